@@ -1,0 +1,192 @@
+"""A tally: what the aggregator counted in one unbroken range of usage.events, as one record of usage.tallies.
+
+It accounts for each record and each event of its range:
+    end - start = heartbeats + batches + singles + skipped      (skipped: offsets that hold no record, such as transaction markers)
+    events      = counted + duplicates + forwarded + dead-lettered
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+
+from metering.chain import Link
+from metering.errors import RecordCorrupt
+from metering.event import Dimensions
+
+FORMAT: Final = "tally/1"
+
+Range = tuple[int, int]
+"""First and last sequence number, both included."""
+
+
+@dataclass(frozen=True, slots=True)
+class TallyRow:
+    """The sum of one customer, meter, set of dimensions and window. `quantity` and `events` are positive."""
+
+    customer: str
+    meter: str
+    dimensions: Dimensions
+    window_start_ms: int
+    quantity: int
+    events: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecordCounts:
+    """How many offsets of the range held what."""
+
+    heartbeats: int = 0
+    batches: int = 0
+    singles: int = 0
+    skipped: int = 0
+
+    @property
+    def total(self) -> int:
+        """The length of the range."""
+        return self.heartbeats + self.batches + self.singles + self.skipped
+
+
+@dataclass(frozen=True, slots=True)
+class EventCounts:
+    """What became of each event. `forwarded`: moved to the partition that its customer belongs to, and counted there."""
+
+    counted: int = 0
+    duplicates: int = 0
+    forwarded: int = 0
+    dead_lettered: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        """All events of the range."""
+        return self.counted + self.duplicates + self.forwarded + sum(self.dead_lettered.values())
+
+
+@dataclass(frozen=True, slots=True)
+class EmitterState:
+    """What is known of one emitter in one partition: the numbers seen, when it was last heard of (log time, ms), and, once it closed, how
+    many events it ever numbered."""
+
+    emitter: str
+    seen: tuple[Range, ...]
+    last_log_time_ms: int
+    final: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """One record of usage.tallies.
+
+    `chain_id` names the chain: drawn when its first tally is written, so that a topic that was deleted and made anew is recognised.
+    `checkpoint` is the offset of the last accepted tally, before this one, that carries `emitter_states` whole (-1: none): a reader needs
+    nothing older. Every tally carries what its range added: `ranges` (emitter, first, last), `finals` (emitter, count), `abandoned`
+    (emitter, first, last) and `dropped` (emitter, count since it started).
+    """
+
+    chain_id: str
+    partition: int
+    link: Link
+    checkpoint: int
+    instance: str
+    catalogue: str
+    log_time_ms: int
+    records: RecordCounts
+    events: EventCounts
+    rows: Sequence[TallyRow]
+    ranges: Sequence[tuple[str, int, int]] = ()
+    finals: Sequence[tuple[str, int]] = ()
+    abandoned: Sequence[tuple[str, int, int]] = ()
+    dropped: Sequence[tuple[str, int]] = ()
+    emitter_states: Sequence[EmitterState] | None = None
+
+    def __post_init__(self) -> None:
+        if self.link.end - self.link.start != self.records.total:
+            raise RecordCorrupt(f"tally [{self.link.start}, {self.link.end}) accounts for {self.records.total} records")
+
+
+def encode_tally(tally: Tally) -> bytes:
+    """The JSON bytes of a tally; the strings of its rows stand once, in dictionaries."""
+    customers: dict[str, int] = {}
+    meters: dict[str, int] = {}
+    dimensions: dict[Dimensions, int] = {}
+    rows = [
+        (
+            customers.setdefault(row.customer, len(customers)),
+            meters.setdefault(row.meter, len(meters)),
+            dimensions.setdefault(row.dimensions, len(dimensions)),
+            row.window_start_ms,
+            row.quantity,
+            row.events,
+        )
+        for row in tally.rows
+    ]
+    document: dict[str, Any] = {
+        "format": FORMAT,
+        "chain": tally.chain_id,
+        "partition": tally.partition,
+        "start": tally.link.start,
+        "end": tally.link.end,
+        "previous": tally.link.previous,
+        "checkpoint": tally.checkpoint,
+        "instance": tally.instance,
+        "catalogue": tally.catalogue,
+        "log_time": tally.log_time_ms,
+        "records": {
+            "heartbeats": tally.records.heartbeats,
+            "batches": tally.records.batches,
+            "singles": tally.records.singles,
+            "skipped": tally.records.skipped,
+        },
+        "events": {
+            "counted": tally.events.counted,
+            "duplicates": tally.events.duplicates,
+            "forwarded": tally.events.forwarded,
+            "dead_lettered": dict(tally.events.dead_lettered),
+        },
+        "customers": list(customers),
+        "meters": list(meters),
+        "dimensions": [dict(pairs) for pairs in dimensions],
+        "rows": rows,
+        "ranges": tally.ranges,
+        "finals": tally.finals,
+        "abandoned": tally.abandoned,
+        "dropped": tally.dropped,
+    }
+    if tally.emitter_states is not None:
+        document["emitter_states"] = [(state.emitter, state.seen, state.last_log_time_ms, state.final) for state in tally.emitter_states]
+    return orjson.dumps(document)
+
+
+def decode_tally(value: bytes | None) -> Tally:
+    """Read a record of usage.tallies. Raises RecordCorrupt: nobody else writes there, so anything else is a reason to stop."""
+    try:
+        document = orjson.loads(value or b"")
+        if document["format"] != FORMAT:
+            raise RecordCorrupt(f"unknown format {document['format']!r}; this version reads {FORMAT}")
+        return _tally(document)
+    except (orjson.JSONDecodeError, KeyError, IndexError, TypeError, ValueError) as error:
+        raise RecordCorrupt(f"not a tally: {error!r}") from error
+
+
+def _tally(document: Mapping[str, Any]) -> Tally:
+    customers, meters = document["customers"], document["meters"]
+    dimensions = [tuple(sorted(pairs.items())) for pairs in document["dimensions"]]
+    states = document.get("emitter_states")
+    return Tally(
+        chain_id=document["chain"],
+        partition=document["partition"],
+        link=Link(document["start"], document["end"], document["previous"]),
+        checkpoint=document["checkpoint"],
+        instance=document["instance"],
+        catalogue=document["catalogue"],
+        log_time_ms=document["log_time"],
+        records=RecordCounts(**document["records"]),
+        events=EventCounts(**document["events"]),
+        rows=[TallyRow(customers[c], meters[m], dimensions[d], start, quantity, events) for c, m, d, start, quantity, events in document["rows"]],
+        ranges=[tuple(entry) for entry in document["ranges"]],
+        finals=[tuple(entry) for entry in document["finals"]],
+        abandoned=[tuple(entry) for entry in document["abandoned"]],
+        dropped=[tuple(entry) for entry in document["dropped"]],
+        emitter_states=None if states is None else [EmitterState(e, tuple((a, b) for a, b in seen), at, final) for e, seen, at, final in states],
+    )
