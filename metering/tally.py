@@ -81,7 +81,8 @@ class Tally:
     `chain_id` names the chain: drawn when its first tally is written, so that a topic that was deleted and made anew is recognised.
     `checkpoint` is the offset of the last accepted tally, before this one, that carries `emitter_states` whole (-1: none): a reader needs
     nothing older. Every tally carries what its range added: `ranges` (emitter, first, last), `finals` (emitter, count), `abandoned`
-    (emitter, first, last) and `dropped` (emitter, count since it started).
+    (emitter, first, last) and `dropped` (emitter, count since it started). `set_aside` are the dead-lettered events, as offset and indexes
+    within the batch (empty: the whole record): their ids were not counted, so they may come again, corrected.
     """
 
     chain_id: str
@@ -99,6 +100,7 @@ class Tally:
     abandoned: Sequence[tuple[str, int, int]] = ()
     dropped: Sequence[tuple[str, int]] = ()
     emitter_states: Sequence[EmitterState] | None = None
+    set_aside: Sequence[tuple[int, Sequence[int]]] = ()
 
     def __post_init__(self) -> None:
         if self.link.end - self.link.start != self.records.total:
@@ -152,6 +154,7 @@ def encode_tally(tally: Tally) -> bytes:
         "finals": tally.finals,
         "abandoned": tally.abandoned,
         "dropped": tally.dropped,
+        "set_aside": tally.set_aside,
     }
     if tally.emitter_states is not None:
         document["emitter_states"] = [(state.emitter, state.seen, state.last_log_time_ms, state.final) for state in tally.emitter_states]
@@ -189,4 +192,5 @@ def _tally(document: Mapping[str, Any]) -> Tally:
         abandoned=[tuple(entry) for entry in document["abandoned"]],
         dropped=[tuple(entry) for entry in document["dropped"]],
         emitter_states=None if states is None else [EmitterState(e, tuple((a, b) for a, b in seen), at, final) for e, seen, at, final in states],
+        set_aside=[(offset, tuple(indexes)) for offset, indexes in document["set_aside"]],
     )

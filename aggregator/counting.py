@@ -1,0 +1,377 @@
+"""The aggregator's core: one partition's records in, tallies and dead letters out. Synchronous, without I/O and without a clock.
+
+Life of a PartitionCounter:
+
+    observe(tally)...      fold usage.tallies from a checkpoint to its end (or found() where there is none)
+    remember(record)...    re-read the records inside `memory`, to know their ids
+    count(record)...       fold new records; cut() takes what was folded as a tally to append
+    observe(own tally)     its append was accepted: what it counted is final
+    observe(other tally)   somebody else's was: what was folded is forgotten, and counting goes on from that tally's end
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from aggregator.dead_letter_limits import DeadLetterGuard, DeadLetterLimits
+from aggregator.deduplication import IdIndex, Seen, content_of, contents_of
+from aggregator.reading import claimed_events, fingerprints, read
+from aggregator.rows import Rows
+from aggregator.screening import set_aside_reasons
+from aggregator.sequences import SequenceIndex, merged
+from metering.batch import NO_ID, Batch
+from metering.catalogue import Catalogue
+from metering.chain import NO_OFFSET, Link
+from metering.dead_letter import DeadLetter
+from metering.errors import ChainBroken, EventRejected, Reason
+from metering.event import UsageEvent, check_not_in_future
+from metering.record import LogRecord
+from metering.tallies import Tallies
+from metering.tally import EventCounts, RecordCounts, Tally, encode_tally
+
+TALLIES_PER_CHECKPOINT: Final = 200
+_RANGE_BYTES: Final = 48  # what a range of an emitter's numbers, or a dead letter's place, adds to the record of a tally
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What was counted since the last cut. Dead letters and forwarded events must be acknowledged by Kafka before `value` is appended."""
+
+    tally: Tally
+    value: bytes
+    dead_letters: Sequence[DeadLetter]
+    forwards: Sequence[UsageEvent]
+
+
+@dataclass(frozen=True, slots=True)
+class CountingRules:
+    """What a counter must know of its surroundings. `partition_of` says which partition a customer belongs to."""
+
+    topic: str
+    catalogue: Catalogue
+    partition_of: Callable[[str], int]
+    instance: str
+    deduplication_horizon_ms: int
+    dead_letter_limits: DeadLetterLimits = field(default_factory=DeadLetterLimits)
+
+
+@dataclass(slots=True)
+class _Pending:
+    """What was folded since the last cut; `start` is the offset of its first record, `input_bytes` the size of the values read."""
+
+    start: int
+    log_time_ms: int
+    input_bytes: int = 0
+    heartbeats: int = 0
+    batches: int = 0
+    singles: int = 0
+    skipped: int = 0
+    counted: int = 0
+    duplicates: int = 0
+    dead: dict[str, int] = field(default_factory=dict)
+    dead_lettered: int = 0
+    letters: list[DeadLetter] = field(default_factory=list)
+    forwards: list[UsageEvent] = field(default_factory=list)
+    ranges: list[tuple[str, int, int]] = field(default_factory=list)
+    finals: dict[str, int] = field(default_factory=dict)
+    abandoned: list[tuple[str, int, int]] = field(default_factory=list)
+    dropped: dict[str, int] = field(default_factory=dict)
+
+    def set_aside(self) -> list[tuple[int, tuple[int, ...]]]:
+        """The places of the dead letters, one for each record."""
+        places: dict[int, tuple[int, ...]] = {}
+        for letter in self.letters:
+            places[letter.offset] = (*places.get(letter.offset, ()), *letter.indexes)
+        return list(places.items())
+
+
+class PartitionCounter:
+    """Counts one partition of usage.events. Every method may raise FailClosed: the partition must then stop, and this object be dropped."""
+
+    def __init__(self, partition: int, rules: CountingRules, tallies: Tallies) -> None:
+        self.partition = partition
+        self.tallies = tallies
+        self.ids = IdIndex(rules.deduplication_horizon_ms)
+        self.sequences = SequenceIndex()
+        self._rules = rules
+        self._rows = Rows(rules.catalogue)
+        self._guard = DeadLetterGuard(rules.dead_letter_limits)
+        self._set_aside: dict[int, Sequence[int]] = {}
+        self._tallies_since_checkpoint = TALLIES_PER_CHECKPOINT  # a new owner begins with a checkpoint
+        self._chain_id: str | None = None
+        self._cut: Tally | None = None
+        self.position = tallies.chain.end
+        self._pending = _Pending(start=self.position, log_time_ms=tallies.log_time_ms)
+
+    # Taking over
+
+    def found(self, start: int, chain_id: str) -> None:
+        """There is no tally yet: found the chain at this offset of usage.events."""
+        if self.tallies.chain.head != NO_OFFSET:
+            raise ChainBroken(f"partition {self.partition} has tallies already")
+        self._chain_id = chain_id
+        self._reset(start)
+
+    def observe(self, offset: int, tally: Tally) -> bool:
+        """Fold a record of usage.tallies, in log order. Returns whether it is accepted."""
+        end_before = self.tallies.chain.end
+        if not self.tallies.fold(offset, tally):
+            return False
+        self._chain_id = tally.chain_id
+        if tally is self._cut:
+            self._commit(tally)
+            return True
+        self._rollback(max(end_before, self.tallies.chain.end))
+        self.sequences.restore(tally)
+        for position, indexes in tally.set_aside:
+            self._set_aside[position] = indexes
+        return True
+
+    def remember(self, record: LogRecord) -> None:
+        """Re-read a record that an accepted tally has counted, to know its ids. Call `remembered()` after the last one."""
+        indexes = self._set_aside.get(record.offset)
+        if indexes is not None and not indexes:
+            return
+        try:
+            content = read(record)
+        except EventRejected:
+            return
+        if isinstance(content, UsageEvent):
+            self.ids.remember([content.fingerprint], [content_of(content.customer, content.dimensions, content.usage)])
+        elif content.ids:
+            self._remember_batch(content, frozenset(indexes or ()))
+
+    def remembered(self) -> None:
+        """All records that had to be re-read were."""
+        self.ids.commit(self.tallies.log_time_ms)
+        self._set_aside.clear()
+
+    # Counting
+
+    def count(self, record: LogRecord) -> None:
+        """Fold the next record of usage.events."""
+        offset = record.offset
+        if offset < self.position:
+            raise ChainBroken(f"record {offset} of partition {self.partition} was counted already; next is {self.position}")
+        self._pending.skipped += offset - self.position
+        self.position = offset + 1
+        self._pending.log_time_ms = max(self._pending.log_time_ms, record.timestamp)
+        self._pending.input_bytes += len(record.value or b"")
+        try:
+            content = read(record)
+        except EventRejected as rejected:
+            events = claimed_events(record)
+            self._pending.singles += 1
+            self._dead_letter(record, rejected, events)
+            self._guard.note(events, events)
+            return
+        before = self._pending.dead_lettered
+        if isinstance(content, UsageEvent):
+            self._pending.singles += 1
+            self._count_event(record, content)
+            self._guard.note(1, self._pending.dead_lettered - before)
+        elif not content.count:
+            self._pending.heartbeats += 1
+            self._heartbeat(record, content)
+        else:
+            self._pending.batches += 1
+            self._count_batch(record, content)
+            self._guard.note(content.count, self._pending.dead_lettered - before)
+
+    @property
+    def pending_records(self) -> int:
+        """Records folded since the last cut."""
+        return self.position - self._pending.start
+
+    @property
+    def pending_input_bytes(self) -> int:
+        """Bytes of the values folded since the last cut."""
+        return self._pending.input_bytes
+
+    @property
+    def pending_bytes(self) -> int:
+        """About how large the record of the next tally would be."""
+        pending = self._pending
+        entries = len(pending.ranges) + len(pending.letters) + len(pending.abandoned)
+        return self._rows.bytes + _RANGE_BYTES * entries + 8 * pending.dead_lettered
+
+    def cut(self) -> Cut:
+        """Take what was folded as a tally (an empty one if nothing was). Until it is settled by `observe`, nothing more may be counted."""
+        chain = self.tallies.chain
+        if self._chain_id is None:
+            raise ChainBroken("the chain was neither found nor founded")
+        checkpoint = self._tallies_since_checkpoint >= TALLIES_PER_CHECKPOINT
+        pending = self._pending
+        tally = Tally(
+            chain_id=self._chain_id,
+            partition=self.partition,
+            link=Link(pending.start, self.position, chain.head),
+            checkpoint=self.tallies.checkpoint,
+            instance=self._rules.instance,
+            catalogue=self._rules.catalogue.version,
+            log_time_ms=pending.log_time_ms,
+            records=RecordCounts(pending.heartbeats, pending.batches, pending.singles, pending.skipped),
+            events=EventCounts(pending.counted, pending.duplicates, len(pending.forwards), pending.dead),
+            rows=self._rows.take(),
+            ranges=merged(pending.ranges),
+            finals=sorted(pending.finals.items()),
+            abandoned=pending.abandoned,
+            dropped=sorted(pending.dropped.items()),
+            emitter_states=self.sequences.states() if checkpoint else None,
+            set_aside=pending.set_aside(),
+        )
+        self._cut = tally
+        return Cut(tally, encode_tally(tally), pending.letters, pending.forwards)
+
+    # Inside
+
+    def _count_event(self, record: LogRecord, event: UsageEvent) -> None:
+        try:
+            check_not_in_future(event.time_ms, record.timestamp)
+        except EventRejected as rejected:
+            self._dead_letter(record, rejected, 1)
+            return
+        unknown = [name for name, _ in event.usage if name not in self._rules.catalogue.usage_fields]
+        if unknown:
+            refusal = EventRejected(Reason.UNKNOWN_USAGE_FIELD, f"usage.{unknown[0]}", "no meter of the catalogue sums it")
+            self._dead_letter(record, refusal, 1)
+            return
+        if self._rules.partition_of(event.customer) != self.partition:
+            self._pending.forwards.append(event)
+            return
+        fingerprint = event.fingerprint
+        content = content_of(event.customer, event.dimensions, event.usage)
+        match self.ids.look_up(fingerprint, content):
+            case Seen.SAME:
+                self._pending.duplicates += 1
+            case Seen.OTHER_CONTENT:
+                refusal = EventRejected(Reason.CONFLICT, "id", "the same source and id was counted with other content")
+                self._dead_letter(record, refusal, 1)
+            case Seen.NEVER if event.time_ms < record.timestamp - self.ids.horizon_ms:
+                refusal = EventRejected(Reason.PAST_HORIZON, "time", "older than ids are remembered: it may have been counted")
+                self._dead_letter(record, refusal, 1)
+            case Seen.NEVER:
+                self.ids.add(fingerprint, content)
+                self._rows.add_event(event)
+                self._pending.counted += 1
+
+    def _heartbeat(self, record: LogRecord, beat: Batch) -> None:
+        if beat.partition != self.partition:
+            return  # its numbers are of another partition: nothing to learn here
+        final = beat.first_seq if beat.final else None
+        self.sequences.heartbeat(beat.emitter, record.timestamp, final)
+        if final is not None:
+            self._pending.finals[beat.emitter] = final
+        self._pending.abandoned += [(beat.emitter, first, last) for first, last in beat.abandoned]
+        if beat.dropped:
+            self._pending.dropped[beat.emitter] = beat.dropped
+
+    def _count_batch(self, record: LogRecord, batch: Batch) -> None:
+        if batch.partition != self.partition:
+            detail = f"it was numbered for partition {batch.partition} and stands in {self.partition}"
+            self._dead_letter(record, EventRejected(Reason.WRONG_PARTITION, "partition", detail), batch.count)
+            return
+        fresh = self.sequences.claim(batch.emitter, batch.first_seq, batch.count, record.timestamp)
+        if not fresh:
+            self._pending.duplicates += batch.count
+            return
+        self._pending.ranges += [(batch.emitter, first, last) for first, last in fresh]
+        identities = fingerprints(batch)
+        reasons = set_aside_reasons(batch, identities, record.timestamp, self._rules.catalogue, self._rules.partition_of)
+        whole = fresh[0] == (batch.first_seq, batch.first_seq + batch.count - 1)
+        if whole and not reasons and (not batch.ids or self._claim_all(record, batch, identities)):
+            self._rows.add_batch(batch, None)
+            self._pending.counted += batch.count
+            return
+        keep = [False] * batch.count
+        for first, last in fresh:
+            keep[first - batch.first_seq : last + 1 - batch.first_seq] = [True] * (last - first + 1)
+        self._count_some(record, batch, identities, reasons, keep)
+
+    def _claim_all(self, record: LogRecord, batch: Batch, identities: Sequence[bytes]) -> bool:
+        """Claim every id of a batch at once, if none needs a closer look."""
+        if min(batch.time) + batch.base_time_ms < record.timestamp - self.ids.horizon_ms or NO_ID in identities:
+            return False
+        return self.ids.add_all_if_new(identities, _contents(batch))
+
+    def _count_some(self, record: LogRecord, batch: Batch, identities: Sequence[bytes], reasons: dict[int, Reason], keep: list[bool]) -> None:
+        """Count the events of a batch one by one: some are repeated, set aside, or carry no id."""
+        contents = _contents(batch)
+        oldest = record.timestamp - self.ids.horizon_ms - batch.base_time_ms
+        self._pending.duplicates += keep.count(False)
+        bad: dict[Reason, list[int]] = {}
+        for index, wanted in enumerate(keep):
+            if not wanted:
+                continue
+            reason = reasons.get(index)
+            if reason is None and identities[index] != NO_ID:
+                seen = self.ids.look_up(identities[index], contents[index])
+                if seen is Seen.SAME:
+                    self._pending.duplicates += 1
+                    keep[index] = False
+                    continue
+                if seen is Seen.OTHER_CONTENT:
+                    reason = Reason.CONFLICT
+                elif batch.time[index] < oldest:
+                    reason = Reason.PAST_HORIZON
+                else:
+                    self.ids.add(identities[index], contents[index])
+            if reason is not None:
+                bad.setdefault(reason, []).append(index)
+                keep[index] = False
+        for reason, indexes in bad.items():
+            refusal = EventRejected(reason, "", f"{len(indexes)} of the {batch.count} events of this batch")
+            self._dead_letter(record, refusal, len(indexes), indexes)
+        self._rows.add_batch(batch, keep)
+        self._pending.counted += sum(keep)
+
+    def _remember_batch(self, batch: Batch, set_aside: frozenset[int]) -> None:
+        identities, contents = fingerprints(batch), _contents(batch)
+        wanted = [index for index, identity in enumerate(identities) if identity != NO_ID and index not in set_aside]
+        self.ids.remember([identities[index] for index in wanted], [contents[index] for index in wanted])
+
+    def _dead_letter(self, record: LogRecord, rejected: EventRejected, events: int, indexes: Sequence[int] = ()) -> None:
+        reason = rejected.reason
+        self._pending.dead[reason] = self._pending.dead.get(reason, 0) + events
+        self._pending.dead_lettered += events
+        self._pending.letters.append(
+            DeadLetter(
+                topic=self._rules.topic,
+                partition=self.partition,
+                offset=record.offset,
+                log_time_ms=record.timestamp,
+                reason=reason,
+                field=rejected.field,
+                detail=rejected.detail,
+                indexes=indexes,
+                events=events,
+                key=record.key,
+                value=record.value,
+                headers=tuple(record.headers),
+            )
+        )
+
+    def _commit(self, tally: Tally) -> None:
+        self.sequences.commit(tally.log_time_ms)
+        self.ids.commit(tally.log_time_ms)
+        self._tallies_since_checkpoint = 0 if tally.emitter_states is not None else self._tallies_since_checkpoint + 1
+        self._reset(self.tallies.chain.end)
+
+    def _rollback(self, position: int) -> None:
+        self.sequences.rollback()
+        self.ids.rollback()
+        self._rows.clear()
+        self._reset(position)
+
+    def _reset(self, position: int) -> None:
+        """Nothing is folded; the next record is at `position`."""
+        self.position = position
+        self._cut = None
+        self._pending = _Pending(start=position, log_time_ms=self.tallies.log_time_ms)
+
+
+def _contents(batch: Batch) -> list[int]:
+    series = [
+        content_of(customer, batch.dimensions[position], ()) for customer, position in zip(batch.customers, batch.series_dimensions, strict=True)
+    ]
+    return contents_of(series, batch.at, list(batch.usage.items()))

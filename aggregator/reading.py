@@ -1,0 +1,66 @@
+"""What a record of usage.events says: a batch, a heartbeat, or a single event in any of its forms."""
+
+from typing import Any
+
+from metering.batch import FINGERPRINT_BYTES, FORMAT_KEY, NO_ID, Batch, decode_batch
+from metering.errors import EventRejected, Reason
+from metering.event import UsageEvent, parse_cloudevent, parse_event, parse_json
+from metering.limits import BATCH_EVENTS_MAX
+from metering.record import LogRecord
+
+_JSON_TYPES = ("application/json", "application/cloudevents+json", "text/json")
+
+
+def read(record: LogRecord) -> Batch | UsageEvent:
+    """Decode a record. Raises EventRejected, which says what is wrong with it."""
+    if record.value is None:
+        raise EventRejected(Reason.NULL_VALUE, "", "the record has no value; a usage event is never deleted by a tombstone")
+    attributes = _cloudevent_attributes(record) if record.headers else None
+    document = parse_json(record.value)
+    if attributes is not None:
+        return parse_cloudevent(attributes, document, arrival_ms=record.timestamp)
+    if type(document) is dict and FORMAT_KEY in document:
+        return decode_batch(document)
+    return parse_event(document, arrival_ms=record.timestamp)
+
+
+def claimed_events(record: LogRecord) -> int:
+    """How many events an unreadable record stands for: what a batch says of itself, otherwise one."""
+    try:
+        document = parse_json(record.value or b"")
+    except EventRejected:
+        return 1
+    count = document.get("count") if type(document) is dict and FORMAT_KEY in document else None
+    return count if type(count) is int and 0 < count <= BATCH_EVENTS_MAX else 1
+
+
+def fingerprints(batch: Batch) -> list[bytes]:
+    """The identity of each event of a batch; NO_ID where it has none but its number."""
+    if not batch.ids:
+        return [NO_ID] * batch.count
+    return [batch.ids[at : at + FINGERPRINT_BYTES] for at in range(0, len(batch.ids), FINGERPRINT_BYTES)]
+
+
+def _cloudevent_attributes(record: LogRecord) -> dict[str, Any] | None:
+    """The attributes of a CloudEvent in binary mode, or None. Tracing and other foreign headers are let through; ours must be known."""
+    attributes: dict[str, Any] = {}
+    for name, value in record.headers:
+        lower = name.lower()
+        if lower.startswith(("ce_", "ce-")):
+            attributes[lower[3:]] = _header_text(name, value)
+        elif lower == "content-type":
+            content_type = _header_text(name, value).split(";", 1)[0].strip().lower()
+            if content_type not in _JSON_TYPES:
+                raise EventRejected(Reason.BAD_HEADER, name, f"only JSON is read, not {content_type[:60]!r}")
+        elif lower == "content-encoding" or lower.startswith("taximeter-"):
+            raise EventRejected(Reason.BAD_HEADER, name, "this header is not known; values are plain JSON")
+    if attributes and "specversion" not in attributes:
+        raise EventRejected(Reason.BAD_HEADER, "ce_specversion", "is missing, and other ce_ headers are there")
+    return attributes or None
+
+
+def _header_text(name: str, value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        raise EventRejected(Reason.BAD_HEADER, name, "is not UTF-8") from None

@@ -1,0 +1,34 @@
+"""Which events of a batch must not be counted, and why. Cheap when nothing is wrong, exact when something is."""
+
+from collections.abc import Callable, Sequence
+
+from metering.batch import NO_ID, Batch
+from metering.catalogue import Catalogue
+from metering.errors import Reason
+from metering.limits import EVENT_AGE_MAX_MS, FUTURE_TOLERANCE_MS
+
+
+def set_aside_reasons(
+    batch: Batch, identities: Sequence[bytes], log_time_ms: int, catalogue: Catalogue, partition_of: Callable[[str], int]
+) -> dict[int, Reason]:
+    """The index and reason of each event that the batch alone, without the ids counted before, shows to be unacceptable."""
+    reasons: dict[int, Reason] = {}
+    latest = log_time_ms + FUTURE_TOLERANCE_MS - batch.base_time_ms
+    if max(batch.time) > latest:
+        reasons.update((index, Reason.IN_FUTURE) for index, moment in enumerate(batch.time) if moment > latest)
+    oldest = log_time_ms - EVENT_AGE_MAX_MS - batch.base_time_ms
+    if min(batch.time) < oldest:
+        # Its emitter may have been forgotten; an event with an id is judged by the horizon of ids instead.
+        for index, moment in enumerate(batch.time):
+            if moment < oldest and identities[index] == NO_ID:
+                reasons.setdefault(index, Reason.PAST_HORIZON)
+    for name in batch.usage.keys() - catalogue.usage_fields:
+        for index, quantity in enumerate(batch.usage[name]):
+            if quantity:
+                reasons.setdefault(index, Reason.UNKNOWN_USAGE_FIELD)
+    foreign = {series for series, customer in enumerate(batch.customers) if partition_of(customer) != batch.partition}
+    if foreign:
+        for index, series in enumerate(batch.at):
+            if series in foreign:
+                reasons.setdefault(index, Reason.WRONG_PARTITION)
+    return reasons
