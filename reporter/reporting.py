@@ -1,0 +1,122 @@
+"""The reporter's core: one partition's tallies in, intents and receipts out. Synchronous, without I/O and without a clock.
+
+Life of a PartitionReporter:
+
+    observe(entry)...   fold usage.ledger from a checkpoint to its end
+    begin()             from here on tallies may be added, starting at `tally_position`
+    add(tally)...       fold the tallies that no intent covers yet
+    plan()              an intent for all of them, to append
+    observe(own)        it was accepted: its meter events may be sent
+    observe(other)      somebody else's was: what was folded is forgotten, and adding goes on from where that intent ends
+    receipt()           outcomes, to append
+"""
+
+from collections.abc import Sequence
+
+from metering.chain import Link
+from metering.errors import ChainBroken
+from metering.ledger import Intent, Ledger, MeterEvent, Receipt, Settlement
+from metering.limits import EVENT_AGE_MAX_MS, HOUR_MS
+from metering.tallies import Tallies, tallies_after
+from metering.tally import Tally
+from reporter.backlog import Backlog
+
+# A meter event waits its turn after it was planned; what would pass Stripe's limit meanwhile is not started.
+AGE_MARGIN_MS = HOUR_MS
+
+
+class PartitionReporter:
+    """Reports one partition of usage.tallies. Every method may raise FailClosed: the partition must then stop, and this object be dropped."""
+
+    def __init__(self, partition: int, instance: str, ledger: Ledger, rows_max: int) -> None:
+        self.partition = partition
+        self.ledger = ledger
+        self.tallies = Tallies()
+        self.backlog = Backlog(rows_max)
+        self.backlog_since_ms: int | None = None
+        self._instance = instance
+
+    @property
+    def tally_position(self) -> int:
+        """The next offset of usage.tallies to add."""
+        return self.tallies.chain.next_offset
+
+    def begin(self) -> None:
+        """The ledger is folded to its end: place the fold of tallies where its last accepted intent ends."""
+        self.backlog.clear()
+        self.backlog_since_ms = None
+        if self.ledger.chain_id is None:
+            self.tallies = Tallies()
+            return
+        self.tallies = tallies_after(
+            head=self.ledger.tally_head,
+            end=self.ledger.events_end,
+            next_offset=self.ledger.chain.end,
+            chain_id=self.ledger.chain_id,
+        )
+
+    def add(self, offset: int, tally: Tally) -> None:
+        """Fold the tally at `offset`; a tally that is not accepted is passed over. Raises ChainBroken if offsets are missing."""
+        if offset != self.tally_position:
+            raise ChainBroken(f"tally {offset} of partition {self.partition} follows {self.tally_position - 1}: records between them are missing")
+        if self.tallies.fold(offset, tally):
+            self.backlog.add(tally.rows)
+            if tally.rows and self.backlog_since_ms is None:
+                self.backlog_since_ms = tally.log_time_ms
+
+    @property
+    def uncovered(self) -> int:
+        """How many records of usage.tallies were folded and are in no intent."""
+        return self.tally_position - max(0, self.ledger.chain.end)
+
+    def plan(self, now_ms: int, rows_wanted: int) -> Intent | None:
+        """An intent that covers all that was added, merged to about `rows_wanted` meter events; None if nothing accepted was added."""
+        if self.tallies.chain_id is None or self.tallies.chain.head == self.ledger.tally_head:
+            return None
+        self.backlog.merge_to(rows_wanted)
+        oldest = now_ms - EVENT_AGE_MAX_MS + AGE_MARGIN_MS
+        events = self.backlog.meter_events()
+        return Intent(
+            chain_id=self.tallies.chain_id,
+            partition=self.partition,
+            link=Link(max(0, self.ledger.chain.end), self.tally_position, self.ledger.chain.head),
+            checkpoint=self.ledger.checkpoint,
+            instance=self._instance,
+            tally_head=self.tallies.chain.head,
+            events_end=self.tallies.chain.end,
+            meter_events=[event for event in events if event.time_ms >= oldest],
+            unbillable=[event for event in events if event.time_ms < oldest],
+        )
+
+    def receipt(self, settlements: Sequence[Settlement]) -> Receipt:
+        """The record that tells these outcomes."""
+        if self.ledger.chain_id is None:
+            raise ChainBroken(f"partition {self.partition} has outcomes and no ledger")
+        return Receipt(
+            chain_id=self.ledger.chain_id,
+            partition=self.partition,
+            previous=self.ledger.chain.head,
+            checkpoint=self.ledger.checkpoint,
+            instance=self._instance,
+            settlements=settlements,
+        )
+
+    def observe(self, offset: int, log_time_ms: int, entry: Intent | Receipt, *, mine: bool = False) -> bool:
+        """Fold a record of usage.ledger, in log order. Returns whether it is accepted; an accepted intent's meter events are then open."""
+        accepted = self.ledger.fold(offset, log_time_ms, entry)
+        if not accepted or isinstance(entry, Receipt):
+            return accepted
+        if mine:
+            self.backlog.clear()
+            self.backlog_since_ms = None
+        else:
+            self.begin()
+        return True
+
+
+def open_meter_events(ledger: Ledger, intent_offset: int) -> list[tuple[int, MeterEvent]]:
+    """Index and content of what is still open of an intent, in order."""
+    entry = ledger.open.get(intent_offset)
+    if entry is None:
+        return []
+    return [(index, entry.intent.meter_events[index]) for index in sorted(entry.open)]
