@@ -23,8 +23,8 @@ from typing import Any, Final
 import orjson
 
 from metering.errors import EventRejected, Reason
-from metering.event import Dimensions, check_text, parse_dimensions
-from metering.limits import BATCH_EVENTS_MAX, CUSTOMER_CHARS_MAX, NAME_CHARS_MAX, QUANTITY_MAX, USAGE_FIELDS_MAX
+from metering.event import Dimensions, check_name, check_text, parse_dimensions
+from metering.limits import BATCH_EVENTS_MAX, CUSTOMER_CHARS_MAX, QUANTITY_MAX, USAGE_FIELDS_MAX
 
 FORMAT_KEY: Final = "taximeter"
 FORMAT: Final = 1
@@ -96,8 +96,8 @@ def encode_batch(batch: Batch) -> bytes:
 
 
 def decode_batch(document: Mapping[str, Any]) -> Batch:
-    """Check and read the decoded JSON of a batch. Raises EventRejected (BAD_BATCH), which names the column."""
-    if document.get(FORMAT_KEY) != FORMAT:
+    """Check and read the decoded JSON of a batch. Raises EventRejected, which names the column: BAD_BATCH, or what is wrong with a string in it."""
+    if type(document.get(FORMAT_KEY)) is not int or document[FORMAT_KEY] != FORMAT:
         raise _bad(FORMAT_KEY, f"this version reads format {FORMAT}")
     if not document.keys() <= _KNOWN:
         raise _bad(min(document.keys() - _KNOWN)[:40], "is not a field of a batch")
@@ -162,8 +162,7 @@ def _usage(usage: object, count: int) -> dict[str, list[int]]:
     if type(usage) is not dict or not 0 < len(usage) <= USAGE_FIELDS_MAX:
         raise _bad("usage", f"must be an object of 1 to {USAGE_FIELDS_MAX} columns")
     for name, column in usage.items():
-        if not 0 < len(name) <= NAME_CHARS_MAX:
-            raise _bad("usage", f"names have 1 to {NAME_CHARS_MAX} characters")
+        check_name(name, "usage")
         _column(column, f"usage.{name}", count, QUANTITY_MAX)
     return usage
 

@@ -126,9 +126,12 @@ def parse_time(value: object, field: str) -> int:
         moment = datetime.fromisoformat(value) if 20 <= len(value) <= 40 else None
         if moment is None or moment.tzinfo is None:
             raise ValueError
-        return (moment - _EPOCH) // _MILLISECOND
+        time_ms = (moment - _EPOCH) // _MILLISECOND
     except (ValueError, OverflowError):
         raise EventRejected(Reason.BAD_TIME, field, f"not an RFC 3339 time with a zone, such as 2026-11-22T10:00:00Z: {value[:40]!r}") from None
+    if time_ms < 0:
+        raise EventRejected(Reason.BAD_TIME, field, f"is before 1970: {value[:40]!r}")
+    return time_ms
 
 
 def parse_usage(value: object, field: str) -> tuple[tuple[str, int], ...]:
@@ -138,7 +141,7 @@ def parse_usage(value: object, field: str) -> tuple[tuple[str, int], ...]:
     if not 0 < len(value) <= USAGE_FIELDS_MAX:
         raise EventRejected(Reason.TOO_MANY if value else Reason.MISSING_FIELD, field, f"takes 1 to {USAGE_FIELDS_MAX} quantities, has {len(value)}")
     for name, quantity in value.items():
-        if type(quantity) is not int or not 0 <= quantity <= QUANTITY_MAX or not 0 < len(name) <= NAME_CHARS_MAX:
+        if type(quantity) is not int or not 0 <= quantity <= QUANTITY_MAX or not 0 < len(name) <= NAME_CHARS_MAX or not name.isprintable():
             check_name(name, field)
             check_quantity(quantity, f"{field}.{name}")
     return tuple(sorted(value.items()))
@@ -157,9 +160,11 @@ def check_quantity(quantity: object, field: str) -> None:
 
 
 def check_name(name: str, field: str) -> None:
-    """Raise EventRejected for an empty or overlong usage field or dimension key."""
+    """Raise EventRejected for an empty, overlong or unprintable usage field or dimension key."""
     if not 0 < len(name) <= NAME_CHARS_MAX:
         raise EventRejected(Reason.TOO_LONG, field, f"names have 1 to {NAME_CHARS_MAX} characters: {name[:20]!r}")
+    if not name.isprintable():
+        raise EventRejected(Reason.WRONG_TYPE, field, f"names have no control characters: {name[:20]!r}")
 
 
 def parse_dimensions(value: object, field: str) -> Dimensions:
@@ -174,6 +179,8 @@ def parse_dimensions(value: object, field: str) -> Dimensions:
             raise _wrong_type(f"{field}.{key}", "a string", text)
         if len(text) > DIMENSION_VALUE_CHARS_MAX:
             raise EventRejected(Reason.TOO_LONG, f"{field}.{key}", f"has {len(text)} characters, at most {DIMENSION_VALUE_CHARS_MAX} are taken")
+        if not text.isprintable():
+            raise EventRejected(Reason.WRONG_TYPE, f"{field}.{key}", "has control characters")
     return tuple(sorted(value.items()))
 
 
@@ -211,7 +218,8 @@ def _required(source: Mapping[str, Any], key: str) -> Any:
 
 
 def _wrong_type(field: str, wanted: str, value: object) -> EventRejected:
-    return EventRejected(Reason.WRONG_TYPE, field, f"must be {wanted}, is {type_name.get(type(value), 'something else')}")
+    reason = Reason.NULL_VALUE if value is None else Reason.WRONG_TYPE
+    return EventRejected(reason, field, f"must be {wanted}, is {type_name.get(type(value), 'something else')}")
 
 
 def _unknown_field(value: Mapping[str, Any], known: frozenset[str], prefix: str) -> EventRejected:

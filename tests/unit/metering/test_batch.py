@@ -1,0 +1,150 @@
+"""A batch reads back as it was written, and every damaged column is refused by name."""
+
+from base64 import b64encode
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metering.batch import FINGERPRINT_BYTES, Batch, decode_batch, encode_batch
+from metering.errors import EventRejected, Reason
+from metering.limits import BATCH_EVENTS_MAX, QUANTITY_MAX
+
+names = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=8)
+quantities = st.integers(0, QUANTITY_MAX)
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> Batch:
+    count = draw(st.integers(1, 12))
+    dimensions = draw(st.lists(st.dictionaries(names, names, max_size=3).map(lambda d: tuple(sorted(d.items()))), min_size=1, max_size=3))
+    customers = draw(st.lists(names, min_size=1, max_size=4))
+    columns = {name: draw(st.lists(quantities, min_size=count, max_size=count)) for name in draw(st.sets(names, min_size=1, max_size=3))}
+    return Batch(
+        emitter=draw(names),
+        partition=draw(st.integers(0, 999)),
+        first_seq=draw(st.integers(0, 2**40)),
+        count=count,
+        customers=customers,
+        dimensions=dimensions,
+        series_dimensions=draw(st.lists(st.integers(0, len(dimensions) - 1), min_size=len(customers), max_size=len(customers))),
+        at=draw(st.lists(st.integers(0, len(customers) - 1), min_size=count, max_size=count)),
+        base_time_ms=draw(st.integers(0, 2**42)),
+        time=draw(st.lists(st.integers(0, 10**9), min_size=count, max_size=count)),
+        usage=columns,
+        ids=draw(st.just(b"") | st.binary(min_size=count * FINGERPRINT_BYTES, max_size=count * FINGERPRINT_BYTES)),
+    )
+
+
+@given(batches())
+def test_a_batch_reads_back_as_it_was_written(batch: Batch) -> None:
+    assert decode_batch(orjson.loads(encode_batch(batch))) == batch
+
+
+def test_a_heartbeat_reads_back_as_it_was_written() -> None:
+    beat = Batch(emitter="e", partition=3, first_seq=9, count=0, final=True, abandoned=((4, 6), (8, 8)), dropped=5)
+    assert decode_batch(orjson.loads(encode_batch(beat))) == beat
+    assert decode_batch(orjson.loads(encode_batch(Batch(emitter="e", partition=0, first_seq=0, count=0)))).final is False
+
+
+GOOD: dict[str, Any] = {
+    "taximeter": 1,
+    "emitter": "e",
+    "partition": 0,
+    "first_seq": 0,
+    "count": 2,
+    "customers": ["c", "d"],
+    "dimensions": [{}],
+    "series_dimensions": [0, 0],
+    "at": [0, 1],
+    "base_time": 10,
+    "time": [0, 1],
+    "usage": {"t": [1, 2]},
+}
+HEARTBEAT: dict[str, Any] = {"taximeter": 1, "emitter": "e", "partition": 0, "first_seq": 0, "count": 0}
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"taximeter": 2}, "taximeter"),
+        ({"taximeter": True}, "taximeter"),
+        ({"surprise": 1}, "surprise"),
+        ({"emitter": ""}, "emitter"),
+        ({"emitter": "x" * 65}, "emitter"),
+        ({"emitter": 1}, "emitter"),
+        ({"partition": -1}, "partition"),
+        ({"partition": 1.0}, "partition"),
+        ({"first_seq": True}, "first_seq"),
+        ({"count": BATCH_EVENTS_MAX + 1}, "count"),
+        ({"count": None}, "count"),
+        ({"customers": []}, "customers"),
+        ({"customers": ["c", 1]}, "customers"),
+        ({"dimensions": []}, "dimensions"),
+        ({"series_dimensions": [0]}, "series_dimensions"),
+        ({"series_dimensions": [0, 1]}, "series_dimensions"),
+        ({"at": [0, 2]}, "at"),
+        ({"at": [0, -1]}, "at"),
+        ({"at": [0]}, "at"),
+        ({"base_time": -1}, "base_time"),
+        ({"time": [0, 0.5]}, "time"),
+        ({"usage": {}}, "usage"),
+        ({"usage": {"t": [1]}}, "usage.t"),
+        ({"usage": {"t": [1, True]}}, "usage.t"),
+        ({"usage": {"t": [1, QUANTITY_MAX + 1]}}, "usage.t"),
+        ({"ids": "!!!"}, "ids"),
+        ({"ids": b64encode(bytes(16)).decode()}, "ids"),
+        ({"ids": 4}, "ids"),
+    ],
+)
+def test_a_damaged_batch_is_refused_by_column(change: dict[str, Any], field: str) -> None:
+    assert decode_batch(GOOD).count == 2
+    with pytest.raises(EventRejected) as caught:
+        decode_batch(GOOD | change)
+    assert (caught.value.reason, caught.value.field) == (Reason.BAD_BATCH, field)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"customers": ["c", ""]}, Reason.MISSING_FIELD),
+        ({"customers": ["c", "d" * 129]}, Reason.TOO_LONG),
+        ({"customers": ["c", "\n"]}, Reason.WRONG_TYPE),
+        ({"dimensions": [{"model": 1}]}, Reason.WRONG_TYPE),
+        ({"usage": {"t" * 65: [1, 2]}}, Reason.TOO_LONG),
+    ],
+)
+def test_a_bad_string_in_a_batch_is_refused_as_in_an_event(change: dict[str, Any], reason: Reason) -> None:
+    with pytest.raises(EventRejected) as caught:
+        decode_batch(GOOD | change)
+    assert caught.value.reason is reason
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"final": 1}, "final"),
+        ({"abandoned": [[2, 1]]}, "abandoned"),
+        ({"abandoned": [[0, 1, 2]]}, "abandoned"),
+        ({"abandoned": {"0": 1}}, "abandoned"),
+        ({"abandoned": [[0, 1]] * 1_001}, "abandoned"),
+        ({"dropped": -1}, "dropped"),
+    ],
+)
+def test_a_damaged_heartbeat_is_refused_by_field(change: dict[str, Any], field: str) -> None:
+    with pytest.raises(EventRejected) as caught:
+        decode_batch(HEARTBEAT | change)
+    assert (caught.value.reason, caught.value.field) == (Reason.BAD_BATCH, field)
+
+
+JSON = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text(max_size=4) | st.lists(st.integers())
+
+
+@given(st.sampled_from(sorted(GOOD)), JSON)
+def test_any_damage_is_either_harmless_or_rejected(column: str, value: object) -> None:
+    try:
+        decode_batch(GOOD | {column: value})
+    except EventRejected:
+        return
