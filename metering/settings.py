@@ -19,6 +19,8 @@ from metering.secrets import Secret
 from metering.setting_values import TEXT_CHARS_MAX, Bounds, RefusedValueError, ValueType, accepted, from_file, from_text, shown, value_type
 
 PREFIX: Final = "TAXIMETER_"
+# Where the settings file is, when no argument says so.
+FILE_VARIABLE: Final = f"{PREFIX}CONFIG"
 FILE_BYTES_MAX: Final = 1024 * 1024
 
 _KEY: Final = "taximeter.option"
@@ -215,7 +217,7 @@ def _secret_file(variable: str, path: Path) -> str:
 
 
 def _unknown_variables(fields: Mapping[str, tuple[_Field, ...]], environ: Mapping[str, str], known_sections: Collection[str] | None) -> Iterator[str]:
-    known = {name for group in fields.values() for field in group for name in field.names()}
+    known = {name for group in fields.values() for field in group for name in field.names()} | {FILE_VARIABLE}
     sections = sorted({*fields, *(known_sections or ())}, key=len, reverse=True)
     for variable in sorted(environ):
         if variable in known or not variable.startswith(PREFIX):
