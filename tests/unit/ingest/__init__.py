@@ -1,0 +1,1 @@
+"""Tests of the emitter and the gateway, without Kafka."""
