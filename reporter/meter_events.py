@@ -1,0 +1,36 @@
+"""What is sent to Stripe for a meter event of an intent, and the port through which it goes."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from metering.catalogue import Meter
+from metering.ledger import MeterEvent
+from metering.limits import VALUE_MAX
+from reporter.outcomes import Verdict
+
+
+class MeterEventPort(Protocol):
+    """Takes meter events to Stripe.
+
+    One call carries one event, also where the protocol takes many in a request (the v2 stream: up to 100). Such an adapter gathers the calls
+    that wait at the same moment into one request, and gives each of them the request's verdict: how events are packed is the transport's
+    affair, and the lanes, their bounds and their order stay the same for both. Hundreds of calls may be in flight, never two in one lane.
+    """
+
+    async def send(self, *, event_name: str, payload: Mapping[str, str], identifier: str, timestamp_s: int, idempotency_key: str) -> Verdict:
+        """Make one attempt. Waits for the network, for a bounded time; raises nothing but CancelledError.
+
+        `payload` as made by `payload_of`; `identifier` and `idempotency_key` as given by an Attempt; `timestamp_s` is Unix seconds.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Close the connections; attempts still in flight end as interrupted."""
+        ...
+
+
+def payload_of(event: MeterEvent, meter: Meter) -> dict[str, str]:
+    """The payload that Stripe's meter reads: customer, value and the dimensions, all as text. The value must be 0 to VALUE_MAX."""
+    # Larger sums would be refused, and cutting one here would change what was agreed in the intent: who merges must stop before.
+    assert 0 <= event.value <= VALUE_MAX, f"value of {len(str(event.value))} digits"
+    return {**dict(event.dimensions), meter.customer_key: event.customer, meter.value_key: str(event.value)}

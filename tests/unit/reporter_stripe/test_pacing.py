@@ -1,0 +1,131 @@
+import random
+
+import pytest
+
+from reporter.pacing import Backoff, Pacer
+
+
+def calls_within(pacer: Pacer, start: float, seconds: float) -> list[float]:
+    """The times of the calls of somebody who calls as often as the pacer lets them."""
+    times, now = [], start
+    while now < start + seconds:
+        wait = pacer.take(now)
+        if wait == 0.0:
+            times.append(now)
+        now += wait
+    return times
+
+
+@pytest.mark.parametrize("limit", [25, 100, 1000])
+def test_no_second_sees_more_calls_than_the_limit_and_a_long_run_uses_four_fifths_of_it(limit: int) -> None:
+    times = calls_within(Pacer(limit), 50.0, 20.0)
+    busiest = max(sum(1 for other in times if start <= other < start + 1.0) for start in times[:: len(times) // 50])
+    assert busiest <= limit
+    assert len(times) == pytest.approx(0.8 * limit * 20, rel=0.02)
+
+
+def test_tokens_are_not_saved_up_over_a_long_pause() -> None:
+    pacer = Pacer(1000)
+    calls_within(pacer, 0.0, 1.0)
+    assert sum(pacer.take(3600.0) == 0.0 for _ in range(1000)) == 80
+
+
+def test_a_rate_limit_halves_the_rate_once_for_calls_refused_together() -> None:
+    pacer = Pacer(1000)
+    assert pacer.rate_per_s == 800
+    pacer.on_rate_limited(10.0)
+    assert pacer.take(10.0) > 0
+    pacer.on_rate_limited(10.1)
+    pacer.on_rate_limited(10.9)
+    assert pacer.rate_per_s == 400
+    pacer.on_rate_limited(11.0)
+    assert pacer.rate_per_s == 200
+
+
+def test_the_rate_never_falls_below_the_least_and_climbs_back_in_a_minute() -> None:
+    pacer = Pacer(1000, rate_min_per_s=2.0)
+    for now in range(30):
+        pacer.on_rate_limited(float(now))
+    assert pacer.rate_per_s == 2.0
+    seen = [pacer.rate_per_s]
+    for tenth in range(300, 901):
+        pacer.on_success(tenth / 10)
+        seen.append(pacer.rate_per_s)
+    assert seen == sorted(seen)
+    assert seen[300] == pytest.approx(400, rel=0.05)
+    assert seen[-1] == 800
+
+
+def test_the_climb_depends_on_time_and_not_on_how_many_calls_succeed() -> None:
+    slow, fast = Pacer(1000), Pacer(1000)
+    for pacer, calls in ((slow, 10), (fast, 1000)):
+        pacer.on_rate_limited(0.0)
+        for call in range(1, calls + 1):
+            pacer.on_success(call * 5.0 / calls)
+    assert fast.rate_per_s == pytest.approx(slow.rate_per_s)
+
+
+def test_one_success_after_a_long_silence_does_not_undo_what_was_learnt() -> None:
+    pacer = Pacer(1000)
+    pacer.on_rate_limited(0.0)
+    pacer.on_success(3600.0)
+    assert pacer.rate_per_s < 420
+
+
+def test_the_share_divides_the_limit_and_keeps_what_was_learnt() -> None:
+    pacer = Pacer(1000)
+    pacer.set_share(owned=2, total=8, now=0.0)
+    assert pacer.ceiling_per_s == pacer.rate_per_s == 200
+    pacer.on_rate_limited(1.0)
+    pacer.set_share(owned=4, total=8, now=2.0)
+    assert (pacer.ceiling_per_s, pacer.rate_per_s) == (400, 200)
+    pacer.set_share(owned=0, total=8, now=3.0)
+    assert pacer.take(100.0) > 0
+    pacer.set_share(owned=8, total=8, now=101.0)
+    assert pacer.take(102.0) == 0.0
+
+
+@pytest.mark.parametrize(("owned", "total"), [(-1, 8), (9, 8), (0, 0)])
+def test_an_impossible_share_is_refused(owned: int, total: int) -> None:
+    with pytest.raises(ValueError, match="not a share"):
+        Pacer(1000).set_share(owned=owned, total=total, now=0.0)
+
+
+def test_a_tiny_share_still_calls_now_and_then() -> None:
+    pacer = Pacer(25, rate_min_per_s=1.0)
+    pacer.set_share(owned=1, total=64, now=0.0)
+    assert pacer.ceiling_per_s == pytest.approx(0.3125)
+    assert len(calls_within(pacer, 0.0, 320.0)) == pytest.approx(100, abs=2)
+
+
+def test_a_clock_that_stands_still_or_goes_back_gives_no_tokens() -> None:
+    pacer = Pacer(10)
+    assert pacer.take(5.0) == 0.0
+    assert pacer.take(5.0) > 0
+    assert pacer.take(4.0) > 0
+    assert pacer.take(4.01) > 0
+
+
+@pytest.mark.parametrize(("limit", "least"), [(0, 1), (-5, 1), (10, 0)])
+def test_a_pacer_needs_a_rate(limit: float, least: float) -> None:
+    with pytest.raises(ValueError, match="above zero"):
+        Pacer(limit, rate_min_per_s=least)
+
+
+def test_waits_are_anywhere_below_a_bound_that_doubles_up_to_the_cap() -> None:
+    backoff = Backoff(random.Random(7), base_s=0.5, cap_s=30.0)
+    for attempts, longest in ((1, 0.5), (2, 1.0), (5, 8.0), (7, 30.0), (5000, 30.0)):
+        waits = [backoff.delay_s(attempts) for _ in range(400)]
+        assert 0 <= min(waits) < 0.05 * longest
+        assert 0.95 * longest < max(waits) <= longest
+
+
+def test_the_same_seed_gives_the_same_waits() -> None:
+    first, second = (Backoff(random.Random(3)) for _ in range(2))
+    assert [first.delay_s(n) for n in range(1, 20)] == [second.delay_s(n) for n in range(1, 20)]
+
+
+@pytest.mark.parametrize(("base", "cap"), [(0.0, 1.0), (2.0, 1.0)])
+def test_a_backoff_needs_sensible_bounds(base: float, cap: float) -> None:
+    with pytest.raises(ValueError, match="base"):
+        Backoff(random.Random(1), base_s=base, cap_s=cap)
