@@ -1,0 +1,283 @@
+"""One Stripe account: all its state and every change to it. Synchronous; the time is an argument.
+
+Each change is noted in the journal as an entry, and `replay` makes the same changes from the entries of an earlier
+process. Work of the asynchronous plane is done whenever the account is touched at or after the time it became due.
+"""
+
+import random
+from collections.abc import Iterable
+from dataclasses import asdict
+
+from simulators.stripe import customers, meters
+from simulators.stripe.adjustments import CANCEL_WITHIN_MS, Adjustment, not_cancellable
+from simulators.stripe.assumptions import Assumptions
+from simulators.stripe.books import Books
+from simulators.stripe.clock import ClockState, SimulatedClock
+from simulators.stripe.customers import Customer, CustomerDirectory, CustomerDraft
+from simulators.stripe.errors import ApiError, no_such
+from simulators.stripe.idempotency import IdempotencyStore, StoredReply
+from simulators.stripe.identities import IdentityGenerator
+from simulators.stripe.journal import Entry, Journal, NoJournal
+from simulators.stripe.meter_events import DropReason, EventState, EventStore, MeterEvent, Submission, duplicate, no_active_meter
+from simulators.stripe.meters import EventWindow, Meter, MeterCatalogue, MeterDraft
+from simulators.stripe.processing import Processing, ProcessingQueue
+from simulators.stripe.stats import Stats
+
+EVENTS_MAX = 5_000_000
+
+
+class Account:
+    """State of the simulated account. `journal` is told of every change; the caller flushes it before answering."""
+
+    def __init__(self, *, seed: str, clock: SimulatedClock, journal: Journal, assumptions: Assumptions, processing: Processing) -> None:
+        self.assumptions = assumptions
+        self.processing = processing
+        self.clock = clock
+        self.reseed(seed)
+        self._journal = journal
+        self._start_empty()
+
+    def reseed(self, seed: str) -> None:
+        """Give ids and lags from another sequence from now on."""
+        self.identities = IdentityGenerator(seed)
+        self._lags = random.Random(f"{seed}:lag")
+
+    def _start_empty(self) -> None:
+        self.meters = MeterCatalogue()
+        self.customers = CustomerDirectory()
+        self._start_without_usage()
+
+    def _start_without_usage(self) -> None:
+        self.events = EventStore(self.assumptions.identifier_scope)
+        self.books = Books(self.events, self._window_of)
+        self.adjustments: list[Adjustment] = []
+        self.idempotency = IdempotencyStore()
+        self.stats = Stats()
+        self._queue = ProcessingQueue()
+        self._cancelled: set[int] = set()
+
+    def _window_of(self, event_name: str) -> EventWindow | None:
+        meter = self.meters.by_event_name(event_name)
+        return None if meter is None else meter.event_time_window
+
+    @property
+    def pending(self) -> int:
+        """Events and adjustments that the asynchronous plane has not reached."""
+        return len(self._queue)
+
+    def assume(self, assumptions: Assumptions) -> None:
+        """Change how the open questions are answered, from now on."""
+        self.assumptions = assumptions
+        self.events.change_scope(assumptions.identifier_scope)
+
+    def reset(self, *, keep_catalogue: bool) -> None:
+        """Forget all usage, replies and counters, and unless `keep_catalogue` the meters and customers too."""
+        if keep_catalogue:
+            self._start_without_usage()
+        else:
+            self._start_empty()
+        self._journal.append(["reset", keep_catalogue])
+
+    # Catalogue
+
+    def create_meter(self, draft: MeterDraft, *, livemode: bool, now_ms: int) -> Meter:
+        """Raises ApiError when the event name is taken."""
+        now_s = now_ms // 1000
+        meter = Meter(
+            id=self.identities.meter_id(livemode=livemode), livemode=livemode, created=now_s, updated=now_s, deactivated_at=None, **asdict(draft)
+        )
+        self.meters.add(meter)
+        self._journal.append(["meter", now_ms, asdict(meter)])
+        return meter
+
+    def rename_meter(self, meter_id: str, display_name: str | None, now_ms: int) -> Meter:
+        """Raises ApiError when there is no such meter."""
+        meter = self.meters.get(meter_id)
+        return meter if display_name is None else self._change_meter(meters.renamed(meter, display_name, now_ms // 1000), now_ms)
+
+    def deactivate_meter(self, meter_id: str, now_ms: int) -> Meter:
+        """Raises ApiError when there is no such meter or it is inactive already."""
+        return self._change_meter(meters.deactivated(self.meters.get(meter_id), now_ms // 1000), now_ms)
+
+    def reactivate_meter(self, meter_id: str, now_ms: int) -> Meter:
+        """Raises ApiError when there is no such meter or it is active already."""
+        return self._change_meter(meters.reactivated(self.meters.get(meter_id), now_ms // 1000), now_ms)
+
+    def _change_meter(self, meter: Meter, now_ms: int) -> Meter:
+        self.meters.update(meter)
+        self._journal.append(["meter", now_ms, asdict(meter)])
+        return meter
+
+    def create_customer(self, draft: CustomerDraft, *, livemode: bool, now_ms: int) -> Customer:
+        """A new customer with a generated id."""
+        return self._put_customer(Customer(id=self.identities.customer_id(), created=now_ms // 1000, livemode=livemode, **asdict(draft)), now_ms)
+
+    def admit_customer(self, customer_id: str, now_ms: int) -> Customer:
+        """A customer with an id of the caller's choice, made anew if it was deleted; Stripe itself has no such call."""
+        return self._put_customer(Customer(id=customer_id, created=now_ms // 1000, livemode=False), now_ms)
+
+    def delete_customer(self, customer_id: str, now_ms: int) -> Customer:
+        """Raises ApiError when there is no such customer."""
+        return self._put_customer(customers.deleted(self.customers.get(customer_id)), now_ms)
+
+    def _put_customer(self, customer: Customer, now_ms: int) -> Customer:
+        self.advance(now_ms)  # usage that was due before a customer came or went is judged by what was true then
+        self.customers.put(customer)
+        self._journal.append(["customer", now_ms, asdict(customer)])
+        return customer
+
+    # Usage
+
+    def accept(self, submission: Submission, now_ms: int) -> MeterEvent:
+        """Take one event. Raises ApiError for a duplicate, a missing customer (if that is synchronous) or a full simulator."""
+        self.advance(now_ms)
+        meter, customer = self.meters.by_event_name(submission.meter.event_name), submission.customer
+        if meter is None or not meter.active:  # it was active when the call was validated
+            raise no_active_meter(submission.meter.event_name, self.assumptions.unknown_meter_code)
+        if self.assumptions.missing_customer == "sync" and not self.customers.exists(customer):
+            raise no_such("customer", customer, f"payload[{meter.customer_key}]", status=400)
+        identifier = submission.identifier or self.identities.event_identifier()
+        memory_hours = self.assumptions.identifier_memory_hours
+        if self.events.duplicates(meter.event_name, customer, identifier, now_ms, memory_hours):
+            self.stats.duplicates += 1
+            raise duplicate(identifier)
+        if len(self.events) >= EVENTS_MAX:
+            raise ApiError(500, f"The simulator is full: it keeps {EVENTS_MAX} events.", outcome="simulator_full", kind="api_error")
+        event = MeterEvent(
+            sequence=len(self.events),
+            event_name=self.events.intern_name(meter.event_name),
+            customer=self.events.intern_name(customer),
+            identifier=identifier,
+            value=submission.value,
+            dimensions=self.events.intern(submission.dimensions),
+            timestamp=now_ms // 1000 if submission.timestamp is None else submission.timestamp,
+            received_ms=now_ms,
+        )
+        due_ms = now_ms + self.processing.sample_ms(self._lags)
+        self._journal.append(["event", now_ms, due_ms, submission.problem, *event[1:7]])
+        self._enter(event, due_ms, submission.problem)
+        self.advance(now_ms)
+        return event
+
+    def _enter(self, event: MeterEvent, due_ms: int, problem: DropReason | None) -> None:
+        if self.events.append(event):
+            self.stats.counted_again += 1
+        if problem is None:
+            self.books.add(event)
+        else:
+            self.events.mark(event.sequence, problem)
+        self._queue.push(due_ms, event=event.sequence)
+
+    def cancel(self, event_name: str, identifier: str, now_ms: int) -> Adjustment:
+        """Start to cancel an event. Raises ApiError when there is none, it is cancelled, or its 24 hours have passed."""
+        self.advance(now_ms)
+        code = self.assumptions.adjustment_error_code
+        event = self.events.latest(event_name, identifier)
+        if event is None:
+            raise not_cancellable(f"No meter event found with identifier {identifier}.", code)
+        if event.sequence in self._cancelled:
+            raise not_cancellable(f"The meter event with identifier {identifier} is cancelled already.", code)
+        if now_ms - event.received_ms >= CANCEL_WITHIN_MS:
+            raise not_cancellable("Meter events can only be cancelled within 24 hours of being received.", code)
+        due_ms = now_ms + self.processing.sample_ms(self._lags)
+        self._journal.append(["cancel", now_ms, due_ms, event.sequence])
+        return self._start_cancelling(event, due_ms)
+
+    def _start_cancelling(self, event: MeterEvent, due_ms: int) -> Adjustment:
+        adjustment = Adjustment(event.event_name, event.identifier, event.sequence, "pending")
+        self._cancelled.add(event.sequence)
+        self.adjustments.append(adjustment)
+        self._queue.push(due_ms, adjustment=len(self.adjustments) - 1)
+        return adjustment
+
+    def keep_reply(self, key: str, reply: StoredReply) -> None:
+        """Keep what an idempotency key must answer from now on."""
+        self.idempotency.keep(key, reply)
+        body = reply.body.decode()
+        entry = ["reply", reply.stored_ms, key, reply.path, reply.fingerprint.hex(), reply.request_id, reply.status, reply.headers, body, reply.event]
+        self._journal.append(entry)
+
+    # The asynchronous plane
+
+    def advance(self, now_ms: int) -> None:
+        """Do what is due."""
+        while (work := self._queue.pop_due(now_ms)) is not None:
+            if work.event is not None:
+                self._process(self.events[work.event])
+            elif work.adjustment is not None:
+                self._complete(work.adjustment)
+
+    def _process(self, event: MeterEvent) -> None:
+        if self.events.state(event.sequence) is not EventState.PENDING:
+            return
+        problem = self.events.drop_reason(event.sequence)
+        if problem is None and self.customers.exists(event.customer):
+            self.events.set_state(event.sequence, EventState.COUNTED)
+            return
+        self.events.set_state(event.sequence, EventState.DROPPED)
+        if problem is None:
+            problem = "meter_event_customer_not_found"
+            self.books.remove(event)
+            self.events.mark(event.sequence, problem)
+        self.stats.drops[problem] += 1
+        if not self.assumptions.identifier_burnt_by_rejection:
+            self.events.forget_identifier(event.sequence)
+
+    def _complete(self, number: int) -> None:
+        adjustment = self.adjustments[number]
+        self.adjustments[number] = Adjustment(adjustment.event_name, adjustment.identifier, adjustment.sequence, "complete")
+        if self.assumptions.identifier_reusable_after_cancel:
+            self.events.forget_identifier(adjustment.sequence)
+        if self.events.state(adjustment.sequence) is EventState.DROPPED:
+            return
+        self.events.set_state(adjustment.sequence, EventState.CANCELLED)
+        if self.events.drop_reason(adjustment.sequence) is None:
+            self.books.remove(self.events[adjustment.sequence])
+
+    # Coming back after a restart
+
+    def note_clock(self) -> None:
+        """Put the clock's present setting into the journal."""
+        self._journal.append(["clock", self.clock.now_ms(), *self.clock.state])
+
+    def replay(self, entries: Iterable[Entry]) -> int:
+        """Make the changes that an earlier process noted; returns how many there were. Raises ValueError for an unknown one."""
+        journal, self._journal = self._journal, NoJournal()
+        count = 0
+        for entry in entries:
+            self._apply(entry)
+            count += 1
+        self._journal = journal
+        return count
+
+    def _apply(self, entry: Entry) -> None:
+        match entry:
+            case ["event", now_ms, due_ms, problem, event_name, customer, identifier, value, dimensions, timestamp]:
+                self.advance(now_ms)
+                name, owner = self.events.intern_name(event_name), self.events.intern_name(customer)
+                pairs = self.events.intern(tuple((key, text) for key, text in dimensions))
+                self._enter(MeterEvent(len(self.events), name, owner, identifier, value, pairs, timestamp, now_ms), due_ms, problem)
+                self.advance(now_ms)
+            case ["reply", stored_ms, key, path, marks, request_id, status, headers, body, event]:
+                pairs = tuple((name, value) for name, value in headers)
+                reply = StoredReply(path, bytes.fromhex(marks), stored_ms, request_id, status, pairs, body.encode(), event)
+                self.idempotency.keep(key, reply)
+            case ["cancel", now_ms, due_ms, sequence]:
+                self.advance(now_ms)
+                self._start_cancelling(self.events[sequence], due_ms)
+            case ["meter", now_ms, fields]:
+                self.advance(now_ms)
+                meter = Meter(**fields)
+                if self.meters.by_event_name(meter.event_name) is None:
+                    self.meters.add(meter)
+                else:
+                    self.meters.update(meter)
+            case ["customer", now_ms, fields]:
+                fields["metadata"] = tuple((name, value) for name, value in fields["metadata"])
+                self._put_customer(Customer(**fields), now_ms)
+            case ["clock", _, base_ms, anchor_ms, rate]:
+                self.clock.restore(ClockState(base_ms, anchor_ms, rate))
+            case ["reset", keep_catalogue]:
+                self.reset(keep_catalogue=keep_catalogue)
+            case _:
+                raise ValueError(f"journal: unknown entry {str(entry[0])[:40]!r}")

@@ -1,0 +1,31 @@
+"""The HTTP application: Stripe's routes through the pipeline, the control API and the oracle beside them."""
+
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from simulators.stripe.control import Control
+from simulators.stripe.endpoints import Route
+from simulators.stripe.oracle import Oracle
+from simulators.stripe.pipeline import Pipeline
+from simulators.stripe.simulator import Simulator
+
+BODY_BYTES_MAX = 4 * 1024 * 1024  # a list of 100,000 customer ids; Stripe's own calls need a thousandth
+
+
+def make_app(simulator: Simulator) -> web.Application:
+    """The application of one simulator; the caller runs it and closes the simulator."""
+    app = web.Application(client_max_size=BODY_BYTES_MAX)
+    pipeline = Pipeline(simulator)
+    app.router.add_routes(Control(simulator).routes())
+    app.router.add_routes(Oracle(simulator).routes())
+    for route in (*simulator.routes, simulator.endpoints.unrecognised()):
+        app.router.add_route(route.method, route.path, _handler(pipeline, route))
+    return app
+
+
+def _handler(pipeline: Pipeline, route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        return await pipeline.answer(route, request)
+
+    return handle

@@ -1,0 +1,250 @@
+"""What every call to Stripe's API goes through, in Stripe's order.
+
+Faults of the network, API key, rate limits, idempotency key, validation, lane, effect, answer. Nothing is awaited
+between the effect and the journal's write, so a kill leaves either both or neither.
+"""
+
+import asyncio
+import socket
+import struct
+import time
+from typing import NamedTuple
+
+from aiohttp import web
+
+from simulators.stripe import errors
+from simulators.stripe.endpoints import Call, Prepared, Route
+from simulators.stripe.errors import ApiError
+from simulators.stripe.faults import Fault
+from simulators.stripe.forms import nest, parse_pairs
+from simulators.stripe.idempotency import StoredReply, fingerprint
+from simulators.stripe.keys import mask
+from simulators.stripe.parameters import Parameters
+from simulators.stripe.simulator import Simulator
+
+API_VERSION = "2026-10-28.endive"
+FORM = "application/x-www-form-urlencoded"
+DISCONNECT_POLL_S = 0.25
+RST_ON_CLOSE = struct.pack("ii", 1, 0)
+BAD_GATEWAY = (
+    b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n<center><h1>502 Bad Gateway</h1></center>\r\n</body>\r\n</html>\r\n"
+)
+NETWORK_BEFORE = frozenset({"reset_before", "hang_before", "bad_gateway_before"})
+NETWORK_AFTER = frozenset({"reset_after", "hang_after", "truncate_after", "bad_gateway_after"})
+
+
+class Reply(NamedTuple):
+    """An answer before the network has had its way with it."""
+
+    status: int
+    body: bytes
+    headers: tuple[tuple[str, str], ...]
+    outcome: str
+
+
+class Pipeline:
+    """Answers calls for one simulator."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        self._simulator = simulator
+
+    async def answer(self, route: Route, request: web.Request) -> web.StreamResponse:
+        """The answer to one call, or a broken connection."""
+        simulator = self._simulator
+        stats = simulator.account.stats
+        stats.arrived(route.name, int(time.monotonic()))
+        fault = simulator.faults.draw(route.name)
+        if fault is not None:
+            stats.faults[(route.name, fault.kind)] += 1
+            if fault.kind in NETWORK_BEFORE:
+                return await _break(request, fault, b"", {})
+        request_id = simulator.account.identities.request_id()
+        simulator.concurrent += 1
+        try:
+            reply = await self._reply(route, request, request_id, fault)
+        except ApiError as error:
+            reply = _refusal(error)
+        finally:
+            simulator.concurrent -= 1
+        simulator.account.stats.answered(route.name, reply.outcome)
+        headers = {"Request-Id": request_id, "Stripe-Version": request.headers.get("Stripe-Version", API_VERSION)}
+        key = request.headers.get("Idempotency-Key")
+        if key is not None:
+            headers["Idempotency-Key"] = key
+        headers.update(reply.headers)
+        if fault is not None:
+            if fault.should_retry is not None:
+                headers["Stripe-Should-Retry"] = "true" if fault.should_retry else "false"
+            if fault.kind in NETWORK_AFTER:
+                return await _break(request, fault, reply.body, headers)
+        return web.Response(body=reply.body, status=reply.status, headers=headers, content_type="application/json")
+
+    async def _reply(self, route: Route, request: web.Request, request_id: str, fault: Fault | None) -> Reply:
+        simulator = self._simulator
+        text = await _parameters_text(request)
+        authorization = request.headers.get("Authorization")
+        livemode = simulator.settings.keys.check(authorization, route.permission)
+        reason = simulator.limiter.admit(route.name, is_meter_event=route.is_meter_event, concurrent=simulator.concurrent, now_ns=time.monotonic_ns())
+        if reason is not None:
+            raise errors.rate_limited(reason)
+        if fault is not None:
+            _refuse_by(fault, authorization or "", route)
+        pairs = parse_pairs(text)
+        now_ms = simulator.clock.now_ms()
+        version = request.headers.get("Stripe-Version", API_VERSION)
+        call = Call(request.method, request.path, request.match_info.get("id", ""), Parameters(nest(pairs)), livemode, version, now_ms)
+        key = request.headers.get("Idempotency-Key") if request.method == "POST" else None
+        if not key:
+            return await self._run(route, call, fault, None)
+        marks = fingerprint(pairs)
+        kept = simulator.account.idempotency.begin(key, call.path, marks, now_ms)
+        if kept is not None:
+            return self._replay(kept, livemode=livemode)
+        store = simulator.account.idempotency
+        try:
+            return await self._run(route, call, fault, _Key(key, marks, request_id))
+        finally:
+            store.end(key)
+
+    def _replay(self, kept: StoredReply, *, livemode: bool) -> Reply:
+        simulator = self._simulator
+        simulator.account.stats.replayed += 1
+        body = kept.body if kept.event is None else simulator.endpoints.event_body(kept.event, livemode=livemode)
+        headers = (*kept.headers, ("Original-Request", kept.request_id))
+        if simulator.settings.assumptions.replayed_header:
+            headers = (*headers, ("Idempotent-Replayed", "true"))
+        return Reply(kept.status, body, headers, f"replayed:{kept.status}")
+
+    async def _run(self, route: Route, call: Call, fault: Fault | None, key: "_Key | None") -> Reply:
+        simulator = self._simulator
+        try:
+            prepared = route.prepare(call)
+        except ApiError as error:
+            return self._settle(error, call, key)
+        lane = prepared.lane
+        if lane is not None:
+            concurrency = simulator.settings.assumptions.concurrency
+            if not simulator.lanes.enter(lane, exclusive=concurrency != "allowed"):
+                raise errors.concurrent_events() if concurrency == "conflict" else errors.lock_timeout()
+        try:
+            pause_s = simulator.faults.latency_s(route.name) / 2
+            if fault is not None and fault.kind == "slow":
+                pause_s += fault.delay_ms / 2000
+            if pause_s:
+                await asyncio.sleep(pause_s)
+            reply = self._commit(prepared, call, fault, key)
+            if pause_s:
+                await asyncio.sleep(pause_s)
+            return reply
+        finally:
+            if lane is not None:
+                simulator.lanes.leave(lane)
+
+    def _commit(self, prepared: Prepared, call: Call, fault: Fault | None, key: "_Key | None") -> Reply:
+        """Take effect, keep the reply, write the journal: all or nothing."""
+        simulator = self._simulator
+        kind = None if fault is None else fault.kind
+        server_error = errors.server_error(stored=simulator.settings.assumptions.server_errors_stored)
+        if kind == "server_error_before":
+            return self._settle(server_error, call, key)
+        now_ms = simulator.clock.now_ms()
+        try:
+            result = prepared.commit(now_ms)
+        except ApiError as error:
+            return self._settle(error, call, key)
+        if kind == "server_error_after":
+            return self._settle(server_error, call, key)
+        if key is not None:
+            body = result.body if result.event is None else b""
+            kept = StoredReply(call.path, key.marks, now_ms, key.request_id, 200, (), body, result.event)
+            simulator.account.keep_reply(key.text, kept)
+        simulator.journal.flush()
+        return Reply(200, result.body, (), "ok")
+
+    def _settle(self, error: ApiError, call: Call, key: "_Key | None") -> Reply:
+        """Turn an error into a reply, kept under the idempotency key where Stripe keeps it."""
+        simulator = self._simulator
+        reply = _refusal(error)
+        if key is not None and error.stored:
+            now_ms = simulator.clock.now_ms()
+            kept = StoredReply(call.path, key.marks, now_ms, key.request_id, reply.status, reply.headers, reply.body, None)
+            simulator.account.keep_reply(key.text, kept)
+        simulator.journal.flush()
+        return reply
+
+
+class _Key(NamedTuple):
+    text: str
+    marks: bytes
+    request_id: str
+
+
+def _refusal(error: ApiError) -> Reply:
+    return Reply(error.status, error.body(), error.headers, error.outcome)
+
+
+def _refuse_by(fault: Fault, authorization: str, route: Route) -> None:
+    key = authorization.rpartition(" ")[2]
+    match fault.kind:
+        case "rate_limited":
+            raise errors.rate_limited(fault.reason)
+        case "lock_timeout":
+            raise errors.lock_timeout()
+        case "conflict":
+            raise errors.concurrent_events()
+        case "key_revoked":
+            raise errors.revoked_api_key(mask(key))
+        case "forbidden":
+            raise errors.forbidden(mask(key), f"rak_{route.permission}")
+        case _:
+            return
+
+
+async def _parameters_text(request: web.Request) -> str:
+    """The query string and the form body as one text. Raises ApiError for a body of another type, encoding or size."""
+    query = request.rel_url.raw_query_string
+    if not request.can_read_body:
+        return query
+    try:
+        body = await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise ApiError(413, "Request entity too large.", outcome="too_large") from None
+    if body and request.content_type != FORM:
+        raise errors.invalid(f"Invalid request (check that your POST content type is {FORM}).")
+    try:
+        text = body.decode("ascii")
+    except UnicodeDecodeError:
+        raise errors.invalid("Invalid encoding in the request body: form bodies are percent-encoded ASCII.") from None
+    return f"{query}&{text}" if query and text else query or text
+
+
+async def _break(request: web.Request, fault: Fault, body: bytes, headers: dict[str, str]) -> web.StreamResponse:
+    """Answer as a broken network would: with a proxy's page, half an answer, or a reset at once or after a silence."""
+    if fault.kind in ("bad_gateway_before", "bad_gateway_after"):
+        return web.Response(body=BAD_GATEWAY, status=502, content_type="text/html")
+    response: web.StreamResponse = web.Response(status=500)
+    if fault.kind == "truncate_after":
+        response = web.StreamResponse(headers={**headers, "Content-Type": "application/json", "Content-Length": str(len(body))})
+        await response.prepare(request)
+        await response.write(body[: len(body) // 2])
+    if fault.kind in ("hang_before", "hang_after"):
+        await _wait_in_silence(request, fault.delay_ms / 1000)
+    transport = request.transport
+    if transport is not None:
+        if fault.kind != "truncate_after":  # a reset would take the half that was sent with it
+            raw = transport.get_extra_info("socket")
+            if raw is not None:
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST_ON_CLOSE)
+            transport.abort()
+        else:
+            transport.close()
+    return response
+
+
+async def _wait_in_silence(request: web.Request, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        transport = request.transport
+        if transport is None or transport.is_closing():
+            return
+        await asyncio.sleep(min(left, DISCONNECT_POLL_S))

@@ -1,0 +1,60 @@
+"""The simulator put together: one account and everything that stands between it and the network."""
+
+from pathlib import Path
+
+from simulators.stripe.account import Account
+from simulators.stripe.clock import SimulatedClock
+from simulators.stripe.configuration import Settings
+from simulators.stripe.endpoints import Endpoints
+from simulators.stripe.faults import FaultInjector
+from simulators.stripe.journal import FileJournal, NoJournal
+from simulators.stripe.limits import Lanes, Limiter
+
+
+class Simulator:
+    """State of the process. Construction reads the journal, if there is one: see FileJournal for what it raises."""
+
+    def __init__(self, *, seed: int, settings: Settings, data: Path | None = None) -> None:
+        self.seed = seed
+        self.clock = SimulatedClock()
+        self.journal = NoJournal() if data is None else FileJournal(data)
+        self.faults = FaultInjector(seed)
+        self.lanes = Lanes()
+        self.concurrent = 0
+        self.account = Account(
+            seed=str(seed), clock=self.clock, journal=self.journal, assumptions=settings.assumptions, processing=settings.processing
+        )
+        self.restored = 0
+        if isinstance(self.journal, FileJournal):
+            self.restored = self.account.replay(self.journal.entries())
+            # Ids given after a restart must not repeat those given before it.
+            self.account.reseed(f"{seed}:{self.restored}")
+        self.endpoints = Endpoints(self.account)
+        self.routes = self.endpoints.routes()
+        self.start_with(settings)
+
+    def start_with(self, settings: Settings) -> None:
+        """Put settings in force that `DELETE /_control/config` comes back to."""
+        self.initial_settings = settings
+        self.configure(settings)
+
+    def configure(self, settings: Settings) -> None:
+        """Put settings in force. New limits start with full buckets."""
+        self.settings = settings
+        self.limiter = Limiter(settings.limits)
+        self.faults.use(settings.plan)
+        self.account.processing = settings.processing
+        self.account.assume(settings.assumptions)
+
+    def reset(self, *, keep_catalogue: bool) -> None:
+        """Empty books, counters, buckets and the script; settings and clock stay."""
+        self.account.reset(keep_catalogue=keep_catalogue)
+        self.journal.flush()
+        self.lanes.peak = 0
+        self.limiter = Limiter(self.settings.limits)
+        self.faults.clear_script()
+
+    def close(self) -> None:
+        """Release the journal."""
+        if isinstance(self.journal, FileJournal):
+            self.journal.close()
