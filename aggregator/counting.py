@@ -114,14 +114,13 @@ class PartitionCounter:
 
     def observe(self, offset: int, tally: Tally) -> bool:
         """Fold a record of usage.tallies, in log order. Returns whether it is accepted."""
-        end_before = self.tallies.chain.end
         if not self.tallies.fold(offset, tally):
             return False
         self._chain_id = tally.chain_id
         if tally is self._cut:
             self._commit(tally)
             return True
-        self._rollback(max(end_before, self.tallies.chain.end))
+        self._rollback(self.tallies.chain.end)
         self.sequences.restore(tally)
         for position, indexes in tally.set_aside:
             self._set_aside[position] = indexes

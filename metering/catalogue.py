@@ -91,6 +91,19 @@ def parse_catalogue(document: Mapping[str, Any]) -> tuple[Catalogue | None, list
     return (None, problems) if problems else (Catalogue(meters), [])
 
 
+def catalogue_problems(document: Mapping[str, Any]) -> list[str]:
+    """Everything that is wrong with the meters of a decoded taximeter.toml."""
+    return parse_catalogue(document)[1]
+
+
+def catalogue_of(document: Mapping[str, Any]) -> Catalogue:
+    """The catalogue of a decoded taximeter.toml that was checked before. Raises ValueError if it has problems after all."""
+    catalogue, problems = parse_catalogue(document)
+    if catalogue is None:
+        raise ValueError("; ".join(problems))
+    return catalogue
+
+
 def _problems(entry: Mapping[str, Any], where: str) -> list[str]:
     problems = [f"{where}: unknown key {key!r}; known are {', '.join(sorted(_METER_KEYS))}" for key in sorted(entry.keys() - _METER_KEYS)]
     for key in ("event_name", "customer_key", "value_key"):

@@ -118,6 +118,21 @@ def parse_cloudevent(attributes: Mapping[str, Any], data: object, *, arrival_ms:
     )
 
 
+def encode_event(event: UsageEvent) -> dict[str, Any]:
+    """The event in our own form, ready to be dumped as JSON; `parse_event` reads the same event back."""
+    seconds, milliseconds = divmod(event.time_ms, 1000)
+    moment = _EPOCH + timedelta(seconds=seconds, milliseconds=milliseconds)
+    document: dict[str, Any] = {"id": event.event_id}
+    if event.source:
+        document["source"] = event.source
+    return document | {
+        "time": moment.isoformat(timespec="milliseconds"),
+        "customer": event.customer,
+        "usage": dict(event.usage),
+        "dimensions": dict(event.dimensions),
+    }
+
+
 def parse_time(value: object, field: str) -> int:
     """Milliseconds since the epoch of an RFC 3339 string with a zone. Raises EventRejected."""
     if type(value) is not str:

@@ -1,0 +1,85 @@
+"""What the aggregator exports."""
+
+from dataclasses import dataclass
+from typing import Final, Self
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from metering.errors import Reason
+from metering.metrics import counter, gauge, histogram
+
+SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+STOP_REASONS: Final = ("ChainBroken", "RecordCorrupt", "HistoryLost", "TooManyDeadLetters", "TooManyEmitters", "Unexpected")
+
+
+@dataclass(frozen=True, slots=True)
+class AggregatorMetrics:
+    """All counters move when a tally is accepted, together, so that records and outcomes always agree."""
+
+    records: Counter
+    events: Counter
+    quantity: Counter
+    dead_letters: Counter
+    tallies: Counter
+    lag: Gauge
+    tallied_log_time: Gauge
+    assigned: Gauge
+    stopped: Gauge
+    paused: Gauge
+    unflushed_bytes: Gauge
+    remembered_ids: Gauge
+    flush_seconds: Histogram
+    takeover_seconds: Histogram
+    rebalances: Counter
+    unavailable: Counter
+
+    @classmethod
+    def create(cls, registry: CollectorRegistry) -> Self:
+        """Declare them on this registry."""
+        prefix = "taximeter_aggregator"
+        return cls(
+            records=counter(
+                registry,
+                f"{prefix}_records_total",
+                "Records covered by accepted tallies.",
+                labels={"kind": ("heartbeat", "batch", "single", "skipped")},
+            ),
+            events=counter(
+                registry,
+                f"{prefix}_events_total",
+                "Events covered by accepted tallies, by what became of them.",
+                labels={"outcome": ("counted", "duplicate", "forwarded", "dead_lettered")},
+            ),
+            quantity=counter(registry, f"{prefix}_quantity_total", "Units counted (a view: the tallies are the truth).", labels={"meter": ()}),
+            dead_letters=counter(
+                registry, f"{prefix}_dead_letters_total", "Events set aside, by reason.", labels={"reason": tuple(reason.value for reason in Reason)}
+            ),
+            tallies=counter(
+                registry, f"{prefix}_tallies_total", "Tallies appended; lost: another writer's came first.", labels={"outcome": ("accepted", "lost")}
+            ),
+            lag=gauge(
+                registry, f"{prefix}_lag_records", "Records of usage.events that no accepted tally of this process covers.", labels={"partition": ()}
+            ),
+            tallied_log_time=gauge(
+                registry,
+                f"{prefix}_tallied_log_timestamp_seconds",
+                "Log time up to which everything in the partition is tallied.",
+                unit="timestamp_seconds",
+                labels={"partition": ()},
+            ),
+            assigned=gauge(registry, f"{prefix}_assigned_partitions", "Partitions that this process owns."),
+            stopped=gauge(registry, f"{prefix}_stopped_partitions", "Owned partitions that stopped, by reason.", labels={"reason": STOP_REASONS}),
+            paused=gauge(registry, f"{prefix}_paused_partitions", "Owned partitions whose fetching is paused by their byte bound."),
+            unflushed_bytes=gauge(registry, f"{prefix}_unflushed_bytes", "Bytes of events read and not yet in an accepted tally.", unit="bytes"),
+            remembered_ids=gauge(registry, f"{prefix}_remembered_ids", "Event ids in memory for deduplication."),
+            flush_seconds=histogram(
+                registry, f"{prefix}_flush_duration_seconds", "From cutting a tally to its acceptance.", unit="seconds", buckets=SECONDS
+            ),
+            takeover_seconds=histogram(
+                registry, f"{prefix}_takeover_duration_seconds", "From assignment to counting, index rebuilt.", unit="seconds", buckets=SECONDS
+            ),
+            rebalances=counter(registry, f"{prefix}_rebalances_total", "Changes of assignment.", labels={"event": ("assigned", "revoked")}),
+            unavailable=counter(
+                registry, f"{prefix}_kafka_unavailable_total", "Times that a partition had to start over because Kafka did not answer."
+            ),
+        )

@@ -1,0 +1,250 @@
+"""One owned partition at run time: takes over, counts what the poll loop hands in, writes tallies, and stops rather than guess."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Final
+
+import orjson
+
+from aggregator.counting import Cut, PartitionCounter
+from aggregator.metrics import STOP_REASONS, AggregatorMetrics
+from aggregator.settings import AggregatorSettings
+from aggregator.takeover import Takeover
+from metering.clock import Clock
+from metering.dead_letter import DeadLetter, encode_dead_letter
+from metering.errors import ChainBroken, FailClosed
+from metering.event import UsageEvent, encode_event
+from metering.limits import CHAIN_RECORD_BYTES_MAX
+from metering.logs import Log
+from metering.partition_log import Appended, Appender, LogUnavailable
+from metering.record import LogRecord
+from metering.retry import Backoff, RetryPolicy
+from metering.topics import Topics
+
+RECORDS_PER_TURN: Final = 200  # records counted before other partitions get the event loop
+SENDS_AT_ONCE: Final = 500
+RETRY: Final = RetryPolicy(base_seconds=0.2, cap_seconds=10.0)
+
+
+class PartitionWorker:
+    """Owns one partition from assignment to revocation. `run` is its task; all state is dropped with it, so it may be cancelled at any time.
+
+    `kept` is the counter that `release` gave when the partition was last let go: it spares the re-reading of the log.
+    `seek` is called, in the same step in which the inbox is emptied, to make the poll loop continue at an offset.
+    """
+
+    def __init__(
+        self,
+        partition: int,
+        *,
+        settings: AggregatorSettings,
+        topics: Topics,
+        takeover: Takeover,
+        appender: Appender,
+        partition_of: Callable[[str], int],
+        seek: Callable[[int, int], None],
+        metrics: AggregatorMetrics,
+        clock: Clock,
+        log: Log,
+        kept: PartitionCounter | None,
+    ) -> None:
+        self.partition = partition
+        self.counter: PartitionCounter | None = None
+        self._kept = kept
+        self.stopped: FailClosed | None = None
+        self._settings = settings
+        self._topics = topics
+        self._takeover = takeover
+        self._appender = appender
+        self._partition_of = partition_of
+        self._seek = seek
+        self._metrics = metrics
+        self._clock = clock
+        self._log = log.bind(partition=partition)
+        self._inbox: deque[LogRecord] = deque()
+        self._inbox_bytes = 0
+        self._news = asyncio.Event()
+        self._draining = False
+        self._backoff = Backoff(RETRY, now=clock.monotonic(), random=Random())
+
+    # For the poll loop
+
+    @property
+    def wants_records(self) -> bool:
+        """Whether the poll loop may hand in more: the partition is counting and below its byte bound."""
+        return self.counter is not None and self.stopped is None and not self._draining and self.unflushed_bytes < self._settings.unflushed_bytes_max
+
+    @property
+    def unflushed_bytes(self) -> int:
+        """Bytes of events that are read and not in an accepted tally."""
+        return self._inbox_bytes + (self.counter.pending_input_bytes if self.counter is not None else 0)
+
+    def hand_in(self, records: Sequence[LogRecord]) -> None:
+        """Take records from the poll loop, in log order."""
+        self._inbox.extend(records)
+        self._inbox_bytes += sum(len(record.value or b"") for record in records)
+        self._news.set()
+
+    def drain(self) -> None:
+        """Count what was handed in, write a last tally, and let `run` return."""
+        self._draining = True
+        self._news.set()
+
+    def release(self) -> PartitionCounter | None:
+        """After `run` has returned: the counter, if it stands exactly at an accepted tally and can go on from there later."""
+        counter = self.counter
+        return counter if counter is not None and self.stopped is None and not counter.pending_records else None
+
+    # The task
+
+    async def run(self) -> None:
+        """Until drained or cancelled. A contradiction in the log stops the partition and leaves it stopped; Kafka's absence is waited out."""
+        while not (self._draining and self.counter is None):
+            try:
+                await self._own()
+                return
+            except LogUnavailable as error:
+                self._metrics.unavailable.inc()
+                self._log.warning("starting over", reason=str(error))
+                self._forget()
+                await self._clock.sleep(self._backoff.next_delay(self._clock.monotonic()) or RETRY.cap_seconds)
+            except FailClosed as error:
+                self._stop(error)
+                return
+
+    async def _own(self) -> None:
+        began = self._clock.monotonic()
+        counter, self._kept = self._kept, None
+        if counter is None:
+            counter = await self._takeover.take_over(self.partition)
+        else:
+            await self._takeover.refresh(counter)
+        self._continue_at(counter.position)
+        self.counter = counter
+        seconds = self._clock.monotonic() - began
+        self._metrics.takeover_seconds.observe(seconds)
+        self._log.info("took over", position=counter.position, remembered_ids=len(counter.ids), seconds=round(seconds, 3))
+        flushed = self._clock.monotonic()
+        while True:
+            pause = self._settings.flush_seconds if counter.pending_records else self._settings.idle_tally_seconds
+            due = flushed + pause
+            await self._wait(due - self._clock.monotonic())
+            await self._count_inbox(counter)
+            if self._draining:
+                if counter.pending_records:
+                    await self._flush(counter)
+                return
+            if counter.pending_bytes >= self._settings.flush_bytes or self._is_due(counter, flushed):
+                await self._flush(counter)
+                flushed = self._clock.monotonic()
+
+    def _is_due(self, counter: PartitionCounter, flushed: float) -> bool:
+        if not counter.pending_records:
+            return self._clock.monotonic() >= flushed + self._settings.idle_tally_seconds
+        full = self.unflushed_bytes >= self._settings.unflushed_bytes_max
+        return full or self._clock.monotonic() >= flushed + self._settings.flush_seconds
+
+    async def _wait(self, seconds: float) -> None:
+        """Until there is something in the inbox, or the time has passed."""
+        if self._inbox or self._draining:
+            await asyncio.sleep(0)
+            return
+        self._news.clear()
+        try:
+            async with asyncio.timeout(max(0.0, seconds)):
+                await self._news.wait()
+        except TimeoutError:
+            return
+
+    async def _count_inbox(self, counter: PartitionCounter) -> None:
+        """Count until the inbox is empty, the tally is large enough, or others must have a turn."""
+        for _ in range(RECORDS_PER_TURN):
+            if not self._inbox or counter.pending_bytes >= self._settings.flush_bytes:
+                return
+            record = self._inbox[0]
+            if record.offset > counter.position and not await self._takeover.holds_no_record(self.partition, counter.position, record.offset):
+                raise ChainBroken(f"the client skipped records of partition {self.partition}: {counter.position} to {record.offset - 1}")
+            # Taken only when it is counted: a cancelled check above leaves nothing half done.
+            self._inbox.popleft()
+            self._inbox_bytes -= len(record.value or b"")
+            if record.offset >= counter.position:
+                counter.count(record)
+
+    async def _flush(self, counter: PartitionCounter) -> None:
+        """Write what was counted as a tally. Raises LogUnavailable (it may have been written: start over) or FailClosed."""
+        began = self._clock.monotonic()
+        cut = counter.cut()
+        if len(cut.value) > CHAIN_RECORD_BYTES_MAX:
+            raise ChainBroken(f"a tally of {len(cut.value)} bytes cannot be written; its events need fewer meters or dimensions")
+        await self._set_aside(cut)
+        landed = await self._appender.append(self._topics.tallies.name, self.partition, cut.value)
+        accepted = await self._settle(counter, cut, landed)
+        self._metrics.flush_seconds.observe(self._clock.monotonic() - began)
+        if accepted:
+            self._note(cut)
+        else:
+            self._metrics.tallies.labels("lost").inc()
+            self._log.warning("another writer's tally came first", position=counter.position, start=cut.tally.link.start)
+            self._continue_at(counter.position)
+
+    async def _settle(self, counter: PartitionCounter, cut: Cut, landed: Appended) -> bool:
+        if landed.offset == counter.tallies.chain.next_offset:
+            accepted = counter.observe(landed.offset, cut.tally)  # nobody came between: accepted, and nothing to read
+            self._backoff.reset(self._clock.monotonic())
+            return accepted
+        return await self._takeover.catch_up(counter, cut.tally, landed.offset)
+
+    async def _set_aside(self, cut: Cut) -> None:
+        """Make dead letters and forwarded events durable before the tally that accounts for them."""
+        for start in range(0, len(cut.dead_letters), SENDS_AT_ONCE):
+            await asyncio.gather(*(self._dead_letter(letter) for letter in cut.dead_letters[start : start + SENDS_AT_ONCE]))
+        for start in range(0, len(cut.forwards), SENDS_AT_ONCE):
+            await asyncio.gather(*(self._forward(event) for event in cut.forwards[start : start + SENDS_AT_ONCE]))
+
+    async def _dead_letter(self, letter: DeadLetter) -> Appended:
+        value, headers = encode_dead_letter(letter)
+        return await self._appender.append(self._topics.deadletters.name, self.partition, value, key=letter.key, headers=headers)
+
+    async def _forward(self, event: UsageEvent) -> Appended:
+        home = self._partition_of(event.customer)
+        return await self._appender.append(self._topics.events.name, home, orjson.dumps(encode_event(event)), key=event.customer.encode())
+
+    def _continue_at(self, position: int) -> None:
+        self._inbox.clear()
+        self._inbox_bytes = 0
+        self._seek(self.partition, position)
+
+    def _forget(self) -> None:
+        self.counter = None
+        self._inbox.clear()
+        self._inbox_bytes = 0
+
+    def _stop(self, error: FailClosed) -> None:
+        self.stopped = error
+        self._forget()
+        name = type(error).__name__
+        self._metrics.stopped.labels(name if name in STOP_REASONS else "Unexpected").inc()
+        self._log.error("the partition stopped; nothing is lost, and nothing more is counted until this is mended", kind=name, reason=str(error))
+
+    def _note(self, cut: Cut) -> None:
+        tally, metrics = cut.tally, self._metrics
+        metrics.tallies.labels("accepted").inc()
+        for kind, number in (
+            ("heartbeat", tally.records.heartbeats),
+            ("batch", tally.records.batches),
+            ("single", tally.records.singles),
+            ("skipped", tally.records.skipped),
+        ):
+            metrics.records.labels(kind).inc(number)
+        metrics.events.labels("counted").inc(tally.events.counted)
+        metrics.events.labels("duplicate").inc(tally.events.duplicates)
+        metrics.events.labels("forwarded").inc(tally.events.forwarded)
+        for reason, number in tally.events.dead_lettered.items():
+            metrics.events.labels("dead_lettered").inc(number)
+            metrics.dead_letters.labels(reason).inc(number)
+        for row in tally.rows:
+            metrics.quantity.labels(row.meter).inc(row.quantity)
+        if tally.log_time_ms:
+            metrics.tallied_log_time.labels(str(self.partition)).set(tally.log_time_ms / 1000)

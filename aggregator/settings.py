@@ -1,0 +1,64 @@
+"""Options of the aggregator."""
+
+from dataclasses import dataclass
+
+from aggregator.dead_letter_limits import DeadLetterLimits
+from metering.limits import CHAIN_RECORD_BYTES_TARGET, EVENTS_RETENTION_MS
+from metering.settings import option
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AggregatorSettings:
+    """Section `aggregator`."""
+
+    group_id: str = option(doc="Consumer group that shares the partitions among aggregators.", default="taximeter-aggregator")
+    instance_id: str | None = option(
+        doc="Name of this instance, unique in the group; with one, a restart within the session timeout moves no partitions.", default=None
+    )
+    flush_seconds: float = option(doc="How often a partition with new events writes a tally.", default=5.0, unit="seconds", minimum=0.05, maximum=300)
+    flush_bytes: int = option(
+        doc="Size of a tally that is written before its time.",
+        default=CHAIN_RECORD_BYTES_TARGET,
+        unit="bytes",
+        minimum=10_000,
+        maximum=CHAIN_RECORD_BYTES_TARGET,
+    )
+    idle_tally_seconds: float = option(
+        doc="How often a partition without events writes an empty tally, so that its chain never ages out of the topic.",
+        default=3600.0,
+        unit="seconds",
+        minimum=1,
+        maximum=7 * 86_400,
+    )
+    unflushed_bytes_max: int = option(
+        doc="Bytes of events that a partition may hold before its fetching pauses.",
+        default=32 * 1024 * 1024,
+        unit="bytes",
+        minimum=1024 * 1024,
+        maximum=1024 * 1024 * 1024,
+    )
+    deduplication_horizon_seconds: float = option(
+        doc="How long the id of an event is remembered; an event older than this is set aside, never counted unseen.",
+        default=86_400.0,
+        unit="seconds",
+        minimum=60,
+        maximum=EVENTS_RETENTION_MS / 1000,
+    )
+    dead_letter_run_max: int = option(
+        doc="A partition stops after this many events in a row were set aside.", default=1_000, minimum=1, maximum=10_000_000
+    )
+    dead_letter_percent_max: int = option(
+        doc="A partition stops when more than this share of its recent events was set aside.", default=50, unit="percent", minimum=1, maximum=100
+    )
+    dead_letter_sample_events: int = option(doc="How many recent events that share is taken over.", default=5_000, minimum=10, maximum=10_000_000)
+    stall_seconds: float = option(
+        doc="Not ready when events wait and no tally was accepted for this long.", default=120.0, unit="seconds", minimum=1, maximum=3600
+    )
+    found_at_log_start: bool = option(
+        doc="Allow a first tally in a topic whose oldest events are gone already: those events will never be counted.", default=False
+    )
+
+    @property
+    def dead_letter_limits(self) -> DeadLetterLimits:
+        """The stop limits of the dead letters."""
+        return DeadLetterLimits(self.dead_letter_run_max, self.dead_letter_percent_max, self.dead_letter_sample_events)
