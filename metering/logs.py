@@ -118,7 +118,7 @@ class JsonFormatter(logging.Formatter):
         }
         for name, value in getattr(record, _FIELDS, {}).items():
             line[f"field_{name}" if name in line else name] = self._value(value)
-        if record.exc_info is not None and record.exc_info[1] is not None:
+        if record.exc_info and record.exc_info[1] is not None:
             line["error"] = self._text(_trace(record.exc_info[1]), TRACE_CHARS_MAX)
         return orjson.dumps(line, option=orjson.OPT_NON_STR_KEYS).decode()
 
@@ -146,7 +146,7 @@ class TextFormatter(logging.Formatter):
         """The line, followed by the stack trace if there is one."""
         text = f"{_time(record):%H:%M:%S} {record.levelname:<7} {record.name}: {self._text(record.getMessage())}"
         text += "".join(f"  {name}={self._text(_words(value))}" for name, value in getattr(record, _FIELDS, {}).items())
-        if record.exc_info is not None and record.exc_info[1] is not None:
+        if record.exc_info and record.exc_info[1] is not None:
             text += "\n" + self._text(_trace(record.exc_info[1]), TRACE_CHARS_MAX)
         return text
 

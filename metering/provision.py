@@ -9,6 +9,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
     IncompatibleBrokerVersion,
+    InvalidReplicationFactorError,
     KafkaConnectionError,
     KafkaError,
     KafkaTimeoutError,
@@ -69,7 +70,7 @@ async def ensure_topics(settings: KafkaSettings, topics: Iterable[TopicSpec], *,
         )
     except (TimeoutError, KafkaError, IncompatibleBrokerVersion) as error:
         servers = ", ".join(settings.bootstrap_servers)
-        return [f"the topics cannot be checked on {servers}: {type(error).__name__} {error}; is Kafka running, reachable, and are the rights enough?"]
+        return [f"the topics cannot be checked on {servers}: {error or type(error).__name__}; is Kafka running, reachable, and may this user?"]
 
 
 async def _ensure_once(settings: KafkaSettings, specs: tuple[TopicSpec, ...], clock: Clock) -> list[str]:
@@ -172,7 +173,8 @@ async def _create(admin: AIOKafkaAdminClient, settings: KafkaSettings, missing: 
             _LOG.info("topic created", topic=name, partitions=settings.partitions, replication_factor=replication)
         elif error is not TopicAlreadyExistsError:
             detail = f" ({message[0]})" if message and message[0] else ""
-            problems.append(f"topic {name} cannot be created: {error.__name__}{detail}; create it by hand or give this service the right to")
+            way_out = "set TAXIMETER_KAFKA_REPLICATION_FACTOR" if error is InvalidReplicationFactorError else "give this user the right to"
+            problems.append(f"topic {name} cannot be created: {error.__name__}{detail}; {way_out}, or create it by hand")
     return problems
 
 
