@@ -86,13 +86,15 @@ def build_entity(schema: type[Any], values: Fields) -> Any:
     return schema(**arguments)
 
 
-@cache
-def _plan(schema: type[Any]) -> tuple[tuple[str, type[Any] | None, bool], ...]:
-    """(field name, nested kio class if it holds such, whether it must be given) for each field of a kio class."""
-    hints = get_type_hints(schema)
-    return tuple(
-        (field.name, _nested_entity(hints[field.name]), field.default is MISSING and field.default_factory is MISSING) for field in fields(schema)
-    )
+def _plan(schema: type[Any]) -> _Plan:
+    """How to fill a kio class; worked out once for each class, of which there are a few hundred."""
+    plan = _PLANS.get(schema)
+    if plan is None:
+        hints = get_type_hints(schema)
+        plan = _PLANS[schema] = tuple(
+            (field.name, _nested_entity(hints[field.name]), field.default is MISSING and field.default_factory is MISSING) for field in fields(schema)
+        )
+    return plan
 
 
 def _nested_entity(hint: Any) -> type[Any] | None:
