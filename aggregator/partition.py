@@ -81,6 +81,21 @@ class PartitionWorker:
         """Bytes of events that are read and not in an accepted tally."""
         return self._inbox_bytes + (self.counter.pending_input_bytes if self.counter is not None else 0)
 
+    @property
+    def may_resume(self) -> bool:
+        """Whether half of the byte bound is free again."""
+        return self.unflushed_bytes <= self._settings.unflushed_bytes_max // 2
+
+    @property
+    def chain_end(self) -> int | None:
+        """The end of the accepted tallies."""
+        return self.counter.tallies.chain.end if self.counter is not None else None
+
+    @property
+    def remembered_ids(self) -> int:
+        """Ids in memory for deduplication."""
+        return len(self.counter.ids) if self.counter is not None else 0
+
     def hand_in(self, records: Sequence[LogRecord]) -> None:
         """Take records from the poll loop, in log order."""
         self._inbox.extend(records)

@@ -1,0 +1,302 @@
+"""Partitions shared among processes by a consumer group: one poll loop, one worker for each owned partition.
+
+The group only shares the work. Which records count is decided by the chains, so a member that was thrown out and does not know it yet
+can do no harm; committed offsets are published for lag tools and never read back.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, Generic, Protocol, TypeVar
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import KafkaError
+from aiokafka.structs import OffsetAndMetadata
+from prometheus_client import Counter, Gauge
+
+from metering.errors import FailClosed
+from metering.health import Progress
+from metering.kafka import KafkaSettings, make_group_consumer, started
+from metering.logs import RateLimited
+from metering.record import LogRecord
+from metering.service import ServiceContext
+
+POLL_MS: Final = 250
+IDLE_SECONDS: Final = 0.02
+PUBLISH_SECONDS: Final = 2.0
+
+
+class Worker(Protocol):
+    """What runs one owned partition. It is dropped with all its state when the partition goes, so it may be cancelled at any time."""
+
+    @property
+    def partition(self) -> int: ...  # noqa: D102  # the class says it
+    @property
+    def stopped(self) -> FailClosed | None:
+        """Why the partition stopped, if it did."""
+        ...
+
+    @property
+    def wants_records(self) -> bool:
+        """Whether the poll loop may hand in more."""
+        ...
+
+    @property
+    def may_resume(self) -> bool:
+        """Whether a paused partition has drained enough to be fetched again."""
+        ...
+
+    @property
+    def chain_end(self) -> int | None:
+        """The end of what is accepted, to be published; None while it is not known."""
+        ...
+
+    def hand_in(self, records: Sequence[LogRecord]) -> None:
+        """Take records, in log order."""
+        ...
+
+    def drain(self) -> None:
+        """Finish what was handed in, and let `run` return."""
+        ...
+
+    async def run(self) -> None:
+        """Until drained, stopped or cancelled."""
+        ...
+
+
+W = TypeVar("W", bound=Worker)
+
+
+class PartitionGroup(ConsumerRebalanceListener, Generic[W]):  # type: ignore[misc]  # aiokafka ships no types
+    """A member of a consumer group over one topic.
+
+    `start` makes the worker of a partition; it is given the finished worker that ran the partition in this process before, if the
+    partition was never away since. A worker calls `seek` when it knows where to read, and is handed no record before.
+    """
+
+    def __init__(
+        self,
+        context: ServiceContext,
+        kafka: KafkaSettings,
+        *,
+        topic: str,
+        group_id: str,
+        instance: str,
+        static_instance_id: str | None,
+        start: Callable[[int, W | None], W],
+        revoke_seconds: float,
+        stall_seconds: float,
+        assigned: Gauge,
+        paused: Gauge,
+        stopped: Gauge,
+        stop_reasons: Sequence[str],
+        lag: Gauge,
+        rebalances: Counter,
+    ) -> None:
+        self.workers: dict[int, W] = {}
+        self._context = context
+        self._kafka = kafka
+        self._topic = topic
+        self._group_id = group_id
+        self._instance = instance
+        self._static_instance_id = static_instance_id
+        self._start_worker = start
+        self._revoke_seconds = revoke_seconds
+        self._assigned = assigned
+        self._paused = paused
+        self._stopped = stopped
+        self._stop_reasons = stop_reasons
+        self._lag = lag
+        self._rebalances = rebalances
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._kept: dict[int, W] = {}
+        self._crashed: list[BaseException] = []
+        self._warnings = RateLimited(context.clock)
+        self._consumer: AIOKafkaConsumer | None = None
+        self.progress = Progress(context.clock, what=f"records of {topic}", stall_seconds=stall_seconds)
+        self._ends = 0
+
+    async def run(self) -> None:
+        """Until the context's stop event; then lets the workers drain and publishes where they ended. Raises what crashed a worker."""
+        context = self._context
+        context.health.require("partitions", self._stopped_partitions)
+        context.health.require("progress", self.progress.problem)
+        consumer = make_group_consumer(self._kafka, group_id=self._group_id, client_id=self._instance, instance_id=self._static_instance_id)
+        try:
+            async with started(consumer):
+                self._consumer = consumer
+                consumer.subscribe([self._topic], listener=self)
+                context.health.mark_started()
+                publisher = context.spawn("publish-offsets", self._publish(consumer), background=True)
+                await self._poll(consumer)
+                publisher.cancel()
+                await self._finish(list(self.workers), None)
+                await self._publish_once(consumer)
+        finally:
+            await self._cancel(list(self._tasks))
+        if self._crashed:
+            raise self._crashed[0]
+
+    def seek(self, partition: int, offset: int) -> None:
+        """Continue reading the partition at this offset; nothing if it went away meanwhile."""
+        consumer, place = self._consumer, self._place(partition)
+        if consumer is not None and place in consumer.assignment():
+            consumer.seek(place, offset)
+
+    # The group's callbacks
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """Let the workers finish if that is quick. What they do not finish is done again by the next owner.
+
+        A rebalance takes all partitions and gives most of them back: finished workers are kept until it is known which.
+        """
+        partitions = [place.partition for place in revoked]
+        if partitions:
+            self._rebalances.labels("revoked").inc()
+        await self._finish(partitions, self._revoke_seconds)
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """Start a worker for each partition. None is fetched before its worker knows where its chain ends."""
+        consumer = self._consumer
+        assert consumer is not None
+        places = list(assigned)
+        for place in places:
+            # A position must be set at once, or the client would ask for a committed one; it is replaced by the worker's `seek`.
+            consumer.seek(place, 0)
+            consumer.pause(place)
+        self._rebalances.labels("assigned").inc()
+        for place in places:
+            self._start(place.partition, self._kept.pop(place.partition, None))
+        self._kept.clear()  # these went to another member
+        self._assigned.set(len(self.workers))
+        self._context.log.info("assigned", partitions=sorted(self.workers))
+
+    # The poll loop
+
+    async def _poll(self, consumer: AIOKafkaConsumer) -> None:
+        while not self._context.stop.is_set():
+            self._pause_and_resume(consumer)
+            wanted = [self._place(partition) for partition, worker in self.workers.items() if worker.wants_records]
+            try:
+                batch = await consumer.getmany(*wanted, timeout_ms=POLL_MS) if wanted else {}
+            except KafkaError as error:
+                self._poll_failed(error)
+                await self._context.clock.sleep(1.0)
+                continue
+            for place, records in batch.items():
+                worker = self.workers.get(place.partition)
+                if worker is not None:
+                    worker.hand_in(records)
+            self._observe(consumer)
+            # getmany does not yield to the loop when records are buffered: let the workers have their turn.
+            await self._context.clock.sleep(0.0 if wanted else IDLE_SECONDS)
+
+    def _poll_failed(self, error: KafkaError) -> None:
+        """Whatever is wrong with one partition shows again when its worker takes over anew."""
+        self._warnings.warning(self._context.log, "polling failed", reason=repr(error))
+        places = error.args[0] if error.args and isinstance(error.args[0], dict) else {}
+        for place in places:
+            if isinstance(place, TopicPartition) and place.partition in self.workers:
+                self._tasks[place.partition].cancel()
+                self._start(place.partition, None)
+
+    def _pause_and_resume(self, consumer: AIOKafkaConsumer) -> None:
+        paused, assignment = consumer.paused(), consumer.assignment()
+        held = 0
+        for partition, worker in self.workers.items():
+            place = self._place(partition)
+            if place not in assignment:
+                continue
+            if place in paused:
+                if worker.wants_records and worker.may_resume:
+                    consumer.resume(place)
+                else:
+                    held += 1
+            elif not worker.wants_records:
+                consumer.pause(place)
+                held += 1
+        self._paused.set(held)
+
+    # Workers
+
+    def _start(self, partition: int, before: W | None) -> None:
+        worker = self._start_worker(partition, before)
+        self.workers[partition] = worker
+        self._tasks[partition] = asyncio.create_task(self._supervised(worker), name=f"partition-{partition}")
+
+    async def _supervised(self, worker: W) -> None:
+        """A bug in one partition ends the process: going on without it would look healthy and bill nothing."""
+        try:
+            await worker.run()
+        except Exception as error:
+            self._context.log.failed("a partition's worker crashed", error, partition=worker.partition)
+            self._crashed.append(error)
+            self._context.request_stop(f"partition {worker.partition} crashed")
+
+    async def _finish(self, partitions: list[int], seconds: float | None) -> None:
+        for partition in partitions:
+            if partition in self.workers:
+                self.workers[partition].drain()
+        tasks = {partition: self._tasks[partition] for partition in partitions if partition in self._tasks}
+        if tasks:
+            await asyncio.wait(tasks.values(), timeout=seconds)
+        self._kept.update({partition: self.workers[partition] for partition, task in tasks.items() if task.done() and not task.cancelled()})
+        await self._cancel(partitions)
+        self._assigned.set(len(self.workers))
+
+    async def _cancel(self, partitions: list[int]) -> None:
+        tasks = [self._tasks.pop(partition) for partition in partitions if partition in self._tasks]
+        for partition in partitions:
+            self.workers.pop(partition, None)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    # What others see
+
+    async def _publish(self, consumer: AIOKafkaConsumer) -> None:
+        while True:
+            await self._context.clock.sleep(PUBLISH_SECONDS)
+            await self._publish_once(consumer)
+
+    async def _publish_once(self, consumer: AIOKafkaConsumer) -> None:
+        """Commit the ends of the chains, for lag tools only."""
+        assignment = consumer.assignment()
+        offsets = {}
+        for partition, worker in [*self._kept.items(), *self.workers.items()]:
+            end = worker.chain_end
+            if end is not None and end >= 0 and self._place(partition) in assignment:
+                offsets[self._place(partition)] = OffsetAndMetadata(end, "")
+        if not offsets:
+            return
+        try:
+            await consumer.commit(offsets)
+        except KafkaError as error:
+            self._warnings.warning(self._context.log, "offsets could not be published", reason=repr(error))
+
+    def _observe(self, consumer: AIOKafkaConsumer) -> None:
+        assignment = consumer.assignment()
+        lag = ends = 0
+        for partition, worker in self.workers.items():
+            end = worker.chain_end
+            if end is None or self._place(partition) not in assignment:
+                continue
+            behind = max(0, (consumer.highwater(self._place(partition)) or 0) - max(0, end))
+            self._lag.labels(str(partition)).set(behind)
+            lag += behind
+            ends += max(0, end)
+        self.progress.pending(lag)
+        if ends != self._ends:
+            self._ends = ends
+            self.progress.moved()
+
+    def _stopped_partitions(self) -> str | None:
+        stopped = {partition: worker.stopped for partition, worker in self.workers.items() if worker.stopped is not None}
+        for reason in self._stop_reasons:
+            self._stopped.labels(reason).set(sum(1 for error in stopped.values() if type(error).__name__ == reason))
+        if not stopped:
+            return None
+        return "; ".join(f"partition {partition}: {type(error).__name__}: {error}" for partition, error in sorted(stopped.items()))
+
+    def _place(self, partition: int) -> TopicPartition:
+        return TopicPartition(self._topic, partition)

@@ -1,0 +1,36 @@
+"""Run the reporter: `python -m reporter [--config taximeter.toml] [--check-config]`."""
+
+import sys
+from collections.abc import Sequence
+
+from metering.catalogue import catalogue_of, catalogue_problems
+from metering.kafka import KafkaSettings
+from metering.service import ServiceContext
+from metering.service_command import Configuration, service_command
+from reporter.app import Reporter
+from reporter.settings import ReporterSettings, StripeSettings
+from reporter.stripe_api import StripeMeterEvents
+
+
+async def report(context: ServiceContext, configuration: Configuration) -> None:
+    """The service's main."""
+    stripe = configuration.of(StripeSettings)
+    port = StripeMeterEvents(api_key=stripe.api_key, api_base=stripe.api_base, connections=stripe.connections, timeout_s=stripe.timeout_seconds)
+    catalogue = catalogue_of(configuration.file)
+    await Reporter(context, configuration.of(KafkaSettings), stripe, configuration.of(ReporterSettings), catalogue, port).run()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until told to stop; returns the exit code."""
+    return service_command(
+        report,
+        name="reporter",
+        summary="Tell Stripe, once, what was counted.",
+        sections={"reporter": ReporterSettings, "stripe": StripeSettings, "kafka": KafkaSettings},
+        check_file=catalogue_problems,
+        arguments=arguments,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

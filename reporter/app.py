@@ -1,0 +1,139 @@
+"""The reporter process: wiring."""
+
+import math
+from collections.abc import Sequence
+from random import Random
+
+from metering.catalogue import Catalogue
+from metering.kafka import KafkaSettings
+from metering.ledger import Settlement
+from metering.partition_group import PartitionGroup
+from metering.partition_log import Appender, LogReader
+from metering.provision import ensure_topics
+from metering.service import ServiceContext
+from metering.supervision import RefusedToStart
+from reporter.dispatch import Dispatcher
+from reporter.meter_events import MeterEventPort
+from reporter.metrics import STOP_REASONS, ReporterMetrics
+from reporter.pacing import Backoff, Pacer
+from reporter.partition import PartitionWorker
+from reporter.sending import Lanes
+from reporter.settings import ReporterSettings, StripeSettings
+from reporter.takeover import Takeover
+
+
+class Reporter:
+    """Owns the Kafka clients, the dispatcher and the group of partition workers. The port is closed with it."""
+
+    def __init__(
+        self,
+        context: ServiceContext,
+        kafka: KafkaSettings,
+        stripe: StripeSettings,
+        settings: ReporterSettings,
+        catalogue: Catalogue,
+        port: MeterEventPort,
+    ) -> None:
+        self._context = context
+        self._kafka = kafka
+        self._settings = settings
+        self._catalogue = catalogue
+        self._topics = kafka.topics
+        self._instance = settings.instance_id or f"reporter-{context.clock.now_ms():x}"
+        self._metrics = metrics = ReporterMetrics.create(context.registry)
+        self._reader = LogReader(kafka, f"{self._instance}-reader")
+        self._appender = Appender(kafka, f"{self._instance}-appender")
+        self._dispatcher = Dispatcher(
+            lanes=Lanes(
+                capacity=settings.sends_max,
+                in_flight_max=stripe.connections,
+                retry_delay_s=Backoff(Random()).delay_s,
+                probe_every_s=settings.probe_seconds,
+            ),
+            pacer=Pacer(stripe.calls_limit),
+            port=port,
+            catalogue=catalogue,
+            metrics=metrics,
+            clock=context.clock,
+            log=context.log,
+            deliver=self._deliver,
+        )
+        self._group: PartitionGroup[PartitionWorker] = PartitionGroup(
+            context,
+            kafka,
+            topic=self._topics.tallies.name,
+            group_id=settings.group_id,
+            instance=self._instance,
+            static_instance_id=settings.instance_id,
+            start=self._worker,
+            revoke_seconds=settings.receipt_seconds * 4,
+            stall_seconds=settings.stall_seconds,
+            assigned=metrics.assigned,
+            paused=metrics.paused,
+            stopped=metrics.stopped,
+            stop_reasons=STOP_REASONS,
+            lag=metrics.lag,
+            rebalances=metrics.rebalances,
+        )
+
+    async def run(self) -> None:
+        """Until the context's stop event; then the calls under way are waited for and their outcomes written."""
+        context = self._context
+        try:
+            problems = await ensure_topics(self._kafka, self._topics, clock=context.clock)
+            if problems:
+                raise RefusedToStart(problems)
+            context.health.require("stripe_accepts_the_key", lambda: self._dispatcher.lanes.stopped)
+            context.spawn("dispatch", self._dispatch())
+            context.spawn("observe", self._observe(), background=True)
+            await self._group.run()
+        finally:
+            await self._dispatcher.close()
+            await self._reader.close()
+            await self._appender.close()
+
+    async def _dispatch(self) -> None:
+        await self._dispatcher.run(self._context.stop)
+
+    def _deliver(self, partition: int, settlements: Sequence[Settlement]) -> None:
+        worker = self._group.workers.get(partition)
+        if worker is not None:
+            worker.settle(settlements)
+
+    def _partition_rate(self) -> float:
+        """Calls a second that one owned partition may count on."""
+        return self._dispatcher.pacer.rate_per_s / max(1, len(self._group.workers))
+
+    async def _observe(self) -> None:
+        owned, answered = -1, -1
+        while True:
+            workers = self._group.workers
+            reporters = [worker.reporter for worker in workers.values() if worker.reporter is not None]
+            if owned != len(workers):
+                owned = len(workers)
+                self._dispatcher.pacer.set_share(owned=owned, total=max(owned, self._kafka.partitions), now=self._context.clock.monotonic())
+                self._dispatcher.wake()
+            if answered != self._dispatcher.answered:
+                answered = self._dispatcher.answered
+                self._group.progress.moved()
+            unknown = [entry.log_time_ms for reporter in reporters for entry in reporter.ledger.open.values() if entry.unknown]
+            self._metrics.oldest_unknown.set(min(unknown) / 1000 if unknown else math.nan)
+            self._metrics.waiting.set(self._dispatcher.lanes.sends)
+            self._metrics.backlog_rows.set(sum(len(reporter.backlog) for reporter in reporters))
+            await self._context.clock.sleep(0.5)
+
+    def _worker(self, partition: int, _before: PartitionWorker | None) -> PartitionWorker:
+        return PartitionWorker(
+            partition,
+            settings=self._settings,
+            topics=self._topics,
+            takeover=Takeover(self._reader, self._topics, instance=self._instance, rows_max=self._settings.rows_max),
+            appender=self._appender,
+            dispatcher=self._dispatcher,
+            catalogue=self._catalogue,
+            partition_rate=self._partition_rate,
+            seek=self._group.seek,
+            metrics=self._metrics,
+            clock=self._context.clock,
+            log=self._context.log,
+        )

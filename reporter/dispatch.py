@@ -1,0 +1,156 @@
+"""The one loop that calls Stripe: takes attempts from the lanes at the pace allowed, and hands what came of them to their partitions."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from metering.catalogue import Catalogue
+from metering.clock import Clock
+from metering.ledger import Settlement
+from metering.logs import Log, RateLimited
+from reporter.meter_events import MeterEventPort, payload_of
+from reporter.metrics import ReporterMetrics
+from reporter.outcomes import Delivered, Refused, StopTheWorld, TooOld, TryAgain, Verdict
+from reporter.pacing import Pacer
+from reporter.sending import Attempt, Lanes
+
+WAIT_SECONDS_MAX: Final = 1.0
+
+
+class Dispatcher:
+    """Sends what is in the lanes. `deliver` gets the settlements of one partition, in order. Owns the port."""
+
+    def __init__(
+        self,
+        *,
+        lanes: Lanes,
+        pacer: Pacer,
+        port: MeterEventPort,
+        catalogue: Catalogue,
+        metrics: ReporterMetrics,
+        clock: Clock,
+        log: Log,
+        deliver: Callable[[int, Sequence[Settlement]], None],
+    ) -> None:
+        self.lanes = lanes
+        self.pacer = pacer
+        self._port = port
+        self._catalogue = catalogue
+        self._metrics = metrics
+        self._clock = clock
+        self._log = log
+        self._deliver = deliver
+        self._warnings = RateLimited(clock)
+        self._wake = asyncio.Event()
+        self._calls: set[asyncio.Task[None]] = set()
+        self._halted: str | None = None
+        self.answered = 0
+
+    def wake(self) -> None:
+        """Something was added to the lanes."""
+        self._wake.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`; then waits for the calls under way, whose outcomes are still delivered."""
+        while not stop.is_set():
+            seconds = self._dispatch()
+            self._hand_out()
+            self._wake.clear()
+            self._observe()
+            try:
+                async with asyncio.timeout(min(seconds, WAIT_SECONDS_MAX)):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+        if self._calls:
+            await asyncio.wait(self._calls)
+        self._hand_out()
+
+    async def close(self) -> None:
+        """Cancel what is under way and close the connections."""
+        for call in list(self._calls):
+            call.cancel()
+        if self._calls:
+            await asyncio.wait(self._calls)
+        await self._port.close()
+
+    def _dispatch(self) -> float:
+        """Start every call that may start now; returns seconds until the next one may."""
+        while True:
+            now = self._clock.monotonic()
+            wait = self.lanes.wait_s(now)
+            if wait is None or wait > 0:
+                return WAIT_SECONDS_MAX if wait is None else wait
+            wait = self.pacer.take(now)
+            if wait > 0:
+                return wait
+            attempt = self.lanes.next_ready(self._clock.now_ms(), now)
+            if attempt is None:
+                return WAIT_SECONDS_MAX
+            call = asyncio.create_task(self._call(attempt))
+            self._calls.add(call)
+            call.add_done_callback(self._calls.discard)
+
+    async def _call(self, attempt: Attempt) -> None:
+        began = self._clock.monotonic()
+        event = attempt.send.event
+        verdict = await self._port.send(
+            event_name=event.meter,
+            payload=payload_of(event, self._catalogue.by_name[event.meter]),
+            identifier=attempt.send.identifier,
+            timestamp_s=event.time_ms // 1000,
+            idempotency_key=attempt.idempotency_key,
+        )
+        now = self._clock.monotonic()
+        self._metrics.call_seconds.observe(now - began)
+        self._metrics.calls.labels(_label(verdict)).inc()
+        self._heed(verdict, now)
+        self.lanes.done(attempt, verdict, self._clock.now_ms(), now)
+        self._wake.set()
+
+    def _heed(self, verdict: Verdict, now: float) -> None:
+        match verdict:
+            case TryAgain(rate_limited=True):
+                self.pacer.on_rate_limited(now)
+            case Delivered() | Refused() | TooOld():
+                self.answered += 1
+                self.pacer.on_success(now)
+            case _:
+                pass
+        if isinstance(verdict, Refused):
+            self._warnings.warning(self._log, "Stripe refused a meter event", code=verdict.code, reason=verdict.message)
+        elif isinstance(verdict, TryAgain):
+            self._warnings.warning(self._log, "a call to Stripe will be repeated", reason=verdict.reason.value, detail=verdict.detail)
+
+    def _hand_out(self) -> None:
+        settled: dict[int, list[Settlement]] = {}
+        for entry in self.lanes.take_settlements():
+            settled.setdefault(entry.partition, []).append(entry.settlement)
+        for partition, settlements in settled.items():
+            self._deliver(partition, settlements)
+
+    def _observe(self) -> None:
+        stopped = self.lanes.stopped
+        if stopped != self._halted:
+            if stopped is not None:
+                self._log.error("nothing is sent any more: Stripe refuses every call", reason=stopped)
+            else:
+                self._log.info("Stripe accepts calls again")
+            self._halted = stopped
+        self._metrics.halted.set(0 if stopped is None else 1)
+        self._metrics.in_flight.set(self.lanes.in_flight)
+        self._metrics.rate_limit.set(self.pacer.rate_per_s)
+
+
+def _label(verdict: Verdict) -> str:
+    match verdict:
+        case Delivered(duplicate):
+            return "duplicate" if duplicate else "ok"
+        case Refused():
+            return "refused"
+        case TooOld():
+            return "too_old"
+        case StopTheWorld():
+            return "stopped"
+        case TryAgain(reason):
+            return reason.value

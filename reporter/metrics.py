@@ -1,0 +1,92 @@
+"""What the reporter exports."""
+
+from dataclasses import dataclass
+from typing import Final, Self
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from metering.ledger import Outcome
+from metering.metrics import STRIPE_SECONDS, counter, gauge, histogram
+from reporter.outcomes import Retry
+
+CALL_OUTCOMES: Final = ("ok", "duplicate", "refused", "too_old", "stopped", *(reason.value for reason in Retry))
+STOP_REASONS: Final = ("ChainBroken", "RecordCorrupt", "HistoryLost", "Unexpected")
+SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+
+@dataclass(frozen=True, slots=True)
+class ReporterMetrics:
+    """Meter events and units are counted when their receipt is in the ledger."""
+
+    calls: Counter
+    call_seconds: Histogram
+    meter_events: Counter
+    quantity: Counter
+    intents: Counter
+    receipts: Counter
+    waiting: Gauge
+    in_flight: Gauge
+    backlog_rows: Gauge
+    rate_limit: Gauge
+    halted: Gauge
+    lag: Gauge
+    reported_log_time: Gauge
+    oldest_unknown: Gauge
+    assigned: Gauge
+    stopped: Gauge
+    paused: Gauge
+    takeover_seconds: Histogram
+    rebalances: Counter
+    unavailable: Counter
+
+    @classmethod
+    def create(cls, registry: CollectorRegistry) -> Self:
+        """Declare them on this registry."""
+        prefix = "taximeter_reporter"
+        partition = {"partition": ()}
+        return cls(
+            calls=counter(registry, f"{prefix}_stripe_calls_total", "Finished calls, by what they meant.", labels={"outcome": CALL_OUTCOMES}),
+            call_seconds=histogram(
+                registry, f"{prefix}_stripe_call_duration_seconds", "How long a call took.", unit="seconds", buckets=STRIPE_SECONDS
+            ),
+            meter_events=counter(
+                registry,
+                f"{prefix}_meter_events_total",
+                "Meter events, by what became of them.",
+                labels={"outcome": tuple(outcome.value for outcome in Outcome)},
+            ),
+            quantity=counter(registry, f"{prefix}_quantity_total", "Units that Stripe has (a view: the ledger is the truth).", labels={"meter": ()}),
+            intents=counter(
+                registry, f"{prefix}_intents_total", "Intents appended; lost: another writer's came first.", labels={"outcome": ("accepted", "lost")}
+            ),
+            receipts=counter(registry, f"{prefix}_receipts_total", "Receipts appended."),
+            waiting=gauge(registry, f"{prefix}_waiting_meter_events", "Meter events of accepted intents without a final outcome."),
+            in_flight=gauge(registry, f"{prefix}_in_flight_calls", "Calls under way."),
+            backlog_rows=gauge(registry, f"{prefix}_backlog_rows", "Sums that are counted and in no intent yet."),
+            rate_limit=gauge(registry, f"{prefix}_rate_limit_per_second", "Calls a second that this process allows itself.", unit="per_second"),
+            halted=gauge(registry, f"{prefix}_halted", "1 while Stripe refuses the key or the address is wrong: nothing is sent but probes."),
+            lag=gauge(registry, f"{prefix}_lag_records", "Tallies that no accepted intent covers.", labels=partition),
+            reported_log_time=gauge(
+                registry,
+                f"{prefix}_reported_timestamp_seconds",
+                "All usage counted up to this time has a final outcome; now, when nothing waits.",
+                unit="timestamp_seconds",
+                labels=partition,
+            ),
+            oldest_unknown=gauge(
+                registry,
+                f"{prefix}_oldest_unknown_timestamp_seconds",
+                "When the oldest meter event of unknown outcome was planned; NaN when there is none.",
+                unit="timestamp_seconds",
+            ),
+            assigned=gauge(registry, f"{prefix}_assigned_partitions", "Partitions that this process owns."),
+            stopped=gauge(registry, f"{prefix}_stopped_partitions", "Owned partitions that stopped, by reason.", labels={"reason": STOP_REASONS}),
+            paused=gauge(registry, f"{prefix}_paused_partitions", "Owned partitions whose reading is paused because Stripe takes no more."),
+            takeover_seconds=histogram(
+                registry, f"{prefix}_takeover_duration_seconds", "From assignment to reporting.", unit="seconds", buckets=SECONDS
+            ),
+            rebalances=counter(registry, f"{prefix}_rebalances_total", "Changes of assignment.", labels={"event": ("assigned", "revoked")}),
+            unavailable=counter(
+                registry, f"{prefix}_kafka_unavailable_total", "Times that a partition had to start over because Kafka did not answer."
+            ),
+        )

@@ -1,0 +1,308 @@
+"""One owned partition at run time: takes over, folds tallies, writes intents and receipts, and stops rather than guess."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Final
+
+from metering.catalogue import Catalogue
+from metering.clock import Clock
+from metering.errors import FailClosed
+from metering.ledger import Intent, Outcome, Receipt, Settlement, encode_intent, encode_receipt
+from metering.limits import CHAIN_RECORD_BYTES_MAX
+from metering.logs import Log
+from metering.partition_log import Appended, Appender, LogUnavailable
+from metering.record import LogRecord
+from metering.retry import Backoff, RetryPolicy
+from metering.tally import decode_tally
+from metering.topics import Topics
+from reporter.dispatch import Dispatcher
+from reporter.metrics import ReporterMetrics
+from reporter.reporting import PartitionReporter, open_meter_events
+from reporter.sending import MeterSend
+from reporter.settings import ReporterSettings
+from reporter.takeover import Takeover
+
+RECORDS_PER_TURN: Final = 50
+SETTLEMENTS_PER_RECEIPT: Final = 5_000
+INBOX_BYTES_MAX: Final = 32 * 1024 * 1024
+RETRY: Final = RetryPolicy(base_seconds=0.2, cap_seconds=10.0)
+OPEN_SECONDS: Final = 2.0  # the next intent is written when what is open would be sent in this time
+# An intent without meter events is written after so many tallies, so that whoever takes over need not read them all.
+EMPTY_INTENT_TALLIES: Final = 500
+
+
+class MeterMissing(FailClosed):
+    """Usage was counted for a meter that is no longer in the catalogue: its payload keys are not known."""
+
+
+class PartitionWorker:
+    """Owns one partition from assignment to revocation. `run` is its task; all state is dropped with it, so it may be cancelled at any time.
+
+    What is in flight to Stripe then goes on; its outcome is found again by the next owner, who sends the same identifier.
+    """
+
+    def __init__(
+        self,
+        partition: int,
+        *,
+        settings: ReporterSettings,
+        topics: Topics,
+        takeover: Takeover,
+        appender: Appender,
+        dispatcher: Dispatcher,
+        catalogue: Catalogue,
+        partition_rate: Callable[[], float],
+        seek: Callable[[int, int], None],
+        metrics: ReporterMetrics,
+        clock: Clock,
+        log: Log,
+    ) -> None:
+        self.partition = partition
+        self.reporter: PartitionReporter | None = None
+        self.stopped: FailClosed | None = None
+        self._settings = settings
+        self._topics = topics
+        self._takeover = takeover
+        self._appender = appender
+        self._dispatcher = dispatcher
+        self._catalogue = catalogue
+        self._partition_rate = partition_rate
+        self._seek = seek
+        self._metrics = metrics
+        self._clock = clock
+        self._log = log.bind(partition=partition)
+        self._inbox: deque[LogRecord] = deque()
+        self._inbox_bytes = 0
+        self._settlements: list[Settlement] = []
+        self._news = asyncio.Event()
+        self._draining = False
+        self._planned_at = 0.0
+        self._settled_at = 0.0
+        self._backoff = Backoff(RETRY, now=clock.monotonic(), random=Random())
+
+    # For the poll loop and the dispatcher
+
+    @property
+    def wants_records(self) -> bool:
+        """Whether the poll loop may hand in more tallies."""
+        reporter = self.reporter
+        return (
+            reporter is not None
+            and self.stopped is None
+            and not self._draining
+            and not reporter.backlog.is_full
+            and self._inbox_bytes < INBOX_BYTES_MAX
+        )
+
+    @property
+    def may_resume(self) -> bool:
+        """Whether half of the byte bound is free again."""
+        return self._inbox_bytes <= INBOX_BYTES_MAX // 2
+
+    @property
+    def chain_end(self) -> int | None:
+        """The end of the accepted intents, in tallies."""
+        return self.reporter.ledger.chain.end if self.reporter is not None else None
+
+    def hand_in(self, records: Sequence[LogRecord]) -> None:
+        """Take records of usage.tallies, in log order."""
+        self._inbox.extend(records)
+        self._inbox_bytes += sum(len(record.value or b"") for record in records)
+        self._news.set()
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Take outcomes from the dispatcher."""
+        if self.reporter is not None:
+            self._settlements += settlements
+            self._news.set()
+
+    def drain(self) -> None:
+        """Write the outcomes that are known, and let `run` return."""
+        self._draining = True
+        self._news.set()
+
+    # The task
+
+    async def run(self) -> None:
+        """Until drained or cancelled. A contradiction in the log stops the partition and leaves it stopped; Kafka's absence is waited out."""
+        try:
+            while not (self._draining and self.reporter is None):
+                try:
+                    await self._own()
+                    return
+                except LogUnavailable as error:
+                    self._metrics.unavailable.inc()
+                    self._log.warning("starting over", reason=str(error))
+                    self._forget()
+                    await self._clock.sleep(self._backoff.next_delay(self._clock.monotonic()) or RETRY.cap_seconds)
+                except FailClosed as error:
+                    self._stop(error)
+                    return
+        finally:
+            self._dispatcher.lanes.forget(self.partition)
+
+    async def _own(self) -> None:
+        began = self._clock.monotonic()
+        reporter = await self._takeover.take_over(self.partition)
+        for offset in list(reporter.ledger.open):
+            self._enqueue(reporter, offset, doubtful=True)
+        self._continue_at(reporter.tally_position)
+        self.reporter = reporter
+        self._metrics.takeover_seconds.observe(self._clock.monotonic() - began)
+        self._log.info("took over", position=reporter.tally_position, open_meter_events=reporter.ledger.open_events)
+        self._planned_at = self._settled_at = self._clock.monotonic()
+        while True:
+            await self._wait()
+            self._fold_inbox(reporter)
+            if self._receipt_is_due():
+                await self._write_receipt(reporter)
+            if self._draining:
+                return
+            if self._intent_is_due(reporter):
+                await self._write_intent(reporter)
+            self._observe(reporter)
+
+    async def _wait(self) -> None:
+        if self._inbox or self._draining:
+            await asyncio.sleep(0)
+            return
+        seconds = self._settings.receipt_seconds if self._settlements else min(1.0, self._settings.report_seconds)
+        self._news.clear()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._news.wait()
+        except TimeoutError:
+            return
+
+    def _fold_inbox(self, reporter: PartitionReporter) -> None:
+        for _ in range(RECORDS_PER_TURN):
+            if not self._inbox or reporter.backlog.is_full:
+                return
+            record = self._inbox.popleft()
+            self._inbox_bytes -= len(record.value or b"")
+            if record.offset >= reporter.tally_position:
+                reporter.add(record.offset, decode_tally(record.value))
+
+    # Intents
+
+    def _intent_is_due(self, reporter: PartitionReporter) -> bool:
+        waited = self._clock.monotonic() - self._planned_at
+        if not len(reporter.backlog):
+            return reporter.uncovered >= EMPTY_INTENT_TALLIES
+        if waited < self._settings.report_seconds and not reporter.backlog.is_full:
+            return False
+        few_open = reporter.ledger.open_events <= self._partition_rate() * OPEN_SECONDS
+        return few_open and self._dispatcher.lanes.room >= 2 * len(reporter.backlog) and self._dispatcher.lanes.stopped is None
+
+    async def _write_intent(self, reporter: PartitionReporter) -> None:
+        """Append an intent for all that was folded. Its meter events are sent once it is accepted, and not before."""
+        rows_wanted = max(1, int(self._partition_rate() * self._settings.drain_target_seconds))
+        intent = reporter.plan(self._clock.now_ms(), rows_wanted)
+        if intent is None:
+            return
+        value = encode_intent(intent)
+        if len(value) > CHAIN_RECORD_BYTES_MAX:
+            raise FailClosed(f"an intent of {len(value)} bytes cannot be written; lower rows_max")
+        landed = await self._append(value)
+        accepted = await self._observed(reporter, intent, landed)
+        self._planned_at = self._clock.monotonic()
+        if accepted:
+            self._metrics.intents.labels("accepted").inc()
+            self._metrics.meter_events.labels(Outcome.UNBILLABLE.value).inc(len(intent.unbillable))
+            self._enqueue(reporter, landed.offset, doubtful=False)
+        else:
+            self._metrics.intents.labels("lost").inc()
+            self._log.warning("another writer's intent came first", position=reporter.tally_position, start=intent.link.start)
+            self._drop_sends()
+            for offset in list(reporter.ledger.open):
+                self._enqueue(reporter, offset, doubtful=True)
+            self._continue_at(reporter.tally_position)
+
+    def _enqueue(self, reporter: PartitionReporter, offset: int, *, doubtful: bool) -> None:
+        entry = reporter.ledger.open.get(offset)
+        if entry is None:
+            return
+        for index, event in open_meter_events(reporter.ledger, offset):
+            if event.meter not in self._catalogue.by_name:
+                raise MeterMissing(f"meter {event.meter} has usage to report and is not in the catalogue; put it back until that is done")
+            self._dispatcher.lanes.add(
+                MeterSend(
+                    partition=self.partition,
+                    intent=offset,
+                    index=index,
+                    identifier=entry.intent.identifier(index),
+                    event=event,
+                    log_time_ms=entry.log_time_ms,
+                    doubtful=doubtful,
+                )
+            )
+        self._dispatcher.wake()
+
+    def _drop_sends(self) -> None:
+        self._dispatcher.lanes.forget(self.partition)
+        self._settlements.clear()
+
+    # Receipts
+
+    def _receipt_is_due(self) -> bool:
+        if not self._settlements:
+            self._settled_at = self._clock.monotonic()
+            return False
+        waited = self._clock.monotonic() - self._settled_at
+        return self._draining or waited >= self._settings.receipt_seconds or len(self._settlements) >= SETTLEMENTS_PER_RECEIPT
+
+    async def _write_receipt(self, reporter: PartitionReporter) -> None:
+        settlements = self._settlements[:SETTLEMENTS_PER_RECEIPT]
+        receipt = reporter.receipt(settlements)
+        meter_events = {
+            (s.intent, s.index): reporter.ledger.open[s.intent].intent.meter_events[s.index] for s in settlements if s.intent in reporter.ledger.open
+        }
+        landed = await self._append(encode_receipt(receipt))
+        await self._observed(reporter, receipt, landed)
+        del self._settlements[: len(settlements)]
+        self._settled_at = self._clock.monotonic()
+        self._backoff.reset(self._settled_at)
+        self._metrics.receipts.inc()
+        for settlement in settlements:
+            self._metrics.meter_events.labels(settlement.outcome.value).inc()
+            event = meter_events.get((settlement.intent, settlement.index))
+            if event is not None and settlement.outcome in {Outcome.ACCEPTED, Outcome.DUPLICATE}:
+                self._metrics.quantity.labels(event.meter).inc(event.value)
+
+    async def _append(self, value: bytes) -> Appended:
+        return await self._appender.append(self._topics.ledger.name, self.partition, value)
+
+    async def _observed(self, reporter: PartitionReporter, entry: Intent | Receipt, landed: Appended) -> bool:
+        if landed.offset == reporter.ledger.chain.next_offset:
+            return reporter.observe(landed.offset, landed.log_time_ms, entry, mine=True)  # nobody came between
+        return await self._takeover.catch_up(reporter, entry, landed.offset, landed.log_time_ms)
+
+    # Keeping house
+
+    def _continue_at(self, position: int) -> None:
+        self._inbox.clear()
+        self._inbox_bytes = 0
+        self._seek(self.partition, position)
+
+    def _forget(self) -> None:
+        self.reporter = None
+        self._inbox.clear()
+        self._inbox_bytes = 0
+        self._drop_sends()
+
+    def _stop(self, error: FailClosed) -> None:
+        self.stopped = error
+        self._forget()
+        self._log.error(
+            "the partition stopped; nothing is lost, and nothing more is reported until this is mended", kind=type(error).__name__, reason=str(error)
+        )
+
+    def _observe(self, reporter: PartitionReporter) -> None:
+        oldest = next(iter(reporter.ledger.open.values()), None)
+        times = [oldest.log_time_ms] if oldest is not None else []
+        if reporter.backlog_since_ms is not None:
+            times.append(reporter.backlog_since_ms)
+        now_ms = self._clock.now_ms()
+        self._metrics.reported_log_time.labels(str(self.partition)).set(min(times, default=now_ms) / 1000)

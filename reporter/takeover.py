@@ -1,0 +1,77 @@
+"""Rebuild a partition's state from the log alone: what the ledger says, and where the tallies go on."""
+
+from collections.abc import AsyncIterator
+
+from metering.chain import NO_OFFSET
+from metering.errors import ChainBroken, HistoryLost, RecordCorrupt
+from metering.ledger import Intent, Ledger, Receipt, decode_entry, ledger_from
+from metering.partition_log import LogReader
+from metering.topics import Topics
+from reporter.reporting import PartitionReporter
+
+Entry = tuple[int, int, Intent | Receipt]
+"""Offset, log time in milliseconds, content."""
+
+
+class Takeover:
+    """Blocks on Kafka; every method may raise LogUnavailable or FailClosed."""
+
+    def __init__(self, reader: LogReader, topics: Topics, *, instance: str, rows_max: int) -> None:
+        self._reader = reader
+        self._topics = topics
+        self._instance = instance
+        self._rows_max = rows_max
+
+    async def take_over(self, partition: int) -> PartitionReporter:
+        """A reporter that knows every open meter event and stands where the last accepted intent ends."""
+        start, end = await self._reader.bounds(self._topics.ledger.name, partition)
+        begin, ledger = await self._start(partition, start, end)
+        reporter = PartitionReporter(partition, self._instance, ledger, self._rows_max)
+        async for offset, log_time_ms, entry in self._entries(partition, begin, end):
+            reporter.observe(offset, log_time_ms, entry)
+        reporter.begin()
+        await self._check_tallies(reporter)
+        return reporter
+
+    async def catch_up(self, reporter: PartitionReporter, own: Intent | Receipt, offset: int, log_time_ms: int) -> bool:
+        """Fold what is new in usage.ledger up to our own entry at `offset`. Returns whether our own entry is accepted."""
+        async for at, at_ms, entry in self._entries(reporter.partition, reporter.ledger.chain.next_offset, offset):
+            reporter.observe(at, at_ms, entry)
+        return reporter.observe(offset, log_time_ms, own, mine=True)
+
+    async def _start(self, partition: int, start: int, end: int) -> tuple[int, Ledger]:
+        """Where to begin to fold: at the checkpoint that the last entry names, which its writer knew to be accepted."""
+        if start == end:
+            if start > 0:
+                raise HistoryLost(f"the whole ledger of partition {partition} was deleted (the log starts at {start}): what was billed is not known")
+            return start, Ledger()
+        last = await self._entry_at(partition, end - 1)
+        if last.checkpoint == NO_OFFSET:
+            if start > 0:
+                raise HistoryLost(f"the ledger of partition {partition} starts at {start}; the entries that are still open were deleted")
+            return start, Ledger()
+        intent = await self._entry_at(partition, last.checkpoint)
+        if not isinstance(intent, Intent):
+            raise RecordCorrupt(f"checkpoint {last.checkpoint} of the ledger of partition {partition} is no intent")
+        return last.checkpoint, ledger_from(last.checkpoint, intent)
+
+    async def _check_tallies(self, reporter: PartitionReporter) -> None:
+        start, end = await self._reader.bounds(self._topics.tallies.name, reporter.partition)
+        position = reporter.tally_position
+        if position < start:
+            raise HistoryLost(f"tallies {position} to {start - 1} of partition {reporter.partition} were deleted before they were reported")
+        if position > end:
+            raise ChainBroken(
+                f"the ledger of partition {reporter.partition} covers tallies up to {position}, the topic ends at {end}: it was cut or made anew"
+            )
+
+    async def _entry_at(self, partition: int, offset: int) -> Intent | Receipt:
+        record = await self._reader.record(self._topics.ledger.name, partition, offset)
+        if record is None:
+            raise RecordCorrupt(f"offset {offset} of {self._topics.ledger.name}/{partition} holds no entry")
+        return decode_entry(record.value)
+
+    async def _entries(self, partition: int, start: int, end: int) -> AsyncIterator[Entry]:
+        async for records in self._reader.records(self._topics.ledger.name, partition, start, end):
+            for record in records:
+                yield record.offset, record.timestamp, decode_entry(record.value)
