@@ -23,7 +23,7 @@ from simulators.stripe.meters import EventWindow, Meter, MeterCatalogue, MeterDr
 from simulators.stripe.processing import Processing, ProcessingQueue
 from simulators.stripe.stats import Stats
 
-EVENTS_MAX = 5_000_000
+EVENTS_MAX = 2_000_000  # at roughly 800 bytes each, the reply kept under its idempotency key included
 
 
 class Account:

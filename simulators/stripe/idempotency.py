@@ -47,10 +47,10 @@ class IdempotencyStore:
     def begin(self, key: str, path: str, marks: bytes, now_ms: int) -> StoredReply | None:
         """The kept reply, or None when this call is the first: then the key is in flight until `end`.
 
-        Raises ApiError: 400 for other parameters, another endpoint or a key too long, 409 while the first call is running.
+        Raises ApiError: 400 for other parameters, another endpoint or an impossible key, 409 while the first call is running.
         """
-        if len(key) > KEY_LENGTH_MAX:
-            raise invalid(f"Idempotency keys can have at most {KEY_LENGTH_MAX} characters.")
+        if len(key) > KEY_LENGTH_MAX or not key.isascii():
+            raise invalid(f"Idempotency keys can have at most {KEY_LENGTH_MAX} ASCII characters.")
         if key in self._in_flight:
             raise _in_use(key)
         self._expire(now_ms)

@@ -52,6 +52,8 @@ def mask(key: str) -> str:
 def _key_of(authorization: str | None) -> str:
     if authorization is None:
         raise no_api_key()
+    if not authorization.isascii():
+        raise invalid_api_key("****")
     scheme, _, credentials = authorization.partition(" ")
     if scheme.lower() == "bearer" and credentials:
         return credentials.strip()

@@ -5,8 +5,10 @@ between the effect and the journal's write, so a kill leaves either both or neit
 """
 
 import asyncio
+import re
 import socket
 import struct
+import sys
 import time
 from typing import NamedTuple
 
@@ -23,6 +25,8 @@ from simulators.stripe.parameters import Parameters
 from simulators.stripe.simulator import Simulator
 
 API_VERSION = "2026-10-28.endive"
+VERSION_FORM = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}[.a-z]{0,40}\Z", re.ASCII)
+FORM_BYTES_MAX = 256 * 1024
 FORM = "application/x-www-form-urlencoded"
 DISCONNECT_POLL_S = 0.25
 RST_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -67,9 +71,9 @@ class Pipeline:
         finally:
             simulator.concurrent -= 1
         simulator.account.stats.answered(route.name, reply.outcome)
-        headers = {"Request-Id": request_id, "Stripe-Version": request.headers.get("Stripe-Version", API_VERSION)}
+        headers = {"Request-Id": request_id, "Stripe-Version": _version(request) or API_VERSION}
         key = request.headers.get("Idempotency-Key")
-        if key is not None:
+        if key is not None and key.isascii():
             headers["Idempotency-Key"] = key
         headers.update(reply.headers)
         if fault is not None:
@@ -91,8 +95,10 @@ class Pipeline:
             _refuse_by(fault, authorization or "", route)
         pairs = parse_pairs(text)
         now_ms = simulator.clock.now_ms()
-        version = request.headers.get("Stripe-Version", API_VERSION)
-        call = Call(request.method, request.path, request.match_info.get("id", ""), Parameters(nest(pairs)), livemode, version, now_ms)
+        version = _version(request)
+        if version is None:
+            raise errors.invalid("Invalid Stripe API version: it must look like 2026-10-28.endive.")
+        call = Call(request.method, sys.intern(request.path), request.match_info.get("id", ""), Parameters(nest(pairs)), livemode, version, now_ms)
         key = request.headers.get("Idempotency-Key") if request.method == "POST" else None
         if not key:
             return await self._run(route, call, fault, None)
@@ -200,6 +206,12 @@ def _refuse_by(fault: Fault, authorization: str, route: Route) -> None:
             return
 
 
+def _version(request: web.Request) -> str | None:
+    """The API version asked for, the simulator's own when none is; None when it is malformed."""
+    version = request.headers.get("Stripe-Version", API_VERSION)
+    return version if VERSION_FORM.match(version) else None
+
+
 async def _parameters_text(request: web.Request) -> str:
     """The query string and the form body as one text. Raises ApiError for a body of another type, encoding or size."""
     query = request.rel_url.raw_query_string
@@ -208,7 +220,9 @@ async def _parameters_text(request: web.Request) -> str:
     try:
         body = await request.read()
     except web.HTTPRequestEntityTooLarge:
-        raise ApiError(413, "Request entity too large.", outcome="too_large") from None
+        raise _too_large() from None
+    if len(body) > FORM_BYTES_MAX:
+        raise _too_large()
     if body and request.content_type != FORM:
         raise errors.invalid(f"Invalid request (check that your POST content type is {FORM}).")
     try:
@@ -216,6 +230,10 @@ async def _parameters_text(request: web.Request) -> str:
     except UnicodeDecodeError:
         raise errors.invalid("Invalid encoding in the request body: form bodies are percent-encoded ASCII.") from None
     return f"{query}&{text}" if query and text else query or text
+
+
+def _too_large() -> ApiError:
+    return ApiError(413, f"Request entity too large: at most {FORM_BYTES_MAX} bytes are taken.", outcome="too_large")
 
 
 async def _break(request: web.Request, fault: Fault, body: bytes, headers: dict[str, str]) -> web.StreamResponse:
