@@ -71,13 +71,18 @@ class FileJournal:
         self._buffer.append(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE))
 
     def flush(self) -> None:
-        """Write what is buffered; raises OSError when the disk refuses."""
+        """Write what is buffered. When the disk refuses, the process ends at once (exit code 1): what it has in memory is
+        no longer what it would come back with."""
         if not self._buffer:
             return
         data = memoryview(b"".join(self._buffer))
         self._buffer.clear()
-        while data:
-            data = data[os.write(self._descriptor, data) :]
+        try:
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+        except OSError as error:
+            os.write(2, f"stripe simulator: journal {self._path}: {error}\n".encode())
+            os._exit(1)
 
     def close(self) -> None:
         """Write the rest and release the file."""

@@ -1,5 +1,7 @@
 """The small machines: clock, forms, parameters, quantities, pages, keys, configuration, journal."""
 
+import subprocess
+import sys
 from decimal import Decimal
 from pathlib import Path
 
@@ -222,6 +224,20 @@ class TestJournal:
         with pytest.raises(ValueError, match="byte 6"):
             list(journal.entries())
         journal.close()
+
+    def test_a_full_disk_ends_the_process(self, tmp_path: Path) -> None:
+        script = f"""
+import pathlib, resource
+from simulators.stripe.journal import FileJournal
+journal = FileJournal(pathlib.Path({str(tmp_path / "journal")!r}))
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+journal.append(["x" * 200])
+journal.flush()
+print("went on")
+"""
+        ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=20, check=False)
+        assert (ended.returncode, ended.stdout) == (1, "")
+        assert "File too large" in ended.stderr
 
     def test_two_processes_cannot_share_a_file(self, tmp_path: Path) -> None:
         journal = FileJournal(tmp_path / "journal")
