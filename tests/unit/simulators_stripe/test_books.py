@@ -19,10 +19,10 @@ operations = st.lists(
         st.sampled_from(["raw", "hourly"]),
         st.sampled_from(CUSTOMERS),
         st.sampled_from(["1", "7", "-3", "0.1", "99999999999", "123456.789"]),
-        st.integers(0, 12),  # identifier
-        st.integers(-3, 0),  # event hour
+        st.integers(0, 5),  # identifier
+        st.integers(-1, 0),  # event hour
         st.integers(0, 9 * HOUR_MS),  # time until the call
-        st.sampled_from(["send", "send", "send", "cancel", "delete customer"]),
+        st.sampled_from(["send", "send", "send", "cancel", "cancel", "delete customer"]),
     ),
     max_size=40,
 )
@@ -185,3 +185,24 @@ def test_in_an_event_time_window_the_event_received_last_counts() -> None:
     account.cancel("tokens", "c", NOW_MS)
     account.advance(NOW_MS)
     assert totals(account) == {("tokens", "cus_1"): ("30", 2)}
+
+
+def test_cancelling_an_event_that_was_overwritten_changes_nothing() -> None:
+    account = make_account()
+    add_meter(account, event_time_window="hour")
+    add_customer(account)
+    for identifier, value in (("a", "10"), ("b", "20")):
+        send(account, identifier=identifier, **{"payload[value]": value})
+    account.cancel("tokens", "a", NOW_MS)
+    account.advance(NOW_MS)
+    assert totals(account) == {("tokens", "cus_1"): ("20", 1)}
+
+
+def test_cancelling_an_event_that_was_dropped_changes_nothing() -> None:
+    account = make_account()
+    add_meter(account)
+    event = send(account, identifier="a")  # no such customer
+    account.cancel("tokens", "a", NOW_MS)
+    account.advance(NOW_MS)
+    assert (account.events.state(event.sequence), account.adjustments[0].status) == (EventState.DROPPED, "complete")
+    assert totals(account) == {}
