@@ -6,7 +6,6 @@ The library's own retries are off and its telemetry too: one call of `send` is o
 import logging
 import ssl
 from collections.abc import Mapping
-from types import SimpleNamespace
 from typing import Any, Final
 
 import aiohttp
@@ -23,10 +22,6 @@ _NOTICES_MAX: Final = 20
 _NOTICE_CHARS_MAX: Final = 500
 
 _log = logging.getLogger(__name__)
-
-
-class _Redirected(Exception):
-    """The server answered with a redirect, which Stripe's API never does: the body of a POST must not follow it."""
 
 
 class _ReplyTooLarge(Exception):
@@ -46,8 +41,6 @@ class StripeMeterEvents:
         # At INFO it writes two lines for each request.
         logging.getLogger("stripe").setLevel(logging.WARNING)
         self._redact = Redactor([api_key]).redact
-        tracing = aiohttp.TraceConfig()
-        tracing.on_request_redirect.append(_refuse_redirect)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=connections,
@@ -55,7 +48,6 @@ class StripeMeterEvents:
                 ssl=ssl.create_default_context(cafile=stripe.ca_bundle_path),
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
-            trace_configs=[tracing],
         )
         timeout = aiohttp.ClientTimeout(total=timeout_s, connect=timeout_s / 2)
         base = api_base.rstrip("/")
@@ -75,11 +67,9 @@ class StripeMeterEvents:
             )
         except _ErrorReply as reply:
             return classify(self._parsed(reply))
-        except stripe.APIConnectionError as error:
-            return self._broken(error.__cause__ or error)
         except stripe.StripeError as error:
             return classify(Reply(error.http_status or 0, recognised=False))
-        # The library lets others through, such as a reply cut short. Whatever it is, an attempt was made and must not be forgotten.
+        # Network errors, and whatever nobody foresaw: an attempt was made and must not be forgotten.
         except Exception as error:
             return self._broken(error)
         return classify(Reply(200, recognised=getattr(event, "identifier", None) == identifier))
@@ -92,8 +82,8 @@ class StripeMeterEvents:
         """The verdict on an attempt that got no whole reply."""
         detail = self._redact(f"{type(error).__name__}: {error}" if isinstance(error, aiohttp.ClientError | OSError) else type(error).__name__)
         match error:
-            case _Redirected() | aiohttp.InvalidURL():
-                return StopTheWorld(f"the address is not Stripe's API: {type(error).__name__.lstrip('_')}")
+            case aiohttp.InvalidURL():
+                return StopTheWorld("the address of Stripe's API is not a URL")
             case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError():
                 return unreachable(detail)
             case TimeoutError():
@@ -126,10 +116,6 @@ class StripeMeterEvents:
         return self._redact(value) if isinstance(value, str) else None
 
 
-async def _refuse_redirect(_session: aiohttp.ClientSession, _context: SimpleNamespace, _parameters: aiohttp.TraceRequestRedirectParams) -> None:
-    raise _Redirected
-
-
 class _ErrorReply(Exception):
     """A reply that is not 2xx, as it came."""
 
@@ -141,29 +127,32 @@ class _ErrorReply(Exception):
 
 
 class _BoundedClient(stripe.AIOHTTPClient):
-    """The library's aiohttp client, with a bound on the reply, and with Stripe's notices in the log instead of in Python's warnings.
+    """The library's aiohttp client, with its way of making a request replaced.
 
-    Replies that are not 2xx leave from here, before the library makes exceptions of them: those lose the error's code, and the headers of
-    a reply that is not JSON.
+    The library follows redirects, reads replies of any length, leaves the connection behind when a reply is cut short, turns Stripe's notices
+    into Python warnings, and makes exceptions of errors that lose the error's code, or the headers of a reply that is not JSON.
     """
 
     def __init__(self, *, timeout: aiohttp.ClientTimeout, session: aiohttp.ClientSession) -> None:
         super().__init__(timeout=timeout, session=session)
+        self._http = session
+        self._limits = timeout
         self._notices: set[str] = set()
 
     async def request_async(self, method: str, url: str, headers: Mapping[str, str], post_data: Any = None) -> tuple[bytes, int, Mapping[str, str]]:
-        content, status, reply_headers = await self.request_stream_async(method, url, headers, post_data=post_data)
+        """The body, status and headers of a 2xx. Raises _ErrorReply for another status, and what aiohttp raises."""
         body = bytearray()
-        while chunk := await content.read(REPLY_BYTES_MAX):
-            body += chunk
-            if len(body) > REPLY_BYTES_MAX:
-                raise _ReplyTooLarge
-        notice = reply_headers.get(_NOTICE_HEADER, "")
+        async with self._http.request(method, url, headers=headers, data=post_data, timeout=self._limits, allow_redirects=False) as reply:
+            while chunk := await reply.content.read(REPLY_BYTES_MAX):
+                body += chunk
+                if len(body) > REPLY_BYTES_MAX:
+                    raise _ReplyTooLarge
+        notice = reply.headers.get(_NOTICE_HEADER, "")
         if notice:
             self._log_notice(notice[:_NOTICE_CHARS_MAX])
-        if not 200 <= status < 300:
-            raise _ErrorReply(status, reply_headers, bytes(body))
-        return bytes(body), status, {} if notice else reply_headers
+        if not 200 <= reply.status < 300:
+            raise _ErrorReply(reply.status, reply.headers, bytes(body))
+        return bytes(body), reply.status, {} if notice else reply.headers
 
     def _log_notice(self, notice: str) -> None:
         # Each notice once: it comes with every reply.
