@@ -325,10 +325,10 @@ def test_bounds_must_be_positive(capacity: int, in_flight_max: int, probe: float
         lanes(capacity=capacity, in_flight_max=in_flight_max, probe_every_s=probe)
 
 
-def test_a_hundred_thousand_lanes_cost_no_more_for_each_send_than_a_few() -> None:
+def test_many_lanes_cost_no_more_for_each_send_than_a_few() -> None:
     def seconds_per_send(lane_count: int) -> float:
         subject = lanes(capacity=200_000, in_flight_max=64)
-        sends = [send(index, customer=f"cus_{index % lane_count}") for index in range(100_000)]
+        sends = [send(index, customer=f"cus_{index % lane_count}") for index in range(20_000)]
         began = time.perf_counter()
         for item in sends:
             subject.add(item)
@@ -338,5 +338,5 @@ def test_a_hundred_thousand_lanes_cost_no_more_for_each_send_than_a_few() -> Non
         assert len(subject.take_settlements()) == len(sends)
         return taken / len(sends)
 
-    # Linear work would be thousands of times slower; a shared machine is not.
-    assert seconds_per_send(100_000) < 20 * seconds_per_send(100)
+    # Work in proportion to the lanes would be a thousand times slower; a shared machine is not.
+    assert seconds_per_send(20_000) < 20 * seconds_per_send(20)
