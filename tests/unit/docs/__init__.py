@@ -1,0 +1,1 @@
+"""The generated and the written pages of docs/ agree with the code."""
