@@ -1,5 +1,6 @@
 """The aggregator process: wiring."""
 
+import secrets
 from functools import partial
 
 from aggregator.counting import CountingRules
@@ -25,7 +26,7 @@ class Aggregator:
         self._kafka = kafka
         self._settings = settings
         self._topics = kafka.topics
-        instance = settings.instance_id or f"aggregator-{context.clock.now_ms():x}"
+        instance = settings.instance_id or f"aggregator-{secrets.token_hex(4)}"
         self._metrics = AggregatorMetrics.create(context.registry)
         self._partition_of = partial(partition_of, partitions=kafka.partitions)
         self._rules = CountingRules(

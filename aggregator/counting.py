@@ -330,7 +330,7 @@ class PartitionCounter:
         self.ids.remember([identities[index] for index in wanted], [contents[index] for index in wanted])
 
     def _dead_letter(self, record: LogRecord, rejected: EventRejected, events: int, indexes: Sequence[int] = ()) -> None:
-        reason = rejected.reason
+        reason = rejected.reason.value
         self._pending.dead[reason] = self._pending.dead.get(reason, 0) + events
         self._pending.dead_lettered += events
         self._pending.letters.append(
@@ -339,7 +339,7 @@ class PartitionCounter:
                 partition=self.partition,
                 offset=record.offset,
                 log_time_ms=record.timestamp,
-                reason=reason,
+                reason=rejected.reason,
                 field=rejected.field,
                 detail=rejected.detail,
                 indexes=indexes,

@@ -9,7 +9,7 @@ from typing import Final
 import orjson
 
 from aggregator.counting import Cut, PartitionCounter
-from aggregator.metrics import STOP_REASONS, AggregatorMetrics
+from aggregator.metrics import AggregatorMetrics
 from aggregator.settings import AggregatorSettings
 from aggregator.takeover import Takeover
 from metering.clock import Clock
@@ -239,9 +239,9 @@ class PartitionWorker:
     def _stop(self, error: FailClosed) -> None:
         self.stopped = error
         self._forget()
-        name = type(error).__name__
-        self._metrics.stopped.labels(name if name in STOP_REASONS else "Unexpected").inc()
-        self._log.error("the partition stopped; nothing is lost, and nothing more is counted until this is mended", kind=name, reason=str(error))
+        self._log.error(
+            "the partition stopped; nothing is lost, and nothing more is counted until this is mended", kind=type(error).__name__, reason=str(error)
+        )
 
     def _note(self, cut: Cut) -> None:
         tally, metrics = cut.tally, self._metrics

@@ -5,7 +5,7 @@ can do no harm; committed offsets are published for lag tools and never read bac
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, Generic, Protocol, TypeVar
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -23,6 +23,7 @@ from metering.service import ServiceContext
 POLL_MS: Final = 250
 IDLE_SECONDS: Final = 0.02
 PUBLISH_SECONDS: Final = 2.0
+UNEXPECTED: Final = "Unexpected"  # the reason of a stop that the service does not list
 
 
 class Worker(Protocol):
@@ -70,7 +71,7 @@ class PartitionGroup(ConsumerRebalanceListener, Generic[W]):  # type: ignore[mis
     """A member of a consumer group over one topic.
 
     `start` makes the worker of a partition; it is given the finished worker that ran the partition in this process before, if the
-    partition was never away since. A worker calls `seek` when it knows where to read, and is handed no record before.
+    partition was never away since. `before_drain` is awaited when all is ending, before the workers are told. A worker calls `seek` when it knows where to read, and is handed no record before.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class PartitionGroup(ConsumerRebalanceListener, Generic[W]):  # type: ignore[mis
         stop_reasons: Sequence[str],
         lag: Gauge,
         rebalances: Counter,
+        before_drain: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.workers: dict[int, W] = {}
         self._context = context
@@ -107,9 +109,11 @@ class PartitionGroup(ConsumerRebalanceListener, Generic[W]):  # type: ignore[mis
         self._stop_reasons = stop_reasons
         self._lag = lag
         self._rebalances = rebalances
+        self._before_drain = before_drain
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._kept: dict[int, W] = {}
         self._crashed: list[BaseException] = []
+        self._settled = False  # whether the group agrees on who owns what
         self._warnings = RateLimited(context.clock)
         self._consumer: AIOKafkaConsumer | None = None
         self.progress = Progress(context.clock, what=f"records of {topic}", stall_seconds=stall_seconds)
@@ -129,6 +133,8 @@ class PartitionGroup(ConsumerRebalanceListener, Generic[W]):  # type: ignore[mis
                 publisher = context.spawn("publish-offsets", self._publish(consumer), background=True)
                 await self._poll(consumer)
                 publisher.cancel()
+                if self._before_drain is not None:
+                    await self._before_drain()
                 await self._finish(list(self.workers), None)
                 await self._publish_once(consumer)
         finally:
@@ -149,6 +155,7 @@ class PartitionGroup(ConsumerRebalanceListener, Generic[W]):  # type: ignore[mis
 
         A rebalance takes all partitions and gives most of them back: finished workers are kept until it is known which.
         """
+        self._settled = False
         partitions = [place.partition for place in revoked]
         if partitions:
             self._rebalances.labels("revoked").inc()
@@ -167,6 +174,7 @@ class PartitionGroup(ConsumerRebalanceListener, Generic[W]):  # type: ignore[mis
         for place in places:
             self._start(place.partition, self._kept.pop(place.partition, None))
         self._kept.clear()  # these went to another member
+        self._settled = True
         self._assigned.set(len(self.workers))
         self._context.log.info("assigned", partitions=sorted(self.workers))
 
@@ -267,7 +275,8 @@ class PartitionGroup(ConsumerRebalanceListener, Generic[W]):  # type: ignore[mis
             end = worker.chain_end
             if end is not None and end >= 0 and self._place(partition) in assignment:
                 offsets[self._place(partition)] = OffsetAndMetadata(end, "")
-        if not offsets:
+        # A commit in the middle of a rebalance fails, and makes the client join once more: the group would never settle.
+        if not offsets or not self._settled:
             return
         try:
             await consumer.commit(offsets)
@@ -292,8 +301,10 @@ class PartitionGroup(ConsumerRebalanceListener, Generic[W]):  # type: ignore[mis
 
     def _stopped_partitions(self) -> str | None:
         stopped = {partition: worker.stopped for partition, worker in self.workers.items() if worker.stopped is not None}
+        names = [type(error).__name__ for error in stopped.values()]
         for reason in self._stop_reasons:
-            self._stopped.labels(reason).set(sum(1 for error in stopped.values() if type(error).__name__ == reason))
+            self._stopped.labels(reason).set(names.count(reason))
+        self._stopped.labels(UNEXPECTED).set(sum(1 for name in names if name not in self._stop_reasons))
         if not stopped:
             return None
         return "; ".join(f"partition {partition}: {type(error).__name__}: {error}" for partition, error in sorted(stopped.items()))

@@ -11,10 +11,12 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
 from metering.errors import HistoryLost, MeteringError
-from metering.kafka import FETCH_LIMITS, KafkaSettings, make_log_reader, make_producer
+from metering.kafka import FetchLimits, KafkaSettings, make_log_reader, make_producer
 
 POLL_MS: Final = 500
 STALL_SECONDS: Final = 60.0
+# What is asked for is there already: waiting at the broker for more would only delay the next range.
+_FETCH: Final = FetchLimits(wait_ms_max=5)
 
 
 class LogUnavailable(MeteringError):
@@ -100,7 +102,7 @@ class LogReader:
 
     async def _started(self) -> AIOKafkaConsumer:
         if self._consumer is None:
-            consumer = make_log_reader(self._settings, client_id=self._client_id, fetch=FETCH_LIMITS)
+            consumer = make_log_reader(self._settings, client_id=self._client_id, fetch=_FETCH)
             try:
                 await consumer.start()
             except BaseException:

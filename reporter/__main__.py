@@ -16,8 +16,15 @@ async def report(context: ServiceContext, configuration: Configuration) -> None:
     """The service's main."""
     stripe = configuration.of(StripeSettings)
     port = StripeMeterEvents(api_key=stripe.api_key, api_base=stripe.api_base, connections=stripe.connections, timeout_s=stripe.timeout_seconds)
-    catalogue = catalogue_of(configuration.file)
-    await Reporter(context, configuration.of(KafkaSettings), stripe, configuration.of(ReporterSettings), catalogue, port).run()
+    reporter = Reporter(
+        context,
+        kafka=configuration.of(KafkaSettings),
+        stripe=stripe,
+        settings=configuration.of(ReporterSettings),
+        catalogue=catalogue_of(configuration.file),
+        port=port,
+    )
+    await reporter.run()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

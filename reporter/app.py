@@ -1,6 +1,8 @@
 """The reporter process: wiring."""
 
+import asyncio
 import math
+import secrets
 from collections.abc import Sequence
 from random import Random
 
@@ -28,6 +30,7 @@ class Reporter:
     def __init__(
         self,
         context: ServiceContext,
+        *,
         kafka: KafkaSettings,
         stripe: StripeSettings,
         settings: ReporterSettings,
@@ -39,8 +42,9 @@ class Reporter:
         self._settings = settings
         self._catalogue = catalogue
         self._topics = kafka.topics
-        self._instance = settings.instance_id or f"reporter-{context.clock.now_ms():x}"
+        self._instance = settings.instance_id or f"reporter-{secrets.token_hex(4)}"
         self._metrics = metrics = ReporterMetrics.create(context.registry)
+        self._sent = asyncio.Event()  # no call is under way, and none will be
         self._reader = LogReader(kafka, f"{self._instance}-reader")
         self._appender = Appender(kafka, f"{self._instance}-appender")
         self._dispatcher = Dispatcher(
@@ -74,6 +78,7 @@ class Reporter:
             stop_reasons=STOP_REASONS,
             lag=metrics.lag,
             rebalances=metrics.rebalances,
+            before_drain=self._sent.wait,
         )
 
     async def run(self) -> None:
@@ -93,7 +98,10 @@ class Reporter:
             await self._appender.close()
 
     async def _dispatch(self) -> None:
-        await self._dispatcher.run(self._context.stop)
+        try:
+            await self._dispatcher.run(self._context.stop)
+        finally:
+            self._sent.set()
 
     def _deliver(self, partition: int, settlements: Sequence[Settlement]) -> None:
         worker = self._group.workers.get(partition)

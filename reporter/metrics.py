@@ -7,10 +7,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from metering.ledger import Outcome
 from metering.metrics import STRIPE_SECONDS, counter, gauge, histogram
+from metering.partition_group import UNEXPECTED
 from reporter.outcomes import Retry
 
 CALL_OUTCOMES: Final = ("ok", "duplicate", "refused", "too_old", "stopped", *(reason.value for reason in Retry))
-STOP_REASONS: Final = ("ChainBroken", "RecordCorrupt", "HistoryLost", "Unexpected")
+STOP_REASONS: Final = ("ChainBroken", "RecordCorrupt", "HistoryLost", "MeterMissing", UNEXPECTED)
 SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
