@@ -71,7 +71,8 @@ class PartitionGroup(ConsumerRebalanceListener, Generic[W]):  # type: ignore[mis
     """A member of a consumer group over one topic.
 
     `start` makes the worker of a partition; it is given the finished worker that ran the partition in this process before, if the
-    partition was never away since. `before_drain` is awaited when all is ending, before the workers are told. A worker calls `seek` when it knows where to read, and is handed no record before.
+    partition was never away since. A worker calls `seek` when it knows where to read, and is handed no record before. `before_drain` is
+    awaited when all is ending, before the workers are told.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class PartitionGroup(ConsumerRebalanceListener, Generic[W]):  # type: ignore[mis
         stop_reasons: Sequence[str],
         lag: Gauge,
         rebalances: Counter,
-        before_drain: Callable[[], Awaitable[None]] | None = None,
+        before_drain: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         self.workers: dict[int, W] = {}
         self._context = context
