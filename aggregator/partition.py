@@ -67,6 +67,7 @@ class PartitionWorker:
         self._inbox_bytes = 0
         self._news = asyncio.Event()
         self._draining = False
+        self._skipped_at: int | None = None
         self._backoff = Backoff(RETRY, now=clock.monotonic(), random=Random())
 
     # For the poll loop
@@ -180,12 +181,21 @@ class PartitionWorker:
                 return
             record = self._inbox[0]
             if record.offset > counter.position and not await self._takeover.holds_no_record(self.partition, counter.position, record.offset):
-                raise ChainBroken(f"the client skipped records of partition {self.partition}: {counter.position} to {record.offset - 1}")
+                self._read_again(counter.position, record.offset)
+                return
             # Taken only when it is counted: a cancelled check above leaves nothing half done.
             self._inbox.popleft()
             self._inbox_bytes -= len(record.value or b"")
             if record.offset >= counter.position:
                 counter.count(record)
+
+    def _read_again(self, position: int, offset: int) -> None:
+        """The Kafka client passed over records that are there (it does so when another partition's fetch fails): go back for them."""
+        if self._skipped_at == position:
+            raise ChainBroken(f"the client skips records {position} to {offset - 1} of partition {self.partition} every time")
+        self._skipped_at = position
+        self._log.warning("the client skipped records; they are read again", position=position, offset=offset)
+        self._continue_at(position)
 
     async def _flush(self, counter: PartitionCounter) -> None:
         """Write what was counted as a tally. Raises LogUnavailable (it may have been written: start over) or FailClosed."""

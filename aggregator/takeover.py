@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 from aggregator.counting import CountingRules, PartitionCounter
 from metering.chain import NO_OFFSET
@@ -70,9 +71,10 @@ class Takeover:
 
     async def holds_no_record(self, partition: int, start: int, end: int) -> bool:
         """Whether the offsets [start, end) of usage.events really hold nothing (transaction markers do), asked of the log a second time."""
-        async for records in self._reader.records(self._rules.topic, partition, start, end):
-            if records:
-                return False
+        async with aclosing(self._reader.records(self._rules.topic, partition, start, end)) as found:
+            async for records in found:
+                if records:
+                    return False
         return True
 
     async def _found(self, partition: int, tallies_start: int) -> PartitionCounter:

@@ -1,8 +1,8 @@
 """Reading and appending to single partitions by offset: what a chain needs of Kafka, outside consumer groups."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -73,8 +73,11 @@ class LogReader:
         entry = found[place]
         return None if entry is None else int(entry.offset)
 
-    async def records(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[Sequence[ConsumerRecord[bytes, bytes]]]:
-        """The records of [start, end), in order, as they arrive. Raises HistoryLost if `start` is not kept any more, LogUnavailable otherwise."""
+    async def records(self, topic: str, partition: int, start: int, end: int) -> AsyncGenerator[Sequence[ConsumerRecord[bytes, bytes]], None]:
+        """The records of [start, end), in order, as they arrive. Raises HistoryLost if `start` is not kept any more, LogUnavailable otherwise.
+
+        Whoever stops before the end must close the generator (`aclosing`): it holds the reader.
+        """
         if start >= end:
             return
         place = TopicPartition(topic, partition)
@@ -90,14 +93,12 @@ class LogReader:
                 if type(error).__name__ == "OffsetOutOfRangeError":
                     raise HistoryLost(f"offset {start} of {topic}/{partition} is not kept any more") from error
                 raise LogUnavailable(f"{topic}/{partition} cannot be read: {error!r}") from error
-            except (TimeoutError, asyncio.CancelledError, GeneratorExit):
-                await self.close()
-                raise
 
     async def record(self, topic: str, partition: int, offset: int) -> ConsumerRecord[bytes, bytes] | None:
         """The record at this offset, or None if the offset holds none. Raises as `records` does."""
-        async for records in self.records(topic, partition, offset, offset + 1):
-            return records[0]
+        async with aclosing(self.records(topic, partition, offset, offset + 1)) as found:
+            async for records in found:
+                return records[0]
         return None
 
     async def _started(self) -> AIOKafkaConsumer:

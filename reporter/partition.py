@@ -78,6 +78,7 @@ class PartitionWorker:
         self._settlements: list[Settlement] = []
         self._news = asyncio.Event()
         self._draining = False
+        self._skipped_at: int | None = None
         self._planned_at = 0.0
         self._settled_at = 0.0
         self._backoff = Backoff(RETRY, now=clock.monotonic(), random=Random())
@@ -182,7 +183,14 @@ class PartitionWorker:
                 return
             record = self._inbox.popleft()
             self._inbox_bytes -= len(record.value or b"")
-            if record.offset >= reporter.tally_position:
+            position = reporter.tally_position
+            if record.offset > position and self._skipped_at != position:
+                # The Kafka client passed over tallies (it does so when another partition's fetch fails): go back for them, once.
+                self._skipped_at = position
+                self._log.warning("the client skipped tallies; they are read again", position=position, offset=record.offset)
+                self._continue_at(position)
+                return
+            if record.offset >= position:
                 reporter.add(record.offset, decode_tally(record.value))
 
     # Intents
