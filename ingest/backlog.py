@@ -1,0 +1,146 @@
+"""Everything an emitter has still to send: its own parcels, and those that dead processes left on the disk. Calls block for the disk at most."""
+
+from pathlib import Path
+
+from ingest.counts import EmitterCounts
+from ingest.outbox import Outbox
+from ingest.parcels import Parcel
+from ingest.spool import Spool, SpoolFailed, remember_partitions, remembered_partitions, spooled_elsewhere
+from metering.clock import Clock
+from metering.logs import RateLimited, get_log
+
+
+class Backlog:
+    """`directory` None: there is no disk to go to, all waits in memory."""
+
+    def __init__(self, *, emitter: str, topic: str, directory: Path | None, spool_bytes_max: int, counts: EmitterCounts, clock: Clock) -> None:
+        self._counts = counts
+        self._emitter = emitter
+        self._topic = topic
+        self._directory = directory
+        self._spool_bytes_max = spool_bytes_max
+        self._own = Outbox()
+        self._adopted: list[Outbox] = []
+        self._elsewhere = 0
+        self._log = get_log(__name__, emitter=emitter)
+        self._warnings = RateLimited(clock)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether Kafka has acknowledged everything of our own."""
+        return self._own.is_empty
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of parcels that are in memory only."""
+        return self._own.memory_bytes
+
+    @property
+    def spool_bytes(self) -> int:
+        """Bytes on disk that this process has to send."""
+        return sum(outbox.spool.bytes_held for outbox in (self._own, *self._adopted) if outbox.spool is not None)
+
+    @property
+    def spooled_events(self) -> int:
+        """Events on disk that this process has to send."""
+        return sum(outbox.spool.events_held for outbox in (self._own, *self._adopted) if outbox.spool is not None)
+
+    def put(self, parcel: Parcel) -> None:
+        """Queue a parcel of our own behind all others."""
+        self._own.put(parcel)
+
+    def take(self) -> tuple[Outbox, Parcel] | None:
+        """The next parcel to send, those of dead processes first, with the outbox to settle it in."""
+        for outbox in (*self._adopted, self._own):
+            try:
+                parcel = outbox.take()
+            except SpoolFailed as failure:
+                self._failed(failure)
+                continue
+            if parcel is not None:
+                return outbox, parcel
+        return None
+
+    def settle(self, outbox: Outbox, parcel: Parcel) -> None:
+        """Kafka has it."""
+        if not outbox.settle(parcel):
+            return
+        if outbox is self._own:
+            self._counts.sent += parcel.count
+        else:
+            self._counts.adopted += parcel.count
+
+    def give_back(self) -> None:
+        """The link failed: whatever was in flight will be sent again."""
+        for outbox in (*self._adopted, self._own):
+            self._counts.batches_retried += outbox.give_back()
+
+    def secure(self) -> None:
+        """Write to disk what is only in memory, as far as there is room."""
+        if self._directory is None or not self._own.memory_bytes:
+            return
+        try:
+            if self._own.spool is None:
+                self._own.spool = Spool.create(self._directory, emitter=self._emitter, topic=self._topic)
+                self._elsewhere = spooled_elsewhere(self._directory, excluding=[self._own.spool.path])
+            room = self._spool_bytes_max - self._own.spool.bytes_held - self._elsewhere
+            self._counts.spooled += sum(parcel.count for parcel in self._own.secure(room))
+        except SpoolFailed as failure:
+            self._failed(failure)
+
+    def tidy(self) -> None:
+        """Remove from disk what Kafka has; let go of spools of dead processes that are sent."""
+        for outbox in (*self._adopted, self._own):
+            try:
+                outbox.forget_settled()
+            except SpoolFailed as failure:
+                self._failed(failure)
+        for outbox in [outbox for outbox in self._adopted if outbox.is_empty]:
+            self._adopted.remove(outbox)
+            self._close(outbox)
+
+    def adopt(self) -> None:
+        """Take over the spools that dead processes left; looks at the directory, so not for every turn."""
+        if self._directory is None:
+            return
+        ours = [outbox.spool.path for outbox in (self._own, *self._adopted) if outbox.spool is not None]
+        for spool in Spool.adopt(self._directory, topic=self._topic, excluding=ours):
+            self._log.info("adopted the spool of a dead emitter", spool=spool.path.name, events=spool.events_held)
+            self._adopted.append(Outbox(spool))
+        self._elsewhere = spooled_elsewhere(self._directory, excluding=ours[:1] if self._own.spool is not None else [])
+
+    def put_away(self) -> None:
+        """The end: what is not sent goes to disk for the next process; what cannot is counted as lost."""
+        self.give_back()
+        self.tidy()
+        self.secure()
+        self._counts.lost += self._own.memory_events
+        for outbox in (*self._adopted, self._own):
+            self._close(outbox)
+        self._adopted = []
+
+    def abandon_to_parent(self) -> None:
+        """In a forked child: all of this is the parent's."""
+        for outbox in (*self._adopted, self._own):
+            if outbox.spool is not None:
+                outbox.spool.disown()
+
+    def recall_partitions(self) -> int | None:
+        """The topic's number of partitions as an earlier process noted it."""
+        return None if self._directory is None else remembered_partitions(self._directory, self._topic)
+
+    def note_partitions(self, partitions: int) -> None:
+        """Note the topic's number of partitions for later processes."""
+        if self._directory is not None:
+            try:
+                remember_partitions(self._directory, self._topic, partitions)
+            except SpoolFailed as failure:
+                self._failed(failure)
+
+    def _close(self, outbox: Outbox) -> None:
+        if outbox.spool is not None:
+            outbox.spool.close()
+
+    def _failed(self, failure: SpoolFailed) -> None:
+        self._counts.spool_failures += 1
+        self._warnings.warning(self._log, "the spool failed; batches stay in memory", problem=str(failure))

@@ -1,0 +1,102 @@
+"""Buffered events into numbered batches, in the emitter's thread."""
+
+import asyncio
+from typing import Final
+
+from ingest.backlog import Backlog
+from ingest.batching import Batcher, PartitionBatch
+from ingest.counts import EmitterCounts
+from ingest.intake import BufferedEvent, Intake
+from ingest.parcels import Parcel
+from metering.batch import NO_ID
+from metering.clock import Clock
+from metering.event import fingerprint
+from metering.partitioner import partition_of
+
+# So many events are batched in one go. Between two goes other threads may run, so that an emitting thread never waits long for the interpreter.
+_CHUNK_EVENTS: Final = 100
+
+
+class Collector:
+    """Takes from the intake, gives to the backlog. `partitions` None: not known yet, the events wait in the intake."""
+
+    def __init__(
+        self,
+        *,
+        intake: Intake,
+        backlog: Backlog,
+        emitter: str,
+        source: str,
+        partitions: int | None,
+        heartbeat_seconds: float,
+        counts: EmitterCounts,
+        clock: Clock,
+    ) -> None:
+        self.partitions = partitions
+        self._counts = counts
+        self._intake = intake
+        self._backlog = backlog
+        self._source = source
+        self._batcher = Batcher(emitter)
+        self._heartbeat_seconds = heartbeat_seconds
+        self._clock = clock
+        self._last_record: dict[int, float] = {}
+        self._dropped_told = 0
+
+    async def collect(self) -> None:
+        """Batch all that waits and close every batch."""
+        partitions = self.partitions
+        while partitions is not None and (events := self._intake.take(_CHUNK_EVENTS)):
+            for event in events:
+                self._add(event, partitions)
+            self._hand_over(self._batcher.take_full())
+            await asyncio.sleep(0)
+        self._hand_over(self._batcher.take_all())
+        self._intake.set_behind(self._backlog.memory_bytes)
+
+    def beat(self) -> None:
+        """A heartbeat for each partition that has been silent for long, so that the readers know that no numbers are missing."""
+        now = self._clock.monotonic()
+        for partition in self._used():
+            if now - self._last_record.get(partition, 0.0) >= self._heartbeat_seconds or self._has_news(partition):
+                self._put_heartbeat(partition, final=False)
+
+    def finish(self) -> None:
+        """The last word: how many events each partition was sent."""
+        for partition in self._used():
+            self._put_heartbeat(partition, final=True)
+        self._intake.set_behind(self._backlog.memory_bytes)
+
+    def _add(self, event: BufferedEvent, partitions: int) -> None:
+        customer, dimensions, time_ms, usage, event_id = event
+        self._batcher.add(
+            partition_of(customer, partitions),
+            customer=customer,
+            dimensions=dimensions,
+            time_ms=time_ms,
+            usage=usage,
+            fingerprint=NO_ID if event_id is None else fingerprint(self._source, event_id),
+        )
+
+    def _hand_over(self, batches: list[PartitionBatch]) -> None:
+        now = self._clock.monotonic()
+        for batch in batches:
+            self._counts.numbered += batch.count
+            self._last_record[batch.partition] = now
+            self._backlog.put(Parcel(batch.partition, batch.first_seq, batch.count, batch.value))
+
+    def _used(self) -> list[int]:
+        """Partitions that have something to say; the drops have no partition, so the first one used tells them (of all, once)."""
+        used = list(self._batcher.next_seq)
+        return used or ([0] if self._counts.dropped else [])
+
+    def _has_news(self, partition: int) -> bool:
+        return self._counts.dropped > self._dropped_told and partition == self._used()[0]
+
+    def _put_heartbeat(self, partition: int, *, final: bool) -> None:
+        dropped = 0
+        if partition == self._used()[0]:
+            dropped = self._dropped_told = self._counts.dropped
+        value = self._batcher.heartbeat(partition, final=final, dropped=dropped)
+        self._backlog.put(Parcel(partition, self._batcher.next_seq.get(partition, 0), 0, value))
+        self._last_record[partition] = self._clock.monotonic()

@@ -1,0 +1,27 @@
+"""What an emitter did with events, counted once, in one place, over all restarts of its background work."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class EmitterCounts:
+    """Events, unless said otherwise.
+
+    Every emitted event is in exactly one of: buffered (in memory), numbered and waiting (in memory or on disk), sent, lost.
+    `dropped`: refused at the door because the buffer was full or the emitter closed. `rejected`: invalid, by reason.
+    `spooled`: written to disk at some time. `adopted`: sent on behalf of a dead process. `lost`: neither Kafka nor the disk had them when
+    the emitter closed.
+    """
+
+    emitted: int = 0
+    dropped: int = 0
+    numbered: int = 0
+    sent: int = 0
+    spooled: int = 0
+    adopted: int = 0
+    lost: int = 0
+    batches_retried: int = 0
+    spool_failures: int = 0
+    restarts: int = 0
+    callback_failures: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)

@@ -1,0 +1,269 @@
+"""The SDK: emit usage events from a Python service without ever waiting for Kafka.
+
+emitter = Emitter(bootstrap_servers="kafka:9092", source="inference/eu-1", spool_dir="/var/spool/taximeter")
+emitter.emit(customer="cus_123", usage={"input_tokens": 812, "output_tokens": 164}, dimensions={"model": "alpaca-7b"})
+emitter.close()
+"""
+
+import asyncio
+import atexit
+import os
+import weakref
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self, get_args
+
+from prometheus_client import CollectorRegistry
+
+from ingest.counts import EmitterCounts
+from ingest.emitter_metrics import EmitterMetrics
+from ingest.emitter_thread import EmitterOptions, EmitterThread
+from ingest.intake import WhenFull, buffered_bytes
+from ingest.producer_link import Link, LinkFactory, ProducerLink
+from ingest.shipping import ShippingPace
+from metering.clock import Clock, SystemClock
+from metering.errors import EventRejected, Reason
+from metering.event import check_not_in_future, check_text, parse_dimensions, parse_time, parse_usage
+from metering.kafka import KafkaSettings
+from metering.limits import CUSTOMER_CHARS_MAX, EVENT_ID_CHARS_MAX, SOURCE_CHARS_MAX
+from metering.settings import SettingsError
+
+MEBIBYTE: Final = 1024 * 1024
+CLOSE_SECONDS: Final = 10.0
+_SECURE_SECONDS: Final = 1.0
+_OPEN_SECONDS: Final = 10.0
+
+OnRejected = Callable[[EventRejected, Mapping[str, Any]], None]
+
+_EMITTERS: Final[weakref.WeakSet["Emitter"]] = weakref.WeakSet()
+# What a forked child inherits of its parent's emitters. It must not be finalised there: the loop's descriptors and the database are shared.
+_INHERITED: Final[list[EmitterThread]] = []
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmitterStats:
+    """A look at an emitter. `buffered_events` wait in memory to be batched; `spooled_events` and `spool_bytes` wait on disk."""
+
+    counts: EmitterCounts
+    emitter: str
+    connected: bool
+    last_error: str
+    buffered_events: int
+    memory_bytes: int
+    spooled_events: int
+    spool_bytes: int
+
+
+class Emitter:
+    """Takes usage events from any thread, and from async code, and brings them to Kafka from a thread of its own.
+
+    `source` names this service; together with an event's id it makes the identity of the event. `when_full` is what `emit` does when
+    `memory_bytes_max` is reached: "drop_and_count", or "block" (never in async code). `spool_dir`: where batches go while Kafka is away, at
+    most `spool_bytes_max`; without it they wait in memory. `partitions`: the topic's, if Kafka should not be asked. `usage_fields`: refuse
+    other names at once. `on_rejected` is called in the emitting thread with the reason and the arguments of a refused `emit`.
+    `kafka` instead of `bootstrap_servers` gives everything: security, compression, time limits.
+
+    The constructor never waits for Kafka; it raises ValueError (SettingsError for the Kafka part) when an argument cannot be right. After a
+    fork the child has an emitter of its own, empty; processes that end by os._exit, such as multiprocessing's, must call `close` themselves.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: str,
+        bootstrap_servers: str | Sequence[str] = (),
+        topic: str | None = None,
+        kafka: KafkaSettings | None = None,
+        spool_dir: str | os.PathLike[str] | None = None,
+        memory_bytes_max: int = 64 * MEBIBYTE,
+        spool_bytes_max: int = 1024 * MEBIBYTE,
+        when_full: WhenFull = "drop_and_count",
+        linger_ms: int = 100,
+        partitions: int | None = None,
+        usage_fields: Collection[str] | None = None,
+        on_rejected: OnRejected | None = None,
+        heartbeat_seconds: float = 60.0,
+        give_up_seconds: float = 5.0,
+        registry: CollectorRegistry | None = None,
+        new_link: LinkFactory | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        kafka = kafka or _kafka_settings(bootstrap_servers)
+        if memory_bytes_max < MEBIBYTE or spool_bytes_max < MEBIBYTE:
+            raise ValueError("memory_bytes_max and spool_bytes_max are at least a mebibyte")
+        if when_full not in get_args(WhenFull) or not 0 < linger_ms <= 60_000:
+            raise ValueError('when_full is "drop_and_count" or "block"; linger_ms is from 1 to 60000')
+        if partitions is not None and partitions < 1:
+            raise ValueError("partitions is at least 1")
+        try:
+            check_text(source, "source", SOURCE_CHARS_MAX)
+        except EventRejected as refusal:
+            raise ValueError(str(refusal)) from None
+        self._options = EmitterOptions(
+            topic=topic or kafka.topics.events.name,
+            source=source,
+            partitions=partitions,
+            spool_dir=None if spool_dir is None else Path(spool_dir),
+            memory_bytes_max=memory_bytes_max,
+            spool_bytes_max=spool_bytes_max,
+            when_full=when_full,
+            heartbeat_seconds=heartbeat_seconds,
+            pace=ShippingPace(linger=linger_ms / 1000, secure=_SECURE_SECONDS, give_up=give_up_seconds, memory_bytes_max=memory_bytes_max),
+        )
+        self._kafka = kafka
+        self._new_link = new_link or self._producer_link
+        self._clock = clock or SystemClock()
+        self._usage_fields = None if usage_fields is None else frozenset(usage_fields)
+        self._on_rejected = on_rejected
+        self._metrics = None if registry is None else EmitterMetrics.create(registry)
+        self._closed = False
+        self._thread = self._new_thread()
+        self._thread.start()
+        _remember(self)
+
+    def emit(
+        self,
+        *,
+        customer: str,
+        usage: Mapping[str, int],
+        dimensions: Mapping[str, str] | None = None,
+        event_id: str | None = None,
+        time: datetime | str | None = None,
+    ) -> bool:
+        """Hand over one event; whether it was taken. Never raises, and never blocks unless `when_full` is "block".
+
+        `usage`: integers from 0 to 10^12 by field. `time`: when it happened, a datetime with a zone or an RFC 3339 string; now, if not given.
+        `event_id` is needed only when the same event may be emitted twice, by this or another process.
+        """
+        thread = self._thread
+        try:
+            if type(customer) is not str or not 0 < len(customer) <= CUSTOMER_CHARS_MAX or not customer.isprintable():
+                check_text(customer, "customer", CUSTOMER_CHARS_MAX)
+            quantities = parse_usage(usage if type(usage) is dict else dict(usage), "usage")
+            if self._usage_fields is not None:
+                self._check_fields(quantities)
+            labels = parse_dimensions(dimensions if type(dimensions) is dict else dict(dimensions), "dimensions") if dimensions else ()
+            if event_id is not None:
+                check_text(event_id, "event_id", EVENT_ID_CHARS_MAX)
+            time_ms = self._clock.now_ms() if time is None else self._event_time(time)
+            if not thread.is_started:
+                thread.start()
+            return thread.intake.put(buffered_bytes(quantities, labels), (customer, labels, time_ms, quantities, event_id))
+        except EventRejected as refusal:
+            self._refuse(thread, refusal, customer=customer, usage=usage, dimensions=dimensions, event_id=event_id, time=time)
+        except Exception as error:  # a strange argument must not break the caller's request
+            strange = EventRejected(Reason.WRONG_TYPE, "", f"{type(error).__name__}: {error}"[:200])
+            self._refuse(thread, strange, customer=customer, usage=usage, dimensions=dimensions, event_id=event_id, time=time)
+        return False
+
+    def stats(self) -> EmitterStats:
+        """Where the events are."""
+        thread = self._thread
+        shipper, backlog = thread.shipper, thread.backlog
+        return EmitterStats(
+            counts=replace(thread.counts, rejected=dict(thread.counts.rejected)),
+            emitter=thread.emitter,
+            connected=shipper is not None and shipper.connected,
+            last_error="" if shipper is None else shipper.last_error,
+            buffered_events=thread.intake.events_held,
+            memory_bytes=thread.intake.bytes_held + thread.intake.behind,
+            spooled_events=0 if backlog is None else backlog.spooled_events,
+            spool_bytes=0 if backlog is None else backlog.spool_bytes,
+        )
+
+    def close(self, seconds: float = CLOSE_SECONDS) -> EmitterStats:
+        """Take no more events; send all, tell Kafka how many there were, or leave them in the spool. Blocks about so many seconds at most.
+
+        The second call only reports. `counts.lost` says how many events neither Kafka nor the disk has.
+        """
+        if not self._closed:
+            self._closed = True
+            self._thread.close(seconds)
+            _EMITTERS.discard(self)
+        return self.stats()
+
+    async def aclose(self, seconds: float = CLOSE_SECONDS) -> EmitterStats:
+        """`close` for async code: the event loop goes on meanwhile."""
+        return await asyncio.to_thread(self.close, seconds)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.aclose()
+
+    def _new_thread(self) -> EmitterThread:
+        return EmitterThread(self._options, new_link=self._new_link, on_turn=self._tell_metrics, clock=self._clock)
+
+    def _producer_link(self) -> Link:
+        return ProducerLink(self._kafka, topic=self._options.topic, client_id="emitter", open_seconds=_OPEN_SECONDS)
+
+    def _tell_metrics(self) -> None:
+        if self._metrics is not None:
+            stats = self.stats()
+            self._metrics.update(stats.counts, connected=stats.connected, buffered_bytes=stats.memory_bytes, spool_bytes=stats.spool_bytes)
+
+    def _check_fields(self, usage: tuple[tuple[str, int], ...]) -> None:
+        for name, _ in usage:
+            if self._usage_fields is not None and name not in self._usage_fields:
+                raise EventRejected(Reason.UNKNOWN_USAGE_FIELD, f"usage.{name}", "no meter sums this field")
+
+    def _event_time(self, time: datetime | str) -> int:
+        if isinstance(time, datetime) and time.tzinfo is None:
+            raise EventRejected(Reason.BAD_TIME, "time", "a datetime without a zone; use datetime.now(UTC)")
+        time_ms = parse_time(time.astimezone(UTC).isoformat() if isinstance(time, datetime) else time, "time")
+        check_not_in_future(time_ms, self._clock.now_ms())
+        return time_ms
+
+    def _refuse(self, thread: EmitterThread, refusal: EventRejected, **arguments: Any) -> None:
+        thread.intake.reject(refusal.reason)
+        if self._on_rejected is not None:
+            try:
+                self._on_rejected(refusal, arguments)
+            except Exception:  # the callback's fault must not break the caller's request either
+                thread.counts.callback_failures += 1
+
+    def _become_child(self) -> None:
+        _INHERITED.append(self._thread)
+        self._thread.abandon_to_parent()
+        self._thread = self._new_thread()
+
+
+def _kafka_settings(bootstrap_servers: str | Sequence[str]) -> KafkaSettings:
+    servers = tuple(bootstrap_servers.split(",")) if isinstance(bootstrap_servers, str) else tuple(bootstrap_servers)
+    settings = KafkaSettings(bootstrap_servers=tuple(server.strip() for server in servers))
+    if settings.problems():
+        raise SettingsError(settings.problems())
+    return settings
+
+
+def _remember(emitter: Emitter) -> None:
+    _watch_process()
+    _EMITTERS.add(emitter)
+
+
+@cache
+def _watch_process() -> None:
+    """Once: close at exit, start anew after a fork."""
+    atexit.register(_close_all)
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _close_all() -> None:
+    for emitter in list(_EMITTERS):
+        emitter.close()
+
+
+def _after_fork() -> None:
+    for emitter in list(_EMITTERS):
+        emitter._become_child()  # noqa: SLF001  # same module

@@ -1,0 +1,144 @@
+"""One thread with its own event loop for the emitter's background work. After a crash in there it starts anew, as a new emitter."""
+
+import asyncio
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from ingest.backlog import Backlog
+from ingest.collecting import Collector
+from ingest.counts import EmitterCounts
+from ingest.intake import Intake, WhenFull
+from ingest.producer_link import LinkFactory
+from ingest.shipping import Shipper, ShippingPace
+from metering.clock import Clock
+from metering.logs import get_log
+
+_RESTART_SECONDS: Final = 1.0
+_END_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmitterOptions:
+    """What an emitter is made of, checked; times in seconds."""
+
+    topic: str
+    source: str
+    partitions: int | None
+    spool_dir: Path | None
+    memory_bytes_max: int
+    spool_bytes_max: int
+    when_full: WhenFull
+    heartbeat_seconds: float
+    pace: ShippingPace
+
+
+class EmitterThread:
+    """Owns the intake and everything behind it. `emitter` is the id under which batches are numbered now."""
+
+    def __init__(self, options: EmitterOptions, *, new_link: LinkFactory, on_turn: Callable[[], None], clock: Clock) -> None:
+        self.counts = EmitterCounts()
+        self.intake = Intake(bytes_max=options.memory_bytes_max, when_full=options.when_full, counts=self.counts, on_half_full=self._collect_now)
+        self.emitter = ""
+        self.backlog: Backlog | None = None
+        self.shipper: Shipper | None = None
+        self._options = options
+        self._new_link = new_link
+        self._on_turn = on_turn
+        self._clock = clock
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+        self._close_seconds: float | None = None
+
+    @property
+    def is_started(self) -> bool:
+        """Whether the thread was started; it may have ended since."""
+        return self._thread is not None
+
+    def start(self) -> None:
+        """Start the thread, once."""
+        with self._starting:
+            if self._thread is None:
+                # A daemon, so that a program that never closes its emitter can end; the emitter closes itself at exit.
+                self._thread = threading.Thread(target=self._run, name="taximeter-emitter", daemon=True)
+                self._thread.start()
+
+    def close(self, seconds: float) -> None:
+        """Take no more events; send them or put them away within so many seconds; end the thread. Blocks a few seconds longer at most."""
+        self.intake.close()
+        self._close_seconds = seconds
+        self._in_loop(lambda: self.shipper.request_close(seconds) if self.shipper else None)
+        if self._thread is not None:
+            self._thread.join(seconds + _END_SECONDS)
+
+    def abandon_to_parent(self) -> None:
+        """In a forked child, where this thread does not run."""
+        if self.backlog is not None:
+            self.backlog.abandon_to_parent()
+
+    def _collect_now(self) -> None:
+        self._in_loop(lambda: self.shipper.collect_now() if self.shipper else None)
+
+    def _in_loop(self, action: Callable[[], None]) -> None:
+        loop = self._loop
+        if loop is not None:
+            try:
+                loop.call_soon_threadsafe(action)
+            except RuntimeError:
+                # The loop closed between the two lines: a restart or the end, and both look for themselves.
+                return
+
+    def _run(self) -> None:
+        log = get_log(__name__)
+        while not self._run_once():
+            self.counts.restarts += 1
+            log.error("the emitter's background work crashed; it starts anew", emitter=self.emitter)
+        self.counts.lost += self.intake.events_held
+
+    def _run_once(self) -> bool:
+        """One life of the background work; False when it crashed and is worth another."""
+        try:
+            with asyncio.Runner() as runner:
+                self._loop = runner.get_loop()
+                runner.run(self._life())
+        except Exception as error:  # whatever it is must not silence the emitter
+            get_log(__name__).failed("emitter crashed", error, emitter=self.emitter)
+            if self._close_seconds is None:
+                threading.Event().wait(_RESTART_SECONDS)
+                return False
+        finally:
+            self._loop = None
+        return True
+
+    async def _life(self) -> None:
+        options, clock = self._options, self._clock
+        self.emitter = uuid.uuid4().hex
+        backlog = self.backlog = Backlog(
+            emitter=self.emitter,
+            topic=options.topic,
+            directory=options.spool_dir,
+            spool_bytes_max=options.spool_bytes_max,
+            counts=self.counts,
+            clock=clock,
+        )
+        collector = Collector(
+            intake=self.intake,
+            backlog=backlog,
+            emitter=self.emitter,
+            source=options.source,
+            partitions=options.partitions or backlog.recall_partitions(),
+            heartbeat_seconds=options.heartbeat_seconds,
+            counts=self.counts,
+            clock=clock,
+        )
+        shipper = Shipper(
+            options.pace, intake=self.intake, collector=collector, backlog=backlog, new_link=self._new_link, on_turn=self._on_turn, clock=clock
+        )
+        self.shipper = shipper
+        if self._close_seconds is not None:
+            shipper.request_close(self._close_seconds)
+        await shipper.run()

@@ -1,0 +1,221 @@
+"""The disk spool of one emitter: parcels that Kafka could not take yet, in a SQLite file of their own.
+
+One file per emitter, that is per process life, beside a lock file that its process holds while it lives (the kernel lets go of the lock
+when a process dies). Whoever gets the lock of a dead emitter's file may send what is in it. All calls block for a disk write at most.
+"""
+
+import fcntl
+import hashlib
+import os
+import sqlite3
+from collections.abc import Iterable, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Final, Self
+
+from ingest.parcels import Parcel
+from metering.errors import MeteringError
+
+_SUFFIX: Final = ".spool"
+_SCHEMA: Final = """
+PRAGMA auto_vacuum = INCREMENTAL;
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = FULL;
+CREATE TABLE IF NOT EXISTS about (topic TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS parcels (
+  row INTEGER PRIMARY KEY AUTOINCREMENT, partition INTEGER NOT NULL, first_seq INTEGER NOT NULL, count INTEGER NOT NULL, value BLOB NOT NULL
+);
+"""
+# What a row costs on disk beside its value, roughly.
+ROW_BYTES: Final = 64
+_LOCK_WAIT_SECONDS: Final = 5.0
+
+
+class SpoolFailed(MeteringError):
+    """The disk does not take or give what it should: full, read-only or damaged."""
+
+
+class Spool:
+    """An open spool file, locked by this process. `bytes_held` is what waits in it, `events_held` the events in that."""
+
+    def __init__(self, path: Path, lock: int, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self.bytes_held = 0
+        self.events_held = 0
+        self._lock = lock
+        self._connection = connection
+
+    @classmethod
+    def create(cls, directory: Path, *, emitter: str, topic: str) -> Self:
+        """A new, empty spool. Raises SpoolFailed."""
+        path = directory / f"{emitter}{_SUFFIX}"
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            lock = _try_lock(path)
+        except OSError as error:
+            raise SpoolFailed(f"{directory}: {error.strerror}") from None
+        if lock is None:
+            raise SpoolFailed(f"{path} is in use by another process")
+        return cls._open(path, lock, topic)
+
+    @classmethod
+    def adopt(cls, directory: Path, *, topic: str, excluding: Iterable[Path]) -> list[Self]:
+        """The spools for this topic that dead processes left in the directory, now ours. What cannot be read is left alone."""
+        found: list[Self] = []
+        known = set(excluding)
+        try:
+            paths = sorted(path for path in directory.glob(f"*{_SUFFIX}") if path not in known)
+        except OSError:
+            return found
+        for path in paths:
+            with suppress(OSError, SpoolFailed):
+                lock = _try_lock(path)
+                if lock is None:
+                    continue
+                if _topic_of(path) != topic:
+                    os.close(lock)
+                    continue
+                found.append(cls._open(path, lock, topic))
+        return found
+
+    @classmethod
+    def _open(cls, path: Path, lock: int, topic: str) -> Self:
+        try:
+            connection = sqlite3.connect(path, timeout=_LOCK_WAIT_SECONDS, isolation_level=None, check_same_thread=False)
+            connection.executescript(_SCHEMA)
+            spool = cls(path, lock, connection)
+            if not connection.execute("SELECT topic FROM about").fetchone():
+                connection.execute("INSERT INTO about VALUES (?)", (topic,))
+            (size, rows, events) = connection.execute("SELECT TOTAL(LENGTH(value)), COUNT(*), TOTAL(count) FROM parcels").fetchone()
+        except sqlite3.Error as error:
+            os.close(lock)
+            raise SpoolFailed(f"{path}: {error}") from None
+        spool.bytes_held, spool.events_held = int(size) + rows * ROW_BYTES, int(events)
+        return spool
+
+    def append(self, parcels: Sequence[Parcel]) -> None:
+        """Write all or none, durably, and give each its row. Raises SpoolFailed."""
+        cursor = self._connection.cursor()
+        rows: list[int] = []
+        try:
+            cursor.execute("BEGIN")
+            for parcel in parcels:
+                cursor.execute(
+                    "INSERT INTO parcels (partition, first_seq, count, value) VALUES (?, ?, ?, ?)",
+                    (parcel.partition, parcel.first_seq, parcel.count, parcel.value),
+                )
+                rows.append(cursor.lastrowid or 0)
+            cursor.execute("COMMIT")
+        except sqlite3.Error as error:
+            with suppress(sqlite3.Error):
+                cursor.execute("ROLLBACK")
+            raise SpoolFailed(f"{self.path}: {error}") from None
+        for parcel, row in zip(parcels, rows, strict=True):
+            parcel.row = row
+            self.bytes_held += len(parcel.value) + ROW_BYTES
+            self.events_held += parcel.count
+
+    def read(self, *, after: int, parcels_max: int) -> list[Parcel]:
+        """The next parcels behind this row, in order. Raises SpoolFailed."""
+        try:
+            rows = self._connection.execute(
+                "SELECT partition, first_seq, count, value, row FROM parcels WHERE row > ? ORDER BY row LIMIT ?", (after, parcels_max)
+            ).fetchall()
+        except sqlite3.Error as error:
+            raise SpoolFailed(f"{self.path}: {error}") from None
+        return [Parcel(*row) for row in rows]
+
+    def delete(self, parcels: Sequence[Parcel]) -> None:
+        """Forget parcels that Kafka has. Raises SpoolFailed; they would then be sent again, which changes nothing."""
+        try:
+            self._connection.execute("BEGIN")
+            self._connection.executemany("DELETE FROM parcels WHERE row = ?", [(parcel.row,) for parcel in parcels])
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            with suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+            raise SpoolFailed(f"{self.path}: {error}") from None
+        for parcel in parcels:
+            self.bytes_held -= len(parcel.value) + ROW_BYTES
+            self.events_held -= parcel.count
+        if not self.events_held:
+            with suppress(sqlite3.Error):
+                self._connection.execute("PRAGMA incremental_vacuum")
+
+    def close(self) -> None:
+        """Let go of the file, and remove it when nothing is in it."""
+        with suppress(sqlite3.Error):
+            empty = self._connection.execute("SELECT 1 FROM parcels LIMIT 1").fetchone() is None
+            self._connection.close()
+            if empty:
+                for suffix in ("", "-wal", "-shm", ".lock"):
+                    self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        os.close(self._lock)
+
+    def disown(self) -> None:
+        """In a forked child: close the copy of the lock, and touch nothing else of what belongs to the parent."""
+        os.close(self._lock)
+
+
+def spooled_elsewhere(directory: Path, *, excluding: Iterable[Path]) -> int:
+    """Bytes of the spool files in the directory that other emitters, alive or dead, left."""
+    known = set(excluding)
+    total = 0
+    for path in directory.glob(f"*{_SUFFIX}"):
+        if path not in known:
+            with suppress(OSError):
+                total += path.stat().st_size
+    return total
+
+
+def remember_partitions(directory: Path, topic: str, partitions: int) -> None:
+    """Note how many partitions the topic has, for a process that starts while Kafka is away. Raises SpoolFailed."""
+    path = _memo(directory, topic)
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        draft.write_text(str(partitions))
+        draft.replace(path)
+    except OSError as error:
+        raise SpoolFailed(f"{path}: {error.strerror}") from None
+
+
+def remembered_partitions(directory: Path, topic: str) -> int | None:
+    """What `remember_partitions` noted, if anything."""
+    try:
+        text = _memo(directory, topic).read_text()
+    except OSError:
+        return None
+    return int(text) if text.isdecimal() and len(text) < 6 and int(text) else None
+
+
+def _memo(directory: Path, topic: str) -> Path:
+    # A topic's name may be longer than a file's.
+    return directory / f"partitions-{hashlib.blake2b(topic.encode(), digest_size=8).hexdigest()}"
+
+
+def _try_lock(path: Path) -> int | None:
+    """The descriptor of the held lock, or None when another process holds it. Raises OSError."""
+    lock_path = path.with_name(f"{path.name}.lock")
+    lock = os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Whoever held it before may have removed the file it was on: then this lock guards nothing.
+        if os.fstat(lock).st_ino == lock_path.stat().st_ino:
+            return lock
+    except OSError as error:
+        if not isinstance(error, BlockingIOError | FileNotFoundError):
+            os.close(lock)
+            raise
+    os.close(lock)
+    return None
+
+
+def _topic_of(path: Path) -> str | None:
+    """The topic a spool file is for; None when it cannot be read or was just removed."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=_LOCK_WAIT_SECONDS)) as connection:
+            row = connection.execute("SELECT topic FROM about").fetchone()
+            return str(row[0]) if row else None
+    except sqlite3.Error:
+        return None
