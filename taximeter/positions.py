@@ -1,0 +1,176 @@
+"""Where each partition stands, read from the log itself: what is counted, what is reported, what waits."""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from metering.chain import NO_OFFSET
+from metering.clock import Clock
+from metering.errors import FailClosed
+from metering.kafka import KafkaSettings
+from metering.ledger import Intent, Ledger, Receipt, decode_entry, ledger_from
+from metering.limits import HOUR_MS
+from metering.partition_log import LogReader
+from metering.tallies import Tallies, tallies_from
+from metering.tally import Tally, decode_tally
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionPosition:
+    """One partition. Ends are next offsets; -1 where there is no chain yet. `problem` says why it could not be read further.
+
+    `counted_to` is how far the tallies cover usage.events, `reported_to` how far the intents cover usage.tallies. `uncovered_rows` are
+    sums that no intent covers, `outcomes` those of the receipts in the time asked for.
+    """
+
+    partition: int
+    events_end: int
+    counted_to: int
+    tallies_end: int
+    reported_to: int
+    uncovered_rows: int
+    open_meter_events: int
+    unknown_meter_events: int
+    outcomes: Counter[str] = field(default_factory=Counter)
+    problem: str = ""
+
+    @property
+    def uncounted(self) -> int:
+        """Records of usage.events that no accepted tally covers."""
+        return self.events_end - max(0, self.counted_to)
+
+    @property
+    def unreported(self) -> int:
+        """Tallies that no accepted intent covers; some of them may hold no sum."""
+        return self.tallies_end - max(0, self.reported_to)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all that is in usage.events has reached its end."""
+        return not (self.problem or self.uncounted or self.uncovered_rows or self.open_meter_events)
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "partition": self.partition,
+            "events_end": self.events_end,
+            "counted_to": self.counted_to,
+            "uncounted_records": self.uncounted,
+            "tallies_end": self.tallies_end,
+            "reported_to": self.reported_to,
+            "unreported_tallies": self.unreported,
+            "uncovered_rows": self.uncovered_rows,
+            "open_meter_events": self.open_meter_events,
+            "unknown_meter_events": self.unknown_meter_events,
+            "outcomes": dict(self.outcomes),
+            "problem": self.problem,
+        }
+
+
+class Positions:
+    """Reads positions, again and again if wanted. Raises LogUnavailable; close it in the end."""
+
+    def __init__(self, kafka: KafkaSettings, clock: Clock) -> None:
+        self._topics = kafka.topics
+        self._partitions = kafka.partitions
+        self._reader = LogReader(kafka, "positions")
+        self._clock = clock
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._reader.close()
+
+    async def read(self, *, hours: float = 0.0) -> list[PartitionPosition]:
+        """All partitions. `hours`: how far back outcomes are counted; with 0, only those since the oldest intent that is still open."""
+        return [await self._partition(partition, hours) for partition in range(self._partitions)]
+
+    async def _partition(self, partition: int, hours: float) -> PartitionPosition:
+        # From the end of the line to its start: what is read later can only be further on.
+        tallies, ledger, outcomes, uncovered, problem = Tallies(), Ledger(), Counter[str](), 0, ""
+        try:
+            ledger, outcomes = await self._ledger(partition, hours)
+            tallies, uncovered = await self._tallies(partition, max(0, ledger.chain.end))
+        except FailClosed as error:
+            problem = f"{type(error).__name__}: {error}"
+        _, events_end = await self._reader.bounds(self._topics.events.name, partition)
+        return PartitionPosition(
+            partition=partition,
+            events_end=events_end,
+            counted_to=tallies.chain.end,
+            tallies_end=tallies.chain.next_offset,
+            reported_to=ledger.chain.end,
+            uncovered_rows=uncovered,
+            open_meter_events=ledger.open_events,
+            unknown_meter_events=sum(len(entry.unknown) for entry in ledger.open.values()),
+            outcomes=outcomes,
+            problem=problem,
+        )
+
+    async def _ledger(self, partition: int, hours: float) -> tuple[Ledger, Counter[str]]:
+        topic = self._topics.ledger.name
+        start, end = await self._reader.bounds(topic, partition)
+        outcomes: Counter[str] = Counter()
+        if start == end:
+            return Ledger(), outcomes
+        last = await self._entry(partition, end - 1)
+        begin, ledger = start, Ledger()
+        if last.checkpoint != NO_OFFSET:
+            checkpoint = await self._entry(partition, last.checkpoint)
+            assert isinstance(checkpoint, Intent), "a checkpoint is an intent"
+            begin, ledger = last.checkpoint, ledger_from(last.checkpoint, checkpoint)
+        counted_from = begin
+        if hours:
+            found = await self._reader.offset_for_time(topic, partition, self._clock.now_ms() - round(hours * HOUR_MS))
+            counted_from = end if found is None else found
+        async for records in self._reader.records(topic, partition, min(begin, counted_from), end):
+            for record in records:
+                entry = decode_entry(record.value)
+                if record.offset >= begin:
+                    ledger.fold(record.offset, record.timestamp, entry)
+                if isinstance(entry, Receipt) and record.offset >= counted_from:
+                    outcomes.update(settlement.outcome.value for settlement in entry.settlements)
+        return ledger, outcomes
+
+    async def _tallies(self, partition: int, covered: int) -> tuple[Tallies, int]:
+        """The fold at the end of usage.tallies, and how many rows lie at or behind `covered`."""
+        topic = self._topics.tallies.name
+        start, end = await self._reader.bounds(topic, partition)
+        if start == end:
+            return Tallies(), 0
+        last = await self._tally(partition, end - 1)
+        begin = last.link.previous if last.link.previous != NO_OFFSET else start
+        if covered < end:
+            begin = min(begin, await self._accepted_before(partition, covered, start))
+        tallies = tallies_from(begin, await self._tally(partition, begin))
+        rows = 0
+        async for offset, tally in self._tallies_from(partition, begin, end):
+            if tallies.fold(offset, tally) and offset >= covered:
+                rows += len(tally.rows)
+        return tallies, rows
+
+    async def _accepted_before(self, partition: int, covered: int, start: int) -> int:
+        """An accepted tally at or before the one at `covered`: folding from it decides rightly about all that follow."""
+        previous = (await self._tally(partition, covered)).link.previous
+        return start if previous == NO_OFFSET else previous
+
+    async def _tally(self, partition: int, offset: int) -> Tally:
+        async for _, tally in self._tallies_from(partition, offset, offset + 1):
+            return tally
+        raise FailClosed(f"offset {offset} of {self._topics.tallies.name}/{partition} holds no tally")
+
+    async def _entry(self, partition: int, offset: int) -> Intent | Receipt:
+        record = await self._reader.record(self._topics.ledger.name, partition, offset)
+        if record is None:
+            raise FailClosed(f"offset {offset} of {self._topics.ledger.name}/{partition} holds no entry")
+        return decode_entry(record.value)
+
+    async def _tallies_from(self, partition: int, start: int, end: int) -> AsyncIterator[tuple[int, Tally]]:
+        async for records in self._reader.records(self._topics.tallies.name, partition, start, end):
+            for record in records:
+                yield record.offset, decode_tally(record.value)
+
+
+def all_settled(positions: Sequence[PartitionPosition]) -> bool:
+    """Whether nothing is on its way anywhere."""
+    return all(position.is_settled for position in positions)

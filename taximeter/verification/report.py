@@ -1,0 +1,178 @@
+"""What a verification found: counts, units by meter, and every sentence about what does not hold."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from metering.ledger import Outcome
+
+PROBLEMS_SHOWN: Final = 50
+REPORTED: Final = frozenset({Outcome.ACCEPTED, Outcome.DUPLICATE})
+
+
+@dataclass(slots=True)
+class MeterTotals:
+    """Units of one meter, and the events behind `counted`. `outcomes`: units by what became of their meter event.
+
+    `uncovered` units stand in tallies that no intent covers yet, `open` ones in intents without a final outcome.
+    """
+
+    counted: int = 0
+    events: int = 0
+    uncovered: int = 0
+    open: int = 0
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+
+    @property
+    def reported(self) -> int:
+        """Units that Stripe has, as the ledger says."""
+        return sum(units for outcome, units in self.outcomes.items() if outcome in REPORTED)
+
+    @property
+    def not_billed(self) -> int:
+        """Units with a final outcome that is not a bill: rejected, parked or unbillable."""
+        return sum(units for outcome, units in self.outcomes.items() if outcome not in REPORTED)
+
+    def add(self, other: "MeterTotals") -> None:
+        """Add another partition's units."""
+        self.counted += other.counted
+        self.events += other.events
+        self.uncovered += other.uncovered
+        self.open += other.open
+        self.outcomes += other.outcomes
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "counted": self.counted,
+            "events": self.events,
+            "reported": self.reported,
+            "uncovered": self.uncovered,
+            "open": self.open,
+            "outcomes": {outcome.value: units for outcome, units in sorted(self.outcomes.items())},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class EmitterLine:
+    """One emitter over all partitions: numbers sent (known exactly once it `closed`) and received, and those missing.
+
+    `abandoned`: missing numbers whose sender was told that they may not have arrived. `dropped`: events lost before they were numbered.
+    """
+
+    emitter: str
+    sent: int
+    received: int
+    missing: int
+    abandoned: int
+    dropped: int
+    closed: bool
+
+
+@dataclass(slots=True)
+class Problems:
+    """Sentences about what does not hold; all are counted, the first PROBLEMS_SHOWN kept."""
+
+    count: int = 0
+    shown: list[str] = field(default_factory=list)
+
+    def add(self, sentence: str) -> None:
+        """Note one."""
+        self.count += 1
+        if len(self.shown) < PROBLEMS_SHOWN:
+            self.shown.append(sentence)
+
+    def add_all(self, other: "Problems") -> None:
+        """Note those of a part."""
+        self.count += other.count
+        self.shown += other.shown[: max(0, PROBLEMS_SHOWN - len(self.shown))]
+
+
+@dataclass(slots=True)
+class Report:
+    """Everything that was read, added up. Counts of records and events are those of the log, which the tallies were compared with.
+
+    `uncounted_records` lie behind the end of the chains, `not_recounted` records were deleted by retention and stand in tallies only.
+    """
+
+    partitions: int = 0
+    tallies: int = 0
+    tallies_skipped: int = 0
+    intents: int = 0
+    intents_skipped: int = 0
+    receipts: int = 0
+    records: Counter[str] = field(default_factory=Counter)
+    events: Counter[str] = field(default_factory=Counter)
+    dead_lettered: Counter[str] = field(default_factory=Counter)
+    uncounted_records: int = 0
+    not_recounted: int = 0
+    open_meter_events: int = 0
+    meters: dict[str, MeterTotals] = field(default_factory=dict)
+    emitters: Sequence[EmitterLine] = ()
+    problems: Problems = field(default_factory=Problems)
+
+    def meter(self, name: str) -> MeterTotals:
+        """The totals of a meter, made at its first use."""
+        return self.meters.setdefault(name, MeterTotals())
+
+    def add(self, other: "Report") -> None:
+        """Add another partition's findings; emitters are not added, they span partitions."""
+        for name in ("partitions", "tallies", "tallies_skipped", "intents", "intents_skipped", "receipts"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name in ("uncounted_records", "not_recounted", "open_meter_events"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.records += other.records
+        self.events += other.events
+        self.dead_lettered += other.dead_lettered
+        for name, totals in other.meters.items():
+            self.meter(name).add(totals)
+        self.problems.add_all(other.problems)
+
+    @property
+    def pending(self) -> int:
+        """Units, meter events and records that are on their way."""
+        units = sum(totals.uncovered + totals.open for totals in self.meters.values())
+        return units or self.open_meter_events or self.uncounted_records
+
+    @property
+    def not_billed(self) -> int:
+        """Units that were set aside at the end of the line, each with its reason in the ledger."""
+        return sum(totals.not_billed for totals in self.meters.values())
+
+    @property
+    def verdict(self) -> str:
+        """EXACT; PENDING n: all holds and n are on their way; MISMATCH n: so many things do not hold."""
+        unequal = sum(totals.counted != totals.reported + totals.not_billed + totals.uncovered + totals.open for totals in self.meters.values())
+        wrong = self.problems.count + unequal + sum(totals.not_billed > 0 for totals in self.meters.values())
+        if wrong:
+            return f"MISMATCH {wrong}"
+        return f"PENDING {self.pending}" if self.pending else "EXACT"
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "verdict": self.verdict,
+            "partitions": self.partitions,
+            "tallies": {"accepted": self.tallies, "skipped": self.tallies_skipped},
+            "ledger": {"intents": self.intents, "skipped": self.intents_skipped, "receipts": self.receipts, "open": self.open_meter_events},
+            "records": dict(self.records),
+            "uncounted_records": self.uncounted_records,
+            "not_recounted_records": self.not_recounted,
+            "events": dict(self.events),
+            "dead_lettered": dict(self.dead_lettered),
+            "meters": {name: totals.as_json() for name, totals in sorted(self.meters.items())},
+            "emitters": [
+                {
+                    "emitter": line.emitter,
+                    "sent": line.sent,
+                    "received": line.received,
+                    "missing": line.missing,
+                    "abandoned": line.abandoned,
+                    "dropped": line.dropped,
+                    "closed": line.closed,
+                }
+                for line in self.emitters
+            ],
+            "problems": {"count": self.problems.count, "first": list(self.problems.shown)},
+        }
