@@ -39,8 +39,10 @@ class Chain:
         if offset < self.next_offset:
             raise ChainBroken(f"offset {offset} was folded already; next is {self.next_offset}")
         self.next_offset = offset + 1
-        # Before the first record there is no end to compare with: the first one that claims to follow nothing founds the chain.
-        accepted = link.start == self.end if self.head != NO_OFFSET else link.previous == NO_OFFSET
+        # Before the first record there is no end to compare with: the first one that claims to follow nothing founds the chain. Nobody
+        # founds it twice, not even where the first range is empty and a second founder's would fit behind it.
+        founds = link.previous == NO_OFFSET
+        accepted = founds if self.head == NO_OFFSET else not founds and link.start == self.end
         if not accepted or link.end < link.start:
             self.skipped += 1
             return False
