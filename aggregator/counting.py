@@ -72,6 +72,7 @@ class _Pending:
     dead_lettered: int = 0
     letters: list[DeadLetter] = field(default_factory=list)
     forwards: list[UsageEvent] = field(default_factory=list)
+    repeats: list[tuple[int, Sequence[int]]] = field(default_factory=list)
     ranges: list[tuple[str, int, int]] = field(default_factory=list)
     finals: dict[str, int] = field(default_factory=dict)
     abandoned: list[tuple[str, int, int]] = field(default_factory=list)
@@ -96,7 +97,7 @@ class PartitionCounter:
         self._rules = rules
         self._rows = Rows(rules.catalogue)
         self._guard = DeadLetterGuard(rules.dead_letter_limits)
-        self._set_aside: dict[int, Sequence[int]] = {}
+        self._not_counted: dict[int, Sequence[int]] = {}  # places of events whose ids must not be learnt from there
         self._tallies_since_checkpoint = TALLIES_PER_CHECKPOINT  # a new owner begins with a checkpoint
         self._chain_id: str | None = None
         self._cut: Tally | None = None
@@ -122,13 +123,14 @@ class PartitionCounter:
             return True
         self._rollback(self.tallies.chain.end)
         self.sequences.restore(tally)
-        for position, indexes in tally.set_aside:
-            self._set_aside[position] = indexes
+        self._not_counted.update(tally.set_aside)
+        for position, indexes in tally.repeats:
+            self._not_counted[position] = (*self._not_counted.get(position, ()), *indexes)
         return True
 
     def remember(self, record: LogRecord) -> None:
         """Re-read a record that an accepted tally has counted, to know its ids. Call `remembered()` after the last one."""
-        indexes = self._set_aside.get(record.offset)
+        indexes = self._not_counted.get(record.offset)
         if indexes is not None and not indexes:
             return
         try:
@@ -136,6 +138,8 @@ class PartitionCounter:
         except EventRejected:
             return
         if isinstance(content, UsageEvent):
+            if self._rules.partition_of(content.customer) != self.partition:
+                return  # it was forwarded, and is known where it is counted
             self.ids.remember([content.fingerprint], [content_of(content.customer, content.dimensions, content.usage)])
         elif content.ids:
             self._remember_batch(content, frozenset(indexes or ()))
@@ -143,7 +147,7 @@ class PartitionCounter:
     def remembered(self) -> None:
         """All records that had to be re-read were."""
         self.ids.commit(self.tallies.log_time_ms)
-        self._set_aside.clear()
+        self._not_counted.clear()
 
     # Counting
 
@@ -191,7 +195,7 @@ class PartitionCounter:
     def pending_bytes(self) -> int:
         """About how large the record of the next tally would be."""
         pending = self._pending
-        entries = len(pending.ranges) + len(pending.letters) + len(pending.abandoned)
+        entries = len(pending.ranges) + len(pending.letters) + len(pending.abandoned) + len(pending.repeats)
         return self._rows.bytes + _RANGE_BYTES * entries + 8 * pending.dead_lettered
 
     def cut(self) -> Cut:
@@ -218,6 +222,7 @@ class PartitionCounter:
             dropped=sorted(pending.dropped.items()),
             emitter_states=self.sequences.states() if checkpoint else None,
             set_aside=pending.set_aside(),
+            repeats=pending.repeats,
         )
         self._cut = tally
         return Cut(tally, encode_tally(tally), pending.letters, pending.forwards)
@@ -273,6 +278,8 @@ class PartitionCounter:
         fresh = self.sequences.claim(batch.emitter, batch.first_seq, batch.count, record.timestamp)
         if not fresh:
             self._pending.duplicates += batch.count
+            if batch.ids:
+                self._pending.repeats.append((record.offset, ()))
             return
         self._pending.ranges += [(batch.emitter, first, last) for first, last in fresh]
         identities = fingerprints(batch)
@@ -285,6 +292,8 @@ class PartitionCounter:
         keep = [False] * batch.count
         for first, last in fresh:
             keep[first - batch.first_seq : last + 1 - batch.first_seq] = [True] * (last - first + 1)
+        if batch.ids and not all(keep):
+            self._pending.repeats.append((record.offset, [index for index, wanted in enumerate(keep) if not wanted]))
         self._count_some(record, batch, identities, reasons, keep)
 
     def _claim_all(self, record: LogRecord, batch: Batch, identities: Sequence[bytes]) -> bool:
@@ -324,9 +333,9 @@ class PartitionCounter:
         self._rows.add_batch(batch, keep)
         self._pending.counted += sum(keep)
 
-    def _remember_batch(self, batch: Batch, set_aside: frozenset[int]) -> None:
+    def _remember_batch(self, batch: Batch, not_counted: frozenset[int]) -> None:
         identities, contents = fingerprints(batch), _contents(batch)
-        wanted = [index for index, identity in enumerate(identities) if identity != NO_ID and index not in set_aside]
+        wanted = [index for index, identity in enumerate(identities) if identity != NO_ID and index not in not_counted]
         self.ids.remember([identities[index] for index in wanted], [contents[index] for index in wanted])
 
     def _dead_letter(self, record: LogRecord, rejected: EventRejected, events: int, indexes: Sequence[int] = ()) -> None:

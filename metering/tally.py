@@ -82,7 +82,8 @@ class Tally:
     `checkpoint` is the offset of the last accepted tally, before this one, that carries `emitter_states` whole (-1: none): a reader needs
     nothing older. Every tally carries what its range added: `ranges` (emitter, first, last), `finals` (emitter, count), `abandoned`
     (emitter, first, last) and `dropped` (emitter, count since it started). `set_aside` are the dead-lettered events, as offset and indexes
-    within the batch (empty: the whole record): their ids were not counted, so they may come again, corrected.
+    within the batch (empty: the whole record): their ids were not counted, so they may come again, corrected. `repeats`, in the same form,
+    are events with ids in batches whose numbers had been seen: whether their ids were counted is told where the numbers came first.
     """
 
     chain_id: str
@@ -101,6 +102,7 @@ class Tally:
     dropped: Sequence[tuple[str, int]] = ()
     emitter_states: Sequence[EmitterState] | None = None
     set_aside: Sequence[tuple[int, Sequence[int]]] = ()
+    repeats: Sequence[tuple[int, Sequence[int]]] = ()
 
     def __post_init__(self) -> None:
         if self.link.end - self.link.start != self.records.total:
@@ -155,6 +157,7 @@ def encode_tally(tally: Tally) -> bytes:
         "abandoned": tally.abandoned,
         "dropped": tally.dropped,
         "set_aside": tally.set_aside,
+        "repeats": tally.repeats,
     }
     if tally.emitter_states is not None:
         document["emitter_states"] = [(state.emitter, state.seen, state.last_log_time_ms, state.final) for state in tally.emitter_states]
@@ -193,4 +196,5 @@ def _tally(document: Mapping[str, Any]) -> Tally:
         dropped=[tuple(entry) for entry in document["dropped"]],
         emitter_states=None if states is None else [EmitterState(e, tuple((a, b) for a, b in seen), at, final) for e, seen, at, final in states],
         set_aside=[(offset, tuple(indexes)) for offset, indexes in document["set_aside"]],
+        repeats=[(offset, tuple(indexes)) for offset, indexes in document["repeats"]],
     )
