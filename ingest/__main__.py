@@ -1,0 +1,33 @@
+"""Run the gateway: `python -m ingest [--config taximeter.toml] [--check-config]`."""
+
+import sys
+from collections.abc import Sequence
+
+from ingest.app import Gateway
+from ingest.settings import GatewaySettings
+from metering.catalogue import catalogue_of, catalogue_problems
+from metering.kafka import KafkaSettings
+from metering.service import ServiceContext
+from metering.service_command import Configuration, service_command
+
+
+async def take_events(context: ServiceContext, configuration: Configuration) -> None:
+    """The service's main."""
+    settings, kafka = configuration.of(GatewaySettings), configuration.of(KafkaSettings)
+    await Gateway(context, kafka, settings, catalogue_of(configuration.file)).run()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until told to stop; returns the exit code."""
+    return service_command(
+        take_events,
+        name="ingest",
+        summary="Take usage events over HTTP and make them durable in Kafka.",
+        sections={"gateway": GatewaySettings, "kafka": KafkaSettings},
+        check_file=catalogue_problems,
+        arguments=arguments,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""What a request is told: one shape of JSON body for every outcome.
+
+    {"accepted": 2, "rejected": 1, "unknown": 0,
+     "results": [{"index": 1, "id": "r-2", "status": "rejected", "reason": "negative", "field": "usage.input_tokens", "detail": "..."}],
+     "error": {"reason": ..., "field": ..., "detail": ...}}
+
+`results` names the events that were not accepted, in the order of the request. Status 202: all are in Kafka. 207: some are, the others were
+refused and will be refused again. 400: all were refused (403 when because of the key's customers). 503: of the events that are `unknown`
+nobody can say; send the request again with the same ids. `error` is there with every status from 400 on.
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from ingest.bodies import ReadEvents, Rejected
+from ingest.refusals import Refusal, RequestRefused
+from ingest.tickets import Ticket
+
+RETRY_SECONDS = 2.0
+_JSON = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The counts behind an answer."""
+
+    accepted: int
+    rejected: int
+    unknown: int
+
+
+def refused(refusal: RequestRefused) -> web.Response:
+    """The answer to a request that is refused as a whole."""
+    error = {"reason": refusal.refusal.reason, "field": refusal.field, "detail": refusal.detail}
+    response = _response(refusal.refusal.status, Outcome(0, 0, 0), [], error, refusal.retry_after)
+    if refusal.refusal is Refusal.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="taximeter"'
+    return response
+
+
+def outcome_of(read: ReadEvents, ticket: Ticket) -> Outcome:
+    """How many events ended how."""
+    unknown = 0 if ticket.all_acknowledged else sum(not ticket.is_acknowledged(position) for position in range(len(read.events)))
+    return Outcome(len(read.events) - unknown, len(read.rejected), unknown)
+
+
+def answered(read: ReadEvents, ticket: Ticket, outcome: Outcome) -> web.Response:
+    """The answer to a request whose events were judged one by one."""
+    results: Iterable[dict[str, Any]] = map(_rejection, read.rejected)
+    if outcome.unknown:
+        results = sorted(chain(results, _unknown(read, ticket)), key=lambda result: result["index"])
+        detail = "Kafka has not acknowledged in time; the events named unknown may or may not have arrived: send them again, with the same ids"
+        error: dict[str, Any] | None = {"reason": Refusal.OUTCOME_UNKNOWN.reason, "field": "", "detail": detail}
+        return _response(Refusal.OUTCOME_UNKNOWN.status, outcome, list(results), error, RETRY_SECONDS)
+    if not outcome.rejected:
+        return _response(202, outcome, [], None, None)
+    if outcome.accepted:
+        return _response(207, outcome, list(results), None, None)
+    first = read.rejected[0]
+    forbidden = all(rejected.reason == Refusal.FORBIDDEN.reason for rejected in read.rejected)
+    error = {"reason": first.reason, "field": first.field, "detail": first.detail}
+    return _response(Refusal.FORBIDDEN.status if forbidden else 400, outcome, list(results), error, None)
+
+
+def _rejection(rejected: Rejected) -> dict[str, Any]:
+    return {
+        "index": rejected.index,
+        "id": rejected.event_id,
+        "status": "rejected",
+        "reason": rejected.reason,
+        "field": rejected.field,
+        "detail": rejected.detail,
+    }
+
+
+def _unknown(read: ReadEvents, ticket: Ticket) -> Iterator[dict[str, Any]]:
+    for position, (index, event) in enumerate(read.events):
+        if not ticket.is_acknowledged(position):
+            yield {"index": index, "id": event.event_id, "status": "unknown", "reason": Refusal.OUTCOME_UNKNOWN.reason, "field": "", "detail": ""}
+
+
+def _response(status: int, outcome: Outcome, results: list[dict[str, Any]], error: dict[str, Any] | None, retry_after: float | None) -> web.Response:
+    body: dict[str, Any] = {"accepted": outcome.accepted, "rejected": outcome.rejected, "unknown": outcome.unknown, "results": results}
+    if error is not None:
+        body["error"] = error
+    response = web.Response(status=status, body=orjson.dumps(body), content_type=_JSON)
+    if retry_after is not None:
+        response.headers["Retry-After"] = str(max(1, math.ceil(retry_after)))
+    return response

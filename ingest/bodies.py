@@ -1,0 +1,144 @@
+"""From the body of a request to events, each read or refused on its own. Pure.
+
+Forms, by content type: a JSON object or array of events (application/json), one event a line (application/x-ndjson), a CloudEvent
+(application/cloudevents+json), many of them (application/cloudevents-batch+json), or a CloudEvent in binary mode: `ce-` headers and the
+data as application/json.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import unquote
+
+from ingest.refusals import Refusal, RequestRefused
+from metering.catalogue import Catalogue
+from metering.errors import EventRejected, Reason
+from metering.event import UsageEvent, check_not_in_future, parse_cloudevent, parse_event, parse_json
+from metering.limits import EVENT_ID_CHARS_MAX
+
+JSON: Final = "application/json"
+NDJSON: Final = "application/x-ndjson"
+CLOUDEVENT: Final = "application/cloudevents+json"
+CLOUDEVENT_BATCH: Final = "application/cloudevents-batch+json"
+MEDIA_TYPES: Final = (JSON, NDJSON, CLOUDEVENT, CLOUDEVENT_BATCH)
+
+_CE_PREFIX: Final = "ce-"
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """One event of a request that was refused: its place, its id if it could be read, and why."""
+
+    index: int
+    event_id: str | None
+    reason: str
+    field: str
+    detail: str
+
+
+@dataclass(slots=True)
+class ReadEvents:
+    """What a body holds. `events` are acceptable, each with its place in the request; `is_single`: the body is one event, not a list of one."""
+
+    is_single: bool
+    count: int
+    events: list[tuple[int, UsageEvent]]
+    rejected: list[Rejected]
+
+
+class BodyReader:
+    """Reads bodies against the catalogue's usage fields."""
+
+    def __init__(self, catalogue: Catalogue, *, events_max: int) -> None:
+        self._usage_fields = catalogue.usage_fields
+        self._events_max = events_max
+
+    def read(self, media_type: str, headers: Mapping[str, str], body: bytes, *, now_ms: int) -> ReadEvents:
+        """The events of a body. `headers` with lower-case names. Raises RequestRefused when it has no events that could be judged."""
+        if media_type == JSON and f"{_CE_PREFIX}specversion" in headers:
+            return self._read_binary(headers, body, now_ms)
+        if media_type == NDJSON:
+            values = [_Line(line) for line in body.split(b"\n") if line.strip()]
+            return self._read_all(values, now_ms)
+        try:
+            value = parse_json(body)
+        except EventRejected as refusal:
+            raise _broken(refusal) from None
+        if media_type == CLOUDEVENT_BATCH and type(value) is not list:
+            raise RequestRefused(Refusal.NOT_AN_ARRAY, f"{CLOUDEVENT_BATCH} takes an array of CloudEvents")
+        if media_type in {JSON, CLOUDEVENT_BATCH} and type(value) is list:
+            return self._read_all(value, now_ms, cloudevents=media_type == CLOUDEVENT_BATCH)
+        return self._read_all([value], now_ms, cloudevents=media_type == CLOUDEVENT, is_single=True)
+
+    def _read_all(self, values: list[Any], now_ms: int, *, cloudevents: bool = False, is_single: bool = False) -> ReadEvents:
+        if not values:
+            raise RequestRefused(Refusal.NO_EVENTS, "the body has no events")
+        if len(values) > self._events_max:
+            raise RequestRefused(Refusal.TOO_MANY_EVENTS, f"{len(values)} events; a request takes {self._events_max}")
+        read = ReadEvents(is_single, len(values), [], [])
+        for index, value in enumerate(values):
+            found: Any = value
+            try:
+                if type(value) is _Line:
+                    found = parse_json(value.raw)
+                if cloudevents and type(found) is dict and "specversion" not in found:
+                    raise EventRejected(Reason.MISSING_FIELD, "specversion", "a CloudEvent says specversion 1.0")
+                event = parse_event(found, arrival_ms=now_ms)
+                self._check(event, now_ms)
+            except EventRejected as refusal:
+                read.rejected.append(_rejected(index, found, refusal))
+            else:
+                read.events.append((index, event))
+        return read
+
+    def _read_binary(self, headers: Mapping[str, str], body: bytes, now_ms: int) -> ReadEvents:
+        attributes = {name.removeprefix(_CE_PREFIX): _decoded(value) for name, value in headers.items() if name.startswith(_CE_PREFIX)}
+        read = ReadEvents(is_single=True, count=1, events=[], rejected=[])
+        try:
+            event = parse_cloudevent(attributes, parse_json(body), arrival_ms=now_ms)
+            self._check(event, now_ms)
+        except EventRejected as refusal:
+            read.rejected.append(_rejected(0, attributes, refusal))
+        else:
+            read.events.append((0, event))
+        return read
+
+    def _check(self, event: UsageEvent, now_ms: int) -> None:
+        check_not_in_future(event.time_ms, now_ms)
+        for name, _ in event.usage:
+            if name not in self._usage_fields:
+                raise EventRejected(Reason.UNKNOWN_USAGE_FIELD, f"usage.{name}", "no meter sums this field")
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A line of NDJSON: not decoded yet, because each stands and falls on its own."""
+
+    raw: bytes
+
+
+def media_type_of(content_type: str) -> str:
+    """The media type of a Content-Type header. Raises RequestRefused for one that is not taken."""
+    media_type, *parameters = (part.strip().lower() for part in content_type.split(";"))
+    if media_type not in MEDIA_TYPES:
+        raise RequestRefused(Refusal.UNSUPPORTED_MEDIA_TYPE, f"takes {', '.join(MEDIA_TYPES)}", field="content-type")
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name == "charset" and value.strip('"') not in {"utf-8", "utf8", "us-ascii"}:
+            raise RequestRefused(Refusal.UNSUPPORTED_MEDIA_TYPE, "JSON is UTF-8", field="content-type")
+    return media_type
+
+
+def _rejected(index: int, value: object, refusal: EventRejected) -> Rejected:
+    found = value.get("id") if isinstance(value, dict) else None
+    event_id = found[:EVENT_ID_CHARS_MAX] if isinstance(found, str) else None
+    return Rejected(index, event_id, refusal.reason, refusal.field, refusal.detail)
+
+
+def _broken(refusal: EventRejected) -> RequestRefused:
+    return RequestRefused(Refusal.MALFORMED_JSON, refusal.detail)
+
+
+def _decoded(value: str) -> str:
+    # The HTTP binding of CloudEvents: percent-encoded UTF-8, perhaps in quotes.
+    return unquote(value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value)

@@ -1,0 +1,154 @@
+"""POST /v1/events: who sends, may it come in, what does it say, is it in Kafka."""
+
+import asyncio
+from typing import Final
+
+from aiohttp import hdrs, web
+from aiohttp.http_exceptions import PayloadEncodingError
+
+from ingest.admission import Admission, Hold
+from ingest.answers import RETRY_SECONDS, answered, outcome_of
+from ingest.api_keys import ApiKey, ApiKeys
+from ingest.bodies import BodyReader, ReadEvents, Rejected, media_type_of
+from ingest.metrics import GatewayMetrics
+from ingest.publisher import Publisher
+from ingest.rate_limit import EventRate
+from ingest.refusals import Refusal, RequestRefused
+from metering.clock import Clock
+
+PATH: Final = "/v1/events"
+# There are none yet, so whoever sends one means something that would not happen.
+_OWN_HEADERS: Final = "taximeter-"
+
+
+class EventsHandler:
+    """`keys` None: everybody may send for everybody."""
+
+    def __init__(
+        self,
+        *,
+        reader: BodyReader,
+        keys: ApiKeys | None,
+        admission: Admission,
+        publisher: Publisher,
+        metrics: GatewayMetrics,
+        body_bytes_max: int,
+        read_seconds: float,
+        clock: Clock,
+    ) -> None:
+        self._reader = reader
+        self._keys = keys
+        self._admission = admission
+        self._publisher = publisher
+        self._metrics = metrics
+        self._body_bytes_max = body_bytes_max
+        self._read_seconds = read_seconds
+        self._clock = clock
+
+    async def post(self, request: web.Request) -> web.Response:
+        """Answer one request. Waits for the body, and for Kafka."""
+        _check_headers(request)
+        media_type = media_type_of(request.headers.get(hdrs.CONTENT_TYPE, ""))
+        key = self._authenticate(request)
+        rate = self._rate_of(key)
+        self._check_kafka()
+        with self._admission.hold() as hold:
+            body = await self._body_of(request, hold)
+            read = self._read(request, media_type, body, key)
+            if rate is not None:
+                rate.spend(read.count, self._clock.monotonic())
+            return await self._publish(read)
+
+    async def _body_of(self, request: web.Request, hold: Hold) -> bytes:
+        """The body, as far as it is allowed and there is room for it."""
+        self._admit(request.content_length or 0, hold)
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(self._read_seconds):
+                async for chunk in request.content.iter_any():
+                    chunks.append(chunk)
+                    size += len(chunk)
+                    self._admit(size, hold)
+        except TimeoutError:
+            raise RequestRefused(Refusal.SLOW_BODY, f"the body did not arrive within {self._read_seconds:.0f} s") from None
+        except (ConnectionError, PayloadEncodingError, web.RequestPayloadError) as error:
+            raise RequestRefused(Refusal.BROKEN_BODY, f"the body broke off: {type(error).__name__}") from None
+        self._metrics.body_bytes.observe(size)
+        return b"".join(chunks)
+
+    async def _publish(self, read: ReadEvents) -> web.Response:
+        # While the body was read the link may have gone.
+        self._check_kafka()
+        ticket = self._publisher.place(event for _, event in read.events)
+        await self._publisher.settled(ticket)
+        outcome = outcome_of(read, ticket)
+        self._metrics.accepted.inc(outcome.accepted)
+        self._metrics.unknown.inc(outcome.unknown)
+        return answered(read, ticket, outcome)
+
+    def _authenticate(self, request: web.Request) -> ApiKey | None:
+        if self._keys is None:
+            return None
+        key = self._keys.identify(request.headers.get(hdrs.AUTHORIZATION, ""))
+        if key is None:
+            raise RequestRefused(Refusal.UNAUTHORIZED, "needs a valid key: Authorization: Bearer tmk_...", field="authorization")
+        return key
+
+    def _rate_of(self, key: ApiKey | None) -> EventRate | None:
+        if key is None or self._keys is None:
+            return None
+        rate = self._keys.rate_of(key, self._clock.monotonic())
+        wait = 0.0 if rate is None else rate.wait_seconds(self._clock.monotonic())
+        if wait > 0:
+            raise RequestRefused(Refusal.RATE_LIMITED, f"this key may send {key.events_per_second} events a second", retry_after=wait)
+        return rate
+
+    def _check_kafka(self) -> None:
+        problem = self._publisher.problem()
+        if problem is not None:
+            raise RequestRefused(
+                Refusal.KAFKA_UNAVAILABLE, "events cannot be made durable now; nothing of the request was taken", retry_after=RETRY_SECONDS
+            )
+
+    def _admit(self, size: int, hold: Hold) -> None:
+        if size > self._body_bytes_max:
+            raise RequestRefused(Refusal.BODY_TOO_LARGE, f"a body has at most {self._body_bytes_max} bytes")
+        if not hold.grow_to(size):
+            raise RequestRefused(Refusal.OVERLOADED, "too much is under way; nothing of the request was taken", retry_after=RETRY_SECONDS)
+
+    def _read(self, request: web.Request, media_type: str, body: bytes, key: ApiKey | None) -> ReadEvents:
+        now_ms = self._clock.now_ms()
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        read = self._reader.read(media_type, headers, body, now_ms=now_ms)
+        if key is not None and key.customers is not None:
+            _hold_back(read, key.customers)
+        self._metrics.received.inc(read.count)
+        self._metrics.request_events.observe(read.count)
+        for rejected in read.rejected:
+            self._metrics.rejected.labels(rejected.reason).inc()
+        if read.events:
+            oldest = min(event.time_ms for _, event in read.events)
+            self._metrics.event_age.observe(max(0, now_ms - oldest) / 1000)
+        return read
+
+
+def _check_headers(request: web.Request) -> None:
+    for name in request.headers:
+        if name.lower().startswith(_OWN_HEADERS):
+            raise RequestRefused(Refusal.UNKNOWN_HEADER, "there is no such header", field=name.lower()[:64])
+    encoding = request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower()
+    if encoding != "identity":
+        raise RequestRefused(Refusal.UNSUPPORTED_ENCODING, "send the body as it is, not compressed", field="content-encoding")
+
+
+def _hold_back(read: ReadEvents, customers: frozenset[str]) -> None:
+    """Refuse the events of customers that the key may not send for."""
+    allowed = []
+    for index, event in read.events:
+        if event.customer in customers:
+            allowed.append((index, event))
+        else:
+            read.rejected.append(Rejected(index, event.event_id, Refusal.FORBIDDEN.reason, "customer", "this key may not send for this customer"))
+    read.events = allowed
+    read.rejected.sort(key=lambda rejected: rejected.index)

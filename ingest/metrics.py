@@ -1,0 +1,92 @@
+"""What the gateway exports."""
+
+from dataclasses import dataclass
+from typing import Final, Self
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from ingest.refusals import Refusal
+from metering.errors import Reason
+from metering.metrics import COUNTS, HTTP_SECONDS, SIZE_BYTES, counter, gauge, histogram
+
+CUSTOMER_NOT_ALLOWED: Final = Refusal.FORBIDDEN.reason
+_AGE_SECONDS: Final = (1.0, 5.0, 15.0, 60.0, 300.0, 3600.0, 21600.0, 86400.0, 604800.0)
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayMetrics:
+    """Counted per request or per batch, never per event in a loop of its own."""
+
+    requests: Counter
+    request_seconds: Histogram
+    requests_in_flight: Gauge
+    refused: Counter
+    body_bytes: Histogram
+    request_events: Histogram
+    received: Counter
+    accepted: Counter
+    rejected: Counter
+    unknown: Counter
+    event_age: Histogram
+    batches: Counter
+    produce_seconds: Histogram
+    produce_failures: Counter
+    in_flight_bytes: Gauge
+    in_flight_limit: Gauge
+    connected: Gauge
+
+    @classmethod
+    def create(cls, registry: CollectorRegistry) -> Self:
+        """Declare them on this registry."""
+        prefix = "taximeter_gateway"
+        return cls(
+            requests=counter(registry, f"{prefix}_http_requests_total", "Requests answered, by status code.", labels={"code": ()}),
+            request_seconds=histogram(
+                registry,
+                f"{prefix}_http_request_duration_seconds",
+                "Time from the head of a request to its answer, waiting for Kafka included.",
+                unit="seconds",
+                buckets=HTTP_SECONDS,
+            ),
+            requests_in_flight=gauge(registry, f"{prefix}_http_requests_in_flight", "Requests that are being answered."),
+            refused=counter(
+                registry,
+                f"{prefix}_requests_refused_total",
+                "Requests refused as a whole, by reason.",
+                labels={"reason": sorted({refusal.reason for refusal in Refusal})},
+            ),
+            body_bytes=histogram(registry, f"{prefix}_request_body_bytes", "Size of request bodies.", unit="bytes", buckets=SIZE_BYTES),
+            request_events=histogram(registry, f"{prefix}_request_events", "Events in a request.", buckets=COUNTS),
+            received=counter(registry, f"{prefix}_events_received_total", "Events read from bodies, acceptable or not."),
+            accepted=counter(registry, f"{prefix}_events_accepted_total", "Events that Kafka acknowledged before the request was answered."),
+            rejected=counter(
+                registry,
+                f"{prefix}_events_rejected_total",
+                "Events refused, by reason.",
+                labels={"reason": [*(str(reason) for reason in Reason), CUSTOMER_NOT_ALLOWED]},
+            ),
+            unknown=counter(
+                registry,
+                f"{prefix}_events_unknown_total",
+                "Events whose sender was told that they may or may not have arrived, and to send them again.",
+            ),
+            event_age=histogram(
+                registry,
+                f"{prefix}_event_age_seconds",
+                "Age of the oldest event of a request on arrival: late senders and wrong clocks.",
+                unit="seconds",
+                buckets=_AGE_SECONDS,
+            ),
+            batches=counter(registry, f"{prefix}_batches_total", "Batches given to Kafka's client."),
+            produce_seconds=histogram(
+                registry,
+                f"{prefix}_produce_duration_seconds",
+                "Time from a batch's closing to its acknowledgement.",
+                unit="seconds",
+                buckets=HTTP_SECONDS,
+            ),
+            produce_failures=counter(registry, f"{prefix}_produce_failures_total", "Batches that were given up; whether they arrived is unknown."),
+            in_flight_bytes=gauge(registry, f"{prefix}_in_flight_bytes", "Request bodies and unacknowledged batches.", unit="bytes"),
+            in_flight_limit=gauge(registry, f"{prefix}_in_flight_limit_bytes", "Where requests are refused with 503.", unit="bytes"),
+            connected=gauge(registry, f"{prefix}_connected", "1 while there is a working link to Kafka."),
+        )

@@ -1,0 +1,50 @@
+"""Why a whole request is refused: the status, the `reason` in the body, and what to do about it."""
+
+from enum import Enum
+
+from metering.errors import MeteringError
+
+
+class Refusal(Enum):
+    """Status code and name of each; the names are the `reason` in answers and metrics."""
+
+    UNAUTHORIZED = (401, "unauthorized")
+    FORBIDDEN = (403, "customer_not_allowed")
+    NOT_FOUND = (404, "not_found")
+    METHOD_NOT_ALLOWED = (405, "method_not_allowed")
+    SLOW_BODY = (408, "slow_body")
+    BODY_TOO_LARGE = (413, "body_too_large")
+    TOO_MANY_EVENTS = (413, "too_many_events")
+    UNSUPPORTED_MEDIA_TYPE = (415, "unsupported_media_type")
+    UNSUPPORTED_ENCODING = (415, "unsupported_content_encoding")
+    UNKNOWN_HEADER = (400, "unknown_header")
+    BROKEN_BODY = (400, "broken_body")
+    MALFORMED_JSON = (400, "malformed_json")
+    NOT_AN_ARRAY = (400, "not_an_array")
+    NO_EVENTS = (400, "no_events")
+    INTERNAL_ERROR = (500, "internal_error")
+    RATE_LIMITED = (429, "rate_limited")
+    OVERLOADED = (503, "overloaded")
+    KAFKA_UNAVAILABLE = (503, "kafka_unavailable")
+    OUTCOME_UNKNOWN = (503, "outcome_unknown")
+
+    @property
+    def status(self) -> int:
+        """The HTTP status code."""
+        return self.value[0]
+
+    @property
+    def reason(self) -> str:
+        """The name in answers and metrics."""
+        return self.value[1]
+
+
+class RequestRefused(MeteringError):
+    """The request as a whole is refused; `retry_after` in seconds goes into the header of that name."""
+
+    def __init__(self, refusal: Refusal, detail: str, *, field: str = "", retry_after: float | None = None) -> None:
+        super().__init__(f"{refusal.reason}: {detail}")
+        self.refusal = refusal
+        self.detail = detail
+        self.field = field
+        self.retry_after = retry_after
