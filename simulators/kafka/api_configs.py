@@ -46,7 +46,6 @@ def _describe_one(broker: Broker, wanted: Any) -> Fields:
                 "name": entry.name,
                 "value": entry.value,
                 "read_only": read_only,
-                "is_default": entry.is_default,
                 "config_source": _DEFAULT if entry.is_default else explicit_source,
                 "is_sensitive": False,
                 "synonyms": (),

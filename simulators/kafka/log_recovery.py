@@ -9,6 +9,8 @@ from simulators.kafka.producer_state import ProducerStates
 from simulators.kafka.sparse_index import SparseIndex
 
 _CHUNK_BYTES = 4 * 1024 * 1024
+#: No request, and so no batch, is larger.
+_TORN_BYTES_MAX = 100 * 1024 * 1024
 
 
 class CorruptLog(Exception):
@@ -44,6 +46,8 @@ def recover(fd: int, path: Path) -> Recovered:
             chunk, chunk_start, within = os.pread(fd, _CHUNK_BYTES, position), position, 0
             header = parse_header(chunk)
             if _follows(recovered, header) and position + header.size > file_size:
+                if _batch_after(fd, header, position, file_size):
+                    raise CorruptLog(f"{path}: the batch at byte {position} has a damaged length and is not the last one")
                 break
             if header.size > len(chunk):
                 chunk = os.pread(fd, header.size, position)
@@ -56,6 +60,21 @@ def recover(fd: int, path: Path) -> Recovered:
         recovered.truncated_bytes = file_size - recovered.size
         os.ftruncate(fd, recovered.size)
     return recovered
+
+
+def _batch_after(fd: int, header: BatchHeader, position: int, file_size: int) -> bool:
+    """Whether a valid batch lies in what would be the torn tail: then nothing was torn, and a length is wrong."""
+    if file_size - position > _TORN_BYTES_MAX:
+        return True
+    tail = os.pread(fd, file_size - position, position)
+    found = HEADER_BYTES
+    while (found := tail.find(header.next_offset.to_bytes(8, "big"), found)) >= 0:
+        if found + HEADER_BYTES <= len(tail):
+            following = parse_header(tail, found)
+            if following.size <= len(tail) - found and checksum_matches(memoryview(tail)[found:], following):
+                return True
+        found += 1
+    return False
 
 
 def _follows(recovered: Recovered, header: BatchHeader) -> bool:

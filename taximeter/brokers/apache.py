@@ -46,9 +46,13 @@ class ApacheBroker:
         self._data.mkdir(parents=True, exist_ok=True)
         self._port = free_port(_HOST)
         properties = self._write_properties(self._data, free_port(_HOST))
-        if not (self._data / "logs" / "meta.properties").exists():
-            self._format(properties)
-        return self.restart()
+        try:
+            if not (self._data / "logs" / "meta.properties").exists():
+                self._format(properties)
+            return self.restart()
+        except BrokerUnavailable:
+            self.stop()
+            raise
 
     def restart(self) -> str:
         """Start again on the same port and data after ``kill``. Raises BrokerUnavailable."""

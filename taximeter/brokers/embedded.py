@@ -38,7 +38,11 @@ class EmbeddedBroker:
         if self._data is None:
             self._data = self._temporary = Path(tempfile.mkdtemp(prefix="taximeter-embedded-broker-"))
         self._data.mkdir(parents=True, exist_ok=True)
-        return self.restart()
+        try:
+            return self.restart()
+        except BrokerUnavailable:
+            self.stop()
+            raise
 
     def restart(self) -> str:
         """Start again on the same port and data after ``kill``. Raises BrokerUnavailable."""
