@@ -15,6 +15,8 @@ from prometheus_client import CollectorRegistry
 from aggregator.metrics import AggregatorMetrics
 from aggregator.settings import AggregatorSettings
 from ingest.emitter_metrics import EmitterMetrics
+from ingest.metrics import GatewayMetrics
+from ingest.settings import GatewaySettings
 from metering.kafka import KafkaSettings
 from metering.metrics import CommonMetrics, MetricRow, catalogue
 from metering.service import ServiceSettings
@@ -48,6 +50,7 @@ class MetricsSection:
 SETTINGS: Final = (
     SettingsSection("service", ServiceSettings, "Every service."),
     SettingsSection("kafka", KafkaSettings, "Every service."),
+    SettingsSection("gateway", GatewaySettings, "The gateway (`python -m ingest`)."),
     SettingsSection("aggregator", AggregatorSettings, "The aggregator."),
     SettingsSection("reporter", ReporterSettings, "The reporter."),
     SettingsSection("stripe", StripeSettings, "The reporter."),
@@ -59,6 +62,7 @@ METRICS: Final = (
         "Beside these, the `process_*` and `python_*` metrics of the Prometheus client library.",
         lambda registry: CommonMetrics.create(registry, service="", version="", commit=""),
     ),
+    MetricsSection("Gateway", "Counted for each request or batch.", GatewayMetrics.create),
     MetricsSection("Aggregator", "Counters move when a tally is accepted, all together, so records and outcomes agree.", AggregatorMetrics.create),
     MetricsSection("Reporter", "Meter events and units are counted when their receipt is in the ledger.", ReporterMetrics.create),
     MetricsSection("Emitter", "Exported by a service that gives its emitter a registry; not by Taximeter's own processes.", EmitterMetrics.create),

@@ -1,0 +1,162 @@
+"""The compose file is valid, hardened, and starts our services with settings that they accept."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingest.api_keys import create_key
+from metering.catalogue import parse_catalogue
+from metering.service import CANCEL_SECONDS, CLOSE_SECONDS, ServiceSettings
+from metering.settings import load_all
+from taximeter.documentation import SETTINGS
+from tests.unit.deploy.deployment import DEPLOY, ROOT, own_services, read_yaml, services
+
+# Which services of compose are which process of ours.
+PROCESSES = {"gateway": "ingest", "gateway-open": "ingest", "aggregator": "aggregator", "reporter": "reporter", "reporter-simulated": "reporter"}
+SECRETS = {
+    "/run/secrets/stripe_api_key": "rk_test_1",
+    "/run/secrets/simulator_api_key": "sk_test_simulator",
+    "/run/secrets/api_keys": create_key(tenant="alpaca").entry,
+}
+
+
+def seconds(text: str) -> float:
+    number, unit = re.fullmatch(r"(\d+)(s|m)", text).groups()  # type: ignore[union-attr] # a mismatch fails the test
+    return int(number) * {"s": 1, "m": 60}[unit]
+
+
+def environment(service: Any) -> dict[str, str]:
+    """A service's variables with compose's own defaults filled in."""
+    return {name: re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value) for name, value in service.get("environment", {}).items()}
+
+
+def test_the_schema_of_compose_accepts_it() -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(DEPLOY / "docker-compose.yml")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", sorted(PROCESSES))
+def test_a_service_accepts_its_settings(name: str, tmp_path: Path) -> None:
+    variables = environment(services()[name])
+    for variable, value in variables.items():
+        if value in SECRETS:
+            variables[variable] = str(tmp_path / "secret")
+            (tmp_path / "secret").write_text(SECRETS[value])
+    process = PROCESSES[name]
+    assert services()[name]["command"] == [process]
+    command = [sys.executable, "-m", process, "--config", str(DEPLOY / "taximeter.toml"), "--check-config"]
+    done = subprocess.run(command, cwd=ROOT, env={"PATH": os.environ["PATH"], **variables}, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", sorted(services()))
+def test_every_container_has_limits_and_no_rights_that_it_does_not_need(name: str) -> None:
+    service = services()[name]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert not {"privileged", "cap_add", "network_mode", "pid", "ipc"} & set(service)
+    assert set(service["deploy"]["resources"]["limits"]) == {"cpus", "memory", "pids"}
+    assert service["logging"]["options"]["max-size"]
+    assert re.fullmatch(r"[\w./-]+:v?\d+\.\d+\.\d+", service["image"]), "the image's version is not fixed"
+    for port in service.get("ports", []):
+        assert port.startswith("127.0.0.1:"), "reachable from other machines"
+
+
+@pytest.mark.parametrize("name", sorted(own_services()))
+def test_our_containers_are_read_only_and_not_root(name: str) -> None:
+    service = services()[name]
+    assert service["read_only"] is True
+    assert service["user"] == "10001:10001"
+    assert service["tmpfs"][0].startswith("/tmp:")
+    assert all(mount.get("read_only") for mount in service.get("volumes", []) if isinstance(mount, dict))
+
+
+def test_what_runs_for_long_has_a_health_check_without_a_shell() -> None:
+    for name, service in services().items():
+        if service["restart"] == "unless-stopped":
+            assert service["healthcheck"]["test"][0] == "CMD", name
+
+
+def test_dependencies_exist_and_wait_for_health_or_completion() -> None:
+    for service in services().values():
+        for other, how in service.get("depends_on", {}).items():
+            expected = "service_healthy" if "healthcheck" in services()[other] else "service_completed_successfully"
+            assert how["condition"] == expected
+
+
+def test_the_grace_period_is_longer_than_what_stopping_may_take() -> None:
+    drain = ServiceSettings().drain_seconds
+    for name in PROCESSES:
+        pre_stop = float(environment(services()[name]).get("TAXIMETER_GATEWAY_PRE_STOP_SECONDS", "0"))
+        assert seconds(services()[name]["stop_grace_period"]) >= drain + pre_stop + CANCEL_SECONDS + CLOSE_SECONDS
+
+
+def test_each_profile_has_one_gateway_and_one_reporter_and_the_rest_always_runs() -> None:
+    by_profile = {
+        profile: {name for name, service in services().items() if profile in service.get("profiles", [])} for profile in ("stripe", "simulator")
+    }
+    assert by_profile["stripe"] == {"gateway", "reporter"}
+    assert by_profile["simulator"] == {"gateway-open", "reporter-simulated", "stripe-simulator", "stripe-simulator-setup"}
+    always = {name for name, service in services().items() if "profiles" not in service}
+    assert always == {"kafka", "topics", "aggregator", "prometheus", "grafana"}
+
+
+def test_nothing_of_the_simulator_is_set_where_stripe_is_billed() -> None:
+    for name in by_stripe():
+        assert "simulator" not in str(services()[name].get("environment")), name
+        assert "TAXIMETER_STRIPE_API_BASE" not in services()[name].get("environment", {})
+        assert "TAXIMETER_GATEWAY_ANONYMOUS" not in services()[name].get("environment", {})
+
+
+def by_stripe() -> list[str]:
+    return [name for name, service in services().items() if service.get("profiles") == ["stripe"]]
+
+
+def test_secrets_come_from_files_and_none_is_in_version_control() -> None:
+    secrets = read_yaml("docker-compose.yml")["secrets"]
+    for service in services().values():
+        assert set(service.get("secrets", [])) <= set(secrets)
+        assert not [name for name in service.get("environment", {}) if name.endswith(("_KEY", "_PASSWORD", "_TOKEN"))]
+    assert (DEPLOY / secrets["simulator_api_key"]["file"]).read_text().strip() == "sk_test_simulator"
+    kept = subprocess.run(["git", "ls-files", "deploy/secrets"], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True).stdout.split()
+    assert sorted(kept) == ["deploy/secrets/.gitignore", "deploy/secrets/README.md"]
+
+
+def test_kafka_is_the_version_that_the_tests_run_on_and_makes_no_topic_by_itself() -> None:
+    kafka = services()["kafka"]
+    tested = re.search(r"<kafka\.version>([\d.]+)</kafka\.version>", (DEPLOY / "kafka/pom.xml").read_text())
+    assert tested is not None
+    assert kafka["image"] == f"apache/kafka:{tested[1]}"
+    assert kafka["environment"]["KAFKA_AUTO_CREATE_TOPICS_ENABLE"] == "false"
+    listeners = re.findall(r"(\w+)://", kafka["environment"]["KAFKA_LISTENERS"])
+    mapped = dict(pair.split(":") for pair in kafka["environment"]["KAFKA_LISTENER_SECURITY_PROTOCOL_MAP"].split(","))
+    assert set(listeners) == set(mapped)
+    inside = re.search(r"INSIDE://([^,]+)", kafka["environment"]["KAFKA_ADVERTISED_LISTENERS"])
+    assert inside is not None
+    for name in PROCESSES:
+        assert services()[name]["environment"]["TAXIMETER_KAFKA_BOOTSTRAP_SERVERS"] == inside[1]
+
+
+def test_the_example_settings_are_valid_and_what_is_commented_out_is_the_default(tmp_path: Path) -> None:
+    keys = tmp_path / "api_keys.toml"
+    keys.write_text(SECRETS["/run/secrets/api_keys"])
+    text = (DEPLOY / "taximeter.toml").read_text().replace("/run/secrets/api_keys", str(keys))
+    catalogue, problems = parse_catalogue(tomllib.loads(text))
+    assert problems == []
+    assert catalogue is not None
+    assert [meter.event_name for meter in catalogue.meters] == ["alpaca_ai_tokens"]
+    uncommented = tomllib.loads(re.sub(r"^# (?=\w+ = )", "", text, flags=re.MULTILINE))
+    assert set(uncommented) == {"meters", *(section.name for section in SETTINGS)}
+    # These have no default, or none that is valid by itself.
+    required = {"TAXIMETER_STRIPE_API_KEY": "sk_test_1", "TAXIMETER_GATEWAY_API_KEYS_FILE": str(keys)}
+    brokers = ",".join(uncommented["kafka"]["bootstrap_servers"])
+    classes = {section.name: section.settings for section in SETTINGS}
+    as_given = load_all(classes, environ=required, file=uncommented)
+    assert as_given == load_all(classes, environ={**required, "TAXIMETER_KAFKA_BOOTSTRAP_SERVERS": brokers})
