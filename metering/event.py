@@ -6,10 +6,9 @@ Two forms are read: our own, `{"id", "source", "time", "customer", "usage", "dim
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -45,9 +44,11 @@ _EVENT_FIELDS: Final = frozenset({"id", "source", "time", "customer", "usage", "
 _DATA_FIELDS: Final = frozenset({"customer", "usage", "dimensions"})
 
 
-@dataclass(frozen=True, slots=True)
-class UsageEvent:
-    """One immutable fact: a customer used something. `time_ms` is when it happened, in milliseconds since the epoch."""
+class UsageEvent(NamedTuple):
+    """One immutable fact: a customer used something. `time_ms` is when it happened, in milliseconds since the epoch.
+
+    A named tuple and not a dataclass, because one is made of every event: 0.3 us against 1.1 us.
+    """
 
     event_id: str
     source: str
@@ -159,7 +160,7 @@ def parse_usage(value: object, field: str) -> tuple[tuple[str, int], ...]:
         if type(quantity) is not int or not 0 <= quantity <= QUANTITY_MAX or not 0 < len(name) <= NAME_CHARS_MAX or not name.isprintable():
             check_name(name, field)
             check_quantity(quantity, f"{field}.{name}")
-    return tuple(sorted(value.items()))
+    return tuple(value.items()) if len(value) == 1 else tuple(sorted(value.items()))
 
 
 def check_quantity(quantity: object, field: str) -> None:
@@ -196,7 +197,7 @@ def parse_dimensions(value: object, field: str) -> Dimensions:
             raise EventRejected(Reason.TOO_LONG, f"{field}.{key}", f"has {len(text)} characters, at most {DIMENSION_VALUE_CHARS_MAX} are taken")
         if not text.isprintable():
             raise EventRejected(Reason.WRONG_TYPE, f"{field}.{key}", "has control characters")
-    return tuple(sorted(value.items()))
+    return tuple(value.items()) if len(value) == 1 else tuple(sorted(value.items()))
 
 
 def check_not_in_future(time_ms: int, now_ms: int) -> None:
