@@ -1,0 +1,408 @@
+"""The independent checker: what was emitted against what Stripe has, and every topic read with a parser of its own.
+
+It imports nothing of the pipeline. It is given the journal, the raw records of the topics and Stripe's books, and says what is wrong by name:
+
+    lost-write    a durable event is in nobody's account
+    duplicate     an event is accounted for more than once
+    phantom       something was billed that nobody emitted
+    unaccounted   a record, an event or a sum is missing from the proof, or was set aside without cause
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import orjson
+
+from tests.simulation.journal import EVENTS_PER_CUSTOMER, Emitted, Journal
+
+MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
+METERS = {"tokens": ("input_tokens", "output_tokens"), "requests": ("requests",)}
+
+Account = tuple[str, str]
+"""Customer and meter."""
+
+
+class RawRecord(Protocol):
+    """A record as Kafka gives it."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]: ...
+
+
+class BookEntry(Protocol):
+    """A line of Stripe's books."""
+
+    @property
+    def identifier(self) -> str: ...
+    @property
+    def customer(self) -> str: ...
+    @property
+    def meter(self) -> str: ...
+    @property
+    def value(self) -> int: ...
+
+
+Log = Sequence[RawRecord | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One broken promise."""
+
+    name: str
+    text: str
+
+
+@dataclass(slots=True)
+class Evidence:
+    """All that the checker may look at. `horizon_ms`: for how long ids are remembered."""
+
+    partitions: int
+    horizon_ms: int
+    journal: Journal
+    events: Mapping[int, Log]
+    tallies: Mapping[int, Log]
+    ledger: Mapping[int, Log]
+    deadletters: Mapping[int, Log]
+    books: Sequence[BookEntry]
+
+
+@dataclass(slots=True)
+class _Event:
+    """An event as it lies in a record: enough to know it again."""
+
+    customer: str
+    quantity: int
+    mystery: bool
+    number: tuple[str, int] | None = None  # the emitter's
+
+
+@dataclass(slots=True)
+class _Copies:
+    """Where copies of one logical event lie in the log, and what the accepted tallies did with them."""
+
+    home_live: int = 0  # in the home partition and not set aside
+    away: int = 0  # in another one, from where it must be forwarded
+    aside: int = 0
+
+
+@dataclass(slots=True)
+class _Sums:
+    """How often each account's digits occur at each place."""
+
+    tallied: Counter[Account] = field(default_factory=Counter)
+    booked: Counter[Account] = field(default_factory=Counter)
+    parked: Counter[Account] = field(default_factory=Counter)
+    refused: Counter[Account] = field(default_factory=Counter)  # rejected or unbillable
+
+
+class Checker:
+    """Collects violations; `check` runs everything once."""
+
+    def __init__(self, evidence: Evidence) -> None:
+        self._evidence = evidence
+        self._violations: list[Violation] = []
+        self._copies: dict[tuple[str, int], _Copies] = defaultdict(_Copies)
+        self._sums = _Sums()
+        self._garbage: Counter[bytes | None] = Counter()
+        self._letters: dict[tuple[int, int], list[tuple[RawRecord, dict[str, Any]]]] = defaultdict(list)
+        self._numbers: set[tuple[int, tuple[str, int]]] = set()
+        self._groups: dict[tuple[str, bool], list[Emitted]] = defaultdict(list)
+        for event in evidence.journal.events.values():
+            self._groups[event.identity, event.has_id].append(event)
+
+    def check(self) -> list[Violation]:
+        """Everything that is wrong; empty if nothing is."""
+        identifiers: dict[str, tuple[str, str, int]] = {}
+        for log in self._evidence.deadletters.values():
+            for letter in log:
+                assert letter is not None
+                about = orjson.loads(dict(letter.headers)["taximeter-dead-letter"])
+                self._letters[about["partition"], about["offset"]].append((letter, about))
+        for partition in range(self._evidence.partitions):
+            tallies = self._check_tallies(partition)
+            identifiers |= self._check_ledger(partition, tallies)
+        self._check_books(identifiers)
+        self._check_events()
+        return self._violations
+
+    def _say(self, name: str, text: str) -> None:
+        self._violations.append(Violation(name, text))
+
+    # usage.tallies against usage.events
+
+    def _check_tallies(self, partition: int) -> list[tuple[int, dict[str, Any] | None]]:
+        """The offset of each tally, and its content if it is accepted."""
+        log = self._evidence.events[partition]
+        end: int | None = None
+        folded: list[tuple[int, dict[str, Any] | None]] = []
+        head = -1
+        heads = {-1}
+        for record in self._evidence.tallies[partition]:
+            assert record is not None
+            tally = orjson.loads(record.value or b"")
+            founds = tally["previous"] == -1
+            if (end is None) != founds or (end is not None and tally["start"] != end):
+                folded.append((record.offset, None))
+                continue
+            if tally["previous"] not in heads:
+                self._say("unaccounted", f"tally {record.offset} of {partition} follows {tally['previous']}, which is not accepted")
+            if end is None and tally["start"] != 0:
+                self._say("unaccounted", f"the first tally of {partition} starts at {tally['start']}")
+            end, head = tally["end"], record.offset
+            heads.add(head)
+            folded.append((record.offset, tally))
+            self._check_tally(partition, record.offset, tally, log)
+        if any(log[end or 0 :]):
+            self._say("unaccounted", f"records of {partition} from {end} on are in no tally")
+        return folded
+
+    def _check_tally(self, partition: int, offset: int, tally: dict[str, Any], log: Log) -> None:
+        aside = {place: frozenset(indexes) for place, indexes in tally["set_aside"]}
+        kinds: Counter[str] = Counter()
+        events = dead = 0
+        for place in range(tally["start"], tally["end"]):
+            record = log[place]
+            if record is None:
+                kinds["skipped"] += 1
+                continue
+            kind, found, claimed = _read(record)
+            kinds[kind] += 1
+            events += claimed
+            gone = aside.pop(place, None)
+            whole = gone is not None and not gone
+            dead += claimed if whole else len(gone or ())
+            if not found and claimed:
+                self._garbage[record.value] += 1
+                if not whole:
+                    self._say("unaccounted", f"the unreadable record {place} of {partition} was not set aside")
+            for index, event in enumerate(found):
+                aside_here = whole or (gone is not None and index in gone)
+                self._note_copy((partition, record.offset, index), record.timestamp, event, aside=aside_here)
+            if gone is not None:
+                self._check_letter(partition, record, gone)
+        where = f"tally {offset} of {partition}"
+        if aside:
+            self._say("unaccounted", f"{where} set aside {sorted(aside)}, which is not in its range")
+        if dict(kinds) != {kind: number for kind, number in tally["records"].items() if number}:
+            self._say("unaccounted", f"{where} says {tally['records']}, the log {dict(kinds)}")
+        said = tally["events"]
+        letters = sum(said["dead_lettered"].values())
+        if said["counted"] + said["duplicates"] + said["forwarded"] + letters != events or letters != dead:
+            self._say("unaccounted", f"{where} accounts for {said}, the log has {events} events, {dead} of them set aside")
+        for customer, meter, _, window, quantity, _number in tally["rows"]:
+            account = (tally["customers"][customer], tally["meters"][meter])
+            self._sums.tallied[account] += quantity
+            if window % MINUTE:
+                self._say("unaccounted", f"{where} has a window that starts at {window}")
+
+    def _note_copy(self, place: tuple[int, int, int], log_time_ms: int, event: _Event, *, aside: bool) -> None:
+        """An event lies at this place (partition, offset, index in the batch)."""
+        known = self._known(event)
+        partition = place[0]
+        if known is None:
+            self._say("phantom", f"{event} at {place} was never emitted")
+            return
+        if event.number is not None:
+            if (partition, event.number) in self._numbers:
+                return  # the same batch again: whatever became of its event was decided by the first one
+            self._numbers.add((partition, event.number))
+        copies = self._copies[known.customer, known.digit]
+        if aside:
+            copies.aside += 1
+            if not self._may_be_aside(known, event, log_time_ms):
+                self._say("unaccounted", f"{known} was set aside at {place} without cause")
+        elif partition == known.home:
+            copies.home_live += 1
+        elif event.number is not None:
+            self._say("unaccounted", f"{known} stands in a batch of the wrong partition at {place} and was not set aside")
+        else:
+            copies.away += 1
+
+    def _may_be_aside(self, known: Emitted, event: _Event, log_time_ms: int) -> bool:
+        if event.mystery or not known.billable or known.time_ms > log_time_ms + 5 * MINUTE:
+            return True
+        if known.time_ms < log_time_ms - (self._evidence.horizon_ms if known.has_id else 35 * DAY):
+            return True
+        return len(self._groups[known.identity, known.has_id]) > 1  # an id used for two contents: one of them is a conflict
+
+    def _check_letter(self, partition: int, record: RawRecord, indexes: frozenset[int]) -> None:
+        """What was set aside lies in the dead letters, untouched."""
+        found: set[int] = set()
+        any_letter = False
+        for letter, about in self._letters.get((partition, record.offset), ()):
+            if letter.value != record.value or not about["reason"]:
+                self._say("unaccounted", f"the dead letter of record {record.offset} of {partition} is not what was set aside")
+            any_letter = True
+            found.update(about["indexes"])
+        if not any_letter or not indexes <= found:
+            wanted = sorted(indexes) or "all"
+            self._say("unaccounted", f"record {record.offset} of {partition}: {wanted} set aside, the dead letters have {sorted(found)}")
+
+    # usage.ledger against usage.tallies
+
+    def _check_ledger(self, partition: int, tallies: list[tuple[int, dict[str, Any] | None]]) -> dict[str, tuple[str, str, int]]:
+        """The identifiers that may be sent, with customer, meter and value."""
+        end = 0
+        identifiers: dict[str, tuple[str, str, int]] = {}
+        intents: dict[int, list[tuple[str, str, int]]] = {}
+        outcomes: dict[tuple[int, int], str] = {}
+        for record in self._evidence.ledger[partition]:
+            assert record is not None
+            entry = orjson.loads(record.value or b"")
+            if entry["format"] == "receipt/1":
+                for intent, index, outcome, _, _ in entry["settlements"]:
+                    if outcome != "unknown":
+                        outcomes.setdefault((intent, index), outcome)
+                continue
+            if entry["start"] != end or (entry["previous"] == -1) != (not intents):
+                continue
+            covered = [tally for _, tally in tallies[end : entry["end"]] if tally is not None]
+            end = entry["end"]
+            events, unbillable = (_meter_events(entry, name) for name in ("meter_events", "unbillable"))
+            self._check_intent(f"intent {record.offset} of {partition}", covered, events + unbillable)
+            intents[record.offset] = [(customer, meter, value) for customer, meter, _, value in events]
+            for index, event in enumerate(intents[record.offset]):
+                identifiers[f"{entry['identifier']}-{index}"] = event
+            for customer, meter, _, value in unbillable:
+                self._sums.refused[customer, meter] += value
+        if any(tally is not None and tally["rows"] for _, tally in tallies[end:]):
+            self._say("unaccounted", f"tallies of {partition} from {end} on are in no intent")
+        self._check_outcomes(partition, intents, outcomes)
+        return identifiers
+
+    def _check_intent(self, where: str, covered: Sequence[dict[str, Any]], events: Sequence[tuple[str, str, int, int]]) -> None:
+        """The meter events of an intent are its tallies' rows, merged, and no hour gives to another."""
+        wanted: Counter[tuple[str, str, int]] = Counter()
+        for tally in covered:
+            for customer, meter, _, window, quantity, _number in tally["rows"]:
+                wanted[tally["customers"][customer], tally["meters"][meter], window // HOUR] += quantity
+        got: Counter[tuple[str, str, int]] = Counter()
+        for customer, meter, time_ms, value in events:
+            got[customer, meter, time_ms // HOUR] += value
+            if not 0 < value < 10**15:
+                self._say("unaccounted", f"{where} has a meter event of {value}")
+        if wanted != got:
+            self._say("unaccounted", f"{where} reports {got - wanted} too much and {wanted - got} too little")
+
+    def _check_outcomes(self, partition: int, intents: dict[int, list[tuple[str, str, int]]], outcomes: dict[tuple[int, int], str]) -> None:
+        for offset, events in intents.items():
+            for index, (customer, meter, value) in enumerate(events):
+                match outcomes.get((offset, index)):
+                    case "accepted" | "duplicate":
+                        pass
+                    case "parked":
+                        self._sums.parked[customer, meter] += value
+                    case "rejected" | "unbillable":
+                        self._sums.refused[customer, meter] += value
+                    case other:
+                        self._say("unaccounted", f"meter event {index} of intent {offset} of {partition} has outcome {other}")
+
+    # Stripe's books
+
+    def _check_books(self, identifiers: Mapping[str, tuple[str, str, int]]) -> None:
+        seen: set[str] = set()
+        for line in self._evidence.books:
+            if line.identifier in seen:
+                self._say("duplicate", f"Stripe has {line.identifier} twice: {line}")
+            seen.add(line.identifier)
+            if identifiers.get(line.identifier) != (line.customer, line.meter, line.value):
+                self._say("phantom", f"Stripe has {line}, the ledger {identifiers.get(line.identifier)}")
+            self._sums.booked[line.customer, line.meter] += line.value
+
+    # Every event
+
+    def _check_events(self) -> None:
+        customers = {customer for customer, _ in self._evidence.journal.events}
+        for sums in (self._sums.tallied, self._sums.booked, self._sums.parked, self._sums.refused):
+            for account, total in sums.items():
+                if account[0] not in customers or account[1] not in METERS or total >= 4**EVENTS_PER_CUSTOMER:
+                    self._say("phantom", f"{account} has {total}")
+        for value in set(self._evidence.journal.garbage):
+            if self._garbage[value] < self._evidence.journal.garbage.count(value):
+                self._say("unaccounted", f"{value!r} was acknowledged and is not in the log")
+        for twins in self._groups.values():
+            for meter in METERS:
+                self._check_twins(meter, twins)
+
+    def _check_twins(self, meter: str, twins: Sequence[Emitted]) -> None:
+        """Events that share an identity: at most one of them counts, and that one once."""
+        counted = 0
+        for event in twins:
+            copies = self._copies.get((event.customer, event.digit), _Copies())
+            if event.acknowledged and not (copies.home_live or copies.aside or copies.away):
+                self._say("lost-write", f"{event} was acknowledged and is not in the log")
+            if copies.away and not (copies.home_live or copies.aside):
+                self._say("lost-write", f"{event} lies in another partition and was not forwarded")
+            account = (event.customer, meter)
+            tallied, booked, parked, refused = (
+                total[account] // event.quantity % 4 for total in (self._sums.tallied, self._sums.booked, self._sums.parked, self._sums.refused)
+            )
+            told = max(booked, parked) + refused
+            name = None
+            if meter not in event.meters or not event.billable:
+                name = "phantom" if tallied or told else None
+            else:
+                counted += tallied
+                if tallied > 1 or told > 1 or booked > 1:
+                    name = "duplicate"
+                elif tallied > told or (copies.home_live and not tallied and len(twins) == 1):
+                    name = "lost-write"
+                elif told > tallied:
+                    name = "phantom"
+            if name is not None:
+                told_as = f"tallied {tallied}, in Stripe's books {booked}, parked {parked}, rejected or unbillable {refused}"
+                self._say(name, f"{meter} of {event}, {copies}: {told_as}")
+        if counted > 1:
+            self._say("duplicate", f"{meter} of one identity is counted {counted} times: {twins}")
+        live = [event for event in twins if event.billable and meter in event.meters and self._copies[event.customer, event.digit].home_live]
+        if live and not counted and all(meter in event.meters for event in twins if event.billable):
+            self._say("lost-write", f"{meter} of {live} is not counted")
+
+    def _known(self, event: _Event) -> Emitted | None:
+        """The journal's entry: its quantity is a power of four, so it has an even number of bits below the first."""
+        bits = event.quantity.bit_length() - 1
+        if event.quantity != 1 << bits or bits % 2:
+            return None
+        return self._evidence.journal.events.get((event.customer, bits // 2))
+
+
+def _read(record: RawRecord) -> tuple[str, list[_Event], int]:
+    """The kind of a record, as tallies name it; its events; and how many it claims to hold."""
+    try:
+        document = orjson.loads(record.value or b"")
+    except orjson.JSONDecodeError:
+        return "singles", [], 1
+    if not isinstance(document, dict):
+        return "singles", [], 1
+    if "taximeter" in document:
+        if not document["count"]:
+            return "heartbeats", [], 0
+        found = list(_columns(document)) if document["customers"] else []
+        return ("batches" if found else "singles"), found, document["count"]
+    data = document.get("data", document)
+    usage, customer = data.get("usage", {}), data.get("customer")
+    sound = customer is not None and all(type(number) is int and number >= 0 for number in usage.values()) and "surprise" not in document
+    if not sound or not usage:
+        return "singles", [], 1
+    quantity = usage.get("input_tokens", 0) + usage.get("output_tokens", 0)
+    return "singles", [_Event(customer, quantity, "mystery" in usage)], 1
+
+
+def _columns(batch: Mapping[str, Any]) -> Iterator[_Event]:
+    usage = batch["usage"]
+    for index, series in enumerate(batch["at"]):
+        quantity = sum(usage[name][index] for name in METERS["tokens"] if name in usage)
+        yield _Event(batch["customers"][series], quantity, mystery=False, number=(batch["emitter"], batch["first_seq"] + index))
+
+
+def _meter_events(intent: Mapping[str, Any], name: str) -> list[tuple[str, str, int, int]]:
+    return [(intent["customers"][c], intent["meters"][m], time_ms, value) for c, m, _, time_ms, value in intent[name]]

@@ -1,0 +1,44 @@
+"""What the simulated producers wrote down before they sent anything: the only thing the checker believes. Knows nothing of the pipeline.
+
+Quantities tell events apart: within one customer and meter, event number k is worth 4**k units. Any sum of meter events then says, digit by
+digit in base 4, how often each event is in it.
+"""
+
+from dataclasses import dataclass, field
+
+EVENTS_PER_CUSTOMER = 18  # 4**18 stays below the largest quantity an event may have
+
+
+@dataclass(slots=True)
+class Emitted:
+    """One logical event. `identity` is what its producer calls it; copies and corrections share it. `home` is its customer's partition.
+
+    `billable`: nothing in its content forbids to count it. `acknowledged`: its producer was told that it is durable.
+    """
+
+    identity: str
+    customer: str
+    home: int
+    digit: int
+    meters: tuple[str, ...]
+    time_ms: int
+    has_id: bool
+    billable: bool = True
+    acknowledged: bool = False
+
+    @property
+    def quantity(self) -> int:
+        """What it adds to each of its meters."""
+        return 1 << 2 * self.digit
+
+
+@dataclass(slots=True)
+class Journal:
+    """All events by (customer, digit), and the bytes of records that no reader can make sense of."""
+
+    events: dict[tuple[str, int], Emitted] = field(default_factory=dict)
+    garbage: list[bytes | None] = field(default_factory=list)
+
+    def write(self, event: Emitted) -> None:
+        """Note an event, before it is sent."""
+        self.events[event.customer, event.digit] = event

@@ -1,0 +1,134 @@
+"""A Stripe that keeps the letter of its promises and no more, and books that say what it really took.
+
+It refuses an identifier for exactly 24 hours and then forgets it. A reply may be lost before or after the event was taken, arrive after the
+caller gave up, be an error although the event was taken, or be an old reply kept under an idempotency key.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from metering.ledger import MeterEvent
+from reporter.outcomes import Reply, Retry, Verdict, classify, interrupted, unreachable
+from tests.simulation.world import HOUR, MINUTE, SECOND, World
+
+DAY = 24 * HOUR
+TIMEOUT = 15 * SECOND
+# A caller that is frozen between its decision to send and the first byte on the wire sends late. More than four hours (24 less 20) would
+# break the promise, and no caller that looks at a clock before it writes to a socket can rule that out.
+LATEST_ARRIVAL = 3 * HOUR
+
+
+@dataclass(frozen=True, slots=True)
+class Booked:
+    """A meter event that Stripe took."""
+
+    identifier: str
+    customer: str
+    meter: str
+    value: int
+    time_ms: int
+    taken_ms: int
+
+
+class LyingStripe:
+    """One account."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.books: list[Booked] = []
+        self.calls = 0
+        self._health = "up"
+        self._mended_ms = 0
+        self._taken: dict[str, int] = {}
+        self._kept: dict[str, tuple[int, Reply]] = {}
+        self._busy: dict[tuple[str, str], int] = {}
+
+    @property
+    def health(self) -> str:
+        """up, down (nobody answers) or locked out (401)."""
+        return self._health if self._world.now_ms < self._mended_ms else "up"
+
+    def fall_ill(self, health: str, until_ms: int) -> None:
+        """Be down or locked out for a while."""
+        self._health, self._mended_ms = health, until_ms
+
+    def call(self, identifier: str, idempotency_key: str, event: MeterEvent, deliver: Callable[[Verdict], None]) -> None:
+        """Make a call; `deliver` gets the verdict once, later."""
+        self.calls += 1
+        world = self._world
+        if self.health == "down" and world.chance(0.7):
+            deliver(unreachable("connection refused"))
+            return
+        answered = False
+
+        def answer(verdict: Verdict) -> None:
+            nonlocal answered
+            if not answered:
+                answered = True
+                if world.tracing:
+                    world.note(f"stripe -> {identifier}: {verdict}")
+                deliver(verdict)
+
+        def arrive() -> None:
+            reply = self._receive(identifier, idempotency_key, event)
+            if reply is not None:
+                verdict = classify(reply)
+                world.at(world.now_ms + world.rng.randrange(20, 3 * SECOND), lambda: answer(verdict))
+            elif world.chance(0.5):
+                answer(interrupted(Retry.CONNECTION_LOST, "reset by peer"))
+
+        slow = world.chance(world.weather.stripe_faults / 3)
+        world.at(world.now_ms + (world.rng.randrange(LATEST_ARRIVAL) if slow else world.rng.randrange(5, SECOND)), arrive)
+        world.at(world.now_ms + TIMEOUT, lambda: answer(interrupted(Retry.TIMEOUT, "no answer in time")))
+
+    def _receive(self, identifier: str, idempotency_key: str, event: MeterEvent) -> Reply | None:
+        """A request arrives. None: its reply is lost."""
+        world = self._world
+        if self.health == "locked out":
+            return Reply(401, error_type="invalid_request_error", message="Invalid API Key provided")
+        if self.health == "down":
+            return None
+        kept = self._kept.get(idempotency_key)
+        if kept is not None and world.now_ms - kept[0] < DAY:
+            reply = kept[1]
+            return Reply(reply.status, True, reply.error_type, reply.code, reply.message, {"Idempotent-Replayed": "true"})
+        if not world.chance(world.weather.stripe_faults):
+            return self._take(identifier, event)
+        match world.rng.randrange(6):
+            case 0:
+                return Reply(429, error_type="invalid_request_error", code="rate_limit", headers={"Stripe-Rate-Limited-Reason": "endpoint-rate"})
+            case 1:
+                return self._keep(idempotency_key, Reply(500, error_type="api_error", message="before it was taken"))
+            case 2:
+                self._take(identifier, event)
+                return self._keep(idempotency_key, Reply(500, error_type="api_error", message="after it was taken"))
+            case 3:
+                self._take(identifier, event)
+                return None
+            case 4:
+                return Reply(503, recognised=False)
+            case _:
+                return None
+
+    def _take(self, identifier: str, event: MeterEvent) -> Reply:
+        now = self._world.now_ms
+        lane = (event.customer, event.meter)
+        if self._busy.get(lane, 0) > now:
+            return Reply(409, error_type="invalid_request_error", code="too_many_concurrent_requests")
+        self._busy[lane] = now + 50
+        taken = self._taken.get(identifier)
+        if taken is not None and now - taken < DAY:
+            return Reply(400, error_type="invalid_request_error", message=f"An event already exists with identifier {identifier}.")
+        if event.customer.startswith("cus_missing"):
+            return Reply(400, error_type="invalid_request_error", code="resource_missing", message="No such customer")
+        if event.time_ms < now - 35 * DAY:
+            return Reply(400, error_type="invalid_request_error", code="timestamp_too_far_in_past", message="too old")
+        if event.time_ms > now + 5 * MINUTE:
+            return Reply(400, error_type="invalid_request_error", code="timestamp_in_future", message="in the future")
+        self._taken[identifier] = now
+        self.books.append(Booked(identifier, event.customer, event.meter, event.value, event.time_ms, now))
+        return Reply(200)
+
+    def _keep(self, idempotency_key: str, reply: Reply) -> Reply:
+        self._kept[idempotency_key] = (self._world.now_ms, reply)
+        return reply

@@ -1,0 +1,252 @@
+"""Bugs put in on purpose, one at a time: a simulation that does not catch these would not catch others either."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from itertools import count
+from typing import Any
+from unittest.mock import patch
+
+from aggregator.counting import Cut, PartitionCounter
+from aggregator.deduplication import IdIndex, Seen
+from aggregator.rows import Rows
+from aggregator.sequences import SequenceIndex
+from metering.batch import Batch
+from metering.chain import NO_OFFSET, Chain, Link
+from metering.event import UsageEvent
+from metering.ledger import Intent, Outcome, Receipt, Settlement
+from metering.partition_log import Appended
+from reporter import sending
+from reporter.reporting import PartitionReporter
+from reporter.sending import Attempt, Lanes
+from tests.simulation.aggregator_actor import AggregatorProcess
+from tests.simulation.reporter_actor import ReporterProcess, ReporterWorker
+from tests.simulation.world import START_MS
+
+
+def _method(owner: type, name: str, replacement: Callable[..., Any]) -> AbstractContextManager[Any]:
+    return patch.object(owner, name, replacement)
+
+
+@contextmanager
+def ids_are_not_looked_up() -> Iterator[None]:
+    """Deduplication by id is off."""
+
+    def look_up(_self: IdIndex, _fingerprint: bytes, _content: int) -> Seen:
+        return Seen.NEVER
+
+    def add_all(self: IdIndex, fingerprints: Sequence[bytes], contents: Sequence[int]) -> bool:
+        for fingerprint, content in zip(fingerprints, contents, strict=True):
+            self._content[fingerprint] = content
+        return True
+
+    def add(self: IdIndex, fingerprint: bytes, content: int) -> None:
+        self._content[fingerprint] = content
+
+    with _method(IdIndex, "look_up", look_up), _method(IdIndex, "add_all_if_new", add_all), _method(IdIndex, "add", add):
+        yield
+
+
+@contextmanager
+def numbers_are_not_looked_up() -> Iterator[None]:
+    """Deduplication by an emitter's numbers is off."""
+
+    def claim(_self: SequenceIndex, _emitter: str, first: int, count: int, _log_time_ms: int) -> Sequence[tuple[int, int]]:
+        return [(first, first + count - 1)]
+
+    with _method(SequenceIndex, "claim", claim):
+        yield
+
+
+@contextmanager
+def ids_are_forgotten_on_takeover() -> Iterator[None]:
+    """A new owner does not read the log again."""
+
+    def remember(_self: PartitionCounter, _record: object) -> None:
+        return
+
+    with _method(PartitionCounter, "remember", remember):
+        yield
+
+
+@contextmanager
+def ids_set_aside_are_learnt_on_takeover() -> Iterator[None]:
+    """A new owner takes dead-lettered events for counted ones."""
+    real = PartitionCounter.observe
+
+    def observe(self: PartitionCounter, offset: int, tally: Any) -> bool:
+        accepted = real(self, offset, tally)
+        self._not_counted.clear()
+        return accepted
+
+    with _method(PartitionCounter, "observe", observe):
+        yield
+
+
+@contextmanager
+def every_append_is_accepted() -> Iterator[None]:
+    """Readers do not check that a record continues the chain."""
+
+    def offer(self: Chain, offset: int, link: Link) -> bool:
+        self.next_offset, self.head, self.end = offset + 1, offset, link.end
+        return True
+
+    with _method(Chain, "offer", offer):
+        yield
+
+
+@contextmanager
+def a_writer_assumes_its_intent_accepted() -> Iterator[None]:
+    """The reporter sends as soon as its intent is in the log, whoever came between."""
+    real = ReporterWorker._observed
+
+    async def observed(self: ReporterWorker, reporter: PartitionReporter, entry: Intent | Receipt, landed: Appended) -> bool:
+        if isinstance(entry, Intent):
+            reporter.ledger.chain.next_offset = landed.offset
+            return reporter.observe(landed.offset, landed.log_time_ms, entry, mine=True)
+        return await real(self, reporter, entry, landed)
+
+    with _method(ReporterWorker, "_observed", observed):
+        yield
+
+
+@contextmanager
+def receipts_come_before_sends() -> Iterator[None]:
+    """What is about to be sent is settled as accepted."""
+    real = ReporterProcess._call
+
+    def call(self: ReporterProcess, attempt: Attempt) -> None:
+        send = attempt.send
+        self.workers[send.partition].settle([Settlement(send.intent, send.index, Outcome.ACCEPTED, self.clock_ms)])
+        real(self, attempt)
+
+    with _method(ReporterProcess, "_call", call):
+        yield
+
+
+@contextmanager
+def sends_come_before_the_intent() -> Iterator[None]:
+    """The reporter sends what it planned, and writes the intent afterwards."""
+    real = ReporterWorker._append
+
+    async def append(self: ReporterWorker, value: bytes) -> Appended:
+        reporter = self.reporter
+        intent = reporter.plan(self._process.clock_ms, 1_000) if reporter is not None and value.startswith(b'{"format":"intent') else None
+        if intent is not None:
+            for index, event in enumerate(intent.meter_events):
+                self._process._stripe.call(intent.identifier(index), intent.identifier(index), event, lambda _: None)
+        return await real(self, value)
+
+    with _method(ReporterWorker, "_append", append):
+        yield
+
+
+@contextmanager
+def every_retry_has_a_new_identifier() -> Iterator[None]:
+    """The identifier is drawn for each attempt."""
+    numbers = count()
+    real = ReporterProcess._call
+
+    def call(self: ReporterProcess, attempt: Attempt) -> None:
+        fresh = Attempt(replace(attempt.send, identifier=f"{attempt.send.identifier}.{next(numbers)}"), attempt.number, attempt.idempotency_key)
+        if attempt.number == 1:
+            real(self, attempt)
+            return
+        self._stripe.call(fresh.send.identifier, fresh.send.identifier, fresh.send.event, lambda verdict: self._verdicts.append((attempt, verdict)))
+
+    with _method(ReporterProcess, "_call", call):
+        yield
+
+
+@contextmanager
+def unknown_outcomes_are_resent_for_ever() -> Iterator[None]:
+    """After 24 hours Stripe has forgotten the identifier, and it is sent all the same."""
+    with patch.object(sending, "RETRY_SAME_IDENTIFIER_MS", 10**15):
+        yield
+
+
+@contextmanager
+def late_events_are_dropped() -> Iterator[None]:
+    """Rows for windows that are over are not counted."""
+    real_event, real_batch = Rows.add_event, Rows.add_batch
+
+    def add_event(self: Rows, event: UsageEvent) -> None:
+        if event.time_ms > START_MS - 600_000:
+            real_event(self, event)
+
+    def add_batch(self: Rows, batch: Batch, keep: Sequence[bool] | None) -> None:
+        wanted = [batch.base_time_ms + moment > START_MS - 600_000 for moment in batch.time]
+        real_batch(self, batch, wanted if keep is None else [a and b for a, b in zip(wanted, keep, strict=True)])
+
+    with _method(Rows, "add_event", add_event), _method(Rows, "add_batch", add_batch):
+        yield
+
+
+@contextmanager
+def dead_letters_are_not_written() -> Iterator[None]:
+    """Tallies account for events that lie nowhere."""
+
+    async def set_aside(_self: AggregatorProcess, _partition: int, _cut: Cut) -> None:
+        return
+
+    with _method(AggregatorProcess, "set_aside", set_aside):
+        yield
+
+
+@contextmanager
+def a_refusal_is_believed_after_an_unknown_outcome() -> Iterator[None]:
+    """Stripe says that the event is too old: nobody asks what became of the attempt before."""
+
+    def settle_refused(self: Lanes, lane: Any, outcome: Outcome, now_ms: int, detail: str) -> None:
+        self._settle(lane, outcome, now_ms, detail)
+
+    with _method(Lanes, "_settle_refused", settle_refused):
+        yield
+
+
+@contextmanager
+def anybody_may_found_the_chain_again() -> Iterator[None]:
+    """A second founder whose range follows on is accepted."""
+
+    def offer(self: Chain, offset: int, link: Link) -> bool:
+        self.next_offset = offset + 1
+        accepted = link.start == self.end if self.head != NO_OFFSET else link.previous == NO_OFFSET
+        if accepted:
+            self.head, self.end = offset, link.end
+        return accepted
+
+    with _method(Chain, "offer", offer):
+        yield
+
+
+@contextmanager
+def a_receipt_does_not_look_at_other_intents() -> Iterator[None]:
+    """A worker that meets another writer's intent while it writes a receipt goes on as if nothing had happened."""
+
+    def start_from(self: ReporterWorker, _reporter: PartitionReporter) -> None:
+        self._settlements.clear()
+
+    with _method(ReporterWorker, "_start_from", start_from):
+        yield
+
+
+PLANTED: Mapping[str, Callable[[], AbstractContextManager[None]]] = {
+    bug.__name__: bug
+    for bug in (
+        ids_are_not_looked_up,
+        numbers_are_not_looked_up,
+        ids_are_forgotten_on_takeover,
+        ids_set_aside_are_learnt_on_takeover,
+        every_append_is_accepted,
+        a_writer_assumes_its_intent_accepted,
+        receipts_come_before_sends,
+        sends_come_before_the_intent,
+        every_retry_has_a_new_identifier,
+        unknown_outcomes_are_resent_for_ever,
+        late_events_are_dropped,
+        dead_letters_are_not_written,
+        a_refusal_is_believed_after_an_unknown_outcome,
+        anybody_may_found_the_chain_again,
+        a_receipt_does_not_look_at_other_intents,
+    )
+}

@@ -1,0 +1,331 @@
+"""Everything that writes usage: services with the SDK, gateways with their clients, and producers that know only Kafka.
+
+Each event goes into the journal before it is sent anywhere, and is marked acknowledged only when its producer was told so.
+"""
+
+from datetime import UTC, datetime
+
+import orjson
+
+from ingest.batching import Batcher, PartitionBatch
+from metering.batch import NO_ID
+from metering.event import fingerprint
+from metering.partitioner import partition_of
+from tests.simulation.journal import EVENTS_PER_CUSTOMER, Emitted, Journal
+from tests.simulation.world import EVENTS, HOUR, MINUTE, SECOND, World
+
+MODEL = (("model", "alpaca-7b"),)
+DAY = 24 * HOUR
+GARBAGE: tuple[bytes | None, ...] = (
+    None,
+    b"",
+    b"{",
+    b"null",
+    b'["usage"]',
+    b'{"id": "g1", "customer": "cus_1", "usage": {"input_tokens": 1.5}}',
+    b'{"id": "g2", "customer": "cus_1", "usage": {"input_tokens": -1}}',
+    b'{"id": "g3", "customer": "cus_1", "usage": {"input_tokens": NaN}}',
+    b'{"id": "g4", "customer": "cus_1", "usage": {"input_tokens": true}}',
+    b'{"id": "g5", "usage": {"input_tokens": 1}}',
+    b'{"id": "g6", "customer": "cus_1", "usage": {"input_tokens": 1}, "surprise": 1}',
+    b'{"taximeter": 1, "emitter": "e", "partition": 0, "first_seq": 0, "count": 2, "customers": []}',
+)
+
+
+class Customers:
+    """Draws events: the customer, the quantity that tells it apart, and the time of use."""
+
+    def __init__(self, world: World, journal: Journal) -> None:
+        self._world = world
+        self._journal = journal
+        self._made = 0
+        self._next_digit: dict[str, int] = {}
+
+    def event(self, identity: str, *, has_id: bool, age_ms: int, like: Emitted | None = None) -> Emitted:
+        """Make an event and write it down. `like`: of the same time and partition as this one."""
+        rng = self._world.rng
+        customer = self._customer() if like is None else self._neighbour(like)
+        digit = self._next_digit[customer]
+        if digit + 1 < EVENTS_PER_CUSTOMER:
+            self._next_digit[customer] = digit + 1
+        else:
+            del self._next_digit[customer]
+        event = Emitted(
+            identity=identity,
+            customer=customer,
+            home=partition_of(customer, self._world.partitions),
+            digit=digit,
+            meters=("tokens", "requests") if rng.random() < 0.4 else ("tokens",),
+            time_ms=like.time_ms if like is not None else self._world.now_ms - age_ms,
+            has_id=has_id,
+        )
+        self._journal.write(event)
+        return event
+
+    def _customer(self) -> str:
+        if len(self._next_digit) < 3 * self._world.partitions:
+            return self._new_customer()
+        return self._world.rng.choice(list(self._next_digit))
+
+    def _new_customer(self) -> str:
+        self._made += 1
+        name = f"cus_missing_{self._made}" if self._world.chance(0.05) else f"cus_{self._made}"
+        self._next_digit[name] = 0
+        return name
+
+    def _neighbour(self, event: Emitted) -> str:
+        """A customer of the same partition, the same one while it has digits left: ids are only told apart within a partition."""
+        if event.customer in self._next_digit:
+            return event.customer
+        while partition_of(name := self._new_customer(), self._world.partitions) != event.home:
+            continue
+        return name
+
+
+def usage_of(event: Emitted) -> tuple[tuple[str, int], ...]:
+    """The usage fields of an event: its quantity once in each of its meters, for `tokens` in two parts."""
+    output = event.quantity // 3
+    usage = [("input_tokens", event.quantity - output), ("output_tokens", output)]
+    if "requests" in event.meters:
+        usage.append(("requests", event.quantity))
+    return tuple(usage)
+
+
+def age(world: World, *, has_id: bool, horizon_ms: int) -> int:
+    """How long ago the usage was: mostly now, sometimes late, rarely as late as can be taken, or later; sometimes ahead of our clock."""
+    dice = world.rng.random()
+    if dice < 0.85:
+        return world.rng.randrange(-2 * MINUTE, 5 * MINUTE)
+    if dice < 0.93:
+        return world.rng.randrange(horizon_ms + HOUR)
+    if dice < 0.95:
+        return -world.rng.randrange(4 * MINUTE, 20 * MINUTE)
+    return world.rng.randrange(30 * DAY, 37 * DAY) if not has_id else world.rng.randrange(2 * horizon_ms)
+
+
+class SdkEmitter:
+    """A service that emits through the SDK: numbered batches, resent until acknowledged, from a spool that may outlive its process."""
+
+    def __init__(self, world: World, customers: Customers, name: str, horizon_ms: int) -> None:
+        self._world = world
+        self._customers = customers
+        self._name = name
+        self._horizon_ms = horizon_ms
+        self._lives = 0
+        self._spool: list[tuple[PartitionBatch, list[Emitted]]] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        self._lives += 1
+        self._batcher = Batcher(f"{self._name}.{self._lives}", events_max=self._world.rng.randrange(2, 12))
+        self._open: dict[int, list[Emitted]] = {}
+        self._emitted = 0
+
+    def emit(self, count: int) -> None:
+        """Some usage happens."""
+        for _ in range(count):
+            self._emitted += 1
+            identity = f"{self._batcher.emitter}/{self._emitted}"
+            event = self._customers.event(identity, has_id=False, age_ms=age(self._world, has_id=False, horizon_ms=self._horizon_ms))
+            batch = self._batcher.add(
+                event.home, customer=event.customer, dimensions=MODEL, time_ms=event.time_ms, usage=usage_of(event), fingerprint=NO_ID
+            )
+            self._open.setdefault(id(batch), []).append(event)
+            self._spool += [(full, self._open.pop(id(full))) for full in self._batcher.take_full()]
+
+    def close_batches(self) -> None:
+        """The linger time is over."""
+        self._spool += [(batch, self._open.pop(id(batch))) for batch in self._batcher.take_all()]
+
+    def send(self) -> None:
+        """Send one batch of the spool, not always the oldest; repeat one that was sent already now and then."""
+        if not self._spool:
+            if self._world.chance(0.3):
+                partition = self._world.rng.randrange(self._world.partitions)
+                self._world.produce(EVENTS, partition, self._batcher.heartbeat(partition, dropped=self._world.rng.randrange(3)))
+            return
+        at = 0 if self._world.chance(0.8) else self._world.rng.randrange(len(self._spool))
+        batch, events = self._spool[at]
+        if self._world.produce(EVENTS, batch.partition, batch.value) is None:
+            return
+        for event in events:
+            event.acknowledged = True
+        if not self._world.chance(0.1):  # otherwise the spool forgets that it was acknowledged
+            del self._spool[at]
+
+    def crash(self) -> None:
+        """The process dies; its spool may survive, and be sent by the next life under the old numbers."""
+        if self._world.chance(0.3):
+            self._spool.clear()
+        self._begin()
+
+    def finish(self) -> bool:
+        """Send what is left; True when there is nothing."""
+        self.close_batches()
+        self.send()
+        return not self._spool
+
+
+class Gateway:
+    """A gateway: gathers what clients send into its own numbered batches, and answers 202 when one is acknowledged."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self._world = world
+        self._batcher = Batcher(name, events_max=world.rng.randrange(2, 10))
+        self._waiting: dict[int, list[Emitted]] = {}
+
+    def take(self, event: Emitted) -> None:
+        """A client's request comes in."""
+        batch = self._batcher.add(
+            event.home,
+            customer=event.customer,
+            dimensions=MODEL,
+            time_ms=event.time_ms,
+            usage=usage_of(event),
+            fingerprint=fingerprint("client", event.identity),
+        )
+        self._waiting.setdefault(id(batch), []).append(event)
+
+    def flush(self) -> list[Emitted]:
+        """Send every batch; the events whose clients were told to try again."""
+        refused: list[Emitted] = []
+        for batch in self._batcher.take_all():
+            events = self._waiting.pop(id(batch))
+            if self._world.produce(EVENTS, batch.partition, batch.value) is not None:
+                for event in events:
+                    event.acknowledged = True
+            else:
+                refused += events
+                numbers = (batch.first_seq, batch.first_seq + batch.count - 1)
+                self._world.produce(EVENTS, batch.partition, self._batcher.heartbeat(batch.partition, abandoned=(numbers,)))
+        return refused
+
+    def lost(self) -> list[Emitted]:
+        """The process died: the events whose clients got no answer."""
+        return [event for events in self._waiting.values() for event in events]
+
+
+class GatewayClients:
+    """Clients that send each event until it is acknowledged, or give up; some send it again although it was."""
+
+    def __init__(self, world: World, customers: Customers, horizon_ms: int) -> None:
+        self._world = world
+        self._customers = customers
+        self._horizon_ms = horizon_ms
+        self._lives = 0
+        self._made = 0
+        self._retries: list[tuple[int, Emitted]] = []
+        self._gateway = self._start()
+
+    def _start(self) -> Gateway:
+        self._lives += 1
+        return Gateway(self._world, f"gateway.{self._lives}")
+
+    def emit(self, count: int) -> None:
+        """Some clients send events."""
+        for _ in range(count):
+            self._made += 1
+            identity = str(self._made)
+            event = self._customers.event(identity, has_id=True, age_ms=age(self._world, has_id=True, horizon_ms=self._horizon_ms))
+            self._gateway.take(event)
+            if self._world.chance(0.15):
+                self._again(event)
+            if self._world.chance(0.03):
+                self._gateway.take(self._customers.event(identity, has_id=True, age_ms=0, like=event))  # an id used twice
+            if self._world.chance(0.05):
+                self._gateway.take(event)
+
+    def retry(self) -> None:
+        """Send again what is due."""
+        due = [event for at_ms, event in self._retries if at_ms <= self._world.now_ms]
+        self._retries = [entry for entry in self._retries if entry[0] > self._world.now_ms]
+        for event in due:
+            self._gateway.take(event)
+
+    def send(self) -> None:
+        """The gateway's linger time is over."""
+        for event in self._gateway.flush():
+            if not self._world.chance(0.05):  # otherwise the client gives up
+                self._again(event)
+
+    def crash(self) -> None:
+        """The gateway dies; another one takes its place."""
+        for event in self._gateway.lost():
+            self._again(event)
+        self._gateway = self._start()
+
+    def finish(self) -> bool:
+        """Send what is left; True when there is nothing."""
+        self._retries = [(self._world.now_ms, event) for _, event in self._retries]
+        self.retry()
+        self.send()
+        return not self._retries
+
+    def _again(self, event: Emitted) -> None:
+        longest = HOUR if self._world.chance(0.8) else 3 * DAY
+        self._retries.append((self._world.now_ms + self._world.rng.randrange(SECOND, longest), event))
+
+
+class RawProducer:
+    """A foreign Kafka producer: single events as JSON, in any form, some damaged, some in the wrong partition, repeated without care."""
+
+    def __init__(self, world: World, customers: Customers, journal: Journal, horizon_ms: int) -> None:
+        self._world = world
+        self._customers = customers
+        self._journal = journal
+        self._horizon_ms = horizon_ms
+        self._made = 0
+
+    def emit(self) -> None:
+        """Send one record, good or bad."""
+        dice = self._world.rng.random()
+        if dice < 0.12:
+            self._send_garbage()
+        elif dice < 0.2:
+            self._send_and_correct()
+        else:
+            event = self._event()
+            self._send(event, {})
+            if self._world.chance(0.1):
+                self._send(event, {})
+
+    def _event(self, like: Emitted | None = None) -> Emitted:
+        if like is not None:
+            return self._customers.event(like.identity, has_id=True, age_ms=0, like=like)
+        self._made += 1
+        return self._customers.event(f"raw-{self._made}", has_id=True, age_ms=age(self._world, has_id=True, horizon_ms=self._horizon_ms))
+
+    def _send_garbage(self) -> None:
+        value = self._world.rng.choice(GARBAGE)
+        if self._world.produce(EVENTS, self._world.rng.randrange(self._world.partitions), value, b"k") is not None:
+            self._journal.garbage.append(value)
+
+    def _send_and_correct(self) -> None:
+        """An event with a field that no meter knows, then, later, the same id without it."""
+        wrong = self._event()
+        wrong.billable = False
+        self._send(wrong, {"mystery": 1})
+
+        def correct() -> None:
+            self._send(self._event(like=wrong), {})
+
+        self._world.at(self._world.now_ms + self._world.rng.randrange(SECOND, 2 * HOUR), correct)
+
+    def _send(self, event: Emitted, more: dict[str, int]) -> None:
+        partition = event.home if self._world.chance(0.8) else self._world.rng.randrange(self._world.partitions)
+        value, headers = self._encode(event, dict(usage_of(event)) | more)
+        if self._world.produce(EVENTS, partition, value, event.customer.encode(), headers) is not None:
+            event.acknowledged = True
+
+    def _encode(self, event: Emitted, usage: dict[str, int]) -> tuple[bytes, tuple[tuple[str, bytes], ...]]:
+        time = datetime.fromtimestamp(event.time_ms / 1000, UTC).isoformat(timespec="milliseconds")
+        data = {"customer": event.customer, "usage": usage, "dimensions": {"model": "alpaca-7b", "region": "eu"}}
+        attributes = {"specversion": "1.0", "type": "usage", "source": "raw", "id": event.identity, "time": time}
+        match self._world.rng.randrange(3):
+            case 0:
+                return orjson.dumps({"id": event.identity, "source": "raw", "time": time} | data), ()
+            case 1:
+                return orjson.dumps(attributes | {"data": data}), ()
+            case _:
+                headers = tuple((f"ce_{name}", text.encode()) for name, text in attributes.items())
+                return orjson.dumps(data), (*headers, ("content-type", b"application/json; charset=utf-8"))
