@@ -97,7 +97,7 @@ class HttpLoad:
         self.waiting += events
         try:
             refused = await retrying(
-                lambda: self._post(body, content_type),
+                lambda: self._post(body, content_type, events),
                 policy=RETRY,
                 clock=SystemClock(),
                 random=self.random,
@@ -110,7 +110,7 @@ class HttpLoad:
             self.journal.told(number, failed=range(events))
         self.waiting -= events
 
-    async def _post(self, body: bytes, content_type: str) -> list[int]:
+    async def _post(self, body: bytes, content_type: str, events: int) -> list[int]:
         """The positions that the gateway refused. Raises NotAnswered when it took none of the events or does not know."""
         async with self.session.post(f"{self.order.gateway}/v1/events", data=body, headers={"Content-Type": content_type}) as response:
             if response.status in TRY_AGAIN:
@@ -118,7 +118,10 @@ class HttpLoad:
             if response.status not in ANSWERED:
                 raise RuntimeError(f"the gateway answered {response.status}: {(await response.text())[:300]}")
             answer: Mapping[str, Any] = orjson.loads(await response.read())
-        return [result["index"] for result in answer["results"] if result["status"] == "rejected"]
+        refused = [result["index"] for result in answer["results"] if result["status"] == "rejected"]
+        if answer["accepted"] + len(refused) != events:
+            raise RuntimeError(f"the gateway answered {response.status} and accounts for another number of events than {events}")
+        return refused
 
 
 async def run(order: LoadOrder) -> int:

@@ -39,12 +39,14 @@ class Pace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """One run. `load_seconds`: over how long the load spreads its events, unless the machine is slower."""
+    """One run. `load_seconds`: over how long the load spreads its events, unless the machine is slower;
+    `settle_seconds`: how long the pipeline may take after that to come to rest."""
 
     events: int = 1_000_000
     customers: int = 1_000
     seed: int = 1
     load_seconds: float = 35.0
+    settle_seconds: float = 120.0
     emitter_processes: int = 2
     http_processes: int = 1
     http_share: float = 0.35

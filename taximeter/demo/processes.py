@@ -1,6 +1,7 @@
 """The processes of a run: each in a group of its own, output in a file, none left behind."""
 
 import asyncio
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -12,10 +13,17 @@ from taximeter.brokers.child_process import ChildProcess
 
 STOP_SECONDS: Final = 30.0
 POLL_SECONDS: Final = 0.05
+# What belongs to the user's own installation must not leak into the demo's.
+FOREIGN: Final = ("TAXIMETER_", "KAFKA_", "STRIPE_")
 
 
 class ProcessFailed(Exception):
     """A process ended that should run, or did not get ready in time."""
+
+
+def own_environment() -> dict[str, str]:
+    """This process's environment without what would configure another installation of Taximeter."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
 
 
 @dataclass(frozen=True, slots=True)

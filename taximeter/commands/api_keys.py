@@ -1,0 +1,51 @@
+"""`taximeter api-keys create`: a key for somebody who sends events to the gateway."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+from ingest.api_keys import BadKeysFile, create_key, read_keys
+from taximeter.exit_codes import FAILED, OK, USAGE
+
+PRIVATE: Final = 0o600
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `taximeter api-keys`."""
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    create = actions.add_parser("create", help="make a key, add its digest to the file, and print the key once")
+    create.add_argument("--tenant", required=True, help="whom the key is for")
+    create.add_argument("--file", type=Path, required=True, help="the gateway's file of keys; made if missing")
+    create.add_argument("--customer", action="append", default=[], help="a customer that it may send for; several may be given (default: all)")
+    create.add_argument("--events-per-second", type=int, help="how many events a second it may send (default: no limit)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """The key goes to stdout, everything else to stderr. A running gateway reads the file again by itself."""
+    try:
+        key = create_key(tenant=arguments.tenant, customers=tuple(arguments.customer), events_per_second=arguments.events_per_second)
+    except BadKeysFile as error:
+        print(f"taximeter: {error}", file=sys.stderr)
+        return USAGE
+    path: Path = arguments.file
+    try:
+        before = path.read_text() if path.exists() else ""
+        _replace(path, f"{before.rstrip()}\n\n{key.entry}".lstrip())
+        keys = read_keys(path)
+    except (OSError, BadKeysFile) as error:
+        print(f"taximeter: {path} cannot take the key: {error}", file=sys.stderr)
+        return FAILED
+    print(key.token)
+    print(f"taximeter: {path} holds {len(keys)} keys now; this one is shown here and nowhere else", file=sys.stderr)
+    return OK
+
+
+def _replace(path: Path, text: str) -> None:
+    """A gateway that reads the file meanwhile sees the old one or the new one."""
+    partial = path.with_name(f"{path.name}.new")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    partial.replace(path)

@@ -1,0 +1,135 @@
+"""`taximeter demo`: the whole pipeline under load on this machine, compared with what was emitted."""
+
+import argparse
+import asyncio
+import os
+import re
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+import stripe
+from aiokafka.errors import KafkaError
+from rich.console import Console
+
+from metering.errors import MeteringError
+from metering.secrets import Redactor, Secret
+from taximeter.brokers.choose import choose_broker
+from taximeter.brokers.interface import BrokerUnavailable
+from taximeter.demo.closing import Outcome, show
+from taximeter.demo.plan import Pace, Plan
+from taximeter.demo.processes import ProcessFailed
+from taximeter.demo.story import Demo, DidNotSettle
+from taximeter.demo.stripe_account import AccountUnsuitable
+from taximeter.demo.stripe_side import StripeSandbox
+from taximeter.demo.view import view_for
+from taximeter.exit_codes import DISCREPANCY, FAILED, INTERRUPTED, OK, PRECONDITION, USAGE
+
+TEST_KEY: Final = re.compile(r"(sk|rk)_test_[A-Za-z0-9_]{8,}")
+EVENTS: Final = 1_000_000
+CUSTOMERS: Final = 1_000
+SANDBOX_EVENTS: Final = 20_000
+SANDBOX_CUSTOMERS: Final = 10
+SANDBOX_PACE: Final = Pace(report=15.0, drain_target=30.0, stripe_calls_per_second=12)
+FAILURES: Final = (
+    ProcessFailed,
+    DidNotSettle,
+    AccountUnsuitable,
+    MeteringError,
+    KafkaError,
+    aiohttp.ClientError,
+    stripe.StripeError,
+    OSError,
+    TimeoutError,
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `taximeter demo`."""
+    parser.add_argument("--events", type=int, help=f"how many events to emit (default {EVENTS:,}; {SANDBOX_EVENTS:,} with --stripe-key)")
+    parser.add_argument("--customers", type=int, help=f"for how many customers (default {CUSTOMERS:,}; {SANDBOX_CUSTOMERS} with --stripe-key)")
+    parser.add_argument("--kafka", metavar="HOST:PORT|docker|apache|embedded", default="embedded", help="which Kafka (default: the embedded broker)")
+    parser.add_argument("--stripe-key", metavar="sk_test_...", help="report to this sandbox of Stripe instead of the simulator; test keys only")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the load and of the simulator's faults (default 1)")
+    parser.add_argument("--keep", action="store_true", help="leave everything running at the end, print the addresses, and wait for Ctrl-C")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Exit code 0 only if every number is exact."""
+    key = None if arguments.stripe_key is None else Secret(arguments.stripe_key)
+    if key is not None and TEST_KEY.fullmatch(key.reveal()) is None:
+        print("taximeter: --stripe-key takes a test key only: sk_test_... or rk_test_...", file=sys.stderr)
+        return USAGE
+    plan = _plan(arguments, sandbox=key is not None)
+    if problems := plan.problems():
+        print("\n".join(f"taximeter: {problem}" for problem in problems), file=sys.stderr)
+        return USAGE
+    folder = Path(tempfile.mkdtemp(prefix="taximeter-demo-"))
+    code = FAILED
+    try:
+        code = asyncio.run(_run(plan, folder, kafka=arguments.kafka, key=key, keep=arguments.keep))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        print("taximeter: interrupted; every process was ended", file=sys.stderr)
+        code = INTERRUPTED
+    except BrokerUnavailable as error:
+        print(f"taximeter: {error}", file=sys.stderr)
+        code = PRECONDITION
+    except FAILURES as error:
+        message = Redactor([key] if key is not None else []).redact(str(error) or type(error).__name__)
+        print(f"taximeter: the demo failed: {message}", file=sys.stderr)
+    finally:
+        if code == OK:
+            shutil.rmtree(folder)
+        else:
+            print(f"taximeter: logs, journals and the broker's data are in {folder}", file=sys.stderr)
+    return code
+
+
+async def _run(plan: Plan, folder: Path, *, kafka: str, key: Secret | None, keep: bool) -> int:
+    task = asyncio.current_task()
+    assert task is not None
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, task.cancel)
+    data = folder / "broker"
+    choice = await asyncio.to_thread(choose_broker, kafka, data=data)
+    sandbox = None if key is None else StripeSandbox(key)
+    with view_for(sys.stderr) as view:
+        demo = Demo(plan=plan, folder=folder, broker=choice.broker, view=view, prefix=f"demo-{secrets.token_hex(4)}", stripe=sandbox)
+        try:
+            outcome = await demo.run()
+            if keep:
+                await _keep(demo, outcome)
+        finally:
+            await demo.close()
+    if not keep:
+        _show(outcome)
+    return OK if outcome.is_exact else DISCREPANCY
+
+
+async def _keep(demo: Demo, outcome: Outcome) -> None:
+    """Show the outcome and where everything is, and wait for Ctrl-C."""
+    _show(outcome)
+    for name, url in demo.addresses().items():
+        print(f"{name}: {url}")
+    print("everything is left running; Ctrl-C ends it", file=sys.stderr)
+    await asyncio.Event().wait()
+
+
+def _show(outcome: Outcome) -> None:
+    show(outcome, Console(file=sys.stdout, width=None if sys.stdout.isatty() else 120, no_color="NO_COLOR" in os.environ or None))
+
+
+def _plan(arguments: argparse.Namespace, *, sandbox: bool) -> Plan:
+    plan = Plan(
+        events=arguments.events or (SANDBOX_EVENTS if sandbox else EVENTS),
+        customers=arguments.customers or (SANDBOX_CUSTOMERS if sandbox else CUSTOMERS),
+        seed=arguments.seed,
+    )
+    return replace(plan, pace=SANDBOX_PACE, load_seconds=60.0, settle_seconds=600.0) if sandbox else plan

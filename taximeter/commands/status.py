@@ -1,0 +1,88 @@
+"""`taximeter status`: where each partition stands, from the log."""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+from metering.clock import SystemClock
+from metering.kafka import KafkaSettings
+from metering.partition_log import LogUnavailable
+from taximeter.connection import add_config_option, kafka_settings
+from taximeter.exit_codes import DISCREPANCY, OK, PRECONDITION
+from taximeter.positions import PartitionPosition, Positions
+
+HOURS: Final = 24.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `taximeter status`."""
+    add_config_option(parser)
+    parser.add_argument("--hours", type=float, default=HOURS, help="how far back outcomes are counted (default %(default)g)")
+    parser.add_argument("--json", action="store_true", help="JSON instead of a table")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Exit code 2 when a partition's log contradicts itself."""
+    kafka = kafka_settings(arguments)
+    try:
+        positions = asyncio.run(_read(kafka, arguments.hours))
+    except LogUnavailable as error:
+        print(f"taximeter: {error}", file=sys.stderr)
+        return PRECONDITION
+    if arguments.json:
+        print(orjson.dumps({"partitions": [position.as_json() for position in positions]}, option=orjson.OPT_INDENT_2).decode())
+    else:
+        _show(positions, arguments.hours)
+    problems = [position for position in positions if position.problem]
+    for position in problems:
+        print(f"taximeter: partition {position.partition}: {position.problem}", file=sys.stderr)
+    return DISCREPANCY if problems else OK
+
+
+async def _read(kafka: KafkaSettings, hours: float) -> list[PartitionPosition]:
+    positions = Positions(kafka, SystemClock())
+    try:
+        return await positions.read(hours=hours)
+    finally:
+        await positions.close()
+
+
+def _show(positions: Sequence[PartitionPosition], hours: float) -> None:
+    table = Table()
+    headings = ("partition", "events end", "counted to", "behind", "tallies end", "reported to", "behind", "sums waiting", "open", "unknown")
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    table.add_column(f"outcomes of {hours:g} h")
+    for each in positions:
+        table.add_row(
+            str(each.partition),
+            f"{each.events_end:,}",
+            f"{each.counted_to:,}",
+            f"{each.uncounted:,}",
+            f"{each.tallies_end:,}",
+            f"{each.reported_to:,}",
+            f"{each.unreported:,}",
+            f"{each.uncovered_rows:,}",
+            f"{each.open_meter_events:,}",
+            f"{each.unknown_meter_events:,}",
+            _outcomes(each.outcomes),
+            style="red" if each.problem else "",
+        )
+    behind = sum(each.uncounted for each in positions)
+    waiting = sum(each.uncovered_rows for each in positions)
+    still_open = sum(each.open_meter_events for each in positions)
+    console = Console(width=None if sys.stdout.isatty() else 160, no_color="NO_COLOR" in os.environ or None)
+    console.print(table)
+    console.print(f"{behind:,} records to count, {waiting:,} sums to report, {still_open:,} meter events without an outcome", highlight=False)
+
+
+def _outcomes(outcomes: Counter[str]) -> str:
+    return ", ".join(f"{count:,} {outcome}" for outcome, count in outcomes.most_common())

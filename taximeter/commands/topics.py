@@ -1,0 +1,49 @@
+"""`taximeter topics create|check`: the four topics, with the settings that the guarantees rest on."""
+
+import argparse
+import asyncio
+import sys
+
+from metering.clock import SystemClock
+from metering.kafka import KafkaSettings, make_admin
+from metering.provision import ensure_topics
+from taximeter.connection import add_config_option, kafka_settings
+from taximeter.exit_codes import OK, PRECONDITION
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `taximeter topics`."""
+    parser.add_argument("action", choices=("create", "check"), help="create what is missing and check the rest, or only check")
+    add_config_option(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Exit code 4 when a topic is missing or not as it must be; each problem with the way out on stderr."""
+    kafka = kafka_settings(arguments)
+    problems = asyncio.run(_create(kafka) if arguments.action == "create" else _check(kafka))
+    for problem in problems:
+        print(f"taximeter: {problem}", file=sys.stderr)
+    if not problems:
+        for topic in kafka.topics:
+            print(f"{topic.name}: {kafka.partitions} partitions, as they must be")
+    return PRECONDITION if problems else OK
+
+
+async def _create(kafka: KafkaSettings) -> list[str]:
+    return await ensure_topics(kafka, kafka.topics, clock=SystemClock())
+
+
+async def _check(kafka: KafkaSettings) -> list[str]:
+    missing = await _missing(kafka)
+    return missing or await ensure_topics(kafka, kafka.topics, clock=SystemClock())
+
+
+async def _missing(kafka: KafkaSettings) -> list[str]:
+    """Topics that are not there; the later check would make them."""
+    admin = make_admin(kafka, client_id="topics")
+    try:
+        await admin.start()
+        existing = {topic["topic"] for topic in await admin.describe_topics()}
+    finally:
+        await admin.close()
+    return [f"topic {topic.name} does not exist; run: taximeter topics create" for topic in kafka.topics if topic.name not in existing]

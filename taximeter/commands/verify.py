@@ -1,0 +1,124 @@
+"""`taximeter verify`: re-read the log, check every equation, and say EXACT, PENDING or MISMATCH."""
+
+import argparse
+import asyncio
+import os
+import sys
+import time
+from typing import Final, TextIO
+
+import orjson
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from metering.kafka import KafkaSettings
+from metering.partition_log import LogUnavailable
+from taximeter.connection import add_config_option, kafka_settings
+from taximeter.exit_codes import DISCREPANCY, OK, PENDING, PRECONDITION
+from taximeter.verification.report import EmitterLine, Report
+from taximeter.verification.verifier import OnProgress, verify
+
+PLAIN_SECONDS: Final = 5.0
+EMITTERS_SHOWN: Final = 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `taximeter verify`."""
+    add_config_option(parser)
+    parser.add_argument("--json", action="store_true", help="the whole report as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Exit code 0 only if everything is counted, reported and equal; 5 when all holds and something is on its way; 2 otherwise."""
+    kafka = kafka_settings(arguments)
+    try:
+        report = _with_progress(kafka, sys.stderr)
+    except LogUnavailable as error:
+        print(f"taximeter: {error}", file=sys.stderr)
+        return PRECONDITION
+    if arguments.json:
+        print(orjson.dumps(report.as_json(), option=orjson.OPT_INDENT_2).decode())
+    else:
+        _show(report)
+    if report.verdict == "EXACT":
+        return OK
+    return PENDING if report.verdict.startswith("PENDING") else DISCREPANCY
+
+
+def _with_progress(kafka: KafkaSettings, stream: TextIO) -> Report:
+    if not stream.isatty():
+        return asyncio.run(verify(kafka, _plain_lines(stream)))
+    columns = (TextColumn("reading"), BarColumn(), TaskProgressColumn(), MofNCompleteColumn(), TextColumn("records"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(file=stream), transient=True) as progress:
+        task = progress.add_task("reading", total=None)
+        return asyncio.run(verify(kafka, lambda done, total: progress.update(task, completed=done, total=total)))
+
+
+def _plain_lines(stream: TextIO) -> OnProgress:
+    """A line now and then: how far, how quickly, how long it will take."""
+    began = told = time.monotonic()
+
+    def tell(done: int, total: int) -> None:
+        nonlocal told
+        now = time.monotonic()
+        if now - told < PLAIN_SECONDS:
+            return
+        told = now
+        rate = done / (now - began)
+        print(f"{done:,} of {total:,} records, {rate:,.0f}/s, about {(total - done) / max(rate, 1e-9):.0f} s left", file=stream, flush=True)
+
+    return tell
+
+
+def _show(report: Report) -> None:
+    console = Console(width=None if sys.stdout.isatty() else 140, no_color="NO_COLOR" in os.environ or None, highlight=False)
+    style = {"EXACT": "bold green", "PENDING": "bold yellow", "MISMATCH": "bold red"}[report.verdict.partition(" ")[0]]
+    console.print(report.verdict, style=style)
+    records, events = report.records, report.events
+    console.print(f"{report.tallies:,} tallies of {report.partitions} partitions cover {records.total():,} records without gap or overlap:")
+    console.print("  records: " + " + ".join(f"{count:,} {kind}" for kind, count in records.items() if count))
+    console.print(f"  events: {events.total():,} = " + " + ".join(f"{count:,} {what.replace('_', '-')}" for what, count in events.items()))
+    if report.dead_lettered:
+        console.print("  dead letters: " + ", ".join(f"{count:,} {reason}" for reason, count in report.dead_lettered.most_common()))
+    console.print(f"{report.intents:,} intents and {report.receipts:,} receipts; {report.open_meter_events:,} meter events without an outcome")
+    skipped = report.tallies_skipped + report.intents_skipped
+    console.print(f"{skipped:,} appends continued no chain and were skipped; {report.uncounted_records:,} records are not counted yet")
+    if report.not_recounted:
+        console.print(f"{report.not_recounted:,} records were deleted by retention; their tallies were taken as they are")
+    console.print(_meters(report))
+    console.print(_emitters(report))
+    for problem in report.problems.shown:
+        console.print(f"- {problem}", style="red", markup=False)
+    if report.problems.count > len(report.problems.shown):
+        console.print(f"- and {report.problems.count - len(report.problems.shown):,} more", style="red")
+
+
+def _meters(report: Report) -> Table:
+    table = Table()
+    for heading in ("meter", "events", "units counted", "reported", "not covered", "open", "not billed"):
+        table.add_column(heading, justify="left" if heading == "meter" else "right")
+    for name, totals in sorted(report.meters.items()):
+        numbers = (totals.events, totals.counted, totals.reported, totals.uncovered, totals.open)
+        reasons = ", ".join(
+            f"{units:,} {outcome}" for outcome, units in totals.outcomes.items() if units and outcome not in {"accepted", "duplicate"}
+        )
+        table.add_row(name, *(f"{number:,}" for number in numbers), reasons or "0")
+    return table
+
+
+def _emitters(report: Report) -> str:
+    sent, received = sum(line.sent for line in report.emitters), sum(line.received for line in report.emitters)
+    missing, dropped = sum(line.missing for line in report.emitters), sum(line.dropped for line in report.emitters)
+    lines = [f"{len(report.emitters):,} emitters sent {sent:,}, received {received:,}, gaps: {missing or 'none'}, dropped: {dropped or 'none'}"]
+    odd = [line for line in report.emitters if line.missing or line.dropped]
+    lines += [_odd(line) for line in odd[:EMITTERS_SHOWN]]
+    if len(odd) > EMITTERS_SHOWN:
+        lines.append(f"  and {len(odd) - EMITTERS_SHOWN:,} more; see --json")
+    return "\n".join(lines)
+
+
+def _odd(line: EmitterLine) -> str:
+    state = "closed" if line.closed else "not closed"
+    told = f"{line.missing:,} missing, of which its senders were told of {line.abandoned:,}; {line.dropped:,} dropped"
+    return f"  {line.emitter} ({state}): sent {line.sent:,}, received {line.received:,}: {told}"

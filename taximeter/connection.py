@@ -1,0 +1,33 @@
+"""How the commands find Kafka: the same settings, file and variables that the services take."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from metering.kafka import KafkaSettings
+from metering.service_command import load_configuration
+from metering.settings import FILE_VARIABLE, SettingsError
+from taximeter.exit_codes import USAGE
+
+
+class NotConfigured(SystemExit):
+    """The configuration cannot be used; what is wrong is on stderr already."""
+
+    def __init__(self) -> None:
+        super().__init__(USAGE)
+
+
+def add_config_option(parser: argparse.ArgumentParser) -> None:
+    """`--config`, as the services have it."""
+    parser.add_argument("--config", type=Path, metavar="FILE", help=f"settings file (default: ${FILE_VARIABLE}, then ./taximeter.toml)")
+
+
+def kafka_settings(arguments: argparse.Namespace) -> KafkaSettings:
+    """From the environment and the settings file. Raises NotConfigured."""
+    try:
+        return load_configuration({"kafka": KafkaSettings}, environ=os.environ, file=arguments.config).of(KafkaSettings)
+    except SettingsError as error:
+        for problem in error.problems:
+            print(f"taximeter: {problem}", file=sys.stderr)
+        raise NotConfigured from None
