@@ -76,6 +76,13 @@ def test_a_runbook_runs_only_modules_and_settings_that_exist(page: Path) -> None
         assert f"`{variable}`" in configuration, variable
 
 
+def test_the_page_of_not_ready_explains_every_condition_of_readiness() -> None:
+    code = "\n".join(path.read_text() for path in EMITTED)
+    conditions = {"started", "not_stopping", *re.findall(r'health\.require\("(\w+)"', code)}
+    page = (RUNBOOKS / "TaximeterNotReady.md").read_text()
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == conditions
+
+
 @pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed (Debian: apt-get install prometheus)")
 def test_promtool_accepts_the_rules_and_their_tests() -> None:
     assert PROMTOOL is not None

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from ingest.api_keys import create_key
+from ingest.settings import GatewaySettings
 from metering.catalogue import parse_catalogue
 from metering.service import CANCEL_SECONDS, CLOSE_SECONDS, ServiceSettings
 from metering.settings import load_all
@@ -92,10 +93,20 @@ def test_dependencies_exist_and_wait_for_health_or_completion() -> None:
 
 
 def test_the_grace_period_is_longer_than_what_stopping_may_take() -> None:
-    drain = ServiceSettings().drain_seconds
     for name in PROCESSES:
-        pre_stop = float(environment(services()[name]).get("TAXIMETER_GATEWAY_PRE_STOP_SECONDS", "0"))
-        assert seconds(services()[name]["stop_grace_period"]) >= drain + pre_stop + CANCEL_SECONDS + CLOSE_SECONDS
+        given = environment(services()[name]).get("TAXIMETER_SERVICE_DRAIN_SECONDS")
+        drain = float(given) if given else ServiceSettings().drain_seconds
+        assert seconds(services()[name]["stop_grace_period"]) > drain + CANCEL_SECONDS + CLOSE_SECONDS
+
+
+def test_a_gateway_may_drain_for_as_long_as_its_slowest_request_takes() -> None:
+    gateway = GatewaySettings(anonymous=True)
+    for name in ("gateway", "gateway-open"):
+        given = environment(services()[name])
+        pre_stop = float(given["TAXIMETER_GATEWAY_PRE_STOP_SECONDS"])
+        # A body is read, its batches acknowledged; then the publisher is closed, which waits for acknowledgements once more.
+        slowest = pre_stop + gateway.read_seconds + 2 * gateway.acknowledge_seconds
+        assert float(given["TAXIMETER_SERVICE_DRAIN_SECONDS"]) >= slowest
 
 
 def test_each_profile_has_one_gateway_and_one_reporter_and_the_rest_always_runs() -> None:
