@@ -1,0 +1,93 @@
+"""The meter catalogue: every problem is named at once, and its version changes with what is billed."""
+
+from typing import Any
+
+import pytest
+
+from metering.catalogue import Catalogue, Meter, catalogue_of, catalogue_problems, parse_catalogue
+from metering.limits import METERS_MAX, USAGE_FIELDS_MAX
+
+TOKENS = {"event_name": "tokens", "sum": ["input_tokens", "output_tokens"], "dimensions": ["model"]}
+
+
+def of(*meters: Any) -> Catalogue:
+    return catalogue_of({"meters": list(meters)})
+
+
+def test_a_catalogue_is_read_with_its_defaults() -> None:
+    (meter,) = of(TOKENS).meters
+    assert meter == Meter("tokens", ("input_tokens", "output_tokens"), ("model",), "stripe_customer_id", "value")
+    assert of(TOKENS).by_name == {"tokens": meter}
+    assert of(TOKENS, {"event_name": "calls", "sum": ["calls"]}).usage_fields == {"input_tokens", "output_tokens", "calls"}
+
+
+@pytest.mark.parametrize(
+    ("entry", "problem"),
+    [
+        ({"sum": ["a"]}, "event_name: must be a string"),
+        ({"event_name": "", "sum": ["a"]}, "event_name: must be a string"),
+        ({"event_name": "x" * 101, "sum": ["a"]}, "event_name: must be a string"),
+        ({"event_name": "a\nb", "sum": ["a"]}, "event_name: must be a string"),
+        ({"event_name": "x"}, "sum: must be a list"),
+        ({"event_name": "x", "sum": []}, "sum: must be a list"),
+        ({"event_name": "x", "sum": "tokens"}, "sum: must be a list"),
+        ({"event_name": "x", "sum": [1]}, "sum: must be a list"),
+        ({"event_name": "x", "sum": ["a", "a"]}, "sum: names a field twice"),
+        ({"event_name": "x", "sum": [f"f{n}" for n in range(USAGE_FIELDS_MAX + 1)]}, "sum: must be a list"),
+        ({"event_name": "x", "sum": ["a"], "dimensions": ["value"]}, "are the payload keys of customer and value"),
+        ({"event_name": "x", "sum": ["a"], "dimensions": "model"}, "dimensions: must be a list"),
+        ({"event_name": "x", "sum": ["a"], "surprise": 1}, "unknown key 'surprise'"),
+        ({"event_name": "x", "sum": ["a"], "customer_key": 7}, "customer_key: must be a string"),
+        ("not a table", "must be a table"),
+    ],
+)
+def test_a_wrong_meter_is_named_by_place_and_key(entry: Any, problem: str) -> None:
+    found = catalogue_problems({"meters": [TOKENS, entry]})
+    assert any(problem in line for line in found), found
+    assert all(line.startswith("meters[2]") for line in found)
+
+
+def test_every_problem_is_named_at_once() -> None:
+    problems = catalogue_problems({"meters": [{"sum": []}, "no", TOKENS, TOKENS]})
+    assert len(problems) == 4
+    assert "'tokens' is used twice" in problems[-1]
+
+
+@pytest.mark.parametrize("document", [{}, {"meters": []}, {"meters": {"tokens": TOKENS}}])
+def test_no_meters_is_a_problem_that_says_what_to_add(document: dict[str, Any]) -> None:
+    assert parse_catalogue(document) == (None, catalogue_problems(document))
+    assert "add at least one [[meters]]" in catalogue_problems(document)[0]
+    with pytest.raises(ValueError, match="no meters"):
+        catalogue_of(document)
+
+
+def test_too_many_meters_are_refused() -> None:
+    meters = [{"event_name": f"m{number}", "sum": ["a"]} for number in range(METERS_MAX + 1)]
+    assert catalogue_problems({"meters": meters}) == [f"{METERS_MAX + 1} meters; at most {METERS_MAX} are taken"]
+
+
+def test_the_version_is_of_the_content_and_not_of_its_order() -> None:
+    calls = {"event_name": "calls", "sum": ["calls"]}
+    same = of(calls, TOKENS | {"sum": ["output_tokens", "input_tokens"]})
+    assert of(TOKENS, calls).version == same.version
+
+
+@pytest.mark.parametrize(
+    "change", [{"event_name": "other"}, {"sum": ["input_tokens"]}, {"dimensions": []}, {"customer_key": "customer"}, {"value_key": "amount"}]
+)
+def test_the_version_changes_with_anything_that_is_billed(change: dict[str, Any]) -> None:
+    assert of(TOKENS | change).version != of(TOKENS).version
+
+
+def test_each_meter_gets_the_dimensions_it_bills_by() -> None:
+    catalogue = of(TOKENS, {"event_name": "calls", "sum": ["calls"]})
+    for _ in range(2):  # the second answer comes from memory
+        assert catalogue.project((("model", "alpaca"), ("region", "eu"))) == ((("model", "alpaca"),), ())
+
+
+def test_the_memory_of_projections_is_bounded() -> None:
+    catalogue = of(TOKENS)
+    for number in range(10_001):
+        catalogue.project((("model", str(number)),))
+    assert len(catalogue._projections) <= 10_000
+    assert catalogue.project((("model", "0"),)) == ((("model", "0"),),)

@@ -1,0 +1,54 @@
+"""A dead letter holds the original, untouched, and says where it came from and why it is there."""
+
+import orjson
+
+from metering.dead_letter import DeadLetter, encode_dead_letter
+from metering.errors import Reason
+
+
+def letter(value: bytes | None, detail: str = "is a float") -> DeadLetter:
+    return DeadLetter(
+        topic="usage.events",
+        partition=3,
+        offset=77,
+        log_time_ms=1_000,
+        reason=Reason.NOT_AN_INTEGER,
+        field="usage.tokens",
+        detail=detail,
+        indexes=(1, 4),
+        events=2,
+        key=b"cus_1",
+        value=value,
+        headers=(("ce_id", b"\xff"), ("taximeter-dead-letter", b"not ours")),
+    )
+
+
+def test_the_value_is_the_original_byte_for_byte() -> None:
+    for value in (b'{"usage": \xff', b"", None):
+        assert encode_dead_letter(letter(value))[0] == value
+
+
+def test_the_header_tells_the_place_and_the_reason() -> None:
+    (name, about), *_ = encode_dead_letter(letter(b"{}"))[1]
+    assert name == "taximeter-dead-letter"
+    assert orjson.loads(about) == {
+        "topic": "usage.events",
+        "partition": 3,
+        "offset": 77,
+        "log_time": 1_000,
+        "reason": "not_an_integer",
+        "field": "usage.tokens",
+        "detail": "is a float",
+        "indexes": [1, 4],
+        "events": 2,
+    }
+
+
+def test_the_originals_headers_are_kept_under_names_that_cannot_be_taken_for_ours() -> None:
+    headers = encode_dead_letter(letter(b"{}"))[1]
+    assert headers[1:] == [("original-ce_id", b"\xff"), ("original-taximeter-dead-letter", b"not ours")]
+
+
+def test_a_long_detail_is_cut() -> None:
+    about = orjson.loads(encode_dead_letter(letter(b"{}", "x" * 10_000))[1][0][1])
+    assert len(about["detail"]) == 500

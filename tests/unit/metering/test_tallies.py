@@ -1,0 +1,69 @@
+"""The fold of usage.tallies knows where the chain goes on, wherever it began."""
+
+import pytest
+
+from metering.chain import NO_OFFSET, Link
+from metering.errors import ChainBroken
+from metering.tallies import Tallies, tallies_after, tallies_from
+from metering.tally import EmitterState, EventCounts, RecordCounts, Tally
+
+
+def tally(start: int, end: int, previous: int, *, chain_id: str = "c", checkpoint: int = NO_OFFSET, whole: bool = False) -> Tally:
+    return Tally(
+        chain_id=chain_id,
+        partition=0,
+        link=Link(start, end, previous),
+        checkpoint=checkpoint,
+        instance="i",
+        catalogue="k",
+        log_time_ms=end,
+        records=RecordCounts(singles=end - start),
+        events=EventCounts(counted=end - start),
+        rows=[],
+        emitter_states=[EmitterState("e", ((0, 3),), 5)] if whole else None,
+    )
+
+
+LOG = [
+    tally(0, 3, NO_OFFSET, whole=True),
+    tally(0, 2, NO_OFFSET, chain_id="a second founder's"),
+    tally(3, 5, 0, checkpoint=0),
+    tally(3, 4, 0, checkpoint=0, whole=True),  # lost the race: its states do not count
+    tally(5, 5, 2, checkpoint=0, whole=True),
+    tally(5, 9, 2, checkpoint=0),
+]
+
+
+def folded(tallies: Tallies, end: int = len(LOG)) -> Tallies:
+    for offset in range(tallies.chain.next_offset, end):
+        tallies.fold(offset, LOG[offset])
+    return tallies
+
+
+def test_the_fold_follows_the_accepted_tallies_only() -> None:
+    tallies = folded(Tallies())
+    assert (tallies.chain.head, tallies.chain.end, tallies.chain.skipped) == (5, 9, 2)
+    assert (tallies.chain_id, tallies.checkpoint, tallies.log_time_ms) == ("c", 4, 9)
+
+
+@pytest.mark.parametrize("offset", [0, 2, 4, 5])
+def test_a_fold_that_begins_at_any_accepted_tally_ends_like_one_from_the_start(offset: int) -> None:
+    whole, partly = folded(Tallies()), folded(tallies_from(offset, LOG[offset]))
+    assert (partly.chain.head, partly.chain.end, partly.chain_id, partly.log_time_ms) == (
+        whole.chain.head,
+        whole.chain.end,
+        whole.chain_id,
+        whole.log_time_ms,
+    )
+    assert partly.checkpoint == (4 if offset < 5 else 0)  # an accepted one in any case: the one known, or the one that the tally names
+
+
+def test_a_fold_that_knows_the_last_accepted_tally_goes_on_from_there() -> None:
+    tallies = folded(tallies_after(head=2, end=5, next_offset=3, chain_id="c"))
+    assert (tallies.chain.head, tallies.chain.end) == (5, 9)
+
+
+def test_a_tally_of_another_chain_that_would_continue_this_one_stops_the_reader() -> None:
+    tallies = folded(Tallies())
+    with pytest.raises(ChainBroken, match="is of chain other"):
+        tallies.fold(6, tally(9, 10, 5, chain_id="other"))
