@@ -66,6 +66,13 @@ class Fleet:
         codes = await asyncio.gather(*(asyncio.to_thread(process.terminate, seconds) for process in processes.values()))
         return dict(zip(processes, codes, strict=True))
 
+    async def join(self, names: Sequence[str], seconds: float = STOP_SECONDS) -> dict[str, int]:
+        """Wait for processes that end by themselves; returns the exit codes. What does not end in time is asked to, and then killed."""
+        deadline = time.monotonic() + seconds
+        while any(self.exit_code(name) is None for name in names) and time.monotonic() < deadline:
+            await asyncio.sleep(POLL_SECONDS)
+        return await self.stop(names)
+
     def kill_all(self) -> None:
         """SIGKILL to whatever still runs. Blocks until all are gone."""
         while self._running:

@@ -143,7 +143,7 @@ class Demo:
             await killing
         finally:
             killing.cancel()
-        for name, code in (await self.fleet.stop([command.name for command in commands])).items():
+        for name, code in (await self.fleet.join([command.name for command in commands])).items():
             if code:
                 self.problems.append(f"{name} ended with exit code {code}; its log is {self.fleet.log(name)}")
         self.problems += [f"{order.name}: {failure}" for order in self.orders if (failure := read_progress(order.progress).failure)]
