@@ -1,0 +1,69 @@
+"""A Link in memory, with the faults that a real broker shows."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from ingest.producer_link import LinkFailed
+
+
+@dataclass(slots=True)
+class FakeKafka:
+    """One topic. `is_away`: nobody can connect. `is_silent`: records are taken and never acknowledged. `keeps`: ... but they are in the log."""
+
+    partitions: int = 4
+    is_away: bool = False
+    is_silent: bool = False
+    keeps: bool = True
+    log: list[tuple[int, bytes]] = field(default_factory=list)
+    links: list["FakeLink"] = field(default_factory=list)
+
+    def new_link(self) -> "FakeLink":
+        self.links.append(FakeLink(self))
+        return self.links[-1]
+
+    def break_links(self) -> None:
+        """All that is not acknowledged fails."""
+        for link in self.links:
+            link.fail()
+
+
+class FakeLink:
+    def __init__(self, kafka: FakeKafka) -> None:
+        self.is_open = False
+        self._kafka = kafka
+        self._unacknowledged: list[asyncio.Future[object]] = []
+
+    async def open(self) -> int:
+        await asyncio.sleep(0)
+        if self._kafka.is_away:
+            raise LinkFailed("nobody answers")
+        self.is_open = True
+        return self._kafka.partitions
+
+    async def append(self, partition: int, value: bytes) -> asyncio.Future[object]:
+        await asyncio.sleep(0)
+        if not self.is_open or self._kafka.is_away:
+            raise LinkFailed("nobody answers")
+        assert 0 <= partition < self._kafka.partitions
+        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        if not self._kafka.is_silent or self._kafka.keeps:
+            self._kafka.log.append((partition, value))
+        if self._kafka.is_silent:
+            self._unacknowledged.append(future)
+        else:
+            future.set_result(len(self._kafka.log))
+        return future
+
+    async def close(self, *, seconds: float) -> None:
+        assert seconds >= 0
+        self.is_open = False
+
+    async def discard(self) -> None:
+        self.is_open = False
+        self._unacknowledged.clear()
+
+    def fail(self) -> None:
+        for future in self._unacknowledged:
+            if not future.done():
+                future.set_exception(LinkFailed("broken"))
+        self._unacknowledged.clear()

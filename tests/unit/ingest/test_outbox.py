@@ -1,0 +1,82 @@
+"""The outbox against a list: in order, nothing lost, and nothing twice unless it was given back."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ingest.outbox import Outbox
+from ingest.parcels import Parcel
+from ingest.spool import Spool
+
+steps = st.lists(
+    st.sampled_from(["put", "put", "take", "take", "settle first", "settle last", "give back", "forget"])
+    | st.integers(0, 4).map(lambda n: ("secure", n)),
+    max_size=60,
+)
+
+
+def run(script: list[Any], spool: Spool | None) -> None:
+    outbox = Outbox(spool)
+    put = 0
+    in_flight: list[Parcel] = []
+    settled: set[int] = set()
+    # What may still come, in the order in which it has to.
+    waiting: list[int] = []
+    for step in [*script, "give back", "drain"]:
+        if step == "put":
+            outbox.put(Parcel(0, put, 1, b"x" * 100))
+            waiting.append(put)
+            put += 1
+        elif step == "take":
+            parcel = outbox.take()
+            assert (parcel is None) == (not waiting)
+            if parcel is not None:
+                assert parcel.first_seq == waiting.pop(0)
+                in_flight.append(parcel)
+        elif step in {"settle first", "settle last"} and in_flight:
+            parcel = in_flight.pop(0 if step == "settle first" else -1)
+            assert outbox.settle(parcel)
+            assert not outbox.settle(parcel)
+            settled.add(parcel.first_seq)
+        elif step == "give back":
+            assert outbox.give_back() == len(in_flight)
+            waiting = sorted([parcel.first_seq for parcel in in_flight] + waiting)
+            in_flight = []
+        elif step == "forget":
+            outbox.forget_settled()
+        elif isinstance(step, tuple):
+            room = step[1] * 164
+            assert sum(len(parcel.value) + 64 for parcel in outbox.secure(room)) <= room
+        elif step == "drain":
+            while waiting:
+                parcel = outbox.take()
+                assert parcel is not None
+                assert parcel.first_seq == waiting.pop(0)
+                assert outbox.settle(parcel)
+                settled.add(parcel.first_seq)
+            assert outbox.take() is None
+    outbox.forget_settled()
+    assert settled == set(range(put))
+    assert outbox.is_empty
+    assert outbox.memory_bytes == 0
+    assert outbox.memory_events == 0
+    assert spool is None or spool.events_held == 0
+
+
+@settings(max_examples=150, deadline=None)
+@given(steps)
+def test_an_outbox_with_a_spool_is_a_queue(script: list[Any]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        spool = Spool.create(Path(folder), emitter="e", topic="t")
+        try:
+            run(script, spool)
+        finally:
+            spool.close()
+
+
+@given(steps)
+def test_an_outbox_without_a_spool_is_a_queue(script: list[Any]) -> None:
+    run(script, None)

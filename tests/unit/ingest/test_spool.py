@@ -1,0 +1,111 @@
+"""The spool keeps what it took, gives it back in order, and belongs to one living process."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ingest.parcels import Parcel
+from ingest.spool import Spool, SpoolFailed, remember_partitions, remembered_partitions, spooled_elsewhere
+
+TOPIC = "usage.events"
+
+
+def parcel(number: int, *, count: int = 2) -> Parcel:
+    return Parcel(number % 3, 10 * number, count, f"value {number}".encode())
+
+
+def values(parcels: list[Parcel]) -> list[bytes]:
+    return [parcel.value for parcel in parcels]
+
+
+def test_parcels_come_back_in_order_and_leave_when_deleted(tmp_path: Path) -> None:
+    spool = Spool.create(tmp_path, emitter="e", topic=TOPIC)
+    parcels = [parcel(number) for number in range(5)]
+    spool.append(parcels)
+    assert spool.events_held == 10
+    assert values(spool.read(after=0, parcels_max=3)) == [b"value 0", b"value 1", b"value 2"]
+    assert values(spool.read(after=parcels[2].row, parcels_max=9)) == [b"value 3", b"value 4"]
+    spool.delete(parcels[:4])
+    assert values(spool.read(after=0, parcels_max=9)) == [b"value 4"]
+    spool.delete(parcels[4:])
+    assert (spool.bytes_held, spool.events_held) == (0, 0)
+    spool.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_left_when_it_closes_is_adopted_whole(tmp_path: Path) -> None:
+    spool = Spool.create(tmp_path, emitter="dead", topic=TOPIC)
+    spool.append([parcel(1), parcel(2)])
+    spool.close()
+    assert spooled_elsewhere(tmp_path, excluding=[]) > 0
+    (adopted,) = Spool.adopt(tmp_path, topic=TOPIC, excluding=[])
+    found = adopted.read(after=0, parcels_max=9)
+    assert [(p.partition, p.first_seq, p.count, p.value) for p in found] == [(1, 10, 2, b"value 1"), (2, 20, 2, b"value 2")]
+    assert adopted.events_held == 4
+    adopted.delete(found)
+    adopted.close()
+    assert Spool.adopt(tmp_path, topic=TOPIC, excluding=[]) == []
+
+
+def test_nobody_adopts_what_a_living_process_holds_or_what_is_for_another_topic(tmp_path: Path) -> None:
+    alive = Spool.create(tmp_path, emitter="alive", topic=TOPIC)
+    alive.append([parcel(1)])
+    other = Spool.create(tmp_path, emitter="other", topic="elsewhere")
+    other.append([parcel(2)])
+    other.close()
+    assert Spool.adopt(tmp_path, topic=TOPIC, excluding=[]) == []
+    with pytest.raises(SpoolFailed, match="in use"):
+        Spool.create(tmp_path, emitter="alive", topic=TOPIC)
+    alive.close()
+
+
+def test_what_a_killed_process_wrote_is_there(tmp_path: Path) -> None:
+    script = (
+        "import sys, time\nfrom pathlib import Path\nfrom ingest.parcels import Parcel\nfrom ingest.spool import Spool\n"
+        f"spool = Spool.create(Path({str(tmp_path)!r}), emitter='killed', topic={TOPIC!r})\n"
+        "spool.append([Parcel(0, number, 1, b'x' * 1000) for number in range(100)])\n"
+        "print('written', flush=True)\ntime.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"written\n"
+        assert Spool.adopt(tmp_path, topic=TOPIC, excluding=[]) == []
+        child.kill()
+    deadline = time.monotonic() + 10
+    while not (adopted := Spool.adopt(tmp_path, topic=TOPIC, excluding=[])):
+        assert time.monotonic() < deadline
+    assert [found.first_seq for found in adopted[0].read(after=0, parcels_max=200)] == list(range(100))
+    adopted[0].close()
+
+
+def test_a_damaged_file_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "broken.spool").write_bytes(b"this is no database at all, but it is long enough to look like one" * 10)
+    assert Spool.adopt(tmp_path, topic=TOPIC, excluding=[]) == []
+    assert (tmp_path / "broken.spool").exists()
+
+
+def test_a_directory_that_cannot_be_made_is_an_error_with_a_name(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(SpoolFailed):
+        Spool.create(tmp_path / "file" / "spool", emitter="e", topic=TOPIC)
+
+
+def test_the_number_of_partitions_is_remembered_per_topic(tmp_path: Path) -> None:
+    assert remembered_partitions(tmp_path, TOPIC) is None
+    remember_partitions(tmp_path / "new", TOPIC, 12)
+    assert remembered_partitions(tmp_path / "new", TOPIC) == 12
+    assert remembered_partitions(tmp_path / "new", "other") is None
+    (memo,) = (tmp_path / "new").iterdir()
+    memo.write_text("nonsense")
+    assert remembered_partitions(tmp_path / "new", TOPIC) is None
+
+
+def test_a_forked_child_does_not_keep_the_lock(tmp_path: Path) -> None:
+    spool = Spool.create(tmp_path, emitter="parent", topic=TOPIC)
+    spool.append([parcel(1)])
+    spool.disown()
+    (adopted,) = Spool.adopt(tmp_path, topic=TOPIC, excluding=[])
+    adopted.close()
