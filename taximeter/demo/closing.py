@@ -107,23 +107,31 @@ def show(outcome: Outcome, console: Console) -> None:
     table.add_column("")
     for meter in outcome.meters:
         table.add_column(meter.meter, justify="right")
-    rows: Sequence[tuple[str, Sequence[int]]] = (
-        ("events emitted (journals)", [meter.emitted for meter in outcome.meters]),
-        ("  refused at the door", [meter.refused for meter in outcome.meters]),
-        ("  accepted", [meter.accepted for meter in outcome.meters]),
-        ("    duplicates", [meter.duplicates for meter in outcome.meters]),
-        ("    dead-lettered", [meter.dead_lettered for meter in outcome.meters]),
-        ("    to be counted", [meter.counted_events for meter in outcome.meters]),
-        ("  counted (tallies)", [meter.tallied_events for meter in outcome.meters]),
-        ("units to be billed (journals)", [meter.expected for meter in outcome.meters]),
-        ("  counted (tallies)", [meter.counted for meter in outcome.meters]),
-        ("  reported (ledger)", [meter.reported for meter in outcome.meters]),
-        ("  in Stripe's books", [meter.in_stripe for meter in outcome.meters]),
-        ("  difference", [meter.difference for meter in outcome.meters]),
-        ("customers that differ", [len(meter.customers_that_differ) for meter in outcome.meters]),
+    sections: Sequence[Sequence[tuple[str, Sequence[int]]]] = (
+        (
+            ("events emitted (journals)", [meter.emitted for meter in outcome.meters]),
+            ("  refused at the door", [meter.refused for meter in outcome.meters]),
+            ("  accepted", [meter.accepted for meter in outcome.meters]),
+            ("    duplicates", [meter.duplicates for meter in outcome.meters]),
+            ("    dead-lettered", [meter.dead_lettered for meter in outcome.meters]),
+            ("    to be counted", [meter.counted_events for meter in outcome.meters]),
+            ("events counted (tallies)", [meter.tallied_events for meter in outcome.meters]),
+        ),
+        (
+            ("units to be billed (journals)", [meter.expected for meter in outcome.meters]),
+            ("units counted (tallies)", [meter.counted for meter in outcome.meters]),
+            ("units reported (ledger)", [meter.reported for meter in outcome.meters]),
+            ("units in Stripe's books", [meter.in_stripe for meter in outcome.meters]),
+        ),
+        (
+            ("difference", [meter.difference for meter in outcome.meters]),
+            ("customers that differ", [len(meter.customers_that_differ) for meter in outcome.meters]),
+        ),
     )
-    for title, values in rows:
-        table.add_row(title, *(f"{value:,}" for value in values), end_section=title in {"  counted (tallies)", "  difference"})
+    for section in sections:
+        for title, values in section:
+            table.add_row(title, *(f"{value:,}" for value in values))
+        table.add_section()
     console.print(table)
     for name, fact in outcome.facts.items():
         console.print(f"{name}: {fact}", highlight=False)

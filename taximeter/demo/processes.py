@@ -69,9 +69,14 @@ class Fleet:
     async def join(self, names: Sequence[str], seconds: float = STOP_SECONDS) -> dict[str, int]:
         """Wait for processes that end by themselves; returns the exit codes. What does not end in time is asked to, and then killed."""
         deadline = time.monotonic() + seconds
-        while any(self.exit_code(name) is None for name in names) and time.monotonic() < deadline:
-            await asyncio.sleep(POLL_SECONDS)
+        await asyncio.gather(*(self._until_ended(name, deadline) for name in names))
         return await self.stop(names)
+
+    async def _until_ended(self, name: str, deadline: float) -> None:
+        while True:
+            if self.exit_code(name) is not None or time.monotonic() > deadline:
+                return
+            await asyncio.sleep(POLL_SECONDS)
 
     def kill_all(self) -> None:
         """SIGKILL to whatever still runs. Blocks until all are gone."""

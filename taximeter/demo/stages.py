@@ -30,6 +30,30 @@ def progress(watch: Watch, events: int) -> tuple[float, float | None]:
     return latest.emitted / events, (events - latest.emitted) / rate if rate else None
 
 
+def summary(watch: Watch, events: int) -> str:
+    """Everything in one line."""
+    latest = watch.latest
+    if latest is None:
+        return "starting"
+    share, left = progress(watch, events)
+    load = f"{share:.0%} emitted, {watch.rate(lambda each: each.emitted):,.0f} events/s"
+    about = f", {left:.0f} s left" if left is not None and share < 1 else ""
+    held = latest.sum_of([GATEWAY], "taximeter_gateway_in_flight_bytes") / MEGABYTE
+    counting = sum(_rate(watch, name, "taximeter_aggregator_events_total") for name in AGGREGATORS)
+    behind = latest.sum_of(AGGREGATORS, "taximeter_aggregator_lag_records")
+    calling = sum(_rate(watch, name, "taximeter_reporter_stripe_calls_total") for name in REPORTERS)
+    waiting = latest.sum_of(REPORTERS, "taximeter_reporter_waiting_meter_events")
+    down = [name for name, view in latest.services.items() if not view.up]
+    parts = [
+        f"{load}{about}",
+        f"gateway holds {held:.1f} MB",
+        f"counted {counting:,.0f}/s, {behind:,.0f} records behind",
+        f"Stripe {calling:,.0f} calls/s, {waiting:,.0f} meter events waiting",
+        *([f"DOWN: {', '.join(down)}"] if down else []),
+    ]
+    return " | ".join(parts)
+
+
 def stages(watch: Watch) -> Sequence[Stage]:
     """One line for the load, for each door, for each service process and for Stripe; none before the first snapshot."""
     latest = watch.latest

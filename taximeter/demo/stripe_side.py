@@ -30,8 +30,10 @@ FAULTS: Final[Mapping[str, Any]] = {
     "latency": {ROUTE: {"distribution": "lognormal", "median_ms": 25, "p99_ms": 150}},
     "faults": {
         ROUTE: [
-            {"kind": "rate_limited", "probability": 0.003},
-            {"kind": "lock_timeout", "probability": 0.002},
+            # Each of these halves the pace for most of a minute, as it should.
+            {"kind": "rate_limited", "probability": 0.0002},
+            {"kind": "lock_timeout", "probability": 0.004},
+            {"kind": "conflict", "probability": 0.002},
             {"kind": "server_error_before", "probability": 0.003},
             {"kind": "server_error_after", "probability": 0.003},
             {"kind": "reset_before", "probability": 0.002},

@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from taximeter.demo.stages import progress, stages
+from taximeter.demo.stages import progress, stages, summary
 from taximeter.demo.watching import Watch
 
 REFRESH_SECONDS: Final = 0.5
@@ -55,7 +55,6 @@ class PlainView:
         self._began = time.monotonic()
         self._watch: Watch | None = None
         self._events = 1
-        self._title = ""
         self._task: asyncio.Task[None] | None = None
 
     def say(self, text: str) -> None:
@@ -64,7 +63,6 @@ class PlainView:
 
     def phase(self, title: str) -> None:
         """One line."""
-        self._title = title
         self.say(title)
 
     def watch(self, watch: Watch, events: int) -> None:
@@ -82,12 +80,8 @@ class PlainView:
     async def _repeat(self) -> None:
         while True:
             await asyncio.sleep(PLAIN_SECONDS)
-            if self._watch is None or self._watch.latest is None:
-                continue
-            share, left = progress(self._watch, self._events)
-            about = f", {left:.0f} s of load left" if left is not None and share < 1 else ""
-            lines = [f"{stage.name} {stage.rate or stage.done}, {stage.lag}" for stage in stages(self._watch) if stage.done]
-            self.say(f"{share:.0%} emitted{about}; " + "; ".join(lines))
+            if self._watch is not None and self._watch.latest is not None:
+                self.say(summary(self._watch, self._events))
 
 
 class LiveView:

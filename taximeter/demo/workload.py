@@ -90,7 +90,7 @@ class Workload:
         random = self._random.random
         position = int(random() ** 1.5 * len(self._customers))
         self._number += 1
-        tokens = int(random() * 4_000)
+        tokens = 1 + int(random() * 4_000)
         return Emission(
             Kind.FRESH,
             f"{self._name}-{self._number}",

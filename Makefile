@@ -1,0 +1,45 @@
+# Everything here works on a machine that has only Python 3.11 and a package index.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SEEDS ?= 2000
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint types contracts simulate clean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; say which: make PYTHON=python3.11" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $(STAMP)
+
+install: $(STAMP)  ## Make the virtual environment and install everything into it
+
+demo: $(STAMP)  ## Run the whole pipeline under load and compare (ARGS="--events 50000 --kafka docker ...")
+	@$(BIN)/taximeter demo $(ARGS)
+
+test: $(STAMP)  ## Lint, types, import contracts and all tests, on the first broker that can be had
+	@$(BIN)/python -c 'from taximeter.brokers.choose import choose_broker; print(f"broker: {choose_broker()}", flush=True)'
+	@$(MAKE) --no-print-directory lint types contracts
+	$(BIN)/pytest $(ARGS)
+
+lint: $(STAMP)  ## Ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)  ## mypy, strict, tests included
+	$(BIN)/mypy
+
+contracts: $(STAMP)  ## Which package may import which
+	$(BIN)/lint-imports
+
+simulate: $(STAMP)  ## Seeded simulation of the whole pipeline's cores (SEEDS=20000)
+	$(BIN)/python -m tests.simulation --seeds 0:$(SEEDS) $(ARGS)
+
+clean:  ## Remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
