@@ -54,6 +54,7 @@ class Aggregator:
             stopped=self._metrics.stopped,
             stop_reasons=STOP_REASONS,
             lag=self._metrics.lag,
+            by_partition=(self._metrics.tallied_log_time,),
             rebalances=self._metrics.rebalances,
         )
 

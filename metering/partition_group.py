@@ -6,6 +6,7 @@ can do no harm; committed offsets are published for lag tools and never read bac
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Final, Generic, Protocol, TypeVar
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -23,6 +24,7 @@ from metering.service import ServiceContext
 POLL_MS: Final = 250
 IDLE_SECONDS: Final = 0.02
 PUBLISH_SECONDS: Final = 2.0
+CANCEL_SECONDS: Final = 1.0
 UNEXPECTED: Final = "Unexpected"  # the reason of a stop that the service does not list
 
 
@@ -72,7 +74,7 @@ class PartitionGroup(ConsumerRebalanceListener, Generic[W]):  # type: ignore[mis
 
     `start` makes the worker of a partition; it is given the finished worker that ran the partition in this process before, if the
     partition was never away since. A worker calls `seek` when it knows where to read, and is handed no record before. `before_drain` is
-    awaited when all is ending, before the workers are told.
+    awaited when all is ending, before the workers are told. `by_partition`: gauges labelled by partition, whose series go with it.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class PartitionGroup(ConsumerRebalanceListener, Generic[W]):  # type: ignore[mis
         stopped: Gauge,
         stop_reasons: Sequence[str],
         lag: Gauge,
+        by_partition: Sequence[Gauge],
         rebalances: Counter,
         before_drain: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
@@ -109,6 +112,7 @@ class PartitionGroup(ConsumerRebalanceListener, Generic[W]):  # type: ignore[mis
         self._stopped = stopped
         self._stop_reasons = stop_reasons
         self._lag = lag
+        self._by_partition = (lag, *by_partition)
         self._rebalances = rebalances
         self._before_drain = before_drain
         self._tasks: dict[int, asyncio.Task[None]] = {}
@@ -119,6 +123,7 @@ class PartitionGroup(ConsumerRebalanceListener, Generic[W]):  # type: ignore[mis
         self._consumer: AIOKafkaConsumer | None = None
         self.progress = Progress(context.clock, what=f"records of {topic}", stall_seconds=stall_seconds)
         self._ends = 0
+        self._exported: set[int] = set()
 
     async def run(self) -> None:
         """Until the context's stop event; then lets the workers drain and publishes where they ended. Raises what crashed a worker."""
@@ -172,9 +177,17 @@ class PartitionGroup(ConsumerRebalanceListener, Generic[W]):  # type: ignore[mis
             consumer.seek(place, 0)
             consumer.pause(place)
         self._rebalances.labels("assigned").inc()
+        if self._context.stop.is_set():
+            return  # they are given up again in a moment
         for place in places:
             self._start(place.partition, self._kept.pop(place.partition, None))
         self._kept.clear()  # these went to another member
+        for partition in self._exported - self.workers.keys():
+            for metric in self._by_partition:
+                # What another process knows better must not be shown as it was here.
+                with suppress(KeyError):
+                    metric.remove(str(partition))
+        self._exported = set(self.workers)
         self._settled = True
         self._assigned.set(len(self.workers))
         self._context.log.info("assigned", partitions=sorted(self.workers))
@@ -256,10 +269,12 @@ class PartitionGroup(ConsumerRebalanceListener, Generic[W]):  # type: ignore[mis
         tasks = [self._tasks.pop(partition) for partition in partitions if partition in self._tasks]
         for partition in partitions:
             self.workers.pop(partition, None)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.gather(*tasks, return_exceptions=True)
+        pending = {task for task in tasks if not task.done()}
+        while pending:
+            # More than once, because code that catches a time-out just then (asyncio.wait_for before Python 3.12) swallows a cancellation.
+            for task in pending:
+                task.cancel()
+            _, pending = await asyncio.wait(pending, timeout=CANCEL_SECONDS)
 
     # What others see
 
@@ -290,6 +305,7 @@ class PartitionGroup(ConsumerRebalanceListener, Generic[W]):  # type: ignore[mis
         for partition, worker in self.workers.items():
             end = worker.chain_end
             if end is None or self._place(partition) not in assignment:
+                lag += 1  # not known, and not nothing: a partition that never gets to work must not look idle
                 continue
             behind = max(0, (consumer.highwater(self._place(partition)) or 0) - max(0, end))
             self._lag.labels(str(partition)).set(behind)

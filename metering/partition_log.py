@@ -53,8 +53,9 @@ class LogReader:
         async with self._lock:
             try:
                 consumer = await self._started()
-                starts = await asyncio.wait_for(consumer.beginning_offsets([place]), STALL_SECONDS)
-                ends = await asyncio.wait_for(consumer.end_offsets([place]), STALL_SECONDS)
+                async with asyncio.timeout(STALL_SECONDS):
+                    starts = await consumer.beginning_offsets([place])
+                    ends = await consumer.end_offsets([place])
             except (KafkaError, TimeoutError) as error:
                 await self.close()
                 raise LogUnavailable(f"the bounds of {topic}/{partition} cannot be read: {error!r}") from error
@@ -66,7 +67,8 @@ class LogReader:
         async with self._lock:
             try:
                 consumer = await self._started()
-                found = await asyncio.wait_for(consumer.offsets_for_times({place: max(0, log_time_ms)}), STALL_SECONDS)
+                async with asyncio.timeout(STALL_SECONDS):
+                    found = await consumer.offsets_for_times({place: max(0, log_time_ms)})
             except (KafkaError, TimeoutError) as error:
                 await self.close()
                 raise LogUnavailable(f"offsets of {topic}/{partition} by time cannot be read: {error!r}") from error
@@ -144,7 +146,8 @@ class Appender:
         producer, self._producer = self._producer, None
         if producer is not None:
             with suppress(KafkaError, TimeoutError):
-                await asyncio.wait_for(producer.stop(), STALL_SECONDS)
+                async with asyncio.timeout(STALL_SECONDS):
+                    await producer.stop()
 
     async def append(
         self, topic: str, partition: int, value: bytes | None, *, key: bytes | None = None, headers: Sequence[tuple[str, bytes]] = ()

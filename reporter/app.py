@@ -77,6 +77,7 @@ class Reporter:
             stopped=metrics.stopped,
             stop_reasons=STOP_REASONS,
             lag=metrics.lag,
+            by_partition=(metrics.reported_log_time,),
             rebalances=metrics.rebalances,
             before_drain=self._sent.wait,
         )
