@@ -94,7 +94,8 @@ class ApacheBroker:
         return path
 
     def _format(self, properties: Path) -> None:
-        cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # Sixteen bytes in base64, the first character chosen: a random one may be a dash, which the tool would take for an option.
+        cluster_id = "k" + urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
         command = [*self._java(), "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(properties)]
         try:
             result = subprocess.run(  # noqa: S603  # our own Java and arguments

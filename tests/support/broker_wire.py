@@ -8,6 +8,7 @@ from typing import Any
 
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from kio.index import load_request_schema, load_response_schema
+from kio.schema.errors import ErrorCode
 from kio.serial import entity_reader, entity_writer
 
 from simulators.kafka.codec import Fields, build_entity
@@ -80,3 +81,15 @@ def produce_request(topic: str, batch: bytes, *, partition: int = 0, acks: int =
         "timeout": timedelta(seconds=5),
         "topic_data": [{"name": topic, "partition_data": [{"index": partition, "records": batch}]}],
     }
+
+
+async def new_producer_id(bootstrap: str) -> int:
+    """An id for an idempotent producer; Apache Kafka's coordinator may need a moment after the broker answers."""
+    for _ in range(100):
+        request = {"transactional_id": None, "transaction_timeout": timedelta(seconds=1)}
+        response = await call(bootstrap, 22, 0, request)
+        if response.error_code is ErrorCode.none:
+            return int(response.producer_id)
+        assert response.error_code is ErrorCode.coordinator_load_in_progress
+        await asyncio.sleep(0.05)
+    raise AssertionError("no producer id")

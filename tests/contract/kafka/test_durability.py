@@ -5,11 +5,13 @@ import asyncio
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from kio.schema.errors import ErrorCode
 
 from taximeter.brokers.interface import BrokerCannot
 from tests.support.broker import RunningBroker
 from tests.support.broker_clients import admin_on, consumer_on, poll_until, producer_on, read_records
 from tests.support.broker_topics import LOG_APPEND_TIME, make_topic, unique_name
+from tests.support.broker_wire import new_producer_id, produce_batch, record_batch
 
 
 async def _kill(running: RunningBroker) -> None:
@@ -57,7 +59,7 @@ async def test_every_acknowledged_record_survives_kill_9_once(running_kafka: Run
     assert stored == acknowledged
 
 
-async def test_topics_settings_and_commits_survive_kill_9(running_kafka: RunningBroker) -> None:
+async def test_topics_settings_commits_and_producers_survive_kill_9(running_kafka: RunningBroker) -> None:
     bootstrap = running_kafka.bootstrap
     topic = await make_topic(bootstrap, partitions=2, config={**LOG_APPEND_TIME, "max.message.bytes": "54321"})
     deleted = await make_topic(bootstrap)
@@ -72,6 +74,10 @@ async def test_topics_settings_and_commits_survive_kill_9(running_kafka: Running
         await member.commit({first: (31, "thirty-one")})
     async with admin_on(bootstrap) as admin:
         await admin.delete_topics([deleted])
+    producer_id = await new_producer_id(bootstrap)
+    batches = [record_batch([b"a", b"b"], producer_id=producer_id, epoch=0, sequence=sequence) for sequence in (0, 2, 4)]
+    for batch in batches[:2]:
+        await produce_batch(bootstrap, topic, batch, partition=1)
     await _kill(running_kafka)
     await _restart(running_kafka)
     async with admin_on(bootstrap) as admin:
@@ -82,10 +88,14 @@ async def test_topics_settings_and_commits_survive_kill_9(running_kafka: Running
         settings = {entry[0]: entry[1] for entry in response.resources[0][4]}
         assert (settings["message.timestamp.type"], settings["max.message.bytes"]) == ("LogAppendTime", "54321")
     async with consumer_on(bootstrap, topic, group_id=group) as member:
-        (record, *_) = await read_records(member, 19)
-        assert record.offset == 31
+        records = await read_records(member, 23)
+        assert next(record.offset for record in records if record.partition == 0) == 31
         assert await member.committed(first) == 31
-        assert await member.end_offsets([first, second]) == {first: 50, second: 0}
+        assert await member.end_offsets([first, second]) == {first: 50, second: 4}
+    assert await new_producer_id(bootstrap) != producer_id
+    for batch, offset in ((batches[1], 2), (batches[2], 4)):  # one that is stored already, and the one that follows it
+        answer = await produce_batch(bootstrap, topic, batch, partition=1)
+        assert (answer.error_code, answer.base_offset) == (ErrorCode.none, offset)
 
 
 async def test_a_group_that_waits_through_kill_9_goes_on_reading(running_kafka: RunningBroker) -> None:

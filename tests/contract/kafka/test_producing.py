@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from datetime import timedelta
 
 import pytest
 from aiokafka import TopicPartition
@@ -11,24 +10,12 @@ from kio.schema.errors import ErrorCode
 
 from tests.support.broker_clients import consumer_on, producer_on, read_records
 from tests.support.broker_topics import LOG_APPEND_TIME, make_topic
-from tests.support.broker_wire import call, produce_batch, record_batch
+from tests.support.broker_wire import new_producer_id, produce_batch, record_batch
 
 
 async def _read_all(bootstrap: str, topic: str, count: int) -> list[bytes]:
     async with consumer_on(bootstrap, topic, auto_offset_reset="earliest") as consumer:
         return [record.value for record in await read_records(consumer, count)]
-
-
-async def _new_producer_id(bootstrap: str) -> int:
-    """Apache Kafka's coordinator may need a moment after the broker answers."""
-    for _ in range(100):
-        request = {"transactional_id": None, "transaction_timeout": timedelta(seconds=1)}
-        response = await call(bootstrap, 22, 0, request)
-        if response.error_code is ErrorCode.none:
-            return int(response.producer_id)
-        assert response.error_code is ErrorCode.coordinator_load_in_progress
-        await asyncio.sleep(0.05)
-    raise AssertionError("no producer id")
 
 
 async def test_acknowledged_records_have_contiguous_offsets(kafka: str) -> None:
@@ -73,7 +60,7 @@ async def test_create_time_is_kept_where_the_topic_says_so(kafka: str) -> None:
 
 async def test_a_duplicate_batch_is_answered_with_its_first_offset_and_stored_once(kafka: str) -> None:
     topic = await make_topic(kafka, config=LOG_APPEND_TIME)
-    producer_id = await _new_producer_id(kafka)
+    producer_id = await new_producer_id(kafka)
     batches = [record_batch([b"a", b"b"], producer_id=producer_id, epoch=0, sequence=sequence) for sequence in (0, 2, 4)]
     first = [await produce_batch(kafka, topic, batch) for batch in batches]
     assert [(answer.error_code, answer.base_offset) for answer in first] == [(ErrorCode.none, 0), (ErrorCode.none, 2), (ErrorCode.none, 4)]
@@ -86,7 +73,7 @@ async def test_a_duplicate_batch_is_answered_with_its_first_offset_and_stored_on
 
 async def test_a_batch_out_of_order_is_refused(kafka: str) -> None:
     topic = await make_topic(kafka)
-    producer_id = await _new_producer_id(kafka)
+    producer_id = await new_producer_id(kafka)
     await produce_batch(kafka, topic, record_batch([b"a"], producer_id=producer_id, epoch=0, sequence=0))
     skipped = await produce_batch(kafka, topic, record_batch([b"c"], producer_id=producer_id, epoch=0, sequence=2))
     assert skipped.error_code is ErrorCode.out_of_order_sequence_number
