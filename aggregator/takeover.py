@@ -53,13 +53,13 @@ class Takeover:
         return await self._fold(counter, offset, own)
 
     async def _fold(self, counter: PartitionCounter, end: int, own: Tally | None = None) -> bool:
-        end_before = counter.tallies.chain.end
-        others = False
+        others_start: int | None = None
         async for at, tally in self._tallies(counter.partition, counter.tallies.chain.next_offset, end):
-            others |= counter.observe(at, tally)
+            if counter.observe(at, tally) and others_start is None:
+                others_start = tally.link.start
         accepted = own is not None and counter.observe(end, own)
-        if others:
-            await self.remember(counter, max(0, end_before), counter.tallies.chain.end)
+        if others_start is not None:
+            await self.remember(counter, others_start, counter.tallies.chain.end)
         return accepted
 
     async def remember(self, counter: PartitionCounter, start: int, end: int) -> None:
