@@ -1,0 +1,67 @@
+"""Partitions in memory behind the port through which takeovers read; nothing ever waits."""
+
+from collections.abc import AsyncGenerator, Coroutine, Sequence
+from typing import Any, TypeVar, cast
+
+from aiokafka.structs import ConsumerRecord
+
+from metering.errors import HistoryLost
+from metering.partition_log import LogReader
+from metering.record import Record
+
+T = TypeVar("T")
+
+
+def finished(coroutine: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that never waits."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        return cast("T", stop.value)
+    raise AssertionError("it waits")
+
+
+class MemoryLog(LogReader):
+    """Topics by name, one partition each. `first_kept` is what retention left. An offset may hold no record."""
+
+    def __init__(self) -> None:
+        self.topics: dict[str, list[Record | None]] = {}
+        self.first_kept: dict[str, int] = {}
+        self.reads: list[tuple[str, int, int]] = []
+
+    def append(self, topic: str, value: bytes | None, *, at_ms: int, headers: Sequence[tuple[str, bytes]] = ()) -> Record:
+        """Add a record with this log time."""
+        log = self.topics.setdefault(topic, [])
+        record = Record(len(log), at_ms, None, value, headers)
+        log.append(record)
+        return record
+
+    def skip(self, topic: str) -> None:
+        """An offset without a record."""
+        self.topics.setdefault(topic, []).append(None)
+
+    def delete_before(self, topic: str, offset: int) -> None:
+        """Retention."""
+        self.first_kept[topic] = offset
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+    async def bounds(self, topic: str, _partition: int) -> tuple[int, int]:
+        return self.first_kept.get(topic, 0), len(self.topics.get(topic, []))
+
+    async def offset_for_time(self, topic: str, _partition: int, log_time_ms: int) -> int | None:
+        for record in self.topics.get(topic, [])[self.first_kept.get(topic, 0) :]:
+            if record is not None and record.timestamp >= log_time_ms:
+                return record.offset
+        return None
+
+    async def records(self, topic: str, _partition: int, start: int, end: int) -> AsyncGenerator[Sequence[ConsumerRecord[bytes, bytes]], None]:
+        if start >= end:
+            return
+        self.reads.append((topic, start, end))
+        if start < self.first_kept.get(topic, 0):
+            raise HistoryLost(f"offset {start} of {topic} is not kept any more")
+        for record in self.topics[topic][start:end]:
+            if record is not None:
+                yield [record]
