@@ -4,11 +4,20 @@ from collections.abc import Iterator
 
 import pytest
 
+from taximeter.brokers.interface import BrokerUnavailable
 from tests.support.broker import RunningBroker, chosen_broker
 
 
-def pytest_report_header() -> str:
-    return f"broker: {chosen_broker()}"
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """The first line of the output, also with -q; workers of a distributed run have no terminal."""
+    try:
+        line = f"broker: {chosen_broker()}"
+    except BrokerUnavailable as error:
+        raise pytest.UsageError(f"broker: {error}") from error
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    if terminal is not None and not hasattr(config, "workerinput"):
+        terminal.write_line(line)
 
 
 @pytest.fixture(scope="session")
