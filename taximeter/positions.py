@@ -1,9 +1,10 @@
 """Where each partition stands, read from the log itself: what is counted, what is reported, what waits."""
 
+import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from metering.chain import NO_OFFSET
 from metering.clock import Clock
@@ -14,6 +15,9 @@ from metering.limits import HOUR_MS
 from metering.partition_log import LogReader
 from metering.tallies import Tallies, tallies_from
 from metering.tally import Tally, decode_tally
+from metering.topics import Topics
+
+READERS: Final = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,18 +76,37 @@ class Positions:
     """Reads positions, again and again if wanted. Raises LogUnavailable; close it in the end."""
 
     def __init__(self, kafka: KafkaSettings, clock: Clock) -> None:
-        self._topics = kafka.topics
         self._partitions = kafka.partitions
-        self._reader = LogReader(kafka, "positions")
+        # Each read waits for the broker more than it works, so some go on side by side.
+        self._readers = [_PositionReader(kafka.topics, LogReader(kafka, f"positions-{number}"), clock) for number in range(READERS)]
+
+    async def close(self) -> None:
+        """Close the connections."""
+        for reader in self._readers:
+            await reader.close()
+
+    async def read(self, *, hours: float = 0.0) -> list[PartitionPosition]:
+        """All partitions. `hours`: how far back outcomes are counted; with 0, only those since the oldest intent that is still open."""
+        shares = [range(number, self._partitions, READERS) for number in range(READERS)]
+        found = await asyncio.gather(*(reader.read(share, hours) for reader, share in zip(self._readers, shares, strict=True)))
+        return sorted((position for positions in found for position in positions), key=lambda position: position.partition)
+
+
+class _PositionReader:
+    """Reads one partition after the other. Owns its log reader."""
+
+    def __init__(self, topics: Topics, reader: LogReader, clock: Clock) -> None:
+        self._topics = topics
+        self._reader = reader
         self._clock = clock
 
     async def close(self) -> None:
         """Close the connection."""
         await self._reader.close()
 
-    async def read(self, *, hours: float = 0.0) -> list[PartitionPosition]:
-        """All partitions. `hours`: how far back outcomes are counted; with 0, only those since the oldest intent that is still open."""
-        return [await self._partition(partition, hours) for partition in range(self._partitions)]
+    async def read(self, partitions: Iterable[int], hours: float) -> list[PartitionPosition]:
+        """The positions of some partitions."""
+        return [await self._partition(partition, hours) for partition in partitions]
 
     async def _partition(self, partition: int, hours: float) -> PartitionPosition:
         # From the end of the line to its start: what is read later can only be further on.

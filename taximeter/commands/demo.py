@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -100,26 +101,26 @@ async def _run(plan: Plan, folder: Path, *, kafka: str, key: Secret | None, keep
     data = folder / "broker"
     choice = await asyncio.to_thread(choose_broker, kafka, data=data)
     sandbox = None if key is None else StripeSandbox(key)
-    with view_for(sys.stderr) as view:
-        demo = Demo(plan=plan, folder=folder, broker=choice.broker, view=view, prefix=f"demo-{secrets.token_hex(4)}", stripe=sandbox)
-        try:
+    view = view_for(sys.stderr)
+    demo = Demo(plan=plan, folder=folder, broker=choice.broker, view=view, prefix=f"demo-{secrets.token_hex(4)}", stripe=sandbox)
+    try:
+        with view:
             outcome = await demo.run()
-            if keep:
-                await _keep(demo, outcome)
-        finally:
-            await demo.close()
-    if not keep:
         _show(outcome)
+        if keep:
+            await _keep(demo)
+    finally:
+        await demo.close()
     return OK if outcome.is_exact else DISCREPANCY
 
 
-async def _keep(demo: Demo, outcome: Outcome) -> None:
-    """Show the outcome and where everything is, and wait for Ctrl-C."""
-    _show(outcome)
-    for name, url in demo.addresses().items():
-        print(f"{name}: {url}")
+async def _keep(demo: Demo) -> None:
+    """Say where everything is, and wait for Ctrl-C, which is then no interruption but the end."""
+    for name, address in demo.addresses().items():
+        print(f"{name}: {address}", flush=True)
     print("everything is left running; Ctrl-C ends it", file=sys.stderr)
-    await asyncio.Event().wait()
+    with suppress(asyncio.CancelledError):
+        await asyncio.Event().wait()
 
 
 def _show(outcome: Outcome) -> None:

@@ -52,7 +52,7 @@ def run(order: LoadOrder) -> int:
                 write_progress(order.progress, _progress(emitted, emitter.stats()))
             time.sleep(timetable.delay(emitted))
         stats = emitter.close(CLOSE_SECONDS)
-    left = stats.counts.lost + stats.counts.dropped + stats.spooled_events
+    left = stats.counts.emitted - stats.counts.sent
     failure = f"{left} events did not reach Kafka: {stats.last_error}" if left else ""
     write_progress(order.progress, LoadProgress(emitted=emitted, resent=stats.counts.batches_retried, done=True, failure=failure))
     return 1 if failure else 0

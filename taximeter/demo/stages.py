@@ -68,8 +68,8 @@ def _load(watch: Watch, latest: Snapshot) -> Stage:
     return Stage(
         "load",
         f"{latest.emitted:,} events",
-        f"{watch.rate(lambda each: each.emitted):,.0f} events/s",
-        f"{waiting:,} events waiting",
+        f"{watch.rate(lambda each: each.emitted):,.0f}/s",
+        f"{waiting:,} buffered",
         f"{resent:,} sent again" if resent else "",
     )
 
@@ -82,9 +82,9 @@ def _gateway(watch: Watch, latest: Snapshot) -> Stage:
     return Stage(
         GATEWAY,
         f"{total(series, f'{prefix}_events_accepted_total'):,.0f} events",
-        f"{_rate(watch, GATEWAY, f'{prefix}_events_accepted_total'):,.0f} events/s",
-        f"{held / MEGABYTE:.1f} of {limit / MEGABYTE:.0f} MB in flight",
-        f"{refused:,.0f} requests refused" if refused else "",
+        f"{_rate(watch, GATEWAY, f'{prefix}_events_accepted_total'):,.0f}/s",
+        f"{held / MEGABYTE:.1f} MB in flight",
+        f"{refused:,.0f} refused" if refused else f"limit {limit / MEGABYTE:.0f} MB",
     )
 
 
@@ -98,9 +98,9 @@ def _aggregators(watch: Watch, latest: Snapshot) -> list[Stage]:
         line = Stage(
             name,
             f"{total(view.series, f'{prefix}_events_total'):,.0f} events",
-            f"{_rate(watch, name, f'{prefix}_events_total'):,.0f} events/s",
-            f"{total(view.series, f'{prefix}_lag_records'):,.0f} records behind" if view.up else "DOWN",
-            f"{paused:.0f} partitions paused" if paused else f"{held / MEGABYTE:.1f} MB held",
+            f"{_rate(watch, name, f'{prefix}_events_total'):,.0f}/s",
+            f"{total(view.series, f'{prefix}_lag_records'):,.0f} records" if view.up else "DOWN",
+            f"{paused:.0f} paused" if paused else f"{held / MEGABYTE:.1f} MB held",
         )
         lines.append(line)
     return lines
@@ -116,9 +116,9 @@ def _reporters(watch: Watch, latest: Snapshot) -> list[Stage]:
         line = Stage(
             name,
             f"{total(view.series, f'{prefix}_stripe_calls_total'):,.0f} calls",
-            f"{_rate(watch, name, f'{prefix}_stripe_calls_total'):,.0f} calls/s",
-            f"{waiting:,.0f} meter events waiting" if view.up else "DOWN",
-            f"{in_flight:.0f} calls in flight, limit {limit:,.0f}/s",
+            f"{_rate(watch, name, f'{prefix}_stripe_calls_total'):,.0f}/s",
+            f"{waiting:,.0f} meter events" if view.up else "DOWN",
+            f"{in_flight:.0f} now, max {limit:,.0f}/s",
         )
         lines.append(line)
     return lines
@@ -131,9 +131,9 @@ def _stripe(watch: Watch, latest: Snapshot) -> Stage:
     return Stage(
         "Stripe",
         f"{traffic.calls:,} calls",
-        f"{watch.rate(lambda each: each.stripe.calls if each.stripe else 0):,.0f} calls/s",
-        f"{traffic.duplicates:,} identifiers sent again",
-        f"{traffic.faults:,} faults injected",
+        f"{watch.rate(lambda each: each.stripe.calls if each.stripe else 0):,.0f}/s",
+        f"{traffic.duplicates:,} repeats refused",
+        f"{traffic.faults:,} faults",
     )
 
 

@@ -1,0 +1,211 @@
+"""`taximeter verify` and `taximeter status` on logs that are right and on logs that lie."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+
+import orjson
+import pytest
+
+from metering.batch import Batch, encode_batch
+from metering.chain import Link
+from metering.clock import SystemClock
+from metering.kafka import KafkaSettings
+from metering.ledger import Intent, MeterEvent, Outcome, Receipt, Settlement, encode_intent, encode_receipt
+from metering.partition_log import Appender
+from metering.provision import ensure_topics
+from metering.tally import EventCounts, RecordCounts, Tally, TallyRow, encode_tally
+from taximeter.positions import PartitionPosition, Positions
+from taximeter.verification.report import Report
+from taximeter.verification.verifier import verify
+from tests.support.broker_topics import unique_name
+
+pytestmark = pytest.mark.broker
+METER = "alpaca_ai_tokens"
+TIME_MS = 1_763_800_020_000
+
+BATCH = Batch(
+    emitter="e",
+    partition=0,
+    first_seq=0,
+    count=2,
+    customers=["cus_1"],
+    dimensions=[()],
+    series_dimensions=[0],
+    at=[0, 0],
+    base_time_ms=TIME_MS,
+    time=[0, 1],
+    usage={"input_tokens": [3, 4]},
+)
+SINGLE = {"id": "1", "customer": "cus_1", "usage": {"input_tokens": 5}}
+EVENTS = (encode_batch(BATCH), orjson.dumps(SINGLE), encode_batch(Batch("e", 0, 2, 0, final=True)), b"{")
+# Four records: a batch of two events, a single one, a heartbeat, and one that is no JSON.
+FIRST = Tally(
+    chain_id="c",
+    partition=0,
+    link=Link(0, 2, -1),
+    checkpoint=-1,
+    instance="i",
+    catalogue="v",
+    log_time_ms=TIME_MS,
+    records=RecordCounts(batches=1, singles=1),
+    events=EventCounts(counted=3),
+    rows=[TallyRow("cus_1", METER, (), TIME_MS, 12, 3)],
+    ranges=[("e", 0, 1)],
+)
+SECOND = replace(
+    FIRST,
+    link=Link(2, 4, 0),
+    records=RecordCounts(heartbeats=1, singles=1),
+    events=EventCounts(dead_lettered={"malformed_json": 1}),
+    rows=[],
+    ranges=[],
+    finals=[("e", 2)],
+)
+INTENT = Intent(
+    chain_id="c",
+    partition=0,
+    link=Link(0, 2, -1),
+    checkpoint=-1,
+    instance="r",
+    tally_head=1,
+    events_end=4,
+    meter_events=[MeterEvent("cus_1", METER, (), TIME_MS, 12)],
+)
+RECEIPT = Receipt("c", 0, 0, 0, "r", [Settlement(0, 0, Outcome.ACCEPTED, TIME_MS)])
+
+
+@pytest.fixture
+async def kafka(broker: str) -> KafkaSettings:
+    settings = KafkaSettings(bootstrap_servers=(broker,), topic_prefix=unique_name("verify"), partitions=1)
+    assert await ensure_topics(settings, settings.topics, clock=SystemClock()) == []
+    return settings
+
+
+@pytest.fixture
+async def appender(kafka: KafkaSettings) -> AsyncIterator[Appender]:
+    appender = Appender(kafka, "test")
+    yield appender
+    await appender.close()
+
+
+async def report_of(kafka: KafkaSettings, appender: Appender, tallies: Sequence[Tally], entries: Sequence[Intent | Receipt]) -> Report:
+    """What verification says of the four records with these tallies and ledger entries."""
+    for value in EVENTS:
+        await appender.append(kafka.topics.events.name, 0, value)
+    for tally in tallies:
+        await appender.append(kafka.topics.tallies.name, 0, encode_tally(tally))
+    for entry in entries:
+        await appender.append(kafka.topics.ledger.name, 0, encode_intent(entry) if isinstance(entry, Intent) else encode_receipt(entry))
+    return await verify(kafka)
+
+
+async def position_of(kafka: KafkaSettings) -> PartitionPosition:
+    positions = Positions(kafka, SystemClock())
+    try:
+        [position] = await positions.read(hours=1)
+        return position
+    finally:
+        await positions.close()
+
+
+async def test_a_whole_log_is_exact(kafka: KafkaSettings, appender: Appender) -> None:
+    report = await report_of(kafka, appender, [FIRST, SECOND], [INTENT, RECEIPT])
+
+    assert report.problems.shown == []
+    assert report.verdict == "EXACT"
+    assert (report.meters[METER].counted, report.meters[METER].reported) == (12, 12)
+    assert report.records == {"batches": 1, "singles": 2, "heartbeats": 1, "skipped": 0}
+    assert [(line.sent, line.received, line.closed) for line in report.emitters] == [(2, 2, True)]
+    position = await position_of(kafka)
+    assert position.is_settled
+    assert (position.counted_to, position.reported_to, position.outcomes) == (4, 2, {"accepted": 1})
+
+
+async def test_an_empty_log_is_exact(kafka: KafkaSettings) -> None:
+    assert (await verify(kafka)).verdict == "EXACT"
+    assert (await position_of(kafka)).is_settled
+
+
+async def test_what_is_not_reported_yet_is_pending(kafka: KafkaSettings, appender: Appender) -> None:
+    report = await report_of(kafka, appender, [FIRST], [])
+
+    assert report.problems.shown == []
+    assert report.verdict == "PENDING 12"
+    assert report.uncounted_records == 2
+    position = await position_of(kafka)
+    assert (position.uncounted, position.uncovered_rows, position.is_settled) == (2, 1, False)
+
+
+async def test_an_intent_without_a_receipt_is_pending(kafka: KafkaSettings, appender: Appender) -> None:
+    report = await report_of(kafka, appender, [FIRST, SECOND], [INTENT])
+
+    assert report.verdict == "PENDING 12"
+    assert report.open_meter_events == 1
+    assert (await position_of(kafka)).open_meter_events == 1
+
+
+async def test_a_rejected_meter_event_is_a_mismatch(kafka: KafkaSettings, appender: Appender) -> None:
+    refusal = replace(RECEIPT, settlements=[Settlement(0, 0, Outcome.REJECTED, TIME_MS)])
+    report = await report_of(kafka, appender, [FIRST, SECOND], [INTENT, refusal])
+
+    assert report.verdict == "MISMATCH 1"
+    assert report.meters[METER].not_billed == 12
+
+
+@pytest.mark.parametrize(
+    ("tally", "problem"),
+    [
+        (replace(FIRST, records=RecordCounts(batches=2)), "counts 2 batches, the log holds 1"),
+        (replace(FIRST, records=RecordCounts(batches=1, skipped=1)), "counts 0 singles, the log holds 1"),
+        (replace(FIRST, events=EventCounts(counted=2)), "accounts for 2 events, the log holds 3"),
+        (replace(FIRST, events=EventCounts(counted=3, duplicates=1)), "accounts for 4 events, the log holds 3"),
+        (replace(FIRST, ranges=[("e", 0, 9)]), "claims more numbers than the log holds events"),
+    ],
+)
+async def test_a_tally_that_miscounts_is_found(kafka: KafkaSettings, appender: Appender, tally: Tally, problem: str) -> None:
+    report = await report_of(kafka, appender, [tally, SECOND], [INTENT, RECEIPT])
+
+    assert report.verdict.startswith("MISMATCH")
+    assert any(problem in sentence for sentence in report.problems.shown), report.problems.shown
+
+
+@pytest.mark.parametrize("value", [11, 13])
+async def test_an_intent_that_tells_another_sum_is_found(kafka: KafkaSettings, appender: Appender, value: int) -> None:
+    lying = replace(INTENT, meter_events=[MeterEvent("cus_1", METER, (), TIME_MS, value)])
+    report = await report_of(kafka, appender, [FIRST, SECOND], [lying, RECEIPT])
+
+    assert f"tells {value} units of {METER} for cus_1, the tallies hold 12" in report.problems.shown[0]
+
+
+async def test_an_intent_that_leaves_a_customer_out_is_found(kafka: KafkaSettings, appender: Appender) -> None:
+    report = await report_of(kafka, appender, [FIRST, SECOND], [replace(INTENT, meter_events=[])])
+
+    assert f"tells 0 units of {METER} for cus_1, the tallies hold 12" in report.problems.shown[0]
+
+
+async def test_the_tally_of_a_loser_is_skipped_and_changes_nothing(kafka: KafkaSettings, appender: Appender) -> None:
+    zombie = replace(FIRST, rows=[TallyRow("cus_9", METER, (), TIME_MS, 1_000, 3)])
+    first = replace(INTENT, link=Link(0, 3, -1), tally_head=2)
+    report = await report_of(kafka, appender, [FIRST, zombie, SECOND], [first, RECEIPT])
+
+    assert report.verdict == "EXACT"
+    assert report.tallies_skipped == 1
+
+
+async def test_an_intent_behind_the_end_of_the_tallies_stops_the_partition(kafka: KafkaSettings, appender: Appender) -> None:
+    report = await report_of(kafka, appender, [FIRST, SECOND], [replace(INTENT, link=Link(0, 9, -1))])
+
+    assert "covers tallies up to 9, the topic ends at 2" in report.problems.shown[0]
+
+
+async def test_a_ledger_of_another_chain_stops_the_partition(kafka: KafkaSettings, appender: Appender) -> None:
+    report = await report_of(kafka, appender, [FIRST, SECOND], [INTENT, replace(RECEIPT, chain_id="other")])
+
+    assert "chain other" in report.problems.shown[0]
+    assert (await position_of(kafka)).problem.startswith("ChainBroken")
+
+
+async def test_numbers_that_never_arrived_are_named(kafka: KafkaSettings, appender: Appender) -> None:
+    report = await report_of(kafka, appender, [FIRST, replace(SECOND, finals=[("e", 5)])], [INTENT, RECEIPT])
+
+    assert "3 of 5 numbers never arrived and nobody was told: 2-4" in report.problems.shown[0]
