@@ -130,6 +130,8 @@ class Takeover:
         return start if NO_OFFSET in candidates else min(candidates)
 
     async def _tallies_at(self, partition: int, offset: int) -> Tallies:
+        if offset == 0:
+            return Tallies()  # what stands there need not be accepted
         return tallies_from(offset, await self._tally_at(partition, offset))
 
     async def _tally_at(self, partition: int, offset: int) -> Tally:
