@@ -1,0 +1,82 @@
+"""Ids are known exactly while they matter, and forgotten after."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aggregator.deduplication import IdIndex, Seen, content_of, contents_of
+from metering.limits import HOUR_MS, MINUTE_MS
+
+A, B, C = (bytes([n]) * 16 for n in (1, 2, 3))
+
+
+def test_an_id_is_known_from_the_moment_it_is_added() -> None:
+    index = IdIndex(HOUR_MS)
+    assert index.look_up(A, 7) is Seen.NEVER
+    index.add(A, 7)
+    assert index.look_up(A, 7) is Seen.SAME
+    assert index.look_up(A, 8) is Seen.OTHER_CONTENT
+
+
+def test_what_is_rolled_back_was_never_there_and_what_is_committed_stays() -> None:
+    index = IdIndex(HOUR_MS)
+    index.add(A, 1)
+    index.commit(0)
+    index.add(B, 1)
+    index.rollback()
+    assert (index.look_up(A, 1), index.look_up(B, 1), len(index)) == (Seen.SAME, Seen.NEVER, 1)
+
+
+def test_many_ids_are_added_only_if_every_one_is_new() -> None:
+    index = IdIndex(HOUR_MS)
+    assert index.add_all_if_new([A, B], [1, 2])
+    assert not index.add_all_if_new([B, C], [2, 3])
+    assert not index.add_all_if_new([C, C], [3, 3])
+    assert index.look_up(C, 3) is Seen.NEVER
+    index.rollback()
+    assert not len(index)
+
+
+def test_reading_again_keeps_the_first_content() -> None:
+    index = IdIndex(HOUR_MS)
+    index.add(A, 1)
+    index.remember([A, B, B], [9, 2, 3])
+    assert (index.look_up(A, 1), index.look_up(B, 2)) == (Seen.SAME, Seen.SAME)
+
+
+def test_ids_are_kept_for_the_horizon_and_forgotten_within_two_hours_after() -> None:
+    index = IdIndex(6 * HOUR_MS)
+    index.add(A, 1)
+    index.commit(0)
+    index.commit(index.memory_ms)
+    assert index.look_up(A, 1) is Seen.SAME
+    index.commit(index.memory_ms + 2 * HOUR_MS)
+    assert index.look_up(A, 1) is Seen.NEVER
+    assert not len(index)
+
+
+def test_the_memory_covers_the_horizon_and_every_tolerance_of_clocks() -> None:
+    assert IdIndex(HOUR_MS).memory_ms >= HOUR_MS + 5 * MINUTE_MS
+
+
+columns = st.dictionaries(st.sampled_from("abc"), st.lists(st.integers(0, 10**12), min_size=4, max_size=4), max_size=3)
+
+
+@given(columns)
+def test_a_batchs_contents_are_those_of_its_events(usage: dict[str, list[int]]) -> None:
+    customers = ["c", "d"]
+    at = [0, 1, 1, 0]
+    series = [content_of(customer, (), ()) for customer in customers]
+    alone = [content_of(customers[at[index]], (), [(name, column[index]) for name, column in usage.items()]) for index in range(4)]
+    assert contents_of(series, at, list(usage.items())) == alone
+
+
+def test_a_zero_is_the_same_as_no_quantity_and_nothing_else_is() -> None:
+    base = content_of("c", (), [("a", 5)])
+    assert content_of("c", (), [("a", 5), ("b", 0)]) == base
+    others = [
+        content_of("d", (), [("a", 5)]),
+        content_of("c", (("m", "x"),), [("a", 5)]),
+        content_of("c", (), [("a", 6)]),
+        content_of("c", (), [("b", 5)]),
+    ]
+    assert base not in others

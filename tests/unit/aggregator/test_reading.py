@@ -1,0 +1,92 @@
+"""Every form of record is told apart, and every damaged one is refused by reason."""
+
+import orjson
+import pytest
+
+from aggregator.reading import claimed_events, fingerprints, read
+from metering.batch import NO_ID, Batch, encode_batch
+from metering.errors import EventRejected, Reason
+from metering.event import UsageEvent
+from metering.limits import BATCH_EVENTS_MAX
+from metering.record import Record
+
+EVENT = b'{"id":"1","customer":"c","usage":{"a":1}}'
+DATA = b'{"customer":"c","usage":{"a":1}}'
+CLOUD = (("ce_specversion", b"1.0"), ("ce_type", b"t"), ("ce_source", b"s"), ("ce_id", b"1"))
+
+
+def record(value: bytes | None, *headers: tuple[str, bytes]) -> Record:
+    return Record(0, 1_780_000_000_000, None, value, headers)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        record(EVENT),
+        record(EVENT, ("traceparent", b"00-1"), ("content-type", b"application/json")),
+        record(DATA, *CLOUD),
+        record(DATA, *((name.upper().replace("_", "-"), value) for name, value in CLOUD), ("Content-Type", b"APPLICATION/JSON; charset=utf-8")),
+        record(orjson.dumps({"specversion": "1.0", "type": "t", "source": "s", "id": "1", "data": orjson.loads(DATA)})),
+    ],
+)
+def test_every_form_of_a_single_event_is_read(found: Record) -> None:
+    event = read(found)
+    assert isinstance(event, UsageEvent)
+    assert (event.event_id, event.customer, event.usage) == ("1", "c", (("a", 1),))
+    assert event.time_ms == found.timestamp  # it has no time of its own
+
+
+def test_a_batch_is_read_as_a_batch() -> None:
+    batch = Batch(emitter="e", partition=0, first_seq=4, count=0)
+    assert read(record(encode_batch(batch))) == batch
+
+
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        (record(None), Reason.NULL_VALUE),
+        (record(b""), Reason.MALFORMED_JSON),
+        (record(b'{"id":'), Reason.MALFORMED_JSON),
+        (record(b"\xff\xfe"), Reason.MALFORMED_JSON),
+        (record(b"[" * 10_000), Reason.MALFORMED_JSON),
+        (record(b"[" * 10_000 + b"]" * 10_000), Reason.MALFORMED_JSON),
+        (record(b'"text"'), Reason.NOT_AN_OBJECT),
+        (record(b'{"taximeter":1}'), Reason.BAD_BATCH),
+        (record(b'{"taximeter":true,"count":3}'), Reason.BAD_BATCH),
+        (record(EVENT, ("content-encoding", b"gzip")), Reason.BAD_HEADER),
+        (record(EVENT, ("taximeter-secret", b"1")), Reason.BAD_HEADER),
+        (record(EVENT, ("content-type", b"text/csv")), Reason.BAD_HEADER),
+        (record(EVENT, ("content-type", b"\xff")), Reason.BAD_HEADER),
+        (record(DATA, ("ce_id", b"1")), Reason.BAD_HEADER),
+        (record(DATA, ("ce_specversion", b"0.3"), *CLOUD[1:]), Reason.BAD_HEADER),
+        (record(DATA, *CLOUD[:-1], ("ce_id", b"\xff")), Reason.BAD_HEADER),
+        (record(DATA, *CLOUD[:-1]), Reason.MISSING_FIELD),
+    ],
+)
+def test_a_damaged_record_is_refused_by_reason(found: Record, reason: Reason) -> None:
+    with pytest.raises(EventRejected) as caught:
+        read(found)
+    assert caught.value.reason is reason
+
+
+@pytest.mark.parametrize(
+    ("value", "events"),
+    [
+        (None, 1),
+        (b"{", 1),
+        (EVENT, 1),
+        (b'{"taximeter":1,"count":7}', 7),
+        (b'{"taximeter":1,"count":0}', 1),
+        (b'{"taximeter":1,"count":-7}', 1),
+        (b'{"taximeter":1,"count":true}', 1),
+        (b'{"taximeter":1,"count":%d}' % (BATCH_EVENTS_MAX + 1), 1),
+        (b'{"count":7}', 1),
+    ],
+)
+def test_an_unreadable_record_stands_for_what_it_says_of_itself_within_reason(value: bytes | None, events: int) -> None:
+    assert claimed_events(record(value)) == events
+
+
+def test_a_batch_without_ids_has_none_for_every_event() -> None:
+    assert fingerprints(Batch(emitter="e", partition=0, first_seq=0, count=2)) == [NO_ID, NO_ID]
+    assert fingerprints(Batch(emitter="e", partition=0, first_seq=0, count=2, ids=b"a" * 16 + b"b" * 16)) == [b"a" * 16, b"b" * 16]

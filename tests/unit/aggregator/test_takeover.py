@@ -1,0 +1,254 @@
+"""Taking over: from the log alone, reading no more than is needed, and stopping where the log cannot tell."""
+
+from dataclasses import replace
+
+import orjson
+import pytest
+
+from aggregator import counting
+from aggregator.counting import PartitionCounter
+from aggregator.takeover import Takeover
+from metering.chain import NO_OFFSET, Link
+from metering.errors import ChainBroken, HistoryLost, RecordCorrupt
+from metering.limits import HOUR_MS, MINUTE_MS
+from metering.tally import decode_tally, encode_tally
+from tests.unit.aggregator.events import EVENTS, HORIZON_MS, START_MS, TALLIES, Event, Numbered, Single, encode, rules
+from tests.unit.aggregator.memory_log import MemoryLog, finished
+
+
+class Partition:
+    """One partition's logs, and a writer that flushes them."""
+
+    def __init__(self) -> None:
+        self.log = MemoryLog()
+        self.log.topics = {EVENTS: [], TALLIES: []}
+        self.now_ms = START_MS
+
+    def takeover(self, *, found_at_log_start: bool = False) -> Takeover:
+        return Takeover(self.log, rules(), tallies_topic=TALLIES, found_at_log_start=found_at_log_start)
+
+    def owner(self, *, found_at_log_start: bool = False) -> PartitionCounter:
+        return finished(self.takeover(found_at_log_start=found_at_log_start).take_over(0))
+
+    def emit(self, event_id: str, *, wait_ms: int = 1_000, mystery: int = 0) -> None:
+        self.now_ms += wait_ms
+        usage = (("input", 1), ("mystery", 1)) if mystery else (("input", 1),)
+        value, headers = encode(Single(Event(event_id, "c", usage, "m", self.now_ms), "own"))
+        self.log.append(EVENTS, value, at_ms=self.now_ms, headers=headers)
+
+    def flush(self, counter: PartitionCounter, *, wait_ms: int = 0) -> None:
+        for record in self.log.topics[EVENTS][counter.position :]:
+            if record is not None:
+                counter.count(record)
+        cut = counter.cut()
+        self.now_ms += wait_ms
+        offset = self.log.append(TALLIES, cut.value, at_ms=self.now_ms).offset
+        finished(self.takeover().catch_up(counter, cut.tally, offset))
+
+
+def test_the_first_owner_founds_the_chain_at_the_start_of_the_events() -> None:
+    counter = Partition().owner()
+    assert (counter.position, counter.tallies.chain.head) == (0, NO_OFFSET)
+    partition = Partition()
+    partition.flush(owner := partition.owner())
+    with pytest.raises(ChainBroken, match="has tallies already"):
+        owner.found(0, "x")
+
+
+def test_two_founders_draw_different_chains_and_one_wins() -> None:
+    partition = Partition()
+    first, second = partition.owner(), partition.owner()
+    partition.flush(first)
+    partition.emit("a")
+    partition.flush(second)  # it knew of no tally when it cut this one
+    assert (second.position, second.tallies.chain.head, second.tallies.chain.skipped) == (0, 0, 1)
+    partition.flush(second)
+    assert partition.owner().position == 1
+
+
+def test_a_new_owner_stands_where_the_chain_ends_and_knows_the_ids() -> None:
+    partition = Partition()
+    counter = partition.owner()
+    for event_id in "abc":
+        partition.emit(event_id)
+        partition.flush(counter)
+    owner = partition.owner()
+    assert (owner.position, len(owner.ids)) == (3, 3)
+
+
+def test_a_new_owner_reads_only_the_events_inside_the_horizon() -> None:
+    partition = Partition()
+    counter = partition.owner()
+    for number in range(10):
+        partition.emit(str(number), wait_ms=HORIZON_MS // 2)
+        partition.flush(counter)
+    partition.log.reads.clear()
+    owner = partition.owner()
+    assert 2 <= len(owner.ids) <= 4
+    assert min(start for topic, start, _ in partition.log.reads if topic == EVENTS) >= 6
+
+
+def test_a_new_owner_reads_only_the_tallies_since_the_last_checkpoint_and_the_horizon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counting, "TALLIES_PER_CHECKPOINT", 5)
+    partition = Partition()
+    counter = partition.owner()
+    value = encode(Numbered("e", 0, (Event(None, "c", (("input", 1),), "m", START_MS),)))[0]
+    partition.log.append(EVENTS, value, at_ms=START_MS)
+    for number in range(20):
+        partition.emit(str(number), wait_ms=HOUR_MS)
+        partition.flush(counter)
+    partition.log.reads.clear()
+    owner = partition.owner()
+    last = decode_tally(partition.log.topics[TALLIES][-1].value)  # type: ignore[union-attr]  # no holes here
+    assert last.checkpoint >= 10
+    assert min(start for topic, start, _ in partition.log.reads if topic == TALLIES) >= 8
+    assert owner.sequences.states()[0].seen == ((0, 0),)
+
+
+def test_a_dead_lettered_id_may_come_again_corrected_also_after_a_takeover() -> None:
+    partition = Partition()
+    partition.emit("a", mystery=1)
+    partition.flush(partition.owner())
+    partition.emit("a")
+    partition.emit("a")
+    partition.flush(partition.owner())
+    events = decode_tally(partition.log.topics[TALLIES][-1].value).events  # type: ignore[union-attr]  # no holes here
+    assert (events.counted, events.duplicates, events.dead_lettered) == (1, 1, {})
+
+
+def test_a_counter_that_was_let_go_is_brought_up_to_date() -> None:
+    partition = Partition()
+    kept = partition.owner()
+    partition.emit("a")
+    partition.flush(kept)
+    partition.emit("b")
+    partition.flush(partition.owner())
+    finished(partition.takeover().refresh(kept))
+    assert (kept.position, len(kept.ids)) == (2, 2)
+    partition.log.reads.clear()
+    finished(partition.takeover().refresh(kept))
+    assert not partition.log.reads
+
+
+def test_a_topic_that_was_cut_or_made_anew_stops_the_owner() -> None:
+    partition = Partition()
+    counter = partition.owner()
+    for event_id in "ab":
+        partition.emit(event_id)
+        partition.flush(counter)
+    partition.log.topics[TALLIES].pop()
+    with pytest.raises(ChainBroken, match="before what was read"):
+        finished(partition.takeover().refresh(counter))
+    partition.log.topics[EVENTS].clear()
+    with pytest.raises(ChainBroken, match="was cut or made anew"):
+        partition.owner()
+
+
+def test_events_that_retention_deleted_uncounted_stop_the_owner() -> None:
+    partition = Partition()
+    partition.emit("a")
+    partition.flush(partition.owner())
+    partition.emit("b")
+    partition.emit("c")
+    partition.log.delete_before(EVENTS, 2)
+    with pytest.raises(HistoryLost, match="never counted: 1 to 1"):
+        partition.owner()
+
+
+def test_ids_that_retention_deleted_inside_the_horizon_stop_the_owner() -> None:
+    partition = Partition()
+    counter = partition.owner()
+    for event_id in "abc":
+        partition.emit(event_id)
+    partition.flush(counter)
+    partition.log.delete_before(EVENTS, 1)
+    with pytest.raises(HistoryLost, match="inside the deduplication horizon"):
+        partition.owner()
+
+
+def test_events_deleted_long_after_they_mattered_stop_nobody() -> None:
+    partition = Partition()
+    counter = partition.owner()
+    partition.emit("a")
+    partition.emit("b", wait_ms=2 * HORIZON_MS)
+    partition.emit("c", wait_ms=HORIZON_MS + HOUR_MS)
+    partition.flush(counter)
+    partition.log.delete_before(EVENTS, 1)
+    assert len(partition.owner().ids) == 1
+
+
+@pytest.mark.parametrize("topic", [EVENTS, TALLIES])
+def test_a_first_owner_of_a_log_without_its_beginning_stops(topic: str) -> None:
+    partition = Partition()
+    partition.emit("a")
+    partition.flush(partition.owner())
+    partition.log.topics[TALLIES].clear()
+    partition.log.delete_before(topic, 1)
+    if topic == TALLIES:
+        partition.log.topics[TALLIES].append(None)
+        partition.log.delete_before(TALLIES, len(partition.log.topics[TALLIES]))
+    with pytest.raises(HistoryLost):
+        partition.owner()
+
+
+def test_a_first_owner_may_be_told_to_begin_where_the_events_begin() -> None:
+    partition = Partition()
+    for event_id in "abc":
+        partition.emit(event_id)
+    partition.log.delete_before(EVENTS, 2)
+    counter, loser = partition.owner(found_at_log_start=True), partition.owner(found_at_log_start=True)
+    assert counter.position == 2
+    partition.flush(counter)
+    partition.flush(loser)
+    assert (loser.position, len(loser.ids)) == (3, 1)
+
+
+def test_tallies_without_the_one_that_knows_the_emitters_stop_the_owner() -> None:
+    partition = Partition()
+    counter = partition.owner()
+    for event_id in "ab":
+        partition.emit(event_id)
+        partition.flush(counter)
+    partition.log.delete_before(TALLIES, 1)
+    with pytest.raises(HistoryLost):
+        partition.owner()
+
+
+@pytest.mark.parametrize("value", [b"{", None, orjson.dumps({"format": "tally/9"})])
+def test_a_record_that_is_no_tally_stops_the_owner(value: bytes | None) -> None:
+    partition = Partition()
+    partition.flush(partition.owner())
+    partition.log.append(TALLIES, value, at_ms=partition.now_ms)
+    with pytest.raises(RecordCorrupt):
+        partition.owner()
+
+
+def test_tallies_of_which_none_founds_a_chain_stop_the_owner() -> None:
+    partition = Partition()
+    tally = partition.owner().cut().tally
+    partition.log.append(TALLIES, encode_tally(replace(tally, link=Link(0, 0, 5))), at_ms=START_MS)
+    with pytest.raises(ChainBroken, match="none of them founds"):
+        partition.owner()
+
+
+def test_an_offset_without_a_record_is_told_from_one_that_was_skipped() -> None:
+    partition = Partition()
+    partition.emit("a")
+    partition.log.skip(EVENTS)
+    partition.log.skip(EVENTS)
+    partition.emit("b")
+    takeover = partition.takeover()
+    assert finished(takeover.holds_no_record(0, 1, 3))
+    assert not finished(takeover.holds_no_record(0, 0, 3))
+
+
+def test_a_tally_that_was_written_late_still_tells_what_was_set_aside() -> None:
+    """The aggregator was away for longer than the horizon; what it then sets aside was logged long before."""
+    partition = Partition()
+    counter = partition.owner()
+    partition.emit("a", mystery=1)
+    partition.flush(counter, wait_ms=HORIZON_MS + HOUR_MS)
+    partition.now_ms = START_MS + 5 * MINUTE_MS
+    partition.emit("a")
+    partition.flush(partition.owner())
+    assert decode_tally(partition.log.topics[TALLIES][-1].value).events.counted == 1  # type: ignore[union-attr]  # no holes here
