@@ -162,6 +162,11 @@ class Batcher:
         """Whether no event waits in an open or a full batch."""
         return not self._open and not self._full
 
+    @property
+    def open_bytes(self) -> int:
+        """Bytes of the open batches, estimated from above."""
+        return sum(batch.size for batch in self._open.values())
+
     def add(
         self, partition: int, *, customer: str, dimensions: Dimensions, time_ms: int, usage: tuple[tuple[str, int], ...], fingerprint: bytes
     ) -> PartitionBatch:

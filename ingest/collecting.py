@@ -44,13 +44,21 @@ class Collector:
         self._dropped_told = 0
 
     async def collect(self) -> None:
-        """Batch all that waits and close every batch."""
+        """Batch what waits now and close every batch."""
         partitions = self.partitions
-        while partitions is not None and (events := self._intake.take(_CHUNK_EVENTS)):
-            for event in events:
+        # Not what comes meanwhile: a caller in a loop would keep this one from ending.
+        rest = self._intake.events_held
+        while partitions is not None and rest > 0:
+            for event in self._intake.take(_CHUNK_EVENTS):
                 self._add(event, partitions)
+            rest -= _CHUNK_EVENTS
             self._hand_over(self._batcher.take_full())
+            self._intake.set_behind(self._backlog.memory_bytes + self._batcher.open_bytes)
             await asyncio.sleep(0)
+        self.close_batches()
+
+    def close_batches(self) -> None:
+        """Close every batch, so that it can go to Kafka or to the disk."""
         self._hand_over(self._batcher.take_all())
         self._intake.set_behind(self._backlog.memory_bytes)
 

@@ -95,8 +95,11 @@ class Shipper:
                 tasks.create_task(self._collecting())
                 tasks.create_task(self._shipping())
         finally:
-            self._backlog.put_away()
-            self._on_turn()
+            try:
+                self._collector.close_batches()
+            finally:
+                self._backlog.put_away()
+                self._on_turn()
 
     async def _collecting(self) -> None:
         while not self._is_over():
