@@ -14,15 +14,16 @@ from simulators.kafka.codec import MalformedRequest, RequestStart, read_request,
 from simulators.kafka.faults import ConnectionMustClose
 
 _SIZE = struct.Struct(">i")
-#: Requests a client may have waiting here before its socket is no longer read.
-_FRAMES_MAX = 64
+#: Requests, in number and in bytes, that a client may have waiting here before its socket is no longer read.
+_WAITING_MAX = 64
+_WAITING_BYTES_MAX = 4 * 1024 * 1024
 _logger = logging.getLogger(__name__)
 
 
 class Connection(asyncio.Protocol):
     """Handles one request at a time, as Kafka does, so answers leave in the order of the requests.
 
-    Waiting requests are bounded in number and each in bytes; a client that does not read its answers is not read from either.
+    Waiting requests are bounded in number and bytes; a client that does not read its answers is not read from either.
     """
 
     def __init__(self, broker: Broker, connections: set["Connection"]) -> None:
@@ -30,6 +31,7 @@ class Connection(asyncio.Protocol):
         self._connections = connections
         self._received = bytearray()
         self._frames: deque[bytes] = deque()
+        self._waiting_bytes = 0
         self._frame_arrived = asyncio.Event()
         self._may_write = asyncio.Event()
         self._may_write.set()
@@ -68,8 +70,9 @@ class Connection(asyncio.Protocol):
                 break
             self._frames.append(bytes(memoryview(self._received)[_SIZE.size : end]))
             del self._received[:end]
+            self._waiting_bytes += size
             self._frame_arrived.set()
-        if self._reading and len(self._frames) >= _FRAMES_MAX:
+        if self._reading and (len(self._frames) >= _WAITING_MAX or self._waiting_bytes >= _WAITING_BYTES_MAX):
             self._reading = False
             self._transport.pause_reading()
 
@@ -106,7 +109,8 @@ class Connection(asyncio.Protocol):
             self._frame_arrived.clear()
             await self._frame_arrived.wait()
         frame = self._frames.popleft()
-        if not self._reading and len(self._frames) < _FRAMES_MAX // 2:
+        self._waiting_bytes -= len(frame)
+        if not self._reading and len(self._frames) < _WAITING_MAX // 2 and self._waiting_bytes < _WAITING_BYTES_MAX // 2:
             self._reading = True
             self._transport.resume_reading()
         return frame

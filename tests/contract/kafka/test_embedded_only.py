@@ -1,6 +1,7 @@
 """What only the embedded broker does: faults on demand, and plain refusals of what it leaves out."""
 
 import asyncio
+import io
 import signal
 import struct
 import time
@@ -11,8 +12,11 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewTopic, RecordsToDelete
 from aiokafka.errors import TransactionalIdAuthorizationFailed
+from kio.index import load_request_schema
 from kio.schema.errors import ErrorCode
+from kio.serial import entity_writer
 
+from simulators.kafka.codec import build_entity
 from simulators.kafka.control import send_control
 from tests.support.broker_clients import admin_on, consumer_on, producer_on, read_records
 from tests.support.broker_process import BrokerProcess, embedded_broker, spawn_broker
@@ -26,6 +30,14 @@ _HOST = "127.0.0.1"
 def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
     with embedded_broker(tmp_path_factory.mktemp("broker")) as running:
         yield running
+
+
+def _produce_bytes(topic: str, batch: bytes) -> bytes:
+    """What follows the correlation id in a produce request of version 8."""
+    schema = load_request_schema(0, 8)
+    buffer = io.BytesIO()
+    entity_writer(schema)(buffer, build_entity(schema, produce_request(topic, batch)))
+    return struct.pack(">h", -1) + buffer.getvalue()
 
 
 async def _values(bootstrap: str, topic: str) -> list[bytes]:
@@ -145,6 +157,23 @@ async def test_a_request_that_announces_too_much_closes_the_connection(embedded:
     with pytest.raises((asyncio.IncompleteReadError, ConnectionResetError)):
         await reader.readexactly(1)
     writer.close()
+
+
+async def test_requests_sent_all_at_once_are_answered_in_order(embedded: BrokerProcess) -> None:
+    topic = await make_topic(embedded.bootstrap)
+    host, _, port = embedded.bootstrap.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    # Many small ones and enough bytes for the broker to stop reading; nothing is read from it until all is sent.
+    small = [struct.pack(">hhih", 18, 0, number, -1) for number in range(500)]
+    large = [struct.pack(">hhi", 0, 8, number) + _produce_bytes(topic, record_batch([b"x" * 900_000])) for number in range(500, 512)]
+    for message in (*small, *large):
+        writer.write(struct.pack(">i", len(message)) + message)
+    for number in range(512):
+        (size,) = struct.unpack(">i", await reader.readexactly(4))
+        assert struct.unpack_from(">i", await reader.readexactly(size)) == (number,)
+    writer.close()
+    await writer.wait_closed()
+    assert len(await _values(embedded.bootstrap, topic)) == 12
 
 
 async def test_without_acknowledgement_nothing_is_answered_and_the_record_is_there(embedded: BrokerProcess) -> None:
