@@ -1,0 +1,109 @@
+"""Merging and splitting change how a sum is told, never the sum, and never across an hour."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from metering.limits import HOUR_MS, MINUTE_MS, VALUE_MAX
+from metering.tally import TallyRow
+from reporter.backlog import Backlog, split
+
+START_MS = 1_780_000_000_000 // HOUR_MS * HOUR_MS
+rows = st.lists(
+    st.builds(
+        TallyRow,
+        customer=st.sampled_from(["c", "d"]),
+        meter=st.sampled_from(["tokens", "calls"]),
+        dimensions=st.sampled_from([(), (("model", "a"),)]),
+        window_start_ms=st.integers(0, 200).map(lambda minute: START_MS + minute * MINUTE_MS),
+        quantity=st.integers(1, 1_000) | st.integers(VALUE_MAX - 1, 3 * VALUE_MAX),
+        events=st.just(1),
+    ),
+    max_size=30,
+)
+Hours = Counter[tuple[Any, ...]]
+
+
+def hours_of_rows(found: list[TallyRow]) -> Hours:
+    hours: Hours = Counter()
+    for row in found:
+        hours[row.customer, row.meter, row.dimensions, row.window_start_ms // HOUR_MS] += row.quantity
+    return hours
+
+
+def hours_of_events(backlog: Backlog) -> Hours:
+    hours: Hours = Counter()
+    for event in backlog.meter_events():
+        hours[event.customer, event.meter, event.dimensions, event.time_ms // HOUR_MS] += event.value
+    return hours
+
+
+@settings(max_examples=300)
+@given(st.lists(rows, max_size=5), st.integers(1, 40), st.lists(st.integers(1, 40), max_size=4))
+def test_every_hours_sum_is_kept_however_windows_are_merged(added: list[list[TallyRow]], rows_max: int, merges: list[int]) -> None:
+    backlog = Backlog(rows_max)
+    for found in added:
+        backlog.add(found)
+    everything = [row for found in added for row in found]
+    assert hours_of_events(backlog) == hours_of_rows(everything)
+    for wanted in merges:
+        before = len(backlog)
+        backlog.merge_to(wanted)
+        assert len(backlog) <= before
+        assert hours_of_events(backlog) == hours_of_rows(everything)
+    events = backlog.meter_events()
+    assert all(0 < event.value <= VALUE_MAX for event in events)
+    assert [event.time_ms for event in events] == sorted(event.time_ms for event in events)
+    windows = {row.window_start_ms for row in everything}
+    assert {event.time_ms for event in events} <= windows, "a meter event is told at the start of its earliest window"
+    backlog.clear()
+    assert not backlog.meter_events()
+
+
+@given(rows)
+def test_nothing_is_merged_that_fits(found: list[TallyRow]) -> None:
+    backlog = Backlog(1_000)
+    backlog.add(found)
+    assert len(backlog) == len({(row.customer, row.meter, row.dimensions, row.window_start_ms) for row in found})
+
+
+@given(st.integers(1, 10 * VALUE_MAX))
+def test_a_value_of_more_than_fifteen_digits_becomes_several(quantity: int) -> None:
+    values = split(quantity)
+    assert sum(values) == quantity
+    assert all(0 < value <= VALUE_MAX for value in values)
+    assert len(values) == -(-quantity // VALUE_MAX)
+
+
+def row(minute: int, customer: str = "c", quantity: int = 1) -> TallyRow:
+    return TallyRow(customer, "tokens", (), START_MS + minute * MINUTE_MS, quantity, 1)
+
+
+def test_windows_grow_step_by_step_to_one_hour_and_no_further() -> None:
+    backlog = Backlog(1_000)
+    backlog.add(row(minute) for minute in range(120))
+    for wanted, left in ((120, 120), (119, 24), (23, 8), (7, 2), (1, 2)):
+        backlog.merge_to(wanted)
+        assert len(backlog) == left
+
+
+def test_it_is_full_only_when_hours_do_not_fit_either() -> None:
+    backlog = Backlog(3)
+    backlog.add(row(minute) for minute in range(60))
+    assert (len(backlog), backlog.is_full) == (1, False)
+    backlog.add(row(0, customer) for customer in "xyz")
+    full_of_hours = backlog.is_full
+    backlog.clear()
+    assert (full_of_hours, backlog.is_full) == (True, False)
+    backlog.add([row(0), row(1)])
+    assert len(backlog) == 2, "after it was cleared it tells minutes again"
+
+
+@pytest.mark.parametrize("minute", [59, 60])
+def test_the_last_minute_of_an_hour_stays_in_its_hour(minute: int) -> None:
+    backlog = Backlog(1)
+    backlog.add([row(0), row(minute)])
+    assert len(backlog) == 1 + minute // 60
