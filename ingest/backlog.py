@@ -99,12 +99,12 @@ class Backlog:
             self._adopted.remove(outbox)
             self._close(outbox)
 
-    def adopt(self) -> None:
-        """Take over the spools that dead processes left; looks at the directory, so not for every turn."""
+    def adopt(self, partitions: int) -> None:
+        """Take over the spools that dead processes left for this topic; looks at the directory, so not for every turn."""
         if self._directory is None:
             return
         ours = [outbox.spool.path for outbox in (self._own, *self._adopted) if outbox.spool is not None]
-        for spool in Spool.adopt(self._directory, topic=self._topic, excluding=ours):
+        for spool in Spool.adopt(self._directory, topic=self._topic, partitions=partitions, excluding=ours):
             self._log.info("adopted the spool of a dead emitter", spool=spool.path.name, events=spool.events_held)
             self._adopted.append(Outbox(spool))
         self._elsewhere = spooled_elsewhere(self._directory, excluding=ours[:1] if self._own.spool is not None else [])

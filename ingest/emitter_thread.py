@@ -130,7 +130,7 @@ class EmitterThread:
             backlog=backlog,
             emitter=self.emitter,
             source=options.source,
-            partitions=options.partitions or backlog.recall_partitions(),
+            partitions=options.partitions,
             heartbeat_seconds=options.heartbeat_seconds,
             counts=self.counts,
             clock=clock,

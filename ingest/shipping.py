@@ -135,6 +135,8 @@ class Shipper:
             except LinkFailed as failure:
                 self.last_error = str(failure)
                 self._warnings.warning(self._log, "no link to Kafka; batches wait", problem=str(failure))
+                if self._collector.partitions is None:
+                    self._collector.partitions = self._backlog.recall_partitions()
                 self._give_up_if_all_is_safe()
             finally:
                 self._link = None
@@ -169,8 +171,8 @@ class Shipper:
             self._collector.partitions = partitions
             self._backlog.note_partitions(partitions)
             self._collect_now.set()
-        elif partitions < self._collector.partitions:
-            raise LinkFailed(f"the topic has {partitions} partitions; batches are made for {self._collector.partitions}")
+        elif partitions != self._collector.partitions:
+            raise LinkFailed(f"the topic has {partitions} partitions; customers were spread over {self._collector.partitions}")
         self.connected = True
         self.last_error = ""
         self._failure = None
@@ -218,7 +220,7 @@ class Shipper:
         now = self._clock.monotonic()
         if now >= self._adopt_at and not self._closing.is_set():
             self._adopt_at = now + _ADOPT_SECONDS
-            self._backlog.adopt()
+            self._backlog.adopt(self._collector.partitions or 0)
 
     def _remaining(self) -> float:
         """Seconds until the closing deadline; a day when nobody closes."""

@@ -59,8 +59,11 @@ class Spool:
         return cls._open(path, lock, topic)
 
     @classmethod
-    def adopt(cls, directory: Path, *, topic: str, excluding: Iterable[Path]) -> list[Self]:
-        """The spools for this topic that dead processes left in the directory, now ours. What cannot be read is left alone."""
+    def adopt(cls, directory: Path, *, topic: str, partitions: int, excluding: Iterable[Path]) -> list[Self]:
+        """The spools for this topic that dead processes left in the directory, now ours.
+
+        Left alone is what cannot be read, and what is for partitions that the topic does not have: for another cluster's, then.
+        """
         found: list[Self] = []
         known = set(excluding)
         try:
@@ -72,7 +75,7 @@ class Spool:
                 lock = _try_lock(path)
                 if lock is None:
                     continue
-                if _topic_of(path) != topic:
+                if not _is_for(path, topic, partitions):
                     os.close(lock)
                     continue
                 found.append(cls._open(path, lock, topic))
@@ -211,11 +214,11 @@ def _try_lock(path: Path) -> int | None:
     return None
 
 
-def _topic_of(path: Path) -> str | None:
-    """The topic a spool file is for; None when it cannot be read or was just removed."""
+def _is_for(path: Path, topic: str, partitions: int) -> bool:
+    """Whether a spool file is for this topic; False when it cannot be read or was just removed."""
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=_LOCK_WAIT_SECONDS)) as connection:
-            row = connection.execute("SELECT topic FROM about").fetchone()
-            return str(row[0]) if row else None
+            row = connection.execute("SELECT topic, (SELECT COALESCE(MAX(partition), 0) FROM parcels) FROM about").fetchone()
+            return row is not None and row[0] == topic and row[1] < partitions
     except sqlite3.Error:
-        return None
+        return False

@@ -187,6 +187,16 @@ def test_partitions_are_remembered_for_a_start_without_kafka(kafka: FakeKafka, o
     assert later.close().counts.spooled == 10
 
 
+def test_the_remembered_number_gives_way_to_what_kafka_says(kafka: FakeKafka, opened: list[Emitter], tmp_path: Path) -> None:
+    make(kafka, opened, spool_dir=tmp_path)
+    until(lambda: any(tmp_path.glob("partitions-*")))
+    kafka.partitions = 8
+    later = make(kafka, opened, spool_dir=tmp_path)
+    emit_numbers(later, range(100))
+    later.close()
+    assert {partition for partition, _ in kafka.log} - set(range(4))
+
+
 def test_without_partitions_events_wait_in_memory_and_are_counted_as_lost_at_the_end(kafka: FakeKafka, opened: list[Emitter]) -> None:
     kafka.is_away = True
     emitter = make(kafka, opened)
@@ -375,7 +385,7 @@ def test_arguments_that_cannot_be_right_are_refused_at_once(kafka: FakeKafka, op
     assert kafka.links == []
 
 
-def test_a_topic_with_fewer_partitions_than_given_is_not_written_to(kafka: FakeKafka, opened: list[Emitter]) -> None:
+def test_a_topic_with_other_partitions_than_given_is_not_written_to(kafka: FakeKafka, opened: list[Emitter]) -> None:
     emitter = make(kafka, opened, partitions=8)
     emit_numbers(emitter, range(10))
     until(lambda: "partitions" in emitter.stats().last_error)

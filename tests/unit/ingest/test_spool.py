@@ -41,13 +41,13 @@ def test_what_is_left_when_it_closes_is_adopted_whole(tmp_path: Path) -> None:
     spool.append([parcel(1), parcel(2)])
     spool.close()
     assert spooled_elsewhere(tmp_path, excluding=[]) > 0
-    (adopted,) = Spool.adopt(tmp_path, topic=TOPIC, excluding=[])
+    (adopted,) = Spool.adopt(tmp_path, topic=TOPIC, partitions=3, excluding=[])
     found = adopted.read(after=0, parcels_max=9)
     assert [(p.partition, p.first_seq, p.count, p.value) for p in found] == [(1, 10, 2, b"value 1"), (2, 20, 2, b"value 2")]
     assert adopted.events_held == 4
     adopted.delete(found)
     adopted.close()
-    assert Spool.adopt(tmp_path, topic=TOPIC, excluding=[]) == []
+    assert Spool.adopt(tmp_path, topic=TOPIC, partitions=3, excluding=[]) == []
 
 
 def test_nobody_adopts_what_a_living_process_holds_or_what_is_for_another_topic(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_nobody_adopts_what_a_living_process_holds_or_what_is_for_another_topic(
     other = Spool.create(tmp_path, emitter="other", topic="elsewhere")
     other.append([parcel(2)])
     other.close()
-    assert Spool.adopt(tmp_path, topic=TOPIC, excluding=[]) == []
+    assert Spool.adopt(tmp_path, topic=TOPIC, partitions=3, excluding=[]) == []
     with pytest.raises(SpoolFailed, match="in use"):
         Spool.create(tmp_path, emitter="alive", topic=TOPIC)
     alive.close()
@@ -72,18 +72,27 @@ def test_what_a_killed_process_wrote_is_there(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == b"written\n"
-        assert Spool.adopt(tmp_path, topic=TOPIC, excluding=[]) == []
+        assert Spool.adopt(tmp_path, topic=TOPIC, partitions=3, excluding=[]) == []
         child.kill()
     deadline = time.monotonic() + 10
-    while not (adopted := Spool.adopt(tmp_path, topic=TOPIC, excluding=[])):
+    while not (adopted := Spool.adopt(tmp_path, topic=TOPIC, partitions=3, excluding=[])):
         assert time.monotonic() < deadline
     assert [found.first_seq for found in adopted[0].read(after=0, parcels_max=200)] == list(range(100))
     adopted[0].close()
 
 
+def test_what_is_for_partitions_that_the_topic_does_not_have_is_left_alone(tmp_path: Path) -> None:
+    spool = Spool.create(tmp_path, emitter="elsewhere", topic=TOPIC)
+    spool.append([parcel(2)])
+    spool.close()
+    assert Spool.adopt(tmp_path, topic=TOPIC, partitions=2, excluding=[]) == []
+    (adopted,) = Spool.adopt(tmp_path, topic=TOPIC, partitions=3, excluding=[])
+    adopted.close()
+
+
 def test_a_damaged_file_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "broken.spool").write_bytes(b"this is no database at all, but it is long enough to look like one" * 10)
-    assert Spool.adopt(tmp_path, topic=TOPIC, excluding=[]) == []
+    assert Spool.adopt(tmp_path, topic=TOPIC, partitions=3, excluding=[]) == []
     assert (tmp_path / "broken.spool").exists()
 
 
@@ -107,5 +116,5 @@ def test_a_forked_child_does_not_keep_the_lock(tmp_path: Path) -> None:
     spool = Spool.create(tmp_path, emitter="parent", topic=TOPIC)
     spool.append([parcel(1)])
     spool.disown()
-    (adopted,) = Spool.adopt(tmp_path, topic=TOPIC, excluding=[])
+    (adopted,) = Spool.adopt(tmp_path, topic=TOPIC, partitions=3, excluding=[])
     adopted.close()
