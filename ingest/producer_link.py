@@ -7,17 +7,15 @@ exactness: batches carry numbers of their own, and sending the same bytes throug
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final, Protocol
+from typing import Protocol
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from metering.errors import MeteringError
-from metering.kafka import KafkaSettings, make_producer
+from metering.kafka import KafkaSettings, discard, make_producer
 from metering.limits import EVENT_RECORD_BYTES_MAX
 from metering.topics import ENVELOPE_BYTES
-
-_DISCARD_SECONDS: Final = 1.0
 
 
 class LinkFailed(MeteringError):
@@ -94,26 +92,11 @@ class ProducerLink:
         await self.discard()
 
     async def discard(self) -> None:
-        """Disconnect. `AIOKafkaProducer.stop` flushes first, which never ends while the broker is away, so its parts are stopped by hand."""
+        """Disconnect, whatever the broker does."""
         producer, self._producer = self._producer, None
         if producer is None:
             return
-        producer._closed = True  # noqa: SLF001  # it is, from here on; its finaliser warns otherwise
-        sender = producer._sender.sender_task  # noqa: SLF001
-        with suppress(KafkaError, OSError, TimeoutError):
-            async with asyncio.timeout(_DISCARD_SECONDS):
-                await producer.client.close()
-        metadata = producer.client._md_update_fut  # noqa: SLF001
-        if metadata is not None and not metadata.done():
-            # The task that would have resolved it is gone, and the sender waits for it.
-            metadata.set_result(False)
-        for _ in range(2):
-            # The first cancellation waits for requests under way, the second does not.
-            if sender is not None and not sender.done():
-                sender.cancel()
-                await asyncio.wait([sender], timeout=_DISCARD_SECONDS)
-        if sender is not None and sender.done() and not sender.cancelled():
-            sender.exception()
+        await discard(producer)
 
 
 def _words(error: BaseException) -> str:

@@ -3,10 +3,11 @@
 All factories need a running event loop and return a client that is not started; `started` starts and always stops one.
 """
 
+import asyncio
 import re
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
@@ -14,12 +15,14 @@ from typing import Any, Final, Protocol, TypeVar
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.errors import KafkaError
 
 from metering.limits import CHAIN_RECORD_BYTES_MAX
 from metering.secrets import Secret
 from metering.settings import option
 from metering.topics import ENVELOPE_BYTES, Topics, topics_named
 
+DISCARD_SECONDS: Final = 2.0
 RETRY_BACKOFF_MS: Final = 100
 METADATA_MAX_AGE_MS: Final = 60_000
 CONNECTIONS_MAX_IDLE_MS: Final = 540_000
@@ -154,6 +157,29 @@ async def started(client: C) -> AsyncIterator[C]:
         yield client
     finally:
         await client.stop()
+
+
+async def discard(producer: AIOKafkaProducer) -> None:
+    """Disconnect a producer, whatever the broker does; what was not acknowledged may or may not have arrived. Blocks a few seconds at most.
+
+    `AIOKafkaProducer.stop` flushes first, which never ends while the broker is away, so its parts are stopped by hand.
+    """
+    producer._closed = True  # noqa: SLF001  # it is, from here on; its finaliser warns otherwise
+    sender = producer._sender.sender_task  # noqa: SLF001
+    with suppress(KafkaError, OSError, TimeoutError):
+        async with asyncio.timeout(DISCARD_SECONDS):
+            await producer.client.close()
+    metadata = producer.client._md_update_fut  # noqa: SLF001
+    if metadata is not None and not metadata.done():
+        # The task that would have resolved it is gone, and the sender waits for it.
+        metadata.set_result(False)
+    for _ in range(2):
+        # The first cancellation waits for requests under way, the second does not.
+        if sender is not None and not sender.done():
+            sender.cancel()
+            await asyncio.wait([sender], timeout=DISCARD_SECONDS)
+    if sender is not None and sender.done() and not sender.cancelled():
+        sender.exception()
 
 
 def make_producer(

@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
 from metering.errors import HistoryLost, MeteringError
-from metering.kafka import FetchLimits, KafkaSettings, make_log_reader, make_producer
+from metering.kafka import FetchLimits, KafkaSettings, discard, make_log_reader, make_producer
 
 POLL_MS: Final = 500
 STALL_SECONDS: Final = 60.0
@@ -145,9 +145,7 @@ class Appender:
         """Close the connections; what was not acknowledged may or may not have arrived."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            with suppress(KafkaError, TimeoutError):
-                async with asyncio.timeout(STALL_SECONDS):
-                    await producer.stop()
+            await discard(producer)
 
     async def append(
         self, topic: str, partition: int, value: bytes | None, *, key: bytes | None = None, headers: Sequence[tuple[str, bytes]] = ()
@@ -169,10 +167,10 @@ class Appender:
                 try:
                     await producer.start()
                 except KafkaError as error:
-                    await producer.stop()
+                    await discard(producer)
                     raise LogUnavailable(f"Kafka cannot be reached: {error!r}") from error
                 except BaseException:
-                    await producer.stop()
+                    await discard(producer)
                     raise
                 self._producer = producer
             return self._producer
