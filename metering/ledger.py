@@ -2,7 +2,10 @@
 
 An *intent* covers a range of offsets of usage.tallies and lists the meter events that report it. It is a link of a chain, so only one intent
 ever covers a tally, whoever wrote it. Meter events are sent only after their intent is accepted. A *receipt* tells outcomes of meter
-events; it is true whoever wrote it, because only an accepted intent is ever sent, so it needs no place in the chain.
+events; that Stripe has one is true whoever says so, because only an accepted intent is ever sent, so it needs no place in the chain. That
+Stripe has one *not* is only known to a writer who alone could send it: an intent is *contested* from the first entry of another instance
+after it, and a refusal of a contested meter event parks it. Who takes over what is open therefore writes a receipt, an empty one, before
+the first send.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,6 +38,11 @@ class Outcome(StrEnum):
     def is_final(self) -> bool:
         """Whether nothing more is sent for this meter event."""
         return self is not Outcome.UNKNOWN
+
+    @property
+    def says_not_taken(self) -> bool:
+        """Whether it claims that Stripe does not have the meter event."""
+        return self in {Outcome.REJECTED, Outcome.UNBILLABLE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,12 +208,16 @@ def _receipt(document: Mapping[str, Any]) -> Receipt:
 
 @dataclass(slots=True)
 class OpenIntent:
-    """An accepted intent with meter events that have no final outcome. `log_time_ms` is when the broker took it: no attempt is older."""
+    """An accepted intent with meter events that have no final outcome. `log_time_ms` is when the broker took it: no attempt is older.
+
+    `contested`: another instance has written since, and may send its meter events too.
+    """
 
     intent: Intent
     log_time_ms: int
     open: set[int]
     unknown: set[int] = field(default_factory=set)
+    contested: bool = False
 
 
 @dataclass(slots=True)
@@ -237,6 +249,8 @@ class Ledger:
         """Take in the entry at `offset`; say whether it was accepted. Raises ChainBroken if it belongs to another chain."""
         if self.chain_id is not None and entry.chain_id != self.chain_id:
             raise ChainBroken(f"ledger entry at {offset} is of chain {entry.chain_id}, the ledger is of chain {self.chain_id}")
+        for found in self.open.values():
+            found.contested |= found.intent.instance != entry.instance
         if isinstance(entry, Receipt):
             self.chain.pass_over(offset)
             self._settle(entry)
@@ -261,7 +275,8 @@ class Ledger:
                 continue
             entry.open.discard(settlement.index)
             entry.unknown.discard(settlement.index)
-            self.settled[settlement.outcome] = self.settled.get(settlement.outcome, 0) + 1
+            outcome = Outcome.PARKED if entry.contested and settlement.outcome.says_not_taken else settlement.outcome
+            self.settled[outcome] = self.settled.get(outcome, 0) + 1
             if not entry.open:
                 del self.open[settlement.intent]
 

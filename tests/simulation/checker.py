@@ -255,13 +255,18 @@ class Checker:
         identifiers: dict[str, tuple[str, str, int]] = {}
         intents: dict[int, list[tuple[str, str, int]]] = {}
         outcomes: dict[tuple[int, int], str] = {}
+        writers: dict[int, str] = {}
         for record in self._evidence.ledger[partition]:
             assert record is not None
             entry = orjson.loads(record.value or b"")
+            for intent, writer in writers.items():
+                if writer != entry["instance"]:
+                    writers[intent] = "several"
             if entry["format"] == "receipt/1":
                 for intent, index, outcome, _, _ in entry["settlements"]:
+                    doubted = outcome in {"rejected", "unbillable"} and writers.get(intent) == "several"
                     if outcome != "unknown":
-                        outcomes.setdefault((intent, index), outcome)
+                        outcomes.setdefault((intent, index), "parked" if doubted else outcome)
                 continue
             if entry["start"] != end or (entry["previous"] == -1) != (not intents):
                 continue
@@ -269,6 +274,7 @@ class Checker:
             end = entry["end"]
             events, unbillable = (_meter_events(entry, name) for name in ("meter_events", "unbillable"))
             self._check_intent(f"intent {record.offset} of {partition}", covered, events + unbillable)
+            writers[record.offset] = entry["instance"]
             intents[record.offset] = [(customer, meter, value) for customer, meter, _, value in events]
             for index, event in enumerate(intents[record.offset]):
                 identifiers[f"{entry['identifier']}-{index}"] = event

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from metering.ledger import MeterEvent
 from reporter.outcomes import Reply, Retry, Verdict, classify, interrupted, unreachable
-from tests.simulation.world import HOUR, MINUTE, SECOND, World
+from tests.simulation.world import HOUR, MINUTE, SECOND, START_MS, World
 
 DAY = 24 * HOUR
 TIMEOUT = 15 * SECOND
@@ -119,7 +119,7 @@ class LyingStripe:
         taken = self._taken.get(identifier)
         if taken is not None and now - taken < DAY:
             return Reply(400, error_type="invalid_request_error", message=f"An event already exists with identifier {identifier}.")
-        if event.customer.startswith("cus_missing"):
+        if event.customer.startswith("cus_missing") or (event.customer.startswith("cus_later") and now < self._created_ms(event.customer)):
             return Reply(400, error_type="invalid_request_error", code="resource_missing", message="No such customer")
         if event.time_ms < now - 35 * DAY:
             return Reply(400, error_type="invalid_request_error", code="timestamp_too_far_in_past", message="too old")
@@ -128,6 +128,10 @@ class LyingStripe:
         self._taken[identifier] = now
         self.books.append(Booked(identifier, event.customer, event.meter, event.value, event.time_ms, now))
         return Reply(200)
+
+    def _created_ms(self, customer: str) -> int:
+        """When somebody creates the customer whose usage is reported already: until then the refusals are true."""
+        return START_MS + int(customer.rpartition("_")[2]) * 7 * HOUR % (30 * HOUR)
 
     def _keep(self, idempotency_key: str, reply: Reply) -> Reply:
         self._kept[idempotency_key] = (self._world.now_ms, reply)

@@ -230,6 +230,19 @@ def a_receipt_does_not_look_at_other_intents() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def a_new_owner_does_not_say_that_it_sends() -> Iterator[None]:
+    """No receipt is written on taking over: a frozen owner's refusal is believed although the new one has delivered."""
+
+    def receipt(self: PartitionReporter, settlements: Sequence[Settlement]) -> Receipt:
+        found = real(self, settlements)
+        return found if settlements else replace(found, instance=next(iter(self.ledger.open.values())).intent.instance)
+
+    real = PartitionReporter.receipt
+    with _method(PartitionReporter, "receipt", receipt):
+        yield
+
+
 PLANTED: Mapping[str, Callable[[], AbstractContextManager[None]]] = {
     bug.__name__: bug
     for bug in (
@@ -248,5 +261,6 @@ PLANTED: Mapping[str, Callable[[], AbstractContextManager[None]]] = {
         a_refusal_is_believed_after_an_unknown_outcome,
         anybody_may_found_the_chain_again,
         a_receipt_does_not_look_at_other_intents,
+        a_new_owner_does_not_say_that_it_sends,
     )
 }

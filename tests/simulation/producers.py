@@ -69,7 +69,8 @@ class Customers:
 
     def _new_customer(self) -> str:
         self._made += 1
-        name = f"cus_missing_{self._made}" if self._world.chance(0.05) else f"cus_{self._made}"
+        kind = self._world.rng.choices(("cus", "cus_missing", "cus_later"), (90, 5, 5))[0]
+        name = f"{kind}_{self._made}"
         self._next_digit[name] = 0
         return name
 
@@ -100,7 +101,9 @@ def age(world: World, *, has_id: bool, horizon_ms: int) -> int:
         return world.rng.randrange(horizon_ms + HOUR)
     if dice < 0.95:
         return -world.rng.randrange(4 * MINUTE, 20 * MINUTE)
-    return world.rng.randrange(30 * DAY, 37 * DAY) if not has_id else world.rng.randrange(2 * horizon_ms)
+    if has_id:
+        return world.rng.randrange(2 * horizon_ms)
+    return world.rng.randrange(35 * DAY - 4 * HOUR, 35 * DAY) if dice < 0.98 else world.rng.randrange(30 * DAY, 37 * DAY)
 
 
 class SdkEmitter:

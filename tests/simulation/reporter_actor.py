@@ -68,6 +68,9 @@ class ReporterWorker:
 
     async def _own(self) -> None:
         reporter = await self._takeover.take_over(self.partition)
+        if reporter.ledger.open:
+            claim = reporter.receipt(())
+            await self._observed(reporter, claim, await self._append(encode_receipt(claim)))
         for offset in list(reporter.ledger.open):
             self._enqueue(reporter, offset, doubtful=True)
         self._fetch = reporter.tally_position

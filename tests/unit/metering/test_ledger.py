@@ -1,5 +1,6 @@
 """The ledger: what was intended, what became of it, and what is still open, whoever reads it from whichever checkpoint."""
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -206,3 +207,22 @@ def fold_from_start(log: list[Intent | Receipt], end: int) -> Ledger:
     for offset in range(end):
         ledger.fold(offset, offset, log[offset])
     return ledger
+
+
+@pytest.mark.parametrize("refusal", [Outcome.REJECTED, Outcome.UNBILLABLE])
+def test_a_refusal_is_not_believed_once_another_instance_may_have_sent_too(refusal: Outcome) -> None:
+    ledger = Ledger()
+    ledger.fold(0, 1, an_intent(0, 2, NO_OFFSET, events=4, instance="frozen"))
+    ledger.fold(1, 2, replace(a_receipt((0, 0, refusal)), instance="frozen"))
+    ledger.fold(2, 3, replace(a_receipt(), instance="new owner"))
+    ledger.fold(3, 4, replace(a_receipt((0, 1, refusal), (0, 2, Outcome.ACCEPTED)), instance="frozen"))
+    ledger.fold(4, 5, replace(a_receipt((0, 3, refusal)), instance="new owner"))
+    assert ledger.settled == {refusal: 1, Outcome.PARKED: 2, Outcome.ACCEPTED: 1}
+
+
+def test_an_intent_that_lost_contests_those_that_are_open() -> None:
+    ledger = Ledger()
+    ledger.fold(0, 1, an_intent(0, 2, NO_OFFSET, instance="a"))
+    ledger.fold(1, 2, an_intent(0, 2, NO_OFFSET, instance="b"))
+    ledger.fold(2, 3, an_intent(2, 3, 0, instance="a"))
+    assert [entry.contested for entry in ledger.open.values()] == [True, False]
