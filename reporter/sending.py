@@ -138,8 +138,8 @@ class Lanes:
 
     @property
     def stopped(self) -> str | None:
-        """Why the world is stopped; None while it goes on."""
-        return self._stopped
+        """Why the world is stopped; None while it goes on, and while there is no send that could find out whether it may."""
+        return self._stopped if self._sends else None
 
     def add(self, send: MeterSend) -> None:
         """Queue a send at the end of its lane. There must be `room`."""

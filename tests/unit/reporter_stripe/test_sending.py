@@ -219,6 +219,19 @@ def test_denials_of_what_was_in_flight_do_not_put_the_probe_off() -> None:
     start(subject, 30.0)
 
 
+def test_a_stopped_world_does_not_wait_for_a_probe_when_nothing_is_left_to_send() -> None:
+    subject = lanes()
+    subject.add(send(0))
+    subject.done(start(subject), DENIED, START_MS, 0.0)
+    assert none_ready(subject, 21 * HOUR_S)
+    assert outcomes(subject) == [(0, Outcome.PARKED)]
+    empty = subject.stopped  # were it set, no intent would be written, and no send would ever find out
+    subject.add(send(1, log_time_ms=START_MS + 21 * HOUR_MS))
+    assert (empty, subject.stopped) == (None, "HTTP 401")
+    subject.done(start(subject, 21 * HOUR_S), Delivered(), START_MS + 21 * HOUR_MS, 21 * HOUR_S)
+    assert subject._stopped is None
+
+
 def test_a_refused_event_proves_that_the_key_works() -> None:
     subject = lanes()
     subject.add(send(0))

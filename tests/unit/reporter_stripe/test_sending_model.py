@@ -178,7 +178,7 @@ class LanesMachine(RuleBasedStateMachine):
     def counts_agree(self) -> None:
         assert self.subject.sends == sum(map(len, self.model.values()))
         assert self.subject.in_flight == len(self.flying)
-        assert (self.subject.stopped is None) is (self.stopped_until is None)
+        assert (self.subject.stopped is None) is (self.stopped_until is None or not self.subject.sends)
 
     @invariant()
     def waiting_is_long_enough_and_no_longer(self) -> None:
