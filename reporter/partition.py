@@ -147,9 +147,10 @@ class PartitionWorker:
     async def _own(self) -> None:
         began = self._clock.monotonic()
         reporter = await self._takeover.take_over(self.partition)
-        for offset in list(reporter.ledger.open):
-            self._enqueue(reporter, offset, doubtful=True)
-        self._continue_at(reporter.tally_position)
+        if reporter.ledger.open:
+            # From this entry on a former owner's refusals count for nothing: it is no longer the only one who may send what is open.
+            await self._append_receipt(reporter, [])
+        self._send_what_is_open(reporter)
         self.reporter = reporter
         self._metrics.takeover_seconds.observe(self._clock.monotonic() - began)
         self._log.info("took over", position=reporter.tally_position, open_meter_events=reporter.ledger.open_events)
@@ -223,10 +224,14 @@ class PartitionWorker:
         else:
             self._metrics.intents.labels("lost").inc()
             self._log.warning("another writer's intent came first", position=reporter.tally_position, start=intent.link.start)
-            self._drop_sends()
-            for offset in list(reporter.ledger.open):
-                self._enqueue(reporter, offset, doubtful=True)
-            self._continue_at(reporter.tally_position)
+            self._send_what_is_open(reporter)
+
+    def _send_what_is_open(self, reporter: PartitionReporter) -> None:
+        """Start from what the ledger says: send every open meter event, whoever planned it, and read on where the last intent ends."""
+        self._drop_sends()
+        for offset in list(reporter.ledger.open):
+            self._enqueue(reporter, offset, doubtful=True)
+        self._continue_at(reporter.tally_position)
 
     def _enqueue(self, reporter: PartitionReporter, offset: int, *, doubtful: bool) -> None:
         entry = reporter.ledger.open.get(offset)
@@ -263,12 +268,11 @@ class PartitionWorker:
 
     async def _write_receipt(self, reporter: PartitionReporter) -> None:
         settlements = self._settlements[:SETTLEMENTS_PER_RECEIPT]
-        receipt = reporter.receipt(settlements)
         meter_events = {
             (s.intent, s.index): reporter.ledger.open[s.intent].intent.meter_events[s.index] for s in settlements if s.intent in reporter.ledger.open
         }
-        landed = await self._append(encode_receipt(receipt))
-        await self._observed(reporter, receipt, landed)
+        head = reporter.ledger.chain.head
+        await self._append_receipt(reporter, settlements)
         del self._settlements[: len(settlements)]
         self._settled_at = self._clock.monotonic()
         self._backoff.reset(self._settled_at)
@@ -278,6 +282,14 @@ class PartitionWorker:
             event = meter_events.get((settlement.intent, settlement.index))
             if event is not None and settlement.outcome in {Outcome.ACCEPTED, Outcome.DUPLICATE}:
                 self._metrics.quantity.labels(event.meter).inc(event.value)
+        if reporter.ledger.chain.head != head:
+            self._log.warning("another writer reports this partition, too", position=reporter.tally_position)
+            self._send_what_is_open(reporter)
+
+    async def _append_receipt(self, reporter: PartitionReporter, settlements: Sequence[Settlement]) -> None:
+        receipt = reporter.receipt(settlements)
+        landed = await self._append(encode_receipt(receipt))
+        await self._observed(reporter, receipt, landed)
 
     async def _append(self, value: bytes) -> Appended:
         return await self._appender.append(self._topics.ledger.name, self.partition, value)
