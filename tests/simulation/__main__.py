@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from tests.simulation.campaign import campaign, describe, story
+from tests.simulation.planted_bugs import PLANTED
 from tests.simulation.simulation import run
 
 
@@ -15,6 +16,7 @@ def main() -> int:
     parser.add_argument("--seeds", default="0:2000", help="first and end, as in 0:20000")
     parser.add_argument("--seed", type=int, help="one seed only")
     parser.add_argument("--trace", action="store_true", help="with --seed: tell every step")
+    parser.add_argument("--planted", choices=PLANTED, help="put this bug in, and say in which seeds it shows")
     parser.add_argument("--workers", type=int, help="processes; default: one a core")
     arguments = parser.parse_args()
     if arguments.seed is not None:
@@ -22,6 +24,11 @@ def main() -> int:
         print(*result.trace, *describe(result.violations), f"{len(result.violations)} violations", sep="\n")
         return 1 if result.violations else 0
     first, end = map(int, arguments.seeds.split(":"))
+    if arguments.planted is not None:
+        with PLANTED[arguments.planted]():
+            caught = [seed for seed in range(first, end) if run(seed).violations]
+        print(f"{arguments.planted} shows in {len(caught)} of {end - first} seeds: {caught[:20]}")
+        return 0 if caught else 1
     found = campaign(range(first, end), workers=arguments.workers, say=lambda line: print(line, flush=True))
     for failure in found.failures:
         print(story(failure.seed))

@@ -127,7 +127,7 @@ class AggregatorProcess(Process):
     def assign(self, partition: int) -> None:
         """Own a partition; a counter that was let go in good order goes on."""
         before = self.workers.get(partition)
-        kept = before.release() if before is not None and before.draining and not self.runs(partition) else None
+        kept = before.release() if before is not None and before.draining and not self.runs(f"partition {partition}") else None
         self.workers[partition] = worker = AggregatorWorker(self, partition, kept)
         self.start(f"partition {partition}", worker.run())
 
@@ -136,9 +136,9 @@ class AggregatorProcess(Process):
         if partition in self.workers:
             self.workers[partition].draining = True
 
-    def runs(self, partition: int) -> bool:
-        """Whether a worker still runs this partition."""
-        return f"partition {partition}" in self._tasks
+    def owns(self, partition: int) -> bool:
+        """Whether a worker runs this partition and was not told to let it go."""
+        return self.runs(f"partition {partition}") and not self.workers[partition].draining
 
     @property
     def is_done(self) -> bool:

@@ -131,7 +131,7 @@ class LyingStripe:
 
     def _created_ms(self, customer: str) -> int:
         """When somebody creates the customer whose usage is reported already: until then the refusals are true."""
-        return START_MS + int(customer.rpartition("_")[2]) * 7 * HOUR % (30 * HOUR)
+        return START_MS + int(customer.rpartition("_")[2]) * 37 * MINUTE % (6 * HOUR)
 
     def _keep(self, idempotency_key: str, reply: Reply) -> Reply:
         self._kept[idempotency_key] = (self._world.now_ms, reply)

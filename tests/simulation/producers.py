@@ -69,7 +69,7 @@ class Customers:
 
     def _new_customer(self) -> str:
         self._made += 1
-        kind = self._world.rng.choices(("cus", "cus_missing", "cus_later"), (90, 5, 5))[0]
+        kind = self._world.rng.choices(("cus", "cus_missing", "cus_later"), (80, 5, 15))[0]
         name = f"{kind}_{self._made}"
         self._next_digit[name] = 0
         return name

@@ -198,6 +198,10 @@ class ReporterProcess(Process):
         if partition in self.workers:
             self.workers[partition].draining = True
 
+    def owns(self, partition: int) -> bool:
+        """Whether a worker runs this partition and was not told to let it go."""
+        return self.runs(f"partition {partition}") and not self.workers[partition].draining
+
     @property
     def is_done(self) -> bool:
         """Whether there is nothing left to report."""

@@ -9,12 +9,13 @@ from tests.simulation.planted_bugs import PLANTED
 from tests.simulation.simulation import run
 
 SEEDS = int(os.environ.get("SEEDS", "2000"))
-# In how many seeds each planted bug must show. The rare ones need several faults at once.
+# In how many seeds each planted bug must show. The rare ones need several faults at once: seeds in which they meet. A change of the simulation
+# deals the seeds anew; `python -m tests.simulation --planted NAME` finds others.
 SEEDS_TO_CATCH = 60
 RARE = {
-    "a_refusal_is_believed_after_an_unknown_outcome": range(100, 200),
-    "anybody_may_found_the_chain_again": range(40, 120),
-    "a_receipt_does_not_look_at_other_intents": range(200, 300),
+    "a_refusal_is_believed_after_an_unknown_outcome": range(85, 130),
+    "anybody_may_found_the_chain_again": range(160, 290),
+    "a_new_owner_does_not_say_that_it_sends": range(2740, 2750),
 }
 
 

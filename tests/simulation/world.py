@@ -240,6 +240,10 @@ class Process:
             return
         raise RuntimeError(f"{name} of {self.name} went on after it was cancelled")
 
+    def runs(self, name: str) -> bool:
+        """Whether this coroutine has not come to its end."""
+        return name in self._tasks
+
     def step(self) -> None:
         """Resume one of the coroutines."""
         names = list(self._tasks)
