@@ -5,7 +5,7 @@ from functools import partial
 
 from aggregator.counting import CountingRules
 from aggregator.metrics import STOP_REASONS, AggregatorMetrics
-from aggregator.partition import PartitionWorker
+from aggregator.partition import CountingWorker
 from aggregator.settings import AggregatorSettings
 from aggregator.takeover import Takeover
 from metering.catalogue import Catalogue
@@ -39,7 +39,7 @@ class Aggregator:
         )
         self._reader = LogReader(kafka, f"{instance}-reader")
         self._appender = Appender(kafka, f"{instance}-appender")
-        self._group: PartitionGroup[PartitionWorker] = PartitionGroup(
+        self._group: PartitionGroup[CountingWorker] = PartitionGroup(
             context,
             kafka,
             topic=self._topics.events.name,
@@ -71,8 +71,8 @@ class Aggregator:
             await self._reader.close()
             await self._appender.close()
 
-    def _worker(self, partition: int, before: PartitionWorker | None) -> PartitionWorker:
-        return PartitionWorker(
+    def _worker(self, partition: int, before: CountingWorker | None) -> CountingWorker:
+        return CountingWorker(
             partition,
             settings=self._settings,
             topics=self._topics,

@@ -1,9 +1,7 @@
 """One owned partition at run time: takes over, counts what the poll loop hands in, writes tallies, and stops rather than guess."""
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Sequence
-from random import Random
+from collections.abc import Callable
 from typing import Final
 
 import orjson
@@ -14,26 +12,20 @@ from aggregator.settings import AggregatorSettings
 from aggregator.takeover import Takeover
 from metering.clock import Clock
 from metering.dead_letter import DeadLetter, encode_dead_letter
-from metering.errors import ChainBroken, FailClosed
+from metering.errors import ChainBroken
 from metering.event import UsageEvent, encode_event
 from metering.limits import CHAIN_RECORD_BYTES_MAX
 from metering.logs import Log
-from metering.partition_log import Appended, Appender, LogUnavailable
-from metering.record import LogRecord
-from metering.retry import Backoff, RetryPolicy
+from metering.partition_log import Appended, Appender
+from metering.partition_worker import PartitionWorker
 from metering.topics import Topics
 
 RECORDS_PER_TURN: Final = 200  # records counted before other partitions get the event loop
 SENDS_AT_ONCE: Final = 500
-RETRY: Final = RetryPolicy(base_seconds=0.2, cap_seconds=10.0)
 
 
-class PartitionWorker:
-    """Owns one partition from assignment to revocation. `run` is its task; all state is dropped with it, so it may be cancelled at any time.
-
-    `kept` is the counter that `release` gave when the partition was last let go: it spares the re-reading of the log.
-    `seek` is called, in the same step in which the inbox is emptied, to make the poll loop continue at an offset.
-    """
+class CountingWorker(PartitionWorker):
+    """Counts one partition. `kept` is the counter that `release` gave when it was last let go: it spares the re-reading of the log."""
 
     def __init__(
         self,
@@ -50,25 +42,15 @@ class PartitionWorker:
         log: Log,
         kept: PartitionCounter | None,
     ) -> None:
-        self.partition = partition
+        super().__init__(partition, seek=seek, clock=clock, log=log, unavailable=metrics.unavailable)
         self.counter: PartitionCounter | None = None
         self._kept = kept
-        self.stopped: FailClosed | None = None
         self._settings = settings
         self._topics = topics
         self._takeover = takeover
         self._appender = appender
         self._partition_of = partition_of
-        self._seek = seek
         self._metrics = metrics
-        self._clock = clock
-        self._log = log.bind(partition=partition)
-        self._inbox: deque[LogRecord] = deque()
-        self._inbox_bytes = 0
-        self._news = asyncio.Event()
-        self._draining = False
-        self._skipped_at: int | None = None
-        self._backoff = Backoff(RETRY, now=clock.monotonic(), random=Random())
 
     # For the poll loop
 
@@ -97,38 +79,12 @@ class PartitionWorker:
         """Ids in memory for deduplication."""
         return len(self.counter.ids) if self.counter is not None else 0
 
-    def hand_in(self, records: Sequence[LogRecord]) -> None:
-        """Take records from the poll loop, in log order."""
-        self._inbox.extend(records)
-        self._inbox_bytes += sum(len(record.value or b"") for record in records)
-        self._news.set()
-
-    def drain(self) -> None:
-        """Count what was handed in, write a last tally, and let `run` return."""
-        self._draining = True
-        self._news.set()
-
     def release(self) -> PartitionCounter | None:
         """After `run` has returned: the counter, if it stands exactly at an accepted tally and can go on from there later."""
         counter = self.counter
         return counter if counter is not None and self.stopped is None and not counter.pending_records else None
 
     # The task
-
-    async def run(self) -> None:
-        """Until drained or cancelled. A contradiction in the log stops the partition and leaves it stopped; Kafka's absence is waited out."""
-        while not (self._draining and self.counter is None):
-            try:
-                await self._own()
-                return
-            except LogUnavailable as error:
-                self._metrics.unavailable.inc()
-                self._log.warning("starting over", reason=str(error))
-                self._forget()
-                await self._clock.sleep(self._backoff.next_delay(self._clock.monotonic()) or RETRY.cap_seconds)
-            except FailClosed as error:
-                self._stop(error)
-                return
 
     async def _own(self) -> None:
         began = self._clock.monotonic()
@@ -146,7 +102,7 @@ class PartitionWorker:
         while True:
             pause = self._settings.flush_seconds if counter.pending_records else self._settings.idle_tally_seconds
             due = flushed + pause
-            await self._wait(due - self._clock.monotonic())
+            await self._wait(due - self._clock.monotonic(), work=bool(self._inbox))
             await self._count_inbox(counter)
             if self._draining:
                 if counter.pending_records:
@@ -162,18 +118,6 @@ class PartitionWorker:
         full = self.unflushed_bytes >= self._settings.unflushed_bytes_max
         return full or self._clock.monotonic() >= flushed + self._settings.flush_seconds
 
-    async def _wait(self, seconds: float) -> None:
-        """Until there is something in the inbox, or the time has passed."""
-        if self._inbox or self._draining:
-            await asyncio.sleep(0)
-            return
-        self._news.clear()
-        try:
-            async with asyncio.timeout(max(0.0, seconds)):
-                await self._news.wait()
-        except TimeoutError:
-            return
-
     async def _count_inbox(self, counter: PartitionCounter) -> None:
         """Count until the inbox is empty, the tally is large enough, or others must have a turn."""
         for _ in range(RECORDS_PER_TURN):
@@ -184,18 +128,9 @@ class PartitionWorker:
                 self._read_again(counter.position, record.offset)
                 return
             # Taken only when it is counted: a cancelled check above leaves nothing half done.
-            self._inbox.popleft()
-            self._inbox_bytes -= len(record.value or b"")
+            self._take()
             if record.offset >= counter.position:
                 counter.count(record)
-
-    def _read_again(self, position: int, offset: int) -> None:
-        """The Kafka client passed over records that are there (it does so when another partition's fetch fails): go back for them."""
-        if self._skipped_at == position:
-            raise ChainBroken(f"the client skips records {position} to {offset - 1} of partition {self.partition} every time")
-        self._skipped_at = position
-        self._log.warning("the client skipped records; they are read again", position=position, offset=offset)
-        self._continue_at(position)
 
     async def _flush(self, counter: PartitionCounter) -> None:
         """Write what was counted as a tally. Raises LogUnavailable (it may have been written: start over) or FailClosed."""
@@ -236,22 +171,8 @@ class PartitionWorker:
         home = self._partition_of(event.customer)
         return await self._appender.append(self._topics.events.name, home, orjson.dumps(encode_event(event)), key=event.customer.encode())
 
-    def _continue_at(self, position: int) -> None:
-        self._inbox.clear()
-        self._inbox_bytes = 0
-        self._seek(self.partition, position)
-
     def _forget(self) -> None:
         self.counter = None
-        self._inbox.clear()
-        self._inbox_bytes = 0
-
-    def _stop(self, error: FailClosed) -> None:
-        self.stopped = error
-        self._forget()
-        self._log.error(
-            "the partition stopped; nothing is lost, and nothing more is counted until this is mended", kind=type(error).__name__, reason=str(error)
-        )
 
     def _note(self, cut: Cut) -> None:
         tally, metrics = cut.tally, self._metrics

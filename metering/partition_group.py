@@ -7,18 +7,17 @@ can do no harm; committed offsets are published for lag tools and never read bac
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, TypeVar
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 from prometheus_client import Counter, Gauge
 
-from metering.errors import FailClosed
 from metering.health import Progress
 from metering.kafka import KafkaSettings, make_group_consumer, started
 from metering.logs import RateLimited
-from metering.record import LogRecord
+from metering.partition_worker import PartitionWorker
 from metering.service import ServiceContext
 
 POLL_MS: Final = 250
@@ -28,45 +27,7 @@ CANCEL_SECONDS: Final = 1.0
 UNEXPECTED: Final = "Unexpected"  # the reason of a stop that the service does not list
 
 
-class Worker(Protocol):
-    """What runs one owned partition. It is dropped with all its state when the partition goes, so it may be cancelled at any time."""
-
-    @property
-    def partition(self) -> int: ...  # noqa: D102  # the class says it
-    @property
-    def stopped(self) -> FailClosed | None:
-        """Why the partition stopped, if it did."""
-        ...
-
-    @property
-    def wants_records(self) -> bool:
-        """Whether the poll loop may hand in more."""
-        ...
-
-    @property
-    def may_resume(self) -> bool:
-        """Whether a paused partition has drained enough to be fetched again."""
-        ...
-
-    @property
-    def chain_end(self) -> int | None:
-        """The end of what is accepted, to be published; None while it is not known."""
-        ...
-
-    def hand_in(self, records: Sequence[LogRecord]) -> None:
-        """Take records, in log order."""
-        ...
-
-    def drain(self) -> None:
-        """Finish what was handed in, and let `run` return."""
-        ...
-
-    async def run(self) -> None:
-        """Until drained, stopped or cancelled."""
-        ...
-
-
-W = TypeVar("W", bound=Worker)
+W = TypeVar("W", bound=PartitionWorker)
 
 
 class PartitionGroup(ConsumerRebalanceListener, Generic[W]):  # type: ignore[misc]  # aiokafka ships no types

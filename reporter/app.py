@@ -18,7 +18,7 @@ from reporter.dispatch import Dispatcher
 from reporter.meter_events import MeterEventPort
 from reporter.metrics import STOP_REASONS, ReporterMetrics
 from reporter.pacing import Backoff, Pacer
-from reporter.partition import PartitionWorker
+from reporter.partition import ReportingWorker
 from reporter.sending import Lanes
 from reporter.settings import ReporterSettings, StripeSettings
 from reporter.takeover import Takeover
@@ -63,7 +63,7 @@ class Reporter:
             log=context.log,
             deliver=self._deliver,
         )
-        self._group: PartitionGroup[PartitionWorker] = PartitionGroup(
+        self._group: PartitionGroup[ReportingWorker] = PartitionGroup(
             context,
             kafka,
             topic=self._topics.tallies.name,
@@ -132,8 +132,8 @@ class Reporter:
             self._metrics.backlog_rows.set(sum(len(reporter.backlog) for reporter in reporters))
             await self._context.clock.sleep(0.5)
 
-    def _worker(self, partition: int, _before: PartitionWorker | None) -> PartitionWorker:
-        return PartitionWorker(
+    def _worker(self, partition: int, _before: ReportingWorker | None) -> ReportingWorker:
+        return ReportingWorker(
             partition,
             settings=self._settings,
             topics=self._topics,

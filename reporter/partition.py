@@ -1,9 +1,6 @@
 """One owned partition at run time: takes over, folds tallies, writes intents and receipts, and stops rather than guess."""
 
-import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
-from random import Random
 from typing import Final
 
 from metering.catalogue import Catalogue
@@ -12,9 +9,8 @@ from metering.errors import FailClosed
 from metering.ledger import Intent, Outcome, Receipt, Settlement, encode_intent, encode_receipt
 from metering.limits import CHAIN_RECORD_BYTES_MAX
 from metering.logs import Log
-from metering.partition_log import Appended, Appender, LogUnavailable
-from metering.record import LogRecord
-from metering.retry import Backoff, RetryPolicy
+from metering.partition_log import Appended, Appender
+from metering.partition_worker import PartitionWorker
 from metering.tally import decode_tally
 from metering.topics import Topics
 from reporter.dispatch import Dispatcher
@@ -27,7 +23,6 @@ from reporter.takeover import Takeover
 RECORDS_PER_TURN: Final = 50
 SETTLEMENTS_PER_RECEIPT: Final = 5_000
 INBOX_BYTES_MAX: Final = 32 * 1024 * 1024
-RETRY: Final = RetryPolicy(base_seconds=0.2, cap_seconds=10.0)
 OPEN_SECONDS: Final = 2.0  # the next intent is written when what is open would be sent in this time
 # An intent without meter events is written after so many tallies, so that whoever takes over need not read them all.
 EMPTY_INTENT_TALLIES: Final = 500
@@ -37,10 +32,9 @@ class MeterMissing(FailClosed):
     """Usage was counted for a meter that is no longer in the catalogue: its payload keys are not known."""
 
 
-class PartitionWorker:
-    """Owns one partition from assignment to revocation. `run` is its task; all state is dropped with it, so it may be cancelled at any time.
-
-    What is in flight to Stripe then goes on; its outcome is found again by the next owner, who sends the same identifier.
+class ReportingWorker(PartitionWorker):
+    """Reports one partition. When it is dropped, what is in flight to Stripe goes on; the next owner finds its outcome again, because it
+    sends the same identifier.
     """
 
     def __init__(
@@ -59,9 +53,8 @@ class PartitionWorker:
         clock: Clock,
         log: Log,
     ) -> None:
-        self.partition = partition
+        super().__init__(partition, seek=seek, clock=clock, log=log, unavailable=metrics.unavailable)
         self.reporter: PartitionReporter | None = None
-        self.stopped: FailClosed | None = None
         self._settings = settings
         self._topics = topics
         self._takeover = takeover
@@ -69,19 +62,10 @@ class PartitionWorker:
         self._dispatcher = dispatcher
         self._catalogue = catalogue
         self._partition_rate = partition_rate
-        self._seek = seek
         self._metrics = metrics
-        self._clock = clock
-        self._log = log.bind(partition=partition)
-        self._inbox: deque[LogRecord] = deque()
-        self._inbox_bytes = 0
         self._settlements: list[Settlement] = []
-        self._news = asyncio.Event()
-        self._draining = False
-        self._skipped_at: int | None = None
         self._planned_at = 0.0
         self._settled_at = 0.0
-        self._backoff = Backoff(RETRY, now=clock.monotonic(), random=Random())
 
     # For the poll loop and the dispatcher
 
@@ -107,40 +91,18 @@ class PartitionWorker:
         """The end of the accepted intents, in tallies."""
         return self.reporter.ledger.chain.end if self.reporter is not None else None
 
-    def hand_in(self, records: Sequence[LogRecord]) -> None:
-        """Take records of usage.tallies, in log order."""
-        self._inbox.extend(records)
-        self._inbox_bytes += sum(len(record.value or b"") for record in records)
-        self._news.set()
-
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """Take outcomes from the dispatcher."""
         if self.reporter is not None:
             self._settlements += settlements
             self._news.set()
 
-    def drain(self) -> None:
-        """Write the outcomes that are known, and let `run` return."""
-        self._draining = True
-        self._news.set()
-
     # The task
 
     async def run(self) -> None:
-        """Until drained or cancelled. A contradiction in the log stops the partition and leaves it stopped; Kafka's absence is waited out."""
+        """As long as the partition is owned; then its sends leave the lanes."""
         try:
-            while not (self._draining and self.reporter is None):
-                try:
-                    await self._own()
-                    return
-                except LogUnavailable as error:
-                    self._metrics.unavailable.inc()
-                    self._log.warning("starting over", reason=str(error))
-                    self._forget()
-                    await self._clock.sleep(self._backoff.next_delay(self._clock.monotonic()) or RETRY.cap_seconds)
-                except FailClosed as error:
-                    self._stop(error)
-                    return
+            await super().run()
         finally:
             self._dispatcher.lanes.forget(self.partition)
 
@@ -156,42 +118,28 @@ class PartitionWorker:
         self._log.info("took over", position=reporter.tally_position, open_meter_events=reporter.ledger.open_events)
         self._planned_at = self._settled_at = self._clock.monotonic()
         while True:
-            await self._wait()
+            seconds = self._settings.receipt_seconds if self._settlements else min(1.0, self._settings.report_seconds)
+            # While the backlog is full the inbox must wait for Stripe, and this loop with it.
+            await self._wait(seconds, work=bool(self._inbox) and not reporter.backlog.is_full)
             self._fold_inbox(reporter)
             if self._receipt_is_due():
                 await self._write_receipt(reporter)
-            if self._draining:
+            if self._draining and not self._settlements:
                 return
-            if self._intent_is_due(reporter):
+            if not self._draining and self._intent_is_due(reporter):
                 await self._write_intent(reporter)
             self._observe(reporter)
-
-    async def _wait(self) -> None:
-        if self._inbox or self._draining:
-            await asyncio.sleep(0)
-            return
-        seconds = self._settings.receipt_seconds if self._settlements else min(1.0, self._settings.report_seconds)
-        self._news.clear()
-        try:
-            async with asyncio.timeout(seconds):
-                await self._news.wait()
-        except TimeoutError:
-            return
 
     def _fold_inbox(self, reporter: PartitionReporter) -> None:
         for _ in range(RECORDS_PER_TURN):
             if not self._inbox or reporter.backlog.is_full:
                 return
-            record = self._inbox.popleft()
-            self._inbox_bytes -= len(record.value or b"")
+            record = self._take()
             position = reporter.tally_position
-            if record.offset > position and self._skipped_at != position:
-                # The Kafka client passed over tallies (it does so when another partition's fetch fails): go back for them, once.
-                self._skipped_at = position
-                self._log.warning("the client skipped tallies; they are read again", position=position, offset=record.offset)
-                self._continue_at(position)
+            if record.offset > position:
+                self._read_again(position, record.offset)
                 return
-            if record.offset >= position:
+            if record.offset == position:
                 reporter.add(record.offset, decode_tally(record.value))
 
     # Intents
@@ -301,23 +249,9 @@ class PartitionWorker:
 
     # Keeping house
 
-    def _continue_at(self, position: int) -> None:
-        self._inbox.clear()
-        self._inbox_bytes = 0
-        self._seek(self.partition, position)
-
     def _forget(self) -> None:
         self.reporter = None
-        self._inbox.clear()
-        self._inbox_bytes = 0
         self._drop_sends()
-
-    def _stop(self, error: FailClosed) -> None:
-        self.stopped = error
-        self._forget()
-        self._log.error(
-            "the partition stopped; nothing is lost, and nothing more is reported until this is mended", kind=type(error).__name__, reason=str(error)
-        )
 
     def _observe(self, reporter: PartitionReporter) -> None:
         oldest = next(iter(reporter.ledger.open.values()), None)
