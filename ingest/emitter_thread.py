@@ -52,6 +52,7 @@ class EmitterThread:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
+        self._written_off = 0
         self._close_seconds: float | None = None
 
     @property
@@ -96,8 +97,16 @@ class EmitterThread:
         log = get_log(__name__)
         while not self._run_once():
             self.counts.restarts += 1
+            self._write_off()
             log.error("the emitter's background work crashed; it starts anew", emitter=self.emitter)
+        self._write_off()
         self.counts.lost += self.intake.events_held
+
+    def _write_off(self) -> None:
+        """Count as lost what a life that ended had taken and not numbered: nothing else knows of these events."""
+        unnumbered = self.counts.emitted - self.intake.events_held - self.counts.numbered - self._written_off
+        self._written_off += unnumbered
+        self.counts.lost += unnumbered
 
     def _run_once(self) -> bool:
         """One life of the background work; False when it crashed and is worth another."""

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from ingest.batching import Batcher, PartitionBatch
 from ingest.emitter import MEBIBYTE, Emitter
 from ingest.producer_link import LinkFailed
 from metering.errors import EventRejected, Reason
@@ -329,6 +330,28 @@ def test_a_crash_of_the_background_work_starts_it_anew(kafka: FakeKafka, tmp_pat
     assert stats.counts.lost == 0
     assert quantities(batches_of(kafka.log)) == list(range(200))
     assert any("crashed" in record.message for record in caplog.records)
+
+
+def test_events_that_a_crash_caught_before_they_were_numbered_are_counted_as_lost(
+    kafka: FakeKafka, opened: list[Emitter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_all = Batcher.take_all
+    crashes = iter([True])
+
+    def crashing_once(batcher: Batcher) -> list[PartitionBatch]:
+        if batcher.open_bytes and next(crashes, False):
+            raise ZeroDivisionError("a fault in the program")
+        return take_all(batcher)
+
+    monkeypatch.setattr(Batcher, "take_all", crashing_once)
+    emitter = make(kafka, opened)
+    emit_numbers(emitter, range(100))
+    until(lambda: emitter.stats().counts.restarts == 1)
+    emit_numbers(emitter, range(100, 200))
+    counts = emitter.close().counts
+    assert counts.lost > 0
+    assert counts.emitted == 200 == counts.sent + counts.lost
+    assert len(quantities(batches_of(kafka.log))) == counts.sent
 
 
 def test_a_forked_child_has_an_emitter_of_its_own(kafka: FakeKafka, opened: list[Emitter], tmp_path: Path) -> None:
