@@ -1,11 +1,12 @@
 """The ledger: what was about to be told to Stripe, and what became of it. Records of usage.ledger.
 
 An *intent* covers a range of offsets of usage.tallies and lists the meter events that report it. It is a link of a chain, so only one intent
-ever covers a tally, whoever wrote it. Meter events are sent only after their intent is accepted. A *receipt* tells outcomes of meter
-events; that Stripe has one is true whoever says so, because only an accepted intent is ever sent, so it needs no place in the chain. That
-Stripe has one *not* is only known to a writer who alone could send it: an intent is *contested* from the first entry of another instance
-after it, and a refusal of a contested meter event parks it. Who takes over what is open therefore writes a receipt, an empty one, before
-the first send.
+ever covers a tally, whoever wrote it. Meter events are sent only after their intent is accepted.
+
+A *receipt* tells outcomes of meter events. That Stripe has one is true whoever says so, because only an accepted intent is ever sent, so a
+receipt needs no place in the chain. That Stripe has it *not* is only known to a writer who alone could send it: an intent is *contested*
+from the first entry of another `instance` (a process's name and a number drawn at each takeover) after it, and a refusal of a contested
+meter event parks it. Who takes over what is open therefore writes a receipt, an empty one, before the first send.
 """
 
 from collections.abc import Mapping, Sequence

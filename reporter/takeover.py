@@ -1,6 +1,8 @@
 """Rebuild a partition's state from the log alone: what the ledger says, and where the tallies go on."""
 
+import secrets
 from collections.abc import AsyncIterator
+from typing import Final
 
 from metering.chain import NO_OFFSET
 from metering.errors import ChainBroken, HistoryLost, RecordCorrupt
@@ -8,6 +10,8 @@ from metering.ledger import Intent, Ledger, Receipt, decode_entry, ledger_from
 from metering.partition_log import LogReader
 from metering.topics import Topics
 from reporter.reporting import PartitionReporter
+
+WRITER_BYTES: Final = 4
 
 Entry = tuple[int, int, Intent | Receipt]
 """Offset, log time in milliseconds, content."""
@@ -26,7 +30,9 @@ class Takeover:
         """A reporter that knows every open meter event and stands where the last accepted intent ends."""
         start, end = await self._reader.bounds(self._topics.ledger.name, partition)
         begin, ledger = await self._start(partition, start, end)
-        reporter = PartitionReporter(partition, self._instance, ledger, self._rows_max)
+        # A name of its own for each takeover: an entry that this same process wrote before may still be on its way to the log.
+        writer = f"{self._instance}-{secrets.token_hex(WRITER_BYTES)}"
+        reporter = PartitionReporter(partition, writer, ledger, self._rows_max)
         async for offset, log_time_ms, entry in self._entries(partition, begin, end):
             reporter.observe(offset, log_time_ms, entry)
         reporter.begin()

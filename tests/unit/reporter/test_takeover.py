@@ -123,3 +123,16 @@ def test_a_checkpoint_that_is_no_intent_stops_the_owner() -> None:
     partition.log.append(LEDGER, encode_receipt(replace(subject.receipt([]), checkpoint=1)), at_ms=NOW_MS)
     with pytest.raises(RecordCorrupt, match="is no intent"):
         partition.owner()
+
+
+def test_a_receipt_of_its_own_that_lands_after_the_takeover_is_not_believed_when_it_says_refused() -> None:
+    partition = Partition(1)
+    before = partition.owner()
+    partition.report(before, 1)
+    late = encode_receipt(before.receipt([Settlement(0, 0, Outcome.REJECTED, NOW_MS)]))
+    after = partition.owner()
+    claim = after.receipt([])
+    finished(partition.takeover.catch_up(after, claim, partition.log.append(LEDGER, encode_receipt(claim), at_ms=NOW_MS).offset, NOW_MS))
+    partition.log.append(LEDGER, late, at_ms=NOW_MS)
+    owner = finished(partition.takeover.take_over(0))
+    assert owner.ledger.settled == {Outcome.PARKED: 1}
