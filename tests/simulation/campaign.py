@@ -50,6 +50,8 @@ def campaign(seeds: range, *, workers: int | None = None, failures_max: int = 10
     began = said = time.monotonic()
     for result in results(seeds, workers or os.cpu_count() or 1):
         found.add(result)
+        if result.violations and say is not None:
+            say("\n".join([f"seed {result.seed} failed:", *describe(result.violations[:1])]))
         now = time.monotonic()
         if say is not None and now - said >= 5:
             said = now
