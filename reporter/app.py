@@ -42,8 +42,7 @@ class Reporter:
         self._settings = settings
         self._catalogue = catalogue
         self._topics = kafka.topics
-        # Not the same in the next life of this process: the ledger must tell a restarted owner from a frozen one.
-        self._instance = f"{settings.instance_id or 'reporter'}-{secrets.token_hex(4)}"
+        self._instance = settings.instance_id or f"reporter-{secrets.token_hex(4)}"
         self._metrics = metrics = ReporterMetrics.create(context.registry)
         self._sent = asyncio.Event()  # no call is under way, and none will be
         self._reader = LogReader(kafka, f"{self._instance}-reader")
