@@ -9,32 +9,19 @@ It imports nothing of the pipeline. It is given the journal, the raw records of 
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import orjson
 
 from tests.simulation.journal import EVENTS_PER_CUSTOMER, Emitted, Journal
+from tests.simulation.raw_records import METERS, RawEvent, RawRecord, read_meter_events, read_record
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
-METERS = {"tokens": ("input_tokens", "output_tokens"), "requests": ("requests",)}
 
 Account = tuple[str, str]
 """Customer and meter."""
-
-
-class RawRecord(Protocol):
-    """A record as Kafka gives it."""
-
-    @property
-    def offset(self) -> int: ...
-    @property
-    def timestamp(self) -> int: ...
-    @property
-    def value(self) -> bytes | None: ...
-    @property
-    def headers(self) -> Sequence[tuple[str, bytes]]: ...
 
 
 class BookEntry(Protocol):
@@ -73,16 +60,6 @@ class Evidence:
     ledger: Mapping[int, Log]
     deadletters: Mapping[int, Log]
     books: Sequence[BookEntry]
-
-
-@dataclass(slots=True)
-class _Event:
-    """An event as it lies in a record: enough to know it again."""
-
-    customer: str
-    quantity: int
-    mystery: bool
-    number: tuple[str, int] | None = None  # the emitter's
 
 
 @dataclass(slots=True)
@@ -174,7 +151,7 @@ class Checker:
             if record is None:
                 kinds["skipped"] += 1
                 continue
-            kind, found, claimed = _read(record)
+            kind, found, claimed = read_record(record)
             kinds[kind] += 1
             events += claimed
             gone = aside.pop(place, None)
@@ -204,7 +181,7 @@ class Checker:
             if window % MINUTE:
                 self._say("unaccounted", f"{where} has a window that starts at {window}")
 
-    def _note_copy(self, place: tuple[int, int, int], log_time_ms: int, event: _Event, *, aside: bool) -> None:
+    def _note_copy(self, place: tuple[int, int, int], log_time_ms: int, event: RawEvent, *, aside: bool) -> None:
         """An event lies at this place (partition, offset, index in the batch)."""
         known = self._known(event)
         partition = place[0]
@@ -227,7 +204,7 @@ class Checker:
         else:
             copies.away += 1
 
-    def _may_be_aside(self, known: Emitted, event: _Event, log_time_ms: int) -> bool:
+    def _may_be_aside(self, known: Emitted, event: RawEvent, log_time_ms: int) -> bool:
         if event.mystery or not known.billable or known.time_ms > log_time_ms + 5 * MINUTE:
             return True
         if known.time_ms < log_time_ms - (self._evidence.horizon_ms if known.has_id else 35 * DAY):
@@ -272,7 +249,7 @@ class Checker:
                 continue
             covered = [tally for _, tally in tallies[end : entry["end"]] if tally is not None]
             end = entry["end"]
-            events, unbillable = (_meter_events(entry, name) for name in ("meter_events", "unbillable"))
+            events, unbillable = (read_meter_events(entry, name) for name in ("meter_events", "unbillable"))
             self._check_intent(f"intent {record.offset} of {partition}", covered, events + unbillable)
             writers[record.offset] = entry["instance"]
             intents[record.offset] = [(customer, meter, value) for customer, meter, _, value in events]
@@ -373,42 +350,9 @@ class Checker:
         if live and not counted and all(meter in event.meters for event in twins if event.billable):
             self._say("lost-write", f"{meter} of {live} is not counted")
 
-    def _known(self, event: _Event) -> Emitted | None:
+    def _known(self, event: RawEvent) -> Emitted | None:
         """The journal's entry: its quantity is a power of four, so it has an even number of bits below the first."""
         bits = event.quantity.bit_length() - 1
         if event.quantity != 1 << bits or bits % 2:
             return None
         return self._evidence.journal.events.get((event.customer, bits // 2))
-
-
-def _read(record: RawRecord) -> tuple[str, list[_Event], int]:
-    """The kind of a record, as tallies name it; its events; and how many it claims to hold."""
-    try:
-        document = orjson.loads(record.value or b"")
-    except orjson.JSONDecodeError:
-        return "singles", [], 1
-    if not isinstance(document, dict):
-        return "singles", [], 1
-    if "taximeter" in document:
-        if not document["count"]:
-            return "heartbeats", [], 0
-        found = list(_columns(document)) if document["customers"] else []
-        return ("batches" if found else "singles"), found, document["count"]
-    data = document.get("data", document)
-    usage, customer = data.get("usage", {}), data.get("customer")
-    sound = customer is not None and all(type(number) is int and number >= 0 for number in usage.values()) and "surprise" not in document
-    if not sound or not usage:
-        return "singles", [], 1
-    quantity = usage.get("input_tokens", 0) + usage.get("output_tokens", 0)
-    return "singles", [_Event(customer, quantity, "mystery" in usage)], 1
-
-
-def _columns(batch: Mapping[str, Any]) -> Iterator[_Event]:
-    usage = batch["usage"]
-    for index, series in enumerate(batch["at"]):
-        quantity = sum(usage[name][index] for name in METERS["tokens"] if name in usage)
-        yield _Event(batch["customers"][series], quantity, mystery=False, number=(batch["emitter"], batch["first_seq"] + index))
-
-
-def _meter_events(intent: Mapping[str, Any], name: str) -> list[tuple[str, str, int, int]]:
-    return [(intent["customers"][c], intent["meters"][m], time_ms, value) for c, m, _, time_ms, value in intent[name]]

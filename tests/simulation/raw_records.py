@@ -1,0 +1,65 @@
+"""The checker's own reading of usage.events and of intents: as little as it needs, and nothing of the pipeline."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import orjson
+
+METERS = {"tokens": ("input_tokens", "output_tokens"), "requests": ("requests",)}
+
+
+class RawRecord(Protocol):
+    """A record as Kafka gives it."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]: ...
+
+
+@dataclass(slots=True)
+class RawEvent:
+    """An event as it lies in a record: enough to know it again."""
+
+    customer: str
+    quantity: int
+    mystery: bool
+    number: tuple[str, int] | None = None  # the emitter's
+
+
+def read_record(record: RawRecord) -> tuple[str, list[RawEvent], int]:
+    """The kind of a record, as tallies name it; its events; and how many it claims to hold."""
+    try:
+        document = orjson.loads(record.value or b"")
+    except orjson.JSONDecodeError:
+        return "singles", [], 1
+    if not isinstance(document, dict):
+        return "singles", [], 1
+    if "taximeter" in document:
+        if not document["count"]:
+            return "heartbeats", [], 0
+        found = list(_columns(document)) if document["customers"] else []
+        return ("batches" if found else "singles"), found, document["count"]
+    data = document.get("data", document)
+    usage, customer = data.get("usage", {}), data.get("customer")
+    sound = customer is not None and all(type(number) is int and number >= 0 for number in usage.values()) and "surprise" not in document
+    if not sound or not usage:
+        return "singles", [], 1
+    quantity = usage.get("input_tokens", 0) + usage.get("output_tokens", 0)
+    return "singles", [RawEvent(customer, quantity, "mystery" in usage)], 1
+
+
+def _columns(batch: Mapping[str, Any]) -> Iterator[RawEvent]:
+    usage = batch["usage"]
+    for index, series in enumerate(batch["at"]):
+        quantity = sum(usage[name][index] for name in METERS["tokens"] if name in usage)
+        yield RawEvent(batch["customers"][series], quantity, mystery=False, number=(batch["emitter"], batch["first_seq"] + index))
+
+
+def read_meter_events(intent: Mapping[str, Any], name: str) -> list[tuple[str, str, int, int]]:
+    return [(intent["customers"][c], intent["meters"][m], time_ms, value) for c, m, _, time_ms, value in intent[name]]
