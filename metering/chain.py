@@ -34,16 +34,20 @@ class Chain:
     next_offset: int = 0
     skipped: int = 0
 
+    def continues(self, link: Link) -> bool:
+        """Whether a record with this link, read next, would be accepted."""
+        # Before the first record there is no end to compare with: the first one that claims to follow nothing founds the chain. Nobody
+        # founds it twice, not even where the first range is empty and a second founder's would fit behind it.
+        founds = link.previous == NO_OFFSET
+        fits = founds if self.head == NO_OFFSET else not founds and link.start == self.end
+        return fits and link.end >= link.start
+
     def offer(self, offset: int, link: Link) -> bool:
         """Fold the record at `offset`; say whether it is accepted. Raises ChainBroken if records come out of order."""
         if offset < self.next_offset:
             raise ChainBroken(f"offset {offset} was folded already; next is {self.next_offset}")
         self.next_offset = offset + 1
-        # Before the first record there is no end to compare with: the first one that claims to follow nothing founds the chain. Nobody
-        # founds it twice, not even where the first range is empty and a second founder's would fit behind it.
-        founds = link.previous == NO_OFFSET
-        accepted = founds if self.head == NO_OFFSET else not founds and link.start == self.end
-        if not accepted or link.end < link.start:
+        if not self.continues(link):
             self.skipped += 1
             return False
         self.head = offset

@@ -220,6 +220,11 @@ class OpenIntent:
     unknown: set[int] = field(default_factory=set)
     contested: bool = False
 
+    def judged(self, outcome: Outcome, instance: str) -> Outcome:
+        """What an outcome is worth that `instance` tells: that Stripe does not have the meter event, only who alone may send it can know."""
+        contested = self.contested or self.intent.instance != instance
+        return Outcome.PARKED if contested and outcome.says_not_taken else outcome
+
 
 @dataclass(slots=True)
 class Ledger:
@@ -276,7 +281,7 @@ class Ledger:
                 continue
             entry.open.discard(settlement.index)
             entry.unknown.discard(settlement.index)
-            outcome = Outcome.PARKED if entry.contested and settlement.outcome.says_not_taken else settlement.outcome
+            outcome = entry.judged(settlement.outcome, receipt.instance)
             self.settled[outcome] = self.settled.get(outcome, 0) + 1
             if not entry.open:
                 del self.open[settlement.intent]

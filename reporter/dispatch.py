@@ -44,7 +44,12 @@ class Dispatcher:
         self._wake = asyncio.Event()
         self._calls: set[asyncio.Task[None]] = set()
         self._halted: str | None = None
+        self._behind_ms = 0
         self.answered = 0
+
+    def note_log_time(self, log_time_ms: int) -> None:
+        """The broker has just written this time. The age of an intent is counted from it, so a clock of ours that is behind must not be asked."""
+        self._behind_ms = max(0, log_time_ms - self._clock.now_ms())
 
     def wake(self) -> None:
         """Something was added to the lanes."""
@@ -84,7 +89,7 @@ class Dispatcher:
             wait = self.pacer.take(now)
             if wait > 0:
                 return wait
-            attempt = self.lanes.next_ready(self._clock.now_ms(), now)
+            attempt = self.lanes.next_ready(self._now_ms(), now)
             if attempt is None:
                 return WAIT_SECONDS_MAX
             call = asyncio.create_task(self._call(attempt))
@@ -105,8 +110,11 @@ class Dispatcher:
         self._metrics.call_seconds.observe(now - began)
         self._metrics.calls.labels(_label(verdict)).inc()
         self._heed(verdict, now)
-        self.lanes.done(attempt, verdict, self._clock.now_ms(), now)
+        self.lanes.done(attempt, verdict, self._now_ms(), now)
         self._wake.set()
+
+    def _now_ms(self) -> int:
+        return self._clock.now_ms() + self._behind_ms
 
     def _heed(self, verdict: Verdict, now: float) -> None:
         match verdict:

@@ -1,5 +1,6 @@
 """One owned partition at run time: takes over, folds tallies, writes intents and receipts, and stops rather than guess."""
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -63,6 +64,7 @@ class ReportingWorker(PartitionWorker):
         self._catalogue = catalogue
         self._partition_rate = partition_rate
         self._metrics = metrics
+        self._unsent: deque[MeterSend] = deque()
         self._settlements: list[Settlement] = []
         self._planned_at = 0.0
         self._settled_at = 0.0
@@ -122,6 +124,8 @@ class ReportingWorker(PartitionWorker):
             # While the backlog is full the inbox must wait for Stripe, and this loop with it.
             await self._wait(seconds, work=bool(self._inbox) and not reporter.backlog.is_full)
             self._fold_inbox(reporter)
+            if self._unsent:
+                self._fill_lanes()
             if self._receipt_is_due():
                 await self._write_receipt(reporter)
             if self._draining and not self._settlements:
@@ -151,7 +155,7 @@ class ReportingWorker(PartitionWorker):
         if waited < self._settings.report_seconds and not reporter.backlog.is_full:
             return False
         few_open = reporter.ledger.open_events <= self._partition_rate() * OPEN_SECONDS
-        return few_open and self._dispatcher.lanes.room >= 2 * len(reporter.backlog) and self._dispatcher.lanes.stopped is None
+        return few_open and not self._unsent and self._dispatcher.lanes.room >= 2 * len(reporter.backlog) and self._dispatcher.lanes.stopped is None
 
     async def _write_intent(self, reporter: PartitionReporter) -> None:
         """Append an intent for all that was folded. Its meter events are sent once it is accepted, and not before."""
@@ -188,7 +192,7 @@ class ReportingWorker(PartitionWorker):
         for index, event in open_meter_events(reporter.ledger, offset):
             if event.meter not in self._catalogue.by_name:
                 raise MeterMissing(f"meter {event.meter} has usage to report and is not in the catalogue; put it back until that is done")
-            self._dispatcher.lanes.add(
+            self._unsent.append(
                 MeterSend(
                     partition=self.partition,
                     intent=offset,
@@ -199,10 +203,18 @@ class ReportingWorker(PartitionWorker):
                     doubtful=doubtful,
                 )
             )
+        self._fill_lanes()
+
+    def _fill_lanes(self) -> None:
+        """Hand over what the lanes have room for. After a takeover of many partitions the rest waits here, in order."""
+        lanes = self._dispatcher.lanes
+        while self._unsent and lanes.room:
+            lanes.add(self._unsent.popleft())
         self._dispatcher.wake()
 
     def _drop_sends(self) -> None:
         self._dispatcher.lanes.forget(self.partition)
+        self._unsent.clear()
         self._settlements.clear()
 
     # Receipts
@@ -240,7 +252,9 @@ class ReportingWorker(PartitionWorker):
         await self._observed(reporter, receipt, landed)
 
     async def _append(self, value: bytes) -> Appended:
-        return await self._appender.append(self._topics.ledger.name, self.partition, value)
+        landed = await self._appender.append(self._topics.ledger.name, self.partition, value)
+        self._dispatcher.note_log_time(landed.log_time_ms)
+        return landed
 
     async def _observed(self, reporter: PartitionReporter, entry: Intent | Receipt, landed: Appended) -> bool:
         if landed.offset == reporter.ledger.chain.next_offset:

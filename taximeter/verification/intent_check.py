@@ -24,10 +24,7 @@ class IntentCheck:
 
     def will_accept(self, entry: Intent | Receipt) -> TypeGuard[Intent]:
         """Whether this entry is an intent that continues the chain, so that its tallies have to be added before it."""
-        chain = self.ledger.chain
-        if isinstance(entry, Receipt) or entry.link.end < entry.link.start:
-            return False
-        return entry.link.start == chain.end if self.ledger.chain_id is not None else entry.link.previous < 0
+        return isinstance(entry, Intent) and self.ledger.chain.continues(entry.link)
 
     def add(self, tally: Tally) -> None:
         """The next accepted tally."""
@@ -79,7 +76,7 @@ class IntentCheck:
                 continue
             done.add(place)
             event = entry.intent.meter_events[settlement.index]
-            self._report.meter(event.meter).outcomes[settlement.outcome] += event.value
+            self._report.meter(event.meter).outcomes[entry.judged(settlement.outcome, receipt.instance)] += event.value
 
 
 def covered_tallies(intent: Intent, tallies_end: int) -> int:
