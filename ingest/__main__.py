@@ -7,7 +7,7 @@ from ingest.app import Gateway
 from ingest.settings import GatewaySettings
 from metering.catalogue import catalogue_of, catalogue_problems
 from metering.kafka import KafkaSettings
-from metering.service import ServiceContext
+from metering.service import ServiceContext, fast_event_loop
 from metering.service_command import Configuration, service_command
 
 
@@ -26,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sections={"gateway": GatewaySettings, "kafka": KafkaSettings},
         check_file=catalogue_problems,
         arguments=arguments,
+        new_event_loop=fast_event_loop,
     )
 
 

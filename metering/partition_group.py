@@ -14,8 +14,9 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 from prometheus_client import Counter, Gauge
 
+from metering.errors import MeteringError
 from metering.health import Progress
-from metering.kafka import KafkaSettings, make_group_consumer, started
+from metering.kafka import KafkaSettings, is_dead, make_group_consumer, started
 from metering.logs import RateLimited
 from metering.partition_worker import PartitionWorker
 from metering.service import ServiceContext
@@ -24,10 +25,15 @@ POLL_MS: Final = 250
 IDLE_SECONDS: Final = 0.02
 PUBLISH_SECONDS: Final = 2.0
 CANCEL_SECONDS: Final = 1.0
+REJOIN_SECONDS: Final = 1.0
 UNEXPECTED: Final = "Unexpected"  # the reason of a stop that the service does not list
 
 
 W = TypeVar("W", bound=PartitionWorker)
+
+
+class MembershipLost(MeteringError):
+    """The client will neither fetch nor rebalance any more; a new one must take its place."""
 
 
 class PartitionGroup(ConsumerRebalanceListener, Generic[W]):  # type: ignore[misc]  # aiokafka ships no types
@@ -91,23 +97,38 @@ class PartitionGroup(ConsumerRebalanceListener, Generic[W]):  # type: ignore[mis
         context = self._context
         context.health.require("partitions", self._stopped_partitions)
         context.health.require("progress", self.progress.problem)
-        consumer = make_group_consumer(self._kafka, group_id=self._group_id, client_id=self._instance, instance_id=self._static_instance_id)
         try:
-            async with started(consumer):
-                self._consumer = consumer
-                consumer.subscribe([self._topic], listener=self)
-                context.health.mark_started()
-                publisher = context.spawn("publish-offsets", self._publish(consumer), background=True)
-                await self._poll(consumer)
-                publisher.cancel()
-                if self._before_drain is not None:
-                    await self._before_drain()
-                await self._finish(list(self.workers), None)
-                await self._publish_once(consumer)
+            while not context.stop.is_set():
+                try:
+                    await self._belong()
+                except (KafkaError, MembershipLost) as error:
+                    self._warnings.warning(context.log, "joining the group again", reason=repr(error))
+                    await self._finish(list(self.workers), self._revoke_seconds)
+                    await context.clock.sleep(REJOIN_SECONDS)
         finally:
             await self._cancel(list(self._tasks))
         if self._crashed:
             raise self._crashed[0]
+
+    async def _belong(self) -> None:
+        """One membership, until the service stops. Raises MembershipLost or KafkaError when it cannot go on."""
+        context = self._context
+        consumer = make_group_consumer(self._kafka, group_id=self._group_id, client_id=self._instance, instance_id=self._static_instance_id)
+        async with started(consumer):
+            self._consumer = consumer
+            self._settled = False
+            consumer.subscribe([self._topic], listener=self)
+            context.health.mark_started()
+            publisher = asyncio.create_task(self._publish(consumer), name="publish-offsets")
+            try:
+                await self._poll(consumer)
+            finally:
+                publisher.cancel()
+                await asyncio.wait({publisher})
+            if self._before_drain is not None:
+                await self._before_drain()
+            await self._finish(list(self.workers), None)
+            await self._publish_once(consumer)
 
     def seek(self, partition: int, offset: int) -> None:
         """Continue reading the partition at this offset; nothing if it went away meanwhile."""
@@ -157,6 +178,8 @@ class PartitionGroup(ConsumerRebalanceListener, Generic[W]):  # type: ignore[mis
 
     async def _poll(self, consumer: AIOKafkaConsumer) -> None:
         while not self._context.stop.is_set():
+            if is_dead(consumer):
+                raise MembershipLost("the client's background work has ended")
             self._pause_and_resume(consumer)
             wanted = [self._place(partition) for partition, worker in self.workers.items() if worker.wants_records]
             try:

@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
 from metering.errors import HistoryLost, MeteringError
-from metering.kafka import FetchLimits, KafkaSettings, discard, make_log_reader, make_producer
+from metering.kafka import FetchLimits, KafkaSettings, discard, is_dead, make_log_reader, make_producer
 
 POLL_MS: Final = 500
 STALL_SECONDS: Final = 60.0
@@ -95,6 +95,9 @@ class LogReader:
                 if type(error).__name__ == "OffsetOutOfRangeError":
                     raise HistoryLost(f"offset {start} of {topic}/{partition} is not kept any more") from error
                 raise LogUnavailable(f"{topic}/{partition} cannot be read: {error!r}") from error
+            except LogUnavailable:
+                await self.close()
+                raise
 
     async def record(self, topic: str, partition: int, offset: int) -> ConsumerRecord[bytes, bytes] | None:
         """The record at this offset, or None if the offset holds none. Raises as `records` does."""
@@ -128,8 +131,8 @@ async def _until(consumer: AIOKafkaConsumer, place: TopicPartition, end: int) ->
         after = await consumer.position(place)
         if after > position:
             position, moved = after, loop.time()
-        elif loop.time() - moved > STALL_SECONDS:
-            raise LogUnavailable(f"{place.topic}/{place.partition} stands at {position} of {end} for {STALL_SECONDS:.0f} s")
+        elif is_dead(consumer) or loop.time() - moved > STALL_SECONDS:
+            raise LogUnavailable(f"{place.topic}/{place.partition} stands at {position} of {end}")
 
 
 class Appender:

@@ -1,6 +1,7 @@
 """The command line that every service has: `python -m <service> [--config FILE] [--check-config]`."""
 
 import argparse
+import asyncio
 import os
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
@@ -66,10 +67,12 @@ def service_command(
     sections: Mapping[str, type],
     check_file: FileCheck = lambda _: (),
     arguments: Sequence[str] | None = None,
+    new_event_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
 ) -> int:
     """Parse the arguments, check the configuration, run the service; returns the exit code of the process.
 
-    `sections` maps section names to settings classes; `service` is added. Exit code 3: the arguments or the configuration are wrong.
+    `sections` maps section names to settings classes; `service` is added. `new_event_loop` is as for `run_service`.
+    Exit code 3: the arguments or the configuration are wrong.
     """
     parser = argparse.ArgumentParser(prog=f"python -m {name}", description=summary)
     parser.add_argument("--config", type=Path, metavar="FILE", help=f"settings file (default: ${FILE_VARIABLE}, then ./{DEFAULT_FILE})")
@@ -85,4 +88,10 @@ def service_command(
         print(f"{name}: the configuration is valid")
         return EXIT_OK
     secrets = secrets_of(*configuration.sections.values())
-    return run_service(lambda context: main(context, configuration), name=name, settings=configuration.of(ServiceSettings), secrets=secrets)
+    return run_service(
+        lambda context: main(context, configuration),
+        name=name,
+        settings=configuration.of(ServiceSettings),
+        secrets=secrets,
+        new_event_loop=new_event_loop,
+    )
