@@ -72,7 +72,10 @@ class StripeMeterEvents:
         # Network errors, and whatever nobody foresaw: an attempt was made and must not be forgotten.
         except Exception as error:
             return self._broken(error)
-        return classify(Reply(200, recognised=getattr(event, "identifier", None) == identifier))
+        # A meter event, and this one if it says which.
+        named = getattr(event, "identifier", None)
+        recognised = named == identifier or (named is None and getattr(event, "object", None) == "billing.meter_event")
+        return classify(Reply(200, recognised=recognised))
 
     async def close(self) -> None:
         """Close the connections; attempts still in flight end as interrupted."""

@@ -107,6 +107,8 @@ EVENT = b'{"object":"billing.meter_event","identifier":"tm-1"}'
     ("reply", "verdict"),
     [
         pytest.param(http("200 OK", EVENT), Delivered(), id="accepted"),
+        pytest.param(http("200 OK", b'{"object":"billing.meter_event"}'), Delivered(), id="accepted, without saying which"),
+        pytest.param(http("200 OK", b"{}"), TryAgain(Retry.NOT_UNDERSTOOD, "HTTP 200", maybe_arrived=True), id="an object of no kind"),
         pytest.param(
             http("200 OK", EVENT.replace(b"tm-1", b"tm-2")), TryAgain(Retry.NOT_UNDERSTOOD, "HTTP 200", maybe_arrived=True), id="another event"
         ),
