@@ -72,12 +72,21 @@ ITEMS: st.SearchStrategy[Item] = st.one_of(
 
 
 def placed(item: Item, log_time_ms: int) -> Item:
-    """The item with its times counted from this moment."""
+    """The item with its times counted from this moment.
+
+    Ids are not used again for another event once the horizon has passed: nobody could tell such an event from a new one.
+    """
+    era = (log_time_ms - START_MS) // HORIZON_MS
+
+    def now(event: Event) -> Event:
+        event_id = None if event.event_id is None else f"{event.event_id}{era}"
+        return replace(event, event_id=event_id, time_ms=log_time_ms + event.time_ms)
+
     match item:
         case Single(event, form):
-            return Single(replace(event, time_ms=log_time_ms + event.time_ms), form)
+            return Single(now(event), form)
         case Numbered():
-            return replace(item, events=tuple(replace(event, time_ms=log_time_ms + event.time_ms) for event in item.events))
+            return replace(item, events=tuple(now(event) for event in item.events))
         case _:
             return item
 
