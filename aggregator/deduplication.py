@@ -49,6 +49,11 @@ def contents_of(series: Sequence[int], at: Sequence[int], columns: Sequence[tupl
     return [total & _MASK for total in totals]
 
 
+def memory_ms(horizon_ms: int) -> int:
+    """How far back in log time an index of this horizon must know its ids."""
+    return horizon_ms + FUTURE_TOLERANCE_MS + _DISORDER_MS
+
+
 class IdIndex:
     """The ids counted inside the horizon, in segments by log time so that old ones can be forgotten.
 
@@ -68,7 +73,7 @@ class IdIndex:
     @property
     def memory_ms(self) -> int:
         """How far back in log time the index must be rebuilt from the log."""
-        return self.horizon_ms + FUTURE_TOLERANCE_MS + _DISORDER_MS
+        return memory_ms(self.horizon_ms)
 
     def look_up(self, fingerprint: bytes, content: int) -> Seen:
         """What is known of this id; changes nothing."""

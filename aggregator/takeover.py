@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 from aggregator.counting import CountingRules, PartitionCounter
+from aggregator.deduplication import memory_ms
 from metering.chain import NO_OFFSET
 from metering.errors import ChainBroken, HistoryLost, RecordCorrupt
 from metering.partition_log import LogReader
@@ -29,9 +30,9 @@ class Takeover:
         if tallies_start == tallies_end:
             return await self._found(partition, tallies_start)
         head = await self._fold_head(partition, tallies_start, tallies_end)
-        counter = PartitionCounter(partition, self._rules, Tallies())
-        remember_from = await self._remember_from(partition, head, counter.ids.memory_ms)
-        start = await self._tally_covering(partition, head, tallies_start, tallies_end, counter.ids.memory_ms)
+        since_ms = head.log_time_ms - memory_ms(self._rules.deduplication_horizon_ms)
+        remember_from = await self._remember_from(partition, head.chain.end, since_ms)
+        start = await self._tally_covering(partition, tallies_start, tallies_end, since_ms)
         counter = PartitionCounter(partition, self._rules, await self._tallies_at(partition, start))
         async for offset, tally in self._tallies(partition, start, tallies_end):
             counter.observe(offset, tally)
@@ -103,10 +104,9 @@ class Takeover:
             raise ChainBroken(f"partition {partition} has tallies and none of them founds a chain")
         return tallies
 
-    async def _remember_from(self, partition: int, head: Tallies, memory_ms: int) -> int:
+    async def _remember_from(self, partition: int, end: int, since_ms: int) -> int:
         """The first offset of usage.events whose id may still matter."""
-        end = head.chain.end
-        found = await self._reader.offset_for_time(self._rules.topic, partition, head.log_time_ms - memory_ms)
+        found = await self._reader.offset_for_time(self._rules.topic, partition, since_ms)
         events_start, events_end = await self._reader.bounds(self._rules.topic, partition)
         if end > events_end:
             raise ChainBroken(f"the tallies of partition {partition} end at {end}, its events at {events_end}: the topic was cut or made anew")
@@ -115,13 +115,13 @@ class Takeover:
         start = end if found is None else min(found, end)
         if start == events_start > 0:
             first = await self._reader.record(self._rules.topic, partition, events_start)
-            if first is not None and first.timestamp > head.log_time_ms - memory_ms:
+            if first is not None and first.timestamp > since_ms:
                 raise HistoryLost(f"the ids of partition {partition} cannot be rebuilt: events inside the deduplication horizon were deleted")
         return start
 
-    async def _tally_covering(self, partition: int, head: Tallies, start: int, end: int, memory_ms: int) -> int:
+    async def _tally_covering(self, partition: int, start: int, end: int, since_ms: int) -> int:
         """The offset of an accepted tally from which folding gives both the emitter states and all that was set aside inside the horizon."""
-        found = await self._reader.offset_for_time(self._tallies_topic, partition, head.log_time_ms - memory_ms)
+        found = await self._reader.offset_for_time(self._tallies_topic, partition, since_ms)
         first = end - 1 if found is None else min(found, end - 1)
         if first <= start:
             return start
