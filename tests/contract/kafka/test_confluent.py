@@ -16,8 +16,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # documented 
     OffsetSpec,
 )
 
-from tests.support.broker_clients import consumer_on, read_records
-from tests.support.broker_topics import make_topic, unique_name
+from tests.support.broker_clients import admin_on, consumer_on, read_records
+from tests.support.broker_topics import make_topic, unique_name, visible
 
 _QUIET = {"log_level": 0}
 
@@ -122,6 +122,8 @@ async def test_the_admin_client_does_what_operators_do(kafka: str) -> None:
     topic, group = unique_name(), unique_name("group")
     admin.create_topics([NewTopic(topic, 2, 1, config={"message.timestamp.type": "LogAppendTime"})])[topic].result(10)
     admin.create_partitions([NewPartitions(topic, 3)])[topic].result(10)
+    async with admin_on(kafka) as lookout:
+        await visible(lookout, topic, 3)
     assert len(admin.list_topics(topic, timeout=10).topics[topic].partitions) == 3
     (described,) = admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, topic)]).values()
     assert described.result(10)["message.timestamp.type"].value == "LogAppendTime"
@@ -143,5 +145,7 @@ async def test_the_admin_client_does_what_operators_do(kafka: str) -> None:
     assert deleted.result(10).low_watermark == ends.result(10).offset
     admin.delete_consumer_groups([group])[group].result(10)
     admin.delete_topics([topic])[topic].result(10)
+    async with admin_on(kafka) as lookout:
+        await visible(lookout, topic, 0)
     with pytest.raises(KafkaException):
         admin.delete_topics([topic])[topic].result(10)

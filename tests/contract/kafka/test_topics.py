@@ -6,7 +6,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import InvalidPartitionsError, UnknownTopicOrPartitionError
 
 from tests.support.broker_clients import admin_on, consumer_on, producer_on
-from tests.support.broker_topics import LOG_APPEND_TIME, make_topic, unique_name
+from tests.support.broker_topics import LOG_APPEND_TIME, make_topic, unique_name, visible
 
 _ALREADY_EXISTS, _INVALID_PARTITIONS, _INVALID_REPLICATION, _INVALID_CONFIG, _INVALID_NAME = 36, 37, 38, 40, 17
 
@@ -22,13 +22,14 @@ async def test_a_topic_is_made_grown_and_deleted(kafka: str) -> None:
     name = unique_name()
     async with admin_on(kafka) as admin:
         assert await _create(admin, name, 3) == 0
+        await visible(admin, name, 3)
         (described,) = await admin.describe_topics([name])
         assert sorted(partition["partition"] for partition in described["partitions"]) == [0, 1, 2]
         await admin.create_partitions({name: NewPartitions(5)})
-        (described,) = await admin.describe_topics([name])
-        assert len(described["partitions"]) == 5
+        await visible(admin, name, 5)
         assert name in await admin.list_topics()
         await admin.delete_topics([name])
+        await visible(admin, name, 0)
         assert name not in await admin.list_topics()
 
 
@@ -38,7 +39,9 @@ async def test_a_topic_made_again_under_the_same_name_is_empty(kafka: str) -> No
         await producer.send_and_wait(name, b"old")
     async with admin_on(kafka) as admin:
         await admin.delete_topics([name])
+        await visible(admin, name, 0)
         assert await _create(admin, name) == 0
+        await visible(admin, name, 1)
     async with producer_on(kafka) as producer:
         placed = await producer.send_and_wait(name, b"new")
     assert placed.offset == 0
