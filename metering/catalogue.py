@@ -4,6 +4,7 @@ It stands in `taximeter.toml`:
 
     [[meters]]
     event_name = "alpaca_ai_tokens"
+    display_name = "Alpaca AI tokens"     # optional: what Stripe's dashboard calls the meter
     sum = ["input_tokens", "output_tokens"]
     dimensions = ["model"]            # optional
     customer_key = "stripe_customer_id"   # optional: the meter's customer_mapping[event_payload_key]
@@ -20,7 +21,8 @@ import orjson
 from metering.event import Dimensions
 from metering.limits import METERS_MAX, NAME_CHARS_MAX, USAGE_FIELDS_MAX
 
-_METER_KEYS: Final = frozenset({"event_name", "sum", "dimensions", "customer_key", "value_key"})
+_METER_KEYS: Final = frozenset({"event_name", "display_name", "sum", "dimensions", "customer_key", "value_key"})
+_DISPLAY_NAME_CHARS_MAX: Final = 250  # Stripe's limit
 _EVENT_NAME_CHARS_MAX: Final = 100  # Stripe's limit for a meter's event_name and payload keys
 _PROJECTIONS_MAX: Final = 10_000
 
@@ -34,6 +36,7 @@ class Meter:
     dimensions: tuple[str, ...] = ()
     customer_key: str = "stripe_customer_id"
     value_key: str = "value"
+    display_name: str = ""
 
 
 class Catalogue:
@@ -82,6 +85,7 @@ def parse_catalogue(document: Mapping[str, Any]) -> tuple[Catalogue | None, list
                     dimensions=tuple(entry.get("dimensions", ())),
                     customer_key=entry.get("customer_key", "stripe_customer_id"),
                     value_key=entry.get("value_key", "value"),
+                    display_name=entry.get("display_name") or entry["event_name"],
                 )
             )
     names = [meter.event_name for meter in meters]
@@ -106,9 +110,10 @@ def catalogue_of(document: Mapping[str, Any]) -> Catalogue:
 
 def _problems(entry: Mapping[str, Any], where: str) -> list[str]:
     problems = [f"{where}: unknown key {key!r}; known are {', '.join(sorted(_METER_KEYS))}" for key in sorted(entry.keys() - _METER_KEYS)]
-    for key in ("event_name", "customer_key", "value_key"):
-        if (key in entry or key == "event_name") and not _is_name(entry.get(key), _EVENT_NAME_CHARS_MAX):
-            problems.append(f"{where}.{key}: must be a string of 1 to {_EVENT_NAME_CHARS_MAX} characters, is {entry.get(key)!r}")
+    for key in ("event_name", "customer_key", "value_key", "display_name"):
+        longest = _DISPLAY_NAME_CHARS_MAX if key == "display_name" else _EVENT_NAME_CHARS_MAX
+        if (key in entry or key == "event_name") and not _is_name(entry.get(key), longest):
+            problems.append(f"{where}.{key}: must be a string of 1 to {longest} characters, is {entry.get(key)!r}")
     for key, required in (("sum", True), ("dimensions", False)):
         names = entry.get(key, [])
         if (

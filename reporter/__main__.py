@@ -7,8 +7,9 @@ from metering.catalogue import catalogue_of, catalogue_problems
 from metering.kafka import KafkaSettings
 from metering.service import ServiceContext
 from metering.service_command import Configuration, service_command
+from metering.stripe_settings import StripeSettings
 from reporter.app import Reporter
-from reporter.settings import ReporterSettings, StripeSettings
+from reporter.settings import ReporterSettings
 from reporter.stripe_api import StripeMeterEvents
 
 

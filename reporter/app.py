@@ -13,6 +13,7 @@ from metering.partition_group import PartitionGroup
 from metering.partition_log import Appender, LogReader
 from metering.provision import ensure_topics
 from metering.service import ServiceContext
+from metering.stripe_settings import StripeSettings
 from metering.supervision import RefusedToStart
 from reporter.dispatch import Dispatcher
 from reporter.meter_events import MeterEventPort
@@ -20,7 +21,7 @@ from reporter.metrics import STOP_REASONS, ReporterMetrics
 from reporter.pacing import Backoff, Pacer
 from reporter.partition import ReportingWorker
 from reporter.sending import Lanes
-from reporter.settings import ReporterSettings, StripeSettings
+from reporter.settings import ReporterSettings
 from reporter.takeover import Takeover
 
 

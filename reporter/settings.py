@@ -2,41 +2,7 @@
 
 from dataclasses import dataclass
 
-from metering.secrets import Secret
 from metering.settings import option
-from reporter.stripe_access import check_api_base, check_key
-
-LIVE_CALLS_PER_SECOND = 1_000  # Stripe's limit for meter events in live mode
-TEST_CALLS_PER_SECOND = 25  # a sandbox's limit for everything
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StripeSettings:
-    """Section `stripe`."""
-
-    api_key: Secret = option(doc="Secret or restricted key of the account.", alias="STRIPE_API_KEY")
-    api_base: str = option(doc="Where Stripe's API is; another address only for a simulator.", default="https://api.stripe.com")
-    production: bool = option(doc="Allow a live key, which bills real customers.", default=False)
-    calls_per_second: int | None = option(
-        doc="The account's limit on meter event calls, for all reporters together; none means 1000 with a live key and 25 with a test key.",
-        default=None,
-        minimum=1,
-        maximum=100_000,
-    )
-    connections: int = option(doc="Calls in flight at most.", default=256, minimum=1, maximum=10_000)
-    timeout_seconds: float = option(doc="How long one call may take.", default=15.0, unit="seconds", minimum=0.1, maximum=120)
-
-    @property
-    def calls_limit(self) -> int:
-        """Calls a second that the account allows."""
-        if self.calls_per_second is not None:
-            return self.calls_per_second
-        return LIVE_CALLS_PER_SECOND if self.production else TEST_CALLS_PER_SECOND
-
-    def problems(self) -> tuple[str, ...]:
-        """Rules between the fields."""
-        found = (check_key(self.api_key.reveal(), self.production), check_api_base(self.api_base, self.production))
-        return tuple(problem for problem in found if problem is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,24 +3,14 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Final, NoReturn
 
-from taximeter.commands import api_keys, broker, demo, status, topics, verify
+from taximeter.command import Command, add_commands
+from taximeter.commands import api_keys, broker, demo, status, stripe, topics, verify
 from taximeter.exit_codes import INTERRUPTED, OK, USAGE
 
 ARGPARSE_USAGE: Final = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """A subcommand: what it is called, its summary, how it takes arguments, what runs it and returns the exit code."""
-
-    name: str
-    summary: str
-    add_arguments: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace], int]
 
 
 COMMANDS: Final = (
@@ -29,6 +19,7 @@ COMMANDS: Final = (
     Command("topics", "create or check the four topics", topics.add_arguments, topics.run),
     Command("api-keys", "make keys for those who send events to the gateway", api_keys.add_arguments, api_keys.run),
     Command("status", "show where each partition stands", status.add_arguments, status.run),
+    Command("stripe", "everything on Stripe's side: meters, prices, customers, usage, invoices, webhooks", stripe.add_arguments, stripe.run),
     Command("verify", "re-read the log and prove every equation that a bill rests on", verify.add_arguments, verify.run),
 )
 
@@ -52,11 +43,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = root.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
-    for command in COMMANDS:
-        one = commands.add_parser(command.name, help=command.summary, description=command.summary[0].upper() + command.summary[1:] + ".")
-        command.add_arguments(one)
-        one.set_defaults(run=command.run)
+    add_commands(root, COMMANDS, parser_class=_Parser)
     return root
 
 

@@ -21,8 +21,9 @@ from metering.kafka import KafkaSettings
 from metering.metrics import CommonMetrics, MetricRow, catalogue
 from metering.service import ServiceSettings
 from metering.settings import SettingRow, describe
+from metering.stripe_settings import StripeSettings
 from reporter.metrics import ReporterMetrics
-from reporter.settings import ReporterSettings, StripeSettings
+from reporter.settings import ReporterSettings
 
 COMMAND: Final = "python -m taximeter.documentation"
 

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from simulators.stripe import customers, meters
 from simulators.stripe.adjustments import CANCEL_WITHIN_MS, Adjustment, not_cancellable
 from simulators.stripe.assumptions import Assumptions
+from simulators.stripe.billing import Billing
 from simulators.stripe.books import Books
 from simulators.stripe.clock import ClockState, SimulatedClock
 from simulators.stripe.customers import Customer, CustomerDirectory, CustomerDraft
@@ -20,6 +21,7 @@ from simulators.stripe.identities import IdentityGenerator
 from simulators.stripe.journal import Entry, Journal, NoJournal
 from simulators.stripe.meter_events import DropReason, EventState, EventStore, MeterEvent, Submission, duplicate, no_active_meter
 from simulators.stripe.meters import EventWindow, Meter, MeterCatalogue, MeterDraft
+from simulators.stripe.notifications import Notifications
 from simulators.stripe.processing import Processing, ProcessingQueue
 from simulators.stripe.stats import Stats
 
@@ -45,6 +47,7 @@ class Account:
     def _start_empty(self) -> None:
         self.meters = MeterCatalogue()
         self.customers = CustomerDirectory()
+        self.billing = Billing(self)
         self._start_without_usage()
 
     def _start_without_usage(self) -> None:
@@ -53,6 +56,7 @@ class Account:
         self.adjustments: list[Adjustment] = []
         self.idempotency = IdempotencyStore()
         self.stats = Stats()
+        self.notifications = Notifications()
         self._queue = ProcessingQueue()
         self._cancelled: set[int] = set()
 
@@ -201,6 +205,7 @@ class Account:
 
     def advance(self, now_ms: int) -> None:
         """Do what is due."""
+        self.billing.advance(now_ms)
         while (work := self._queue.pop_due(now_ms)) is not None:
             if work.event is not None:
                 self._process(self.events[work.event])
@@ -251,6 +256,9 @@ class Account:
         return count
 
     def _apply(self, entry: Entry) -> None:
+        if str(entry[0]).startswith("billing."):
+            self.billing.apply(entry)
+            return
         match entry:
             case ["event", now_ms, due_ms, problem, event_name, customer, identifier, value, dimensions, timestamp]:
                 self.advance(now_ms)

@@ -4,12 +4,34 @@ import base64
 import binascii
 import re
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from simulators.stripe.errors import forbidden, invalid_api_key, no_api_key, revoked_api_key
 
-Permission: TypeAlias = Literal["billing_meter_read", "billing_meter_write", "billing_meter_event_write", "customer_read", "customer_write"]
-PERMISSIONS: tuple[Permission, ...] = ("billing_meter_read", "billing_meter_write", "billing_meter_event_write", "customer_read", "customer_write")
+# Stripe's own names: an error message says `rak_<permission>`. Prices belong to `plan`.
+Permission: TypeAlias = Literal[
+    "billing_meter_read",
+    "billing_meter_write",
+    "billing_meter_event_write",
+    "customer_read",
+    "customer_write",
+    "product_read",
+    "product_write",
+    "plan_read",
+    "plan_write",
+    "subscription_read",
+    "subscription_write",
+    "setup_intent_read",
+    "setup_intent_write",
+    "checkout_session_read",
+    "checkout_session_write",
+    "invoice_read",
+    "invoice_write",
+    "event_read",
+    "webhook_read",
+    "webhook_write",
+]
+PERMISSIONS: tuple[Permission, ...] = get_args(Permission)
 WELL_FORMED = re.compile(r"(?:sk|rk)_(?:test|live)_[0-9A-Za-z_]{4,}\Z", re.ASCII)
 
 

@@ -20,7 +20,8 @@ from reporter.meter_events import MeterEventPort, payload_of
 from reporter.outcomes import Delivered, Refused, Retry, StopTheWorld, TryAgain, Verdict
 from reporter.pacing import Backoff, Pacer
 from reporter.sending import Attempt, Lanes, MeterSend
-from reporter.stripe_api import REPLY_BYTES_MAX, StripeMeterEvents
+from reporter.stripe_api import StripeMeterEvents
+from reporter.stripe_replies import REPLY_BYTES_MAX
 from tests.contract.stripe.process import SimulatorProcess
 
 KEY = "sk_test_adapter4321"
@@ -235,7 +236,7 @@ async def test_stripes_notices_are_logged_once_and_do_not_hide_the_reply(caplog:
     async with server(replying(http("200 OK", EVENT, "Stripe-Notice: sandbox expires"))) as (url, _), adapter(url) as subject:
         assert await send_one(subject) == Delivered()
         assert await send_one(subject) == Delivered()
-    assert [record.getMessage() for record in caplog.records if record.name == "reporter.stripe_api"] == ["Stripe sends a notice: sandbox expires"]
+    assert [record.getMessage() for record in caplog.records if record.name == "metering.stripe_client"] == ["Stripe sends a notice: sandbox expires"]
 
 
 @pytest.fixture(scope="module")

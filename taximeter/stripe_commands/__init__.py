@@ -1,0 +1,1 @@
+"""The commands under `taximeter stripe`, a module each; `connection` is how they reach Stripe."""

@@ -1,0 +1,112 @@
+"""How the commands reach Stripe: the reporter's own settings, one client, and errors in plain words."""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aiohttp
+import stripe
+
+from metering.catalogue import Catalogue, catalogue_of, catalogue_problems
+from metering.secrets import Redactor
+from metering.service_command import Configuration, load_configuration
+from metering.settings import SettingsError
+from metering.stripe_client import ReplyTooLarge, StripeHttp, make_client
+from metering.stripe_settings import StripeSettings
+from taximeter.connection import NotConfigured, add_config_option
+from taximeter.exit_codes import FAILED, PRECONDITION
+
+CONNECTIONS: Final = 8
+
+
+class CannotDo(Exception):
+    """The command cannot be carried out; the message says why and what to do. `code` is the exit code."""
+
+    def __init__(self, message: str, code: int = FAILED) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class StripeConnection:
+    """What a command works with. `client` is bounded and does not retry; `file` is the settings file as it was parsed."""
+
+    client: stripe.StripeClient
+    settings: StripeSettings
+    configuration: Configuration
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The meters of the settings file. Raises CannotDo when there is something wrong with them."""
+        problems = catalogue_problems(self.configuration.file)
+        if problems:
+            raise CannotDo("; ".join(problems), PRECONDITION)
+        return catalogue_of(self.configuration.file)
+
+    @property
+    def is_simulator(self) -> bool:
+        """Whether this is certainly not Stripe itself."""
+        return "stripe.com" not in self.settings.api_base
+
+
+def add_connection_options(parser: argparse.ArgumentParser) -> None:
+    """The options that every command has."""
+    add_config_option(parser)
+
+
+def run_with_stripe(arguments: argparse.Namespace, command: Callable[[StripeConnection], Coroutine[Any, Any, int]]) -> int:
+    """Run a command against Stripe and return its exit code. What goes wrong is told on stderr, without any secret."""
+    configuration = stripe_configuration(arguments)
+    settings = configuration.of(StripeSettings)
+    redact = Redactor([settings.api_key]).redact
+    try:
+        return asyncio.run(_connected(configuration, command))
+    except CannotDo as error:
+        print(f"taximeter: {redact(str(error))}", file=sys.stderr)
+        return error.code
+    except stripe.StripeError as error:
+        print(f"taximeter: {redact(explained(error, settings))}", file=sys.stderr)
+        return PRECONDITION if isinstance(error, stripe.AuthenticationError | stripe.PermissionError) else FAILED
+    except (aiohttp.ClientError, TimeoutError, ReplyTooLarge) as error:
+        print(f"taximeter: {settings.api_base} does not answer as it should: {redact(str(error)) or type(error).__name__}", file=sys.stderr)
+        return FAILED
+
+
+def stripe_configuration(arguments: argparse.Namespace) -> Configuration:
+    """The settings, from the environment and the settings file. Raises NotConfigured."""
+    try:
+        return load_configuration({"stripe": StripeSettings}, environ=os.environ, file=arguments.config)
+    except SettingsError as error:
+        for problem in error.problems:
+            print(f"taximeter: {problem}", file=sys.stderr)
+        raise NotConfigured from None
+
+
+def explained(error: stripe.StripeError, settings: StripeSettings) -> str:
+    """An error of Stripe's in one line: what it says, about which parameter, and the number to give to Stripe's support."""
+    message = error.user_message or str(error) or type(error).__name__
+    parameter = f" (parameter {error.param})" if isinstance(error, stripe.InvalidRequestError) and error.param else ""
+    request = f" [{error.request_id}]" if error.request_id else ""
+    return f"{settings.api_base} says: {message}{parameter}{request}"
+
+
+async def _connected(configuration: Configuration, command: Callable[[StripeConnection], Coroutine[Any, Any, int]]) -> int:
+    async with connected(configuration) as connection:
+        return await command(connection)
+
+
+@asynccontextmanager
+async def connected(configuration: Configuration) -> AsyncIterator[StripeConnection]:
+    """A connection that is closed at the end."""
+    settings = configuration.of(StripeSettings)
+    http = StripeHttp(connections=CONNECTIONS, timeout_s=settings.timeout_seconds)
+    client = make_client(http, api_key=settings.api_key, api_base=settings.api_base, stream_base=settings.stream_base)
+    try:
+        yield StripeConnection(client, settings, configuration)
+    finally:
+        await http.close_async()
