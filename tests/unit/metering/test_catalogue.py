@@ -16,7 +16,7 @@ def of(*meters: Any) -> Catalogue:
 
 def test_a_catalogue_is_read_with_its_defaults() -> None:
     (meter,) = of(TOKENS).meters
-    assert meter == Meter("tokens", ("input_tokens", "output_tokens"), ("model",), "stripe_customer_id", "value")
+    assert meter == Meter("tokens", ("input_tokens", "output_tokens"), ("model",), "stripe_customer_id", "value", "tokens")
     assert of(TOKENS).by_name == {"tokens": meter}
     assert of(TOKENS, {"event_name": "calls", "sum": ["calls"]}).usage_fields == {"input_tokens", "output_tokens", "calls"}
 
