@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from simulators.stripe.control import Control
-from simulators.stripe.endpoints import Route
 from simulators.stripe.oracle import Oracle
 from simulators.stripe.pipeline import Pipeline
+from simulators.stripe.routes import Route
 from simulators.stripe.simulator import Simulator
 
 BODY_BYTES_MAX = 4 * 1024 * 1024  # a list of 100,000 customer ids; Stripe's own calls need a thousandth

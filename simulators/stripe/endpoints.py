@@ -4,60 +4,20 @@ Answering has two steps, so that what must happen between them (lanes, latency, 
 which lane the call needs; the `commit` it returns takes effect at the time it is given. Both raise ApiError.
 """
 
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Iterable
 
 import orjson
 
 from simulators.stripe import customers, meters
 from simulators.stripe.account import Account
 from simulators.stripe.adjustments import adjustment_object, read_cancellation
-from simulators.stripe.books import Lane
 from simulators.stripe.customers import customer_object
 from simulators.stripe.errors import ApiError, no_such
-from simulators.stripe.keys import Permission
 from simulators.stripe.meter_events import event_object, read_submission
 from simulators.stripe.meters import meter_object
 from simulators.stripe.pages import list_object, read_page
-from simulators.stripe.parameters import Parameters
+from simulators.stripe.routes import Call, Prepared, Result, Route, json_result
 from simulators.stripe.summaries import read_query, summarise
-
-
-class Call(NamedTuple):
-    """One request: its parameters, the id in its path (or ""), and what its key and headers say."""
-
-    method: str
-    path: str
-    identity: str
-    parameters: Parameters
-    livemode: bool
-    api_version: str
-    now_ms: int
-
-
-class Result(NamedTuple):
-    """A successful answer; `event` is the number of the meter event it is about, if it is about one."""
-
-    body: bytes
-    event: int | None = None
-
-
-class Prepared(NamedTuple):
-    """A validated call. `commit` takes the simulated time in ms."""
-
-    commit: Callable[[int], Result]
-    lane: Lane | None = None
-
-
-class Route(NamedTuple):
-    """One endpoint."""
-
-    name: str
-    method: str
-    path: str
-    permission: Permission
-    prepare: Callable[[Call], Prepared]
-    is_meter_event: bool = False
 
 
 class Endpoints:
@@ -110,13 +70,13 @@ class Endpoints:
 
     def _cancel(self, call: Call) -> Prepared:
         event_name, identifier = read_cancellation(call.parameters)
-        return Prepared(lambda now_ms: _json(adjustment_object(self._account.cancel(event_name, identifier, now_ms), livemode=call.livemode)))
+        return Prepared(lambda now_ms: json_result(adjustment_object(self._account.cancel(event_name, identifier, now_ms), livemode=call.livemode)))
 
     # Meters
 
     def _create_meter(self, call: Call) -> Prepared:
         draft = meters.read_draft(call.parameters)
-        return Prepared(lambda now_ms: _json(meter_object(self._account.create_meter(draft, livemode=call.livemode, now_ms=now_ms))))
+        return Prepared(lambda now_ms: json_result(meter_object(self._account.create_meter(draft, livemode=call.livemode, now_ms=now_ms))))
 
     def _list_meters(self, call: Call) -> Prepared:
         status = call.parameters.optional_choice("status", ("active", "inactive"))
@@ -125,26 +85,26 @@ class Endpoints:
 
         def commit(_: int) -> Result:
             wanted = (meter for meter in self._account.meters if status is None or meter.active == (status == "active"))
-            return _json(list_object(_newest_first(meter_object(meter) for meter in wanted), page, call.path))
+            return json_result(list_object(_newest_first(meter_object(meter) for meter in wanted), page, call.path))
 
         return Prepared(commit)
 
     def _retrieve_meter(self, call: Call) -> Prepared:
         call.parameters.finish()
-        return Prepared(lambda _: _json(meter_object(self._account.meters.get(call.identity))))
+        return Prepared(lambda _: json_result(meter_object(self._account.meters.get(call.identity))))
 
     def _update_meter(self, call: Call) -> Prepared:
         display_name = call.parameters.optional_text("display_name", length_max=250)
         call.parameters.finish()
-        return Prepared(lambda now_ms: _json(meter_object(self._account.rename_meter(call.identity, display_name, now_ms))))
+        return Prepared(lambda now_ms: json_result(meter_object(self._account.rename_meter(call.identity, display_name, now_ms))))
 
     def _deactivate_meter(self, call: Call) -> Prepared:
         call.parameters.finish()
-        return Prepared(lambda now_ms: _json(meter_object(self._account.deactivate_meter(call.identity, now_ms))))
+        return Prepared(lambda now_ms: json_result(meter_object(self._account.deactivate_meter(call.identity, now_ms))))
 
     def _reactivate_meter(self, call: Call) -> Prepared:
         call.parameters.finish()
-        return Prepared(lambda now_ms: _json(meter_object(self._account.reactivate_meter(call.identity, now_ms))))
+        return Prepared(lambda now_ms: json_result(meter_object(self._account.reactivate_meter(call.identity, now_ms))))
 
     def _list_summaries(self, call: Call) -> Prepared:
         query = read_query(call.parameters)
@@ -156,7 +116,7 @@ class Endpoints:
             if not account.customers.known(query.customer):
                 raise no_such("customer", query.customer, "customer", status=400)
             rows = summarise(meter, query, account.books.visible((meter.event_name, query.customer)), account.assumptions)
-            return _json(list_object(rows, query.page, call.path))
+            return json_result(list_object(rows, query.page, call.path))
 
         return Prepared(commit)
 
@@ -164,7 +124,7 @@ class Endpoints:
 
     def _create_customer(self, call: Call) -> Prepared:
         draft = customers.read_draft(call.parameters)
-        return Prepared(lambda now_ms: _json(customer_object(self._account.create_customer(draft, livemode=call.livemode, now_ms=now_ms))))
+        return Prepared(lambda now_ms: json_result(customer_object(self._account.create_customer(draft, livemode=call.livemode, now_ms=now_ms))))
 
     def _list_customers(self, call: Call) -> Prepared:
         email = call.parameters.optional_text("email", length_max=512)
@@ -173,26 +133,22 @@ class Endpoints:
 
         def commit(_: int) -> Result:
             wanted = (customer for customer in self._account.customers if email is None or customer.email == email)
-            return _json(list_object(_newest_first(customer_object(customer) for customer in wanted), page, call.path))
+            return json_result(list_object(_newest_first(customer_object(customer) for customer in wanted), page, call.path))
 
         return Prepared(commit)
 
     def _retrieve_customer(self, call: Call) -> Prepared:
         call.parameters.finish()
-        return Prepared(lambda _: _json(customer_object(self._account.customers.get(call.identity))))
+        return Prepared(lambda _: json_result(customer_object(self._account.customers.get(call.identity))))
 
     def _delete_customer(self, call: Call) -> Prepared:
         call.parameters.finish()
-        return Prepared(lambda now_ms: _json(customer_object(self._account.delete_customer(call.identity, now_ms))))
+        return Prepared(lambda now_ms: json_result(customer_object(self._account.delete_customer(call.identity, now_ms))))
 
 
 def _refuse_path(call: Call) -> Prepared:
     message = f"Unrecognized request URL ({call.method}: {call.path[:200]}). If you are trying to list objects, remove the trailing slash."
     raise ApiError(404, message, outcome="unrecognised")
-
-
-def _json(value: dict[str, object]) -> Result:
-    return Result(orjson.dumps(value, option=orjson.OPT_INDENT_2))
 
 
 def _newest_first(objects: Iterable[dict[str, object]]) -> list[dict[str, object]]:

@@ -2,6 +2,9 @@
 
 Faults of the network, API key, rate limits, idempotency key, validation, lane, effect, answer. Nothing is awaited
 between the effect and the journal's write, so a kill leaves either both or neither.
+
+Bodies are forms under /v1 and JSON under /v2, and errors take the form of the version. An idempotency key under /v2 keeps successes
+only: a call that failed is carried out when it is repeated.
 """
 
 import asyncio
@@ -15,19 +18,22 @@ from typing import NamedTuple
 from aiohttp import web
 
 from simulators.stripe import errors
-from simulators.stripe.endpoints import Call, Prepared, Route
 from simulators.stripe.errors import ApiError
 from simulators.stripe.faults import Fault
 from simulators.stripe.forms import nest, parse_pairs
 from simulators.stripe.idempotency import StoredReply, fingerprint
+from simulators.stripe.json_bodies import fingerprint_of, parse_object
 from simulators.stripe.keys import mask
 from simulators.stripe.parameters import Parameters
+from simulators.stripe.routes import Call, Prepared, Route
 from simulators.stripe.simulator import Simulator
 
 API_VERSION = "2026-10-28.endive"
 VERSION_FORM = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}[.a-z]{0,40}\Z", re.ASCII)
 FORM_BYTES_MAX = 256 * 1024
+JSON_BYTES_MAX = 1024 * 1024
 FORM = "application/x-www-form-urlencoded"
+JSON = "application/json"
 DISCONNECT_POLL_S = 0.25
 RST_ON_CLOSE = struct.pack("ii", 1, 0)
 BAD_GATEWAY = (
@@ -67,7 +73,7 @@ class Pipeline:
         try:
             reply = await self._reply(route, request, request_id, fault)
         except ApiError as error:
-            reply = _refusal(error)
+            reply = _refusal(error, request.path)
         finally:
             simulator.concurrent -= 1
         simulator.account.stats.answered(route.name, reply.outcome)
@@ -85,7 +91,7 @@ class Pipeline:
 
     async def _reply(self, route: Route, request: web.Request, request_id: str, fault: Fault | None) -> Reply:
         simulator = self._simulator
-        text = await _parameters_text(request)
+        given = await _given(request)
         authorization = request.headers.get("Authorization")
         livemode = simulator.settings.keys.check(authorization, route.permission)
         reason = simulator.limiter.admit(route.name, is_meter_event=route.is_meter_event, concurrent=simulator.concurrent, now_ns=time.monotonic_ns())
@@ -93,16 +99,15 @@ class Pipeline:
             raise errors.rate_limited(reason)
         if fault is not None:
             _refuse_by(fault, authorization or "", route)
-        pairs = parse_pairs(text)
+        parameters, marks = given.read()
         now_ms = simulator.clock.now_ms()
         version = _version(request)
         if version is None:
             raise errors.invalid("Invalid Stripe API version: it must look like 2026-10-28.endive.")
-        call = Call(request.method, sys.intern(request.path), request.match_info.get("id", ""), Parameters(nest(pairs)), livemode, version, now_ms)
-        key = request.headers.get("Idempotency-Key") if request.method == "POST" else None
-        if not key:
+        key = (request.headers.get("Idempotency-Key") or None) if request.method == "POST" else None
+        call = Call(request.method, sys.intern(request.path), request.match_info.get("id", ""), parameters, livemode, version, now_ms, key)
+        if key is None:
             return await self._run(route, call, fault, None)
-        marks = fingerprint(pairs)
         kept = simulator.account.idempotency.begin(key, call.path, marks, now_ms)
         if kept is not None:
             return self._replay(kept, livemode=livemode)
@@ -170,8 +175,8 @@ class Pipeline:
     def _settle(self, error: ApiError, call: Call, key: "_Key | None") -> Reply:
         """Turn an error into a reply, kept under the idempotency key where Stripe keeps it."""
         simulator = self._simulator
-        reply = _refusal(error)
-        if key is not None and error.stored:
+        reply = _refusal(error, call.path)
+        if key is not None and error.stored and not _is_v2(call.path):
             now_ms = simulator.clock.now_ms()
             kept = StoredReply(call.path, key.marks, now_ms, key.request_id, reply.status, reply.headers, reply.body, None)
             simulator.account.keep_reply(key.text, kept)
@@ -185,8 +190,28 @@ class _Key(NamedTuple):
     request_id: str
 
 
-def _refusal(error: ApiError) -> Reply:
-    return Reply(error.status, error.body(), error.headers, error.outcome)
+class _Given(NamedTuple):
+    """The parameters as they came. A call under /v1 has one text of the query string and the form, any other both as they are."""
+
+    query: str
+    body: bytes
+    is_json: bool
+
+    def read(self) -> tuple[Parameters, bytes]:
+        """The parameters and what tells them from others. Raises ApiError."""
+        if self.is_json:
+            document = parse_object(self.body)
+            return Parameters({**nest(parse_pairs(self.query)), **document}), fingerprint_of(self.query, document)
+        pairs = parse_pairs(self.query)
+        return Parameters(nest(pairs)), fingerprint(pairs)
+
+
+def _is_v2(path: str) -> bool:
+    return path.startswith("/v2/")
+
+
+def _refusal(error: ApiError, path: str) -> Reply:
+    return Reply(error.status, error.v2_body() if _is_v2(path) else error.body(), error.headers, error.outcome)
 
 
 def _refuse_by(fault: Fault, authorization: str, route: Route) -> None:
@@ -212,28 +237,31 @@ def _version(request: web.Request) -> str | None:
     return version if VERSION_FORM.match(version) else None
 
 
-async def _parameters_text(request: web.Request) -> str:
-    """The query string and the form body as one text. Raises ApiError for a body of another type, encoding or size."""
-    query = request.rel_url.raw_query_string
+async def _given(request: web.Request) -> _Given:
+    """The query string and the body. Raises ApiError for a body of another type, encoding or size than the version of the API takes."""
+    query, is_json = request.rel_url.raw_query_string, _is_v2(request.path)
     if not request.can_read_body:
-        return query
+        return _Given(query, b"", is_json)
+    kind, limit = (JSON, JSON_BYTES_MAX) if is_json else (FORM, FORM_BYTES_MAX)
     try:
         body = await request.read()
     except web.HTTPRequestEntityTooLarge:
-        raise _too_large() from None
-    if len(body) > FORM_BYTES_MAX:
-        raise _too_large()
-    if body and request.content_type != FORM:
-        raise errors.invalid(f"Invalid request (check that your POST content type is {FORM}).")
+        raise _too_large(limit) from None
+    if len(body) > limit:
+        raise _too_large(limit)
+    if body and request.content_type != kind:
+        raise errors.invalid(f"Invalid request (check that your POST content type is {kind}).", code="invalid_content_type" if is_json else None)
+    if is_json:
+        return _Given(query, body, is_json)
     try:
         text = body.decode("ascii")
     except UnicodeDecodeError:
         raise errors.invalid("Invalid encoding in the request body: form bodies are percent-encoded ASCII.") from None
-    return f"{query}&{text}" if query and text else query or text
+    return _Given(f"{query}&{text}" if query and text else query or text, b"", is_json)
 
 
-def _too_large() -> ApiError:
-    return ApiError(413, f"Request entity too large: at most {FORM_BYTES_MAX} bytes are taken.", outcome="too_large")
+def _too_large(limit: int) -> ApiError:
+    return ApiError(413, f"Request entity too large: at most {limit} bytes are taken.", outcome="too_large")
 
 
 async def _break(request: web.Request, fault: Fault, body: bytes, headers: dict[str, str]) -> web.StreamResponse:

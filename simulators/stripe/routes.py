@@ -1,0 +1,52 @@
+"""What an endpoint is: a name, a path, the permission it needs, and the two steps in which it answers."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import orjson
+
+from simulators.stripe.books import Lane
+from simulators.stripe.keys import Permission
+from simulators.stripe.parameters import Parameters
+
+
+class Call(NamedTuple):
+    """One request: its parameters, the id in its path (or ""), and what its key and headers say."""
+
+    method: str
+    path: str
+    identity: str
+    parameters: Parameters
+    livemode: bool
+    api_version: str
+    now_ms: int
+
+
+class Result(NamedTuple):
+    """A successful answer; `event` is the number of the meter event it is about, if it is about one."""
+
+    body: bytes
+    event: int | None = None
+
+
+class Prepared(NamedTuple):
+    """A validated call. `commit` takes the simulated time in ms."""
+
+    commit: Callable[[int], Result]
+    lane: Lane | None = None
+
+
+class Route(NamedTuple):
+    """One endpoint."""
+
+    name: str
+    method: str
+    path: str
+    permission: Permission
+    prepare: Callable[[Call], Prepared]
+    is_meter_event: bool = False
+
+
+def json_result(value: object) -> Result:
+    """A successful answer that shows an object."""
+    return Result(orjson.dumps(value, option=orjson.OPT_INDENT_2))
