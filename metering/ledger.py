@@ -7,6 +7,8 @@ A *receipt* tells outcomes of meter events. That Stripe has one is true whoever 
 receipt needs no place in the chain. That Stripe has it *not* is only known to a writer who alone could send it: an intent is *contested*
 from the first entry of another `instance` (a process's name and a number drawn at each takeover) after it, and a refusal of a contested
 meter event parks it. Who takes over what is open therefore writes a receipt, an empty one, before the first send.
+
+A *rejection* keeps what Stripe told later of events that it had accepted. It is evidence for whoever corrects, and changes nothing by itself.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,6 +25,10 @@ from metering.limits import IDENTIFIER_CHARS_MAX
 
 INTENT_FORMAT: Final = "intent/1"
 RECEIPT_FORMAT: Final = "receipt/1"
+REJECTION_FORMAT: Final = "rejection/1"
+
+DETAIL_CHARS_MAX: Final = 500
+REJECTION_IDENTIFIERS_MAX: Final = 1_000
 
 
 class Outcome(StrEnum):
@@ -104,6 +110,33 @@ class Receipt:
     settlements: Sequence[Settlement]
 
 
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """What Stripe told, in an error report, of meter events that it had accepted before: they were not recorded.
+
+    `event_id` is the report's (`evt_...`; a report may come more than once, and one report may need several rejections). `meter` is the event
+    name, "" if Stripe does not say; `code` and `message` are Stripe's. `error_count` is how many events failed so; `identifiers` are those that
+    Stripe names of them, a sample. The window is when Stripe validated them, [start, end) in milliseconds; `at_ms` is when this was written.
+    It belongs to no chain and contests nothing: `instance` only says who wrote it.
+    """
+
+    partition: int
+    instance: str
+    event_id: str
+    meter: str
+    code: str
+    message: str
+    error_count: int
+    identifiers: tuple[str, ...]
+    window_start_ms: int
+    window_end_ms: int
+    at_ms: int
+
+
+Entry = Intent | Receipt | Rejection
+"""A record of usage.ledger."""
+
+
 def encode_intent(intent: Intent) -> bytes:
     """The JSON bytes of an intent."""
     customers: dict[str, int] = {}
@@ -156,12 +189,33 @@ def encode_receipt(receipt: Receipt) -> bytes:
             "previous": receipt.previous,
             "checkpoint": receipt.checkpoint,
             "instance": receipt.instance,
-            "settlements": [(s.intent, s.index, s.outcome, s.at_ms, s.detail[:500]) for s in receipt.settlements],
+            "settlements": [(s.intent, s.index, s.outcome, s.at_ms, s.detail[:DETAIL_CHARS_MAX]) for s in receipt.settlements],
         }
     )
 
 
-def decode_entry(value: bytes | None) -> Intent | Receipt:
+def encode_rejection(rejection: Rejection) -> bytes:
+    """The JSON bytes of a rejection. It names at most REJECTION_IDENTIFIERS_MAX identifiers: more of them are several rejections."""
+    assert len(rejection.identifiers) <= REJECTION_IDENTIFIERS_MAX
+    return orjson.dumps(
+        {
+            "format": REJECTION_FORMAT,
+            "partition": rejection.partition,
+            "instance": rejection.instance,
+            "event_id": rejection.event_id,
+            "meter": rejection.meter,
+            "code": rejection.code,
+            "message": rejection.message[:DETAIL_CHARS_MAX],
+            "error_count": rejection.error_count,
+            "identifiers": rejection.identifiers,
+            "window_start_ms": rejection.window_start_ms,
+            "window_end_ms": rejection.window_end_ms,
+            "at_ms": rejection.at_ms,
+        }
+    )
+
+
+def decode_entry(value: bytes | None) -> Entry:
     """Read a record of usage.ledger. Raises RecordCorrupt: nobody else writes there, so anything else is a reason to stop."""
     try:
         document = orjson.loads(value or b"")
@@ -170,6 +224,8 @@ def decode_entry(value: bytes | None) -> Intent | Receipt:
                 return _intent(document)
             case "receipt/1":
                 return _receipt(document)
+            case "rejection/1":
+                return _rejection(document)
             case other:
                 raise RecordCorrupt(f"unknown format {other!r} in the ledger")
     except (orjson.JSONDecodeError, KeyError, IndexError, TypeError, ValueError) as error:
@@ -204,6 +260,22 @@ def _receipt(document: Mapping[str, Any]) -> Receipt:
         checkpoint=document["checkpoint"],
         instance=document["instance"],
         settlements=[Settlement(intent, index, Outcome(outcome), at, detail) for intent, index, outcome, at, detail in document["settlements"]],
+    )
+
+
+def _rejection(document: Mapping[str, Any]) -> Rejection:
+    return Rejection(
+        partition=document["partition"],
+        instance=document["instance"],
+        event_id=document["event_id"],
+        meter=document["meter"],
+        code=document["code"],
+        message=document["message"],
+        error_count=document["error_count"],
+        identifiers=tuple(document["identifiers"]),
+        window_start_ms=document["window_start_ms"],
+        window_end_ms=document["window_end_ms"],
+        at_ms=document["at_ms"],
     )
 
 
@@ -251,8 +323,11 @@ class Ledger:
         """How many meter events have no final outcome."""
         return sum(len(entry.open) for entry in self.open.values())
 
-    def fold(self, offset: int, log_time_ms: int, entry: Intent | Receipt) -> bool:
+    def fold(self, offset: int, log_time_ms: int, entry: Entry) -> bool:
         """Take in the entry at `offset`; say whether it was accepted. Raises ChainBroken if it belongs to another chain."""
+        if isinstance(entry, Rejection):
+            self.chain.pass_over(offset)
+            return True
         if self.chain_id is not None and entry.chain_id != self.chain_id:
             raise ChainBroken(f"ledger entry at {offset} is of chain {entry.chain_id}, the ledger is of chain {self.chain_id}")
         for found in self.open.values():

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from metering.chain import Link
 from metering.errors import ChainBroken
-from metering.ledger import Intent, Ledger, MeterEvent, Receipt, Settlement
+from metering.ledger import Entry, Intent, Ledger, MeterEvent, Receipt, Settlement
 from metering.limits import EVENT_AGE_MAX_MS, HOUR_MS
 from metering.tallies import Tallies, tallies_after
 from metering.tally import Tally
@@ -101,10 +101,10 @@ class PartitionReporter:
             settlements=settlements,
         )
 
-    def observe(self, offset: int, log_time_ms: int, entry: Intent | Receipt, *, mine: bool = False) -> bool:
+    def observe(self, offset: int, log_time_ms: int, entry: Entry, *, mine: bool = False) -> bool:
         """Fold a record of usage.ledger, in log order. Returns whether it is accepted; an accepted intent's meter events are then open."""
         accepted = self.ledger.fold(offset, log_time_ms, entry)
-        if not accepted or isinstance(entry, Receipt):
+        if not accepted or not isinstance(entry, Intent):
             return accepted
         if mine:
             self.backlog.clear()

@@ -4,17 +4,14 @@ import secrets
 from collections.abc import AsyncIterator
 from typing import Final
 
-from metering.chain import NO_OFFSET
-from metering.errors import ChainBroken, HistoryLost, RecordCorrupt
-from metering.ledger import Intent, Ledger, Receipt, decode_entry, ledger_from
+from metering.errors import ChainBroken, HistoryLost
+from metering.ledger import Entry, Intent, Receipt, decode_entry
+from metering.ledger_log import ledger_start
 from metering.partition_log import LogReader
 from metering.topics import Topics
 from reporter.reporting import PartitionReporter
 
 WRITER_BYTES: Final = 4
-
-Entry = tuple[int, int, Intent | Receipt]
-"""Offset, log time in milliseconds, content."""
 
 
 class Takeover:
@@ -29,7 +26,7 @@ class Takeover:
     async def take_over(self, partition: int) -> PartitionReporter:
         """A reporter that knows every open meter event and stands where the last accepted intent ends."""
         start, end = await self._reader.bounds(self._topics.ledger.name, partition)
-        begin, ledger = await self._start(partition, start, end)
+        begin, ledger = await ledger_start(self._reader, self._topics.ledger.name, partition, start, end)
         # A name of its own for each takeover: an entry that this same process wrote before may still be on its way to the log.
         writer = f"{self._instance}-{secrets.token_hex(WRITER_BYTES)}"
         reporter = PartitionReporter(partition, writer, ledger, self._rows_max)
@@ -45,22 +42,6 @@ class Takeover:
             reporter.observe(at, at_ms, entry)
         return reporter.observe(offset, log_time_ms, own, mine=True)
 
-    async def _start(self, partition: int, start: int, end: int) -> tuple[int, Ledger]:
-        """Where to begin to fold: at the checkpoint that the last entry names, which its writer knew to be accepted."""
-        if start == end:
-            if start > 0:
-                raise HistoryLost(f"the whole ledger of partition {partition} was deleted (the log starts at {start}): what was billed is not known")
-            return start, Ledger()
-        last = await self._entry_at(partition, end - 1)
-        if last.checkpoint == NO_OFFSET:
-            if start > 0:
-                raise HistoryLost(f"the ledger of partition {partition} starts at {start}; the entries that are still open were deleted")
-            return start, Ledger()
-        intent = await self._entry_at(partition, last.checkpoint)
-        if not isinstance(intent, Intent):
-            raise RecordCorrupt(f"checkpoint {last.checkpoint} of the ledger of partition {partition} is no intent")
-        return last.checkpoint, ledger_from(last.checkpoint, intent)
-
     async def _check_tallies(self, reporter: PartitionReporter) -> None:
         start, end = await self._reader.bounds(self._topics.tallies.name, reporter.partition)
         position = reporter.tally_position
@@ -71,13 +52,8 @@ class Takeover:
                 f"the ledger of partition {reporter.partition} covers tallies up to {position}, the topic ends at {end}: it was cut or made anew"
             )
 
-    async def _entry_at(self, partition: int, offset: int) -> Intent | Receipt:
-        record = await self._reader.record(self._topics.ledger.name, partition, offset)
-        if record is None:
-            raise RecordCorrupt(f"offset {offset} of {self._topics.ledger.name}/{partition} holds no entry")
-        return decode_entry(record.value)
-
-    async def _entries(self, partition: int, start: int, end: int) -> AsyncIterator[Entry]:
+    async def _entries(self, partition: int, start: int, end: int) -> AsyncIterator[tuple[int, int, Entry]]:
+        """Offset, log time in milliseconds, content."""
         async for records in self._reader.records(self._topics.ledger.name, partition, start, end):
             for record in records:
                 yield record.offset, record.timestamp, decode_entry(record.value)

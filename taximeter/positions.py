@@ -10,7 +10,8 @@ from metering.chain import NO_OFFSET
 from metering.clock import Clock
 from metering.errors import FailClosed
 from metering.kafka import KafkaSettings
-from metering.ledger import Intent, Ledger, Receipt, decode_entry, ledger_from
+from metering.ledger import Ledger, Receipt, decode_entry
+from metering.ledger_log import ledger_start
 from metering.limits import HOUR_MS
 from metering.partition_log import LogReader
 from metering.tallies import Tallies, tallies_from
@@ -134,14 +135,7 @@ class _PositionReader:
         topic = self._topics.ledger.name
         start, end = await self._reader.bounds(topic, partition)
         outcomes: Counter[str] = Counter()
-        if start == end:
-            return Ledger(), outcomes
-        last = await self._entry(partition, end - 1)
-        begin, ledger = start, Ledger()
-        if last.checkpoint != NO_OFFSET:
-            checkpoint = await self._entry(partition, last.checkpoint)
-            assert isinstance(checkpoint, Intent), "a checkpoint is an intent"
-            begin, ledger = last.checkpoint, ledger_from(last.checkpoint, checkpoint)
+        begin, ledger = await ledger_start(self._reader, topic, partition, start, end)
         counted_from = begin
         if hours:
             found = await self._reader.offset_for_time(topic, partition, self._clock.now_ms() - round(hours * HOUR_MS))
@@ -181,12 +175,6 @@ class _PositionReader:
         async for _, tally in self._tallies_from(partition, offset, offset + 1):
             return tally
         raise FailClosed(f"offset {offset} of {self._topics.tallies.name}/{partition} holds no tally")
-
-    async def _entry(self, partition: int, offset: int) -> Intent | Receipt:
-        record = await self._reader.record(self._topics.ledger.name, partition, offset)
-        if record is None:
-            raise FailClosed(f"offset {offset} of {self._topics.ledger.name}/{partition} holds no entry")
-        return decode_entry(record.value)
 
     async def _tallies_from(self, partition: int, start: int, end: int) -> AsyncIterator[tuple[int, Tally]]:
         async for records in self._reader.records(self._topics.tallies.name, partition, start, end):

@@ -5,7 +5,7 @@ from typing import TypeGuard
 
 from metering.errors import ChainBroken
 from metering.event import Dimensions
-from metering.ledger import Intent, Ledger, MeterEvent, Outcome, Receipt
+from metering.ledger import Entry, Intent, Ledger, MeterEvent, Outcome, Receipt, Rejection
 from metering.tally import Tally
 from taximeter.verification.report import Report
 
@@ -22,7 +22,7 @@ class IntentCheck:
         self._report = report
         self._uncovered: Counter[Key] = Counter()
 
-    def will_accept(self, entry: Intent | Receipt) -> TypeGuard[Intent]:
+    def will_accept(self, entry: Entry) -> TypeGuard[Intent]:
         """Whether this entry is an intent that continues the chain, so that its tallies have to be added before it."""
         return isinstance(entry, Intent) and self.ledger.chain.continues(entry.link)
 
@@ -31,11 +31,14 @@ class IntentCheck:
         for row in tally.rows:
             self._uncovered[(row.customer, row.meter, row.dimensions)] += row.quantity
 
-    def fold(self, offset: int, log_time_ms: int, entry: Intent | Receipt) -> None:
+    def fold(self, offset: int, log_time_ms: int, entry: Entry) -> None:
         """The next entry of the ledger; every tally it covers was added. Raises ChainBroken if it belongs to another chain."""
         if isinstance(entry, Receipt):
             self._count_outcomes(entry)
             self._report.receipts += 1
+            self.ledger.fold(offset, log_time_ms, entry)
+        elif isinstance(entry, Rejection):
+            self._report.rejections += 1
             self.ledger.fold(offset, log_time_ms, entry)
         elif self.ledger.fold(offset, log_time_ms, entry):
             self._report.intents += 1

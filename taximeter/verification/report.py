@@ -102,6 +102,7 @@ class Report:
     intents: int = 0
     intents_skipped: int = 0
     receipts: int = 0
+    rejections: int = 0
     records: Counter[str] = field(default_factory=Counter)
     events: Counter[str] = field(default_factory=Counter)
     dead_lettered: Counter[str] = field(default_factory=Counter)
@@ -118,7 +119,7 @@ class Report:
 
     def add(self, other: "Report") -> None:
         """Add another partition's findings; emitters are not added, they span partitions."""
-        for name in ("partitions", "tallies", "tallies_skipped", "intents", "intents_skipped", "receipts"):
+        for name in ("partitions", "tallies", "tallies_skipped", "intents", "intents_skipped", "receipts", "rejections"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for name in ("uncounted_records", "not_recounted", "open_meter_events"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
@@ -155,7 +156,13 @@ class Report:
             "verdict": self.verdict,
             "partitions": self.partitions,
             "tallies": {"accepted": self.tallies, "skipped": self.tallies_skipped},
-            "ledger": {"intents": self.intents, "skipped": self.intents_skipped, "receipts": self.receipts, "open": self.open_meter_events},
+            "ledger": {
+                "intents": self.intents,
+                "skipped": self.intents_skipped,
+                "receipts": self.receipts,
+                "rejections": self.rejections,
+                "open": self.open_meter_events,
+            },
             "records": dict(self.records),
             "uncounted_records": self.uncounted_records,
             "not_recounted_records": self.not_recounted,

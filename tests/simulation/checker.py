@@ -236,6 +236,8 @@ class Checker:
         for record in self._evidence.ledger[partition]:
             assert record is not None
             entry = orjson.loads(record.value or b"")
+            if entry["format"] == "rejection/1":
+                continue
             for intent, writer in writers.items():
                 if writer != entry["instance"]:
                     writers[intent] = "several"

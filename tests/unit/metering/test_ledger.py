@@ -10,7 +10,20 @@ from hypothesis import strategies as st
 
 from metering.chain import NO_OFFSET, Link
 from metering.errors import ChainBroken, RecordCorrupt
-from metering.ledger import Intent, Ledger, MeterEvent, Outcome, Receipt, Settlement, decode_entry, encode_intent, encode_receipt, ledger_from
+from metering.ledger import (
+    Intent,
+    Ledger,
+    MeterEvent,
+    Outcome,
+    Receipt,
+    Rejection,
+    Settlement,
+    decode_entry,
+    encode_intent,
+    encode_receipt,
+    encode_rejection,
+    ledger_from,
+)
 from metering.limits import BATCH_EVENTS_MAX, IDENTIFIER_CHARS_MAX
 
 names = st.text(min_size=1, max_size=5)
@@ -31,6 +44,7 @@ intents = st.builds(
     unbillable=meter_events,
 )
 settlements = st.lists(st.builds(Settlement, small, small, st.sampled_from(list(Outcome)), small, names), max_size=4)
+rejections = st.builds(Rejection, small, names, names, names, names, names, small, st.lists(names, max_size=3).map(tuple), small, small, small)
 receipts = st.builds(Receipt, names, small, offsets, offsets, names, settlements)
 
 
@@ -44,6 +58,11 @@ def test_a_receipt_reads_back_as_it_was_written(receipt: Receipt) -> None:
     assert decode_entry(encode_receipt(receipt)) == receipt
 
 
+@given(rejections)
+def test_a_rejection_reads_back_as_it_was_written(rejection: Rejection) -> None:
+    assert decode_entry(encode_rejection(rejection)) == rejection
+
+
 def test_a_long_story_is_cut_before_it_is_written() -> None:
     receipt = Receipt("c", 0, 0, 0, "i", [Settlement(0, 0, Outcome.REJECTED, 1, "x" * 10_000)])
     entry = decode_entry(encode_receipt(receipt))
@@ -51,7 +70,16 @@ def test_a_long_story_is_cut_before_it_is_written() -> None:
     assert len(entry.settlements[0].detail) == 500
 
 
+def test_a_long_message_of_stripes_is_cut_before_it_is_written() -> None:
+    entry = decode_entry(encode_rejection(replace(REJECTION, message="x" * 10_000)))
+    assert isinstance(entry, Rejection)
+    assert len(entry.message) == 500
+
+
 EVENT = MeterEvent("cus_1", "tokens", (), 60_000, 5)
+REJECTION = Rejection(
+    0, "webhooks", "evt_1", "tokens", "meter_event_customer_not_found", "no such customer", 1, ("tm-c-0-0-2-0",), 10_000, 20_000, 30_000
+)
 
 
 def an_intent(start: int, end: int, previous: int, events: int = 1, **changes: Any) -> Intent:
@@ -87,6 +115,7 @@ def test_two_meter_events_never_share_an_identifier(places: list[tuple[int, int,
 
 
 GOOD: dict[str, Any] = orjson.loads(encode_intent(an_intent(0, 1, -1)))
+REFUSED: dict[str, Any] = orjson.loads(encode_rejection(REJECTION))
 TOLD: dict[str, Any] = orjson.loads(encode_receipt(a_receipt((0, 0, Outcome.ACCEPTED))))
 
 
@@ -102,6 +131,7 @@ TOLD: dict[str, Any] = orjson.loads(encode_receipt(a_receipt((0, 0, Outcome.ACCE
         orjson.dumps(TOLD | {"settlements": [[0, 0, "perhaps", 1, ""]]}),
         *(orjson.dumps({key: value for key, value in GOOD.items() if key != gone}) for gone in GOOD.keys() - {"identifier"}),
         *(orjson.dumps({key: value for key, value in TOLD.items() if key != gone}) for gone in TOLD),
+        *(orjson.dumps({key: value for key, value in REFUSED.items() if key != gone}) for gone in REFUSED),
     ],
 )
 def test_what_is_not_an_entry_is_refused(value: bytes | None) -> None:
@@ -218,6 +248,17 @@ def test_a_refusal_is_not_believed_once_another_instance_may_have_sent_too(refus
     ledger.fold(3, 4, replace(a_receipt((0, 1, refusal), (0, 2, Outcome.ACCEPTED)), instance="frozen"))
     ledger.fold(4, 5, replace(a_receipt((0, 3, refusal)), instance="new owner"))
     assert ledger.settled == {refusal: 1, Outcome.PARKED: 2, Outcome.ACCEPTED: 1}
+
+
+def test_a_rejection_is_passed_over_it_settles_nothing_and_contests_nothing() -> None:
+    ledger = Ledger()
+    assert ledger.fold(0, 1, REJECTION)
+    assert (ledger.chain_id, ledger.checkpoint, ledger.chain.next_offset) == (None, NO_OFFSET, 1)
+    ledger.fold(1, 2, an_intent(0, 2, NO_OFFSET))
+    ledger.fold(2, 3, REJECTION)
+    assert (ledger.open_events, ledger.open[1].contested, ledger.checkpoint, ledger.chain.next_offset) == (1, False, 1, 3)
+    with pytest.raises(ChainBroken, match="folded already"):
+        ledger.fold(2, 3, REJECTION)
 
 
 def test_an_intent_that_lost_contests_those_that_are_open() -> None:

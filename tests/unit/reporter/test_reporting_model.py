@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from metering.chain import NO_OFFSET, Link
-from metering.ledger import Intent, Ledger, Outcome, Receipt, Settlement, decode_entry, encode_intent, encode_receipt, ledger_from
+from metering.ledger import Intent, Ledger, Outcome, Receipt, Rejection, Settlement, decode_entry, encode_intent, encode_receipt, ledger_from
 from metering.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from metering.tally import EventCounts, RecordCounts, Tally, TallyRow
 from reporter.reporting import AGE_MARGIN_MS, PartitionReporter, open_meter_events
@@ -60,6 +60,7 @@ class ReporterMachine(RuleBasedStateMachine):
         begin, ledger = 0, Ledger()
         if self.ledger:
             last = decode_entry(self.ledger[-1])
+            assert not isinstance(last, Rejection)
             if last.checkpoint != NO_OFFSET:
                 begin = last.checkpoint
                 intent = decode_entry(self.ledger[begin])

@@ -5,12 +5,13 @@ from dataclasses import replace
 import pytest
 
 from metering.errors import ChainBroken, HistoryLost, RecordCorrupt
-from metering.ledger import Outcome, Settlement, encode_intent, encode_receipt
+from metering.ledger import Outcome, Settlement, encode_intent, encode_receipt, encode_rejection
 from metering.tally import encode_tally
 from metering.topics import topics_named
 from reporter.reporting import PartitionReporter
 from reporter.takeover import Takeover
 from tests.unit.aggregator.memory_log import MemoryLog, finished
+from tests.unit.metering.test_ledger import REJECTION
 from tests.unit.reporter.test_reporting import NOW_MS, planned, tally
 
 TOPICS = topics_named("usage")
@@ -136,3 +137,31 @@ def test_a_receipt_of_its_own_that_lands_after_the_takeover_is_not_believed_when
     partition.log.append(LEDGER, late, at_ms=NOW_MS)
     owner = finished(partition.takeover.take_over(0))
     assert owner.ledger.settled == {Outcome.PARKED: 1}
+
+
+def test_a_new_owner_finds_its_checkpoint_behind_any_number_of_rejections() -> None:
+    partition = Partition(2)
+    subject = partition.owner()
+    partition.report(subject, 1)
+    partition.report(subject, 2)
+    partition.settle(subject, 0)
+    for _ in range(70):
+        partition.log.append(LEDGER, encode_rejection(REJECTION), at_ms=NOW_MS)
+    partition.log.reads.clear()
+    owner = partition.owner()
+    assert (owner.tally_position, list(owner.ledger.open), owner.ledger.chain.next_offset) == (2, [1], 73)
+    assert not owner.ledger.open[1].contested
+
+
+def test_a_ledger_of_nothing_but_rejections_says_nothing_of_what_is_reported() -> None:
+    partition = Partition(1)
+    partition.log.append(LEDGER, encode_rejection(REJECTION), at_ms=NOW_MS)
+    owner = partition.owner()
+    assert owner.tally_position == 0
+    assert partition.report(owner, 1)
+    assert list(partition.owner().ledger.open) == [1]
+    partition.log.topics[LEDGER].pop()
+    partition.log.append(LEDGER, encode_rejection(REJECTION), at_ms=NOW_MS)
+    partition.log.delete_before(LEDGER, 1)
+    with pytest.raises(HistoryLost, match="the whole ledger"):
+        partition.owner()
