@@ -44,6 +44,15 @@ class ApiError(Exception):
             error["param"] = self.param
         return orjson.dumps({"error": error}, option=orjson.OPT_INDENT_2)
 
+    def v2_body(self) -> bytes:
+        """The JSON body of `/v2/...`: always a `code`; a `type` only where v2 has that type, which v1's general ones are not."""
+        error: dict[str, str] = {"code": self.code or self.outcome.partition(":")[0], "message": self.message}
+        if self.code == "rate_limit":
+            error["type"] = "rate_limit"
+        elif self.kind not in (INVALID_REQUEST, "api_error"):
+            error["type"] = self.kind
+        return orjson.dumps({"error": error})
+
 
 def invalid(message: str, param: str | None = None, code: str | None = None) -> ApiError:
     """A parameter that fails validation: 400, never kept under an idempotency key."""

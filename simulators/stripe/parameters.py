@@ -1,10 +1,9 @@
 """Take named, typed parameters out of a nested form; what is left over at the end is unknown and refused."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from simulators.stripe.errors import ApiError, invalid, missing_parameter, unknown_parameters
-from simulators.stripe.forms import Tree
 
 INTEGER = re.compile(r"-?[0-9]{1,18}\Z")
 
@@ -12,10 +11,11 @@ INTEGER = re.compile(r"-?[0-9]{1,18}\Z")
 class Parameters:
     """The parameters of one request. Each reader takes its parameter away; `finish` refuses the rest.
 
-    All readers raise ApiError (400, as Stripe words it) for a missing, empty, nested or malformed parameter.
+    All readers raise ApiError (400, as Stripe words it) for a missing, empty, nested or malformed parameter. `tree` comes from a form
+    (every leaf is a string) or from JSON (leaves may be numbers and booleans).
     """
 
-    def __init__(self, tree: Tree, prefix: str = "") -> None:
+    def __init__(self, tree: Mapping[str, object], prefix: str = "") -> None:
         self._tree = dict(tree)
         self._prefix = prefix
 

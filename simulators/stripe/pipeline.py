@@ -201,7 +201,8 @@ class _Given(NamedTuple):
         """The parameters and what tells them from others. Raises ApiError."""
         if self.is_json:
             document = parse_object(self.body)
-            return Parameters({**nest(parse_pairs(self.query)), **document}), fingerprint_of(self.query, document)
+            tree: dict[str, object] = {**nest(parse_pairs(self.query)), **document}
+            return Parameters(tree), fingerprint_of(self.query, document)
         pairs = parse_pairs(self.query)
         return Parameters(nest(pairs)), fingerprint(pairs)
 

@@ -11,7 +11,7 @@ from simulators.stripe.parameters import Parameters
 
 
 class Call(NamedTuple):
-    """One request: its parameters, the id in its path (or ""), and what its key and headers say."""
+    """One request: its parameters, the id in its path (or ""), and what its key and headers say (`idempotency_key` of a POST only)."""
 
     method: str
     path: str
@@ -20,6 +20,7 @@ class Call(NamedTuple):
     livemode: bool
     api_version: str
     now_ms: int
+    idempotency_key: str | None
 
 
 class Result(NamedTuple):
