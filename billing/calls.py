@@ -1,8 +1,9 @@
-"""Calls to Stripe that are tried again while that can help, and lists read to their end."""
+"""Calls to Stripe that are tried again while that can help, lists read to their end, and idempotency keys."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from hashlib import blake2b
 from random import Random
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 import aiohttp
 import stripe
@@ -11,8 +12,7 @@ from metering.clock import Clock, SystemClock
 from metering.retry import Backoff, RetryPolicy
 
 RETRIES: Final = RetryPolicy(base_seconds=0.5, cap_seconds=8.0, deadline_seconds=60.0, attempts_max=8)
-PAGE_SIZE: Final = 100  # Stripe's maximum
-OBJECTS_MAX: Final = 20_000
+PAGE_ROWS: Final = 100  # Stripe's maximum
 
 _TEMPORARY: Final = (stripe.APIConnectionError, stripe.RateLimitError, aiohttp.ClientError, TimeoutError)
 _CONFLICT: Final = 409
@@ -21,24 +21,11 @@ _SERVER_ERROR: Final = 500
 T = TypeVar("T")
 
 
-class Identified(Protocol):
-    """An object of Stripe's that can be a cursor."""
-
-    id: str
+class Refused(Exception):
+    """What was asked for cannot be done; the message says why and what to do."""
 
 
-I = TypeVar("I", bound=Identified)  # noqa: E741  # an item
-
-
-class Page(Protocol[I]):
-    """What the library returns for one page of a list."""
-
-    data: list[I]
-    has_more: bool
-
-
-class TooMany(Exception):
-    """A list at Stripe is longer than this program reads."""
+Fetch = Callable[[str | None], Awaitable[stripe.ListObject[Any]]]
 
 
 def is_temporary(error: BaseException) -> bool:
@@ -51,17 +38,17 @@ def is_temporary(error: BaseException) -> bool:
     return (status == _CONFLICT or status >= _SERVER_ERROR) and _header(error.headers, "stripe-should-retry") != "false"
 
 
-async def patiently(operation: Callable[[], Awaitable[T]], *, policy: RetryPolicy = RETRIES, clock: Clock | None = None) -> T:
-    """The result of `operation`, one call to Stripe; a temporary failure is tried again until the policy gives up, then raised as it is.
+async def calling(call: Callable[[], Awaitable[T]], *, policy: RetryPolicy = RETRIES, clock: Clock | None = None) -> T:
+    """The result of one call to Stripe; a temporary failure is tried again until the policy gives up, then raised as it is.
 
-    A call that changes something must carry its own idempotency key, so that every attempt has the same. Blocks at most for the policy's
-    deadline and one call more.
+    A call that makes something must carry an idempotency key of its own, so that every attempt has the same. Blocks at most for the
+    policy's deadline and one call more. Raises what the library, aiohttp and metering.stripe_client raise.
     """
     clock = clock or SystemClock()
     backoff = Backoff(policy, now=clock.monotonic(), random=Random())
     while True:
         try:
-            return await operation()
+            return await call()
         except (stripe.StripeError, aiohttp.ClientError, TimeoutError) as error:
             delay = backoff.next_delay(clock.monotonic()) if is_temporary(error) else None
             if delay is None:
@@ -69,22 +56,41 @@ async def patiently(operation: Callable[[], Awaitable[T]], *, policy: RetryPolic
         await clock.sleep(delay)
 
 
-async def all_pages(fetch: Callable[[dict[str, object]], Awaitable[Page[I]]], *, maximum: int = OBJECTS_MAX) -> list[I]:
-    """Every object of a v1 list, in Stripe's order. `fetch` makes the call with `limit` and `starting_after`, as it is given them.
+async def all_rows(fetch: Fetch, *, what: str, rows_max: int) -> list[Any]:
+    """Every object of a v1 list, in Stripe's order. `fetch` makes the call for the page after an id, or for the first page (None).
 
-    Each page is fetched patiently. Raises TooMany beyond `maximum` objects.
+    Each page is fetched by `calling`. Raises Refused when there are more than `rows_max`; `what` names them in the message.
     """
-    found: list[I] = []
-    cursor: dict[str, object] = {"limit": PAGE_SIZE}
+    rows: list[Any] = []
+    after: str | None = None
     while True:
-        asked = cursor
-        page = await patiently(lambda asked=asked: fetch(asked))  # type: ignore[misc]  # mypy does not infer a lambda with a default
-        found += page.data
+        page = await calling(_Fetching(fetch, after))
+        rows += page.data
+        if len(rows) > rows_max:
+            raise Refused(f"there are more than {rows_max:,} {what}, which is more than is looked through")
         if not page.has_more or not page.data:
-            return found
-        if len(found) >= maximum:
-            raise TooMany(f"Stripe lists more than {maximum:,} objects where far fewer were expected")
-        cursor = {"limit": PAGE_SIZE, "starting_after": found[-1].id}
+            return rows
+        after = rows[-1].id
+
+
+def idempotency_key(*parts: str) -> str:
+    """A key that follows from its parts alone: the same parts give the same key, on every machine."""
+    digest = blake2b(digest_size=20)
+    for part in parts:
+        encoded = part.encode()
+        digest.update(len(encoded).to_bytes(8, "big") + encoded)
+    return f"taximeter-{parts[0]}-{digest.hexdigest()}"
+
+
+class _Fetching:
+    """The call for one page."""
+
+    def __init__(self, fetch: Fetch, after: str | None) -> None:
+        self._fetch = fetch
+        self._after = after
+
+    def __call__(self) -> Awaitable[stripe.ListObject[Any]]:
+        return self._fetch(self._after)
 
 
 def _header(headers: Mapping[str, str] | None, name: str) -> str:
