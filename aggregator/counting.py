@@ -140,9 +140,9 @@ class PartitionCounter:
         if isinstance(content, UsageEvent):
             if self._rules.partition_of(content.customer) != self.partition:
                 return  # it was forwarded, and is known where it is counted
-            self.ids.remember([content.fingerprint], [content_of(content.customer, content.dimensions, content.usage)])
+            self.ids.remember([content.fingerprint], [content_of(content.customer, content.dimensions, content.usage)], record.timestamp)
         elif content.ids:
-            self._remember_batch(content, frozenset(indexes or ()))
+            self._remember_batch(content, frozenset(indexes or ()), record.timestamp)
 
     def remembered(self) -> None:
         """All records that had to be re-read were."""
@@ -333,10 +333,10 @@ class PartitionCounter:
         self._rows.add_batch(batch, keep)
         self._pending.counted += sum(keep)
 
-    def _remember_batch(self, batch: Batch, not_counted: frozenset[int]) -> None:
+    def _remember_batch(self, batch: Batch, not_counted: frozenset[int], log_time_ms: int) -> None:
         identities, contents = fingerprints(batch), _contents(batch)
         wanted = [index for index, identity in enumerate(identities) if identity != NO_ID and index not in not_counted]
-        self.ids.remember([identities[index] for index in wanted], [contents[index] for index in wanted])
+        self.ids.remember([identities[index] for index in wanted], [contents[index] for index in wanted], log_time_ms)
 
     def _dead_letter(self, record: LogRecord, rejected: EventRejected, events: int, indexes: Sequence[int] = ()) -> None:
         reason = rejected.reason.value

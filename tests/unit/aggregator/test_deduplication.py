@@ -39,7 +39,8 @@ def test_many_ids_are_added_only_if_every_one_is_new() -> None:
 def test_reading_again_keeps_the_first_content() -> None:
     index = IdIndex(HOUR_MS)
     index.add(A, 1)
-    index.remember([A, B, B], [9, 2, 3])
+    index.commit(0)
+    index.remember([A, B, B], [9, 2, 3], 0)
     assert (index.look_up(A, 1), index.look_up(B, 2)) == (Seen.SAME, Seen.SAME)
 
 
