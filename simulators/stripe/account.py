@@ -39,6 +39,10 @@ class Account:
         self._journal = journal
         self._start_empty()
 
+    def note(self, entry: Entry) -> None:
+        """Put a change into the journal."""
+        self._journal.append(entry)
+
     def reseed(self, seed: str) -> None:
         """Give ids and lags from another sequence from now on."""
         self.identities = IdentityGenerator(seed)

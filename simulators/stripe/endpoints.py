@@ -11,6 +11,7 @@ import orjson
 from simulators.stripe import customers, meters
 from simulators.stripe.account import Account
 from simulators.stripe.adjustments import adjustment_object, read_cancellation
+from simulators.stripe.billing_endpoints import billing_routes
 from simulators.stripe.customers import customer_object
 from simulators.stripe.errors import ApiError, no_such
 from simulators.stripe.meter_events import event_object, read_submission
@@ -43,6 +44,7 @@ class Endpoints:
             Route("customers.list", "GET", "/v1/customers", "customer_read", self._list_customers),
             Route("customers.retrieve", "GET", customer, "customer_read", self._retrieve_customer),
             Route("customers.delete", "DELETE", customer, "customer_write", self._delete_customer),
+            *billing_routes(self._account),
         ]
 
     def unrecognised(self) -> Route:

@@ -1,6 +1,7 @@
 """Decode `application/x-www-form-urlencoded` bodies and query strings into nested parameters, as Stripe does.
 
-`payload[value]=25&expand[]=data` becomes `{"payload": {"value": "25"}, "expand": ["data"]}`. Every leaf is a string.
+`payload[value]=25&expand[]=data` becomes `{"payload": {"value": "25"}, "expand": ["data"]}`. Every leaf is a string. A list of
+hashes is a hash with numbers for names: `items[0][price]=a` and `items[][price]=a` both become `{"items": {"0": {"price": "a"}}}`.
 """
 
 from typing import TypeAlias
@@ -48,18 +49,31 @@ def _place(tree: Tree, name: str, value: str) -> None:
     if leaf == "" or (leaf.isdigit() and path == ["expand"]):
         _append(tree, path, value)
         return
-    node = _descend(tree, path)
+    node = _descend(tree, path, leaf)
     node[leaf] = value
 
 
-def _descend(tree: Tree, path: list[str]) -> Tree:
-    for depth, part in enumerate(path):
+def _descend(tree: Tree, path: list[str], leaf: str = "") -> Tree:
+    for depth, given in enumerate(path):
+        part = given or _element(tree, [*path[depth + 1 :], leaf])
         child = tree.setdefault(part, {})
         if not isinstance(child, dict):
             shown = path[0] + "".join(f"[{inner}]" for inner in path[1 : depth + 1])
             raise invalid(f"Invalid hash: {shown}", shown)
         tree = child
     return tree
+
+
+def _element(tree: Tree, rest: list[str]) -> str:
+    """Which element of a list `[]` means: the last one, or a new one when the last has the field that follows already."""
+    if not tree:
+        return "0"
+    node = tree.get(str(len(tree) - 1), "")
+    for part in rest:
+        if not isinstance(node, dict) or part not in node:
+            return str(len(tree) - 1)
+        node = node[part]
+    return str(len(tree))
 
 
 def _append(tree: Tree, path: list[str], value: str) -> None:
