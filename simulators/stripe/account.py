@@ -23,6 +23,7 @@ from simulators.stripe.meter_events import DropReason, EventState, EventStore, M
 from simulators.stripe.meters import EventWindow, Meter, MeterCatalogue, MeterDraft
 from simulators.stripe.notifications import Notifications
 from simulators.stripe.processing import Processing, ProcessingQueue
+from simulators.stripe.sessions import Session, Sessions
 from simulators.stripe.stats import Stats
 
 EVENTS_MAX = 2_000_000  # at roughly 800 bytes each, the reply kept under its idempotency key included
@@ -51,6 +52,7 @@ class Account:
     def _start_empty(self) -> None:
         self.meters = MeterCatalogue()
         self.customers = CustomerDirectory()
+        self.sessions = Sessions()
         self.billing = Billing(self)
         self._start_without_usage()
 
@@ -134,35 +136,53 @@ class Account:
         self._journal.append(["customer", now_ms, asdict(customer)])
         return customer
 
+    def open_session(self, *, livemode: bool, now_ms: int) -> Session:
+        """A new session for the meter event stream."""
+        session = Session(f"mes_{self.identities.token(24)}", f"session_token_{self.identities.token(48)}", now_ms, livemode)
+        self.sessions.add(session)
+        self._journal.append(["session", *session])
+        return session
+
     # Usage
 
-    def accept(self, submission: Submission, now_ms: int) -> MeterEvent:
-        """Take one event. Raises ApiError for a duplicate, a missing customer (if that is synchronous) or a full simulator."""
+    def accept(self, submission: Submission, now_ms: int, request_key: str = "") -> MeterEvent:
+        """Take one event that was validated at once. Raises ApiError for a duplicate, a missing customer (if synchronous) or a full simulator."""
         self.advance(now_ms)
-        meter, customer = self.meters.by_event_name(submission.meter.event_name), submission.customer
+        meter, customer = self.meters.by_event_name(submission.event_name), submission.customer
         if meter is None or not meter.active:  # it was active when the call was validated
-            raise no_active_meter(submission.meter.event_name, self.assumptions.unknown_meter_code)
+            raise no_active_meter(submission.event_name, self.assumptions.unknown_meter_code)
         if self.assumptions.missing_customer == "sync" and not self.customers.exists(customer):
             raise no_such("customer", customer, f"payload[{meter.customer_key}]", status=400)
-        identifier = submission.identifier or self.identities.event_identifier()
-        memory_hours = self.assumptions.identifier_memory_hours
-        if self.events.duplicates(meter.event_name, customer, identifier, now_ms, memory_hours):
+        if self.has(submission, now_ms):
             self.stats.duplicates += 1
-            raise duplicate(identifier)
+            raise duplicate(submission.identifier or "")
+        return self.take(submission, now_ms, request_key)
+
+    def has(self, submission: Submission, now_ms: int) -> bool:
+        """Whether Stripe would call this event a duplicate."""
+        self.advance(now_ms)
+        name, customer, identifier = submission.event_name, submission.customer, submission.identifier
+        return identifier is not None and self.events.duplicates(name, customer, identifier, now_ms, self.assumptions.identifier_memory_hours)
+
+    def take(self, submission: Submission, now_ms: int, request_key: str) -> MeterEvent:
+        """Take one event as it is, not asking whether it is a duplicate. Raises ApiError when the simulator is full."""
+        self.advance(now_ms)
         if len(self.events) >= EVENTS_MAX:
             raise ApiError(500, f"The simulator is full: it keeps {EVENTS_MAX} events.", outcome="simulator_full", kind="api_error")
+        identifier = submission.identifier or self.identities.event_identifier()
         event = MeterEvent(
             sequence=len(self.events),
-            event_name=self.events.intern_name(meter.event_name),
-            customer=self.events.intern_name(customer),
+            event_name=self.events.intern_name(submission.event_name),
+            customer=self.events.intern_name(submission.customer),
             identifier=identifier,
             value=submission.value,
             dimensions=self.events.intern(submission.dimensions),
             timestamp=now_ms // 1000 if submission.timestamp is None else submission.timestamp,
             received_ms=now_ms,
+            request_key=self.events.intern_key(request_key, identifier),
         )
         due_ms = now_ms + self.processing.sample_ms(self._lags)
-        self._journal.append(["event", now_ms, due_ms, submission.problem, *event[1:7]])
+        self._journal.append(["event", now_ms, due_ms, submission.problem, *event[1:7], request_key])
         self._enter(event, due_ms, submission.problem)
         self.advance(now_ms)
         return event
@@ -264,11 +284,12 @@ class Account:
             self.billing.apply(entry)
             return
         match entry:
-            case ["event", now_ms, due_ms, problem, event_name, customer, identifier, value, dimensions, timestamp]:
+            case ["event", now_ms, due_ms, problem, event_name, customer, identifier, value, dimensions, timestamp, request_key]:
                 self.advance(now_ms)
                 name, owner = self.events.intern_name(event_name), self.events.intern_name(customer)
                 pairs = self.events.intern(tuple((key, text) for key, text in dimensions))
-                self._enter(MeterEvent(len(self.events), name, owner, identifier, value, pairs, timestamp, now_ms), due_ms, problem)
+                key = self.events.intern_key(request_key, identifier)
+                self._enter(MeterEvent(len(self.events), name, owner, identifier, value, pairs, timestamp, now_ms, key), due_ms, problem)
                 self.advance(now_ms)
             case ["reply", stored_ms, key, path, marks, request_id, status, headers, body, event]:
                 pairs = tuple((name, value) for name, value in headers)
@@ -287,6 +308,8 @@ class Account:
             case ["customer", now_ms, fields]:
                 fields["metadata"] = tuple((name, value) for name, value in fields["metadata"])
                 self._put_customer(Customer(**fields), now_ms)
+            case ["session", identity, token, created_ms, livemode]:
+                self.sessions.add(Session(identity, token, created_ms, livemode))
             case ["clock", _, base_ms, anchor_ms, rate]:
                 self.clock.restore(ClockState(base_ms, anchor_ms, rate))
             case ["reset", keep_catalogue]:

@@ -31,6 +31,12 @@ class Assumptions:
     unknown_meter_code: str | None = None
     # A second call at once for the same customer and meter: 409 too_many_concurrent_requests / 429 lock_timeout / allowed.
     concurrency: Literal["conflict", "lock_timeout", "allowed"] = "conflict"
+    # The stream, an identifier used before: the event is dropped without a word / the request is answered with 400 duplicate_meter_event.
+    stream_duplicates: Literal["dropped", "refused"] = "dropped"
+    # The stream, a request answered with 400 for one of its events: nothing of it is taken / the events before that one are taken.
+    stream_refusals: Literal["whole", "rest"] = "whole"
+    # The stream, events of one customer and meter in two requests at once: allowed / 409 too_many_concurrent_requests for the second.
+    stream_concurrency: Literal["allowed", "conflict"] = "allowed"
     # A value of zero: accepted / refused as an invalid value.
     zero_value: Literal["accept", "reject"] = "accept"
     # A decimal value such as 1.5: accepted (current documentation) / refused (documentation of 2025).

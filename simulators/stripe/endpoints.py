@@ -19,6 +19,7 @@ from simulators.stripe.meters import meter_object
 from simulators.stripe.pages import list_object, read_page
 from simulators.stripe.routes import Call, Prepared, Result, Route, json_result
 from simulators.stripe.summaries import read_query, summarise
+from simulators.stripe.v2_endpoints import V2Endpoints
 
 
 class Endpoints:
@@ -31,7 +32,7 @@ class Endpoints:
         """Every endpoint there is."""
         meter, customer = "/v1/billing/meters/{id}", "/v1/customers/{id}"
         return [
-            Route("meter_events.create", "POST", "/v1/billing/meter_events", "billing_meter_event_write", self._create_event, is_meter_event=True),
+            Route("meter_events.create", "POST", "/v1/billing/meter_events", "billing_meter_event_write", self._create_event, traffic="meter_events"),
             Route("meter_event_adjustments.create", "POST", "/v1/billing/meter_event_adjustments", "billing_meter_event_write", self._cancel),
             Route("meters.create", "POST", "/v1/billing/meters", "billing_meter_write", self._create_meter),
             Route("meters.list", "GET", "/v1/billing/meters", "billing_meter_read", self._list_meters),
@@ -45,6 +46,7 @@ class Endpoints:
             Route("customers.retrieve", "GET", customer, "customer_read", self._retrieve_customer),
             Route("customers.delete", "DELETE", customer, "customer_write", self._delete_customer),
             *billing_routes(self._account),
+            *V2Endpoints(self._account).routes(),
         ]
 
     def unrecognised(self) -> Route:
@@ -65,10 +67,10 @@ class Endpoints:
         submission = read_submission(call.parameters, account.meters, account.assumptions, call.now_ms, call.api_version)
 
         def commit(now_ms: int) -> Result:
-            event = account.accept(submission, now_ms)
-            return Result(orjson.dumps(event_object(event, submission.meter, livemode=call.livemode)), event.sequence)
+            event = account.accept(submission, now_ms, call.idempotency_key or "")
+            return Result(self.event_body(event.sequence, livemode=call.livemode), event.sequence)
 
-        return Prepared(commit, (submission.meter.event_name, submission.customer))
+        return Prepared(commit, ((submission.event_name, submission.customer),))
 
     def _cancel(self, call: Call) -> Prepared:
         event_name, identifier = read_cancellation(call.parameters)

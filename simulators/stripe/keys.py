@@ -53,7 +53,7 @@ class KeyRing:
 
     def check(self, authorization: str | None, permission: Permission) -> bool:
         """Whether the key is of live mode. Raises ApiError (401, 403); messages carry the key masked."""
-        key = _key_of(authorization)
+        key = credentials_of(authorization)
         masked = mask(key)
         if key in self.revoked:
             raise revoked_api_key(masked)
@@ -71,7 +71,8 @@ def mask(key: str) -> str:
     return f"{kind.group(0) if kind else ''}****{key[-4:] if len(key) >= 12 else ''}"
 
 
-def _key_of(authorization: str | None) -> str:
+def credentials_of(authorization: str | None) -> str:
+    """The key or token in an Authorization header. Raises ApiError (401) when there is none."""
     if authorization is None:
         raise no_api_key()
     if not authorization.isascii():

@@ -1,10 +1,12 @@
 """Rate limits, the concurrency limit, and the one-call-at-a-time lanes. Real time counts here, not the simulated clock:
 a limit is about calls per second that a client really makes."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 from typing import Literal, TypeAlias
 
 from simulators.stripe.books import Lane
+from simulators.stripe.routes import Traffic
 
 Profile = Literal["live", "sandbox"]
 Reason: TypeAlias = Literal["global-rate", "endpoint-rate", "global-concurrency"]
@@ -13,9 +15,10 @@ SECOND_NS = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Calls a second; 0 means no limit. The defaults are Stripe's for live mode."""
+    """Calls a second, and for the stream events a second; 0 means no limit. The defaults are Stripe's for live mode."""
 
     meter_events_per_second: int = 1000
+    stream_events_per_second: int = 10_000
     global_per_second: int = 100
     endpoint_per_second: int = 25
     meter_events_count_globally: bool = False
@@ -28,7 +31,9 @@ class Limits:
 
 
 LIVE = Limits()
-SANDBOX = Limits(meter_events_per_second=0, global_per_second=25, endpoint_per_second=25, meter_events_count_globally=True)
+SANDBOX = Limits(
+    meter_events_per_second=0, stream_events_per_second=0, global_per_second=25, endpoint_per_second=25, meter_events_count_globally=True
+)
 PROFILES: dict[Profile, Limits] = {"live": LIVE, "sandbox": SANDBOX}
 
 
@@ -37,16 +42,15 @@ class Bucket:
 
     def __init__(self, per_second: int) -> None:
         self._interval_ns = SECOND_NS // per_second if per_second else 0
-        self._slack_ns = SECOND_NS - self._interval_ns
         self._full_at_ns = 0
 
-    def has_token(self, now_ns: int) -> bool:
-        """Whether `take` would succeed."""
-        return self._interval_ns == 0 or self._full_at_ns - now_ns <= self._slack_ns
+    def has_tokens(self, now_ns: int, count: int = 1) -> bool:
+        """Whether `take` would succeed. More tokens than the bucket holds are there when it is full."""
+        return self._interval_ns == 0 or self._full_at_ns - now_ns <= max(0, SECOND_NS - self._interval_ns * count)
 
-    def take(self, now_ns: int) -> None:
-        """Use one token."""
-        self._full_at_ns = max(self._full_at_ns, now_ns) + self._interval_ns
+    def take(self, now_ns: int, count: int = 1) -> None:
+        """Use tokens."""
+        self._full_at_ns = max(self._full_at_ns, now_ns) + self._interval_ns * count
 
 
 class Limiter:
@@ -55,28 +59,34 @@ class Limiter:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._meter_events = Bucket(limits.meter_events_per_second)
+        self._stream = Bucket(limits.stream_events_per_second)
         self._global = Bucket(limits.global_per_second)
         self._endpoints: dict[str, Bucket] = {}
 
-    def admit(self, route: str, *, is_meter_event: bool, concurrent: int, now_ns: int) -> Reason | None:
-        """None when admitted, else why not. `concurrent` counts the calls in progress, this one included."""
+    def admit(self, route: str, traffic: Traffic, *, events: int = 1, concurrent: int, now_ns: int) -> Reason | None:
+        """None when admitted, else why not. `events` counts those of a stream's call, `concurrent` the calls in progress, this one included."""
         limits = self._limits
         if limits.concurrent_calls and concurrent > limits.concurrent_calls:
             return "global-concurrency"
-        if is_meter_event:
-            endpoint = self._meter_events
-        else:
-            known = self._endpoints.get(route)
-            endpoint = known if known is not None else self._endpoints.setdefault(route, Bucket(limits.endpoint_per_second))
-        everything = self._global if limits.meter_events_count_globally or not is_meter_event else None
-        if everything is not None and not everything.has_token(now_ns):
+        endpoint = self._bucket(route, traffic)
+        tokens = events if traffic == "stream" else 1
+        everything = self._global if limits.meter_events_count_globally or traffic == "ordinary" else None
+        if everything is not None and not everything.has_tokens(now_ns):
             return "global-rate"
-        if not endpoint.has_token(now_ns):
+        if not endpoint.has_tokens(now_ns, tokens):
             return "endpoint-rate"
-        endpoint.take(now_ns)
+        endpoint.take(now_ns, tokens)
         if everything is not None:
             everything.take(now_ns)
         return None
+
+    def _bucket(self, route: str, traffic: Traffic) -> Bucket:
+        if traffic == "meter_events":
+            return self._meter_events
+        if traffic == "stream":
+            return self._stream
+        known = self._endpoints.get(route)
+        return known if known is not None else self._endpoints.setdefault(route, Bucket(self._limits.endpoint_per_second))
 
 
 class Lanes:
@@ -86,19 +96,21 @@ class Lanes:
         self._inside: dict[Lane, int] = {}
         self.peak = 0
 
-    def enter(self, lane: Lane, *, exclusive: bool) -> bool:
-        """Take the lane; false when it is exclusive and another call has it. A true answer must be followed by `leave`."""
-        inside = self._inside.get(lane, 0)
-        self.peak = max(self.peak, inside + 1)
-        if inside and exclusive:
+    def enter(self, lanes: Collection[Lane], *, exclusive: bool) -> bool:
+        """Take all the lanes, or none: false when they are exclusive and another call has one. A true answer must be followed by `leave`."""
+        busiest = max((self._inside.get(lane, 0) for lane in lanes), default=0)
+        self.peak = max(self.peak, busiest + bool(lanes))
+        if busiest and exclusive:
             return False
-        self._inside[lane] = inside + 1
+        for lane in lanes:
+            self._inside[lane] = self._inside.get(lane, 0) + 1
         return True
 
-    def leave(self, lane: Lane) -> None:
-        """Give the lane back."""
-        inside = self._inside[lane] - 1
-        if inside:
-            self._inside[lane] = inside
-        else:
-            del self._inside[lane]
+    def leave(self, lanes: Collection[Lane]) -> None:
+        """Give the lanes back."""
+        for lane in lanes:
+            inside = self._inside[lane] - 1
+            if inside:
+                self._inside[lane] = inside
+            else:
+                del self._inside[lane]

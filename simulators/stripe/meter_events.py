@@ -29,6 +29,8 @@ DropReason: TypeAlias = Literal[
     "meter_event_value_too_many_digits",
     "timestamp_in_future",
     "timestamp_too_far_in_past",
+    "archived_meter",
+    "no_meter",
 ]
 
 
@@ -42,7 +44,11 @@ class EventState(IntEnum):
 
 
 class MeterEvent(NamedTuple):
-    """One accepted event; `timestamp` in Unix seconds, `value` as it was sent, `dimensions` the rest of the payload."""
+    """One accepted event; `timestamp` in Unix seconds, `value` as it was sent, `dimensions` the rest of the payload.
+
+    Without a meter of that name (only the stream takes such an event) the payload is all in `dimensions`. `request_key` is the idempotency
+    key of the call that brought the event, or "".
+    """
 
     sequence: int
     event_name: str
@@ -52,12 +58,13 @@ class MeterEvent(NamedTuple):
     dimensions: Dimensions
     timestamp: int
     received_ms: int
+    request_key: str
 
 
 class Submission(NamedTuple):
-    """A validated call that has not been carried out yet; `problem` is why it will be dropped once accepted."""
+    """A validated event that has not been taken yet; `problem` is why it will be dropped once accepted."""
 
-    meter: Meter
+    event_name: str
     customer: str
     identifier: str | None
     value: str
@@ -78,7 +85,7 @@ def read_submission(parameters: Parameters, meters: MeterCatalogue, assumptions:
     meter = meters.by_event_name(event_name)
     if meter is None or not meter.active:
         raise no_active_meter(event_name, assumptions.unknown_meter_code)
-    problem = _timestamp_problem(timestamp, now_ms)
+    problem = timestamp_problem(timestamp, now_ms)
     if problem is not None and assumptions.timestamp_errors == "sync":
         raise _timestamp_error(problem)
     customer = payload.pop(meter.customer_key, "")
@@ -87,14 +94,15 @@ def read_submission(parameters: Parameters, meters: MeterCatalogue, assumptions:
         problem = "meter_event_no_customer_defined"
         if assumptions.payload_errors == "sync":
             raise missing_parameter(f"payload[{meter.customer_key}]")
-    wrong = _value_problem(value, meter, assumptions)
+    wrong = value_problem(value, meter, assumptions)
     if wrong is not None:
         _refuse_value(wrong, value, meter, assumptions, api_version)
         problem = wrong
-    return Submission(meter, customer, identifier, value, tuple(sorted(payload.items())), timestamp, problem)
+    return Submission(event_name, customer, identifier, value, tuple(sorted(payload.items())), timestamp, problem)
 
 
-def _timestamp_problem(timestamp: int | None, now_ms: int) -> DropReason | None:
+def timestamp_problem(timestamp: int | None, now_ms: int) -> DropReason | None:
+    """Why an event with this timestamp (Unix seconds; None is now) is not taken."""
     if timestamp is None:
         return None
     if timestamp * 1000 < now_ms - PAST_MAX_S * 1000:
@@ -110,7 +118,8 @@ def _timestamp_error(problem: DropReason) -> ApiError:
     return invalid("The event timestamp must be within the past 35 calendar days.", "timestamp", problem)
 
 
-def _value_problem(value: str, meter: Meter, assumptions: Assumptions) -> DropReason | None:
+def value_problem(value: str, meter: Meter, assumptions: Assumptions) -> DropReason | None:
+    """Why an event with this value is not taken; "" is no value."""
     if meter.formula == "count":
         return None
     if not value:
@@ -153,9 +162,11 @@ def event_object(event: MeterEvent, meter: Meter, *, livemode: bool) -> dict[str
     }
 
 
-def payload_of(event: MeterEvent, meter: Meter) -> dict[str, str]:
+def payload_of(event: MeterEvent, meter: Meter | None) -> dict[str, str]:
     """The payload as it was sent."""
     payload = dict(event.dimensions)
+    if meter is None:
+        return payload
     if event.customer:
         payload[meter.customer_key] = event.customer
     if event.value:
@@ -253,6 +264,13 @@ class EventStore:
         if not dimensions or len(self._interned) >= DIMENSIONS_INTERNED_MAX:
             return dimensions
         return self._interned.setdefault(dimensions, dimensions)
+
+    def intern_key(self, key: str, identifier: str) -> str:
+        """One shared copy of a request's key: it is often the identifier, or that of the event before."""
+        if key == identifier:
+            return identifier
+        before = self._events[-1].request_key if self._events else ""
+        return before if key == before else key
 
     def intern_name(self, name: str) -> str:
         """One shared copy of an event name or customer."""

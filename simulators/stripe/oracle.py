@@ -92,8 +92,6 @@ class Oracle:
 
     def _shown(self, event: MeterEvent) -> dict[str, object]:
         account = self._simulator.account
-        meter = account.meters.by_event_name(event.event_name)
-        assert meter is not None, "meters are never removed while their events are kept"
         return {
             "sequence": event.sequence,
             "identifier": event.identifier,
@@ -102,7 +100,8 @@ class Oracle:
             "value": event.value,
             "timestamp": event.timestamp,
             "received_ms": event.received_ms,
-            "payload": payload_of(event, meter),
+            "request_key": event.request_key,
+            "payload": payload_of(event, account.meters.by_event_name(event.event_name)),
             "state": account.events.state(event.sequence).name.lower(),
             "drop_reason": account.events.drop_reason(event.sequence),
         }

@@ -93,14 +93,18 @@ class Pipeline:
         simulator = self._simulator
         given = await _given(request)
         authorization = request.headers.get("Authorization")
-        livemode = simulator.settings.keys.check(authorization, route.permission)
-        reason = simulator.limiter.admit(route.name, is_meter_event=route.is_meter_event, concurrent=simulator.concurrent, now_ns=time.monotonic_ns())
+        now_ms = simulator.clock.now_ms()
+        if route.traffic == "stream":
+            livemode = simulator.account.sessions.check(authorization, now_ms)
+        else:
+            livemode = simulator.settings.keys.check(authorization, route.permission)
+        parameters, marks = given.read()
+        events = parameters.count("events")
+        reason = simulator.limiter.admit(route.name, route.traffic, events=events, concurrent=simulator.concurrent, now_ns=time.monotonic_ns())
         if reason is not None:
             raise errors.rate_limited(reason)
         if fault is not None:
             _refuse_by(fault, authorization or "", route)
-        parameters, marks = given.read()
-        now_ms = simulator.clock.now_ms()
         version = _version(request)
         if version is None:
             raise errors.invalid("Invalid Stripe API version: it must look like 2026-10-28.endive.")
@@ -132,11 +136,9 @@ class Pipeline:
             prepared = route.prepare(call)
         except ApiError as error:
             return self._settle(error, call, key)
-        lane = prepared.lane
-        if lane is not None:
-            concurrency = simulator.settings.assumptions.concurrency
-            if not simulator.lanes.enter(lane, exclusive=concurrency != "allowed"):
-                raise errors.concurrent_events() if concurrency == "conflict" else errors.lock_timeout()
+        concurrency = simulator.settings.assumptions.concurrency
+        if not simulator.lanes.enter(prepared.lanes, exclusive=concurrency != "allowed"):
+            raise errors.lock_timeout() if concurrency == "lock_timeout" else errors.concurrent_events()
         try:
             pause_s = simulator.faults.latency_s(route.name) / 2
             if fault is not None and fault.kind == "slow":
@@ -148,8 +150,7 @@ class Pipeline:
                 await asyncio.sleep(pause_s)
             return reply
         finally:
-            if lane is not None:
-                simulator.lanes.leave(lane)
+            simulator.lanes.leave(prepared.lanes)
 
     def _commit(self, prepared: Prepared, call: Call, fault: Fault | None, key: "_Key | None") -> Reply:
         """Take effect, keep the reply, write the journal: all or nothing."""

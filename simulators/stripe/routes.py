@@ -1,13 +1,16 @@
 """What an endpoint is: a name, a path, the permission it needs, and the two steps in which it answers."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import orjson
 
 from simulators.stripe.books import Lane
 from simulators.stripe.keys import Permission
 from simulators.stripe.parameters import Parameters
+
+# What limits a call: an endpoint's own rate; that of meter events; that of the stream, which also takes a session's token for an API key.
+Traffic: TypeAlias = Literal["ordinary", "meter_events", "stream"]
 
 
 class Call(NamedTuple):
@@ -31,10 +34,10 @@ class Result(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """A validated call. `commit` takes the simulated time in ms."""
+    """A validated call. `commit` takes the simulated time in ms; `lanes` without repetitions."""
 
     commit: Callable[[int], Result]
-    lane: Lane | None = None
+    lanes: tuple[Lane, ...] = ()
 
 
 class Route(NamedTuple):
@@ -45,7 +48,7 @@ class Route(NamedTuple):
     path: str
     permission: Permission
     prepare: Callable[[Call], Prepared]
-    is_meter_event: bool = False
+    traffic: Traffic = "ordinary"
 
 
 def json_result(value: object) -> Result:

@@ -14,7 +14,7 @@ ROUTE = "meter_events.create"
 
 
 def admitted(limiter: Limiter, route: str, calls: int, now_ns: int, concurrent: int = 1) -> Counter[str | None]:
-    return Counter(limiter.admit(route, is_meter_event=route == ROUTE, concurrent=concurrent, now_ns=now_ns) for _ in range(calls))
+    return Counter(limiter.admit(route, "meter_events" if route == ROUTE else "ordinary", concurrent=concurrent, now_ns=now_ns) for _ in range(calls))
 
 
 class TestLimits:
@@ -40,6 +40,23 @@ class TestLimits:
         admitted(limiter, ROUTE, 1000, SECOND)
         assert admitted(limiter, ROUTE, 20, 2 * SECOND) == {None: 10, "endpoint-rate": 10}
 
+    def test_the_stream_is_limited_by_events(self) -> None:
+        limiter = Limiter(LIVE)
+
+        def stream(events: int, now_ns: int) -> str | None:
+            return limiter.admit("v2.meter_event_stream.create", "stream", events=events, concurrent=1, now_ns=now_ns)
+
+        assert Counter(stream(100, SECOND) for _ in range(120)) == {None: 100, "endpoint-rate": 20}
+        assert Counter(stream(100, SECOND + SECOND // 2) for _ in range(120)) == {None: 50, "endpoint-rate": 70}
+        assert stream(1, SECOND + SECOND // 2) == "endpoint-rate"
+        small = Limiter(Limits(stream_events_per_second=10))
+        assert [small.admit("s", "stream", events=100, concurrent=1, now_ns=now * SECOND) for now in (1, 5, 12)] == [None, "endpoint-rate", None]
+
+    def test_the_stream_of_a_sandbox_has_25_requests_of_any_size(self) -> None:
+        limiter = Limiter(SANDBOX)
+        found = Counter(limiter.admit("s", "stream", events=100, concurrent=1, now_ns=SECOND) for _ in range(30))
+        assert found == {None: 25, "global-rate": 5}
+
     def test_concurrency_can_be_limited(self) -> None:
         limiter = Limiter(Limits(concurrent_calls=3))
         assert admitted(limiter, ROUTE, 1, SECOND, concurrent=3) == {None: 1}
@@ -48,9 +65,9 @@ class TestLimits:
 
 def test_a_lane_takes_one_call_and_remembers_the_crowd() -> None:
     lanes = Lanes()
-    lane = ("tokens", "cus_1")
+    lane = [("tokens", "cus_1")]
     assert lanes.enter(lane, exclusive=True)
-    assert lanes.enter(("tokens", "cus_2"), exclusive=True)
+    assert lanes.enter([("tokens", "cus_2")], exclusive=True)
     assert lanes.peak == 1
     assert not lanes.enter(lane, exclusive=True)
     assert lanes.enter(lane, exclusive=False)
@@ -59,6 +76,17 @@ def test_a_lane_takes_one_call_and_remembers_the_crowd() -> None:
     lanes.leave(lane)
     assert lanes.enter(lane, exclusive=True)
     assert lanes.peak == 2
+
+
+def test_several_lanes_are_taken_together_or_not_at_all() -> None:
+    lanes = Lanes()
+    first, second, third = ((f"tokens{number}", "cus_1") for number in range(3))
+    assert lanes.enter([first, second], exclusive=True)
+    assert not lanes.enter([second, third], exclusive=True)
+    assert lanes.enter([third], exclusive=True)
+    lanes.leave([first, second])
+    assert lanes.enter([first], exclusive=True)
+    assert lanes.enter([], exclusive=True)
 
 
 class TestIdempotency:
