@@ -2,8 +2,10 @@
 
 import secrets
 from functools import partial
+from pathlib import Path
 
 from aggregator.counting import CountingRules
+from aggregator.id_snapshots import IdSnapshots
 from aggregator.metrics import STOP_REASONS, AggregatorMetrics
 from aggregator.partition import CountingWorker
 from aggregator.settings import AggregatorSettings
@@ -36,6 +38,12 @@ class Aggregator:
             instance=instance,
             deduplication_horizon_ms=round(settings.deduplication_horizon_seconds * 1000),
             dead_letter_limits=settings.dead_letter_limits,
+        )
+        self._snapshots = IdSnapshots(
+            Path(settings.state_dir) if settings.state_dir else None,
+            topic=self._topics.events.name,
+            horizon_ms=self._rules.deduplication_horizon_ms,
+            log=context.log,
         )
         self._reader = LogReader(kafka, f"{instance}-reader")
         self._appender = Appender(kafka, f"{instance}-appender")
@@ -70,6 +78,7 @@ class Aggregator:
         finally:
             await self._reader.close()
             await self._appender.close()
+            self._snapshots.close()
 
     def _worker(self, partition: int, before: CountingWorker | None) -> CountingWorker:
         return CountingWorker(
@@ -77,8 +86,13 @@ class Aggregator:
             settings=self._settings,
             topics=self._topics,
             takeover=Takeover(
-                self._reader, self._rules, tallies_topic=self._topics.tallies.name, found_at_log_start=self._settings.found_at_log_start
+                self._reader,
+                self._rules,
+                tallies_topic=self._topics.tallies.name,
+                found_at_log_start=self._settings.found_at_log_start,
+                snapshots=self._snapshots,
             ),
+            snapshots=self._snapshots,
             appender=self._appender,
             partition_of=self._partition_of,
             seek=self._group.seek,

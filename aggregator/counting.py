@@ -15,6 +15,7 @@ from typing import Final
 
 from aggregator.dead_letter_limits import DeadLetterGuard, DeadLetterLimits
 from aggregator.deduplication import IdIndex, Seen, content_of, contents_of
+from aggregator.id_segments import IdArchive
 from aggregator.reading import claimed_events, fingerprints, read
 from aggregator.rows import Rows
 from aggregator.screening import set_aside_reasons
@@ -89,10 +90,10 @@ class _Pending:
 class PartitionCounter:
     """Counts one partition of usage.events. Every method may raise FailClosed: the partition must then stop, and this object be dropped."""
 
-    def __init__(self, partition: int, rules: CountingRules, tallies: Tallies) -> None:
+    def __init__(self, partition: int, rules: CountingRules, tallies: Tallies, archive: IdArchive | None = None) -> None:
         self.partition = partition
         self.tallies = tallies
-        self.ids = IdIndex(rules.deduplication_horizon_ms)
+        self.ids = IdIndex(rules.deduplication_horizon_ms, archive)
         self.sequences = SequenceIndex()
         self._rules = rules
         self._rows = Rows(rules.catalogue)

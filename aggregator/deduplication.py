@@ -136,19 +136,15 @@ class IdIndex:
         known.update(fresh)
         self._keep(list(fresh), log_time_ms)
 
-    def commit(self, log_time_ms: int) -> bool:
-        """The pending ids are counted; `log_time_ms` is the latest log time seen. Forgets what lies outside the horizon.
-
-        Returns whether the archive has taken ids in.
-        """
+    def commit(self, log_time_ms: int) -> None:
+        """The pending ids are counted; `log_time_ms` is the latest log time seen. Forgets what lies outside the horizon."""
         pending, self._pending = self._pending, []
-        archived = self._keep(pending, log_time_ms)
+        self._keep(pending, log_time_ms)
         oldest = log_time_ms - self.memory_ms
         while self._hours and self._hours[0][0] + HOUR_MS < oldest:
             for fingerprint in self._hours.popleft()[1]:
                 del self._content[fingerprint]
         self.archive.forget_before(oldest)
-        return archived
 
     def rollback(self) -> None:
         """The pending ids were not counted by us: forget them."""
@@ -156,18 +152,25 @@ class IdIndex:
             del self._content[fingerprint]
         self._pending = []
 
-    def _keep(self, fingerprints: list[bytes], log_time_ms: int) -> bool:
+    def archive_all(self, log_time_ms: int) -> None:
+        """Move the recent ids to the archive, too. There must be none pending."""
+        assert not self._pending, "what is pending may still be taken out again"
+        if self._content:
+            self._archive_recent(log_time_ms)
+
+    def _keep(self, fingerprints: list[bytes], log_time_ms: int) -> None:
         if fingerprints:
             hour = log_time_ms - log_time_ms % HOUR_MS
             if not self._hours or self._hours[-1][0] < hour:
                 self._hours.append((hour, []))
             self._hours[-1][1].extend(fingerprints)
-        if len(self._content) <= self._recent_max:
-            return False
+        if len(self._content) > self._recent_max:
+            self._archive_recent(log_time_ms)
+
+    def _archive_recent(self, log_time_ms: int) -> None:
         self.archive.add(list(self._content), list(self._content.values()), log_time_ms)
         self._content = {}
         self._hours.clear()
-        return True
 
 
 def span_ms(horizon_ms: int) -> int:

@@ -65,7 +65,7 @@ class IdSegment:
     def __init__(self, storage: Storage, *, since_ms: int, expected: int = 0) -> None:
         self.since_ms = since_ms
         self.until_ms = since_ms
-        self._storage = storage
+        self.storage = storage
         self._entries = storage.grown(expected)
         self._count = 0
         self._make_slots(_slots_for(expected))
@@ -80,13 +80,13 @@ class IdSegment:
 
     def dispose(self) -> None:
         """It is forgotten: release what the entries take."""
-        self._storage.dispose()
+        self.storage.dispose()
 
     def insert(self, first: Words, second: Words, contents: Words) -> None:
         """Add ids that are not here and do not repeat. Raises OSError when the storage is full; nothing is added then."""
         added = len(first)
         total = self._count + added
-        self._entries = self._storage.grown(total)
+        self._entries = self.storage.grown(total)
         if total > LOAD_MAX * len(self._tags):
             self._make_slots(_slots_for(total))
             self._place(self._entries["first"][: self._count], 0)
@@ -97,7 +97,7 @@ class IdSegment:
 
     def adopt(self, count: int, until_ms: int) -> None:
         """The storage holds so many entries of an earlier process: index them."""
-        self._entries = self._storage.grown(count)
+        self._entries = self.storage.grown(count)
         self._make_slots(_slots_for(count))
         self._place(self._entries["first"][:count], 0)
         self._count, self.until_ms = count, until_ms
@@ -175,6 +175,11 @@ class IdArchive:
         self._span_ms = span_ms
         self._ids_max = ids_per_segment_max
         self._segments: deque[IdSegment] = deque()
+
+    @property
+    def segments(self) -> Sequence[IdSegment]:
+        """The segments, oldest first."""
+        return self._segments
 
     def __len__(self) -> int:
         return sum(map(len, self._segments))

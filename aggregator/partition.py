@@ -7,6 +7,7 @@ from typing import Final
 import orjson
 
 from aggregator.counting import Cut, PartitionCounter
+from aggregator.id_snapshots import IdSnapshots
 from aggregator.metrics import AggregatorMetrics
 from aggregator.settings import AggregatorSettings
 from aggregator.takeover import Takeover
@@ -40,6 +41,7 @@ class CountingWorker(PartitionWorker):
         metrics: AggregatorMetrics,
         clock: Clock,
         log: Log,
+        snapshots: IdSnapshots,
         kept: PartitionCounter | None,
     ) -> None:
         super().__init__(partition, seek=seek, clock=clock, log=log, unavailable=metrics.unavailable)
@@ -48,6 +50,8 @@ class CountingWorker(PartitionWorker):
         self._settings = settings
         self._topics = topics
         self._takeover = takeover
+        self._snapshots = snapshots
+        self._head = b""  # the record of our last accepted tally
         self._appender = appender
         self._partition_of = partition_of
         self._metrics = metrics
@@ -107,6 +111,8 @@ class CountingWorker(PartitionWorker):
             if self._draining:
                 if counter.pending_records:
                     await self._flush(counter)
+                if self._head and not counter.pending_records:
+                    self._snapshots.save_all(counter, self._head)
                 return
             if counter.pending_bytes >= self._settings.flush_bytes or self._is_due(counter, flushed):
                 await self._flush(counter)
@@ -143,8 +149,11 @@ class CountingWorker(PartitionWorker):
         accepted = await self._settle(counter, cut, landed)
         self._metrics.flush_seconds.observe(self._clock.monotonic() - began)
         if accepted:
+            self._head = cut.value
+            self._snapshots.save(counter, cut.value)
             self._note(cut)
         else:
+            self._head = b""
             self._metrics.tallies.labels("lost").inc()
             self._log.warning("another writer's tally came first", position=counter.position, start=cut.tally.link.start)
             self._continue_at(counter.position)

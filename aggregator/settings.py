@@ -44,6 +44,11 @@ class AggregatorSettings:
         minimum=60,
         maximum=EVENTS_RETENTION_MS / 1000,
     )
+    state_dir: str | None = option(
+        doc="Folder of this process for ids that are no longer recent, so that they take disk instead of memory and a restart is quick; it may"
+        " be deleted at any time. None keeps them in memory.",
+        default=None,
+    )
     dead_letter_run_max: int = option(
         doc="A partition stops after this many events in a row were set aside.", default=1_000, minimum=1, maximum=10_000_000
     )

@@ -6,6 +6,8 @@ from contextlib import aclosing
 
 from aggregator.counting import CountingRules, PartitionCounter
 from aggregator.deduplication import memory_ms
+from aggregator.id_files import SnapshotRecord, digest_of
+from aggregator.id_snapshots import IdSnapshots
 from metering.chain import NO_OFFSET
 from metering.errors import ChainBroken, HistoryLost, RecordCorrupt
 from metering.partition_log import LogReader
@@ -18,7 +20,8 @@ CHAIN_ID_BYTES = 8
 class Takeover:
     """Reads what a PartitionCounter must know. Blocks on Kafka; every method may raise LogUnavailable or FailClosed."""
 
-    def __init__(self, reader: LogReader, rules: CountingRules, *, tallies_topic: str, found_at_log_start: bool) -> None:
+    def __init__(self, reader: LogReader, rules: CountingRules, *, tallies_topic: str, found_at_log_start: bool, snapshots: IdSnapshots) -> None:
+        self._snapshots = snapshots
         self._reader = reader
         self._rules = rules
         self._tallies_topic = tallies_topic
@@ -31,9 +34,17 @@ class Takeover:
             return await self._found(partition, tallies_start)
         head = await self._fold_head(partition, tallies_start, tallies_end)
         since_ms = head.log_time_ms - memory_ms(self._rules.deduplication_horizon_ms)
-        remember_from = await self._remember_from(partition, head.chain.end, since_ms)
-        start = await self._tally_covering(partition, tallies_start, tallies_end, since_ms)
-        counter = PartitionCounter(partition, self._rules, await self._tallies_at(partition, start))
+        await self._check_events(partition, head.chain.end)
+        snapshot = await self._usable_snapshot(partition, head, tallies_start, since_ms)
+        archive = self._snapshots.restored(partition, snapshot, since_ms) if snapshot is not None else None
+        if archive is not None and snapshot is not None:
+            remember_from = snapshot.events_end
+            start = min(snapshot.tally_offset, head.checkpoint)
+        else:
+            archive = self._snapshots.empty(partition, known_since_ms=since_ms)
+            remember_from = await self._remember_from(partition, head.chain.end, since_ms)
+            start = await self._tally_covering(partition, tallies_start, tallies_end, since_ms)
+        counter = PartitionCounter(partition, self._rules, await self._tallies_at(partition, start), archive)
         async for offset, tally in self._tallies(partition, start, tallies_end):
             counter.observe(offset, tally)
         await self.remember(counter, remember_from, counter.tallies.chain.end)
@@ -87,7 +98,8 @@ class Takeover:
                 f"partition {partition} has no tally and its events start at {events_start}: events before that are gone uncounted. "
                 "If that is meant, set found_at_log_start"
             )
-        counter = PartitionCounter(partition, self._rules, Tallies())
+        archive = self._snapshots.empty(partition, known_since_ms=0)
+        counter = PartitionCounter(partition, self._rules, Tallies(), archive)
         counter.found(events_start, secrets.token_hex(CHAIN_ID_BYTES))
         return counter
 
@@ -104,14 +116,29 @@ class Takeover:
             raise ChainBroken(f"partition {partition} has tallies and none of them founds a chain")
         return tallies
 
-    async def _remember_from(self, partition: int, end: int, since_ms: int) -> int:
-        """The first offset of usage.events whose id may still matter."""
-        found = await self._reader.offset_for_time(self._rules.topic, partition, since_ms)
+    async def _check_events(self, partition: int, end: int) -> None:
+        """What is counted next must be there. Raises FailClosed."""
         events_start, events_end = await self._reader.bounds(self._rules.topic, partition)
         if end > events_end:
             raise ChainBroken(f"the tallies of partition {partition} end at {end}, its events at {events_end}: the topic was cut or made anew")
         if end < events_start:
             raise HistoryLost(f"retention deleted events of partition {partition} that were never counted: {end} to {events_start - 1}")
+
+    async def _usable_snapshot(self, partition: int, head: Tallies, tallies_start: int, since_ms: int) -> SnapshotRecord | None:
+        """The snapshot of an earlier process, if it belongs to this chain and reaches back far enough."""
+        snapshot = self._snapshots.found(partition)
+        if snapshot is None or snapshot.chain_id != head.chain_id or snapshot.known_since_ms > since_ms or head.checkpoint == NO_OFFSET:
+            return None
+        if not tallies_start <= snapshot.tally_offset <= head.chain.head:
+            return None
+        record = await self._reader.record(self._tallies_topic, partition, snapshot.tally_offset)
+        # The very tally that its writer saw accepted: what is accepted before it in this log is then the same, too.
+        return snapshot if record is not None and digest_of(record.value or b"") == snapshot.tally_digest else None
+
+    async def _remember_from(self, partition: int, end: int, since_ms: int) -> int:
+        """The first offset of usage.events whose id may still matter."""
+        found = await self._reader.offset_for_time(self._rules.topic, partition, since_ms)
+        events_start, _ = await self._reader.bounds(self._rules.topic, partition)
         start = end if found is None else min(found, end)
         if start == events_start > 0:
             first = await self._reader.record(self._rules.topic, partition, events_start)

@@ -15,6 +15,7 @@ from metering.errors import ChainBroken, FailClosed
 from metering.event import encode_event
 from metering.partition_log import Appended, LogUnavailable
 from tests.simulation.world import DEADLETTERS, EVENTS, TALLIES, PartitionStopped, Process, SimulatedAppender, SimulatedReader, World, turn
+from tests.support.ids_in_memory import in_memory
 
 CATALOGUE = Catalogue([Meter("tokens", ("input_tokens", "output_tokens")), Meter("requests", ("requests",), ("model",))])
 
@@ -120,7 +121,7 @@ class AggregatorProcess(Process):
     def __init__(self, world: World, name: str, rules: CountingRules) -> None:
         super().__init__(world, name)
         self.appender = SimulatedAppender(world)
-        self.takeover = Takeover(SimulatedReader(world), rules, tallies_topic=TALLIES, found_at_log_start=False)
+        self.takeover = Takeover(SimulatedReader(world), rules, tallies_topic=TALLIES, found_at_log_start=False, snapshots=in_memory())
         self.workers: dict[int, AggregatorWorker] = {}
         self._partition_of = rules.partition_of
 

@@ -11,6 +11,7 @@ from aggregator.counting import Cut, PartitionCounter
 from aggregator.takeover import Takeover
 from metering.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from metering.tally import Tally, decode_tally
+from tests.support.ids_in_memory import in_memory
 from tests.unit.aggregator.events import EVENTS, HORIZON_MS, START_MS, TALLIES, Beat, Event, Garbage, Item, Model, Numbered, Single, encode, rules
 from tests.unit.aggregator.memory_log import MemoryLog, finished
 
@@ -97,7 +98,7 @@ class Pipeline:
     def __init__(self) -> None:
         self.log = MemoryLog()
         self.log.topics = {EVENTS: [], TALLIES: []}
-        self.takeover = Takeover(self.log, rules(), tallies_topic=TALLIES, found_at_log_start=False)
+        self.takeover = Takeover(self.log, rules(), tallies_topic=TALLIES, found_at_log_start=False, snapshots=in_memory())
         self.items: dict[int, tuple[Item, int]] = {}
         self.now_ms = START_MS
 

@@ -12,6 +12,7 @@ from metering.chain import NO_OFFSET, Link
 from metering.errors import ChainBroken, HistoryLost, RecordCorrupt
 from metering.limits import HOUR_MS, MINUTE_MS
 from metering.tally import decode_tally, encode_tally
+from tests.support.ids_in_memory import in_memory
 from tests.unit.aggregator.events import EVENTS, HORIZON_MS, START_MS, TALLIES, Event, Numbered, Single, encode, rules
 from tests.unit.aggregator.memory_log import MemoryLog, finished
 
@@ -25,7 +26,7 @@ class Partition:
         self.now_ms = START_MS
 
     def takeover(self, *, found_at_log_start: bool = False) -> Takeover:
-        return Takeover(self.log, rules(), tallies_topic=TALLIES, found_at_log_start=found_at_log_start)
+        return Takeover(self.log, rules(), tallies_topic=TALLIES, found_at_log_start=found_at_log_start, snapshots=in_memory())
 
     def owner(self, *, found_at_log_start: bool = False) -> PartitionCounter:
         return finished(self.takeover(found_at_log_start=found_at_log_start).take_over(0))
