@@ -1,0 +1,168 @@
+"""`taximeter stripe setup`: make the meters, products and prices of the settings file at Stripe, after showing what would be done."""
+
+import argparse
+import sys
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+from rich.console import Console
+
+from billing.account_state import Account, read_account
+from billing.apply import Done, Stopped, apply
+from billing.calls import Refused
+from billing.plan import Plan, plan
+from billing.plan_text import describe, plan_json, plan_lines
+from billing.pricing import Wanted, parse_wanted
+from taximeter.exit_codes import DISCREPANCY, FAILED, OK, USAGE
+from taximeter.stripe_commands.connection import CannotDo, StripeConnection, add_connection_options, run_with_stripe
+
+EXIT_CODES: Final = """exit codes:
+  0  Stripe has all that the settings file wants, or has it after this run
+  1  a call failed, or the answer was no: running it again continues where it stopped
+  2  something differs that cannot be changed; with --dry-run: anything differs
+  3  wrong arguments or settings, or no terminal to ask on and no --yes
+  4  Stripe does not take the key"""
+_STYLES: Final = {"+": "green", "~": "yellow", "-": "yellow", "!": "bold red"}
+
+
+@dataclass(slots=True)
+class _Run:
+    """What one run of the command has come to."""
+
+    as_json: bool
+    plan: Plan | None = None
+    done: list[Done] = field(default_factory=list)
+    result: str = "failed"
+
+    def document(self) -> dict[str, Any]:
+        applied = [{"subject": describe(each.action).subject, "text": describe(each.action).text, "id": each.id} for each in self.done]
+        return {"result": self.result, "plan": None if self.plan is None else plan_json(self.plan), "applied": applied}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `taximeter stripe setup`."""
+    add_connection_options(parser)
+    parser.add_argument("--dry-run", action="store_true", help="only show what would be done; exit code 2 if that is anything")
+    parser.add_argument("--yes", action="store_true", help="do not ask before anything is changed")
+    parser.add_argument("--json", action="store_true", help="the plan and what came of it as JSON")
+    parser.epilog = EXIT_CODES
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Show, ask, do, and look again. See EXIT_CODES."""
+    this = _Run(arguments.json)
+    try:
+        return _run(arguments, this)
+    except KeyboardInterrupt:
+        this.result = "interrupted"
+        print("taximeter: whatever is listed as done is done; running this again continues from there", file=sys.stderr)
+        raise
+    finally:
+        if arguments.json and this.plan is not None:
+            print(orjson.dumps(this.document(), option=orjson.OPT_INDENT_2).decode())
+
+
+def _run(arguments: argparse.Namespace, this: _Run) -> int:
+    # Read and applied in two event loops: between them a person is asked, and Ctrl-C must end that at once.
+    code = run_with_stripe(arguments, lambda connection: _look(connection, this))
+    if code != OK or this.plan is None:
+        return code
+    if this.plan.is_empty:
+        this.result = "nothing to do"
+        return OK
+    if this.plan.obstacles:
+        this.result = "obstacles"
+        print("taximeter: nothing was changed: first what is marked ! must be resolved", file=sys.stderr)
+        return DISCREPANCY
+    if arguments.dry_run:
+        this.result = "differences"
+        return DISCREPANCY
+    if not arguments.yes:
+        refusal = _not_confirmed(this)
+        if refusal is not None:
+            return refusal
+    return run_with_stripe(arguments, lambda connection: _do(connection, this))
+
+
+async def _look(connection: StripeConnection, this: _Run) -> int:
+    this.plan = plan(_wanted(connection), await _read(connection))
+    if not this.as_json:
+        _show(connection, this.plan)
+    return OK
+
+
+async def _do(connection: StripeConnection, this: _Run) -> int:
+    wanted = _wanted(connection)
+    current = plan(wanted, await _read(connection))
+    if current != this.plan:
+        this.result = "changed meanwhile"
+        raise CannotDo("Stripe's side changed while you were asked; nothing was done: run it again to see what is to be done")
+    try:
+        await apply(connection.client, current, on_done=lambda done: _tell(done, this))
+    except Stopped as stopped:
+        this.result = "stopped"
+        print(f"taximeter: stopped at {describe(stopped.action)}", file=sys.stderr)
+        print("taximeter: what is listed above is done; running this again continues from there", file=sys.stderr)
+        if isinstance(stopped.cause, Refused):
+            raise CannotDo(str(stopped.cause)) from stopped
+        raise stopped.cause from stopped
+    left = plan(wanted, await _read(connection))
+    if not left.is_empty:
+        this.result = "still different"
+        lines = "; ".join(map(str, plan_lines(left)))
+        raise CannotDo(f"all was carried out, and yet Stripe shows a difference; run it again in a minute: {lines}")
+    this.result = "applied"
+    if not this.as_json:
+        print("read back: Stripe has all that the settings file wants")
+    return OK
+
+
+async def _read(connection: StripeConnection) -> Account:
+    try:
+        return await read_account(connection.client, _wanted(connection))
+    except Refused as error:
+        raise CannotDo(str(error)) from None
+
+
+def _wanted(connection: StripeConnection) -> Wanted:
+    wanted, problems = parse_wanted(connection.configuration.file)
+    if wanted is None:
+        raise CannotDo("\ntaximeter: ".join(problems), USAGE)
+    return wanted
+
+
+def _not_confirmed(this: _Run) -> int | None:
+    """None after a yes, else the exit code. Asks on stderr: stdout may be JSON."""
+    if not sys.stdin.isatty():
+        this.result = "not confirmed"
+        print("taximeter: there is no terminal to ask on; add --yes to carry this out, or --dry-run to only look", file=sys.stderr)
+        return USAGE
+    print("Do this? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() in {"y", "yes"}:
+        return None
+    this.result = "not confirmed"
+    print("taximeter: nothing was changed", file=sys.stderr)
+    return FAILED
+
+
+def _show(connection: StripeConnection, shown: Plan) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    settings = connection.settings
+    console.print(f"{settings.api_base}, {'LIVE mode: customers pay for this' if settings.production else 'test mode'}", markup=False)
+    for line in plan_lines(shown):
+        console.print(str(line), style=_STYLES[line.sign], markup=False)
+    for note in shown.notes:
+        console.print(f"  {note}", markup=False)
+    if shown.is_empty:
+        console.print(f"nothing to do: {shown.unchanged} as in the settings file", markup=False)
+    elif shown.unchanged:
+        console.print(f"  {shown.unchanged} as in the settings file", markup=False)
+
+
+def _tell(done: Done, this: _Run) -> None:
+    this.done.append(done)
+    if not this.as_json:
+        line = describe(done.action)
+        print(f"done: {line.subject}: {line.text.partition(':')[0]} ({done.id})", flush=True)
