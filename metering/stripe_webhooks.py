@@ -88,6 +88,6 @@ def _seconds(created: object) -> int:
     if isinstance(created, str):
         try:
             return int(datetime.fromisoformat(created).timestamp())
-        except ValueError:
+        except (ValueError, OverflowError):
             return 0
     return 0

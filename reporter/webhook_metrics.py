@@ -1,0 +1,89 @@
+"""What the reporter exports of webhooks and of what Stripe refuses later."""
+
+from dataclasses import dataclass
+from typing import Final, Self
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from metering.metrics import counter, gauge
+from reporter.error_reports import CODES, OTHER, REPORT_TYPES
+from reporter.hooks import HookOutcome
+from reporter.webhook_intake import MONITORED, Admission, Lane
+from reporter.webhook_intake import OTHER as OTHER_TYPE
+
+REFUSALS: Final = (
+    "no_signature",
+    "bad_signature",
+    "too_old",
+    "malformed",
+    "too_large",
+    "slow_body",
+    "broken_body",
+    "not_found",
+    "method_not_allowed",
+    "failed",
+)
+STEPS: Final = ("fetch", "ledger", "observer", "unexpected")
+BACKFILLS: Final = ("ok", "unavailable", "forbidden")
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookMetrics:
+    """Rejections are counted when they are in the ledger."""
+
+    requests: Counter
+    events: Counter
+    waiting: Gauge
+    failures: Counter
+    hook_calls: Counter
+    rejections: Counter
+    rejected_at: Gauge
+    backfills: Counter
+    recovered: Counter
+
+    @classmethod
+    def create(cls, registry: CollectorRegistry) -> Self:
+        """Declare them on this registry."""
+        prefix = "taximeter_reporter"
+        return cls(
+            requests=counter(
+                registry,
+                f"{prefix}_webhook_requests_total",
+                "Requests to the webhook endpoint, by what was answered.",
+                labels={"outcome": (*(each.value for each in Admission), *REFUSALS)},
+            ),
+            events=counter(
+                registry, f"{prefix}_webhook_events_total", "Events taken, by type.", labels={"type": (*MONITORED, *REPORT_TYPES, OTHER_TYPE)}
+            ),
+            waiting=gauge(
+                registry,
+                f"{prefix}_webhook_waiting_events",
+                "Events taken and not yet processed.",
+                labels={"lane": tuple(each.value for each in Lane)},
+            ),
+            failures=counter(
+                registry, f"{prefix}_webhook_failures_total", "Events whose processing failed, by what could not be done.", labels={"step": STEPS}
+            ),
+            hook_calls=counter(
+                registry,
+                f"{prefix}_webhook_hook_calls_total",
+                "Calls of the hook, by how they ended; busy: not made.",
+                labels={"outcome": tuple(each.value for each in HookOutcome)},
+            ),
+            rejections=counter(
+                registry,
+                f"{prefix}_async_rejections_total",
+                "Meter events that Stripe took and refused later, by its code.",
+                labels={"code": (*CODES, OTHER)},
+            ),
+            rejected_at=gauge(
+                registry,
+                f"{prefix}_async_rejection_timestamp_seconds",
+                "When the newest error report of Stripe's was written to the ledger; NaN when this process wrote none.",
+                unit="timestamp_seconds",
+            ),
+            backfills=counter(
+                registry, f"{prefix}_webhook_backfills_total", "Times that Stripe was asked for error reports.", labels={"outcome": BACKFILLS}
+            ),
+            recovered=counter(registry, f"{prefix}_webhook_recovered_total", "Error reports found by asking that no webhook had brought."),
+        )

@@ -1,0 +1,257 @@
+"""Webhooks in the reporter: the endpoint, what is done with what arrives, and asking Stripe for error reports whose notification was lost.
+
+An event is answered with 200 when it waits in memory, and processed after. An orderly stop processes what waits. After a crash, error reports
+are found by asking; other events are not, so observers and the hook may miss one, and may be told one twice.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from metering.kafka import KafkaSettings
+from metering.limits import HOUR_MS
+from metering.logs import RateLimited
+from metering.partition_log import Appender, LogReader, LogUnavailable
+from metering.service import ServiceContext
+from metering.stripe_webhooks import WebhookEvent
+from metering.supervision import RefusedToStart
+from reporter.error_reports import IdentifiersOf, ReportReader
+from reporter.hooks import HookOutcome, HookRunner, load_hook
+from reporter.recording import RejectionRecorder
+from reporter.rejection_log import Recorded, RejectionLog
+from reporter.stripe_events import EventsPort, EventsUnavailable, ListedReport
+from reporter.webhook_intake import Admission, Lane, WebhookIntake, label_of, lane_of
+from reporter.webhook_metrics import WebhookMetrics
+from reporter.webhook_server import PATH, Door, WebhookServer
+from reporter.webhook_settings import WebhookSettings
+
+Observer = Callable[[WebhookEvent], None]
+"""Told each event but error reports, in the reporter's event loop: it must return at once."""
+
+WORKERS: Final = 4
+BACKFILL_MS: Final = 72 * HOUR_MS  # as long as Stripe tries to deliver
+OVERLAP_MS: Final = HOUR_MS  # events may appear in the list a while after their time
+RECHECK_MS: Final = HOUR_MS
+OWNER_SECONDS: Final = 1.0
+
+
+class Webhooks:
+    """Owns the endpoint, its queues and Kafka clients of its own. `close` it in the end, which closes `events` too."""
+
+    def __init__(
+        self,
+        context: ServiceContext,
+        settings: WebhookSettings,
+        *,
+        kafka: KafkaSettings,
+        instance: str,
+        events: EventsPort,
+        livemode: bool,
+        owns_backfill: Callable[[], bool],
+        identifiers_of: IdentifiersOf,
+        observers: Sequence[Observer],
+    ) -> None:
+        self._context = context
+        self._settings = settings
+        self._events = events
+        self._owns_backfill = owns_backfill
+        self._observers = observers
+        self._log = context.log.bind(part="webhooks")
+        self._warnings = RateLimited(context.clock, interval_seconds=60.0)
+        self._metrics = metrics = WebhookMetrics.create(context.registry)
+        metrics.rejected_at.set(float("nan"))
+        self._intake = WebhookIntake(livemode=livemode, queue_max=settings.queue_max)
+        self._forbidden_told = False
+        self._queues: dict[Lane, asyncio.Queue[WebhookEvent]] = {lane: asyncio.Queue() for lane in Lane}
+        self._hook = _hook_of(settings)
+        self._ledger = RejectionLog(
+            reader=LogReader(kafka, f"{instance}-rejections"),
+            appender=Appender(kafka, f"{instance}-rejections"),
+            topic=kafka.topics.ledger.name,
+            partitions=kafka.partitions,
+        )
+        self._recorder = RejectionRecorder(
+            events=events,
+            ledger=self._ledger,
+            reader=ReportReader(partitions=kafka.partitions, instance=instance, identifiers_of=identifiers_of),
+            metrics=metrics,
+            clock=context.clock,
+            log=self._log,
+            stopping=context.stop.is_set,
+        )
+        self._server = WebhookServer(
+            Door(
+                host=settings.host,
+                port=settings.port,
+                port_file=settings.port_file,
+                secrets=settings.signing_secrets,
+                tolerance_s=settings.tolerance_seconds,
+                body_bytes_max=settings.body_bytes_max,
+                read_seconds=settings.read_seconds,
+                connections_max=settings.connections_max,
+            ),
+            receive=self._receive,
+            count=lambda outcome: metrics.requests.labels(outcome).inc(),
+            clock=context.clock,
+        )
+
+    async def run(self) -> None:
+        """Until told to stop and all that was taken is processed. Raises RefusedToStart when the port cannot be opened."""
+        workers = [asyncio.create_task(self._work(lane), name=f"webhooks {lane}") for lane in Lane for _ in range(WORKERS)]
+        asking = asyncio.create_task(self._ask_again_and_again(), name="webhooks backfill")
+        try:
+            if self._settings.is_on:
+                await self._open()
+            await self._context.stop.wait()
+            await self._server.stop()
+            for queue in self._queues.values():
+                await queue.join()
+        finally:
+            tasks = [*workers, asking]
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            await self._server.stop()
+
+    async def close(self) -> None:
+        """Close the connections, when `run` has ended or was never begun."""
+        if self._hook is not None:
+            self._hook.close()
+        await self._ledger.close()
+        await self._events.close()
+
+    async def _open(self) -> None:
+        settings = self._settings
+        try:
+            await self._server.start()
+        except OSError as error:
+            raise RefusedToStart([f"webhooks cannot be taken on {settings.host}:{settings.port}: {error.strerror or error}"]) from None
+        self._log.info("taking webhooks", url=f"http://{settings.host}:{self._server.port}{PATH}", secrets=len(settings.signing_secrets))
+
+    def _receive(self, event: WebhookEvent) -> Admission:
+        lane = lane_of(event)
+        queue = self._queues[lane]
+        admission = self._intake.admit(event, queue.qsize())
+        if admission is Admission.ACCEPTED:
+            queue.put_nowait(event)
+            self._metrics.events.labels(label_of(event.type)).inc()
+            self._metrics.waiting.labels(lane.value).set(queue.qsize())
+        return admission
+
+    async def _work(self, lane: Lane) -> None:
+        queue = self._queues[lane]
+        while True:
+            event = await queue.get()
+            self._metrics.waiting.labels(lane.value).set(queue.qsize())
+            try:
+                await (self._record(event) if lane is Lane.REPORTS else self._pass_on(event))
+            except Exception as error:  # one event that cannot be processed must not keep the others from it
+                self._metrics.failures.labels("unexpected").inc()
+                self._intake.forget(event.id)
+                self._log.failed("a webhook event could not be processed", error, event=event.id, type=event.type)
+            finally:
+                queue.task_done()
+
+    async def _record(self, event: WebhookEvent) -> None:
+        if not await self._recorder.record(event.id, Recorded()):
+            self._intake.forget(event.id)
+
+    async def _pass_on(self, event: WebhookEvent) -> None:
+        """To the observers, then to the hook. The log gets ids alone: the rest may be about persons."""
+        self._log.info("webhook event", event=event.id, type=event.type, object=object_id(event), thin=event.thin)
+        for observer in self._observers:
+            try:
+                observer(event)
+            except Exception as error:  # as in _work: the others are to be told
+                self._metrics.failures.labels("observer").inc()
+                self._log.failed("an observer of webhook events failed", error, event=event.id, type=event.type)
+        if self._hook is None:
+            return
+        outcome, failure = await self._hook.call(event)
+        self._metrics.hook_calls.labels(outcome.value).inc()
+        if outcome is not HookOutcome.OK:
+            # Its type alone: what the message holds nobody knows.
+            self._log.error("the webhook hook failed", event=event.id, type=event.type, outcome=outcome.value, error_type=type(failure).__name__)
+
+    async def _ask_again_and_again(self) -> None:
+        every = self._settings.backfill_seconds
+        clock = self._context.clock
+        asked_ms = 0
+        if not every:
+            return
+        while not self._context.stop.is_set():
+            if not self._owns_backfill():
+                await clock.sleep(OWNER_SECONDS)
+                continue
+            now_ms = clock.now_ms()
+            if await self._backfill(max(now_ms - BACKFILL_MS, asked_ms - OVERLAP_MS), now_ms):
+                asked_ms = now_ms
+            await clock.sleep(every)
+
+    async def _backfill(self, since_ms: int, now_ms: int) -> bool:
+        """Record the reports made since then that are not known; says whether all of it worked. Never raises but CancelledError."""
+        try:
+            unknown = [report async for report in self._events.reports(since_ms) if report.id not in self._intake.known]
+            complete = await self._recover(unknown, now_ms)
+        except EventsUnavailable as error:
+            self._metrics.backfills.labels("forbidden" if error.lasting else "unavailable").inc()
+            if error.lasting:
+                self._warn_once(error)
+            else:
+                self._warnings.warning(self._log, "Stripe was asked for error reports and did not answer", reason=str(error))
+            return False
+        except LogUnavailable as error:
+            self._metrics.backfills.labels("unavailable").inc()
+            self._warnings.warning(self._log, "error reports could not be compared with the ledger", reason=str(error))
+            return False
+        except Exception as error:  # the endpoint and the reporter go on; the next time may work
+            self._metrics.failures.labels("unexpected").inc()
+            self._log.failed("asking Stripe for error reports failed", error)
+            return False
+        self._metrics.backfills.labels("ok").inc()
+        return complete
+
+    async def _recover(self, unknown: Sequence[ListedReport], now_ms: int) -> bool:
+        if not unknown:
+            return True
+        recorded = await self._ledger.recorded({report.id for report in unknown}, min(report.created_ms for report in unknown))
+        complete = True
+        for report in unknown:
+            # A webhook may have brought it meanwhile.
+            if report.id in self._intake.known:
+                continue
+            found = recorded.get(report.id, Recorded())
+            self._intake.known.add(report.id)
+            # What was written in one go is complete, unless the process died in the middle of it.
+            if found.counts and found.at_ms < now_ms - RECHECK_MS:
+                continue
+            if not await self._recorder.record(report.id, found):
+                self._intake.forget(report.id)
+                complete = False
+            elif not found.at_ms:
+                self._metrics.recovered.inc()
+        return complete
+
+    def _warn_once(self, error: EventsUnavailable) -> None:
+        if self._forbidden_told:
+            return
+        self._forbidden_told = True
+        self._log.warning(
+            "Stripe does not let this key list events, so error reports whose notification is lost stay unknown; give it the right to read them",
+            reason=str(error),
+        )
+
+
+def _hook_of(settings: WebhookSettings) -> HookRunner | None:
+    if settings.hook is None:
+        return None
+    return HookRunner(load_hook(settings.hook), seconds=settings.hook_seconds, places=settings.hook_calls_max)
+
+
+def object_id(event: WebhookEvent) -> str:
+    """The id of the object that an event is about; "" if it says none."""
+    document = event.document
+    data = document.get("data")
+    about = document.get("related_object") if event.thin else data.get("object") if isinstance(data, dict) else None
+    found = about.get("id") if isinstance(about, dict) else None
+    return found[:255] if isinstance(found, str) else ""
