@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from billing.pricing import parse_wanted
 from ingest.api_keys import create_key
 from ingest.settings import GatewaySettings
 from metering.catalogue import parse_catalogue
@@ -164,7 +165,8 @@ def test_the_example_settings_are_valid_and_what_is_commented_out_is_the_default
     assert catalogue is not None
     assert [meter.event_name for meter in catalogue.meters] == ["alpaca_ai_tokens"]
     uncommented = tomllib.loads(re.sub(r"^# (?=\w+ = )", "", text, flags=re.MULTILINE))
-    assert set(uncommented) == {"meters", *(section.name for section in SETTINGS)}
+    assert parse_wanted(tomllib.loads(text))[1] == []
+    assert set(uncommented) == {"meters", "products", "prices", *(section.name for section in SETTINGS)}
     # These have no default, or none that is valid by itself.
     required = {"TAXIMETER_STRIPE_API_KEY": "sk_test_1", "TAXIMETER_GATEWAY_API_KEYS_FILE": str(keys)}
     brokers = ",".join(uncommented["kafka"]["bootstrap_servers"])
