@@ -75,7 +75,7 @@ async def create_customer(client: stripe.StripeClient, new: NewCustomer, *, key:
     `key` is the idempotency key, else one that follows from the customer's own key, else a random one: then every call makes a customer. The one
     that exists is looked for among the customers with the same e-mail address, or, without an address, among all of them, up to 2,000.
     Raises Refused for a draft that Stripe would not take, for too many customers to look through, and when the customer of this key was
-    deleted a moment ago; and what `calling` raises.
+    deleted a moment ago; and what the library raises.
     """
     problems = new.problems()
     if problems:

@@ -5,8 +5,16 @@ from typing import Final
 
 from taximeter.command import Command, add_commands
 from taximeter.exit_codes import USAGE
+from taximeter.stripe_commands import checkout, customer, send_test_event, setup, subscribe, usage
 
-COMMANDS: Final[tuple[Command, ...]] = ()
+COMMANDS: Final[tuple[Command, ...]] = (
+    Command("setup", "make the meters, products and prices of the settings file at Stripe", setup.add_arguments, setup.run),
+    Command("customer", "create, list and show customers", customer.add_arguments, customer.run),
+    Command("subscribe", "bill a customer's usage by a price", subscribe.add_arguments, subscribe.run),
+    Command("checkout", "make a page at Stripe on which a customer subscribes", checkout.add_arguments, checkout.run),
+    Command("send-test-event", "send one meter event outside of the pipeline", send_test_event.add_arguments, send_test_event.run),
+    Command("usage", "show what Stripe's summaries have for a customer", usage.add_arguments, usage.run),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,110 @@
+"""What the commands under `taximeter stripe` have in common: how they run, how they print, how they read times and pairs."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import orjson
+from rich.console import Console
+
+from billing.calls import Refused
+from billing.pricing import parse_wanted
+from metering.catalogue import Meter
+from taximeter.exit_codes import PRECONDITION, USAGE
+from taximeter.stripe_commands.connection import CannotDo, StripeConnection, add_connection_options, run_with_stripe
+
+_PLAIN_WIDTH: Final = 140
+_INTEGER_MAX: Final = 2**63 - 1
+
+
+def add_common_options(parser: argparse.ArgumentParser) -> None:
+    """`--config` and `--json`."""
+    add_connection_options(parser)
+    parser.add_argument("--json", action="store_true", help="JSON instead of text")
+
+
+def run_billing(arguments: argparse.Namespace, command: Callable[[StripeConnection], Coroutine[Any, Any, int]]) -> int:
+    """Run a command against Stripe; what `billing` refuses is told on stderr."""
+
+    async def guarded(connection: StripeConnection) -> int:
+        try:
+            return await command(connection)
+        except Refused as error:
+            raise CannotDo(str(error)) from None
+
+    return run_with_stripe(arguments, guarded)
+
+
+def print_json(document: object) -> None:
+    """On stdout, indented."""
+    print(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode(), flush=True)
+
+
+def console() -> Console:
+    """Where tables go: stdout, as wide as the terminal, or fixed when it is none."""
+    return Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH, no_color="NO_COLOR" in os.environ or None, highlight=False, markup=False)
+
+
+def moment(text: str) -> int:
+    """Unix seconds of an RFC 3339 time with its offset, such as 2026-11-22T10:00:00Z. For argparse."""
+    try:
+        read = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time like 2026-11-22T10:00:00Z") from None
+    if read.tzinfo is None:
+        raise argparse.ArgumentTypeError(f"{text!r} does not say its offset: end it with Z for UTC, or with +01:00 and the like")
+    if read.microsecond:
+        raise argparse.ArgumentTypeError(f"{text!r} is not on a full second")
+    return int((read - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds())
+
+
+def pair(text: str) -> tuple[str, str]:
+    """NAME=VALUE. For argparse."""
+    name, equals, value = text.partition("=")
+    if not equals or not name or not value:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value
+
+
+def natural(text: str) -> int:
+    """A positive integer. For argparse."""
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= _INTEGER_MAX:
+        raise argparse.ArgumentTypeError(f"{text[:30]!r} is not a whole number from 1 up")
+    return int(text)
+
+
+def shown(seconds: int | None) -> str:
+    """A time in UTC, to the second."""
+    return "-" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def meter_of(connection: StripeConnection, event_name: str | None) -> Meter:
+    """The meter of the settings file with this event name, or the only one there is. Raises CannotDo."""
+    catalogue = connection.catalogue
+    known = ", ".join(catalogue.by_name)
+    if event_name is None:
+        if len(catalogue.meters) == 1:
+            return catalogue.meters[0]
+        raise CannotDo(f"which meter? Say --meter; the settings file has {known}", USAGE)
+    meter = catalogue.by_name.get(event_name)
+    if meter is None:
+        raise CannotDo(f"the settings file has no meter {event_name!r}; it has {known}", USAGE)
+    return meter
+
+
+def price_keys(connection: StripeConnection, asked: list[str]) -> list[str]:
+    """The prices that were asked for, or the only one of the settings file. Raises CannotDo."""
+    if asked:
+        return asked
+    wanted, problems = parse_wanted(connection.configuration.file)
+    if wanted is None:
+        raise CannotDo("\ntaximeter: ".join(problems), USAGE)
+    keys = [price.key for price in wanted.prices]
+    if len(keys) == 1:
+        return keys
+    if keys:
+        raise CannotDo(f"which price? Say --price; the settings file has {', '.join(keys)}", USAGE)
+    raise CannotDo("which price? Say --price with a lookup key or an id, or describe the price as [[prices]] in the settings file", PRECONDITION)

@@ -1,0 +1,124 @@
+"""`taximeter stripe subscribe`: bill a customer's usage by a price."""
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from billing.subscriptions import Anchor, NewSubscription, PendingSetup, Subscribed, subscribe
+from metering.secrets import Secret
+from taximeter.exit_codes import OK, USAGE
+from taximeter.stripe_commands.connection import StripeConnection
+from taximeter.stripe_commands.running import add_common_options, moment, price_keys, print_json, run_billing, shown
+
+_EPILOG: Final = """\
+A billing period begins and ends at any second, by default at the one at which the subscription is made; Taximeter sums usage by the UTC minute.
+--anchor minute (or month-start) makes periods end on a full minute, so that no minute's usage lies on both sides of an end. --backdate bills usage
+from before the subscription too.
+
+The pending SetupIntent waits for payment details. Give its client secret to that customer's browser, and to nobody else, where Stripe.js finishes
+it: stripe.elements({clientSecret}), then stripe.confirmSetup(...). `taximeter stripe demo-page` shows it done; `taximeter stripe checkout` does
+without."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `taximeter stripe subscribe`."""
+    add_common_options(parser)
+    parser.add_argument("customer", metavar="CUSTOMER", help="id, cus_...")
+    parser.add_argument(
+        "--price", action="append", default=[], metavar="KEY_OR_ID", help="may be repeated (default: the only one of the settings file)"
+    )
+    parser.add_argument("--anchor", type=_anchor, metavar="WHEN", help="end of the first period: month-start, minute, or an RFC 3339 time")
+    parser.add_argument("--backdate", type=moment, metavar="TIME", help="RFC 3339: bill usage since then")
+    parser.add_argument("--again", action="store_true", help="although the customer has the price already")
+    parser.add_argument("--show-client-secret", action="store_true", help="print the SetupIntent's client secret, or put it into the JSON")
+    parser.add_argument("--client-secret-file", type=Path, metavar="FILE", help="write it to a new file that only you can read")
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EPILOG
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Make the subscription and show it."""
+    file: Path | None = arguments.client_secret_file
+    if file is not None and file.exists():
+        print(f"taximeter: {file} exists already: it is not written over", file=sys.stderr)
+        return USAGE
+
+    async def command(connection: StripeConnection) -> int:
+        prices = tuple(price_keys(connection, arguments.price))
+        new = NewSubscription(arguments.customer, prices, arguments.anchor, arguments.backdate, arguments.again)
+        subscribed = await subscribe(connection.client, new, now=int(time.time()))
+        if file is not None and subscribed.setup is not None:
+            _write(file, subscribed.setup.client_secret)
+        if arguments.json:
+            print_json(_as_json(subscribed, with_secret=arguments.show_client_secret))
+        else:
+            _show(subscribed, with_secret=arguments.show_client_secret, file=file)
+        return OK
+
+    return run_billing(arguments, command)
+
+
+def _anchor(text: str) -> Anchor:
+    if text == "month-start":
+        return "month-start"
+    return "minute" if text == "minute" else moment(text)
+
+
+def _write(file: Path, secret: Secret) -> None:
+    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:  # noqa: PTH123  # Path.open has no mode
+        stream.write(secret.reveal() + "\n")
+
+
+def _show(subscribed: Subscribed, *, with_secret: bool, file: Path | None) -> None:
+    subscription, setup = subscribed.subscription, subscribed.setup
+    print(subscription.id)
+    print(f"status: {subscription.status}")
+    for item in subscription.items:
+        print(f"price: {item.lookup_key or item.price}, from {shown(item.period_start)} to {shown(item.period_end)}")
+    if setup is None:
+        print("payment details: none asked for" if subscription.payment_method is None else "payment details: saved already")
+        return
+    print(f"payment details: wait for {setup.id} ({setup.status})")
+    _tell_of_the_secret(setup, with_secret=with_secret, file=file)
+
+
+def _tell_of_the_secret(setup: PendingSetup, *, with_secret: bool, file: Path | None) -> None:
+    if file is not None:
+        print(f"its client secret is in {file}: for this customer's browser only, where stripe.confirmSetup uses it")
+    if with_secret:
+        print(f"its client secret, for this customer's browser only, where stripe.confirmSetup uses it: {setup.client_secret.reveal()}")
+    if file is None and not with_secret:
+        print("its client secret is not shown; say --show-client-secret or --client-secret-file, or read it from the SetupIntent by its id")
+
+
+def _as_json(subscribed: Subscribed, *, with_secret: bool) -> dict[str, Any]:
+    subscription, setup = subscribed.subscription, subscribed.setup
+    pending: dict[str, str] | None = None
+    if setup is not None:
+        pending = {"id": setup.id, "status": setup.status}
+        if with_secret:
+            pending["client_secret"] = setup.client_secret.reveal()
+    return {
+        "id": subscription.id,
+        "customer": subscription.customer,
+        "status": subscription.status,
+        "livemode": subscription.livemode,
+        "current_period_start": subscription.period_start,
+        "current_period_end": subscription.period_end,
+        "items": [
+            {
+                "id": item.id,
+                "price": item.price,
+                "lookup_key": item.lookup_key,
+                "meter": item.meter,
+                "current_period_start": item.period_start,
+                "current_period_end": item.period_end,
+            }
+            for item in subscription.items
+        ],
+        "payment_method": subscription.payment_method,
+        "pending_setup_intent": pending,
+    }
