@@ -15,6 +15,7 @@ from metering.provision import ensure_topics
 from metering.service import ServiceContext
 from metering.stripe_settings import StripeSettings
 from metering.supervision import RefusedToStart
+from reporter.billing_periods import BillingPeriods
 from reporter.dispatch import Dispatcher
 from reporter.meter_events import MeterEventPort
 from reporter.metrics import STOP_REASONS, ReporterMetrics
@@ -45,6 +46,7 @@ class Reporter:
         self._topics = kafka.topics
         self._instance = settings.instance_id or f"reporter-{secrets.token_hex(4)}"
         self._metrics = metrics = ReporterMetrics.create(context.registry)
+        self._periods = BillingPeriods()
         self._sent = asyncio.Event()  # no call is under way, and none will be
         self._reader = LogReader(kafka, f"{self._instance}-reader")
         self._appender = Appender(kafka, f"{self._instance}-appender")
@@ -137,7 +139,7 @@ class Reporter:
             partition,
             settings=self._settings,
             topics=self._topics,
-            takeover=Takeover(self._reader, self._topics, instance=self._instance, rows_max=self._settings.rows_max),
+            takeover=Takeover(self._reader, self._topics, instance=self._instance, rows_max=self._settings.rows_max, periods=self._periods),
             appender=self._appender,
             dispatcher=self._dispatcher,
             catalogue=self._catalogue,

@@ -20,6 +20,7 @@ from metering.limits import EVENT_AGE_MAX_MS, HOUR_MS
 from metering.tallies import Tallies, tallies_after
 from metering.tally import Tally
 from reporter.backlog import Backlog
+from reporter.billing_periods import BillingPeriods
 
 # A meter event waits its turn after it was planned; what would pass Stripe's limit meanwhile is not started.
 AGE_MARGIN_MS = HOUR_MS
@@ -28,11 +29,11 @@ AGE_MARGIN_MS = HOUR_MS
 class PartitionReporter:
     """Reports one partition of usage.tallies. Every method may raise FailClosed: the partition must then stop, and this object be dropped."""
 
-    def __init__(self, partition: int, instance: str, ledger: Ledger, rows_max: int) -> None:
+    def __init__(self, partition: int, instance: str, ledger: Ledger, rows_max: int, periods: BillingPeriods) -> None:
         self.partition = partition
         self.ledger = ledger
         self.tallies = Tallies()
-        self.backlog = Backlog(rows_max)
+        self.backlog = Backlog(rows_max, periods)
         self.backlog_since_ms: int | None = None
         self._instance = instance
 

@@ -9,6 +9,7 @@ from metering.ledger import Entry, Intent, Receipt, decode_entry
 from metering.ledger_log import ledger_start
 from metering.partition_log import LogReader
 from metering.topics import Topics
+from reporter.billing_periods import BillingPeriods
 from reporter.reporting import PartitionReporter
 
 WRITER_BYTES: Final = 4
@@ -17,11 +18,12 @@ WRITER_BYTES: Final = 4
 class Takeover:
     """Blocks on Kafka; every method may raise LogUnavailable or FailClosed."""
 
-    def __init__(self, reader: LogReader, topics: Topics, *, instance: str, rows_max: int) -> None:
+    def __init__(self, reader: LogReader, topics: Topics, *, instance: str, rows_max: int, periods: BillingPeriods) -> None:
         self._reader = reader
         self._topics = topics
         self._instance = instance
         self._rows_max = rows_max
+        self._periods = periods
 
     async def take_over(self, partition: int) -> PartitionReporter:
         """A reporter that knows every open meter event and stands where the last accepted intent ends."""
@@ -29,7 +31,7 @@ class Takeover:
         begin, ledger = await ledger_start(self._reader, self._topics.ledger.name, partition, start, end)
         # A name of its own for each takeover: an entry that this same process wrote before may still be on its way to the log.
         writer = f"{self._instance}-{secrets.token_hex(WRITER_BYTES)}"
-        reporter = PartitionReporter(partition, writer, ledger, self._rows_max)
+        reporter = PartitionReporter(partition, writer, ledger, self._rows_max, self._periods)
         async for offset, log_time_ms, entry in self._entries(partition, begin, end):
             reporter.observe(offset, log_time_ms, entry)
         reporter.begin()

@@ -50,7 +50,7 @@ class Violation:
 
 @dataclass(slots=True)
 class Evidence:
-    """All that the checker may look at. `horizon_ms`: for how long ids are remembered."""
+    """All that the checker may look at. `horizon_ms`: for how long ids are remembered. `boundaries`: of customers' billing periods, Unix seconds."""
 
     partitions: int
     horizon_ms: int
@@ -60,6 +60,7 @@ class Evidence:
     ledger: Mapping[int, Log]
     deadletters: Mapping[int, Log]
     books: Sequence[BookEntry]
+    boundaries: Mapping[str, Sequence[int]]
 
 
 @dataclass(slots=True)
@@ -265,18 +266,31 @@ class Checker:
         return identifiers
 
     def _check_intent(self, where: str, covered: Sequence[dict[str, Any]], events: Sequence[tuple[str, str, int, int]]) -> None:
-        """The meter events of an intent are its tallies' rows, merged, and no hour gives to another."""
-        wanted: Counter[tuple[str, str, int]] = Counter()
+        """The meter events of an intent are its tallies' rows, merged, and no hour gives to another, and no billing period."""
+        wanted: Counter[tuple[str, str, int, int]] = Counter()
         for tally in covered:
             for customer, meter, _, window, quantity, _number in tally["rows"]:
-                wanted[tally["customers"][customer], tally["meters"][meter], window // HOUR] += quantity
-        got: Counter[tuple[str, str, int]] = Counter()
+                name = tally["customers"][customer]
+                wanted[name, tally["meters"][meter], window // HOUR, self._period_of_minute(name, window)] += quantity
+        got: Counter[tuple[str, str, int, int]] = Counter()
         for customer, meter, time_ms, value in events:
-            got[customer, meter, time_ms // HOUR] += value
+            period = self._period_at(customer, time_ms)
+            got[customer, meter, time_ms // HOUR, period] += value
+            # Nobody knows in which of two periods the second of their boundary is. A minute's last second may have to do.
+            if period != self._period_at(customer, time_ms - 1) and time_ms % MINUTE != 59_000:
+                self._say("unaccounted", f"{where} has a meter event of {customer} at {time_ms}, a boundary")
             if not 0 < value < 10**15:
                 self._say("unaccounted", f"{where} has a meter event of {value}")
         if wanted != got:
             self._say("unaccounted", f"{where} reports {got - wanted} too much and {wanted - got} too little")
+
+    def _period_at(self, customer: str, time_ms: int) -> int:
+        return sum(boundary * 1000 <= time_ms for boundary in self._evidence.boundaries.get(customer, ()))
+
+    def _period_of_minute(self, customer: str, minute_ms: int) -> int:
+        """A minute is of the period in which it begins; that in which the subscription starts is of the first."""
+        period = self._period_at(customer, minute_ms)
+        return period or min(1, self._period_at(customer, minute_ms + MINUTE - 1))
 
     def _check_outcomes(self, partition: int, intents: dict[int, list[tuple[str, str, int]]], outcomes: dict[tuple[int, int], str]) -> None:
         for offset, events in intents.items():

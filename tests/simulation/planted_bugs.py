@@ -17,6 +17,7 @@ from metering.event import UsageEvent
 from metering.ledger import Intent, Outcome, Receipt, Settlement
 from metering.partition_log import Appended
 from reporter import sending
+from reporter.billing_periods import ALWAYS, BillingPeriods, Side
 from reporter.reporting import PartitionReporter
 from reporter.sending import Attempt, Lanes
 from tests.simulation.aggregator_actor import AggregatorProcess
@@ -243,6 +244,28 @@ def a_new_owner_does_not_say_that_it_sends() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def windows_merge_across_the_end_of_a_billing_period() -> Iterator[None]:
+    """Merging knows only the clock's hours."""
+
+    def side(_self: BillingPeriods, _customer: str, _minute_ms: int) -> Side:
+        return ALWAYS
+
+    with _method(BillingPeriods, "side", side):
+        yield
+
+
+@contextmanager
+def a_period_is_told_with_its_very_first_second() -> Iterator[None]:
+    """A meter event's time is always the begin of its earliest minute."""
+
+    def event_time_ms(_self: BillingPeriods, _customer: str, minute_ms: int) -> int:
+        return minute_ms
+
+    with _method(BillingPeriods, "event_time_ms", event_time_ms):
+        yield
+
+
 PLANTED: Mapping[str, Callable[[], AbstractContextManager[None]]] = {
     bug.__name__: bug
     for bug in (
@@ -262,5 +285,7 @@ PLANTED: Mapping[str, Callable[[], AbstractContextManager[None]]] = {
         anybody_may_found_the_chain_again,
         a_receipt_does_not_look_at_other_intents,
         a_new_owner_does_not_say_that_it_sends,
+        windows_merge_across_the_end_of_a_billing_period,
+        a_period_is_told_with_its_very_first_second,
     )
 }

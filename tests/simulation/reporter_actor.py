@@ -9,6 +9,7 @@ from metering.ledger import Intent, Receipt, Settlement, encode_intent, encode_r
 from metering.partition_log import Appended, LogUnavailable
 from metering.tally import decode_tally
 from metering.topics import Topics
+from reporter.billing_periods import BillingPeriods
 from reporter.outcomes import Verdict
 from reporter.reporting import PartitionReporter, open_meter_events
 from reporter.sending import Attempt, Lanes, MeterSend
@@ -178,10 +179,10 @@ class ReporterWorker:
 class ReporterProcess(Process):
     """One operating-system process: a worker for each partition it owns, and one dispatcher."""
 
-    def __init__(self, world: World, name: str, topics: Topics, stripe: LyingStripe) -> None:
+    def __init__(self, world: World, name: str, topics: Topics, stripe: LyingStripe, periods: BillingPeriods) -> None:
         super().__init__(world, name)
         self.appender = SimulatedAppender(world)
-        self.takeover = Takeover(SimulatedReader(world), topics, instance=name, rows_max=ROWS_MAX)
+        self.takeover = Takeover(SimulatedReader(world), topics, instance=name, rows_max=ROWS_MAX, periods=periods)
         self.lanes = Lanes(capacity=5_000, in_flight_max=6, retry_delay_s=lambda attempts: min(45.0, 0.5 * 2.0**attempts), probe_every_s=30.0)
         self.workers: dict[int, ReporterWorker] = {}
         self._stripe = stripe

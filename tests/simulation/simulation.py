@@ -8,12 +8,14 @@ from random import Random
 from aggregator.counting import CountingRules
 from aggregator.dead_letter_limits import DeadLetterLimits
 from metering.partitioner import partition_of
+from reporter.billing_periods import BillingPeriods, Side, SubscriptionPeriods
 from tests.simulation.aggregator_actor import CATALOGUE, AggregatorProcess
 from tests.simulation.checker import Checker, Evidence, Violation
 from tests.simulation.journal import Journal
 from tests.simulation.lying_stripe import LyingStripe
 from tests.simulation.producers import Customers, GatewayClients, RawProducer, SdkEmitter
 from tests.simulation.reporter_actor import ReporterProcess
+from tests.simulation.subscriptions import boundaries_of
 from tests.simulation.world import CALM, DEADLETTERS, EVENTS, HOUR, LEDGER, MINUTE, SECOND, TALLIES, TOPICS, PartitionStopped, Process, Weather, World
 
 SETTLING_STEPS = 30_000
@@ -30,6 +32,21 @@ class Result:
     steps: int
     calls: int
     trace: Sequence[str]
+
+
+class SubscribedPeriods(BillingPeriods):
+    """Learns a customer's subscription when it is first asked about."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._asked: set[str] = set()
+
+    def side(self, customer: str, minute_ms: int) -> Side:
+        if customer not in self._asked:
+            self._asked.add(customer)
+            if boundaries := boundaries_of(customer):
+                self.learn(SubscriptionPeriods(customer, (boundaries[0], boundaries[-1]), frozenset(boundaries)))
+        return super().side(customer, minute_ms)
 
 
 class Simulation:
@@ -112,7 +129,7 @@ class Simulation:
         if aggregator:
             process = AggregatorProcess(self.world, f"aggregator-{self.started}", self.rules)
         else:
-            process = ReporterProcess(self.world, f"reporter-{self.started}", TOPICS, self.stripe)
+            process = ReporterProcess(self.world, f"reporter-{self.started}", TOPICS, self.stripe, SubscribedPeriods())
         self.processes.append(process)
         return process
 
@@ -243,6 +260,7 @@ class Simulation:
             ledger={partition: logs[LEDGER, partition] for partition in partitions},
             deadletters={partition: logs[DEADLETTERS, partition] for partition in partitions},
             books=self.stripe.books,
+            boundaries={customer: boundaries_of(customer) for customer, _ in self.journal.events},
         )
 
 

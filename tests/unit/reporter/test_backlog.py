@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from metering.limits import HOUR_MS, MINUTE_MS, VALUE_MAX
 from metering.tally import TallyRow
 from reporter.backlog import Backlog, split
+from reporter.billing_periods import BillingPeriods, SubscriptionPeriods
 
 START_MS = 1_780_000_000_000 // HOUR_MS * HOUR_MS
 rows = st.lists(
@@ -44,7 +45,7 @@ def hours_of_events(backlog: Backlog) -> Hours:
 @settings(max_examples=300)
 @given(st.lists(rows, max_size=5), st.integers(1, 40), st.lists(st.integers(1, 40), max_size=4))
 def test_every_hours_sum_is_kept_however_windows_are_merged(added: list[list[TallyRow]], rows_max: int, merges: list[int]) -> None:
-    backlog = Backlog(rows_max)
+    backlog = Backlog(rows_max, BillingPeriods())
     for found in added:
         backlog.add(found)
     everything = [row for found in added for row in found]
@@ -65,7 +66,7 @@ def test_every_hours_sum_is_kept_however_windows_are_merged(added: list[list[Tal
 
 @given(rows)
 def test_nothing_is_merged_that_fits(found: list[TallyRow]) -> None:
-    backlog = Backlog(1_000)
+    backlog = Backlog(1_000, BillingPeriods())
     backlog.add(found)
     assert len(backlog) == len({(row.customer, row.meter, row.dimensions, row.window_start_ms) for row in found})
 
@@ -83,7 +84,7 @@ def row(minute: int, customer: str = "c", quantity: int = 1) -> TallyRow:
 
 
 def test_windows_grow_step_by_step_to_one_hour_and_no_further() -> None:
-    backlog = Backlog(1_000)
+    backlog = Backlog(1_000, BillingPeriods())
     backlog.add(row(minute) for minute in range(120))
     for wanted, left in ((120, 120), (119, 24), (23, 8), (7, 2), (1, 2)):
         backlog.merge_to(wanted)
@@ -91,7 +92,7 @@ def test_windows_grow_step_by_step_to_one_hour_and_no_further() -> None:
 
 
 def test_it_is_full_only_when_hours_do_not_fit_either() -> None:
-    backlog = Backlog(3)
+    backlog = Backlog(3, BillingPeriods())
     backlog.add(row(minute) for minute in range(60))
     assert (len(backlog), backlog.is_full) == (1, False)
     backlog.add(row(0, customer) for customer in "xyz")
@@ -104,6 +105,93 @@ def test_it_is_full_only_when_hours_do_not_fit_either() -> None:
 
 @pytest.mark.parametrize("minute", [59, 60])
 def test_the_last_minute_of_an_hour_stays_in_its_hour(minute: int) -> None:
-    backlog = Backlog(1)
+    backlog = Backlog(1, BillingPeriods())
     backlog.add([row(0), row(minute)])
     assert len(backlog) == 1 + minute // 60
+
+
+# Billing periods
+
+
+def periods_with(*spans: tuple[int, int], customer: str = "c") -> BillingPeriods:
+    """Runs of billing periods, in seconds after START_MS."""
+    periods = BillingPeriods()
+    for start, end in spans:
+        span = (START_MS // 1000 + start, START_MS // 1000 + end)
+        periods.learn(SubscriptionPeriods(customer, span, frozenset(span)))
+    return periods
+
+
+def period_of(boundaries: list[int], minute_ms: int) -> int:
+    """The number of the period in which a minute begins."""
+    return sum(boundary * 1000 <= minute_ms for boundary in boundaries)
+
+
+@settings(max_examples=300)
+@given(st.lists(rows, max_size=4), st.lists(st.integers(1, 12_000), min_size=1, max_size=6, unique=True), st.integers(1, 12))
+def test_no_meter_event_has_minutes_of_two_periods_and_every_periods_sum_is_kept(added: list[list[TallyRow]], ends: list[int], rows_max: int) -> None:
+    # The subscription began before any usage, so each minute belongs to the period in which it begins.
+    start = START_MS // 1000 - 10**6
+    boundaries = sorted(START_MS // 1000 + end for end in ends)
+    periods = BillingPeriods()
+    for customer in ("c", "d"):
+        periods.learn(SubscriptionPeriods(customer, (start, boundaries[-1]), frozenset({start, *boundaries})))
+    backlog = Backlog(rows_max, periods)
+    wanted: Hours = Counter()
+    for found in added:
+        backlog.add(found)
+        for one in found:
+            wanted[one.customer, one.meter, one.window_start_ms // HOUR_MS, period_of(boundaries, one.window_start_ms)] += one.quantity
+    backlog.merge_to(1)
+    told: Hours = Counter()
+    for event in backlog.meter_events():
+        # By either reading of the second of the boundary itself: with the boundary in the period before it, and in the one after it.
+        assert period_of(boundaries, event.time_ms) == sum(boundary * 1000 < event.time_ms for boundary in boundaries)
+        told[event.customer, event.meter, event.time_ms // HOUR_MS, period_of(boundaries, event.time_ms)] += event.value
+    assert told == wanted
+
+
+def test_minutes_before_and_after_a_boundary_do_not_merge() -> None:
+    backlog = Backlog(1, periods_with((-86_400, 120)))
+    backlog.add(row(minute) for minute in range(5))
+    assert [(event.time_ms - START_MS, event.value) for event in backlog.meter_events()] == [(0, 2), (121_000, 3)]
+
+
+def test_a_minute_that_a_boundary_cuts_stays_in_the_period_in_which_it_begins() -> None:
+    backlog = Backlog(1, periods_with((-86_400, 150)))
+    backlog.add(row(minute) for minute in range(5))
+    assert [(event.time_ms - START_MS, event.value) for event in backlog.meter_events()] == [(0, 3), (180_000, 2)]
+
+
+def test_the_minute_in_which_a_subscription_starts_is_told_after_its_start() -> None:
+    backlog = Backlog(1, periods_with((150, 86_400)))
+    backlog.add(row(minute) for minute in range(5))
+    assert [(event.time_ms - START_MS, event.value) for event in backlog.meter_events()] == [(0, 2), (151_000, 3)]
+
+
+def test_a_boundary_that_becomes_known_separates_what_is_not_merged_yet() -> None:
+    periods = BillingPeriods()
+    backlog = Backlog(1_000, periods)
+    backlog.add(row(minute) for minute in range(3))
+    periods.learn(SubscriptionPeriods("c", (START_MS // 1000 - 60, START_MS // 1000 + 60), frozenset({START_MS // 1000 + 60})))
+    backlog.merge_to(1)
+    backlog.add([row(0), row(2)])
+    assert [(event.time_ms - START_MS, event.value) for event in backlog.meter_events()] == [(0, 2), (61_000, 3)]
+
+
+@given(st.lists(st.tuples(rows, st.lists(st.integers(0, 12_000), max_size=3)), max_size=5), st.integers(1, 12))
+def test_the_sum_is_kept_whatever_becomes_known_and_when(steps: list[tuple[list[TallyRow], list[int]]], rows_max: int) -> None:
+    periods = BillingPeriods()
+    backlog = Backlog(rows_max, periods)
+    for found, boundaries in steps:
+        backlog.add(found)
+        for boundary in boundaries:
+            start = START_MS // 1000 + boundary
+            periods.learn(SubscriptionPeriods("c", (start, start + 600), frozenset({start, start + 600})))
+    assert hours_of_events(backlog) == hours_of_rows([one for found, _ in steps for one in found])
+
+
+def test_it_says_whose_usage_of_when_it_holds() -> None:
+    backlog = Backlog(100, periods_with((60, 600)))
+    backlog.add([row(0), row(1), row(0, "d")])
+    assert sorted(backlog.usage()) == [("c", START_MS), ("c", START_MS + 61_000), ("d", START_MS)]

@@ -7,6 +7,7 @@ from metering.errors import ChainBroken
 from metering.ledger import Intent, Ledger, Outcome, Settlement
 from metering.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from metering.tally import EventCounts, RecordCounts, Tally, TallyRow
+from reporter.billing_periods import BillingPeriods
 from reporter.reporting import AGE_MARGIN_MS, PartitionReporter, open_meter_events
 
 NOW_MS = 1_780_000_000_000 // HOUR_MS * HOUR_MS
@@ -18,7 +19,7 @@ def tally(start: int, previous: int, *quantities: int, age_ms: int = 0, chain_id
 
 
 def reporter(*tallies: Tally) -> PartitionReporter:
-    subject = PartitionReporter(0, "r", Ledger(), rows_max=100)
+    subject = PartitionReporter(0, "r", Ledger(), rows_max=100, periods=BillingPeriods())
     subject.begin()
     for offset, found in enumerate(tallies):
         subject.add(offset, found)

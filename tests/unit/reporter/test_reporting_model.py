@@ -11,6 +11,7 @@ from metering.chain import NO_OFFSET, Link
 from metering.ledger import Intent, Ledger, Outcome, Receipt, Rejection, Settlement, decode_entry, encode_intent, encode_receipt, ledger_from
 from metering.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from metering.tally import EventCounts, RecordCounts, Tally, TallyRow
+from reporter.billing_periods import BillingPeriods
 from reporter.reporting import AGE_MARGIN_MS, PartitionReporter, open_meter_events
 
 NOW_MS = 1_780_000_000_000 // HOUR_MS * HOUR_MS
@@ -66,7 +67,7 @@ class ReporterMachine(RuleBasedStateMachine):
                 intent = decode_entry(self.ledger[begin])
                 assert isinstance(intent, Intent)
                 ledger = ledger_from(begin, intent)
-        reporter = PartitionReporter(0, "r", ledger, ROWS_MAX)
+        reporter = PartitionReporter(0, "r", ledger, ROWS_MAX, BillingPeriods())
         for offset in range(begin, len(self.ledger)):
             reporter.observe(offset, offset, decode_entry(self.ledger[offset]))
         reporter.begin()

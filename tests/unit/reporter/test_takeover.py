@@ -8,6 +8,7 @@ from metering.errors import ChainBroken, HistoryLost, RecordCorrupt
 from metering.ledger import Outcome, Settlement, encode_intent, encode_receipt, encode_rejection
 from metering.tally import encode_tally
 from metering.topics import topics_named
+from reporter.billing_periods import BillingPeriods
 from reporter.reporting import PartitionReporter
 from reporter.takeover import Takeover
 from tests.unit.aggregator.memory_log import MemoryLog, finished
@@ -27,7 +28,7 @@ class Partition:
         self.tallies = [tally(number, number - 1, number + 1) for number in range(tallies)]
         for found in self.tallies:
             self.log.append(TALLIES, encode_tally(found), at_ms=NOW_MS)
-        self.takeover = Takeover(self.log, TOPICS, instance="r", rows_max=100)
+        self.takeover = Takeover(self.log, TOPICS, instance="r", rows_max=100, periods=BillingPeriods())
 
     def owner(self) -> PartitionReporter:
         return finished(self.takeover.take_over(0))
