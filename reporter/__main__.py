@@ -11,6 +11,8 @@ from metering.stripe_settings import StripeSettings
 from reporter.app import Reporter
 from reporter.settings import ReporterSettings
 from reporter.stripe_api import StripeMeterEvents
+from reporter.stripe_events import StripeEvents
+from reporter.webhook_settings import WebhookSettings
 
 
 async def report(context: ServiceContext, configuration: Configuration) -> None:
@@ -24,6 +26,8 @@ async def report(context: ServiceContext, configuration: Configuration) -> None:
         settings=configuration.of(ReporterSettings),
         catalogue=catalogue_of(configuration.file),
         port=port,
+        webhooks=configuration.of(WebhookSettings),
+        events=StripeEvents(api_key=stripe.api_key, api_base=stripe.api_base, timeout_s=stripe.timeout_seconds),
     )
     await reporter.run()
 
@@ -34,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report,
         name="reporter",
         summary="Tell Stripe, once, what was counted.",
-        sections={"reporter": ReporterSettings, "stripe": StripeSettings, "kafka": KafkaSettings},
+        sections={"reporter": ReporterSettings, "stripe": StripeSettings, "webhooks": WebhookSettings, "kafka": KafkaSettings},
         check_file=catalogue_problems,
         arguments=arguments,
     )

@@ -17,17 +17,24 @@ from metering.stripe_settings import StripeSettings
 from metering.supervision import RefusedToStart
 from reporter.billing_periods import BillingPeriods
 from reporter.dispatch import Dispatcher
+from reporter.error_reports import IdentifiersOf
 from reporter.meter_events import MeterEventPort
 from reporter.metrics import STOP_REASONS, ReporterMetrics
 from reporter.pacing import Backoff, Pacer
 from reporter.partition import ReportingWorker
 from reporter.sending import Lanes
 from reporter.settings import ReporterSettings
+from reporter.stripe_events import EventsPort
 from reporter.takeover import Takeover
+from reporter.webhook_settings import WebhookSettings
+from reporter.webhooks import Observer, Webhooks
 
 
 class Reporter:
-    """Owns the Kafka clients, the dispatcher and the group of partition workers. The port is closed with it."""
+    """Owns the Kafka clients, the dispatcher, the group of partition workers and the webhooks. The ports are closed with it.
+
+    `identifiers_of` knows the meter events of a request that carried many; `observers` are told each webhook event but error reports.
+    """
 
     def __init__(
         self,
@@ -38,6 +45,10 @@ class Reporter:
         settings: ReporterSettings,
         catalogue: Catalogue,
         port: MeterEventPort,
+        webhooks: WebhookSettings,
+        events: EventsPort,
+        identifiers_of: IdentifiersOf = lambda _: (),
+        observers: Sequence[Observer] = (),
     ) -> None:
         self._context = context
         self._kafka = kafka
@@ -84,6 +95,17 @@ class Reporter:
             rebalances=metrics.rebalances,
             before_drain=self._sent.wait,
         )
+        self._webhooks = Webhooks(
+            context,
+            webhooks,
+            kafka=kafka,
+            instance=self._instance,
+            events=events,
+            livemode=stripe.production,
+            owns_backfill=lambda: 0 in self._group.workers,
+            identifiers_of=identifiers_of,
+            observers=observers,
+        )
 
     async def run(self) -> None:
         """Until the context's stop event; then the calls under way are waited for and their outcomes written."""
@@ -95,8 +117,11 @@ class Reporter:
             context.health.require("stripe_accepts_the_key", lambda: self._dispatcher.lanes.stopped)
             context.spawn("dispatch", self._dispatch())
             context.spawn("observe", self._observe(), background=True)
+            webhooks = context.spawn("webhooks", self._webhooks.run())
             await self._group.run()
+            await webhooks
         finally:
+            await self._webhooks.close()
             await self._dispatcher.close()
             await self._reader.close()
             await self._appender.close()

@@ -10,6 +10,7 @@ import inspect
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -25,6 +26,14 @@ class HookOutcome(StrEnum):
     FAILED = "failed"
     TIMEOUT = "timeout"
     BUSY = "busy"
+
+
+@dataclass(frozen=True, slots=True)
+class HookResult:
+    """How a call ended, and what it raised."""
+
+    outcome: HookOutcome
+    error: BaseException | None = None
 
 
 class HookUnusable(Exception):
@@ -60,13 +69,13 @@ class HookRunner:
         self._background: asyncio.AbstractEventLoop | None = None
         self._freeing: set[asyncio.Task[None]] = set()
 
-    async def call(self, event: WebhookEvent) -> tuple[HookOutcome, BaseException | None]:
-        """How it ended, and with which exception. Waits twice `seconds` at most; raises nothing but CancelledError."""
+    async def call(self, event: WebhookEvent) -> HookResult:
+        """How it ended. Waits twice `seconds` at most; raises nothing but CancelledError."""
         try:
             async with asyncio.timeout(self._seconds):
                 await self._places.acquire()
         except TimeoutError:
-            return HookOutcome.BUSY, None
+            return HookResult(HookOutcome.BUSY)
         loop = asyncio.get_running_loop()
         done: asyncio.Future[BaseException | None] = loop.create_future()
         self._start(event, lambda error: _tell(loop, done, error))
@@ -75,11 +84,11 @@ class HookRunner:
         freeing.add_done_callback(self._freeing.discard)
         finished, _ = await asyncio.wait({done}, timeout=self._seconds)
         if not finished:
-            return HookOutcome.TIMEOUT, None
+            return HookResult(HookOutcome.TIMEOUT)
         error = done.result()
         if isinstance(error, TimeoutError | asyncio.CancelledError):
-            return HookOutcome.TIMEOUT, error
-        return (HookOutcome.OK if error is None else HookOutcome.FAILED), error
+            return HookResult(HookOutcome.TIMEOUT, error)
+        return HookResult(HookOutcome.OK if error is None else HookOutcome.FAILED, error)
 
     def close(self) -> None:
         """Calls that still run are left to themselves; they end with the process at the latest."""
@@ -147,7 +156,8 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
     left = asyncio.all_tasks(loop)
     for task in left:
         task.cancel()
-    loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+    if left:
+        loop.run_until_complete(asyncio.wait(left))
     loop.close()
 
 

@@ -167,11 +167,13 @@ class Webhooks:
                 self._log.failed("an observer of webhook events failed", error, event=event.id, type=event.type)
         if self._hook is None:
             return
-        outcome, failure = await self._hook.call(event)
-        self._metrics.hook_calls.labels(outcome.value).inc()
-        if outcome is not HookOutcome.OK:
+        result = await self._hook.call(event)
+        self._metrics.hook_calls.labels(result.outcome.value).inc()
+        if result.outcome is not HookOutcome.OK:
             # Its type alone: what the message holds nobody knows.
-            self._log.error("the webhook hook failed", event=event.id, type=event.type, outcome=outcome.value, error_type=type(failure).__name__)
+            self._log.error(
+                "the webhook hook failed", event=event.id, type=event.type, outcome=result.outcome.value, error=type(result.error).__name__
+            )
 
     async def _ask_again_and_again(self) -> None:
         every = self._settings.backfill_seconds

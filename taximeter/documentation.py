@@ -24,6 +24,8 @@ from metering.settings import SettingRow, describe
 from metering.stripe_settings import StripeSettings
 from reporter.metrics import ReporterMetrics
 from reporter.settings import ReporterSettings
+from reporter.webhook_metrics import WebhookMetrics
+from reporter.webhook_settings import WebhookSettings
 
 COMMAND: Final = "python -m taximeter.documentation"
 
@@ -55,6 +57,7 @@ SETTINGS: Final = (
     SettingsSection("aggregator", AggregatorSettings, "The aggregator."),
     SettingsSection("reporter", ReporterSettings, "The reporter."),
     SettingsSection("stripe", StripeSettings, "The reporter."),
+    SettingsSection("webhooks", WebhookSettings, "The reporter."),
 )
 
 METRICS: Final = (
@@ -66,6 +69,7 @@ METRICS: Final = (
     MetricsSection("Gateway", "Counted for each request or batch.", GatewayMetrics.create),
     MetricsSection("Aggregator", "Counters move when a tally is accepted, all together, so records and outcomes agree.", AggregatorMetrics.create),
     MetricsSection("Reporter", "Meter events and units are counted when their receipt is in the ledger.", ReporterMetrics.create),
+    MetricsSection("Reporter: webhooks", "Rejections are counted when they are in the ledger.", WebhookMetrics.create),
     MetricsSection("Emitter", "Exported by a service that gives its emitter a registry; not by Taximeter's own processes.", EmitterMetrics.create),
 )
 
