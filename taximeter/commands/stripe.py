@@ -5,10 +5,11 @@ from typing import Final
 
 from taximeter.command import Command, add_commands
 from taximeter.exit_codes import USAGE
-from taximeter.stripe_commands import checkout, customer, send_test_event, setup, subscribe, usage
+from taximeter.stripe_commands import checkout, customer, doctor, send_test_event, setup, subscribe, usage
 
 COMMANDS: Final[tuple[Command, ...]] = (
     Command("setup", "make the meters, products and prices of the settings file at Stripe", setup.add_arguments, setup.run),
+    Command("doctor", "check the key, its permissions, the clock, and what Stripe has", doctor.add_arguments, doctor.run),
     Command("customer", "create, list and show customers", customer.add_arguments, customer.run),
     Command("subscribe", "bill a customer's usage by a price", subscribe.add_arguments, subscribe.run),
     Command("checkout", "make a page at Stripe on which a customer subscribes", checkout.add_arguments, checkout.run),

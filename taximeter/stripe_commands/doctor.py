@@ -1,0 +1,64 @@
+"""`taximeter stripe doctor`: can this installation bill with this key, from this machine, and does Stripe have what it needs?"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Final
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+from billing.checks import Check
+from billing.checkup import Webhook, examine
+from billing.pricing import parse_wanted
+from metering.clock import SystemClock
+from metering.secrets import Redactor
+from reporter.error_reports import REPORT_TYPES
+from reporter.webhook_intake import MONITORED
+from taximeter.exit_codes import DISCREPANCY, OK, USAGE
+from taximeter.stripe_commands.connection import CannotDo, StripeConnection, add_connection_options, run_with_stripe
+
+_STYLES: Final = {"ok": "green", "warning": "yellow", "failed": "bold red"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `taximeter stripe doctor`."""
+    add_connection_options(parser)
+    parser.add_argument("--webhook-url", metavar="URL", help="where Stripe is to deliver events, such as https://example.com/webhooks/stripe")
+    parser.add_argument("--json", action="store_true", help="the checks as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Exit code 0 if no check failed, 2 otherwise. Nothing is changed at Stripe."""
+    return run_with_stripe(arguments, lambda connection: _examine(connection, arguments))
+
+
+async def _examine(connection: StripeConnection, arguments: argparse.Namespace) -> int:
+    settings = connection.settings
+    wanted, problems = parse_wanted(connection.configuration.file)
+    if wanted is None:
+        raise CannotDo("\ntaximeter: ".join(problems), USAGE)
+    webhook = Webhook(arguments.webhook_url, sorted(REPORT_TYPES), MONITORED) if arguments.webhook_url else None
+    checks = await examine(connection.client, wanted, SystemClock(), key=settings.api_key, production=settings.production, webhook=webhook)
+    redact = Redactor([settings.api_key]).redact
+    checks = [Check(check.name, check.state, redact(check.seen), redact(check.way_out)) for check in checks]
+    failed = any(check.state == "failed" for check in checks)
+    if arguments.json:
+        document = {"api_base": settings.api_base, "failed": failed, "checks": [asdict(check) for check in checks]}
+        print(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
+    else:
+        _show(settings.api_base, checks)
+    return DISCREPANCY if failed else OK
+
+
+def _show(api_base: str, checks: Sequence[Check]) -> None:
+    console = Console(width=None if sys.stdout.isatty() else 160, no_color="NO_COLOR" in os.environ or None, highlight=False, markup=False)
+    table = Table("", "check", "seen", "way out", title=api_base)
+    for check in checks:
+        table.add_row(check.state, check.name, check.seen, check.way_out, style=None if check.state == "ok" else _STYLES[check.state])
+    console.print(table)
+    counts = ", ".join(f"{sum(check.state == state for check in checks)} {state}" for state in _STYLES)
+    console.print(counts)
