@@ -14,13 +14,16 @@ from simulators.stripe.assumptions import Assumptions
 from simulators.stripe.billing import Billing
 from simulators.stripe.books import Books
 from simulators.stripe.clock import ClockState, SimulatedClock
-from simulators.stripe.customers import Customer, CustomerDirectory, CustomerDraft
+from simulators.stripe.customers import Customer, CustomerDirectory, CustomerDraft, customer_object
+from simulators.stripe.deliveries import Webhooks
+from simulators.stripe.destinations import Destinations
 from simulators.stripe.errors import ApiError, no_such
+from simulators.stripe.event_log import differences
 from simulators.stripe.idempotency import IdempotencyStore, StoredReply
 from simulators.stripe.identities import IdentityGenerator
 from simulators.stripe.journal import Entry, Journal, NoJournal
 from simulators.stripe.meter_events import DropReason, EventState, EventStore, MeterEvent, Submission, duplicate, no_active_meter
-from simulators.stripe.meters import EventWindow, Meter, MeterCatalogue, MeterDraft
+from simulators.stripe.meters import EventWindow, Meter, MeterCatalogue, MeterDraft, meter_object
 from simulators.stripe.notifications import Notifications
 from simulators.stripe.processing import Processing, ProcessingQueue
 from simulators.stripe.sessions import Session, Sessions
@@ -35,7 +38,9 @@ class Account:
     def __init__(self, *, seed: str, clock: SimulatedClock, journal: Journal, assumptions: Assumptions, processing: Processing) -> None:
         self.assumptions = assumptions
         self.processing = processing
+        self.webhooks = Webhooks()
         self.clock = clock
+        self.replaying = False
         self.reseed(seed)
         self._journal = journal
         self._start_empty()
@@ -45,14 +50,16 @@ class Account:
         self._journal.append(entry)
 
     def reseed(self, seed: str) -> None:
-        """Give ids and lags from another sequence from now on."""
+        """Give ids, lags and delays from another sequence from now on."""
         self.identities = IdentityGenerator(seed)
+        self.webhook_draws = random.Random(f"{seed}:webhooks")
         self._lags = random.Random(f"{seed}:lag")
 
     def _start_empty(self) -> None:
         self.meters = MeterCatalogue()
         self.customers = CustomerDirectory()
         self.sessions = Sessions()
+        self.destinations = Destinations()
         self.billing = Billing(self)
         self._start_without_usage()
 
@@ -62,7 +69,7 @@ class Account:
         self.adjustments: list[Adjustment] = []
         self.idempotency = IdempotencyStore()
         self.stats = Stats()
-        self.notifications = Notifications()
+        self.notifications = Notifications(self)
         self._queue = ProcessingQueue()
         self._cancelled: set[int] = set()
 
@@ -81,7 +88,7 @@ class Account:
         self.events.change_scope(assumptions.identifier_scope)
 
     def reset(self, *, keep_catalogue: bool) -> None:
-        """Forget all usage, replies and counters, and unless `keep_catalogue` the meters and customers too."""
+        """Forget all usage, replies and counters, and unless `keep_catalogue` the meters, customers and destinations too."""
         if keep_catalogue:
             self._start_without_usage()
         else:
@@ -92,35 +99,45 @@ class Account:
 
     def create_meter(self, draft: MeterDraft, *, livemode: bool, now_ms: int) -> Meter:
         """Raises ApiError when the event name is taken."""
+        self.advance(now_ms)
         now_s = now_ms // 1000
         meter = Meter(
             id=self.identities.meter_id(livemode=livemode), livemode=livemode, created=now_s, updated=now_s, deactivated_at=None, **asdict(draft)
         )
         self.meters.add(meter)
         self._journal.append(["meter", now_ms, asdict(meter)])
+        self.notifications.snapshot("billing.meter.created", meter_object(meter), now_ms)
         return meter
 
     def rename_meter(self, meter_id: str, display_name: str | None, now_ms: int) -> Meter:
         """Raises ApiError when there is no such meter."""
         meter = self.meters.get(meter_id)
-        return meter if display_name is None else self._change_meter(meters.renamed(meter, display_name, now_ms // 1000), now_ms)
+        if display_name is None:
+            return meter
+        return self._change_meter("billing.meter.updated", meters.renamed(meter, display_name, now_ms // 1000), now_ms)
 
     def deactivate_meter(self, meter_id: str, now_ms: int) -> Meter:
         """Raises ApiError when there is no such meter or it is inactive already."""
-        return self._change_meter(meters.deactivated(self.meters.get(meter_id), now_ms // 1000), now_ms)
+        return self._change_meter("billing.meter.deactivated", meters.deactivated(self.meters.get(meter_id), now_ms // 1000), now_ms)
 
     def reactivate_meter(self, meter_id: str, now_ms: int) -> Meter:
         """Raises ApiError when there is no such meter or it is active already."""
-        return self._change_meter(meters.reactivated(self.meters.get(meter_id), now_ms // 1000), now_ms)
+        return self._change_meter("billing.meter.reactivated", meters.reactivated(self.meters.get(meter_id), now_ms // 1000), now_ms)
 
-    def _change_meter(self, meter: Meter, now_ms: int) -> Meter:
+    def _change_meter(self, kind: str, meter: Meter, now_ms: int) -> Meter:
+        self.advance(now_ms)  # usage that was due before is judged by the meter as it was
+        before, after = meter_object(self.meters.get(meter.id)), meter_object(meter)
         self.meters.update(meter)
         self._journal.append(["meter", now_ms, asdict(meter)])
+        self.notifications.snapshot(kind, after, now_ms, differences(before, after))
         return meter
 
     def create_customer(self, draft: CustomerDraft, *, livemode: bool, now_ms: int) -> Customer:
         """A new customer with a generated id."""
-        return self._put_customer(Customer(id=self.identities.customer_id(), created=now_ms // 1000, livemode=livemode, **asdict(draft)), now_ms)
+        customer = Customer(id=self.identities.customer_id(), created=now_ms // 1000, livemode=livemode, **asdict(draft))
+        self._put_customer(customer, now_ms)
+        self.notifications.snapshot("customer.created", customer_object(customer), now_ms)
+        return customer
 
     def admit_customer(self, customer_id: str, now_ms: int) -> Customer:
         """A customer with an id of the caller's choice, made anew if it was deleted; Stripe itself has no such call."""
@@ -128,7 +145,10 @@ class Account:
 
     def delete_customer(self, customer_id: str, now_ms: int) -> Customer:
         """Raises ApiError when there is no such customer."""
-        return self._put_customer(customers.deleted(self.customers.get(customer_id)), now_ms)
+        customer = self.customers.get(customer_id)
+        deleted = self._put_customer(customers.deleted(customer), now_ms)
+        self.notifications.snapshot("customer.deleted", customer_object(customer), now_ms)
+        return deleted
 
     def _put_customer(self, customer: Customer, now_ms: int) -> Customer:
         self.advance(now_ms)  # usage that was due before a customer came or went is judged by what was true then
@@ -272,16 +292,20 @@ class Account:
     def replay(self, entries: Iterable[Entry]) -> int:
         """Make the changes that an earlier process noted; returns how many there were. Raises ValueError for an unknown one."""
         journal, self._journal = self._journal, NoJournal()
+        self.replaying = True
         count = 0
         for entry in entries:
             self._apply(entry)
             count += 1
         self._journal = journal
+        self.replaying = False
         return count
 
     def _apply(self, entry: Entry) -> None:
-        if str(entry[0]).startswith("billing."):
-            self.billing.apply(entry)
+        parts = {"billing": self.billing.apply, "notice": self.notifications.apply}
+        apply = parts.get(str(entry[0]).partition(".")[0])
+        if apply is not None:
+            apply(entry)
             return
         match entry:
             case ["event", now_ms, due_ms, problem, event_name, customer, identifier, value, dimensions, timestamp, request_key]:

@@ -5,10 +5,12 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from simulators.stripe.control import Control
+from simulators.stripe.deliverer import Deliverer
 from simulators.stripe.oracle import Oracle
 from simulators.stripe.pipeline import Pipeline
 from simulators.stripe.routes import Route
 from simulators.stripe.simulator import Simulator
+from simulators.stripe.webhook_control import WebhookControl
 
 BODY_BYTES_MAX = 4 * 1024 * 1024  # a list of 100,000 customer ids; Stripe's own calls need a thousandth
 
@@ -17,7 +19,10 @@ def make_app(simulator: Simulator) -> web.Application:
     """The application of one simulator; the caller runs it and closes the simulator."""
     app = web.Application(client_max_size=BODY_BYTES_MAX)
     pipeline = Pipeline(simulator)
+    deliverer = Deliverer(simulator)
+    app.cleanup_ctx.append(deliverer.running)
     app.router.add_routes(Control(simulator).routes())
+    app.router.add_routes(WebhookControl(simulator, deliverer).routes())
     app.router.add_routes(Oracle(simulator).routes())
     for route in (*simulator.routes, simulator.endpoints.unrecognised()):
         app.router.add_route(route.method, route.path, _handler(pipeline, route))

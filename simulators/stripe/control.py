@@ -97,6 +97,7 @@ class Control:
                 "assumptions": asdict(settings.assumptions),
                 "limits": asdict(settings.limits),
                 "processing": asdict(settings.processing),
+                "webhooks": asdict(settings.webhooks),
                 "keys": {
                     "accepted": sorted(map(mask, keys.accepted)),
                     "revoked": sorted(map(mask, keys.revoked)),

@@ -13,7 +13,9 @@ from simulators.stripe.account import Account
 from simulators.stripe.adjustments import adjustment_object, read_cancellation
 from simulators.stripe.billing_endpoints import billing_routes
 from simulators.stripe.customers import customer_object
+from simulators.stripe.destination_endpoints import destination_routes
 from simulators.stripe.errors import ApiError, no_such
+from simulators.stripe.event_endpoints import event_routes, take_usage
 from simulators.stripe.meter_events import event_object, read_submission
 from simulators.stripe.meters import meter_object
 from simulators.stripe.pages import list_object, read_page
@@ -47,6 +49,8 @@ class Endpoints:
             Route("customers.delete", "DELETE", customer, "customer_write", self._delete_customer),
             *billing_routes(self._account),
             *V2Endpoints(self._account).routes(),
+            *event_routes(self._account),
+            *destination_routes(self._account),
         ]
 
     def unrecognised(self) -> Route:
@@ -94,6 +98,7 @@ class Endpoints:
         return Prepared(commit)
 
     def _retrieve_meter(self, call: Call) -> Prepared:
+        take_usage(call.parameters)
         call.parameters.finish()
         return Prepared(lambda _: json_result(meter_object(self._account.meters.get(call.identity))))
 

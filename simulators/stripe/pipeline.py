@@ -19,6 +19,7 @@ from aiohttp import web
 
 from simulators.stripe import errors
 from simulators.stripe.errors import ApiError
+from simulators.stripe.event_log import API_VERSION
 from simulators.stripe.faults import Fault
 from simulators.stripe.forms import nest, parse_pairs
 from simulators.stripe.idempotency import StoredReply, fingerprint
@@ -28,7 +29,6 @@ from simulators.stripe.parameters import Parameters
 from simulators.stripe.routes import Call, Prepared, Route
 from simulators.stripe.simulator import Simulator
 
-API_VERSION = "2026-10-28.endive"
 VERSION_FORM = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}[.a-z]{0,40}\Z", re.ASCII)
 FORM_BYTES_MAX = 256 * 1024
 JSON_BYTES_MAX = 1024 * 1024
@@ -109,7 +109,8 @@ class Pipeline:
         if version is None:
             raise errors.invalid("Invalid Stripe API version: it must look like 2026-10-28.endive.")
         key = (request.headers.get("Idempotency-Key") or None) if request.method == "POST" else None
-        call = Call(request.method, sys.intern(request.path), request.match_info.get("id", ""), parameters, livemode, version, now_ms, key)
+        identity = request.match_info.get("id", "")
+        call = Call(request.method, sys.intern(request.path), identity, parameters, livemode, version, now_ms, key, request_id)
         if key is None:
             return await self._run(route, call, fault, None)
         kept = simulator.account.idempotency.begin(key, call.path, marks, now_ms)

@@ -24,6 +24,7 @@ class Call(NamedTuple):
     api_version: str
     now_ms: int
     idempotency_key: str | None
+    request_id: str
 
 
 class Result(NamedTuple):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from simulators.stripe.account import Account
+from simulators.stripe.attribution import attributed
 from simulators.stripe.clock import SimulatedClock
 from simulators.stripe.configuration import Settings
 from simulators.stripe.endpoints import Endpoints
@@ -30,7 +31,7 @@ class Simulator:
             # Ids given after a restart must not repeat those given before it.
             self.account.reseed(f"{seed}:{self.restored}")
         self.endpoints = Endpoints(self.account)
-        self.routes = self.endpoints.routes()
+        self.routes = [attributed(route, self.account) for route in self.endpoints.routes()]
         self.start_with(settings)
 
     def start_with(self, settings: Settings) -> None:
@@ -44,6 +45,7 @@ class Simulator:
         self.limiter = Limiter(settings.limits)
         self.faults.use(settings.plan)
         self.account.processing = settings.processing
+        self.account.webhooks = settings.webhooks
         self.account.assume(settings.assumptions)
 
     def reset(self, *, keep_catalogue: bool) -> None:

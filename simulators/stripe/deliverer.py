@@ -1,0 +1,88 @@
+"""The process's hands: it lets simulated time do its work, and posts what is due to webhook endpoints.
+
+A slow or dead receiver keeps only its own connections busy; calls to the API never wait for one.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import aiohttp
+from aiohttp import web
+
+from simulators.stripe.notifications import Attempt, Notifications
+from simulators.stripe.simulator import Simulator
+
+TICK_S = 0.05
+HEADERS = {
+    "Content-Type": "application/json; charset=utf-8",
+    "User-Agent": "Stripe/1.0 (+https://stripe.com/docs/webhooks)",
+    "Accept": "*/*; q=0.5, application/xml",
+    "Cache-Control": "no-cache",
+}
+
+
+class Deliverer:
+    """Delivers for one simulator while its application runs."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        self._simulator = simulator
+        self._attempts: set[asyncio.Task[None]] = set()
+
+    async def running(self, _: web.Application) -> AsyncIterator[None]:
+        """A cleanup context of aiohttp: from the application's start to its end. Attempts under way at the end are cut off."""
+        connector = aiohttp.TCPConnector(limit=0, force_close=True)
+        async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False) as session:
+            ticking = asyncio.create_task(self._tick_for_ever(session), name="webhook deliveries")
+            yield
+            under_way = [ticking, *self._attempts]
+            for task in under_way:
+                task.cancel()
+            ended = await asyncio.gather(*under_way, return_exceptions=True)
+            for error in ended:
+                if isinstance(error, Exception):
+                    raise error
+
+    async def settle(self, patience_s: float) -> bool:
+        """Wait until everything due at this moment was attempted; false when that took longer than `patience_s`."""
+        due_ms = self._simulator.clock.now_ms()
+        deadline = time.monotonic() + patience_s
+        self._simulator.account.advance(due_ms)
+        while self._simulator.account.notifications.queue.unsettled(due_ms):
+            if time.monotonic() > deadline:
+                return False
+            await asyncio.sleep(TICK_S / 5)
+        return True
+
+    async def _tick_for_ever(self, session: aiohttp.ClientSession) -> None:
+        while True:
+            self._tick(session)
+            await asyncio.sleep(TICK_S)
+
+    def _tick(self, session: aiohttp.ClientSession) -> None:
+        simulator = self._simulator
+        now_ms = simulator.clock.now_ms()
+        simulator.account.advance(now_ms)
+        notifications = simulator.account.notifications
+        for attempt in notifications.take_due(now_ms, int(time.time())):
+            task = asyncio.create_task(self._attempt(session, notifications, attempt), name=f"webhook delivery {attempt.delivery.number}")
+            self._attempts.add(task)
+            task.add_done_callback(self._attempts.discard)
+        simulator.journal.flush()
+
+    async def _attempt(self, session: aiohttp.ClientSession, notifications: Notifications, attempt: Attempt) -> None:
+        status, error = await _post(session, attempt, self._simulator.account.webhooks.timeout_ms / 1000)
+        if notifications is self._simulator.account.notifications:  # else everything was forgotten meanwhile
+            notifications.attempted(attempt.delivery, self._simulator.clock.now_ms(), status, error)
+            self._tick(session)
+
+
+async def _post(session: aiohttp.ClientSession, attempt: Attempt, timeout_s: float) -> tuple[int | None, str | None]:
+    """The status, or the name of what went wrong. A redirect is not followed."""
+    headers = {**HEADERS, "Stripe-Signature": attempt.signature}
+    timeout = aiohttp.ClientTimeout(total=timeout_s)
+    try:
+        async with session.post(attempt.url, data=attempt.body, headers=headers, timeout=timeout, allow_redirects=False) as response:
+            return response.status, None
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        return None, type(error).__name__
