@@ -8,11 +8,17 @@ receipt needs no place in the chain. That Stripe has it *not* is only known to a
 from the first entry of another `instance` (a process's name and a number drawn at each takeover) after it, and a refusal of a contested
 meter event parks it. Who takes over what is open therefore writes a receipt, an empty one, before the first send.
 
+A *correction* takes back, or sends again, one meter event of an accepted intent. Whoever writes one has read the whole partition and names the
+offset where the correction must land: it is accepted if it landed there, so that nothing came between what its writer knew and the correction.
+Every reader decides that alike, also one that began at a checkpoint; which targets are allowed is the writer's duty (metering.corrections). It
+is sent and settled as the meter event of an intent is. Its writer never sends, so it contests nothing, and the first intent or receipt behind
+it says who does: whoever wants to send a correction writes an entry behind it first, and a second instance that does so contests it.
+
 A *rejection* keeps what Stripe told later of events that it had accepted. It is evidence for whoever corrects, and changes nothing by itself.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
 
@@ -25,10 +31,13 @@ from metering.limits import IDENTIFIER_CHARS_MAX
 
 INTENT_FORMAT: Final = "intent/1"
 RECEIPT_FORMAT: Final = "receipt/1"
+CORRECTION_FORMAT: Final = "correction/1"
 REJECTION_FORMAT: Final = "rejection/1"
 
 DETAIL_CHARS_MAX: Final = 500
 REJECTION_IDENTIFIERS_MAX: Final = 1_000
+REASON_CHARS_MAX: Final = 500
+BY_CHARS_MAX: Final = 100
 
 
 class Outcome(StrEnum):
@@ -68,7 +77,8 @@ class Intent:
     """What will be sent to Stripe for the tallies in `link`.
 
     `tally_head` and `events_end` are the tally chain's head and end after the last covered tally: the next reader starts there.
-    `checkpoint` is the oldest accepted intent with an open meter event, or the last accepted one (-1: none), when this record was written.
+    `checkpoint` is, when this record was written, the oldest accepted intent or correction with something open, or else the last accepted
+    intent (-1: none).
     `unbillable` are sums too old for Stripe; they are recorded here and never sent.
     """
 
@@ -89,7 +99,7 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """The outcome of meter event `index` of the intent at offset `intent`; `detail` is a code or message for what went wrong."""
+    """The outcome of meter event `index` of the intent, or of the correction (index 0), at offset `intent`; `detail` says what went wrong."""
 
     intent: int
     index: int
@@ -108,6 +118,51 @@ class Receipt:
     checkpoint: int
     instance: str
     settlements: Sequence[Settlement]
+
+
+class CorrectionKind(StrEnum):
+    """What a correction does at Stripe."""
+
+    CANCEL = "cancel"  # an adjustment that cancels the meter event; Stripe takes it within 24 hours of the event
+    NEGATE = "negate"  # a meter event with the negative value
+    RESEND = "resend"  # the same meter event under a new identifier
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """Takes back or sends again meter event `index` of the accepted intent at offset `intent`.
+
+    `offset` is where it must land. `chain_head`, `chain_end`, `tally_head` and `events_end` are those of the fold before it: a reader may start
+    here. `target_identifier` and `event` repeat what the target is, because such a reader does not see the intent. `reason` and `by` say why
+    and who, at most REASON_CHARS_MAX and BY_CHARS_MAX characters.
+    """
+
+    chain_id: str
+    partition: int
+    offset: int
+    checkpoint: int
+    instance: str
+    chain_head: int
+    chain_end: int
+    tally_head: int
+    events_end: int
+    kind: CorrectionKind
+    intent: int
+    index: int
+    target_identifier: str
+    event: MeterEvent
+    reason: str
+    by: str
+    at_ms: int
+
+    @property
+    def meter_events(self) -> Sequence[MeterEvent]:
+        """The one thing to be sent: for NEGATE with the negative value; for CANCEL it is what the adjustment takes back."""
+        return (replace(self.event, value=-self.event.value) if self.kind is CorrectionKind.NEGATE else self.event,)
+
+    def identifier(self, _index: int = 0) -> str:
+        """Its identifier at Stripe, and for CANCEL its idempotency key: a function of its place, so that every copy derives the same."""
+        return f"tm-{self.chain_id}-{self.partition}-c{self.offset}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +188,11 @@ class Rejection:
     at_ms: int
 
 
-Entry = Intent | Receipt | Rejection
+Entry = Intent | Receipt | Correction | Rejection
 """A record of usage.ledger."""
+
+Planned = Intent | Correction
+"""What is sent once it is accepted, and is open until it is settled."""
 
 
 def encode_intent(intent: Intent) -> bytes:
@@ -157,6 +215,7 @@ def encode_intent(intent: Intent) -> bytes:
 
     meter_events, unbillable = columns(intent.meter_events), columns(intent.unbillable)
     assert len(intent.identifier(max(0, len(meter_events) - 1))) <= IDENTIFIER_CHARS_MAX
+    assert all(event.value >= 0 for event in intent.meter_events), "only a correction takes back"
     return orjson.dumps(
         {
             "format": INTENT_FORMAT,
@@ -194,6 +253,40 @@ def encode_receipt(receipt: Receipt) -> bytes:
     )
 
 
+def encode_correction(correction: Correction) -> bytes:
+    """The JSON bytes of a correction. `reason` and `by` must be within their bounds."""
+    assert len(correction.reason) <= REASON_CHARS_MAX
+    assert len(correction.by) <= BY_CHARS_MAX
+    assert len(correction.identifier()) <= IDENTIFIER_CHARS_MAX
+    event = correction.event
+    return orjson.dumps(
+        {
+            "format": CORRECTION_FORMAT,
+            "chain": correction.chain_id,
+            "partition": correction.partition,
+            "offset": correction.offset,
+            "checkpoint": correction.checkpoint,
+            "instance": correction.instance,
+            "chain_head": correction.chain_head,
+            "chain_end": correction.chain_end,
+            "tally_head": correction.tally_head,
+            "events_end": correction.events_end,
+            "kind": correction.kind,
+            "intent": correction.intent,
+            "index": correction.index,
+            "target": correction.target_identifier,
+            "customer": event.customer,
+            "meter": event.meter,
+            "dimensions": dict(event.dimensions),
+            "time_ms": event.time_ms,
+            "value": event.value,
+            "reason": correction.reason,
+            "by": correction.by,
+            "at_ms": correction.at_ms,
+        }
+    )
+
+
 def encode_rejection(rejection: Rejection) -> bytes:
     """The JSON bytes of a rejection. It names at most REJECTION_IDENTIFIERS_MAX identifiers: more of them are several rejections."""
     assert len(rejection.identifiers) <= REJECTION_IDENTIFIERS_MAX
@@ -224,11 +317,13 @@ def decode_entry(value: bytes | None) -> Entry:
                 return _intent(document)
             case "receipt/1":
                 return _receipt(document)
+            case "correction/1":
+                return _correction(document)
             case "rejection/1":
                 return _rejection(document)
             case other:
                 raise RecordCorrupt(f"unknown format {other!r} in the ledger")
-    except (orjson.JSONDecodeError, KeyError, IndexError, TypeError, ValueError) as error:
+    except (orjson.JSONDecodeError, AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
         raise RecordCorrupt(f"not a ledger entry: {error!r}") from error
 
 
@@ -263,6 +358,30 @@ def _receipt(document: Mapping[str, Any]) -> Receipt:
     )
 
 
+def _correction(document: Mapping[str, Any]) -> Correction:
+    return Correction(
+        chain_id=document["chain"],
+        partition=document["partition"],
+        offset=document["offset"],
+        checkpoint=document["checkpoint"],
+        instance=document["instance"],
+        chain_head=document["chain_head"],
+        chain_end=document["chain_end"],
+        tally_head=document["tally_head"],
+        events_end=document["events_end"],
+        kind=CorrectionKind(document["kind"]),
+        intent=document["intent"],
+        index=document["index"],
+        target_identifier=document["target"],
+        event=MeterEvent(
+            document["customer"], document["meter"], tuple(sorted(document["dimensions"].items())), document["time_ms"], document["value"]
+        ),
+        reason=document["reason"],
+        by=document["by"],
+        at_ms=document["at_ms"],
+    )
+
+
 def _rejection(document: Mapping[str, Any]) -> Rejection:
     return Rejection(
         partition=document["partition"],
@@ -280,21 +399,23 @@ def _rejection(document: Mapping[str, Any]) -> Rejection:
 
 
 @dataclass(slots=True)
-class OpenIntent:
-    """An accepted intent with meter events that have no final outcome. `log_time_ms` is when the broker took it: no attempt is older.
+class OpenEntry:
+    """An accepted intent or correction with something that has no final outcome. `log_time_ms` is when the broker took it: no attempt is older.
 
-    `contested`: another instance has written since, and may send its meter events too.
+    `sender`: the instance that sends it; of an intent its writer, of a correction the first that wrote behind it (None: nobody did).
+    `contested`: another instance has written since, and may send it too.
     """
 
-    intent: Intent
+    entry: Planned
     log_time_ms: int
     open: set[int]
+    sender: str | None
     unknown: set[int] = field(default_factory=set)
     contested: bool = False
 
     def judged(self, outcome: Outcome, instance: str) -> Outcome:
         """What an outcome is worth that `instance` tells: that Stripe does not have the meter event, only who alone may send it can know."""
-        contested = self.contested or self.intent.instance != instance
+        contested = self.contested or self.sender != instance
         return Outcome.PARKED if contested and outcome.says_not_taken else outcome
 
 
@@ -302,15 +423,15 @@ class OpenIntent:
 class Ledger:
     """The fold of one partition of usage.ledger.
 
-    `chain` runs over offsets of usage.tallies. `open` maps the offset of an accepted intent to what is still open of it, oldest first.
-    `from_checkpoint` says that the fold began at a checkpoint: receipts may then speak of intents that were settled before it.
+    `chain` runs over offsets of usage.tallies. `open` maps the offset of an accepted intent or correction to what is still open of it, oldest
+    first. `settled` counts outcomes of both. A fold may begin at a checkpoint: receipts may then speak of what was settled before it.
     """
 
     chain: Chain = field(default_factory=Chain)
     chain_id: str | None = None
     tally_head: int = NO_OFFSET
     events_end: int = NO_OFFSET
-    open: dict[int, OpenIntent] = field(default_factory=dict)
+    open: dict[int, OpenEntry] = field(default_factory=dict)
     settled: dict[Outcome, int] = field(default_factory=dict)
 
     @property
@@ -320,8 +441,13 @@ class Ledger:
 
     @property
     def open_events(self) -> int:
-        """How many meter events have no final outcome."""
+        """How many meter events and corrections have no final outcome."""
         return sum(len(entry.open) for entry in self.open.values())
+
+    def accepts(self, offset: int, correction: Correction) -> bool:
+        """Whether this correction, read next at `offset`, is accepted: it landed where its writer wanted, who knew all that was before."""
+        place = (correction.chain_head, correction.chain_end, correction.tally_head, correction.events_end)
+        return correction.offset == offset and place == (self.chain.head, self.chain.end, self.tally_head, self.events_end)
 
     def fold(self, offset: int, log_time_ms: int, entry: Entry) -> bool:
         """Take in the entry at `offset`; say whether it was accepted. Raises ChainBroken if it belongs to another chain."""
@@ -330,40 +456,66 @@ class Ledger:
             return True
         if self.chain_id is not None and entry.chain_id != self.chain_id:
             raise ChainBroken(f"ledger entry at {offset} is of chain {entry.chain_id}, the ledger is of chain {self.chain_id}")
+        if isinstance(entry, Correction):
+            return self._correct(offset, log_time_ms, entry)
         for found in self.open.values():
-            found.contested |= found.intent.instance != entry.instance
-        if isinstance(entry, Receipt):
-            self.chain.pass_over(offset)
-            self._settle(entry)
-            return True
-        if not self.chain.offer(offset, entry.link):
-            return False
-        self.chain_id = entry.chain_id
-        self.tally_head = entry.tally_head
-        self.events_end = entry.events_end
-        if entry.meter_events:
-            self.open[offset] = OpenIntent(entry, log_time_ms, set(range(len(entry.meter_events))))
-        return True
+            found.contested |= found.sender not in {None, entry.instance}
+        accepted = self._settle(offset, entry) if isinstance(entry, Receipt) else self._plan(offset, log_time_ms, entry)
+        # After it was settled: a refusal is not believed of one who did not say before that it would send.
+        for found in self.open.values():
+            found.sender = entry.instance if found.sender is None else found.sender
+        return accepted
 
-    def _settle(self, receipt: Receipt) -> None:
+    def news(self, receipt: Receipt) -> list[Settlement]:
+        """The first final outcomes among those that this receipt, read next, tells of what is open, each as it is to be judged."""
+        found: dict[tuple[int, int], Settlement] = {}
         for settlement in receipt.settlements:
             entry = self.open.get(settlement.intent)
             # Not open any more: a second writer tells the same story again, or it was settled before the checkpoint.
-            if entry is None or settlement.index not in entry.open:
-                continue
-            if not settlement.outcome.is_final:
+            if entry is not None and settlement.index in entry.open and settlement.outcome.is_final:
+                judged = replace(settlement, outcome=entry.judged(settlement.outcome, receipt.instance))
+                found.setdefault((settlement.intent, settlement.index), judged)
+        return list(found.values())
+
+    def _correct(self, offset: int, log_time_ms: int, correction: Correction) -> bool:
+        accepted = self.accepts(offset, correction)
+        self.chain.pass_over(offset)
+        if accepted:
+            self.open[offset] = OpenEntry(correction, log_time_ms, {0}, sender=None)
+        return accepted
+
+    def _plan(self, offset: int, log_time_ms: int, intent: Intent) -> bool:
+        if not self.chain.offer(offset, intent.link):
+            return False
+        self.chain_id = intent.chain_id
+        self.tally_head = intent.tally_head
+        self.events_end = intent.events_end
+        if intent.meter_events:
+            self.open[offset] = OpenEntry(intent, log_time_ms, set(range(len(intent.meter_events))), sender=intent.instance)
+        return True
+
+    def _settle(self, offset: int, receipt: Receipt) -> bool:
+        self.chain.pass_over(offset)
+        news = self.news(receipt)
+        for settlement in receipt.settlements:
+            entry = self.open.get(settlement.intent)
+            if entry is not None and settlement.index in entry.open and not settlement.outcome.is_final:
                 entry.unknown.add(settlement.index)
-                continue
+        for settlement in news:
+            entry = self.open[settlement.intent]
             entry.open.discard(settlement.index)
             entry.unknown.discard(settlement.index)
-            outcome = entry.judged(settlement.outcome, receipt.instance)
-            self.settled[outcome] = self.settled.get(outcome, 0) + 1
+            self.settled[settlement.outcome] = self.settled.get(settlement.outcome, 0) + 1
             if not entry.open:
                 del self.open[settlement.intent]
+        return True
 
 
-def ledger_from(offset: int, intent: Intent) -> Ledger:
-    """An empty fold placed just before the accepted intent at `offset`, ready to fold it."""
-    if intent.link.previous == NO_OFFSET:
+def ledger_from(offset: int, entry: Planned) -> Ledger:
+    """An empty fold placed just before the accepted intent or correction at `offset`, ready to fold it."""
+    if isinstance(entry, Correction):
+        chain = Chain(head=entry.chain_head, end=entry.chain_end, next_offset=offset)
+        return Ledger(chain=chain, chain_id=entry.chain_id, tally_head=entry.tally_head, events_end=entry.events_end)
+    if entry.link.previous == NO_OFFSET:
         return Ledger(chain=Chain(next_offset=offset))
-    return Ledger(chain=Chain(head=intent.link.previous, end=intent.link.start, next_offset=offset))
+    return Ledger(chain=Chain(head=entry.link.previous, end=entry.link.start, next_offset=offset))

@@ -1,10 +1,11 @@
 """Where to begin to read a partition of usage.ledger, so that all that is open is known."""
 
+from contextlib import aclosing
 from typing import Final
 
 from metering.chain import NO_OFFSET
 from metering.errors import HistoryLost, RecordCorrupt
-from metering.ledger import Intent, Ledger, Rejection, decode_entry, ledger_from
+from metering.ledger import Correction, Intent, Ledger, Rejection, decode_entry, ledger_from
 from metering.partition_log import LogReader
 
 BLOCK_RECORDS_MAX: Final = 1_024
@@ -29,8 +30,8 @@ async def ledger_start(reader: LogReader, topic: str, partition: int, start: int
     if record is None:
         raise RecordCorrupt(f"offset {last} of {topic}/{partition} holds no entry")
     entry = decode_entry(record.value)
-    if not isinstance(entry, Intent):
-        raise RecordCorrupt(f"checkpoint {last} of the ledger of partition {partition} is no intent")
+    if not isinstance(entry, Intent | Correction) or (isinstance(entry, Correction) and entry.offset != last):
+        raise RecordCorrupt(f"checkpoint {last} of the ledger of partition {partition} is no intent, and no correction that was accepted")
     return last, ledger_from(last, entry)
 
 
@@ -40,11 +41,12 @@ async def _last_with_checkpoint(reader: LogReader, topic: str, partition: int, s
     while start < end:
         begin = max(start, end - size)
         found: int | None = None
-        async for records in reader.records(topic, partition, begin, end):
-            for record in records:
-                entry = decode_entry(record.value)
-                if not isinstance(entry, Rejection):
-                    found = entry.checkpoint
+        async with aclosing(reader.records(topic, partition, begin, end)) as blocks:
+            async for records in blocks:
+                for record in records:
+                    entry = decode_entry(record.value)
+                    if not isinstance(entry, Rejection):
+                        found = entry.checkpoint
         if found is not None:
             return found
         end, size = begin, min(2 * size, BLOCK_RECORDS_MAX)

@@ -98,20 +98,25 @@ class Dispatcher:
 
     async def _call(self, attempt: Attempt) -> None:
         began = self._clock.monotonic()
-        event = attempt.send.event
-        verdict = await self._port.send(
-            event_name=event.meter,
-            payload=payload_of(event, self._catalogue.by_name[event.meter]),
-            identifier=attempt.send.identifier,
-            timestamp_s=event.time_ms // 1000,
-            idempotency_key=attempt.idempotency_key,
-        )
+        verdict = await self._attempt(attempt)
         now = self._clock.monotonic()
         self._metrics.call_seconds.observe(now - began)
         self._metrics.calls.labels(_label(verdict)).inc()
         self._heed(verdict, now)
         self.lanes.done(attempt, verdict, self._now_ms(), now)
         self._wake.set()
+
+    async def _attempt(self, attempt: Attempt) -> Verdict:
+        send, event = attempt.send, attempt.send.event
+        if send.cancels is not None:
+            return await self._port.cancel(event_name=event.meter, identifier=send.cancels, idempotency_key=attempt.idempotency_key)
+        return await self._port.send(
+            event_name=event.meter,
+            payload=payload_of(event, self._catalogue.by_name[event.meter]),
+            identifier=send.identifier,
+            timestamp_s=event.time_ms // 1000,
+            idempotency_key=attempt.idempotency_key,
+        )
 
     def _now_ms(self) -> int:
         return self._clock.now_ms() + self._behind_ms

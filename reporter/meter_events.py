@@ -24,13 +24,23 @@ class MeterEventPort(Protocol):
         """
         ...
 
+    async def cancel(self, *, event_name: str, identifier: str, idempotency_key: str) -> Verdict:
+        """Make one attempt to cancel the meter event with this identifier; otherwise as `send`.
+
+        Stripe cancels within 24 hours of having received the event, and only one that is not cancelled: it refuses otherwise.
+        """
+        ...
+
     async def close(self) -> None:
         """Close the connections; attempts still in flight end as interrupted."""
         ...
 
 
 def payload_of(event: MeterEvent, meter: Meter) -> dict[str, str]:
-    """The payload that Stripe's meter reads: customer, value and the dimensions, all as text. The value must be 0 to VALUE_MAX."""
+    """The payload that Stripe's meter reads: customer, value and the dimensions, all as text.
+
+    The value is at most VALUE_MAX, and below zero only in a correction that negates.
+    """
     # Larger sums would be refused, and cutting one here would change what was agreed in the intent: who merges must stop before.
-    assert 0 <= event.value <= VALUE_MAX, f"value of {len(str(event.value))} digits"
+    assert abs(event.value) <= VALUE_MAX, f"value of {len(str(event.value))} digits"
     return {**dict(event.dimensions), meter.customer_key: event.customer, meter.value_key: str(event.value)}

@@ -5,7 +5,7 @@ from typing import Final, Self
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from metering.ledger import Outcome
+from metering.ledger import CorrectionKind, Outcome
 from metering.metrics import STRIPE_SECONDS, counter, gauge, histogram
 from metering.partition_group import UNEXPECTED
 from reporter.outcomes import Retry
@@ -23,6 +23,7 @@ class ReporterMetrics:
     call_seconds: Histogram
     meter_events: Counter
     quantity: Counter
+    corrections: Counter
     intents: Counter
     receipts: Counter
     waiting: Gauge
@@ -33,6 +34,11 @@ class ReporterMetrics:
     lag: Gauge
     reported_log_time: Gauge
     oldest_unknown: Gauge
+    next_period_end: Gauge
+    unreported_period_end: Gauge
+    invoice_grace: Gauge
+    period_customers: Gauge
+    period_reads: Counter
     assigned: Gauge
     stopped: Gauge
     paused: Gauge
@@ -56,7 +62,18 @@ class ReporterMetrics:
                 "Meter events, by what became of them.",
                 labels={"outcome": tuple(outcome.value for outcome in Outcome)},
             ),
-            quantity=counter(registry, f"{prefix}_quantity_total", "Units that Stripe has (a view: the ledger is the truth).", labels={"meter": ()}),
+            quantity=counter(
+                registry,
+                f"{prefix}_quantity_total",
+                "Units that Stripe has, without corrections (a view: the ledger is the truth).",
+                labels={"meter": ()},
+            ),
+            corrections=counter(
+                registry,
+                f"{prefix}_corrections_total",
+                "Corrections, by what they do and what became of them.",
+                labels={"kind": tuple(kind.value for kind in CorrectionKind), "outcome": tuple(outcome.value for outcome in Outcome)},
+            ),
             intents=counter(
                 registry, f"{prefix}_intents_total", "Intents appended; lost: another writer's came first.", labels={"outcome": ("accepted", "lost")}
             ),
@@ -79,6 +96,27 @@ class ReporterMetrics:
                 f"{prefix}_oldest_unknown_timestamp_seconds",
                 "When the oldest meter event of unknown outcome was planned; NaN when there is none.",
                 unit="timestamp_seconds",
+            ),
+            next_period_end=gauge(
+                registry,
+                f"{prefix}_next_period_end_timestamp_seconds",
+                "The soonest known end of a billing period among customers of the owned partitions; NaN when none is known.",
+                unit="timestamp_seconds",
+            ),
+            unreported_period_end=gauge(
+                registry,
+                f"{prefix}_unreported_period_end_timestamp_seconds",
+                "The end of the oldest billing period that is over and of whose counted usage some has no final outcome; NaN when none.",
+                unit="timestamp_seconds",
+                labels=partition,
+            ),
+            invoice_grace=gauge(registry, f"{prefix}_invoice_grace_seconds", "The setting invoice_grace_seconds.", unit="seconds"),
+            period_customers=gauge(registry, f"{prefix}_period_customers", "Customers whose billing periods are known."),
+            period_reads=counter(
+                registry,
+                f"{prefix}_period_reads_total",
+                "Readings of all subscriptions; refused: the key may not read them.",
+                labels={"outcome": ("ok", "refused", "failed")},
             ),
             assigned=gauge(registry, f"{prefix}_assigned_partitions", "Partitions that this process owns."),
             stopped=gauge(registry, f"{prefix}_stopped_partitions", "Owned partitions that stopped, by reason.", labels={"reason": STOP_REASONS}),

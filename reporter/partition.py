@@ -1,5 +1,6 @@
 """One owned partition at run time: takes over, folds tallies, writes intents and receipts, and stops rather than guess."""
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -7,16 +8,17 @@ from typing import Final
 from metering.catalogue import Catalogue
 from metering.clock import Clock
 from metering.errors import FailClosed
-from metering.ledger import Intent, Outcome, Receipt, Settlement, encode_intent, encode_receipt
+from metering.ledger import Correction, Intent, Outcome, Planned, Receipt, Settlement, encode_intent, encode_receipt
 from metering.limits import CHAIN_RECORD_BYTES_MAX
 from metering.logs import Log
 from metering.partition_log import Appended, Appender
 from metering.partition_worker import PartitionWorker
 from metering.tally import decode_tally
 from metering.topics import Topics
+from reporter.billing_periods import BillingPeriods
 from reporter.dispatch import Dispatcher
 from reporter.metrics import ReporterMetrics
-from reporter.reporting import PartitionReporter, open_meter_events
+from reporter.reporting import PartitionReporter, cancelled_by, open_meter_events
 from reporter.sending import MeterSend
 from reporter.settings import ReporterSettings
 from reporter.takeover import Takeover
@@ -27,6 +29,10 @@ INBOX_BYTES_MAX: Final = 32 * 1024 * 1024
 OPEN_SECONDS: Final = 2.0  # the next intent is written when what is open would be sent in this time
 # An intent without meter events is written after so many tallies, so that whoever takes over need not read them all.
 EMPTY_INTENT_TALLIES: Final = 500
+# Usage of a billing period that is over is planned so soon, however long report_seconds is: the period's invoice closes before long.
+ENDED_PERIOD_SECONDS: Final = 60.0
+ENDED_PERIOD_LOOK_SECONDS: Final = 10.0  # how often it is looked whether there is such usage
+FOLLOW_SECONDS: Final = 5.0  # how often the ledger is looked at for corrections, which others write
 
 
 class MeterMissing(FailClosed):
@@ -48,6 +54,7 @@ class ReportingWorker(PartitionWorker):
         appender: Appender,
         dispatcher: Dispatcher,
         catalogue: Catalogue,
+        periods: BillingPeriods,
         partition_rate: Callable[[], float],
         seek: Callable[[int, int], None],
         metrics: ReporterMetrics,
@@ -62,12 +69,16 @@ class ReportingWorker(PartitionWorker):
         self._appender = appender
         self._dispatcher = dispatcher
         self._catalogue = catalogue
+        self._periods = periods
         self._partition_rate = partition_rate
         self._metrics = metrics
         self._unsent: deque[MeterSend] = deque()
         self._settlements: list[Settlement] = []
         self._planned_at = 0.0
         self._settled_at = 0.0
+        self._looked_at: float | None = None
+        self._holds_ended_period = False
+        self._followed_at = 0.0
 
     # For the poll loop and the dispatcher
 
@@ -114,11 +125,11 @@ class ReportingWorker(PartitionWorker):
         if reporter.ledger.open:
             # From this entry on a former owner's refusals count for nothing: it is no longer the only one who may send what is open.
             await self._append_receipt(reporter, [])
-        self._send_what_is_open(reporter)
+        self._send_what_is_open(reporter, again=False)
         self.reporter = reporter
         self._metrics.takeover_seconds.observe(self._clock.monotonic() - began)
         self._log.info("took over", position=reporter.tally_position, open_meter_events=reporter.ledger.open_events)
-        self._planned_at = self._settled_at = self._clock.monotonic()
+        self._planned_at = self._settled_at = self._followed_at = self._clock.monotonic()
         while True:
             seconds = self._settings.receipt_seconds if self._settlements else min(1.0, self._settings.report_seconds)
             # While the backlog is full the inbox must wait for Stripe, and this loop with it.
@@ -130,8 +141,10 @@ class ReportingWorker(PartitionWorker):
                 await self._write_receipt(reporter)
             if self._draining and not self._settlements:
                 return
-            if not self._draining and self._intent_is_due(reporter):
-                await self._write_intent(reporter)
+            if not self._draining:
+                await self._follow_ledger(reporter)
+                if self._intent_is_due(reporter):
+                    await self._write_intent(reporter)
             self._observe(reporter)
 
     def _fold_inbox(self, reporter: PartitionReporter) -> None:
@@ -152,7 +165,8 @@ class ReportingWorker(PartitionWorker):
         waited = self._clock.monotonic() - self._planned_at
         if not len(reporter.backlog):
             return reporter.uncovered >= EMPTY_INTENT_TALLIES
-        if waited < self._settings.report_seconds and not reporter.backlog.is_full:
+        patience = min(self._settings.report_seconds, ENDED_PERIOD_SECONDS) if self._holds_ended_period else self._settings.report_seconds
+        if waited < patience and not reporter.backlog.is_full:
             return False
         few_open = reporter.ledger.open_events <= self._partition_rate() * OPEN_SECONDS
         return few_open and not self._unsent and self._dispatcher.lanes.room >= 2 * len(reporter.backlog) and self._dispatcher.lanes.stopped is None
@@ -176,19 +190,25 @@ class ReportingWorker(PartitionWorker):
         else:
             self._metrics.intents.labels("lost").inc()
             self._log.warning("another writer's intent came first", position=reporter.tally_position, start=intent.link.start)
-            self._send_what_is_open(reporter)
+            self._send_what_is_open(reporter, again=True)
 
-    def _send_what_is_open(self, reporter: PartitionReporter) -> None:
-        """Start from what the ledger says: send every open meter event, whoever planned it, and read on where the last intent ends."""
+    def _send_what_is_open(self, reporter: PartitionReporter, *, again: bool) -> None:
+        """Start from what the ledger says: send everything open, whoever planned it, and read on where the last intent ends.
+
+        An entry of ours must lie behind it. `again`: we may have sent some of it ourselves.
+        """
+        assert not reporter.must_claim
         self._drop_sends()
+        reporter.take_corrections()
         for offset in list(reporter.ledger.open):
-            self._enqueue(reporter, offset, doubtful=True)
+            self._enqueue(reporter, offset, doubtful=again or reporter.is_doubtful(offset))
         self._continue_at(reporter.tally_position)
 
     def _enqueue(self, reporter: PartitionReporter, offset: int, *, doubtful: bool) -> None:
         entry = reporter.ledger.open.get(offset)
         if entry is None:
             return
+        planned = entry.entry
         for index, event in open_meter_events(reporter.ledger, offset):
             if event.meter not in self._catalogue.by_name:
                 raise MeterMissing(f"meter {event.meter} has usage to report and is not in the catalogue; put it back until that is done")
@@ -197,10 +217,11 @@ class ReportingWorker(PartitionWorker):
                     partition=self.partition,
                     intent=offset,
                     index=index,
-                    identifier=entry.intent.identifier(index),
+                    identifier=planned.identifier(index),
                     event=event,
                     log_time_ms=entry.log_time_ms,
                     doubtful=doubtful,
+                    cancels=cancelled_by(planned),
                 )
             )
         self._fill_lanes()
@@ -217,6 +238,22 @@ class ReportingWorker(PartitionWorker):
         self._unsent.clear()
         self._settlements.clear()
 
+    # Corrections
+
+    async def _follow_ledger(self, reporter: PartitionReporter) -> None:
+        """Look now and then for corrections, and send those that are accepted once an entry of ours lies behind them."""
+        if self._clock.monotonic() - self._followed_at >= FOLLOW_SECONDS:
+            head = reporter.ledger.chain.head
+            await self._takeover.follow(reporter)
+            self._followed_at = self._clock.monotonic()
+            if reporter.must_claim:
+                await self._append_receipt(reporter, [])
+            if reporter.ledger.chain.head != head:
+                self._log.warning("another writer reports this partition, too", position=reporter.tally_position)
+                self._send_what_is_open(reporter, again=True)
+        for offset in reporter.take_corrections():
+            self._enqueue(reporter, offset, doubtful=reporter.is_doubtful(offset))
+
     # Receipts
 
     def _receipt_is_due(self) -> bool:
@@ -228,9 +265,7 @@ class ReportingWorker(PartitionWorker):
 
     async def _write_receipt(self, reporter: PartitionReporter) -> None:
         settlements = self._settlements[:SETTLEMENTS_PER_RECEIPT]
-        meter_events = {
-            (s.intent, s.index): reporter.ledger.open[s.intent].intent.meter_events[s.index] for s in settlements if s.intent in reporter.ledger.open
-        }
+        planned = {offset: entry.entry for offset, entry in reporter.ledger.open.items()}
         head = reporter.ledger.chain.head
         await self._append_receipt(reporter, settlements)
         del self._settlements[: len(settlements)]
@@ -238,13 +273,19 @@ class ReportingWorker(PartitionWorker):
         self._backoff.reset(self._settled_at)
         self._metrics.receipts.inc()
         for settlement in settlements:
-            self._metrics.meter_events.labels(settlement.outcome.value).inc()
-            event = meter_events.get((settlement.intent, settlement.index))
-            if event is not None and settlement.outcome in {Outcome.ACCEPTED, Outcome.DUPLICATE}:
-                self._metrics.quantity.labels(event.meter).inc(event.value)
+            self._count(settlement, planned.get(settlement.intent))
         if reporter.ledger.chain.head != head:
             self._log.warning("another writer reports this partition, too", position=reporter.tally_position)
-            self._send_what_is_open(reporter)
+            self._send_what_is_open(reporter, again=True)
+
+    def _count(self, settlement: Settlement, planned: Planned | None) -> None:
+        if isinstance(planned, Correction):
+            self._metrics.corrections.labels(planned.kind.value, settlement.outcome.value).inc()
+            return
+        self._metrics.meter_events.labels(settlement.outcome.value).inc()
+        if planned is not None and settlement.outcome in {Outcome.ACCEPTED, Outcome.DUPLICATE}:
+            event = planned.meter_events[settlement.index]
+            self._metrics.quantity.labels(event.meter).inc(event.value)
 
     async def _append_receipt(self, reporter: PartitionReporter, settlements: Sequence[Settlement]) -> None:
         receipt = reporter.receipt(settlements)
@@ -268,9 +309,22 @@ class ReportingWorker(PartitionWorker):
         self._drop_sends()
 
     def _observe(self, reporter: PartitionReporter) -> None:
-        oldest = next(iter(reporter.ledger.open.values()), None)
+        # A correction holds up no usage.
+        oldest = next((found for found in reporter.ledger.open.values() if isinstance(found.entry, Intent)), None)
         times = [oldest.log_time_ms] if oldest is not None else []
         if reporter.backlog_since_ms is not None:
             times.append(reporter.backlog_since_ms)
         now_ms = self._clock.now_ms()
         self._metrics.reported_log_time.labels(str(self.partition)).set(min(times, default=now_ms) / 1000)
+        self._look_for_ended_periods(reporter, now_ms // 1000)
+
+    def _look_for_ended_periods(self, reporter: PartitionReporter, now_s: int) -> None:
+        now = self._clock.monotonic()
+        if self._looked_at is not None and now - self._looked_at < ENDED_PERIOD_LOOK_SECONDS:
+            return
+        self._looked_at = now
+        waiting = self._periods.oldest_ended_s(reporter.backlog.usage(), now_s)
+        sent = self._periods.oldest_ended_s(reporter.open_usage(), now_s)
+        self._holds_ended_period = waiting is not None
+        ends = [end for end in (waiting, sent) if end is not None]
+        self._metrics.unreported_period_end.labels(str(self.partition)).set(min(ends, default=math.nan))

@@ -8,14 +8,15 @@ Life of a PartitionReporter:
     plan()              an intent for all of them, to append
     observe(own)        it was accepted: its meter events may be sent
     observe(other)      somebody else's was: what was folded is forgotten, and adding goes on from where that intent ends
-    receipt()           outcomes, to append
+    receipt()           outcomes, to append; also an empty one, which says that we send what is open before it (see `must_claim`)
+    take_corrections()  what was accepted of corrections, to send
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from metering.chain import Link
+from metering.chain import NO_OFFSET, Link
 from metering.errors import ChainBroken
-from metering.ledger import Entry, Intent, Ledger, MeterEvent, Receipt, Settlement
+from metering.ledger import Correction, CorrectionKind, Entry, Intent, Ledger, MeterEvent, Planned, Receipt, Settlement
 from metering.limits import EVENT_AGE_MAX_MS, HOUR_MS
 from metering.tallies import Tallies, tallies_after
 from metering.tally import Tally
@@ -36,6 +37,8 @@ class PartitionReporter:
         self.backlog = Backlog(rows_max, periods)
         self.backlog_since_ms: int | None = None
         self._instance = instance
+        self._written = NO_OFFSET  # the last entry of our own
+        self._corrections: list[int] = []
 
     @property
     def tally_position(self) -> int:
@@ -64,6 +67,10 @@ class PartitionReporter:
             self.backlog.add(tally.rows)
             if tally.rows and self.backlog_since_ms is None:
                 self.backlog_since_ms = tally.log_time_ms
+
+    def open_usage(self) -> Iterator[tuple[str, int]]:
+        """Customer and time in ms of every meter event that has no final outcome."""
+        return ((event.customer, event.time_ms) for offset in self.ledger.open for _, event in open_meter_events(self.ledger, offset))
 
     @property
     def uncovered(self) -> int:
@@ -102,9 +109,29 @@ class PartitionReporter:
             settlements=settlements,
         )
 
+    @property
+    def must_claim(self) -> bool:
+        """Whether something is open behind our last entry: an entry, an empty receipt at least, must be written before that is sent."""
+        return any(offset > self._written for offset in self.ledger.open)
+
+    def take_corrections(self) -> list[int]:
+        """Offsets of corrections accepted since the last call that are open, and that we have written an entry behind; to be sent once."""
+        taken = [offset for offset in self._corrections if offset < self._written]
+        self._corrections = [offset for offset in self._corrections if offset > self._written]
+        return [offset for offset in taken if offset in self.ledger.open]
+
+    def is_doubtful(self, offset: int) -> bool:
+        """Whether another than us may have sent what is open at this offset."""
+        entry = self.ledger.open[offset]
+        return entry.contested or entry.sender != self._instance
+
     def observe(self, offset: int, log_time_ms: int, entry: Entry, *, mine: bool = False) -> bool:
-        """Fold a record of usage.ledger, in log order. Returns whether it is accepted; an accepted intent's meter events are then open."""
+        """Fold a record of usage.ledger, in log order. Returns whether it is accepted; what an accepted intent or correction plans is then open."""
         accepted = self.ledger.fold(offset, log_time_ms, entry)
+        if mine:
+            self._written = offset
+        if accepted and isinstance(entry, Correction):
+            self._corrections.append(offset)
         if not accepted or not isinstance(entry, Intent):
             return accepted
         if mine:
@@ -116,8 +143,13 @@ class PartitionReporter:
 
 
 def open_meter_events(ledger: Ledger, intent_offset: int) -> list[tuple[int, MeterEvent]]:
-    """Index and content of what is still open of an intent, in order."""
+    """Index and content of what is still open of an intent or correction, in order."""
     entry = ledger.open.get(intent_offset)
     if entry is None:
         return []
-    return [(index, entry.intent.meter_events[index]) for index in sorted(entry.open)]
+    return [(index, entry.entry.meter_events[index]) for index in sorted(entry.open)]
+
+
+def cancelled_by(planned: Planned) -> str | None:
+    """The identifier of the meter event that is to be cancelled; None if a meter event is to be sent."""
+    return planned.target_identifier if isinstance(planned, Correction) and planned.kind is CorrectionKind.CANCEL else None

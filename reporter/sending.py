@@ -29,7 +29,10 @@ LaneKey = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class MeterSend:
-    """A meter event to be sent: number `index` of the intent at offset `intent` of the ledger's `partition`, accepted at `log_time_ms`.
+    """A meter event to be sent: number `index` of the intent, or the correction, at offset `intent` of the ledger's `partition`.
+
+    `log_time_ms` is when that was accepted. `cancels`: not a meter event is sent, but the adjustment that cancels the one with this identifier;
+    `event` is then that one's content, and `identifier` is only the idempotency key.
 
     `doubtful`: an earlier owner of the partition, or an earlier life of this process, may have attempted it.
     """
@@ -41,6 +44,7 @@ class MeterSend:
     event: MeterEvent
     log_time_ms: int
     doubtful: bool
+    cancels: str | None = None
 
     @property
     def lane(self) -> LaneKey:
@@ -274,7 +278,7 @@ class Lanes:
     def _gave_up(self, lane: _Lane, now_ms: int) -> bool:
         """Settle the lane's head if the time for attempts is over."""
         send = lane.queue[0]
-        if now_ms >= send.event.time_ms + EVENT_AGE_MAX_MS - AGE_MARGIN_MS:
+        if send.cancels is None and now_ms >= send.event.time_ms + EVENT_AGE_MAX_MS - AGE_MARGIN_MS:
             self._settle_refused(lane, Outcome.UNBILLABLE, now_ms, "the usage is older than Stripe takes")
         elif now_ms >= send.log_time_ms + RETRY_SAME_IDENTIFIER_MS:
             self._settle(lane, Outcome.PARKED, now_ms, f"no answer in time; last: {lane.last or 'no attempt by this process'}")

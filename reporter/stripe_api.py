@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from metering.secrets import Secret
 from metering.stripe_client import make_client
 from reporter.outcomes import Reply, Verdict, classify
+from reporter.stripe_adjustments import StripeAdjustments
 from reporter.stripe_replies import REPLY_BYTES_MAX, PlainHttp, Verdicts
 
 
@@ -18,6 +19,7 @@ class StripeMeterEvents:
     def __init__(self, *, api_key: Secret, api_base: str, connections: int, timeout_s: float) -> None:
         self._http = PlainHttp(connections=connections, timeout_s=timeout_s, reply_bytes_max=REPLY_BYTES_MAX)
         self._meter_events = make_client(self._http, api_key=api_key, api_base=api_base).v1.billing.meter_events
+        self._adjustments = StripeAdjustments(self._http, api_key=api_key, api_base=api_base)
         self._verdicts = Verdicts(api_key)
 
     async def send(self, *, event_name: str, payload: Mapping[str, str], identifier: str, timestamp_s: int, idempotency_key: str) -> Verdict:
@@ -33,6 +35,10 @@ class StripeMeterEvents:
         named = getattr(event, "identifier", None)
         recognised = named == identifier or (named is None and getattr(event, "object", None) == "billing.meter_event")
         return classify(Reply(200, recognised=recognised))
+
+    async def cancel(self, *, event_name: str, identifier: str, idempotency_key: str) -> Verdict:
+        """Make one attempt to cancel a meter event; see StripeAdjustments."""
+        return await self._adjustments.cancel(event_name=event_name, identifier=identifier, idempotency_key=idempotency_key)
 
     async def close(self) -> None:
         """Close the connections; attempts still in flight end as interrupted."""

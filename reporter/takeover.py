@@ -44,6 +44,12 @@ class Takeover:
             reporter.observe(at, at_ms, entry)
         return reporter.observe(offset, log_time_ms, own, mine=True)
 
+    async def follow(self, reporter: PartitionReporter) -> None:
+        """Fold what others have written to usage.ledger since."""
+        _, end = await self._reader.bounds(self._topics.ledger.name, reporter.partition)
+        async for at, at_ms, entry in self._entries(reporter.partition, reporter.ledger.chain.next_offset, end):
+            reporter.observe(at, at_ms, entry)
+
     async def _check_tallies(self, reporter: PartitionReporter) -> None:
         start, end = await self._reader.bounds(self._topics.tallies.name, reporter.partition)
         position = reporter.tally_position

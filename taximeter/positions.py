@@ -10,7 +10,7 @@ from metering.chain import NO_OFFSET
 from metering.clock import Clock
 from metering.errors import FailClosed
 from metering.kafka import KafkaSettings
-from metering.ledger import Ledger, Receipt, decode_entry
+from metering.ledger import Correction, Ledger, Receipt, decode_entry
 from metering.ledger_log import ledger_start
 from metering.limits import HOUR_MS
 from metering.partition_log import LogReader
@@ -25,6 +25,8 @@ READERS: Final = 4
 class PartitionPosition:
     """One partition. Ends are next offsets; -1 where there is no chain yet. `problem` says why it could not be read further.
 
+    `open_corrections` are among the `open_meter_events`.
+
     `counted_to` is how far the tallies cover usage.events, `reported_to` how far the intents cover usage.tallies. `uncovered_rows` are
     sums that no intent covers, `outcomes` those of the receipts in the time asked for.
     """
@@ -37,6 +39,7 @@ class PartitionPosition:
     uncovered_rows: int
     open_meter_events: int
     unknown_meter_events: int
+    open_corrections: int
     outcomes: Counter[str] = field(default_factory=Counter)
     problem: str = ""
 
@@ -68,6 +71,7 @@ class PartitionPosition:
             "uncovered_rows": self.uncovered_rows,
             "open_meter_events": self.open_meter_events,
             "unknown_meter_events": self.unknown_meter_events,
+            "open_corrections": self.open_corrections,
             "outcomes": dict(self.outcomes),
             "problem": self.problem,
         }
@@ -127,6 +131,7 @@ class _PositionReader:
             uncovered_rows=uncovered,
             open_meter_events=ledger.open_events,
             unknown_meter_events=sum(len(entry.unknown) for entry in ledger.open.values()),
+            open_corrections=sum(isinstance(entry.entry, Correction) for entry in ledger.open.values()),
             outcomes=outcomes,
             problem=problem,
         )

@@ -79,9 +79,13 @@ def _show(positions: Sequence[PartitionPosition], hours: float) -> None:
     behind = sum(each.uncounted for each in positions)
     waiting = sum(each.uncovered_rows for each in positions)
     still_open = sum(each.open_meter_events for each in positions)
+    corrections = sum(each.open_corrections for each in positions)
+    of_them = f", {corrections:,} of them corrections" if corrections else ""
     console = Console(width=None if sys.stdout.isatty() else 160, no_color="NO_COLOR" in os.environ or None)
     console.print(table)
-    console.print(f"{behind:,} records to count, {waiting:,} sums to report, {still_open:,} meter events without an outcome", highlight=False)
+    console.print(
+        f"{behind:,} records to count, {waiting:,} sums to report, {still_open:,} meter events without an outcome{of_them}", highlight=False
+    )
 
 
 def _outcomes(outcomes: Counter[str]) -> str:

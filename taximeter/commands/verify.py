@@ -13,10 +13,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressC
 from rich.table import Table
 
 from metering.kafka import KafkaSettings
+from metering.ledger import CorrectionKind
 from metering.partition_log import LogUnavailable
 from taximeter.connection import add_config_option, kafka_settings
 from taximeter.exit_codes import DISCREPANCY, OK, PENDING, PRECONDITION
-from taximeter.verification.report import EmitterLine, Report
+from taximeter.verification.report import EmitterLine, MeterTotals, Report
 from taximeter.verification.verifier import OnProgress, verify
 
 PLAIN_SECONDS: Final = 5.0
@@ -82,11 +83,16 @@ def _show(report: Report) -> None:
     if report.dead_lettered:
         console.print("  dead letters: " + ", ".join(f"{count:,} {reason}" for reason, count in report.dead_lettered.most_common()))
     console.print(f"{report.intents:,} intents and {report.receipts:,} receipts; {report.open_meter_events:,} meter events without an outcome")
-    skipped = report.tallies_skipped + report.intents_skipped
+    if report.corrections or report.rejections:
+        console.print(f"{report.corrections:,} corrections, {report.rejections:,} error reports of Stripe's")
+    skipped = report.tallies_skipped + report.intents_skipped + report.corrections_skipped
     console.print(f"{skipped:,} appends continued no chain and were skipped; {report.uncounted_records:,} records are not counted yet")
     if report.not_recounted:
         console.print(f"{report.not_recounted:,} records were deleted by retention; their tallies were taken as they are")
     console.print(_meters(report))
+    for name, totals in sorted(report.meters.items()):
+        if totals.unrecorded or totals.corrected or totals.correcting:
+            console.print(f"{name}: {_billed(totals)}")
     console.print(_emitters(report))
     for problem in report.problems.shown:
         console.print(f"- {problem}", style="red", markup=False)
@@ -105,6 +111,19 @@ def _meters(report: Report) -> Table:
         )
         table.add_row(name, *(f"{number:,}" for number in numbers), reasons or "0")
     return table
+
+
+def _billed(totals: MeterTotals) -> str:
+    """What corrections make of what was reported."""
+    terms = [
+        f"{totals.reported:,} reported",
+        f"- {totals.unrecorded:,} not recorded by Stripe",
+        f"- {totals.corrected[CorrectionKind.CANCEL]:,} cancelled",
+        f"- {totals.corrected[CorrectionKind.NEGATE]:,} negated",
+        f"+ {totals.corrected[CorrectionKind.RESEND]:,} sent again",
+    ]
+    waiting = f"; {totals.correcting:,} in corrections without an outcome" if totals.correcting else ""
+    return f"{totals.billed:,} billed = {' '.join(terms)}{waiting}"
 
 
 def _emitters(report: Report) -> str:

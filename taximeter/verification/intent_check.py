@@ -1,11 +1,12 @@
-"""Does the ledger tell Stripe what the tallies counted? Pure: tallies and entries are handed in, in log order."""
+"""Does the ledger tell Stripe what the tallies counted, and is what it takes back or repeats allowed? Pure: all is handed in, in log order."""
 
 from collections import Counter
 from typing import TypeGuard
 
+from metering.corrections import TAKEN, Corrected, CorrectionHistory, Target, named_places, objection
 from metering.errors import ChainBroken
 from metering.event import Dimensions
-from metering.ledger import Entry, Intent, Ledger, MeterEvent, Outcome, Receipt, Rejection
+from metering.ledger import Correction, CorrectionKind, Entry, Intent, MeterEvent, Outcome, Receipt, Rejection
 from metering.tally import Tally
 from taximeter.verification.report import Report
 
@@ -14,13 +15,21 @@ Key = tuple[str, str, Dimensions]
 
 
 class IntentCheck:
-    """Folds one partition's ledger and compares every accepted intent with the tallies that it covers."""
+    """Folds one partition's ledger, compares every accepted intent with the tallies that it covers, and checks every accepted correction.
+
+    What `foresee` is told of all entries, before the first of them is folded, bounds what is remembered.
+    """
 
     def __init__(self, partition: int, report: Report) -> None:
-        self.ledger = Ledger()
+        self._history = CorrectionHistory()
+        self.ledger = self._history.ledger
         self._partition = partition
         self._report = report
         self._uncovered: Counter[Key] = Counter()
+
+    def foresee(self, entry: Entry) -> None:
+        """Remember what this entry will speak of."""
+        self._history.watch(named_places(entry))
 
     def will_accept(self, entry: Entry) -> TypeGuard[Intent]:
         """Whether this entry is an intent that continues the chain, so that its tallies have to be added before it."""
@@ -35,16 +44,22 @@ class IntentCheck:
         """The next entry of the ledger; every tally it covers was added. Raises ChainBroken if it belongs to another chain."""
         if isinstance(entry, Receipt):
             self._count_outcomes(entry)
-            self._report.receipts += 1
-            self.ledger.fold(offset, log_time_ms, entry)
-        elif isinstance(entry, Rejection):
-            self._report.rejections += 1
-            self.ledger.fold(offset, log_time_ms, entry)
-        elif self.ledger.fold(offset, log_time_ms, entry):
-            self._report.intents += 1
-            self._compare(offset, entry)
-        else:
-            self._report.intents_skipped += 1
+        elif isinstance(entry, Correction) and self.ledger.accepts(offset, entry):
+            self._check_correction(offset, entry)
+        accepted = self._history.fold(offset, log_time_ms, entry)
+        match entry:
+            case Receipt():
+                self._report.receipts += 1
+            case Rejection():
+                self._report.rejections += 1
+            case Correction():
+                self._report.corrections += accepted
+                self._report.corrections_skipped += not accepted
+            case Intent() if accepted:
+                self._report.intents += 1
+                self._compare(offset, entry)
+            case Intent():
+                self._report.intents_skipped += 1
 
     def finish(self) -> None:
         """After the last entry and the last tally: what is left is on its way."""
@@ -52,9 +67,56 @@ class IntentCheck:
             self._report.meter(meter).uncovered += quantity
         for entry in self.ledger.open.values():
             self._report.open_meter_events += len(entry.open)
-            for index in entry.open:
-                event = entry.intent.meter_events[index]
-                self._report.meter(event.meter).open += event.value
+            if isinstance(entry.entry, Intent):
+                for index in entry.open:
+                    event = entry.entry.meter_events[index]
+                    self._report.meter(event.meter).open += event.value
+        for target in self._history.targets.values():
+            self._finish_target(target)
+        for corrected in self._history.corrections.values():
+            self._finish_correction(corrected)
+
+    def _check_correction(self, offset: int, correction: Correction) -> None:
+        """What its writer had to see before it wrote, because readers that begin at a checkpoint cannot."""
+        where = f"correction {offset} of partition {self._partition} ({correction.kind} of {correction.target_identifier})"
+        target = self._history.targets.get((correction.intent, correction.index))
+        if target is None or target.identifier != correction.target_identifier:
+            self._report.problems.add(f"{where} names a meter event that no accepted intent has")
+        elif target.event != correction.event:
+            self._report.problems.add(f"{where} repeats its meter event wrongly")
+        else:
+            reason = objection(target, correction.kind)
+            if reason is not None:
+                self._report.problems.add(f"{where} was not allowed: {reason}")
+
+    def _finish_target(self, target: Target) -> None:
+        if not target.fate.reported or target.fate.outcome not in TAKEN:
+            return
+        if target.fate.at_stripe is None:
+            self._report.problems.add(
+                f"{target.identifier} may have reached Stripe more than once, and an error report names it: Stripe may have it or not"
+            )
+            return
+        self._report.meter(target.event.meter).unrecorded += target.event.value
+        for corrected in target.corrections:
+            if corrected.fate.at_stripe and corrected.correction.kind is CorrectionKind.NEGATE:
+                self._report.problems.add(
+                    f"correction {corrected.offset} of partition {self._partition} takes back {target.identifier}, which was not recorded"
+                )
+
+    def _finish_correction(self, corrected: Corrected) -> None:
+        correction, fate = corrected.correction, corrected.fate
+        totals = self._report.meter(correction.event.meter)
+        target = self._history.targets.get((correction.intent, correction.index))
+        if fate.outcome is None:
+            totals.correcting += correction.event.value
+        elif fate.at_stripe is None:
+            self._report.problems.add(
+                f"nobody knows whether Stripe has correction {corrected.offset} of partition {self._partition} ({correction.kind})"
+            )
+        elif fate.at_stripe and not (correction.kind is CorrectionKind.CANCEL and target is not None and target.fate.at_stripe is False):
+            # What was not recorded is not cancelled: Stripe has nothing less.
+            totals.corrected[correction.kind] += correction.event.value
 
     def _compare(self, offset: int, intent: Intent) -> None:
         told: Counter[Key] = Counter()
@@ -71,15 +133,11 @@ class IntentCheck:
 
     def _count_outcomes(self, receipt: Receipt) -> None:
         """Note the units of each meter event when its first final outcome is read; what others say of it later changes nothing."""
-        done: set[tuple[int, int]] = set()
-        for settlement in receipt.settlements:
-            place = (settlement.intent, settlement.index)
-            entry = self.ledger.open.get(settlement.intent)
-            if entry is None or settlement.index not in entry.open or not settlement.outcome.is_final or place in done:
-                continue
-            done.add(place)
-            event = entry.intent.meter_events[settlement.index]
-            self._report.meter(event.meter).outcomes[entry.judged(settlement.outcome, receipt.instance)] += event.value
+        for settlement in self.ledger.news(receipt):
+            planned = self.ledger.open[settlement.intent].entry
+            if isinstance(planned, Intent):
+                event = planned.meter_events[settlement.index]
+                self._report.meter(event.meter).outcomes[settlement.outcome] += event.value
 
 
 def covered_tallies(intent: Intent, tallies_end: int) -> int:

@@ -109,6 +109,10 @@ class PartitionVerification:
         partition, topics, bounds = self._partition, self._topics, self._bounds
         if bounds.tallies[0] > 0 or bounds.ledger[0] > 0:
             raise HistoryLost(f"tallies are kept from {bounds.tallies[0]} and the ledger from {bounds.ledger[0]}: a proof needs both from 0")
+        async with aclosing(self._readers.ledger.records(topics.ledger.name, partition, *bounds.ledger)) as batches:
+            async for records in batches:
+                for record in records:
+                    self._intents.foresee(decode_entry(record.value))
         async with AsyncExitStack() as open_streams:
 
             async def stream(reader: LogReader, topic: str, limits: tuple[int, int]) -> Stream:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from metering.ledger import Outcome
+from metering.ledger import CorrectionKind, Outcome
 
 PROBLEMS_SHOWN: Final = 50
 REPORTED: Final = frozenset({Outcome.ACCEPTED, Outcome.DUPLICATE})
@@ -15,6 +15,9 @@ REPORTED: Final = frozenset({Outcome.ACCEPTED, Outcome.DUPLICATE})
 class MeterTotals:
     """Units of one meter, and the events behind `counted`. `outcomes`: units by what became of their meter event.
 
+    `unrecorded` units Stripe accepted, and said later that it did not record them. `corrected`: units that corrections took back or sent
+    again; `correcting` ones stand in corrections without an outcome.
+
     `uncovered` units stand in tallies that no intent covers yet, `open` ones in intents without a final outcome.
     """
 
@@ -23,6 +26,9 @@ class MeterTotals:
     uncovered: int = 0
     open: int = 0
     outcomes: Counter[Outcome] = field(default_factory=Counter)
+    unrecorded: int = 0
+    corrected: Counter[CorrectionKind] = field(default_factory=Counter)
+    correcting: int = 0
 
     @property
     def reported(self) -> int:
@@ -34,6 +40,17 @@ class MeterTotals:
         """Units with a final outcome that is not a bill: rejected, parked or unbillable."""
         return sum(units for outcome, units in self.outcomes.items() if outcome not in REPORTED)
 
+    @property
+    def missing(self) -> int:
+        """Units that Stripe should have, does not have, or may not have, and that no correction sent again."""
+        return self.not_billed + self.unrecorded - self.corrected[CorrectionKind.RESEND]
+
+    @property
+    def billed(self) -> int:
+        """Units that Stripe has in the end: what was reported, less what it did not record, less what was taken back, and what was sent again."""
+        taken_back = self.corrected[CorrectionKind.CANCEL] + self.corrected[CorrectionKind.NEGATE]
+        return self.reported - self.unrecorded - taken_back + self.corrected[CorrectionKind.RESEND]
+
     def add(self, other: "MeterTotals") -> None:
         """Add another partition's units."""
         self.counted += other.counted
@@ -41,6 +58,9 @@ class MeterTotals:
         self.uncovered += other.uncovered
         self.open += other.open
         self.outcomes += other.outcomes
+        self.unrecorded += other.unrecorded
+        self.corrected += other.corrected
+        self.correcting += other.correcting
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
@@ -51,6 +71,10 @@ class MeterTotals:
             "uncovered": self.uncovered,
             "open": self.open,
             "outcomes": {outcome.value: units for outcome, units in sorted(self.outcomes.items())},
+            "unrecorded": self.unrecorded,
+            "corrected": {kind.value: self.corrected[kind] for kind in CorrectionKind},
+            "correcting": self.correcting,
+            "billed": self.billed,
         }
 
 
@@ -103,6 +127,8 @@ class Report:
     intents_skipped: int = 0
     receipts: int = 0
     rejections: int = 0
+    corrections: int = 0
+    corrections_skipped: int = 0
     records: Counter[str] = field(default_factory=Counter)
     events: Counter[str] = field(default_factory=Counter)
     dead_lettered: Counter[str] = field(default_factory=Counter)
@@ -119,7 +145,17 @@ class Report:
 
     def add(self, other: "Report") -> None:
         """Add another partition's findings; emitters are not added, they span partitions."""
-        for name in ("partitions", "tallies", "tallies_skipped", "intents", "intents_skipped", "receipts", "rejections"):
+        for name in (
+            "partitions",
+            "tallies",
+            "tallies_skipped",
+            "intents",
+            "intents_skipped",
+            "receipts",
+            "rejections",
+            "corrections",
+            "corrections_skipped",
+        ):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for name in ("uncounted_records", "not_recounted", "open_meter_events"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
@@ -133,7 +169,7 @@ class Report:
     @property
     def pending(self) -> int:
         """Units, meter events and records that are on their way."""
-        units = sum(totals.uncovered + totals.open for totals in self.meters.values())
+        units = sum(totals.uncovered + totals.open + totals.correcting for totals in self.meters.values())
         return units or self.open_meter_events or self.uncounted_records
 
     @property
@@ -145,7 +181,7 @@ class Report:
     def verdict(self) -> str:
         """EXACT; PENDING n: all holds and n are on their way; MISMATCH n: so many things do not hold."""
         unequal = sum(totals.counted != totals.reported + totals.not_billed + totals.uncovered + totals.open for totals in self.meters.values())
-        wrong = self.problems.count + unequal + sum(totals.not_billed > 0 for totals in self.meters.values())
+        wrong = self.problems.count + unequal + sum(totals.missing > 0 for totals in self.meters.values())
         if wrong:
             return f"MISMATCH {wrong}"
         return f"PENDING {self.pending}" if self.pending else "EXACT"
@@ -161,6 +197,8 @@ class Report:
                 "skipped": self.intents_skipped,
                 "receipts": self.receipts,
                 "rejections": self.rejections,
+                "corrections": self.corrections,
+                "corrections_skipped": self.corrections_skipped,
                 "open": self.open_meter_events,
             },
             "records": dict(self.records),

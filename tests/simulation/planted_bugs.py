@@ -237,7 +237,7 @@ def a_new_owner_does_not_say_that_it_sends() -> Iterator[None]:
 
     def receipt(self: PartitionReporter, settlements: Sequence[Settlement]) -> Receipt:
         found = real(self, settlements)
-        return found if settlements else replace(found, instance=next(iter(self.ledger.open.values())).intent.instance)
+        return found if settlements else replace(found, instance=next(iter(self.ledger.open.values())).entry.instance)
 
     real = PartitionReporter.receipt
     with _method(PartitionReporter, "receipt", receipt):

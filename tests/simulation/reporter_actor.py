@@ -11,7 +11,7 @@ from metering.tally import decode_tally
 from metering.topics import Topics
 from reporter.billing_periods import BillingPeriods
 from reporter.outcomes import Verdict
-from reporter.reporting import PartitionReporter, open_meter_events
+from reporter.reporting import PartitionReporter, cancelled_by, open_meter_events
 from reporter.sending import Attempt, Lanes, MeterSend
 from reporter.takeover import Takeover
 from tests.simulation.lying_stripe import LyingStripe
@@ -72,8 +72,9 @@ class ReporterWorker:
         if reporter.ledger.open:
             claim = reporter.receipt(())
             await self._observed(reporter, claim, await self._append(encode_receipt(claim)))
+        reporter.take_corrections()
         for offset in list(reporter.ledger.open):
-            self._enqueue(reporter, offset, doubtful=True)
+            self._enqueue(reporter, offset, doubtful=reporter.is_doubtful(offset))
         self._fetch = reporter.tally_position
         self.reporter = reporter
         world = self._world
@@ -86,6 +87,7 @@ class ReporterWorker:
                 await self._write_receipt(reporter)
             if self.draining:
                 return
+            await self._follow_ledger(reporter)
             if self._intent_is_due(reporter):
                 await self._write_intent(reporter)
 
@@ -135,6 +137,7 @@ class ReporterWorker:
     def _start_from(self, reporter: PartitionReporter) -> None:
         """Another writer's intent came first: what is open now, by whoever, is sent again, and tallies are read from where that intent ends."""
         self._drop_sends()
+        reporter.take_corrections()
         for offset in list(reporter.ledger.open):
             self._enqueue(reporter, offset, doubtful=True)
         self._fetch = reporter.tally_position
@@ -143,14 +146,28 @@ class ReporterWorker:
         entry = reporter.ledger.open.get(offset)
         if entry is None:
             return
+        planned = entry.entry
         for index, event in open_meter_events(reporter.ledger, offset):
             self._process.lanes.add(
-                MeterSend(self.partition, offset, index, entry.intent.identifier(index), event, entry.log_time_ms, doubtful=doubtful)
+                MeterSend(self.partition, offset, index, planned.identifier(index), event, entry.log_time_ms, doubtful, cancelled_by(planned))
             )
 
     def _drop_sends(self) -> None:
         self._process.lanes.forget(self.partition)
         self._settlements.clear()
+
+    async def _follow_ledger(self, reporter: PartitionReporter) -> None:
+        """Corrections are found when the ledger is looked at, and sent once an entry of this worker's lies behind them."""
+        if self._world.chance(0.05):
+            head = reporter.ledger.chain.head
+            await self._takeover.follow(reporter)
+            if reporter.must_claim:
+                claim = reporter.receipt(())
+                await self._observed(reporter, claim, await self._append(encode_receipt(claim)))
+            if reporter.ledger.chain.head != head:
+                self._start_from(reporter)
+        for offset in reporter.take_corrections():
+            self._enqueue(reporter, offset, doubtful=reporter.is_doubtful(offset))
 
     # Receipts
 
