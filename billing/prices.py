@@ -52,7 +52,7 @@ async def find_price(client: stripe.StripeClient, key_or_id: str) -> PriceAtStri
     """The active price with this lookup key or id. Raises Refused when there is none, and names the lookup keys there are."""
     if _ID.fullmatch(key_or_id):
         try:
-            price = price_record(await calling(lambda: client.v1.prices.retrieve_async(key_or_id)))
+            price = await show_price(client, key_or_id)
         except stripe.InvalidRequestError as error:
             if error.http_status != 404:
                 raise
@@ -64,6 +64,11 @@ async def find_price(client: stripe.StripeClient, key_or_id: str) -> PriceAtStri
     if not found.data:
         raise await _no_such(client, key_or_id)
     return price_record(found.data[0])
+
+
+async def show_price(client: stripe.StripeClient, price_id: str) -> PriceAtStripe:
+    """The price with this id, archived or not. Raises what the library raises."""
+    return price_record(await calling(lambda: client.v1.prices.retrieve_async(price_id)))
 
 
 async def find_metered_prices(client: stripe.StripeClient, keys_or_ids: list[str]) -> list[PriceAtStripe]:
