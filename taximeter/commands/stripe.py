@@ -5,7 +5,7 @@ from typing import Final
 
 from taximeter.command import Command, add_commands
 from taximeter.exit_codes import USAGE
-from taximeter.stripe_commands import checkout, customer, demo_page, doctor, preview, send_test_event, setup, subscribe, usage
+from taximeter.stripe_commands import checkout, customer, demo_page, doctor, errors, listen, preview, send_test_event, setup, subscribe, usage
 
 COMMANDS: Final[tuple[Command, ...]] = (
     Command("setup", "make the meters, products and prices of the settings file at Stripe", setup.add_arguments, setup.run),
@@ -15,6 +15,8 @@ COMMANDS: Final[tuple[Command, ...]] = (
     Command("checkout", "make a page at Stripe on which a customer subscribes", checkout.add_arguments, checkout.run),
     Command("send-test-event", "send one meter event outside of the pipeline", send_test_event.add_arguments, send_test_event.run),
     Command("usage", "show what Stripe's summaries have for a customer", usage.add_arguments, usage.run),
+    Command("errors", "show what Stripe accepted and refused later", errors.add_arguments, errors.run),
+    Command("listen", "show Stripe's events as they come", listen.add_arguments, listen.run),
     Command("preview", "show what a customer's next invoice comes to so far", preview.add_arguments, preview.run),
     Command("demo-page", "serve a page on which a customer signs up, on this machine", demo_page.add_arguments, demo_page.run),
 )

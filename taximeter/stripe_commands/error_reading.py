@@ -1,0 +1,118 @@
+"""What Stripe refused after it had accepted it, read from usage.ledger and led back to the meter events."""
+
+import re
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Final
+
+from aiokafka.structs import ConsumerRecord
+
+from metering.errors import HistoryLost
+from metering.kafka import KafkaSettings
+from metering.ledger import REJECTION_FORMAT, Correction, Intent, MeterEvent, Rejection, decode_entry
+from metering.limits import HOUR_MS
+from metering.partition_log import LogReader
+
+# A meter event is sent within 20 hours of its intent (or is parked), and validated soon after.
+BEFORE_MS: Final = 24 * HOUR_MS
+_IDENTIFIER: Final = re.compile(r"(tm-[0-9A-Za-z]+-[0-9]+)-(?:([0-9]+-[0-9]+)-([0-9]+)|c([0-9]+))", re.ASCII)
+_REJECTION: Final = b'{"format":"' + REJECTION_FORMAT.encode() + b'"'
+# As encode_intent writes it, before anything that a customer could have chosen.
+_INTENT: Final = re.compile(rb'"identifier":"([0-9A-Za-z-]+)"')
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """One distinct rejection, with those of its identifiers whose meter event is in the ledger."""
+
+    rejection: Rejection
+    events: dict[str, MeterEvent]
+
+
+def distinct(rejections: Iterable[Rejection]) -> list[Rejection]:
+    """The same report may have been written more than once: one of each event, code and partition, in the order of their writing."""
+    found: dict[tuple[str, str, int], Rejection] = {}
+    for rejection in sorted(rejections, key=lambda each: each.at_ms):
+        found.setdefault((rejection.event_id, rejection.code, rejection.partition), rejection)
+    return list(found.values())
+
+
+class ErrorReader:
+    """Reads the ledger. Raises LogUnavailable and RecordCorrupt; close it in the end."""
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self._topic = kafka.topics.ledger.name
+        self._partitions = kafka.partitions
+        self._reader = LogReader(kafka, "stripe-errors")
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._reader.close()
+
+    async def read(self, since_ms: int) -> list[Refused]:
+        """The rejections written since then, oldest first."""
+        rejections: list[Rejection] = []
+        for partition in range(self._partitions):
+            async with aclosing(self._since(partition, since_ms)) as records:
+                async for record in records:
+                    entry = decode_entry(record.value) if (record.value or b"").startswith(_REJECTION) else None
+                    if isinstance(entry, Rejection):
+                        rejections.append(entry)
+        found = distinct(rejections)
+        events: dict[str, MeterEvent] = {}
+        for partition in sorted({rejection.partition for rejection in found if rejection.identifiers}):
+            events |= await self._events(partition, [rejection for rejection in found if rejection.partition == partition])
+        return [Refused(each, {name: events[name] for name in each.identifiers if name in events}) for each in found]
+
+    async def _events(self, partition: int, rejections: Sequence[Rejection]) -> dict[str, MeterEvent]:
+        """The meter events that these rejections name."""
+        wanted: dict[str, dict[str, int]] = {}
+        corrections: dict[str, int] = {}
+        for name in {name for rejection in rejections for name in rejection.identifiers}:
+            match = _IDENTIFIER.fullmatch(name)
+            if match is not None and match[4] is not None:
+                corrections[name] = int(match[4])
+            elif match is not None:
+                wanted.setdefault(f"{match[1]}-{match[2]}", {})[name] = int(match[3])
+        found: dict[str, MeterEvent] = {}
+        since_ms = min(rejection.window_start_ms or rejection.at_ms for rejection in rejections) - BEFORE_MS
+        if wanted:
+            async with aclosing(self._since(partition, since_ms)) as records:
+                async for record in records:
+                    found |= _meter_events(record.value or b"", wanted)
+        for name, offset in corrections.items():
+            record_at = await self._record(partition, offset)
+            entry = None if record_at is None else decode_entry(record_at)
+            if isinstance(entry, Correction) and entry.identifier() == name:
+                found[name] = entry.meter_events[0]
+        return found
+
+    async def _record(self, partition: int, offset: int) -> bytes | None:
+        start, end = await self._reader.bounds(self._topic, partition)
+        record = await self._reader.record(self._topic, partition, offset) if start <= offset < end else None
+        return None if record is None else record.value
+
+    async def _since(self, partition: int, since_ms: int) -> AsyncGenerator[ConsumerRecord[bytes, bytes], None]:
+        start, end = await self._reader.bounds(self._topic, partition)
+        at = await self._reader.offset_for_time(self._topic, partition, since_ms)
+        if at is None:
+            return
+        try:
+            async with aclosing(self._reader.records(self._topic, partition, max(start, at), end)) as batches:
+                async for records in batches:
+                    for record in records:
+                        yield record
+        except HistoryLost:
+            # Deleted while it was being read: the next time it is not asked for.
+            return
+
+
+def _meter_events(value: bytes, wanted: dict[str, dict[str, int]]) -> dict[str, MeterEvent]:
+    """Those of the wanted meter events that this record holds. Two writers may have made the same intent; both say the same."""
+    match = _INTENT.search(value[:4096])
+    names = wanted.get(match[1].decode()) if match is not None else None
+    entry = decode_entry(value) if names else None
+    if not names or not isinstance(entry, Intent):
+        return {}
+    return {name: entry.meter_events[index] for name, index in names.items() if index < len(entry.meter_events)}

@@ -1,0 +1,156 @@
+"""`taximeter stripe errors`: what Stripe accepted and refused later, and what to do about it."""
+
+import argparse
+import asyncio
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from rich.table import Table
+
+from metering.errors import FailClosed
+from metering.limits import HOUR_MS
+from metering.partition_log import LogUnavailable
+from taximeter.connection import kafka_settings
+from taximeter.exit_codes import DISCREPANCY, OK, PRECONDITION
+from taximeter.stripe_commands.error_reading import ErrorReader, Refused
+from taximeter.stripe_commands.running import add_common_options, console, print_json, shown
+
+HOURS: Final = 72.0
+HOURS_MAX: Final = 24 * 366
+SAMPLES_SHOWN: Final = 50
+
+_AGAIN: Final = "then send these meter events again: taximeter correct IDENTIFIER --resend"
+ADVICE: Final[Mapping[str, str]] = {
+    "meter_event_customer_not_found": f"The customer is not in this account and mode: create it, or correct the id at the source; {_AGAIN}.",
+    "meter_event_no_customer_defined": f"The payload lacks the meter's customer key: make customer_key of [[meters]] the meter's own; {_AGAIN}.",
+    "archived_meter": f"The meter is deactivated: reactivate it in Stripe; {_AGAIN}.",
+    "no_meter": f"No meter has this event name: make it (taximeter stripe setup), or correct event_name of [[meters]]; {_AGAIN}.",
+    "meter_event_invalid_value": "Stripe does not take the value: compare value_key of [[meters]] with the meter, then bill it by an invoice item.",
+    "meter_event_value_not_found": f"The payload lacks the meter's value key: make value_key of [[meters]] the meter's own; {_AGAIN}.",
+    "meter_event_value_too_many_digits": "The value has more digits than Stripe takes: report more often, and bill this one by an invoice item.",
+    "meter_event_dimension_count_too_high": f"More dimensions than the meter takes: leave some out of [[meters]]; {_AGAIN}.",
+    "missing_dimension_payload_keys": f"The meter wants dimensions that are not sent: add them to [[meters]] or take them from the meter; {_AGAIN}.",
+    "timestamp_too_far_in_past": "Stripe takes no usage of more than 35 days ago: bill it by an invoice item.",
+    "timestamp_in_future": f"The clock of the source is ahead: set it right; when the time has come, {_AGAIN[5:]}.",
+    "unreadable": "The report could not be understood: look at it in Stripe (Developers, Events), and report it as a defect of Taximeter.",
+}
+UNKNOWN_ADVICE: Final = "Not known to this version: look at the message and at the event in Stripe before anything is sent again."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `taximeter stripe errors`."""
+    add_common_options(parser)
+    parser.add_argument("--hours", type=_hours, default=HOURS, help="how far back (default %(default)g)")
+    parser.epilog = "Stripe names only a sample of what it refuses. Exit code 2 when there is any."
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Exit code 2 when something was refused, 0 when nothing was."""
+    reader_settings = kafka_settings(arguments)
+
+    async def read() -> list[Refused]:
+        reader = ErrorReader(reader_settings)
+        try:
+            return await reader.read(int(time.time() * 1000) - round(arguments.hours * HOUR_MS))
+        finally:
+            await reader.close()
+
+    try:
+        refused = asyncio.run(read())
+    except (LogUnavailable, FailClosed) as error:
+        print(f"taximeter: {error}", file=sys.stderr)
+        return PRECONDITION
+    if arguments.json:
+        print_json(as_json(refused, arguments.hours))
+    else:
+        _show(refused, arguments.hours)
+    return DISCREPANCY if refused else OK
+
+
+def advice(code: str) -> str:
+    """What to do about a code."""
+    return ADVICE.get(code, UNKNOWN_ADVICE)
+
+
+def as_json(refused: Sequence[Refused], hours: float) -> dict[str, Any]:
+    """For `--json`: sums by code, then every rejection with the meter events it names."""
+    counts = _counts(refused)
+    return {
+        "hours": hours,
+        "errors": sum(counts.values()),
+        "codes": [{"code": code, "errors": count, "advice": advice(code)} for code, count in counts.most_common()],
+        "rejections": [
+            {
+                "event": each.rejection.event_id,
+                "meter": each.rejection.meter,
+                "code": each.rejection.code,
+                "message": each.rejection.message,
+                "partition": each.rejection.partition,
+                "errors": each.rejection.error_count,
+                "window_start_ms": each.rejection.window_start_ms,
+                "window_end_ms": each.rejection.window_end_ms,
+                "samples": _samples(each),
+            }
+            for each in refused
+        ],
+    }
+
+
+def _samples(refused: Refused) -> list[dict[str, Any]]:
+    found = []
+    for name in refused.rejection.identifiers:
+        event = refused.events.get(name)
+        known = {} if event is None else {"customer": event.customer, "meter": event.meter, "value": event.value, "time_ms": event.time_ms}
+        found.append({"identifier": name, **known})
+    return found
+
+
+def _counts(refused: Sequence[Refused]) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for each in refused:
+        counts[each.rejection.code] += each.rejection.error_count
+    return counts
+
+
+def _show(refused: Sequence[Refused], hours: float) -> None:
+    out = console()
+    counts = _counts(refused)
+    if not refused:
+        out.print(f"Stripe refused nothing in {hours:g} hours after it had accepted it, as far as it told.")
+        return
+    out.print(f"Stripe accepted and then refused {sum(counts.values()):,} meter events in {hours:g} hours. They are not billed.")
+    for code, count in counts.most_common():
+        out.print(f"\n{code}: {count:,}\n  {advice(code)}")
+        message = next((each.rejection.message for each in refused if each.rejection.code == code and each.rejection.message), "")
+        if message:
+            out.print(f"  Stripe says: {message}")
+    table = Table(title="What Stripe names of them", title_justify="left")
+    for heading in ("identifier", "customer", "meter", "value", "time", "code"):
+        table.add_column(heading, justify="right" if heading == "value" else "left", overflow="fold")
+    samples = [(each.rejection, name, each.events.get(name)) for each in refused for name in each.rejection.identifiers]
+    for rejection, name, event in samples[-SAMPLES_SHOWN:]:
+        if event is None:
+            table.add_row(name, "not in this ledger", rejection.meter, "", "", rejection.code)
+        else:
+            table.add_row(name, event.customer, event.meter, f"{event.value:,}", shown(event.time_ms // 1000), rejection.code)
+    if samples:
+        out.print()
+        out.print(table)
+    if len(samples) > SAMPLES_SHOWN:
+        out.print(f"These are the last {SAMPLES_SHOWN} of {len(samples):,}; --json has all.")
+    unnamed = sum(counts.values()) - len(samples)
+    if unnamed > 0:
+        out.print(f"{unnamed:,} more are counted by Stripe and not named.")
+
+
+def _hours(text: str) -> float:
+    try:
+        hours = float(text)
+    except ValueError:
+        hours = 0.0
+    if not 0 < hours <= HOURS_MAX:
+        raise argparse.ArgumentTypeError(f"{text[:30]!r} is not a number of hours from 0 to {HOURS_MAX}")
+    return hours
