@@ -4,21 +4,26 @@ import sys
 from collections.abc import Sequence
 
 from metering.catalogue import catalogue_of, catalogue_problems
+from metering.clock import Clock
 from metering.kafka import KafkaSettings
 from metering.service import ServiceContext
 from metering.service_command import Configuration, service_command
 from metering.stripe_settings import StripeSettings
 from reporter.app import Reporter
+from reporter.error_reports import IdentifiersOf
+from reporter.meter_events import MeterEventPort
 from reporter.settings import ReporterSettings
 from reporter.stripe_api import StripeMeterEvents
 from reporter.stripe_events import StripeEvents
+from reporter.stripe_stream import StripeMeterEventStream
+from reporter.stripe_subscriptions import StripeSubscriptions
 from reporter.webhook_settings import WebhookSettings
 
 
 async def report(context: ServiceContext, configuration: Configuration) -> None:
     """The service's main."""
     stripe = configuration.of(StripeSettings)
-    port = StripeMeterEvents(api_key=stripe.api_key, api_base=stripe.api_base, connections=stripe.connections, timeout_s=stripe.timeout_seconds)
+    port, identifiers_of = _port(stripe, context.clock)
     reporter = Reporter(
         context,
         kafka=configuration.of(KafkaSettings),
@@ -28,8 +33,26 @@ async def report(context: ServiceContext, configuration: Configuration) -> None:
         port=port,
         webhooks=configuration.of(WebhookSettings),
         events=StripeEvents(api_key=stripe.api_key, api_base=stripe.api_base, timeout_s=stripe.timeout_seconds),
+        subscriptions=StripeSubscriptions(api_key=stripe.api_key, api_base=stripe.api_base, timeout_s=stripe.timeout_seconds),
+        identifiers_of=identifiers_of,
     )
     await reporter.run()
+
+
+def _port(stripe: StripeSettings, clock: Clock) -> tuple[MeterEventPort, IdentifiersOf]:
+    if not stripe.streams:
+        port = StripeMeterEvents(api_key=stripe.api_key, api_base=stripe.api_base, connections=stripe.connections, timeout_s=stripe.timeout_seconds)
+        return port, lambda _: ()
+    stream = StripeMeterEventStream(
+        api_key=stripe.api_key,
+        api_base=stripe.api_base,
+        stream_base=stripe.stream_base,
+        connections=stripe.connections,
+        timeout_s=stripe.timeout_seconds,
+        clock=clock,
+        requests_per_s=stripe.stream_calls_per_second,
+    )
+    return stream, stream.identifiers_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -5,12 +5,14 @@ import math
 import secrets
 from collections.abc import Sequence
 from random import Random
+from typing import Final
 
 from metering.catalogue import Catalogue
 from metering.kafka import KafkaSettings
 from metering.ledger import Settlement
 from metering.partition_group import PartitionGroup
 from metering.partition_log import Appender, LogReader
+from metering.partitioner import partition_of
 from metering.provision import ensure_topics
 from metering.service import ServiceContext
 from metering.stripe_settings import StripeSettings
@@ -22,12 +24,16 @@ from reporter.meter_events import MeterEventPort
 from reporter.metrics import STOP_REASONS, ReporterMetrics
 from reporter.pacing import Backoff, Pacer
 from reporter.partition import ReportingWorker
+from reporter.period_reader import PeriodReader
 from reporter.sending import Lanes
 from reporter.settings import ReporterSettings
 from reporter.stripe_events import EventsPort
+from reporter.stripe_subscriptions import SubscriptionsPort
 from reporter.takeover import Takeover
 from reporter.webhook_settings import WebhookSettings
 from reporter.webhooks import Observer, Webhooks
+
+NEXT_PERIOD_END_SECONDS: Final = 15.0
 
 
 class Reporter:
@@ -47,6 +53,7 @@ class Reporter:
         port: MeterEventPort,
         webhooks: WebhookSettings,
         events: EventsPort,
+        subscriptions: SubscriptionsPort,
         identifiers_of: IdentifiersOf = lambda _: (),
         observers: Sequence[Observer] = (),
     ) -> None:
@@ -64,11 +71,11 @@ class Reporter:
         self._dispatcher = Dispatcher(
             lanes=Lanes(
                 capacity=settings.sends_max,
-                in_flight_max=stripe.connections,
+                in_flight_max=stripe.events_in_flight,
                 retry_delay_s=Backoff(Random()).delay_s,
                 probe_every_s=settings.probe_seconds,
             ),
-            pacer=Pacer(stripe.calls_limit),
+            pacer=Pacer(stripe.events_limit),
             port=port,
             catalogue=catalogue,
             metrics=metrics,
@@ -91,9 +98,19 @@ class Reporter:
             stopped=metrics.stopped,
             stop_reasons=STOP_REASONS,
             lag=metrics.lag,
-            by_partition=(metrics.reported_log_time,),
+            by_partition=(metrics.reported_log_time, metrics.unreported_period_end),
             rebalances=metrics.rebalances,
             before_drain=self._sent.wait,
+        )
+        metrics.invoice_grace.set(stripe.invoice_grace_seconds)
+        self._period_reader = PeriodReader(
+            self._periods,
+            port=subscriptions,
+            every_seconds=settings.periods_seconds,
+            share=lambda: len(self._group.workers) / self._kafka.partitions,
+            metrics=metrics,
+            clock=context.clock,
+            log=context.log,
         )
         self._webhooks = Webhooks(
             context,
@@ -104,7 +121,7 @@ class Reporter:
             livemode=stripe.production,
             owns_backfill=lambda: 0 in self._group.workers,
             identifiers_of=identifiers_of,
-            observers=observers,
+            observers=(self._period_reader.observe, *observers),
         )
 
     async def run(self) -> None:
@@ -117,10 +134,13 @@ class Reporter:
             context.health.require("stripe_accepts_the_key", lambda: self._dispatcher.lanes.stopped)
             context.spawn("dispatch", self._dispatch())
             context.spawn("observe", self._observe(), background=True)
+            context.spawn("billing periods", self._period_reader.run(), background=True)
+            context.spawn("next period end", self._observe_next_period_end(), background=True)
             webhooks = context.spawn("webhooks", self._webhooks.run())
             await self._group.run()
             await webhooks
         finally:
+            await self._period_reader.close()
             await self._webhooks.close()
             await self._dispatcher.close()
             await self._reader.close()
@@ -159,6 +179,13 @@ class Reporter:
             self._metrics.backlog_rows.set(sum(len(reporter.backlog) for reporter in reporters))
             await self._context.clock.sleep(0.5)
 
+    async def _observe_next_period_end(self) -> None:
+        partitions, workers = self._kafka.partitions, self._group.workers
+        while True:
+            end = self._periods.next_end_s(self._context.clock.now_ms() // 1000, lambda customer: partition_of(customer, partitions) in workers)
+            self._metrics.next_period_end.set(math.nan if end is None else end)
+            await self._context.clock.sleep(NEXT_PERIOD_END_SECONDS)
+
     def _worker(self, partition: int, _before: ReportingWorker | None) -> ReportingWorker:
         return ReportingWorker(
             partition,
@@ -168,6 +195,7 @@ class Reporter:
             appender=self._appender,
             dispatcher=self._dispatcher,
             catalogue=self._catalogue,
+            periods=self._periods,
             partition_rate=self._partition_rate,
             seek=self._group.seek,
             metrics=self._metrics,

@@ -1,0 +1,236 @@
+"""Meter events through the stream of version 2 of Stripe's API: up to 100 events a request, judged by Stripe later.
+
+A 200 says that Stripe received the events; what it drops afterwards, it reports by webhook.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from metering.clock import Clock
+from metering.secrets import Secret
+from metering.stripe_client import make_client
+from reporter.outcomes import Delivered, Refused, Reply, Retry, StopTheWorld, TooOld, TryAgain, Verdict, classify, interrupted, unreachable
+from reporter.stream_requests import EVENTS_MAX, Gathered, SentRequests, StreamEvent, body_of, encode_event, request_key
+from reporter.stream_session import Grant, Session, SessionKeeper, grant_of, verdicts_for
+from reporter.stripe_adjustments import StripeAdjustments
+from reporter.stripe_replies import REPLY_BYTES_MAX, ErrorReply, PlainHttp, Verdicts
+
+_PATH: Final = "/v2/billing/meter_event_stream"
+_GATHER_S: Final = 0.005  # how long the first event of a request waits for others
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiting:
+    """A call of `send`, and where its verdict goes."""
+
+    event: StreamEvent
+    verdict: asyncio.Future[Verdict]
+
+
+class _StreamHttp(PlainHttp):
+    """Sends bodies that are encoded already, in place of the library's.
+
+    For its debug log the library encodes the parameters of every request as a form too, which for 100 events takes far longer than all the
+    rest together. So it is given none, and the body is put in here, by the request's idempotency key.
+    """
+
+    def __init__(self, *, connections: int, timeout_s: float) -> None:
+        super().__init__(connections=connections, timeout_s=timeout_s, reply_bytes_max=REPLY_BYTES_MAX)
+        self._bodies: dict[str, bytes] = {}
+
+    def prepare(self, key: str, body: bytes) -> None:
+        """The next request under this idempotency key has this body."""
+        self._bodies[key] = body
+
+    def discard(self, key: str) -> None:
+        """There will be no such request."""
+        self._bodies.pop(key, None)
+
+    async def request_async(self, method: str, url: str, headers: Mapping[str, str], post_data: Any = None) -> tuple[bytes, int, Mapping[str, str]]:
+        """As in PlainHttp."""
+        body = self._bodies.pop(headers.get("Idempotency-Key", ""), post_data)
+        return await super().request_async(method, url, headers, body)
+
+
+class StripeMeterEventStream:
+    """Meter events by `POST /v2/billing/meter_event_stream`: a MeterEventPort.
+
+    To be created inside the running event loop, for that loop; `close` it there. `connections` bounds the requests in flight, `timeout_s` the
+    time of one. `api_base` and `stream_base` are where Stripe's API and its stream are, without a path. `requests_per_s` bounds the requests
+    started in a second, where it is not the number of events that is limited; events that wait meanwhile share a request.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: Secret,
+        api_base: str,
+        stream_base: str,
+        connections: int,
+        timeout_s: float,
+        clock: Clock,
+        requests_per_s: float | None = None,
+    ) -> None:
+        self._api_key = api_key
+        self._clock = clock
+        self._connections = connections
+        self._spacing_s = 1 / requests_per_s if requests_per_s else 0.0
+        self._next_at = 0.0
+        self._http = _StreamHttp(connections=connections + 1, timeout_s=timeout_s)  # one more for sessions
+        self._client = make_client(self._http, api_key=api_key, api_base=api_base, stream_base=stream_base)
+        self._adjustments = StripeAdjustments(self._http, api_key=api_key, api_base=api_base)
+        self._sessions = SessionKeeper(self._create_session, clock)
+        self._sent = SentRequests()
+        self._gathered: Gathered[_Waiting] = Gathered()
+        self._timer: asyncio.TimerHandle | None = None
+        self._requests: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    async def send(self, *, event_name: str, payload: Mapping[str, str], identifier: str, timestamp_s: int, idempotency_key: str) -> Verdict:
+        """Make one attempt. Waits for a free connection and for the network, a bounded time; raises nothing but CancelledError.
+
+        An event that shares a request has the request's verdict, unless Stripe refuses the request: then the events are sent in smaller
+        requests, until the one that Stripe refuses is alone.
+        """
+        if self._closed:
+            return unreachable("the connections are closed")
+        encoded = encode_event(event_name=event_name, payload=payload, identifier=identifier, timestamp_s=timestamp_s)
+        verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        self._gathered.add(_Waiting(StreamEvent(identifier, idempotency_key, encoded), verdict))
+        if len(self._gathered) >= EVENTS_MAX:
+            self._start()
+        elif self._timer is None:
+            self._start_in(_GATHER_S)
+        return await verdict
+
+    async def cancel(self, *, event_name: str, identifier: str, idempotency_key: str) -> Verdict:
+        """Make one attempt to cancel a meter event; see StripeAdjustments."""
+        return await self._adjustments.cancel(event_name=event_name, identifier=identifier, idempotency_key=idempotency_key)
+
+    def identifiers_of(self, key: str) -> tuple[str, ...]:
+        """The identifiers of the events that went out under a request's idempotency key; none where it is not, or no longer, known."""
+        return self._sent.identifiers_of(key)
+
+    async def close(self) -> None:
+        """Close the connections; attempts still in flight end as interrupted."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for request in self._requests:
+            request.cancel()
+        if self._requests:
+            await asyncio.wait(self._requests)
+        while waiting := self._gathered.take():
+            _settle(waiting, unreachable("the connections are closed"))
+        await self._sessions.close()
+        await self._http.close_async()
+
+    def _start_in(self, seconds: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._gathering_ended)
+
+    def _gathering_ended(self) -> None:
+        self._timer = None
+        self._start()
+
+    def _start(self) -> None:
+        """Start requests with what waits, as far as there are connections; the rest starts when one is free."""
+        while len(self._gathered) and len(self._requests) < self._connections and not self._closed:
+            now = self._clock.monotonic()
+            if now < self._next_at:
+                if self._timer is None:
+                    self._start_in(self._next_at - now)
+                return
+            self._next_at = now + self._spacing_s
+            # A caller that was cancelled while it waited has nothing to send.
+            events = [waiting for waiting in self._gathered.take() if not waiting.verdict.done()]
+            if events:
+                request = asyncio.get_running_loop().create_task(self._deliver(events))
+                self._requests.add(request)
+                request.add_done_callback(self._ended)
+
+    def _ended(self, request: asyncio.Task[None]) -> None:
+        self._requests.discard(request)
+        self._start()
+
+    async def _deliver(self, waiting: Sequence[_Waiting]) -> None:
+        """Send until every event has its verdict."""
+        try:
+            _settle(waiting, *await self._judge([item.event for item in waiting]))
+        finally:
+            # Cancelled by `close`.
+            _settle(waiting, interrupted(Retry.CONNECTION_LOST, "the connections are closed"))
+
+    async def _judge(self, events: Sequence[StreamEvent]) -> list[Verdict]:
+        """The verdict on each event, in order."""
+        verdict = await self._attempt(events)
+        if len(events) == 1 or not _speaks_of_one(verdict):
+            return [verdict] * len(events)
+        middle = len(events) // 2
+        halves = [*await self._judge(events[:middle]), *await self._judge(events[middle:])]
+        return [_after_refusal(each) for each in halves]
+
+    async def _attempt(self, events: Sequence[StreamEvent]) -> Verdict:
+        """One request; once more with a new session if Stripe does not know the one it was made with."""
+        session = await self._sessions.get()
+        if not isinstance(session, Session):
+            return session
+        verdict = await self._post(session, events)
+        if verdict is None:
+            session = await self._sessions.after(session)
+            if not isinstance(session, Session):
+                return session
+            verdict = await self._post(session, events)
+        return verdict or StopTheWorld("HTTP 401: Stripe refuses the meter event session that it has just made")
+
+    async def _post(self, session: Session, events: Sequence[StreamEvent]) -> Verdict | None:
+        """The verdict on one request; None for 401."""
+        key = request_key(events)
+        self._sent.note(key, events)
+        self._http.prepare(key, body_of(events))
+        try:
+            reply = await self._client.raw_request_async("post", _PATH, base="meter_events", api_key=session.token.reveal(), idempotency_key=key)
+        except Exception as error:
+            if isinstance(error, ErrorReply) and error.status == 401:
+                return None
+            return verdicts_for(self._api_key, session).of(error)
+        finally:
+            self._http.discard(key)
+        return classify(Reply(200, recognised=isinstance(reply.data, dict)))
+
+    async def _create_session(self) -> Grant | Verdict:
+        try:
+            session = await self._client.v2.billing.meter_event_session.create_async()
+        except Exception as error:
+            return Verdicts(self._api_key).of(error)
+        return grant_of(*(getattr(session, name, None) for name in ("authentication_token", "created", "expires_at")))
+
+
+def _settle(waiting: Sequence[_Waiting], *verdicts: Verdict) -> None:
+    """Give each its verdict, or all the one there is; who has one already, or stopped waiting, gets none."""
+    each = verdicts if len(verdicts) > 1 else verdicts * len(waiting)
+    for item, verdict in zip(waiting, each, strict=True):
+        if not item.verdict.done():
+            item.verdict.set_result(verdict)
+
+
+def _speaks_of_one(verdict: Verdict) -> bool:
+    """Whether a verdict on a request is about one of its events, and says nothing of the others."""
+    match verdict:
+        case Refused() | TooOld() | Delivered(duplicate=True) | TryAgain(reason=Retry.IN_FUTURE):
+            return True
+        case _:
+            return False
+
+
+def _after_refusal(verdict: Verdict) -> Verdict:
+    """The verdict on an event that was in a refused request before. Stripe does not say whether the others of such a request were taken."""
+    match verdict:
+        case TryAgain():
+            return replace(verdict, maybe_arrived=True)
+        case StopTheWorld(reason):
+            # As it is, it would leave no trace of the earlier request. The next attempt finds the world still stopped.
+            return TryAgain(Retry.ASKED_TO, reason, maybe_arrived=True)
+        case _:
+            return verdict
