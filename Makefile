@@ -4,10 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SEEDS ?= 2000
+MINUTES ?= 3
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types contracts simulate clean
+.PHONY: help install demo test lint types contracts simulate chaos clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +41,9 @@ contracts: $(STAMP)  ## Which package may import which
 
 simulate: $(STAMP)  ## Seeded simulation of the whole pipeline's cores (SEEDS=20000)
 	$(BIN)/python -m tests.simulation --seeds 0:$(SEEDS) $(ARGS)
+
+chaos: $(STAMP)  ## Break real processes on a real broker and compare the books (MINUTES=30 ARGS="--seed 7 --kafka embedded")
+	$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(ARGS)
 
 clean:  ## Remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -21,6 +21,7 @@ def main() -> int:
         data=arguments.data,
         host=arguments.host,
         port=arguments.port,
+        advertised_port=arguments.advertised_port,
         control_port=arguments.control_port,
         partitions_default=arguments.partitions,
         message_bytes_max=arguments.message_max_bytes,
@@ -41,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, required=True, help="folder that holds everything; made if missing")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on and to tell clients (default %(default)s)")
     parser.add_argument("--port", type=int, default=0, help="port for clients, 0 for a free one (default)")
+    parser.add_argument("--advertised-port", type=int, help="port to tell clients, where a proxy listens (default: the same)")
     parser.add_argument("--port-file", type=Path, help="JSON file to write when clients can connect")
     parser.add_argument("--control-port", type=int, help="port for fault commands, 0 for a free one (default: none)")
     parser.add_argument("--partitions", type=int, default=8, help="partitions of a topic that does not say (default %(default)s)")

@@ -37,12 +37,13 @@ async def serve(settings: BrokerSettings, port_file: Path | None) -> None:
         broker = open_broker(settings)
         connections: set[Connection] = set()
         server = await loop.create_server(lambda: Connection(broker, connections), settings.host, settings.port, backlog=_BACKLOG)
-        broker.port = server.sockets[0].getsockname()[1]
+        listening = server.sockets[0].getsockname()[1]
+        broker.port = settings.advertised_port or listening
         control = None
         if settings.control_port is not None:
             control = await serve_control(broker.faults, settings.host, settings.control_port)
         control_port = control.sockets[0].getsockname()[1] if control else None
-        _announce(settings, f"{settings.host}:{broker.port}", control_port, port_file)
+        _announce(settings, f"{settings.host}:{listening}", control_port, port_file)
         expiry = asyncio.create_task(broker.groups.run(), name="group expiry")
         stopped = asyncio.create_task(stop.wait(), name="stop signal")
         await asyncio.wait({expiry, stopped}, return_when=asyncio.FIRST_COMPLETED)

@@ -20,6 +20,7 @@ class BrokerSettings:
     data: Path
     host: str = "127.0.0.1"
     port: int = 0
+    advertised_port: int | None = None
     control_port: int | None = None
     partitions_default: int = 8
     partitions_max: int = 4096

@@ -27,13 +27,25 @@ class ApacheBroker:
 
     name = "apache"
 
-    def __init__(self, data: Path | None = None) -> None:
+    def __init__(self, data: Path | None = None, *, advertised_port: int | None = None) -> None:
         """Find Java and the jars. Raises BrokerUnavailable. Blocks while Maven fetches, at the first call on a machine."""
         self._kafka: ApacheKafka = find_apache_kafka()
         self._data = data
         self._temporary: Path | None = None
         self._process: ChildProcess | None = None
         self._port = 0
+        self._advertised_port = advertised_port
+
+    @property
+    def port(self) -> int:
+        """Where it listens; clients are told `advertised_port`, if that is another."""
+        return self._port
+
+    @property
+    def pid(self) -> int:
+        """The process id of the running broker."""
+        assert self._process is not None, "it does not run"
+        return self._process.pid
 
     def describe(self) -> str:
         """One line for people."""
@@ -85,7 +97,7 @@ class ApacheBroker:
         properties = {
             **COMMON,
             "listeners": f"BROKER://{_HOST}:{self._port},CONTROLLER://{_HOST}:{controller_port}",
-            "advertised.listeners": f"BROKER://{_HOST}:{self._port}",
+            "advertised.listeners": f"BROKER://{_HOST}:{self._advertised_port or self._port}",
             "controller.quorum.voters": f"1@{_HOST}:{controller_port}",
             "log.dirs": str(data / "logs"),
         }

@@ -21,13 +21,25 @@ class EmbeddedBroker:
 
     name = "embedded"
 
-    def __init__(self, data: Path | None = None) -> None:
+    def __init__(self, data: Path | None = None, *, advertised_port: int | None = None) -> None:
         self._data = data
         self._temporary: Path | None = None
         self._process: ChildProcess | None = None
         self._port = 0
+        self._advertised_port = advertised_port
         #: Port for test faults (see simulators.kafka.control) on 127.0.0.1, known after ``start`` and new after ``restart``.
         self.control_port = 0
+
+    @property
+    def port(self) -> int:
+        """Where it listens; clients are told `advertised_port`, if that is another."""
+        return self._port
+
+    @property
+    def pid(self) -> int:
+        """The process id of the running broker."""
+        assert self._process is not None, "it does not run"
+        return self._process.pid
 
     def describe(self) -> str:
         """One line for people."""
@@ -51,6 +63,8 @@ class EmbeddedBroker:
         port_file.unlink(missing_ok=True)
         command = [sys.executable, "-m", "simulators.kafka", "--data", str(self._data), "--host", _HOST]
         command += ["--port", str(self._port), "--port-file", str(port_file), "--control-port", "0"]
+        if self._advertised_port is not None:
+            command += ["--advertised-port", str(self._advertised_port)]
         self._process = ChildProcess(command, self._data / "broker.log")
         try:
             self._port, self.control_port = self._wait_for(port_file, self._process)

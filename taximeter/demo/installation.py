@@ -27,7 +27,10 @@ MODULES: Final[Mapping[str, str]] = {"gateway": "ingest", "aggregator": "aggrega
 
 @dataclass(slots=True)
 class Installation:
-    """One set of topics and the five services on them. `prefix` keeps it apart from everything else on the same Kafka."""
+    """One set of topics and the five services on them. `prefix` keeps it apart from everything else on the same Kafka.
+
+    `runner`: a module, and what it takes before a service's own module and arguments. `environments`: what one service gets besides, by name.
+    """
 
     folder: Path
     fleet: Fleet
@@ -35,6 +38,8 @@ class Installation:
     bootstrap_servers: str
     prefix: str
     stripe: StripeSide
+    runner: Sequence[str] = ()
+    environments: dict[str, dict[str, str]] = field(default_factory=dict)
     admin_urls: dict[str, str] = field(default_factory=dict)
     gateway_url: str = ""
 
@@ -127,7 +132,8 @@ class Installation:
         match service:
             case "gateway":
                 environment |= {
-                    "TAXIMETER_GATEWAY_PORT": "0",
+                    # The clients know where it was before: it comes back there.
+                    "TAXIMETER_GATEWAY_PORT": self.gateway_url.rpartition(":")[2] or "0",
                     "TAXIMETER_GATEWAY_PORT_FILE": str(self._gateway_port_file),
                     "TAXIMETER_GATEWAY_API_KEYS_FILE": str(self.folder / "api_keys.toml"),
                 }
@@ -145,7 +151,8 @@ class Installation:
                     "TAXIMETER_STRIPE_CALLS_PER_SECOND": str(pace.stripe_calls_per_second),
                     **self.stripe.environment(),
                 }
-        return Command(name, (MODULES[service], "--config", str(self.folder / "taximeter.toml")), environment)
+        environment |= self.environments.get(name, {})
+        return Command(name, (*self.runner, MODULES[service], "--config", str(self.folder / "taximeter.toml")), environment)
 
 
 async def _not_ready(session: aiohttp.ClientSession, url: str) -> str | None:

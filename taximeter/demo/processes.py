@@ -91,6 +91,14 @@ class Fleet:
         """None while it runs."""
         return self._running[name].exit_code()
 
+    def is_known(self, name: str) -> bool:
+        """Whether it was started and neither stopped nor killed since; it may have ended by itself."""
+        return name in self._running
+
+    def is_running(self, name: str) -> bool:
+        """Whether it was started and has not ended."""
+        return name in self._running and self._running[name].exit_code() is None
+
     def check(self) -> None:
         """Raise ProcessFailed if a process has ended with a failure by itself."""
         for name, process in self._running.items():

@@ -1,0 +1,192 @@
+"""What chaos acts upon: the broker behind its proxy, the services, the Stripe simulator; and who starts again what has ended."""
+
+import asyncio
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+import aiohttp
+
+from taximeter.brokers.apache import ApacheBroker
+from taximeter.brokers.embedded import EmbeddedBroker
+from taximeter.demo.installation import GATEWAY, SERVICES, WORKERS, Installation
+from taximeter.demo.processes import Fleet
+from tests.chaos.proxy import FaultProxy
+from tests.chaos.service import KILLED
+
+RESTART_SECONDS: Final = (0.0, 1.5)
+WATCH_SECONDS: Final = 0.1
+STOP_SECONDS: Final = 60.0
+CALL_SECONDS: Final = 15.0
+ORDERLY: Final = 0
+
+
+@dataclass(slots=True)
+class Arena:
+    """Everything that can be broken. `counts` says what was done; `crashes` what ended although nobody killed it: there must be none."""
+
+    folder: Path
+    random: Random
+    fleet: Fleet
+    installation: Installation
+    broker: ApacheBroker | EmbeddedBroker
+    proxy: FaultProxy
+    stripe_url: str
+    say: Any
+    counts: Counter[str] = field(default_factory=Counter)
+    crashes: list[str] = field(default_factory=list)
+    busy: set[str] = field(default_factory=set)
+    _frozen: set[str] = field(default_factory=set)
+    _doomed: set[str] = field(default_factory=set)
+
+    @property
+    def session_seconds(self) -> float:
+        """How long a member of a group may be silent."""
+        return self.installation.plan.pace.session
+
+    # Services
+
+    @asynccontextmanager
+    async def holding(self, name: str) -> AsyncIterator[None]:
+        """Nobody else touches this process meanwhile; the watcher does not start it again either."""
+        assert name not in self.busy, f"{name} is being dealt with"
+        self.busy.add(name)
+        try:
+            yield
+        finally:
+            self.busy.discard(name)
+
+    def free(self, *names: str) -> list[str]:
+        """Those of the names that run and that no other action holds."""
+        return [name for name in names if name not in self.busy and self.fleet.is_running(name)]
+
+    async def kill(self, name: str) -> None:
+        """SIGKILL, a pause, and a new process."""
+        async with self.holding(name):
+            await asyncio.to_thread(self.installation.kill, name)
+            self.counts[f"kill -9 {_service(name)}"] += 1
+            await asyncio.sleep(self.random.uniform(*RESTART_SECONDS))
+            await self.installation.start([name])
+
+    async def restart_with(self, name: str, environment: Mapping[str, str]) -> None:
+        """SIGKILL, and a new process that has this besides, once."""
+        async with self.holding(name):
+            await asyncio.to_thread(self.installation.kill, name)
+            usual = dict(self.installation.environments.get(name, {}))
+            self.installation.environments[name] = {**usual, **environment}
+            try:
+                await self.installation.start([name])
+            finally:
+                self.installation.environments[name] = usual
+            if "CHAOS_KILL_AT" in environment:
+                self._doomed.add(name)
+
+    async def stop_and_start(self, name: str) -> None:
+        """SIGTERM, the drain, and a new process. An exit code other than 0 is a crash."""
+        async with self.holding(name):
+            self.installation.admin_urls.pop(name, None)
+            codes = await self.fleet.stop([name], STOP_SECONDS)
+            self.counts[f"SIGTERM {_service(name)}"] += 1
+            if codes.get(name, ORDERLY) not in (ORDERLY, KILLED if name in self._doomed else ORDERLY):
+                self.crashes.append(f"{name} ended with {codes[name]} when it was asked to stop")
+            self._doomed.discard(name)
+            await self.installation.start([name])
+
+    async def freeze(self, name: str, seconds: float) -> None:
+        """SIGSTOP, and SIGCONT later: a zombie that does not know it."""
+        async with self.holding(name):
+            pid = self.fleet.pid(name)
+            os.kill(pid, signal.SIGSTOP)
+            self._frozen.add(name)
+            try:
+                await asyncio.sleep(seconds)
+            finally:
+                os.kill(pid, signal.SIGCONT)
+                self._frozen.discard(name)
+            self.counts[f"SIGSTOP {_service(name)}"] += 1
+
+    async def watch(self) -> None:
+        """Start again what ended by itself, as an orchestrator would; note what should not have ended."""
+        while True:
+            for name in SERVICES:
+                if name in self.busy or not self.fleet.is_known(name):
+                    continue
+                code = self.fleet.exit_code(name)
+                if code is not None:
+                    await self._replace(name, code)
+            await asyncio.sleep(WATCH_SECONDS)
+
+    async def _replace(self, name: str, code: int) -> None:
+        if code == KILLED and name in self._doomed:
+            self.counts[f"kill point {_service(name)}"] += 1
+        else:
+            self.crashes.append(f"{name} ended by itself with exit code {code}:\n{self.fleet.log_tail(name)}")
+            self.say(f"!! {name} ended by itself with exit code {code}")
+        self._doomed.discard(name)
+        async with self.holding(name):
+            await asyncio.to_thread(self.installation.kill, name)
+            await self.installation.start([name])
+
+    async def all_running(self) -> None:
+        """Wait until no action holds a service, and each runs."""
+        deadline = time.monotonic() + 120
+        while self.busy or not all(self.fleet.is_running(name) for name in SERVICES):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"still busy: {sorted(self.busy)}")
+            await asyncio.sleep(WATCH_SECONDS)
+
+    # The broker and the network
+
+    async def kill_broker(self, down_seconds: float) -> None:
+        """SIGKILL, and a restart on the same data."""
+        async with self.holding("broker"):
+            await asyncio.to_thread(self.broker.kill)
+            await asyncio.sleep(down_seconds)
+            await asyncio.to_thread(self.broker.restart)
+            self.counts["kill -9 broker"] += 1
+
+    async def freeze_broker(self, seconds: float) -> None:
+        """SIGSTOP: it holds its connections and answers nothing."""
+        async with self.holding("broker"):
+            os.kill(self.broker.pid, signal.SIGSTOP)
+            try:
+                await asyncio.sleep(seconds)
+            finally:
+                os.kill(self.broker.pid, signal.SIGCONT)
+            self.counts["SIGSTOP broker"] += 1
+
+    # Stripe
+
+    async def tell_stripe(self, path: str, document: Mapping[str, Any]) -> None:
+        """One call of the simulator's control API. Raises aiohttp.ClientError."""
+        timeout = aiohttp.ClientTimeout(total=CALL_SECONDS)
+        async with (
+            aiohttp.ClientSession(timeout=timeout, raise_for_status=True) as session,
+            session.post(self.stripe_url + path, json=document) as response,
+        ):
+            await response.read()
+
+    # Clocks
+
+    def clock_file(self, name: str) -> Path:
+        """Where a service reads by how many milliseconds its clock is off."""
+        return self.folder / f"{name}.clock"
+
+    def prepare(self, runner: tuple[str, ...]) -> None:
+        """Every service runs with weak spots and a clock that can be moved; some are static members of their group, some are not."""
+        self.installation.runner = runner
+        for name in SERVICES:
+            self.installation.environments[name] = {"CHAOS_CLOCK_FILE": str(self.clock_file(name))}
+        for name in WORKERS[::2]:
+            self.installation.environments[name][f"TAXIMETER_{_service(name).upper()}_INSTANCE_ID"] = name
+
+
+def _service(name: str) -> str:
+    return GATEWAY if name == GATEWAY else name.partition("-")[0]

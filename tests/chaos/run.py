@@ -1,0 +1,263 @@
+"""One chaos run: set up, load and break at the same time, let it come to rest, compare the books with the journals."""
+
+import asyncio
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+from metering.clock import SystemClock
+from metering.partition_log import LogUnavailable
+from taximeter.brokers.apache import ApacheBroker
+from taximeter.brokers.embedded import EmbeddedBroker
+from taximeter.brokers.readiness import free_port
+from taximeter.demo.books import expected_books
+from taximeter.demo.closing import MeterComparison, compare, log_problems
+from taximeter.demo.installation import GATEWAY, SERVICES, Installation
+from taximeter.demo.load import LoadOrder, read_progress
+from taximeter.demo.load_plan import load_commands, load_orders
+from taximeter.demo.plan import Mix, Pace, Plan
+from taximeter.demo.processes import Command, Fleet, own_environment
+from taximeter.demo.stripe_side import SimulatedStripe
+from taximeter.positions import Positions, all_settled
+from taximeter.verification.verifier import verify
+from tests.chaos.actions import ACTIONS, Action
+from tests.chaos.arena import Arena
+from tests.chaos.proxy import FaultProxy
+
+RUNNER: Final = ("tests.chaos.service",)
+PAUSE_SECONDS: Final = (0.1, 1.2)
+AT_ONCE: Final = 3
+SETTLE_SECONDS: Final = 300.0
+START_SECONDS: Final = 30.0
+TELL_SECONDS: Final = 15.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChaosPlan:
+    """`actions`: what may happen. `kills_wanted`: go on until each service was killed so often, however long the load was planned."""
+
+    seconds: float
+    seed: int
+    events_per_second: int = 1_500
+    customers: int = 300
+    actions: Sequence[Action] = ACTIONS
+
+
+@dataclass(slots=True)
+class ChaosResult:
+    """What was done and what came of it."""
+
+    seed: int
+    broker: str
+    seconds: float
+    counts: Counter[str] = field(default_factory=Counter)
+    meters: Sequence[MeterComparison] = ()
+    problems: list[str] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def lost(self) -> int:
+        """Units that were emitted and are not in Stripe's books."""
+        return sum(max(0, meter.expected - meter.in_stripe) for meter in self.meters)
+
+    @property
+    def double(self) -> int:
+        """Units in Stripe's books that were not emitted."""
+        return sum(max(0, meter.in_stripe - meter.expected) for meter in self.meters)
+
+    @property
+    def holds(self) -> bool:
+        """Whether every promise was kept."""
+        return not self.problems and bool(self.meters) and all(meter.is_exact for meter in self.meters)
+
+    def as_json(self) -> Mapping[str, Any]:
+        """For `--json`."""
+        return {
+            "seed": self.seed,
+            "broker": self.broker,
+            "seconds": round(self.seconds, 1),
+            "holds": self.holds,
+            "lost": self.lost,
+            "double": self.double,
+            "counts": dict(sorted(self.counts.items())),
+            "facts": self.facts,
+            "problems": self.problems,
+            "meters": {m.meter: {"expected": m.expected, "in_stripe": m.in_stripe, "events": m.counted_events} for m in self.meters},
+        }
+
+
+class Chaos:
+    """One run in a folder of its own; `close` ends everything that was started."""
+
+    def __init__(self, plan: ChaosPlan, folder: Path, broker: ApacheBroker | EmbeddedBroker, proxy_port: int, say: Callable[[str], None]) -> None:
+        self.plan = plan
+        self._folder = folder
+        self._broker = broker
+        self._proxy_port = proxy_port
+        self._say = say
+        self._random = Random(plan.seed)
+        self._fleet = Fleet(folder)
+        self._proxy: FaultProxy | None = None
+        self._positions: Positions | None = None
+        self._watcher: asyncio.Task[None] | None = None
+
+    async def close(self) -> None:
+        """End all processes."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+        if self._positions is not None:
+            await self._positions.close()
+        self._fleet.kill_all()
+        if self._proxy is not None:
+            await self._proxy.close()
+        await asyncio.to_thread(self._broker.stop)
+
+    async def run(self) -> ChaosResult:
+        """Everything. Raises what set-up raises; what goes wrong later is among the problems."""
+        began = time.monotonic()
+        arena, stripe, orders = await self._set_up()
+        result = ChaosResult(self.plan.seed, self._broker.describe(), 0.0, counts=arena.counts)
+        await self._break_things(arena, orders)
+        self._say("the load is done and nothing is broken any more; waiting until all is counted and reported")
+        await self._come_to_rest(arena, orders, result)
+        result.problems += [f"crash: {crash}" for crash in arena.crashes]
+        books = await asyncio.to_thread(expected_books, [order.journal for order in orders])
+        report = await verify(arena.installation.kafka)
+        wanted = {(name, customer): units for name, line in books.meters.items() for customer, units in line.by_customer.items()}
+        result.meters = compare(books, report, await stripe.books(wanted))
+        result.problems += log_problems(books, report)
+        result.facts |= {
+            "events emitted": books.totals.emitted,
+            "events counted": report.events["counted"],
+            "duplicates recognised": report.events["duplicates"],
+            "appends of losers skipped": report.tallies_skipped + report.intents_skipped,
+            "verdict": report.verdict,
+        }
+        result.seconds = time.monotonic() - began
+        return result
+
+    async def _set_up(self) -> tuple[Arena, SimulatedStripe, Sequence[LoadOrder]]:
+        plan = Plan(
+            events=max(5_000, int(self.plan.events_per_second * self.plan.seconds)),
+            customers=self.plan.customers,
+            seed=self.plan.seed,
+            load_seconds=self.plan.seconds,
+            pace=Pace(flush=0.5, report=1.5, receipt=0.3, session=3.0),
+            record_mix=Mix(retries=0.05, late=0.02, malformed=0.01),
+        )
+        self._say(f"starting {self._broker.describe()}")
+        await asyncio.to_thread(self._broker.start)
+        self._proxy = FaultProxy(self._proxy_port, self._broker.port, self._random)
+        await self._proxy.start()
+        port_file = self._folder / "stripe.port"
+        arguments = ("simulators.stripe", "--port", "0", "--port-file", str(port_file), "--seed", str(self.plan.seed))
+        self._fleet.start(Command("stripe", arguments, own_environment()))
+        url = f"http://127.0.0.1:{await self._fleet.wait_for_file('stripe', port_file, START_SECONDS)}"
+        stripe = SimulatedStripe(url)
+        customers = await stripe.set_up(plan.customers)
+        installation = Installation(
+            folder=self._folder,
+            fleet=self._fleet,
+            plan=plan,
+            bootstrap_servers=f"127.0.0.1:{self._proxy_port}",
+            prefix=f"chaos-{secrets.token_hex(3)}",
+            stripe=stripe,
+        )
+        arena = Arena(self._folder, self._random, self._fleet, installation, self._broker, self._proxy, url, self._say)
+        arena.prepare(RUNNER)
+        installation.prepare()
+        self._positions = Positions(installation.kafka, SystemClock())
+        await installation.start(SERVICES)
+        await installation.wait_until_ready(SERVICES)
+        orders = load_orders(plan, installation, customers)
+        for command in load_commands(orders, self._folder):
+            self._fleet.start(command)
+        self._watcher = asyncio.create_task(arena.watch(), name="watch")
+        return arena, stripe, orders
+
+    async def _break_things(self, arena: Arena, orders: Sequence[LoadOrder]) -> None:
+        """Up to AT_ONCE actions at the same time, until the time is over; then all of them are waited for."""
+        running: set[asyncio.Task[None]] = set()
+        began = told = time.monotonic()
+        while (now := time.monotonic()) - began < self.plan.seconds:
+            done = {task for task in running if task.done()}
+            for task in done:
+                task.result()
+            running -= done
+            if len(running) < AT_ONCE:
+                (action,) = self._random.choices(self.plan.actions, [action.weight for action in self.plan.actions])
+                running.add(asyncio.create_task(_named(action, arena)))
+            if now - told > TELL_SECONDS:
+                told = now
+                emitted = sum(read_progress(order.progress).emitted for order in orders)
+                kills = sum(number for name, number in arena.counts.items() if name.startswith(("kill", "SIG")))
+                self._say(f"{now - began:.0f} of {self.plan.seconds:.0f} s: {emitted:,} events emitted, {kills} kills and stops")
+            await asyncio.sleep(self._random.uniform(*PAUSE_SECONDS))
+        if running:
+            await asyncio.wait(running)
+            for task in running:
+                task.result()
+        await arena.all_running()
+
+    async def _come_to_rest(self, arena: Arena, orders: Sequence[LoadOrder], result: ChaosResult) -> None:
+        deadline = time.monotonic() + SETTLE_SECONDS + self.plan.seconds
+        while not all(read_progress(order.progress).done for order in orders):
+            if time.monotonic() > deadline:
+                result.problems.append("the load did not end")
+                return
+            await asyncio.sleep(0.3)
+        result.problems += [f"{order.name}: {failure}" for order in orders if (failure := read_progress(order.progress).failure)]
+        await self._fleet.join([order.name for order in orders])
+        # The gateway says how many events it sent, so that the verification can see that none is missing.
+        await arena.all_running()
+        async with arena.holding(GATEWAY):
+            codes = await self._fleet.stop([GATEWAY])
+            if codes.get(GATEWAY):
+                result.problems.append(f"the gateway ended with {codes[GATEWAY]} at the end")
+            arena.installation.admin_urls.pop(GATEWAY, None)
+            await self._until_settled(result)
+
+    async def _until_settled(self, result: ChaosResult) -> None:
+        assert self._positions is not None
+        deadline = time.monotonic() + SETTLE_SECONDS
+        rest = "Kafka did not answer"
+        while time.monotonic() < deadline:
+            with suppress(LogUnavailable):
+                found = await self._positions.read()
+                stopped = [f"partition {each.partition} stopped: {each.problem}" for each in found if each.problem]
+                if stopped:
+                    result.problems += stopped
+                    return
+                if all_settled(found):
+                    return
+                uncounted, rows, waiting = (
+                    sum(getattr(each, name) for each in found) for name in ("uncounted", "uncovered_rows", "open_meter_events")
+                )
+                rest = f"{uncounted} records uncounted, {rows} sums unreported, {waiting} meter events without an outcome"
+            await asyncio.sleep(0.5)
+        result.problems.append(f"not at rest after {SETTLE_SECONDS:.0f} s: {rest}")
+
+
+async def _named(action: Action, arena: Arena) -> None:
+    arena.counts[f"action {action.name}"] += 1
+    try:
+        await action.run(arena)
+    except Exception as error:
+        # Whatever it is, it must be told with the action's name: the run goes on to its end and fails.
+        arena.crashes.append(f"action {action.name}: {type(error).__name__}: {error}")
+
+
+def broker_of(kind: str, folder: Path) -> tuple[ApacheBroker | EmbeddedBroker, int]:
+    """A broker that tells its clients the port of a proxy, and that port. Raises BrokerUnavailable."""
+    port = free_port("127.0.0.1")
+    data = folder / "broker"
+    data.mkdir(parents=True)
+    if kind == "apache":
+        return ApacheBroker(data, advertised_port=port), port
+    return EmbeddedBroker(data, advertised_port=port), port
