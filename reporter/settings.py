@@ -30,6 +30,13 @@ class ReporterSettings:
         minimum=1,
         maximum=3600,
     )
+    periods_seconds: float = option(
+        doc="How often subscriptions are read, so that no meter event mixes two billing periods; 0 never reads them.",
+        default=3600.0,
+        unit="seconds",
+        minimum=0,
+        maximum=86_400,
+    )
     rows_max: int = option(doc="Sums that a partition may hold before its reading pauses.", default=50_000, minimum=100, maximum=200_000)
     sends_max: int = option(doc="Meter events that may wait to be sent, over all partitions.", default=300_000, minimum=1_000, maximum=5_000_000)
     probe_seconds: float = option(
