@@ -17,6 +17,7 @@ from simulators.stripe.clock import ClockState, SimulatedClock
 from simulators.stripe.customers import Customer, CustomerDirectory, CustomerDraft, customer_object
 from simulators.stripe.deliveries import Webhooks
 from simulators.stripe.destinations import Destinations
+from simulators.stripe.error_reports import ErrorReports, announce
 from simulators.stripe.errors import ApiError, no_such
 from simulators.stripe.event_log import differences
 from simulators.stripe.idempotency import IdempotencyStore, StoredReply
@@ -70,6 +71,7 @@ class Account:
         self.idempotency = IdempotencyStore()
         self.stats = Stats()
         self.notifications = Notifications(self)
+        self._reports = ErrorReports()
         self._queue = ProcessingQueue()
         self._cancelled: set[int] = set()
 
@@ -252,25 +254,36 @@ class Account:
         self.billing.advance(now_ms)
         while (work := self._queue.pop_due(now_ms)) is not None:
             if work.event is not None:
-                self._process(self.events[work.event])
+                self._process(self.events[work.event], work.due_ms)
             elif work.adjustment is not None:
                 self._complete(work.adjustment)
+        for report in self._reports.close(now_ms):
+            announce(report, self.meters, self.events, self.assumptions, self.notifications)
 
-    def _process(self, event: MeterEvent) -> None:
+    def _process(self, event: MeterEvent, due_ms: int) -> None:
         if self.events.state(event.sequence) is not EventState.PENDING:
             return
-        problem = self.events.drop_reason(event.sequence)
-        if problem is None and self.customers.exists(event.customer):
+        meter = self.meters.by_event_name(event.event_name)
+        known = self.events.drop_reason(event.sequence)
+        problem = self._late_problem(event, meter) if known is None else known
+        if problem is None:
             self.events.set_state(event.sequence, EventState.COUNTED)
             return
         self.events.set_state(event.sequence, EventState.DROPPED)
-        if problem is None:
-            problem = "meter_event_customer_not_found"
+        if known is None:
             self.books.remove(event)
             self.events.mark(event.sequence, problem)
         self.stats.drops[problem] += 1
+        subject = None if meter is None or problem == "no_meter" else meter.id
+        self._reports.dropped(event.sequence, problem, subject, due_ms, self.webhooks.error_samples)
         if not self.assumptions.identifier_burnt_by_rejection:
             self.events.forget_identifier(event.sequence)
+
+    def _late_problem(self, event: MeterEvent, meter: Meter | None) -> DropReason | None:
+        archived = meter is not None and not meter.active
+        if archived and self.assumptions.archived_before_processing == "dropped":
+            return "archived_meter"
+        return None if self.customers.exists(event.customer) else "meter_event_customer_not_found"
 
     def _complete(self, number: int) -> None:
         adjustment = self.adjustments[number]

@@ -37,6 +37,12 @@ class Assumptions:
     stream_refusals: Literal["whole", "rest"] = "whole"
     # The stream, events of one customer and meter in two requests at once: allowed / 409 too_many_concurrent_requests for the second.
     stream_concurrency: Literal["allowed", "conflict"] = "allowed"
+    # A meter deactivated between an event's acceptance and its processing: the event is dropped / counts.
+    archived_before_processing: Literal["dropped", "counted"] = "dropped"
+    # A sample in an error report names the request's idempotency key (the reference says so) / the event's identifier.
+    sample_names: Literal["request", "event"] = "request"
+    # It does so as `request.identifier` (the reference) / as `request.idempotency_key` beside an empty `id` (one example).
+    sample_request: Literal["identifier", "idempotency_key"] = "identifier"
     # A value of zero: accepted / refused as an invalid value.
     zero_value: Literal["accept", "reject"] = "accept"
     # A decimal value such as 1.5: accepted (current documentation) / refused (documentation of 2025).

@@ -173,12 +173,17 @@ class Notifications:
     # Coming back after a restart
 
     def apply(self, entry: Entry) -> None:
-        """Make a change again that an earlier process noted. Raises ValueError for an unknown one."""
+        """Make a change again that an earlier process noted. Raises ValueError for an unknown one.
+
+        What led to an event happened before it, so the account is brought to that time first: it must not happen, and be told, again.
+        """
         match entry:
             case ["notice.snapshot", identity, kind, created_ms, livemode, cause, about, previous]:
+                self._account.advance(created_ms)
                 before = None if previous is None else previous.encode()
                 self.log.add(SnapshotEvent(identity, kind, created_ms, livemode, Cause(*cause), about.encode(), before))
             case ["notice.thin", identity, kind, created_ms, livemode, cause, related, data]:
+                self._account.advance(created_ms)
                 about = None if related is None else Related(*related)
                 self.log.add(ThinEvent(identity, kind, created_ms, livemode, Cause(*cause), about, data.encode()))
             case ["notice.owed", *fields]:
