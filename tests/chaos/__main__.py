@@ -70,9 +70,8 @@ def _show(result: ChaosResult) -> None:
     for name, fact in result.facts.items():
         print(f"  {name}: {fact:,}" if isinstance(fact, int) else f"  {name}: {fact}")
     for meter in result.meters:
-        print(
-            f"  {meter.meter}: {meter.expected:,} units emitted, {meter.in_stripe:,} in Stripe's books, {len(meter.customers_that_differ)} customers differ"
-        )
+        differ = f"{len(meter.customers_that_differ)} customers differ"
+        print(f"  {meter.meter}: {meter.expected:,} units emitted, {meter.in_stripe:,} in Stripe's books; {differ}")
     for problem in result.problems:
         print(f"- {problem}")
     print(f"lost {result.lost:,}, double {result.double:,}: {'EXACT' if result.holds else 'NOT EXACT'}")
