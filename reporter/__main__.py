@@ -15,7 +15,6 @@ from reporter.meter_events import MeterEventPort
 from reporter.settings import ReporterSettings
 from reporter.stripe_api import StripeMeterEvents
 from reporter.stripe_events import StripeEvents
-from reporter.stripe_subscriptions import StripeSubscriptions
 from reporter.stripe_stream import StripeMeterEventStream
 from reporter.stripe_subscriptions import StripeSubscriptions
 from reporter.webhook_settings import WebhookSettings

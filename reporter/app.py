@@ -11,7 +11,6 @@ from metering.catalogue import Catalogue
 from metering.kafka import KafkaSettings
 from metering.ledger import Settlement
 from metering.partition_group import PartitionGroup
-from metering.partitioner import partition_of
 from metering.partition_log import Appender, LogReader
 from metering.partitioner import partition_of
 from metering.provision import ensure_topics
