@@ -2,4 +2,21 @@
 
 In: a `stripe.StripeClient` (metering.stripe_client makes a bounded one; your own does as well) and the settings file. Out: what Stripe has, as
 small frozen records. Nothing here takes part in metering: the services run without it. The commands `taximeter stripe ...` stand on it.
+
+What the settings file wants, made at Stripe; to do it again does nothing:
+
+    import stripe
+
+    from billing.account_state import read_account
+    from billing.apply import apply
+    from billing.plan import plan
+    from billing.plan_text import plan_lines
+    from billing.pricing import wanted_of
+
+    async def set_up(client: stripe.StripeClient, document: dict[str, object]) -> None:
+        wanted = wanted_of(document)  # the settings file, as tomllib gives it
+        todo = plan(wanted, await read_account(client, wanted))
+        for line in plan_lines(todo):
+            print(line)
+        await apply(client, todo)
 """

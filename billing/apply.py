@@ -16,7 +16,7 @@ from stripe.params import PriceCreateParams, ProductCreateParams
 from stripe.params.billing import MeterCreateParams
 
 from billing.account_state import PRICE_KEY, PRODUCT_KEY, find_price, read_meters, read_products
-from billing.calls import Refused, calling, idempotency_key, is_temporary
+from billing.calls import Refused, calling, idempotency_key
 from billing.money import plain
 from billing.plan import (
     Action,
@@ -35,8 +35,9 @@ from metering.catalogue import Meter
 from metering.retry import RetryPolicy
 from metering.stripe_client import ReplyTooLarge
 
-CREATING: Final = RetryPolicy(base_seconds=0.5, cap_seconds=8.0, deadline_seconds=30.0, attempts_max=6)
+CREATING: Final = RetryPolicy(base_seconds=0.5, cap_seconds=8.0, deadline_seconds=30.0, attempts_max=5)
 KEYS_MAX: Final = 3  # how often a creation is tried under another idempotency key
+_SERVER_ERROR: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +135,17 @@ async def _created(creation: _Creation) -> str:
             found = await creation.find()
             if found is not None:
                 return found
-            if not is_temporary(error) or attempt + 1 == KEYS_MAX:
+            if not _is_kept(error) or attempt + 1 == KEYS_MAX:
                 raise
             continue
         if await creation.stands(made.id):
             return made.id
     raise Refused(f"Stripe answers with a {creation.content[0]} of the last 24 hours that was deleted or changed since; try again tomorrow")
+
+
+def _is_kept(error: Exception) -> bool:
+    """Whether Stripe will answer so to this key for a day. Without an answer the first call may still be under way: then the key must stay."""
+    return isinstance(error, stripe.StripeError) and error.http_status == _SERVER_ERROR
 
 
 @dataclass(frozen=True, slots=True)
