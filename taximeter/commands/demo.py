@@ -37,6 +37,7 @@ EVENTS: Final = 1_000_000
 CUSTOMERS: Final = 1_000
 SANDBOX_EVENTS: Final = 20_000
 SANDBOX_CUSTOMERS: Final = 10
+STREAM_PACE: Final = Pace(stripe_calls_per_second=10_000)
 SANDBOX_PACE: Final = Pace(report=15.0, drain_target=30.0, stripe_calls_per_second=12)
 FAILURES: Final = (
     ProcessFailed,
@@ -57,6 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--customers", type=int, help=f"for how many customers (default {CUSTOMERS:,}; {SANDBOX_CUSTOMERS} with --stripe-key)")
     parser.add_argument("--kafka", metavar="HOST:PORT|docker|apache|embedded", default="embedded", help="which Kafka (default: the embedded broker)")
     parser.add_argument("--stripe-key", metavar="sk_test_...", help="report to this sandbox of Stripe instead of the simulator; test keys only")
+    parser.add_argument(
+        "--stripe-api", choices=("v1", "v2_stream"), default="v1", help="report one meter event a call, or by the meter event stream (default v1)"
+    )
     parser.add_argument("--seed", type=int, default=1, help="seed of the load and of the simulator's faults (default 1)")
     parser.add_argument("--keep", action="store_true", help="leave everything running at the end, print the addresses, and wait for Ctrl-C")
 
@@ -132,5 +136,8 @@ def _plan(arguments: argparse.Namespace, *, sandbox: bool) -> Plan:
         events=arguments.events or (SANDBOX_EVENTS if sandbox else EVENTS),
         customers=arguments.customers or (SANDBOX_CUSTOMERS if sandbox else CUSTOMERS),
         seed=arguments.seed,
+        stripe_api=arguments.stripe_api,
     )
-    return replace(plan, pace=SANDBOX_PACE, load_seconds=60.0, settle_seconds=600.0) if sandbox else plan
+    if sandbox:
+        return replace(plan, pace=SANDBOX_PACE, load_seconds=60.0, settle_seconds=600.0)
+    return replace(plan, pace=STREAM_PACE) if plan.stripe_api == "v2_stream" else plan

@@ -148,6 +148,7 @@ class Installation:
                     "TAXIMETER_REPORTER_REPORT_SECONDS": str(pace.report),
                     "TAXIMETER_REPORTER_RECEIPT_SECONDS": str(pace.receipt),
                     "TAXIMETER_REPORTER_DRAIN_TARGET_SECONDS": str(pace.drain_target),
+                    "TAXIMETER_STRIPE_METER_EVENTS": self.plan.stripe_api,
                     "TAXIMETER_STRIPE_CALLS_PER_SECOND": str(pace.stripe_calls_per_second),
                     **self.stripe.environment(),
                 }

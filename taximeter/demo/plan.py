@@ -40,7 +40,7 @@ class Pace:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """One run. `load_seconds`: over how long the load spreads its events, unless the machine is slower;
-    `settle_seconds`: how long the pipeline may take after that to come to rest."""
+    `settle_seconds`: how long the pipeline may take after that to come to rest; `stripe_api`: what the reporters' `meter_events` is set to."""
 
     events: int = 1_000_000
     customers: int = 1_000
@@ -51,6 +51,7 @@ class Plan:
     http_processes: int = 1
     http_share: float = 0.35
     record_share: float = 0.02
+    stripe_api: str = "v1"
     pace: Pace = Pace()
     emitter_mix: Mix = Mix(retries=0.03, late=0.02, malformed=0.01)
     http_mix: Mix = Mix(retries=0.03, late=0.02, malformed=0.01)

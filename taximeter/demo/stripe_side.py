@@ -13,7 +13,7 @@ from metering.secrets import Secret
 from taximeter.demo.stripe_account import StripeAccount
 from taximeter.demo.workload import customer_ids
 
-ROUTE: Final = "meter_events.create"
+ROUTES: Final = ("meter_events.create", "v2.meter_event_stream.create")
 SIMULATOR_KEY: Final = Secret("sk_test_simulator")
 TIMEOUT_SECONDS: Final = 30.0
 SETTLE_SECONDS: Final = 0.2
@@ -27,9 +27,9 @@ BookKey = tuple[str, str]
 """Meter, customer."""
 
 FAULTS: Final[Mapping[str, Any]] = {
-    "latency": {ROUTE: {"distribution": "lognormal", "median_ms": 25, "p99_ms": 150}},
+    "latency": {route: {"distribution": "lognormal", "median_ms": 25, "p99_ms": 150} for route in ROUTES},
     "faults": {
-        ROUTE: [
+        route: [
             # Each of these halves the pace for most of a minute, as it should.
             {"kind": "rate_limited", "probability": 0.0002},
             {"kind": "lock_timeout", "probability": 0.004},
@@ -40,6 +40,7 @@ FAULTS: Final[Mapping[str, Any]] = {
             {"kind": "reset_after", "probability": 0.002},
             {"kind": "bad_gateway_before", "probability": 0.001},
         ]
+        for route in ROUTES
     },
     "processing": {"lag_min_ms": 0, "lag_max_ms": 2_000},
 }
@@ -129,10 +130,10 @@ class SimulatedStripe:
     async def traffic(self) -> StripeTraffic | None:
         """From the oracle. Raises aiohttp.ClientError."""
         stats = await self._ask("/_oracle/stats")
-        faults: dict[str, int] = stats["faults"].get(ROUTE, {})
-        answered = sum(stats["calls"].get(ROUTE, {}).values())
+        faults: Counter[str] = sum((Counter(stats["faults"].get(route, {})) for route in ROUTES), Counter())
+        answered = sum(sum(stats["calls"].get(route, {}).values()) for route in ROUTES)
         unanswered = sum(count for kind, count in faults.items() if kind in NEVER_ANSWERED)
-        return StripeTraffic(calls=answered + unanswered, faults=sum(faults.values()), duplicates=stats["duplicates"])
+        return StripeTraffic(calls=answered + unanswered, faults=faults.total(), duplicates=stats["duplicates"])
 
     async def _ask(self, path: str, document: Mapping[str, Any] | None = None) -> Any:
         method = "GET" if document is None else "POST"
