@@ -23,6 +23,7 @@ from tests.unit.deploy.deployment import DEPLOY, ROOT, own_services, read_yaml, 
 PROCESSES = {"gateway": "ingest", "gateway-open": "ingest", "aggregator": "aggregator", "reporter": "reporter", "reporter-simulated": "reporter"}
 SECRETS = {
     "/run/secrets/stripe_api_key": "rk_test_1",
+    "/run/secrets/stripe_webhook_secrets": "whsec_1\nwhsec_2\n",
     "/run/secrets/simulator_api_key": "sk_test_simulator",
     "/run/secrets/api_keys": create_key(tenant="alpaca").entry,
 }
@@ -49,8 +50,8 @@ def test_a_service_accepts_its_settings(name: str, tmp_path: Path) -> None:
     variables = environment(services()[name])
     for variable, value in variables.items():
         if value in SECRETS:
-            variables[variable] = str(tmp_path / "secret")
-            (tmp_path / "secret").write_text(SECRETS[value])
+            variables[variable] = str(tmp_path / variable)
+            (tmp_path / variable).write_text(SECRETS[value])
     process = PROCESSES[name]
     assert services()[name]["command"] == [process]
     command = [sys.executable, "-m", process, "--config", str(DEPLOY / "taximeter.toml"), "--check-config"]
