@@ -1,4 +1,4 @@
-"""`taximeter status`: where each partition stands, from the log."""
+"""`taximeter status`: where each partition stands, from the log; and, with a Stripe key, when the next billing period ends."""
 
 import argparse
 import asyncio
@@ -6,7 +6,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import orjson
 from rich.console import Console
@@ -17,6 +17,7 @@ from metering.kafka import KafkaSettings
 from metering.partition_log import LogUnavailable
 from taximeter.connection import add_config_option, kafka_settings
 from taximeter.exit_codes import DISCREPANCY, OK, PRECONDITION
+from taximeter.next_boundary import NextBoundary, next_boundary_if_configured
 from taximeter.positions import PartitionPosition, Positions
 
 HOURS: Final = 24.0
@@ -33,24 +34,30 @@ def run(arguments: argparse.Namespace) -> int:
     """Exit code 2 when a partition's log contradicts itself."""
     kafka = kafka_settings(arguments)
     try:
-        positions = asyncio.run(_read(kafka, arguments.hours))
+        positions, boundary = asyncio.run(_read(kafka, arguments))
     except LogUnavailable as error:
         print(f"taximeter: {error}", file=sys.stderr)
         return PRECONDITION
     if arguments.json:
-        print(orjson.dumps({"partitions": [position.as_json() for position in positions]}, option=orjson.OPT_INDENT_2).decode())
+        found: dict[str, Any] = {"partitions": [position.as_json() for position in positions]}
+        if boundary is not None:
+            found["next_billing_boundary"] = boundary.as_json()
+        print(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
     else:
         _show(positions, arguments.hours)
+        if boundary is not None:
+            print(boundary.as_text(SystemClock().now_ms() // 1000))
     problems = [position for position in positions if position.problem]
     for position in problems:
         print(f"taximeter: partition {position.partition}: {position.problem}", file=sys.stderr)
     return DISCREPANCY if problems else OK
 
 
-async def _read(kafka: KafkaSettings, hours: float) -> list[PartitionPosition]:
-    positions = Positions(kafka, SystemClock())
+async def _read(kafka: KafkaSettings, arguments: argparse.Namespace) -> tuple[list[PartitionPosition], NextBoundary | None]:
+    clock = SystemClock()
+    positions = Positions(kafka, clock)
     try:
-        return await positions.read(hours=hours)
+        return await positions.read(hours=arguments.hours), await next_boundary_if_configured(arguments, clock)
     finally:
         await positions.close()
 

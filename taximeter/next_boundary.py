@@ -1,0 +1,129 @@
+"""When the next billing period ends, as Stripe says: for `taximeter status`, which must not wait long for it and never fails by it."""
+
+import argparse
+import asyncio
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from metering.clock import Clock
+from metering.service_command import load_configuration
+from metering.settings import SettingsError, describe
+from metering.stripe_settings import StripeSettings
+from reporter.billing_periods import read_subscription
+from reporter.stripe_subscriptions import StripeSubscriptions, SubscriptionsPort, SubscriptionsUnavailable
+
+SECONDS_MAX: Final = 5.0
+PAGES_MAX: Final = 10
+DAY_S: Final = 86_400
+# Looked at one after the other until there is a boundary in it: with 100,000 subscriptions the next hour is still a short list.
+WINDOWS_S: Final = (3_600, DAY_S, 8 * DAY_S, 32 * DAY_S, 400 * DAY_S)
+
+
+@dataclass(frozen=True, slots=True)
+class NextBoundary:
+    """`at_s`: Unix seconds, None where there is none or it is not known; then `problem` says why. `customers`: whose period ends then.
+
+    `complete`: whether every subscription that might end sooner was read; else it is at `at_s` at the latest. `grace_s`: how long after it the
+    invoices become final.
+    """
+
+    at_s: int | None
+    customers: int
+    complete: bool
+    grace_s: int
+    problem: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "at": None if self.at_s is None else _iso(self.at_s),
+            "customers": self.customers,
+            "complete": self.complete,
+            "invoices_final_at": None if self.at_s is None else _iso(self.at_s + self.grace_s),
+            "problem": self.problem,
+        }
+
+    def as_text(self, now_s: int) -> str:
+        """One line for people."""
+        if self.at_s is None:
+            return f"next billing boundary unknown: {self.problem}"
+        bound = ("in", "") if self.complete else ("at the latest in", "at least ")
+        whose = f"{bound[1]}{self.customers:,} customer{'' if self.customers == 1 else 's'}"
+        final = f"invoices are final {_span(self.grace_s)} later"
+        return f"next billing boundary {bound[0]} {_span(max(0, self.at_s - now_s))} ({_iso(self.at_s)}, {whose}), {final}"
+
+
+def stripe_is_configured(file: Mapping[str, Any], environ: Mapping[str, str]) -> bool:
+    """Whether somebody has set a Stripe key, right or wrong."""
+    key = next(row for row in describe(StripeSettings, "stripe") if row.key == "api_key")
+    names = [name + suffix for name in (key.variable, key.alias) for suffix in ("", "_FILE")]
+    table = file.get("stripe")
+    return any(environ.get(name) for name in names) or (isinstance(table, Mapping) and key.key in table)
+
+
+async def next_boundary_if_configured(arguments: argparse.Namespace, clock: Clock) -> NextBoundary | None:
+    """None without a Stripe key. Waits for Stripe at most SECONDS_MAX; raises nothing for what is wrong with Stripe or its settings."""
+    if not stripe_is_configured(load_configuration({}, environ=os.environ, file=arguments.config).file, os.environ):
+        return None
+    try:
+        settings = load_configuration({"stripe": StripeSettings}, environ=os.environ, file=arguments.config).of(StripeSettings)
+    except SettingsError as error:
+        return NextBoundary(None, 0, False, 0, "; ".join(error.problems))
+    port = StripeSubscriptions(api_key=settings.api_key, api_base=settings.api_base, timeout_s=min(SECONDS_MAX, settings.timeout_seconds))
+    try:
+        return await find_next_boundary(port, clock.now_ms() // 1000, round(settings.invoice_grace_seconds))
+    finally:
+        await port.close()
+
+
+async def find_next_boundary(port: SubscriptionsPort, now_s: int, grace_s: int) -> NextBoundary:
+    """Ask Stripe, for at most SECONDS_MAX and PAGES_MAX pages. What goes wrong is the answer's `problem`."""
+    try:
+        async with asyncio.timeout(SECONDS_MAX):
+            return await _find(port, now_s, grace_s)
+    except SubscriptionsUnavailable as error:
+        return NextBoundary(None, 0, False, grace_s, str(error))
+    except TimeoutError:
+        return NextBoundary(None, 0, False, grace_s, f"Stripe did not answer within {SECONDS_MAX:g} s")
+
+
+async def _find(port: SubscriptionsPort, now_s: int, grace_s: int) -> NextBoundary:
+    pages = 0
+    for window_s in WINDOWS_S:
+        ends: dict[str, int] = {}
+        after: str | None = None
+        while True:
+            page = await port.page(after, ends=(now_s, now_s + window_s))
+            pages += 1
+            after = page.after
+            for subscription in page.subscriptions:
+                found = read_subscription(subscription)
+                end = min((boundary for boundary in found.boundaries if boundary >= now_s), default=None) if found is not None else None
+                if found is not None and end is not None:
+                    ends[found.customer] = min(end, ends.get(found.customer, end))
+            if after is None or pages >= PAGES_MAX:
+                break
+        if ends:
+            at, customers = min(Counter(ends.values()).items())
+            return NextBoundary(at, customers, after is None, grace_s)
+        if pages >= PAGES_MAX:
+            return NextBoundary(None, 0, False, grace_s, f"there are more than {PAGES_MAX} pages of subscriptions without a metered price")
+    return NextBoundary(None, 0, True, grace_s, "no subscription has a metered price and a period that ends")
+
+
+def _iso(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).isoformat().replace("+00:00", "Z")
+
+
+def _span(seconds: int) -> str:
+    """The two largest units, as people say them."""
+    days, rest = divmod(seconds, DAY_S)
+    hours, rest = divmod(rest, 3_600)
+    minutes, left = divmod(rest, 60)
+    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (left, "s")]
+    first = next((place for place, (number, _) in enumerate(parts) if number), len(parts) - 1)
+    return " ".join(f"{number} {unit}" for number, unit in parts[first : first + 2] if number) or "0 s"
