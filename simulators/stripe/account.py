@@ -12,9 +12,10 @@ from simulators.stripe import customers, meters
 from simulators.stripe.adjustments import CANCEL_WITHIN_MS, Adjustment, not_cancellable
 from simulators.stripe.assumptions import Assumptions
 from simulators.stripe.billing import Billing
+from simulators.stripe.billing_settings import BillingSettings
 from simulators.stripe.books import Books
 from simulators.stripe.clock import ClockState, SimulatedClock
-from simulators.stripe.customers import Customer, CustomerDirectory, CustomerDraft, customer_object
+from simulators.stripe.customers import Customer, CustomerChange, CustomerDirectory, CustomerDraft, customer_object
 from simulators.stripe.deliveries import Webhooks
 from simulators.stripe.destinations import Destinations
 from simulators.stripe.error_reports import ErrorReports, announce
@@ -40,6 +41,7 @@ class Account:
         self.assumptions = assumptions
         self.processing = processing
         self.webhooks = Webhooks()
+        self.billing_settings = BillingSettings()
         self.clock = clock
         self.replaying = False
         self.reseed(seed)
@@ -90,9 +92,10 @@ class Account:
         self.events.change_scope(assumptions.identifier_scope)
 
     def reset(self, *, keep_catalogue: bool) -> None:
-        """Forget all usage, replies and counters, and unless `keep_catalogue` the meters, customers and destinations too."""
+        """Forget all usage, replies and counters, and unless `keep_catalogue` the catalogue: meters, prices, customers, destinations."""
         if keep_catalogue:
             self._start_without_usage()
+            self.billing.start_over()
         else:
             self._start_empty()
         self._journal.append(["reset", keep_catalogue])
@@ -145,10 +148,23 @@ class Account:
         """A customer with an id of the caller's choice, made anew if it was deleted; Stripe itself has no such call."""
         return self._put_customer(Customer(id=customer_id, created=now_ms // 1000, livemode=False), now_ms)
 
+    def change_customer(self, customer_id: str, change: CustomerChange, now_ms: int) -> Customer:
+        """Raises ApiError when there is no such customer, or not the payment method that it is to pay with."""
+        before = customers.changed(self.customers.get(customer_id), change)
+        if change.default_payment_method:
+            self.billing.paying.owned(change.default_payment_method, customer_id, "invoice_settings[default_payment_method]")
+        old = customer_object(self.customers.get(customer_id))
+        self._put_customer(before, now_ms)
+        self.notifications.snapshot("customer.updated", customer_object(before), now_ms, differences(old, customer_object(before)))
+        return before
+
     def delete_customer(self, customer_id: str, now_ms: int) -> Customer:
-        """Raises ApiError when there is no such customer."""
+        """Its subscriptions end with it, without a last invoice. Raises ApiError when there is no such customer."""
+        self.advance(now_ms)
         customer = self.customers.get(customer_id)
-        deleted = self._put_customer(customers.deleted(customer), now_ms)
+        marker = customers.deleted(customer)
+        self.billing.subscribing.end_all_of(customer_id, now_ms)
+        deleted = self._put_customer(marker, now_ms)
         self.notifications.snapshot("customer.deleted", customer_object(customer), now_ms)
         return deleted
 
@@ -250,8 +266,11 @@ class Account:
     # The asynchronous plane
 
     def advance(self, now_ms: int) -> None:
-        """Do what is due."""
-        self.billing.advance(now_ms)
+        """Do what is due, in the order in which it became due."""
+        self.billing.advance(now_ms, self._process_until)
+        self._process_until(now_ms)
+
+    def _process_until(self, now_ms: int) -> None:
         while (work := self._queue.pop_due(now_ms)) is not None:
             if work.event is not None:
                 self._process(self.events[work.event], work.due_ms)

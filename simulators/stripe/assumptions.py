@@ -59,5 +59,17 @@ class Assumptions:
     summary_order: Literal["descending", "ascending"] = "descending"
     # Hours or days without usage in a grouped summary: left out / listed with zero.
     empty_groups: Literal["omit", "zero"] = "omit"
+    # Usage exactly at the end of a billing period: of the next period / of the one that ends.
+    period_end: Literal["exclusive", "inclusive"] = "exclusive"
+    # Usage since `backdate_start_date`: part of the first period / billed by an invoice of its own when the subscription is created.
+    backdated_usage: Literal["first_period", "first_invoice"] = "first_period"
+    # Usage of a subscription that is cancelled at once without `invoice_now`: on no invoice / billed as if with it.
+    cancelled_usage: Literal["lost", "invoiced"] = "lost"
+    # An amount that ends in half a cent: up / to the even cent.
+    amount_rounding: Literal["half_up", "half_even"] = "half_up"
+    # The tiers of one price: rounded to the cent together / each on its own.
+    tier_rounding: Literal["line", "tier"] = "line"
+    # The flat fee of the first tier in a period without usage: charged / not.
+    flat_fee_at_zero: Literal["charged", "free"] = "charged"
     # `code` of the 400 for an adjustment that cannot be made: absent / this code.
     adjustment_error_code: str | None = None

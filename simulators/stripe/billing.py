@@ -1,9 +1,16 @@
 """Products, prices, subscriptions, payment details and invoices of the simulated account."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from simulators.stripe.billing_schedule import BillingSchedule
+from simulators.stripe.checking_out import CheckingOut
+from simulators.stripe.checkout import CheckoutSession
+from simulators.stripe.invoicing import Invoicing
 from simulators.stripe.journal import Entry
+from simulators.stripe.paying import Paying
 from simulators.stripe.selling import Selling
+from simulators.stripe.subscribing import Subscribing
 from simulators.stripe.tables import Table
 
 if TYPE_CHECKING:
@@ -16,16 +23,65 @@ class Billing:
     def __init__(self, account: "Account") -> None:
         self._account = account
         self.selling = Selling(account)
-        tables: list[Table[Any]] = [self.selling.products, self.selling.prices]
-        self._tables = {table.entry_name: table for table in tables}
+        self.start_over()
 
-    def advance(self, now_ms: int) -> None:
-        """Do what is due: close periods, finalise invoices."""
+    def start_over(self) -> None:
+        """Forget everything but products and prices."""
+        self.paying = Paying(self._account)
+        self.subscribing = Subscribing(self._account)
+        self.checking_out = CheckingOut(self._account)
+        self.invoicing = Invoicing(self._account)
+        self.schedule = BillingSchedule()
+        tables: list[Table[Any]] = [
+            self.selling.products,
+            self.selling.prices,
+            self.paying.methods,
+            self.paying.intents,
+            self.subscribing.subscriptions,
+            self.checking_out.sessions,
+            self.invoicing.invoices,
+        ]
+        self._tables = {table.entry_name: table for table in tables}
+        self._restored = False
+
+    def advance(self, now_ms: int, reach: Callable[[int], None]) -> None:
+        """Do what is due, in the order and at the times at which it became due: close periods, finalise invoices.
+
+        `reach` brings everything else of the account to a time in ms, before what is done at that time.
+        """
+        if self._account.replaying:  # what became due then is in the journal itself
+            return
+        if self._restored:
+            self._restored = False
+            self._resume()
+        while (work := self.schedule.pop_due(now_ms)) is not None:
+            reach(work.due_ms)
+            match work.kind:
+                case "upcoming":
+                    self.invoicing.announce(work.identity, work.due_ms)
+                case "close":
+                    self.invoicing.close(work.identity, work.due_ms)
+                case "finalize":
+                    self.invoicing.finalize_due(work.identity, work.due_ms)
+                case "expire":
+                    if self.checking_out.sessions.get(work.identity).status == "open":
+                        self.checking_out.expire(work.identity, work.due_ms)
+
+    def expect_expiry(self, session: CheckoutSession) -> None:
+        """Close a checkout session when its time is over."""
+        self.schedule.push(session.expires_at * 1000, "expire", session.id)
 
     def apply(self, entry: Entry) -> None:
         """Make a change again that an earlier process noted; entries are named `billing.*`. Raises ValueError for an unknown one."""
         match entry:
             case [name, _, fields] if name in self._tables:
                 self._tables[name].restore(fields)
+                self._restored = True
             case _:
                 raise ValueError(f"journal: unknown entry {str(entry[0])[:40]!r}")
+
+    def _resume(self) -> None:
+        self.invoicing.resume()
+        for session in self.checking_out.sessions:
+            if session.status == "open":
+                self.expect_expiry(session)

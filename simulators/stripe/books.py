@@ -12,6 +12,7 @@ from simulators.stripe.meters import WINDOW_SECONDS, EventWindow
 from simulators.stripe.quantities import Quantity, add, is_number, negated, quantity
 
 Lane: TypeAlias = tuple[str, str]  # event name, customer
+DAY_S = 86_400
 
 
 class Line(NamedTuple):
@@ -23,7 +24,10 @@ class Line(NamedTuple):
 
 def value_of(event: MeterEvent) -> Quantity:
     """The number an event stands for; 0 where a count meter's event carries none."""
-    return quantity(event.value) if is_number(event.value) else 0
+    value = event.value
+    if value.isascii() and value.isdigit():  # nearly all, and ten times as quick
+        return int(value)
+    return quantity(value) if is_number(value) else 0
 
 
 class Books:
@@ -34,12 +38,14 @@ class Books:
         self._window_of = window_of
         self._lines: dict[Lane, Line] = {}
         self._history: dict[Lane, list[int]] = {}
+        self._days: dict[Lane, dict[int, list[int]]] = {}  # the history by the UTC day of the timestamp
         self._winners: dict[tuple[Lane, int], int] = {}
 
     def add(self, event: MeterEvent) -> None:
         """Enter an event that was just accepted."""
         lane = (event.event_name, event.customer)
         self._history.setdefault(lane, []).append(event.sequence)
+        self._days.setdefault(lane, {}).setdefault(event.timestamp // DAY_S, []).append(event.sequence)
         window = self._window_of(event.event_name)
         if window is not None:
             slot = (lane, event.timestamp // WINDOW_SECONDS[window])
@@ -66,7 +72,7 @@ class Books:
         self._change(lane, negated(value_of(event)), -1)
 
     def _last_standing(self, lane: Lane, index: int, window: EventWindow) -> MeterEvent | None:
-        for sequence in reversed(self._history[lane]):
+        for sequence in reversed(self._days[lane][index * WINDOW_SECONDS[window] // DAY_S]):
             event = self._events[sequence]
             if event.timestamp // WINDOW_SECONDS[window] == index and self._standing(sequence):
                 return event
@@ -91,6 +97,23 @@ class Books:
     def visible(self, lane: Lane) -> list[MeterEvent]:
         """The events of one lane that processing has reached and that count."""
         return list(self._effective(lane, self._history.get(lane, []), (EventState.COUNTED,)))
+
+    def within(self, lane: Lane, start: int, end: int, *, processed: bool, first_sequence: int = 0) -> list[MeterEvent]:
+        """The events of one lane that count, with a timestamp in [start, end) and at least this sequence number, by day and receipt.
+
+        With `processed`, only those that processing has reached.
+        """
+        states = (EventState.COUNTED,) if processed else (EventState.PENDING, EventState.COUNTED)
+        by_day = self._days.get(lane, {})
+        first_day, last_day = start // DAY_S, (end - 1) // DAY_S
+        days = [day for day in by_day if first_day <= day <= last_day]
+        days.sort()
+        found: list[MeterEvent] = []
+        for day in days:
+            events = map(self._events.__getitem__, by_day[day])
+            inside = [event.sequence for event in events if start <= event.timestamp < end and event.sequence >= first_sequence]
+            found.extend(self._effective(lane, inside, states))
+        return found
 
     def _effective(self, lane: Lane, history: list[int], states: tuple[EventState, ...]) -> Iterator[MeterEvent]:
         standing = (self._events[sequence] for sequence in history if self._events.state(sequence) in states)

@@ -1,6 +1,6 @@
 """Settings from JSON, at start (`--config`) or over the control API, checked strictly: a misspelt switch must not be silence.
 
-A document has any of the sections `assumptions`, `limits`, `processing`, `webhooks`, `keys` (fields given replace, others stay) and
+A document has any of the sections `assumptions`, `limits`, `processing`, `webhooks`, `billing`, `keys` (fields given replace, others stay) and
 `faults`, `latency`, `outage` (each replaces what was there). ValueError names the field and what it may be.
 """
 
@@ -9,13 +9,14 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from simulators.stripe.assumptions import Assumptions
+from simulators.stripe.billing_settings import BillingSettings
 from simulators.stripe.deliveries import Webhooks
 from simulators.stripe.faults import ANY_ROUTE, Fault, FaultPlan, Latency, OutageMode
 from simulators.stripe.keys import KeyRing
 from simulators.stripe.limits import Limits
 from simulators.stripe.processing import Processing
 
-SECTIONS = ("assumptions", "limits", "processing", "webhooks", "keys", "faults", "latency", "outage")
+SECTIONS = ("assumptions", "limits", "processing", "webhooks", "billing", "keys", "faults", "latency", "outage")
 T = TypeVar("T")
 
 
@@ -27,6 +28,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     processing: Processing = field(default_factory=Processing)
     webhooks: Webhooks = field(default_factory=Webhooks)
+    billing: BillingSettings = field(default_factory=BillingSettings)
     keys: KeyRing = field(default_factory=KeyRing)
     plan: FaultPlan = field(default_factory=FaultPlan)
 
@@ -51,6 +53,7 @@ def changed(settings: Settings, document: Mapping[str, object], routes: Iterable
         limits=read(settings.limits, document.get("limits", {}), "limits"),
         processing=read(settings.processing, document.get("processing", {}), "processing"),
         webhooks=read(settings.webhooks, document.get("webhooks", {}), "webhooks"),
+        billing=read(settings.billing, document.get("billing", {}), "billing"),
         keys=_keys(settings.keys, document["keys"]) if "keys" in document else settings.keys,
         plan=plan,
     )

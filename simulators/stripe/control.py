@@ -98,6 +98,7 @@ class Control:
                 "limits": asdict(settings.limits),
                 "processing": asdict(settings.processing),
                 "webhooks": asdict(settings.webhooks),
+                "billing": asdict(settings.billing),
                 "keys": {
                     "accepted": sorted(map(mask, keys.accepted)),
                     "revoked": sorted(map(mask, keys.revoked)),

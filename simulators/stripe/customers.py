@@ -1,12 +1,12 @@
-"""Customers: as much of them as metering needs (create, retrieve, delete, list)."""
+"""Customers: as much of them as metering and its bills need."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from simulators.stripe.errors import invalid, no_such
+from simulators.stripe.invoice_numbers import invoice_prefix
+from simulators.stripe.metadata import Metadata, MetadataChange, read_change, read_metadata
 from simulators.stripe.parameters import Parameters
-
-METADATA_KEYS_MAX = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,8 @@ class Customer:
     email: str | None = None
     description: str | None = None
     phone: str | None = None
-    metadata: tuple[tuple[str, str], ...] = ()
+    metadata: Metadata = ()
+    default_payment_method: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,28 +33,77 @@ class CustomerDraft:
     email: str | None
     description: str | None
     phone: str | None
-    metadata: tuple[tuple[str, str], ...]
+    metadata: Metadata
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerChange:
+    """The validated parameters of an update: None leaves a field as it is, "" unsets it."""
+
+    name: str | None
+    email: str | None
+    description: str | None
+    phone: str | None
+    default_payment_method: str | None
+    metadata: MetadataChange
 
 
 def read_draft(parameters: Parameters) -> CustomerDraft:
     """Validate the parameters of `POST /v1/customers`; of Stripe's long list, the ones in CustomerDraft. Raises ApiError."""
-    metadata = parameters.text_map("metadata") or {}
     draft = CustomerDraft(
         name=parameters.optional_text("name", length_max=256),
         email=parameters.optional_text("email", length_max=512),
         description=parameters.optional_text("description", length_max=5000),
         phone=parameters.optional_text("phone", length_max=20),
-        metadata=tuple((key, value) for key, value in metadata.items() if value),
+        metadata=read_metadata(parameters),
     )
     parameters.finish()
-    if len(metadata) > METADATA_KEYS_MAX:
-        raise invalid(f"Metadata can have at most {METADATA_KEYS_MAX} keys.", "metadata")
-    for key, value in metadata.items():
-        if len(key) > 40 or len(value) > 500:
-            raise invalid("Metadata keys can have up to 40 characters and values up to 500.", f"metadata[{key[:40]}]")
-    if draft.email is not None and "@" not in draft.email:
-        raise invalid(f"Invalid email address: {draft.email}", "email", "email_invalid")
+    _check_email(draft.email)
     return draft
+
+
+def read_changes(parameters: Parameters) -> CustomerChange:
+    """Validate the parameters of `POST /v1/customers/{id}`. Raises ApiError."""
+    settings = parameters.optional_group("invoice_settings")
+    method = None
+    if settings is not None:
+        method = settings.clearable_text("default_payment_method", length_max=5000)
+        settings.finish()
+    change = CustomerChange(
+        name=parameters.clearable_text("name", length_max=256),
+        email=parameters.clearable_text("email", length_max=512),
+        description=parameters.clearable_text("description", length_max=5000),
+        phone=parameters.clearable_text("phone", length_max=20),
+        default_payment_method=method,
+        metadata=read_change(parameters),
+    )
+    parameters.finish()
+    _check_email(change.email or None)
+    return change
+
+
+def _check_email(email: str | None) -> None:
+    if email is not None and "@" not in email:
+        raise invalid(f"Invalid email address: {email}", "email", "email_invalid")
+
+
+def changed(customer: Customer, change: CustomerChange) -> Customer:
+    """The customer after an update. Raises ApiError (404) when it is deleted."""
+    if customer.deleted:
+        raise no_such("customer", customer.id)
+    return replace(
+        customer,
+        name=_after(customer.name, change.name),
+        email=_after(customer.email, change.email),
+        description=_after(customer.description, change.description),
+        phone=_after(customer.phone, change.phone),
+        default_payment_method=_after(customer.default_payment_method, change.default_payment_method),
+        metadata=change.metadata.applied(customer.metadata),
+    )
+
+
+def _after(before: str | None, change: str | None) -> str | None:
+    return before if change is None else change or None
 
 
 def customer_object(customer: Customer) -> dict[str, object]:
@@ -71,7 +121,13 @@ def customer_object(customer: Customer) -> dict[str, object]:
         "delinquent": False,
         "description": customer.description,
         "email": customer.email,
-        "invoice_settings": {"custom_fields": None, "default_payment_method": None, "footer": None, "rendering_options": None},
+        "invoice_settings": {
+            "custom_fields": None,
+            "default_payment_method": customer.default_payment_method,
+            "footer": None,
+            "rendering_options": None,
+        },
+        "invoice_prefix": invoice_prefix(customer.id),
         "livemode": customer.livemode,
         "metadata": dict(customer.metadata),
         "name": customer.name,

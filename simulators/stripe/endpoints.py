@@ -46,6 +46,7 @@ class Endpoints:
             Route("customers.create", "POST", "/v1/customers", "customer_write", self._create_customer),
             Route("customers.list", "GET", "/v1/customers", "customer_read", self._list_customers),
             Route("customers.retrieve", "GET", customer, "customer_read", self._retrieve_customer),
+            Route("customers.update", "POST", customer, "customer_write", self._update_customer),
             Route("customers.delete", "DELETE", customer, "customer_write", self._delete_customer),
             *billing_routes(self._account),
             *V2Endpoints(self._account).routes(),
@@ -149,6 +150,10 @@ class Endpoints:
     def _retrieve_customer(self, call: Call) -> Prepared:
         call.parameters.finish()
         return Prepared(lambda _: json_result(customer_object(self._account.customers.get(call.identity))))
+
+    def _update_customer(self, call: Call) -> Prepared:
+        change = customers.read_changes(call.parameters)
+        return Prepared(lambda now_ms: json_result(customer_object(self._account.change_customer(call.identity, change, now_ms))))
 
     def _delete_customer(self, call: Call) -> Prepared:
         call.parameters.finish()

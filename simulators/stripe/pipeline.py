@@ -110,7 +110,8 @@ class Pipeline:
             raise errors.invalid("Invalid Stripe API version: it must look like 2026-10-28.endive.")
         key = (request.headers.get("Idempotency-Key") or None) if request.method == "POST" else None
         identity = request.match_info.get("id", "")
-        call = Call(request.method, sys.intern(request.path), identity, parameters, livemode, version, now_ms, key, request_id)
+        origin = str(request.url.origin())
+        call = Call(request.method, sys.intern(request.path), identity, parameters, livemode, version, now_ms, key, request_id, origin)
         if key is None:
             return await self._run(route, call, fault, None)
         kept = simulator.account.idempotency.begin(key, call.path, marks, now_ms)

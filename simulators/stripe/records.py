@@ -1,7 +1,7 @@
-"""Frozen dataclasses to JSON and back, for the journal.
+"""Frozen dataclasses out of the JSON that the journal has of them.
 
-`asdict` is one way. `restored` is the other: it follows the annotations, which may be scalars, tuples, dataclasses and unions
-of one of these with None.
+orjson writes a dataclass as an object of its fields. `restored` is the way back: it follows the annotations, which may be scalars,
+tuples, dataclasses and unions of one of these with None.
 """
 
 import functools
@@ -14,7 +14,7 @@ R = TypeVar("R")
 
 
 def restored(kind: type[R], given: Mapping[str, Any]) -> R:
-    """The record that `asdict` made `given` of. Raises TypeError or KeyError when it is of another kind."""
+    """The record whose fields `given` has. Raises TypeError or KeyError when it is of another kind."""
     hints = _hints(cast("Any", kind))
     return kind(**{name: _value(hints[name], value) for name, value in given.items()})
 

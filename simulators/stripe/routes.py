@@ -14,7 +14,10 @@ Traffic: TypeAlias = Literal["ordinary", "meter_events", "stream"]
 
 
 class Call(NamedTuple):
-    """One request: its parameters, the id in its path (or ""), and what its key and headers say (`idempotency_key` of a POST only)."""
+    """One request: its parameters, the id in its path (or ""), and what its key and headers say (`idempotency_key` of a POST only).
+
+    `origin` is the address under which the caller reached the simulator, such as `http://127.0.0.1:4010`.
+    """
 
     method: str
     path: str
@@ -25,6 +28,7 @@ class Call(NamedTuple):
     now_ms: int
     idempotency_key: str | None
     request_id: str
+    origin: str
 
 
 class Result(NamedTuple):

@@ -46,6 +46,7 @@ class Simulator:
         self.faults.use(settings.plan)
         self.account.processing = settings.processing
         self.account.webhooks = settings.webhooks
+        self.account.billing_settings = settings.billing
         self.account.assume(settings.assumptions)
 
     def reset(self, *, keep_catalogue: bool) -> None:
