@@ -117,7 +117,7 @@ class _EventEndpoints:
 
     def _refresh(self, now_ms: int) -> None:
         self._account.advance(now_ms)
-        self._account.notifications.log.expire(now_ms)
+        self._account.notifications.expire(now_ms)
 
     def _shown(self, event: SnapshotEvent) -> dict[str, object]:
         return snapshot_object(event, self._account.notifications.queue.pending_of(event.id))

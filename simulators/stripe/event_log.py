@@ -4,7 +4,8 @@ A *snapshot* event carries an object as it was at that moment. A *thin* event is
 `data` is fetched by its id. Sources: stripe.Event and stripe.v2.core.Event of stripe-python 16.1.
 """
 
-from collections.abc import Iterator, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
@@ -65,7 +66,7 @@ class EventLog:
     """Events by id, oldest first. Older than KEPT_MS, or more than EVENTS_MAX: the oldest are forgotten."""
 
     def __init__(self) -> None:
-        self._events: dict[str, LoggedEvent] = {}
+        self._events: OrderedDict[str, LoggedEvent] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._events)
@@ -74,15 +75,15 @@ class EventLog:
         """Keep an event."""
         self._events[event.id] = event
         if len(self._events) > EVENTS_MAX:
-            del self._events[next(iter(self._events))]
+            self._events.popitem(last=False)
 
-    def expire(self, now_ms: int) -> None:
-        """Forget what is too old to be asked for."""
+    def expire(self, now_ms: int, owed: Callable[[str], object]) -> None:
+        """Forget what is too old to be asked for. An event that is `owed` to a destination stays, and so do those after it."""
         while self._events:
-            oldest = self._events[next(iter(self._events))]
-            if now_ms - oldest.created_ms < KEPT_MS:
+            oldest = next(iter(self._events.values()))
+            if now_ms - oldest.created_ms < KEPT_MS or owed(oldest.id):
                 return
-            del self._events[oldest.id]
+            self._events.popitem(last=False)
 
     def get(self, event_id: str) -> LoggedEvent | None:
         """The event, while it is kept."""

@@ -127,7 +127,7 @@ class Notifications:
 
     def take_due(self, now_ms: int, real_s: int) -> list[Attempt]:
         """What to post now (simulated ms, and Unix seconds of real time). `attempted` must be called for each."""
-        self.log.expire(now_ms)
+        self.expire(now_ms)
         settings = self._account.webhooks
         signed_at_s = real_s if settings.signed_at == "real" else now_ms // 1000
         attempts: list[Attempt] = []
@@ -148,6 +148,10 @@ class Notifications:
         if not delivered and destination is not None:
             wait_ms = retry_wait_ms(delivery.attempts + 1, self._account.webhooks.retry_scale, livemode=destination.livemode)
         self._record(delivery, at_ms, status, error, None if wait_ms is None else at_ms + wait_ms)
+
+    def expire(self, now_ms: int) -> None:
+        """Forget the events that are too old to be asked for."""
+        self.log.expire(now_ms, self.queue.pending_of)
 
     def resend(self, event: LoggedEvent, now_ms: int) -> int:
         """Deliver an event again to every destination that wants it; returns how many do."""
