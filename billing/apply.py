@@ -5,6 +5,7 @@ keeps the first answer to a key for a day, failures and since deleted objects in
 repeated under another key when the answer turns out to be of the past. What is only changed needs no key: to set a value twice is to set it.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, cast
@@ -35,8 +36,10 @@ from metering.catalogue import Meter
 from metering.retry import RetryPolicy
 from metering.stripe_client import ReplyTooLarge
 
-CREATING: Final = RetryPolicy(base_seconds=0.5, cap_seconds=8.0, deadline_seconds=30.0, attempts_max=5)
-KEYS_MAX: Final = 3  # how often a creation is tried under another idempotency key
+# Another run's call under the same key may be under way for as long as its client waits: 409 until then.
+CREATING: Final = RetryPolicy(base_seconds=0.5, cap_seconds=4.0, deadline_seconds=90.0)
+KEYS_MAX: Final = 4  # how often a creation is tried under another idempotency key
+KEY_SECONDS: Final = 1.0  # before the second of them; twice as long before each further one
 _SERVER_ERROR: Final = 500
 
 
@@ -127,34 +130,40 @@ async def _carry_out(client: stripe.StripeClient, action: Action, ids: _Ids) -> 
 async def _created(creation: _Creation) -> str:
     """The id of what was created, by this run or by another one that did the same."""
     for attempt in range(KEYS_MAX):
+        if attempt > 0:
+            await asyncio.sleep(KEY_SECONDS * 2 ** (attempt - 1))
         options: stripe.RequestOptions = {"idempotency_key": idempotency_key(*creation.content, str(attempt))}
         try:
-            made = await calling(_Creating(creation, options), policy=CREATING)
-        except (stripe.StripeError, aiohttp.ClientError, TimeoutError) as error:
-            # It may have been carried out all the same, or another run was first.
+            answer = await calling(_Creating(creation, options), policy=CREATING)
+        except (stripe.StripeError, aiohttp.ClientError, TimeoutError):
+            # It may have been carried out all the same, or another run was first. The key stays as it is: without an answer that call may
+            # still be under way.
             found = await creation.find()
             if found is not None:
                 return found
-            if not _is_kept(error) or attempt + 1 == KEYS_MAX:
-                raise
-            continue
-        if await creation.stands(made.id):
-            return made.id
+            raise
+        identity = await creation.find() if isinstance(answer, stripe.StripeError) else answer
+        if identity is not None and await creation.stands(identity):
+            return identity
+    if isinstance(answer, stripe.StripeError):
+        raise answer
     raise Refused(f"Stripe answers with a {creation.content[0]} of the last 24 hours that was deleted or changed since; try again tomorrow")
-
-
-def _is_kept(error: Exception) -> bool:
-    """Whether Stripe will answer so to this key for a day. Without an answer the first call may still be under way: then the key must stay."""
-    return isinstance(error, stripe.StripeError) and error.http_status == _SERVER_ERROR
 
 
 @dataclass(frozen=True, slots=True)
 class _Creating:
+    """The call: an id, or a failure that Stripe keeps and will answer to this key for a day, so that to ask again is in vain."""
+
     creation: _Creation
     options: stripe.RequestOptions
 
-    def __call__(self) -> Awaitable[_Made]:
-        return self.creation.create(self.options)
+    async def __call__(self) -> str | stripe.StripeError:
+        try:
+            return (await self.creation.create(self.options)).id
+        except stripe.StripeError as error:
+            if error.http_status == _SERVER_ERROR:
+                return error
+            raise
 
 
 async def _reactivate(client: stripe.StripeClient, meter: str) -> None:
