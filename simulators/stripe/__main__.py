@@ -36,13 +36,13 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
 def load_simulator(options: argparse.Namespace) -> Simulator:
     """The simulator that the command line asks for. Raises OSError and ValueError for unreadable or wrong files."""
     settings = Settings(limits=PROFILES[options.profile])
-    simulator = Simulator(seed=options.seed, settings=settings, data=options.data)
     if options.config is not None:
         document = orjson.loads(options.config.read_bytes())
         if not isinstance(document, dict):
             raise ValueError("the settings must be a JSON object")
-        simulator.start_with(changed(settings, document, [route.name for route in simulator.routes]))
-    return simulator
+        names = [route.name for route in Simulator(seed=options.seed, settings=settings).routes]  # of a simulator without a journal
+        settings = changed(settings, document, names)
+    return Simulator(seed=options.seed, settings=settings, data=options.data)
 
 
 def write_port(path: Path, port: int) -> None:

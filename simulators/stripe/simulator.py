@@ -25,6 +25,7 @@ class Simulator:
         self.account = Account(
             seed=str(seed), clock=self.clock, journal=self.journal, assumptions=settings.assumptions, processing=settings.processing
         )
+        self.account.webhooks = settings.webhooks
         self.restored = 0
         if isinstance(self.journal, FileJournal):
             self.restored = self.account.replay(self.journal.entries())

@@ -1,5 +1,6 @@
 """Asynchronous error reports: what was taken with 200 and dropped, told by thin events."""
 
+import json
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import stripe
 
 from metering.stripe_webhooks import parse_webhook
 from tests.contract.stripe.conftest import NO_LIMITS, client_of
-from tests.contract.stripe.driving import configure, ready, stats
+from tests.contract.stripe.driving import books, configure, ready, stats
 from tests.contract.stripe.process import SimulatorProcess
 from tests.contract.stripe.receiver import Receiver, receiving
 from tests.contract.stripe.target import Target
@@ -167,6 +168,27 @@ async def test_a_meter_archived_before_an_event_is_processed(simulator: Target, 
     reports = await reported(simulator, TRIGGERED)
     assert [counts(report["data"]) for report in reports] == ([dropped] if dropped else [])
     assert stats(simulator)["drops"] == dropped
+
+
+async def test_what_was_counted_before_a_kill_is_counted_after_it(tmp_path: Path, http_client: stripe.HTTPClient) -> None:
+    settings = {"assumptions": {"archived_before_processing": "counted"}, "processing": {"lag_min_ms": 5000, "lag_max_ms": 5000}}
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    process = SimulatorProcess(tmp_path, "--data", str(tmp_path / "journal"), "--config", str(tmp_path / "config.json"))
+    process.start()
+    try:
+        target = Target(client_of(process.url, http_client), "", 2.0, process)
+        meter = await ready(target)
+        await target.send("tokens", "cus_1", 5)
+        await target.client.v1.billing.meters.deactivate_async(meter.id)
+        end_window(target)
+        before = books(target)
+        assert [row["total"] for row in before] == ["5"]
+        process.kill()
+        process.start()
+        assert books(target) == before
+        assert stats(target)["drops"] == {}
+    finally:
+        process.stop()
 
 
 async def test_reports_are_told_once_across_kills(tmp_path: Path, http_client: stripe.HTTPClient, receiver: Receiver) -> None:

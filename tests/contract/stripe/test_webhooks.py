@@ -340,3 +340,47 @@ async def test_a_reset_forgets_events_and_keeps_destinations_with_the_catalogue(
     stripe.Webhook.construct_event(receiver.received[1].body, receiver.received[1].signature, made.secret)
     simulator.control.call("POST", "/_oracle/reset")
     assert (await simulator.client.v1.webhook_endpoints.list_async()).data == []
+
+
+async def test_endpoints_of_both_kinds_on_any_stripe(any_stripe: Target) -> None:
+    client, url = any_stripe.client, "https://example.com/taximeter-contract"
+    endpoint_params: Any = {"url": url, "enabled_events": ["invoice.paid"]}
+    made = await client.v1.webhook_endpoints.create_async(endpoint_params)
+    try:
+        assert (made.object, made.status, made.enabled_events, (made.secret or "")[:6]) == ("webhook_endpoint", "enabled", ["invoice.paid"], "whsec_")
+        changed = await client.v1.webhook_endpoints.update_async(made.id, {"disabled": True})
+        assert (changed.status, changed.url, "secret" in changed) == ("disabled", url, False)
+        assert made.id in [one.id for one in (await client.v1.webhook_endpoints.list_async({"limit": 100})).data]
+    finally:
+        assert (await client.v1.webhook_endpoints.delete_async(made.id)).deleted is True
+    params: Any = {
+        "name": "Taximeter contract",
+        "type": "webhook_endpoint",
+        "event_payload": "thin",
+        "enabled_events": ["v1.billing.meter.error_report_triggered", "v1.billing.meter.no_meter_found"],
+        "webhook_endpoint": {"url": url},
+        "include": ["webhook_endpoint.signing_secret", "webhook_endpoint.url"],
+    }
+    destination = await client.v2.core.event_destinations.create_async(params)
+    try:
+        assert destination.webhook_endpoint is not None
+        assert (destination.webhook_endpoint.signing_secret or "")[:6] == "whsec_"
+        assert (destination.object, destination.status, destination.event_payload) == ("v2.core.event_destination", "enabled", "thin")
+        assert (await client.v2.core.event_destinations.disable_async(destination.id)).status == "disabled"
+        shown = await client.v2.core.event_destinations.retrieve_async(destination.id, {"include": ["webhook_endpoint.url"]})
+        assert shown.webhook_endpoint is not None
+        assert (shown.webhook_endpoint.url, shown.status) == (url, "disabled")
+    finally:
+        await client.v2.core.event_destinations.delete_async(destination.id)
+    assert (await refused(client.v2.core.event_destinations.retrieve_async(destination.id))).http_status == 404
+
+
+async def test_a_new_meter_makes_an_event_on_any_stripe(any_stripe: Target) -> None:
+    meter = await any_stripe.meter()
+
+    async def found() -> float:
+        listed = (await any_stripe.client.v1.events.list_async({"type": "billing.meter.created", "limit": 20})).data
+        return float(len([event for event in listed if event.data.object["id"] == meter.id]))
+
+    await any_stripe.until(1, found)
+    assert (await any_stripe.client.v2.core.events.list_async({"types": ["v1.billing.meter.no_meter_found"], "limit": 1})).data is not None
