@@ -97,12 +97,16 @@ async def _find(port: SubscriptionsPort, now_s: int, grace_s: int) -> NextBounda
         ends: dict[str, int] = {}
         after: str | None = None
         while True:
-            page = await port.page(after, ends=(now_s, now_s + window_s))
+            page = await port.page(after, ends=(now_s + 1, now_s + window_s))
             pages += 1
             after = page.after
             for subscription in page.subscriptions:
                 found = read_subscription(subscription)
-                end = min((boundary for boundary in found.boundaries if boundary >= now_s), default=None) if found is not None else None
+                end = (
+                    min((boundary for boundary in found.boundaries if boundary > max(now_s, found.span[0])), default=None)
+                    if found is not None
+                    else None
+                )
                 if found is not None and end is not None:
                     ends[found.customer] = min(end, ends.get(found.customer, end))
             if after is None or pages >= PAGES_MAX:

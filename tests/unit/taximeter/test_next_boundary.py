@@ -53,7 +53,7 @@ async def test_the_soonest_end_and_whose_it_is_are_found_in_the_first_window_tha
     account = Account([subscription(1, 3 * DAY), subscription(2, 2 * DAY), subscription(3, 2 * DAY), subscription(4, 60 * DAY)])
     found = await find_next_boundary(account, NOW, HOUR)
     assert found == NextBoundary(NOW + 2 * DAY, 2, True, HOUR)
-    assert account.windows == [(NOW, NOW + window) for window in (*WINDOWS_S[:3], WINDOWS_S[2])]
+    assert account.windows == [(NOW + 1, NOW + window) for window in (*WINDOWS_S[:3], WINDOWS_S[2])]
 
 
 async def test_what_is_not_read_is_said() -> None:
