@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from simulators.stripe.billing_control import BillingControl
+from simulators.stripe.billing_oracle import BillingOracle
 from simulators.stripe.checkout_page import CheckoutPage
 from simulators.stripe.control import Control
 from simulators.stripe.deliverer import Deliverer
@@ -25,6 +27,8 @@ def make_app(simulator: Simulator) -> web.Application:
     app.router.add_routes(Control(simulator).routes())
     app.router.add_routes(WebhookControl(simulator, deliverer).routes())
     app.router.add_routes(Oracle(simulator).routes())
+    app.router.add_routes(BillingControl(simulator).routes())
+    app.router.add_routes(BillingOracle(simulator).routes())
     app.router.add_routes(CheckoutPage(simulator).routes())
     for route in (*simulator.routes, simulator.endpoints.unrecognised()):
         app.router.add_route(route.method, route.path, _handler(pipeline, route))

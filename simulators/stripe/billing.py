@@ -54,7 +54,7 @@ class Billing:
         if self._restored:
             self._restored = False
             self._resume()
-        while (work := self.schedule.pop_due(now_ms)) is not None:
+        while self.invoicing.invoices.has_room and (work := self.schedule.pop_due(now_ms)) is not None:
             reach(work.due_ms)
             match work.kind:
                 case "upcoming":
@@ -66,6 +66,11 @@ class Billing:
                 case "expire":
                     if self.checking_out.sessions.get(work.identity).status == "open":
                         self.checking_out.expire(work.identity, work.due_ms)
+
+    def ready(self, now_ms: int) -> None:
+        """Do what is due. Raises ApiError (500) when there is no room for more invoices: then periods end no more."""
+        self._account.advance(now_ms)
+        self.invoicing.invoices.make_room(1)
 
     def expect_expiry(self, session: CheckoutSession) -> None:
         """Close a checkout session when its time is over."""

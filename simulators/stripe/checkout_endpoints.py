@@ -33,7 +33,7 @@ class CheckoutEndpoints:
         call.parameters.finish()
 
         def commit(now_ms: int) -> dict[str, object]:
-            self._account.advance(now_ms)
+            self._account.billing.ready(now_ms)
             return self._shown(self._account.billing.checking_out.create(draft, call.origin, now_ms, livemode=call.livemode), expand)
 
         return Prepared(lambda now_ms: json_result(commit(now_ms)))
@@ -46,7 +46,7 @@ class CheckoutEndpoints:
         call.parameters.finish()
 
         def commit(now_ms: int) -> dict[str, object]:
-            self._account.advance(now_ms)
+            self._account.billing.ready(now_ms)
             chosen = [
                 session_object(item)
                 for item in self._account.billing.checking_out.sessions.newest_first()
@@ -61,7 +61,7 @@ class CheckoutEndpoints:
         call.parameters.finish()
 
         def commit(now_ms: int) -> dict[str, object]:
-            self._account.advance(now_ms)
+            self._account.billing.ready(now_ms)
             return self._shown(self._account.billing.checking_out.sessions.get(call.identity), expand)
 
         return Prepared(lambda now_ms: json_result(commit(now_ms)))
@@ -70,7 +70,7 @@ class CheckoutEndpoints:
         call.parameters.finish()
 
         def commit(now_ms: int) -> dict[str, object]:
-            self._account.advance(now_ms)
+            self._account.billing.ready(now_ms)
             return session_object(self._account.billing.checking_out.expire(call.identity, now_ms))
 
         return Prepared(lambda now_ms: json_result(commit(now_ms)))

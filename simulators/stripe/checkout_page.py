@@ -60,8 +60,8 @@ class CheckoutPage:
     async def _subscribe(self, request: web.Request) -> web.Response:
         simulator = self._simulator
         now_ms = simulator.clock.now_ms()
-        simulator.account.advance(now_ms)
         try:
+            simulator.account.billing.ready(now_ms)
             session = simulator.account.billing.checking_out.complete(request.match_info["session"], now_ms)
         except ApiError as error:
             return _page(escape(error.message), error.status)

@@ -39,7 +39,7 @@ class InvoiceEndpoints:
         call.parameters.finish()
 
         def commit(now_ms: int) -> dict[str, object]:
-            self._account.advance(now_ms)
+            self._account.billing.ready(now_ms)
             invoices = self._account.billing.invoicing.invoices
             chosen: list[dict[str, object]] = [
                 {"id": item.id}
@@ -58,7 +58,7 @@ class InvoiceEndpoints:
         call.parameters.finish()
 
         def commit(now_ms: int) -> dict[str, object]:
-            self._account.advance(now_ms)
+            self._account.billing.ready(now_ms)
             return self._shown(self._account.billing.invoicing.invoices.get(call.identity), expand)
 
         return Prepared(lambda now_ms: json_result(commit(now_ms)))
@@ -68,7 +68,7 @@ class InvoiceEndpoints:
         call.parameters.finish()
 
         def commit(now_ms: int) -> dict[str, object]:
-            self._account.advance(now_ms)
+            self._account.billing.ready(now_ms)
             invoicing = self._account.billing.invoicing
             return list_object(invoicing.lines_shown(invoicing.current(invoicing.invoices.get(call.identity))), page, call.path)
 
@@ -80,7 +80,7 @@ class InvoiceEndpoints:
         call.parameters.finish()
 
         def commit(now_ms: int) -> dict[str, object]:
-            self._account.advance(now_ms)
+            self._account.billing.ready(now_ms)
             return self._shown(self._account.billing.invoicing.finalize(call.identity, now_ms), expand)
 
         return Prepared(lambda now_ms: json_result(commit(now_ms)))
@@ -92,7 +92,7 @@ class InvoiceEndpoints:
         call.parameters.finish()
 
         def commit(now_ms: int) -> dict[str, object]:
-            self._account.advance(now_ms)
+            self._account.billing.ready(now_ms)
             return self._shown(self._account.billing.invoicing.pay(call.identity, method, now_ms, out_of_band=out_of_band), expand)
 
         return Prepared(lambda now_ms: json_result(commit(now_ms)))
@@ -106,7 +106,7 @@ class InvoiceEndpoints:
             raise missing_parameter("subscription")
 
         def commit(now_ms: int) -> dict[str, object]:
-            self._account.advance(now_ms)
+            self._account.billing.ready(now_ms)
             invoicing = self._account.billing.invoicing
             chosen = self._running(customer) if subscription is None else self._previewed(subscription, customer)
             return invoicing.shown(invoicing.preview(chosen, now_ms))

@@ -20,7 +20,7 @@ from simulators.stripe.tables import Table
 if TYPE_CHECKING:
     from simulators.stripe.account import Account
 
-INVOICES_MAX = 200_000
+INVOICES_MAX = 100_000
 LINES_SHOWN = 10
 HOUR_S = 3600
 DAY_S = 86_400
@@ -69,7 +69,6 @@ class Invoicing:
         before = subscribing.subscriptions.get(subscription_id)
         if not before.runs or before.period_end * 1000 != due_ms:
             return
-        self.invoices.make_room(1)
         recurring = subscribing.recurring(before)
         start, end = before.period_end, next_boundary(before.anchor, recurring.interval, recurring.interval_count, before.period_end)
         grace_s = self._account.billing_settings.finalization_grace_hours * HOUR_S

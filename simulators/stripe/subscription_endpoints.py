@@ -46,7 +46,7 @@ class SubscriptionEndpoints:
         call.parameters.finish()
 
         def commit(now_ms: int) -> dict[str, object]:
-            self._account.advance(now_ms)
+            self._account.billing.ready(now_ms)
             return self._shown(self._account.billing.subscribing.create(draft, now_ms, livemode=call.livemode), expand)
 
         return Prepared(lambda now_ms: json_result(commit(now_ms)))
@@ -58,7 +58,7 @@ class SubscriptionEndpoints:
         call.parameters.finish()
 
         def commit(now_ms: int) -> dict[str, object]:
-            self._account.advance(now_ms)
+            self._account.billing.ready(now_ms)
             subscribing = self._account.billing.subscribing
             page_of_ids = list_object([{"id": item.id} for item in subscribing.listed(wanted)], page, call.path)
             data = page_of_ids["data"]
@@ -72,7 +72,7 @@ class SubscriptionEndpoints:
         call.parameters.finish()
 
         def commit(now_ms: int) -> dict[str, object]:
-            self._account.advance(now_ms)
+            self._account.billing.ready(now_ms)
             return self._shown(self._account.billing.subscribing.subscriptions.get(call.identity), expand)
 
         return Prepared(lambda now_ms: json_result(commit(now_ms)))
@@ -83,7 +83,7 @@ class SubscriptionEndpoints:
         call.parameters.finish()
 
         def commit(now_ms: int) -> dict[str, object]:
-            self._account.advance(now_ms)
+            self._account.billing.ready(now_ms)
             return self._shown(self._account.billing.subscribing.change(call.identity, change, now_ms), expand)
 
         return Prepared(lambda now_ms: json_result(commit(now_ms)))
@@ -95,7 +95,7 @@ class SubscriptionEndpoints:
         call.parameters.finish()
 
         def commit(now_ms: int) -> dict[str, object]:
-            self._account.advance(now_ms)
+            self._account.billing.ready(now_ms)
             return self._shown(self._account.billing.subscribing.cancel(call.identity, now_ms, invoice_now=invoice_now), expand)
 
         return Prepared(lambda now_ms: json_result(commit(now_ms)))

@@ -56,6 +56,11 @@ class Table(Generic[R]):
         self._by_id[record.id] = record
         self._note([self.entry_name, now_ms, record])  # frozen, so it may be written later; orjson writes dataclasses as objects
 
+    @property
+    def has_room(self) -> bool:
+        """Whether one more record fits."""
+        return len(self._by_id) < self._maximum
+
     def make_room(self, count: int) -> None:
         """Raises ApiError (500) unless `count` more records fit."""
         if len(self._by_id) + count > self._maximum:
