@@ -60,7 +60,7 @@ async def preview_invoice(client: stripe.StripeClient, subscription: str) -> Inv
         # Nothing is made by it, so a repetition needs no key.
         invoice = await calling(lambda: client.v1.invoices.create_preview_async({"subscription": subscription}))
     except stripe.InvalidRequestError as error:
-        if error.http_status != 404 and error.code != "invoice_upcoming_none":
+        if error.http_status != 404 and error.code not in {"resource_missing", "invoice_upcoming_none"}:
             raise
         raise Refused(f"no invoice comes for {subscription!r}: {error.user_message}") from None
     found = await _lines(client, invoice)

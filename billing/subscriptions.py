@@ -216,7 +216,7 @@ def _refuse_a_second(present: list[Subscription], prices: list[PriceAtStripe]) -
             if item.price in wanted and not subscription.ended:
                 raise Refused(
                     f"{subscription.customer} is subscribed to {wanted[item.price].name} already, by {subscription.id} ({subscription.status}): "
-                    "a second one would bill the same usage twice"
+                    "a second one would bill the same usage twice (--again makes one all the same)"
                 )
 
 

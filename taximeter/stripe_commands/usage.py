@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from rich.table import Table
 
-from billing.calls import Refused
 from billing.subscriptions import billing_meter, list_subscriptions
 from billing.usage import SECONDS_OF, By, MeterAtStripe, Usage, UsageRow, find_meter, read_usage
 from taximeter.exit_codes import OK, USAGE
@@ -43,30 +42,33 @@ def run(arguments: argparse.Namespace) -> int:
     async def command(connection: StripeConnection) -> int:
         names = [arguments.meter] if arguments.meter else list(connection.catalogue.by_name)
         now = int(time.time())
-        shown_usage = [await _read(connection, await find_meter(connection.client, name), arguments, now) for name in names]
+        read: list[tuple[Usage, tuple[int, int]]] = []
+        for name in names:
+            meter = await find_meter(connection.client, name)
+            start, end = await _range(connection, meter, arguments, now)
+            usage = await read_usage(connection.client, meter, arguments.customer, start=start, end=end, by=arguments.by)
+            read.append((usage, (start, end)))
         if arguments.json:
-            print_json({"usage": [_as_json(usage) for usage in shown_usage]})
+            print_json({"usage": [_as_json(usage) for usage, _ in read]})
             return OK
-        for usage in shown_usage:
-            _show(usage)
+        for usage, asked in read:
+            _show(usage, asked)
         print(LAG)
         return OK
 
     return run_billing(arguments, command)
 
 
-async def _read(connection: StripeConnection, meter: MeterAtStripe, arguments: argparse.Namespace, now: int) -> Usage:
+async def _range(connection: StripeConnection, meter: MeterAtStripe, arguments: argparse.Namespace, now: int) -> tuple[int, int]:
     by: By = arguments.by
+    # What happens in this second counts.
     start, end = arguments.start, now + 1 if arguments.end is None else arguments.end
     if start is None:
         item = billing_meter(await list_subscriptions(connection.client, arguments.customer), meter.id)
         start = item.period_start if item is not None else end - _DEFAULT_RANGE_S[by]
     if end <= start:
         raise CannotDo("--to is not after --from", USAGE)
-    try:
-        return await read_usage(connection.client, meter, arguments.customer, start=start, end=end, by=by)
-    except Refused as error:
-        raise CannotDo(str(error)) from None
+    return start, end
 
 
 def bar(value: int | Decimal, largest: int | Decimal) -> str:
@@ -78,11 +80,14 @@ def bar(value: int | Decimal, largest: int | Decimal) -> str:
     return "█" * full + (_EIGHTHS[rest] if rest else "")
 
 
-def _show(usage: Usage) -> None:
+def _show(usage: Usage, asked: tuple[int, int]) -> None:
     out = console()
     out.print(
         f"{usage.customer}, {usage.meter.event_name}, from {shown(usage.start)} to {shown(usage.end)}: {_number(usage.total, exact=usage.exact)}"
     )
+    if asked != (usage.start, usage.end):
+        unit = "minutes" if usage.by == "total" else f"{usage.by}s"
+        out.print(f"that is in full UTC {unit}, which is all that Stripe shows; asked for was {shown(asked[0])} to {shown(asked[1])}")
     if not usage.meter.active:
         out.print("the meter is deactivated: Stripe takes no more events for it")
     if usage.by != "total" and usage.rows:
