@@ -4,6 +4,7 @@ A slow or dead receiver keeps only its own connections busy; calls to the API ne
 """
 
 import asyncio
+import signal
 import time
 from collections.abc import AsyncIterator
 
@@ -28,14 +29,15 @@ class Deliverer:
     def __init__(self, simulator: Simulator) -> None:
         self._simulator = simulator
         self._attempts: set[asyncio.Task[None]] = set()
+        self._failed: list[asyncio.Task[None]] = []
 
     async def running(self, _: web.Application) -> AsyncIterator[None]:
         """A cleanup context of aiohttp: from the application's start to its end. Attempts under way at the end are cut off."""
         connector = aiohttp.TCPConnector(limit=0, force_close=True)
         async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False) as session:
-            ticking = asyncio.create_task(self._tick_for_ever(session), name="webhook deliveries")
+            ticking = self._watched(asyncio.create_task(self._tick_for_ever(session), name="webhook deliveries"))
             yield
-            under_way = [ticking, *self._attempts]
+            under_way = [ticking, *self._attempts, *self._failed]
             for task in under_way:
                 task.cancel()
             ended = await asyncio.gather(*under_way, return_exceptions=True)
@@ -65,10 +67,21 @@ class Deliverer:
         simulator.account.advance(now_ms)
         notifications = simulator.account.notifications
         for attempt in notifications.take_due(now_ms, int(time.time())):
-            task = asyncio.create_task(self._attempt(session, notifications, attempt), name=f"webhook delivery {attempt.delivery.number}")
+            name = f"webhook delivery {attempt.delivery.number}"
+            task = self._watched(asyncio.create_task(self._attempt(session, notifications, attempt), name=name))
             self._attempts.add(task)
             task.add_done_callback(self._attempts.discard)
         simulator.journal.flush()
+
+    def _watched(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
+        task.add_done_callback(self._end_process_on_failure)
+        return task
+
+    def _end_process_on_failure(self, task: asyncio.Task[None]) -> None:
+        """A simulator that silently delivers nothing would be worse than none: stop, and let `running` raise what went wrong."""
+        if not task.cancelled() and task.exception() is not None:
+            self._failed.append(task)
+            signal.raise_signal(signal.SIGTERM)
 
     async def _attempt(self, session: aiohttp.ClientSession, notifications: Notifications, attempt: Attempt) -> None:
         status, error = await _post(session, attempt, self._simulator.account.webhooks.timeout_ms / 1000)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
 from simulators.stripe.account import Account
 from simulators.stripe.errors import ApiError, invalid, no_such
@@ -58,7 +59,10 @@ class _EventEndpoints:
                 for event in log.snapshots()
                 if (patterns is None or any(_matches(event.type, pattern) for pattern in patterns)) and _within(event.created_ms // 1000, bounds)
             ]
-            return json_result(list_object([self._shown(event) for event in wanted], page, call.path))
+            by_id: dict[object, SnapshotEvent] = {event.id: event for event in wanted}
+            listed = list_object([{"id": event.id} for event in wanted], page, call.path)
+            shown = [self._shown(by_id[item["id"]]) for item in cast("list[dict[str, object]]", listed["data"])]
+            return json_result({**listed, "data": shown})
 
         return Prepared(commit)
 

@@ -139,4 +139,4 @@ def thin_notification(event: ThinEvent) -> dict[str, object]:
 
 def thin_object(event: ThinEvent) -> dict[str, object]:
     """The `v2.core.event` that the API shows: with its data."""
-    return {"reason": None, **thin_notification(event), "data": orjson.Fragment(event.data)}
+    return {"context": None, "reason": None, **thin_notification(event), "data": orjson.Fragment(event.data)}

@@ -90,6 +90,8 @@ async def test_a_customer_that_does_not_exist_is_reported_when_the_window_closes
     assert (data["reason"]["error_count"], kind["code"], kind["error_count"]) == (1, "meter_event_customer_not_found", 1)
     assert [sample["request"] for sample in kind["sample_errors"]] == [{"identifier": "key-1"}]
     assert (await notification.fetch_related_object_async()).id == meter.id
+    assert isinstance(event, stripe.events.V1BillingMeterErrorReportTriggeredEvent)
+    assert (event.related_object.id, event.context) == (meter.id, None)
 
 
 @pytest.mark.parametrize("names", ["request", "event"])
