@@ -1,6 +1,6 @@
 """What is sent to Stripe for a meter event of an intent, and the port through which it goes."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Protocol
 
 from metering.catalogue import Meter
@@ -17,14 +17,16 @@ class MeterEventPort(Protocol):
     affair, and the lanes, their bounds and their order stay the same for both. Hundreds of calls may be in flight, never two in one lane.
     """
 
-    async def send(self, *, event_name: str, payload: Mapping[str, str], identifier: str, timestamp_s: int, idempotency_key: str) -> Verdict:
-        """Make one attempt. Waits for the network, for a bounded time; raises nothing but CancelledError.
+    def send(self, *, event_name: str, payload: Mapping[str, str], identifier: str, timestamp_s: int, idempotency_key: str) -> Awaitable[Verdict]:
+        """Make one attempt. Awaited, it waits for the network, for a bounded time; it raises nothing but CancelledError.
+
+        A coroutine or a future: an adapter that answers many calls at once needs no task for each.
 
         `payload` as made by `payload_of`; `identifier` and `idempotency_key` as given by an Attempt; `timestamp_s` is Unix seconds.
         """
         ...
 
-    async def cancel(self, *, event_name: str, identifier: str, idempotency_key: str) -> Verdict:
+    def cancel(self, *, event_name: str, identifier: str, idempotency_key: str) -> Awaitable[Verdict]:
         """Make one attempt to cancel the meter event with this identifier; otherwise as `send`.
 
         Stripe cancels within 24 hours of having received the event, and only one that is not cancelled: it refuses otherwise.

@@ -4,7 +4,7 @@ A 200 says that Stripe received the events; what it drops afterwards, it reports
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from reporter.stripe_adjustments import StripeAdjustments
 from reporter.stripe_replies import REPLY_BYTES_MAX, ErrorReply, PlainHttp, Verdicts
 
 _PATH: Final = "/v2/billing/meter_event_stream"
-_GATHER_S: Final = 0.005  # how long the first event of a request waits for others
+_GATHER_S: Final = 0.01  # how long the first event of a request waits for others
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,22 +88,25 @@ class StripeMeterEventStream:
         self._requests: set[asyncio.Task[None]] = set()
         self._closed = False
 
-    async def send(self, *, event_name: str, payload: Mapping[str, str], identifier: str, timestamp_s: int, idempotency_key: str) -> Verdict:
-        """Make one attempt. Waits for a free connection and for the network, a bounded time; raises nothing but CancelledError.
+    def send(self, *, event_name: str, payload: Mapping[str, str], identifier: str, timestamp_s: int, idempotency_key: str) -> Awaitable[Verdict]:
+        """Make one attempt, started at once. Its verdict waits for a free connection and for the network, a bounded time; it raises nothing but
+        CancelledError.
 
         An event that shares a request has the request's verdict, unless Stripe refuses the request: then the events are sent in smaller
         requests, until the one that Stripe refuses is alone.
         """
-        if self._closed:
-            return unreachable("the connections are closed")
-        encoded = encode_event(event_name=event_name, payload=payload, identifier=identifier, timestamp_s=timestamp_s)
         verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        if self._closed:
+            verdict.set_result(unreachable("the connections are closed"))
+            return verdict
+        encoded = encode_event(event_name=event_name, payload=payload, identifier=identifier, timestamp_s=timestamp_s)
         self._gathered.add(_Waiting(StreamEvent(identifier, idempotency_key, encoded), verdict))
         if len(self._gathered) >= EVENTS_MAX:
+            self._stop_timer()
             self._start()
         elif self._timer is None:
             self._start_in(_GATHER_S)
-        return await verdict
+        return verdict
 
     async def cancel(self, *, event_name: str, identifier: str, idempotency_key: str) -> Verdict:
         """Make one attempt to cancel a meter event; see StripeAdjustments."""
@@ -116,8 +119,7 @@ class StripeMeterEventStream:
     async def close(self) -> None:
         """Close the connections; attempts still in flight end as interrupted."""
         self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self._stop_timer()
         for request in self._requests:
             request.cancel()
         if self._requests:
@@ -129,6 +131,11 @@ class StripeMeterEventStream:
 
     def _start_in(self, seconds: float) -> None:
         self._timer = asyncio.get_running_loop().call_later(seconds, self._gathering_ended)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _gathering_ended(self) -> None:
         self._timer = None
