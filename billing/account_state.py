@@ -1,7 +1,6 @@
-"""What Stripe has of that which the settings file speaks of: its meters, products and prices."""
+"""Read what Stripe has of that which the settings file speaks of: its meters, products and prices."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, cast
 
@@ -9,6 +8,7 @@ import stripe
 from stripe.params import PriceListParams, ProductListParams
 from stripe.params.billing import MeterListParams
 
+from billing.account import Account, FoundMeter, FoundPrice, FoundProduct, Terms
 from billing.calls import PAGE_ROWS, all_rows
 from billing.pricing import Package, Tier, Wanted
 
@@ -16,78 +16,6 @@ PRODUCT_KEY: Final = "taximeter_product"  # in a product's metadata
 PRICE_KEY: Final = "taximeter_price"  # in a price's metadata: what its lookup_key was when it was made
 ROWS_MAX: Final = 10_000
 _LOOKUP_KEYS_MAX: Final = 10  # Stripe's limit for one call
-
-
-@dataclass(frozen=True, slots=True)
-class FoundMeter:
-    """A meter at Stripe. `event_time_window` is None for a meter that takes every event as it is."""
-
-    id: str
-    event_name: str
-    display_name: str
-    formula: str
-    customer_key: str
-    value_key: str
-    event_time_window: str | None
-    active: bool
-
-
-@dataclass(frozen=True, slots=True)
-class FoundProduct:
-    """A product that Taximeter made; `key` is Taximeter's name for it."""
-
-    id: str
-    key: str
-    name: str
-    active: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What cannot be changed of a price. Amounts in smallest units of the currency; ids are Stripe's, "" for one that is yet to be made."""
-
-    product: str
-    meter: str
-    usage_type: str
-    currency: str
-    interval: str
-    interval_count: int
-    unit_amount: Decimal | None
-    package: Package | None
-    tiers_mode: str | None
-    tiers: tuple[Tier, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class FoundPrice:
-    """A price at Stripe. `key` is its lookup_key, or "" when it has none or lost it to a newer price; `made_as` what Taximeter made it as."""
-
-    id: str
-    key: str
-    made_as: str
-    active: bool
-    terms: Terms
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """All meters; the products that Taximeter made; their prices, and those that hold a lookup_key of the settings file."""
-
-    meters: tuple[FoundMeter, ...] = ()
-    products: tuple[FoundProduct, ...] = ()
-    prices: tuple[FoundPrice, ...] = ()
-
-    def meter(self, event_name: str) -> FoundMeter | None:
-        """The one meter with this event name."""
-        return next((meter for meter in self.meters if meter.event_name == event_name), None)
-
-    def products_of(self, key: str) -> tuple[FoundProduct, ...]:
-        """The products with this key: one, unless somebody copied the metadata."""
-        return tuple(product for product in self.products if product.key == key)
-
-    def price(self, key: str) -> FoundPrice | None:
-        """The one price that holds this lookup_key."""
-        return next((price for price in self.prices if price.key == key), None)
 
 
 async def read_account(client: stripe.StripeClient, wanted: Wanted) -> Account:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Final, Literal, TypeAlias
 
-from billing.account_state import Account
+from billing.account import Account
 from billing.permissions import INDISPENSABLE, REPORTER, Permission
 from billing.plan import Action, ArchivePrice, ChangeProduct, Obstacle, RenameMeter, plan
 from billing.plan_text import describe

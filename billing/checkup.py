@@ -7,7 +7,8 @@ from typing import Any, Final
 import aiohttp
 import stripe
 
-from billing.account_state import Account, read_account, read_meters
+from billing.account import Account
+from billing.account_state import read_account, read_meters
 from billing.calls import RETRIES, Refused, calling
 from billing.checks import (
     Check,

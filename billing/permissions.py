@@ -1,8 +1,9 @@
 """What a key must be allowed to do, for whom, and a call that finds out without any effect.
 
-A restricted key has permissions, which Stripe's errors call `rak_<name>`. A reading permission is tried by reading a list of one. A writing one
-is tried by a call that Stripe must refuse for what it says and not for who says it: a required parameter is missing, or the object to
-be changed does not exist. Stripe looks at the permission first: 403 means that it is missing, 400 or 404 that it is there.
+A restricted key has permissions, which Stripe's errors call `rak_<name>`. A reading permission is tried by reading a list of one, or an
+object that does not exist. A writing one is tried by a call that Stripe must refuse for what it says and not for who says it: a required
+parameter is missing, or the object to be changed does not exist. Stripe looks at the permission first: 403 means that it is missing, 400 or
+404 that it is there.
 """
 
 from collections.abc import Mapping
@@ -44,7 +45,7 @@ PERMISSIONS: Final = (
     Permission("customer_write", ("customer", "demo-page"), "post", f"/v1/customers/cus_{_NOBODY}", _NAMED),
     Permission("subscription_read", (REPORTER, "subscribe", "usage", "preview"), "get", "/v1/subscriptions", _ONE),
     Permission("subscription_write", ("subscribe", "demo-page"), "post", f"/v1/subscriptions/sub_{_NOBODY}", _NAMED),
-    Permission("setup_intent_read", ("subscribe", "demo-page"), "get", "/v1/setup_intents", _ONE),
+    Permission("setup_intent_read", ("subscribe", "demo-page"), "get", f"/v1/setup_intents/seti_{_NOBODY}"),
     Permission("checkout_session_write", ("checkout",), "post", f"/v1/checkout/sessions/cs_test_{_NOBODY}/expire"),
     # A preview is computed and never kept; without a customer it is refused.
     Permission("invoice_write", ("preview",), "post", "/v1/invoices/create_preview"),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TypeAlias
 
-from billing.account_state import Account, FoundMeter, FoundPrice, Terms
+from billing.account import Account, FoundMeter, FoundPrice, Terms
 from billing.money import main_units, plain
 from billing.pricing import Price, Product, Tier, Wanted
 from metering.catalogue import Meter

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from billing.account_state import Terms
+from billing.account import Terms
 from billing.plan import (
     Action,
     ArchivePrice,

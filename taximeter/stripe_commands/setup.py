@@ -8,7 +8,8 @@ from typing import Any, Final
 import orjson
 from rich.console import Console
 
-from billing.account_state import Account, read_account
+from billing.account import Account
+from billing.account_state import read_account
 from billing.apply import Done, Stopped, apply
 from billing.calls import Refused
 from billing.plan import Plan, plan
@@ -139,6 +140,9 @@ def _not_confirmed(this: _Run) -> int | None:
         this.result = "not confirmed"
         print("taximeter: there is no terminal to ask on; add --yes to carry this out, or --dry-run to only look", file=sys.stderr)
         return USAGE
+    if this.as_json and this.plan is not None:
+        for line in plan_lines(this.plan):
+            print(line, file=sys.stderr)
     print("Do this? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() in {"y", "yes"}:
         return None

@@ -22,7 +22,8 @@ from aiohttp import web
 from stripe.params.billing import MeterCreateParams
 
 import billing
-from billing.account_state import Account, read_account
+from billing.account import Account
+from billing.account_state import read_account
 from billing.apply import Stopped, apply
 from billing.permissions import PERMISSIONS
 from billing.plan import plan
@@ -219,6 +220,13 @@ def test_the_plan_and_what_came_of_it_are_told_as_json(installation: Installatio
     assert [each["id"].split("_")[0] for each in document["applied"]] == ["mtr", "prod", "price", "price", "price"]
     assert installation.run("setup", "--json") == OK
     assert installation.document()["result"] == "nothing to do"
+
+
+def test_who_is_asked_sees_the_plan_also_when_the_result_is_json(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", _Terminal("n\n"))
+    assert installation.run("setup", "--json") == FAILED
+    assert "+ product alpaca_ai: create 'Alpaca AI usage'" in installation.err
+    assert installation.document()["result"] == "not confirmed"
 
 
 def test_a_changed_price_is_replaced_and_can_come_back(installation: Installation) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from billing.account_state import Account, FoundMeter, FoundPrice, FoundProduct
+from billing.account import Account, FoundMeter, FoundPrice, FoundProduct
 from billing.plan import (
     Action,
     ArchivePrice,

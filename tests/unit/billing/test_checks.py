@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from billing.account_state import Account
+from billing.account import Account
 from billing.checks import (
     Destination,
     Reply,

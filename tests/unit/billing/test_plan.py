@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from billing.account_state import Account, FoundMeter, FoundPrice, FoundProduct
+from billing.account import Account, FoundMeter, FoundPrice, FoundProduct
 from billing.plan import (
     ArchivePrice,
     ChangeProduct,
