@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SUBSCRIPTIONS_MAX: Final = 1_000
 ITEMS_MAX: Final = 20  # Stripe's limit
+_KEY_SECONDS: Final = 600
 _ENDED: Final = frozenset({"canceled", "incomplete_expired"})
 
 Anchor = int | Literal["month-start", "minute"]
@@ -105,8 +106,9 @@ class NewSubscription:
 async def subscribe(client: stripe.StripeClient, new: NewSubscription, *, now: int) -> Subscribed:
     """Make a subscription that bills usage; `now` in Unix seconds.
 
-    Repeated at once by somebody else it is one subscription: the idempotency key follows from the customer, what is asked for, and the last
-    subscription there was. Raises Refused for an unknown customer or price, and when the customer has one of the prices already.
+    Done by two at once it is one subscription: for ten minutes, the idempotency key follows from the customer, what is asked for, and the last
+    subscription there was. No longer, because Stripe answers with a stored failure, too, for as long as a key is the same.
+    Raises Refused for an unknown customer or price, and when the customer has one of the prices already.
     """
     customer = await show_customer(client, new.customer)
     if len(new.prices) > ITEMS_MAX:
@@ -116,7 +118,7 @@ async def subscribe(client: stripe.StripeClient, new: NewSubscription, *, now: i
     if not new.again:
         _refuse_a_second(present, prices)
     params = _parameters(new, prices, now)
-    times = (str(params.get("billing_cycle_anchor", "")), str(new.backdate or ""))
+    times = (str(params.get("billing_cycle_anchor", "")), str(new.backdate or ""), str(now // _KEY_SECONDS))
     key = idempotency_key("subscription", customer.id, *sorted(price.id for price in prices), *times, present[0].id if present else "")
     return _subscribed(await calling(lambda: client.v1.subscriptions.create_async(params, {"idempotency_key": key})))
 
