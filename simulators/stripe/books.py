@@ -4,6 +4,7 @@ For a meter with an event time window, only the event received last in a window 
 one before it back. Counting follows acceptance, not the processing lag; summaries look at the lag themselves.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeAlias
 
@@ -106,13 +107,13 @@ class Books:
         states = (EventState.COUNTED,) if processed else (EventState.PENDING, EventState.COUNTED)
         by_day = self._days.get(lane, {})
         first_day, last_day = start // DAY_S, (end - 1) // DAY_S
-        days = [day for day in by_day if first_day <= day <= last_day]
-        days.sort()
+        window = self._window_of(lane[0])
         found: list[MeterEvent] = []
-        for day in days:
-            events = map(self._events.__getitem__, by_day[day])
-            inside = [event.sequence for event in events if start <= event.timestamp < end and event.sequence >= first_sequence]
-            found.extend(self._effective(lane, inside, states))
+        for day in sorted(day for day in by_day if first_day <= day <= last_day):
+            sequences = by_day[day]
+            late = sequences[bisect_left(sequences, first_sequence) :] if first_sequence else sequences
+            events = self._events.within(late, start, end, states)
+            found.extend(events if window is None else {event.timestamp // WINDOW_SECONDS[window]: event for event in events}.values())
         return found
 
     def _effective(self, lane: Lane, history: list[int], states: tuple[EventState, ...]) -> Iterator[MeterEvent]:

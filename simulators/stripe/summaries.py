@@ -54,9 +54,11 @@ def aggregate(formula: Formula, events: Iterable[MeterEvent]) -> Quantity:
     if formula == "last":
         latest = max(events, key=lambda event: (event.timestamp, event.sequence), default=None)
         return 0 if latest is None else value_of(latest)
-    total: Quantity = 0
-    for event in events:
-        total = add(total, value_of(event))
+    values = [value_of(event) for event in events]
+    total: Quantity = sum(value for value in values if isinstance(value, int))
+    for value in values:
+        if not isinstance(value, int):
+            total = add(total, value)
     return total
 
 
