@@ -131,14 +131,17 @@ class Notifications:
         settings = self._account.webhooks
         signed_at_s = real_s if settings.signed_at == "real" else now_ms // 1000
         attempts: list[Attempt] = []
-        for delivery in self.queue.take_due(now_ms, settings.connections):
-            destination, event = self._account.destinations.find(delivery.destination_id), self.log.get(delivery.event_id)
-            if destination is None or event is None or not destination.enabled:
-                self._record(delivery, now_ms, None, "event_expired" if event is None else "destination_disabled", None)
-                continue
-            body = self._body(event, destination)
-            attempts.append(Attempt(delivery, destination.url, body, signature_header(body, destination.signing(now_ms), signed_at_s)))
+        while due := self.queue.take_due(now_ms, settings.connections):  # again, where one that cannot be made left room for the next
+            attempts += filter(None, (self._prepare(delivery, now_ms, signed_at_s) for delivery in due))
         return attempts
+
+    def _prepare(self, delivery: Delivery, now_ms: int, signed_at_s: int) -> Attempt | None:
+        destination, event = self._account.destinations.find(delivery.destination_id), self.log.get(delivery.event_id)
+        if destination is None or event is None or not destination.enabled:
+            self._record(delivery, now_ms, None, "event_expired" if event is None else "destination_disabled", None)
+            return None
+        body = self._body(event, destination)
+        return Attempt(delivery, destination.url, body, signature_header(body, destination.signing(now_ms), signed_at_s))
 
     def attempted(self, delivery: Delivery, at_ms: int, status: int | None, error: str | None) -> None:
         """What came of an attempt: a status, or why there is none. Anything but 2xx is tried again, until the tries are used up."""

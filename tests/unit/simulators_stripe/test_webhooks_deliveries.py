@@ -175,10 +175,11 @@ def test_events_and_deliveries_come_back_from_the_journal() -> None:
 
 def test_nothing_is_sent_to_a_disabled_destination_nor_tried_again_there() -> None:
     account = telling_account()
-    add_meter(account)
+    for number in range(10):
+        add_meter(account, f"meter-{number}")
     account.notifications.put_destination(make_destination(enabled=False))
     assert account.notifications.take_due(NOW_MS, 0) == []
-    assert [record.error for record in account.notifications.queue.records] == ["destination_disabled"]
+    assert [record.error for record in account.notifications.queue.records] == ["destination_disabled"] * 10
     assert len(account.notifications.queue) == 0
 
 
