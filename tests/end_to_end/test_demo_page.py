@@ -1,4 +1,4 @@
-"""`taximeter stripe demo-page` in a real browser: Chromium without a window, driven by Playwright."""
+"""`taximeter stripe demo-page`, and the page of `checkout`, in a real browser: Chromium without a window, driven by Playwright."""
 
 import asyncio
 import os
@@ -24,6 +24,7 @@ from tests.contract.stripe.process import SimulatorProcess
 pytestmark = pytest.mark.end_to_end
 
 PRICE = "alpaca_ai_tokens_monthly"
+SHOP = "https://shop.example/"
 PUBLISHABLE_KEY = "pk_test_of_this_test"
 PATIENCE_MS = 60_000
 START_S = 60.0
@@ -129,6 +130,8 @@ async def _stay_here(context: BrowserContext) -> None:
     async def route(route: Route) -> None:
         if route.request.url.startswith("https://js.stripe.com/"):
             await route.fulfill(content_type="text/javascript", body=FAKE_STRIPE_JS)
+        elif route.request.url.startswith(SHOP):
+            await route.fulfill(content_type="text/html", body="<h1>Thank you</h1>")
         elif route.request.url.startswith("http://127.0.0.1:"):
             await route.continue_()
         else:
@@ -243,6 +246,26 @@ async def test_without_stripe_js_the_page_says_so(environment: dict[str, str], c
         await expect(visitor.page.get_by_role("alert")).to_contain_text("Stripe.js did not load", timeout=PATIENCE_MS)
     finally:
         await runner.cleanup()
+
+
+async def test_the_page_of_a_checkout_session_subscribes_and_leads_back_to_the_shop(
+    environment: dict[str, str], client: stripe.StripeClient, visitor: Visitor
+) -> None:
+    await set_up(environment)
+    urls = ("--success-url", SHOP + "ok?session={CHECKOUT_SESSION_ID}", "--cancel-url", SHOP)
+    process = await command(environment, "checkout", *urls)
+    out, errors = await process.communicate()
+    assert (process.returncode, errors) == (0, b"")
+
+    await visitor.page.goto(out.decode().strip())
+    await visitor.page.get_by_role("button", name="Subscribe").click()
+    await visitor.page.wait_for_url(SHOP + "ok?session=*")
+    session = await client.v1.checkout.sessions.retrieve_async(visitor.page.url.partition("session=")[2])
+
+    assert session.status == "complete"
+    assert isinstance(session.subscription, str)
+    assert (await client.v1.subscriptions.retrieve_async(session.subscription)).status == "active"
+    assert visitor.complaints == []
 
 
 async def test_the_stand_in_is_not_there_when_the_payment_element_is(environment: dict[str, str], client: stripe.StripeClient) -> None:
