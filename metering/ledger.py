@@ -63,7 +63,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MeterEvent:
-    """One meter event of an intent: `value` units at `time_ms` (milliseconds; the start of its earliest window)."""
+    """One meter event of an intent: `value` units at `time_ms` (milliseconds; whole seconds, in its earliest minute)."""
 
     customer: str
     meter: str

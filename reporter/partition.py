@@ -17,6 +17,7 @@ from metering.tally import decode_tally
 from metering.topics import Topics
 from reporter.billing_periods import BillingPeriods
 from reporter.dispatch import Dispatcher
+from reporter.ended_periods import EndedPeriods
 from reporter.metrics import ReporterMetrics
 from reporter.reporting import PartitionReporter, cancelled_by, open_meter_events
 from reporter.sending import MeterSend
@@ -29,9 +30,6 @@ INBOX_BYTES_MAX: Final = 32 * 1024 * 1024
 OPEN_SECONDS: Final = 2.0  # the next intent is written when what is open would be sent in this time
 # An intent without meter events is written after so many tallies, so that whoever takes over need not read them all.
 EMPTY_INTENT_TALLIES: Final = 500
-# Usage of a billing period that is over is planned so soon, however long report_seconds is: the period's invoice closes before long.
-ENDED_PERIOD_SECONDS: Final = 60.0
-ENDED_PERIOD_LOOK_SECONDS: Final = 10.0  # how often it is looked whether there is such usage
 FOLLOW_SECONDS: Final = 5.0  # how often the ledger is looked at for corrections, which others write
 
 
@@ -69,15 +67,13 @@ class ReportingWorker(PartitionWorker):
         self._appender = appender
         self._dispatcher = dispatcher
         self._catalogue = catalogue
-        self._periods = periods
+        self._ended_periods = EndedPeriods(periods)
         self._partition_rate = partition_rate
         self._metrics = metrics
         self._unsent: deque[MeterSend] = deque()
         self._settlements: list[Settlement] = []
         self._planned_at = 0.0
         self._settled_at = 0.0
-        self._looked_at: float | None = None
-        self._holds_ended_period = False
         self._followed_at = 0.0
 
     # For the poll loop and the dispatcher
@@ -165,8 +161,7 @@ class ReportingWorker(PartitionWorker):
         waited = self._clock.monotonic() - self._planned_at
         if not len(reporter.backlog):
             return reporter.uncovered >= EMPTY_INTENT_TALLIES
-        patience = min(self._settings.report_seconds, ENDED_PERIOD_SECONDS) if self._holds_ended_period else self._settings.report_seconds
-        if waited < patience and not reporter.backlog.is_full:
+        if waited < self._ended_periods.report_seconds(self._settings.report_seconds) and not reporter.backlog.is_full:
             return False
         few_open = reporter.ledger.open_events <= self._partition_rate() * OPEN_SECONDS
         return few_open and not self._unsent and self._dispatcher.lanes.room >= 2 * len(reporter.backlog) and self._dispatcher.lanes.stopped is None
@@ -316,15 +311,6 @@ class ReportingWorker(PartitionWorker):
             times.append(reporter.backlog_since_ms)
         now_ms = self._clock.now_ms()
         self._metrics.reported_log_time.labels(str(self.partition)).set(min(times, default=now_ms) / 1000)
-        self._look_for_ended_periods(reporter, now_ms // 1000)
-
-    def _look_for_ended_periods(self, reporter: PartitionReporter, now_s: int) -> None:
-        now = self._clock.monotonic()
-        if self._looked_at is not None and now - self._looked_at < ENDED_PERIOD_LOOK_SECONDS:
-            return
-        self._looked_at = now
-        waiting = self._periods.oldest_ended_s(reporter.backlog.usage(), now_s)
-        sent = self._periods.oldest_ended_s(reporter.open_usage(), now_s)
-        self._holds_ended_period = waiting is not None
-        ends = [end for end in (waiting, sent) if end is not None]
-        self._metrics.unreported_period_end.labels(str(self.partition)).set(min(ends, default=math.nan))
+        self._ended_periods.look(reporter, now_ms // 1000, self._clock.monotonic())
+        end = self._ended_periods.oldest_s
+        self._metrics.unreported_period_end.labels(str(self.partition)).set(math.nan if end is None else end)

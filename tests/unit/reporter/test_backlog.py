@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from metering.limits import HOUR_MS, MINUTE_MS, VALUE_MAX
 from metering.tally import TallyRow
-from reporter.backlog import Backlog, split
+from reporter.backlog import GRANULARITIES_MS, Backlog, split
 from reporter.billing_periods import BillingPeriods, SubscriptionPeriods
 
 START_MS = 1_780_000_000_000 // HOUR_MS * HOUR_MS
@@ -111,6 +111,35 @@ def test_the_last_minute_of_an_hour_stays_in_its_hour(minute: int) -> None:
 
 
 # Billing periods
+
+
+@given(st.lists(rows, max_size=4), st.integers(1, 20))
+def test_without_known_boundaries_only_the_clocks_windows_count(added: list[list[TallyRow]], rows_max: int) -> None:
+    backlog = Backlog(rows_max, periods_with((60, 600), customer="somebody else"))
+    level = 0
+    everything: list[TallyRow] = []
+    for found in added:
+        backlog.add(found)
+        everything += found
+        while len(windows(everything, level)) > rows_max and level < len(GRANULARITIES_MS) - 1:
+            level += 1
+    assert [(event.time_ms, event.customer, event.meter, event.dimensions, event.value) for event in backlog.meter_events()] == [
+        (earliest, customer, meter, dimensions, value)
+        for (customer, meter, dimensions, _), (earliest, quantity) in sorted(
+            windows(everything, level).items(), key=lambda item: (item[1][0], item[0])
+        )
+        for value in split(quantity)
+    ]
+
+
+def windows(found: list[TallyRow], level: int) -> dict[tuple[Any, ...], tuple[int, int]]:
+    """Earliest minute and sum of each window."""
+    sums: dict[tuple[Any, ...], tuple[int, int]] = {}
+    for one in found:
+        key = (one.customer, one.meter, one.dimensions, one.window_start_ms // GRANULARITIES_MS[level])
+        earliest, quantity = sums.get(key, (one.window_start_ms, 0))
+        sums[key] = (min(earliest, one.window_start_ms), quantity + one.quantity)
+    return sums
 
 
 def periods_with(*spans: tuple[int, int], customer: str = "c") -> BillingPeriods:
