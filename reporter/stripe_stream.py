@@ -159,7 +159,9 @@ class StripeMeterEventStream:
 
     def _ended(self, request: asyncio.Task[None]) -> None:
         self._requests.discard(request)
-        self._start()
+        # Where the timer runs, others are still being gathered.
+        if self._timer is None:
+            self._start()
 
     async def _deliver(self, waiting: Sequence[_Waiting]) -> None:
         """Send until every event has its verdict."""
