@@ -89,7 +89,8 @@ class ReportReader:
     def _of_code(self, about: Rejection, error: Mapping[str, Any]) -> Iterator[Rejection]:
         code = _text(error.get("code"), _NAME_CHARS_MAX) or UNREADABLE
         samples = _samples(error)
-        shares = self._shares(samples)
+        # Whatever Stripe calls a duplicate, it has: to name it as refused would invite somebody to send it again.
+        shares = {} if "duplicate" in code else self._shares(samples)
         named = sum(share.count for share in shares.values())
         total = max(_count(error.get("error_count")), len(samples), 1)
         if total > named or not shares:

@@ -22,7 +22,7 @@ HOURS: Final = 72.0
 HOURS_MAX: Final = 24 * 366
 SAMPLES_SHOWN: Final = 50
 
-_AGAIN: Final = "then send these meter events again: taximeter correct IDENTIFIER --resend"
+_AGAIN: Final = 'then send these meter events again: taximeter correct IDENTIFIER --resend --reason "..."'
 ADVICE: Final[Mapping[str, str]] = {
     "meter_event_customer_not_found": f"The customer is not in this account and mode: create it, or correct the id at the source; {_AGAIN}.",
     "meter_event_no_customer_defined": f"The payload lacks the meter's customer key: make customer_key of [[meters]] the meter's own; {_AGAIN}.",

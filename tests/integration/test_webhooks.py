@@ -45,8 +45,9 @@ class Account:
     destination: str
     secret: str
 
-    def environment(self) -> dict[str, str]:
+    def environment(self, meter_events: str = "v1") -> dict[str, str]:
         return {
+            "TAXIMETER_STRIPE_METER_EVENTS": meter_events,
             "STRIPE_API_KEY": KEY,
             "TAXIMETER_STRIPE_API_BASE": self.simulator.url,
             "TAXIMETER_REPORTER_REPORT_SECONDS": "0.2",
@@ -153,10 +154,11 @@ def errors_shown(kafka: KafkaSettings, folder: Path, account: Account) -> tuple[
     return done.returncode, json.loads(done.stdout)
 
 
+@pytest.mark.parametrize("meter_events", ["v1", "v2_stream"])
 async def test_what_stripe_refuses_later_is_in_the_ledger_once_and_shown_with_its_customer(
-    kafka: KafkaSettings, account: Account, tmp_path: Path
+    kafka: KafkaSettings, account: Account, tmp_path: Path, meter_events: str
 ) -> None:
-    with reporter(kafka, tmp_path / "reporter", account.environment()) as running:
+    with reporter(kafka, tmp_path / "reporter", account.environment(meter_events)) as running:
         account.deliver_to(running.webhooks)
         sent(running)
         assert errors_shown(kafka, tmp_path, account) == (OK, {"hours": 72.0, "errors": 0, "codes": [], "rejections": []})

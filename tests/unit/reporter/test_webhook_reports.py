@@ -120,6 +120,10 @@ def test_each_code_has_its_own_rejection_also_one_that_nobody_knows() -> None:
     assert [label_of(code) for code in (*CODES, "brand_new_code")] == [*CODES, "other"]
 
 
+def test_what_stripe_calls_a_duplicate_it_has_so_it_is_counted_and_not_named() -> None:
+    assert shares(error([sample("tm-ab-3-0-1-0")], code="duplicate_meter_event")) == {0: (1, ())}
+
+
 @pytest.mark.parametrize(
     "document",
     [
