@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from simulators.stripe.billing_periods import next_boundary
 from simulators.stripe.errors import ApiError, invalid, no_such
+from simulators.stripe.event_log import differences
 from simulators.stripe.prices import Price, Recurring
 from simulators.stripe.subscription_drafts import ItemDraft, SubscriptionChange, SubscriptionDraft, SubscriptionFilter
 from simulators.stripe.subscriptions import Subscription, SubscriptionItem, subscription_object
@@ -164,10 +165,10 @@ class Subscribing:
     def update(self, before: Subscription, after: Subscription, now_ms: int) -> None:
         """Put a changed subscription in place, and tell so when the API shows a difference."""
         self.put(after, now_ms)
-        old, new = self.shown(before), self.shown(after)
-        previous = {name: value for name, value in old.items() if new[name] != value}
+        shown = self.shown(after)
+        previous = differences(self.shown(before), shown)
         if previous:
-            self._account.notifications.snapshot("customer.subscription.updated", new, now_ms, previous)
+            self._account.notifications.snapshot("customer.subscription.updated", shown, now_ms, previous)
 
     def put(self, subscription: Subscription, now_ms: int) -> None:
         """Put a subscription in place without telling anybody."""
