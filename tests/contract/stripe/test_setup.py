@@ -233,7 +233,7 @@ def test_a_changed_price_is_replaced_and_can_come_back(installation: Installatio
     assert installation.run("setup", "--yes") == OK
     (first,) = [price for price in installation.account().prices if price.key == "monthly"]
     seen = {first.id}
-    for amount in ("0.05", "0.04", "0.05", "0.04"):
+    for amount in ("0.05", "0.04") * 5:
         installation.write(('amount = "0.04"', f'amount = "{amount}"'))
         assert installation.run("setup", "--yes") == OK
         prices = installation.account().prices
