@@ -4,7 +4,10 @@ from typing import Any
 
 import pytest
 
+from metering.ledger import MeterEvent
 from metering.secrets import Secret
+from metering.tally import TallyRow
+from reporter.backlog import Backlog
 from reporter.billing_periods import BillingPeriods, SubscriptionPeriods, read_subscription
 from reporter.stripe_subscriptions import StripeSubscriptions, SubscriptionsUnavailable
 from taximeter.next_boundary import find_next_boundary
@@ -16,22 +19,22 @@ NOW = 1_780_000_017  # an arbitrary second
 HOUR, DAY = 3_600, 86_400
 
 
-async def subscribed(simulator: Target, count: int) -> list[Any]:
-    """Customers with a monthly metered subscription each, that began one after the other, a minute apart."""
+async def subscribed(simulator: Target, count: int, *, start: int = NOW, interval: str = "month") -> list[Any]:
+    """Customers with a metered subscription each, a cent a unit, that began one after the other, a minute apart."""
     client = simulator.client.v1
-    meter = await simulator.meter()
+    meter = await simulator.meter(event_name="tokens")
     product = await client.products.create_async({"name": "Tokens"})
     price = await client.prices.create_async(
         {
             "currency": "usd",
-            "unit_amount": 4,
+            "unit_amount": 1,
             "product": product.id,
-            "recurring": {"interval": "month", "usage_type": "metered", "meter": meter.id},
+            "recurring": {"interval": interval, "usage_type": "metered", "meter": meter.id},
         }
     )
     found = []
     for number in range(count):
-        simulator.control.call("POST", "/_control/clock", {"set_ms": (NOW + 60 * number) * 1000, "rate": 0})
+        simulator.control.call("POST", "/_control/clock", {"set_ms": (start + 60 * number) * 1000, "rate": 0})
         customer = await simulator.customer()
         found.append(await client.subscriptions.create_async({"customer": customer, "items": [{"price": price.id}]}))
     return found
@@ -67,6 +70,43 @@ async def test_every_page_is_read_and_says_what_the_library_says(simulator: Targ
 
 async def test_usage_in_the_minute_of_the_start_is_told_after_it(simulator: Target) -> None:
     (made,) = await subscribed(simulator, 1)
+    periods = await read_all(simulator)
+    minute = made.start_date // 60 * 60
+    assert periods.event_time_ms(made.customer, minute * 1000) == (made.start_date + 1) * 1000
+    assert periods.next_end_s(made.start_date, lambda _: True) == made["items"].data[0].current_period_end
+
+
+@pytest.mark.parametrize("period_end", ["exclusive", "inclusive"])
+@pytest.mark.parametrize("second", [0, 17, 58])
+async def test_merged_usage_is_invoiced_in_the_period_in_which_its_minute_begins(simulator: Target, second: int, period_end: str) -> None:
+    """Through the reporter's own merging, by either reading of whether the second of a period's end belongs to it."""
+    configure(simulator, assumptions={"period_end": period_end})
+    start = NOW // HOUR * HOUR + 30 * 60 + second
+    (made,) = await subscribed(simulator, 1, start=start, interval="day")
+    minutes = [(start // 60 + minute) * 60 for minute in (0, 1, 24 * 60 - 2, 24 * 60 - 1, 24 * 60, 24 * 60 + 1, 24 * 60 + 20)]
+    simulator.control.call("POST", "/_control/clock", {"set_ms": (start + DAY + 30 * 60) * 1000})
+    for event in merged(await read_all(simulator), made.customer, minutes):
+        await simulator.send("tokens", made.customer, event.value, timestamp=event.time_ms // 1000)
+    simulator.control.call("POST", "/_control/clock", {"set_ms": (start + 2 * DAY + 2 * HOUR) * 1000})
+    invoices = (await simulator.client.v1.invoices.list_async({"customer": made.customer})).data
+    billed = sorted((invoice.created, invoice.total) for invoice in invoices if invoice.total)
+    assert [total for _, total in billed] == [sum_of(minutes, 0, start + DAY), sum_of(minutes, start + DAY, None)]
+
+
+def sum_of(minutes: list[int], start: int, end: int | None) -> int:
+    """What the minutes are worth that begin from `start` until before `end`."""
+    return sum(10**place for place, minute in enumerate(minutes) if start <= minute and (end is None or minute < end))
+
+
+def merged(periods: BillingPeriods, customer: str, minutes: list[int]) -> list[MeterEvent]:
+    """Usage in these minutes, merged to hours as far as periods allow."""
+    backlog = Backlog(1, periods)
+    backlog.add(TallyRow(customer, "tokens", (), minute * 1000, 10**place, 1) for place, minute in enumerate(minutes))
+    return backlog.meter_events()
+
+
+async def read_all(simulator: Target) -> BillingPeriods:
+    """What a reporter would know at this moment."""
     port = reader(simulator)
     periods = BillingPeriods()
     try:
@@ -76,9 +116,7 @@ async def test_usage_in_the_minute_of_the_start_is_told_after_it(simulator: Targ
             periods.learn(found)
     finally:
         await port.close()
-    minute = made.start_date // 60 * 60
-    assert periods.event_time_ms(made.customer, minute * 1000) == (made.start_date + 1) * 1000
-    assert periods.next_end_s(made.start_date, lambda _: True) == made["items"].data[0].current_period_end
+    return periods
 
 
 async def test_the_next_boundary_is_found_by_the_filter(simulator: Target) -> None:
