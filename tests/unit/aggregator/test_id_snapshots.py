@@ -1,5 +1,6 @@
 """What a process leaves of its ids is believed only if it is whole and belongs to this log, and then it answers as the log would."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -185,7 +186,7 @@ def test_a_full_disk_costs_memory_and_no_id(tmp_path: Path, monkeypatch: pytest.
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(id_files.os, "posix_fallocate", full)
+    monkeypatch.setattr(os, "posix_fallocate", full)
     monkeypatch.setattr(id_files, "CHUNK_ENTRIES", 1)
     storage = archive.segments[0].storage
     assert isinstance(storage, FileStorage)
