@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +162,8 @@ async def served(environment: dict[str, str]) -> AsyncIterator[str]:
             address = (await process.stdout.readline()).decode().strip()
         yield address
     finally:
-        process.terminate()
+        with suppress(ProcessLookupError):
+            process.terminate()
         out, errors = await process.communicate()
     assert (process.returncode, out, errors) == (0, b"", b"")
 
