@@ -57,9 +57,17 @@ async def simulator(simulator_process: SimulatorProcess) -> SimulatorProcess:
 
 
 @asynccontextmanager
-async def adapter(simulator: SimulatorProcess, *, timeout_s: float = 20.0, connections: int = 8) -> AsyncIterator[StripeMeterEventStream]:
+async def adapter(
+    simulator: SimulatorProcess, *, timeout_s: float = 20.0, requests_per_s: float | None = None
+) -> AsyncIterator[StripeMeterEventStream]:
     subject = StripeMeterEventStream(
-        api_key=Secret(KEY), api_base=simulator.url, stream_base=simulator.url, connections=connections, timeout_s=timeout_s, clock=CLOCK
+        api_key=Secret(KEY),
+        api_base=simulator.url,
+        stream_base=simulator.url,
+        connections=8,
+        timeout_s=timeout_s,
+        clock=CLOCK,
+        requests_per_s=requests_per_s,
     )
     try:
         yield subject
@@ -286,6 +294,17 @@ async def test_the_limit_of_the_account_slows_down_and_loses_nothing(simulator: 
     async with adapter(simulator) as subject:
         settled = await run.through(subject)
     assert_exact(simulator, run, settled, 4000)
+
+
+async def test_a_sandboxs_limit_of_requests_is_never_met(simulator: SimulatorProcess) -> None:
+    limits = {"stream_events_per_second": 0, "global_per_second": 25, "endpoint_per_second": 25, "meter_events_count_globally": True}
+    simulator.call("POST", "/_control/config", {"limits": limits})
+    run = Run()
+    run.queue_up(2000)
+    async with adapter(simulator, requests_per_s=20.0) as subject:
+        settled = await run.through(subject)
+    assert_exact(simulator, run, settled, 2000)
+    assert set(calls(simulator)) == {"ok"}
 
 
 async def test_a_request_key_leads_back_to_its_events(simulator: SimulatorProcess) -> None:
