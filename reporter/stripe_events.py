@@ -16,7 +16,7 @@ from reporter.error_reports import REPORT_TYPES
 
 CONNECTIONS: Final = 4
 PAGE: Final = 100
-EVENTS_MAX: Final = 10_000
+EVENTS_MAX: Final = 50_000  # one meter that always fails has 26,000 in three days
 METERS_MAX: Final = 1_000
 _DETAIL_CHARS_MAX: Final = 300
 
@@ -45,7 +45,7 @@ class EventsPort(Protocol):
         ...
 
     def reports(self, since_ms: int) -> AsyncIterator[ListedReport]:
-        """The error reports made since then, at most EVENTS_MAX."""
+        """The error reports made since then, newest first, at most EVENTS_MAX."""
         ...
 
     async def meter_name(self, meter_id: str) -> str:

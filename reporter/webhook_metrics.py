@@ -24,7 +24,7 @@ REFUSALS: Final = (
     "failed",
 )
 STEPS: Final = ("fetch", "ledger", "observer", "unexpected")
-BACKFILLS: Final = ("ok", "unavailable", "forbidden")
+BACKFILLS: Final = ("ok", "incomplete", "unavailable", "forbidden", "failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,10 @@ class WebhookMetrics:
                 unit="timestamp_seconds",
             ),
             backfills=counter(
-                registry, f"{prefix}_webhook_backfills_total", "Times that Stripe was asked for error reports.", labels={"outcome": BACKFILLS}
+                registry,
+                f"{prefix}_webhook_backfills_total",
+                "Times that Stripe was asked for error reports; incomplete: some could not be recorded.",
+                labels={"outcome": BACKFILLS},
             ),
             recovered=counter(registry, f"{prefix}_webhook_recovered_total", "Error reports found by asking that no webhook had brought."),
         )

@@ -19,7 +19,7 @@ from reporter.error_reports import IdentifiersOf, ReportReader
 from reporter.hooks import HookOutcome, HookRunner, load_hook
 from reporter.recording import RejectionRecorder
 from reporter.rejection_log import Recorded, RejectionLog
-from reporter.stripe_events import EventsPort, EventsUnavailable, ListedReport
+from reporter.stripe_events import EVENTS_MAX, EventsPort, EventsUnavailable, ListedReport
 from reporter.webhook_intake import Admission, Lane, WebhookIntake, label_of, lane_of
 from reporter.webhook_metrics import WebhookMetrics
 from reporter.webhook_server import PATH, Door, WebhookServer
@@ -33,6 +33,7 @@ BACKFILL_MS: Final = 72 * HOUR_MS  # as long as Stripe tries to deliver
 OVERLAP_MS: Final = HOUR_MS  # events may appear in the list a while after their time
 RECHECK_MS: Final = HOUR_MS
 OWNER_SECONDS: Final = 1.0
+RETRY_SECONDS: Final = 60.0
 
 
 class Webhooks:
@@ -97,7 +98,8 @@ class Webhooks:
 
     async def run(self) -> None:
         """Until told to stop and all that was taken is processed. Raises RefusedToStart when the port cannot be opened."""
-        workers = [asyncio.create_task(self._work(lane), name=f"webhooks {lane}") for lane in Lane for _ in range(WORKERS)]
+        places = {Lane.REPORTS: WORKERS, Lane.OTHERS: max(WORKERS, self._settings.hook_calls_max)}
+        workers = [asyncio.create_task(self._work(lane), name=f"webhooks {lane}") for lane in Lane for _ in range(places[lane])]
         asking = asyncio.create_task(self._ask_again_and_again(), name="webhooks backfill")
         try:
             if self._settings.is_on:
@@ -186,32 +188,32 @@ class Webhooks:
                 await clock.sleep(OWNER_SECONDS)
                 continue
             now_ms = clock.now_ms()
-            if await self._backfill(max(now_ms - BACKFILL_MS, asked_ms - OVERLAP_MS), now_ms):
+            outcome = await self._backfill(max(now_ms - BACKFILL_MS, asked_ms - OVERLAP_MS), now_ms)
+            self._metrics.backfills.labels(outcome).inc()
+            if outcome == "ok":
                 asked_ms = now_ms
-            await clock.sleep(every)
+            await clock.sleep(min(every, RETRY_SECONDS) if outcome in {"incomplete", "unavailable"} else every)
 
-    async def _backfill(self, since_ms: int, now_ms: int) -> bool:
-        """Record the reports made since then that are not known; says whether all of it worked. Never raises but CancelledError."""
+    async def _backfill(self, since_ms: int, now_ms: int) -> str:
+        """Record the reports made since then that are not known; one of BACKFILLS. Raises nothing but CancelledError."""
         try:
-            unknown = [report async for report in self._events.reports(since_ms) if report.id not in self._intake.known]
-            complete = await self._recover(unknown, now_ms)
+            listed = [report async for report in self._events.reports(since_ms)]
+            if len(listed) >= EVENTS_MAX:
+                self._warnings.warning(self._log, "there are more error reports than are looked at; the oldest are left out", looked_at=len(listed))
+            complete = await self._recover([report for report in listed if report.id not in self._intake.known], now_ms)
         except EventsUnavailable as error:
-            self._metrics.backfills.labels("forbidden" if error.lasting else "unavailable").inc()
             if error.lasting:
                 self._warn_once(error)
-            else:
-                self._warnings.warning(self._log, "Stripe was asked for error reports and did not answer", reason=str(error))
-            return False
+                return "forbidden"
+            self._warnings.warning(self._log, "Stripe was asked for error reports and did not answer", reason=str(error))
+            return "unavailable"
         except LogUnavailable as error:
-            self._metrics.backfills.labels("unavailable").inc()
             self._warnings.warning(self._log, "error reports could not be compared with the ledger", reason=str(error))
-            return False
+            return "unavailable"
         except Exception as error:  # the endpoint and the reporter go on; the next time may work
-            self._metrics.failures.labels("unexpected").inc()
             self._log.failed("asking Stripe for error reports failed", error)
-            return False
-        self._metrics.backfills.labels("ok").inc()
-        return complete
+            return "failed"
+        return "ok" if complete else "incomplete"
 
     async def _recover(self, unknown: Sequence[ListedReport], now_ms: int) -> bool:
         if not unknown:
