@@ -1,10 +1,12 @@
 """What becomes of events after they were answered, and of reports that no webhook brought; with a ledger and a Stripe in memory."""
 
 import asyncio
+import importlib
 import logging
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -260,6 +262,25 @@ async def test_other_events_go_to_the_observers_and_what_these_raise_hurts_nobod
     assert subject.value("webhook_failures_total", step="observer") == 2
     assert subject.value("webhook_events_total", type="invoice.paid") == 1
     assert subject.value("webhook_events_total", type="other") == 1
+
+
+async def test_the_hook_is_called_and_what_it_raises_is_counted_and_not_quoted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "webhook_hook_of_a_test.py").write_text(
+        "seen = []\nasync def told(event):\n    seen.append(event.id)\n    if event.id == 'evt_2':\n        raise ValueError('ada@example.com')\n"
+    )
+    async with running(hook="webhook_hook_of_a_test:told") as subject:
+        for identity in ("evt_1", "evt_2", "evt_1"):
+            assert await subject.post(identity, "invoice.paid") == 200
+        await subject.post("evt_3")
+        await subject.until(lambda: subject.value("webhook_hook_calls_total", outcome="failed") == 1)
+        await subject.until(lambda: subject.value("webhook_hook_calls_total", outcome="ok") == 1)
+    seen = importlib.import_module("webhook_hook_of_a_test").seen
+    assert sorted(seen) == ["evt_1", "evt_2"], "error reports are not its business"
+    assert "the webhook hook failed" in caplog.text
+    assert "ada@example.com" not in str([record.__dict__ for record in caplog.records])
 
 
 async def test_the_log_has_ids_and_nothing_personal(caplog: pytest.LogCaptureFixture) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +179,12 @@ async def test_a_failure_of_ours_is_a_500_so_that_stripe_sends_the_event_again(c
     assert "webhook request crashed" in caplog.text
 
 
+async def close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(ConnectionError):
+        await writer.wait_closed()
+
+
 async def test_one_connection_too_many_is_closed() -> None:
     async with serving(Receiver(), connections_max=1) as url:
         port = int(url.rpartition(":")[2])
@@ -188,11 +194,11 @@ async def test_one_connection_too_many_is_closed() -> None:
                 reader, second = await asyncio.open_connection("127.0.0.1", port)
                 with_answer = asyncio.create_task(reader.read())
                 done, _ = await asyncio.wait({with_answer}, timeout=1.0)
-                second.close()
                 with_answer.cancel()
+                await close(second)
                 if done:
                     break
-        first.close()
+        await close(first)
 
 
 async def test_the_port_file_names_the_port_and_goes_with_the_server(tmp_path: Path) -> None:
