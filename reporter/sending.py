@@ -192,6 +192,9 @@ class Lanes:
             return
         match verdict:
             case Delivered(duplicate):
+                if attempt.send.doubtful and not duplicate:
+                    # An attempt before ours may still be on its way. Whoever corrects this event must see that in the ledger.
+                    self._record(attempt.send, Outcome.UNKNOWN, now_ms, "an earlier attempt may arrive yet")
                 self._settle(lane, Outcome.DUPLICATE if duplicate else Outcome.ACCEPTED, now_ms, "")
             case Refused(code, message):
                 self._settle_refused(lane, Outcome.REJECTED, now_ms, f"{code}: {message}")

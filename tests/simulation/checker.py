@@ -9,12 +9,13 @@ It imports nothing of the pipeline. It is given the journal, the raw records of 
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import orjson
 
+from tests.simulation.correction_check import CorrectionBook, Outcomes, PartitionCorrections
 from tests.simulation.journal import EVENTS_PER_CUSTOMER, Emitted, Journal
 from tests.simulation.raw_records import METERS, RawEvent, RawRecord, read_meter_events, read_record
 
@@ -50,7 +51,10 @@ class Violation:
 
 @dataclass(slots=True)
 class Evidence:
-    """All that the checker may look at. `horizon_ms`: for how long ids are remembered. `boundaries`: of customers' billing periods, Unix seconds."""
+    """All that the checker may look at. `horizon_ms`: for how long ids are remembered. `boundaries`: of customers' billing periods, Unix seconds.
+
+    `cancelled` are identifiers in the books that Stripe has cancelled, `dropped` those that it accepted and did not record.
+    """
 
     partitions: int
     horizon_ms: int
@@ -60,6 +64,8 @@ class Evidence:
     ledger: Mapping[int, Log]
     deadletters: Mapping[int, Log]
     books: Sequence[BookEntry]
+    cancelled: Collection[str]
+    dropped: Collection[str]
     boundaries: Mapping[str, Sequence[int]]
 
 
@@ -90,6 +96,8 @@ class Checker:
         self._violations: list[Violation] = []
         self._copies: dict[tuple[str, int], _Copies] = defaultdict(_Copies)
         self._sums = _Sums()
+        self._corrections = CorrectionBook()
+        self._accepted: dict[str, tuple[str, str, int]] = {}
         self._garbage: Counter[bytes | None] = Counter()
         self._letters: dict[tuple[int, int], list[tuple[RawRecord, dict[str, Any]]]] = defaultdict(list)
         self._numbers: set[tuple[int, tuple[str, int]]] = set()
@@ -231,22 +239,22 @@ class Checker:
         """The identifiers that may be sent, with customer, meter and value."""
         end = 0
         identifiers: dict[str, tuple[str, str, int]] = {}
+        places: dict[str, tuple[int, int]] = {}
         intents: dict[int, list[tuple[str, str, int]]] = {}
-        outcomes: dict[tuple[int, int], str] = {}
-        writers: dict[int, str] = {}
+        told = Outcomes()
+        corrections = PartitionCorrections(partition, self._corrections, intents, told.final, self._say)
         for record in self._evidence.ledger[partition]:
             assert record is not None
             entry = orjson.loads(record.value or b"")
             if entry["format"] == "rejection/1":
+                corrections.report(entry["identifiers"])
                 continue
-            for intent, writer in writers.items():
-                if writer != entry["instance"]:
-                    writers[intent] = "several"
+            if entry["format"] == "correction/1":
+                if corrections.correction(record.offset, entry):
+                    told.senders[record.offset] = None
+                continue
+            told.hear(entry)
             if entry["format"] == "receipt/1":
-                for intent, index, outcome, _, _ in entry["settlements"]:
-                    doubted = outcome in {"rejected", "unbillable"} and writers.get(intent) == "several"
-                    if outcome != "unknown":
-                        outcomes.setdefault((intent, index), "parked" if doubted else outcome)
                 continue
             if entry["start"] != end or (entry["previous"] == -1) != (not intents):
                 continue
@@ -254,15 +262,18 @@ class Checker:
             end = entry["end"]
             events, unbillable = (read_meter_events(entry, name) for name in ("meter_events", "unbillable"))
             self._check_intent(f"intent {record.offset} of {partition}", covered, events + unbillable)
-            writers[record.offset] = entry["instance"]
+            corrections.intent(record.offset, entry)
+            told.senders[record.offset] = entry["instance"]
             intents[record.offset] = [(customer, meter, value) for customer, meter, _, value in events]
             for index, event in enumerate(intents[record.offset]):
                 identifiers[f"{entry['identifier']}-{index}"] = event
+                places[f"{entry['identifier']}-{index}"] = (record.offset, index)
             for customer, meter, _, value in unbillable:
                 self._sums.refused[customer, meter] += value
         if any(tally is not None and tally["rows"] for _, tally in tallies[end:]):
             self._say("unaccounted", f"tallies of {partition} from {end} on are in no intent")
-        self._check_outcomes(partition, intents, outcomes)
+        self._check_outcomes(partition, intents, told.final)
+        self._accepted |= {name: identifiers[name] for name, place in places.items() if told.final.get(place) in {"accepted", "duplicate"}}
         return identifiers
 
     def _check_intent(self, where: str, covered: Sequence[dict[str, Any]], events: Sequence[tuple[str, str, int, int]]) -> None:
@@ -308,14 +319,25 @@ class Checker:
     # Stripe's books
 
     def _check_books(self, identifiers: Mapping[str, tuple[str, str, int]]) -> None:
-        seen: set[str] = set()
+        lines: Counter[str] = Counter()
         for line in self._evidence.books:
-            if line.identifier in seen:
+            if line.identifier in lines:
                 self._say("duplicate", f"Stripe has {line.identifier} twice: {line}")
-            seen.add(line.identifier)
-            if identifiers.get(line.identifier) != (line.customer, line.meter, line.value):
-                self._say("phantom", f"Stripe has {line}, the ledger {identifiers.get(line.identifier)}")
-            self._sums.booked[line.customer, line.meter] += line.value
+            lines[line.identifier] += 1
+            wanted = identifiers.get(line.identifier) or self._corrections.events.get(line.identifier)
+            if wanted != (line.customer, line.meter, line.value):
+                self._say("phantom", f"Stripe has {line}, the ledger {wanted}")
+            if line.identifier in identifiers:
+                self._sums.booked[line.customer, line.meter] += line.value
+        # What Stripe accepted and did not record is told, and waits for somebody to send it again.
+        for name, (customer, meter, value) in self._accepted.items():
+            if name in self._evidence.dropped and name not in lines:
+                self._sums.refused[customer, meter] += value
+        for name in self._evidence.cancelled:
+            if name not in self._corrections.cancels:
+                self._say("lost-write", f"Stripe cancelled {name}, and no correction says so")
+        for check in self._corrections.checks:
+            check.check(lines, self._evidence.cancelled, self._evidence.dropped)
 
     # Every event
 

@@ -1,15 +1,17 @@
 """A Stripe that keeps the letter of its promises and no more, and books that say what it really took.
 
 It refuses an identifier for exactly 24 hours and then forgets it. A reply may be lost before or after the event was taken, arrive after the
-caller gave up, be an error although the event was taken, or be an old reply kept under an idempotency key.
+caller gave up, be an error although the event was taken, or be an old reply kept under an idempotency key. Now and then an event is accepted
+and not recorded; an error report says so later, which webhooks write to the ledger. In half of the worlds an identifier is free again when its
+event was cancelled or not recorded.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from metering.ledger import MeterEvent
+from metering.ledger import MeterEvent, Rejection, encode_rejection
 from reporter.outcomes import Reply, Retry, Verdict, classify, interrupted, unreachable
-from tests.simulation.world import HOUR, MINUTE, SECOND, START_MS, World
+from tests.simulation.world import HOUR, LEDGER, MINUTE, SECOND, START_MS, World
 
 DAY = 24 * HOUR
 TIMEOUT = 15 * SECOND
@@ -36,7 +38,10 @@ class LyingStripe:
     def __init__(self, world: World) -> None:
         self._world = world
         self.books: list[Booked] = []
+        self.cancelled: set[str] = set()
+        self.dropped: set[str] = set()
         self.calls = 0
+        self._frees = world.chance(0.5)
         self._health = "up"
         self._mended_ms = 0
         self._taken: dict[str, int] = {}
@@ -53,7 +58,14 @@ class LyingStripe:
         self._health, self._mended_ms = health, until_ms
 
     def call(self, identifier: str, idempotency_key: str, event: MeterEvent, deliver: Callable[[Verdict], None]) -> None:
-        """Make a call; `deliver` gets the verdict once, later."""
+        """Send a meter event; `deliver` gets the verdict once, later."""
+        self._call(identifier, idempotency_key, lambda: self._take(identifier, event), deliver)
+
+    def cancel(self, identifier: str, idempotency_key: str, deliver: Callable[[Verdict], None]) -> None:
+        """Cancel a meter event; `deliver` gets the verdict once, later."""
+        self._call(f"cancel {identifier}", idempotency_key, lambda: self._cancel(identifier), deliver)
+
+    def _call(self, identifier: str, idempotency_key: str, work: Callable[[], Reply], deliver: Callable[[Verdict], None]) -> None:
         self.calls += 1
         world = self._world
         if self.health == "down" and world.chance(0.7):
@@ -70,7 +82,7 @@ class LyingStripe:
                 deliver(verdict)
 
         def arrive() -> None:
-            reply = self._receive(identifier, idempotency_key, event)
+            reply = self._receive(idempotency_key, work)
             if reply is not None:
                 verdict = classify(reply)
                 world.at(world.now_ms + world.rng.randrange(20, 3 * SECOND), lambda: answer(verdict))
@@ -81,7 +93,7 @@ class LyingStripe:
         world.at(world.now_ms + (world.rng.randrange(LATEST_ARRIVAL) if slow else world.rng.randrange(5, SECOND)), arrive)
         world.at(world.now_ms + TIMEOUT, lambda: answer(interrupted(Retry.TIMEOUT, "no answer in time")))
 
-    def _receive(self, identifier: str, idempotency_key: str, event: MeterEvent) -> Reply | None:
+    def _receive(self, idempotency_key: str, work: Callable[[], Reply]) -> Reply | None:
         """A request arrives. None: its reply is lost."""
         world = self._world
         if self.health == "locked out":
@@ -93,17 +105,17 @@ class LyingStripe:
             reply = kept[1]
             return Reply(reply.status, True, reply.error_type, reply.code, reply.message, {"Idempotent-Replayed": "true"})
         if not world.chance(world.weather.stripe_faults):
-            return self._take(identifier, event)
+            return work()
         match world.rng.randrange(6):
             case 0:
                 return Reply(429, error_type="invalid_request_error", code="rate_limit", headers={"Stripe-Rate-Limited-Reason": "endpoint-rate"})
             case 1:
                 return self._keep(idempotency_key, Reply(500, error_type="api_error", message="before it was taken"))
             case 2:
-                self._take(identifier, event)
+                work()
                 return self._keep(idempotency_key, Reply(500, error_type="api_error", message="after it was taken"))
             case 3:
-                self._take(identifier, event)
+                work()
                 return None
             case 4:
                 return Reply(503, recognised=False)
@@ -126,7 +138,37 @@ class LyingStripe:
         if event.time_ms > now + 5 * MINUTE:
             return Reply(400, error_type="invalid_request_error", code="timestamp_in_future", message="in the future")
         self._taken[identifier] = now
+        if self._world.chance(self._world.weather.stripe_faults / 5):
+            self._drop(identifier, event)
+            return Reply(200)
         self.books.append(Booked(identifier, event.customer, event.meter, event.value, event.time_ms, now))
+        return Reply(200)
+
+    def _drop(self, identifier: str, event: MeterEvent) -> None:
+        """Accept an event and do not record it; say so in an error report."""
+        world = self._world
+        self.dropped.add(identifier)
+        if self._frees:
+            del self._taken[identifier]
+        if world.tracing:
+            world.note(f"stripe drops {identifier}")
+        partition = int(identifier.split("-")[2])  # tm-chain-partition-...
+        report = Rejection(partition, "webhooks", "evt_1", event.meter, "meter_event_invalid_value", "lost", 1, (identifier,), 0, 0, world.now_ms)
+
+        def land() -> None:
+            world.land(LEDGER, partition, encode_rejection(report))
+
+        world.at(world.now_ms + world.rng.randrange(SECOND, HOUR), land)
+
+    def _cancel(self, identifier: str) -> Reply:
+        booked = next((line for line in self.books if line.identifier == identifier), None)
+        known = identifier in self.dropped or (booked is not None and self._world.now_ms - booked.taken_ms < DAY)
+        if not known or identifier in self.cancelled:
+            return Reply(400, error_type="invalid_request_error", message="there is no such event, it is cancelled, or it is too old")
+        if booked is not None:
+            self.cancelled.add(identifier)
+        if self._frees:
+            self._taken.pop(identifier, None)
         return Reply(200)
 
     def _created_ms(self, customer: str) -> int:

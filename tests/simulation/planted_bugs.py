@@ -13,13 +13,15 @@ from aggregator.rows import Rows
 from aggregator.sequences import SequenceIndex
 from metering.batch import Batch
 from metering.chain import NO_OFFSET, Chain, Link
+from metering.corrections import Target, objection
 from metering.event import UsageEvent
-from metering.ledger import Intent, Outcome, Receipt, Settlement
+from metering.ledger import Correction, CorrectionKind, Intent, Ledger, Outcome, Planned, Receipt, Settlement
 from metering.partition_log import Appended
 from reporter import sending
 from reporter.billing_periods import ALWAYS, BillingPeriods, Side
 from reporter.reporting import PartitionReporter
-from reporter.sending import Attempt, Lanes
+from reporter.sending import Attempt, Lanes, MeterSend
+from taximeter import correcting
 from tests.simulation.aggregator_actor import AggregatorProcess
 from tests.simulation.reporter_actor import ReporterProcess, ReporterWorker
 from tests.simulation.world import START_MS
@@ -266,6 +268,74 @@ def a_period_is_told_with_its_very_first_second() -> Iterator[None]:
         yield
 
 
+def _planned(process: ReporterProcess, send: MeterSend) -> Planned | None:
+    reporter = process.workers[send.partition].reporter
+    entry = reporter.ledger.open.get(send.intent) if reporter is not None else None
+    return None if entry is None else entry.entry
+
+
+@contextmanager
+def a_correction_has_a_new_identifier_at_each_attempt() -> Iterator[None]:
+    """What a correction sends again is another meter event to Stripe."""
+    real = ReporterProcess._call
+
+    def call(self: ReporterProcess, attempt: Attempt) -> None:
+        send = attempt.send
+        if attempt.number == 1 or send.cancels is not None or not isinstance(_planned(self, send), Correction):
+            real(self, attempt)
+            return
+        fresh = f"{send.identifier}.{attempt.number}"
+        self._stripe.call(fresh, fresh, send.event, lambda verdict: self._verdicts.append((attempt, verdict)))
+
+    with _method(ReporterProcess, "_call", call):
+        yield
+
+
+@contextmanager
+def a_target_may_be_corrected_a_second_time() -> Iterator[None]:
+    """Whoever writes a correction does not look whether there is one."""
+
+    def objected(target: Target, kind: CorrectionKind) -> str | None:
+        return objection(replace(target, corrections=[]), kind)
+
+    with patch.object(correcting, "objection", objected):
+        yield
+
+
+@contextmanager
+def a_correction_is_accepted_wherever_it_lands() -> Iterator[None]:
+    """Two operators who know nothing of each other are both right."""
+
+    def accepts(_self: Ledger, _offset: int, _correction: Correction) -> bool:
+        return True
+
+    with _method(Ledger, "accepts", accepts):
+        yield
+
+
+@contextmanager
+def a_meter_event_that_may_be_on_its_way_is_cancelled() -> Iterator[None]:
+    """Stripe frees the identifier, and takes the attempt that comes late."""
+
+    def undoing(target: Target, now_ms: int) -> CorrectionKind:
+        return real(replace(target, fate=replace(target.fate, repeated=False)), now_ms)
+
+    real = correcting._undoing
+    with patch.object(correcting, "_undoing", undoing):
+        yield
+
+
+@contextmanager
+def an_error_report_is_believed_of_an_event_that_was_sent_twice() -> Iterator[None]:
+    """One attempt was not recorded: that another one was is forgotten."""
+
+    def objected(target: Target, kind: CorrectionKind) -> str | None:
+        return objection(replace(target, fate=replace(target.fate, repeated=False)), kind)
+
+    with patch.object(correcting, "objection", objected):
+        yield
+
+
 PLANTED: Mapping[str, Callable[[], AbstractContextManager[None]]] = {
     bug.__name__: bug
     for bug in (
@@ -287,5 +357,10 @@ PLANTED: Mapping[str, Callable[[], AbstractContextManager[None]]] = {
         a_new_owner_does_not_say_that_it_sends,
         windows_merge_across_the_end_of_a_billing_period,
         a_period_is_told_with_its_very_first_second,
+        a_correction_has_a_new_identifier_at_each_attempt,
+        a_target_may_be_corrected_a_second_time,
+        a_correction_is_accepted_wherever_it_lands,
+        a_meter_event_that_may_be_on_its_way_is_cancelled,
+        an_error_report_is_believed_of_an_event_that_was_sent_twice,
     )
 }

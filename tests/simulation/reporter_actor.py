@@ -49,6 +49,7 @@ class ReporterWorker:
             and not self._settlements
             and not reporter.ledger.open
             and not len(reporter.backlog)
+            and reporter.ledger.chain.next_offset == len(self._world.logs[LEDGER, self.partition])
             and reporter.tally_position == len(self._world.logs[TALLIES, self.partition])
         )
 
@@ -236,14 +237,17 @@ class ReporterProcess(Process):
             self._hand_out()
 
     def _call(self, attempt: Attempt) -> None:
+        send = attempt.send
         if self.world.tracing:
-            send = attempt.send
             self.world.note(f"{self.name} sends {send.identifier} (attempt {attempt.number}, key {attempt.idempotency_key})")
 
         def deliver(verdict: Verdict) -> None:
             self._verdicts.append((attempt, verdict))
 
-        self._stripe.call(attempt.send.identifier, attempt.idempotency_key, attempt.send.event, deliver)
+        if send.cancels is not None:
+            self._stripe.cancel(send.cancels, attempt.idempotency_key, deliver)
+        else:
+            self._stripe.call(send.identifier, attempt.idempotency_key, send.event, deliver)
 
     def _hand_out(self) -> None:
         settled: dict[int, list[Settlement]] = {}

@@ -13,6 +13,7 @@ from tests.simulation.aggregator_actor import CATALOGUE, AggregatorProcess
 from tests.simulation.checker import Checker, Evidence, Violation
 from tests.simulation.journal import Journal
 from tests.simulation.lying_stripe import LyingStripe
+from tests.simulation.operator_actor import Operator
 from tests.simulation.producers import Customers, GatewayClients, RawProducer, SdkEmitter
 from tests.simulation.reporter_actor import ReporterProcess
 from tests.simulation.subscriptions import boundaries_of
@@ -74,6 +75,7 @@ class Simulation:
         )
         self.started = 0
         self.processes: list[AggregatorProcess | ReporterProcess] = []
+        self.operators = [Operator(world, f"operator-{number}") for number in range(chooser.choice((0, 1, 2)))]
         self.aggregators = chooser.randrange(1, 4)
         self.reporters = chooser.randrange(1, 4)
         self.budget = chooser.randrange(40, 150)
@@ -88,7 +90,7 @@ class Simulation:
         except PartitionStopped as stopped:
             violations = [Violation("unaccounted", str(stopped))]
         finally:
-            for process in self.processes:
+            for process in (*self.processes, *self.operators):
                 process.kill()
         return Result(self.seed, violations, len(self.journal.events), self.steps, self.stripe.calls, list(self.world.trace))
 
@@ -110,9 +112,21 @@ class Simulation:
 
     def _step(self) -> None:
         self._keep_up()
+        if self.operators and self.world.chance(0.25):
+            self._operate(self.world.rng.choice(self.operators))
         running = [process for process in self.processes if process.frozen_until_ms <= self.world.now_ms]
         if running:
             self.world.rng.choice(running).step()
+
+    def _operate(self, operator: Operator) -> None:
+        """A command goes on; or it is interrupted, and the operator begins another."""
+        if self.world.chance(self.world.weather.chaos):
+            operator.kill()
+            self._tell(operator, "is interrupted")
+            self.operators[self.operators.index(operator)] = Operator(self.world, operator.name)
+            return
+        for _ in range(self.world.rng.randrange(1, 6)):
+            operator.step()
 
     def _keep_up(self) -> None:
         """Somebody starts what is missing."""
@@ -209,6 +223,9 @@ class Simulation:
         for _ in range(60):
             self._step()
             world.advance(300)
+        for operator in self.operators:
+            operator.kill()
+        self.operators.clear()
         world.advance(4 * HOUR)  # what is on its way arrives
         return self._come_to_rest(survivors=self.seed % 2 == 0)
 
@@ -260,6 +277,8 @@ class Simulation:
             ledger={partition: logs[LEDGER, partition] for partition in partitions},
             deadletters={partition: logs[DEADLETTERS, partition] for partition in partitions},
             books=self.stripe.books,
+            cancelled=self.stripe.cancelled,
+            dropped=self.stripe.dropped,
             boundaries={customer: boundaries_of(customer) for customer, _ in self.journal.events},
         )
 

@@ -14,7 +14,11 @@ SEEDS = int(os.environ.get("SEEDS", "2000"))
 SEEDS_TO_CATCH = 60
 RARE = {
     "a_refusal_is_believed_after_an_unknown_outcome": range(85, 130),
-    "anybody_may_found_the_chain_again": range(160, 290),
+    "anybody_may_found_the_chain_again": range(50, 160),
+    "a_correction_has_a_new_identifier_at_each_attempt": range(40, 100),
+    "a_meter_event_that_may_be_on_its_way_is_cancelled": range(57, 120),
+    "an_error_report_is_believed_of_an_event_that_was_sent_twice": range(190, 290),
+    "unknown_outcomes_are_resent_for_ever": range(60, 115),
     "a_new_owner_does_not_say_that_it_sends": range(2740, 2750),
 }
 

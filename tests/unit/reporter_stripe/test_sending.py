@@ -1,4 +1,5 @@
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -31,10 +32,27 @@ def test_a_final_verdict_settles_and_a_refusal_decides_nothing_about_an_earlier_
     subject = lanes()
     subject.add(send(3, partition=5, doubtful=doubtful))
     subject.done(start(subject), verdict, START_MS + 40, 0.04)
-    (entry,) = subject.take_settlements()
+    *_, entry = subject.take_settlements()
     assert (entry.partition, entry.settlement.intent, entry.settlement.index) == (5, 7, 3)
     assert (entry.settlement.outcome, entry.settlement.at_ms) == (outcome, START_MS + 40)
     assert (subject.sends, subject.in_flight, subject.take_settlements()) == (0, 0, [])
+
+
+def test_the_ledger_is_told_that_an_attempt_before_ours_may_arrive_yet() -> None:
+    subject = lanes()
+    for index, (doubtful, verdict) in enumerate([(True, Delivered()), (True, Delivered(duplicate=True)), (False, Delivered())]):
+        subject.add(send(index, customer=f"cus_{index}", doubtful=doubtful))
+        subject.done(start(subject), verdict, START_MS, 0.0)
+    assert outcomes(subject) == [(0, Outcome.UNKNOWN), (0, Outcome.ACCEPTED), (1, Outcome.DUPLICATE), (2, Outcome.ACCEPTED)]
+
+
+def test_a_cancellation_has_no_age_but_that_of_its_correction() -> None:
+    subject = lanes()
+    subject.add(replace(send(0, age_ms=EVENT_AGE_MAX_MS), cancels="tm-0-9"))
+    attempt = start(subject)
+    assert (attempt.send.cancels, attempt.idempotency_key) == ("tm-0-9", "tm-0-0")
+    subject.done(attempt, REFUSED, START_MS, 0.0)
+    assert outcomes(subject) == [(0, Outcome.REJECTED)]
 
 
 def test_a_lane_has_one_attempt_in_flight_and_keeps_its_order() -> None:

@@ -118,6 +118,8 @@ class LanesMachine(RuleBasedStateMachine):
         index = told.send.index
         match verdict:
             case Delivered(duplicate):
+                if told.send.doubtful and not duplicate:
+                    self.expected.append((index, Outcome.UNKNOWN))
                 self.finish(customer, Outcome.DUPLICATE if duplicate else Outcome.ACCEPTED)
             case Refused():
                 self.finish(customer, Outcome.PARKED if told.doubtful else Outcome.REJECTED)

@@ -1,0 +1,170 @@
+"""`taximeter correct`: take back, or send again, one meter event, by its identifier at Stripe."""
+
+import argparse
+import asyncio
+import getpass
+import os
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from metering.catalogue import catalogue_of, catalogue_problems
+from metering.clock import SystemClock
+from metering.corrections import TAKEN, Corrected, Target
+from metering.errors import FailClosed
+from metering.kafka import KafkaSettings
+from metering.ledger import BY_CHARS_MAX, REASON_CHARS_MAX, CorrectionKind
+from metering.partition_log import Appender, LogReader, LogUnavailable
+from metering.service_command import Configuration, load_configuration
+from metering.settings import SettingsError
+from taximeter.connection import NotConfigured, add_config_option
+from taximeter.correcting import Correcting, NotCorrectable, Request, meter_event_place
+from taximeter.exit_codes import DISCREPANCY, FAILED, OK, PENDING, PRECONDITION, USAGE
+
+DOES = {
+    CorrectionKind.CANCEL: "have Stripe cancel it, which it does within 24 hours of having received it",
+    CorrectionKind.NEGATE: "send the same meter event with the negative value, because it can no longer be cancelled for certain",
+    CorrectionKind.RESEND: "send the same meter event again, under a new identifier",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `taximeter correct`."""
+    parser.add_argument("identifier", help="the meter event's identifier at Stripe, tm-...")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--undo", action="store_true", help="Stripe has it and should not: cancel it, or negate it when it is too late for that")
+    what.add_argument("--resend", action="store_true", help="Stripe certainly does not have it and should, because what made it refuse is mended")
+    parser.add_argument("--reason", required=True, help="why; it is kept in the ledger")
+    parser.add_argument("--by", metavar="NAME", help="who; it is kept in the ledger (default: the name of your account on this machine)")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--wait", type=float, metavar="SECONDS", help="wait so long for the reporter to do it and for its outcome")
+    parser.add_argument("--json", action="store_true", help="the correction as JSON; asks nothing, so it needs --yes")
+    add_config_option(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Exit code 0 when the correction is in the ledger, with --wait when Stripe has it; 5 when it had no outcome in that time; else 1."""
+    request = Request(arguments.undo, arguments.reason, arguments.by or getpass.getuser())
+    problems = _problems(request, arguments)
+    for problem in problems:
+        print(f"taximeter: {problem}", file=sys.stderr)
+    if problems:
+        return USAGE
+    configuration = _configuration(arguments)
+    try:
+        return asyncio.run(_correct(arguments, configuration, request))
+    except NotCorrectable as error:
+        print(f"taximeter: {arguments.identifier}: {error}", file=sys.stderr)
+        return FAILED
+    except LogUnavailable as error:
+        print(f"taximeter: {error}", file=sys.stderr)
+        return PRECONDITION
+    except FailClosed as error:
+        print(f"taximeter: the ledger cannot be trusted: {error}", file=sys.stderr)
+        return DISCREPANCY
+
+
+def _problems(request: Request, arguments: argparse.Namespace) -> list[str]:
+    problems = []
+    for name, text, bound in (("--reason", request.reason, REASON_CHARS_MAX), ("--by", request.by, BY_CHARS_MAX)):
+        if not text.strip() or len(text) > bound:
+            problems.append(f"{name} must be 1 to {bound} characters")
+    if not arguments.yes and (arguments.json or not sys.stdin.isatty()):
+        problems.append("nobody can be asked here: add --yes")
+    return problems
+
+
+def _configuration(arguments: argparse.Namespace) -> Configuration:
+    try:
+        return load_configuration({"kafka": KafkaSettings}, environ=os.environ, file=arguments.config, check_file=catalogue_problems)
+    except SettingsError as error:
+        for problem in error.problems:
+            print(f"taximeter: {problem}", file=sys.stderr)
+        raise NotConfigured from None
+
+
+async def _correct(arguments: argparse.Namespace, configuration: Configuration, request: Request) -> int:
+    kafka = configuration.of(KafkaSettings)
+    place = meter_event_place(arguments.identifier, kafka.partitions)
+    reader, appender = LogReader(kafka, "correct-reader"), Appender(kafka, "correct-appender")
+    try:
+        correcting = Correcting(reader, appender, kafka.topics, SystemClock(), place)
+        target = await correcting.find()
+        kind = correcting.kind(target, request)
+        if target.event.meter not in catalogue_of(configuration.file).by_name:
+            raise NotCorrectable(
+                f"its meter {target.event.meter} is not in the settings file; a reporter without it could not send anything: put it back"
+            )
+        if not arguments.json:
+            _show(target, kind)
+        if not arguments.yes and not _agreed():
+            print("nothing was done", file=sys.stderr)
+            return FAILED
+        corrected = await correcting.correct(request)
+        if not arguments.json:
+            own = corrected.correction.identifier()
+            print(f"correction {corrected.offset} of partition {place.partition} is in the ledger; its identifier is {own}")
+        code = OK if arguments.wait is None else await _wait(correcting, corrected, arguments.wait)
+        if arguments.json:
+            print(orjson.dumps(as_json(corrected), option=orjson.OPT_INDENT_2).decode())
+        elif arguments.wait is not None:
+            print(f"outcome: {corrected.fate.outcome or 'none yet; see taximeter corrections'}")
+        return code
+    finally:
+        await reader.close()
+        await appender.close()
+
+
+async def _wait(correcting: Correcting, corrected: Corrected, seconds: float) -> int:
+    try:
+        async with asyncio.timeout(seconds):
+            await correcting.settled(corrected)
+    except TimeoutError:
+        return PENDING
+    return OK if corrected.fate.outcome in TAKEN else FAILED
+
+
+def _show(target: Target, kind: CorrectionKind) -> None:
+    event = target.event
+    dimensions = "".join(f", {name} {value}" for name, value in event.dimensions)
+    print(f"{target.identifier}: {event.value:,} of {event.meter} for customer {event.customer}{dimensions}, at {moment(event.time_ms)}")
+    print(
+        f"planned at {moment(target.log_time_ms)}; its outcome is {target.fate.outcome}"
+        + (", and Stripe did not record it" if target.fate.reported else "")
+    )
+    for found in target.corrections:
+        print(f"corrected before: {found.correction.kind} at offset {found.offset}, {found.fate.outcome}: {found.correction.reason}")
+    print(f"to be done: {DOES[kind]}")
+
+
+def _agreed() -> bool:
+    return input("Do it? [y/N] ").strip().lower() in {"y", "yes"}
+
+
+def moment(time_ms: int) -> str:
+    """A time for people: UTC, to the second."""
+    return datetime.fromtimestamp(time_ms // 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def as_json(corrected: Corrected) -> dict[str, Any]:
+    """A correction for `--json`; `outcome` is null while it is open."""
+    correction, event = corrected.correction, corrected.correction.event
+    return {
+        "partition": correction.partition,
+        "offset": corrected.offset,
+        "identifier": correction.identifier(),
+        "kind": correction.kind,
+        "target": correction.target_identifier,
+        "customer": event.customer,
+        "meter": event.meter,
+        "dimensions": dict(event.dimensions),
+        "time_ms": event.time_ms,
+        "value": event.value,
+        "reason": correction.reason,
+        "by": correction.by,
+        "log_time_ms": corrected.log_time_ms,
+        "outcome": corrected.fate.outcome,
+        "unrecorded": corrected.fate.reported,
+    }

@@ -1,0 +1,181 @@
+"""Corrections: find the meter event of an identifier, say what correcting it would be, write that to the ledger, and wait for its outcome.
+
+Nothing here talks to Stripe. The reporter that owns the partition does what the correction says; this only decides, on the whole history of
+the partition, and appends. What it decided on is all there was when the correction is accepted, or else the correction counts for nothing.
+"""
+
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Final
+
+from metering.clock import Clock
+from metering.corrections import Corrected, CorrectionHistory, CorrectionPlace, MeterEventPlace, Target, objection, place_of
+from metering.errors import HistoryLost, MeteringError
+from metering.ledger import Correction, CorrectionKind, Entry, decode_entry, encode_correction
+from metering.limits import EVENT_AGE_MAX_MS, HOUR_MS
+from metering.partition_log import Appender, LogReader, LogUnavailable
+from metering.topics import Topics
+
+CANCEL_WITHIN_MS: Final = 20 * HOUR_MS
+"""How long after its intent a meter event is cancelled: Stripe cancels within 24 hours of having received it, which was later."""
+
+AGE_MARGIN_MS: Final = HOUR_MS
+ATTEMPTS_MAX: Final = 50
+LOOK_SECONDS: Final = 0.5
+
+OnProgress = Callable[[int, int], None]
+"""Entries of the ledger's partition read so far, and in all."""
+
+
+class NotCorrectable(MeteringError):
+    """This meter event must not be corrected so; the message says why and what to do instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What an operator asks for: to take the meter event back (`undo`), or else to send it again. `reason` and `by` go into the ledger."""
+
+    undo: bool
+    reason: str
+    by: str
+
+
+class PartitionHistory:
+    """One partition's ledger, folded from its start. Blocks on Kafka; raises LogUnavailable, and FailClosed for a log that is not sound."""
+
+    def __init__(self, reader: LogReader, topics: Topics, partition: int) -> None:
+        self.folded = CorrectionHistory()
+        self.log_time_ms = 0
+        self._reader = reader
+        self._topic = topics.ledger.name
+        self._partition = partition
+
+    async def read_on(self, on_progress: OnProgress = lambda _done, _total: None) -> None:
+        """Fold everything up to the end of the log as it is now."""
+        start, end = await self._reader.bounds(self._topic, self._partition)
+        if start > 0:
+            raise HistoryLost(
+                f"the ledger of partition {self._partition} is kept from offset {start} on: what was corrected before is not known, so nothing may be"
+            )
+        async for offset, log_time_ms, entry in self._entries(self.folded.ledger.chain.next_offset, end):
+            self.log_time_ms = max(self.log_time_ms, log_time_ms)
+            self.folded.fold(offset, log_time_ms, entry)
+            on_progress(offset + 1, end)
+
+    async def _entries(self, start: int, end: int) -> AsyncIterator[tuple[int, int, Entry]]:
+        async with aclosing(self._reader.records(self._topic, self._partition, start, end)) as batches:
+            async for records in batches:
+                for record in records:
+                    yield record.offset, record.timestamp, decode_entry(record.value)
+
+
+class Correcting:
+    """Corrects the meter event at one place, whose partition must be one of the installation's. The reader and the appender stay their owner's."""
+
+    def __init__(self, reader: LogReader, appender: Appender, topics: Topics, clock: Clock, place: MeterEventPlace) -> None:
+        self._appender = appender
+        self._topic = topics.ledger.name
+        self._clock = clock
+        self._place = place
+        self._history = PartitionHistory(reader, topics, place.partition)
+        self._history.folded.watch([place])
+        self._instance = f"correct-{secrets.token_hex(8)}"
+
+    async def find(self, on_progress: OnProgress = lambda _done, _total: None) -> Target:
+        """The meter event, with all that has happened to it by now. Raises NotCorrectable if there is none; blocks on Kafka."""
+        await self._history.read_on(on_progress)
+        target = self._history.folded.target(self._place)
+        if target is None:
+            raise NotCorrectable(f"no accepted intent of partition {self._place.partition} has a meter event of this identifier")
+        return target
+
+    def kind(self, target: Target, request: Request) -> CorrectionKind:
+        """What is to be done now. Raises NotCorrectable."""
+        return kind_of(target, max(self._clock.now_ms(), self._history.log_time_ms), undo=request.undo)
+
+    async def correct(self, request: Request) -> Corrected:
+        """Append the correction, again as long as others' entries come before it. Raises NotCorrectable; blocks on Kafka.
+
+        Whatever became of an append that was not acknowledged, the log says it: this never writes two corrections that are accepted.
+        """
+        for _ in range(ATTEMPTS_MAX):
+            target = await self.find()
+            written = self._written(target)
+            if written is not None:
+                return written
+            correction = self._planned(target, self.kind(target, request), request)
+            try:
+                await self._appender.append(self._topic, self._place.partition, encode_correction(correction))
+            except LogUnavailable:
+                await self._clock.sleep(LOOK_SECONDS)
+        target = await self.find()
+        written = self._written(target)
+        if written is None:
+            raise LogUnavailable(f"other entries came first {ATTEMPTS_MAX} times, or Kafka did not take ours; nothing was corrected: try again")
+        return written
+
+    async def settled(self, corrected: Corrected) -> Corrected:
+        """The same correction when it has an outcome. Waits for the reporter, as long as that takes: give it a timeout."""
+        while True:
+            found = self._history.folded.corrections[corrected.offset]
+            if found.fate.outcome is not None:
+                return found
+            await self._clock.sleep(LOOK_SECONDS)
+            await self._history.read_on()
+
+    def _written(self, target: Target) -> Corrected | None:
+        return next((found for found in target.corrections if found.correction.instance == self._instance), None)
+
+    def _planned(self, target: Target, kind: CorrectionKind, request: Request) -> Correction:
+        ledger = self._history.folded.ledger
+        return Correction(
+            chain_id=self._place.chain_id,
+            partition=self._place.partition,
+            offset=ledger.chain.next_offset,
+            checkpoint=ledger.checkpoint,
+            instance=self._instance,
+            chain_head=ledger.chain.head,
+            chain_end=ledger.chain.end,
+            tally_head=ledger.tally_head,
+            events_end=ledger.events_end,
+            kind=kind,
+            intent=target.intent,
+            index=target.place.index,
+            target_identifier=target.identifier,
+            event=target.event,
+            reason=request.reason,
+            by=request.by,
+            at_ms=self._clock.now_ms(),
+        )
+
+
+def kind_of(target: Target, now_ms: int, *, undo: bool) -> CorrectionKind:
+    """Cancel while that is possible for certain, negate afterwards; or send again. Raises NotCorrectable, with the reason."""
+    kind = _undoing(target, now_ms) if undo else CorrectionKind.RESEND
+    reason = objection(target, kind)
+    if reason is not None:
+        raise NotCorrectable(reason)
+    if kind is not CorrectionKind.CANCEL and now_ms >= target.event.time_ms + EVENT_AGE_MAX_MS - AGE_MARGIN_MS:
+        raise NotCorrectable("its usage is older than Stripe takes meter events for: only the invoice can be corrected, by a credit note or an item")
+    return kind
+
+
+def _undoing(target: Target, now_ms: int) -> CorrectionKind:
+    """Stripe may free the identifier of what it cancels: then an attempt that is still on its way would be taken. So only what was sent once."""
+    too_late = now_ms >= target.log_time_ms + CANCEL_WITHIN_MS
+    refused = any(found.correction.kind is CorrectionKind.CANCEL for found in target.corrections)
+    return CorrectionKind.NEGATE if too_late or refused or target.fate.repeated else CorrectionKind.CANCEL
+
+
+def meter_event_place(identifier: str, partitions: int) -> MeterEventPlace:
+    """The place that an identifier names. Raises NotCorrectable if it is none of ours, or is that of a correction."""
+    place = place_of(identifier)
+    if isinstance(place, CorrectionPlace):
+        raise NotCorrectable("it is the identifier of a correction; a correction is not corrected, only the meter event of an intent")
+    if place is None or place.partition >= partitions:
+        raise NotCorrectable(
+            f"it is no identifier of a meter event of this installation: tm-CHAIN-PARTITION-START-END-INDEX, partition below {partitions}"
+        )
+    return place

@@ -1,0 +1,68 @@
+"""An operator at the command line, who takes back or sends again what strikes the eye: the real `taximeter.correcting`, interrupted anywhere."""
+
+from metering.corrections import MeterEventPlace
+from metering.ledger import Intent, decode_entry
+from metering.partition_log import LogUnavailable
+from taximeter.correcting import Correcting, NotCorrectable, Request
+from tests.simulation.world import LEDGER, TOPICS, Process, SimulatedAppender, SimulatedReader, World, turn
+
+
+class Operator(Process):
+    """One person who runs one command after the other."""
+
+    def __init__(self, world: World, name: str) -> None:
+        super().__init__(world, name)
+        self.start("correct", self._work())
+
+    async def _work(self) -> None:
+        while True:
+            await turn()
+            place = self._choose()
+            if place is not None:
+                try:
+                    await self._correct(place)
+                except (NotCorrectable, LogUnavailable) as error:
+                    self._note(f"does not correct {place}: {error}")
+
+    async def _correct(self, place: MeterEventPlace) -> None:
+        correcting = Correcting(SimulatedReader(self.world), SimulatedAppender(self.world), TOPICS, _OperatorClock(self), place)
+        request = Request(undo=self.world.chance(0.5), reason="it looked wrong", by=self.name)
+        target = await correcting.find()
+        try:
+            correcting.kind(target, request)
+        except NotCorrectable:
+            request = Request(undo=not request.undo, reason=request.reason, by=self.name)
+        corrected = await correcting.correct(request)
+        self._note(f"corrects {target.identifier} ({corrected.correction.kind}) at {corrected.offset} of {place.partition}")
+
+    def _choose(self) -> MeterEventPlace | None:
+        """Any meter event that any intent names, the accepted ones among them."""
+        world = self.world
+        partition = world.rng.randrange(world.partitions)
+        log = world.logs[LEDGER, partition]
+        record = log[world.rng.randrange(len(log))] if log else None
+        entry = decode_entry(record.value) if record is not None else None
+        if not isinstance(entry, Intent) or not entry.meter_events:
+            return None
+        index = world.rng.randrange(len(entry.meter_events))
+        return MeterEventPlace(entry.chain_id, partition, entry.link.start, entry.link.end, index)
+
+    def _note(self, text: str) -> None:
+        if self.world.tracing:
+            self.world.note(f"{self.name} {text}")
+
+
+class _OperatorClock:
+    """The clock of an operator's machine: a little wrong, and waiting is somebody else's turn."""
+
+    def __init__(self, operator: Operator) -> None:
+        self._operator = operator
+
+    def now_ms(self) -> int:
+        return self._operator.clock_ms
+
+    def monotonic(self) -> float:
+        return self._operator.monotonic
+
+    async def sleep(self, _seconds: float) -> None:
+        await turn()
