@@ -63,7 +63,7 @@ def use(account: Account, now_ms: int, value: str, timestamp: int | None = None,
     account.accept(submission(account, now_ms, **fields), now_ms)
 
 
-def shop(start: str, /, journal: MemoryJournal | None = None, card: str | None = "pm_card_visa", **fields: str) -> tuple[Account, Subscription]:
+def shop(start: str, journal: MemoryJournal | None = None, /, *, card: str | None = "pm_card_visa", **fields: str) -> tuple[Account, Subscription]:
     """An account with one customer subscribed to one price since a time."""
     account = make_account(journal)
     add_customer(account)
