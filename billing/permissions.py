@@ -41,7 +41,9 @@ PERMISSIONS: Final = (
     Permission("product_write", ("setup",), "post", f"/v1/products/prod_{_NOBODY}", _NAMED),
     Permission("plan_read", ("setup", "doctor", "subscribe", "checkout", "preview", "demo-page"), "get", "/v1/prices", _ONE),
     Permission("plan_write", ("setup",), "post", f"/v1/prices/price_{_NOBODY}", _NAMED),
-    Permission("customer_read", ("customer", "subscribe", "checkout", "send-test-event", "usage", "preview", "demo-page"), "get", "/v1/customers", _ONE),
+    Permission(
+        "customer_read", ("customer", "subscribe", "checkout", "send-test-event", "usage", "preview", "demo-page"), "get", "/v1/customers", _ONE
+    ),
     Permission("customer_write", ("customer", "demo-page"), "post", f"/v1/customers/cus_{_NOBODY}", _NAMED),
     Permission("subscription_read", (REPORTER, "subscribe", "usage", "preview", "demo-page"), "get", "/v1/subscriptions", _ONE),
     Permission("subscription_write", ("subscribe", "demo-page"), "post", f"/v1/subscriptions/sub_{_NOBODY}", _NAMED),
