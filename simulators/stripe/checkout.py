@@ -106,7 +106,7 @@ def _read_url(parameters: Parameters, name: str) -> str | None:
     if url is None:
         return None
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
+    if parts.scheme not in ("http", "https") or not parts.netloc or not url.isprintable():
         raise invalid("Not a valid URL", name, "url_invalid")
     return url
 

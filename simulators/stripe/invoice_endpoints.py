@@ -70,7 +70,7 @@ class InvoiceEndpoints:
         def commit(now_ms: int) -> dict[str, object]:
             self._account.billing.ready(now_ms)
             invoicing = self._account.billing.invoicing
-            return list_object(invoicing.lines_shown(invoicing.current(invoicing.invoices.get(call.identity))), page, call.path)
+            return list_object(invoicing.lines_shown(invoicing.find(call.identity)), page, call.path)
 
         return Prepared(lambda now_ms: json_result(commit(now_ms)))
 

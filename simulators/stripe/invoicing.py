@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from simulators.stripe.account import Account
 
 INVOICES_MAX = 100_000
+PREVIEWS_MAX = 1000
 LINES_SHOWN = 10
 HOUR_S = 3600
 DAY_S = 86_400
@@ -33,6 +34,7 @@ class Invoicing:
         self._account = account
         self.invoices: Table[Invoice] = Table("invoice", "invoice", Invoice, account.note, maximum=INVOICES_MAX)
         self._numbers: dict[str, int] = {}
+        self._previews: dict[str, Invoice] = {}
 
     # A subscription's life
 
@@ -61,7 +63,7 @@ class Invoicing:
         subscription = subscribing.subscriptions.get(subscription_id)
         if subscription.runs and not subscription.announced and subscription.period_start * 1000 < due_ms < subscription.period_end * 1000:
             subscribing.put(replace(subscription, announced=True), due_ms)
-            self._account.notifications.snapshot("invoice.upcoming", self.shown(self.preview(subscription, due_ms)), due_ms)
+            self._account.notifications.snapshot("invoice.upcoming", self.shown(self._upcoming(subscription, due_ms)), due_ms)
 
     def close(self, subscription_id: str, due_ms: int) -> None:
         """End the current period: a draft for it, and the next period or the end of the subscription."""
@@ -221,7 +223,14 @@ class Invoicing:
         )
 
     def preview(self, subscription: Subscription, now_ms: int) -> Invoice:
-        """What the invoice of the current period would be with the usage that summaries see. It is not kept."""
+        """What the invoice of the current period would be with the usage that summaries see. The last 1,000 can be asked for their lines."""
+        invoice = self._upcoming(subscription, now_ms)
+        self._previews[invoice.id] = invoice
+        if len(self._previews) > PREVIEWS_MAX:
+            del self._previews[next(iter(self._previews))]
+        return invoice
+
+    def _upcoming(self, subscription: Subscription, now_ms: int) -> Invoice:
         period = (subscription.period_start, subscription.period_end)
         return self._draft(subscription, "upcoming", period, self._range_of(subscription), now_ms)
 
@@ -243,6 +252,11 @@ class Invoicing:
         return replace(line, quantity=text, amount=0 if opens_empty else line_amount(price, quantity(text), rules))
 
     # What is shown
+
+    def find(self, invoice_id: str) -> Invoice:
+        """An invoice as Stripe shows it at this time, or a preview as it was. Raises ApiError (404)."""
+        preview = self._previews.get(invoice_id)
+        return self.current(self.invoices.get(invoice_id)) if preview is None else preview
 
     def current(self, invoice: Invoice) -> Invoice:
         """The invoice as Stripe shows it at this time: a draft with the usage that summaries see by now."""

@@ -3,8 +3,9 @@
 from simulators.stripe import products
 from simulators.stripe.account import Account
 from simulators.stripe.pages import list_object, read_page
+from simulators.stripe.parameters import Parameters
 from simulators.stripe.price_drafts import read_price_draft
-from simulators.stripe.prices import Price, price_object, read_change_of_price
+from simulators.stripe.prices import Price, price_object, read_change_of_price, recurring_object
 from simulators.stripe.products import product_object
 from simulators.stripe.routes import Call, Prepared, Route, json_result
 
@@ -78,12 +79,15 @@ class SellingEndpoints:
         active = parameters.optional_flag("active")
         kind = parameters.optional_choice("type", ("one_time", "recurring"))
         currency = parameters.optional_text("currency", length_max=3)
+        how = _read_recurring(parameters)
         page = read_page(parameters)
         parameters.finish()
 
         def wanted(price: Price) -> bool:
+            shown = {} if price.recurring is None else recurring_object(price.recurring)
             return (
-                (keys is None or price.lookup_key in keys)
+                all(shown.get(name) == value for name, value in how.items())
+                and (keys is None or price.lookup_key in keys)
                 and product in (None, price.product)
                 and active in (None, price.active)
                 and kind in (None, "one_time" if price.recurring is None else "recurring")
@@ -111,3 +115,17 @@ class SellingEndpoints:
         if "product" in expand:
             shown["product"] = product_object(self._account.billing.selling.products.get(price.product))
         return shown
+
+
+def _read_recurring(parameters: Parameters) -> dict[str, str]:
+    """What `recurring[...]` narrows a list of prices to."""
+    given = parameters.optional_group("recurring")
+    if given is None:
+        return {}
+    fields = {
+        "interval": given.optional_choice("interval", ("day", "month", "week", "year")),
+        "meter": given.optional_text("meter", length_max=5000),
+        "usage_type": given.optional_choice("usage_type", ("licensed", "metered")),
+    }
+    given.finish()
+    return {name: value for name, value in fields.items() if value is not None}

@@ -169,6 +169,25 @@ async def test_a_preview_shows_what_the_period_costs_so_far(any_stripe: Target) 
     assert line.pricing.price_details.price == price.id
 
 
+async def test_a_preview_with_many_lines_is_read_page_by_page(any_stripe: Target) -> None:
+    customer = await any_stripe.customer()
+    prices = [(await price_of(any_stripe, (await any_stripe.meter()).id)).id for _ in range(12)]
+    made = await subscribed(any_stripe, customer, prices[0], items=[{"price": price} for price in prices])
+    preview = await any_stripe.client.v1.invoices.create_preview_async({"subscription": made.id})
+    assert (len(preview.lines.data), preview.lines.has_more) == (10, True)
+    rows = [row async for row in (await any_stripe.client.v1.invoices.line_items.list_async(preview.id, {"limit": 5})).auto_paging_iter()]
+    found = [row.pricing.price_details.price for row in rows if row.pricing is not None and row.pricing.price_details is not None]
+    assert sorted(map(str, found)) == sorted(prices)
+
+
+async def test_prices_are_found_by_their_meter(any_stripe: Target) -> None:
+    meter, other = await any_stripe.meter(), await any_stripe.meter()
+    price = await price_of(any_stripe, meter.id)
+    await price_of(any_stripe, other.id)
+    found = await any_stripe.client.v1.prices.list_async({"recurring": {"meter": meter.id}})
+    assert [each.id for each in found.data] == [price.id]
+
+
 async def test_a_checkout_session_is_opened_and_expired(any_stripe: Target) -> None:
     sessions = any_stripe.client.v1.checkout.sessions
     meter = await any_stripe.meter()

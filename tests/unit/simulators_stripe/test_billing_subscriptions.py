@@ -184,6 +184,7 @@ SESSION = {"mode": "subscription", "line_items[0][price]": "price_1", "success_u
         ({"success_url": ""}, "success_url"),
         ({"success_url": "javascript:alert(1)"}, "success_url"),
         ({"cancel_url": "example.com"}, "cancel_url"),
+        ({"cancel_url": "https://example.com/\r\nSet-Cookie: a=b"}, "cancel_url"),
         ({"ui_mode": "embedded_page"}, "return_url"),
         ({"ui_mode": "hosted"}, "ui_mode"),
         ({"line_items[0][quantity]": "1"}, "line_items[0][quantity]"),
