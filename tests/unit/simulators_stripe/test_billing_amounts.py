@@ -4,7 +4,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulators.stripe.invoice_amounts import AmountRules, line_amount
@@ -89,11 +89,13 @@ def half_up(value: Fraction) -> int:
 AMOUNTS = st.decimals(min_value=0, max_value=1000, places=12, allow_nan=False, allow_infinity=False)
 
 
+@settings(deadline=None)
 @given(AMOUNTS, st.integers(0, 10**15))
 def test_a_unit_price_agrees_with_fractions(unit: Decimal, quantity: int) -> None:
     assert line_amount(price(format(unit, "f")), quantity, RULES) == half_up(Fraction(unit) * quantity)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 10**6), min_size=1, max_size=5, unique=True), st.lists(AMOUNTS, min_size=12, max_size=12), st.integers(1, 2 * 10**6))
 def test_graduated_tiers_agree_with_adding_unit_ranges(bounds: list[int], amounts: list[Decimal], quantity: int) -> None:
     tops: list[int | None] = [*sorted(bounds), None]
