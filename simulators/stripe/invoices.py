@@ -10,6 +10,33 @@ from simulators.stripe.subscriptions import CollectionMethod, Subscription
 InvoiceStatus = Literal["draft", "open", "paid"]
 BillingReason = Literal["subscription_create", "subscription_cycle", "subscription_update", "upcoming"]
 
+# Fields that Stripe's object has and nothing here ever sets.
+NEVER_SET = [
+    "account_tax_ids",
+    "application",
+    "custom_fields",
+    "customer_account",
+    "customer_address",
+    "customer_shipping",
+    "default_payment_method",
+    "default_source",
+    "description",
+    "footer",
+    "from_invoice",
+    "hosted_invoice_url",
+    "invoice_pdf",
+    "last_finalization_error",
+    "latest_revision",
+    "next_payment_attempt",
+    "on_behalf_of",
+    "receipt_number",
+    "rendering",
+    "shipping_cost",
+    "shipping_details",
+    "statement_descriptor",
+    "test_clock",
+]
+
 
 @dataclass(frozen=True, slots=True)
 class InvoiceLine:
@@ -64,23 +91,15 @@ def invoice_object(
     invoice: Invoice, customer: Customer | None, subscription: Subscription, lines: list[dict[str, object]], has_more_lines: bool = False
 ) -> dict[str, object]:
     """The `invoice` that the API shows, nothing expanded. `lines` are its first lines as `line_object` makes them."""
-    total = invoice.total
-    paid = total if invoice.status == "paid" else 0
-    attempted = invoice.attempt_count > 0
     return {
+        **dict.fromkeys(NEVER_SET),
+        **_amounts(invoice),
         "id": invoice.id,
         "object": "invoice",
         "account_country": "US",
         "account_name": "Simulated account",
-        "account_tax_ids": None,
-        "amount_due": total,
-        "amount_overpaid": 0,
-        "amount_paid": paid,
-        "amount_remaining": total - paid,
-        "amount_shipping": 0,
-        "application": None,
         "attempt_count": invoice.attempt_count,
-        "attempted": attempted or invoice.status == "paid",
+        "attempted": invoice.attempt_count > 0 or invoice.status == "paid",
         "auto_advance": invoice.status == "draft",
         "automatic_tax": {"disabled_reason": None, "enabled": False, "liability": None, "provider": None, "status": None},
         "automatically_finalizes_at": invoice.finalizes_at if invoice.status == "draft" else None,
@@ -88,31 +107,17 @@ def invoice_object(
         "collection_method": invoice.collection_method,
         "created": invoice.created,
         "currency": invoice.currency,
-        "custom_fields": None,
         "customer": invoice.customer,
-        "customer_account": None,
-        "customer_address": None,
         "customer_email": None if customer is None else customer.email,
         "customer_name": None if customer is None else customer.name,
         "customer_phone": None if customer is None else customer.phone,
-        "customer_shipping": None,
         "customer_tax_exempt": "none",
         "customer_tax_ids": [],
-        "default_payment_method": None,
-        "default_source": None,
         "default_tax_rates": [],
-        "description": None,
         "discounts": [],
         "due_date": invoice.due_date,
         "effective_at": invoice.finalized_at,
-        "ending_balance": None if invoice.status == "draft" else 0,
-        "footer": None,
-        "from_invoice": None,
-        "hosted_invoice_url": None,
-        "invoice_pdf": None,
         "issuer": {"type": "self"},
-        "last_finalization_error": None,
-        "latest_revision": None,
         "lines": {
             "object": "list",
             "data": lines,
@@ -122,9 +127,7 @@ def invoice_object(
         },
         "livemode": invoice.livemode,
         "metadata": {},
-        "next_payment_attempt": None,
         "number": invoice.number,
-        "on_behalf_of": None,
         "parent": {
             "quote_details": None,
             "subscription_details": {"metadata": dict(subscription.metadata), "subscription": invoice.subscription},
@@ -133,14 +136,6 @@ def invoice_object(
         "payment_settings": {"default_mandate": None, "payment_method_options": None, "payment_method_types": None},
         "period_end": invoice.period_end,
         "period_start": invoice.period_start,
-        "post_payment_credit_notes_amount": 0,
-        "pre_payment_credit_notes_amount": 0,
-        "receipt_number": None,
-        "rendering": None,
-        "shipping_cost": None,
-        "shipping_details": None,
-        "starting_balance": 0,
-        "statement_descriptor": None,
         "status": invoice.status,
         "status_transitions": {
             "finalized_at": invoice.finalized_at,
@@ -148,15 +143,30 @@ def invoice_object(
             "paid_at": invoice.paid_at,
             "voided_at": None,
         },
+        "webhooks_delivered_at": invoice.created,
+    }
+
+
+def _amounts(invoice: Invoice) -> dict[str, object]:
+    total = invoice.total
+    paid = total if invoice.status == "paid" else 0
+    return {
+        "amount_due": total,
+        "amount_overpaid": 0,
+        "amount_paid": paid,
+        "amount_remaining": total - paid,
+        "amount_shipping": 0,
+        "ending_balance": None if invoice.status == "draft" else 0,
+        "post_payment_credit_notes_amount": 0,
+        "pre_payment_credit_notes_amount": 0,
+        "starting_balance": 0,
         "subtotal": total,
         "subtotal_excluding_tax": total,
-        "test_clock": None,
         "total": total,
         "total_discount_amounts": [],
         "total_excluding_tax": total,
         "total_pretax_credit_amounts": [],
         "total_taxes": [],
-        "webhooks_delivered_at": invoice.created,
     }
 
 

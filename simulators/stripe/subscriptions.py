@@ -11,6 +11,26 @@ BillingMode = Literal["flexible", "classic"]
 CollectionMethod = Literal["charge_automatically", "send_invoice"]
 SubscriptionStatus = Literal["active", "past_due", "canceled"]
 
+# Fields that Stripe's object has and nothing here ever sets.
+NEVER_SET = [
+    "application",
+    "application_fee_percent",
+    "billing_cycle_anchor_config",
+    "billing_thresholds",
+    "customer_account",
+    "default_source",
+    "next_pending_invoice_item_invoice",
+    "on_behalf_of",
+    "pause_collection",
+    "pending_invoice_item_interval",
+    "pending_update",
+    "schedule",
+    "test_clock",
+    "transfer_data",
+    "trial_end",
+    "trial_start",
+]
+
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionItem:
@@ -61,16 +81,13 @@ def subscription_object(subscription: Subscription, price_of: Callable[[str], Pr
     """The `subscription` that the API shows, nothing expanded."""
     ends = subscription.cancel_at_period_end and subscription.runs
     return {
+        **dict.fromkeys(NEVER_SET),
         "id": subscription.id,
         "object": "subscription",
-        "application": None,
-        "application_fee_percent": None,
         "automatic_tax": {"disabled_reason": None, "enabled": False, "liability": None},
         "billing_cycle_anchor": subscription.anchor,
-        "billing_cycle_anchor_config": None,
         "billing_mode": {"flexible": None, "type": subscription.billing_mode, "updated_at": None},
         "billing_schedules": [],
-        "billing_thresholds": None,
         "cancel_at": subscription.period_end if ends else None,
         "cancel_at_period_end": subscription.cancel_at_period_end,
         "canceled_at": subscription.canceled_at,
@@ -83,10 +100,8 @@ def subscription_object(subscription: Subscription, price_of: Callable[[str], Pr
         "created": subscription.created,
         "currency": subscription.currency,
         "customer": subscription.customer,
-        "customer_account": None,
         "days_until_due": subscription.days_until_due,
         "default_payment_method": subscription.default_payment_method,
-        "default_source": None,
         "default_tax_rates": [],
         "description": subscription.description,
         "discounts": [],
@@ -102,25 +117,15 @@ def subscription_object(subscription: Subscription, price_of: Callable[[str], Pr
         "latest_invoice": subscription.latest_invoice,
         "livemode": subscription.livemode,
         "metadata": dict(subscription.metadata),
-        "next_pending_invoice_item_invoice": None,
-        "on_behalf_of": None,
-        "pause_collection": None,
         "payment_settings": {
             "payment_method_options": None,
             "payment_method_types": None,
             "save_default_payment_method": "on_subscription" if subscription.saves_payment_method else "off",
         },
-        "pending_invoice_item_interval": None,
         "pending_setup_intent": subscription.pending_setup_intent,
-        "pending_update": None,
-        "schedule": None,
         "start_date": subscription.start_date,
         "status": subscription.status,
-        "test_clock": None,
-        "transfer_data": None,
-        "trial_end": None,
         "trial_settings": {"end_behavior": {"missing_payment_method": "create_invoice"}},
-        "trial_start": None,
     }
 
 
