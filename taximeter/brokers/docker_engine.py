@@ -9,7 +9,7 @@ from taximeter.brokers.broker_properties import COMMON
 from taximeter.brokers.interface import BrokerUnavailable
 from taximeter.brokers.readiness import free_port, wait_until_answers
 
-_IMAGE = "apache/kafka:4.1.0"
+_IMAGE = "apache/kafka:4.4.0"
 _HOST = "127.0.0.1"
 _PING_TIMEOUT_S = 3
 _START_TIMEOUT_S = 120.0
