@@ -1,0 +1,243 @@
+"""Corrections with everything real but Stripe: the command line, a broker, the reporter as a process, the simulator of Stripe and its books."""
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+import pytest
+import stripe
+
+from metering.chain import NO_OFFSET, Link
+from metering.clock import SystemClock
+from metering.corrections import TAKEN, Corrected, MeterEventPlace
+from metering.kafka import KafkaSettings
+from metering.ledger import CorrectionKind, Intent, decode_entry
+from metering.limits import HOUR_MS
+from metering.partition_log import Appender, LogReader
+from metering.partitioner import partition_of
+from metering.tally import EventCounts, RecordCounts, Tally, TallyRow, encode_tally
+from taximeter.correcting import Correcting, NotCorrectable, Request, meter_event_place
+from taximeter.exit_codes import FAILED, OK
+from taximeter.verification.report import Report
+from taximeter.verification.verifier import verify
+from tests.contract.stripe.conftest import KEY, NO_LIMITS
+from tests.contract.stripe.process import SimulatorProcess
+from tests.support.gateway_process import METERS, environment
+from tests.support.reporter_process import ReporterProcess, reporter
+from tests.support.usage_topic import make_topics, settings_for
+
+pytestmark = pytest.mark.broker
+
+CUSTOMER: Final = "cus_1"
+QUANTITY: Final = 812
+PATIENCE_S: Final = 120.0
+UNDO: Final = Request(undo=True, reason="counted for the wrong customer", by="ann")
+
+
+class LaterClock(SystemClock):
+    """A day later."""
+
+    def now_ms(self) -> int:
+        return super().now_ms() + 21 * HOUR_MS
+
+
+class Installation:
+    """Topics with one event counted, a Stripe, and a reporter's settings."""
+
+    def __init__(self, kafka: KafkaSettings, simulator: SimulatorProcess, folder: Path) -> None:
+        self.kafka = kafka
+        self.simulator = simulator
+        self.partition = partition_of(CUSTOMER, kafka.partitions)
+        self.folder = folder
+        (folder / "taximeter.toml").write_text(METERS)
+        self.reader, self.appender = LogReader(kafka, "test-reader"), Appender(kafka, "test-appender")
+        self.readers: list[LogReader] = []
+        self.variables = {
+            "STRIPE_API_KEY": KEY,
+            "TAXIMETER_STRIPE_API_BASE": simulator.url,
+            "TAXIMETER_REPORTER_REPORT_SECONDS": "0.2",
+            "TAXIMETER_KAFKA_SESSION_TIMEOUT_SECONDS": "6",
+            "TAXIMETER_WEBHOOKS_SIGNING_SECRETS": "whsec_unused",
+        }
+
+    def create_meter(self) -> None:
+        client = stripe.StripeClient(KEY, base_addresses={"api": self.simulator.url}, http_client=stripe.UrllibClient())
+        client.v1.billing.meters.create({"display_name": "Tokens", "event_name": "tokens", "default_aggregation": {"formula": "sum"}})
+
+    def correct(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """`taximeter correct`, to its end."""
+        command = [sys.executable, "-m", "taximeter.cli", "correct", *arguments, "--reason", "wrong customer", "--by", "ann", "--yes", "--json"]
+        variables = dict(environment(self.kafka, {}))
+        return subprocess.run(command, cwd=self.folder, env=variables, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+
+    async def intent(self) -> Intent:
+        """The only intent, when it is there."""
+        topic, deadline = self.kafka.topics.ledger.name, time.monotonic() + PATIENCE_S
+        while (await self.reader.bounds(topic, self.partition))[1] == 0:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+        record = await self.reader.record(topic, self.partition, 0)
+        assert record is not None
+        entry = decode_entry(record.value)
+        assert isinstance(entry, Intent)
+        return entry
+
+    async def place(self) -> MeterEventPlace:
+        return meter_event_place((await self.intent()).identifier(0), self.kafka.partitions)
+
+    def correcting(self, place: MeterEventPlace, clock: SystemClock) -> Correcting:
+        self.readers.append(LogReader(self.kafka, "test-correct"))
+        return Correcting(self.readers[-1], self.appender, self.kafka.topics, clock, place)
+
+    def units_at_stripe(self) -> int:
+        """What the customer would be billed once Stripe has worked off everything."""
+        self.simulator.call("POST", "/_control/clock", {"advance_ms": 600_000})
+        return sum(int(row["total"]) for row in self.simulator.call("GET", "/_oracle/books")["rows"])
+
+    async def verified(self) -> Report:
+        return await verify(self.kafka)
+
+    async def close(self) -> None:
+        for reader in (self.reader, *self.readers):
+            await reader.close()
+        await self.appender.close()
+
+
+@pytest.fixture
+def simulator(tmp_path: Path) -> Iterator[SimulatorProcess]:
+    process = SimulatorProcess(tmp_path)
+    process.start()
+    try:
+        process.call("POST", "/_control/config", {"limits": NO_LIMITS})
+        process.call("POST", "/_control/customers", {"ids": [CUSTOMER]})
+        yield process
+    finally:
+        process.stop()
+
+
+@pytest.fixture
+async def installation(broker: str, simulator: SimulatorProcess, tmp_path: Path) -> AsyncIterator[Installation]:
+    kafka = settings_for(broker)
+    await make_topics(kafka)
+    made = Installation(kafka, simulator, tmp_path)
+    now_ms = int(time.time() * 1000)
+    event = {"id": "1", "customer": CUSTOMER, "usage": {"input_tokens": QUANTITY}}
+    tally = Tally(
+        chain_id="0123456789abcdef",
+        partition=made.partition,
+        link=Link(0, 1, NO_OFFSET),
+        checkpoint=NO_OFFSET,
+        instance="test",
+        catalogue="test",
+        log_time_ms=now_ms,
+        records=RecordCounts(singles=1),
+        events=EventCounts(counted=1),
+        rows=[TallyRow(CUSTOMER, "tokens", (), now_ms // 60_000 * 60_000, QUANTITY, 1)],
+        emitter_states=[],
+    )
+    await made.appender.append(kafka.topics.events.name, made.partition, orjson.dumps(event))
+    await made.appender.append(kafka.topics.tallies.name, made.partition, encode_tally(tally))
+    yield made
+    await made.close()
+
+
+async def until(running: ReporterProcess, reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not reached():
+        assert running.process.poll() is None, running.log
+        assert time.monotonic() < deadline, running.log
+        await asyncio.sleep(0.05)
+
+
+async def reported(running: ReporterProcess, outcome: str) -> None:
+    await until(running, lambda: running.metric("taximeter_reporter_meter_events_total", outcome=outcome) == 1)
+
+
+async def corrected(running: ReporterProcess, kind: CorrectionKind) -> None:
+    await until(running, lambda: running.metric("taximeter_reporter_corrections_total", kind=kind.value, outcome="accepted") == 1)
+
+
+def billed(report: Report) -> tuple[str, int, int]:
+    assert report.problems.shown == []
+    totals = report.meters["tokens"]
+    return report.verdict, totals.counted, totals.billed
+
+
+async def test_a_young_meter_event_is_cancelled_once_however_often_it_is_asked_for(installation: Installation) -> None:
+    installation.create_meter()
+    with reporter(installation.kafka, installation.folder / "reporter", installation.variables) as running:
+        await reported(running, "accepted")
+        identifier = (await installation.intent()).identifier(0)
+        done = await asyncio.to_thread(installation.correct, identifier, "--undo", "--wait", "90")
+        assert done.returncode == OK, done.stderr + running.log
+        said: dict[str, Any] = json.loads(done.stdout)
+        again = await asyncio.to_thread(installation.correct, identifier, "--undo")
+        resent = await asyncio.to_thread(installation.correct, identifier, "--resend")
+        await corrected(running, CorrectionKind.CANCEL)
+        assert running.terminate() == 0, running.log
+    assert (said["kind"], said["outcome"], said["value"], said["by"]) == ("cancel", "accepted", QUANTITY, "ann")
+    assert (again.returncode, resent.returncode) == (FAILED, FAILED)
+    assert "corrected already" in again.stderr
+    assert installation.units_at_stripe() == 0
+    assert billed(await installation.verified()) == ("EXACT", QUANTITY, 0)
+
+
+async def test_an_old_meter_event_is_negated_by_one_of_two_commands_at_once_and_by_the_reporter_that_comes_after_a_kill(
+    installation: Installation,
+) -> None:
+    installation.create_meter()
+    with reporter(installation.kafka, installation.folder / "first", installation.variables) as running:
+        await reported(running, "accepted")
+        place = await installation.place()
+        running.kill()
+    both = [installation.correcting(place, LaterClock()) for _ in range(2)]
+    found = await asyncio.gather(*(one.correct(UNDO) for one in both), return_exceptions=True)
+    (won,) = [each for each in found if isinstance(each, Corrected)]
+    (lost,) = [each for each in found if not isinstance(each, Corrected)]
+    assert isinstance(lost, NotCorrectable)
+    assert won.correction.kind is CorrectionKind.NEGATE
+    assert installation.units_at_stripe() == QUANTITY
+    pending = await installation.verified()
+    assert pending.verdict == f"PENDING {QUANTITY}"
+    with reporter(installation.kafka, installation.folder / "second", installation.variables) as running:
+        async with asyncio.timeout(PATIENCE_S):
+            outcome = (await both[found.index(won)].settled(won)).fate.outcome
+        assert outcome in TAKEN, running.log
+        assert running.terminate() == 0, running.log
+    assert installation.units_at_stripe() == 0
+    assert billed(await installation.verified()) == ("EXACT", QUANTITY, 0)
+
+
+async def test_what_stripe_refused_is_sent_again_when_the_cause_is_mended(installation: Installation) -> None:
+    with reporter(installation.kafka, installation.folder / "reporter", installation.variables) as running:
+        await reported(running, "rejected")
+        identifier = (await installation.intent()).identifier(0)
+        undone = await asyncio.to_thread(installation.correct, identifier, "--undo")
+        assert undone.returncode == FAILED
+        assert "nothing to take back" in undone.stderr
+        assert (await installation.verified()).verdict.startswith("MISMATCH")
+        installation.create_meter()
+        done = await asyncio.to_thread(installation.correct, identifier, "--resend", "--wait", "90")
+        assert done.returncode == OK, done.stderr + running.log
+        again = await asyncio.to_thread(installation.correct, identifier, "--resend")
+        assert again.returncode == FAILED
+        assert running.terminate() == 0, running.log
+    assert json.loads(done.stdout)["kind"] == "resend"
+    assert installation.units_at_stripe() == QUANTITY
+    assert billed(await installation.verified()) == ("EXACT", QUANTITY, QUANTITY)
+
+
+async def test_an_identifier_of_nothing_is_refused_in_words(installation: Installation) -> None:
+    for identifier, words in [
+        ("evt_1", "no identifier of a meter event"),
+        ("tm-0123456789abcdef-0-c7", "identifier of a correction"),
+        (f"tm-0123456789abcdef-{installation.partition}-0-1-0", "no accepted intent"),
+    ]:
+        done = await asyncio.to_thread(installation.correct, identifier, "--undo")
+        assert (done.returncode, words in done.stderr) == (FAILED, True), done.stderr
