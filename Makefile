@@ -8,7 +8,7 @@ MINUTES ?= 3
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types contracts simulate chaos clean
+.PHONY: help install demo test lint types contracts simulate chaos bench clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ simulate: $(STAMP)  ## Seeded simulation of the whole pipeline's cores (SEEDS=20
 
 chaos: $(STAMP)  ## Break real processes on a real broker and compare the books (MINUTES=30 ARGS="--seed 7 --kafka embedded")
 	$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(ARGS)
+
+bench: $(STAMP)  ## CPU of whole processes as ratios to a bare client (ARGS="--only aggregator --runs 3 --json FILE")
+	$(BIN)/python -m benchmarks $(ARGS)
 
 clean:  ## Remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,127 @@
+"""The aggregator process against a bare consumer of the same topic: numbered batches, batches with ids, small batches, single events."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path as Folder
+from secrets import token_hex
+from typing import Final
+
+from aiokafka import TopicPartition
+
+from benchmarks.bare_reader import ASSIGNED, FINISHED
+from benchmarks.measurement import Measurement
+from benchmarks.paths import Arena, Measures, Path
+from benchmarks.usage_load import METERS_FILE, LoadRecord, Shape, batch_records, make_topics, produce, single_records
+from benchmarks.watched import WatchedProcess
+from metering.kafka import KafkaSettings, make_log_reader, started
+from metering.tally import decode_tally
+
+BARE: Final = "bare aiokafka"
+AGGREGATOR: Final = "aggregator"
+PARTITIONS: Final = 12
+FLUSH_SECONDS: Final = 1.0
+FINISH_SECONDS: Final = 300.0
+# One loop that lags behind the other must not be blamed for what the first wrote into the page cache: the topic is read after it is written.
+FOREIGN: Final = ("TAXIMETER_", "KAFKA_")
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Records of usage.events and the number of events in them."""
+
+    kafka: KafkaSettings
+    records: int
+    events: int
+
+
+@asynccontextmanager
+async def begin(make: Callable[[Shape], Iterator[LoadRecord]], shape: Shape, arena: Arena) -> AsyncIterator[Measures]:
+    """Fill a topic of its own and measure both readers on it."""
+    shape = Shape(events=arena.events(shape.events), repeated=shape.repeated, seed=shape.seed)
+    kafka = arena.kafka(PARTITIONS)
+    await make_topics(kafka)
+    records = await asyncio.to_thread(produce, kafka, make(shape))
+    load = Load(kafka, records, shape.events)
+    yield {BARE: partial(measure_bare, arena, load), AGGREGATOR: partial(measure_aggregator, arena, load)}
+
+
+async def measure_bare(arena: Arena, load: Load) -> Measurement:
+    """Read every record of the topic once, with the settings of the services, and do nothing with it."""
+    log = arena.folder / f"bare-{token_hex(4)}.log"
+    servers = ",".join(load.kafka.bootstrap_servers)
+    arguments = ["benchmarks.bare_reader", servers, load.kafka.topics.events.name, str(load.kafka.partitions), str(load.records)]
+    with WatchedProcess([sys.executable, "-m", *arguments], log, service_environment(load.kafka, {})) as process:
+        start = await process.until_said(ASSIGNED)
+        await process.until_said(FINISHED, FINISH_SECONDS)
+        return process.used_since(start, load.events)
+
+
+async def measure_aggregator(arena: Arena, load: Load) -> Measurement:
+    """From the assignment of the partitions to the last tally; what it counted is checked."""
+    folder = arena.folder / f"aggregator-{token_hex(4)}"
+    folder.mkdir()
+    command = [sys.executable, "-m", "aggregator", "--config", str(settings_file(folder))]
+    options = {"TAXIMETER_AGGREGATOR_FLUSH_SECONDS": str(FLUSH_SECONDS), "TAXIMETER_AGGREGATOR_GROUP_ID": load.kafka.topic_prefix}
+    with WatchedProcess(command, folder / "log", service_environment(load.kafka, options)) as process:
+        # The first of its log lines about partitions; taking them over is measured as part of the work.
+        start = await process.until_said('"message":"assigned"')
+        await until_tallied(load, process)
+        measured = process.used_since(start, load.events)
+        await process.stop()
+    return measured
+
+
+async def until_tallied(load: Load, process: WatchedProcess) -> None:
+    """Returns when the tallies account for every event. Raises ProcessFailed, or TimeoutError."""
+    topic = load.kafka.topics.tallies.name
+    places = [TopicPartition(topic, number) for number in range(load.kafka.partitions)]
+    accounted = 0
+    async with started(make_log_reader(load.kafka, client_id="benchmarks")) as consumer, asyncio.timeout(FINISH_SECONDS):
+        consumer.assign(places)
+        for place in places:
+            consumer.seek(place, 0)
+        while accounted < load.events:
+            process.check()
+            for records in (await consumer.getmany(timeout_ms=250)).values():
+                accounted += sum(decode_tally(record.value).events.total for record in records)
+    assert accounted == load.events, f"the tallies account for {accounted} events, and there are {load.events}"
+
+
+def settings_file(folder: Folder) -> Folder:
+    """A settings file with one meter."""
+    path = folder / "taximeter.toml"
+    path.write_text(METERS_FILE)
+    return path
+
+
+def service_environment(kafka: KafkaSettings, options: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a service on these topics that is given nothing else."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+    return {
+        **own,
+        "TAXIMETER_SERVICE_LOG_STYLE": "json",
+        "TAXIMETER_SERVICE_ADMIN_PORT": "0",
+        "KAFKA_BOOTSTRAP_SERVERS": ",".join(kafka.bootstrap_servers),
+        "TAXIMETER_KAFKA_TOPIC_PREFIX": kafka.topic_prefix,
+        "TAXIMETER_KAFKA_PARTITIONS": str(kafka.partitions),
+        "TAXIMETER_KAFKA_REPLICATION_FACTOR": "1",
+        **options,
+    }
+
+
+def _batches(size: int, *, with_ids: bool, emitters: int = 4) -> Callable[[Shape], Iterator[LoadRecord]]:
+    return partial(batch_records, partitions=PARTITIONS, size=size, with_ids=with_ids, emitters=emitters)
+
+
+PATHS: Final[Sequence[Path]] = (
+    Path("aggregator-numbered-500", partial(begin, _batches(500, with_ids=False), Shape(events=2_000_000))),
+    Path("aggregator-ids-500", partial(begin, _batches(500, with_ids=True), Shape(events=1_000_000))),
+    Path("aggregator-ids-500-repeats", partial(begin, _batches(500, with_ids=True), Shape(events=1_000_000, repeated=0.01))),
+    Path("aggregator-batches-20", partial(begin, _batches(20, with_ids=False, emitters=40), Shape(events=1_000_000))),
+    Path("aggregator-single", partial(begin, partial(single_records, partitions=PARTITIONS), Shape(events=300_000, repeated=0.01))),
+)

@@ -1,0 +1,44 @@
+"""What a benchmark is: a path through the pipeline, measured in rounds."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path as Folder
+from secrets import token_hex
+from typing import TypeAlias
+
+from benchmarks.measurement import Measurement, Unavailable
+from metering.kafka import KafkaSettings
+
+Measures: TypeAlias = Mapping[str, Callable[[], Awaitable[Measurement | Unavailable]]]
+"""By name of the variant; the first is what the others are compared with, such as a bare client loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arena:
+    """Where a path is measured: a running broker, a folder for files, and how much is asked for (`scale` 1.0: the full size)."""
+
+    bootstrap_servers: str
+    folder: Folder
+    scale: float
+
+    def events(self, full: int) -> int:
+        """So many events at full size, fewer in a quick run."""
+        return max(200, round(full * self.scale))
+
+    def kafka(self, partitions: int = 12) -> KafkaSettings:
+        """Topics that nothing else uses; they do not exist yet."""
+        return KafkaSettings(
+            bootstrap_servers=tuple(self.bootstrap_servers.split(",")),
+            topic_prefix=f"bench-{token_hex(6)}",
+            partitions=partitions,
+            replication_factor=1,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """A path by name. `begin` prepares a round (its topics, its load) and yields the measures of it, which are then called in turn."""
+
+    name: str
+    begin: Callable[[Arena], AbstractAsyncContextManager[Measures]]

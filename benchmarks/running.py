@@ -1,0 +1,27 @@
+"""Runs paths: every round measures each variant once, so that what disturbs the machine disturbs all of them alike."""
+
+from collections.abc import Callable
+
+from benchmarks.measurement import Measurement, Result, Unavailable, summarised
+from benchmarks.paths import Arena, Path
+
+
+async def run_path(path: Path, arena: Arena, *, runs: int, say: Callable[[str], None]) -> list[Result]:
+    """Medians of `runs` rounds, one result a variant. The order of the variants is turned round from one round to the next."""
+    found: dict[str, list[Measurement | Unavailable]] = {}
+    for number in range(runs):
+        async with path.begin(arena) as measures:
+            for name in measures:
+                found.setdefault(name, [])
+            for name in list(measures) if number % 2 == 0 else reversed(list(measures)):
+                outcome = await measures[name]()
+                found[name].append(outcome)
+                say(f"{path.name} / {name}, run {number + 1} of {runs}: {_told(outcome)}")
+    baseline = next(iter(found.values()))
+    return [summarised(path.name, name, outcomes, baseline) for name, outcomes in found.items()]
+
+
+def _told(outcome: Measurement | Unavailable) -> str:
+    if isinstance(outcome, Unavailable):
+        return outcome.reason
+    return f"{outcome.cpu_s_per_million:.2f} CPU-s per million, {outcome.events_per_s:,.0f} events/s"

@@ -1,0 +1,152 @@
+"""The load: seeded usage of a few thousand customers, as the records that an emitter, a gateway or a foreign producer would write.
+
+2,000 customers, some of whom use much more than others; three models; two quantities an event; times spread over the last two minutes.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from random import Random
+from typing import Any, Final, NamedTuple
+
+import orjson
+from confluent_kafka import Producer
+
+from ingest.batching import Batcher
+from metering.batch import NO_ID
+from metering.clock import SystemClock
+from metering.event import fingerprint
+from metering.kafka import KafkaSettings
+from metering.partitioner import partition_of
+from metering.provision import ensure_topics
+
+CUSTOMERS: Final = 2_000
+MODELS: Final = ("alpaca-7b", "alpaca-13b", "alpaca-70b")
+METERS_FILE: Final = '[[meters]]\nevent_name = "tokens"\nsum = ["input_tokens", "output_tokens"]\ndimensions = ["model"]\n'
+SOURCE: Final = "inference/eu-1"
+SPREAD_MS: Final = 120_000
+FLUSH_SECONDS: Final = 120.0
+_REPEATED_FROM_LAST: Final = 5_000
+
+
+class LoadRecord(NamedTuple):
+    """One record of usage.events to be."""
+
+    partition: int
+    key: bytes | None
+    value: bytes
+
+
+class LoadEvent(NamedTuple):
+    """One event, before it has a form."""
+
+    event_id: str
+    customer: str
+    model: str
+    time_ms: int
+    input_tokens: int
+    output_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """What kind of usage. `repeated`: the share of events that come a second time, with the same id and content."""
+
+    events: int
+    repeated: float = 0.0
+    seed: int = 1
+
+
+def events_of(shape: Shape) -> Iterator[LoadEvent]:
+    """The events, repeated ones included; their times end at this moment."""
+    random = Random(shape.seed)
+    draw = random.random
+    now_ms = time.time_ns() // 1_000_000
+    last: list[LoadEvent] = []
+    for number in range(shape.events):
+        if last and draw() < shape.repeated:
+            yield last[int(draw() * len(last))]
+            continue
+        tokens = 1 + int(draw() * 4_000)
+        customer = f"cus_{int(draw() ** 1.5 * CUSTOMERS):014d}"
+        # In order of time, as events are emitted; a little of it is jitter.
+        moment = now_ms - SPREAD_MS + SPREAD_MS * number // shape.events - int(draw() * 200)
+        event = LoadEvent(f"q-{shape.seed}-{number:09d}", customer, MODELS[tokens % 5 // 2], moment, tokens, tokens >> 2)
+        if shape.repeated:
+            last.append(event)
+            if len(last) >= 2 * _REPEATED_FROM_LAST:
+                del last[:_REPEATED_FROM_LAST]
+        yield event
+
+
+def batch_records(shape: Shape, *, partitions: int, size: int, with_ids: bool, emitters: int = 4) -> Iterator[LoadRecord]:
+    """Batches of `size` events, written by so many emitters in turn, as the SDK and the gateway write them."""
+    batchers = [Batcher(f"{number:032x}", events_max=size) for number in range(emitters)]
+    for number, event in enumerate(events_of(shape)):
+        batcher = batchers[number * emitters // shape.events]
+        batcher.add(
+            partition_of(event.customer, partitions),
+            customer=event.customer,
+            dimensions=(("model", event.model),),
+            time_ms=event.time_ms,
+            usage=(("input_tokens", event.input_tokens), ("output_tokens", event.output_tokens)),
+            fingerprint=fingerprint(SOURCE, event.event_id) if with_ids else NO_ID,
+        )
+        for batch in batcher.take_full():
+            yield LoadRecord(batch.partition, None, batch.value)
+    for batcher in batchers:
+        for batch in batcher.take_all():
+            yield LoadRecord(batch.partition, None, batch.value)
+
+
+def single_records(shape: Shape, *, partitions: int) -> Iterator[LoadRecord]:
+    """One JSON event a record, keyed by customer, as any other producer writes them."""
+    for event in events_of(shape):
+        yield LoadRecord(partition_of(event.customer, partitions), event.customer.encode(), orjson.dumps(document_of(event)))
+
+
+def document_of(event: LoadEvent) -> dict[str, Any]:
+    """The event in the product's own JSON form."""
+    moment = datetime.fromtimestamp(event.time_ms // 1000, UTC).replace(microsecond=event.time_ms % 1000 * 1000)
+    return {
+        "id": event.event_id,
+        "source": SOURCE,
+        "time": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "customer": event.customer,
+        "usage": {"input_tokens": event.input_tokens, "output_tokens": event.output_tokens},
+        "dimensions": {"model": event.model},
+    }
+
+
+async def make_topics(kafka: KafkaSettings) -> None:
+    """Create the four topics."""
+    problems = await ensure_topics(kafka, kafka.topics, clock=SystemClock())
+    assert not problems, problems
+
+
+def produce(kafka: KafkaSettings, records: Sequence[LoadRecord] | Iterator[LoadRecord]) -> int:
+    """Write records to usage.events; returns how many there are when all are acknowledged. Blocks."""
+    producer = Producer(
+        {
+            "bootstrap.servers": ",".join(kafka.bootstrap_servers),
+            "enable.idempotence": True,
+            "linger.ms": 5,
+            "queue.buffering.max.messages": 1_000_000,
+            "queue.buffering.max.kbytes": 256 * 1024,
+            "compression.type": kafka.compression,
+        }
+    )
+    topic, count = kafka.topics.events.name, 0
+    for count, record in enumerate(records, start=1):
+        while True:
+            try:
+                producer.produce(topic, record.value, record.key, record.partition)
+                break
+            except BufferError:
+                producer.poll(0.1)
+        if count % 1_000 == 0:
+            producer.poll(0)
+    left = producer.flush(FLUSH_SECONDS)
+    assert not left, f"{left} records were not acknowledged"
+    return count
