@@ -21,6 +21,8 @@ Entries: TypeAlias = npt.NDArray[np.void]
 SLOTS_MIN: Final = 1 << 12
 LOAD_MAX: Final = 0.6  # above it, the walk from slot to slot becomes long
 ABSENT: Final = -1
+# A table that grows is made anew at once, which takes about 60 ns an id; what fits into a pause of a second bounds it.
+IDS_PER_SEGMENT_MAX: Final = 1 << 24
 
 
 class Storage(Protocol):
@@ -170,7 +172,7 @@ class IdSegment:
 class IdArchive:
     """Segments in order of log time. `storage` makes the next one's; each spans at most `span_ms`, so that memory is given back in time."""
 
-    def __init__(self, storage: Callable[[], Storage], *, span_ms: int, ids_per_segment_max: int = 1 << 26) -> None:
+    def __init__(self, storage: Callable[[], Storage], *, span_ms: int, ids_per_segment_max: int = IDS_PER_SEGMENT_MAX) -> None:
         self._storage = storage
         self._span_ms = span_ms
         self._ids_max = ids_per_segment_max
