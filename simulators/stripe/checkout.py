@@ -126,8 +126,12 @@ def _read_url(parameters: Parameters, name: str) -> str | None:
     url = parameters.optional_text(name, length_max=URL_LENGTH_MAX)
     if url is None:
         return None
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.netloc or not url.isprintable():
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in ("http", "https") and bool(parts.netloc) and url.isprintable()
+    except ValueError:
+        sound = False
+    if not sound:
         raise invalid("Not a valid URL", name, "url_invalid")
     return url
 

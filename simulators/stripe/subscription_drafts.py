@@ -8,6 +8,7 @@ from simulators.stripe.parameters import Parameters
 from simulators.stripe.subscriptions import BillingMode, CollectionMethod
 
 ITEMS_MAX = 20
+DAYS_UNTIL_DUE_MAX = 730
 BEHAVIORS = ("allow_incomplete", "default_incomplete", "error_if_incomplete", "pending_if_incomplete")
 STATUSES = ("active", "all", "canceled", "ended", "incomplete", "incomplete_expired", "past_due", "paused", "trialing", "unpaid")
 
@@ -65,6 +66,8 @@ def read_subscription_draft(parameters: Parameters) -> SubscriptionDraft:
     days = parameters.optional_integer("days_until_due")
     if collection == "send_invoice" and days is None:
         raise invalid("If you are not charging a customer automatically, you must set days_until_due.", "days_until_due")
+    if days is not None and not 0 <= days <= DAYS_UNTIL_DUE_MAX:
+        raise invalid(f"days_until_due must be within 0..{DAYS_UNTIL_DUE_MAX}.", "days_until_due")
     if collection != "send_invoice" and days is not None:
         raise invalid("days_until_due can only be set when collection_method is send_invoice.", "days_until_due")
     parameters.optional_choice("payment_behavior", BEHAVIORS)  # nothing is due at the start of a metered subscription, so none differs
