@@ -21,6 +21,7 @@ Entries: TypeAlias = npt.NDArray[np.void]
 SLOTS_MIN: Final = 1 << 12
 LOAD_MAX: Final = 0.6  # above it, the walk from slot to slot becomes long
 ABSENT: Final = -1
+ARRAYS_FROM: Final = 64  # so many questions at once are cheaper by arrays than one by one: measured, with 1 segment and with 11
 # A table that grows is made anew at once, which takes about 60 ns an id; what fits into a pause of a second bounds it.
 IDS_PER_SEGMENT_MAX: Final = 1 << 24
 
@@ -221,8 +222,10 @@ class IdArchive:
 
     def known(self, fingerprints: Sequence[bytes]) -> list[bool]:
         """For each id whether it is here."""
-        if not self._segments or not fingerprints:
+        if not self._segments:
             return [False] * len(fingerprints)
+        if len(fingerprints) < ARRAYS_FROM:
+            return [self.look_up(fingerprint) is not None for fingerprint in fingerprints]
         first, second = words_of(fingerprints)
         known = np.zeros(len(fingerprints), np.bool_)
         for segment in self._segments:

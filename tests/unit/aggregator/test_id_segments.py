@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aggregator.deduplication import IdIndex, Seen
-from aggregator.id_segments import ABSENT, ENTRY, SLOTS_MIN, IdArchive, IdSegment, MemoryStorage, Words, words_of
+from aggregator.id_segments import ABSENT, ARRAYS_FROM, ENTRY, SLOTS_MIN, IdArchive, IdSegment, MemoryStorage, Words, words_of
 from metering.limits import HOUR_MS
 
 # Few different halves, and the bits that choose slot and tag all alike: every walk from slot to slot is needed.
@@ -56,6 +56,16 @@ def test_the_archive_begins_a_segment_when_one_is_full_or_spans_enough_and_forge
     archive.forget_before(HOUR_MS + 1)
     assert archive.known([numbered(1, salt)[0] for salt in range(1, 6)]) == [False, False, True, True, True]
     assert len(archive) == 12
+
+
+def test_many_are_asked_at_once_with_the_answers_of_one_by_one() -> None:
+    archive = IdArchive(MemoryStorage, span_ms=HOUR_MS, ids_per_segment_max=50)
+    for salt in range(3):
+        archive.add(numbered(40, salt), range(40), 0)
+    asked = [one for salt in range(4) for one in numbered(60, salt)]
+    assert len(asked) > ARRAYS_FROM
+    assert archive.known(asked) == [archive.look_up(one) is not None for one in asked]
+    assert sum(archive.known(asked)) == 120
 
 
 def test_a_storage_is_disposed_of_with_its_segment() -> None:
