@@ -19,7 +19,7 @@ RARE = {
     "a_meter_event_that_may_be_on_its_way_is_cancelled": range(57, 120),
     "an_error_report_is_believed_of_an_event_that_was_sent_twice": range(190, 290),
     "unknown_outcomes_are_resent_for_ever": range(60, 115),
-    "a_new_owner_does_not_say_that_it_sends": range(1100, 1150),
+    "a_new_owner_does_not_say_that_it_sends": range(160, 290),
 }
 
 
