@@ -48,5 +48,8 @@ chaos: $(STAMP)  ## Break real processes on a real broker and compare the books 
 bench: $(STAMP)  ## CPU of whole processes as ratios to a bare client (ARGS="--only aggregator --runs 3 --json FILE")
 	$(BIN)/python -m benchmarks $(ARGS)
 
+soak: $(STAMP)  ## Steady load for long: nothing may grow (ARGS="--minutes 60 --rate 10000 --svg docs/soak.svg")
+	$(BIN)/python -m tests.soak $(ARGS)
+
 clean:  ## Remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

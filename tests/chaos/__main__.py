@@ -30,6 +30,7 @@ def main() -> int:
         seconds=arguments.minutes * 60,
         seed=arguments.seed if arguments.seed is not None else secrets.randbelow(1_000_000),
         events_per_second=arguments.rate,
+        stripe_api=arguments.stripe_api,
         actions=[BY_NAME[name] for name in names] or ACTIONS,
     )
     folder = Path(tempfile.mkdtemp(prefix="taximeter-chaos-"))
@@ -84,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--kafka", choices=("apache", "embedded"), help="default: Apache Kafka where this machine can run it")
     parser.add_argument("--rate", type=int, default=1_500, metavar="EVENTS", help="events a second (default %(default)d)")
     parser.add_argument("--actions", default="", metavar="A,B", help="only these")
+    parser.add_argument("--stripe-api", choices=("v1", "v2_stream"), default="v1", help="how meter events reach Stripe (default %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON, too")
     parser.add_argument("--keep", action="store_true", help="keep logs and data although all went well")
     return parser

@@ -11,7 +11,7 @@ from tests.chaos.service import POINTS
 
 SPARE: Final = {"aggregator": "aggregator-3", "reporter": "reporter-3"}
 CLOCK_STEP_MS: Final = 120_000
-ROUTE: Final = "meter_events.create"
+ROUTES: Final = {"v1": "meter_events.create", "v2_stream": "v2.meter_event_stream.create"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,14 +164,14 @@ async def stripe_lies(arena: Arena) -> None:
     """The next calls take effect and are answered as if they had not, or not at all."""
     kind = arena.random.choice(["server_error_after", "reset_after", "truncate_after", "bad_gateway_after"])
     times = arena.random.randint(5, 60)
-    await arena.tell_stripe("/_control/script", {"route": ROUTE, "kind": kind, "times": times})
+    await arena.tell_stripe("/_control/script", {"route": ROUTES[arena.stripe_api], "kind": kind, "times": times})
     arena.counts[f"Stripe {kind}"] += times
 
 
 async def stripe_refuses_the_pace(arena: Arena) -> None:
     kind = arena.random.choice(["rate_limited", "lock_timeout", "conflict", "key_revoked"])
     times = 2 if kind == "key_revoked" else arena.random.randint(5, 40)
-    await arena.tell_stripe("/_control/script", {"route": ROUTE, "kind": kind, "times": times})
+    await arena.tell_stripe("/_control/script", {"route": ROUTES[arena.stripe_api], "kind": kind, "times": times})
     arena.counts[f"Stripe {kind}"] += times
 
 

@@ -5,7 +5,7 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ import aiohttp
 
 from taximeter.brokers.apache import ApacheBroker
 from taximeter.brokers.embedded import EmbeddedBroker
-from taximeter.demo.installation import GATEWAY, SERVICES, WORKERS, Installation
+from taximeter.demo.installation import GATEWAY, REPORTERS, SERVICES, WORKERS, Installation
 from taximeter.demo.processes import Fleet
 from tests.chaos.proxy import FaultProxy
 from tests.chaos.service import KILLED
@@ -39,7 +39,8 @@ class Arena:
     broker: ApacheBroker | EmbeddedBroker
     proxy: FaultProxy
     stripe_url: str
-    say: Any
+    stripe_api: str
+    say: Callable[[str], None]
     counts: Counter[str] = field(default_factory=Counter)
     crashes: list[str] = field(default_factory=list)
     busy: set[str] = field(default_factory=set)
@@ -184,6 +185,8 @@ class Arena:
         self.installation.runner = runner
         for name in SERVICES:
             self.installation.environments[name] = {"CHAOS_CLOCK_FILE": str(self.clock_file(name))}
+        for name in REPORTERS:
+            self.installation.environments[name]["TAXIMETER_STRIPE_METER_EVENTS"] = self.stripe_api
         for name in WORKERS[::2]:
             self.installation.environments[name][f"TAXIMETER_{_service(name).upper()}_INSTANCE_ID"] = name
 

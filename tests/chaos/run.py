@@ -46,6 +46,7 @@ class ChaosPlan:
     seed: int
     events_per_second: int = 1_500
     customers: int = 300
+    stripe_api: str = "v1"
     actions: Sequence[Action] = ACTIONS
 
 
@@ -169,7 +170,7 @@ class Chaos:
             prefix=f"chaos-{secrets.token_hex(3)}",
             stripe=stripe,
         )
-        arena = Arena(self._folder, self._random, self._fleet, installation, self._broker, self._proxy, url, self._say)
+        arena = Arena(self._folder, self._random, self._fleet, installation, self._broker, self._proxy, url, self.plan.stripe_api, self._say)
         arena.prepare(RUNNER)
         installation.prepare()
         self._positions = Positions(installation.kafka, SystemClock())
