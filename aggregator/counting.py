@@ -224,6 +224,7 @@ class PartitionCounter:
             emitter_states=self.sequences.states() if checkpoint else None,
             set_aside=pending.set_aside(),
             repeats=pending.repeats,
+            losses=self.tallies.losses,
         )
         self._cut = tally
         return Cut(tally, encode_tally(tally), pending.letters, pending.forwards)
@@ -252,7 +253,7 @@ class PartitionCounter:
             case Seen.OTHER_CONTENT:
                 refusal = EventRejected(Reason.CONFLICT, "id", "the same source and id was counted with other content")
                 self._dead_letter(record, refusal, 1)
-            case Seen.NEVER if event.time_ms < record.timestamp - self.ids.horizon_ms:
+            case Seen.NEVER if event.time_ms < self._ids_known_from(record):
                 refusal = EventRejected(Reason.PAST_HORIZON, "time", "older than ids are remembered: it may have been counted")
                 self._dead_letter(record, refusal, 1)
             case Seen.NEVER:
@@ -299,14 +300,14 @@ class PartitionCounter:
 
     def _claim_all(self, record: LogRecord, batch: Batch, identities: Sequence[bytes]) -> bool:
         """Claim every id of a batch at once, if none needs a closer look."""
-        if min(batch.time) + batch.base_time_ms < record.timestamp - self.ids.horizon_ms or NO_ID in identities:
+        if min(batch.time) + batch.base_time_ms < self._ids_known_from(record) or NO_ID in identities:
             return False
         return self.ids.add_all_if_new(identities, _contents(batch))
 
     def _count_some(self, record: LogRecord, batch: Batch, identities: Sequence[bytes], reasons: dict[int, Reason], keep: list[bool]) -> None:
         """Count the events of a batch one by one: some are repeated, set aside, or carry no id."""
         contents = _contents(batch)
-        oldest = record.timestamp - self.ids.horizon_ms - batch.base_time_ms
+        oldest = self._ids_known_from(record) - batch.base_time_ms
         self._pending.duplicates += keep.count(False)
         bad: dict[Reason, list[int]] = {}
         for index, wanted in enumerate(keep):
@@ -333,6 +334,10 @@ class PartitionCounter:
             self._dead_letter(record, refusal, len(indexes), indexes)
         self._rows.add_batch(batch, keep)
         self._pending.counted += sum(keep)
+
+    def _ids_known_from(self, record: LogRecord) -> int:
+        """The own time before which an event of this record may have been counted although its id is not known."""
+        return max(record.timestamp - self.ids.horizon_ms, self.tallies.losses.ids_from_ms)
 
     def _remember_batch(self, batch: Batch, not_counted: frozenset[int], log_time_ms: int) -> None:
         identities, contents = fingerprints(batch), _contents(batch)

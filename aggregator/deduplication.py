@@ -18,7 +18,7 @@ from metering.limits import FUTURE_TOLERANCE_MS, HOUR_MS
 _MASK: Final = (1 << 60) - 1
 RECENT_IDS_MAX: Final = 100_000
 SEGMENTS_PER_MEMORY: Final = 4  # of the archive: fewer cost less to ask, more are forgotten sooner
-_DISORDER_MS: Final = 10 * 60_000  # how far the broker's clock may step back, as after a change of leader
+DISORDER_MS: Final = 10 * 60_000  # how far the broker's clock may step back, as after a change of leader
 
 
 class Seen(Enum):
@@ -69,7 +69,7 @@ def contents_of(series: Sequence[int], at: Sequence[int], columns: Sequence[tupl
 
 def memory_ms(horizon_ms: int) -> int:
     """How far back in log time an index of this horizon must know its ids."""
-    return horizon_ms + FUTURE_TOLERANCE_MS + _DISORDER_MS
+    return horizon_ms + FUTURE_TOLERANCE_MS + DISORDER_MS
 
 
 class IdIndex:

@@ -13,16 +13,17 @@ from aggregator.settings import AggregatorSettings
 from aggregator.takeover import Takeover
 from metering.clock import Clock
 from metering.dead_letter import DeadLetter, encode_dead_letter
-from metering.errors import ChainBroken
+from metering.errors import ChainBroken, FailClosed
 from metering.event import UsageEvent, encode_event
 from metering.limits import CHAIN_RECORD_BYTES_MAX
 from metering.logs import Log
-from metering.partition_log import Appended, Appender
+from metering.partition_log import Appended, Appender, LogUnavailable
 from metering.partition_worker import PartitionWorker
 from metering.topics import Topics
 
 RECORDS_PER_TURN: Final = 200  # records counted before other partitions get the event loop
 SENDS_AT_ONCE: Final = 500
+MENDED_SECONDS: Final = 5.0  # how often a stopped partition looks whether somebody accepted what is lost
 
 
 class CountingWorker(PartitionWorker):
@@ -52,6 +53,7 @@ class CountingWorker(PartitionWorker):
         self._takeover = takeover
         self._snapshots = snapshots
         self._head = b""  # the record of our last accepted tally
+        self._tallies_seen = 0  # the first offset of usage.tallies that may hold an acceptance of what stops the partition
         self._appender = appender
         self._partition_of = partition_of
         self._metrics = metrics
@@ -94,6 +96,7 @@ class CountingWorker(PartitionWorker):
         began = self._clock.monotonic()
         counter, self._kept = self._kept, None
         if counter is None:
+            self._tallies_seen = await self._takeover.tallies_end(self.partition)
             counter = await self._takeover.take_over(self.partition)
         else:
             await self._takeover.refresh(counter)
@@ -181,7 +184,21 @@ class CountingWorker(PartitionWorker):
         return await self._appender.append(self._topics.events.name, home, orjson.dumps(encode_event(event)), key=event.customer.encode())
 
     def _forget(self) -> None:
+        if self.counter is not None:
+            self._tallies_seen = max(self._tallies_seen, self.counter.tallies.chain.next_offset)
         self.counter = None
+
+    async def _mended(self) -> bool:
+        """Until somebody accepts what is lost (`taximeter repair accept-loss`): then it is read anew whether that is all."""
+        while not self._draining:
+            await self._wait(MENDED_SECONDS, work=False)
+            try:
+                accepted, self._tallies_seen = await self._takeover.accepted_loss(self.partition, self._tallies_seen)
+            except (LogUnavailable, FailClosed):
+                continue  # it is stopped already; what is wrong shows again when it goes on
+            if accepted:
+                return not self._draining
+        return False
 
     def _note(self, cut: Cut) -> None:
         tally, metrics = cut.tally, self._metrics

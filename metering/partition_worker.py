@@ -67,7 +67,7 @@ class PartitionWorker(ABC):
         """Whether enough of the byte bound is free again."""
 
     async def run(self) -> None:
-        """Until drained or cancelled. A contradiction in the log stops the partition and leaves it stopped; Kafka's absence is waited out."""
+        """Until drained or cancelled. A contradiction in the log stops the partition until it is mended; Kafka's absence is waited out."""
         while True:
             try:
                 await self._own()
@@ -84,7 +84,11 @@ class PartitionWorker(ABC):
                     kind=type(error).__name__,
                     reason=str(error),
                 )
-                return
+                if not await self._mended():
+                    return
+                self.stopped = None
+                self._log.info("what stopped the partition was mended; it goes on")
+                continue
             if self._draining:
                 return  # whoever owns the partition next starts from the log, as this worker would
             await self._clock.sleep(self._backoff.next_delay(self._clock.monotonic()) or RETRY.cap_seconds)
@@ -92,6 +96,13 @@ class PartitionWorker(ABC):
     @abstractmethod
     async def _own(self) -> None:
         """Take over, then work until drained. Raises LogUnavailable or FailClosed."""
+
+    async def _mended(self) -> bool:
+        """After a stop: wait until something in the log says that going on is right, or return False to leave the partition stopped.
+
+        Returns False soon after `drain`. Nothing can say so unless a service's worker knows of something.
+        """
+        return False
 
     @abstractmethod
     def _forget(self) -> None:

@@ -1,10 +1,10 @@
 """The fold of one partition of usage.tallies, the same for the aggregator, the reporter and whoever verifies."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from metering.chain import NO_OFFSET, Chain
 from metering.errors import ChainBroken
-from metering.tally import Tally
+from metering.tally import NO_LOSSES, Losses, Tally
 
 
 @dataclass(slots=True)
@@ -12,12 +12,14 @@ class Tallies:
     """Which tallies are accepted, and what a writer must know to continue the chain.
 
     `chain` runs over offsets of usage.events. `checkpoint` is the offset of the last accepted tally that carries the emitter states whole.
+    `losses` are all that were accepted up to here.
     """
 
     chain: Chain = field(default_factory=Chain)
     chain_id: str | None = None
     checkpoint: int = NO_OFFSET
     log_time_ms: int = 0
+    losses: Losses = NO_LOSSES
 
     def fold(self, offset: int, tally: Tally) -> bool:
         """Take in the tally at `offset`; say whether it is accepted. Raises ChainBroken if an accepted one belongs to another chain."""
@@ -29,6 +31,9 @@ class Tallies:
         self.log_time_ms = tally.log_time_ms
         if tally.emitter_states is not None:
             self.checkpoint = offset
+        self.losses = tally.losses
+        if tally.acceptance is not None:
+            self.losses = replace(tally.losses, records=tally.losses.records + tally.records.lost, last=offset)
         return True
 
 

@@ -1,8 +1,10 @@
 """A tally: what the aggregator counted in one unbroken range of usage.events, as one record of usage.tallies.
 
 It accounts for each record and each event of its range:
-    end - start = heartbeats + batches + singles + skipped      (skipped: offsets that hold no record, such as transaction markers)
+    end - start = heartbeats + batches + singles + skipped + lost      (skipped: offsets that hold no record, such as transaction markers)
     events      = counted + duplicates + forwarded + dead-lettered
+
+Lost are offsets that retention deleted before they were counted, and that a person accepted as lost: such a tally covers nothing else.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +13,7 @@ from typing import Any, Final
 
 import orjson
 
-from metering.chain import Link
+from metering.chain import NO_OFFSET, Link
 from metering.errors import RecordCorrupt
 from metering.event import Dimensions
 
@@ -41,11 +43,12 @@ class RecordCounts:
     batches: int = 0
     singles: int = 0
     skipped: int = 0
+    lost: int = 0
 
     @property
     def total(self) -> int:
         """The length of the range."""
-        return self.heartbeats + self.batches + self.singles + self.skipped
+        return self.heartbeats + self.batches + self.singles + self.skipped + self.lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,31 @@ class EmitterState:
 
 
 @dataclass(frozen=True, slots=True)
+class Acceptance:
+    """A person accepted that something is lost: why, who, and when by the clock of their machine (Unix ms)."""
+
+    reason: str
+    by: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """What was accepted as lost in a partition; each tally says what was accepted before it, so that its reader needs nothing older.
+
+    `records` is the sum of the lost offsets, `last` the offset of the latest tally with an acceptance (-1: none). Ids of events that were
+    counted are known for own times of `ids_from_ms` (Unix ms) and later; an older event that is not known may have been counted.
+    """
+
+    records: int = 0
+    ids_from_ms: int = 0
+    last: int = NO_OFFSET
+
+
+NO_LOSSES: Final = Losses()
+
+
+@dataclass(frozen=True, slots=True)
 class Tally:
     """One record of usage.tallies.
 
@@ -84,6 +112,8 @@ class Tally:
     (emitter, first, last) and `dropped` (emitter, count since it started). `set_aside` are the dead-lettered events, as offset and indexes
     within the batch (empty: the whole record): their ids were not counted, so they may come again, corrected. `repeats`, in the same form,
     are events with ids in batches whose numbers had been seen: whether their ids were counted is told where the numbers came first.
+    `losses` are those accepted before this tally, but for `ids_from_ms`, which holds from this tally on. A tally with an `acceptance`
+    covers lost offsets only, or none where it accepts nothing but that ids are not known.
     """
 
     chain_id: str
@@ -103,10 +133,16 @@ class Tally:
     emitter_states: Sequence[EmitterState] | None = None
     set_aside: Sequence[tuple[int, Sequence[int]]] = ()
     repeats: Sequence[tuple[int, Sequence[int]]] = ()
+    losses: Losses = NO_LOSSES
+    acceptance: Acceptance | None = None
 
     def __post_init__(self) -> None:
         if self.link.end - self.link.start != self.records.total:
             raise RecordCorrupt(f"tally [{self.link.start}, {self.link.end}) accounts for {self.records.total} records")
+        if self.records.lost != (self.records.total if self.acceptance is not None else 0):
+            raise RecordCorrupt(f"tally [{self.link.start}, {self.link.end}) has {self.records.lost} lost records, which nobody accepted alone")
+        if self.acceptance is not None and (self.rows or self.events.total):
+            raise RecordCorrupt(f"tally [{self.link.start}, {self.link.end}) accepts a loss and counts events")
 
 
 def encode_tally(tally: Tally) -> bytes:
@@ -161,6 +197,12 @@ def encode_tally(tally: Tally) -> bytes:
     }
     if tally.emitter_states is not None:
         document["emitter_states"] = [(state.emitter, state.seen, state.last_log_time_ms, state.final) for state in tally.emitter_states]
+    if tally.losses != NO_LOSSES:
+        document["losses"] = (tally.losses.records, tally.losses.ids_from_ms, tally.losses.last)
+    if tally.acceptance is not None:
+        # Only here, so that a version that knows of no losses refuses the record instead of reading over it.
+        document["records"]["lost"] = tally.records.lost
+        document["acceptance"] = (tally.acceptance.reason, tally.acceptance.by, tally.acceptance.at_ms)
     return orjson.dumps(document)
 
 
@@ -178,7 +220,7 @@ def decode_tally(value: bytes | None) -> Tally:
 def _tally(document: Mapping[str, Any]) -> Tally:
     customers, meters = document["customers"], document["meters"]
     dimensions = [tuple(sorted(pairs.items())) for pairs in document["dimensions"]]
-    states = document.get("emitter_states")
+    states, acceptance = document.get("emitter_states"), document.get("acceptance")
     return Tally(
         chain_id=document["chain"],
         partition=document["partition"],
@@ -197,4 +239,6 @@ def _tally(document: Mapping[str, Any]) -> Tally:
         emitter_states=None if states is None else [EmitterState(e, tuple((a, b) for a, b in seen), at, final) for e, seen, at, final in states],
         set_aside=[(offset, tuple(indexes)) for offset, indexes in document["set_aside"]],
         repeats=[(offset, tuple(indexes)) for offset, indexes in document["repeats"]],
+        losses=Losses(*document.get("losses", ())),
+        acceptance=None if acceptance is None else Acceptance(*acceptance),
     )

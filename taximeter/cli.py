@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final, NoReturn
 
 from taximeter.command import Command, add_commands
-from taximeter.commands import api_keys, broker, correct, corrections, demo, status, stripe, topics, verify
+from taximeter.commands import api_keys, broker, correct, corrections, demo, repair, status, stripe, topics, verify
 from taximeter.exit_codes import INTERRUPTED, OK, USAGE
 
 ARGPARSE_USAGE: Final = 2
@@ -22,6 +22,7 @@ COMMANDS: Final = (
     Command("stripe", "everything on Stripe's side: meters, prices, customers, usage, invoices, webhooks", stripe.add_arguments, stripe.run),
     Command("correct", "take back, or send again, one meter event", correct.add_arguments, correct.run),
     Command("corrections", "list what was taken back and sent again", corrections.add_arguments, corrections.run),
+    Command("repair", "let a partition go on that stopped because events are gone", repair.add_arguments, repair.run),
     Command("verify", "re-read the log and prove every equation that a bill rests on", verify.add_arguments, verify.run),
 )
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from metering.chain import Link
 from metering.errors import RecordCorrupt
-from metering.tally import EmitterState, EventCounts, RecordCounts, Tally, TallyRow, decode_tally, encode_tally
+from metering.tally import NO_LOSSES, Acceptance, EmitterState, EventCounts, Losses, RecordCounts, Tally, TallyRow, decode_tally, encode_tally
 
 names = st.text(min_size=1, max_size=5)
 small = st.integers(0, 10**6)
@@ -43,6 +43,7 @@ def tallies(draw: st.DrawFn) -> Tally:
         emitter_states=draw(st.none() | st.lists(states, max_size=2)),
         set_aside=draw(places),
         repeats=draw(places),
+        losses=draw(st.just(NO_LOSSES) | st.builds(Losses, small, small, offsets)),
     )
 
 
@@ -78,8 +79,38 @@ def test_a_tally_that_does_not_account_for_its_range_cannot_be_made() -> None:
         a_tally(link=Link(0, 2, -1))
 
 
+def an_acceptance(lost: int, **changes: Any) -> Tally:
+    about = {"link": Link(0, lost, -1), "records": RecordCounts(lost=lost), "events": EventCounts(), "acceptance": Acceptance("why", "who", 7)}
+    return a_tally(**about | changes)
+
+
+@pytest.mark.parametrize("lost", [0, 3])
+def test_an_accepted_loss_reads_back_as_it_was_written(lost: int) -> None:
+    tally = an_acceptance(lost, losses=Losses(5, 6, 7))
+    assert decode_tally(encode_tally(tally)) == tally
+
+
+def test_lost_records_without_an_acceptance_cannot_be_written() -> None:
+    with pytest.raises(RecordCorrupt, match="nobody accepted"):
+        an_acceptance(3, acceptance=None)
+
+
+def test_an_acceptance_covers_what_is_lost_and_nothing_else() -> None:
+    with pytest.raises(RecordCorrupt, match="nobody accepted"):
+        an_acceptance(3, records=RecordCounts(singles=1, lost=2))
+    with pytest.raises(RecordCorrupt, match="counts events"):
+        an_acceptance(3, events=EventCounts(counted=1))
+
+
+def test_a_tally_of_a_version_that_knew_of_no_losses_reads_as_one_without() -> None:
+    document = orjson.loads(encode_tally(a_tally()))
+    assert document.keys() & {"losses", "acceptance"} == set()
+    assert "lost" not in document["records"]
+    assert decode_tally(orjson.dumps(document)).losses == NO_LOSSES
+
+
 def test_records_and_events_add_up() -> None:
-    assert RecordCounts(1, 2, 3, 4).total == 10
+    assert RecordCounts(1, 2, 3, 4, 5).total == 15
     assert EventCounts(1, 2, 3, {"a": 4, "b": 5}).total == 15
 
 

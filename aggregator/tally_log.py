@@ -1,0 +1,104 @@
+"""What of a partition's past the log still has: read by whoever takes over, and by whoever accepts what is lost."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from aggregator.deduplication import DISORDER_MS, memory_ms
+from metering.chain import NO_OFFSET
+from metering.errors import ChainBroken, HistoryLost, RecordCorrupt
+from metering.limits import FUTURE_TOLERANCE_MS
+from metering.partition_log import LogReader
+from metering.tallies import Tallies, tallies_from
+from metering.tally import Tally, decode_tally
+
+
+class TallyLog:
+    """usage.tallies, as its writers read it. Blocks on Kafka; every method may raise LogUnavailable or FailClosed."""
+
+    def __init__(self, reader: LogReader, topic: str) -> None:
+        self._reader = reader
+        self._topic = topic
+
+    async def bounds(self, partition: int) -> tuple[int, int]:
+        """The first offset that is kept, and the next one."""
+        return await self._reader.bounds(self._topic, partition)
+
+    async def at(self, partition: int, offset: int) -> Tally:
+        """The tally at this offset."""
+        record = await self._reader.record(self._topic, partition, offset)
+        if record is None:
+            raise RecordCorrupt(f"offset {offset} of {self._topic}/{partition} holds no tally")
+        return decode_tally(record.value)
+
+    async def between(self, partition: int, start: int, end: int) -> AsyncIterator[tuple[int, Tally]]:
+        """The tallies of [start, end), accepted or not, with their offsets. To be read to the end."""
+        async for records in self._reader.records(self._topic, partition, start, end):
+            for record in records:
+                yield record.offset, decode_tally(record.value)
+
+    async def fold_at(self, partition: int, offset: int) -> Tallies:
+        """An empty fold placed just before the accepted tally at `offset`."""
+        if offset == 0:
+            return Tallies()  # what stands there need not be accepted
+        return tallies_from(offset, await self.at(partition, offset))
+
+    async def head(self, partition: int, start: int, end: int) -> Tallies:
+        """The fold at the end of the topic, which has at least one record, without what an aggregator keeps."""
+        last = await self.at(partition, end - 1)
+        if last.checkpoint == NO_OFFSET and start > 0:
+            raise HistoryLost(f"the tallies of partition {partition} start at {start}; the one that knows its emitters was deleted")
+        begin = last.checkpoint if last.checkpoint != NO_OFFSET else start
+        tallies = await self.fold_at(partition, begin)
+        async for offset, tally in self.between(partition, begin, end):
+            tallies.fold(offset, tally)
+        if tallies.chain.head == NO_OFFSET:
+            raise ChainBroken(f"partition {partition} has tallies and none of them founds a chain")
+        return tallies
+
+    async def covering(self, partition: int, start: int, end: int, since_ms: int) -> int:
+        """The offset of an accepted tally from which folding gives both the emitter states and all that was set aside since then (log time)."""
+        found = await self._reader.offset_for_time(self._topic, partition, since_ms)
+        first = end - 1 if found is None else min(found, end - 1)
+        if first <= start:
+            return start
+        before = (await self.at(partition, first)).link.previous
+        candidates = (before, (await self.at(partition, end - 1)).checkpoint)
+        return start if NO_OFFSET in candidates else min(candidates)
+
+
+@dataclass(slots=True)
+class GoneIds:
+    """Which ids were counted from records that retention has deleted since: `events_start` is the first offset that is kept.
+
+    Every accepted tally that is not older than the horizon must be taken. `until_ms` is the latest log time of what was counted and is gone
+    (None: nothing is).
+    """
+
+    events_start: int
+    until_ms: int | None = None
+
+    def take(self, tally: Tally) -> None:
+        """The next accepted tally. What is lost was never counted, so its ids do not matter."""
+        if tally.link.start < min(tally.link.end, self.events_start) and tally.acceptance is None:
+            self.until_ms = max(tally.log_time_ms, self.until_ms or 0)
+
+    def narrow(self, first_kept_ms: int | None) -> None:
+        """`first_kept_ms` is the log time of the first record that is kept: what is gone was logged before."""
+        if self.until_ms is not None and first_kept_ms is not None:
+            self.until_ms = min(self.until_ms, first_kept_ms + DISORDER_MS)
+
+    @property
+    def ids_from_ms(self) -> int:
+        """The own time of events from which on ids are known: none was logged before its own time by more than clocks may differ."""
+        return 0 if self.until_ms is None else self.until_ms + FUTURE_TOLERANCE_MS + 1
+
+    def matter(self, log_time_ms: int, horizon_ms: int) -> bool:
+        """Whether an event that is logged at this time or later, inside the horizon, may repeat one of them."""
+        return self.until_ms is not None and self.until_ms >= log_time_ms - memory_ms(horizon_ms)
+
+
+async def first_kept_ms(reader: LogReader, topic: str, partition: int) -> int | None:
+    """The log time of the first record that is kept; None if there is none. Raises LogUnavailable or FailClosed."""
+    offset = await reader.offset_for_time(topic, partition, 0)
+    record = None if offset is None else await reader.record(topic, partition, offset)
+    return None if record is None else record.timestamp

@@ -1,0 +1,154 @@
+"""`taximeter repair accept-loss`: let a partition go on without what retention deleted, by name."""
+
+import argparse
+import asyncio
+import getpass
+import os
+import sys
+from typing import Final
+
+import orjson
+
+from aggregator.settings import AggregatorSettings
+from metering.clock import SystemClock
+from metering.errors import FailClosed
+from metering.kafka import KafkaSettings
+from metering.ledger import BY_CHARS_MAX, REASON_CHARS_MAX
+from metering.partition_log import Appender, LogReader, LogUnavailable
+from metering.service_command import Configuration, load_configuration
+from metering.settings import SettingsError
+from taximeter.accepting_loss import AcceptingLoss, Lost, NothingAccepted
+from taximeter.command import Command, add_commands
+from taximeter.commands.correct import moment
+from taximeter.connection import NotConfigured, add_config_option
+from taximeter.exit_codes import DISCREPANCY, FAILED, OK, PRECONDITION, USAGE
+
+EMITTERS_SHOWN: Final = 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The subcommands of `taximeter repair`."""
+    commands = (Command("accept-loss", "accept that events of a partition are gone, so that it goes on", add_accept_loss_arguments, accept_loss),)
+    add_commands(parser, commands, parser_class=type(parser))
+
+
+def run(_: argparse.Namespace) -> int:
+    """Never reached: a subcommand is required and runs instead."""
+    return USAGE
+
+
+def add_accept_loss_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `taximeter repair accept-loss`."""
+    parser.add_argument("partition", type=int, metavar="PARTITION", help="the partition that stopped with HistoryLost")
+    parser.add_argument("--reason", help="why; it is kept in the chain. Without a reason, what is lost is shown and nothing is done")
+    parser.add_argument("--by", metavar="NAME", help="who; it is kept in the chain (default: the name of your account on this machine)")
+    parser.add_argument(
+        "--ids",
+        action="store_true",
+        help="accept also that the ids of events counted before are not known; events with ids that may repeat them are set aside as past_horizon",
+    )
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--json", action="store_true", help="what is lost as JSON; asks nothing, so with a reason it needs --yes")
+    add_config_option(parser)
+
+
+def accept_loss(arguments: argparse.Namespace) -> int:
+    """Exit code 0 when the loss is accepted or, without a reason, shown; 1 when nothing was accepted; 2 when the log cannot be trusted."""
+    configuration = _configuration(arguments)
+    problems = _problems(arguments, configuration.of(KafkaSettings))
+    for problem in problems:
+        print(f"taximeter: {problem}", file=sys.stderr)
+    if problems:
+        return USAGE
+    try:
+        return asyncio.run(_accept(arguments, configuration))
+    except NothingAccepted as error:
+        print(f"taximeter: {error}", file=sys.stderr)
+        return FAILED
+    except LogUnavailable as error:
+        print(f"taximeter: {error}", file=sys.stderr)
+        return PRECONDITION
+    except FailClosed as error:
+        print(f"taximeter: the log cannot be trusted: {error}", file=sys.stderr)
+        return DISCREPANCY
+
+
+def _configuration(arguments: argparse.Namespace) -> Configuration:
+    try:
+        return load_configuration({"kafka": KafkaSettings, "aggregator": AggregatorSettings}, environ=os.environ, file=arguments.config)
+    except SettingsError as error:
+        for problem in error.problems:
+            print(f"taximeter: {problem}", file=sys.stderr)
+        raise NotConfigured from None
+
+
+def _problems(arguments: argparse.Namespace, kafka: KafkaSettings) -> list[str]:
+    problems = []
+    if not 0 <= arguments.partition < kafka.partitions:
+        problems.append(f"there is no partition {arguments.partition}: there are {kafka.partitions}, from 0")
+    if arguments.reason is None:
+        return problems
+    for name, text, bound in (("--reason", arguments.reason, REASON_CHARS_MAX), ("--by", arguments.by or getpass.getuser(), BY_CHARS_MAX)):
+        if not text.strip() or len(text) > bound:
+            problems.append(f"{name} must be 1 to {bound} characters")
+    if not arguments.yes and (arguments.json or not sys.stdin.isatty()):
+        problems.append("nobody can be asked here: add --yes")
+    return problems
+
+
+async def _accept(arguments: argparse.Namespace, configuration: Configuration) -> int:
+    kafka = configuration.of(KafkaSettings)
+    horizon_ms = round(configuration.of(AggregatorSettings).deduplication_horizon_seconds * 1000)
+    reader, appender = LogReader(kafka, "repair-reader"), Appender(kafka, "repair-appender")
+    try:
+        accepting = AcceptingLoss(reader, kafka.topics, arguments.partition, horizon_ms=horizon_ms, clock=SystemClock())
+        lost = await accepting.find()
+        if not arguments.json:
+            _show(lost)
+        offset = await _if_agreed(arguments, accepting, lost, appender) if arguments.reason is not None else None
+        if arguments.json:
+            print(orjson.dumps({**lost.as_json(), "accepted_at_offset": offset}, option=orjson.OPT_INDENT_2).decode())
+        elif offset is not None:
+            print(f"tally {offset} of partition {lost.partition} accepts it; an aggregator that stopped goes on within seconds")
+        elif arguments.reason is None:
+            print("nothing was done; to accept it, say --reason and, if you are asked to, --ids")
+        return OK
+    finally:
+        await reader.close()
+        await appender.close()
+
+
+async def _if_agreed(arguments: argparse.Namespace, accepting: AcceptingLoss, lost: Lost, appender: Appender) -> int:
+    if lost.ids_matter and not arguments.ids:
+        raise NothingAccepted(
+            f"events may repeat ids that were counted before {moment(lost.ids_from_ms)} and are not known: add --ids to accept that those with an id"
+            " of which nobody can tell are set aside as past_horizon"
+        )
+    if not arguments.yes and not _agreed():
+        raise NothingAccepted("nothing was done")
+    return await accepting.accept(lost, appender, reason=arguments.reason, by=arguments.by or getpass.getuser())
+
+
+def _agreed() -> bool:
+    return input("Accept that it is never billed? [y/N] ").strip().lower() in {"y", "yes"}
+
+
+def _show(lost: Lost) -> None:
+    if lost.records:
+        print(f"partition {lost.partition} lost {lost.records:,} records before they were counted: offsets {lost.start:,} to {lost.end - 1:,}")
+    else:
+        print(f"partition {lost.partition} lost no event that was not counted")
+    print(f"  counted up to log time {_moment(lost.last_counted_ms)}; the first event that is kept was logged at {_moment(lost.first_kept_ms)}")
+    for gap in lost.emitters[:EMITTERS_SHOWN]:
+        numbers = f"from {gap.first:,} on, and nobody can tell how far" if gap.last is None else f"{gap.first:,} to {gap.last:,}"
+        print(f"  emitter {gap.emitter}: the numbers {numbers}")
+    if len(lost.emitters) > EMITTERS_SHOWN:
+        print(f"  and {len(lost.emitters) - EMITTERS_SHOWN:,} emitters more; see --json")
+    if lost.ids_matter:
+        print(f"  ids are known of events of {moment(lost.ids_from_ms)} and later; with --ids, older ones are set aside as past_horizon")
+    if lost.head.losses.records:
+        print(f"  {lost.head.losses.records:,} records of this partition were accepted as lost before")
+
+
+def _moment(time_ms: int | None) -> str:
+    return "(none)" if time_ms is None else moment(time_ms)
