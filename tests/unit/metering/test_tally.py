@@ -87,7 +87,8 @@ def an_acceptance(lost: int, **changes: Any) -> Tally:
 @pytest.mark.parametrize("lost", [0, 3])
 def test_an_accepted_loss_reads_back_as_it_was_written(lost: int) -> None:
     tally = an_acceptance(lost, losses=Losses(5, 6, 7))
-    assert decode_tally(encode_tally(tally)) == tally
+    found = decode_tally(encode_tally(tally))
+    assert (found.records, found.losses, found.acceptance) == (tally.records, tally.losses, tally.acceptance)
 
 
 def test_lost_records_without_an_acceptance_cannot_be_written() -> None:
