@@ -1,6 +1,7 @@
 """What can go wrong, by name: each action breaks something of the arena and puts it right again before it returns."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -175,6 +176,22 @@ async def stripe_refuses_the_pace(arena: Arena) -> None:
     arena.counts[f"Stripe {kind}"] += times
 
 
+async def full_disk(arena: Arena) -> None:
+    """The disk under one emitter's spool is full while the broker is away."""
+    if arena.small_disk is None or "broker" in arena.busy:
+        return
+    ballast = arena.small_disk / "ballast"
+    with contextlib.suppress(OSError), ballast.open("wb") as file:
+        while True:
+            file.write(b"\0" * 4096)
+            file.flush()
+    try:
+        await arena.freeze_broker(8.0)
+    finally:
+        ballast.unlink(missing_ok=True)
+    arena.counts["disk full under a spool"] += 1
+
+
 async def step_clock(arena: Arena) -> None:
     """A process's clock jumps by up to two minutes, and back later."""
     name = arena.random.choice((GATEWAY, *WORKERS))
@@ -207,6 +224,7 @@ ACTIONS: Final[Sequence[Action]] = (
     Action("stripe-outage", 0.7, "Stripe away", stripe_outage),
     Action("stripe-lies", 1.5, "Stripe takes an event and does not say so", stripe_lies),
     Action("stripe-refuses", 0.7, "429, 409, 401", stripe_refuses_the_pace),
+    Action("full-disk", 0.2, "disk full under the spool", full_disk),
     Action("clock-step", 0.7, "clock steps", step_clock),
 )
 BY_NAME: Final[Mapping[str, Action]] = {action.name: action for action in ACTIONS}

@@ -30,7 +30,10 @@ ORDERLY: Final = 0
 
 @dataclass(slots=True)
 class Arena:
-    """Everything that can be broken. `counts` says what was done; `crashes` what ended although nobody killed it: there must be none."""
+    """Everything that can be broken. `small_disk`: a file system of its own that holds one emitter's spool.
+
+    `counts` says what was done; `crashes` what ended although nobody killed it: there must be none.
+    """
 
     folder: Path
     random: Random
@@ -41,6 +44,7 @@ class Arena:
     stripe_url: str
     stripe_api: str
     say: Callable[[str], None]
+    small_disk: Path | None = None
     counts: Counter[str] = field(default_factory=Counter)
     crashes: list[str] = field(default_factory=list)
     busy: set[str] = field(default_factory=set)

@@ -29,6 +29,7 @@ from taximeter.verification.verifier import verify
 from tests.chaos.actions import ACTIONS, Action
 from tests.chaos.arena import Arena
 from tests.chaos.proxy import FaultProxy
+from tests.chaos.small_disk import SmallDisks
 
 RUNNER: Final = ("tests.chaos.service",)
 PAUSE_SECONDS: Final = (0.1, 1.2)
@@ -104,6 +105,7 @@ class Chaos:
         self._say = say
         self._random = Random(plan.seed)
         self._fleet = Fleet(folder)
+        self._disks = SmallDisks()
         self._proxy: FaultProxy | None = None
         self._positions: Positions | None = None
         self._watcher: asyncio.Task[None] | None = None
@@ -118,6 +120,7 @@ class Chaos:
         if self._proxy is not None:
             await self._proxy.close()
         await asyncio.to_thread(self._broker.stop)
+        await asyncio.to_thread(self._disks.unmount)
 
     async def run(self) -> ChaosResult:
         """Everything. Raises what set-up raises; what goes wrong later is among the problems."""
@@ -177,6 +180,9 @@ class Chaos:
         await installation.start(SERVICES)
         await installation.wait_until_ready(SERVICES)
         orders = load_orders(plan, installation, customers)
+        arena.small_disk = await asyncio.to_thread(self._disks.mount, next(order.spool for order in orders if order.name.startswith("sdk")))
+        if arena.small_disk is None:
+            self._say("a small disk cannot be mounted here: no disk will be full")
         for command in load_commands(orders, self._folder):
             self._fleet.start(command)
         self._watcher = asyncio.create_task(arena.watch(), name="watch")
