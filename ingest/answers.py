@@ -41,13 +41,15 @@ def refused(refusal: RequestRefused) -> web.Response:
     response = _response(refusal.refusal.status, Outcome(0, 0, 0), [], error, refusal.retry_after)
     if refusal.refusal is Refusal.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = 'Bearer realm="taximeter"'
+    elif refusal.refusal is Refusal.METHOD_NOT_ALLOWED:
+        response.headers["Allow"] = "POST"
     return response
 
 
 def outcome_of(read: ReadEvents, ticket: Ticket) -> Outcome:
     """How many events ended how."""
-    unknown = 0 if ticket.all_acknowledged else sum(not ticket.is_acknowledged(position) for position in range(len(read.events)))
-    return Outcome(len(read.events) - unknown, len(read.rejected), unknown)
+    unknown = 0 if ticket.all_acknowledged else len(ticket.unknown_rows())
+    return Outcome(read.count - len(read.rejected) - unknown, len(read.rejected), unknown)
 
 
 def answered(read: ReadEvents, ticket: Ticket, outcome: Outcome) -> web.Response:
@@ -80,9 +82,11 @@ def _rejection(rejected: Rejected) -> dict[str, Any]:
 
 
 def _unknown(read: ReadEvents, ticket: Ticket) -> Iterator[dict[str, Any]]:
-    for position, (index, event) in enumerate(read.events):
-        if not ticket.is_acknowledged(position):
-            yield {"index": index, "id": event.event_id, "status": "unknown", "reason": Refusal.OUTCOME_UNKNOWN.reason, "field": "", "detail": ""}
+    rows = ticket.unknown_rows()
+    for part in read.accepted:
+        for row, index, event_id in zip(part.rows, part.indexes, part.ids, strict=True):
+            if id(row) in rows:
+                yield {"index": index, "id": event_id, "status": "unknown", "reason": Refusal.OUTCOME_UNKNOWN.reason, "field": "", "detail": ""}
 
 
 def _response(status: int, outcome: Outcome, results: list[dict[str, Any]], error: dict[str, Any] | None, retry_after: float | None) -> web.Response:

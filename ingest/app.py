@@ -11,8 +11,8 @@ from ingest.admission import Admission
 from ingest.api_keys import ApiKeys, BadKeysFile, read_keys
 from ingest.batching import Batcher
 from ingest.bodies import BodyReader
-from ingest.edge import Edge
-from ingest.handlers import PATH, EventsHandler
+from ingest.edge import PATH, Edge
+from ingest.handlers import EventsHandler
 from ingest.metrics import GatewayMetrics
 from ingest.producer_link import ProducerLink
 from ingest.publisher import Publisher
@@ -50,8 +50,7 @@ class Gateway:
             heartbeat_seconds=settings.heartbeat_seconds,
             clock=context.clock,
         )
-        self._edge = Edge(self._metrics, context.clock)
-        self._handler = EventsHandler(
+        handler = EventsHandler(
             reader=BodyReader(catalogue, events_max=settings.events_max),
             keys=self._keys,
             admission=self._admission,
@@ -61,6 +60,7 @@ class Gateway:
             read_seconds=settings.read_seconds,
             clock=context.clock,
         )
+        self._edge = Edge(handler.post, self._metrics, context.clock)
 
     async def run(self) -> None:
         """Until told to stop. Raises RefusedToStart when the topics or the port are not as they must be."""
@@ -74,18 +74,18 @@ class Gateway:
         publishing = context.spawn("publisher", self._publisher.run())
         if self._settings.api_keys_file is not None:
             context.spawn("api keys", self._follow_keys(self._settings.api_keys_file), background=True)
-        runner = web.AppRunner(
-            self._application(),
+        server = web.Server(
+            self._edge.handle,
             access_log=None,
             auto_decompress=False,
             keepalive_timeout=_IDLE_SECONDS,
             lingering_time=_LINGER_SECONDS,
             max_line_size=_HEAD_BYTES_MAX,
             max_field_size=_HEAD_BYTES_MAX,
-            shutdown_timeout=self._settings.acknowledge_seconds + self._settings.read_seconds,
         )
+        runner = web.ServerRunner(server, shutdown_timeout=self._settings.acknowledge_seconds + self._settings.read_seconds)
         await runner.setup()
-        door = await self._open_door(runner)
+        door = await self._open_door(runner, server)
         try:
             context.health.mark_started()
             await context.stop.wait()
@@ -97,14 +97,8 @@ class Gateway:
             await self._publisher.close(self._settings.acknowledge_seconds)
         await publishing
 
-    def _application(self) -> web.Application:
-        application = web.Application(middlewares=[self._edge.middleware()], client_max_size=self._settings.body_bytes_max)
-        application.router.add_post(PATH, self._handler.post)
-        return application
-
-    async def _open_door(self, runner: web.AppRunner) -> asyncio.Server:
-        settings, server = self._settings, runner.server
-        assert server is not None, "the runner is set up"
+    async def _open_door(self, runner: web.ServerRunner, server: web.Server) -> asyncio.Server:
+        settings = self._settings
 
         def protocol() -> asyncio.Protocol:
             return server() if len(server.connections) < settings.connections_max else _Full()

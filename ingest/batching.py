@@ -1,10 +1,14 @@
-"""Gather events by partition into numbered, columnar batches. Pure: the caller decides when time is up."""
+"""Gather events by partition into numbered, columnar batches. Pure: the caller decides when time is up.
 
-from collections.abc import Iterable
-from itertools import repeat
+Events come as rows, many at a time where a request has many; a batch keeps the rows as they came and turns them into columns when it is closed.
+"""
+
+from collections.abc import Sequence
+from itertools import chain, repeat
+from operator import itemgetter
 from typing import Final
 
-from metering.batch import NO_ID, Batch, encode_batch
+from metering.batch import Batch, encode_batch
 from metering.event import Dimensions
 from metering.limits import (
     BATCH_EVENTS_MAX,
@@ -19,9 +23,17 @@ from metering.limits import (
 BATCH_EVENTS_DEFAULT: Final = 500
 BATCH_BYTES_DEFAULT: Final = 256 * 1024
 
-# Upper bounds of what one more event adds to the JSON of a batch: an index, a time offset and a fingerprint; a number in each column.
+EventRow = tuple[str, Dimensions, int, bytes, tuple[int, ...]]
+"""Customer, dimensions, event time in ms, fingerprint (16 bytes; NO_ID for an event that its number alone identifies), and quantities.
+
+Which usage fields the quantities are of is said once for many rows. A plain tuple, because `zip` makes many of them at once.
+"""
+
+# Upper bounds of what one more event adds to the JSON of a batch: an index, a time offset and a fingerprint; a number in the column of each
+# field that it has, and a zero in those of the others.
 _EVENT_BYTES: Final = 48
 _NUMBER_BYTES: Final = 14
+_ZERO_BYTES: Final = 2
 _QUOTES_BYTES: Final = 8
 _CHAR_BYTES: Final = 4  # the longest UTF-8 character; an escaped quote takes two
 _EVENT_BYTES_MAX: Final = (
@@ -33,27 +45,26 @@ _EVENT_BYTES_MAX: Final = (
     + USAGE_FIELDS_MAX * (NAME_CHARS_MAX * _CHAR_BYTES + _QUOTES_BYTES)
 )
 _ENVELOPE_BYTES: Final = 1_024
-BATCH_BYTES_MAX: Final = EVENT_RECORD_BYTES_MAX - _ENVELOPE_BYTES - _EVENT_BYTES_MAX - 2 * USAGE_FIELDS_MAX * BATCH_EVENTS_MAX
+BATCH_BYTES_MAX: Final = EVENT_RECORD_BYTES_MAX - _ENVELOPE_BYTES - _EVENT_BYTES_MAX
+
+_QUANTITIES: Final = itemgetter(4)
+
+
+def dimension_bytes(dimensions: Dimensions) -> int:
+    """At most how many bytes these dimensions take in the JSON of a batch, where they stand once."""
+    return sum(_CHAR_BYTES * (len(key) + len(text)) + _QUOTES_BYTES for key, text in dimensions) + _QUOTES_BYTES
+
+
+def event_bytes(*, fields: int, customer_chars: int, dimensions: int) -> int:
+    """At most how many bytes an event adds to a batch; `dimensions` in bytes. It counts as the first of its customer and dimensions there."""
+    numbers = _NUMBER_BYTES * fields + _ZERO_BYTES * (USAGE_FIELDS_MAX - fields)
+    return _EVENT_BYTES + numbers + _CHAR_BYTES * customer_chars + _QUOTES_BYTES + dimensions
 
 
 class PartitionBatch:
     """Events of one partition. Open until it is closed; then `value` holds its bytes and `first_seq` the number of its first event."""
 
-    __slots__ = (
-        "_at",
-        "_columns",
-        "_dimensions",
-        "_has_ids",
-        "_ids",
-        "_series",
-        "_series_dimensions",
-        "_times",
-        "count",
-        "first_seq",
-        "partition",
-        "size",
-        "value",
-    )
+    __slots__ = ("_fields", "_runs", "count", "first_seq", "partition", "size", "value")
 
     def __init__(self, partition: int) -> None:
         self.partition = partition
@@ -61,87 +72,70 @@ class PartitionBatch:
         self.size = 0  # bytes, estimated from above
         self.first_seq = -1
         self.value = b""
-        self._series: dict[tuple[str, Dimensions], int] = {}
-        self._dimensions: dict[Dimensions, int] = {}
-        self._series_dimensions: list[int] = []
-        self._at: list[int] = []
-        self._times: list[int] = []
-        self._columns: dict[str, list[int]] = {}
-        self._ids: list[bytes] = []
-        self._has_ids = False
+        # Events in the order of their coming, in runs of the same usage fields; and all fields that occur.
+        self._runs: list[tuple[tuple[str, ...], list[EventRow]]] = []
+        self._fields: dict[str, None] = {}
 
-    def takes(self, usage: tuple[tuple[str, int], ...]) -> bool:
+    def takes(self, fields: tuple[str, ...]) -> bool:
         """Whether the usage fields of one more event leave no more columns than a batch may have."""
-        columns = self._columns
-        if len(columns) + len(usage) <= USAGE_FIELDS_MAX:
-            return True
-        new = [name for name, _ in usage if name not in columns]
-        return len(columns) + len(new) <= USAGE_FIELDS_MAX
+        known = self._fields
+        return len(known) + len(fields) <= USAGE_FIELDS_MAX or len(known.keys() | fields) <= USAGE_FIELDS_MAX
 
-    def add(self, customer: str, dimensions: Dimensions, time_ms: int, usage: Iterable[tuple[str, int]], fingerprint: bytes) -> None:
-        """Append one event; `fingerprint` is 16 bytes, NO_ID for an event that its number alone identifies."""
-        series = (customer, dimensions)
-        at = self._series.get(series)
-        if at is None:
-            at = self._new_series(series)
-        count = self.count
-        columns = self._columns
-        for name, quantity in usage:
-            column = columns.get(name)
-            if column is None:
-                column = self._new_column(name)
-            if len(column) < count:
-                column.extend(repeat(0, count - len(column)))
-            column.append(quantity)
-        self._at.append(at)
-        self._times.append(time_ms)
-        self._ids.append(fingerprint)
-        if fingerprint is not NO_ID:
-            self._has_ids = True
-        self.count = count + 1
-        self.size += _EVENT_BYTES + _NUMBER_BYTES * len(columns)
+    def add(self, fields: tuple[str, ...], rows: Sequence[EventRow], row_bytes: int) -> None:
+        """Append events that have the same usage fields, each of at most so many bytes."""
+        runs = self._runs
+        if runs and runs[-1][0] == fields:
+            runs[-1][1].extend(rows)
+        else:
+            for name in fields:
+                if name not in self._fields:
+                    self._fields[name] = None
+                    self.size += _CHAR_BYTES * len(name) + _QUOTES_BYTES
+            runs.append((fields, list(rows)))
+        self.count += len(rows)
+        self.size += len(rows) * row_bytes
 
     def close(self, emitter: str, first_seq: int) -> None:
         """Give the batch its number and its bytes; nothing may be added after."""
-        base = min(self._times)
-        for column in self._columns.values():
-            column.extend(repeat(0, self.count - len(column)))
+        rows = self._runs[0][1] if len(self._runs) == 1 else list(chain.from_iterable(run for _, run in self._runs))
+        customers, dimensions, times, fingerprints, _ = zip(*rows, strict=True)
+        series: dict[tuple[str, Dimensions], int] = {}
+        at = [series.setdefault(pair, len(series)) for pair in zip(customers, dimensions, strict=True)]
+        places: dict[Dimensions, int] = {}
+        series_dimensions = [places.setdefault(found, len(places)) for _, found in series]
+        base = min(times)
+        ids = b"".join(fingerprints)
         batch = Batch(
             emitter=emitter,
             partition=self.partition,
             first_seq=first_seq,
             count=self.count,
-            customers=[customer for customer, _ in self._series],
-            dimensions=list(self._dimensions),
-            series_dimensions=self._series_dimensions,
-            at=self._at,
+            customers=[customer for customer, _ in series],
+            dimensions=list(places),
+            series_dimensions=series_dimensions,
+            at=at,
             base_time_ms=base,
-            time=[time_ms - base for time_ms in self._times],
-            usage=self._columns,
-            ids=b"".join(self._ids) if self._has_ids else b"",
+            time=[time_ms - base for time_ms in times],
+            usage=self._columns(),
+            ids=ids if ids.count(0) < len(ids) else b"",
         )
         self.first_seq = first_seq
         self.value = encode_batch(batch)
         self.size = len(self.value)
-        # The columns are in the bytes now; a closed batch may wait long for its acknowledgement.
-        self._series, self._dimensions, self._columns = {}, {}, {}
-        self._series_dimensions, self._at, self._times, self._ids = [], [], [], []
+        # The rows are in the bytes; a closed batch may wait long for its acknowledgement.
+        self._runs, self._fields = [], {}
 
-    def _new_series(self, series: tuple[str, Dimensions]) -> int:
-        customer, dimensions = series
-        place = self._dimensions.get(dimensions)
-        if place is None:
-            place = self._dimensions[dimensions] = len(self._dimensions)
-            self.size += sum(_CHAR_BYTES * (len(key) + len(text)) + _QUOTES_BYTES for key, text in dimensions) + _QUOTES_BYTES
-        at = self._series[series] = len(self._series)
-        self._series_dimensions.append(place)
-        self.size += _CHAR_BYTES * len(customer) + _QUOTES_BYTES
-        return at
-
-    def _new_column(self, name: str) -> list[int]:
-        column = self._columns[name] = []
-        self.size += _CHAR_BYTES * len(name) + _QUOTES_BYTES + 2 * self.count
-        return column
+    def _columns(self) -> dict[str, list[int]]:
+        columns: dict[str, list[int]] = {name: [] for name in self._fields}
+        count = 0
+        for fields, rows in self._runs:
+            count += len(rows)
+            for name, column in zip(fields, zip(*map(_QUANTITIES, rows), strict=True), strict=True):
+                columns[name].extend(column)
+            if len(fields) < len(columns):
+                for absent in columns.values():
+                    absent.extend(repeat(0, count - len(absent)))
+        return columns
 
 
 class Batcher:
@@ -170,17 +164,35 @@ class Batcher:
     def add(
         self, partition: int, *, customer: str, dimensions: Dimensions, time_ms: int, usage: tuple[tuple[str, int], ...], fingerprint: bytes
     ) -> PartitionBatch:
-        """Put one event into the partition's batch, and say which batch that is; one that is full is closed and waits for `take_full`."""
-        batch = self._open.get(partition)
-        if batch is not None and not batch.takes(usage):
-            self._close(batch)
-            batch = None
-        if batch is None:
-            batch = self._open[partition] = PartitionBatch(partition)
-        batch.add(customer, dimensions, time_ms, usage, fingerprint)
-        if batch.count >= self._events_max or batch.size >= self._bytes_max:
-            self._close(batch)
+        """Put one event into the partition's batch, and say which batch that is; as `add_rows` does."""
+        row = (customer, dimensions, time_ms, fingerprint, tuple(quantity for _, quantity in usage))
+        size = event_bytes(fields=len(usage), customer_chars=len(customer), dimensions=dimension_bytes(dimensions))
+        ((batch, _),) = self.add_rows(partition, tuple(name for name, _ in usage), [row], size)
         return batch
+
+    def add_rows(
+        self, partition: int, fields: tuple[str, ...], rows: Sequence[EventRow], row_bytes: int
+    ) -> list[tuple[PartitionBatch, Sequence[EventRow]]]:
+        """Put events of one partition, with quantities of these usage fields and at most `row_bytes` each, into batches; which rows went where.
+
+        A batch that is full is closed and waits for `take_full`.
+        """
+        placed: list[tuple[PartitionBatch, Sequence[EventRow]]] = []
+        while rows:
+            batch = self._open.get(partition)
+            if batch is not None and not batch.takes(fields):
+                self._close(batch)
+                batch = None
+            if batch is None:
+                batch = self._open[partition] = PartitionBatch(partition)
+            # As many as there is room for, and the one that fills it.
+            room = min(self._events_max - batch.count, 1 + (self._bytes_max - batch.size - 1) // row_bytes)
+            taken, rows = (rows, ()) if len(rows) <= room else (rows[:room], rows[room:])
+            batch.add(fields, taken, row_bytes)
+            if batch.count >= self._events_max or batch.size >= self._bytes_max:
+                self._close(batch)
+            placed.append((batch, taken))
+        return placed
 
     def take_full(self) -> list[PartitionBatch]:
         """The batches that were closed because they were full, in the order of their numbers."""

@@ -1,6 +1,7 @@
 """POST /v1/events: who sends, may it come in, what does it say, is it in Kafka."""
 
 import asyncio
+from dataclasses import replace
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -10,13 +11,13 @@ from ingest.admission import Admission, Hold
 from ingest.answers import RETRY_SECONDS, answered, outcome_of
 from ingest.api_keys import ApiKey, ApiKeys
 from ingest.bodies import BodyReader, ReadEvents, Rejected, media_type_of
+from ingest.columns import EventRows
 from ingest.metrics import GatewayMetrics
 from ingest.publisher import Publisher
 from ingest.rate_limit import EventRate
 from ingest.refusals import Refusal, RequestRefused
 from metering.clock import Clock
 
-PATH: Final = "/v1/events"
 # There are none yet, so whoever sends one means something that would not happen.
 _OWN_HEADERS: Final = "taximeter-"
 
@@ -45,7 +46,7 @@ class EventsHandler:
         self._read_seconds = read_seconds
         self._clock = clock
 
-    async def post(self, request: web.Request) -> web.Response:
+    async def post(self, request: web.BaseRequest) -> web.Response:
         """Answer one request. Waits for the body, and for Kafka."""
         _check_headers(request)
         media_type = media_type_of(request.headers.get(hdrs.CONTENT_TYPE, ""))
@@ -59,9 +60,15 @@ class EventsHandler:
                 rate.spend(read.count, self._clock.monotonic())
             return await self._publish(read)
 
-    async def _body_of(self, request: web.Request, hold: Hold) -> bytes:
+    async def _body_of(self, request: web.BaseRequest, hold: Hold) -> bytes:
         """The body, as far as it is allowed and there is room for it."""
         self._admit(request.content_length or 0, hold)
+        if request.content.is_eof():
+            # It came together with the head: nothing to wait for.
+            body = request.content.read_nowait()
+            self._admit(len(body), hold)
+            self._metrics.body_bytes.observe(len(body))
+            return body
         chunks: list[bytes] = []
         size = 0
         try:
@@ -80,14 +87,15 @@ class EventsHandler:
     async def _publish(self, read: ReadEvents) -> web.Response:
         # While the body was read the link may have gone.
         self._check_kafka()
-        ticket = self._publisher.place(event for _, event in read.events)
+        ticket = self._publisher.place(read.accepted)
         await self._publisher.settled(ticket)
         outcome = outcome_of(read, ticket)
         self._metrics.accepted.inc(outcome.accepted)
-        self._metrics.unknown.inc(outcome.unknown)
+        if outcome.unknown:
+            self._metrics.unknown.inc(outcome.unknown)
         return answered(read, ticket, outcome)
 
-    def _authenticate(self, request: web.Request) -> ApiKey | None:
+    def _authenticate(self, request: web.BaseRequest) -> ApiKey | None:
         if self._keys is None:
             return None
         key = self._keys.identify(request.headers.get(hdrs.AUTHORIZATION, ""))
@@ -117,23 +125,22 @@ class EventsHandler:
         if not hold.grow_to(size):
             raise RequestRefused(Refusal.OVERLOADED, "too much is under way; nothing of the request was taken", retry_after=RETRY_SECONDS)
 
-    def _read(self, request: web.Request, media_type: str, body: bytes, key: ApiKey | None) -> ReadEvents:
+    def _read(self, request: web.BaseRequest, media_type: str, body: bytes, key: ApiKey | None) -> ReadEvents:
         now_ms = self._clock.now_ms()
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        read = self._reader.read(media_type, headers, body, now_ms=now_ms)
+        read = self._reader.read(media_type, request.headers, body, now_ms=now_ms)
         if key is not None and key.customers is not None:
             _hold_back(read, key.customers)
         self._metrics.received.inc(read.count)
         self._metrics.request_events.observe(read.count)
         for rejected in read.rejected:
             self._metrics.rejected.labels(rejected.reason).inc()
-        if read.events:
-            oldest = min(event.time_ms for _, event in read.events)
+        if read.accepted:
+            oldest = min(time_ms for part in read.accepted for _, _, time_ms, _, _ in part.rows)
             self._metrics.event_age.observe(max(0, now_ms - oldest) / 1000)
         return read
 
 
-def _check_headers(request: web.Request) -> None:
+def _check_headers(request: web.BaseRequest) -> None:
     for name in request.headers:
         if name.lower().startswith(_OWN_HEADERS):
             raise RequestRefused(Refusal.UNKNOWN_HEADER, "there is no such header", field=name.lower()[:64])
@@ -144,11 +151,22 @@ def _check_headers(request: web.Request) -> None:
 
 def _hold_back(read: ReadEvents, customers: frozenset[str]) -> None:
     """Refuse the events of customers that the key may not send for."""
-    allowed = []
-    for index, event in read.events:
-        if event.customer in customers:
-            allowed.append((index, event))
-        else:
-            read.rejected.append(Rejected(index, event.event_id, Refusal.FORBIDDEN.reason, "customer", "this key may not send for this customer"))
-    read.events = allowed
+    read.accepted = [held for part in read.accepted if (held := _held_back(part, customers, read.rejected)).rows]
     read.rejected.sort(key=lambda rejected: rejected.index)
+
+
+def _held_back(part: EventRows, customers: frozenset[str], rejected: list[Rejected]) -> EventRows:
+    if customers.issuperset(customer for customer, *_ in part.rows):
+        return part
+    allowed = []
+    for position, (row, index, event_id) in enumerate(zip(part.rows, part.indexes, part.ids, strict=True)):
+        if row[0] in customers:
+            allowed.append(position)
+        else:
+            rejected.append(Rejected(index, event_id, Refusal.FORBIDDEN.reason, "customer", "this key may not send for this customer"))
+    return replace(
+        part,
+        rows=[part.rows[position] for position in allowed],
+        indexes=[part.indexes[position] for position in allowed],
+        ids=[part.ids[position] for position in allowed],
+    )

@@ -1,27 +1,31 @@
 """What a request waits for: the fate of the batches that hold its events."""
 
 import asyncio
+from collections.abc import Sequence
 
-from ingest.batching import PartitionBatch
+from ingest.batching import EventRow, PartitionBatch
 
 
 class Ticket:
-    """`batches` has the batch of each event, in the order of the events; `settled` is done when the fate of all of them is known."""
+    """`settled` is done when the fate of all batches that hold the request's events is known."""
 
-    __slots__ = ("_failed", "_open", "batches", "settled")
+    __slots__ = ("_failed", "_open", "_placed", "settled")
 
-    def __init__(self) -> None:
-        self.batches: list[PartitionBatch] = []
-        self.settled: asyncio.Future[None]
+    def __init__(self, settled: "asyncio.Future[None]") -> None:
+        self.settled = settled
+        self._placed: list[tuple[PartitionBatch, Sequence[EventRow]]] = []
         self._open: set[PartitionBatch] = set()
         self._failed: set[PartitionBatch] = set()
 
-    def start(self, settled: "asyncio.Future[None]") -> set[PartitionBatch]:
+    def place(self, placed: Sequence[tuple[PartitionBatch, Sequence[EventRow]]]) -> None:
+        """Note which rows are in which batch."""
+        self._placed += placed
+
+    def start(self) -> set[PartitionBatch]:
         """All events are placed: the batches to wait for."""
-        self.settled = settled
-        self._open = set(self.batches)
+        self._open = {batch for batch, _ in self._placed}
         if not self._open:
-            settled.set_result(None)
+            self.settled.set_result(None)
         return set(self._open)
 
     def resolve(self, batch: PartitionBatch, *, acknowledged: bool) -> None:
@@ -32,12 +36,16 @@ class Ticket:
         if not self._open and not self.settled.done():
             self.settled.set_result(None)
 
+    def give_up(self) -> None:
+        """It is too late to wait for the batches that are still open."""
+        if not self.settled.done():
+            self.settled.set_result(None)
+
     @property
     def all_acknowledged(self) -> bool:
         """Whether Kafka has every event."""
         return not self._open and not self._failed
 
-    def is_acknowledged(self, position: int) -> bool:
-        """Whether Kafka has the event that was placed at this position."""
-        batch = self.batches[position]
-        return batch not in self._open and batch not in self._failed
+    def unknown_rows(self) -> set[int]:
+        """The identities (`id`) of the rows that Kafka has not acknowledged; equal rows may have different fates."""
+        return {id(row) for batch, rows in self._placed if batch in self._open or batch in self._failed for row in rows}

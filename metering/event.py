@@ -5,7 +5,7 @@ Two forms are read: our own, `{"id", "source", "time", "customer", "usage", "dim
 """
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
@@ -67,6 +67,18 @@ def fingerprint(source: str, event_id: str) -> bytes:
     """Digest of the identity (source, id); the length prefix keeps ("a", "bc") and ("ab", "c") apart. 16 bytes."""
     raw = source.encode()
     return blake2b(struct.pack(">I", len(raw)) + raw + event_id.encode(), digest_size=16).digest()
+
+
+def fingerprints(source: str, event_ids: Iterable[str]) -> list[bytes]:
+    """`fingerprint` of many ids of one source, at less than half the cost: the source is digested once."""
+    raw = source.encode()
+    begin = blake2b(struct.pack(">I", len(raw)) + raw, digest_size=16).copy
+    found = []
+    for event_id in event_ids:
+        digest = begin()
+        digest.update(event_id.encode())
+        found.append(digest.digest())
+    return found
 
 
 def parse_json(raw: bytes) -> Any:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.batching import BATCH_BYTES_MAX, Batcher, PartitionBatch
+from ingest.batching import BATCH_BYTES_MAX, Batcher, EventRow, PartitionBatch, dimension_bytes, event_bytes
 from metering.batch import FINGERPRINT_BYTES, NO_ID, Batch, decode_batch
 from metering.limits import BATCH_EVENTS_MAX, EVENT_RECORD_BYTES_MAX, QUANTITY_MAX, USAGE_FIELDS_MAX
 
@@ -109,6 +109,22 @@ def test_a_column_that_comes_late_is_filled_with_zeros() -> None:
     decoded = decode_batch(orjson.loads(batch.value))
     assert decoded.usage == {"a": [1, 0, 3], "b": [0, 2, 0]}
     assert decoded.ids == b""
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=20), st.integers(1, 9), st.integers(500, 3_000))
+def test_many_rows_at_once_are_spread_over_batches_like_single_events(sizes: list[int], events_max: int, bytes_max: int) -> None:
+    single, many = Batcher("e", events_max=events_max, bytes_max=bytes_max), Batcher("e", events_max=events_max, bytes_max=bytes_max)
+    number = 0
+    for turn, size in enumerate(sizes):
+        fields = ("n", "m")[: 1 + turn % 2]
+        rows: list[EventRow] = []
+        for _ in range(size):
+            number += 1
+            rows.append((f"cus_{number % 5}", (), number, NO_ID, (number,) * len(fields)))
+            single.add(0, customer=rows[-1][0], dimensions=(), time_ms=number, usage=tuple(zip(fields, rows[-1][4], strict=True)), fingerprint=NO_ID)
+        placed = many.add_rows(0, fields, rows, event_bytes(fields=len(fields), customer_chars=5, dimensions=dimension_bytes(())))
+        assert [row for _, part in placed for row in part] == rows
+    assert [batch.value for batch in many.take_all()] == [batch.value for batch in single.take_all()]
 
 
 def test_heartbeats_tell_the_next_number() -> None:

@@ -5,10 +5,12 @@ from typing import Any
 import orjson
 import pytest
 
-from ingest.bodies import CLOUDEVENT, CLOUDEVENT_BATCH, JSON, NDJSON, BodyReader, media_type_of
+from ingest.batching import EventRow
+from ingest.bodies import CLOUDEVENT, CLOUDEVENT_BATCH, JSON, NDJSON, BodyReader, ReadEvents, media_type_of
 from ingest.refusals import Refusal, RequestRefused
 from metering.catalogue import Catalogue, Meter
 from metering.errors import Reason
+from metering.event import fingerprint
 from metering.limits import FUTURE_TOLERANCE_MS, QUANTITY_MAX
 
 NOW_MS = 1_763_805_600_000
@@ -28,6 +30,14 @@ def dumps(value: object) -> bytes:
     return orjson.dumps(value)
 
 
+def indexes_of(read: ReadEvents) -> list[int]:
+    return sorted(index for part in read.accepted for index in part.indexes)
+
+
+def rows_in(read: ReadEvents) -> list[EventRow]:
+    return [row for part in read.accepted for row in part.rows]
+
+
 @pytest.mark.parametrize(
     ("media_type", "body", "count", "is_single"),
     [
@@ -44,8 +54,8 @@ def dumps(value: object) -> bytes:
 def test_each_form_is_read(media_type: str, body: bytes, count: int, is_single: bool) -> None:
     read = READER.read(media_type, {}, body, now_ms=NOW_MS)
     assert (read.count, read.is_single, read.rejected) == (count, is_single, [])
-    assert [index for index, _ in read.events] == list(range(count))
-    assert {event.customer for _, event in read.events} == {"cus_1"}
+    assert indexes_of(read) == list(range(count))
+    assert {customer for customer, *_ in rows_in(read)} == {"cus_1"}
 
 
 def test_a_cloudevent_in_binary_mode_has_its_attributes_in_headers() -> None:
@@ -58,8 +68,9 @@ def test_a_cloudevent_in_binary_mode_has_its_attributes_in_headers() -> None:
         "ce-time": "2025-11-22T10:00:00Z",
     }
     read = READER.read(JSON, headers, dumps({"usage": {"input_tokens": 5}}), now_ms=NOW_MS)
-    ((_, event),) = read.events
-    assert (event.source, event.event_id, event.customer, event.time_ms) == ("/svc/é", "r-1", "cus_1", NOW_MS)
+    ((customer, _, time_ms, identity, quantities),) = rows_in(read)
+    assert (customer, time_ms, identity, quantities) == ("cus_1", NOW_MS, fingerprint("/svc/é", "r-1"), (5,))
+    assert read.accepted[0].ids == ["r-1"]
 
 
 @pytest.mark.parametrize(
@@ -108,14 +119,14 @@ def test_each_bad_event_is_rejected_by_name_alone_and_among_good_ones(body: byte
     (alone,) = READER.read(JSON, {}, body, now_ms=NOW_MS).rejected
     assert (alone.index, alone.reason, alone.field) == (0, reason, field)
     among = READER.read(JSON, {}, b"[" + dumps(EVENT) + b"," + body + b"," + dumps(EVENT) + b"]", now_ms=NOW_MS)
-    assert [index for index, _ in among.events] == [0, 2]
+    assert indexes_of(among) == [0, 2]
     assert [(rejected.index, rejected.reason, rejected.field) for rejected in among.rejected] == [(1, reason, field)]
 
 
 def test_a_bad_line_spoils_no_other() -> None:
     body = b"\n".join([dumps(EVENT), b"{not json", b"[" * 10_000, b'{"a":NaN}', dumps(EVENT)])
     read = READER.read(NDJSON, {}, body, now_ms=NOW_MS)
-    assert [index for index, _ in read.events] == [0, 4]
+    assert indexes_of(read) == [0, 4]
     assert [(rejected.index, rejected.reason) for rejected in read.rejected] == [(n, Reason.MALFORMED_JSON) for n in (1, 2, 3)]
 
 
@@ -157,7 +168,8 @@ def test_a_cloudevent_says_which_version_it_is(media_type: str) -> None:
 
 def test_five_minutes_ahead_are_taken() -> None:
     ahead = READER.read(JSON, {}, dumps(EVENT | {"time": "2025-11-22T10:05:00Z"}), now_ms=NOW_MS)
-    assert ahead.events[0][1].time_ms == NOW_MS + FUTURE_TOLERANCE_MS
+    ((_, _, time_ms, _, _),) = rows_in(ahead)
+    assert time_ms == NOW_MS + FUTURE_TOLERANCE_MS
 
 
 @pytest.mark.parametrize("header", ["application/json", "Application/JSON; charset=UTF-8", 'application/x-ndjson;charset="utf-8"', CLOUDEVENT])
