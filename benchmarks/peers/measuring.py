@@ -14,9 +14,14 @@ from benchmarks.peers.cache import PeerUnavailable
 from benchmarks.peers.catalogue import PEERS
 from benchmarks.peers.load import Load, Part, Sums, make_load
 from benchmarks.peers.peer import Job, Peer
-from benchmarks.peers.positions import BrokerView
+from benchmarks.peers.positions import GroupView
 from benchmarks.peers.running_peer import PeerFailed, RunningPeer
-from benchmarks.usage_load import LoadRecord, make_topics, produce
+from benchmarks.usage_load import LoadRecord, produce
+from metering.clock import SystemClock
+from metering.kafka import KafkaSettings
+from metering.limits import CHAIN_RECORD_BYTES_MAX
+from metering.provision import ensure_topics
+from metering.topics import UNLIMITED, TopicSpec
 
 EVENTS: Final = 200_000
 PARTITIONS: Final = 4
@@ -39,25 +44,38 @@ async def measure(peer: Peer, load: Load, arena: Arena) -> Measurement | Unavail
     job = Job(arena.kafka(PARTITIONS), folder, COMMIT_MS)
     try:
         command = await asyncio.to_thread(peer.command, job)
-        await make_topics(job.kafka)
-        return await asyncio.to_thread(Trial(peer, job, command).run, load)
+        await make_topics(job.kafka, peer.output(job))
+        return await asyncio.to_thread(run_trial, peer, job, command, load)
     except (PeerUnavailable, PeerFailed, TimeoutError) as error:
         return Unavailable(" ".join(str(error).split()))
+
+
+async def make_topics(kafka: KafkaSettings, output: str) -> None:
+    """The topics of an installation, and the one that a peer writes to, if it is none of them."""
+    own = TopicSpec(name=output, retention_ms=UNLIMITED, record_bytes_max=CHAIN_RECORD_BYTES_MAX)
+    names = {spec.name: spec for spec in (own, *kafka.topics)}
+    problems = await ensure_topics(kafka, names.values(), clock=SystemClock())
+    assert not problems, problems
+
+
+def run_trial(peer: Peer, job: Job, command: Sequence[str], load: Load) -> Measurement:
+    """All of it. Raises PeerFailed. Blocks."""
+    with GroupView(job.servers, job.group, job.kafka.partitions) as view:
+        return Trial(peer, job, command, view).run(load)
 
 
 class Trial:
     """The course of one measurement. Everything blocks."""
 
-    def __init__(self, peer: Peer, job: Job, command: Sequence[str]) -> None:
+    def __init__(self, peer: Peer, job: Job, command: Sequence[str], view: GroupView) -> None:
         self._peer = peer
         self._job = job
         self._command = command
-        self._broker = BrokerView(job.servers)
+        self._view = view
         self._output = peer.output(job)
 
     def run(self, load: Load) -> Measurement:
         """All of it. Raises PeerFailed."""
-        self._broker.make_topics([self._job.sums], self._partitions)
         self._write(load.warm.records)
         process = self._start()
         try:
@@ -81,7 +99,7 @@ class Trial:
         process.go_on()
         self._until_done(process)
         used = process.cpu_seconds() - cpu
-        records = list(self._broker.records(self._output, self._partitions))
+        records = list(self._view.records(self._output))
         wall_ms = max(1, max((record.append_ms for record in records), default=0) - start_ms)
         exact = _difference(self._peer.answer(records), part.expected) == 0
         return Measurement(len(part.records), used, wall_ms / 1000, process.peak_rss_bytes, {"exact": float(exact)})
@@ -91,22 +109,18 @@ class Trial:
         half = len(part.records) // 2
         process.halt()
         self._write(part.records[:half])
-        before = self._broker.ends(self._output, self._partitions)
+        before = self._view.ends(self._output)
         process.go_on()
-        self._until(process, lambda: self._broker.ends(self._output, self._partitions) != before)
+        self._until(process, lambda: self._view.ends(self._output) != before)
         process.kill()
         self._write(part.records[half:])
 
     def _after_kill(self, expected: Sums, restarted_ms: int) -> dict[str, float]:
-        records = list(self._broker.records(self._output, self._partitions))
+        records = list(self._view.records(self._output))
         new = [record.append_ms for record in records if record.append_ms >= restarted_ms]
         off = _difference(self._peer.answer(records), expected)
         found = {"exact after SIGKILL": float(off == 0), "off by tokens": float(off)}
         return found | ({"restart s": (min(new) - restarted_ms) / 1000} if new else {})
-
-    @property
-    def _partitions(self) -> int:
-        return self._job.kafka.partitions
 
     def _start(self) -> RunningPeer:
         return RunningPeer(self._command, self._job.folder / "log", self._peer.environment(self._job))
@@ -117,8 +131,8 @@ class Trial:
     def _until_done(self, process: RunningPeer) -> None:
         """Until the group has committed the end of the topic: every peer commits after it has written."""
         job = self._job
-        ends = self._broker.ends(job.input, self._partitions)
-        self._until(process, lambda: self._broker.committed(job.group, job.input, self._partitions) == ends)
+        ends = self._view.ends(job.input)
+        self._until(process, lambda: self._view.committed(job.input) == ends)
 
     def _until(self, process: RunningPeer, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + FINISH_SECONDS

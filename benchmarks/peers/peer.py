@@ -33,7 +33,7 @@ class Job:
 
     @property
     def sums(self) -> str:
-        """The topic that most peers write to; it is made before they start."""
+        """The topic that most peers write to."""
         return f"{self.kafka.topic_prefix}.sums"
 
     @property
@@ -44,7 +44,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """One peer. `command` finds or makes what it takes and may block for minutes; it raises PeerUnavailable."""
+    """One peer. `command` finds or makes what it takes and may block for minutes; it raises PeerUnavailable.
+
+    `output` is the topic of its answer, which is made before it starts.
+    """
 
     name: str
     command: Callable[[Job], list[str]]

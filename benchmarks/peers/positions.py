@@ -1,58 +1,42 @@
 """Where a group is in its topic, and what stands in another: everything through librdkafka, which blocks."""
 
 import time
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import Final, Self
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
-from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-exports them without saying so
-    AdminClient,
-    NewTopic,
-    OffsetSpec,
-)
+from confluent_kafka import Consumer, TopicPartition
 
 from benchmarks.peers.answers import OutputRecord
 
 REQUEST_SECONDS: Final = 30.0
 READ_SECONDS: Final = 120.0
 _READ_RECORDS: Final = 5_000
-_TOPIC: Final = {"message.timestamp.type": "LogAppendTime", "cleanup.policy": "delete", "retention.ms": "-1"}
 
 
-class BrokerView:
-    """One broker, seen from outside of the peers."""
+class GroupView(AbstractContextManager["GroupView"]):
+    """A consumer group seen from outside, without joining it, and the topics that it reads and writes, which exist."""
 
-    def __init__(self, servers: str) -> None:
+    def __init__(self, servers: str, group: str, partitions: int) -> None:
         self._servers = servers
-        self._admin = AdminClient({"bootstrap.servers": servers})
+        self._partitions = partitions
+        self._client = Consumer({"bootstrap.servers": servers, "group.id": group, "enable.auto.commit": False})
 
-    def make_topics(self, names: Sequence[str], partitions: int) -> None:
-        """Create topics. Raises KafkaException."""
-        made = self._admin.create_topics([NewTopic(name, partitions, 1, config=_TOPIC) for name in names])
-        for future in made.values():
-            future.result(REQUEST_SECONDS)
+    def __exit__(self, *exception: object) -> None:
+        self._client.close()
 
-    def ends(self, topic: str, partitions: int) -> dict[int, int]:
-        """The end of each partition; nothing when there is no such topic yet."""
-        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        places = {TopicPartition(topic, number): latest for number in range(partitions)}
-        try:
-            found = self._admin.list_offsets(places)
-            return {place.partition: future.result(REQUEST_SECONDS).offset for place, future in found.items()}
-        except KafkaException:
-            return {}
+    def __enter__(self) -> Self:
+        return self
 
-    def committed(self, group: str, topic: str, partitions: int) -> dict[int, int]:
-        """The next offset of each partition that the group committed; partitions without one are left out."""
-        places = [TopicPartition(topic, number) for number in range(partitions)]
-        asked = self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, places)])
-        try:
-            found = asked[group].result(REQUEST_SECONDS).topic_partitions
-        except KafkaException:  # a group of which the broker has not heard yet
-            return {}
-        return {place.partition: place.offset for place in found if place.offset >= 0}
+    def ends(self, topic: str) -> list[int]:
+        """The end of each partition. Raises KafkaException."""
+        return [self._client.get_watermark_offsets(place, timeout=REQUEST_SECONDS)[1] for place in self._places(topic)]
 
-    def records(self, topic: str, partitions: int) -> Iterator[OutputRecord]:
+    def committed(self, topic: str) -> list[int]:
+        """The next offset of each partition that the group committed; 0 when there is none. Raises KafkaException."""
+        return [max(0, place.offset) for place in self._client.committed(self._places(topic), timeout=REQUEST_SECONDS)]
+
+    def records(self, topic: str) -> Iterator[OutputRecord]:
         """Every committed record up to the present end. Raises TimeoutError."""
         settings = {
             "bootstrap.servers": self._servers,
@@ -63,10 +47,13 @@ class BrokerView:
         }
         consumer = Consumer(settings)
         try:
-            consumer.assign([TopicPartition(topic, number, 0) for number in range(partitions)])
-            yield from _until_ends(consumer, partitions)
+            consumer.assign([TopicPartition(topic, number, 0) for number in range(self._partitions)])
+            yield from _until_ends(consumer, self._partitions)
         finally:
             consumer.close()
+
+    def _places(self, topic: str) -> list[TopicPartition]:
+        return [TopicPartition(topic, number) for number in range(self._partitions)]
 
 
 def _until_ends(consumer: Consumer, partitions: int) -> Iterator[OutputRecord]:
