@@ -25,7 +25,7 @@ READERS: Final = 4
 class PartitionPosition:
     """One partition. Ends are next offsets; -1 where there is no chain yet. `problem` says why it could not be read further.
 
-    `open_corrections` are among the `open_meter_events`.
+    `open_corrections` are among the `open_meter_events`. `lost_records` are those that were accepted as lost, ever.
 
     `counted_to` is how far the tallies cover usage.events, `reported_to` how far the intents cover usage.tallies. `uncovered_rows` are
     sums that no intent covers, `outcomes` those of the receipts in the time asked for.
@@ -41,6 +41,8 @@ class PartitionPosition:
     unknown_meter_events: int
     open_corrections: int
     outcomes: Counter[str] = field(default_factory=Counter)
+    lost_records: int = 0
+    ids_from_ms: int = 0
     problem: str = ""
 
     @property
@@ -73,6 +75,8 @@ class PartitionPosition:
             "unknown_meter_events": self.unknown_meter_events,
             "open_corrections": self.open_corrections,
             "outcomes": dict(self.outcomes),
+            "lost_records": self.lost_records,
+            "ids_known_from_ms": self.ids_from_ms,
             "problem": self.problem,
         }
 
@@ -133,6 +137,8 @@ class _PositionReader:
             unknown_meter_events=sum(len(entry.unknown) for entry in ledger.open.values()),
             open_corrections=sum(isinstance(entry.entry, Correction) for entry in ledger.open.values()),
             outcomes=outcomes,
+            lost_records=tallies.losses.records,
+            ids_from_ms=tallies.losses.ids_from_ms,
             problem=problem,
         )
 

@@ -93,6 +93,12 @@ def _show(positions: Sequence[PartitionPosition], hours: float) -> None:
     console.print(
         f"{behind:,} records to count, {waiting:,} sums to report, {still_open:,} meter events without an outcome{of_them}", highlight=False
     )
+    for each in positions:
+        if each.lost_records or each.ids_from_ms:
+            console.print(
+                f"partition {each.partition}: {each.lost_records:,} records were accepted as lost; taximeter verify says by whom and why",
+                highlight=False,
+            )
 
 
 def _outcomes(outcomes: Counter[str]) -> str:

@@ -3,8 +3,11 @@
 import argparse
 import asyncio
 import os
+import re
 import sys
 import time
+from collections import Counter
+from datetime import UTC, datetime, timedelta
 from typing import Final, TextIO
 
 import orjson
@@ -16,25 +19,33 @@ from metering.kafka import KafkaSettings
 from metering.ledger import CorrectionKind
 from metering.partition_log import LogUnavailable
 from taximeter.connection import add_config_option, kafka_settings
-from taximeter.exit_codes import DISCREPANCY, OK, PENDING, PRECONDITION
-from taximeter.verification.report import EmitterLine, MeterTotals, Report
+from taximeter.exit_codes import DISCREPANCY, OK, PENDING, PRECONDITION, USAGE
+from taximeter.verification.report import AcceptedLoss, Covered, EmitterLine, MeterTotals, Report
+from taximeter.verification.span import TimeRange
 from taximeter.verification.verifier import OnProgress, verify
 
 PLAIN_SECONDS: Final = 5.0
 EMITTERS_SHOWN: Final = 20
+STATES: Final = {"closed": "closed", "open": "open", "silent": "silent for a day without closing"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `taximeter verify`."""
     add_config_option(parser)
+    parser.add_argument("--from", dest="from_ms", type=_time_ms, metavar="TIME", help="what was counted at this log time or later (RFC 3339)")
+    parser.add_argument("--to", dest="to_ms", type=_time_ms, metavar="TIME", help="what was counted before this log time (RFC 3339)")
     parser.add_argument("--json", action="store_true", help="the whole report as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Exit code 0 only if everything is counted, reported and equal; 5 when all holds and something is on its way; 2 otherwise."""
     kafka = kafka_settings(arguments)
+    times = TimeRange(arguments.from_ms, arguments.to_ms)
+    if times.from_ms is not None and times.to_ms is not None and times.from_ms >= times.to_ms:
+        print("taximeter: --from must be before --to", file=sys.stderr)
+        return USAGE
     try:
-        report = _with_progress(kafka, sys.stderr)
+        report = _with_progress(kafka, times, sys.stderr)
     except LogUnavailable as error:
         print(f"taximeter: {error}", file=sys.stderr)
         return PRECONDITION
@@ -42,18 +53,28 @@ def run(arguments: argparse.Namespace) -> int:
         print(orjson.dumps(report.as_json(), option=orjson.OPT_INDENT_2).decode())
     else:
         _show(report)
-    if report.verdict == "EXACT":
+    if report.verdict.startswith("EXACT"):
         return OK
     return PENDING if report.verdict.startswith("PENDING") else DISCREPANCY
 
 
-def _with_progress(kafka: KafkaSettings, stream: TextIO) -> Report:
+def _time_ms(text: str) -> int:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 2026-03-31T22:00:00Z") from None
+    if moment.tzinfo is None:
+        raise argparse.ArgumentTypeError(f"{text!r} has no time zone: add Z for UTC")
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+
+
+def _with_progress(kafka: KafkaSettings, times: TimeRange, stream: TextIO) -> Report:
     if not stream.isatty():
-        return asyncio.run(verify(kafka, _plain_lines(stream)))
+        return asyncio.run(verify(kafka, _plain_lines(stream), times=times))
     columns = (TextColumn("reading"), BarColumn(), TaskProgressColumn(), MofNCompleteColumn(), TextColumn("records"), TimeRemainingColumn())
     with Progress(*columns, console=Console(file=stream), transient=True) as progress:
         task = progress.add_task("reading", total=None)
-        return asyncio.run(verify(kafka, lambda done, total: progress.update(task, completed=done, total=total)))
+        return asyncio.run(verify(kafka, lambda done, total: progress.update(task, completed=done, total=total), times=times))
 
 
 def _plain_lines(stream: TextIO) -> OnProgress:
@@ -74,8 +95,11 @@ def _plain_lines(stream: TextIO) -> OnProgress:
 
 def _show(report: Report) -> None:
     console = Console(width=None if sys.stdout.isatty() else 140, no_color="NO_COLOR" in os.environ or None, highlight=False)
-    style = {"EXACT": "bold green", "PENDING": "bold yellow", "MISMATCH": "bold red"}[report.verdict.partition(" ")[0]]
+    style = {"EXACT": "bold green", "PENDING": "bold yellow", "MISMATCH": "bold red"}[re.split("[ ,]", report.verdict)[0]]
     console.print(report.verdict, style=style)
+    console.print(_headline(report))
+    for each in report.covered:
+        console.print(f"  {_covered(each)}")
     records, events = report.records, report.events
     console.print(f"{report.tallies:,} tallies of {report.partitions} partitions cover {records.total():,} records without gap or overlap:")
     console.print("  records: " + " + ".join(f"{count:,} {kind}" for kind, count in records.items() if count))
@@ -89,6 +113,8 @@ def _show(report: Report) -> None:
     console.print(f"{skipped:,} appends continued no chain and were skipped; {report.uncounted_records:,} records are not counted yet")
     if report.not_recounted:
         console.print(f"{report.not_recounted:,} records were deleted by retention; their tallies were taken as they are")
+    for loss in report.losses:
+        console.print(f"lost: {_loss(loss)}", style="yellow", markup=False)
     console.print(_meters(report))
     for name, totals in sorted(report.meters.items()):
         if totals.unrecorded or totals.corrected or totals.correcting:
@@ -126,10 +152,39 @@ def _billed(totals: MeterTotals) -> str:
     return f"{totals.billed:,} billed = {' '.join(terms)}{waiting}"
 
 
-def _emitters(report: Report) -> str:
+def _headline(report: Report) -> str:
+    """The chain of numbers that a bill rests on, from the emitters to Stripe. Single events carry no number: they are counted, not sent."""
     sent, received = sum(line.sent for line in report.emitters), sum(line.received for line in report.emitters)
-    missing, dropped = sum(line.missing for line in report.emitters), sum(line.dropped for line in report.emitters)
-    lines = [f"{len(report.emitters):,} emitters sent {sent:,}, received {received:,}, gaps: {missing or 'none'}, dropped: {dropped or 'none'}"]
+    missing = sum(line.missing for line in report.emitters)
+    billed = " + ".join(f"{totals.billed:,} {name}" for name, totals in sorted(report.meters.items())) or "0"
+    return f"sent {sent:,}, received {received:,}, counted {report.events['counted']:,} events, billed {billed}, gaps: {missing or 'none'}"
+
+
+def _covered(covered: Covered) -> str:
+    (first, end), (start, following) = covered.tallies, covered.events
+    tallies = f"tallies {first:,} to {end - 1:,}" if end > first else "no tallies"
+    intents = "no intent" if covered.intents is None else f"intents {covered.intents[0]:,} to {covered.intents[1]:,} of the ledger"
+    records = f"records {start:,} to {following - 1:,}" if following > start else "no records"
+    return f"partition {covered.partition}: {tallies}, {records}, {intents}"
+
+
+def _loss(loss: AcceptedLoss) -> str:
+    when = datetime.fromtimestamp(loss.at_ms // 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    what = f"{loss.end - loss.start:,} records ({loss.start:,} to {loss.end - 1:,})" if loss.end > loss.start else "no record, but ids"
+    return f"partition {loss.partition}, {what}, accepted in tally {loss.tally} by {loss.by} at {when}: {loss.reason}"
+
+
+def _emitters(report: Report) -> str:
+    states = Counter(line.state for line in report.emitters)
+    dropped = sum(line.dropped for line in report.emitters)
+    told = ", ".join(f"{states[state]:,} {word}" for state, word in STATES.items())
+    lines = [f"{len(report.emitters):,} emitters: {told}; dropped before they were numbered: {dropped or 'none'}"]
+    silent = [line for line in report.emitters if line.silent]
+    lines += [
+        f"  {line.emitter} fell silent without closing: whether it sent more than {line.sent:,} is not known" for line in silent[:EMITTERS_SHOWN]
+    ]
+    if len(silent) > EMITTERS_SHOWN:
+        lines.append(f"  and {len(silent) - EMITTERS_SHOWN:,} more fell silent; see --json")
     odd = [line for line in report.emitters if line.missing or line.dropped]
     lines += [_odd(line) for line in odd[:EMITTERS_SHOWN]]
     if len(odd) > EMITTERS_SHOWN:
@@ -138,6 +193,7 @@ def _emitters(report: Report) -> str:
 
 
 def _odd(line: EmitterLine) -> str:
-    state = "closed" if line.closed else "not closed"
     told = f"{line.missing:,} missing, of which its senders were told of {line.abandoned:,}; {line.dropped:,} dropped"
-    return f"  {line.emitter} ({state}): sent {line.sent:,}, received {line.received:,}: {told}"
+    if line.lost:
+        told += f"; {line.lost:,} may be among the lost records"
+    return f"  {line.emitter} ({line.state}): sent {line.sent:,}, received {line.received:,}: {told}"

@@ -1,78 +1,172 @@
-"""Sent N, received N: the numbers of every emitter, from what the accepted tallies claimed. Pure."""
+"""Sent N, received N: the numbers of every emitter, from what the accepted tallies claimed. Pure.
+
+Memory: an entry for each emitter and partition, with one more for each gap in its numbers; it grows with processes, not with events.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Final
 
+from metering.limits import DAY_MS
 from metering.tally import Range, Tally
 from taximeter.verification.report import EmitterLine
+
+SILENT_MS: Final = DAY_MS
+"""An emitter that did not close and was not heard of for so long has died: those that live send heartbeats."""
+
+GAPS_SHOWN: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """Numbers first to last, and the offsets of usage.events [start, end) in which they lie somewhere."""
+
+    first: int
+    last: int
+    start: int
+    end: int
 
 
 @dataclass(slots=True)
 class _Numbers:
-    """One emitter's numbers in one partition. `ranges` are in the order in which tallies claimed them, neighbours joined."""
+    """One emitter's numbers in one partition. `claims` are in the order in which tallies made them, neighbours joined.
 
-    ranges: list[Range] = field(default_factory=list)
+    `unsure_from`: since a loss was accepted, the first number that may be among what is lost (None: it was heard of since).
+    """
+
+    claims: list[_Claim] = field(default_factory=list)
     abandoned: list[Range] = field(default_factory=list)
+    lost: list[Range] = field(default_factory=list)
     final: int | None = None
+    last_log_time_ms: int = 0
+    unsure_from: int | None = None
 
-    def claim(self, first: int, last: int) -> None:
-        if self.ranges and self.ranges[-1][1] + 1 == first:
-            self.ranges[-1] = (self.ranges[-1][0], last)
+    @property
+    def following(self) -> int:
+        """The number after the highest that was claimed."""
+        return max((claim.last + 1 for claim in self.claims), default=0)
+
+    def claim(self, first: int, last: int, start: int, end: int) -> None:
+        self._lose_up_to(first)
+        before = self.claims[-1] if self.claims else None
+        if before is not None and before.last + 1 == first:
+            self.claims[-1] = _Claim(before.first, last, before.start, end)
         else:
-            self.ranges.append((first, last))
+            self.claims.append(_Claim(first, last, start, end))
+
+    def close(self, final: int) -> None:
+        self._lose_up_to(final)
+        self.final = final
+
+    def _lose_up_to(self, number: int) -> None:
+        if self.unsure_from is not None and number >= self.unsure_from:
+            if number > self.unsure_from:
+                self.lost.append((self.unsure_from, number - 1))
+            self.unsure_from = None
 
 
 class EmitterBook:
-    """All emitters of all partitions."""
+    """All emitters of all partitions. `whole`: whether every tally is told, from the first one on; otherwise what is missing may lie outside."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, whole: bool = True) -> None:
+        self._whole = whole
         self._numbers: dict[tuple[str, int], _Numbers] = {}
         self._dropped: dict[str, int] = {}
+        self._latest_ms = 0
+        self._newcomers_until_ms: dict[int, int | None] = {}
 
     def take(self, tally: Tally) -> None:
         """Add what an accepted tally says."""
+        self._latest_ms = max(self._latest_ms, tally.log_time_ms)
+        if tally.records.lost:
+            self._lose(tally.partition)
+        elif self._newcomers_until_ms.get(tally.partition, 0) is None:
+            self._newcomers_until_ms[tally.partition] = tally.log_time_ms + SILENT_MS
         for emitter, first, last in tally.ranges:
-            self._of(emitter, tally.partition).claim(first, last)
+            self._of(emitter, tally).claim(first, last, tally.link.start, tally.link.end)
         for emitter, final in tally.finals:
-            self._of(emitter, tally.partition).final = final
+            self._of(emitter, tally).close(final)
         for emitter, first, last in tally.abandoned:
-            self._of(emitter, tally.partition).abandoned.append((first, last))
+            self._of(emitter, tally).abandoned.append((first, last))
         for emitter, dropped in tally.dropped:
             self._dropped[emitter] = max(dropped, self._dropped.get(emitter, 0))
+        for state in tally.emitter_states or ():
+            known = self._numbers.get((state.emitter, tally.partition))
+            if known is not None:
+                known.last_log_time_ms = max(known.last_log_time_ms, state.last_log_time_ms)
 
     def lines(self) -> tuple[list[EmitterLine], list[str]]:
         """One line an emitter, and a sentence for each number that was claimed twice and each gap that nobody was told of."""
         lines: dict[str, EmitterLine] = {}
         problems: list[str] = []
-        for (emitter, partition), numbers in sorted(self._numbers.items()):
-            merged, repeated = _merged(numbers.ranges)
-            where = f"emitter {emitter} in partition {partition}"
-            if repeated:
-                problems.append(f"{where}: {repeated} numbers stand in more than one tally")
-            seen = merged[-1][1] + 1 if merged else 0
-            sent = seen if numbers.final is None else numbers.final
-            if sent < seen:
-                problems.append(f"{where} said that it sent {sent} events, number {seen - 1} arrived")
-            gaps = _gaps(merged, sent)
-            excused = _overlap(gaps, _merged(numbers.abandoned)[0])
-            missing = _length(gaps)
-            if missing > excused:
-                shown = ", ".join(f"{first}-{last}" for first, last in gaps[:5])
-                problems.append(f"{where}: {missing - excused} of {sent} numbers never arrived and nobody was told: {shown}")
+        heard: dict[str, int] = {}
+        for (emitter, _), numbers in self._numbers.items():
+            heard[emitter] = max(numbers.last_log_time_ms, heard.get(emitter, 0))
+        for (emitter, partition), numbers in sorted(self._numbers.items(), key=lambda item: item[0]):
             before = lines.get(emitter, EmitterLine(emitter, 0, 0, 0, 0, self._dropped.get(emitter, 0), closed=True))
+            part = self._line(emitter, numbers, f"emitter {emitter} in partition {partition}", problems)
+            closed = before.closed and part.closed
             lines[emitter] = EmitterLine(
                 emitter,
-                before.sent + sent,
-                before.received + _length(merged),
-                before.missing + missing,
-                before.abandoned + excused,
+                before.sent + part.sent,
+                before.received + part.received,
+                before.missing + part.missing,
+                before.abandoned + part.abandoned,
                 before.dropped,
-                closed=before.closed and numbers.final is not None,
+                closed=closed,
+                lost=before.lost + part.lost,
+                silent=not closed and heard[emitter] < self._latest_ms - SILENT_MS,
             )
         return list(lines.values()), problems
 
-    def _of(self, emitter: str, partition: int) -> _Numbers:
-        return self._numbers.setdefault((emitter, partition), _Numbers())
+    def _line(self, emitter: str, numbers: _Numbers, where: str, problems: list[str]) -> EmitterLine:
+        """Its part of one partition. Adds to the problems."""
+        merged, repeated = _merged((claim.first, claim.last) for claim in numbers.claims)
+        if repeated:
+            problems.append(f"{where}: {repeated} numbers stand in more than one tally")
+        begin = 0 if self._whole or not merged else merged[0][0]
+        seen = merged[-1][1] + 1 if merged else begin
+        sent = numbers.final if numbers.final is not None and self._whole else seen
+        if sent < seen:
+            problems.append(f"{where} said that it sent {sent} events, number {seen - 1} arrived")
+        gaps = _gaps(merged, begin, sent)
+        told, _ = _merged(numbers.abandoned)
+        abandoned = _overlap(gaps, told)
+        explained, _ = _merged([*told, *numbers.lost])
+        missing, excused = _length(gaps), _overlap(gaps, explained)
+        if missing > excused and self._whole:
+            shown = ", ".join(_place(gap, numbers.claims) for gap in gaps[:GAPS_SHOWN])
+            problems.append(f"{where}: {missing - excused} of {sent} numbers never arrived and nobody was told: {shown}")
+        return EmitterLine(emitter, sent - begin, _length(merged), missing, abandoned, 0, closed=numbers.final is not None, lost=excused - abandoned)
+
+    def _lose(self, partition: int) -> None:
+        """A loss was accepted: what each emitter numbered next may be lost, and so may the beginning of those that are heard of soon afterwards."""
+        self._newcomers_until_ms[partition] = None
+        for (_, at), numbers in self._numbers.items():
+            if at == partition and numbers.final is None and numbers.unsure_from is None:
+                numbers.unsure_from = numbers.following
+
+    def _of(self, emitter: str, tally: Tally) -> _Numbers:
+        numbers = self._numbers.get((emitter, tally.partition))
+        if numbers is None:
+            numbers = self._numbers[emitter, tally.partition] = _Numbers()
+            until_ms = self._newcomers_until_ms.get(tally.partition)
+            if until_ms is not None and tally.log_time_ms <= until_ms:
+                numbers.unsure_from = 0
+        numbers.last_log_time_ms = max(numbers.last_log_time_ms, tally.log_time_ms)
+        return numbers
+
+
+def _place(gap: Range, claims: list[_Claim]) -> str:
+    """A gap, and between which offsets of usage.events it would lie: those of its neighbours."""
+    before = max((claim for claim in claims if claim.last < gap[0]), key=lambda claim: claim.last, default=None)
+    after = min((claim for claim in claims if claim.first > gap[1]), key=lambda claim: claim.first, default=None)
+    numbers = f"{gap[0]}-{gap[1]}"
+    if before is not None and after is not None:
+        return f"{numbers} (between offsets {min(before.start, after.start)} and {max(before.end, after.end)})"
+    if before is not None:
+        return f"{numbers} (from offset {before.start} on)"
+    return numbers if after is None else f"{numbers} (before offset {after.end})"
 
 
 def _merged(ranges: Iterable[Range]) -> tuple[list[Range], int]:
@@ -88,10 +182,10 @@ def _merged(ranges: Iterable[Range]) -> tuple[list[Range], int]:
     return joined, repeated
 
 
-def _gaps(merged: list[Range], sent: int) -> list[Range]:
-    """What of [0, sent) is in no range."""
+def _gaps(merged: list[Range], begin: int, sent: int) -> list[Range]:
+    """What of [begin, sent) is in no range."""
     gaps: list[Range] = []
-    at = 0
+    at = begin
     for first, last in merged:
         if first > at:
             gaps.append((at, first - 1))

@@ -9,6 +9,7 @@ from metering.event import Dimensions
 from metering.ledger import Correction, CorrectionKind, Entry, Intent, MeterEvent, Outcome, Receipt, Rejection
 from metering.tally import Tally
 from taximeter.verification.report import Report
+from taximeter.verification.span import Inside
 
 Key = tuple[str, str, Dimensions]
 """Customer, meter, dimensions."""
@@ -17,18 +18,21 @@ Key = tuple[str, str, Dimensions]
 class IntentCheck:
     """Folds one partition's ledger, compares every accepted intent with the tallies that it covers, and checks every accepted correction.
 
-    What `foresee` is told of all entries, before the first of them is folded, bounds what is remembered.
+    What `foresee` is told of all entries, before the first of them is folded, bounds what is remembered. Only what `inside` has, once all
+    are foreseen, is compared and added up.
     """
 
-    def __init__(self, partition: int, report: Report) -> None:
+    def __init__(self, partition: int, report: Report, inside: Inside) -> None:
+        self._inside = inside
         self._history = CorrectionHistory()
         self.ledger = self._history.ledger
         self._partition = partition
         self._report = report
         self._uncovered: Counter[Key] = Counter()
 
-    def foresee(self, entry: Entry) -> None:
+    def foresee(self, offset: int, entry: Entry) -> None:
         """Remember what this entry will speak of."""
+        self._inside.take(offset, entry)
         self._history.watch(named_places(entry))
 
     def will_accept(self, entry: Entry) -> TypeGuard[Intent]:
@@ -56,8 +60,9 @@ class IntentCheck:
                 self._report.corrections += accepted
                 self._report.corrections_skipped += not accepted
             case Intent() if accepted:
-                self._report.intents += 1
-                self._compare(offset, entry)
+                if offset in self._inside.intents:
+                    self._report.intents += 1
+                    self._compare(offset, entry)
             case Intent():
                 self._report.intents_skipped += 1
 
@@ -65,16 +70,20 @@ class IntentCheck:
         """After the last entry and the last tally: what is left is on its way."""
         for (_, meter, _), quantity in self._uncovered.items():
             self._report.meter(meter).uncovered += quantity
-        for entry in self.ledger.open.values():
+        for offset, entry in self.ledger.open.items():
+            if (offset if isinstance(entry.entry, Intent) else entry.entry.intent) not in self._inside.intents:
+                continue
             self._report.open_meter_events += len(entry.open)
             if isinstance(entry.entry, Intent):
                 for index in entry.open:
                     event = entry.entry.meter_events[index]
                     self._report.meter(event.meter).open += event.value
         for target in self._history.targets.values():
-            self._finish_target(target)
+            if target.intent in self._inside.intents:
+                self._finish_target(target)
         for corrected in self._history.corrections.values():
-            self._finish_correction(corrected)
+            if corrected.correction.intent in self._inside.intents:
+                self._finish_correction(corrected)
 
     def _check_correction(self, offset: int, correction: Correction) -> None:
         """What its writer had to see before it wrote, because readers that begin at a checkpoint cannot."""
@@ -135,7 +144,7 @@ class IntentCheck:
         """Note the units of each meter event when its first final outcome is read; what others say of it later changes nothing."""
         for settlement in self.ledger.news(receipt):
             planned = self.ledger.open[settlement.intent].entry
-            if isinstance(planned, Intent):
+            if isinstance(planned, Intent) and settlement.intent in self._inside.intents:
                 event = planned.meter_events[settlement.index]
                 self._report.meter(event.meter).outcomes[settlement.outcome] += event.value
 

@@ -83,6 +83,8 @@ class EmitterLine:
     """One emitter over all partitions: numbers sent (known exactly once it `closed`) and received, and those missing.
 
     `abandoned`: missing numbers whose sender was told that they may not have arrived. `dropped`: events lost before they were numbered.
+    `lost`: missing numbers that may be among records which somebody accepted as lost. `silent`: it did not close, and has not been heard of
+    for so long that it must have died; what it sent last may be missing without a trace.
     """
 
     emitter: str
@@ -92,6 +94,56 @@ class EmitterLine:
     abandoned: int
     dropped: int
     closed: bool
+    lost: int = 0
+    silent: bool = False
+
+    @property
+    def state(self) -> str:
+        """closed, open, or silent."""
+        return "closed" if self.closed else "silent" if self.silent else "open"
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedLoss:
+    """A tally of which somebody said that the records [start, end) of usage.events are lost, or that ids are known from `ids_from_ms` on only."""
+
+    partition: int
+    tally: int
+    start: int
+    end: int
+    ids_from_ms: int
+    reason: str
+    by: str
+    at_ms: int
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "partition": self.partition,
+            "tally": self.tally,
+            "start": self.start,
+            "end": self.end,
+            "lost_records": self.end - self.start,
+            "ids_known_from_ms": self.ids_from_ms,
+            "reason": self.reason,
+            "by": self.by,
+            "at_ms": self.at_ms,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Covered:
+    """What of one partition a verification of a time range covers: [first, end) of usage.tallies, of usage.events, and the intents that
+    report those tallies (None: none does), by the first and last of their offsets in usage.ledger."""
+
+    partition: int
+    tallies: tuple[int, int]
+    events: tuple[int, int]
+    intents: tuple[int, int] | None
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {"partition": self.partition, "tallies": self.tallies, "events": self.events, "intents": self.intents}
 
 
 @dataclass(slots=True)
@@ -137,6 +189,8 @@ class Report:
     open_meter_events: int = 0
     meters: dict[str, MeterTotals] = field(default_factory=dict)
     emitters: Sequence[EmitterLine] = ()
+    losses: list[AcceptedLoss] = field(default_factory=list)
+    covered: list[Covered] = field(default_factory=list)
     problems: Problems = field(default_factory=Problems)
 
     def meter(self, name: str) -> MeterTotals:
@@ -159,6 +213,8 @@ class Report:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for name in ("uncounted_records", "not_recounted", "open_meter_events"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.losses += other.losses
+        self.covered += other.covered
         self.records += other.records
         self.events += other.events
         self.dead_lettered += other.dead_lettered
@@ -179,12 +235,19 @@ class Report:
 
     @property
     def verdict(self) -> str:
-        """EXACT; PENDING n: all holds and n are on their way; MISMATCH n: so many things do not hold."""
+        """EXACT; PENDING n: all holds and n are on their way; MISMATCH n: so many things do not hold. Accepted losses are always named."""
         unequal = sum(totals.counted != totals.reported + totals.not_billed + totals.uncovered + totals.open for totals in self.meters.values())
         wrong = self.problems.count + unequal + sum(totals.missing > 0 for totals in self.meters.values())
         if wrong:
             return f"MISMATCH {wrong}"
-        return f"PENDING {self.pending}" if self.pending else "EXACT"
+        return (f"PENDING {self.pending}" if self.pending else "EXACT") + self._accepted
+
+    @property
+    def _accepted(self) -> str:
+        lost = sum(loss.end - loss.start for loss in self.losses)
+        if lost:
+            return f", with {lost} records accepted as lost"
+        return ", with ids accepted as not known" if self.losses else ""
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
@@ -202,6 +265,8 @@ class Report:
                 "open": self.open_meter_events,
             },
             "records": dict(self.records),
+            "losses": [loss.as_json() for loss in self.losses],
+            "covered": [each.as_json() for each in self.covered],
             "uncounted_records": self.uncounted_records,
             "not_recounted_records": self.not_recounted,
             "events": dict(self.events),
@@ -216,6 +281,8 @@ class Report:
                     "abandoned": line.abandoned,
                     "dropped": line.dropped,
                     "closed": line.closed,
+                    "lost": line.lost,
+                    "state": line.state,
                 }
                 for line in self.emitters
             ],

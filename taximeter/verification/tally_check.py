@@ -10,7 +10,7 @@ from metering.errors import EventRejected
 from metering.record import LogRecord
 from metering.tally import Tally
 
-KINDS: Final = ("heartbeats", "batches", "singles", "skipped")
+KINDS: Final = ("heartbeats", "batches", "singles", "skipped", "lost")
 
 
 @dataclass(slots=True)
@@ -40,6 +40,9 @@ class RangeCount:
 
 def tally_problems(where: str, tally: Tally, found: RangeCount) -> list[str]:
     """Where the tally and the log disagree; none when all equations hold. Counts the offsets without a record into `found`."""
+    if tally.acceptance is not None:
+        held = found.records.total()
+        return [f"{where} accepts {tally.records.lost} records as lost, and the log holds {held} of them"] if held else []
     problems = []
     found.records["skipped"] = tally.link.end - tally.link.start - found.records.total()
     for kind in KINDS:

@@ -1,23 +1,27 @@
 """`taximeter verify` and `taximeter status` on logs that are right and on logs that lie."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 
 import orjson
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import RecordsToDelete
 
 from metering.batch import Batch, encode_batch
 from metering.chain import Link
 from metering.clock import SystemClock
-from metering.kafka import KafkaSettings
+from metering.kafka import KafkaSettings, make_admin
 from metering.ledger import Intent, MeterEvent, Outcome, Receipt, Settlement, encode_intent, encode_receipt
-from metering.partition_log import Appender
+from metering.partition_log import Appender, LogReader
 from metering.provision import ensure_topics
-from metering.tally import EventCounts, RecordCounts, Tally, TallyRow, encode_tally
+from metering.tally import Acceptance, EventCounts, Losses, RecordCounts, Tally, TallyRow, encode_tally
 from taximeter.positions import PartitionPosition, Positions
-from taximeter.verification.report import Report
+from taximeter.verification.report import AcceptedLoss, Report
+from taximeter.verification.span import EVERYTHING, TimeRange
 from taximeter.verification.verifier import verify
 from tests.support.broker_topics import unique_name
+from tests.unit.ingest.waiting import until_async
 
 pytestmark = pytest.mark.broker
 METER = "alpaca_ai_tokens"
@@ -88,15 +92,43 @@ async def appender(kafka: KafkaSettings) -> AsyncIterator[Appender]:
     await appender.close()
 
 
-async def report_of(kafka: KafkaSettings, appender: Appender, tallies: Sequence[Tally], entries: Sequence[Intent | Receipt]) -> Report:
+def later_than(log_time_ms: int) -> Callable[[], bool]:
+    return lambda: SystemClock().now_ms() > log_time_ms + 1
+
+
+async def report_of(
+    kafka: KafkaSettings, appender: Appender, tallies: Sequence[Tally], entries: Sequence[Intent | Receipt], *, times: TimeRange = EVERYTHING
+) -> Report:
     """What verification says of the four records with these tallies and ledger entries."""
     for value in EVENTS:
         await appender.append(kafka.topics.events.name, 0, value)
+    last_ms = 0
     for tally in tallies:
-        await appender.append(kafka.topics.tallies.name, 0, encode_tally(tally))
+        await until_async(later_than(last_ms))  # each tally has a log time of its own
+        last_ms = (await appender.append(kafka.topics.tallies.name, 0, encode_tally(tally))).log_time_ms
     for entry in entries:
         await appender.append(kafka.topics.ledger.name, 0, encode_intent(entry) if isinstance(entry, Intent) else encode_receipt(entry))
-    return await verify(kafka)
+    return await verify(kafka, times=times)
+
+
+async def delete_events_before(kafka: KafkaSettings, offset: int) -> None:
+    """As retention does."""
+    admin = make_admin(kafka, client_id="test")
+    try:
+        await admin.start()
+        await admin.delete_records({TopicPartition(kafka.topics.events.name, 0): RecordsToDelete(before_offset=offset)})
+    finally:
+        await admin.close()
+
+
+async def log_time_of_tally(kafka: KafkaSettings, offset: int) -> int:
+    reader = LogReader(kafka, "test")
+    try:
+        record = await reader.record(kafka.topics.tallies.name, 0, offset)
+    finally:
+        await reader.close()
+    assert record is not None
+    return int(record.timestamp)
 
 
 async def position_of(kafka: KafkaSettings) -> PartitionPosition:
@@ -114,7 +146,7 @@ async def test_a_whole_log_is_exact(kafka: KafkaSettings, appender: Appender) ->
     assert report.problems.shown == []
     assert report.verdict == "EXACT"
     assert (report.meters[METER].counted, report.meters[METER].reported) == (12, 12)
-    assert report.records == {"batches": 1, "singles": 2, "heartbeats": 1, "skipped": 0}
+    assert report.records == {"batches": 1, "singles": 2, "heartbeats": 1, "skipped": 0, "lost": 0}
     assert [(line.sent, line.received, line.closed) for line in report.emitters] == [(2, 2, True)]
     position = await position_of(kafka)
     assert position.is_settled
@@ -209,3 +241,85 @@ async def test_numbers_that_never_arrived_are_named(kafka: KafkaSettings, append
     report = await report_of(kafka, appender, [FIRST, replace(SECOND, finals=[("e", 5)])], [INTENT, RECEIPT])
 
     assert "3 of 5 numbers never arrived and nobody was told: 2-4" in report.problems.shown[0]
+
+
+LOSS = replace(
+    SECOND,
+    records=RecordCounts(lost=2),
+    events=EventCounts(),
+    finals=[],
+    acceptance=Acceptance("the disk broke", "ann", TIME_MS),
+    losses=Losses(ids_from_ms=TIME_MS),
+)
+
+
+async def test_accepted_losses_are_named_and_never_plainly_exact(kafka: KafkaSettings, appender: Appender) -> None:
+    await report_of(kafka, appender, [FIRST, LOSS], [INTENT, RECEIPT])
+    await delete_events_before(kafka, 4)
+    report = await verify(kafka)
+
+    assert report.problems.shown == []
+    assert report.verdict == "EXACT, with 2 records accepted as lost"
+    assert report.losses == [AcceptedLoss(0, 1, 2, 4, TIME_MS, "the disk broke", "ann", TIME_MS)]
+    assert report.records == {"batches": 1, "singles": 1, "heartbeats": 0, "skipped": 0, "lost": 2}
+    position = await position_of(kafka)
+    assert (position.lost_records, position.is_settled) == (2, True)
+
+
+async def test_a_loss_of_records_that_the_log_has_is_a_mismatch(kafka: KafkaSettings, appender: Appender) -> None:
+    report = await report_of(kafka, appender, [FIRST, LOSS], [INTENT, RECEIPT])
+
+    assert "accepts 2 records as lost, and the log holds 2 of them" in report.problems.shown[0]
+
+
+async def test_accepted_ids_are_named_too(kafka: KafkaSettings, appender: Appender) -> None:
+    ids = replace(LOSS, link=Link(4, 4, 1), records=RecordCounts())
+    report = await report_of(kafka, appender, [FIRST, SECOND, ids], [replace(INTENT, link=Link(0, 3, -1), tally_head=2), RECEIPT])
+
+    assert report.verdict == "EXACT, with ids accepted as not known"
+
+
+async def test_events_that_were_deleted_uncounted_are_a_mismatch_until_somebody_accepts_it(kafka: KafkaSettings, appender: Appender) -> None:
+    await report_of(kafka, appender, [FIRST], [replace(INTENT, link=Link(0, 1, -1), tally_head=0), RECEIPT])
+    await delete_events_before(kafka, 3)
+    report = await verify(kafka)
+
+    assert "records 2 to 2 were deleted before they were counted; see taximeter repair accept-loss 0" in report.problems.shown[0]
+
+
+async def test_a_time_range_covers_whole_intents_and_says_which(kafka: KafkaSettings, appender: Appender) -> None:
+    """Two intents, of which the second reports nothing; each tally has its own."""
+    first, second = replace(INTENT, link=Link(0, 1, -1), tally_head=0), replace(INTENT, link=Link(1, 2, 0), meter_events=[])
+    whole = await report_of(kafka, appender, [FIRST, SECOND], [first, RECEIPT, second])
+    assert whole.verdict == "EXACT"
+    second_ms = await log_time_of_tally(kafka, 1)
+
+    early = await verify(kafka, times=TimeRange(to_ms=second_ms))
+    late = await verify(kafka, times=TimeRange(from_ms=second_ms))
+    neither = await verify(kafka, times=TimeRange(from_ms=second_ms + 3_600_000))
+
+    assert (early.verdict, early.tallies, early.meters[METER].counted, early.covered[0].intents) == ("EXACT", 1, 12, (0, 0))
+    assert (late.verdict, late.tallies, late.records["heartbeats"]) == ("EXACT", 1, 1)
+    assert (late.covered[0].tallies, late.covered[0].events, late.covered[0].intents) == ((1, 2), (2, 4), (2, 2))
+    assert (neither.tallies, neither.problems.shown) == (0, [])
+
+
+async def test_a_time_range_inside_an_intent_is_widened_to_all_that_it_reports(kafka: KafkaSettings, appender: Appender) -> None:
+    await report_of(kafka, appender, [FIRST, SECOND], [INTENT, RECEIPT])
+    second_ms = await log_time_of_tally(kafka, 1)
+
+    report = await verify(kafka, times=TimeRange(from_ms=second_ms))
+
+    assert (report.verdict, report.tallies, report.meters[METER].reported) == ("EXACT", 2, 12)
+    assert report.covered[0].tallies == (0, 2)
+
+
+async def test_a_loser_inside_a_time_range_is_skipped(kafka: KafkaSettings, appender: Appender) -> None:
+    zombie = replace(FIRST, rows=[TallyRow("cus_9", METER, (), TIME_MS, 1_000, 3)])
+    first, second = replace(INTENT, link=Link(0, 1, -1), tally_head=0), replace(INTENT, link=Link(1, 3, 0), meter_events=[])
+    await report_of(kafka, appender, [FIRST, zombie, SECOND], [first, RECEIPT, second])
+    second_ms = await log_time_of_tally(kafka, 1)
+
+    report = await verify(kafka, times=TimeRange(from_ms=second_ms))
+
+    assert (report.verdict, report.tallies, report.tallies_skipped) == ("EXACT", 1, 1)

@@ -10,6 +10,7 @@ from metering.ledger import CorrectionKind, Entry, Outcome, Rejection
 from metering.tally import EventCounts, RecordCounts, Tally, TallyRow
 from taximeter.verification.intent_check import IntentCheck
 from taximeter.verification.report import Report
+from taximeter.verification.span import Inside
 from tests.unit.metering.correction_support import EVENT, correction, receipt, settled
 
 CANCEL, NEGATE, RESEND = CorrectionKind.CANCEL, CorrectionKind.NEGATE, CorrectionKind.RESEND
@@ -32,10 +33,10 @@ def ledger_of(outcome: Outcome, *kinds: CorrectionKind, settle: Outcome | None =
 
 def report_of(entries: list[Entry]) -> Report:
     report = Report()
-    check = IntentCheck(0, report)
+    check = IntentCheck(0, report, Inside(0, 1))
     rows = [TallyRow(EVENT.customer, EVENT.meter, EVENT.dimensions, EVENT.time_ms, EVENT.value, 1)]
-    for entry in entries:
-        check.foresee(entry)
+    for offset, entry in enumerate(entries):
+        check.foresee(offset, entry)
     check.add(Tally("c", 0, Link(0, 1, -1), -1, "a", "k", 0, RecordCounts(singles=1), EventCounts(counted=1), rows))
     report.meter(EVENT.meter).counted += EVENT.value
     for offset, entry in enumerate(entries):

@@ -1,0 +1,59 @@
+"""A verification of a time range: which tallies and which intents it covers. Pure."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from metering.chain import Chain, Link
+from metering.ledger import Entry, Intent
+from metering.tally import Range
+
+
+@dataclass(frozen=True, slots=True)
+class TimeRange:
+    """Log times (Unix ms) from `from_ms` on and before `to_ms`; None: without that bound."""
+
+    from_ms: int | None = None
+    to_ms: int | None = None
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether nothing is left out."""
+        return self.from_ms is None and self.to_ms is None
+
+
+EVERYTHING: Final = TimeRange()
+
+
+@dataclass(slots=True)
+class Inside:
+    """The tallies at [start, end) of usage.tallies, widened to those that share an intent with one of them: an intent is checked whole or not
+    at all. `intents` are the offsets in usage.ledger of those that report them.
+
+    Take the whole ledger, in order.
+    """
+
+    start: int
+    end: int
+    intents: set[int] = field(default_factory=set)
+    _chain: Chain = field(default_factory=Chain)
+    _wanted: Range | None = None
+
+    def select(self, start: int, end: int) -> None:
+        """Only these tallies, and what shares an intent with them. To be told before the ledger is taken."""
+        self.start, self.end = self._wanted = start, end
+
+    def take(self, offset: int, entry: Entry) -> None:
+        """The next entry of the ledger."""
+        if not isinstance(entry, Intent):
+            self._chain.pass_over(offset)
+        elif self._chain.offer(offset, entry.link):
+            self._take(offset, entry.link)
+
+    def _take(self, offset: int, link: Link) -> None:
+        if self._wanted is None:
+            self.intents.add(offset)
+            return
+        start, end = self._wanted
+        if start < end and link.start < end and link.end > start:
+            self.intents.add(offset)
+            self.start, self.end = min(self.start, link.start), max(self.end, link.end)
