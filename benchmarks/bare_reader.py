@@ -1,4 +1,4 @@
-"""A client loop and nothing else, with the settings of the services: `python -m benchmarks.bare_reader SERVERS TOPIC PARTITIONS RECORDS`."""
+"""A client loop and nothing else, with the settings of the services: `python -m benchmarks.bare_reader SERVERS TOPIC PARTITIONS`."""
 
 import asyncio
 import sys
@@ -13,22 +13,24 @@ FINISHED: Final = "finished"
 POLL_MS: Final = 250
 
 
-async def read(servers: str, topic: str, partitions: int, records: int) -> None:
-    """Read so many records from the start of the topic, all partitions; say when it begins and when it has them."""
+async def read(servers: str, topic: str, partitions: int) -> None:
+    """Read all that the topic holds, all partitions; say when it begins and when it is through."""
     places = [TopicPartition(topic, number) for number in range(partitions)]
     async with started(make_log_reader(KafkaSettings(bootstrap_servers=tuple(servers.split(","))), client_id="bare-reader")) as consumer:
         consumer.assign(places)
         for place in places:
             consumer.seek(place, 0)
+        # By offset and not by number: the client may pass over records when another partition's fetch fails.
+        missing = {place: end for place, end in (await consumer.end_offsets(places)).items() if end}
         print(ASSIGNED, flush=True)
-        found = 0
-        while found < records:
-            for read_now in (await consumer.getmany(timeout_ms=POLL_MS)).values():
-                found += len(read_now)
+        while missing:
+            for place, records in (await consumer.getmany(timeout_ms=POLL_MS)).items():
+                if records[-1].offset + 1 >= missing[place]:
+                    del missing[place]
         print(FINISHED, flush=True)
         # What it has used is looked at now; it is ended from outside.
         await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    asyncio.run(read(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))
+    asyncio.run(read(sys.argv[1], sys.argv[2], int(sys.argv[3])))

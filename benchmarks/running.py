@@ -1,9 +1,10 @@
 """Runs paths: every round measures each variant once, so that what disturbs the machine disturbs all of them alike."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from benchmarks.measurement import Measurement, Result, Unavailable, summarised
 from benchmarks.paths import Arena, Path
+from benchmarks.watched import ProcessFailed
 
 
 async def run_path(path: Path, arena: Arena, *, runs: int, say: Callable[[str], None]) -> list[Result]:
@@ -14,11 +15,19 @@ async def run_path(path: Path, arena: Arena, *, runs: int, say: Callable[[str], 
             for name in measures:
                 found.setdefault(name, [])
             for name in list(measures) if number % 2 == 0 else reversed(list(measures)):
-                outcome = await measures[name]()
+                outcome = await _measured(measures[name])
                 found[name].append(outcome)
                 say(f"{path.name} / {name}, run {number + 1} of {runs}: {_told(outcome)}")
     baseline = next(iter(found.values()))
     return [summarised(path.name, name, outcomes, baseline) for name, outcomes in found.items()]
+
+
+async def _measured(measure: Callable[[], Awaitable[Measurement | Unavailable]]) -> Measurement | Unavailable:
+    """A process that fails costs one measurement, and not all that were taken before."""
+    try:
+        return await measure()
+    except (ProcessFailed, TimeoutError) as error:
+        return Unavailable(f"{type(error).__name__}: {error}")
 
 
 def _told(outcome: Measurement | Unavailable) -> str:
