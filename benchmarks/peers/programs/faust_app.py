@@ -30,6 +30,7 @@ def main(servers: str, source: str, table: str, group: str, folder: str, *, comm
         topic_partitions=partitions,
         topic_replication_factor=1,
         stream_wait_empty=False,
+        producer_threaded=True,
         producer_linger=0.05,
         producer_max_batch_size=256 * 1024,
         web_enabled=False,
@@ -42,7 +43,7 @@ def main(servers: str, source: str, table: str, group: str, folder: str, *, comm
         await add_all(stream, sums, ids)
 
     app.agent(events)(count)
-    # Tables put a message into this buffer for every change; the library's 100 make it wait for most of the time (its issue 173).
+    # Tables put a message into this buffer for every change; with the library's 100 it mostly waits for it (its issue 173).
     app.producer.buffer.max_messages = BUFFERED_MESSAGES
     faust.Worker(app, loglevel="WARNING").execute_from_commandline()
 
