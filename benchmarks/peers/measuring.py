@@ -8,6 +8,8 @@ from functools import partial
 from secrets import token_hex
 from typing import Final
 
+from confluent_kafka import KafkaException
+
 from benchmarks.measurement import Measurement, Unavailable
 from benchmarks.paths import Arena, Measures, Path
 from benchmarks.peers.cache import PeerUnavailable
@@ -46,7 +48,7 @@ async def measure(peer: Peer, load: Load, arena: Arena) -> Measurement | Unavail
         command = await asyncio.to_thread(peer.command, job)
         await make_topics(job.kafka, peer.output(job))
         return await asyncio.to_thread(run_trial, peer, job, command, load)
-    except (PeerUnavailable, PeerFailed, TimeoutError) as error:
+    except (PeerUnavailable, PeerFailed, KafkaException, TimeoutError) as error:
         return Unavailable(" ".join(str(error).split()))
 
 

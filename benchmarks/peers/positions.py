@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Final, Self
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from benchmarks.peers.answers import OutputRecord
 
@@ -33,8 +33,12 @@ class GroupView(AbstractContextManager["GroupView"]):
         return [self._client.get_watermark_offsets(place, timeout=REQUEST_SECONDS)[1] for place in self._places(topic)]
 
     def committed(self, topic: str) -> list[int]:
-        """The next offset of each partition that the group committed; 0 when there is none. Raises KafkaException."""
-        return [max(0, place.offset) for place in self._client.committed(self._places(topic), timeout=REQUEST_SECONDS)]
+        """The next offset of each partition that the group committed, 0 when there is none; [] when the coordinator cannot say at this moment."""
+        try:
+            places = self._client.committed(self._places(topic), timeout=REQUEST_SECONDS)
+        except KafkaException:  # it moves or loads while the first groups come; the caller asks again until its deadline
+            return []
+        return [max(0, place.offset) for place in places]
 
     def records(self, topic: str) -> Iterator[OutputRecord]:
         """Every committed record up to the present end. Raises TimeoutError."""
