@@ -51,7 +51,7 @@ def _say(text: str) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description="Taximeter's aggregator beside other stream processors.")
-    parser.add_argument("--peers", default="", metavar="NAME,...", help=f"some of: {', '.join(peer.name for peer in PEERS)}")
+    parser.add_argument("--peers", default="", metavar="NAME,...", help=f"by the beginning of their names: {', '.join(peer.name for peer in PEERS)}")
     parser.add_argument("--events", type=int, default=EVENTS, help="events measured; half as many come before, a quarter after (default 200000)")
     parser.add_argument("--runs", type=int, default=1, help="rounds; the table has their medians (default 1)")
     parser.add_argument("--kafka", metavar="KIND", help="docker, apache, embedded or HOST:PORT; otherwise the first that there is")

@@ -44,6 +44,7 @@ def _taximeter_environment(job: Job) -> Mapping[str, str]:
 PEERS: Final[Sequence[Peer]] = (
     Peer("confluent-kafka loop", _python("confluent_loop.py", "requirements-confluent.txt"), added_up),
     Peer("taximeter", _taximeter, accepted_tallies, lambda job: job.kafka.topics.tallies.name, _taximeter_environment),
+    Peer("taximeter batches", _taximeter, accepted_tallies, lambda job: job.kafka.topics.tallies.name, _taximeter_environment, batches=True),
     Peer("java consumer", _java("PlainConsumer"), added_up),
     Peer("kafka-streams", _java("WindowedSums"), latest_total),
     Peer("quixstreams", _python("quix_app.py", "requirements-quix.txt"), latest_quix_total),
@@ -52,9 +53,8 @@ PEERS: Final[Sequence[Peer]] = (
 
 
 def chosen(names: Sequence[str]) -> list[Peer]:
-    """The peers with these names, in the order of the table; all for none. Raises ValueError for a name that is none's."""
-    known = {peer.name for peer in PEERS}
+    """The peers whose names begin with one of these, in the order of the table; all for none. Raises ValueError for one that fits none."""
     for name in names:
-        if name not in known:
+        if not any(peer.name.startswith(name) for peer in PEERS):
             raise ValueError(f"no peer is called {name!r}; there are {', '.join(peer.name for peer in PEERS)}")
-    return [peer for peer in PEERS if not names or peer.name in names]
+    return [peer for peer in PEERS if not names or peer.name.startswith(tuple(names))]

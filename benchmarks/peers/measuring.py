@@ -78,7 +78,7 @@ class Trial:
 
     def run(self, load: Load) -> Measurement:
         """All of it. Raises PeerFailed."""
-        self._write(load.warm.records)
+        self._write(self._records(load.warm))
         process = self._start()
         try:
             self._until_done(process)
@@ -96,7 +96,7 @@ class Trial:
 
     def _measured(self, process: RunningPeer, part: Part) -> Measurement:
         process.halt()
-        self._write(part.records)
+        self._write(self._records(part))
         cpu, start_ms = process.cpu_seconds(), time.time_ns() // 1_000_000
         process.go_on()
         self._until_done(process)
@@ -104,18 +104,19 @@ class Trial:
         records = list(self._view.records(self._output))
         wall_ms = max(1, max((record.append_ms for record in records), default=0) - start_ms)
         exact = _difference(self._peer.answer(records), part.expected) == 0
-        return Measurement(len(part.records), used, wall_ms / 1000, process.peak_rss_bytes, {"exact": float(exact)})
+        return Measurement(part.events, used, wall_ms / 1000, process.peak_rss_bytes, {"exact": float(exact)})
 
     def _interrupt(self, process: RunningPeer, part: Part) -> None:
         """Kill it as soon as it has written something about the first half; the second half comes while it is away."""
-        half = len(part.records) // 2
+        coming = self._records(part)
+        half = len(coming) // 2
         process.halt()
-        self._write(part.records[:half])
+        self._write(coming[:half])
         before = self._view.ends(self._output)
         process.go_on()
         self._until(process, lambda: self._view.ends(self._output) != before)
         process.kill()
-        self._write(part.records[half:])
+        self._write(coming[half:])
 
     def _after_kill(self, expected: Sums, restarted_ms: int) -> dict[str, float]:
         records = list(self._view.records(self._output))
@@ -123,6 +124,9 @@ class Trial:
         off = _difference(self._peer.answer(records), expected)
         found = {"exact after SIGKILL": float(off == 0), "off by tokens": float(off)}
         return found | ({"restart s": (min(new) - restarted_ms) / 1000} if new else {})
+
+    def _records(self, part: Part) -> Sequence[LoadRecord]:
+        return part.batches if self._peer.batches else part.singles
 
     def _start(self) -> RunningPeer:
         return RunningPeer(self._command, self._job.folder / "log", self._peer.environment(self._job))

@@ -46,7 +46,7 @@ class Job:
 class Peer:
     """One peer. `command` finds or makes what it takes and may block for minutes; it raises PeerUnavailable.
 
-    `output` is the topic of its answer, which is made before it starts.
+    `output` is the topic of its answer, which is made before it starts. `batches`: it is given the events as Taximeter's emitters write them.
     """
 
     name: str
@@ -54,3 +54,4 @@ class Peer:
     answer: Answer
     output: Callable[[Job], str] = lambda job: job.sums
     environment: Callable[[Job], Mapping[str, str]] = field(default=lambda _job: {})
+    batches: bool = False

@@ -13,6 +13,7 @@ from benchmarks.peers.cache import PeerUnavailable, java_command, python_of
 from benchmarks.peers.catalogue import PEERS, PROGRAMS, chosen
 from benchmarks.peers.load import Sums, make_load
 from benchmarks.peers.peer import Job
+from metering.batch import decode_batch
 from metering.chain import Link
 from metering.event import parse_event, parse_json
 from metering.kafka import KafkaSettings
@@ -44,11 +45,11 @@ def tally(start: int, end: int, previous: int, quantity: int) -> bytes:
 
 def test_the_parts_of_a_load_are_one_stream_and_expect_the_sums_up_to_their_end() -> None:
     load = make_load(4_000, partitions=4)
-    assert [len(part.records) for part in (load.warm, load.measured, load.last)] == [2_000, 4_000, 1_000]
+    assert [len(part.singles) for part in (load.warm, load.measured, load.last)] == [2_000, 4_000, 1_000]
     ids: set[tuple[str, str]] = set()
     repeated, tokens = 0, 0
     for part in (load.warm, load.measured, load.last):
-        for record in part.records:
+        for record in part.singles:
             event = parse_event(parse_json(record.value), arrival_ms=0)
             if (event.source, event.event_id) in ids:
                 repeated += 1
@@ -57,6 +58,16 @@ def test_the_parts_of_a_load_are_one_stream_and_expect_the_sums_up_to_their_end(
             tokens += sum(quantity for _, quantity in event.usage)
         assert part.expected.total() == tokens
     assert repeated > 0, "some ids must come again, or deduplication is not tried"
+
+
+def test_the_batches_of_a_load_hold_the_same_events_with_their_ids() -> None:
+    load = make_load(4_000, partitions=4)
+    for part in (load.warm, load.measured, load.last):
+        singles = [parse_event(parse_json(record.value), arrival_ms=0) for record in part.singles]
+        batches = [decode_batch(parse_json(record.value)) for record in part.batches]
+        assert sum(batch.count for batch in batches) == part.events == len(singles)
+        ids = [batch.ids[start : start + 16] for batch in batches for start in range(0, 16 * batch.count, 16)]
+        assert sorted(ids) == sorted(event.fingerprint for event in singles)
 
 
 def test_added_quantities_are_summed() -> None:
@@ -82,8 +93,8 @@ def test_a_tally_that_does_not_continue_the_chain_is_not_counted() -> None:
     assert answers.accepted_tallies(records) == Sums({("cus_1", WINDOW): 15})
 
 
-def test_peers_are_chosen_by_name() -> None:
-    assert [peer.name for peer in chosen(["taximeter"])] == ["taximeter"]
+def test_peers_are_chosen_by_the_beginning_of_their_names() -> None:
+    assert [peer.name for peer in chosen(["taximeter"])] == ["taximeter", "taximeter batches"]
     assert chosen([]) == list(PEERS)
     with pytest.raises(ValueError, match="no peer is called 'nobody'"):
         chosen(["nobody"])
