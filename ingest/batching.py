@@ -1,11 +1,10 @@
 """Gather events by partition into numbered, columnar batches. Pure: the caller decides when time is up.
 
-Events come as rows, many at a time where a request has many; a batch keeps the rows as they came and turns them into columns when it is closed.
+Events come as rows, many at a time where a request has many, and are kept as columns.
 """
 
 from collections.abc import Sequence
-from itertools import chain, repeat
-from operator import itemgetter
+from itertools import repeat
 from typing import Final
 
 from metering.batch import Batch, encode_batch
@@ -47,8 +46,6 @@ _EVENT_BYTES_MAX: Final = (
 _ENVELOPE_BYTES: Final = 1_024
 BATCH_BYTES_MAX: Final = EVENT_RECORD_BYTES_MAX - _ENVELOPE_BYTES - _EVENT_BYTES_MAX
 
-_QUANTITIES: Final = itemgetter(4)
-
 
 def dimension_bytes(dimensions: Dimensions) -> int:
     """At most how many bytes these dimensions take in the JSON of a batch, where they stand once."""
@@ -64,7 +61,7 @@ def event_bytes(*, fields: int, customer_chars: int, dimensions: int) -> int:
 class PartitionBatch:
     """Events of one partition. Open until it is closed; then `value` holds its bytes and `first_seq` the number of its first event."""
 
-    __slots__ = ("_fields", "_runs", "count", "first_seq", "partition", "size", "value")
+    __slots__ = ("_columns", "_customers", "_dimensions", "_fingerprints", "_times", "count", "first_seq", "partition", "size", "value")
 
     def __init__(self, partition: int) -> None:
         self.partition = partition
@@ -72,39 +69,51 @@ class PartitionBatch:
         self.size = 0  # bytes, estimated from above
         self.first_seq = -1
         self.value = b""
-        # Events in the order of their coming, in runs of the same usage fields; and all fields that occur.
-        self._runs: list[tuple[tuple[str, ...], list[EventRow]]] = []
-        self._fields: dict[str, None] = {}
+        # Columns and not rows: what waits here shall be few objects for Python's garbage collector.
+        self._customers: list[str] = []
+        self._dimensions: list[Dimensions] = []
+        self._times: list[int] = []
+        self._fingerprints: list[bytes] = []
+        self._columns: dict[str, list[int]] = {}
 
     def takes(self, fields: tuple[str, ...]) -> bool:
         """Whether the usage fields of one more event leave no more columns than a batch may have."""
-        known = self._fields
+        known = self._columns
         return len(known) + len(fields) <= USAGE_FIELDS_MAX or len(known.keys() | fields) <= USAGE_FIELDS_MAX
 
+    def name(self, fields: tuple[str, ...]) -> None:
+        """Have a column for each of these usage fields."""
+        for field in fields:
+            if field not in self._columns:
+                self._columns[field] = []
+                self.size += _CHAR_BYTES * len(field) + _QUOTES_BYTES
+
     def add(self, fields: tuple[str, ...], rows: Sequence[EventRow], row_bytes: int) -> None:
-        """Append events that have the same usage fields, each of at most so many bytes."""
-        runs = self._runs
-        if runs and runs[-1][0] == fields:
-            runs[-1][1].extend(rows)
-        else:
-            for name in fields:
-                if name not in self._fields:
-                    self._fields[name] = None
-                    self.size += _CHAR_BYTES * len(name) + _QUOTES_BYTES
-            runs.append((fields, list(rows)))
-        self.count += len(rows)
+        """Append events, at least one, with quantities of these named fields, each of at most so many bytes."""
+        customers, dimensions, times, fingerprints, quantities = zip(*rows, strict=True)
+        self._customers += customers
+        self._dimensions += dimensions
+        self._times += times
+        self._fingerprints += fingerprints
+        count = self.count
+        for name, numbers in zip(fields, zip(*quantities, strict=True), strict=True):
+            column = self._columns[name]
+            if len(column) < count:
+                column.extend(repeat(0, count - len(column)))
+            column += numbers
+        self.count = count + len(rows)
         self.size += len(rows) * row_bytes
 
     def close(self, emitter: str, first_seq: int) -> None:
         """Give the batch its number and its bytes; nothing may be added after."""
-        rows = self._runs[0][1] if len(self._runs) == 1 else list(chain.from_iterable(run for _, run in self._runs))
-        customers, dimensions, times, fingerprints, _ = zip(*rows, strict=True)
         series: dict[tuple[str, Dimensions], int] = {}
-        at = [series.setdefault(pair, len(series)) for pair in zip(customers, dimensions, strict=True)]
+        at = [series.setdefault(pair, len(series)) for pair in zip(self._customers, self._dimensions, strict=True)]
         places: dict[Dimensions, int] = {}
         series_dimensions = [places.setdefault(found, len(places)) for _, found in series]
-        base = min(times)
-        ids = b"".join(fingerprints)
+        base = min(self._times)
+        ids = b"".join(self._fingerprints)
+        for column in self._columns.values():
+            column.extend(repeat(0, self.count - len(column)))
         batch = Batch(
             emitter=emitter,
             partition=self.partition,
@@ -115,27 +124,15 @@ class PartitionBatch:
             series_dimensions=series_dimensions,
             at=at,
             base_time_ms=base,
-            time=[time_ms - base for time_ms in times],
-            usage=self._columns(),
+            time=[time_ms - base for time_ms in self._times],
+            usage=self._columns,
             ids=ids if ids.count(0) < len(ids) else b"",
         )
         self.first_seq = first_seq
         self.value = encode_batch(batch)
         self.size = len(self.value)
-        # The rows are in the bytes; a closed batch may wait long for its acknowledgement.
-        self._runs, self._fields = [], {}
-
-    def _columns(self) -> dict[str, list[int]]:
-        columns: dict[str, list[int]] = {name: [] for name in self._fields}
-        count = 0
-        for fields, rows in self._runs:
-            count += len(rows)
-            for name, column in zip(fields, zip(*map(_QUANTITIES, rows), strict=True), strict=True):
-                columns[name].extend(column)
-            if len(fields) < len(columns):
-                for absent in columns.values():
-                    absent.extend(repeat(0, count - len(absent)))
-        return columns
+        # The columns are in the bytes; a closed batch may wait long for its acknowledgement.
+        self._customers, self._dimensions, self._times, self._fingerprints, self._columns = [], [], [], [], {}
 
 
 class Batcher:
@@ -185,8 +182,9 @@ class Batcher:
                 batch = None
             if batch is None:
                 batch = self._open[partition] = PartitionBatch(partition)
+            batch.name(fields)
             # As many as there is room for, and the one that fills it.
-            room = min(self._events_max - batch.count, 1 + (self._bytes_max - batch.size - 1) // row_bytes)
+            room = max(1, min(self._events_max - batch.count, 1 + (self._bytes_max - batch.size - 1) // row_bytes))
             taken, rows = (rows, ()) if len(rows) <= room else (rows[:room], rows[room:])
             batch.add(fields, taken, row_bytes)
             if batch.count >= self._events_max or batch.size >= self._bytes_max:

@@ -5,16 +5,15 @@ from typing import Final
 
 from ingest.backlog import Backlog
 from ingest.batching import Batcher, PartitionBatch
+from ingest.buffered import EventDecoder
 from ingest.counts import EmitterCounts
-from ingest.intake import BufferedEvent, Intake
+from ingest.homes import Homes
+from ingest.intake import Intake
 from ingest.parcels import Parcel
-from metering.batch import NO_ID
 from metering.clock import Clock
-from metering.event import fingerprint
-from metering.partitioner import partition_of
 
 # So many events are batched in one go. Between two goes other threads may run, so that an emitting thread never waits long for the interpreter.
-_CHUNK_EVENTS: Final = 100
+_CHUNK_EVENTS: Final = 250
 
 
 class Collector:
@@ -36,7 +35,8 @@ class Collector:
         self._counts = counts
         self._intake = intake
         self._backlog = backlog
-        self._source = source
+        self._decoder = EventDecoder(source)
+        self._homes = Homes(partitions or 0)
         self._batcher = Batcher(emitter)
         self._heartbeat_seconds = heartbeat_seconds
         self._clock = clock
@@ -49,8 +49,7 @@ class Collector:
         # Not what comes meanwhile: a caller in a loop would keep this one from ending.
         rest = self._intake.events_held
         while partitions is not None and rest > 0:
-            for event in self._intake.take(_CHUNK_EVENTS):
-                self._add(event, partitions)
+            self._add(self._intake.take(_CHUNK_EVENTS), partitions)
             rest -= _CHUNK_EVENTS
             self._hand_over(self._batcher.take_full())
             self._intake.set_behind(self._backlog.memory_bytes + self._batcher.open_bytes)
@@ -75,16 +74,12 @@ class Collector:
             self._put_heartbeat(partition, final=True)
         self._intake.set_behind(self._backlog.memory_bytes)
 
-    def _add(self, event: BufferedEvent, partitions: int) -> None:
-        customer, dimensions, time_ms, usage, event_id = event
-        self._batcher.add(
-            partition_of(customer, partitions),
-            customer=customer,
-            dimensions=dimensions,
-            time_ms=time_ms,
-            usage=usage,
-            fingerprint=NO_ID if event_id is None else fingerprint(self._source, event_id),
-        )
+    def _add(self, events: list[bytes], partitions: int) -> None:
+        if self._homes.partitions != partitions:
+            self._homes = Homes(partitions)
+        decoded = self._decoder.decode(events, self._homes)
+        for (partition, fields), rows in decoded.rows.items():
+            self._batcher.add_rows(partition, fields, rows, decoded.row_bytes)
 
     def _hand_over(self, batches: list[PartitionBatch]) -> None:
         now = self._clock.monotonic()

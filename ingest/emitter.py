@@ -19,17 +19,18 @@ from typing import Any, Final, Self, get_args
 
 from prometheus_client import CollectorRegistry
 
+from ingest.buffered import EventEncoder
 from ingest.counts import EmitterCounts
 from ingest.emitter_metrics import EmitterMetrics
 from ingest.emitter_thread import EmitterOptions, EmitterThread
-from ingest.intake import WhenFull, buffered_bytes
+from ingest.intake import WhenFull
 from ingest.producer_link import Link, LinkFactory, ProducerLink
 from ingest.shipping import ShippingPace
 from metering.clock import Clock, SystemClock
 from metering.errors import EventRejected, Reason
-from metering.event import check_not_in_future, check_text, parse_dimensions, parse_time, parse_usage
+from metering.event import check_not_in_future, check_text, parse_time
 from metering.kafka import KafkaSettings
-from metering.limits import CUSTOMER_CHARS_MAX, EVENT_ID_CHARS_MAX, SOURCE_CHARS_MAX
+from metering.limits import SOURCE_CHARS_MAX
 from metering.settings import SettingsError
 
 MEBIBYTE: Final = 1024 * 1024
@@ -117,7 +118,7 @@ class Emitter:
         self._kafka = kafka
         self._new_link = new_link or self._producer_link
         self._clock = clock or SystemClock()
-        self._usage_fields = None if usage_fields is None else frozenset(usage_fields)
+        self._encode = EventEncoder(usage_fields).encode
         self._on_rejected = on_rejected
         self._metrics = None if registry is None else EmitterMetrics.create(registry)
         self._closed = False
@@ -141,18 +142,10 @@ class Emitter:
         """
         thread = self._thread
         try:
-            if type(customer) is not str or not 0 < len(customer) <= CUSTOMER_CHARS_MAX or not customer.isprintable():
-                check_text(customer, "customer", CUSTOMER_CHARS_MAX)
-            quantities = parse_usage(usage if type(usage) is dict else dict(usage), "usage")
-            if self._usage_fields is not None:
-                self._check_fields(quantities)
-            labels = parse_dimensions(dimensions if type(dimensions) is dict else dict(dimensions), "dimensions") if dimensions else ()
-            if event_id is not None:
-                check_text(event_id, "event_id", EVENT_ID_CHARS_MAX)
-            time_ms = self._clock.now_ms() if time is None else self._event_time(time)
+            event = self._encode(customer, usage, dimensions, event_id, self._clock.now_ms() if time is None else self._event_time(time))
             if not thread.is_started:
                 thread.start()
-            return thread.intake.put(buffered_bytes(quantities, labels), (customer, labels, time_ms, quantities, event_id))
+            return thread.intake.put(event)
         except EventRejected as refusal:
             self._refuse(thread, refusal, customer=customer, usage=usage, dimensions=dimensions, event_id=event_id, time=time)
         except Exception as error:  # a strange argument must not break the caller's request
@@ -212,11 +205,6 @@ class Emitter:
         if self._metrics is not None:
             stats = self.stats()
             self._metrics.update(stats.counts, connected=stats.connected, buffered_bytes=stats.memory_bytes, spool_bytes=stats.spool_bytes)
-
-    def _check_fields(self, usage: tuple[tuple[str, int], ...]) -> None:
-        for name, _ in usage:
-            if self._usage_fields is not None and name not in self._usage_fields:
-                raise EventRejected(Reason.UNKNOWN_USAGE_FIELD, f"usage.{name}", "no meter sums this field")
 
     def _event_time(self, time: datetime | str) -> int:
         if isinstance(time, datetime) and time.tzinfo is None:

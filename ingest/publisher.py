@@ -18,12 +18,12 @@ from ingest.abandoned import AbandonedNumbers
 from ingest.admission import Admission
 from ingest.batching import Batcher, EventRow, PartitionBatch
 from ingest.columns import EventRows
+from ingest.homes import Homes
 from ingest.metrics import GatewayMetrics
 from ingest.producer_link import Link, LinkFactory, LinkFailed
 from ingest.tickets import Ticket
 from metering.clock import Clock
 from metering.logs import RateLimited, get_log
-from metering.partitioner import partition_of
 from metering.retry import Backoff, RetryPolicy
 
 _RECONNECT: Final = RetryPolicy(base_seconds=0.1, cap_seconds=3.0)
@@ -31,7 +31,6 @@ _TURN_SECONDS: Final = 0.5
 # After so many times the time that a request waits for an acknowledgement, the link itself is given up.
 _PATIENCE: Final = 2.0
 _HEARTBEAT_WAIT_SECONDS: Final = 5.0
-_CUSTOMERS_KNOWN: Final = 65_536
 
 
 class Publisher:
@@ -61,7 +60,7 @@ class Publisher:
         self._warnings = RateLimited(clock)
         self._abandoned = AbandonedNumbers()
         self._link: Link | None = None
-        self._homes = _Homes(0)
+        self._homes = Homes(0)
         self._problem = "not connected to Kafka yet"
         # Closed batches that are not acknowledged, each with when it was closed; and who waits for which batch, open ones included.
         self._under_way: dict[PartitionBatch, float] = {}
@@ -159,7 +158,7 @@ class Publisher:
         if self._homes.partitions and partitions != self._homes.partitions:
             raise LinkFailed(f"the topic has {partitions} partitions now; customers were spread over {self._homes.partitions}")
         if not self._homes.partitions:
-            self._homes = _Homes(partitions)
+            self._homes = Homes(partitions)
         self._link_lost.clear()
         self._progress_at = self._clock.monotonic()
         self._link = link
@@ -271,17 +270,3 @@ class Publisher:
             self._metrics.produce_failures.inc()
         for ticket in self._waiting.pop(batch, ()):
             ticket.resolve(batch, acknowledged=acknowledged)
-
-
-class _Homes(dict[str, int]):
-    """The partition of each customer; a plain look-up costs a fifth of asking for it. Begins anew when it is full."""
-
-    def __init__(self, partitions: int) -> None:
-        super().__init__()
-        self.partitions = partitions
-
-    def __missing__(self, customer: str) -> int:
-        if len(self) >= _CUSTOMERS_KNOWN:
-            self.clear()
-        self[customer] = home = partition_of(customer, self.partitions)
-        return home

@@ -210,13 +210,13 @@ def test_without_partitions_events_wait_in_memory_and_are_counted_as_lost_at_the
 def test_a_full_buffer_drops_and_counts_and_says_so_in_the_last_word(kafka: FakeKafka, opened: list[Emitter]) -> None:
     kafka.is_away = True
     emitter = make(kafka, opened, memory_bytes_max=MEBIBYTE)
-    taken = emit_numbers(emitter, range(5_000))
-    assert 0 < taken < 5_000
+    taken = emit_numbers(emitter, range(20_000))
+    assert 0 < taken < 20_000
     assert emitter.stats().memory_bytes <= MEBIBYTE
     kafka.is_away = False
     stats = emitter.close()
     batches = batches_of(kafka.log)
-    assert stats.counts.dropped == 5_000 - taken
+    assert stats.counts.dropped == 20_000 - taken
     assert quantities(batches) == list(range(taken))
     # Told once: one partition speaks for all of the emitter's drops.
     assert sum(batch.dropped for batch in batches if batch.final) == stats.counts.dropped
@@ -261,13 +261,13 @@ def test_block_waits_for_room(kafka: FakeKafka, opened: list[Emitter]) -> None:
 def test_a_blocked_caller_is_let_go_when_the_emitter_closes(kafka: FakeKafka, opened: list[Emitter]) -> None:
     kafka.is_away = True
     emitter = make(kafka, opened, memory_bytes_max=MEBIBYTE, when_full="block")
-    thread = threading.Thread(target=emit_numbers, args=(emitter, range(5_000)))
+    thread = threading.Thread(target=emit_numbers, args=(emitter, range(20_000)))
     thread.start()
     until(lambda: emitter.stats().memory_bytes > 0.99 * MEBIBYTE)
     stats = emitter.close(0.2)
     thread.join()
     counts = emitter.stats().counts
-    assert counts.emitted + counts.dropped == 5_000
+    assert counts.emitted + counts.dropped == 20_000
     assert stats.counts.lost == counts.emitted
 
 
