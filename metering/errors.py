@@ -5,7 +5,8 @@ MeteringError
 └── FailClosed         the log is not what the invariants expect: the partition stops and somebody is told
     ├── ChainBroken        a record does not follow from the accepted ones
     ├── RecordCorrupt      a record of our own topics cannot be read
-    └── HistoryLost        records that are still needed were deleted by retention
+    ├── HistoryLost        records that are still needed were deleted by retention
+    └── PartitionsAdded    a topic in use was given more partitions
 """
 
 from enum import StrEnum
@@ -63,3 +64,7 @@ class RecordCorrupt(FailClosed):
 
 class HistoryLost(FailClosed):
     """Offsets that are still needed are below the log's start."""
+
+
+class PartitionsAdded(FailClosed):
+    """A partition beyond those of the settings: customers may have been moved to it by their producers, and nobody counts it."""

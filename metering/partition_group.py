@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 from prometheus_client import Counter, Gauge
 
-from metering.errors import MeteringError
+from metering.errors import FailClosed, MeteringError, PartitionsAdded
 from metering.health import Progress
 from metering.kafka import KafkaSettings, is_dead, make_group_consumer, started
 from metering.logs import RateLimited
@@ -84,6 +84,7 @@ class PartitionGroup(ConsumerRebalanceListener, Generic[W]):  # type: ignore[mis
         self._before_drain = before_drain
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._kept: dict[int, W] = {}
+        self._added: dict[int, FailClosed] = {}
         self._crashed: list[BaseException] = []
         self._settled = False  # whether the group agrees on who owns what
         self._warnings = RateLimited(context.clock)
@@ -161,8 +162,10 @@ class PartitionGroup(ConsumerRebalanceListener, Generic[W]):  # type: ignore[mis
         self._rebalances.labels("assigned").inc()
         if self._context.stop.is_set():
             return  # they are given up again in a moment
+        self._added = {place.partition: self._beyond(place.partition) for place in places if place.partition >= self._kafka.partitions}
         for place in places:
-            self._start(place.partition, self._kept.pop(place.partition, None))
+            if place.partition not in self._added:
+                self._start(place.partition, self._kept.pop(place.partition, None))
         self._kept.clear()  # these went to another member
         for partition in self._exported - self.workers.keys():
             for metric in self._by_partition:
@@ -300,8 +303,17 @@ class PartitionGroup(ConsumerRebalanceListener, Generic[W]):  # type: ignore[mis
             self._ends = ends
             self.progress.moved()
 
+    def _beyond(self, partition: int) -> FailClosed:
+        """Somebody added partitions to the topic. The client sees it when it refreshes its metadata, every minute."""
+        error = PartitionsAdded(
+            f"{self._topic} was given partition {partition}, TAXIMETER_KAFKA_PARTITIONS is {self._kafka.partitions}: what lies in it is not read."
+            " The other partitions go on; start producers with the old number, and move to a new TAXIMETER_KAFKA_TOPIC_PREFIX for more partitions"
+        )
+        self._context.log.error("the partition is not read", kind=type(error).__name__, partition=partition, reason=str(error))
+        return error
+
     def _stopped_partitions(self) -> str | None:
-        stopped = {partition: worker.stopped for partition, worker in self.workers.items() if worker.stopped is not None}
+        stopped = {partition: worker.stopped for partition, worker in self.workers.items() if worker.stopped is not None} | self._added
         names = [type(error).__name__ for error in stopped.values()]
         for reason in self._stop_reasons:
             self._stopped.labels(reason).set(names.count(reason))

@@ -11,7 +11,7 @@ from metering.partition_group import UNEXPECTED
 from reporter.outcomes import Retry
 
 CALL_OUTCOMES: Final = ("ok", "duplicate", "refused", "too_old", "stopped", *(reason.value for reason in Retry))
-STOP_REASONS: Final = ("ChainBroken", "RecordCorrupt", "HistoryLost", "MeterMissing", UNEXPECTED)
+STOP_REASONS: Final = ("ChainBroken", "RecordCorrupt", "HistoryLost", "MeterMissing", "PartitionsAdded", UNEXPECTED)
 SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
