@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from metering.ledger import Correction, CorrectionKind, Entry, Intent, Ledger, MeterEvent, Outcome, Receipt, Rejection
+from metering.ledger import Correction, CorrectionKind, Entry, Intent, MeterEvent, Outcome, Receipt, Rejection
+from metering.ledger_fold import Ledger
 
 TAKEN: Final = frozenset({Outcome.ACCEPTED, Outcome.DUPLICATE})
 """Stripe has it."""

@@ -5,7 +5,8 @@ from typing import Final
 
 from metering.chain import NO_OFFSET
 from metering.errors import HistoryLost, RecordCorrupt
-from metering.ledger import Correction, Intent, Ledger, Rejection, decode_entry, ledger_from
+from metering.ledger import Correction, Intent, Rejection, decode_entry
+from metering.ledger_fold import Ledger, ledger_from
 from metering.partition_log import LogReader
 
 BLOCK_RECORDS_MAX: Final = 1_024

@@ -16,7 +16,8 @@ from collections.abc import Iterator, Sequence
 
 from metering.chain import NO_OFFSET, Link
 from metering.errors import ChainBroken
-from metering.ledger import Correction, CorrectionKind, Entry, Intent, Ledger, MeterEvent, Planned, Receipt, Settlement
+from metering.ledger import Correction, CorrectionKind, Entry, Intent, MeterEvent, Planned, Receipt, Settlement
+from metering.ledger_fold import Ledger
 from metering.limits import EVENT_AGE_MAX_MS, HOUR_MS
 from metering.tallies import Tallies, tallies_after
 from metering.tally import Tally

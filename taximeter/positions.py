@@ -10,7 +10,8 @@ from metering.chain import NO_OFFSET
 from metering.clock import Clock
 from metering.errors import FailClosed
 from metering.kafka import KafkaSettings
-from metering.ledger import Correction, Ledger, Receipt, decode_entry
+from metering.ledger import Correction, Receipt, decode_entry
+from metering.ledger_fold import Ledger
 from metering.ledger_log import ledger_start
 from metering.limits import HOUR_MS
 from metering.partition_log import LogReader

@@ -15,7 +15,8 @@ from metering.batch import Batch
 from metering.chain import NO_OFFSET, Chain, Link
 from metering.corrections import Target, objection
 from metering.event import UsageEvent
-from metering.ledger import Correction, CorrectionKind, Intent, Ledger, Outcome, Planned, Receipt, Settlement
+from metering.ledger import Correction, CorrectionKind, Intent, Outcome, Planned, Receipt, Settlement
+from metering.ledger_fold import Ledger
 from metering.partition_log import Appended
 from reporter import sending
 from reporter.billing_periods import ALWAYS, BillingPeriods, Side

@@ -3,7 +3,8 @@
 from typing import Any
 
 from metering.chain import NO_OFFSET, Link
-from metering.ledger import Correction, CorrectionKind, Intent, Ledger, MeterEvent, Outcome, Receipt, Settlement
+from metering.ledger import Correction, CorrectionKind, Intent, MeterEvent, Outcome, Receipt, Settlement
+from metering.ledger_fold import Ledger
 
 EVENT = MeterEvent("cus_1", "tokens", (("model", "alpaca"),), 60_000, 5)
 

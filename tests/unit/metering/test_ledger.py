@@ -12,7 +12,6 @@ from metering.chain import NO_OFFSET, Link
 from metering.errors import ChainBroken, RecordCorrupt
 from metering.ledger import (
     Intent,
-    Ledger,
     MeterEvent,
     Outcome,
     Receipt,
@@ -22,8 +21,8 @@ from metering.ledger import (
     encode_intent,
     encode_receipt,
     encode_rejection,
-    ledger_from,
 )
+from metering.ledger_fold import Ledger, ledger_from
 from metering.limits import BATCH_EVENTS_MAX, IDENTIFIER_CHARS_MAX
 
 names = st.text(min_size=1, max_size=5)

@@ -16,14 +16,13 @@ from metering.ledger import (
     CorrectionKind,
     Entry,
     Intent,
-    Ledger,
     MeterEvent,
     Outcome,
     Rejection,
     decode_entry,
     encode_correction,
-    ledger_from,
 )
+from metering.ledger_fold import Ledger, ledger_from
 from metering.limits import IDENTIFIER_CHARS_MAX
 from tests.unit.metering.correction_support import EVENT, correction, intent, receipt, settled
 

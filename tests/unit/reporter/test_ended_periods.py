@@ -1,6 +1,7 @@
 """Usage of a period that is over: it is seen, and does not wait long to be planned."""
 
-from metering.ledger import Ledger, Outcome, Settlement
+from metering.ledger import Outcome, Settlement
+from metering.ledger_fold import Ledger
 from metering.limits import MINUTE_MS
 from reporter.billing_periods import BillingPeriods, SubscriptionPeriods
 from reporter.ended_periods import LOOK_SECONDS, REPORT_SECONDS_MAX, EndedPeriods

@@ -4,7 +4,8 @@ import pytest
 
 from metering.chain import NO_OFFSET, Link
 from metering.errors import ChainBroken
-from metering.ledger import Intent, Ledger, Outcome, Settlement
+from metering.ledger import Intent, Outcome, Settlement
+from metering.ledger_fold import Ledger
 from metering.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from metering.tally import EventCounts, RecordCounts, Tally, TallyRow
 from reporter.billing_periods import BillingPeriods
