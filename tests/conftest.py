@@ -9,7 +9,6 @@ from hypothesis import HealthCheck, settings
 from taximeter.brokers.interface import BrokerUnavailable
 from tests.support.broker import RunningBroker, chosen_broker
 
-
 # No test asserts a duration. Continuous integration draws the same examples every time; everywhere else new ones are tried.
 settings.register_profile("taximeter", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=bool(os.environ.get("CI")))
 settings.load_profile("taximeter")
