@@ -1,0 +1,166 @@
+"""A load generator for the gateway, light enough not to be the limit: prepared requests, keep-alive, one request under way a connection.
+
+`python -m benchmarks.http_load --url URL --events-per-request 100 --connections 16 --seconds 5` prints one JSON object with what it saw.
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Final, cast
+from urllib.parse import urlsplit
+
+import orjson
+
+from benchmarks.usage_load import Shape, document_of, events_of
+from metering.service import fast_event_loop
+
+MEASURING: Final = "measuring"
+MEASURED: Final = "measured"
+_EVENTS_PREPARED: Final = 20_000
+_ACCEPTED: Final = b"HTTP/1.1 202 "
+_LENGTH: Final = b"Content-Length: "
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadResult:
+    """Requests answered with 202 in the measured time, and how long they took; `cpu_seconds` are the load generator's own."""
+
+    requests: int
+    events: int
+    seconds: float
+    p50_ms: float
+    p99_ms: float
+    cpu_seconds: float
+
+
+def prepared_requests(path: str, host: str, *, events_per_request: int) -> list[bytes]:
+    """Whole requests, heads included, of events as model servers send them."""
+    documents = [document_of(event) for event in events_of(Shape(events=_EVENTS_PREPARED))]
+    requests = []
+    for start in range(0, len(documents) - events_per_request + 1, events_per_request):
+        body = orjson.dumps(documents[start] if events_per_request == 1 else documents[start : start + events_per_request])
+        head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        requests.append(head.encode() + body)
+    return requests
+
+
+class Connection(asyncio.Protocol):
+    """Sends the next prepared request when the answer to the last one is complete."""
+
+    def __init__(self, requests: Sequence[bytes], *, start_at: int) -> None:
+        self.latencies: list[float] = []
+        self.failed: str | None = None
+        self._requests = requests
+        self._next = start_at
+        self._sent_at = 0.0
+        self._received = b""
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Send the first request."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's streams do not derive from it
+        self._send()
+
+    def data_received(self, data: bytes) -> None:
+        """Collect one answer, note how long it took, and go on."""
+        self._received += data
+        head_end = self._received.find(b"\r\n\r\n")
+        if head_end < 0:
+            return
+        length_at = self._received.index(_LENGTH) + len(_LENGTH)
+        length = int(self._received[length_at : self._received.index(b"\r\n", length_at)])
+        if len(self._received) < head_end + 4 + length:
+            return
+        if not self._received.startswith(_ACCEPTED):
+            self.failed = self._received[:400].decode(errors="replace")
+            self.stop()
+            return
+        self._received = b""
+        self.latencies.append(time.perf_counter() - self._sent_at)
+        self._send()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The gateway hung up, or `stop` was called."""
+        if self._transport is not None:
+            self.failed = self.failed or f"the gateway closed the connection: {exc}"
+
+    def stop(self) -> None:
+        """Hang up."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.abort()
+
+    def _send(self) -> None:
+        if self._transport is not None:
+            self._next = (self._next + 1) % len(self._requests)
+            self._sent_at = time.perf_counter()
+            self._transport.write(self._requests[self._next])
+
+
+async def drive(url: str, *, events_per_request: int, connections: int, warm_up: float, seconds: float) -> LoadResult:
+    """Load the gateway and measure. Raises RuntimeError when an answer is not 202."""
+    parts = urlsplit(url)
+    assert parts.hostname is not None, "a URL has a host"
+    requests = prepared_requests(parts.path, parts.netloc, events_per_request=events_per_request)
+    loop = asyncio.get_running_loop()
+    opened = []
+    for number in range(connections):
+        new = partial(Connection, requests, start_at=number * len(requests) // connections)
+        _, protocol = await loop.create_connection(new, parts.hostname, parts.port or 80)
+        opened.append(protocol)
+    await asyncio.sleep(warm_up)
+    for connection in opened:
+        connection.latencies.clear()
+    print(MEASURING, flush=True)
+    started, cpu = time.perf_counter(), time.process_time()
+    await asyncio.sleep(seconds)
+    took, cpu = time.perf_counter() - started, time.process_time() - cpu
+    latencies = sorted(latency for connection in opened for latency in connection.latencies)
+    print(MEASURED, flush=True)
+    for connection in opened:
+        connection.stop()
+        if connection.failed is not None:
+            raise RuntimeError(connection.failed)
+    count = len(latencies)
+    if not count:
+        raise RuntimeError("nothing was answered")
+    return LoadResult(
+        requests=count,
+        events=count * events_per_request,
+        seconds=took,
+        p50_ms=1000 * latencies[count // 2],
+        p99_ms=1000 * latencies[count * 99 // 100],
+        cpu_seconds=cpu,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one load; the result as JSON on the last line of stdout."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.http_load", description=__doc__)
+    parser.add_argument("--url", required=True)
+    parser.add_argument("--events-per-request", type=int, default=100)
+    parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--warm-up", type=float, default=1.0)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    chosen = parser.parse_args(arguments)
+    with asyncio.Runner(loop_factory=fast_event_loop) as runner:
+        result = runner.run(
+            drive(
+                chosen.url,
+                events_per_request=chosen.events_per_request,
+                connections=chosen.connections,
+                warm_up=chosen.warm_up,
+                seconds=chosen.seconds,
+            )
+        )
+    print(json.dumps(asdict(result)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
