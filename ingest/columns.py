@@ -31,7 +31,7 @@ _A_SECOND: Final = "2000-01-01T00:00:00"
 class EventRows:
     """Acceptable events with quantities of the same usage fields; `row_bytes` is what each adds to a batch at most.
 
-    `indexes` and `ids`: the place in the request, and the id, of each event.
+    `indexes` and `ids`: the place in the request, and the id, of each event. `oldest_ms`: the earliest of their times.
     """
 
     fields: tuple[str, ...]
@@ -39,6 +39,7 @@ class EventRows:
     row_bytes: int
     indexes: Sequence[int]
     ids: Sequence[str]
+    oldest_ms: int
 
 
 class ColumnReader:
@@ -73,7 +74,7 @@ class ColumnReader:
             return None
         rows = list(zip(customers, dimensions, times, fingerprints(source, ids), quantities, strict=True))
         size = event_bytes(fields=len(names), customer_chars=max(map(len, customers)), dimensions=dimensions_size)
-        return EventRows(names, rows, size, range(len(rows)), ids)
+        return EventRows(names, rows, size, range(len(rows)), ids, min(times))
 
     def _times(self, column: Sequence[Any], now_ms: int) -> list[int] | None:
         """Event times in ms. A time is taken apart into its second and the rest, because both come again and again."""
@@ -111,7 +112,7 @@ def _run_of(fields: tuple[str, ...], run: Sequence[tuple[int, UsageEvent]]) -> E
     customer_chars = max(len(event.customer) for _, event in run)
     dimensions = max(dimension_bytes(event.dimensions) for _, event in run)
     size = event_bytes(fields=len(fields), customer_chars=customer_chars, dimensions=dimensions)
-    return EventRows(fields, rows, size, [index for index, _ in run], [event.event_id for _, event in run])
+    return EventRows(fields, rows, size, [index for index, _ in run], [event.event_id for _, event in run], min(event.time_ms for _, event in run))
 
 
 class _Seconds(dict[str, int]):

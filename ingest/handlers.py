@@ -135,7 +135,7 @@ class EventsHandler:
         for rejected in read.rejected:
             self._metrics.rejected.labels(rejected.reason).inc()
         if read.accepted:
-            oldest = min(time_ms for part in read.accepted for _, _, time_ms, _, _ in part.rows)
+            oldest = min(part.oldest_ms for part in read.accepted)
             self._metrics.event_age.observe(max(0, now_ms - oldest) / 1000)
         return read
 
