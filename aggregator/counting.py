@@ -11,21 +11,24 @@ Life of a PartitionCounter:
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Final
 
 from aggregator.dead_letter_limits import DeadLetterGuard, DeadLetterLimits
-from aggregator.deduplication import IdIndex, Seen, content_of, contents_of
+from aggregator.deduplication import IdIndex, Seen, content_of
 from aggregator.id_segments import IdArchive
-from aggregator.reading import claimed_events, fingerprints, read
+from aggregator.plain_events import PlainEvent, PlainEvents
+from aggregator.reading import claimed_events, decoded, fingerprints, read, understood
 from aggregator.rows import Rows
 from aggregator.screening import set_aside_reasons
 from aggregator.sequences import SequenceIndex, merged
-from metering.batch import NO_ID, Batch
+from metering.batch import NO_ID, Batch, extent
 from metering.catalogue import Catalogue
 from metering.chain import NO_OFFSET, Link
 from metering.dead_letter import DeadLetter
 from metering.errors import ChainBroken, EventRejected, Reason
 from metering.event import UsageEvent, check_not_in_future
+from metering.limits import FUTURE_TOLERANCE_MS
 from metering.record import LogRecord
 from metering.tallies import Tallies
 from metering.tally import EventCounts, RecordCounts, Tally, encode_tally
@@ -97,6 +100,8 @@ class PartitionCounter:
         self.sequences = SequenceIndex()
         self._rules = rules
         self._rows = Rows(rules.catalogue)
+        self._home: set[str] = set()
+        self._plain = PlainEvents(rules.catalogue.usage_fields, lambda customer: rules.partition_of(customer) == partition)
         self._guard = DeadLetterGuard(rules.dead_letter_limits)
         self._not_counted: dict[int, Sequence[int]] = {}  # places of events whose ids must not be learnt from there
         self._tallies_since_checkpoint = TALLIES_PER_CHECKPOINT  # a new owner begins with a checkpoint
@@ -162,7 +167,7 @@ class PartitionCounter:
         self._pending.log_time_ms = max(self._pending.log_time_ms, record.timestamp)
         self._pending.input_bytes += len(record.value or b"")
         try:
-            content = read(record)
+            content = self._read(record)
         except EventRejected as rejected:
             events = claimed_events(record)
             self._pending.singles += 1
@@ -170,7 +175,11 @@ class PartitionCounter:
             self._guard.note(events, events)
             return
         before = self._pending.dead_lettered
-        if isinstance(content, UsageEvent):
+        if isinstance(content, PlainEvent):
+            self._pending.singles += 1
+            self._count_plain(record, content)
+            self._guard.note(1, self._pending.dead_lettered - before)
+        elif isinstance(content, UsageEvent):
             self._pending.singles += 1
             self._count_event(record, content)
             self._guard.note(1, self._pending.dead_lettered - before)
@@ -231,6 +240,18 @@ class PartitionCounter:
 
     # Inside
 
+    def _read(self, record: LogRecord) -> Batch | UsageEvent | PlainEvent:
+        if record.headers:
+            return read(record)
+        document = decoded(record)
+        return self._plain.read(document) or understood(record, document)
+
+    def _count_plain(self, record: LogRecord, plain: PlainEvent) -> None:
+        if plain.event.time_ms > record.timestamp + FUTURE_TOLERANCE_MS:
+            self._count_event(record, plain.event)
+        else:
+            self._count_known(record, plain)
+
     def _count_event(self, record: LogRecord, event: UsageEvent) -> None:
         try:
             check_not_in_future(event.time_ms, record.timestamp)
@@ -245,8 +266,12 @@ class PartitionCounter:
         if self._rules.partition_of(event.customer) != self.partition:
             self._pending.forwards.append(event)
             return
-        fingerprint = event.fingerprint
-        content = content_of(event.customer, event.dimensions, event.usage)
+        self._plain.learn(event)
+        self._count_known(record, PlainEvent(event, event.fingerprint, content_of(event.customer, event.dimensions, event.usage)))
+
+    def _count_known(self, record: LogRecord, plain: PlainEvent) -> None:
+        """Count an event that belongs here and that the catalogue knows."""
+        event, fingerprint, content = plain
         match self.ids.look_up(fingerprint, content):
             case Seen.SAME:
                 self._pending.duplicates += 1
@@ -285,7 +310,7 @@ class PartitionCounter:
             return
         self._pending.ranges += [(batch.emitter, first, last) for first, last in fresh]
         identities = fingerprints(batch)
-        reasons = set_aside_reasons(batch, identities, record.timestamp, self._rules.catalogue, self._rules.partition_of)
+        reasons = set_aside_reasons(batch, identities, record.timestamp, self._rules.catalogue, self._rules.partition_of, home=self._home)
         whole = fresh[0] == (batch.first_seq, batch.first_seq + batch.count - 1)
         if whole and not reasons and (not batch.ids or self._claim_all(record, batch, identities)):
             self._rows.add_batch(batch, None)
@@ -300,18 +325,31 @@ class PartitionCounter:
 
     def _claim_all(self, record: LogRecord, batch: Batch, identities: Sequence[bytes]) -> bool:
         """Claim every id of a batch at once, if none needs a closer look."""
-        if min(batch.time) + batch.base_time_ms < self._ids_known_from(record) or NO_ID in identities:
+        if extent(batch.time)[0] + batch.base_time_ms < self._ids_known_from(record) or NO_ID in identities:
             return False
-        return self.ids.add_all_if_new(identities, _contents(batch))
+        return self.ids.add_all_if_new(identities, self._rows.contents(batch))
+
+    def _claim_new(self, record: LogRecord, batch: Batch, identities: Sequence[bytes], contents: Sequence[int]) -> Sequence[int]:
+        """Claim the new ids of a batch at once, if its events are young enough; returns the positions that need a closer look."""
+        if extent(batch.time)[0] + batch.base_time_ms < self._ids_known_from(record) or NO_ID in identities:
+            return range(batch.count)
+        closer = sorted(set(self.ids.known(identities)))
+        new = [True] * batch.count
+        for position in closer:
+            new[position] = False
+        added = self.ids.add_all_if_new(list(compress(identities, new)), list(compress(contents, new)))
+        assert added, "what is not known and does not repeat is new"
+        return closer
 
     def _count_some(self, record: LogRecord, batch: Batch, identities: Sequence[bytes], reasons: dict[int, Reason], keep: list[bool]) -> None:
         """Count the events of a batch one by one: some are repeated, set aside, or carry no id."""
-        contents = _contents(batch)
+        contents = self._rows.contents(batch)
         oldest = self._ids_known_from(record) - batch.base_time_ms
         self._pending.duplicates += keep.count(False)
+        whole = not reasons and all(keep)
         bad: dict[Reason, list[int]] = {}
-        for index, wanted in enumerate(keep):
-            if not wanted:
+        for index in self._claim_new(record, batch, identities, contents) if whole else range(batch.count):
+            if not keep[index]:
                 continue
             reason = reasons.get(index)
             if reason is None and identities[index] != NO_ID:
@@ -340,7 +378,7 @@ class PartitionCounter:
         return max(record.timestamp - self.ids.horizon_ms, self.tallies.losses.ids_from_ms)
 
     def _remember_batch(self, batch: Batch, not_counted: frozenset[int], log_time_ms: int) -> None:
-        identities, contents = fingerprints(batch), _contents(batch)
+        identities, contents = fingerprints(batch), self._rows.contents(batch)
         wanted = [index for index, identity in enumerate(identities) if identity != NO_ID and index not in not_counted]
         self.ids.remember([identities[index] for index in wanted], [contents[index] for index in wanted], log_time_ms)
 
@@ -382,10 +420,3 @@ class PartitionCounter:
         self.position = position
         self._cut = None
         self._pending = _Pending(start=position, log_time_ms=self.tallies.log_time_ms)
-
-
-def _contents(batch: Batch) -> list[int]:
-    series = [
-        content_of(customer, batch.dimensions[position], ()) for customer, position in zip(batch.customers, batch.series_dimensions, strict=True)
-    ]
-    return contents_of(series, batch.at, list(batch.usage.items()))

@@ -15,7 +15,7 @@ from typing import Final
 from aggregator.id_segments import IdArchive, MemoryStorage
 from metering.limits import FUTURE_TOLERANCE_MS, HOUR_MS
 
-_MASK: Final = (1 << 60) - 1
+CONTENT_MASK: Final = (1 << 60) - 1
 RECENT_IDS_MAX: Final = 100_000
 SEGMENTS_PER_MEMORY: Final = 4  # of the archive: fewer cost less to ask, more are forgotten sooner
 DISORDER_MS: Final = 10 * 60_000  # how far the broker's clock may step back, as after a change of leader
@@ -36,12 +36,12 @@ def content_of(customer: str, dimensions: tuple[tuple[str, str], ...], usage: It
     total = _series_content(customer, dimensions)
     for name, quantity in usage:
         total += field_factor(name) * quantity
-    return total & _MASK
+    return total & CONTENT_MASK
 
 
 @lru_cache(maxsize=100_000)
 def _series_content(customer: str, dimensions: tuple[tuple[str, str], ...]) -> int:
-    return _digest(customer, *(text for pair in dimensions for text in pair)) & _MASK
+    return _digest(customer, *(text for pair in dimensions for text in pair)) & CONTENT_MASK
 
 
 @lru_cache(maxsize=10_000)
@@ -64,7 +64,7 @@ def contents_of(series: Sequence[int], at: Sequence[int], columns: Sequence[tupl
     for name, column in columns:
         factor = field_factor(name)
         totals = [total + factor * quantity for total, quantity in zip(totals, column, strict=True)]
-    return [total & _MASK for total in totals]
+    return [total & CONTENT_MASK for total in totals]
 
 
 def memory_ms(horizon_ms: int) -> int:
@@ -125,6 +125,20 @@ class IdIndex:
         self._content.update(zip(fingerprints, contents, strict=True))
         self._pending += fingerprints
         return True
+
+    def known(self, fingerprints: Sequence[bytes]) -> list[int]:
+        """The positions of those that are known, or stand further left in the list themselves."""
+        here = self._content
+        known = [position for position, fingerprint in enumerate(fingerprints) if fingerprint in here]
+        if len(self.archive):
+            known += [position for position, there in enumerate(self.archive.known(fingerprints)) if there]
+        if len(set(fingerprints)) != len(fingerprints):
+            seen: set[bytes] = set()
+            for position, fingerprint in enumerate(fingerprints):
+                if fingerprint in seen:
+                    known.append(position)
+                seen.add(fingerprint)
+        return known
 
     def remember(self, fingerprints: Sequence[bytes], contents: Sequence[int], log_time_ms: int) -> None:
         """Rebuild: take in ids from a record of this log time that was counted before; the first content seen stays."""

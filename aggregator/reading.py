@@ -13,12 +13,22 @@ _JSON_TYPES = ("application/json", "application/cloudevents+json", "text/json")
 
 def read(record: LogRecord) -> Batch | UsageEvent:
     """Decode a record. Raises EventRejected, which says what is wrong with it."""
-    if record.value is None:
-        raise EventRejected(Reason.NULL_VALUE, "", "the record has no value; a usage event is never deleted by a tombstone")
-    attributes = _cloudevent_attributes(record) if record.headers else None
-    document = parse_json(record.value)
+    attributes = _cloudevent_attributes(record) if record.headers and record.value is not None else None
+    document = decoded(record)
     if attributes is not None:
         return parse_cloudevent(attributes, document, arrival_ms=record.timestamp)
+    return understood(record, document)
+
+
+def decoded(record: LogRecord) -> Any:
+    """The JSON value of a record. Raises EventRejected."""
+    if record.value is None:
+        raise EventRejected(Reason.NULL_VALUE, "", "the record has no value; a usage event is never deleted by a tombstone")
+    return parse_json(record.value)
+
+
+def understood(record: LogRecord, document: Any) -> Batch | UsageEvent:
+    """What the decoded value of a record without attributes in its headers says. Raises EventRejected."""
     if type(document) is dict and FORMAT_KEY in document:
         return decode_batch(document)
     return parse_event(document, arrival_ms=record.timestamp)

@@ -1,23 +1,31 @@
 """Which events of a batch must not be counted, and why. Cheap when nothing is wrong, exact when something is."""
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
-from metering.batch import NO_ID, Batch
+from metering.batch import NO_ID, Batch, extent
 from metering.catalogue import Catalogue
 from metering.errors import Reason
 from metering.limits import EVENT_AGE_MAX_MS, FUTURE_TOLERANCE_MS
 
+HOME_CUSTOMERS_MAX: Final = 100_000
+
 
 def set_aside_reasons(
-    batch: Batch, identities: Sequence[bytes], log_time_ms: int, catalogue: Catalogue, partition_of: Callable[[str], int]
+    batch: Batch, identities: Sequence[bytes], log_time_ms: int, catalogue: Catalogue, partition_of: Callable[[str], int], *, home: set[str]
 ) -> dict[int, Reason]:
-    """The index and reason of each event that the batch alone, without the ids counted before, shows to be unacceptable."""
+    """The index and reason of each event that the batch alone, without the ids counted before, shows to be unacceptable.
+
+    `home` remembers customers that are known to belong to the batch's partition, so that `partition_of` is asked once for each; it starts
+    empty and stays bounded.
+    """
     reasons: dict[int, Reason] = {}
     latest = log_time_ms + FUTURE_TOLERANCE_MS - batch.base_time_ms
-    if max(batch.time) > latest:
+    first, last = extent(batch.time)
+    if last > latest:
         reasons.update((index, Reason.IN_FUTURE) for index, moment in enumerate(batch.time) if moment > latest)
     oldest = log_time_ms - EVENT_AGE_MAX_MS - batch.base_time_ms
-    if min(batch.time) < oldest:
+    if first < oldest:
         # Its emitter may have been forgotten; an event with an id is judged by the horizon of ids instead.
         for index, moment in enumerate(batch.time):
             if moment < oldest and identities[index] == NO_ID:
@@ -26,9 +34,18 @@ def set_aside_reasons(
         for index, quantity in enumerate(batch.usage[name]):
             if quantity:
                 reasons.setdefault(index, Reason.UNKNOWN_USAGE_FIELD)
-    foreign = {series for series, customer in enumerate(batch.customers) if partition_of(customer) != batch.partition}
+    foreign = set() if home.issuperset(batch.customers) else _foreign(batch, home, partition_of)
     if foreign:
         for index, series in enumerate(batch.at):
             if series in foreign:
                 reasons.setdefault(index, Reason.WRONG_PARTITION)
     return reasons
+
+
+def _foreign(batch: Batch, home: set[str], partition_of: Callable[[str], int]) -> set[int]:
+    """The series that belong to another partition."""
+    foreign = {series for series, customer in enumerate(batch.customers) if partition_of(customer) != batch.partition}
+    if len(home) > HOME_CUSTOMERS_MAX:
+        home.clear()
+    home.update(customer for series, customer in enumerate(batch.customers) if series not in foreign)
+    return foreign

@@ -15,6 +15,7 @@ import orjson
 from metering.errors import EventRejected, Reason
 from metering.limits import (
     CUSTOMER_CHARS_MAX,
+    DAY_MS,
     DIMENSION_VALUE_CHARS_MAX,
     DIMENSIONS_MAX,
     EVENT_ID_CHARS_MAX,
@@ -39,7 +40,6 @@ Dimensions = tuple[tuple[str, str], ...]
 """The dimensions of an event or of a row, sorted by key."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND: Final = timedelta(milliseconds=1)
 _EVENT_FIELDS: Final = frozenset({"id", "source", "time", "customer", "usage", "dimensions"})
 _DATA_FIELDS: Final = frozenset({"customer", "usage", "dimensions"})
 
@@ -65,8 +65,13 @@ class UsageEvent(NamedTuple):
 
 def fingerprint(source: str, event_id: str) -> bytes:
     """Digest of the identity (source, id); the length prefix keeps ("a", "bc") and ("ab", "c") apart. 16 bytes."""
+    return blake2b(identity_prefix(source) + event_id.encode(), digest_size=16).digest()
+
+
+def identity_prefix(source: str) -> bytes:
+    """What stands before the id in the bytes whose digest is the identity."""
     raw = source.encode()
-    return blake2b(struct.pack(">I", len(raw)) + raw + event_id.encode(), digest_size=16).digest()
+    return struct.pack(">I", len(raw)) + raw
 
 
 def fingerprints(source: str, event_ids: Iterable[str]) -> list[bytes]:
@@ -154,7 +159,9 @@ def parse_time(value: object, field: str) -> int:
         moment = datetime.fromisoformat(value) if 20 <= len(value) <= 40 else None
         if moment is None or moment.tzinfo is None:
             raise ValueError
-        time_ms = (moment - _EPOCH) // _MILLISECOND
+        since = moment - _EPOCH
+        # By parts: dividing a timedelta by another takes three times as long.
+        time_ms = since.days * DAY_MS + since.seconds * 1000 + since.microseconds // 1000
     except (ValueError, OverflowError):
         raise EventRejected(Reason.BAD_TIME, field, f"not an RFC 3339 time with a zone, such as 2026-11-22T10:00:00Z: {value[:40]!r}") from None
     if time_ms < 0:

@@ -1,13 +1,17 @@
 """Rows are the sums of their events, in whatever way the events came."""
 
+from itertools import compress
+from random import Random
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.rows import Rows
-from metering.batch import Batch
+from aggregator.deduplication import content_of
+from aggregator.rows import SERIES_MAX, WINDOWS_MAX, Rows
+from metering.batch import COLUMN_ARRAY_EVENTS, Batch
 from metering.catalogue import Catalogue, Meter
 from metering.event import Dimensions, UsageEvent
-from metering.limits import MINUTE_MS
+from metering.limits import BATCH_EVENTS_MAX, MINUTE_MS, QUANTITY_MAX, TALLY_ROW_BYTES
 from metering.tally import TallyRow, encode_tally
 from tests.unit.metering.test_tally import a_tally
 
@@ -98,3 +102,56 @@ def test_an_event_without_any_quantity_makes_no_row() -> None:
     rows = Rows(CATALOGUE)
     rows.add_event(UsageEvent("", "", "c", 0, (("input", 0), ("calls", 0)), ()))
     assert not len(rows)
+
+
+@given(events, st.integers(1, 4), st.randoms(use_true_random=False))
+def test_large_batches_are_summed_by_arrays_to_the_same_rows(found: list[UsageEvent], more: int, random: Random) -> None:
+    many = found * (COLUMN_ARRAY_EVENTS * more // len(found) + 1)
+    keep = [random.random() < 0.7 for _ in many]
+    rows = Rows(CATALOGUE)
+    rows.add_batch(batch_of(many), None)
+    rows.add_batch(batch_of(many), keep)
+    rows.add_batch(batch_of(found), None)
+    estimate = rows.bytes
+    sums = taken(rows)
+    assert sums == naive(many + list(compress(many, keep)) + found)
+    assert estimate >= len(sums) * TALLY_ROW_BYTES
+
+
+def calls(customer: str, quantity: int, time_ms: int = 0) -> UsageEvent:
+    return UsageEvent("", "", customer, time_ms, (("calls", quantity),), ())
+
+
+def test_sums_beyond_64_bits_stay_exact() -> None:
+    rows = Rows(CATALOGUE)
+    batch = batch_of([calls("c", QUANTITY_MAX)] * BATCH_EVENTS_MAX)
+    for _ in range(2_000):
+        rows.add_batch(batch, None)
+    events = 2_000 * BATCH_EVENTS_MAX
+    assert events * QUANTITY_MAX > 2**63
+    assert taken(rows) == {("c", "calls", (), 0): (events * QUANTITY_MAX, events)}
+
+
+def test_a_large_batch_over_many_windows_is_summed_all_the_same() -> None:
+    rows = Rows(CATALOGUE)
+    found = [calls("c", 1, position % (3 * WINDOWS_MAX) * MINUTE_MS) for position in range(COLUMN_ARRAY_EVENTS)]
+    for _ in range(2):
+        rows.add_batch(batch_of(found), None)
+        rows.add_batch(batch_of(found[:WINDOWS_MAX] * COLUMN_ARRAY_EVENTS), None)
+        late = [calls("c", 1, hour * 60 * MINUTE_MS) for hour in range(2 * WINDOWS_MAX)]
+        for event in late:
+            rows.add_batch(batch_of([event] * COLUMN_ARRAY_EVENTS), None)
+        assert taken(rows) == naive(found + found[:WINDOWS_MAX] * COLUMN_ARRAY_EVENTS + late * COLUMN_ARRAY_EVENTS)
+
+
+def test_more_series_than_are_numbered_are_summed_all_the_same() -> None:
+    rows = Rows(CATALOGUE)
+    for start in range(0, 2 * SERIES_MAX, 1_000):
+        rows.add_batch(batch_of([calls(f"c{start + number}", 1) for number in range(1_000)]), None)
+    assert len(taken(rows)) == 2 * SERIES_MAX
+
+
+@given(events)
+def test_the_content_numbers_of_a_batch_are_those_of_its_events(found: list[UsageEvent]) -> None:
+    for many in (found, found * COLUMN_ARRAY_EVENTS):
+        assert Rows(CATALOGUE).contents(batch_of(many)) == [content_of(event.customer, event.dimensions, event.usage) for event in many]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metering.batch import FINGERPRINT_BYTES, Batch, decode_batch, encode_batch
+from metering.batch import COLUMN_ARRAY_EVENTS, FINGERPRINT_BYTES, Batch, decode_batch, encode_batch
 from metering.errors import EventRejected, Reason
 from metering.limits import BATCH_EVENTS_MAX, QUANTITY_MAX
 
@@ -41,6 +41,35 @@ def batches(draw: st.DrawFn) -> Batch:
 @given(batches())
 def test_a_batch_reads_back_as_it_was_written(batch: Batch) -> None:
     assert decode_batch(orjson.loads(encode_batch(batch))) == batch
+
+
+LARGE: dict[str, Any] = {
+    "taximeter": 1,
+    "emitter": "e",
+    "partition": 0,
+    "first_seq": 0,
+    "count": COLUMN_ARRAY_EVENTS,
+    "customers": ["c"],
+    "dimensions": [{}],
+    "series_dimensions": [0],
+    "at": [0] * COLUMN_ARRAY_EVENTS,
+    "base_time": 0,
+    "time": list(range(COLUMN_ARRAY_EVENTS)),
+    "usage": {"n": [QUANTITY_MAX] * COLUMN_ARRAY_EVENTS},
+}
+
+
+def test_the_columns_of_a_large_batch_read_back_as_they_were_written() -> None:
+    batch = decode_batch(LARGE)
+    assert (list(batch.at), list(batch.time), list(batch.usage["n"])) == (LARGE["at"], LARGE["time"], LARGE["usage"]["n"])
+
+
+@pytest.mark.parametrize("wrong", [True, 1.0, "1", None, -1, 10**15, 2**63, 2**64 - 1])
+@pytest.mark.parametrize("column", ["at", "time", "usage"])
+def test_one_wrong_number_in_a_large_batch_is_found(column: str, wrong: object) -> None:
+    numbers = [0] * (COLUMN_ARRAY_EVENTS - 1) + [wrong]
+    with pytest.raises(EventRejected, match=column):
+        decode_batch(LARGE | {column: {"n": numbers} if column == "usage" else numbers})
 
 
 def test_a_heartbeat_reads_back_as_it_was_written() -> None:

@@ -1,0 +1,73 @@
+"""Dense numbers for series (a customer with a set of dimensions), so that whole columns are added to arrays at once."""
+
+from array import array
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from aggregator.deduplication import CONTENT_MASK, content_of, field_factor
+from metering.batch import Batch
+from metering.event import Dimensions
+
+Integers: TypeAlias = npt.NDArray[np.int64]
+Contents: TypeAlias = npt.NDArray[np.uint64]
+
+
+def integers(column: Sequence[int]) -> Integers:
+    """A column of a batch as an array, without a copy where it is one already."""
+    return np.frombuffer(column, np.int64) if isinstance(column, array) else np.array(column, np.int64)
+
+
+class SeriesTable:
+    """Series by number, from 0, in the order of their first appearance. `longest`: characters of the longest, with 8 for each dimension."""
+
+    def __init__(self) -> None:
+        self.names: list[tuple[str, Dimensions]] = []
+        self.longest = 0
+        self._tables: dict[Dimensions, dict[str, int]] = {}
+        self._contents = np.zeros(0, np.uint64)
+        self._last: Batch | None = None
+        self._last_numbers: Integers = np.zeros(0, np.int64)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def numbers(self, batch: Batch) -> Integers:
+        """The number of each series of a batch; new ones are given one. Asked again for the same batch, it is not worked out again."""
+        if batch is not self._last:
+            tables = [self._tables.setdefault(dimensions, {}) for dimensions in batch.dimensions]
+            # All in C: this runs once for each series of each batch.
+            found = list(map(dict.get, map(tables.__getitem__, batch.series_dimensions), batch.customers))
+            numbers = [self._new(batch, position) if number is None else number for position, number in enumerate(found)] if None in found else found
+            self._last, self._last_numbers = batch, np.array(numbers, np.int64)
+        return self._last_numbers
+
+    def contents(self, batch: Batch) -> list[int]:
+        """`content_of` each event of a batch. What is cut off at 64 bits on the way is masked away in any case."""
+        numbers = self.numbers(batch)
+        known = len(self._contents)
+        if known < len(self.names):
+            more = [content_of(customer, dimensions, ()) for customer, dimensions in self.names[known:]]
+            self._contents = np.concatenate([self._contents, np.array(more, np.uint64)])
+        totals = self._contents[numbers][integers(batch.at)]
+        for name, column in batch.usage.items():
+            totals += integers(column).view(np.uint64) * np.uint64(field_factor(name))
+        contents: list[int] = (totals & np.uint64(CONTENT_MASK)).tolist()
+        return contents
+
+    def clear(self) -> None:
+        """Forget all; numbers given before mean nothing any more."""
+        self.names, self.longest, self._tables, self._last = [], 0, {}, None
+        self._contents = np.zeros(0, np.uint64)
+
+    def _new(self, batch: Batch, position: int) -> int:
+        customer, dimensions = batch.customers[position], batch.dimensions[batch.series_dimensions[position]]
+        table = self._tables[dimensions]
+        number = table.get(customer)
+        if number is None:  # a batch may name a series twice
+            number = table[customer] = len(self.names)
+            self.names.append((customer, dimensions))
+            self.longest = max(self.longest, len(customer) + sum(len(name) + len(value) + 8 for name, value in dimensions))
+        return number
