@@ -46,7 +46,8 @@ class EventEncoder:
             self._check_dimensions(dimensions)
         if event_id is not None:
             check_text(event_id, "event_id", EVENT_ID_CHARS_MAX)
-        return orjson.dumps((customer, usage, dimensions or {}, time_ms, event_id), option=orjson.OPT_SORT_KEYS)
+        # Without the brackets, which makes it a copy: orjson's own bytes were cut from a kilobyte, and keeping many such costs 2 us each.
+        return orjson.dumps((customer, usage, dimensions or {}, time_ms, event_id), option=orjson.OPT_SORT_KEYS)[1:-1]
 
     def _check_fields(self, fields: tuple[str, ...], usage: dict[str, int]) -> None:
         parse_usage(usage, "usage")
@@ -87,7 +88,7 @@ class EventDecoder:
     def decode(self, events: Sequence[bytes], homes: Mapping[str, int]) -> DecodedEvents:
         """At least one event; `homes` gives the partition of a customer."""
         rows: dict[tuple[int, tuple[str, ...]], list[EventRow]] = {}
-        documents: list[tuple[str, dict[str, int], dict[str, str], int, str | None]] = orjson.loads(b"[" + b",".join(events) + b"]")
+        documents: list[tuple[str, dict[str, int], dict[str, str], int, str | None]] = orjson.loads(b"[[" + b"],[".join(events) + b"]]")
         same = self._dimensions
         for customer, usage, dimensions, time_ms, event_id in documents:
             # Sorted when they were encoded.
