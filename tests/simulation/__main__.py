@@ -1,10 +1,12 @@
-"""`python -m tests.simulation --seeds 0:20000` runs a campaign; `--seed N --trace` tells one run step by step."""
+"""`python -m tests.simulation --seeds 0:20000` runs many seeds; `--seed N --trace` tells one run step by step."""
 
 import argparse
 import sys
+from pathlib import Path
 
-from tests.simulation.campaign import campaign, describe, story
-from tests.simulation.planted_bugs import PLANTED
+from tests.simulation.campaign import campaign, describe, long_campaign, story
+from tests.simulation.planted_table import ALL, planted_table
+from tests.simulation.scope import Scope, scope_from
 from tests.simulation.simulation import run
 
 
@@ -15,24 +17,49 @@ def main() -> int:
     )
     parser.add_argument("--seeds", default="0:2000", help="first and end, as in 0:20000")
     parser.add_argument("--seed", type=int, help="one seed only")
+    parser.add_argument("--scope", type=scope_from, help="with --seed: events:steps:faults that are off, as a failure tells it")
     parser.add_argument("--trace", action="store_true", help="with --seed: tell every step")
-    parser.add_argument("--planted", choices=PLANTED, help="put this bug in, and say in which seeds it shows")
+    parser.add_argument("--planted", choices=ALL, help="put this bug in, and say in which seeds it shows")
+    parser.add_argument("--planted-table", action="store_true", help="how many seeds it takes to catch each planted bug, as Markdown; takes minutes")
     parser.add_argument("--workers", type=int, help="processes; default: one a core")
+    parser.add_argument("--campaign", type=int, metavar="N", help="run N seeds in pieces, at the lowest priority, and go on after an interruption")
+    parser.add_argument("--from", dest="first", type=int, default=0, metavar="SEED", help="with --campaign: the first seed")
+    parser.add_argument("--out", type=Path, default=Path("campaign.txt"), help="with --campaign: the file with a line for each piece")
     arguments = parser.parse_args()
     if arguments.seed is not None:
-        result = run(arguments.seed, tracing=arguments.trace)
-        print(*result.trace, *describe(result.violations), f"{len(result.violations)} violations", sep="\n")
-        return 1 if result.violations else 0
+        return _one(arguments.seed, arguments.scope, arguments.planted, trace=arguments.trace)
+    if arguments.planted_table:
+        for line in planted_table():
+            print(line, flush=True)
+        return 0
+    if arguments.campaign is not None:
+        return 1 if long_campaign(arguments.campaign, arguments.first, arguments.out, lambda line: print(line, flush=True)) else 0
     first, end = map(int, arguments.seeds.split(":"))
     if arguments.planted is not None:
-        with PLANTED[arguments.planted]():
-            caught = [seed for seed in range(first, end) if run(seed).violations]
-        print(f"{arguments.planted} shows in {len(caught)} of {end - first} seeds: {caught[:20]}")
-        return 0 if caught else 1
+        return _planted(arguments.planted, range(first, end))
     found = campaign(range(first, end), workers=arguments.workers, say=lambda line: print(line, flush=True))
-    for failure in found.failures:
-        print(story(failure.seed))
+    for failed in found.failures:
+        print(story(failed))
     return 1 if found.failures else 0
+
+
+def _one(seed: int, scope: Scope | None, planted: str | None, *, trace: bool) -> int:
+    if planted is None:
+        result = run(seed, tracing=trace, scope=scope)
+    else:
+        with ALL[planted]():
+            result = run(seed, tracing=trace, scope=scope)
+    print(*result.trace, *describe(result.violations), f"{len(result.violations)} violations", sep="\n")
+    return 1 if result.violations else 0
+
+
+def _planted(name: str, seeds: range) -> int:
+    with ALL[name]():
+        caught = [result for result in map(run, seeds) if result.violations]
+        print(f"{name} shows in {len(caught)} of {len(seeds)} seeds: {[result.seed for result in caught[:20]]}")
+        if caught:
+            print(story(caught[0]))
+    return 0 if caught else 1
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ everything and starts over. Where the asyncio worker decides by time and bytes w
 import orjson
 
 from aggregator.counting import CountingRules, Cut, PartitionCounter
+from aggregator.id_snapshots import IdSnapshots
 from aggregator.takeover import Takeover
 from metering.catalogue import Catalogue, Meter
 from metering.dead_letter import encode_dead_letter
@@ -15,7 +16,6 @@ from metering.errors import ChainBroken, FailClosed
 from metering.event import encode_event
 from metering.partition_log import Appended, LogUnavailable
 from tests.simulation.world import DEADLETTERS, EVENTS, TALLIES, PartitionStopped, Process, SimulatedAppender, SimulatedReader, World, turn
-from tests.support.ids_in_memory import in_memory
 
 CATALOGUE = Catalogue([Meter("tokens", ("input_tokens", "output_tokens")), Meter("requests", ("requests",), ("model",))])
 
@@ -31,6 +31,7 @@ class AggregatorWorker:
         self._world = process.world
         self._takeover = process.takeover
         self._kept = kept
+        self._head = b""  # the record of our last accepted tally
         self._fetch = 0
         self._skipped_at: int | None = None
 
@@ -75,16 +76,18 @@ class AggregatorWorker:
             if self.draining:
                 if counter.pending_records:
                     await self._flush(counter)
+                if self._head and not counter.pending_records:
+                    self._process.snapshots.save_all(counter, self._head)
                 return
-            if world.chance(0.35) if counter.pending_records else world.chance(0.01):
+            if world.soon(0.35) if counter.pending_records else world.chance(0.01):
                 await self._flush(counter)
 
     async def _count_some(self, counter: PartitionCounter) -> None:
         log = self._world.logs[EVENTS, self.partition]
         if self._fetch and self._world.chance(0.03):
             # The consumer repeats records, or passes over some; never over the same ones twice.
-            self._fetch = self._world.rng.randrange(self._fetch if self._skipped_at is not None else min(self._fetch + 3, len(log)))
-        for _ in range(self._world.rng.randrange(1, 12)):
+            self._fetch = self._world.rng.below(self._fetch if self._skipped_at is not None else min(self._fetch + 3, len(log)))
+        for _ in range(self._world.rng.between(1, 12)):
             if self._fetch >= len(log):
                 return
             record = log[self._fetch]
@@ -106,7 +109,11 @@ class AggregatorWorker:
         if self._world.tracing:
             what = f"tally [{cut.tally.link.start}, {cut.tally.link.end}) at {landed.offset} of {self.partition}"
             self._world.note(f"{self._process.name} {what}: {'accepted' if accepted else 'lost'}, {cut.tally.events}")
-        if not accepted:
+        if accepted:
+            self._head = cut.value
+            self._process.snapshots.save(counter, cut.value)
+        else:
+            self._head = b""
             self._fetch = counter.position
 
     async def _settle(self, counter: PartitionCounter, cut: Cut, landed: Appended) -> bool:
@@ -118,10 +125,11 @@ class AggregatorWorker:
 class AggregatorProcess(Process):
     """One operating-system process."""
 
-    def __init__(self, world: World, name: str, rules: CountingRules) -> None:
+    def __init__(self, world: World, name: str, rules: CountingRules, snapshots: IdSnapshots) -> None:
         super().__init__(world, name)
         self.appender = SimulatedAppender(world)
-        self.takeover = Takeover(SimulatedReader(world), rules, tallies_topic=TALLIES, found_at_log_start=False, snapshots=in_memory())
+        self.takeover = Takeover(SimulatedReader(world), rules, tallies_topic=TALLIES, found_at_log_start=False, snapshots=snapshots)
+        self.snapshots = snapshots
         self.workers: dict[int, AggregatorWorker] = {}
         self._partition_of = rules.partition_of
 

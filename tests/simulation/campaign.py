@@ -1,15 +1,21 @@
-"""Many seeds, on several processor cores, with progress; and one seed told step by step."""
+"""Many seeds, on several processor cores, with progress; and a failure told in the shortest trace that can be found."""
 
 import multiprocessing
 import os
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from tests.simulation.shrinking import Shrinker
 from tests.simulation.simulation import Result, run
 
-CHUNK = 25
+CHUNK = 50
 TRACE_LINES = 120
+SHRINKING_SECONDS = 20.0
+PIECE = 10_000
+"""Seeds after which a campaign writes down how far it is."""
 
 
 @dataclass(slots=True)
@@ -61,24 +67,73 @@ def campaign(seeds: range, *, workers: int | None = None, failures_max: int = 10
         if len(found.failures) >= failures_max:
             break
     if say is not None:
-        seconds = time.monotonic() - began
-        say(
-            f"{found.seeds} seeds in {seconds:.1f} s ({found.seeds / seconds:.0f} a second): {found.events} events, {found.steps} steps, "
-            f"{found.calls} calls to Stripe, {len(found.failures)} failed"
-        )
+        say(f"{_told(found, time.monotonic() - began)}, {len(found.failures)} failed")
     return found
 
 
-def story(seed: int) -> str:
-    """Run a seed again with its trace: the last steps, what is wrong, and how to see it again."""
-    result = run(seed, tracing=True)
-    lines = [f"seed {seed}; again with: python -m tests.simulation --seed {seed} --trace", *result.trace[-TRACE_LINES:]]
+def long_campaign(count: int, first: int, file: Path, say: Callable[[str], None]) -> int:
+    """Run `count` seeds from `first` on in pieces, and add a line to `file` after each; with the file of an interrupted one it goes on behind it.
+
+    Returns how many seeds have failed, all together. Blocks for as long as it takes, at the lowest priority.
+    """
+    os.nice(19)
+    done, failed = _progress(file, first)
+    while done < count:
+        piece = range(first + done, first + min(done + PIECE, count))
+        began = time.monotonic()
+        found = campaign(piece, failures_max=len(piece))
+        done += len(piece)
+        failed += len(found.failures)
+        seeds = "".join(f" {result.seed}" for result in found.failures)
+        line = f"{first} {done} {failed} | {commit()} | {_told(found, time.monotonic() - began)}, failed:{seeds or ' none'}"
+        with file.open("a") as out:
+            out.write(f"{line}\n")
+        say(line)
+    return failed
+
+
+def story(failed: Result, seconds: float = SHRINKING_SECONDS) -> str:
+    """The smallest run that fails as this one did: its last steps, what is wrong, and how to see it again."""
+    smallest = Shrinker(failed, seconds).smallest()
+    result = smallest.result
+    lines = [
+        f"seed {failed.seed} of commit {commit()} failed; {smallest.tried} runs were tried for the shortest trace, of {len(result.trace)} steps.",
+        f"again with: python -m tests.simulation --seed {result.seed} --scope {result.scope} --trace",
+        f"the whole of it: python -m tests.simulation --seed {failed.seed} --trace",
+        *result.trace[-TRACE_LINES:],
+    ]
     return "\n".join([*lines, *describe(result.violations)])
 
 
 def describe(violations: Sequence[object]) -> list[str]:
     """The first violations, one a line."""
     return [f"  {violation}"[:600] for violation in violations[:10]]
+
+
+def commit() -> str:
+    """The commit that is checked out, with a plus sign if files differ from it; "unknown" where there is no git."""
+    try:
+        told = subprocess.run(
+            ["git", "describe", "--always", "--dirty=+"], capture_output=True, text=True, check=True, cwd=Path(__file__).parent, timeout=30
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return told.stdout.strip()
+
+
+def _progress(file: Path, first: int) -> tuple[int, int]:
+    """How many seeds are done and how many of them failed, by the last line of a campaign from this seed."""
+    for line in reversed(file.read_text().splitlines() if file.exists() else []):
+        begun, done, failed = map(int, line.split("|")[0].split())
+        if begun != first:
+            raise ValueError(f"{file} is of a campaign from seed {begun} on; give another file, or --from {begun}")
+        return done, failed
+    return 0, 0
+
+
+def _told(found: Campaign, seconds: float) -> str:
+    rates = f"{found.seeds / seconds:.0f} seeds and {found.events / seconds:.0f} events a second"
+    return f"{found.seeds} seeds in {seconds:.1f} s ({rates}): {found.events} events, {found.steps} steps, {found.calls} calls to Stripe"
 
 
 def _run_chunk(seeds: range) -> list[Result]:

@@ -85,12 +85,13 @@ class LyingStripe:
             reply = self._receive(idempotency_key, work)
             if reply is not None:
                 verdict = classify(reply)
-                world.at(world.now_ms + world.rng.randrange(20, 3 * SECOND), lambda: answer(verdict))
+                world.at(world.now_ms + world.rng.between(20, 3 * SECOND), lambda: answer(verdict))
             elif world.chance(0.5):
                 answer(interrupted(Retry.CONNECTION_LOST, "reset by peer"))
 
         slow = world.chance(world.weather.stripe_faults / 3)
-        world.at(world.now_ms + (world.rng.randrange(LATEST_ARRIVAL) if slow else world.rng.randrange(5, SECOND)), arrive)
+        longest = LATEST_ARRIVAL if world.chance(0.5) else 2 * TIMEOUT
+        world.at(world.now_ms + (world.rng.below(longest) if slow else world.rng.between(5, SECOND)), arrive)
         world.at(world.now_ms + TIMEOUT, lambda: answer(interrupted(Retry.TIMEOUT, "no answer in time")))
 
     def _receive(self, idempotency_key: str, work: Callable[[], Reply]) -> Reply | None:
@@ -106,7 +107,7 @@ class LyingStripe:
             return Reply(reply.status, True, reply.error_type, reply.code, reply.message, {"Idempotent-Replayed": "true"})
         if not world.chance(world.weather.stripe_faults):
             return work()
-        match world.rng.randrange(6):
+        match world.rng.below(6):
             case 0:
                 return Reply(429, error_type="invalid_request_error", code="rate_limit", headers={"Stripe-Rate-Limited-Reason": "endpoint-rate"})
             case 1:
@@ -158,7 +159,7 @@ class LyingStripe:
         def land() -> None:
             world.land(LEDGER, partition, encode_rejection(report))
 
-        world.at(world.now_ms + world.rng.randrange(SECOND, HOUR), land)
+        world.at(world.now_ms + world.rng.spread(SECOND, HOUR), land)
 
     def _cancel(self, identifier: str) -> Reply:
         booked = next((line for line in self.books if line.identifier == identifier), None)
@@ -173,7 +174,7 @@ class LyingStripe:
 
     def _created_ms(self, customer: str) -> int:
         """When somebody creates the customer whose usage is reported already: until then the refusals are true."""
-        return START_MS + int(customer.rpartition("_")[2]) * 37 * MINUTE % (6 * HOUR)
+        return START_MS + 20 * (SECOND << int(customer.rpartition("_")[2]) * 7 % 9)  # from 20 seconds to 85 minutes after the world's begin
 
     def _keep(self, idempotency_key: str, reply: Reply) -> Reply:
         self._kept[idempotency_key] = (self._world.now_ms, reply)

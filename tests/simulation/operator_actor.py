@@ -38,13 +38,13 @@ class Operator(Process):
     def _choose(self) -> MeterEventPlace | None:
         """Any meter event that any intent names, the accepted ones among them."""
         world = self.world
-        partition = world.rng.randrange(world.partitions)
+        partition = world.rng.below(world.partitions)
         log = world.logs[LEDGER, partition]
-        record = log[world.rng.randrange(len(log))] if log else None
+        record = log[world.rng.below(len(log))] if log else None
         entry = decode_entry(record.value) if record is not None else None
         if not isinstance(entry, Intent) or not entry.meter_events:
             return None
-        index = world.rng.randrange(len(entry.meter_events))
+        index = world.rng.below(len(entry.meter_events))
         return MeterEventPlace(entry.chain_id, partition, entry.link.start, entry.link.end, index)
 
     def _note(self, text: str) -> None:

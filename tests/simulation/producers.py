@@ -3,6 +3,7 @@
 Each event goes into the journal before it is sent anywhere, and is marked acknowledged only when its producer was told so.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import orjson
@@ -16,6 +17,12 @@ from tests.simulation.world import EVENTS, HOUR, MINUTE, SECOND, World
 
 MODEL = (("model", "alpaca-7b"),)
 DAY = 24 * HOUR
+KINDS = (
+    ("cus",),
+    16 * ("cus",) + ("cus_missing",) + 3 * ("cus_later",),
+    ("cus", "cus", "cus_missing", "cus_later", "cus_later", "cus_later"),
+)
+"""What customers there are in a world: such that exist, that never will, and that are created at Stripe when their usage is there already."""
 GARBAGE: tuple[bytes | None, ...] = (
     None,
     b"",
@@ -35,8 +42,9 @@ GARBAGE: tuple[bytes | None, ...] = (
 class Customers:
     """Draws events: the customer, the quantity that tells it apart, and the time of use."""
 
-    def __init__(self, world: World, journal: Journal) -> None:
+    def __init__(self, world: World, journal: Journal, kinds: Sequence[str]) -> None:
         self._world = world
+        self._kinds = kinds
         self._journal = journal
         self._made = 0
         self._next_digit: dict[str, int] = {}
@@ -65,11 +73,11 @@ class Customers:
     def _customer(self) -> str:
         if len(self._next_digit) < 3 * self._world.partitions:
             return self._new_customer()
-        return self._world.rng.choice(list(self._next_digit))
+        return self._world.rng.pick(list(self._next_digit))
 
     def _new_customer(self) -> str:
         self._made += 1
-        kind = self._world.rng.choices(("cus", "cus_missing", "cus_later"), (80, 5, 15))[0]
+        kind = self._world.rng.pick(self._kinds)
         name = f"{kind}_{self._made}"
         self._next_digit[name] = 0
         return name
@@ -92,35 +100,44 @@ def usage_of(event: Emitted) -> tuple[tuple[str, int], ...]:
     return tuple(usage)
 
 
-def age(world: World, *, has_id: bool, horizon_ms: int) -> int:
-    """How long ago the usage was: mostly now, sometimes late, rarely as late as can be taken, or later; sometimes ahead of our clock."""
-    dice = world.rng.random()
-    if dice < 0.85:
-        return world.rng.randrange(-2 * MINUTE, 5 * MINUTE)
-    if dice < 0.93:
-        return world.rng.randrange(horizon_ms + HOUR)
-    if dice < 0.95:
-        return -world.rng.randrange(4 * MINUTE, 20 * MINUTE)
-    if has_id:
-        return world.rng.randrange(2 * horizon_ms)
-    return world.rng.randrange(35 * DAY - 4 * HOUR, 35 * DAY) if dice < 0.98 else world.rng.randrange(30 * DAY, 37 * DAY)
+class Ages:
+    """How long ago usage was: just `now` in this part of the cases, else late, as late as can be taken, later, or ahead of our clock."""
+
+    def __init__(self, world: World, horizon_ms: int, now: float) -> None:
+        self._rng = world.rng
+        self._horizon_ms = horizon_ms
+        self._now = now
+
+    def draw(self, *, has_id: bool) -> int:
+        """An age in milliseconds; below zero is in the future."""
+        rng = self._rng
+        if rng.random() < self._now:
+            return rng.between(-2 * MINUTE, 5 * MINUTE)
+        dice = rng.random()
+        if dice < 0.45:
+            return rng.below(self._horizon_ms + HOUR)
+        if dice < 0.55:
+            return -rng.between(4 * MINUTE, 20 * MINUTE)
+        if has_id:
+            return rng.below(2 * self._horizon_ms)
+        return rng.between(35 * DAY - 4 * HOUR, 35 * DAY) if dice < 0.9 else rng.between(30 * DAY, 37 * DAY)
 
 
 class SdkEmitter:
     """A service that emits through the SDK: numbered batches, resent until acknowledged, from a spool that may outlive its process."""
 
-    def __init__(self, world: World, customers: Customers, name: str, horizon_ms: int) -> None:
+    def __init__(self, world: World, customers: Customers, name: str, ages: Ages) -> None:
         self._world = world
         self._customers = customers
         self._name = name
-        self._horizon_ms = horizon_ms
+        self._ages = ages
         self._lives = 0
         self._spool: list[tuple[PartitionBatch, list[Emitted]]] = []
         self._begin()
 
     def _begin(self) -> None:
         self._lives += 1
-        self._batcher = Batcher(f"{self._name}.{self._lives}", events_max=self._world.rng.randrange(2, 12))
+        self._batcher = Batcher(f"{self._name}.{self._lives}", events_max=self._world.rng.between(2, 12))
         self._open: dict[int, list[Emitted]] = {}
         self._emitted = 0
 
@@ -129,7 +146,7 @@ class SdkEmitter:
         for _ in range(count):
             self._emitted += 1
             identity = f"{self._batcher.emitter}/{self._emitted}"
-            event = self._customers.event(identity, has_id=False, age_ms=age(self._world, has_id=False, horizon_ms=self._horizon_ms))
+            event = self._customers.event(identity, has_id=False, age_ms=self._ages.draw(has_id=False))
             batch = self._batcher.add(
                 event.home, customer=event.customer, dimensions=MODEL, time_ms=event.time_ms, usage=usage_of(event), fingerprint=NO_ID
             )
@@ -144,10 +161,10 @@ class SdkEmitter:
         """Send one batch of the spool, not always the oldest; repeat one that was sent already now and then."""
         if not self._spool:
             if self._world.chance(0.3):
-                partition = self._world.rng.randrange(self._world.partitions)
-                self._world.produce(EVENTS, partition, self._batcher.heartbeat(partition, dropped=self._world.rng.randrange(3)))
+                partition = self._world.rng.below(self._world.partitions)
+                self._world.produce(EVENTS, partition, self._batcher.heartbeat(partition, dropped=self._world.rng.below(3)))
             return
-        at = 0 if self._world.chance(0.8) else self._world.rng.randrange(len(self._spool))
+        at = 0 if self._world.chance(0.8) else self._world.rng.below(len(self._spool))
         batch, events = self._spool[at]
         if self._world.produce(EVENTS, batch.partition, batch.value) is None:
             return
@@ -174,7 +191,7 @@ class Gateway:
 
     def __init__(self, world: World, name: str) -> None:
         self._world = world
-        self._batcher = Batcher(name, events_max=world.rng.randrange(2, 10))
+        self._batcher = Batcher(name, events_max=world.rng.between(2, 10))
         self._waiting: dict[int, list[Emitted]] = {}
 
     def take(self, event: Emitted) -> None:
@@ -211,13 +228,14 @@ class Gateway:
 class GatewayClients:
     """Clients that send each event until it is acknowledged, or give up; some send it again although it was."""
 
-    def __init__(self, world: World, customers: Customers, horizon_ms: int) -> None:
+    def __init__(self, world: World, customers: Customers, ages: Ages) -> None:
         self._world = world
         self._customers = customers
-        self._horizon_ms = horizon_ms
+        self._ages = ages
         self._lives = 0
         self._made = 0
         self._retries: list[tuple[int, Emitted]] = []
+        self._sent: list[Emitted] = []
         self._gateway = self._start()
 
     def _start(self) -> Gateway:
@@ -229,8 +247,9 @@ class GatewayClients:
         for _ in range(count):
             self._made += 1
             identity = str(self._made)
-            event = self._customers.event(identity, has_id=True, age_ms=age(self._world, has_id=True, horizon_ms=self._horizon_ms))
+            event = self._customers.event(identity, has_id=True, age_ms=self._ages.draw(has_id=True))
             self._gateway.take(event)
+            self._sent.append(event)
             if self._world.chance(0.15):
                 self._again(event)
             if self._world.chance(0.03):
@@ -244,6 +263,11 @@ class GatewayClients:
         self._retries = [entry for entry in self._retries if entry[0] > self._world.now_ms]
         for event in due:
             self._gateway.take(event)
+
+    def repeat(self) -> None:
+        """A client that has lost its notes sends some of its events again, with their ids."""
+        for _ in range(3 if self._sent else 0):
+            self._gateway.take(self._world.rng.pick(self._sent))
 
     def send(self) -> None:
         """The gateway's linger time is over."""
@@ -266,17 +290,17 @@ class GatewayClients:
 
     def _again(self, event: Emitted) -> None:
         longest = HOUR if self._world.chance(0.8) else 3 * DAY
-        self._retries.append((self._world.now_ms + self._world.rng.randrange(SECOND, longest), event))
+        self._retries.append((self._world.now_ms + self._world.rng.spread(SECOND, longest), event))
 
 
 class RawProducer:
     """A foreign Kafka producer: single events as JSON, in any form, some damaged, some in the wrong partition, repeated without care."""
 
-    def __init__(self, world: World, customers: Customers, journal: Journal, horizon_ms: int) -> None:
+    def __init__(self, world: World, customers: Customers, journal: Journal, ages: Ages) -> None:
         self._world = world
         self._customers = customers
         self._journal = journal
-        self._horizon_ms = horizon_ms
+        self._ages = ages
         self._made = 0
 
     def emit(self) -> None:
@@ -296,11 +320,11 @@ class RawProducer:
         if like is not None:
             return self._customers.event(like.identity, has_id=True, age_ms=0, like=like)
         self._made += 1
-        return self._customers.event(f"raw-{self._made}", has_id=True, age_ms=age(self._world, has_id=True, horizon_ms=self._horizon_ms))
+        return self._customers.event(f"raw-{self._made}", has_id=True, age_ms=self._ages.draw(has_id=True))
 
     def _send_garbage(self) -> None:
-        value = self._world.rng.choice(GARBAGE)
-        if self._world.produce(EVENTS, self._world.rng.randrange(self._world.partitions), value, b"k") is not None:
+        value = self._world.rng.pick(GARBAGE)
+        if self._world.produce(EVENTS, self._world.rng.below(self._world.partitions), value, b"k") is not None:
             self._journal.garbage.append(value)
 
     def _send_and_correct(self) -> None:
@@ -312,10 +336,10 @@ class RawProducer:
         def correct() -> None:
             self._send(self._event(like=wrong), {})
 
-        self._world.at(self._world.now_ms + self._world.rng.randrange(SECOND, 2 * HOUR), correct)
+        self._world.at(self._world.now_ms + self._world.rng.spread(SECOND, 2 * HOUR), correct)
 
     def _send(self, event: Emitted, more: dict[str, int]) -> None:
-        partition = event.home if self._world.chance(0.8) else self._world.rng.randrange(self._world.partitions)
+        partition = event.home if self._world.chance(0.8) else self._world.rng.below(self._world.partitions)
         value, headers = self._encode(event, dict(usage_of(event)) | more)
         if self._world.produce(EVENTS, partition, value, event.customer.encode(), headers) is not None:
             event.acknowledged = True
@@ -324,7 +348,7 @@ class RawProducer:
         time = datetime.fromtimestamp(event.time_ms / 1000, UTC).isoformat(timespec="milliseconds")
         data = {"customer": event.customer, "usage": usage, "dimensions": {"model": "alpaca-7b", "region": "eu"}}
         attributes = {"specversion": "1.0", "type": "usage", "source": "raw", "id": event.identity, "time": time}
-        match self._world.rng.randrange(3):
+        match self._world.rng.below(3):
             case 0:
                 return orjson.dumps({"id": event.identity, "source": "raw", "time": time} | data), ()
             case 1:

@@ -84,7 +84,7 @@ class ReporterWorker:
         while True:
             await turn()
             self._fold_some(reporter)
-            if self._settlements and (self.draining or world.chance(0.4)):
+            if self._settlements and (self.draining or world.soon(0.4)):
                 await self._write_receipt(reporter)
             if self.draining:
                 return
@@ -96,8 +96,8 @@ class ReporterWorker:
         log = self._world.logs[TALLIES, self.partition]
         if self._fetch and self._world.chance(0.03):
             # The consumer repeats records, or passes over some; never over the same ones twice.
-            self._fetch = self._world.rng.randrange(self._fetch if self._skipped_at is not None else min(self._fetch + 3, len(log)))
-        for _ in range(self._world.rng.randrange(1, 8)):
+            self._fetch = self._world.rng.below(self._fetch if self._skipped_at is not None else min(self._fetch + 3, len(log)))
+        for _ in range(self._world.rng.between(1, 8)):
             if self._fetch >= len(log) or reporter.backlog.is_full:
                 return
             record = log[self._fetch]
@@ -116,13 +116,13 @@ class ReporterWorker:
     def _intent_is_due(self, reporter: PartitionReporter) -> bool:
         if not len(reporter.backlog):
             return reporter.uncovered >= EMPTY_INTENT_TALLIES
-        if not reporter.backlog.is_full and not self._world.chance(0.2):
+        if not reporter.backlog.is_full and not self._world.soon(0.2):
             return False
         lanes = self._process.lanes
         return reporter.ledger.open_events <= 8 and lanes.room >= 2 * len(reporter.backlog) and lanes.stopped is None
 
     async def _write_intent(self, reporter: PartitionReporter) -> None:
-        intent = reporter.plan(self._process.clock_ms, self._world.rng.choice((2, 20, 1_000)))
+        intent = reporter.plan(self._process.clock_ms, self._world.rng.pick((2, 20, 1_000)))
         if intent is None:
             return
         landed = await self._append(encode_intent(intent))

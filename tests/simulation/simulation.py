@@ -2,25 +2,45 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from random import Random
+from functools import lru_cache, partial
 
 from aggregator.counting import CountingRules
 from aggregator.dead_letter_limits import DeadLetterLimits
+from aggregator.deduplication import RECENT_IDS_MAX
 from metering.partitioner import partition_of
 from reporter.billing_periods import BillingPeriods, Side, SubscriptionPeriods
 from tests.simulation.aggregator_actor import CATALOGUE, AggregatorProcess
+from tests.simulation.bindings import bound
 from tests.simulation.checker import Checker, Evidence, Violation
+from tests.simulation.id_disks import Disks
 from tests.simulation.journal import Journal
 from tests.simulation.lying_stripe import LyingStripe
 from tests.simulation.operator_actor import Operator
-from tests.simulation.producers import Customers, GatewayClients, RawProducer, SdkEmitter
+from tests.simulation.producers import KINDS, Ages, Customers, GatewayClients, RawProducer, SdkEmitter
 from tests.simulation.reporter_actor import ReporterProcess
+from tests.simulation.scope import Scope, drawn_scope
 from tests.simulation.subscriptions import boundaries_of
-from tests.simulation.world import CALM, DEADLETTERS, EVENTS, HOUR, LEDGER, MINUTE, SECOND, TALLIES, TOPICS, PartitionStopped, Process, Weather, World
+from tests.simulation.world import (
+    CALM,
+    DEADLETTERS,
+    EVENTS,
+    HOUR,
+    LEDGER,
+    MINUTE,
+    SECOND,
+    TALLIES,
+    TOPICS,
+    Draws,
+    PartitionStopped,
+    Process,
+    Weather,
+    World,
+)
 
 SETTLING_STEPS = 30_000
-STORM = Weather(append_faults=0.1, read_faults=0.01, stripe_faults=0.3, chaos=0.15, jumps=0.03, longest_jump_ms=30 * HOUR)
+THEMES = ("any", "any", "stripe", "operators")
+AFTERWARDS = 20  # steps of what still runs when the faults end, and after each time that everything is sent
+CHAOS = 4 * ("producer", "kill", "freeze") + 2 * ("outage",) + 5 * ("rebalance",) + ("elect",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +48,18 @@ class Result:
     """What a run found; `events` were emitted in it."""
 
     seed: int
+    scope: Scope
     violations: Sequence[Violation]
     events: int
     steps: int
     calls: int
     trace: Sequence[str]
+
+
+@lru_cache(maxsize=1_000)
+def _subscription(customer: str) -> SubscriptionPeriods | None:
+    boundaries = boundaries_of(customer)
+    return SubscriptionPeriods(customer, (boundaries[0], boundaries[-1]), frozenset(boundaries)) if boundaries else None
 
 
 class SubscribedPeriods(BillingPeriods):
@@ -45,26 +72,30 @@ class SubscribedPeriods(BillingPeriods):
     def side(self, customer: str, minute_ms: int) -> Side:
         if customer not in self._asked:
             self._asked.add(customer)
-            if boundaries := boundaries_of(customer):
-                self.learn(SubscriptionPeriods(customer, (boundaries[0], boundaries[-1]), frozenset(boundaries)))
+            if subscription := _subscription(customer):
+                self.learn(subscription)
         return super().side(customer, minute_ms)
 
 
 class Simulation:
     """The processes of one run."""
 
-    def __init__(self, seed: int, *, tracing: bool, weather: Weather | None) -> None:
-        chooser = Random(~seed)
+    def __init__(self, seed: int, *, tracing: bool, scope: Scope | None) -> None:
+        chooser = Draws(~seed)
         self.seed = seed
-        drawn = _weather(chooser)
-        self.world = world = World(seed, partitions=chooser.choice((1, 1, 2)), weather=weather or drawn, tracing=tracing)
-        self.horizon_ms = chooser.choice((HOUR, 6 * HOUR, 24 * HOUR))
+        drawn = drawn_scope(chooser)
+        self.scope = scope = scope or drawn
+        theme = chooser.pick(THEMES)
+        weather = _weather(chooser, theme, scope.off)
+        self.world = world = World(seed, partitions=chooser.pick((1, 1, 1, 2)), weather=weather, tracing=tracing)
+        self.horizon_ms = chooser.pick((HOUR, 6 * HOUR, 24 * HOUR))
         self.journal = Journal()
         self.stripe = LyingStripe(world)
-        customers = Customers(world, self.journal)
-        self.emitters = [SdkEmitter(world, customers, f"sdk{number}", self.horizon_ms) for number in range(chooser.randrange(1, 3))]
-        self.clients = GatewayClients(world, customers, self.horizon_ms)
-        self.raw = RawProducer(world, customers, self.journal, self.horizon_ms)
+        customers = Customers(world, self.journal, KINDS[2] if theme == "stripe" else chooser.pick(KINDS))
+        ages = Ages(world, self.horizon_ms, now=chooser.pick((0.1, 0.5) if theme == "stripe" else (0.1, 0.85, 0.85, 0.95)))
+        self.emitters = [SdkEmitter(world, customers, f"sdk{number}", ages) for number in range(chooser.between(1, 3))]
+        self.clients = GatewayClients(world, customers, ages)
+        self.raw = RawProducer(world, customers, self.journal, ages)
         self.rules = CountingRules(
             topic=EVENTS,
             catalogue=CATALOGUE,
@@ -75,10 +106,14 @@ class Simulation:
         )
         self.started = 0
         self.processes: list[AggregatorProcess | ReporterProcess] = []
-        self.operators = [Operator(world, f"operator-{number}") for number in range(chooser.choice((0, 1, 2)))]
-        self.aggregators = chooser.randrange(1, 4)
-        self.reporters = chooser.randrange(1, 4)
-        self.budget = chooser.randrange(40, 150)
+        operators = (2 if theme == "operators" else chooser.pick((0, 0, 0, 1))) * ("operator" not in scope.off)
+        self.operators = [Operator(world, f"operator-{number}") for number in range(operators)]
+        self.aggregators = chooser.between(1, 4)
+        self.reporters = chooser.between(1, 4)
+        tiny = chooser.random() < 0.5 and "archive" not in scope.off
+        self.recent_ids_max = chooser.between(0, 12) if tiny else RECENT_IDS_MAX
+        self.disks = Disks(world, self.horizon_ms, machines=chooser.between(1, 4) if tiny else 0)
+        self.tempo_ms = chooser.pick((600, 3_000, 15_000))  # what a step takes at most
         self.steps = 0
 
     def run(self) -> Result:
@@ -92,14 +127,15 @@ class Simulation:
         finally:
             for process in (*self.processes, *self.operators):
                 process.kill()
-        return Result(self.seed, violations, len(self.journal.events), self.steps, self.stripe.calls, list(self.world.trace))
+        return Result(self.seed, self.scope, violations, len(self.journal.events), self.steps, self.stripe.calls, list(self.world.trace))
 
     # Faults
 
     def _bad_times(self) -> None:
         world, rng = self.world, self.world.rng
         weather = world.weather
-        while len(self.journal.events) < self.budget:
+        scope = self.scope
+        for _ in range(scope.steps):
             self.steps += 1
             if self.steps % 4 == 0:
                 self._produce()
@@ -107,16 +143,18 @@ class Simulation:
                 self._chaos()
             if rng.random() < weather.jumps:
                 world.advance(int(10 ** rng.uniform(4, 4 + (weather.longest_jump_ms > HOUR) * 4.2)) % weather.longest_jump_ms)
-            world.advance(rng.randrange(600))
+            world.advance(rng.below(self.tempo_ms))
             self._step()
 
     def _step(self) -> None:
         self._keep_up()
         if self.operators and self.world.chance(0.25):
-            self._operate(self.world.rng.choice(self.operators))
-        running = [process for process in self.processes if process.frozen_until_ms <= self.world.now_ms]
-        if running:
-            self.world.rng.choice(running).step()
+            self._operate(self.world.rng.pick(self.operators))
+        for _ in range(3):
+            process = self.world.rng.pick(self.processes)
+            if process.frozen_until_ms <= self.world.now_ms:
+                process.step()
+                return
 
     def _operate(self, operator: Operator) -> None:
         """A command goes on; or it is interrupted, and the operator begins another."""
@@ -125,7 +163,7 @@ class Simulation:
             self._tell(operator, "is interrupted")
             self.operators[self.operators.index(operator)] = Operator(self.world, operator.name)
             return
-        for _ in range(self.world.rng.randrange(1, 6)):
+        for _ in range(self.world.rng.between(1, 6)):
             operator.step()
 
     def _keep_up(self) -> None:
@@ -141,7 +179,8 @@ class Simulation:
         self.started += 1
         process: AggregatorProcess | ReporterProcess
         if aggregator:
-            process = AggregatorProcess(self.world, f"aggregator-{self.started}", self.rules)
+            name = f"aggregator-{self.started}"
+            process = AggregatorProcess(self.world, name, self.rules, self.disks.take(name))
         else:
             process = ReporterProcess(self.world, f"reporter-{self.started}", TOPICS, self.stripe, SubscribedPeriods())
         self.processes.append(process)
@@ -150,14 +189,17 @@ class Simulation:
     def _produce(self) -> None:
         rng = self.world.rng
         dice = rng.random()
+        room = self.scope.events - len(self.journal.events)
+        if dice < 0.6 and room <= 0:
+            return
         if dice < 0.25:
-            rng.choice(self.emitters).emit(rng.randrange(1, 7))
+            rng.pick(self.emitters).emit(min(room, rng.between(1, 7)))
         elif dice < 0.45:
-            self.clients.emit(rng.randrange(1, 5))
+            self.clients.emit(min(room, rng.between(1, 5)))
         elif dice < 0.6:
             self.raw.emit()
         elif dice < 0.85:
-            emitter = rng.choice(self.emitters)
+            emitter = rng.pick(self.emitters)
             if rng.random() < 0.5:
                 emitter.close_batches()
             emitter.send()
@@ -167,38 +209,43 @@ class Simulation:
 
     def _chaos(self) -> None:
         world, rng = self.world, self.world.rng
-        process = rng.choice(self.processes) if self.processes else None
-        dice = rng.random()
-        if dice < 0.1:
-            rng.choice(self.emitters).crash()
-        elif dice < 0.2:
-            self.clients.crash()
-        elif dice < 0.25:
-            world.elect()
-        elif dice < 0.35:
-            self._change_stripe()
-        elif process is None:
+        fault = rng.pick(CHAOS)
+        if fault in self.scope.off:
             return
-        elif dice < 0.55:
-            self._tell(process, "is killed")
-            process.kill()
-            self.processes.remove(process)
-        elif dice < 0.75:
-            process.frozen_until_ms = world.now_ms + int(10 ** rng.uniform(3, 8.05))
-            self._tell(process, f"is frozen for {(process.frozen_until_ms - world.now_ms) / 1000:.0f} s")
-        elif dice < 0.9:
-            partition = rng.randrange(world.partitions)
-            self._tell(process, f"is assigned {partition}")
-            process.assign(partition)
-        else:
-            partition = rng.randrange(world.partitions)
-            self._tell(process, f"is revoked {partition}")
-            process.revoke(partition)
+        match fault:
+            case "producer":
+                (self.clients if rng.random() < 0.5 else rng.pick(self.emitters)).crash()
+            case "elect":
+                world.elect()
+            case "outage":
+                self._change_stripe()
+            case _ if self.processes:
+                self._disturb(rng.pick(self.processes), fault)
+
+    def _disturb(self, process: AggregatorProcess | ReporterProcess, fault: str) -> None:
+        world, rng = self.world, self.world.rng
+        match fault:
+            case "kill":
+                self._tell(process, "is killed")
+                self._kill(process)
+            case "freeze":
+                process.frozen_until_ms = world.now_ms + int(10 ** rng.uniform(3, 8.05))
+                self._tell(process, f"is frozen for {(process.frozen_until_ms - world.now_ms) / 1000:.0f} s")
+            case _:
+                partition = rng.below(world.partitions)
+                assigned = rng.random() < 0.6
+                self._tell(process, f"is {'assigned' if assigned else 'revoked'} {partition}")
+                (process.assign if assigned else process.revoke)(partition)
+
+    def _kill(self, process: AggregatorProcess | ReporterProcess) -> None:
+        process.kill()
+        self.disks.give_back(process.name)
+        self.processes.remove(process)
 
     def _change_stripe(self) -> None:
         world = self.world
-        health = world.rng.choice(("up", "down", "locked out"))
-        self.stripe.fall_ill(health, world.now_ms + int(10 ** world.rng.uniform(4, 8.05)))
+        health = world.rng.pick(("up", "down", "locked out"))
+        self.stripe.fall_ill(health, world.now_ms + int(10 ** world.rng.uniform(4, 8.6)))  # up to four and a half days
         if world.tracing:
             world.note(f"stripe is {health}")
 
@@ -213,16 +260,20 @@ class Simulation:
         world = self.world
         world.weather = CALM
         self.stripe.fall_ill("up", 0)
-        for _ in range(60):
+        for _ in range(AFTERWARDS):
             self._step()
-            world.advance(300)
+            world.advance(600)
         for process in list(self.processes):
             process.frozen_until_ms = 0
-        while not all([emitter.finish() for emitter in self.emitters] + [self.clients.finish()]):
-            world.advance(SECOND)
-        for _ in range(60):
-            self._step()
-            world.advance(300)
+        for _ in range(2):
+            world.advance(world.rng.below(self.horizon_ms // 2))
+            self.clients.emit(1)
+            self.clients.repeat()
+            while not all([emitter.finish() for emitter in self.emitters] + [self.clients.finish()]):
+                world.advance(SECOND)
+            for _ in range(AFTERWARDS):
+                self._step()
+                world.advance(600)
         for operator in self.operators:
             operator.kill()
         self.operators.clear()
@@ -235,23 +286,25 @@ class Simulation:
         last: list[AggregatorProcess | ReporterProcess] = []
         for kind in (AggregatorProcess, ReporterProcess):
             found = [process for process in self.processes if isinstance(process, kind)]
+            for process in found[survivors:]:
+                self._kill(process)
             last.append(found[0] if survivors and found else self._start(aggregator=kind is AggregatorProcess))
-        for process in self.processes:
-            if process not in last:
-                process.kill()
         self.processes = last
         for process in last:
             process.frozen_until_ms = 0
             for partition in range(world.partitions):
                 if not process.owns(partition):
                     process.assign(partition)
+        world.hurried = True
         for _ in range(SETTLING_STEPS):
             self.steps += 1
             for process in last:
                 process.step()
             world.advance(SECOND)
-            if last[0].is_done and last[1].is_done and world.is_quiet:
-                return []
+            if last[0].is_done and last[1].is_done:
+                if world.is_quiet:
+                    return []
+                world.advance(MINUTE)  # what was given up may arrive yet
         return [Violation("unaccounted", f"no rest after {SETTLING_STEPS} steps: {[process.is_done for process in last]}")]
 
     def _replay(self) -> list[Violation]:
@@ -283,17 +336,27 @@ class Simulation:
         )
 
 
-def run(seed: int, *, tracing: bool = False, weather: Weather | None = None) -> Result:
-    """Run one seed to its verdict, in this weather or in that which the seed has."""
-    return Simulation(seed, tracing=tracing, weather=weather).run()
+def run(seed: int, *, tracing: bool = False, scope: Scope | None = None) -> Result:
+    """Run one seed to its verdict, in this scope or in that which the seed has."""
+    simulation = Simulation(seed, tracing=tracing, scope=scope)
+    with bound(seed, recent_ids_max=simulation.recent_ids_max):
+        return simulation.run()
 
 
-def _weather(rng: Random) -> Weather:
+def _weather(rng: Draws, theme: str, off: frozenset[str]) -> Weather:
+    """Switching a fault off changes none of the others."""
+    append, read, call, chaos, jumps = (
+        rng.pick((0.0, 0.03, 0.1, 0.25)),
+        rng.pick((0.0, 0.01, 0.05)),
+        rng.pick((0.0, 0.1, 0.3, 0.6) if theme == "any" else (0.3, 0.6)),
+        rng.pick((0.0, 0.03, 0.08, 0.15) if theme == "any" else (0.05, 0.15)),
+        rng.pick((0.0, 0.01, 0.05) if theme == "any" else (0.02, 0.06)),
+    )
     return Weather(
-        append_faults=rng.choice((0.0, 0.02, 0.1, 0.25)),
-        read_faults=rng.choice((0.0, 0.01, 0.05)),
-        stripe_faults=rng.choice((0.0, 0.1, 0.3, 0.6)),
-        chaos=rng.choice((0.0, 0.02, 0.06, 0.12)),
-        jumps=rng.choice((0.0, 0.01, 0.03)),
-        longest_jump_ms=rng.choice((10 * MINUTE, 30 * HOUR, 60 * HOUR)),
+        append_faults=0.0 if "append" in off else append,
+        read_faults=0.0 if "read" in off else read,
+        stripe_faults=0.0 if "call" in off else call,
+        chaos=chaos,
+        jumps=0.0 if "jump" in off else jumps,
+        longest_jump_ms=rng.pick((10 * MINUTE, 30 * HOUR, 60 * HOUR)),
     )

@@ -1,10 +1,12 @@
 """When each simulated customer's billing periods begin and end: a function of the customer's number. Knows nothing of the pipeline."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 START_S = 1_780_000_000  # when the world begins
 
 
+@lru_cache(maxsize=1_000)
 def boundaries_of(customer: str) -> Sequence[int]:
     """The start of the customer's subscription and the ends of its periods, in Unix seconds; none for every fourth customer.
 

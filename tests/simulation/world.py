@@ -10,17 +10,18 @@ import types
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
 from dataclasses import dataclass
+from math import exp, log
 from random import Random
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from aiokafka.structs import ConsumerRecord
 
 from metering.partition_log import Appended, Appender, LogReader, LogUnavailable
-from metering.record import Record
 from metering.topics import topics_named
 
 TOPICS = topics_named("simulated")
 EVENTS, TALLIES, LEDGER, DEADLETTERS = (topic.name for topic in TOPICS)
+Thing = TypeVar("Thing")
 START_MS = 1_780_000_000_000
 SECOND, MINUTE, HOUR = 1_000, 60_000, 3_600_000
 
@@ -31,12 +32,44 @@ def turn() -> Generator[None, None, None]:
     yield
 
 
+class Draws(Random):
+    """Chance that costs little: the draws of `random` in a third of the time, from one number between 0 and 1 each."""
+
+    def below(self, end: int) -> int:
+        """A whole number from 0 to `end` - 1."""
+        return int(self.random() * end)
+
+    def between(self, start: int, end: int) -> int:
+        """A whole number from `start` to `end` - 1."""
+        return start + int(self.random() * (end - start))
+
+    def spread(self, start: int, end: int) -> int:
+        """A whole number between these, as likely among the tens as among the thousands."""
+        return int(exp(log(start) + self.random() * (log(end) - log(start))))
+
+    def pick(self, things: Sequence[Thing]) -> Thing:
+        """One of them."""
+        return things[int(self.random() * len(things))]
+
+
 class PartitionStopped(Exception):
     """A partition failed closed: in a world whose logs are sound, that is a bug."""
 
 
 class Killed(BaseException):
     """Thrown into a coroutine whose process is no more."""
+
+
+@dataclass(slots=True)
+class SimulatedRecord:
+    """A record of a simulated partition. `content` is what the pipeline has decoded from it, once."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]] = ()
+    content: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +91,12 @@ class World:
     """Everything that outlives a process."""
 
     def __init__(self, seed: int, *, partitions: int, weather: Weather, tracing: bool) -> None:
-        self.rng = Random(seed)
+        self.rng = Draws(seed)
         self.now_ms = START_MS
+        self.hurried = False
         self.partitions = partitions
         self.weather = weather
-        self.logs: dict[tuple[str, int], list[Record | None]] = {
+        self.logs: dict[tuple[str, int], list[SimulatedRecord | None]] = {
             (topic, partition): [] for topic in (EVENTS, TALLIES, LEDGER, DEADLETTERS) for partition in range(partitions)
         }
         self.tracing = tracing
@@ -78,6 +112,10 @@ class World:
     def chance(self, probability: float) -> bool:
         """True that often."""
         return self.rng.random() < probability
+
+    def soon(self, probability: float) -> bool:
+        """Whether something is done that is done sooner or later: that often, and at once when everything shall come to rest."""
+        return self.hurried or self.rng.random() < probability
 
     # Time
 
@@ -102,27 +140,29 @@ class World:
 
     # Kafka
 
-    def land(self, topic: str, partition: int, value: bytes | None, key: bytes | None = None, headers: Sequence[tuple[str, bytes]] = ()) -> Record:
+    def land(
+        self, topic: str, partition: int, value: bytes | None, key: bytes | None = None, headers: Sequence[tuple[str, bytes]] = ()
+    ) -> SimulatedRecord:
         """The leader appends a record."""
         log = self.logs[topic, partition]
         if topic == EVENTS and self.weather.chaos and self.chance(0.01):
             log.append(None)  # an offset without a record, as a transaction's marker has
-        record = Record(len(log), self.now_ms + self._wobble_ms[topic, partition], key, value, headers)
+        record = SimulatedRecord(len(log), self.now_ms + self._wobble_ms[topic, partition], key, value, headers)
         log.append(record)
         return record
 
     def elect(self) -> None:
         """Another broker leads a partition: its clock is a little different, forwards or back."""
-        place = self.rng.choice(list(self._wobble_ms))
-        self._wobble_ms[place] = self.rng.randrange(-2 * MINUTE, 2 * MINUTE)
+        place = self.rng.pick(list(self._wobble_ms))
+        self._wobble_ms[place] = self.rng.between(-2 * MINUTE, 2 * MINUTE)
 
     def produce(
         self, topic: str, partition: int, value: bytes | None, key: bytes | None = None, headers: Sequence[tuple[str, bytes]] = ()
-    ) -> Record | None:
+    ) -> SimulatedRecord | None:
         """Append with whatever fate the weather has for it. None: no acknowledgement came, and it may or may not be, or come to be, in the log."""
-        if not self.chance(self.weather.append_faults):
+        if not self.weather.append_faults or not self.chance(self.weather.append_faults):
             return self.land(topic, partition, value, key, headers)
-        fate = self.rng.randrange(4)
+        fate = self.rng.below(4)
         if self.tracing:
             self.note(f"append to {topic}/{partition}: {('lost', 'landed, unacknowledged', 'on its way', 'landed twice')[fate]}")
         if fate == 1:
@@ -132,7 +172,7 @@ class World:
             def arrive() -> None:
                 self.land(topic, partition, value, key, headers)
 
-            self.at(self.now_ms + self.rng.randrange(SECOND, 10 * MINUTE), arrive)
+            self.at(self.now_ms + self.rng.spread(SECOND, 10 * MINUTE), arrive)
         elif fate == 3:
             self.land(topic, partition, value, key, headers)
             return self.land(topic, partition, value, key, headers)
@@ -163,7 +203,7 @@ class SimulatedReader(LogReader):
         await self._reach()
         found = [record for record in self._world.logs[topic, partition][start:end] if record is not None]
         if len(found) > 8 and self._world.chance(0.3):
-            cut = self._world.rng.randrange(1, len(found))
+            cut = self._world.rng.between(1, len(found))
             yield cast("list[ConsumerRecord[bytes, bytes]]", found[:cut])
             await self._reach()
             found = found[cut:]
@@ -176,7 +216,8 @@ class SimulatedReader(LogReader):
 
     async def _reach(self) -> None:
         await turn()
-        if self._world.chance(self._world.weather.read_faults):
+        faults = self._world.weather.read_faults
+        if faults and self._world.chance(faults):
             raise LogUnavailable("the simulated broker does not answer")
 
 
@@ -208,7 +249,7 @@ class Process:
         self.name = name
         self.alive = True
         self.frozen_until_ms = 0
-        self.skew_ms = world.rng.randrange(-3 * MINUTE, 3 * MINUTE)
+        self.skew_ms = world.rng.between(-3 * MINUTE, 3 * MINUTE)
         self._tasks: dict[str, Coroutine[Any, Any, None]] = {}
 
     @property
@@ -249,7 +290,7 @@ class Process:
         names = list(self._tasks)
         if not names:
             return
-        name = names[self.world.rng.randrange(len(names))] if len(names) > 1 else names[0]
+        name = self.world.rng.pick(names) if len(names) > 1 else names[0]
         task = self._tasks[name]
         try:
             task.send(None)

@@ -1,0 +1,81 @@
+"""What modules of the pipeline find under some of their names while a run lasts.
+
+- Decoders that remember. Each record is decoded once, however many read it: they get the same bytes, and never change what they make of them.
+- An index that archives after a few ids, so that small worlds have archives and snapshots.
+- Random names of chains and writers that the seed decides, so that a run is told to the letter the same way again.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache, partial
+from random import Random
+from types import ModuleType
+from typing import Any, cast
+
+from aggregator import counting
+from aggregator import takeover as aggregator_takeover
+from aggregator.deduplication import IdIndex
+from aggregator.reading import read
+from metering import ledger, tally
+from metering.record import LogRecord
+from reporter import takeover as reporter_takeover
+from tests.simulation.world import SimulatedRecord
+
+PACKAGES = ("aggregator.", "metering.", "reporter.", "taximeter.")
+KEPT = 4_096  # decoded entries and tallies, of all runs of a process
+
+
+class Tokens:
+    """The part of `secrets` that is used, from a seed."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = Random(seed)
+
+    def token_hex(self, size: int) -> str:
+        """So many bytes in hexadecimal digits."""
+        return self._random.randbytes(size).hex()
+
+
+@contextmanager
+def bound(seed: int, *, recent_ids_max: int) -> Iterator[None]:
+    """Put the replacements in, and take them out again."""
+    own: dict[ModuleType, tuple[str, Any]] = {counting: ("IdIndex", partial(IdIndex, recent_max=recent_ids_max))}
+    tokens = Tokens(seed)
+    for module in (aggregator_takeover, reporter_takeover):
+        own[module] = ("secrets", tokens)
+    before = [(module, name, getattr(module, name)) for module, (name, _) in own.items()]
+    try:
+        for module, (name, replacement) in own.items():
+            setattr(module, name, replacement)
+        for module, name, remembering, _ in _DECODERS:
+            setattr(module, name, remembering)
+        yield
+    finally:
+        for module, name, _, original in _DECODERS:
+            setattr(module, name, original)
+        for module, name, original in before:
+            setattr(module, name, original)
+
+
+def _read_once(record: LogRecord) -> Any:
+    """`aggregator.reading.read`; its answer stays with the record."""
+    simulated = cast("SimulatedRecord", record)
+    if simulated.content is None:
+        simulated.content = read(record)
+    return simulated.content
+
+
+def _decoders() -> Iterator[tuple[ModuleType, str, Callable[..., Any], Callable[..., Any]]]:
+    """Every module that has imported a decoder, the name, what remembers, and the original."""
+    for original, remembering in (
+        (tally.decode_tally, lru_cache(KEPT)(tally.decode_tally)),
+        (ledger.decode_entry, lru_cache(KEPT)(ledger.decode_entry)),
+        (read, _read_once),
+    ):
+        for name, module in list(sys.modules.items()):
+            if name.startswith(PACKAGES) and getattr(module, original.__name__, None) is original:
+                yield module, original.__name__, remembering, original
+
+
+_DECODERS = list(_decoders())

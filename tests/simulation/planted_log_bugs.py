@@ -1,0 +1,132 @@
+"""Bugs put in on purpose where the aggregator keeps numbers, ids and snapshots, and where it takes an append for accepted."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+from unittest.mock import patch
+
+from aggregator.counting import PartitionCounter
+from aggregator.deduplication import IdIndex
+from aggregator.id_files import SnapshotRecord
+from aggregator.id_segments import IdArchive
+from aggregator.sequences import SequenceIndex
+from aggregator.takeover import Takeover
+from metering.partition_log import LogUnavailable
+from tests.simulation.aggregator_actor import AggregatorWorker
+
+
+@contextmanager
+def numbers_are_off_by_one() -> Iterator[None]:
+    """The last number of each batch is not marked as seen."""
+    real = SequenceIndex.claim
+
+    def claim(self: SequenceIndex, emitter: str, first: int, count: int, log_time_ms: int) -> Sequence[tuple[int, int]]:
+        fresh = real(self, emitter, first, count, log_time_ms)
+        known = self._emitters[emitter]
+        if count > 1 and known.lasts[-1] == first + count - 1:
+            known.lasts[-1] -= 1
+        return fresh
+
+    with patch.object(SequenceIndex, "claim", claim):
+        yield
+
+
+@contextmanager
+def numbers_are_not_restored_on_takeover() -> Iterator[None]:
+    """A new owner does not take in which numbers the tallies have counted."""
+
+    def restore(_self: SequenceIndex, _tally: object) -> None:
+        return
+
+    with patch.object(SequenceIndex, "restore", restore):
+        yield
+
+
+@contextmanager
+def what_was_read_is_committed_in_finally() -> Iterator[None]:
+    """Counting goes on behind what was read, also when nobody acknowledged the tally."""
+    real = AggregatorWorker._flush
+
+    async def flush(self: AggregatorWorker, counter: PartitionCounter) -> None:
+        end = counter.position
+        try:
+            await real(self, counter)
+        except LogUnavailable:
+            counter._rollback(end)
+            counter.tallies.chain.end = end
+
+    with patch.object(AggregatorWorker, "_flush", flush):
+        yield
+
+
+@contextmanager
+def a_lost_tally_keeps_its_ids() -> Iterator[None]:
+    """Another writer's tally came first, and the ids that were not counted by us are not taken out again."""
+
+    def rollback(self: IdIndex) -> None:
+        self._pending = []
+
+    with patch.object(IdIndex, "rollback", rollback):
+        yield
+
+
+@contextmanager
+def a_snapshot_is_believed_whatever_it_is_of() -> Iterator[None]:
+    """Whose chain it is of, and whether it reaches back far enough, is not checked."""
+
+    async def usable(self: Takeover, partition: int, *_: Any) -> SnapshotRecord | None:
+        return self._snapshots.found(partition)
+
+    with patch.object(Takeover, "_usable_snapshot", usable):
+        yield
+
+
+@contextmanager
+def a_snapshot_counts_as_the_whole() -> Iterator[None]:
+    """Ids that were counted after the snapshot are not read from the log."""
+    real = Takeover.remember
+
+    async def remember(self: Takeover, counter: PartitionCounter, start: int, end: int) -> None:
+        await real(self, counter, end if len(counter.ids.archive) and not counter.ids.recent else start, end)
+
+    with patch.object(Takeover, "remember", remember):
+        yield
+
+
+@contextmanager
+def the_archive_forgets_early() -> Iterator[None]:
+    """A segment goes when the next one begins."""
+    real = IdArchive.forget_before
+
+    def forget_before(self: IdArchive, log_time_ms: int) -> None:
+        newest = max((segment.since_ms for segment in self.segments), default=0)
+        real(self, max(log_time_ms, newest))
+
+    with patch.object(IdArchive, "forget_before", forget_before):
+        yield
+
+
+@contextmanager
+def the_archive_is_not_asked() -> Iterator[None]:
+    """Only the recent ids are looked up."""
+
+    def look_up(_self: IdArchive, _fingerprint: bytes) -> int | None:
+        return None
+
+    with patch.object(IdArchive, "look_up", look_up):
+        yield
+
+
+PLANTED_IN_LOGS: Mapping[str, Callable[[], AbstractContextManager[None]]] = {
+    bug.__name__: bug
+    for bug in (
+        numbers_are_off_by_one,
+        numbers_are_not_restored_on_takeover,
+        what_was_read_is_committed_in_finally,
+        a_lost_tally_keeps_its_ids,
+        a_snapshot_is_believed_whatever_it_is_of,
+        a_snapshot_counts_as_the_whole,
+        the_archive_forgets_early,
+        the_archive_is_not_asked,
+    )
+}
