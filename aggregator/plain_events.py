@@ -9,7 +9,7 @@ from metering.event import Dimensions, UsageEvent, identity_prefix, parse_time
 from metering.limits import EVENT_ID_CHARS_MAX, NAME_CHARS_MAX, QUANTITY_MAX, USAGE_FIELDS_MAX
 
 KNOWN_MAX: Final = 50_000  # customers with their dimensions, and sources; the memory starts anew when it is full
-_FIELDS: Final = frozenset({"id", "source", "time", "customer", "usage", "dimensions"})
+_FIELDS: Final = 6  # id, source, time, customer, usage, dimensions: all of them, and nothing else
 
 
 class PlainEvent(NamedTuple):
@@ -36,15 +36,13 @@ class PlainEvents:
 
         Raises EventRejected for a time that cannot be read.
         """
-        if type(document) is not dict or len(document) != len(_FIELDS) or document.keys() != _FIELDS:
+        if type(document) is not dict or len(document) != _FIELDS:
             return None
-        event_id, source, customer, usage, dimensions = (
-            document["id"],
-            document["source"],
-            document["customer"],
-            document["usage"],
-            document["dimensions"],
-        )
+        try:
+            event_id, source, customer = document["id"], document["source"], document["customer"]
+            usage, dimensions, time = document["usage"], document["dimensions"], document["time"]
+        except KeyError:
+            return None
         if type(event_id) is not str or not 0 < len(event_id) <= EVENT_ID_CHARS_MAX or not event_id.isprintable():
             return None
         if (
@@ -65,8 +63,10 @@ class PlainEvents:
                 content += factors[name] * quantity
         except (KeyError, TypeError):  # TypeError: a value of the dimensions that cannot be hashed, and is no string
             return None
-        pairs = tuple(usage.items()) if len(usage) == 1 else tuple(sorted(usage.items()))
-        event = UsageEvent(event_id, source, customer, parse_time(document["time"], "time"), pairs, canonical)
+        pairs = tuple(usage.items())
+        if len(pairs) > 2 or (len(pairs) == 2 and pairs[0] > pairs[1]):
+            pairs = tuple(sorted(pairs))
+        event = UsageEvent(event_id, source, customer, parse_time(time, "time"), pairs, canonical)
         return PlainEvent(event, blake2b(prefix + event_id.encode(), digest_size=16).digest(), content & CONTENT_MASK)
 
     def learn(self, event: UsageEvent) -> None:
