@@ -136,6 +136,9 @@ class PartitionCounter:
 
     def remember(self, record: LogRecord) -> None:
         """Re-read a record that an accepted tally has counted, to know its ids. Call `remembered()` after the last one."""
+        if record.timestamp > self.tallies.log_time_ms and self.tallies.losses.last == NO_OFFSET:
+            # A tally's log time is the latest of what it counted: this is another record than the one that was counted here.
+            raise ChainBroken(f"record {record.offset} of partition {self.partition} was appended after it was counted: the log was cut and went on")
         indexes = self._not_counted.get(record.offset)
         if indexes is not None and not indexes:
             return

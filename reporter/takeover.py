@@ -8,6 +8,7 @@ from metering.errors import ChainBroken, HistoryLost
 from metering.ledger import Entry, Intent, Receipt, decode_entry
 from metering.ledger_log import ledger_start
 from metering.partition_log import LogReader
+from metering.tally import decode_tally
 from metering.topics import Topics
 from reporter.billing_periods import BillingPeriods
 from reporter.reporting import PartitionReporter
@@ -59,6 +60,13 @@ class Takeover:
             raise ChainBroken(
                 f"the ledger of partition {reporter.partition} covers tallies up to {position}, the topic ends at {end}: it was cut or made anew"
             )
+        head = reporter.ledger.tally_head
+        if head >= start:
+            record = await self._reader.record(self._topics.tallies.name, reporter.partition, head)
+            if record is None or decode_tally(record.value).link.end != reporter.ledger.events_end:
+                raise ChainBroken(
+                    f"tally {head} of partition {reporter.partition} is not the one that was reported: the topic was cut and went on, or made anew"
+                )
 
     async def _entries(self, partition: int, start: int, end: int) -> AsyncIterator[tuple[int, int, Entry]]:
         """Offset, log time in milliseconds, content."""

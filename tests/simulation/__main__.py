@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from tests.simulation.campaign import campaign, describe, long_campaign, story
+from tests.simulation.forks import fork_table
 from tests.simulation.planted_table import ALL, planted_table
 from tests.simulation.scope import Scope, scope_from
 from tests.simulation.simulation import run
@@ -21,6 +22,7 @@ def main() -> int:
     parser.add_argument("--trace", action="store_true", help="with --seed: tell every step")
     parser.add_argument("--planted", choices=ALL, help="put this bug in, and say in which seeds it shows")
     parser.add_argument("--planted-table", action="store_true", help="how many seeds it takes to catch each planted bug, as Markdown; takes minutes")
+    parser.add_argument("--fork-table", action="store_true", help="what becomes of logs that were cut and went on, as Markdown, in these seeds")
     parser.add_argument("--workers", type=int, help="processes; default: one a core")
     parser.add_argument("--campaign", type=int, metavar="N", help="run N seeds in pieces, at the lowest priority, and go on after an interruption")
     parser.add_argument("--from", dest="first", type=int, default=0, metavar="SEED", help="with --campaign: the first seed")
@@ -28,13 +30,13 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.seed is not None:
         return _one(arguments.seed, arguments.scope, arguments.planted, trace=arguments.trace)
-    if arguments.planted_table:
-        for line in planted_table():
+    first, end = map(int, arguments.seeds.split(":"))
+    if arguments.planted_table or arguments.fork_table:
+        for line in planted_table() if arguments.planted_table else fork_table(range(first, end)):
             print(line, flush=True)
         return 0
     if arguments.campaign is not None:
         return 1 if long_campaign(arguments.campaign, arguments.first, arguments.out, lambda line: print(line, flush=True)) else 0
-    first, end = map(int, arguments.seeds.split(":"))
     if arguments.planted is not None:
         return _planted(arguments.planted, range(first, end))
     found = campaign(range(first, end), workers=arguments.workers, say=lambda line: print(line, flush=True))

@@ -100,6 +100,7 @@ class AggregatorWorker:
                 self._skipped_at = self._fetch = counter.position
                 return
             counter.count(record)
+            self._world.read_to[self.partition] = max(self._world.read_to[self.partition], counter.position)
 
     async def _flush(self, counter: PartitionCounter) -> None:
         cut = counter.cut()

@@ -45,7 +45,7 @@ CHAOS = 4 * ("producer", "kill", "freeze") + 2 * ("outage",) + 5 * ("rebalance",
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a run found; `events` were emitted in it."""
+    """What a run found; `events` were emitted in it. `stopped`: a partition failed closed."""
 
     seed: int
     scope: Scope
@@ -53,6 +53,7 @@ class Result:
     events: int
     steps: int
     calls: int
+    stopped: bool
     trace: Sequence[str]
 
 
@@ -119,15 +120,16 @@ class Simulation:
     def run(self) -> Result:
         """From the first event to the verdict."""
         violations: Sequence[Violation]
+        stopped = False
         try:
             self._bad_times()
             violations = self._settle() or self._replay() or Checker(self._evidence()).check()
-        except PartitionStopped as stopped:
-            violations = [Violation("unaccounted", str(stopped))]
+        except PartitionStopped as error:
+            violations, stopped = [Violation("unaccounted", str(error))], True
         finally:
             for process in (*self.processes, *self.operators):
                 process.kill()
-        return Result(self.seed, self.scope, violations, len(self.journal.events), self.steps, self.stripe.calls, list(self.world.trace))
+        return Result(self.seed, self.scope, violations, len(self.journal.events), self.steps, self.stripe.calls, stopped, list(self.world.trace))
 
     # Faults
 

@@ -99,6 +99,7 @@ class World:
         self.logs: dict[tuple[str, int], list[SimulatedRecord | None]] = {
             (topic, partition): [] for topic in (EVENTS, TALLIES, LEDGER, DEADLETTERS) for partition in range(partitions)
         }
+        self.read_to = [0] * partitions  # the end of what any aggregator has read of the events of each partition
         self.tracing = tracing
         self.trace: deque[str] = deque(maxlen=2_000)
         self._wobble_ms = dict.fromkeys(self.logs, 0)
@@ -212,7 +213,8 @@ class SimulatedReader(LogReader):
 
     async def record(self, topic: str, partition: int, offset: int) -> ConsumerRecord[bytes, bytes] | None:
         await self._reach()
-        return cast("ConsumerRecord[bytes, bytes] | None", self._world.logs[topic, partition][offset])
+        log = self._world.logs[topic, partition]
+        return cast("ConsumerRecord[bytes, bytes] | None", log[offset] if offset < len(log) else None)
 
     async def _reach(self) -> None:
         await turn()
