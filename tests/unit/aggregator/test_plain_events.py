@@ -22,9 +22,7 @@ GOOD: dict[str, Any] = {
     "dimensions": {"model": "a"},
 }
 
-JSON: st.SearchStrategy[Any] = (
-    st.none() | st.booleans() | st.text(max_size=3) | st.just([]) | st.just({})
-)
+JSON: st.SearchStrategy[Any] = st.none() | st.booleans() | st.text(max_size=3) | st.just([]) | st.just({})
 changes = st.dictionaries(
     st.sampled_from([*GOOD, "specversion", "other"]),
     JSON
