@@ -76,6 +76,8 @@ def account(tmp_path: Path) -> Iterator[Account]:
     process.start()
     try:
         process.call("POST", "/_control/config", {"limits": NO_LIMITS})
+        # Stripe's time passes when a test says so: a window of validation must not end by itself.
+        process.call("POST", "/_control/clock", {"rate": 0})
         client = stripe.StripeClient(KEY, base_addresses={"api": process.url, "meter_events": process.url}, http_client=stripe.UrllibClient())
         client.v1.billing.meters.create({"display_name": "Tokens", "event_name": "tokens", "default_aggregation": {"formula": "sum"}})
         made: Any = client.v2.core.event_destinations.create(
