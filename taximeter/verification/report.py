@@ -229,11 +229,6 @@ class Report:
         return units or self.open_meter_events or self.uncounted_records
 
     @property
-    def not_billed(self) -> int:
-        """Units that were set aside at the end of the line, each with its reason in the ledger."""
-        return sum(totals.not_billed for totals in self.meters.values())
-
-    @property
     def verdict(self) -> str:
         """EXACT; PENDING n: all holds and n are on their way; MISMATCH n: so many things do not hold. Accepted losses are always named."""
         unequal = sum(totals.counted != totals.reported + totals.not_billed + totals.uncovered + totals.open for totals in self.meters.values())

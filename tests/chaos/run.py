@@ -41,7 +41,7 @@ TELL_SECONDS: Final = 15.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChaosPlan:
-    """`actions`: what may happen. `kills_wanted`: go on until each service was killed so often, however long the load was planned."""
+    """How long things are broken, under how much load, and what may happen (`actions`)."""
 
     seconds: float
     seed: int

@@ -18,8 +18,9 @@ from billing.prices import find_price
 from metering.secrets import Secret
 from metering.stripe_client import StripeHttp, make_client
 from taximeter.demo_page.server import DemoPage, Offer
-from tests.contract.stripe.command_line import KEY, NO_LIMITS, SETTINGS
+from tests.contract.stripe.command_line import KEY, NO_LIMITS
 from tests.contract.stripe.process import SimulatorProcess
+from tests.support.alpaca import SETTINGS
 
 pytestmark = pytest.mark.end_to_end
 

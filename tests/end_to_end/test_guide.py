@@ -21,7 +21,8 @@ from taximeter.demo.plan import Pace, Plan
 from taximeter.demo.processes import Command, Fleet, own_environment
 from taximeter.demo.stripe_side import SimulatedStripe
 from taximeter.positions import Positions, all_settled
-from tests.end_to_end.guide_account import SETTINGS, GuideAccount, a_past_month
+from tests.end_to_end.guide_account import GuideAccount, a_past_month
+from tests.support.alpaca import SETTINGS
 
 CUSTOMERS: Final = 6
 EVENTS_PER_PHASE: Final = 4_000

@@ -10,28 +10,8 @@ import stripe
 
 from taximeter import cli
 from tests.contract.stripe.process import SimulatorProcess
+from tests.support.alpaca import SETTINGS
 
-SETTINGS = """
-[[meters]]
-event_name = "alpaca_ai_tokens"
-display_name = "Alpaca AI tokens"
-sum = ["input_tokens", "output_tokens"]
-dimensions = ["model"]
-
-[[products]]
-key = "alpaca_ai"
-name = "Alpaca AI usage"
-
-[[prices]]
-key = "alpaca_ai_tokens_monthly"
-product = "alpaca_ai"
-meter = "alpaca_ai_tokens"
-currency = "usd"
-interval = "month"
-amount = "0.04"
-package = 1000
-round = "up"
-"""
 KEY = "sk_test_commands1234"
 NO_LIMITS = {"meter_events_per_second": 0, "global_per_second": 0, "endpoint_per_second": 0}
 

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from taximeter.exit_codes import OK, PRECONDITION, USAGE
-from tests.contract.stripe.command_line import SETTINGS, CommandLine, command_line, sync_client
+from tests.contract.stripe.command_line import CommandLine, command_line, sync_client
 from tests.contract.stripe.process import SimulatorProcess
+from tests.support.alpaca import SETTINGS
 
 PRICE = "alpaca_ai_tokens_monthly"
 SECOND_PRICE = """

@@ -6,7 +6,7 @@ import pytest
 
 from taximeter import cli
 from taximeter.exit_codes import USAGE
-from tests.contract.stripe.command_line import SETTINGS
+from tests.support.alpaca import SETTINGS
 
 LIVE_KEY = "sk_live_of_this_test_1234"
 TEST_KEY = "sk_test_of_this_test_1234"
