@@ -18,13 +18,17 @@ SURPRISES_SHOWN: Final = 20
 
 @dataclass(slots=True)
 class MeterLine:
-    """Events that concern one meter, by what must become of them; `units` are what must be billed."""
+    """Events that concern one meter, by what must become of them; `units` are what must be billed.
+
+    `dead_lettered_again`: how many more dead letters there may be, because the load sent them again without knowing that they had arrived.
+    """
 
     emitted: int = 0
     refused: int = 0
     accepted: int = 0
     duplicates: int = 0
     dead_lettered: int = 0
+    dead_lettered_again: int = 0
     counted: int = 0
     units: int = 0
     by_customer: Counter[str] = field(default_factory=Counter)
@@ -86,6 +90,8 @@ class _Reading:
             for line in lines:
                 line.accepted += 1
                 setattr(line, fate, getattr(line, fate) + 1)
+                if fate == "dead_lettered":
+                    line.dead_lettered_again += entry.resent
             if fate == "counted":
                 for name, amount in amounts:
                     meter = books.meters[name]

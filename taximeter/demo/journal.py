@@ -1,7 +1,7 @@
 """What one load process did, written by itself: before it sends, what it is about to send; afterwards, what it was told.
 
 One JSON document a line. `{"n", "kinds", "ids", "customers", "input", "output", "audio"}` before sending, columns of equal length;
-`{"n", "refused": [positions], "failed": [positions]}` after it. A number `n` without a second line has no known outcome.
+`{"n", "refused": [positions], "failed": [positions], "resent": times}` after it. A number `n` without a second line has no known outcome.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -40,9 +40,12 @@ class Journal:
         )
         return self._number
 
-    def told(self, number: int, *, refused: Collection[int] = (), failed: Collection[int] = ()) -> None:
-        """Note the outcome: positions refused for what they say, positions whose arrival is not known; all others are accepted."""
-        self._write({"n": number, "refused": sorted(refused), "failed": sorted(failed)})
+    def told(self, number: int, *, refused: Collection[int] = (), failed: Collection[int] = (), resent: int = 0) -> None:
+        """Note the outcome: positions refused for what they say, positions whose arrival is not known; all others are accepted.
+
+        `resent`: how often all of it was sent again because its arrival was not known.
+        """
+        self._write({"n": number, "refused": sorted(refused), "failed": sorted(failed), "resent": resent})
 
     def __enter__(self) -> Self:
         return self
@@ -65,6 +68,7 @@ class JournalEntry:
     refused: frozenset[int]
     failed: frozenset[int]
     told: bool
+    resent: int
 
 
 def read_journal(path: Path) -> Iterator[JournalEntry]:
@@ -90,4 +94,5 @@ def _entry(sent: Mapping[str, Any], told: Mapping[str, Any] | None) -> JournalEn
         refused=frozenset(told["refused"]) if told else frozenset(),
         failed=frozenset(told["failed"]) if told else frozenset(),
         told=told is not None,
+        resent=told["resent"] if told else 0,
     )

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -14,22 +15,23 @@ from taximeter.demo.plan import METERS
 from taximeter.demo.workload import Times, Workload, document_of, in_batches
 
 BATCH: Final = 500
-CLOSE_SECONDS: Final = 60.0
+CLOSE_SECONDS: Final = 30.0
+SPOOL_SECONDS: Final = 300.0
+POLL_SECONDS: Final = 0.2
 
 
 def run(order: LoadOrder) -> int:
-    """Emit everything and close in order; exit code 0 only if every accepted event reached Kafka."""
+    """Emit everything, close in order, and empty the spool; exit code 0 only if every accepted event reached Kafka."""
     workload = Workload(order.name, seed=order.seed, customers=order.customers, mix=order.mix)
     clock, times, timetable = SystemClock(), Times(), Timetable(order.events, order.seconds)
     fields = frozenset(field for summed in METERS.values() for field in summed)
+    kafka = KafkaSettings(bootstrap_servers=(order.bootstrap_servers,), topic_prefix=order.topic_prefix, partitions=order.partitions)
     emitted = 0
-    emitter = Emitter(
-        source=order.source,
-        kafka=KafkaSettings(bootstrap_servers=(order.bootstrap_servers,), topic_prefix=order.topic_prefix, partitions=order.partitions),
-        spool_dir=order.spool,
-        when_full="block",
-        usage_fields=fields,
-    )
+
+    def new_emitter() -> Emitter:
+        return Emitter(source=order.source, kafka=kafka, spool_dir=order.spool, when_full="block", usage_fields=fields)
+
+    emitter = new_emitter()
     with Journal(order.journal) as journal:
         for size in in_batches(order.events, BATCH):
             emissions = workload.take(size, clock.now_ms())
@@ -52,10 +54,27 @@ def run(order: LoadOrder) -> int:
                 write_progress(order.progress, _progress(emitted, emitter.stats()))
             time.sleep(timetable.delay(emitted))
         stats = emitter.close(CLOSE_SECONDS)
-    left = stats.counts.emitted - stats.counts.sent
-    failure = f"{left} events did not reach Kafka: {stats.last_error}" if left else ""
+    failure = f"{stats.counts.lost} events were lost: {stats.last_error}" if stats.counts.lost else _empty_spool(order.spool, new_emitter)
     write_progress(order.progress, LoadProgress(emitted=emitted, resent=stats.counts.batches_retried, done=True, failure=failure))
     return 1 if failure else 0
+
+
+def _empty_spool(spool: Path | None, new_emitter: Callable[[], Emitter]) -> str:
+    """As a service that starts again would: an emitter sends what the one before left on the disk. What is wrong in the end, if anything.
+
+    Blocks for some minutes at most, while Kafka is away.
+    """
+    deadline = time.monotonic() + SPOOL_SECONDS
+    while spool is not None and any(spool.glob("*.spool")):
+        if time.monotonic() > deadline:
+            return f"{spool} was not emptied within {SPOOL_SECONDS:.0f} s"
+        with new_emitter() as emitter:
+            # It adopts what it finds as soon as it reaches Kafka, and then has a spool to send until that is empty.
+            while any(spool.glob("*.spool")) and time.monotonic() < deadline:
+                if emitter.stats().counts.adopted and not emitter.stats().spooled_events:
+                    break
+                time.sleep(POLL_SECONDS)
+    return ""
 
 
 def _progress(emitted: int, stats: EmitterStats) -> LoadProgress:

@@ -5,69 +5,112 @@ Nobody looks at these before the aggregator does, so its dead letters come from 
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from random import Random
 from typing import Final
 
 import orjson
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 from aiokafka.structs import RecordMetadata
 
 from metering.clock import SystemClock
-from metering.kafka import KafkaSettings, make_producer, started
+from metering.kafka import KafkaSettings, discard, make_producer
+from metering.retry import RetryPolicy, retrying
 from taximeter.demo.journal import Journal
 from taximeter.demo.load import LoadOrder, LoadProgress, Timetable, write_progress
 from taximeter.demo.workload import Emission, Times, Workload, document_of, in_batches
 
 BATCH: Final = 200
 BROKEN_JSON_EVERY: Final = 16
+RETRY: Final = RetryPolicy(base_seconds=0.2, cap_seconds=2.0, deadline_seconds=300.0)
 
 
 class RecordLoad:
     """One process's records. The producer is idempotent and keyed by customer: what is sent first stands first."""
 
-    def __init__(self, order: LoadOrder, producer: AIOKafkaProducer) -> None:
+    def __init__(self, order: LoadOrder, new_producer: Callable[[], AIOKafkaProducer]) -> None:
         self._order = order
-        self._producer = producer
+        self._new_producer = new_producer
+        self._producer: AIOKafkaProducer | None = None
         self._topic = f"{order.topic_prefix}.events"
         self._times = Times()
+        self._random = Random(order.seed)
         self._broken = 0
 
-    async def send(self, emissions: Sequence[Emission]) -> None:
-        """Returns when all in-sync replicas have them. Raises KafkaError."""
-        # One after the other into the producer, so that an id used twice arrives in the order of the journal.
-        acknowledged = [await self._hand_over(emission) for emission in emissions]
-        await asyncio.gather(*acknowledged)
+    async def send(self, emissions: Sequence[Emission]) -> int:
+        """Send in this order until all in-sync replicas have them; how often they were sent again. Raises KafkaError after five minutes."""
+        values = [self._value(emission) for emission in emissions]
+        keys = [emission.customer.encode() for emission in emissions]
+        resent = 0
 
-    async def _hand_over(self, emission: Emission) -> asyncio.Future[RecordMetadata]:
+        def count_resent(_error: Exception, _delay: float) -> None:
+            nonlocal resent
+            resent += 1
+
+        await retrying(
+            lambda: self._send_once(keys, values),
+            policy=RETRY,
+            clock=SystemClock(),
+            random=self._random,
+            retry_on=(KafkaError, OSError),
+            on_retry=count_resent,
+        )
+        return resent
+
+    async def close(self) -> None:
+        """Disconnect."""
+        if self._producer is not None:
+            await discard(self._producer)
+            self._producer = None
+
+    async def _send_once(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
+        try:
+            if self._producer is None:
+                self._producer = self._new_producer()
+                await self._producer.start()
+            acknowledged: list[asyncio.Future[RecordMetadata]] = []
+            # One after the other into the producer, so that an id used twice arrives in the order of the journal.
+            for key, value in zip(keys, values, strict=True):
+                acknowledged.append(await self._producer.send(self._topic, value, key=key))
+            await asyncio.gather(*acknowledged)
+        except (KafkaError, OSError):
+            # Behind a record that failed this producer would number the next ones wrongly.
+            await self.close()
+            raise
+
+    def _value(self, emission: Emission) -> bytes:
         value = orjson.dumps(document_of(emission, self._order.source, self._times))
         if emission.flaw:
             self._broken += 1
             if self._broken % BROKEN_JSON_EVERY == 0:
                 value = value[:-7]
-        acknowledged: asyncio.Future[RecordMetadata] = await self._producer.send(self._topic, value, key=emission.customer.encode())
-        return acknowledged
+        return value
 
 
 async def run(order: LoadOrder) -> int:
-    """Send everything; a failure to send ends the process with a traceback and leaves the journal without an outcome."""
+    """Send everything; five minutes without Kafka end the process with a traceback and leave the journal without an outcome."""
     workload = Workload(order.name, seed=order.seed, customers=order.customers, mix=order.mix)
     clock, timetable = SystemClock(), Timetable(order.events, order.seconds)
     kafka = KafkaSettings(bootstrap_servers=(order.bootstrap_servers,), topic_prefix=order.topic_prefix, partitions=order.partitions)
-    emitted = 0
+    load = RecordLoad(order, lambda: make_producer(kafka, client_id=order.name, linger_ms=5))
+    emitted = again = 0
     with Journal(order.journal) as journal:
-        async with started(make_producer(kafka, client_id=order.name, linger_ms=5)) as producer:
-            load = RecordLoad(order, producer)
+        try:
             for size in in_batches(order.events, BATCH):
                 emissions = workload.take(size, clock.now_ms())
                 number = journal.sending(emissions)
-                await load.send(emissions)
-                journal.told(number)
+                resent = await load.send(emissions)
+                journal.told(number, resent=resent)
                 emitted += size
+                again += size * resent
                 if timetable.is_time_to_tell():
-                    write_progress(order.progress, LoadProgress(emitted=emitted))
+                    write_progress(order.progress, LoadProgress(emitted=emitted, resent=again))
                 await timetable.wait(emitted)
-    write_progress(order.progress, LoadProgress(emitted=emitted, done=True))
+        finally:
+            await load.close()
+    write_progress(order.progress, LoadProgress(emitted=emitted, resent=again, done=True))
     return 0
 
 

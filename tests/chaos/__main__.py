@@ -14,7 +14,7 @@ import orjson
 from taximeter.brokers.choose import choose_broker
 from taximeter.brokers.interface import BrokerUnavailable
 from tests.chaos.actions import ACTIONS, BY_NAME
-from tests.chaos.run import Chaos, ChaosPlan, ChaosResult, broker_of
+from tests.chaos.run import AT_ONCE, Chaos, ChaosPlan, ChaosResult, broker_of
 
 
 def main() -> int:
@@ -31,6 +31,7 @@ def main() -> int:
         seed=arguments.seed if arguments.seed is not None else secrets.randbelow(1_000_000),
         events_per_second=arguments.rate,
         stripe_api=arguments.stripe_api,
+        at_once=arguments.at_once,
         actions=[BY_NAME[name] for name in names] or ACTIONS,
     )
     folder = Path(tempfile.mkdtemp(prefix="taximeter-chaos-"))
@@ -84,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, help="what is broken when (the processes' own timing is not repeatable)")
     parser.add_argument("--kafka", choices=("apache", "embedded"), help="default: Apache Kafka where this machine can run it")
     parser.add_argument("--rate", type=int, default=1_500, metavar="EVENTS", help="events a second (default %(default)d)")
+    parser.add_argument("--at-once", type=int, default=AT_ONCE, metavar="N", help="actions at the same time (default %(default)d)")
     parser.add_argument("--actions", default="", metavar="A,B", help="only these")
     parser.add_argument("--stripe-api", choices=("v1", "v2_stream"), default="v1", help="how meter events reach Stripe (default %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON, too")

@@ -48,6 +48,7 @@ class ChaosPlan:
     events_per_second: int = 1_500
     customers: int = 300
     stripe_api: str = "v1"
+    at_once: int = AT_ONCE
     actions: Sequence[Action] = ACTIONS
 
 
@@ -189,7 +190,7 @@ class Chaos:
         return arena, stripe, orders
 
     async def _break_things(self, arena: Arena, orders: Sequence[LoadOrder]) -> None:
-        """Up to AT_ONCE actions at the same time, until the time is over; then all of them are waited for."""
+        """Up to `at_once` actions at the same time, until the time is over; then all of them are waited for."""
         running: set[asyncio.Task[None]] = set()
         began = told = time.monotonic()
         while (now := time.monotonic()) - began < self.plan.seconds:
@@ -197,7 +198,7 @@ class Chaos:
             for task in done:
                 task.result()
             running -= done
-            if len(running) < AT_ONCE:
+            if len(running) < self.plan.at_once:
                 (action,) = self._random.choices(self.plan.actions, [action.weight for action in self.plan.actions])
                 running.add(asyncio.create_task(_named(action, arena)))
             if now - told > TELL_SECONDS:

@@ -49,6 +49,14 @@ def test_the_same_id_in_another_journal_is_another_event(tmp_path: Path) -> None
     assert expected_books(paths).totals.counted == 2
 
 
+def test_what_was_sent_again_without_knowing_that_it_arrived_may_be_set_aside_again(tmp_path: Path) -> None:
+    with Journal(tmp_path / "a") as journal:
+        journal.told(journal.sending([emission("1"), emission("2", kind=Kind.MALFORMED)]), resent=2)
+
+    line = books_of(tmp_path / "a").meters[TOKENS]
+    assert (line.counted, line.dead_lettered, line.dead_lettered_again) == (1, 1, 2)
+
+
 def test_a_malformed_event_is_refused_or_set_aside_and_never_billed(tmp_path: Path) -> None:
     malformed = [emission("1", kind=Kind.MALFORMED), emission("2", kind=Kind.MALFORMED)]
     books = books_of(write(tmp_path / "a", (malformed, [0])))

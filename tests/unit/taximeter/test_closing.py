@@ -65,6 +65,17 @@ def test_a_surprise_of_the_load_or_a_broken_log_is_not_exact() -> None:
     assert not outcome(expected(cus_1=5), broken, cus_1=5).is_exact
 
 
+def test_dead_letters_are_as_many_as_the_journals_say_or_as_were_sent_again() -> None:
+    books, found = expected(cus_1=5), report(5, 1)
+    books.totals.dead_lettered, books.totals.dead_lettered_again = 3, 2
+
+    verdicts = []
+    for dead_lettered in (2, 3, 5, 6):
+        found.events["dead_lettered"] = dead_lettered
+        verdicts.append(outcome(books, found, cus_1=5).is_exact)
+    assert verdicts == [False, True, True, False]
+
+
 def test_the_table_ends_with_the_verdict() -> None:
     for in_stripe, verdict in ((5, "EXACT"), (6, "NOT EXACT")):
         text = StringIO()
