@@ -3,5 +3,5 @@
 Out: a table and JSON (`python -m benchmarks --json FILE`).  Nothing here passes or fails: machines differ, ratios between variants of one run
 are what can be compared.  A path is a module that defines a `Path` (see paths); registry lists them.
 Never: part of the wheel, nor imported by the services.
-Read: measurement, paths, watched, usage_load, aggregator, then running and report.
+Read: measurement, targets, paths, watched, usage_load, aggregator, then running and report.
 """

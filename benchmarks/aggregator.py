@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path as Folder
 from secrets import token_hex
@@ -16,6 +16,7 @@ from aiokafka import TopicPartition
 from benchmarks.bare_reader import ASSIGNED, FINISHED
 from benchmarks.measurement import Measurement
 from benchmarks.paths import Arena, Measures, Path
+from benchmarks.targets import Target
 from benchmarks.usage_load import METERS_FILE, LoadRecord, Shape, batch_records, make_topics, produce, single_records
 from benchmarks.watched import WatchedProcess
 from metering.kafka import KafkaSettings, make_log_reader, started
@@ -40,7 +41,7 @@ class Load:
 @asynccontextmanager
 async def begin(make: Callable[[Shape], Iterator[LoadRecord]], shape: Shape, arena: Arena) -> AsyncIterator[Measures]:
     """Fill a topic of its own and measure both readers on it."""
-    shape = Shape(events=arena.events(shape.events), repeated=shape.repeated, seed=shape.seed)
+    shape = replace(shape, events=arena.events(shape.events))
     kafka = arena.kafka(PARTITIONS)
     await make_topics(kafka)
     await asyncio.to_thread(produce, kafka, make(shape))
@@ -116,10 +117,18 @@ def _batches(size: int, *, with_ids: bool, emitters: int = 4) -> Callable[[Shape
     return partial(batch_records, partitions=PARTITIONS, size=size, with_ids=with_ids, emitters=emitters)
 
 
+def _at_most(cpu_s_per_million: float) -> Target:
+    return Target(AGGREGATOR, "cpu_s_per_million", cpu_s_per_million)
+
+
 PATHS: Final[Sequence[Path]] = (
-    Path("aggregator-numbered-500", partial(begin, _batches(500, with_ids=False), Shape(events=2_000_000))),
-    Path("aggregator-ids-500", partial(begin, _batches(500, with_ids=True), Shape(events=1_000_000))),
+    Path("aggregator-numbered-500", partial(begin, _batches(500, with_ids=False), Shape(events=2_000_000)), [_at_most(0.45)]),
+    Path("aggregator-ids-500", partial(begin, _batches(500, with_ids=True), Shape(events=1_000_000)), [_at_most(1.0)]),
     Path("aggregator-ids-500-repeats", partial(begin, _batches(500, with_ids=True), Shape(events=1_000_000, repeated=0.01))),
-    Path("aggregator-batches-20", partial(begin, _batches(20, with_ids=False, emitters=40), Shape(events=1_000_000))),
-    Path("aggregator-single", partial(begin, partial(single_records, partitions=PARTITIONS), Shape(events=300_000, repeated=0.01))),
+    Path("aggregator-batches-20", partial(begin, _batches(20, with_ids=False, emitters=40), Shape(events=1_000_000)), [_at_most(1.5)]),
+    Path(
+        "aggregator-single",
+        partial(begin, partial(single_records, partitions=PARTITIONS), Shape(events=300_000, repeated=0.01)),
+        [_at_most(4.0), Target(AGGREGATOR, "ratio", 1.6)],
+    ),
 )

@@ -16,12 +16,15 @@ from benchmarks.aggregator import PARTITIONS, service_environment
 from benchmarks.emit_caller import SENT
 from benchmarks.measurement import Measurement
 from benchmarks.paths import Arena, Measures, Path
+from benchmarks.targets import Target
 from benchmarks.usage_load import make_topics
 from benchmarks.watched import WatchedProcess
 from metering.kafka import KafkaSettings
 
 # Nothing listens on the discard port.
 NOBODY: Final = "127.0.0.1:9"
+THERE: Final = "Kafka there"
+AWAY: Final = "Kafka away"
 EVENTS: Final = 100_000
 FINISH_SECONDS: Final = 300.0
 
@@ -32,7 +35,7 @@ async def begin(work: int, arena: Arena) -> AsyncIterator[Measures]:
     kafka = arena.kafka(PARTITIONS)
     await make_topics(kafka)
     servers = ",".join(kafka.bootstrap_servers)
-    yield {"Kafka there": partial(measure, arena, kafka, servers, work), "Kafka away": partial(measure, arena, kafka, NOBODY, work)}
+    yield {THERE: partial(measure, arena, kafka, servers, work), AWAY: partial(measure, arena, kafka, NOBODY, work)}
 
 
 async def measure(arena: Arena, kafka: KafkaSettings, servers: str, work: int) -> Measurement:
@@ -48,4 +51,5 @@ async def measure(arena: Arena, kafka: KafkaSettings, servers: str, work: int) -
     return Measurement(events, found.pop("sender_cpu_s"), found.pop("wall_s"), peak, found)
 
 
-PATHS: Final[Sequence[Path]] = (Path("emitter-computing", partial(begin, 300)), Path("emitter-alone", partial(begin, 0)))
+_TARGETS: Final = [Target(name, figure, bound) for name in (THERE, AWAY) for figure, bound in (("emit_p50_us", 3.0), ("emit_p999_us", 20.0))]
+PATHS: Final[Sequence[Path]] = (Path("emitter-computing", partial(begin, 300), _TARGETS), Path("emitter-alone", partial(begin, 0)))

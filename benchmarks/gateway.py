@@ -18,6 +18,7 @@ from benchmarks.aggregator import PARTITIONS, service_environment, settings_file
 from benchmarks.http_load import MEASURED, MEASURING
 from benchmarks.measurement import Measurement
 from benchmarks.paths import Arena, Measures, Path
+from benchmarks.targets import Target
 from benchmarks.watched import ProcessFailed, WatchedProcess
 from metering.kafka import KafkaSettings
 
@@ -126,4 +127,7 @@ def _status(url: str) -> int:
         return error.code
 
 
-PATHS: Final[Sequence[Path]] = (Path("gateway-100", partial(begin, 100, 16)), Path("gateway-1", partial(begin, 1, 64)))
+PATHS: Final[Sequence[Path]] = (
+    Path("gateway-100", partial(begin, 100, 16), [Target(GATEWAY, "events_per_s", 150_000, at_most=False)]),
+    Path("gateway-1", partial(begin, 1, 64), [Target(GATEWAY, "requests_per_s", 4_000, at_most=False)]),
+)

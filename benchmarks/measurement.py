@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
+from benchmarks.targets import Judged
+
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
@@ -47,6 +49,17 @@ class Result:
     ratio: float | None
     more: Mapping[str, float]
     unavailable: str = ""
+    targets: Sequence[Judged] = ()
+
+    @property
+    def figures(self) -> Mapping[str, float | None]:
+        """Every figure by name."""
+        return {
+            **self.more,
+            "cpu_s_per_million": self.cpu_s_per_million if self.runs else None,
+            "events_per_s": self.events_per_s if self.runs else None,
+            "ratio": self.ratio,
+        }
 
 
 def summarised(path: str, variant: str, runs: Sequence[Measurement | Unavailable], baseline: Sequence[Measurement | Unavailable]) -> Result:

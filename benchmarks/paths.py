@@ -1,6 +1,6 @@
 """What a benchmark is: a path through the pipeline, measured in rounds."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path as Folder
@@ -8,6 +8,7 @@ from secrets import token_hex
 from typing import TypeAlias
 
 from benchmarks.measurement import Measurement, Unavailable
+from benchmarks.targets import Target
 from metering.kafka import KafkaSettings
 
 Measures: TypeAlias = Mapping[str, Callable[[], Awaitable[Measurement | Unavailable]]]
@@ -38,7 +39,8 @@ class Arena:
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """A path by name. `begin` prepares a round (its topics, its load) and yields the measures of it, which are then called in turn."""
+    """A path by name, and what its figures should be. `begin` prepares a round (its topics, its load) and yields the measures of it, which are then called in turn."""
 
     name: str
     begin: Callable[[Arena], AbstractAsyncContextManager[Measures]]
+    targets: Sequence[Target] = ()

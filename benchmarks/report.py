@@ -2,13 +2,19 @@
 
 import os
 import platform
+import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
 
+import psutil
 from rich.table import Table
 
 from benchmarks.measurement import Result
+
+_CPU_INFO: Final = Path("/proc/cpuinfo")
 
 
 def table_of(results: Sequence[Result], *, title: str) -> Table:
@@ -18,12 +24,14 @@ def table_of(results: Sequence[Result], *, title: str) -> Table:
     table.add_column("variant")
     for heading in ("events", "CPU-s / million", "x bare", "events/s", "peak MB"):
         table.add_column(heading, justify="right")
+    table.add_column("targets")
     table.add_column("more")
     before = ""
     for result in results:
         path, before = (result.path if result.path != before else ""), result.path
+        targets = "\n".join(map(str, result.targets))
         if result.unavailable:
-            table.add_row(path, result.variant, "", "", "", "", "", result.unavailable)
+            table.add_row(path, result.variant, "", "", "", "", "", targets, result.unavailable)
             continue
         table.add_row(
             path,
@@ -33,6 +41,7 @@ def table_of(results: Sequence[Result], *, title: str) -> Table:
             "" if result.ratio is None else f"{result.ratio:.2f}",
             f"{result.events_per_s:,.0f}",
             f"{result.peak_rss / 1e6:.0f}",
+            targets,
             ", ".join(f"{name} {value:g}" for name, value in result.more.items()),
         )
     return table
@@ -43,7 +52,29 @@ def as_json(results: Sequence[Result], *, broker: str) -> dict[str, Any]:
     return {
         "broker": broker,
         "python": platform.python_version(),
-        "cores": os.cpu_count(),
+        "machine": machine(),
+        "date": datetime.now(UTC).date().isoformat(),
+        "commit": commit(),
         "load": os.getloadavg(),
         "results": [asdict(result) for result in results],
     }
+
+
+def machine() -> str:
+    """Processor, cores and memory."""
+    model = platform.machine()
+    if _CPU_INFO.exists():
+        named = [line.partition(":")[2].strip() for line in _CPU_INFO.read_text().splitlines() if line.startswith("model name")]
+        model = named[0] if named else model
+    return f"{model}, {os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB"
+
+
+def commit() -> str:
+    """The commit that is measured, with a plus sign where files have changed since; "" outside a repository."""
+    here = Path(__file__).parent
+    try:
+        name = subprocess.check_output(["git", "rev-parse", "--short=10", "HEAD"], cwd=here, text=True, stderr=subprocess.DEVNULL)  # noqa: S607
+        changed = subprocess.check_output(["git", "status", "--porcelain", "-uno"], cwd=here, text=True, stderr=subprocess.DEVNULL)  # noqa: S607
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return name.strip() + ("+" if changed.strip() else "")

@@ -1,9 +1,11 @@
 """Runs paths: every round measures each variant once, so that what disturbs the machine disturbs all of them alike."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from benchmarks.measurement import Measurement, Result, Unavailable, summarised
 from benchmarks.paths import Arena, Path
+from benchmarks.targets import judged
 from benchmarks.watched import ProcessFailed
 
 
@@ -19,7 +21,8 @@ async def run_path(path: Path, arena: Arena, *, runs: int, say: Callable[[str], 
                 found[name].append(outcome)
                 say(f"{path.name} / {name}, run {number + 1} of {runs}: {_told(outcome)}")
     baseline = next(iter(found.values()))
-    return [summarised(path.name, name, outcomes, baseline) for name, outcomes in found.items()]
+    results = [summarised(path.name, name, outcomes, baseline) for name, outcomes in found.items()]
+    return [replace(result, targets=judged(path.targets, result.variant, result.figures)) for result in results]
 
 
 async def _measured(measure: Callable[[], Awaitable[Measurement | Unavailable]]) -> Measurement | Unavailable:

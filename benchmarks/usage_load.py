@@ -51,11 +51,15 @@ class LoadEvent(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """What kind of usage. `repeated`: the share of events that come a second time, with the same id and content."""
+    """What kind of usage. `repeated`: the share of events that come a second time, with the same id and content. `spread_ms`: how long before
+    this moment the first event happened.
+    """
 
     events: int
     repeated: float = 0.0
     seed: int = 1
+    customers: int = CUSTOMERS
+    spread_ms: int = SPREAD_MS
 
 
 def events_of(shape: Shape) -> Iterator[LoadEvent]:
@@ -69,9 +73,9 @@ def events_of(shape: Shape) -> Iterator[LoadEvent]:
             yield last[int(draw() * len(last))]
             continue
         tokens = 1 + int(draw() * 4_000)
-        customer = f"cus_{int(draw() ** 1.5 * CUSTOMERS):014d}"
+        customer = f"cus_{int(draw() ** 1.5 * shape.customers):014d}"
         # In order of time, as events are emitted; a little of it is jitter.
-        moment = now_ms - SPREAD_MS + SPREAD_MS * number // shape.events - int(draw() * 200)
+        moment = now_ms - shape.spread_ms + shape.spread_ms * number // shape.events - int(draw() * 200)
         event = LoadEvent(f"q-{shape.seed}-{number:09d}", customer, MODELS[tokens % 5 // 2], moment, tokens, tokens >> 2)
         if shape.repeated:
             last.append(event)

@@ -14,6 +14,7 @@ from typing import Final
 
 import orjson
 
+from benchmarks.plot import Panel, svg
 from metering.clock import SystemClock
 from taximeter.brokers.choose import choose_broker
 from taximeter.brokers.interface import RunnableBroker
@@ -24,7 +25,6 @@ from taximeter.demo.stripe_side import SimulatedStripe
 from taximeter.positions import PartitionPosition, Positions, all_settled
 from taximeter.verification.verifier import verify
 from tests.soak.load import SoakOrder
-from tests.soak.plot import svg
 from tests.soak.sampling import Series, grown, take
 
 CUSTOMERS: Final = 1_000
@@ -217,7 +217,8 @@ def _plot(soak: Soak, rate: int) -> str:
     memory = {name: [(s.at_s / 60, s.memory_bytes / (1 << 20)) for s in one.samples] for name, one in soak.series.items()}
     descriptors = {name: [(s.at_s / 60, float(s.descriptors)) for s in one.samples] for name, one in soak.series.items()}
     lag = {"records to count": [(at / 60, float(records)) for at, records, _ in soak.lag]}
-    return svg(f"{rate:,} events a second", {"memory, MiB": memory, "open descriptors": descriptors, "lag, records": lag})
+    panels = {"memory, MiB": memory, "open descriptors": descriptors, "lag, records": lag}
+    return svg(f"{rate:,} events a second", {name: Panel(lines, unit=" min") for name, lines in panels.items()})
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from benchmarks.paths import Arena, Measures, Path
 from benchmarks.registry import PATHS, chosen
 from benchmarks.report import as_json, table_of
 from benchmarks.running import run_path
+from benchmarks.targets import Target, judged
 
 
 def cost(cpu_seconds: float, **more: float) -> Measurement:
@@ -53,3 +54,14 @@ async def test_the_order_of_the_variants_turns_round_each_run(tmp_path: Folder) 
     assert order == ["bare", "ours", "ours", "bare"]
     assert [(result.variant, result.ratio) for result in results] == [("bare", 1.0), ("ours", 3.0)]
     assert as_json(results, broker="none")["results"][1]["ratio"] == 3.0
+
+
+def test_a_target_stands_beside_its_figure_met_or_not() -> None:
+    targets = [Target("ours", "cpu_s_per_million", 2.0), Target("ours", "p99_ms", 5.0, at_most=False), Target("bare", "ratio", 1.0)]
+    result = summarised("path", "ours", [cost(2.0, p99_ms=4.0)], [cost(1.0)])
+    assert [str(one) for one in judged(targets, "ours", result.figures)] == ["CPU-s / million at most 2: met", "p99_ms at least 5: not met"]
+
+
+def test_a_target_of_what_did_not_run_is_not_met() -> None:
+    result = summarised("path", "ours", [Unavailable("no Java")], [cost(1.0)])
+    assert [one.met for one in judged([Target("ours", "cpu_s_per_million", 2.0)], "ours", result.figures)] == [False]
