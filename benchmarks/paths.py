@@ -39,7 +39,7 @@ class Arena:
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """A path by name, and what its figures should be. `begin` prepares a round (its topics, its load) and yields the measures of it, which are then called in turn."""
+    """A path by name, and what its figures should be. `begin` prepares a round (its topics, its load) and yields its measures, called in turn."""
 
     name: str
     begin: Callable[[Arena], AbstractAsyncContextManager[Measures]]

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Final
 
-from benchmarks import aggregator, emitter, gateway
+from benchmarks import aggregator, emitter, gateway, reporter
 from benchmarks.paths import Path
 from benchmarks.peers import measuring as peers
 
-PATHS: Final[Sequence[Path]] = (*aggregator.PATHS, *emitter.PATHS, *gateway.PATHS)
+PATHS: Final[Sequence[Path]] = (*aggregator.PATHS, *emitter.PATHS, *gateway.PATHS, *reporter.PATHS)
 # The first run of the peers fetches packages, and a round of them takes many minutes.
 WHEN_NAMED: Final[Sequence[Path]] = (*peers.PATHS,)
 

@@ -129,8 +129,8 @@ async def make_topics(kafka: KafkaSettings) -> None:
     assert not problems, problems
 
 
-def produce(kafka: KafkaSettings, records: Sequence[LoadRecord] | Iterator[LoadRecord]) -> int:
-    """Write records to usage.events; returns how many there are when all are acknowledged. Blocks."""
+def produce(kafka: KafkaSettings, records: Sequence[LoadRecord] | Iterator[LoadRecord], topic: str = "") -> int:
+    """Write records to usage.events, or to the topic named; returns how many there are when all are acknowledged. Blocks."""
     producer = Producer(
         {
             "bootstrap.servers": ",".join(kafka.bootstrap_servers),
@@ -141,7 +141,7 @@ def produce(kafka: KafkaSettings, records: Sequence[LoadRecord] | Iterator[LoadR
             "compression.type": kafka.compression,
         }
     )
-    topic, count = kafka.topics.events.name, 0
+    topic, count = topic or kafka.topics.events.name, 0
     for count, record in enumerate(records, start=1):
         while True:
             try:

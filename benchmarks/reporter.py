@@ -1,0 +1,167 @@
+"""The reporter process against the Stripe simulator: real HTTP, a real broker, and a usage.tallies that was written before.
+
+An event of these tables is a meter event. `bare aiohttp` sends the same ones at the same pace through the reporter's connections and does
+nothing else; `official library` has the library above them. Calls take 50 ms in the middle, 200 ms at most times; TLS is not part of it.
+"""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path as Folder
+from secrets import token_hex
+from typing import Any, Final
+
+import orjson
+from aiokafka import TopicPartition
+
+from benchmarks.aggregator import service_environment, settings_file
+from benchmarks.bare_stripe import EVENTS_PER_CALL, FINISHED, STARTED
+from benchmarks.measurement import Measurement
+from benchmarks.paths import Arena, Measures, Path
+from benchmarks.simulated_stripe import KEY, SimulatedStripe
+from benchmarks.tally_load import METER, MODEL, TallyShape, by_partition, shape_until_now, tally_records
+from benchmarks.targets import Target
+from benchmarks.usage_load import make_topics, produce
+from benchmarks.watched import Reading, WatchedProcess
+from metering.kafka import KafkaSettings, make_log_reader, started
+from metering.ledger import decode_entry
+from metering.ledger_fold import Ledger
+from metering.limits import MINUTE_MS
+from reporter.stream_requests import rfc3339
+
+REPORTER: Final = "reporter"
+BARE: Final = "bare aiohttp"
+LIBRARY: Final = "official library"
+PARTITIONS: Final = 12
+FINISH_SECONDS: Final = 240.0
+REPORT_SECONDS: Final = 0.5
+PACE: Final = 1.1  # of the target, so that what is sustained can be above it
+CEILING: Final = 0.8  # of the account's limit is what a reporter uses
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One way of sending: how many meter events a second are asked for, and by whom beside the reporter."""
+
+    meter_events: str
+    per_second: int
+    customers: int
+    minutes: int
+    bare: Mapping[str, str]
+
+
+V1: Final = Route("v1", 1_000, customers=2_000, minutes=15, bare={BARE: "aiohttp", LIBRARY: "library"})
+V2: Final = Route("v2_stream", 10_000, customers=10_000, minutes=30, bare={BARE: "stream"})
+
+
+@asynccontextmanager
+async def begin(route: Route, arena: Arena) -> AsyncIterator[Measures]:
+    """Fill usage.tallies, and measure everybody on a simulator of their own."""
+    shape = shape_until_now(customers=arena.events(route.customers), minutes=route.minutes, partitions=PARTITIONS)
+    kafka = arena.kafka(PARTITIONS)
+    await make_topics(kafka)
+    await asyncio.to_thread(produce, kafka, tally_records(shape), kafka.topics.tallies.name)
+    bare = {name: partial(measure_bare, arena, route, shape, mode) for name, mode in route.bare.items()}
+    yield {**bare, REPORTER: partial(measure_reporter, arena, route, shape, kafka)}
+
+
+async def measure_bare(arena: Arena, route: Route, shape: TallyShape, mode: str) -> Measurement:
+    """The same meter events, without anything that makes them right."""
+    folder = _new_folder(arena)
+    calls = folder / "calls"
+    per_call = await asyncio.to_thread(write_calls, calls, shape, mode)
+    with SimulatedStripe(folder, shape.names()) as stripe:
+        command = [sys.executable, "-m", "benchmarks.bare_stripe", stripe.url, str(calls), mode, str(route.per_second * PACE / per_call)]
+        with WatchedProcess(command, folder / "log", service_environment(arena.kafka(), {})) as process:
+            start = await process.until_said(STARTED)
+            await process.until_said(FINISHED, FINISH_SECONDS)
+            return _measured(process, start, shape.rows)
+
+
+def write_calls(file: Folder, shape: TallyShape, mode: str) -> int:
+    """The parameters of every call; returns how many meter events a call has. One customer's minutes are as far apart as they can be."""
+    events = [_parameters(shape, number, name, minute) for minute in range(shape.minutes) for number, name in enumerate(shape.names())]
+    if mode != "stream":
+        file.write_bytes(b"\n".join(map(orjson.dumps, events)))
+        return 1
+    streamed = [{**event, "timestamp": rfc3339(event["timestamp"])} for event in events]
+    bodies = [{"events": streamed[start : start + EVENTS_PER_CALL]} for start in range(0, len(streamed), EVENTS_PER_CALL)]
+    file.write_bytes(b"\n".join(map(orjson.dumps, bodies)))
+    return EVENTS_PER_CALL
+
+
+async def measure_reporter(arena: Arena, route: Route, shape: TallyShape, kafka: KafkaSettings) -> Measurement:
+    """From the assignment of the partitions to the last receipt; Stripe's books are compared with the tallies."""
+    folder = _new_folder(arena)
+    with SimulatedStripe(folder, shape.names()) as stripe:
+        options = {
+            "STRIPE_API_KEY": KEY,
+            "TAXIMETER_STRIPE_API_BASE": stripe.url,
+            "TAXIMETER_STRIPE_METER_EVENTS": route.meter_events,
+            "TAXIMETER_STRIPE_CALLS_PER_SECOND": str(round(route.per_second * PACE / CEILING)),
+            "TAXIMETER_REPORTER_REPORT_SECONDS": str(REPORT_SECONDS),
+            "TAXIMETER_REPORTER_GROUP_ID": kafka.topic_prefix,
+        }
+        command = [sys.executable, "-m", "reporter", "--config", str(settings_file(folder))]
+        with WatchedProcess(command, folder / "log", service_environment(kafka, options)) as process:
+            start = await process.until_said('"message":"assigned"')
+            sent = await until_settled(kafka, shape, process)
+            measured = _measured(process, start, sent)
+            await process.stop()
+        await asyncio.to_thread(stripe.check, shape.units())
+    return measured
+
+
+async def until_settled(kafka: KafkaSettings, shape: TallyShape, process: WatchedProcess) -> int:
+    """Returns how many meter events there were, when the ledger says that every tally is covered and nothing is open.
+
+    Raises ProcessFailed, or TimeoutError.
+    """
+    topic = kafka.topics.ledger.name
+    places = [TopicPartition(topic, number) for number in range(kafka.partitions)]
+    ledgers = {place: Ledger() for place in places}
+    tallies = {place: shape.minutes if ours else 0 for place, ours in zip(places, by_partition(shape), strict=True)}
+    async with started(make_log_reader(kafka, client_id="benchmarks")) as consumer, asyncio.timeout(FINISH_SECONDS):
+        consumer.assign(places)
+        for place in places:
+            consumer.seek(place, 0)
+        while any(ledger.open or ledger.chain.end < tallies[place] for place, ledger in ledgers.items()):
+            process.check()
+            for place, records in (await consumer.getmany(timeout_ms=250)).items():
+                for record in records:
+                    ledgers[place].fold(record.offset, record.timestamp, decode_entry(record.value))
+    return sum(sum(ledger.settled.values()) for ledger in ledgers.values())
+
+
+def _measured(process: WatchedProcess, start: Reading, events: int) -> Measurement:
+    found = process.used_since(start, events)
+    return process.used_since(start, events, {"cores": round(found.cpu_seconds / found.wall_seconds, 3)})
+
+
+def _parameters(shape: TallyShape, number: int, name: str, minute: int) -> dict[str, Any]:
+    return {
+        "event_name": METER,
+        "payload": {**dict(MODEL), "stripe_customer_id": name, "value": str(shape.quantity(number, minute))},
+        "identifier": f"tm-bench-{number}-{minute}",
+        "timestamp": (shape.first_minute_ms + minute * MINUTE_MS) // 1000,
+    }
+
+
+def _new_folder(arena: Arena) -> Folder:
+    folder = arena.folder / f"reporter-{token_hex(4)}"
+    folder.mkdir()
+    return folder
+
+
+def _targets(cpu_s_per_million: float, per_second: int) -> Sequence[Target]:
+    return (Target(REPORTER, "cpu_s_per_million", cpu_s_per_million), Target(REPORTER, "events_per_s", per_second, at_most=False))
+
+
+PATHS: Final[Sequence[Path]] = (
+    # Half a core at the pace of the target.
+    Path("reporter-v1", partial(begin, V1), _targets(0.5e6 / V1.per_second, V1.per_second)),
+    Path("reporter-v2", partial(begin, V2), _targets(0.5e6 / V2.per_second, V2.per_second)),
+)
