@@ -97,7 +97,7 @@ class Backlog:
                 self._failed(failure)
         for outbox in [outbox for outbox in self._adopted if outbox.is_empty]:
             self._adopted.remove(outbox)
-            self._close(outbox)
+            outbox.close()
 
     def adopt(self, partitions: int) -> None:
         """Take over the spools that dead processes left for this topic; looks at the directory, so not for every turn."""
@@ -116,7 +116,7 @@ class Backlog:
         self.secure()
         self._counts.lost += self._own.memory_events
         for outbox in (*self._adopted, self._own):
-            self._close(outbox)
+            outbox.close()
         self._adopted = []
 
     def abandon_to_parent(self) -> None:
@@ -136,10 +136,6 @@ class Backlog:
                 remember_partitions(self._directory, self._topic, partitions)
             except SpoolFailed as failure:
                 self._failed(failure)
-
-    def _close(self, outbox: Outbox) -> None:
-        if outbox.spool is not None:
-            outbox.spool.close()
 
     def _failed(self, failure: SpoolFailed) -> None:
         self._counts.spool_failures += 1

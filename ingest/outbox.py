@@ -106,6 +106,13 @@ class Outbox:
                 self._memory.popleft()
         return chosen
 
+    def close(self) -> None:
+        """Let go of the spool, and remove it if everything was acknowledged."""
+        if self.spool is not None and self.is_empty:
+            self.spool.remove()
+        elif self.spool is not None:
+            self.spool.close()
+
     def _nothing_on_disk(self) -> bool:
         return self._exhausted and not self._ahead
 

@@ -2,6 +2,9 @@
 
 One file per emitter, that is per process life, beside a lock file that its process holds while it lives (the kernel lets go of the lock
 when a process dies). Whoever gets the lock of a dead emitter's file may send what is in it. All calls block for a disk write at most.
+
+A full disk must not keep a spool from being emptied. So there is no write-ahead log, which holds everything twice and without which a file
+cannot even be opened; and the last of the disk is left free for the journal of a deletion, which is small.
 """
 
 import fcntl
@@ -19,7 +22,8 @@ from metering.errors import MeteringError
 _SUFFIX: Final = ".spool"
 _SCHEMA: Final = """
 PRAGMA auto_vacuum = INCREMENTAL;
-PRAGMA journal_mode = WAL;
+PRAGMA secure_delete = OFF;
+PRAGMA journal_mode = TRUNCATE;
 PRAGMA synchronous = FULL;
 CREATE TABLE IF NOT EXISTS about (topic TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS parcels (
@@ -28,6 +32,7 @@ CREATE TABLE IF NOT EXISTS parcels (
 """
 # What a row costs on disk beside its value, roughly.
 ROW_BYTES: Final = 64
+LEFT_FREE_BYTES: Final = 512 * 1024
 _LOCK_WAIT_SECONDS: Final = 5.0
 
 
@@ -97,7 +102,8 @@ class Spool:
         return spool
 
     def append(self, parcels: Sequence[Parcel]) -> None:
-        """Write all or none, durably, and give each its row. Raises SpoolFailed."""
+        """Write all or none, durably, and give each its row. Raises SpoolFailed, also when that would leave the disk all but full."""
+        self._check_room(sum(len(parcel.value) + ROW_BYTES for parcel in parcels))
         cursor = self._connection.cursor()
         rows: list[int] = []
         try:
@@ -151,13 +157,31 @@ class Spool:
             empty = self._connection.execute("SELECT 1 FROM parcels LIMIT 1").fetchone() is None
             self._connection.close()
             if empty:
-                for suffix in ("", "-wal", "-shm", ".lock"):
-                    self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+                self._unlink()
+        os.close(self._lock)
+
+    def remove(self) -> None:
+        """Let go of the file and remove it: Kafka has all that is in it. Works on a full disk, where nothing can be deleted in the file."""
+        with suppress(sqlite3.Error):
+            self._connection.close()
+        self._unlink()
         os.close(self._lock)
 
     def disown(self) -> None:
         """In a forked child: close the copy of the lock, and touch nothing else of what belongs to the parent."""
         os.close(self._lock)
+
+    def _check_room(self, size: int) -> None:
+        try:
+            disk = os.statvfs(self.path.parent)
+        except OSError as error:
+            raise SpoolFailed(f"{self.path.parent}: {error.strerror}") from None
+        if disk.f_bavail * disk.f_frsize < size + LEFT_FREE_BYTES:
+            raise SpoolFailed(f"{self.path.parent}: the disk is full; its last {LEFT_FREE_BYTES:,} bytes stay free so that a spool can be emptied")
+
+    def _unlink(self) -> None:
+        for suffix in ("", "-journal", ".lock"):
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
 
 
 def spooled_elsewhere(directory: Path, *, excluding: Iterable[Path]) -> int:

@@ -1,14 +1,19 @@
 """The spool keeps what it took, gives it back in order, and belongs to one living process."""
 
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from ingest.outbox import Outbox
 from ingest.parcels import Parcel
-from ingest.spool import Spool, SpoolFailed, remember_partitions, remembered_partitions, spooled_elsewhere
+from ingest.spool import LEFT_FREE_BYTES, Spool, SpoolFailed, remember_partitions, remembered_partitions, spooled_elsewhere
+from tests.chaos.small_disk import SmallDisks
 
 TOPIC = "usage.events"
 
@@ -117,4 +122,70 @@ def test_a_forked_child_does_not_keep_the_lock(tmp_path: Path) -> None:
     spool.append([parcel(1)])
     spool.disown()
     (adopted,) = Spool.adopt(tmp_path, topic=TOPIC, partitions=3, excluding=[])
+    adopted.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    disks = SmallDisks()
+    folder = disks.mount(tmp_path / "small")
+    if folder is None:
+        pytest.skip("only root may mount a small file system")
+    yield folder
+    disks.unmount()
+
+
+def fill_spool(spool: Spool) -> int:
+    """Until it takes no more; how many parcels it took."""
+    number = 0
+    with suppress(SpoolFailed):
+        while number < 10_000:
+            spool.append([Parcel(0, number, 1, b"x" * 8_000)])
+            number += 1
+    return number
+
+
+def fill_disk(path: Path) -> None:
+    """Until there is no space left at all."""
+    with path.open("wb", buffering=0) as ballast, suppress(OSError):
+        while ballast.write(b"\0" * 4096):
+            pass
+
+
+def test_a_spool_leaves_enough_of_the_disk_free_to_be_emptied(small_disk: Path) -> None:
+    spool = Spool.create(small_disk, emitter="large", topic=TOPIC)
+    written = fill_spool(spool)
+    assert shutil.disk_usage(small_disk).free >= LEFT_FREE_BYTES
+    spool.close()
+    (adopted,) = Spool.adopt(small_disk, topic=TOPIC, partitions=1, excluding=[])
+    found = adopted.read(after=0, parcels_max=10_000)
+    assert len(found) == written
+    adopted.delete(found)
+    adopted.close()
+    assert list(small_disk.iterdir()) == []
+
+
+def test_a_spool_that_kafka_has_goes_although_somebody_else_filled_the_disk(small_disk: Path) -> None:
+    outbox = Outbox(Spool.create(small_disk, emitter="e", topic=TOPIC))
+    outbox.put(Parcel(0, 0, 1, b"x" * 100_000))
+    outbox.secure(10**6)
+    (small_disk / "ballast").touch()
+    fill_disk(small_disk / "ballast")
+    parcel = outbox.take()
+    assert parcel is not None
+    assert outbox.settle(parcel)
+    assert outbox.take() is None
+    with pytest.raises(SpoolFailed):
+        outbox.forget_settled()
+    outbox.close()
+    assert [path.name for path in small_disk.iterdir()] == ["ballast"]
+
+
+def test_a_spool_with_something_left_to_send_stays(tmp_path: Path) -> None:
+    outbox = Outbox(Spool.create(tmp_path, emitter="e", topic=TOPIC))
+    outbox.put(parcel(1))
+    outbox.secure(10**6)
+    outbox.close()
+    (adopted,) = Spool.adopt(tmp_path, topic=TOPIC, partitions=3, excluding=[])
+    assert adopted.events_held == 2
     adopted.close()
