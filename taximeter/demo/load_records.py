@@ -28,7 +28,7 @@ RETRY: Final = RetryPolicy(base_seconds=0.2, cap_seconds=2.0, deadline_seconds=3
 
 
 class RecordLoad:
-    """One process's records. The producer is idempotent and keyed by customer: what is sent first stands first."""
+    """One process's records. The producer is idempotent and nearly all is keyed by customer: what is sent first stands first."""
 
     def __init__(self, order: LoadOrder, new_producer: Callable[[], AIOKafkaProducer]) -> None:
         self._order = order
@@ -42,7 +42,8 @@ class RecordLoad:
     async def send(self, emissions: Sequence[Emission]) -> int:
         """Send in this order until all in-sync replicas have them; how often they were sent again. Raises KafkaError after five minutes."""
         values = [self._value(emission) for emission in emissions]
-        keys = [emission.customer.encode() for emission in emissions]
+        misplaced = self._order.mix.misplaced
+        keys = [None if self._random.random() < misplaced else emission.customer.encode() for emission in emissions]
         resent = 0
 
         def count_resent(_error: Exception, _delay: float) -> None:
@@ -65,7 +66,7 @@ class RecordLoad:
             await discard(self._producer)
             self._producer = None
 
-    async def _send_once(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
+    async def _send_once(self, keys: Sequence[bytes | None], values: Sequence[bytes]) -> None:
         try:
             if self._producer is None:
                 self._producer = self._new_producer()

@@ -17,12 +17,17 @@ METERS: Final[Mapping[str, tuple[str, ...]]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mix:
-    """Shares of the events of one kind of load, as fractions; the rest is fresh usage."""
+    """Shares of the events of one kind of load, as fractions; the rest is fresh usage.
+
+    `misplaced`: single records without a key, which stand in any partition until they are forwarded. Not together with `conflicts`, where the order
+    decides which of two contents counts.
+    """
 
     retries: float
     late: float
     malformed: float
     conflicts: float = 0.0
+    misplaced: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

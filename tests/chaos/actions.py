@@ -54,8 +54,7 @@ async def kill_point(arena: Arena) -> None:
     if not free:
         return
     name, point = arena.random.choice(free), arena.random.choice(POINTS[service])
-    arena.counts[f"at {point}"] += 1
-    await arena.restart_with(name, {"CHAOS_KILL_AT": f"{point}:{arena.random.randint(1, 6)}"})
+    await arena.doom(name, point, arena.random.randint(1, 6))
 
 
 async def freeze_worker(arena: Arena) -> None:

@@ -25,6 +25,7 @@ RESTART_SECONDS: Final = (0.0, 1.5)
 WATCH_SECONDS: Final = 0.1
 STOP_SECONDS: Final = 60.0
 CALL_SECONDS: Final = 15.0
+DOOMED_SECONDS: Final = 20.0
 ORDERLY: Final = 0
 
 
@@ -49,7 +50,7 @@ class Arena:
     crashes: list[str] = field(default_factory=list)
     busy: set[str] = field(default_factory=set)
     _frozen: set[str] = field(default_factory=set)
-    _doomed: set[str] = field(default_factory=set)
+    _doomed: dict[str, str] = field(default_factory=dict)
 
     @property
     def session_seconds(self) -> float:
@@ -69,8 +70,8 @@ class Arena:
             self.busy.discard(name)
 
     def free(self, *names: str) -> list[str]:
-        """Those of the names that run and that no other action holds."""
-        return [name for name in names if name not in self.busy and self.fleet.is_running(name)]
+        """Those of the names that run, that no other action holds, and that do not go towards a kill point."""
+        return [name for name in names if name not in self.busy and name not in self._doomed and self.fleet.is_running(name)]
 
     async def kill(self, name: str) -> None:
         """SIGKILL, a pause, and a new process."""
@@ -79,6 +80,18 @@ class Arena:
             self.counts[f"kill -9 {_service(name)}"] += 1
             await asyncio.sleep(self.random.uniform(*RESTART_SECONDS))
             await self.installation.start([name])
+
+    async def doom(self, name: str, point: str, passages: int) -> None:
+        """SIGKILL, and a new process that ends at a named point, at its so many-th passage; if it does not get there in time, it lives on."""
+        await self.restart_with(name, {"CHAOS_KILL_AT": f"{point}:{passages}"})
+        self._doomed[name] = point
+        for _ in range(int(DOOMED_SECONDS / WATCH_SECONDS)):
+            if name not in self._doomed:
+                return
+            await asyncio.sleep(WATCH_SECONDS)
+        del self._doomed[name]
+        self.counts[f"not reached {point}"] += 1
+        await self.kill(name)
 
     async def restart_with(self, name: str, environment: Mapping[str, str]) -> None:
         """SIGKILL, and a new process that has this besides, once."""
@@ -90,8 +103,6 @@ class Arena:
                 await self.installation.start([name])
             finally:
                 self.installation.environments[name] = usual
-            if "CHAOS_KILL_AT" in environment:
-                self._doomed.add(name)
 
     async def stop_and_start(self, name: str) -> None:
         """SIGTERM, the drain, and a new process. An exit code other than 0 is a crash."""
@@ -99,9 +110,8 @@ class Arena:
             self.installation.admin_urls.pop(name, None)
             codes = await self.fleet.stop([name], STOP_SECONDS)
             self.counts[f"SIGTERM {_service(name)}"] += 1
-            if codes.get(name, ORDERLY) not in (ORDERLY, KILLED if name in self._doomed else ORDERLY):
+            if codes.get(name, ORDERLY) != ORDERLY:
                 self.crashes.append(f"{name} ended with {codes[name]} when it was asked to stop")
-            self._doomed.discard(name)
             await self.installation.start([name])
 
     async def freeze(self, name: str, seconds: float) -> None:
@@ -129,12 +139,12 @@ class Arena:
             await asyncio.sleep(WATCH_SECONDS)
 
     async def _replace(self, name: str, code: int) -> None:
-        if code == KILLED and name in self._doomed:
-            self.counts[f"kill point {_service(name)}"] += 1
+        point = self._doomed.pop(name, None)
+        if code == KILLED and point is not None:
+            self.counts[f"kill at {point}"] += 1
         else:
             self.crashes.append(f"{name} ended by itself with exit code {code}:\n{self.fleet.log_tail(name)}")
             self.say(f"!! {name} ended by itself with exit code {code}")
-        self._doomed.discard(name)
         async with self.holding(name):
             await asyncio.to_thread(self.installation.kill, name)
             await self.installation.start([name])

@@ -154,7 +154,7 @@ class Chaos:
             seed=self.plan.seed,
             load_seconds=self.plan.seconds,
             pace=Pace(flush=0.5, report=1.5, receipt=0.3, session=3.0),
-            record_mix=Mix(retries=0.05, late=0.02, malformed=0.01),
+            record_mix=Mix(retries=0.05, late=0.02, malformed=0.01, misplaced=0.02),
         )
         self._say(f"starting {self._broker.describe()}")
         await asyncio.to_thread(self._broker.start)
