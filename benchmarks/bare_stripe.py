@@ -15,7 +15,6 @@ import orjson
 
 from benchmarks.simulated_stripe import KEY
 from metering.secrets import Secret
-from metering.service import fast_event_loop
 from metering.stripe_client import StripeHttp, make_client
 
 STARTED: Final = "started"
@@ -57,7 +56,8 @@ def by_library(http: StripeHttp, url: str) -> Call:
 
 async def by_stream(http: StripeHttp, url: str) -> Call:
     """Bodies of 100 events."""
-    body, status, _ = await http.request_async("post", f"{url}/v2/billing/meter_event_session", {"Authorization": f"Bearer {KEY}"}, b"{}")
+    asking = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
+    body, status, _ = await http.request_async("post", f"{url}/v2/billing/meter_event_session", asking, b"{}")
     assert status == 200, status
     headers = {"Authorization": f"Bearer {orjson.loads(body)['authentication_token']}", "Content-Type": "application/json"}
 
@@ -97,5 +97,5 @@ async def run(url: str, file: Folder, mode: str, calls_per_second: float) -> Non
 
 
 if __name__ == "__main__":
-    with asyncio.Runner(loop_factory=fast_event_loop) as runner:
-        runner.run(run(sys.argv[1], Folder(sys.argv[2]), sys.argv[3], float(sys.argv[4])))
+    # The reporter's loop, too.
+    asyncio.run(run(sys.argv[1], Folder(sys.argv[2]), sys.argv[3], float(sys.argv[4])))

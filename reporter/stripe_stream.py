@@ -6,16 +6,17 @@ A 200 says that Stripe received the events; what it drops afterwards, it reports
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 from metering.clock import Clock
 from metering.secrets import Secret
 from metering.stripe_client import make_client
 from reporter.outcomes import Delivered, Refused, Reply, Retry, StopTheWorld, TooOld, TryAgain, Verdict, classify, interrupted, unreachable
+from reporter.prepared_bodies import PreparedHttp, prepared
 from reporter.stream_requests import EVENTS_MAX, Gathered, SentRequests, StreamEvent, body_of, encode_event, request_key
 from reporter.stream_session import Grant, Session, SessionKeeper, grant_of, verdicts_for
 from reporter.stripe_adjustments import StripeAdjustments
-from reporter.stripe_replies import REPLY_BYTES_MAX, ErrorReply, PlainHttp, Verdicts
+from reporter.stripe_replies import REPLY_BYTES_MAX, ErrorReply, Verdicts
 
 _PATH: Final = "/v2/billing/meter_event_stream"
 _GATHER_S: Final = 0.01  # how long the first event of a request waits for others
@@ -27,31 +28,6 @@ class _Waiting:
 
     event: StreamEvent
     verdict: asyncio.Future[Verdict]
-
-
-class _StreamHttp(PlainHttp):
-    """Sends bodies that are encoded already, in place of the library's.
-
-    For its debug log the library encodes the parameters of every request as a form too, which for 100 events takes far longer than all the
-    rest together. So it is given none, and the body is put in here, by the request's idempotency key.
-    """
-
-    def __init__(self, *, connections: int, timeout_s: float) -> None:
-        super().__init__(connections=connections, timeout_s=timeout_s, reply_bytes_max=REPLY_BYTES_MAX)
-        self._bodies: dict[str, bytes] = {}
-
-    def prepare(self, key: str, body: bytes) -> None:
-        """The next request under this idempotency key has this body."""
-        self._bodies[key] = body
-
-    def discard(self, key: str) -> None:
-        """There will be no such request."""
-        self._bodies.pop(key, None)
-
-    async def request_async(self, method: str, url: str, headers: Mapping[str, str], post_data: Any = None) -> tuple[bytes, int, Mapping[str, str]]:
-        """As in PlainHttp."""
-        body = self._bodies.pop(headers.get("Idempotency-Key", ""), post_data)
-        return await super().request_async(method, url, headers, body)
 
 
 class StripeMeterEventStream:
@@ -78,7 +54,7 @@ class StripeMeterEventStream:
         self._connections = connections
         self._spacing_s = 1 / requests_per_s if requests_per_s else 0.0
         self._next_at = 0.0
-        self._http = _StreamHttp(connections=connections + 1, timeout_s=timeout_s)  # one more for sessions
+        self._http = PreparedHttp(connections=connections + 1, timeout_s=timeout_s, reply_bytes_max=REPLY_BYTES_MAX)  # one more for sessions
         self._client = make_client(self._http, api_key=api_key, api_base=api_base, stream_base=stream_base)
         self._adjustments = StripeAdjustments(self._http, api_key=api_key, api_base=api_base)
         self._sessions = SessionKeeper(self._create_session, clock)
@@ -197,15 +173,13 @@ class StripeMeterEventStream:
         """The verdict on one request; None for 401."""
         key = request_key(events)
         self._sent.note(key, events)
-        self._http.prepare(key, body_of(events))
         try:
-            reply = await self._client.raw_request_async("post", _PATH, base="meter_events", api_key=session.token.reveal(), idempotency_key=key)
+            with prepared(body_of(events)):
+                reply = await self._client.raw_request_async("post", _PATH, base="meter_events", api_key=session.token.reveal(), idempotency_key=key)
         except Exception as error:
             if isinstance(error, ErrorReply) and error.status == 401:
                 return None
             return verdicts_for(self._api_key, session).of(error)
-        finally:
-            self._http.discard(key)
         return classify(Reply(200, recognised=isinstance(reply.data, dict)))
 
     async def _create_session(self) -> Grant | Verdict:
