@@ -10,7 +10,7 @@ nobody can say; send the request again with the same ids. `error` is there with 
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -19,6 +19,7 @@ import orjson
 from aiohttp import web
 
 from ingest.bodies import ReadEvents, Rejected
+from ingest.columns import RequestPart
 from ingest.refusals import Refusal, RequestRefused
 from ingest.tickets import Ticket
 
@@ -48,7 +49,7 @@ def refused(refusal: RequestRefused) -> web.Response:
 
 def outcome_of(read: ReadEvents, ticket: Ticket) -> Outcome:
     """How many events ended how."""
-    unknown = 0 if ticket.all_acknowledged else len(ticket.unknown_rows())
+    unknown = 0 if ticket.all_acknowledged else sum(len(places) for _, places in _unknown_places(read, ticket))
     return Outcome(read.count - len(read.rejected) - unknown, len(read.rejected), unknown)
 
 
@@ -82,11 +83,15 @@ def _rejection(rejected: Rejected) -> dict[str, Any]:
 
 
 def _unknown(read: ReadEvents, ticket: Ticket) -> Iterator[dict[str, Any]]:
-    rows = ticket.unknown_rows()
-    for part in read.accepted:
-        for row, index, event_id in zip(part.rows, part.indexes, part.ids, strict=True):
-            if id(row) in rows:
-                yield {"index": index, "id": event_id, "status": "unknown", "reason": Refusal.OUTCOME_UNKNOWN.reason, "field": "", "detail": ""}
+    for part, places in _unknown_places(read, ticket):
+        for place in places:
+            index, event_id = part.indexes[place], part.ids[place]
+            yield {"index": index, "id": event_id, "status": "unknown", "reason": Refusal.OUTCOME_UNKNOWN.reason, "field": "", "detail": ""}
+
+
+def _unknown_places(read: ReadEvents, ticket: Ticket) -> Iterator[tuple[RequestPart, Sequence[int]]]:
+    for number, part in enumerate(read.accepted):
+        yield part, ticket.unknown(number, len(part.ids))
 
 
 def _response(status: int, outcome: Outcome, results: list[dict[str, Any]], error: dict[str, Any] | None, retry_after: float | None) -> web.Response:

@@ -1,11 +1,12 @@
 """Gather events by partition into numbered, columnar batches. Pure: the caller decides when time is up.
 
-Events come as rows, many at a time where a request has many, and are kept as columns.
+Events come as columns, many at a time where a request has many, and are kept as such.
 """
 
 from collections.abc import Sequence
-from itertools import repeat
-from typing import Final
+from itertools import chain, repeat
+from operator import itemgetter
+from typing import Any, Final, NamedTuple, Self
 
 from metering.batch import Batch, encode_batch
 from metering.event import Dimensions
@@ -27,6 +28,61 @@ EventRow = tuple[str, Dimensions, int, bytes, tuple[int, ...]]
 
 Which usage fields the quantities are of is said once for many rows. A plain tuple, because `zip` makes many of them at once.
 """
+
+
+class EventColumns(NamedTuple):
+    """At least one event with quantities of the same usage fields, as columns of equal length; see EventRow for what is in them.
+
+    `quantities` has a column for each of `fields`. `row_bytes` is what each event adds to a batch at most.
+    A named tuple and not a dataclass, because one is made of every request.
+    """
+
+    fields: tuple[str, ...]
+    customers: Sequence[str]
+    dimensions: Sequence[Dimensions]
+    times: Sequence[int]
+    fingerprints: Sequence[bytes]
+    quantities: Sequence[Sequence[int]]
+    row_bytes: int
+
+    @classmethod
+    def of_rows(cls, fields: tuple[str, ...], rows: Sequence[EventRow], row_bytes: int) -> Self:
+        """The columns of at least one row."""
+        customers, dimensions, times, fingerprints, quantities = zip(*rows, strict=True)
+        return cls(fields, customers, dimensions, times, fingerprints, tuple(zip(*quantities, strict=True)), row_bytes)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """The events of all parts, at least one, which have the same usage fields."""
+        if len(parts) == 1:
+            return parts[0]
+        fields, customers, dimensions, times, fingerprints, quantities, row_bytes = zip(*parts, strict=True)
+        every = chain.from_iterable
+        return cls(
+            fields[0],
+            list(every(customers)),
+            list(every(dimensions)),
+            list(every(times)),
+            list(every(fingerprints)),
+            [list(every(columns)) for columns in zip(*quantities, strict=True)],
+            max(row_bytes),
+        )
+
+    def at(self, places: Sequence[int]) -> Self:
+        """The events at these places, at least one."""
+        pick = itemgetter(*places) if len(places) > 1 else itemgetter(slice(places[0], places[0] + 1))
+        return self._each(pick)
+
+    def part(self, start: int, end: int | None) -> Self:
+        """The events from one place to another."""
+        return self._each(itemgetter(slice(start, end)))
+
+    def _each(self, pick: Any) -> Self:
+        fields, customers, dimensions, times, fingerprints, quantities, row_bytes = self
+        return self.__class__(
+            fields, pick(customers), pick(dimensions), pick(times), pick(fingerprints), [pick(column) for column in quantities], row_bytes
+        )
+
 
 # Upper bounds of what one more event adds to the JSON of a batch: an index, a time offset and a fingerprint; a number in the column of each
 # field that it has, and a zero in those of the others.
@@ -88,21 +144,21 @@ class PartitionBatch:
                 self._columns[field] = []
                 self.size += _CHAR_BYTES * len(field) + _QUOTES_BYTES
 
-    def add(self, fields: tuple[str, ...], rows: Sequence[EventRow], row_bytes: int) -> None:
-        """Append events, at least one, with quantities of these named fields, each of at most so many bytes."""
-        customers, dimensions, times, fingerprints, quantities = zip(*rows, strict=True)
-        self._customers += customers
-        self._dimensions += dimensions
-        self._times += times
-        self._fingerprints += fingerprints
+    def add(self, events: EventColumns) -> None:
+        """Append events whose usage fields are named."""
+        self._customers += events.customers
+        self._dimensions += events.dimensions
+        self._times += events.times
+        self._fingerprints += events.fingerprints
         count = self.count
-        for name, numbers in zip(fields, zip(*quantities, strict=True), strict=True):
+        for name, numbers in zip(events.fields, events.quantities, strict=True):
             column = self._columns[name]
             if len(column) < count:
                 column.extend(repeat(0, count - len(column)))
             column += numbers
-        self.count = count + len(rows)
-        self.size += len(rows) * row_bytes
+        added = len(events.customers)
+        self.count = count + added
+        self.size += added * events.row_bytes
 
     def close(self, emitter: str, first_seq: int) -> None:
         """Give the batch its number and its bytes; nothing may be added after."""
@@ -161,21 +217,20 @@ class Batcher:
     def add(
         self, partition: int, *, customer: str, dimensions: Dimensions, time_ms: int, usage: tuple[tuple[str, int], ...], fingerprint: bytes
     ) -> PartitionBatch:
-        """Put one event into the partition's batch, and say which batch that is; as `add_rows` does."""
-        row = (customer, dimensions, time_ms, fingerprint, tuple(quantity for _, quantity in usage))
+        """Put one event into the partition's batch, and say which batch that is; as `add_columns` does."""
+        fields, quantities = tuple(name for name, _ in usage), [(quantity,) for _, quantity in usage]
         size = event_bytes(fields=len(usage), customer_chars=len(customer), dimensions=dimension_bytes(dimensions))
-        ((batch, _),) = self.add_rows(partition, tuple(name for name, _ in usage), [row], size)
+        ((batch, _),) = self.add_columns(partition, EventColumns(fields, (customer,), (dimensions,), (time_ms,), (fingerprint,), quantities, size))
         return batch
 
-    def add_rows(
-        self, partition: int, fields: tuple[str, ...], rows: Sequence[EventRow], row_bytes: int
-    ) -> list[tuple[PartitionBatch, Sequence[EventRow]]]:
-        """Put events of one partition, with quantities of these usage fields and at most `row_bytes` each, into batches; which rows went where.
+    def add_columns(self, partition: int, events: EventColumns) -> list[tuple[PartitionBatch, int]]:
+        """Put events of one partition into batches; into which, and how many of them, in their order.
 
         A batch that is full is closed and waits for `take_full`.
         """
-        placed: list[tuple[PartitionBatch, Sequence[EventRow]]] = []
-        while rows:
+        placed: list[tuple[PartitionBatch, int]] = []
+        fields, row_bytes, left = events.fields, events.row_bytes, len(events.customers)
+        while left:
             batch = self._open.get(partition)
             if batch is not None and not batch.takes(fields):
                 self._close(batch)
@@ -185,8 +240,13 @@ class Batcher:
             batch.name(fields)
             # As many as there is room for, and the one that fills it.
             room = max(1, min(self._events_max - batch.count, 1 + (self._bytes_max - batch.size - 1) // row_bytes))
-            taken, rows = (rows, ()) if len(rows) <= room else (rows[:room], rows[room:])
-            batch.add(fields, taken, row_bytes)
+            taken = min(room, left)
+            if taken < left:
+                batch.add(events.part(0, taken))
+                events = events.part(taken, None)
+            else:
+                batch.add(events)
+            left -= taken
             if batch.count >= self._events_max or batch.size >= self._bytes_max:
                 self._close(batch)
             placed.append((batch, taken))

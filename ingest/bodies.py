@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import unquote
 
-from ingest.columns import ColumnReader, EventRows, rows_of
+from ingest.columns import ColumnReader, RequestPart, parts_of
 from ingest.refusals import Refusal, RequestRefused
 from metering.catalogue import Catalogue
 from metering.errors import EventRejected, Reason
@@ -47,7 +47,7 @@ class ReadEvents:
 
     is_single: bool
     count: int
-    accepted: list[EventRows]
+    accepted: list[RequestPart]
     rejected: list[Rejected]
 
 
@@ -81,9 +81,9 @@ class BodyReader:
             raise RequestRefused(Refusal.NO_EVENTS, "the body has no events")
         if len(values) > self._events_max:
             raise RequestRefused(Refusal.TOO_MANY_EVENTS, f"{len(values)} events; a request takes {self._events_max}")
-        rows = self._columns.read(values, now_ms) if len(values) >= _COLUMNS_FROM and not cloudevents else None
-        if rows is not None:
-            return ReadEvents(is_single, len(values), [rows], [])
+        part = self._columns.read(values, now_ms) if len(values) >= _COLUMNS_FROM and not cloudevents else None
+        if part is not None:
+            return ReadEvents(is_single, len(values), [part], [])
         events: list[tuple[int, UsageEvent]] = []
         refused: list[Rejected] = []
         for index, value in enumerate(values):
@@ -99,7 +99,7 @@ class BodyReader:
                 refused.append(_rejected(index, found, refusal))
             else:
                 events.append((index, event))
-        return ReadEvents(is_single, len(values), rows_of(events), refused)
+        return ReadEvents(is_single, len(values), parts_of(events), refused)
 
     def _read_binary(self, headers: Mapping[str, str], body: bytes, now_ms: int) -> ReadEvents:
         lower = {name.lower(): value for name, value in headers.items()}
@@ -109,7 +109,7 @@ class BodyReader:
             self._check(event, now_ms)
         except EventRejected as refusal:
             return ReadEvents(is_single=True, count=1, accepted=[], rejected=[_rejected(0, attributes, refusal)])
-        return ReadEvents(is_single=True, count=1, accepted=rows_of([(0, event)]), rejected=[])
+        return ReadEvents(is_single=True, count=1, accepted=parts_of([(0, event)]), rejected=[])
 
     def _check(self, event: UsageEvent, now_ms: int) -> None:
         check_not_in_future(event.time_ms, now_ms)

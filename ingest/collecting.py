@@ -4,7 +4,7 @@ import asyncio
 from typing import Final
 
 from ingest.backlog import Backlog
-from ingest.batching import Batcher, PartitionBatch
+from ingest.batching import Batcher, EventColumns, PartitionBatch
 from ingest.buffered import EventDecoder
 from ingest.counts import EmitterCounts
 from ingest.homes import Homes
@@ -79,7 +79,7 @@ class Collector:
             self._homes = Homes(partitions)
         decoded = self._decoder.decode(events, self._homes)
         for (partition, fields), rows in decoded.rows.items():
-            self._batcher.add_rows(partition, fields, rows, decoded.row_bytes)
+            self._batcher.add_columns(partition, EventColumns.of_rows(fields, rows, decoded.row_bytes))
 
     def _hand_over(self, batches: list[PartitionBatch]) -> None:
         now = self._clock.monotonic()

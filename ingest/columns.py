@@ -1,42 +1,41 @@
-"""Many events of one request read as columns: each check is one pass at the speed of C, and no object is made for an event but its row. Pure.
+"""Many events of one request read as columns: each check is one pass at the speed of C, and no object is made for an event. Pure.
 
 Only what is certainly acceptable is read here: events in our own form that all have the same fields. Anything else is None, and `bodies` reads
 it event by event, which also finds the words for what is wrong.
+
+What is no object, no string or no integer is found without a look at every type: of JSON's values, only an object gives something for a
+name, only strings can be joined, and only a string has a slice that a dictionary takes for a key. Each raises TypeError for the rest.
 """
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from operator import itemgetter
-from typing import Any, Final
+from operator import countOf, itemgetter
+from typing import Any, Final, NamedTuple
 
-from ingest.batching import EventRow, dimension_bytes, event_bytes
+from ingest.batching import EventColumns, dimension_bytes, event_bytes
 from metering.errors import EventRejected
 from metering.event import Dimensions, UsageEvent, fingerprints, parse_dimensions, parse_time, parse_usage
 from metering.limits import CUSTOMER_CHARS_MAX, EVENT_ID_CHARS_MAX, FUTURE_TOLERANCE_MS, QUANTITY_MAX, SOURCE_CHARS_MAX
 
 _REQUIRED: Final = frozenset({"id", "customer", "usage"})
 _KNOWN: Final = _REQUIRED | {"source", "time", "dimensions"}
-_STRINGS: Final = {str}
-_INTS: Final = {int}
 _OBJECTS: Final = {dict}
 _CACHED: Final = 4_096
+_CUSTOMERS_KNOWN: Final = 65_536
 _SECOND_CHARS: Final = 19  # 2026-11-22T10:00:00
 _SECOND: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}")
 _A_SECOND: Final = "2000-01-01T00:00:00"
+_A_SECOND_MS: Final = parse_time(f"{_A_SECOND}Z", "time")
 
 
-@dataclass(frozen=True, slots=True)
-class EventRows:
-    """Acceptable events with quantities of the same usage fields; `row_bytes` is what each adds to a batch at most.
+class RequestPart(NamedTuple):
+    """Acceptable events of a request, with quantities of the same usage fields.
 
     `indexes` and `ids`: the place in the request, and the id, of each event. `oldest_ms`: the earliest of their times.
     """
 
-    fields: tuple[str, ...]
-    rows: Sequence[EventRow]
-    row_bytes: int
+    events: EventColumns
     indexes: Sequence[int]
     ids: Sequence[str]
     oldest_ms: int
@@ -47,10 +46,12 @@ class ColumnReader:
 
     def __init__(self, usage_fields: Collection[str]) -> None:
         self._usage_fields = frozenset(usage_fields)
+        # Those that can be customers, as was found before.
+        self._customers: set[str] = set()
         self._seconds = _Seconds()
         self._fractions = _Fractions()
 
-    def read(self, documents: Sequence[Any], now_ms: int) -> EventRows | None:
+    def read(self, documents: Sequence[Any], now_ms: int) -> RequestPart | None:
         """The events of decoded JSON values, if all of them are acceptable and alike. There is at least one value."""
         try:
             return self._read(documents, now_ms)
@@ -58,61 +59,76 @@ class ColumnReader:
             # A field that is missing, or a value of another type than the passes below take: for the reader of single events to say.
             return None
 
-    def _read(self, documents: Sequence[Any], now_ms: int) -> EventRows | None:
-        fields = tuple(documents[0])
-        if not (_REQUIRED <= set(fields) <= _KNOWN) or set(map(type, documents)) != _OBJECTS or set(map(len, documents)) != {len(fields)}:
+    def _read(self, documents: Sequence[Any], now_ms: int) -> RequestPart | None:
+        count, fields = len(documents), tuple(documents[0])
+        if not (_REQUIRED <= set(fields) <= _KNOWN) or countOf(map(len, documents), len(fields)) != count:
             return None
         columns: Mapping[str, Sequence[Any]] = dict(zip(fields, zip(*map(itemgetter(*fields), documents), strict=True), strict=True))
         customers, ids = columns["customer"], columns["id"]
-        if not (_are_texts(ids, EVENT_ID_CHARS_MAX) and _are_texts(customers, CUSTOMER_CHARS_MAX)):
+        if not (_are_texts(ids, EVENT_ID_CHARS_MAX) and self._are_customers(customers)):
             return None
         source = _only_source(columns["source"]) if "source" in columns else ""
-        times = self._times(columns["time"], now_ms) if "time" in columns else [now_ms] * len(documents)
+        times = self._times(columns["time"], now_ms) if "time" in columns else [now_ms] * count
         names, quantities = self._quantities(columns["usage"])
-        dimensions, dimensions_size = _dimensions(columns["dimensions"]) if "dimensions" in columns else ([()] * len(documents), dimension_bytes(()))
+        dimensions, dimensions_size = _dimensions(columns["dimensions"]) if "dimensions" in columns else ([()] * count, dimension_bytes(()))
         if source is None or times is None or not names:
             return None
-        rows = list(zip(customers, dimensions, times, fingerprints(source, ids), quantities, strict=True))
         size = event_bytes(fields=len(names), customer_chars=max(map(len, customers)), dimensions=dimensions_size)
-        return EventRows(names, rows, size, range(len(rows)), ids, min(times))
+        events = EventColumns(names, customers, dimensions, times, fingerprints(source, ids), quantities, size)
+        return RequestPart(events, range(count), ids, min(times))
+
+    def _are_customers(self, column: Sequence[Any]) -> bool:
+        """Whether all can be customers; most of them came before."""
+        known = self._customers
+        if not known.issuperset(column):
+            if not _are_texts(column, CUSTOMER_CHARS_MAX):
+                return False
+            if len(known) >= _CUSTOMERS_KNOWN:
+                known.clear()
+            known.update(column)
+        return True
 
     def _times(self, column: Sequence[Any], now_ms: int) -> list[int] | None:
         """Event times in ms. A time is taken apart into its second and the rest, because both come again and again."""
-        if set(map(type, column)) != _STRINGS or max(map(len, column)) > 40 or min(map(len, column)) < 20:
-            return None
         seconds, fractions = self._seconds, self._fractions
         times = [seconds[text[:_SECOND_CHARS]] + fractions[text[_SECOND_CHARS:]] for text in column]
         return times if min(times) >= 0 and max(times) <= now_ms + FUTURE_TOLERANCE_MS else None
 
-    def _quantities(self, usages: Sequence[Any]) -> tuple[tuple[str, ...], Sequence[tuple[int, ...]]]:
-        """Usage fields, and the quantities of each event; no fields when something is not as it should be."""
-        if set(map(type, usages)) != _OBJECTS:
-            return (), ()
-        names = tuple(usages[0])
-        if set(map(len, usages)) != {len(names)} or not self._usage_fields.issuperset(names):
+    def _quantities(self, usages: Sequence[Any]) -> tuple[tuple[str, ...], Sequence[Sequence[int]]]:
+        """Usage fields, and a column of quantities for each; no fields when something is not as it should be."""
+        names, count = tuple(usages[0]), len(usages)
+        if countOf(map(len, usages), len(names)) != count or not self._usage_fields.issuperset(names):
             return (), ()
         parse_usage(usages[0], "usage")
-        quantities = list(map(itemgetter(*names), usages)) if len(names) > 1 else list(zip(map(itemgetter(*names), usages), strict=True))
-        for column in zip(*quantities, strict=True):
-            if set(map(type, column)) != _INTS or min(column) < 0 or max(column) > QUANTITY_MAX:
+        columns = [list(map(itemgetter(name), usages)) for name in names]
+        for column in columns:
+            # The types first: a boolean is in the range as well.
+            if countOf(map(type, column), int) != count or min(column) < 0 or max(column) > QUANTITY_MAX:
                 return (), ()
-        return names, quantities
+        return names, columns
 
 
-def rows_of(events: Sequence[tuple[int, UsageEvent]]) -> list[EventRows]:
-    """Events that were read one by one, each with its place in the request, in runs of the same usage fields."""
+def parts_of(events: Sequence[tuple[int, UsageEvent]]) -> list[RequestPart]:
+    """Events that were read one by one, each with its place in the request; in parts of the same usage fields."""
+    if len(events) == 1:
+        return [_part_of_one(*events[0])]
     runs: dict[tuple[str, ...], list[tuple[int, UsageEvent]]] = {}
     for index, event in events:
         runs.setdefault(tuple(name for name, _ in event.usage), []).append((index, event))
-    return [_run_of(fields, run) for fields, run in runs.items()]
+    return [_joined([_part_of_one(index, event) for index, event in run]) for run in runs.values()]
 
 
-def _run_of(fields: tuple[str, ...], run: Sequence[tuple[int, UsageEvent]]) -> EventRows:
-    rows = [(event.customer, event.dimensions, event.time_ms, event.fingerprint, tuple(quantity for _, quantity in event.usage)) for _, event in run]
-    customer_chars = max(len(event.customer) for _, event in run)
-    dimensions = max(dimension_bytes(event.dimensions) for _, event in run)
-    size = event_bytes(fields=len(fields), customer_chars=customer_chars, dimensions=dimensions)
-    return EventRows(fields, rows, size, [index for index, _ in run], [event.event_id for _, event in run], min(event.time_ms for _, event in run))
+def _part_of_one(index: int, event: UsageEvent) -> RequestPart:
+    event_id, _, customer, time_ms, usage, dimensions = event
+    size = event_bytes(fields=len(usage), customer_chars=len(customer), dimensions=dimension_bytes(dimensions))
+    fields, quantities = zip(*usage, strict=True)
+    columns = EventColumns(fields, (customer,), (dimensions,), (time_ms,), (event.fingerprint,), tuple(zip(quantities, strict=True)), size)
+    return RequestPart(columns, (index,), (event_id,), time_ms)
+
+
+def _joined(run: Sequence[RequestPart]) -> RequestPart:
+    events, indexes, ids, oldest_ms = zip(*run, strict=True)
+    return RequestPart(EventColumns.joined(events), [index for (index,) in indexes], [event_id for (event_id,) in ids], min(oldest_ms))
 
 
 class _Seconds(dict[str, int]):
@@ -133,14 +149,12 @@ class _Fractions(dict[str, int]):
     def __missing__(self, text: str) -> int:
         if len(self) >= _CACHED:
             self.clear()
-        self[text] = found = parse_time(_A_SECOND + text, "time") - parse_time(f"{_A_SECOND}Z", "time")
+        self[text] = found = parse_time(_A_SECOND + text, "time") - _A_SECOND_MS
         return found
 
 
 def _are_texts(column: Sequence[Any], chars_max: int) -> bool:
-    """Whether all are strings that are not empty, not too long, and without control characters."""
-    if set(map(type, column)) != _STRINGS:
-        return False
+    """Whether all are strings that are not empty, not too long, and without control characters. Raises TypeError for other values."""
     lengths = set(map(len, column))
     return min(lengths) > 0 and max(lengths) <= chars_max and "".join(column).isprintable()
 
@@ -153,18 +167,24 @@ def _only_source(column: Sequence[Any]) -> str | None:
 
 def _dimensions(column: Sequence[Any]) -> tuple[Sequence[Dimensions], int]:
     """The dimensions of each event, and at most how many bytes one of them takes. Raises TypeError, KeyError or EventRejected."""
-    if set(map(type, column)) != _OBJECTS:
-        raise TypeError
     keys = tuple(column[0])
-    if set(map(len, column)) != {len(keys)}:
+    if countOf(map(len, column), len(keys)) != len(column):
         raise KeyError
     if not keys:
+        if set(map(type, column)) != _OBJECTS:
+            raise TypeError
         return [()] * len(column), dimension_bytes(())
     values: list[Any] = list(map(itemgetter(*keys), column))
-    known = {value: _parsed_dimensions(keys, value) for value in set(values)}
-    return [known[value] for value in values], max(map(dimension_bytes, known.values()))
+    known: dict[Any, Dimensions] = {}
+    size = 0
+    for value in set(values):
+        known[value], bytes_of_it = _parsed_dimensions(keys, value)
+        size = max(size, bytes_of_it)
+    return list(map(known.__getitem__, values)), size
 
 
 @lru_cache(maxsize=_CACHED)
-def _parsed_dimensions(keys: tuple[str, ...], values: Any) -> Dimensions:
-    return parse_dimensions(dict(zip(keys, values if len(keys) > 1 else (values,), strict=True)), "dimensions")
+def _parsed_dimensions(keys: tuple[str, ...], values: Any) -> tuple[Dimensions, int]:
+    """Dimensions, and at most how many bytes they take."""
+    found = parse_dimensions(dict(zip(keys, values if len(keys) > 1 else (values,), strict=True)), "dimensions")
+    return found, dimension_bytes(found)

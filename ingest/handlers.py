@@ -1,7 +1,6 @@
 """POST /v1/events: who sends, may it come in, what does it say, is it in Kafka."""
 
 import asyncio
-from dataclasses import replace
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -11,7 +10,7 @@ from ingest.admission import Admission, Hold
 from ingest.answers import RETRY_SECONDS, answered, outcome_of
 from ingest.api_keys import ApiKey, ApiKeys
 from ingest.bodies import BodyReader, ReadEvents, Rejected, media_type_of
-from ingest.columns import EventRows
+from ingest.columns import RequestPart
 from ingest.metrics import GatewayMetrics
 from ingest.publisher import Publisher
 from ingest.rate_limit import EventRate
@@ -87,7 +86,7 @@ class EventsHandler:
     async def _publish(self, read: ReadEvents) -> web.Response:
         # While the body was read the link may have gone.
         self._check_kafka()
-        ticket = self._publisher.place(read.accepted)
+        ticket = self._publisher.place([part.events for part in read.accepted])
         await self._publisher.settled(ticket)
         outcome = outcome_of(read, ticket)
         self._metrics.accepted.inc(outcome.accepted)
@@ -151,22 +150,21 @@ def _check_headers(request: web.BaseRequest) -> None:
 
 def _hold_back(read: ReadEvents, customers: frozenset[str]) -> None:
     """Refuse the events of customers that the key may not send for."""
-    read.accepted = [held for part in read.accepted if (held := _held_back(part, customers, read.rejected)).rows]
+    read.accepted = [held for part in read.accepted if (held := _held_back(part, customers, read.rejected)) is not None]
     read.rejected.sort(key=lambda rejected: rejected.index)
 
 
-def _held_back(part: EventRows, customers: frozenset[str], rejected: list[Rejected]) -> EventRows:
-    if customers.issuperset(customer for customer, *_ in part.rows):
+def _held_back(part: RequestPart, customers: frozenset[str], rejected: list[Rejected]) -> RequestPart | None:
+    if customers.issuperset(part.events.customers):
         return part
     allowed = []
-    for position, (row, index, event_id) in enumerate(zip(part.rows, part.indexes, part.ids, strict=True)):
-        if row[0] in customers:
-            allowed.append(position)
+    for place, (customer, index, event_id) in enumerate(zip(part.events.customers, part.indexes, part.ids, strict=True)):
+        if customer in customers:
+            allowed.append(place)
         else:
             rejected.append(Rejected(index, event_id, Refusal.FORBIDDEN.reason, "customer", "this key may not send for this customer"))
-    return replace(
-        part,
-        rows=[part.rows[position] for position in allowed],
-        indexes=[part.indexes[position] for position in allowed],
-        ids=[part.ids[position] for position in allowed],
+    if not allowed:
+        return None
+    return part._replace(
+        events=part.events.at(allowed), indexes=[part.indexes[place] for place in allowed], ids=[part.ids[place] for place in allowed]
     )

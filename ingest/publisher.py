@@ -8,7 +8,7 @@ what it has. Its numbers are named as abandoned in the next heartbeat.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from random import Random
@@ -16,11 +16,11 @@ from typing import Final
 
 from ingest.abandoned import AbandonedNumbers
 from ingest.admission import Admission
-from ingest.batching import Batcher, EventRow, PartitionBatch
-from ingest.columns import EventRows
+from ingest.batching import Batcher, EventColumns, PartitionBatch
 from ingest.homes import Homes
 from ingest.metrics import GatewayMetrics
 from ingest.producer_link import Link, LinkFactory, LinkFailed
+from ingest.staging import Staging
 from ingest.tickets import Ticket
 from metering.clock import Clock
 from metering.logs import RateLimited, get_log
@@ -31,6 +31,8 @@ _TURN_SECONDS: Final = 0.5
 # After so many times the time that a request waits for an acknowledgement, the link itself is given up.
 _PATIENCE: Final = 2.0
 _HEARTBEAT_WAIT_SECONDS: Final = 5.0
+# So many events are spread over the partitions although they might still wait for others: a partition may have a full batch of them.
+_STAGED_EVENTS_MAX: Final = 2_000
 
 
 class Publisher:
@@ -49,6 +51,7 @@ class Publisher:
         clock: Clock,
     ) -> None:
         self._batcher = batcher
+        self._staging = Staging()
         self._new_link = new_link
         self._admission = admission
         self._metrics = metrics
@@ -80,26 +83,24 @@ class Publisher:
             return f"Kafka has acknowledged nothing for {self._acknowledge_seconds:.0f} s"
         return None
 
-    def place(self, parts: Iterable[EventRows]) -> Ticket:
-        """Put events into batches. Must not be called while there is a `problem`."""
+    def place(self, parts: Sequence[EventColumns]) -> Ticket:
+        """Take the events of one request. Must not be called while there is a `problem`."""
         assert self._link is not None, "events are placed only while there is a link"
         ticket = Ticket(asyncio.get_running_loop().create_future())
-        homes = self._homes
-        for part in parts:
-            by_partition: dict[int, list[EventRow]] = {}
-            for row in part.rows:
-                home = homes[row[0]]
-                rows = by_partition.get(home)
-                if rows is None:
-                    by_partition[home] = [row]
-                else:
-                    rows.append(row)
-            for partition, rows in by_partition.items():
-                ticket.place(self._batcher.add_rows(partition, part.fields, rows, part.row_bytes))
-        for batch in ticket.start():
-            self._waiting.setdefault(batch, []).append(ticket)
+        if not parts:
+            ticket.start(set())
+            return ticket
+        self._staging.add(ticket, parts)
+        if self._staging.count >= _STAGED_EVENTS_MAX:
+            self._spread()
+            self._send(self._batcher.take_full())
         self._plan_flush()
         return ticket
+
+    def _spread(self) -> None:
+        """Put what is staged into batches."""
+        for batch, tickets in self._staging.spread(self._batcher, self._homes).items():
+            self._waiting.setdefault(batch, []).extend(tickets)
 
     async def settled(self, ticket: Ticket) -> None:
         """Wait until Kafka has acknowledged all of the ticket's batches, or until it is too late to wait; the ticket then knows which."""
@@ -195,10 +196,7 @@ class Publisher:
                 self._abandoned.told(partition)
 
     def _plan_flush(self) -> None:
-        full = self._batcher.take_full()
-        if full:
-            self._send(full)
-        if self._batcher.is_empty or self._flush_handle is not None:
+        if self._flush_handle is not None or (self._batcher.is_empty and not self._staging.count):
             return
         loop = asyncio.get_running_loop()
         # Not at once, but after whatever else the loop has ready: requests that arrived together share a batch.
@@ -208,6 +206,7 @@ class Publisher:
         if self._flush_handle is not None:
             self._flush_handle.cancel()
             self._flush_handle = None
+        self._spread()
         self._send(self._batcher.take_all())
 
     def _send(self, batches: list[PartitionBatch]) -> None:
@@ -259,6 +258,7 @@ class Publisher:
             self._link_lost.set()
 
     def _abandon_all(self) -> None:
+        self._spread()
         for batch in [*self._batcher.take_all(), *self._under_way]:
             self._resolve(batch, acknowledged=False)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.batching import BATCH_BYTES_MAX, Batcher, EventRow, PartitionBatch, dimension_bytes, event_bytes
+from ingest.batching import BATCH_BYTES_MAX, Batcher, EventColumns, EventRow, PartitionBatch, dimension_bytes, event_bytes
 from metering.batch import FINGERPRINT_BYTES, NO_ID, Batch, decode_batch
 from metering.limits import BATCH_EVENTS_MAX, EVENT_RECORD_BYTES_MAX, QUANTITY_MAX, USAGE_FIELDS_MAX
 
@@ -112,7 +112,7 @@ def test_a_column_that_comes_late_is_filled_with_zeros() -> None:
 
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=20), st.integers(1, 9), st.integers(500, 3_000))
-def test_many_rows_at_once_are_spread_over_batches_like_single_events(sizes: list[int], events_max: int, bytes_max: int) -> None:
+def test_many_events_at_once_are_spread_over_batches_like_single_events(sizes: list[int], events_max: int, bytes_max: int) -> None:
     single, many = Batcher("e", events_max=events_max, bytes_max=bytes_max), Batcher("e", events_max=events_max, bytes_max=bytes_max)
     number = 0
     for turn, size in enumerate(sizes):
@@ -122,8 +122,9 @@ def test_many_rows_at_once_are_spread_over_batches_like_single_events(sizes: lis
             number += 1
             rows.append((f"cus_{number % 5}", (), number, NO_ID, (number,) * len(fields)))
             single.add(0, customer=rows[-1][0], dimensions=(), time_ms=number, usage=tuple(zip(fields, rows[-1][4], strict=True)), fingerprint=NO_ID)
-        placed = many.add_rows(0, fields, rows, event_bytes(fields=len(fields), customer_chars=5, dimensions=dimension_bytes(())))
-        assert [row for _, part in placed for row in part] == rows
+        row_bytes = event_bytes(fields=len(fields), customer_chars=5, dimensions=dimension_bytes(()))
+        placed = many.add_columns(0, EventColumns.of_rows(fields, rows, row_bytes))
+        assert sum(count for _, count in placed) == len(rows)
     assert [batch.value for batch in many.take_all()] == [batch.value for batch in single.take_all()]
 
 

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.columns import ColumnReader, EventRows, rows_of
+from ingest.columns import ColumnReader, RequestPart, parts_of
 from metering.errors import EventRejected
 from metering.event import check_not_in_future, fingerprint, fingerprints, parse_event
 from metering.limits import QUANTITY_MAX
+from tests.unit.ingest.rows import rows_of
 
 NOW_MS = 1_763_805_600_000
 FIELDS = ("input_tokens", "output_tokens")
@@ -47,7 +48,7 @@ changes = st.one_of(
 without = st.sets(st.sampled_from([*EVENT]), max_size=2)
 
 
-def one_by_one(documents: list[Any]) -> list[EventRows] | None:
+def one_by_one(documents: list[Any]) -> list[RequestPart] | None:
     """What the reader of single events makes of them; None when it refuses one."""
     events = []
     for index, document in enumerate(documents):
@@ -59,16 +60,16 @@ def one_by_one(documents: list[Any]) -> list[EventRows] | None:
         if not {name for name, _ in event.usage} <= set(FIELDS):
             return None
         events.append((index, event))
-    return rows_of(events)
+    return parts_of(events)
 
 
-def plain(parts: list[EventRows]) -> list[tuple[Any, ...]]:
+def plain(parts: list[RequestPart]) -> list[tuple[Any, ...]]:
     """Rows with their fields named, in the order of the request."""
     found = []
     for part in parts:
-        for row, index, event_id in zip(part.rows, part.indexes, part.ids, strict=True):
+        for row, index, event_id in zip(rows_of(part.events), part.indexes, part.ids, strict=True):
             customer, dimensions, time_ms, identity, quantities = row
-            found.append((index, event_id, customer, dimensions, time_ms, identity, sorted(zip(part.fields, quantities, strict=True))))
+            found.append((index, event_id, customer, dimensions, time_ms, identity, sorted(zip(part.events.fields, quantities, strict=True))))
     return sorted(found, key=lambda row: row[0])
 
 
@@ -82,7 +83,7 @@ def test_what_is_read_at_once_is_what_would_be_read_one_by_one(left_out: set[str
         expected = one_by_one(documents)
         assert expected is not None, "accepted at once, refused one by one"
         assert plain([read]) == plain(expected)
-        assert read.row_bytes >= max(part.row_bytes for part in expected)
+        assert read.events.row_bytes >= max(part.events.row_bytes for part in expected)
 
 
 @given(times, times)
@@ -94,7 +95,7 @@ def test_a_time_read_in_two_pieces_is_the_time_read_whole(first: str, second: st
     # The second time the pieces are known.
     again = reader.read(documents, NOW_MS)
     assert (again is None) == (read is None)
-    assert again is None or read is None or again.rows == read.rows
+    assert again is None or read is None or again.events == read.events
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from ingest.abandoned import AbandonedNumbers
 from ingest.admission import Admission
 from ingest.batching import Batcher
-from ingest.columns import EventRows, rows_of
+from ingest.columns import RequestPart, parts_of
 from ingest.metrics import GatewayMetrics
 from ingest.publisher import Publisher
 from ingest.tickets import Ticket
@@ -26,16 +26,15 @@ def event(number: int) -> UsageEvent:
     )
 
 
-def place(publisher: Publisher, numbers: Iterable[int]) -> tuple[Ticket, list[EventRows]]:
+def place(publisher: Publisher, numbers: Iterable[int]) -> tuple[Ticket, list[RequestPart]]:
     """The ticket of a request with these events, and the request."""
-    request = rows_of([(index, event(number)) for index, number in enumerate(numbers)])
-    return publisher.place(request), request
+    request = parts_of([(index, event(number)) for index, number in enumerate(numbers)])
+    return publisher.place([part.events for part in request]), request
 
 
-def unknown(ticket: Ticket, request: list[EventRows]) -> list[int]:
+def unknown(ticket: Ticket, request: list[RequestPart]) -> list[int]:
     """The places in the request of the events that Kafka has not acknowledged."""
-    rows = ticket.unknown_rows()
-    return [index for part in request for row, index in zip(part.rows, part.indexes, strict=True) if id(row) in rows]
+    return [part.indexes[place] for number, part in enumerate(request) for place in ticket.unknown(number, len(part.ids))]
 
 
 def make(kafka: FakeKafka, *, acknowledge_seconds: float = 20.0, heartbeat_seconds: float = 60.0) -> tuple[Publisher, Admission]:
