@@ -16,7 +16,7 @@ from taximeter.demo.workload import Times, Workload, document_of, in_batches
 
 BATCH: Final = 500
 CLOSE_SECONDS: Final = 30.0
-SPOOL_SECONDS: Final = 300.0
+SPOOL_SECONDS: Final = 900.0
 POLL_SECONDS: Final = 0.2
 
 

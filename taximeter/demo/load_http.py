@@ -23,7 +23,7 @@ from taximeter.demo.workload import Document, Times, Workload, document_of, in_b
 CLIENTS: Final = 4
 BATCH: Final = 200
 TIMEOUT_SECONDS: Final = 30.0
-RETRY: Final = RetryPolicy(base_seconds=0.1, cap_seconds=2.0, deadline_seconds=120.0)
+RETRY: Final = RetryPolicy(base_seconds=0.1, cap_seconds=2.0, deadline_seconds=900.0)
 TRY_AGAIN: Final = frozenset({429, 500, 502, 503, 504})
 ANSWERED: Final = frozenset({200, 202, 207, 400})
 

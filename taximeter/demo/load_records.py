@@ -24,7 +24,7 @@ from taximeter.demo.workload import Emission, Times, Workload, document_of, in_b
 
 BATCH: Final = 200
 BROKEN_JSON_EVERY: Final = 16
-RETRY: Final = RetryPolicy(base_seconds=0.2, cap_seconds=2.0, deadline_seconds=300.0)
+RETRY: Final = RetryPolicy(base_seconds=0.2, cap_seconds=2.0, deadline_seconds=900.0)
 
 
 class RecordLoad:
@@ -40,7 +40,7 @@ class RecordLoad:
         self._broken = 0
 
     async def send(self, emissions: Sequence[Emission]) -> int:
-        """Send in this order until all in-sync replicas have them; how often they were sent again. Raises KafkaError after five minutes."""
+        """Send in this order until all in-sync replicas have them; how often they were sent again. Raises KafkaError after 15 minutes."""
         values = [self._value(emission) for emission in emissions]
         misplaced = self._order.mix.misplaced
         keys = [None if self._random.random() < misplaced else emission.customer.encode() for emission in emissions]
@@ -91,7 +91,7 @@ class RecordLoad:
 
 
 async def run(order: LoadOrder) -> int:
-    """Send everything; five minutes without Kafka end the process with a traceback and leave the journal without an outcome."""
+    """Send everything; 15 minutes without Kafka end the process with a traceback and leave the journal without an outcome."""
     workload = Workload(order.name, seed=order.seed, customers=order.customers, mix=order.mix)
     clock, timetable = SystemClock(), Timetable(order.events, order.seconds)
     kafka = KafkaSettings(bootstrap_servers=(order.bootstrap_servers,), topic_prefix=order.topic_prefix, partitions=order.partitions)

@@ -7,6 +7,7 @@ import shutil
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -32,7 +33,7 @@ def main() -> int:
         events_per_second=arguments.rate,
         stripe_api=arguments.stripe_api,
         at_once=arguments.at_once,
-        actions=[BY_NAME[name] for name in names] or ACTIONS,
+        actions=[replace(BY_NAME[name], weight=BY_NAME[name].weight or 1) for name in names] or ACTIONS,
     )
     folder = Path(tempfile.mkdtemp(prefix="taximeter-chaos-"))
     began = time.monotonic()

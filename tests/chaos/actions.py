@@ -17,7 +17,7 @@ ROUTES: Final = {"v1": "meter_events.create", "v2_stream": "v2.meter_event_strea
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """`weight`: how often it is drawn, compared with the others. `row`: the rows of the fault matrix that it covers, in words."""
+    """`weight`: how often it is drawn, compared with the others; 0: only when it is named. `row`: what it covers, in words."""
 
     name: str
     weight: float
@@ -102,6 +102,12 @@ async def rebalance_storm(arena: Arena) -> None:
 async def kill_broker(arena: Arena) -> None:
     if "broker" not in arena.busy:
         await arena.kill_broker(arena.random.uniform(0.2, 4.0))
+
+
+async def broker_away(arena: Arena) -> None:
+    """Long enough that spools and buffers matter."""
+    if "broker" not in arena.busy:
+        await arena.kill_broker(600.0)
 
 
 async def freeze_broker(arena: Arena) -> None:
@@ -213,6 +219,7 @@ ACTIONS: Final[Sequence[Action]] = (
     Action("rolling-restart", 0.3, "rolling restart", rolling_restart),
     Action("rebalance-storm", 0.5, "rebalance storm", rebalance_storm),
     Action("kill-broker", 0.7, "kill -9 and restart of the broker", kill_broker),
+    Action("broker-away", 0, "broker away for ten minutes", broker_away),
     Action("freeze-broker", 0.5, "broker frozen for seconds", freeze_broker),
     Action("freeze-broker-minute", 0.05, "broker frozen for 60 s", freeze_broker_for_a_minute),
     Action("slow-network", 0.5, "latency between service and broker", slow_network),

@@ -16,7 +16,7 @@ import aiohttp
 
 from taximeter.brokers.apache import ApacheBroker
 from taximeter.brokers.embedded import EmbeddedBroker
-from taximeter.demo.installation import GATEWAY, REPORTERS, SERVICES, WORKERS, Installation
+from taximeter.demo.installation import AGGREGATORS, GATEWAY, REPORTERS, SERVICES, WORKERS, Installation
 from taximeter.demo.processes import Fleet
 from tests.chaos.proxy import FaultProxy
 from tests.chaos.service import KILLED
@@ -195,12 +195,13 @@ class Arena:
         return self.folder / f"{name}.clock"
 
     def prepare(self, runner: tuple[str, ...]) -> None:
-        """Every service runs with weak spots and a clock that can be moved; some are static members of their group, some are not."""
+        """Every service runs with weak spots and a clock that can be moved; some are static members of their group, some keep ids on disk."""
         self.installation.runner = runner
         for name in SERVICES:
             self.installation.environments[name] = {"CHAOS_CLOCK_FILE": str(self.clock_file(name))}
         for name in REPORTERS:
             self.installation.environments[name]["TAXIMETER_STRIPE_METER_EVENTS"] = self.stripe_api
+        self.installation.environments[AGGREGATORS[0]]["TAXIMETER_AGGREGATOR_STATE_DIR"] = str(self.folder / f"{AGGREGATORS[0]}.state")
         for name in WORKERS[::2]:
             self.installation.environments[name][f"TAXIMETER_{_service(name).upper()}_INSTANCE_ID"] = name
 
