@@ -1,6 +1,7 @@
 """What modules of the pipeline find under some of their names while a run lasts.
 
-- Decoders that remember. Each record is decoded once, however many read it: they get the same bytes, and never change what they make of them.
+- Decoders that remember. Each record is decoded once, however many read it: they get the same bytes, and never change what they make of them,
+  which is frozen.
 - An index that archives after a few ids, so that small worlds have archives and snapshots.
 - Random names of chains and writers that the seed decides, so that a run is told to the letter the same way again.
 """
@@ -16,8 +17,9 @@ from typing import Any, cast
 from aggregator import counting
 from aggregator import takeover as aggregator_takeover
 from aggregator.deduplication import IdIndex
-from aggregator.reading import read
+from aggregator.reading import decoded, read, understood
 from metering import ledger, tally
+from metering.batch import Batch
 from metering.record import LogRecord
 from reporter import takeover as reporter_takeover
 from tests.simulation.world import SimulatedRecord
@@ -66,12 +68,27 @@ def _read_once(record: LogRecord) -> Any:
     return simulated.content
 
 
+def _decoded_unless_known(record: LogRecord) -> Any:
+    """`aggregator.reading.decoded`; nothing of a record that is known to be a batch, because `_understood_once` will not look at it."""
+    return None if type(cast("SimulatedRecord", record).content) is Batch else decoded(record)
+
+
+def _understood_once(record: LogRecord, document: Any) -> Any:
+    """`aggregator.reading.understood`; its answer stays with the record."""
+    simulated = cast("SimulatedRecord", record)
+    if simulated.content is None:
+        simulated.content = understood(record, document)
+    return simulated.content
+
+
 def _decoders() -> Iterator[tuple[ModuleType, str, Callable[..., Any], Callable[..., Any]]]:
     """Every module that has imported a decoder, the name, what remembers, and the original."""
     for original, remembering in (
         (tally.decode_tally, lru_cache(KEPT)(tally.decode_tally)),
         (ledger.decode_entry, lru_cache(KEPT)(ledger.decode_entry)),
         (read, _read_once),
+        (decoded, _decoded_unless_known),
+        (understood, _understood_once),
     ):
         for name, module in list(sys.modules.items()):
             if name.startswith(PACKAGES) and getattr(module, original.__name__, None) is original:

@@ -289,13 +289,20 @@ class Process:
 
     def step(self) -> None:
         """Resume one of the coroutines."""
-        names = list(self._tasks)
-        if not names:
+        tasks = self._tasks
+        if not tasks:
             return
-        name = self.world.rng.pick(names) if len(names) > 1 else names[0]
-        task = self._tasks[name]
+        names = list(tasks)
+        self._resume(names[0] if len(names) == 1 else names[int(self.world.rng.random() * len(names))])
+
+    def step_all(self) -> None:
+        """Resume each of the coroutines."""
+        for name in list(self._tasks):
+            self._resume(name)
+
+    def _resume(self, name: str) -> None:
         try:
-            task.send(None)
+            self._tasks[name].send(None)
         except StopIteration:
             del self._tasks[name]
         except PartitionStopped:
