@@ -23,6 +23,8 @@ from reporter.outcomes import Delivered, Refused, StopTheWorld, TooOld, TryAgain
 AGE_MARGIN_MS: Final = 5 * MINUTE_MS  # an attempt takes a while, and Stripe's clock is not ours
 # A reply kept under an idempotency key comes back for as long as the key is used. Where no reply betrays that, this many attempts do.
 _ATTEMPTS_PER_KEY: Final = 8
+# So many failures without a success between them are Stripe's or the network's, and not those of single events.
+_OUTAGE_FAILURES: Final = 10
 
 LaneKey = tuple[str, str]
 
@@ -93,8 +95,8 @@ class Lanes:
 
     `capacity` bounds the sends and the settlements not yet taken, together; a doubtful send may add one UNKNOWN to that.
 
-    `retry_delay_s` gives the wait after a number of failed attempts. While the world is stopped, one attempt each `probe_every_s` seconds
-    finds out whether it may go on.
+    `retry_delay_s` gives the wait after a number of failed attempts; the first success after an outage ends all long waits. While the world is
+    stopped, one attempt each `probe_every_s` seconds finds out whether it may go on.
     """
 
     def __init__(self, *, capacity: int, in_flight_max: int, retry_delay_s: Callable[[int], float], probe_every_s: float) -> None:
@@ -111,6 +113,7 @@ class Lanes:
         self._settled: list[PartitionSettlement] = []
         self._sends = 0
         self._in_flight = 0
+        self._failures = 0  # one after the other, not counting those that only ask for a slower pace
         self._stopped: str | None = None
         self._probe: Attempt | None = None
         self._probe_at = 0.0
@@ -277,6 +280,17 @@ class Lanes:
             self._probe_at = monotonic + self._probe_every_s
         elif probed:
             self._stopped = None
+        if isinstance(verdict, TryAgain):
+            self._failures += not verdict.rate_limited
+        elif not isinstance(verdict, StopTheWorld):
+            if self._failures >= _OUTAGE_FAILURES:
+                self._hurry(monotonic)
+            self._failures = 0
+
+    def _hurry(self, monotonic: float) -> None:
+        """Stripe answers again: lanes that waited longer and longer need not wait to their end. The pace of calls is limited elsewhere."""
+        self._waiting = [(min(at, monotonic + self._retry_delay_s(1)), number, lane) for at, number, lane in self._waiting]
+        heapq.heapify(self._waiting)
 
     def _gave_up(self, lane: _Lane, now_ms: int) -> bool:
         """Settle the lane's head if the time for attempts is over."""

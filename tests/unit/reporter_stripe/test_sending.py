@@ -371,3 +371,37 @@ def test_many_lanes_cost_no_more_for_each_send_than_a_few() -> None:
 
     # Work in proportion to the lanes would be a thousand times slower; a shared machine is not.
     assert seconds_per_send(20_000) < 20 * seconds_per_send(20)
+
+
+def test_the_first_success_after_an_outage_ends_long_waits() -> None:
+    subject = lanes(retry_s=10.0)
+    for number in range(12):
+        subject.add(send(number, customer=f"cus_{number}"))
+    now_s = 0.0
+    for _ in range(3):
+        # Each time all fail, one of them at last a little later.
+        for attempt in [start(subject, now_s) for _ in range(10)]:
+            subject.done(attempt, LOST, START_MS, now_s)
+        for attempt in [start(subject, now_s) for _ in range(2)]:
+            subject.done(attempt, LOST, START_MS, now_s)
+        now_s += 30.0
+    assert subject.waiting_lanes == 12
+    subject.add(send(99, customer="cus_new"))
+    subject.done(start(subject, 61.0), Delivered(), START_MS, 61.0)
+    assert subject.wait_s(61.0) == pytest.approx(10.0)
+    assert all(subject.next_ready(START_MS, 71.0) for _ in range(10))
+
+
+def test_a_success_among_a_few_failures_ends_no_wait() -> None:
+    subject = lanes(retry_s=10.0)
+    for number in range(10):
+        subject.add(send(number, customer=f"cus_{number}"))
+    first, *others = [start(subject) for _ in range(10)]
+    for attempt in others:
+        subject.done(attempt, LOST, START_MS, 0.0)
+    subject.done(first, Delivered(), START_MS, 0.0)
+    subject.done(start(subject, 10.0), LOST, START_MS, 10.0)
+    subject.done(start(subject, 10.0), Delivered(), START_MS, 10.0)
+    waits = [subject.next_ready(START_MS, 10.0) for _ in range(7)]
+    assert all(waits)
+    assert subject.wait_s(10.0) == pytest.approx(20.0)
