@@ -39,7 +39,7 @@ types: $(STAMP)  ## mypy, strict, tests included
 contracts: $(STAMP)  ## Which package may import which
 	$(BIN)/lint-imports
 
-simulate: $(STAMP)  ## Seeded simulation of the whole pipeline's cores (SEEDS=20000)
+simulate: $(STAMP)  ## Seeded simulation of the whole pipeline's cores (SEEDS=100000)
 	$(BIN)/python -m tests.simulation --seeds 0:$(SEEDS) $(ARGS)
 
 chaos: $(STAMP)  ## Break real processes on a real broker and compare the books (MINUTES=30 ARGS="--seed 7 --kafka embedded")

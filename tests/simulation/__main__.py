@@ -36,13 +36,20 @@ def main() -> int:
             print(line, flush=True)
         return 0
     if arguments.campaign is not None:
-        return 1 if long_campaign(arguments.campaign, arguments.first, arguments.out, lambda line: print(line, flush=True)) else 0
+        return _campaign(arguments.campaign, arguments.first, arguments.out, arguments.workers)
     if arguments.planted is not None:
         return _planted(arguments.planted, range(first, end))
     found = campaign(range(first, end), workers=arguments.workers, say=lambda line: print(line, flush=True))
     for failed in found.failures:
         print(story(failed))
     return 1 if found.failures else 0
+
+
+def _campaign(count: int, first: int, out: Path, workers: int | None) -> int:
+    try:
+        return 1 if long_campaign(count, first, out, lambda line: print(line, flush=True), workers=workers) else 0
+    except KeyboardInterrupt:
+        return 130
 
 
 def _one(seed: int, scope: Scope | None, planted: str | None, *, trace: bool) -> int:

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -45,7 +46,7 @@ def results(seeds: range, workers: int) -> Iterator[Result]:
         for chunk in chunks:
             yield from _run_chunk(chunk)
         return
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+    with multiprocessing.get_context("spawn").Pool(workers, initializer=_leave_interrupts_to_the_parent) as pool:
         for found in pool.imap_unordered(_run_chunk, chunks):
             yield from found
 
@@ -71,24 +72,31 @@ def campaign(seeds: range, *, workers: int | None = None, failures_max: int = 10
     return found
 
 
-def long_campaign(count: int, first: int, file: Path, say: Callable[[str], None]) -> int:
+def long_campaign(count: int, first: int, file: Path, say: Callable[[str], None], *, workers: int | None = None) -> int:
     """Run `count` seeds from `first` on in pieces, and add a line to `file` after each; with the file of an interrupted one it goes on behind it.
 
-    Returns how many seeds have failed, all together. Blocks for as long as it takes, at the lowest priority.
+    Returns how many seeds have failed, all together. Blocks for as long as it takes, at the lowest priority. Raises KeyboardInterrupt, and
+    says before how to go on; the piece that was being run is run again then.
     """
     os.nice(19)
     done, failed = _progress(file, first)
-    while done < count:
-        piece = range(first + done, first + min(done + PIECE, count))
-        began = time.monotonic()
-        found = campaign(piece, failures_max=len(piece))
-        done += len(piece)
-        failed += len(found.failures)
-        seeds = "".join(f" {result.seed}" for result in found.failures)
-        line = f"{first} {done} {failed} | {commit()} | {_told(found, time.monotonic() - began)}, failed:{seeds or ' none'}"
-        with file.open("a") as out:
-            out.write(f"{line}\n")
-        say(line)
+    begun, began = done, time.monotonic()
+    try:
+        while done < count:
+            piece = range(first + done, first + min(done + PIECE, count))
+            piece_began = time.monotonic()
+            found = campaign(piece, workers=workers, failures_max=len(piece))
+            done += len(piece)
+            failed += len(found.failures)
+            seeds = "".join(f" {result.seed}" for result in found.failures)
+            line = f"{first} {done} {failed} | {commit()} | {_told(found, time.monotonic() - piece_began)}, failed:{seeds or ' none'}"
+            with file.open("a") as out:
+                out.write(f"{line}\n")
+            rate = (done - begun) / (time.monotonic() - began)
+            say(f"{line}; {(count - done) / rate / 60:.0f} min left")
+    except KeyboardInterrupt:
+        say(f"{done} of {count} seeds are done; the same command goes on from there: --campaign {count} --from {first} --out {file}")
+        raise
     return failed
 
 
@@ -134,6 +142,10 @@ def _progress(file: Path, first: int) -> tuple[int, int]:
 def _told(found: Campaign, seconds: float) -> str:
     rates = f"{found.seeds / seconds:.0f} seeds and {found.events / seconds:.0f} events a second"
     return f"{found.seeds} seeds in {seconds:.1f} s ({rates}): {found.events} events, {found.steps} steps, {found.calls} calls to Stripe"
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _run_chunk(seeds: range) -> list[Result]:

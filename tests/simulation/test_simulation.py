@@ -12,7 +12,7 @@ from tests.simulation.scope import Scope, scope_from
 from tests.simulation.shrinking import Shrinker
 from tests.simulation.simulation import run
 
-SEEDS = int(os.environ.get("SEEDS", "4000"))
+SEEDS = int(os.environ.get("SEEDS", "20000"))
 FIRST = 5_000_000  # of the seeds in which planted bugs are looked for
 
 
@@ -57,6 +57,20 @@ def run_with_trace(seed: int) -> list[str]:
     return list(run(seed, tracing=True).trace)
 
 
+def test_an_interrupted_campaign_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "nice", lambda _by: 0)
+    monkeypatch.setattr("tests.simulation.campaign.campaign", interrupted)
+    said: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        long_campaign(4, 100, tmp_path / "campaign.txt", said.append)
+    assert said == [
+        f"0 of 4 seeds are done; the same command goes on from there: --campaign 4 --from 100 --out {tmp_path / 'campaign.txt'}",
+    ]
+
+
 def test_a_long_campaign_goes_on_where_it_was_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "nice", lambda _by: 0)
     file = tmp_path / "campaign.txt"
@@ -64,6 +78,6 @@ def test_a_long_campaign_goes_on_where_it_was_interrupted(tmp_path: Path, monkey
     assert long_campaign(4, 100, file, said.append) == 0
     assert long_campaign(6, 100, file, said.append) == 0
     assert [line.split("|")[0].split() for line in said] == [["100", "4", "0"], ["100", "6", "0"]]
-    assert file.read_text().splitlines() == said
+    assert file.read_text().splitlines() == [line.rpartition("; ")[0] for line in said]
     with pytest.raises(ValueError, match="from seed 100"):
         long_campaign(6, 200, file, said.append)
