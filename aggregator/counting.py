@@ -22,13 +22,14 @@ from aggregator.reading import claimed_events, decoded, fingerprints, read, unde
 from aggregator.rows import Rows
 from aggregator.screening import set_aside_reasons
 from aggregator.sequences import SequenceIndex, merged
-from metering.batch import NO_ID, Batch, extent
+from metering.batch import NO_ID, Batch
 from metering.catalogue import Catalogue
 from metering.chain import NO_OFFSET, Link
 from metering.dead_letter import DeadLetter
 from metering.errors import ChainBroken, EventRejected, Reason
 from metering.event import UsageEvent, check_not_in_future
 from metering.limits import FUTURE_TOLERANCE_MS
+from metering.packed import extent
 from metering.record import LogRecord
 from metering.tallies import Tallies
 from metering.tally import EventCounts, RecordCounts, Tally, encode_tally

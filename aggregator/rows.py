@@ -13,11 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from aggregator.deduplication import content_of, contents_of
-from aggregator.series import Integers, SeriesTable, integers
-from metering.batch import COLUMN_ARRAY_EVENTS, Batch
+from aggregator.series import SeriesTable
+from metering.batch import Batch
 from metering.catalogue import Catalogue
 from metering.event import Dimensions, UsageEvent
 from metering.limits import TALLY_ROW_BYTES, WINDOW_MS
+from metering.packed import ARRAYS_FROM, Integers, integers
 from metering.tally import TallyRow
 from metering.window import window_start
 
@@ -83,7 +84,7 @@ class Rows:
 
     def add_batch(self, batch: Batch, keep: Sequence[bool] | None) -> None:
         """Add the events of a batch; `keep` says which (None: all)."""
-        if batch.count < COLUMN_ARRAY_EVENTS or not self._add_columns(batch, keep):
+        if batch.count < ARRAYS_FROM or not self._add_columns(batch, keep):
             self._add_lists(batch, keep)
 
     def _add_columns(self, batch: Batch, keep: Sequence[bool] | None) -> bool:
@@ -161,7 +162,7 @@ class Rows:
 
     def contents(self, batch: Batch) -> list[int]:
         """`content_of` each event of a batch; here because the series are numbered here."""
-        if batch.count < COLUMN_ARRAY_EVENTS:
+        if batch.count < ARRAYS_FROM:
             series = zip(batch.customers, batch.series_dimensions, strict=True)
             bare = [content_of(customer, batch.dimensions[place], ()) for customer, place in series]
             return contents_of(bare, batch.at, list(batch.usage.items()))

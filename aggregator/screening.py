@@ -3,10 +3,11 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from metering.batch import NO_ID, Batch, extent
+from metering.batch import NO_ID, Batch
 from metering.catalogue import Catalogue
 from metering.errors import Reason
 from metering.limits import EVENT_AGE_MAX_MS, FUTURE_TOLERANCE_MS
+from metering.packed import extent
 
 HOME_CUSTOMERS_MAX: Final = 100_000
 

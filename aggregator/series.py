@@ -1,7 +1,5 @@
 """Dense numbers for series (a customer with a set of dimensions), so that whole columns are added to arrays at once."""
 
-from array import array
-from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -10,14 +8,9 @@ import numpy.typing as npt
 from aggregator.deduplication import CONTENT_MASK, content_of, field_factor
 from metering.batch import Batch
 from metering.event import Dimensions
+from metering.packed import Integers, integers
 
-Integers: TypeAlias = npt.NDArray[np.int64]
 Contents: TypeAlias = npt.NDArray[np.uint64]
-
-
-def integers(column: Sequence[int]) -> Integers:
-    """A column of a batch as an array, without a copy where it is one already."""
-    return np.frombuffer(column, np.int64) if isinstance(column, array) else np.array(column, np.int64)
 
 
 class SeriesTable:

@@ -19,6 +19,7 @@ from metering.limits import (
     NAME_CHARS_MAX,
     USAGE_FIELDS_MAX,
 )
+from metering.packed import CHARS_MAX
 
 BATCH_EVENTS_DEFAULT: Final = 500
 BATCH_BYTES_DEFAULT: Final = 256 * 1024
@@ -84,11 +85,12 @@ class EventColumns(NamedTuple):
         )
 
 
-# Upper bounds of what one more event adds to the JSON of a batch: an index, a time offset and a fingerprint; a number in the column of each
-# field that it has, and a zero in those of the others.
+# Upper bounds of what one more event adds to the JSON of a batch: three places in columns of places, a time offset and a fingerprint; and a
+# number in the column of each field that it has, which takes more in a small batch, where it is written in digits. What it adds to the columns
+# of other fields its batch knows: a zero, which takes more in a large batch.
 _EVENT_BYTES: Final = 48
 _NUMBER_BYTES: Final = 14
-_ZERO_BYTES: Final = 2
+_ZERO_BYTES: Final = CHARS_MAX
 _QUOTES_BYTES: Final = 8
 _CHAR_BYTES: Final = 4  # the longest UTF-8 character; an escaped quote takes two
 _EVENT_BYTES_MAX: Final = (
@@ -109,9 +111,11 @@ def dimension_bytes(dimensions: Dimensions) -> int:
 
 
 def event_bytes(*, fields: int, customer_chars: int, dimensions: int) -> int:
-    """At most how many bytes an event adds to a batch; `dimensions` in bytes. It counts as the first of its customer and dimensions there."""
-    numbers = _NUMBER_BYTES * fields + _ZERO_BYTES * (USAGE_FIELDS_MAX - fields)
-    return _EVENT_BYTES + numbers + _CHAR_BYTES * customer_chars + _QUOTES_BYTES + dimensions
+    """At most how many bytes an event adds to a batch that has no other fields; `dimensions` in bytes.
+
+    It counts as the first of its customer and dimensions there.
+    """
+    return _EVENT_BYTES + _NUMBER_BYTES * fields + _CHAR_BYTES * customer_chars + _QUOTES_BYTES + dimensions
 
 
 class PartitionBatch:
@@ -132,20 +136,22 @@ class PartitionBatch:
         self._fingerprints: list[bytes] = []
         self._columns: dict[str, list[int]] = {}
 
-    def takes(self, fields: tuple[str, ...]) -> bool:
-        """Whether the usage fields of one more event leave no more columns than a batch may have."""
+    def takes(self, fields: tuple[str, ...], bytes_max: int) -> bool:
+        """Whether columns for the usage fields of one more event fit: by their number, and with a zero for each event that is here."""
         known = self._columns
-        return len(known) + len(fields) <= USAGE_FIELDS_MAX or len(known.keys() | fields) <= USAGE_FIELDS_MAX
+        more = len(fields) - sum(map(known.__contains__, fields))
+        return not more or (len(known) + more <= USAGE_FIELDS_MAX and self.size + more * self.count * _ZERO_BYTES < bytes_max)
 
-    def name(self, fields: tuple[str, ...]) -> None:
-        """Have a column for each of these usage fields."""
+    def name(self, fields: tuple[str, ...]) -> int:
+        """Have a column for each of these usage fields. Returns what an event that has these alone adds to the other columns, in bytes."""
         for field in fields:
             if field not in self._columns:
                 self._columns[field] = []
-                self.size += _CHAR_BYTES * len(field) + _QUOTES_BYTES
+                self.size += _CHAR_BYTES * len(field) + _QUOTES_BYTES + self.count * _ZERO_BYTES
+        return (len(self._columns) - len(fields)) * _ZERO_BYTES
 
-    def add(self, events: EventColumns) -> None:
-        """Append events whose usage fields are named."""
+    def add(self, events: EventColumns, each: int) -> None:
+        """Append events whose usage fields are named; each adds at most so many bytes."""
         self._customers += events.customers
         self._dimensions += events.dimensions
         self._times += events.times
@@ -158,7 +164,7 @@ class PartitionBatch:
             column += numbers
         added = len(events.customers)
         self.count = count + added
-        self.size += added * events.row_bytes
+        self.size += added * each
 
     def close(self, emitter: str, first_seq: int) -> None:
         """Give the batch its number and its bytes; nothing may be added after."""
@@ -232,20 +238,20 @@ class Batcher:
         fields, row_bytes, left = events.fields, events.row_bytes, len(events.customers)
         while left:
             batch = self._open.get(partition)
-            if batch is not None and not batch.takes(fields):
+            if batch is not None and not batch.takes(fields, self._bytes_max):
                 self._close(batch)
                 batch = None
             if batch is None:
                 batch = self._open[partition] = PartitionBatch(partition)
-            batch.name(fields)
+            each = row_bytes + batch.name(fields)
             # As many as there is room for, and the one that fills it.
-            room = max(1, min(self._events_max - batch.count, 1 + (self._bytes_max - batch.size - 1) // row_bytes))
+            room = max(1, min(self._events_max - batch.count, 1 + (self._bytes_max - batch.size - 1) // each))
             taken = min(room, left)
             if taken < left:
-                batch.add(events.part(0, taken))
+                batch.add(events.part(0, taken), each)
                 events = events.part(taken, None)
             else:
-                batch.add(events)
+                batch.add(events, each)
             left -= taken
             if batch.count >= self._events_max or batch.size >= self._bytes_max:
                 self._close(batch)

@@ -2,57 +2,66 @@
 
 The value is JSON, so that anybody can read it:
 
-    {"taximeter": 1, "emitter": "0f3c...", "partition": 3, "first_seq": 1200, "count": 3,
-     "customers": ["cus_1", "cus_2"], "dimensions": [{"model": "alpaca-7b"}], "series_dimensions": [0, 0],
-     "at": [0, 1, 0], "base_time": 1763800000000, "time": [0, 5, 9],
-     "usage": {"input_tokens": [812, 40, 7], "output_tokens": [164, 3, 1]},
+    {"taximeter": 2, "emitter": "0f3c...", "partition": 3, "first_seq": 1200, "count": 3,
+     "customers": ["cus_1", "cus_2"], "dimensions": [{"model": "alpaca-7b"}, {"model": "alpaca-70b"}],
+     "series": 3, "series_customers": "1AAEA", "series_dimensions": "1AAAB",
+     "at": "1AAEC", "base_time": 1763800000000, "time": "1AAUJ",
+     "usage": {"input_tokens": "2LAMoAAcA", "output_tokens": "1pAMB"},
      "ids": "<base64 of 16 bytes an event>"}
 
-A *series* is a customer with a set of dimensions; `at` says which series each event belongs to. `ids` holds the fingerprints of the events
-(zeros: that event has none) and is absent when none has. A record with `count` 0 is a *heartbeat*: it may say `"final": true` (the emitter
-closed; `first_seq` is how many events it ever numbered in this partition), `abandoned` (ranges of numbers whose sender was told that they
-may not have arrived) and `dropped` (events lost before they were numbered, since the emitter started).
+A *series* is a customer with a set of dimensions; there are `series` of them, and `series_customers` and `series_dimensions` say which, by
+their places in `customers` and `dimensions`. `at` says which series each event belongs to. The columns of integers are packed as
+metering.packed says: above, `at` is 0, 1, 2 in one byte each, and `input_tokens` is 812, 40, 7 in two. `ids` holds the fingerprints of the
+events (zeros: that event has none) and is absent when none has.
+
+Form 1, `"taximeter": 1`, has lists of integers where form 2 has text, and neither `series` nor `series_customers`: its `customers` has an
+entry for each series. Batches of few events are written so, because there it is smaller and quicker; it is read whatever its size.
+
+A record with `count` 0 is a *heartbeat*, of form 1 because it has no columns: it may say `"final": true` (the emitter closed; `first_seq` is
+how many events it ever numbered in this partition), `abandoned` (ranges of numbers whose sender was told that they may not have arrived) and
+`dropped` (events lost before they were numbered, since the emitter started).
 """
 
 from array import array
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import countOf
 from typing import Any, Final
 
-import numpy as np
 import orjson
 
 from metering.errors import EventRejected, Reason
 from metering.event import Dimensions, check_name, check_text, parse_dimensions
 from metering.limits import BATCH_EVENTS_MAX, CUSTOMER_CHARS_MAX, QUANTITY_MAX, USAGE_FIELDS_MAX
+from metering.packed import extent, fits, pack, unpack
 
 FORMAT_KEY: Final = "taximeter"
-FORMAT: Final = 1
+LISTS: Final = 1
+PACKED: Final = 2
 FINGERPRINT_BYTES: Final = 16
 NO_ID: Final = bytes(FINGERPRINT_BYTES)
 EMITTER_CHARS_MAX: Final = 64
+PACKED_FROM: Final = 64  # events; measured: docs/decisions/0007-batch-columns.md
 ABANDONED_RANGES_MAX: Final = 1_000
 _TIME_MS_MAX: Final = 253_402_300_800_000  # the year 10000
-# Columns of so many events are decoded to array("q"), which numpy reads without a copy; below it the fixed cost of numpy is larger.
-COLUMN_ARRAY_EVENTS: Final = 64
 _INTS: Final = {int}
-_KNOWN: Final = frozenset(
+_ALWAYS: Final = frozenset(
     {
         FORMAT_KEY,
         *("emitter", "partition", "first_seq", "count", "customers", "dimensions", "series_dimensions", "at", "base_time", "time", "usage"),
         *("ids", "final", "abandoned", "dropped"),
     }
 )
+_KNOWN: Final[Mapping[int, frozenset[str]]] = {LISTS: _ALWAYS, PACKED: _ALWAYS | {"series", "series_customers"}}
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """A decoded batch or heartbeat. Columns have `count` entries; `ids` is b"" or 16 bytes an event; times in milliseconds.
 
-    Columns of COLUMN_ARRAY_EVENTS and more are `array("q")` when they were decoded.
+    `customers` and `series_dimensions` have an entry for each series. Columns that were decoded are of type `array`.
     """
 
     emitter: str
@@ -74,23 +83,18 @@ class Batch:
 
 def encode_batch(batch: Batch) -> bytes:
     """The bytes of a batch or heartbeat as they stand in usage.events."""
+    form = PACKED if batch.count >= PACKED_FROM else LISTS
     document: dict[str, Any] = {
-        FORMAT_KEY: FORMAT,
+        FORMAT_KEY: form,
         "emitter": batch.emitter,
         "partition": batch.partition,
         "first_seq": batch.first_seq,
         "count": batch.count,
     }
     if batch.count:
-        document |= {
-            "customers": batch.customers,
-            "dimensions": [dict(dimensions) for dimensions in batch.dimensions],
-            "series_dimensions": batch.series_dimensions,
-            "at": batch.at,
-            "base_time": batch.base_time_ms,
-            "time": batch.time,
-            "usage": batch.usage,
-        }
+        document |= _packed_columns(batch) if form == PACKED else _listed_columns(batch)
+        document["dimensions"] = [dict(dimensions) for dimensions in batch.dimensions]
+        document["base_time"] = batch.base_time_ms
         if batch.ids:
             document["ids"] = b2a_base64(batch.ids, newline=False).decode()
     if batch.final:
@@ -102,12 +106,40 @@ def encode_batch(batch: Batch) -> bytes:
     return orjson.dumps(document)
 
 
-def decode_batch(document: Mapping[str, Any]) -> Batch:
-    """Check and read the decoded JSON of a batch. Raises EventRejected, which names the column: BAD_BATCH, or what is wrong with a string in it."""
-    if type(document.get(FORMAT_KEY)) is not int or document[FORMAT_KEY] != FORMAT:
-        raise _bad(FORMAT_KEY, f"this version reads format {FORMAT}")
-    if not document.keys() <= _KNOWN:
-        raise _bad(min(document.keys() - _KNOWN)[:40], "is not a field of a batch")
+def _packed_columns(batch: Batch) -> dict[str, Any]:
+    places: dict[str, int] = {}
+    series_customers = [places.setdefault(customer, len(places)) for customer in batch.customers]
+    return {
+        "customers": list(places),
+        "series": len(batch.customers),
+        "series_customers": pack(series_customers),
+        "series_dimensions": pack(batch.series_dimensions),
+        "at": pack(batch.at),
+        "time": pack(batch.time),
+        "usage": {name: pack(column) for name, column in batch.usage.items()},
+    }
+
+
+def _listed_columns(batch: Batch) -> dict[str, Any]:
+    return {
+        "customers": batch.customers,
+        "series_dimensions": list(batch.series_dimensions),
+        "at": list(batch.at),
+        "time": list(batch.time),
+        "usage": {name: list(column) for name, column in batch.usage.items()},
+    }
+
+
+def decode_batch(document: Mapping[str, Any], known_customers: set[str] | frozenset[str] = frozenset()) -> Batch:
+    """Check and read the decoded JSON of a batch. `known_customers` were found good before, and are not looked at again.
+
+    Raises EventRejected, which names the column: BAD_BATCH, or what is wrong with a string in it.
+    """
+    form = document.get(FORMAT_KEY)
+    if type(form) is not int or form not in _KNOWN:
+        raise _bad(FORMAT_KEY, f"this version reads formats {LISTS} and {PACKED}")
+    if not document.keys() <= _KNOWN[form]:
+        raise _bad(min(document.keys() - _KNOWN[form])[:40], f"is not a field of a batch of format {form}")
     count = _integer(document, "count", BATCH_EVENTS_MAX)
     emitter = document.get("emitter")
     if type(emitter) is not str or not 0 < len(emitter) <= EMITTER_CHARS_MAX or not emitter.isprintable():
@@ -116,9 +148,12 @@ def decode_batch(document: Mapping[str, Any]) -> Batch:
     first_seq = _integer(document, "first_seq", 2**62)
     if not count:
         return _heartbeat(document, emitter, partition, first_seq)
-    customers = _customers(document)
+    column = _packed if form == PACKED else _listed
+    customers = _customers(document.get("customers"), known_customers)
+    if form == PACKED:
+        series = _integer(document, "series", BATCH_EVENTS_MAX)
+        customers = list(map(customers.__getitem__, _packed(document.get("series_customers"), "series_customers", series, len(customers) - 1)))
     dimensions = _dimensions(document)
-    time = _column(document.get("time"), "time", count, _TIME_MS_MAX)
     return Batch(
         emitter=emitter,
         partition=partition,
@@ -126,11 +161,11 @@ def decode_batch(document: Mapping[str, Any]) -> Batch:
         count=count,
         customers=customers,
         dimensions=dimensions,
-        series_dimensions=_column(document.get("series_dimensions"), "series_dimensions", len(customers), len(dimensions) - 1),
-        at=_column(document.get("at"), "at", count, len(customers) - 1),
+        series_dimensions=column(document.get("series_dimensions"), "series_dimensions", len(customers), len(dimensions) - 1),
+        at=column(document.get("at"), "at", count, len(customers) - 1),
         base_time_ms=_integer(document, "base_time", _TIME_MS_MAX),
-        time=time,
-        usage=_usage(document.get("usage"), count),
+        time=column(document.get("time"), "time", count, _TIME_MS_MAX),
+        usage=_usage(document.get("usage"), count, column),
         ids=_ids(document.get("ids"), count),
     )
 
@@ -147,14 +182,24 @@ def _heartbeat(document: Mapping[str, Any], emitter: str, partition: int, first_
     return Batch(emitter=emitter, partition=partition, first_seq=first_seq, count=0, final=final, abandoned=ranges, dropped=dropped)
 
 
-def _customers(document: Mapping[str, Any]) -> list[str]:
-    customers = document.get("customers")
-    if type(customers) is not list or not 0 < len(customers) <= BATCH_EVENTS_MAX or countOf(map(type, customers), str) != len(customers):
-        raise _bad("customers", "must be a list of strings, one a series")
+def _customers(customers: object, known: set[str] | frozenset[str]) -> list[str]:
+    if type(customers) is not list or not 0 < len(customers) <= BATCH_EVENTS_MAX:
+        raise _bad("customers", f"must be a list of 1 to {BATCH_EVENTS_MAX} strings")
+    _check_customers(customers, known)
+    return customers
+
+
+def _check_customers(customers: list[Any], known: set[str] | frozenset[str]) -> None:
+    try:
+        if known.issuperset(customers):
+            return
+    except TypeError:  # one that cannot be hashed is no string
+        pass
+    if countOf(map(type, customers), str) != len(customers):
+        raise _bad("customers", "must be a list of strings")
     if not all(customers) or max(map(len, customers)) > CUSTOMER_CHARS_MAX or not "".join(customers).isprintable():
         for customer in customers:
             check_text(customer, "customers", CUSTOMER_CHARS_MAX)
-    return customers
 
 
 def _dimensions(document: Mapping[str, Any]) -> list[Dimensions]:
@@ -164,13 +209,13 @@ def _dimensions(document: Mapping[str, Any]) -> list[Dimensions]:
     return [parse_dimensions(entry, "dimensions") for entry in dimensions]
 
 
-def _usage(usage: object, count: int) -> dict[str, Sequence[int]]:
+def _usage(usage: object, count: int, read: Callable[[object, str, int, int], Sequence[int]]) -> dict[str, Sequence[int]]:
     if type(usage) is not dict or not 0 < len(usage) <= USAGE_FIELDS_MAX:
         raise _bad("usage", f"must be an object of 1 to {USAGE_FIELDS_MAX} columns")
     columns: dict[str, Sequence[int]] = {}
     for name, column in usage.items():
         check_name(name, "usage")
-        columns[name] = _column(column, f"usage.{name}", count, QUANTITY_MAX)
+        columns[name] = read(column, f"usage.{name}", count, QUANTITY_MAX)
     return columns
 
 
@@ -186,27 +231,32 @@ def _ids(ids: object, count: int) -> bytes:
     return raw
 
 
-def extent(column: Sequence[int]) -> tuple[int, int]:
-    """The least and the greatest of a column that is not empty."""
-    if isinstance(column, array):
-        numbers = np.frombuffer(column, np.int64)
-        return int(numbers.min()), int(numbers.max())
-    return min(column), max(column)
+def _packed(text: object, name: str, length: int, maximum: int) -> Sequence[int]:
+    if type(text) is not str:
+        raise _bad(name, "must be a string, a column of integers in base64")
+    try:
+        column = unpack(text, length)
+    except ValueError as error:
+        raise _bad(name, f"must be a column of {length} integers in base64: {error}") from None
+    if not fits(column, maximum):
+        raise _out_of_bounds(name, maximum)
+    return column
 
 
-def _column(column: Any, name: str, length: int, maximum: int) -> Sequence[int]:
+def _listed(column: object, name: str, length: int, maximum: int) -> Sequence[int]:
     if type(column) is not list or len(column) != length:
         raise _bad(name, f"must be a list of {length} integers")
     # Counting the types catches booleans and floats at the speed of C.
-    if countOf(map(type, column), int) == length:
-        try:
-            numbers: Sequence[int] = array("q", column) if length >= COLUMN_ARRAY_EVENTS else column
-        except OverflowError:
-            numbers = column
-        least, greatest = extent(numbers)
-        if least >= 0 and greatest <= maximum:
-            return numbers
-    raise _bad(name, f"must hold integers from 0 to {maximum}")
+    if countOf(map(type, column), int) != length:
+        raise _out_of_bounds(name, maximum)
+    try:
+        numbers = array("q", column)
+    except OverflowError:
+        raise _out_of_bounds(name, maximum) from None
+    least, greatest = extent(numbers)
+    if least < 0 or greatest > maximum:
+        raise _out_of_bounds(name, maximum)
+    return numbers
 
 
 def _integer(document: Mapping[str, Any], name: str, maximum: int) -> int:
@@ -218,6 +268,10 @@ def _integer(document: Mapping[str, Any], name: str, maximum: int) -> int:
 
 def _is_range(pair: object) -> bool:
     return type(pair) is list and len(pair) == 2 and set(map(type, pair)) == _INTS and 0 <= pair[0] <= pair[1]
+
+
+def _out_of_bounds(name: str, maximum: int) -> EventRejected:
+    return _bad(name, f"must hold integers from 0 to {maximum}")
 
 
 def _bad(name: str, detail: str) -> EventRejected:

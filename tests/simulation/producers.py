@@ -14,6 +14,7 @@ from metering.event import fingerprint
 from metering.partitioner import partition_of
 from tests.simulation.journal import EVENTS_PER_CUSTOMER, Emitted, Journal
 from tests.simulation.world import EVENTS, HOUR, MINUTE, SECOND, World
+from tests.support.batch_forms import in_columns
 
 MODEL = (("model", "alpaca-7b"),)
 DAY = 24 * HOUR
@@ -100,6 +101,11 @@ def usage_of(event: Emitted) -> tuple[tuple[str, int], ...]:
     return tuple(usage)
 
 
+def _written(batch: PartitionBatch) -> bytes:
+    """In both forms, although all batches here are small."""
+    return in_columns(batch.value) if batch.count % 2 else batch.value
+
+
 class Ages:
     """How long ago usage was: just `now` in this part of the cases, else late, as late as can be taken, later, or ahead of our clock."""
 
@@ -166,7 +172,7 @@ class SdkEmitter:
             return
         at = 0 if self._world.chance(0.8) else self._world.rng.below(len(self._spool))
         batch, events = self._spool[at]
-        if self._world.produce(EVENTS, batch.partition, batch.value) is None:
+        if self._world.produce(EVENTS, batch.partition, _written(batch)) is None:
             return
         for event in events:
             event.acknowledged = True
@@ -211,7 +217,7 @@ class Gateway:
         refused: list[Emitted] = []
         for batch in self._batcher.take_all():
             events = self._waiting.pop(id(batch))
-            if self._world.produce(EVENTS, batch.partition, batch.value) is not None:
+            if self._world.produce(EVENTS, batch.partition, _written(batch)) is not None:
                 for event in events:
                     event.acknowledged = True
             else:

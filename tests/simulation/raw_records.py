@@ -1,5 +1,6 @@
 """The checker's own reading of usage.events and of intents: as little as it needs, and nothing of the pipeline."""
 
+from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -55,10 +56,20 @@ def read_record(record: RawRecord) -> tuple[str, list[RawEvent], int]:
 
 
 def _columns(batch: Mapping[str, Any]) -> Iterator[RawEvent]:
-    usage = batch["usage"]
-    for index, series in enumerate(batch["at"]):
+    packed, count, customers = batch["taximeter"] == 2, batch["count"], batch["customers"]
+    usage = {name: _unpacked(column, count) if packed else column for name, column in batch["usage"].items()}
+    if packed:
+        customers = [customers[place] for place in _unpacked(batch["series_customers"], batch["series"])]
+    for index, series in enumerate(_unpacked(batch["at"], count) if packed else batch["at"]):
         quantity = sum(usage[name][index] for name in METERS["tokens"] if name in usage)
-        yield RawEvent(batch["customers"][series], quantity, mystery=False, number=(batch["emitter"], batch["first_seq"] + index))
+        yield RawEvent(customers[series], quantity, mystery=False, number=(batch["emitter"], batch["first_seq"] + index))
+
+
+def _unpacked(text: str, count: int) -> list[int]:
+    """A digit that says the bytes of each integer, then base64 of them, little-endian."""
+    width, raw = int(text[0]), b64decode(text[1:], validate=True)
+    assert len(raw) == width * count
+    return [int.from_bytes(raw[start : start + width], "little") for start in range(0, len(raw), width)]
 
 
 def read_meter_events(intent: Mapping[str, Any], name: str) -> list[tuple[str, str, int, int]]:

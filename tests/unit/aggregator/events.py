@@ -14,6 +14,7 @@ from metering.batch import NO_ID, Batch, encode_batch
 from metering.catalogue import Catalogue, Meter
 from metering.event import Dimensions, fingerprint
 from metering.limits import DAY_MS, HOUR_MS, MINUTE_MS
+from tests.support.batch_forms import in_columns
 
 START_MS = 1_780_000_000_000
 HORIZON_MS = 6 * HOUR_MS
@@ -98,7 +99,8 @@ def encode(item: Item) -> tuple[bytes | None, tuple[tuple[str, bytes], ...]]:
         case Beat(emitter, next_seq, final, partition):
             return encode_batch(Batch(emitter=emitter, partition=partition, first_seq=next_seq, count=0, final=final)), ()
         case Numbered():
-            return _batch(item), ()
+            # In both forms, and the same item always in the same.
+            return (in_columns(_batch(item)) if item.first_seq % 2 else _batch(item)), ()
         case Single(event, form):
             return _single(event, form)
 

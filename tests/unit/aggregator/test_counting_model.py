@@ -25,7 +25,8 @@ GARBAGE = [
     Garbage(b'{"id":"x","customer":"c","usage":{"input":1000000000001}}', 1, "too_large"),
     Garbage(b'{"id":"x","usage":{"input":1}}', 1, "missing_field"),
     Garbage(b'{"taximeter":1,"emitter":"e","partition":0,"first_seq":0,"count":3}', 3, "bad_batch"),
-    Garbage(b'{"taximeter":2,"count":-4}', 1, "bad_batch"),
+    Garbage(b'{"taximeter":2,"emitter":"e","partition":0,"first_seq":0,"count":2,"customers":["c"],"series":0}', 2, "bad_batch"),
+    Garbage(b'{"taximeter":3,"count":-4}', 1, "bad_batch"),
 ]
 AGES = [
     0,

@@ -38,7 +38,9 @@ def test_every_form_of_a_single_event_is_read(found: Record) -> None:
 
 def test_a_batch_is_read_as_a_batch() -> None:
     batch = Batch(emitter="e", partition=0, first_seq=4, count=0)
-    assert read(record(encode_batch(batch))) == batch
+    found = read(record(encode_batch(batch)))
+    assert isinstance(found, Batch)
+    assert encode_batch(found) == encode_batch(batch)
 
 
 @pytest.mark.parametrize(

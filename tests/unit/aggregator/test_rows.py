@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from aggregator.deduplication import content_of
 from aggregator.rows import SERIES_MAX, WINDOWS_MAX, Rows
-from metering.batch import COLUMN_ARRAY_EVENTS, Batch
+from metering.batch import Batch
 from metering.catalogue import Catalogue, Meter
 from metering.event import Dimensions, UsageEvent
 from metering.limits import BATCH_EVENTS_MAX, MINUTE_MS, QUANTITY_MAX, TALLY_ROW_BYTES
+from metering.packed import ARRAYS_FROM
 from metering.tally import TallyRow, encode_tally
 from tests.unit.metering.test_tally import a_tally
 
@@ -106,7 +107,7 @@ def test_an_event_without_any_quantity_makes_no_row() -> None:
 
 @given(events, st.integers(1, 4), st.randoms(use_true_random=False))
 def test_large_batches_are_summed_by_arrays_to_the_same_rows(found: list[UsageEvent], more: int, random: Random) -> None:
-    many = found * (COLUMN_ARRAY_EVENTS * more // len(found) + 1)
+    many = found * (ARRAYS_FROM * more // len(found) + 1)
     keep = [random.random() < 0.7 for _ in many]
     rows = Rows(CATALOGUE)
     rows.add_batch(batch_of(many), None)
@@ -134,14 +135,14 @@ def test_sums_beyond_64_bits_stay_exact() -> None:
 
 def test_a_large_batch_over_many_windows_is_summed_all_the_same() -> None:
     rows = Rows(CATALOGUE)
-    found = [calls("c", 1, position % (3 * WINDOWS_MAX) * MINUTE_MS) for position in range(COLUMN_ARRAY_EVENTS)]
+    found = [calls("c", 1, position % (3 * WINDOWS_MAX) * MINUTE_MS) for position in range(ARRAYS_FROM)]
     for _ in range(2):
         rows.add_batch(batch_of(found), None)
-        rows.add_batch(batch_of(found[:WINDOWS_MAX] * COLUMN_ARRAY_EVENTS), None)
+        rows.add_batch(batch_of(found[:WINDOWS_MAX] * ARRAYS_FROM), None)
         late = [calls("c", 1, hour * 60 * MINUTE_MS) for hour in range(2 * WINDOWS_MAX)]
         for event in late:
-            rows.add_batch(batch_of([event] * COLUMN_ARRAY_EVENTS), None)
-        assert taken(rows) == naive(found + found[:WINDOWS_MAX] * COLUMN_ARRAY_EVENTS + late * COLUMN_ARRAY_EVENTS)
+            rows.add_batch(batch_of([event] * ARRAYS_FROM), None)
+        assert taken(rows) == naive(found + found[:WINDOWS_MAX] * ARRAYS_FROM + late * ARRAYS_FROM)
 
 
 def test_more_series_than_are_numbered_are_summed_all_the_same() -> None:
@@ -153,5 +154,5 @@ def test_more_series_than_are_numbered_are_summed_all_the_same() -> None:
 
 @given(events)
 def test_the_content_numbers_of_a_batch_are_those_of_its_events(found: list[UsageEvent]) -> None:
-    for many in (found, found * COLUMN_ARRAY_EVENTS):
+    for many in (found, found * ARRAYS_FROM):
         assert Rows(CATALOGUE).contents(batch_of(many)) == [content_of(event.customer, event.dimensions, event.usage) for event in many]

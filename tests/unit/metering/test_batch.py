@@ -1,6 +1,7 @@
 """A batch reads back as it was written, and every damaged column is refused by name."""
 
 from base64 import b64encode
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -8,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metering.batch import COLUMN_ARRAY_EVENTS, FINGERPRINT_BYTES, Batch, decode_batch, encode_batch
+from metering.batch import FINGERPRINT_BYTES, PACKED_FROM, Batch, decode_batch, encode_batch
 from metering.errors import EventRejected, Reason
 from metering.limits import BATCH_EVENTS_MAX, QUANTITY_MAX
+from metering.packed import ARRAYS_FROM, pack
+from tests.support.batch_forms import in_columns, in_lists
 
 names = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=8)
 quantities = st.integers(0, QUANTITY_MAX)
@@ -18,7 +21,7 @@ quantities = st.integers(0, QUANTITY_MAX)
 
 @st.composite
 def batches(draw: st.DrawFn) -> Batch:
-    count = draw(st.integers(1, 12))
+    count = draw(st.integers(1, 12) | st.just(PACKED_FROM))
     dimensions = draw(st.lists(st.dictionaries(names, names, max_size=3).map(lambda d: tuple(sorted(d.items()))), min_size=1, max_size=3))
     customers = draw(st.lists(names, min_size=1, max_size=4))
     columns = {name: draw(st.lists(quantities, min_size=count, max_size=count)) for name in draw(st.sets(names, min_size=1, max_size=3))}
@@ -38,9 +41,37 @@ def batches(draw: st.DrawFn) -> Batch:
     )
 
 
+def plain(batch: Batch) -> Batch:
+    """The same with lists for columns, so that it can be compared."""
+    return replace(
+        batch,
+        series_dimensions=list(batch.series_dimensions),
+        at=list(batch.at),
+        time=list(batch.time),
+        usage={name: list(column) for name, column in batch.usage.items()},
+    )
+
+
 @given(batches())
-def test_a_batch_reads_back_as_it_was_written(batch: Batch) -> None:
-    assert decode_batch(orjson.loads(encode_batch(batch))) == batch
+def test_a_batch_reads_back_as_it_was_written_in_either_form(batch: Batch) -> None:
+    written = encode_batch(batch)
+    for value in (written, in_lists(written), in_columns(written)):
+        assert plain(decode_batch(orjson.loads(value))) == batch
+
+
+@given(batches())
+def test_customers_that_are_known_need_not_be_looked_at(batch: Batch) -> None:
+    document = orjson.loads(in_columns(encode_batch(batch)))
+    assert plain(decode_batch(document, frozenset(batch.customers))) == batch
+    assert plain(decode_batch(document, frozenset(batch.customers[:1]))) == batch
+
+
+def test_each_customer_stands_once_in_a_large_batch() -> None:
+    count = PACKED_FROM
+    batch = Batch("e", 0, 0, count, ["c", "d", "c"], [(), (("model", "m"),)], [0, 0, 1], [2] * count, 5, [1] * count, {"n": [300] * count})
+    document = orjson.loads(encode_batch(batch))
+    assert (document["customers"], document["series"]) == (["c", "d"], 3)
+    assert plain(decode_batch(document)) == batch
 
 
 LARGE: dict[str, Any] = {
@@ -48,14 +79,14 @@ LARGE: dict[str, Any] = {
     "emitter": "e",
     "partition": 0,
     "first_seq": 0,
-    "count": COLUMN_ARRAY_EVENTS,
+    "count": ARRAYS_FROM,
     "customers": ["c"],
     "dimensions": [{}],
     "series_dimensions": [0],
-    "at": [0] * COLUMN_ARRAY_EVENTS,
+    "at": [0] * ARRAYS_FROM,
     "base_time": 0,
-    "time": list(range(COLUMN_ARRAY_EVENTS)),
-    "usage": {"n": [QUANTITY_MAX] * COLUMN_ARRAY_EVENTS},
+    "time": list(range(ARRAYS_FROM)),
+    "usage": {"n": [QUANTITY_MAX] * ARRAYS_FROM},
 }
 
 
@@ -67,7 +98,7 @@ def test_the_columns_of_a_large_batch_read_back_as_they_were_written() -> None:
 @pytest.mark.parametrize("wrong", [True, 1.0, "1", None, -1, 10**15, 2**63, 2**64 - 1])
 @pytest.mark.parametrize("column", ["at", "time", "usage"])
 def test_one_wrong_number_in_a_large_batch_is_found(column: str, wrong: object) -> None:
-    numbers = [0] * (COLUMN_ARRAY_EVENTS - 1) + [wrong]
+    numbers = [0] * (ARRAYS_FROM - 1) + [wrong]
     with pytest.raises(EventRejected, match=column):
         decode_batch(LARGE | {column: {"n": numbers} if column == "usage" else numbers})
 
@@ -98,7 +129,10 @@ HEARTBEAT: dict[str, Any] = {"taximeter": 1, "emitter": "e", "partition": 0, "fi
 @pytest.mark.parametrize(
     ("change", "field"),
     [
-        ({"taximeter": 2}, "taximeter"),
+        ({"taximeter": 3}, "taximeter"),
+        ({"taximeter": 0}, "taximeter"),
+        ({"series": 2}, "series"),
+        ({"series_customers": "1AAE="}, "series_customers"),
         ({"taximeter": True}, "taximeter"),
         ({"surprise": 1}, "surprise"),
         ({"emitter": ""}, "emitter"),
@@ -132,6 +166,67 @@ def test_a_damaged_batch_is_refused_by_column(change: dict[str, Any], field: str
     assert decode_batch(GOOD).count == 2
     with pytest.raises(EventRejected) as caught:
         decode_batch(GOOD | change)
+    assert (caught.value.reason, caught.value.field) == (Reason.BAD_BATCH, field)
+
+
+PACKED: dict[str, Any] = GOOD | {
+    "taximeter": 2,
+    "series": 2,
+    "series_customers": pack([0, 1]),
+    "series_dimensions": pack([0, 0]),
+    "at": pack([0, 1]),
+    "time": pack([0, 1]),
+    "usage": {"t": pack([1, QUANTITY_MAX])},
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"taximeter": 1}, "series"),
+        ({"customers": ["c"]}, "series_customers"),
+        ({"customers": ["c", 1]}, "customers"),
+        ({"customers": ["c", ["d"]]}, "customers"),
+        ({"customers": ["c", {}]}, "customers"),
+        ({"series": 0}, "series_customers"),
+        ({"at": "2AAE="}, "at"),
+        ({"series": True}, "series"),
+        ({"series": BATCH_EVENTS_MAX + 1}, "series"),
+        ({"series": 3}, "series_customers"),
+        ({"series": 1}, "series_customers"),
+        ({"series_customers": [0, 1]}, "series_customers"),
+        ({"series_customers": pack([0, 2])}, "series_customers"),
+        ({"series_customers": None}, "series_customers"),
+        ({"series_dimensions": pack([0])}, "series_dimensions"),
+        ({"series_dimensions": pack([0, 1])}, "series_dimensions"),
+        ({"at": pack([0, 2])}, "at"),
+        ({"at": pack([0, 2**40])}, "at"),
+        ({"at": pack([0])}, "at"),
+        ({"at": pack([0, 1, 0])}, "at"),
+        ({"at": ""}, "at"),
+        ({"at": "1"}, "at"),
+        ({"at": "AAE="}, "at"),
+        ({"at": "1AAE"}, "at"),
+        ({"at": "1AAE=\n"}, "at"),
+        ({"at": "1A-E="}, "at"),
+        ({"at": "1\u00e4AE="}, "at"),
+        ({"at": "1AAE=AAE="}, "at"),
+        ({"at": 1}, "at"),
+        ({"time": "4" + b64encode(bytes(6)).decode()}, "time"),
+        ({"time": pack([0, 2**63])}, "time"),
+        ({"time": pack([0, 300_000_000_000_000])}, "time"),
+        ({"usage": {"t": [1, 2]}}, "usage.t"),
+        ({"usage": {"t": pack([1])}}, "usage.t"),
+        ({"usage": {"t": pack([1, QUANTITY_MAX + 1])}}, "usage.t"),
+        ({"usage": {"t": pack([1, 2**64 - 1])}}, "usage.t"),
+        ({"usage": {"t": None}}, "usage.t"),
+        ({"ids": "!!!"}, "ids"),
+    ],
+)
+def test_a_damaged_packed_batch_is_refused_by_column(change: dict[str, Any], field: str) -> None:
+    assert decode_batch(PACKED).count == 2
+    with pytest.raises(EventRejected) as caught:
+        decode_batch(PACKED | change)
     assert (caught.value.reason, caught.value.field) == (Reason.BAD_BATCH, field)
 
 
@@ -171,9 +266,9 @@ def test_a_damaged_heartbeat_is_refused_by_field(change: dict[str, Any], field: 
 JSON = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text(max_size=4) | st.lists(st.integers())
 
 
-@given(st.sampled_from(sorted(GOOD)), JSON)
-def test_any_damage_is_either_harmless_or_rejected(column: str, value: object) -> None:
+@given(st.sampled_from([GOOD, PACKED]), st.sampled_from(sorted(PACKED)), JSON)
+def test_any_damage_is_either_harmless_or_rejected(good: dict[str, Any], column: str, value: object) -> None:
     try:
-        decode_batch(GOOD | {column: value})
+        decode_batch(good | {column: value}, frozenset({"c"}))
     except EventRejected:
         return
