@@ -82,7 +82,8 @@ class Ledger:
             entry = self.open.get(settlement.intent)
             # Not open any more: a second writer tells the same story again, or it was settled before the checkpoint.
             if entry is not None and settlement.index in entry.open and settlement.outcome.is_final:
-                judged = replace(settlement, outcome=entry.judged(settlement.outcome, receipt.instance))
+                outcome = entry.judged(settlement.outcome, receipt.instance)
+                judged = settlement if outcome is settlement.outcome else replace(settlement, outcome=outcome)
                 found.setdefault((settlement.intent, settlement.index), judged)
         return list(found.values())
 
