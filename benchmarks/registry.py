@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import Final
 
-from benchmarks import aggregator, emitter, gateway, reporter, reporter_drain
+from benchmarks import aggregator, catch_up, emitter, gateway, reporter, reporter_drain
 from benchmarks.paths import Path
 from benchmarks.peers import measuring as peers
 
 PATHS: Final[Sequence[Path]] = (*aggregator.PATHS, *emitter.PATHS, *gateway.PATHS, *reporter.PATHS, *reporter_drain.PATHS)
 # Each takes many minutes; the first run of the peers fetches packages, too.
-WHEN_NAMED: Final[Sequence[Path]] = (*reporter_drain.WHEN_NAMED, *peers.PATHS)
+WHEN_NAMED: Final[Sequence[Path]] = (*catch_up.WHEN_NAMED, *reporter_drain.WHEN_NAMED, *peers.PATHS)
 
 
 def chosen(only: Sequence[str]) -> list[Path]:

@@ -80,6 +80,11 @@ class WatchedProcess(AbstractContextManager["WatchedProcess"]):
             return int(line.split()[1]) * 1024
         return int(self._figures.memory_info().rss)
 
+    @property
+    def rss_bytes(self) -> int:
+        """The memory that it has resident now, pages of mapped files included."""
+        return int(self._figures.memory_info().rss)
+
     async def stop(self) -> None:
         """SIGTERM, and wait. Raises ProcessFailed if it did not end in order."""
         code = await asyncio.to_thread(self._process.terminate, STOP_SECONDS)
