@@ -1,6 +1,6 @@
 """How large a run is, and which faults may happen in it: together with the seed, all that a run depends on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.simulation.world import Draws
 
@@ -42,13 +42,56 @@ def scope_from(text: str) -> Scope:
     return Scope(int(events), int(steps), names)
 
 
-def drawn_scope(rng: Draws) -> Scope:
-    """Half of the worlds are small and short, because most of what can go wrong goes wrong in a few steps; many are small and long, for what needs
-    several faults one after the other; and a few are large.
+@dataclass(frozen=True, slots=True)
+class Theme:
+    """What a world is about: how many of whom there are, at most, and how bad it is.
+
+    What a tuple of numbers lists is equally likely. `sizes` are scopes: up to which draw from 0 to 1, from and to how many events, and steps. Most
+    of what can go wrong goes wrong in a few steps, among few; what needs several faults one after the other needs more steps, and a few are large.
+    Worlds about Stripe or operators have one aggregator, so that the steps fall to those that send and correct.
     """
+
+    name: str
+    aggregators_max: int
+    reporters_max: int
+    operators: tuple[int, ...]
+    archives: float  # how often ids are archived after a few
+    stripe_faults: tuple[float, ...]
+    chaos: tuple[float, ...]
+    jumps: tuple[float, ...]
+    sizes: tuple[tuple[float, tuple[int, int], tuple[int, int]], ...]
+
+
+_SHORT = (2, 12), (30, 100)
+_LONG = (4, 25), (120, 450)
+_LARGE = (40, 150), (160, 600)
+_ANY = Theme(
+    "any",
+    aggregators_max=3,
+    reporters_max=3,
+    operators=(0, 0, 0, 1),
+    archives=0.7,
+    stripe_faults=(0.0, 0.1, 0.3, 0.6),
+    chaos=(0.0, 0.03, 0.08, 0.15),
+    jumps=(0.0, 0.01, 0.05),
+    sizes=((0.56, *_SHORT), (0.98, *_LONG), (1.0, *_LARGE)),
+)
+_STRIPE = replace(
+    _ANY,
+    name="stripe",
+    aggregators_max=1,
+    stripe_faults=(0.3, 0.6),
+    chaos=(0.05, 0.15),
+    jumps=(0.02, 0.06),
+    archives=0.1,
+    sizes=((1.0, (2, 10), (60, 300)),),
+)
+_OPERATORS = replace(_STRIPE, name="operators", operators=(2,))
+THEMES = (_ANY, _ANY, _STRIPE, _OPERATORS)
+
+
+def drawn_scope(rng: Draws, theme: Theme) -> Scope:
+    """One of the theme's sizes."""
     dice = rng.random()
-    if dice < 0.55:
-        return Scope(rng.between(2, 12), rng.between(30, 100))
-    if dice < 0.97:
-        return Scope(rng.between(4, 25), rng.between(120, 450))
-    return Scope(rng.between(40, 150), rng.between(160, 600))
+    _, events, steps = next(size for size in theme.sizes if dice < size[0])
+    return Scope(rng.between(*events), rng.between(*steps))

@@ -20,7 +20,7 @@ from tests.simulation.lying_stripe import LyingStripe
 from tests.simulation.operator_actor import Operator
 from tests.simulation.producers import KINDS, Ages, Customers, GatewayClients, RawProducer, SdkEmitter
 from tests.simulation.reporter_actor import ReporterProcess
-from tests.simulation.scope import Scope, drawn_scope
+from tests.simulation.scope import THEMES, Scope, Theme, drawn_scope
 from tests.simulation.subscriptions import boundaries_of
 from tests.simulation.world import (
     CALM,
@@ -41,8 +41,7 @@ from tests.simulation.world import (
 
 SETTLING_STEPS = 30_000
 RESTING_STEP = 3 * SECOND  # a request with its reply takes about as long
-THEMES = ("any", "any", "stripe", "operators")
-AFTERWARDS = 20  # steps of what still runs when the faults end, and after each time that everything is sent
+STRIDES = (1, 2, 4)  # how often at most a process goes on before another one may
 CHAOS = 4 * ("producer", "kill", "freeze") + 2 * ("outage",) + 5 * ("rebalance",) + ("elect",)
 
 
@@ -85,16 +84,17 @@ class Simulation:
     def __init__(self, seed: int, *, tracing: bool, scope: Scope | None) -> None:
         chooser = Draws(~seed)
         self.seed = seed
-        drawn = drawn_scope(chooser)
-        self.scope = scope = scope or drawn
         theme = chooser.pick(THEMES)
+        drawn = drawn_scope(chooser, theme)
+        self.scope = scope = scope or drawn
+        self.theme = theme
         weather = _weather(chooser, theme, scope.off)
         self.world = world = World(seed, partitions=chooser.pick((1, 1, 1, 2)), weather=weather, tracing=tracing)
         self.horizon_ms = chooser.pick((HOUR, 6 * HOUR, 24 * HOUR))
         self.journal = Journal()
         self.stripe = LyingStripe(world)
-        customers = Customers(world, self.journal, KINDS[2] if theme == "stripe" else chooser.pick(KINDS))
-        ages = Ages(world, self.horizon_ms, now=chooser.pick((0.1, 0.5) if theme == "stripe" else (0.1, 0.85, 0.85, 0.95)))
+        customers = Customers(world, self.journal, KINDS[2] if theme.name == "stripe" else chooser.pick(KINDS))
+        ages = Ages(world, self.horizon_ms, now=chooser.pick((0.1, 0.5) if theme.name == "stripe" else (0.1, 0.85, 0.85, 0.95)))
         self.emitters = [SdkEmitter(world, customers, f"sdk{number}", ages) for number in range(chooser.between(1, 3))]
         self.clients = GatewayClients(world, customers, ages)
         self.raw = RawProducer(world, customers, self.journal, ages)
@@ -108,11 +108,12 @@ class Simulation:
         )
         self.started = 0
         self.processes: list[AggregatorProcess | ReporterProcess] = []
-        operators = (2 if theme == "operators" else chooser.pick((0, 0, 0, 1))) * ("operator" not in scope.off)
+        operators = chooser.pick(theme.operators) * ("operator" not in scope.off)
         self.operators = [Operator(world, f"operator-{number}") for number in range(operators)]
-        self.aggregators = chooser.between(1, 4)
-        self.reporters = chooser.between(1, 4)
-        tiny = chooser.random() < 0.5 and "archive" not in scope.off
+        self.aggregators = chooser.between(1, theme.aggregators_max + 1)
+        self.reporters = chooser.between(1, theme.reporters_max + 1)
+        self.stride = chooser.pick(STRIDES)
+        tiny = chooser.random() < theme.archives and "archive" not in scope.off
         self.recent_ids_max = chooser.between(0, 12) if tiny else RECENT_IDS_MAX
         self.disks = Disks(world, self.horizon_ms, machines=chooser.between(1, 4) if tiny else 0)
         self.tempo_ms = chooser.pick((600, 3_000, 15_000))  # what a step takes at most
@@ -158,7 +159,8 @@ class Simulation:
         for _ in range(3):
             process = world.rng.pick(self.processes)
             if process.frozen_until_ms <= world.now_ms:
-                process.step()
+                for _ in range(world.rng.between(1, self.stride + 1)):
+                    process.step()
                 return
 
     def _operate(self, operator: Operator) -> None:
@@ -264,9 +266,7 @@ class Simulation:
         world = self.world
         world.weather = CALM
         self.stripe.fall_ill("up", 0)
-        for _ in range(AFTERWARDS):
-            self._step()
-            world.advance(600)
+        self._go_on()
         for process in list(self.processes):
             process.frozen_until_ms = 0
         for _ in range(2):
@@ -275,14 +275,18 @@ class Simulation:
             self.clients.repeat()
             while not all([emitter.finish() for emitter in self.emitters] + [self.clients.finish()]):
                 world.advance(SECOND)
-            for _ in range(AFTERWARDS):
-                self._step()
-                world.advance(600)
+            self._go_on()
         for operator in self.operators:
             operator.kill()
         self.operators.clear()
         world.advance(4 * HOUR)  # what is on its way arrives
         return self._come_to_rest(survivors=self.seed % 2 == 0)
+
+    def _go_on(self) -> None:
+        """What still runs does some more, the more the longer it ran."""
+        for _ in range(4 + self.scope.steps // 20):
+            self._step()
+            self.world.advance(600)
 
     def _come_to_rest(self, *, survivors: bool) -> list[Violation]:
         """One aggregator and one reporter finish everything: new ones, or two that have seen it all."""
@@ -361,14 +365,14 @@ def _uncollected() -> Iterator[None]:
         gc.enable()
 
 
-def _weather(rng: Draws, theme: str, off: frozenset[str]) -> Weather:
+def _weather(rng: Draws, theme: Theme, off: frozenset[str]) -> Weather:
     """Switching a fault off changes none of the others."""
     append, read, call, chaos, jumps = (
         rng.pick((0.0, 0.03, 0.1, 0.25)),
         rng.pick((0.0, 0.01, 0.05)),
-        rng.pick((0.0, 0.1, 0.3, 0.6) if theme == "any" else (0.3, 0.6)),
-        rng.pick((0.0, 0.03, 0.08, 0.15) if theme == "any" else (0.05, 0.15)),
-        rng.pick((0.0, 0.01, 0.05) if theme == "any" else (0.02, 0.06)),
+        rng.pick(theme.stripe_faults),
+        rng.pick(theme.chaos),
+        rng.pick(theme.jumps),
     )
     return Weather(
         append_faults=0.0 if "append" in off else append,
