@@ -22,6 +22,7 @@ from metering import ledger, tally
 from metering.batch import Batch
 from metering.record import LogRecord
 from reporter import takeover as reporter_takeover
+from taximeter import accepting_loss
 from tests.simulation.world import SimulatedRecord
 
 PACKAGES = ("aggregator.", "metering.", "reporter.", "taximeter.")
@@ -44,7 +45,7 @@ def bound(seed: int, *, recent_ids_max: int) -> Iterator[None]:
     """Put the replacements in, and take them out again."""
     own: dict[ModuleType, tuple[str, Any]] = {counting: ("IdIndex", partial(IdIndex, recent_max=recent_ids_max))}
     tokens = Tokens(seed)
-    for module in (aggregator_takeover, reporter_takeover):
+    for module in (aggregator_takeover, reporter_takeover, accepting_loss):
         own[module] = ("secrets", tokens)
     before = [(module, name, getattr(module, name)) for module, (name, _) in own.items()]
     try:

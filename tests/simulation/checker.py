@@ -21,6 +21,7 @@ from tests.simulation.journal import EVENTS_PER_CUSTOMER, Emitted, Journal
 from tests.simulation.raw_records import METERS, RawEvent, RawRecord, read_meter_events, read_record
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
+CLOCKS_DIFFER = 15 * MINUTE  # the clocks of producers, five minutes, and of brokers, ten
 
 Account = tuple[str, str]
 """Customer and meter."""
@@ -54,7 +55,8 @@ class Violation:
 class Evidence:
     """All that the checker may look at. `horizon_ms`: for how long ids are remembered. `boundaries`: of customers' billing periods, Unix seconds.
 
-    `cancelled` are identifiers in the books that Stripe has cancelled, `dropped` those that it accepted and did not record.
+    `cancelled` are identifiers in the books that Stripe has cancelled, `dropped` those that it accepted and did not record. `kept_from`: by
+    partition, the first offset of the events that retention has not deleted; the logs still have what was.
     """
 
     partitions: int
@@ -67,6 +69,7 @@ class Evidence:
     books: Sequence[BookEntry]
     cancelled: Collection[str]
     dropped: Collection[str]
+    kept_from: Sequence[int]
     boundaries: Mapping[str, Sequence[int]]
 
 
@@ -77,6 +80,7 @@ class _Copies:
     home_live: int = 0  # in the home partition and not set aside
     away: int = 0  # in another one, from where it must be forwarded
     aside: int = 0
+    lost: int = 0  # deleted uncounted, and accepted as lost
 
 
 @dataclass(slots=True)
@@ -133,6 +137,7 @@ class Checker:
         folded: list[tuple[int, dict[str, Any] | None]] = []
         head = -1
         heads = {-1}
+        lost = ids_from_ms = 0
         for record in self._evidence.tallies[partition]:
             assert record is not None
             tally = orjson.loads(record.value or b"")
@@ -147,12 +152,45 @@ class Checker:
             end, head = tally["end"], record.offset
             heads.add(head)
             folded.append((record.offset, tally))
-            self._check_tally(partition, record.offset, tally, log)
+            said_lost, said_ids_ms, _ = tally.get("losses", (0, 0, -1))
+            # Less than before is said by who was frozen while more was accepted, and had all the ids.
+            if said_lost > lost or (said_ids_ms > ids_from_ms and "acceptance" not in tally):
+                self._say("unaccounted", f"tally {record.offset} of {partition} says {said_lost} lost, ids from {said_ids_ms}; {lost}, {ids_from_ms}")
+            ids_from_ms = max(ids_from_ms, said_ids_ms)
+            if "acceptance" in tally:
+                lost += self._check_acceptance(partition, record.offset, tally, log)
+            else:
+                self._check_tally(partition, record.offset, tally, log, ids_from_ms)
         if any(log[end or 0 :]):
             self._say("unaccounted", f"records of {partition} from {end} on are in no tally")
         return folded
 
-    def _check_tally(self, partition: int, offset: int, tally: dict[str, Any], log: Log) -> None:
+    def _check_acceptance(self, partition: int, offset: int, tally: dict[str, Any], log: Log) -> int:
+        """How many offsets are accepted as lost here: deleted ones, and nothing is said of them but that."""
+        where = f"acceptance {offset} of {partition}"
+        start, end = tally["start"], tally["end"]
+        if start < end and end > self._evidence.kept_from[partition]:
+            self._say("phantom", f"{where} takes [{start}, {end}) for lost, which is kept from {self._evidence.kept_from[partition]} on")
+        if tally["records"].get("lost", 0) != end - start or any(tally["rows"]) or any(tally["set_aside"]):
+            self._say("unaccounted", f"{where} says {tally}")
+        for record in log[start:end]:
+            if record is None:
+                continue
+            _, found, claimed = read_record(record)
+            if not found and claimed:
+                self._garbage[record.value] += 1
+            for event in found:
+                known = self._known(event)
+                if known is not None:
+                    self._copies[known.customer, known.digit].lost += 1
+        kept_from = self._evidence.kept_from[partition]
+        first_kept = next((record.timestamp for record in log[kept_from:] if record is not None), 0)
+        newest = max((record.timestamp for record in log[:kept_from] if record is not None), default=0)
+        if tally.get("losses", (0, 0))[1] > max(first_kept, newest) + CLOCKS_DIFFER + 1:
+            self._say("unaccounted", f"{where} knows ids only from {tally['losses'][1]} on; what is deleted ends at {newest}, or {first_kept}")
+        return int(end - start)
+
+    def _check_tally(self, partition: int, offset: int, tally: dict[str, Any], log: Log, ids_from_ms: int) -> None:
         aside = {place: frozenset(indexes) for place, indexes in tally["set_aside"]}
         kinds: Counter[str] = Counter()
         events = dead = 0
@@ -173,7 +211,7 @@ class Checker:
                     self._say("unaccounted", f"the unreadable record {place} of {partition} was not set aside")
             for index, event in enumerate(found):
                 aside_here = whole or (gone is not None and index in gone)
-                self._note_copy((partition, record.offset, index), record.timestamp, event, aside=aside_here)
+                self._note_copy((partition, record.offset, index), record.timestamp, event, aside=aside_here, ids_from_ms=ids_from_ms)
             if gone is not None:
                 self._check_letter(partition, record, gone)
         where = f"tally {offset} of {partition}"
@@ -191,7 +229,7 @@ class Checker:
             if window % MINUTE:
                 self._say("unaccounted", f"{where} has a window that starts at {window}")
 
-    def _note_copy(self, place: tuple[int, int, int], log_time_ms: int, event: RawEvent, *, aside: bool) -> None:
+    def _note_copy(self, place: tuple[int, int, int], log_time_ms: int, event: RawEvent, *, aside: bool, ids_from_ms: int) -> None:
         """An event lies at this place (partition, offset, index in the batch)."""
         known = self._known(event)
         partition = place[0]
@@ -205,7 +243,7 @@ class Checker:
         copies = self._copies[known.customer, known.digit]
         if aside:
             copies.aside += 1
-            if not self._may_be_aside(known, event, log_time_ms):
+            if not (known.has_id and known.time_ms < ids_from_ms) and not self._may_be_aside(known, event, log_time_ms):
                 self._say("unaccounted", f"{known} was set aside at {place} without cause")
         elif partition == known.home:
             copies.home_live += 1
@@ -360,9 +398,9 @@ class Checker:
         counted = 0
         for event in twins:
             copies = self._copies.get((event.customer, event.digit), _Copies())
-            if event.acknowledged and not (copies.home_live or copies.aside or copies.away):
+            if event.acknowledged and not (copies.home_live or copies.aside or copies.away or copies.lost):
                 self._say("lost-write", f"{event} was acknowledged and is not in the log")
-            if copies.away and not (copies.home_live or copies.aside):
+            if copies.away and not (copies.home_live or copies.aside or copies.lost):
                 self._say("lost-write", f"{event} lies in another partition and was not forwarded")
             account = (event.customer, meter)
             tallied, booked, parked, refused = (

@@ -9,9 +9,10 @@ from statistics import median
 
 from tests.simulation.planted_bugs import PLANTED
 from tests.simulation.planted_log_bugs import PLANTED_IN_LOGS
+from tests.simulation.planted_loss_bugs import PLANTED_IN_LOSSES
 from tests.simulation.simulation import run
 
-ALL: Mapping[str, Callable[[], AbstractContextManager[None]]] = {**PLANTED, **PLANTED_IN_LOGS}
+ALL: Mapping[str, Callable[[], AbstractContextManager[None]]] = {**PLANTED, **PLANTED_IN_LOGS, **PLANTED_IN_LOSSES}
 SEEDS_MAX = 40_000
 OFFSETS = 20
 APART = 1_000_000
@@ -70,6 +71,7 @@ def _detail(text: str) -> str:
         (r"(tokens|requests) of Emitted", "the sum of an event ({})"),
         (r"(corrects|correction) ", "an outcome of a {}"),
         (r"(was set aside)", "an event {}"),
+        (r"(for lost, which is kept)", "what is accepted {}"),
         (r"(dead letters?)", "{} that are not there"),
         (r"(meter event)", "the outcome or the time of a {}"),
     ):

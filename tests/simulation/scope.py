@@ -16,6 +16,7 @@ FAULTS = (
     "elect",  # another broker leads a partition
     "producer",  # emitters and gateways crash
     "operator",  # somebody corrects meter events
+    "retention",  # events are deleted, counted or not
     "archive",  # ids move to archives and snapshots, which are stale or lost
 )
 

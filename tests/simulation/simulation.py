@@ -20,6 +20,7 @@ from tests.simulation.lying_stripe import LyingStripe
 from tests.simulation.operator_actor import Operator
 from tests.simulation.producers import KINDS, Ages, Customers, GatewayClients, RawProducer, SdkEmitter
 from tests.simulation.reporter_actor import ReporterProcess
+from tests.simulation.retention import MendedAggregator, delete_a_prefix
 from tests.simulation.scope import THEMES, Scope, Theme, drawn_scope
 from tests.simulation.subscriptions import boundaries_of
 from tests.simulation.world import (
@@ -42,6 +43,7 @@ from tests.simulation.world import (
 SETTLING_STEPS = 30_000
 RESTING_STEP = 3 * SECOND  # a request with its reply takes about as long
 STRIDES = (1, 2, 4)  # how often at most a process goes on before another one may
+DELETING_WORLDS = 0.04
 CHAOS = 4 * ("producer", "kill", "freeze") + 2 * ("outage",) + 5 * ("rebalance",) + ("elect",)
 
 
@@ -117,6 +119,8 @@ class Simulation:
         self.recent_ids_max = chooser.between(0, 12) if tiny else RECENT_IDS_MAX
         self.disks = Disks(world, self.horizon_ms, machines=chooser.between(1, 4) if tiny else 0)
         self.tempo_ms = chooser.pick((600, 3_000, 15_000))  # what a step takes at most
+        self.deletes = chooser.random() < DELETING_WORLDS and "retention" not in scope.off
+        self.deletes_at = chooser.between(scope.steps // 4, scope.steps)
         self.steps = 0
 
     def run(self) -> Result:
@@ -143,6 +147,8 @@ class Simulation:
             self.steps += 1
             if self.steps % 4 == 0:
                 self._produce()
+            if self.deletes and self.steps == self.deletes_at:
+                self._delete()
             if rng.random() < weather.chaos:
                 self._chaos()
             if rng.random() < weather.jumps:
@@ -186,7 +192,8 @@ class Simulation:
         process: AggregatorProcess | ReporterProcess
         if aggregator:
             name = f"aggregator-{self.started}"
-            process = AggregatorProcess(self.world, name, self.rules, self.disks.take(name))
+            kind = MendedAggregator if self.deletes else AggregatorProcess
+            process = kind(self.world, name, self.rules, self.disks.take(name))
         else:
             process = ReporterProcess(self.world, f"reporter-{self.started}", TOPICS, self.stripe, SubscribedPeriods())
         self.processes.append(process)
@@ -247,6 +254,16 @@ class Simulation:
         process.kill()
         self.disks.give_back(process.name)
         self.processes.remove(process)
+
+    def _delete(self) -> None:
+        """For longer than events are kept no aggregator ran, but for some that are frozen."""
+        world = self.world
+        for process in [found for found in self.processes if isinstance(found, AggregatorProcess)]:
+            if world.chance(0.2):
+                process.frozen_until_ms = world.now_ms + world.rng.spread(MINUTE, HOUR)
+            else:
+                self._kill(process)
+        delete_a_prefix(world)
 
     def _change_stripe(self) -> None:
         world = self.world
@@ -340,6 +357,7 @@ class Simulation:
             books=self.stripe.books,
             cancelled=self.stripe.cancelled,
             dropped=self.stripe.dropped,
+            kept_from=self.world.kept_from,
             boundaries={customer: boundaries_of(customer) for customer, _ in self.journal.events},
         )
 

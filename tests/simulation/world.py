@@ -16,6 +16,7 @@ from typing import Any, TypeVar, cast
 
 from aiokafka.structs import ConsumerRecord
 
+from metering.errors import HistoryLost
 from metering.partition_log import Appended, Appender, LogReader, LogUnavailable
 from metering.topics import topics_named
 
@@ -100,6 +101,7 @@ class World:
             (topic, partition): [] for topic in (EVENTS, TALLIES, LEDGER, DEADLETTERS) for partition in range(partitions)
         }
         self.read_to = [0] * partitions  # the end of what any aggregator has read of the events of each partition
+        self.kept_from = [0] * partitions  # the first offset of the events that retention has not deleted; the checker still sees what lies before
         self.tracing = tracing
         self.trace: deque[str] = deque(maxlen=2_000)
         self._wobble_ms = dict.fromkeys(self.logs, 0)
@@ -191,17 +193,21 @@ class SimulatedReader(LogReader):
 
     async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
         await self._reach()
-        return 0, len(self._world.logs[topic, partition])
+        return self._kept_from(topic, partition), len(self._world.logs[topic, partition])
 
     async def offset_for_time(self, topic: str, partition: int, log_time_ms: int) -> int | None:
         await self._reach()
-        for record in self._world.logs[topic, partition]:
+        for record in self._world.logs[topic, partition][self._kept_from(topic, partition) :]:
             if record is not None and record.timestamp >= log_time_ms:
                 return record.offset
         return None
 
     async def records(self, topic: str, partition: int, start: int, end: int) -> AsyncGenerator[Sequence[ConsumerRecord[bytes, bytes]], None]:
+        if start >= end:
+            return
         await self._reach()
+        if start < self._kept_from(topic, partition):
+            raise HistoryLost(f"offset {start} of {topic}/{partition} is not kept any more")
         found = [record for record in self._world.logs[topic, partition][start:end] if record is not None]
         if len(found) > 8 and self._world.chance(0.3):
             cut = self._world.rng.between(1, len(found))
@@ -214,7 +220,11 @@ class SimulatedReader(LogReader):
     async def record(self, topic: str, partition: int, offset: int) -> ConsumerRecord[bytes, bytes] | None:
         await self._reach()
         log = self._world.logs[topic, partition]
-        return cast("ConsumerRecord[bytes, bytes] | None", log[offset] if offset < len(log) else None)
+        there = self._kept_from(topic, partition) <= offset < len(log)
+        return cast("ConsumerRecord[bytes, bytes] | None", log[offset] if there else None)
+
+    def _kept_from(self, topic: str, partition: int) -> int:
+        return self._world.kept_from[partition] if topic == EVENTS else 0
 
     async def _reach(self) -> None:
         await turn()
