@@ -32,10 +32,16 @@ FOREIGN: Final = ("TAXIMETER_", "KAFKA_")
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A filled usage.events and the number of events in it."""
+    """A filled usage.events, the number of events in it, and how many bytes the values of its records have (0: nobody looked)."""
 
     kafka: KafkaSettings
     events: int
+    value_bytes: int = 0
+
+    @property
+    def more(self) -> Mapping[str, float]:
+        """What is said of the load beside the cost."""
+        return {"bytes_per_event": round(self.value_bytes / self.events, 1)} if self.value_bytes else {}
 
 
 @asynccontextmanager
@@ -44,8 +50,16 @@ async def begin(make: Callable[[Shape], Iterator[LoadRecord]], shape: Shape, are
     shape = replace(shape, events=arena.events(shape.events))
     kafka = arena.kafka(PARTITIONS)
     await make_topics(kafka)
-    await asyncio.to_thread(produce, kafka, make(shape))
-    load = Load(kafka, shape.events)
+    value_bytes = 0
+
+    def weighed() -> Iterator[LoadRecord]:
+        nonlocal value_bytes
+        for record in make(shape):
+            value_bytes += len(record.value)
+            yield record
+
+    await asyncio.to_thread(produce, kafka, weighed())
+    load = Load(kafka, shape.events, value_bytes)
     yield {BARE: partial(measure_bare, arena, load), AGGREGATOR: partial(measure_aggregator, arena, load)}
 
 
@@ -70,7 +84,7 @@ async def measure_aggregator(arena: Arena, load: Load) -> Measurement:
         # The first of its log lines about partitions; taking them over is measured as part of the work.
         start = await process.until_said('"message":"assigned"')
         await until_tallied(load, process)
-        measured = process.used_since(start, load.events)
+        measured = process.used_since(start, load.events, load.more)
         await process.stop()
     return measured
 

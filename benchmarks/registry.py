@@ -3,19 +3,19 @@
 from collections.abc import Sequence
 from typing import Final
 
-from benchmarks import aggregator, catch_up, emitter, gateway, reporter, reporter_drain
+from benchmarks import aggregator, catch_up, emitter, gateway, ids, reporter, reporter_drain
 from benchmarks.paths import Path
 from benchmarks.peers import measuring as peers
 
 PATHS: Final[Sequence[Path]] = (*aggregator.PATHS, *emitter.PATHS, *gateway.PATHS, *reporter.PATHS, *reporter_drain.PATHS)
 # Each takes many minutes; the first run of the peers fetches packages, too.
-WHEN_NAMED: Final[Sequence[Path]] = (*catch_up.WHEN_NAMED, *reporter_drain.WHEN_NAMED, *peers.PATHS)
+WHEN_NAMED: Final[Sequence[Path]] = (*catch_up.WHEN_NAMED, *ids.WHEN_NAMED, *reporter_drain.WHEN_NAMED, *peers.PATHS)
+KNOWN: Final[Sequence[Path]] = (*PATHS, *WHEN_NAMED)
 
 
 def chosen(only: Sequence[str]) -> list[Path]:
     """The paths whose names begin with one of these; for none, all that need not be named. Raises ValueError for a name that fits no path."""
-    known = (*PATHS, *WHEN_NAMED)
     for beginning in only:
-        if not any(path.name.startswith(beginning) for path in known):
-            raise ValueError(f"no path begins with {beginning!r}; there are {', '.join(path.name for path in known)}")
-    return [path for path in known if path.name.startswith(tuple(only))] if only else list(PATHS)
+        if not any(path.name.startswith(beginning) for path in KNOWN):
+            raise ValueError(f"no path begins with {beginning!r}; there are {', '.join(path.name for path in KNOWN)}")
+    return [path for path in KNOWN if path.name.startswith(tuple(only))] if only else list(PATHS)

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from benchmarks.measurement import Result
 
+REASON_CHARS_MAX: Final = 200
 _CPU_INFO: Final = Path("/proc/cpuinfo")
 
 
@@ -31,7 +32,7 @@ def table_of(results: Sequence[Result], *, title: str) -> Table:
         path, before = (result.path if result.path != before else ""), result.path
         targets = "\n".join(map(str, result.targets))
         if result.unavailable:
-            table.add_row(path, result.variant, "", "", "", "", "", targets, result.unavailable)
+            table.add_row(path, result.variant, "", "", "", "", "", targets, result.unavailable[-REASON_CHARS_MAX:])
             continue
         table.add_row(
             path,
