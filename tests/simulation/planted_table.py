@@ -60,6 +60,7 @@ def _detail(text: str) -> str:
     for pattern, told in (
         (r"stopped partition \d+: (\w+)", "the partition stops (`{}`)"),
         (r"(no rest) after", "{}: the partition stands still"),
+        (r"follows -?\d+, which (is not accepted)", "a tally follows what {}"),
         (r"(is counted \d times)", "an id {}"),
         (r"(Stripe has \S+ twice)", "Stripe has an identifier twice"),
         (r"(Stripe has Booked)", "Stripe has a meter event that is not in the ledger"),
