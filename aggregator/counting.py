@@ -4,7 +4,7 @@ Life of a PartitionCounter:
 
     observe(tally)...      fold usage.tallies from a checkpoint to its end (or found() where there is none)
     remember(record)...    re-read the records inside `memory`, to know their ids
-    count(record)...       fold new records; cut() takes what was folded as a tally to append
+    count_many(records)... fold new records; cut() takes what was folded as a tally to append
     observe(own tally)     its append was accepted: what it counted is final
     observe(other tally)   somebody else's was: what was folded is forgotten, and counting goes on from that tally's end
 """
@@ -12,13 +12,17 @@ Life of a PartitionCounter:
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
+from operator import attrgetter
 from typing import Final
+
+import numpy as np
 
 from aggregator.dead_letter_limits import DeadLetterGuard, DeadLetterLimits
 from aggregator.deduplication import IdIndex, Seen, content_of
 from aggregator.id_segments import IdArchive
-from aggregator.plain_events import PlainEvent, PlainEvents
-from aggregator.reading import claimed_events, decoded, fingerprints, read, understood
+from aggregator.plain_events import PlainColumns, PlainEvents, first_run
+from aggregator.plain_sums import PlainSums
+from aggregator.reading import claimed_events, fingerprints, read
 from aggregator.rows import Rows
 from aggregator.screening import set_aside_reasons
 from aggregator.sequences import SequenceIndex, merged
@@ -35,6 +39,8 @@ from metering.tallies import Tallies
 from metering.tally import EventCounts, RecordCounts, Tally, encode_tally
 
 TALLIES_PER_CHECKPOINT: Final = 200
+_timestamp = attrgetter("timestamp")
+_value = attrgetter("value")
 _RANGE_BYTES: Final = 48  # what a range of an emitter's numbers, or a dead letter's place, adds to the record of a tally
 
 
@@ -50,7 +56,10 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class CountingRules:
-    """What a counter must know of its surroundings. `partition_of` says which partition a customer belongs to."""
+    """What a counter must know of its surroundings. `partition_of` says which partition a customer belongs to.
+
+    `run_min`: from so many records in a row on that may be plain events, reading them as columns takes less than one by one.
+    """
 
     topic: str
     catalogue: Catalogue
@@ -58,6 +67,7 @@ class CountingRules:
     instance: str
     deduplication_horizon_ms: int
     dead_letter_limits: DeadLetterLimits = field(default_factory=DeadLetterLimits)
+    run_min: int = 8
 
 
 @dataclass(slots=True)
@@ -103,6 +113,7 @@ class PartitionCounter:
         self._rows = Rows(rules.catalogue)
         self._home: set[str] = set()
         self._plain = PlainEvents(rules.catalogue.usage_fields, lambda customer: rules.partition_of(customer) == partition)
+        self._plain_sums = PlainSums(rules.catalogue, self._plain)
         self._guard = DeadLetterGuard(rules.dead_letter_limits)
         self._not_counted: dict[int, Sequence[int]] = {}  # places of events whose ids must not be learnt from there
         self._tallies_since_checkpoint = TALLIES_PER_CHECKPOINT  # a new owner begins with a checkpoint
@@ -161,17 +172,31 @@ class PartitionCounter:
 
     # Counting
 
+    def count_many(self, records: Sequence[LogRecord], until_bytes: int) -> int:
+        """Fold the next records of usage.events, as `count` does one by one, until `pending_bytes` reaches `until_bytes`; returns how many.
+
+        Single events are folded in runs: what goes beyond `until_bytes` is at most what one record of the largest size would.
+        """
+        taken = 0
+        while taken < len(records):
+            run = first_run(records, taken)
+            if len(run) >= self._rules.run_min:
+                taken += self._count_run(run, until_bytes)
+            else:
+                self.count(records[taken])
+                taken += 1
+            if self.pending_bytes >= until_bytes:
+                break
+        return taken
+
     def count(self, record: LogRecord) -> None:
         """Fold the next record of usage.events."""
-        offset = record.offset
-        if offset < self.position:
-            raise ChainBroken(f"record {offset} of partition {self.partition} was counted already; next is {self.position}")
-        self._pending.skipped += offset - self.position
-        self.position = offset + 1
+        self._enter(record.offset)
+        self.position = record.offset + 1
         self._pending.log_time_ms = max(self._pending.log_time_ms, record.timestamp)
         self._pending.input_bytes += len(record.value or b"")
         try:
-            content = self._read(record)
+            content = read(record)
         except EventRejected as rejected:
             events = claimed_events(record)
             self._pending.singles += 1
@@ -179,11 +204,7 @@ class PartitionCounter:
             self._guard.note(events, events)
             return
         before = self._pending.dead_lettered
-        if isinstance(content, PlainEvent):
-            self._pending.singles += 1
-            self._count_plain(record, content)
-            self._guard.note(1, self._pending.dead_lettered - before)
-        elif isinstance(content, UsageEvent):
+        if isinstance(content, UsageEvent):
             self._pending.singles += 1
             self._count_event(record, content)
             self._guard.note(1, self._pending.dead_lettered - before)
@@ -210,7 +231,7 @@ class PartitionCounter:
         """About how large the record of the next tally would be."""
         pending = self._pending
         entries = len(pending.ranges) + len(pending.letters) + len(pending.abandoned) + len(pending.repeats)
-        return self._rows.bytes + _RANGE_BYTES * entries + 8 * pending.dead_lettered
+        return self._rows.bytes + self._plain_sums.bytes + _RANGE_BYTES * entries + 8 * pending.dead_lettered
 
     def cut(self) -> Cut:
         """Take what was folded as a tally (an empty one if nothing was). Until it is settled by `observe`, nothing more may be counted."""
@@ -219,6 +240,7 @@ class PartitionCounter:
             raise ChainBroken("the chain was neither found nor founded")
         checkpoint = self._tallies_since_checkpoint >= TALLIES_PER_CHECKPOINT
         pending = self._pending
+        self._plain_sums.pour(self._rows)
         tally = Tally(
             chain_id=self._chain_id,
             partition=self.partition,
@@ -244,17 +266,56 @@ class PartitionCounter:
 
     # Inside
 
-    def _read(self, record: LogRecord) -> Batch | UsageEvent | PlainEvent:
-        if record.headers:
-            return read(record)
-        document = decoded(record)
-        return self._plain.read(document) or understood(record, document)
+    def _enter(self, offset: int) -> None:
+        """The next record is at this offset."""
+        if offset < self.position:
+            raise ChainBroken(f"record {offset} of partition {self.partition} was counted already; next is {self.position}")
+        self._pending.skipped += offset - self.position
 
-    def _count_plain(self, record: LogRecord, plain: PlainEvent) -> None:
-        if plain.event.time_ms > record.timestamp + FUTURE_TOLERANCE_MS:
-            self._count_event(record, plain.event)
-        else:
-            self._count_known(record, plain)
+    def _count_run(self, records: Sequence[LogRecord], until_bytes: int) -> int:
+        """Fold records that may be plain events, and have a value; returns how many."""
+        if self._plain.is_full:
+            self._plain_sums.pour(self._rows)
+            self._plain.forget()
+        moments = np.array(list(map(_timestamp, records)), np.int64)
+        known_from = np.maximum(moments - self.ids.horizon_ms, self.tallies.losses.ids_from_ms)
+        odd, plain = self._plain.read(list(map(_value, records)), known_from, moments + FUTURE_TOLERANCE_MS)
+        start = columns = 0
+        for place in (*odd, len(records)):
+            if plain is not None and place > start:
+                self._count_plain(records[start:place], plain.part(columns, columns + place - start))
+                columns += place - start
+            if place == len(records) or (start and self.pending_bytes >= until_bytes):
+                return place
+            self.count(records[place])
+            start = place + 1
+        return len(records)
+
+    def _count_plain(self, records: Sequence[LogRecord], plain: PlainColumns) -> None:
+        """Fold records without a gap between them, all of which are plain events."""
+        pending = self._pending
+        self._enter(records[0].offset)
+        self.position = records[-1].offset + 1
+        pending.log_time_ms = max(pending.log_time_ms, *map(_timestamp, records))
+        pending.input_bytes += sum(map(len, map(_value, records)))
+        pending.singles += len(records)
+        closer = self._claim(plain.fingerprints, plain.contents)
+        noted = 0
+        for place in closer:
+            before = pending.dead_lettered
+            self._count_seen(records[place], plain.fingerprints[place], plain.contents[place])
+            self._guard.note_good(place - noted)
+            self._guard.note(1, pending.dead_lettered - before)
+            noted = place + 1
+        self._guard.note_good(len(records) - noted)
+        pending.counted += len(records) - len(closer)
+        if closer:
+            new = [True] * len(records)
+            for place in closer:
+                new[place] = False
+            plain = plain.chosen(new)
+        if len(plain):
+            self._plain_sums.add(plain, self._rows)
 
     def _count_event(self, record: LogRecord, event: UsageEvent) -> None:
         try:
@@ -270,25 +331,35 @@ class PartitionCounter:
         if self._rules.partition_of(event.customer) != self.partition:
             self._pending.forwards.append(event)
             return
-        self._plain.learn(event)
-        self._count_known(record, PlainEvent(event, event.fingerprint, content_of(event.customer, event.dimensions, event.usage)))
+        fingerprint, content = event.fingerprint, content_of(event.customer, event.dimensions, event.usage)
+        if self.ids.look_up(fingerprint, content) is not Seen.NEVER:
+            self._count_seen(record, fingerprint, content)
+        elif event.time_ms < self._ids_known_from(record):
+            refusal = EventRejected(Reason.PAST_HORIZON, "time", "older than ids are remembered: it may have been counted")
+            self._dead_letter(record, refusal, 1)
+        else:
+            self.ids.add(fingerprint, content)
+            self._rows.add_event(event)
+            self._pending.counted += 1
 
-    def _count_known(self, record: LogRecord, plain: PlainEvent) -> None:
-        """Count an event that belongs here and that the catalogue knows."""
-        event, fingerprint, content = plain
-        match self.ids.look_up(fingerprint, content):
-            case Seen.SAME:
-                self._pending.duplicates += 1
-            case Seen.OTHER_CONTENT:
-                refusal = EventRejected(Reason.CONFLICT, "id", "the same source and id was counted with other content")
-                self._dead_letter(record, refusal, 1)
-            case Seen.NEVER if event.time_ms < self._ids_known_from(record):
-                refusal = EventRejected(Reason.PAST_HORIZON, "time", "older than ids are remembered: it may have been counted")
-                self._dead_letter(record, refusal, 1)
-            case Seen.NEVER:
-                self.ids.add(fingerprint, content)
-                self._rows.add_event(event)
-                self._pending.counted += 1
+    def _count_seen(self, record: LogRecord, fingerprint: bytes, content: int) -> None:
+        """Count an event whose id is known."""
+        if self.ids.look_up(fingerprint, content) is Seen.SAME:
+            self._pending.duplicates += 1
+        else:
+            self._dead_letter(record, EventRejected(Reason.CONFLICT, "id", "the same source and id was counted with other content"), 1)
+
+    def _claim(self, fingerprints: Sequence[bytes], contents: Sequence[int]) -> Sequence[int]:
+        """Claim the new ids at once; returns the positions of the others: known ones, and those that stand further left themselves."""
+        if self.ids.add_all_if_new(fingerprints, contents):
+            return ()
+        closer = sorted(set(self.ids.known(fingerprints)))
+        new = [True] * len(fingerprints)
+        for position in closer:
+            new[position] = False
+        added = self.ids.add_all_if_new(list(compress(fingerprints, new)), list(compress(contents, new)))
+        assert added, "what is not known and does not repeat is new"
+        return closer
 
     def _heartbeat(self, record: LogRecord, beat: Batch) -> None:
         if beat.partition != self.partition:
@@ -417,6 +488,7 @@ class PartitionCounter:
         self.sequences.rollback()
         self.ids.rollback()
         self._rows.clear()
+        self._plain_sums.clear()
         self._reset(position)
 
     def _reset(self, position: int) -> None:

@@ -48,3 +48,10 @@ class DeadLetterGuard:
             raise TooManyDeadLetters(
                 f"{self._bad} of the last {self._events} events were dead-lettered; the limit is {self._limits.percent_max} percent"
             )
+
+    def note_good(self, events: int) -> None:
+        """Take in records of one event each, none of which was dead-lettered."""
+        for _ in range(events):
+            self.note(1, 0)
+            if not self._bad:  # all that are left change nothing
+                break

@@ -1,6 +1,7 @@
 """One owned partition at run time: takes over, counts what the poll loop hands in, writes tallies, and stops rather than guess."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
@@ -21,7 +22,9 @@ from metering.partition_log import Appended, Appender, LogUnavailable
 from metering.partition_worker import PartitionWorker
 from metering.topics import Topics
 
-RECORDS_PER_TURN: Final = 200  # records counted before other partitions get the event loop
+# What is counted before other partitions get the event loop.
+TURN_RECORDS: Final = 500
+TURN_BYTES: Final = 512 * 1024
 SENDS_AT_ONCE: Final = 500
 MENDED_SECONDS: Final = 5.0  # how often a stopped partition looks whether somebody accepted what is lost
 
@@ -128,18 +131,18 @@ class CountingWorker(PartitionWorker):
         return full or self._clock.monotonic() >= flushed + self._settings.flush_seconds
 
     async def _count_inbox(self, counter: PartitionCounter) -> None:
-        """Count until the inbox is empty, the tally is large enough, or others must have a turn."""
-        for _ in range(RECORDS_PER_TURN):
-            if not self._inbox or counter.pending_bytes >= self._settings.flush_bytes:
-                return
-            record = self._inbox[0]
-            if record.offset > counter.position and not await self._takeover.holds_no_record(self.partition, counter.position, record.offset):
-                self._read_again(counter.position, record.offset)
-                return
-            # Taken only when it is counted: a cancelled check above leaves nothing half done.
+        """Count the first records of the inbox that follow each other, until the tally is large enough or others must have a turn."""
+        while self._inbox and self._inbox[0].offset < counter.position:
             self._take()
-            if record.offset >= counter.position:
-                counter.count(record)
+        if not self._inbox or counter.pending_bytes >= self._settings.flush_bytes:
+            return
+        offset = self._inbox[0].offset
+        if offset > counter.position and not await self._takeover.holds_no_record(self.partition, counter.position, offset):
+            self._read_again(counter.position, offset)
+            return
+        # Taken only when they are counted: a cancelled check above leaves nothing half done.
+        run = self._first_run(TURN_RECORDS, TURN_BYTES)
+        self._take_many(run[: counter.count_many(run, self._settings.flush_bytes)])
 
     async def _flush(self, counter: PartitionCounter) -> None:
         """Write what was counted as a tally. Raises LogUnavailable (it may have been written: start over) or FailClosed."""
@@ -216,7 +219,10 @@ class CountingWorker(PartitionWorker):
         for reason, number in tally.events.dead_lettered.items():
             metrics.events.labels("dead_lettered").inc(number)
             metrics.dead_letters.labels(reason).inc(number)
+        quantities: Counter[str] = Counter()
         for row in tally.rows:
-            metrics.quantity.labels(row.meter).inc(row.quantity)
+            quantities[row.meter] += row.quantity
+        for meter, quantity in quantities.items():
+            metrics.quantity.labels(meter).inc(quantity)
         if tally.log_time_ms:
             metrics.tallied_log_time.labels(str(self.partition)).set(tally.log_time_ms / 1000)

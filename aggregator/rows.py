@@ -82,6 +82,11 @@ class Rows:
             if quantity:
                 self._add((event.customer, position, projected[position], start), quantity, 1)
 
+    def add_sum(self, series: tuple[str, Dimensions], place: tuple[int, int], quantity: int, events: int) -> None:
+        """Add what so many events of one customer with these dimensions come to; `place`: start of the window and position of the meter."""
+        start, position = place
+        self._add((series[0], position, self._catalogue.project(series[1])[position], start), quantity, events)
+
     def add_batch(self, batch: Batch, keep: Sequence[bool] | None) -> None:
         """Add the events of a batch; `keep` says which (None: all)."""
         if batch.count < ARRAYS_FROM or not self._add_columns(batch, keep):

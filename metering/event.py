@@ -5,9 +5,11 @@ Two forms are read: our own, `{"id", "source", "time", "customer", "usage", "dim
 """
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
+from itertools import repeat
+from operator import sub
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -40,6 +42,8 @@ Dimensions = tuple[tuple[str, str], ...]
 """The dimensions of an event or of a row, sorted by key."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_TIME_CHARS_MIN: Final = 20
+_TIME_CHARS_MAX: Final = 40
 _EVENT_FIELDS: Final = frozenset({"id", "source", "time", "customer", "usage", "dimensions"})
 _DATA_FIELDS: Final = frozenset({"customer", "usage", "dimensions"})
 
@@ -156,7 +160,7 @@ def parse_time(value: object, field: str) -> int:
     if type(value) is not str:
         raise _wrong_type(field, "an RFC 3339 string", value)
     try:
-        moment = datetime.fromisoformat(value) if 20 <= len(value) <= 40 else None
+        moment = datetime.fromisoformat(value) if _TIME_CHARS_MIN <= len(value) <= _TIME_CHARS_MAX else None
         if moment is None or moment.tzinfo is None:
             raise ValueError
         since = moment - _EPOCH
@@ -167,6 +171,18 @@ def parse_time(value: object, field: str) -> int:
     if time_ms < 0:
         raise EventRejected(Reason.BAD_TIME, field, f"is before 1970: {value[:40]!r}")
     return time_ms
+
+
+def parse_times(texts: Sequence[str]) -> list[int] | None:
+    """`parse_time` of many, at half the cost; None if it raises for any of them."""
+    if not texts or min(map(len, texts)) < _TIME_CHARS_MIN or max(map(len, texts)) > _TIME_CHARS_MAX:
+        return None
+    try:
+        since = list(map(sub, map(datetime.fromisoformat, texts), repeat(_EPOCH)))
+    except (ValueError, TypeError, OverflowError):  # TypeError: one has no zone
+        return None
+    times = [moment.days * DAY_MS + moment.seconds * 1000 + moment.microseconds // 1000 for moment in since]
+    return times if min(times) >= 0 else None
 
 
 def parse_usage(value: object, field: str) -> tuple[tuple[str, int], ...]:

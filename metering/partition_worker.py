@@ -4,6 +4,8 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import accumulate, islice
+from operator import attrgetter
 from random import Random
 from typing import Final
 
@@ -17,6 +19,15 @@ from metering.record import LogRecord
 from metering.retry import Backoff, RetryPolicy
 
 RETRY: Final = RetryPolicy(base_seconds=0.2, cap_seconds=10.0)
+
+
+_offset = attrgetter("offset")
+_value = attrgetter("value")
+
+
+def value_bytes(records: Sequence[LogRecord]) -> int:
+    """Bytes of their values."""
+    return sum(map(len, filter(None, map(_value, records))))
 
 
 class PartitionWorker(ABC):
@@ -43,7 +54,7 @@ class PartitionWorker(ABC):
     def hand_in(self, records: Sequence[LogRecord]) -> None:
         """Take records from the poll loop, in log order."""
         self._inbox.extend(records)
-        self._inbox_bytes += sum(len(record.value or b"") for record in records)
+        self._inbox_bytes += value_bytes(records)
         self._news.set()
 
     def drain(self) -> None:
@@ -124,6 +135,23 @@ class PartitionWorker(ABC):
         record = self._inbox.popleft()
         self._inbox_bytes -= len(record.value or b"")
         return record
+
+    def _first_run(self, records_max: int, bytes_max: int) -> Sequence[LogRecord]:
+        """The first records of the inbox whose offsets follow each other without a gap, within both bounds but at least one; they stay there."""
+        run = list(islice(self._inbox, records_max))
+        first = run[0].offset
+        if list(map(_offset, run)) != list(range(first, first + len(run))):
+            run = run[: next(at for at, record in enumerate(run) if record.offset != first + at)]
+        if value_bytes(run) > bytes_max:
+            sizes = accumulate(len(record.value or b"") for record in run)
+            run = run[: max(1, sum(1 for size in sizes if size <= bytes_max))]
+        return run
+
+    def _take_many(self, records: Sequence[LogRecord]) -> None:
+        """Remove these, the first ones of the inbox."""
+        for _ in records:
+            self._inbox.popleft()
+        self._inbox_bytes -= value_bytes(records)
 
     def _continue_at(self, position: int) -> None:
         self._empty_inbox()

@@ -5,6 +5,9 @@ flushes: dead letters and forwarded events first, then the tally, then what the 
 everything and starts over. Where the asyncio worker decides by time and bytes when to flush, this one decides by chance.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import orjson
 
 from aggregator.counting import CountingRules, Cut, PartitionCounter
@@ -15,9 +18,21 @@ from metering.dead_letter import encode_dead_letter
 from metering.errors import ChainBroken, FailClosed
 from metering.event import encode_event
 from metering.partition_log import Appended, LogUnavailable
-from tests.simulation.world import DEADLETTERS, EVENTS, TALLIES, PartitionStopped, Process, SimulatedAppender, SimulatedReader, World, turn
+from tests.simulation.world import (
+    DEADLETTERS,
+    EVENTS,
+    TALLIES,
+    PartitionStopped,
+    Process,
+    SimulatedAppender,
+    SimulatedReader,
+    SimulatedRecord,
+    World,
+    turn,
+)
 
 CATALOGUE = Catalogue([Meter("tokens", ("input_tokens", "output_tokens")), Meter("requests", ("requests",), ("model",))])
+FLUSH_BYTES = (1, 500, 800_000)  # how large a tally may become before a run of records is broken off
 
 
 class AggregatorWorker:
@@ -87,20 +102,25 @@ class AggregatorWorker:
         if self._fetch and self._world.chance(0.03):
             # The consumer repeats records, or passes over some; never over the same ones twice.
             self._fetch = self._world.rng.below(self._fetch if self._skipped_at is not None else min(self._fetch + 3, len(log)))
-        for _ in range(self._world.rng.between(1, 12)):
-            if self._fetch >= len(log):
+        for _ in range(self._world.rng.between(1, 6)):
+            while self._fetch < len(log) and (log[self._fetch] is None or self._fetch < counter.position):
+                self._fetch += 1
+            run = self._run(log, self._world.rng.between(1, 12))
+            if not run:
                 return
-            record = log[self._fetch]
-            self._fetch += 1
-            if record is None or record.offset < counter.position:
-                continue
+            record = run[0]
             if record.offset > counter.position and not await self._takeover.holds_no_record(self.partition, counter.position, record.offset):
                 if self._skipped_at == counter.position:
                     raise ChainBroken(f"records {counter.position} to {record.offset - 1} were skipped twice")
                 self._skipped_at = self._fetch = counter.position
                 return
-            counter.count(record)
+            self._fetch += counter.count_many(run, self._world.rng.pick(FLUSH_BYTES))
             self._world.read_to[self.partition] = max(self._world.read_to[self.partition], counter.position)
+
+    def _run(self, log: Sequence[SimulatedRecord | None], most: int) -> Sequence[SimulatedRecord]:
+        """The next records, as far as they follow each other."""
+        run = log[self._fetch : self._fetch + most]
+        return [record for record in run[: run.index(None) if None in run else most] if record is not None]
 
     async def _flush(self, counter: PartitionCounter) -> None:
         cut = counter.cut()
@@ -128,6 +148,7 @@ class AggregatorProcess(Process):
 
     def __init__(self, world: World, name: str, rules: CountingRules, snapshots: IdSnapshots) -> None:
         super().__init__(world, name)
+        rules = replace(rules, run_min=2)  # so that many runs are read as columns, although the worlds are small
         self.appender = SimulatedAppender(world)
         self.takeover = Takeover(SimulatedReader(world), rules, tallies_topic=TALLIES, found_at_log_start=False, snapshots=snapshots)
         self.snapshots = snapshots

@@ -1,0 +1,94 @@
+"""The sums of plain events for the next tally: arrays by the number of the series, one pair for each meter and window."""
+
+from typing import Final
+
+import numpy as np
+
+from aggregator.plain_events import Column, PlainColumns, PlainEvents
+from aggregator.rows import Rows
+from metering.catalogue import Catalogue
+from metering.limits import TALLY_ROW_BYTES, WINDOW_MS
+
+WINDOWS_MAX: Final = 4  # that have arrays; the sums of more go to `Rows`, where only what there is takes memory
+_SUM_MAX: Final = 2**62
+
+
+class _Sums:
+    """Quantity and number of events by number of the series, of one meter in one window."""
+
+    def __init__(self) -> None:
+        self.totals: Column = np.zeros(0, np.int64)
+        self.events: Column = np.zeros(0, np.int64)
+        self.quantity = 0
+        self.rows = 0
+
+    def add(self, series: Column, quantities: Column, quantity: int, size: int) -> None:
+        """`quantity`: what all of it comes to; `size` is above every number of a series."""
+        if size > len(self.totals):
+            more = np.zeros(2 * size - len(self.totals), np.int64)
+            self.totals, self.events = np.concatenate([self.totals, more]), np.concatenate([self.events, more])
+        np.add.at(self.totals, series, quantities)
+        np.add.at(self.events, series, quantities > 0)
+        self.quantity += quantity
+        self.rows = int(np.count_nonzero(self.events))
+
+
+class PlainSums:
+    """Open sums of the series of `plain`, which must not be forgotten before `pour` or `clear`."""
+
+    def __init__(self, catalogue: Catalogue, plain: PlainEvents) -> None:
+        self._catalogue = catalogue
+        self._plain = plain
+        self._sums: dict[tuple[int, int], _Sums] = {}  # by start of the window and position of the meter
+
+    @property
+    def bytes(self) -> int:
+        """An estimate, from above, of what they add to the record of a tally."""
+        return sum(sums.rows for sums in self._sums.values()) * (TALLY_ROW_BYTES + self._plain.longest)
+
+    def add(self, events: PlainColumns, rows: Rows) -> None:
+        """Add events to each meter that sums one of their usage fields; what cannot be held open here is added to `rows`."""
+        starts = events.times - events.times % WINDOW_MS
+        first, last = int(starts.min()), int(starts.max())
+        for position, meter in enumerate(self._catalogue.meters):
+            columns = [events.usage[name] for name in meter.fields if name in events.usage]
+            if not columns:
+                continue
+            quantities = sum(columns[1:], start=columns[0])
+            if last - first >= WINDOWS_MAX * WINDOW_MS:
+                self._add_each(rows, position, starts, events.series, quantities)
+            elif first == last:
+                self._add(rows, position, first, events.series, quantities)
+            else:
+                for start in range(first, last + 1, WINDOW_MS):
+                    within = starts == start
+                    self._add(rows, position, start, events.series[within], quantities[within])
+
+    def pour(self, rows: Rows) -> None:
+        """Move all sums to `rows`."""
+        for place, sums in self._sums.items():
+            present = np.flatnonzero(sums.events)
+            totals, events = sums.totals[present].tolist(), sums.events[present].tolist()
+            for number, total, count in zip(present.tolist(), totals, events, strict=True):
+                rows.add_sum(self._plain.series[number], place, total, count)
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the open sums."""
+        self._sums = {}
+
+    def _add(self, rows: Rows, position: int, start: int, series: Column, quantities: Column) -> None:
+        quantity = int(quantities.sum())
+        if not quantity:
+            return
+        sums = self._sums.get((start, position))
+        if sums is None or sums.quantity + quantity > _SUM_MAX:
+            if sums is not None or len(self._sums) >= WINDOWS_MAX * len(self._catalogue.meters):
+                self.pour(rows)
+            sums = self._sums[start, position] = _Sums()
+        sums.add(series, quantities, quantity, len(self._plain.series))
+
+    def _add_each(self, rows: Rows, position: int, starts: Column, series: Column, quantities: Column) -> None:
+        for number, start, quantity in zip(series.tolist(), starts.tolist(), quantities.tolist(), strict=True):
+            if quantity:
+                rows.add_sum(self._plain.series[number], (start, position), quantity, 1)

@@ -1,0 +1,86 @@
+"""Sums by arrays come to what rows come to that are added one event at a time."""
+
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aggregator import plain_sums
+from aggregator.plain_events import PlainColumns, PlainEvents
+from aggregator.plain_sums import PlainSums
+from aggregator.rows import Rows
+from metering.catalogue import Catalogue, Meter
+from metering.event import parse_event
+from metering.limits import QUANTITY_MAX
+from metering.tally import TallyRow
+
+CATALOGUE = Catalogue([Meter("tokens", ("input", "output"), ("model",)), Meter("calls", ("calls",))])
+
+
+def event(customer: str, model: str, minute: int, usage: dict[str, int]) -> dict[str, Any]:
+    time = f"2026-11-22T10:{minute:02}:30.000Z"
+    return {"id": "q", "source": "s", "time": time, "customer": customer, "usage": usage, "dimensions": {"model": model}}
+
+
+USAGE = st.dictionaries(st.sampled_from(["input", "output", "calls"]), st.sampled_from([0, 0, 1, 5, QUANTITY_MAX]), min_size=1)
+EVENTS = st.builds(event, st.sampled_from("ab"), st.sampled_from("mn"), st.integers(0, 6), USAGE)
+
+
+def columns(plain: PlainEvents, documents: list[dict[str, Any]]) -> PlainColumns:
+    values = list(map(orjson.dumps, documents))
+    odd, found = plain.read(values, np.zeros(len(values), np.int64), np.full(len(values), 2**60))
+    assert not odd
+    assert found is not None
+    return found
+
+
+def sums() -> tuple[PlainEvents, PlainSums, Rows]:
+    plain = PlainEvents(CATALOGUE.usage_fields, lambda _: True)
+    return plain, PlainSums(CATALOGUE, plain), Rows(CATALOGUE)
+
+
+def by_key(rows: Rows) -> list[TallyRow]:
+    return sorted(rows.take(), key=lambda row: (row.customer, row.meter, row.dimensions, row.window_start_ms))
+
+
+@given(st.lists(st.lists(EVENTS, min_size=1, max_size=8), max_size=5))
+def test_runs_come_to_what_their_events_come_to_one_by_one(runs: list[list[dict[str, Any]]]) -> None:
+    plain, subject, rows = sums()
+    wanted = Rows(CATALOGUE)
+    for run in runs:
+        subject.add(columns(plain, run), rows)
+        for document in run:
+            wanted.add_event(parse_event(document, arrival_ms=0))
+        assert subject.bytes + rows.bytes >= wanted.bytes
+    subject.pour(rows)
+    assert subject.bytes == 0
+    assert by_key(rows) == by_key(wanted)
+
+
+def test_what_was_cleared_is_not_poured() -> None:
+    plain, subject, rows = sums()
+    subject.add(columns(plain, [event("a", "m", 0, {"input": 1})]), rows)
+    subject.clear()
+    subject.pour(rows)
+    assert not rows.take()
+
+
+def test_a_sum_that_would_not_fit_64_bits_goes_on_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plain_sums, "_SUM_MAX", 3 * QUANTITY_MAX)
+    plain, subject, rows = sums()
+    run = columns(plain, 2 * [event("a", "m", 0, {"input": QUANTITY_MAX})])
+    for _ in range(4):
+        subject.add(run, rows)
+    subject.pour(rows)
+    assert [(row.quantity, row.events) for row in rows.take()] == [(8 * QUANTITY_MAX, 8)]
+
+
+def test_more_windows_than_may_be_open_are_summed_as_well() -> None:
+    plain, subject, rows = sums()
+    for minute in range(20):
+        subject.add(columns(plain, [event("a", "m", minute, {"input": 1 + minute})]), rows)
+    subject.pour(rows)
+    assert [row.quantity for row in by_key(rows)] == list(range(1, 21))
