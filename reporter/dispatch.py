@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Final
 
 from metering.catalogue import Catalogue
@@ -43,6 +43,8 @@ class Dispatcher:
         self._deliver = deliver
         self._warnings = RateLimited(clock)
         self._wake = asyncio.Event()
+        # To look a label up costs more than to count.
+        self._calls_by_outcome = cache(metrics.calls.labels)
         self._calls: set[asyncio.Future[Verdict]] = set()
         self._halted: str | None = None
         self._behind_ms = 0
@@ -105,7 +107,7 @@ class Dispatcher:
         verdict = call.result()
         now = self._clock.monotonic()
         self._metrics.call_seconds.observe(now - began)
-        self._metrics.calls.labels(_label(verdict)).inc()
+        self._calls_by_outcome(_label(verdict)).inc()
         self._heed(verdict, now)
         self.lanes.done(attempt, verdict, self._now_ms(), now)
         self._wake.set()
