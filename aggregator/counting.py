@@ -280,12 +280,15 @@ class PartitionCounter:
         moments = np.array(list(map(_timestamp, records)), np.int64)
         known_from = np.maximum(moments - self.ids.horizon_ms, self.tallies.losses.ids_from_ms)
         odd, plain = self._plain.read(list(map(_value, records)), known_from, moments + FUTURE_TOLERANCE_MS)
+        if plain is not None and not odd:
+            self._count_plain(records, plain)
+            return len(records)
         start = columns = 0
         for place in (*odd, len(records)):
             if plain is not None and place > start:
                 self._count_plain(records[start:place], plain.part(columns, columns + place - start))
                 columns += place - start
-            if place == len(records) or (start and self.pending_bytes >= until_bytes):
+            if place == len(records) or (place and self.pending_bytes >= until_bytes):
                 return place
             self.count(records[place])
             start = place + 1

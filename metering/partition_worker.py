@@ -21,7 +21,6 @@ from metering.retry import Backoff, RetryPolicy
 RETRY: Final = RetryPolicy(base_seconds=0.2, cap_seconds=10.0)
 
 
-_offset = attrgetter("offset")
 _value = attrgetter("value")
 
 
@@ -140,7 +139,7 @@ class PartitionWorker(ABC):
         """The first records of the inbox whose offsets follow each other without a gap, within both bounds but at least one; they stay there."""
         run = list(islice(self._inbox, records_max))
         first = run[0].offset
-        if list(map(_offset, run)) != list(range(first, first + len(run))):
+        if run[-1].offset - first != len(run) - 1:
             run = run[: next(at for at, record in enumerate(run) if record.offset != first + at)]
         if value_bytes(run) > bytes_max:
             sizes = accumulate(len(record.value or b"") for record in run)
