@@ -69,7 +69,7 @@ def _detail(text: str) -> str:
         (r"(reports Counter)", "an intent is not the sum of its tallies"),
         (r"(first tally)", "the chain does not begin where the log begins"),
         (r"(a boundary)", "a meter event lies on {} of two periods"),
-        (r"(tokens|requests) of Emitted", "the sum of an event ({})"),
+        (r"(tokens|requests) of \[?Emitted", "the sum of an event ({})"),
         (r"(corrects|correction) ", "an outcome of a {}"),
         (r"(was set aside)", "an event {}"),
         (r"(for lost, which is kept)", "what is accepted {}"),

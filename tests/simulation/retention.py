@@ -60,8 +60,10 @@ class MendedAggregator(AggregatorProcess):
             lost = await accepting.find()
         except NothingAccepted:
             return False
-        except LogUnavailable:
-            return True
+        except (LogUnavailable, HistoryLost):
+            return True  # somebody looks again: more may have been deleted meanwhile
+        except FailClosed as error:
+            raise PartitionStopped(f"what is lost of partition {partition} cannot be accepted: {type(error).__name__}: {error}") from error
         try:
             offset = await accepting.accept(lost, SimulatedAppender(world), reason="retention was too short", by="ann")
         except (NothingAccepted, LogUnavailable):

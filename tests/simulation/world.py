@@ -315,8 +315,8 @@ class Process:
             self._tasks[name].send(None)
         except StopIteration:
             del self._tasks[name]
-        except PartitionStopped:
-            del self._tasks[name]
+        except BaseException:
+            del self._tasks[name]  # it cannot be thrown into any more
             raise
 
     def kill(self) -> None:
