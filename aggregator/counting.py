@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 from operator import attrgetter
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -26,14 +26,14 @@ from aggregator.reading import claimed_events, fingerprints, read
 from aggregator.rows import Rows
 from aggregator.screening import set_aside_reasons
 from aggregator.sequences import SequenceIndex, merged
-from metering.batch import NO_ID, Batch
+from metering.batch import NO_ID, Batch, KnownTexts
 from metering.catalogue import Catalogue
 from metering.chain import NO_OFFSET, Link
 from metering.dead_letter import DeadLetter
 from metering.errors import ChainBroken, EventRejected, Reason
 from metering.event import UsageEvent, check_not_in_future
 from metering.limits import FUTURE_TOLERANCE_MS
-from metering.packed import extent
+from metering.packed import least
 from metering.record import LogRecord
 from metering.tallies import Tallies
 from metering.tally import EventCounts, RecordCounts, Tally, encode_tally
@@ -101,6 +101,13 @@ class _Pending:
         return list(places.items())
 
 
+class _BatchIds(NamedTuple):
+    """The identities of the events of a batch, NO_ID where there is none, and their content numbers, unless none has an id."""
+
+    fingerprints: Sequence[bytes]
+    contents: Sequence[int]
+
+
 class PartitionCounter:
     """Counts one partition of usage.events. Every method may raise FailClosed: the partition must then stop, and this object be dropped."""
 
@@ -111,7 +118,7 @@ class PartitionCounter:
         self.sequences = SequenceIndex()
         self._rules = rules
         self._rows = Rows(rules.catalogue)
-        self._home: set[str] = set()
+        self._known = KnownTexts()  # the customers in it are at home in this partition
         self._plain = PlainEvents(rules.catalogue.usage_fields, lambda customer: rules.partition_of(customer) == partition)
         self._plain_sums = PlainSums(rules.catalogue, self._plain)
         self._guard = DeadLetterGuard(rules.dead_letter_limits)
@@ -155,7 +162,7 @@ class PartitionCounter:
         if indexes is not None and not indexes:
             return
         try:
-            content = read(record)
+            content = read(record, self._known)
         except EventRejected:
             return
         if isinstance(content, UsageEvent):
@@ -196,7 +203,7 @@ class PartitionCounter:
         self._pending.log_time_ms = max(self._pending.log_time_ms, record.timestamp)
         self._pending.input_bytes += len(record.value or b"")
         try:
-            content = read(record)
+            content = read(record, self._known)
         except EventRejected as rejected:
             events = claimed_events(record)
             self._pending.singles += 1
@@ -354,8 +361,10 @@ class PartitionCounter:
 
     def _claim(self, fingerprints: Sequence[bytes], contents: Sequence[int]) -> Sequence[int]:
         """Claim the new ids at once; returns the positions of the others: known ones, and those that stand further left themselves."""
-        if self.ids.add_all_if_new(fingerprints, contents):
-            return ()
+        return () if self.ids.add_all_if_new(fingerprints, contents) else self._claim_unknown(fingerprints, contents)
+
+    def _claim_unknown(self, fingerprints: Sequence[bytes], contents: Sequence[int]) -> Sequence[int]:
+        """As `_claim`, where not all are new."""
         closer = sorted(set(self.ids.known(fingerprints)))
         new = [True] * len(fingerprints)
         for position in closer:
@@ -387,10 +396,12 @@ class PartitionCounter:
                 self._pending.repeats.append((record.offset, ()))
             return
         self._pending.ranges += [(batch.emitter, first, last) for first, last in fresh]
-        identities = fingerprints(batch)
-        reasons = set_aside_reasons(batch, identities, record.timestamp, self._rules.catalogue, self._rules.partition_of, home=self._home)
+        ids = _BatchIds(fingerprints(batch), self._rows.contents(batch) if batch.ids else ())
+        reasons = set_aside_reasons(
+            batch, ids.fingerprints, record.timestamp, self._rules.catalogue, self._rules.partition_of, home=self._known.customers
+        )
         whole = fresh[0] == (batch.first_seq, batch.first_seq + batch.count - 1)
-        if whole and not reasons and (not batch.ids or self._claim_all(record, batch, identities)):
+        if whole and not reasons and (not batch.ids or self._claim_all(record, batch, ids)):
             self._rows.add_batch(batch, None)
             self._pending.counted += batch.count
             return
@@ -399,34 +410,33 @@ class PartitionCounter:
             keep[first - batch.first_seq : last + 1 - batch.first_seq] = [True] * (last - first + 1)
         if batch.ids and not all(keep):
             self._pending.repeats.append((record.offset, [index for index, wanted in enumerate(keep) if not wanted]))
-        self._count_some(record, batch, identities, reasons, keep)
+        self._count_some(record, batch, ids, reasons, keep)
 
-    def _claim_all(self, record: LogRecord, batch: Batch, identities: Sequence[bytes]) -> bool:
+    def _claim_all(self, record: LogRecord, batch: Batch, ids: _BatchIds) -> bool:
         """Claim every id of a batch at once, if none needs a closer look."""
-        if extent(batch.time)[0] + batch.base_time_ms < self._ids_known_from(record) or NO_ID in identities:
+        return self._all_may_be_new(record, batch, ids) and self.ids.add_all_if_new(ids.fingerprints, ids.contents)
+
+    def _all_may_be_new(self, record: LogRecord, batch: Batch, ids: _BatchIds) -> bool:
+        """Whether every event of a batch has an id, and is young enough to be counted if that is new."""
+        oldest = self._ids_known_from(record) - batch.base_time_ms
+        if oldest > 0 and least(batch.time) < oldest:
             return False
-        return self.ids.add_all_if_new(identities, self._rows.contents(batch))
+        return NO_ID not in batch.ids or NO_ID not in ids.fingerprints  # the first finds zeros anywhere, and is quick
 
-    def _claim_new(self, record: LogRecord, batch: Batch, identities: Sequence[bytes], contents: Sequence[int]) -> Sequence[int]:
+    def _claim_new(self, record: LogRecord, batch: Batch, ids: _BatchIds) -> Sequence[int]:
         """Claim the new ids of a batch at once, if its events are young enough; returns the positions that need a closer look."""
-        if extent(batch.time)[0] + batch.base_time_ms < self._ids_known_from(record) or NO_ID in identities:
+        if not self._all_may_be_new(record, batch, ids):
             return range(batch.count)
-        closer = sorted(set(self.ids.known(identities)))
-        new = [True] * batch.count
-        for position in closer:
-            new[position] = False
-        added = self.ids.add_all_if_new(list(compress(identities, new)), list(compress(contents, new)))
-        assert added, "what is not known and does not repeat is new"
-        return closer
+        return self._claim_unknown(ids.fingerprints, ids.contents)
 
-    def _count_some(self, record: LogRecord, batch: Batch, identities: Sequence[bytes], reasons: dict[int, Reason], keep: list[bool]) -> None:
+    def _count_some(self, record: LogRecord, batch: Batch, ids: _BatchIds, reasons: dict[int, Reason], keep: list[bool]) -> None:
         """Count the events of a batch one by one: some are repeated, set aside, or carry no id."""
-        contents = self._rows.contents(batch)
+        identities, contents = ids
         oldest = self._ids_known_from(record) - batch.base_time_ms
         self._pending.duplicates += keep.count(False)
         whole = not reasons and all(keep)
         bad: dict[Reason, list[int]] = {}
-        for index in self._claim_new(record, batch, identities, contents) if whole else range(batch.count):
+        for index in self._claim_new(record, batch, ids) if whole else range(batch.count):
             if not keep[index]:
                 continue
             reason = reasons.get(index)

@@ -58,15 +58,6 @@ def _digest(*texts: str) -> int:
     return int.from_bytes(digest.digest(), "little")
 
 
-def contents_of(series: Sequence[int], at: Sequence[int], columns: Sequence[tuple[str, Sequence[int]]]) -> list[int]:
-    """`content_of` for the events of a batch: `series` holds `content_of` each series without quantities."""
-    totals = [series[index] for index in at]
-    for name, column in columns:
-        factor = field_factor(name)
-        totals = [total + factor * quantity for total, quantity in zip(totals, column, strict=True)]
-    return [total & CONTENT_MASK for total in totals]
-
-
 def memory_ms(horizon_ms: int) -> int:
     """How far back in log time an index of this horizon must know its ids."""
     return horizon_ms + FUTURE_TOLERANCE_MS + DISORDER_MS
@@ -118,18 +109,20 @@ class IdIndex:
 
     def add_all_if_new(self, fingerprints: Sequence[bytes], contents: Sequence[int]) -> bool:
         """Note many ids as pending if every one is new and none repeats; otherwise change nothing and return False."""
-        if not self._content.keys().isdisjoint(fingerprints) or len(set(fingerprints)) != len(fingerprints):
+        # A dictionary first: it finds repetitions, and each digest is hashed once.
+        new = dict(zip(fingerprints, contents, strict=True))
+        if len(new) != len(fingerprints) or not self._content.keys().isdisjoint(new):
             return False
         if len(self.archive) and any(self.archive.known(fingerprints)):
             return False
-        self._content.update(zip(fingerprints, contents, strict=True))
+        self._content.update(new)
         self._pending += fingerprints
         return True
 
     def known(self, fingerprints: Sequence[bytes]) -> list[int]:
         """The positions of those that are known, or stand further left in the list themselves."""
-        here = self._content
-        known = [position for position, fingerprint in enumerate(fingerprints) if fingerprint in here]
+        here = self._content.keys() & fingerprints
+        known = [position for position, fingerprint in enumerate(fingerprints) if fingerprint in here] if here else []
         if len(self.archive):
             known += [position for position, there in enumerate(self.archive.known(fingerprints)) if there]
         if len(set(fingerprints)) != len(fingerprints):

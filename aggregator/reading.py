@@ -1,23 +1,26 @@
 """What a record of usage.events says: a batch, a heartbeat, or a single event in any of its forms."""
 
-from typing import Any
+from typing import Any, Final
 
-from metering.batch import FINGERPRINT_BYTES, FORMAT_KEY, NO_ID, Batch, decode_batch
+import numpy as np
+
+from metering.batch import FINGERPRINT_BYTES, FORMAT_KEY, NO_ID, Batch, KnownTexts, decode_batch
 from metering.errors import EventRejected, Reason
 from metering.event import UsageEvent, parse_cloudevent, parse_event, parse_json
 from metering.limits import BATCH_EVENTS_MAX
 from metering.record import LogRecord
 
+_FINGERPRINTS: Final = np.dtype((np.void, FINGERPRINT_BYTES))
 _JSON_TYPES = ("application/json", "application/cloudevents+json", "text/json")
 
 
-def read(record: LogRecord) -> Batch | UsageEvent:
-    """Decode a record. Raises EventRejected, which says what is wrong with it."""
+def read(record: LogRecord, known: KnownTexts | None = None) -> Batch | UsageEvent:
+    """Decode a record. Raises EventRejected, which says what is wrong with it. `known`: of the batches that this reader has read before."""
     attributes = _cloudevent_attributes(record) if record.headers and record.value is not None else None
     document = decoded(record)
     if attributes is not None:
         return parse_cloudevent(attributes, document, arrival_ms=record.timestamp)
-    return understood(record, document)
+    return understood(record, document, known)
 
 
 def decoded(record: LogRecord) -> Any:
@@ -27,10 +30,10 @@ def decoded(record: LogRecord) -> Any:
     return parse_json(record.value)
 
 
-def understood(record: LogRecord, document: Any) -> Batch | UsageEvent:
+def understood(record: LogRecord, document: Any, known: KnownTexts | None = None) -> Batch | UsageEvent:
     """What the decoded value of a record without attributes in its headers says. Raises EventRejected."""
     if type(document) is dict and FORMAT_KEY in document:
-        return decode_batch(document)
+        return decode_batch(document, known)
     return parse_event(document, arrival_ms=record.timestamp)
 
 
@@ -48,7 +51,8 @@ def fingerprints(batch: Batch) -> list[bytes]:
     """The identity of each event of a batch; NO_ID where it has none but its number."""
     if not batch.ids:
         return [NO_ID] * batch.count
-    return [batch.ids[at : at + FINGERPRINT_BYTES] for at in range(0, len(batch.ids), FINGERPRINT_BYTES)]
+    identities: list[bytes] = np.frombuffer(batch.ids, _FINGERPRINTS).tolist()
+    return identities
 
 
 def _cloudevent_attributes(record: LogRecord) -> dict[str, Any] | None:

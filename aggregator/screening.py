@@ -7,7 +7,7 @@ from metering.batch import NO_ID, Batch
 from metering.catalogue import Catalogue
 from metering.errors import Reason
 from metering.limits import EVENT_AGE_MAX_MS, FUTURE_TOLERANCE_MS
-from metering.packed import extent
+from metering.packed import fits, least
 
 HOME_CUSTOMERS_MAX: Final = 100_000
 
@@ -22,16 +22,15 @@ def set_aside_reasons(
     """
     reasons: dict[int, Reason] = {}
     latest = log_time_ms + FUTURE_TOLERANCE_MS - batch.base_time_ms
-    first, last = extent(batch.time)
-    if last > latest:
+    if not fits(batch.time, latest):
         reasons.update((index, Reason.IN_FUTURE) for index, moment in enumerate(batch.time) if moment > latest)
     oldest = log_time_ms - EVENT_AGE_MAX_MS - batch.base_time_ms
-    if first < oldest:
+    if oldest > 0 and least(batch.time) < oldest:
         # Its emitter may have been forgotten; an event with an id is judged by the horizon of ids instead.
         for index, moment in enumerate(batch.time):
             if moment < oldest and identities[index] == NO_ID:
                 reasons.setdefault(index, Reason.PAST_HORIZON)
-    for name in batch.usage.keys() - catalogue.usage_fields:
+    for name in () if catalogue.usage_fields.issuperset(batch.usage) else batch.usage.keys() - catalogue.usage_fields:
         for index, quantity in enumerate(batch.usage[name]):
             if quantity:
                 reasons.setdefault(index, Reason.UNKNOWN_USAGE_FIELD)

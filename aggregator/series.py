@@ -1,6 +1,6 @@
 """Dense numbers for series (a customer with a set of dimensions), so that whole columns are added to arrays at once."""
 
-from typing import TypeAlias
+from typing import Final, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -8,9 +8,11 @@ import numpy.typing as npt
 from aggregator.deduplication import CONTENT_MASK, content_of, field_factor
 from metering.batch import Batch
 from metering.event import Dimensions
-from metering.packed import Integers, integers
+from metering.packed import integers
 
 Contents: TypeAlias = npt.NDArray[np.uint64]
+
+_NO_BATCH: Final = Batch("", 0, 0, 0)
 
 
 class SeriesTable:
@@ -21,20 +23,23 @@ class SeriesTable:
         self.longest = 0
         self._tables: dict[Dimensions, dict[str, int]] = {}
         self._contents = np.zeros(0, np.uint64)
-        self._last: Batch | None = None
-        self._last_numbers: Integers = np.zeros(0, np.int64)
+        self._last = _NO_BATCH
+        self._last_numbers: list[int] = []
 
     def __len__(self) -> int:
         return len(self.names)
 
-    def numbers(self, batch: Batch) -> Integers:
+    def numbers(self, batch: Batch) -> list[int]:
         """The number of each series of a batch; new ones are given one. Asked again for the same batch, it is not worked out again."""
         if batch is not self._last:
             tables = [self._tables.setdefault(dimensions, {}) for dimensions in batch.dimensions]
             # All in C: this runs once for each series of each batch.
             found = list(map(dict.get, map(tables.__getitem__, batch.series_dimensions), batch.customers))
-            numbers = [self._new(batch, position) if number is None else number for position, number in enumerate(found)] if None in found else found
-            self._last, self._last_numbers = batch, np.array(numbers, np.int64)
+            if None in found:
+                self._last_numbers = [self._new(batch, place) if number is None else number for place, number in enumerate(found)]
+            else:
+                self._last_numbers = cast("list[int]", found)
+            self._last = batch
         return self._last_numbers
 
     def contents(self, batch: Batch) -> list[int]:
@@ -44,7 +49,7 @@ class SeriesTable:
         if known < len(self.names):
             more = [content_of(customer, dimensions, ()) for customer, dimensions in self.names[known:]]
             self._contents = np.concatenate([self._contents, np.array(more, np.uint64)])
-        totals = self._contents[numbers][integers(batch.at)]
+        totals = self._contents[np.array(numbers)[integers(batch.at)]]
         for name, column in batch.usage.items():
             totals += integers(column).view(np.uint64) * np.uint64(field_factor(name))
         contents: list[int] = (totals & np.uint64(CONTENT_MASK)).tolist()
@@ -52,11 +57,11 @@ class SeriesTable:
 
     def clear(self) -> None:
         """Forget all; numbers given before mean nothing any more."""
-        self.names, self.longest, self._tables, self._last = [], 0, {}, None
+        self.names, self.longest, self._tables, self._last = [], 0, {}, _NO_BATCH
         self._contents = np.zeros(0, np.uint64)
 
-    def _new(self, batch: Batch, position: int) -> int:
-        customer, dimensions = batch.customers[position], batch.dimensions[batch.series_dimensions[position]]
+    def _new(self, batch: Batch, place: int) -> int:
+        customer, dimensions = batch.customers[place], batch.dimensions[batch.series_dimensions[place]]
         table = self._tables[dimensions]
         number = table.get(customer)
         if number is None:  # a batch may name a series twice

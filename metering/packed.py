@@ -22,6 +22,7 @@ CHARS_MAX: Final = 11
 
 ARRAYS_FROM: Final = 64  # shorter columns are searched faster without numpy
 _TYPECODES: Final[Mapping[str, str]] = {"1": "B", "2": "H", "4": "I", "8": "Q"}
+_LARGEST: Final[Mapping[int, int]] = {width: (1 << 8 * width) - 1 for width in (1, 2, 4, 8)}
 _BIG_ENDIAN: Final = sys.byteorder == "big"
 _ORDER: Final = "<" if _BIG_ENDIAN else "@"  # the machine's own order is packed faster when it is named so
 
@@ -54,19 +55,26 @@ def unpack(text: str, length: int) -> "array[int]":
     return column
 
 
-def fits(column: "array[int]", maximum: int) -> bool:
-    """Whether no integer of an unpacked column, which is not empty, is above the maximum."""
-    return maximum >= (1 << 8 * column.itemsize) - 1 or extent(column)[1] <= maximum
+def fits(column: Sequence[int], maximum: int) -> bool:
+    """Whether no integer of a column that is not empty is above the maximum. The width of a packed column may be answer enough."""
+    return (isinstance(column, array) and _LARGEST[column.itemsize] <= maximum) or greatest(column) <= maximum
 
 
-def extent(column: Sequence[int]) -> tuple[int, int]:
-    """The least and the greatest of a column that is not empty."""
-    if isinstance(column, array) and len(column) >= ARRAYS_FROM:
-        numbers = np.frombuffer(column, column.typecode)
-        return int(numbers.min()), int(numbers.max())
-    return min(column), max(column)
+def greatest(column: Sequence[int]) -> int:
+    """The greatest of a column that is not empty."""
+    return int(view(column).max()) if len(column) >= ARRAYS_FROM else max(column)
+
+
+def least(column: Sequence[int]) -> int:
+    """The least of a column that is not empty."""
+    return int(view(column).min()) if len(column) >= ARRAYS_FROM else min(column)
+
+
+def view(column: Sequence[int]) -> "npt.NDArray[np.integer]":
+    """A column as a numpy array, of integers as wide as they are packed: sums overflow in it."""
+    return np.frombuffer(column, column.typecode) if isinstance(column, array) else np.array(column, np.int64)
 
 
 def integers(column: Sequence[int]) -> Integers:
     """A column of integers below 2^63 as an array of 64-bit integers, in which sums may be made."""
-    return np.frombuffer(column, column.typecode).astype(np.int64) if isinstance(column, array) else np.array(column, np.int64)
+    return view(column).astype(np.int64)

@@ -9,7 +9,7 @@ Lost are offsets that retention deleted before they were counted, and that a per
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -23,9 +23,11 @@ Range = tuple[int, int]
 """First and last sequence number, both included."""
 
 
-@dataclass(frozen=True, slots=True)
-class TallyRow:
-    """The sum of one customer, meter, set of dimensions and window. `quantity` and `events` are positive."""
+class TallyRow(NamedTuple):
+    """The sum of one customer, meter, set of dimensions and window. `quantity` and `events` are positive.
+
+    A named tuple and not a dataclass, because one is made of every row that is written and read: 0.4 us against 1.5 us.
+    """
 
     customer: str
     meter: str
@@ -152,14 +154,14 @@ def encode_tally(tally: Tally) -> bytes:
     dimensions: dict[Dimensions, int] = {}
     rows = [
         (
-            customers.setdefault(row.customer, len(customers)),
-            meters.setdefault(row.meter, len(meters)),
-            dimensions.setdefault(row.dimensions, len(dimensions)),
-            row.window_start_ms,
-            row.quantity,
-            row.events,
+            customers.setdefault(customer, len(customers)),
+            meters.setdefault(meter, len(meters)),
+            dimensions.setdefault(pairs, len(dimensions)),
+            window_start_ms,
+            quantity,
+            events,
         )
-        for row in tally.rows
+        for customer, meter, pairs, window_start_ms, quantity, events in tally.rows
     ]
     document: dict[str, Any] = {
         "format": FORMAT,

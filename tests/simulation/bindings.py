@@ -19,7 +19,7 @@ from aggregator import takeover as aggregator_takeover
 from aggregator.deduplication import IdIndex
 from aggregator.reading import decoded, read, understood
 from metering import ledger, tally
-from metering.batch import Batch
+from metering.batch import Batch, KnownTexts
 from metering.record import LogRecord
 from reporter import takeover as reporter_takeover
 from taximeter import accepting_loss
@@ -61,11 +61,11 @@ def bound(seed: int, *, recent_ids_max: int) -> Iterator[None]:
             setattr(module, name, original)
 
 
-def _read_once(record: LogRecord) -> Any:
+def _read_once(record: LogRecord, known: KnownTexts | None = None) -> Any:
     """`aggregator.reading.read`; its answer stays with the record."""
     simulated = cast("SimulatedRecord", record)
     if simulated.content is None:
-        simulated.content = read(record)
+        simulated.content = read(record, known)
     return simulated.content
 
 
@@ -74,11 +74,11 @@ def _decoded_unless_known(record: LogRecord) -> Any:
     return None if type(cast("SimulatedRecord", record).content) is Batch else decoded(record)
 
 
-def _understood_once(record: LogRecord, document: Any) -> Any:
+def _understood_once(record: LogRecord, document: Any, known: KnownTexts | None = None) -> Any:
     """`aggregator.reading.understood`; its answer stays with the record."""
     simulated = cast("SimulatedRecord", record)
     if simulated.content is None:
-        simulated.content = understood(record, document)
+        simulated.content = understood(record, document, known)
     return simulated.content
 
 

@@ -1,9 +1,6 @@
 """Ids are known exactly while they matter, and forgotten after."""
 
-from hypothesis import given
-from hypothesis import strategies as st
-
-from aggregator.deduplication import IdIndex, Seen, content_of, contents_of
+from aggregator.deduplication import IdIndex, Seen, content_of
 from metering.limits import HOUR_MS, MINUTE_MS
 
 A, B, C = (bytes([n]) * 16 for n in (1, 2, 3))
@@ -57,18 +54,6 @@ def test_ids_are_kept_for_the_horizon_and_forgotten_within_two_hours_after() -> 
 
 def test_the_memory_covers_the_horizon_and_every_tolerance_of_clocks() -> None:
     assert IdIndex(HOUR_MS).memory_ms >= HOUR_MS + 5 * MINUTE_MS
-
-
-columns = st.dictionaries(st.sampled_from("abc"), st.lists(st.integers(0, 10**12), min_size=4, max_size=4), max_size=3)
-
-
-@given(columns)
-def test_a_batchs_contents_are_those_of_its_events(usage: dict[str, list[int]]) -> None:
-    customers = ["c", "d"]
-    at = [0, 1, 1, 0]
-    series = [content_of(customer, (), ()) for customer in customers]
-    alone = [content_of(customers[at[index]], (), [(name, column[index]) for name, column in usage.items()]) for index in range(4)]
-    assert contents_of(series, at, list(usage.items())) == alone
 
 
 def test_a_zero_is_the_same_as_no_quantity_and_nothing_else_is() -> None:

@@ -6,8 +6,9 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aggregator.batch_sums import ROWS_WAITING_MAX, SERIES_MAX, WINDOWS_MAX
 from aggregator.deduplication import content_of
-from aggregator.rows import SERIES_MAX, WINDOWS_MAX, Rows
+from aggregator.rows import Rows
 from metering.batch import Batch
 from metering.catalogue import Catalogue, Meter
 from metering.event import Dimensions, UsageEvent
@@ -72,7 +73,6 @@ def naive(found: list[UsageEvent]) -> Sums:
 
 def taken(rows: Rows) -> Sums:
     found = {(row.customer, row.meter, row.dimensions, row.window_start_ms): (row.quantity, row.events) for row in rows.take()}
-    assert not len(rows)
     assert not rows.bytes
     return found
 
@@ -102,7 +102,7 @@ def test_the_estimated_size_is_not_below_what_the_rows_add_to_a_tally(found: lis
 def test_an_event_without_any_quantity_makes_no_row() -> None:
     rows = Rows(CATALOGUE)
     rows.add_event(UsageEvent("", "", "c", 0, (("input", 0), ("calls", 0)), ()))
-    assert not len(rows)
+    assert not rows.bytes
 
 
 @given(events, st.integers(1, 4), st.randoms(use_true_random=False))
@@ -117,6 +117,31 @@ def test_large_batches_are_summed_by_arrays_to_the_same_rows(found: list[UsageEv
     sums = taken(rows)
     assert sums == naive(many + list(compress(many, keep)) + found)
     assert estimate >= len(sums) * TALLY_ROW_BYTES
+
+
+@given(st.lists(events, min_size=2, max_size=5), st.integers(1, 80), st.randoms(use_true_random=False))
+def test_many_small_batches_with_various_fields_are_summed_together(several: list[list[UsageEvent]], times: int, random: Random) -> None:
+    rows = Rows(CATALOGUE)
+    wanted: list[UsageEvent] = []
+    for _ in range(times):
+        for found in several:
+            keep = [random.random() < 0.8 for _ in found]
+            rows.add_batch(batch_of(found), keep)
+            wanted += compress(found, keep)
+    estimate = rows.bytes
+    written = rows.take()
+    assert len(encode_tally(a_tally(rows=written))) - len(encode_tally(a_tally())) <= estimate
+    assert {(row.customer, row.meter, row.dimensions, row.window_start_ms): (row.quantity, row.events) for row in written} == naive(wanted)
+
+
+def test_sums_that_were_not_taken_are_forgotten() -> None:
+    rows = Rows(CATALOGUE)
+    for _ in range(2 * ROWS_WAITING_MAX + 1):
+        rows.add_batch(batch_of([calls("c", 1)]), None)
+    rows.clear()
+    assert not rows.bytes
+    rows.add_batch(batch_of([calls("d", 2)]), None)
+    assert taken(rows) == naive([calls("d", 2)])
 
 
 def calls(customer: str, quantity: int, time_ms: int = 0) -> UsageEvent:

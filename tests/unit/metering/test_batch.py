@@ -1,7 +1,6 @@
 """A batch reads back as it was written, and every damaged column is refused by name."""
 
 from base64 import b64encode
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -9,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metering.batch import FINGERPRINT_BYTES, PACKED_FROM, Batch, decode_batch, encode_batch
+from metering.batch import FINGERPRINT_BYTES, PACKED_FROM, TEXTS_MAX, Batch, KnownTexts, decode_batch, encode_batch
 from metering.errors import EventRejected, Reason
 from metering.limits import BATCH_EVENTS_MAX, QUANTITY_MAX
 from metering.packed import ARRAYS_FROM, pack
@@ -43,8 +42,7 @@ def batches(draw: st.DrawFn) -> Batch:
 
 def plain(batch: Batch) -> Batch:
     """The same with lists for columns, so that it can be compared."""
-    return replace(
-        batch,
+    return batch._replace(
         series_dimensions=list(batch.series_dimensions),
         at=list(batch.at),
         time=list(batch.time),
@@ -60,10 +58,14 @@ def test_a_batch_reads_back_as_it_was_written_in_either_form(batch: Batch) -> No
 
 
 @given(batches())
-def test_customers_that_are_known_need_not_be_looked_at(batch: Batch) -> None:
+def test_texts_that_are_known_need_not_be_looked_at(batch: Batch) -> None:
     document = orjson.loads(in_columns(encode_batch(batch)))
-    assert plain(decode_batch(document, frozenset(batch.customers))) == batch
-    assert plain(decode_batch(document, frozenset(batch.customers[:1]))) == batch
+    known = KnownTexts()
+    known.customers = set(batch.customers)
+    for _ in range(2):
+        assert plain(decode_batch(document, known)) == batch
+    known.customers = set(batch.customers[:1])
+    assert plain(decode_batch(document, known)) == batch
 
 
 def test_each_customer_stands_once_in_a_large_batch() -> None:
@@ -93,6 +95,18 @@ LARGE: dict[str, Any] = {
 def test_the_columns_of_a_large_batch_read_back_as_they_were_written() -> None:
     batch = decode_batch(LARGE)
     assert (list(batch.at), list(batch.time), list(batch.usage["n"])) == (LARGE["at"], LARGE["time"], LARGE["usage"]["n"])
+
+
+def test_what_is_known_stays_bounded_and_exact() -> None:
+    known = KnownTexts()
+    for number in range(2 * TEXTS_MAX + 1):
+        change = {"dimensions": [{"model": str(number), "a": "b"}], "usage": {f"t{number}": [1, 2]}}
+        batch = decode_batch(GOOD | change, known)
+        assert batch.dimensions == [(("a", "b"), ("model", str(number)))]
+        assert list(batch.usage) == [f"t{number}"]
+    for entry in ({"model": number, "a": "b"}, {"model": [], "a": "b"}, {"model": True}, 7, None):
+        with pytest.raises(EventRejected, match="dimensions"):
+            decode_batch(GOOD | {"dimensions": [entry]}, known)
 
 
 @pytest.mark.parametrize("wrong", [True, 1.0, "1", None, -1, 10**15, 2**63, 2**64 - 1])
@@ -268,7 +282,10 @@ JSON = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(
 
 @given(st.sampled_from([GOOD, PACKED]), st.sampled_from(sorted(PACKED)), JSON)
 def test_any_damage_is_either_harmless_or_rejected(good: dict[str, Any], column: str, value: object) -> None:
+    known = KnownTexts()
+    known.customers = {"c"}
+    decode_batch(good, known)
     try:
-        decode_batch(good | {column: value}, frozenset({"c"}))
+        decode_batch(good | {column: value}, known)
     except EventRejected:
         return
