@@ -126,13 +126,13 @@ class PlainEvents:
         self._numbers.clear()
         self._digests.clear()
 
-    def read(self, values: Sequence[bytes], earliest: Column, latest: Column) -> tuple[Sequence[int], PlainColumns | None]:
-        """The positions of the values that must go the long way, in order, and the others as columns, if there are any.
+    def read(self, documents: Sequence[Any], earliest: Column, latest: Column) -> tuple[Sequence[int], PlainColumns | None]:
+        """The positions of decoded values that must go the long way, in order, and the others as columns, if there are any.
 
-        `earliest`, `latest`: between which times (in milliseconds, both included) the event of each value must lie to be plain.
+        `earliest`, `latest`: between which times (in milliseconds, both included) the event of each must lie to be plain.
         """
-        every = range(len(values))
-        documents, chosen = _decoded(values), list(every)
+        every = range(len(documents))
+        chosen = list(every)
         found = self._read_alike(documents)
         if found is None:
             chosen = [place for place in every if self._is_well_formed(documents[place])]
@@ -156,7 +156,7 @@ class PlainEvents:
         if not chosen:
             return every, None
         columns = PlainColumns(_fingerprints(begins, ids), self._contents(series, usage), times, series, usage)
-        return (() if len(chosen) == len(values) else sorted(set(every).difference(chosen))), columns
+        return (() if len(chosen) == len(every) else sorted(set(every).difference(chosen))), columns
 
     def _learn(self, document: Any) -> tuple[int, Callable[[], Any] | None]:
         """The number of the series of a well-formed document and the begun digest of its source; the long way is gone to be sure of both.
@@ -239,8 +239,8 @@ class PlainEvents:
         return contents
 
 
-def _decoded(values: Sequence[bytes]) -> list[Any]:
-    """None where a value is not JSON: it goes the long way, which says what is wrong with it."""
+def decode_all(values: Sequence[bytes]) -> list[Any]:
+    """The JSON values; None also for what is not JSON: it goes the long way, which says what is wrong with it."""
     try:
         return list(map(orjson.loads, values))
     except orjson.JSONDecodeError:

@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,8 +29,7 @@ EVENTS = st.builds(event, st.sampled_from("ab"), st.sampled_from("mn"), st.integ
 
 
 def columns(plain: PlainEvents, documents: list[dict[str, Any]]) -> PlainColumns:
-    values = list(map(orjson.dumps, documents))
-    odd, found = plain.read(values, np.zeros(len(values), np.int64), np.full(len(values), 2**60))
+    odd, found = plain.read(documents, np.zeros(len(documents), np.int64), np.full(len(documents), 2**60))
     assert not odd
     assert found is not None
     return found
