@@ -8,7 +8,7 @@ MINUTES ?= 3
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types contracts simulate chaos bench clean
+.PHONY: help install demo test lint types contracts simulate chaos bench soak clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,7 +27,8 @@ demo: $(STAMP)  ## Run the whole pipeline under load and compare (ARGS="--events
 test: $(STAMP)  ## Lint, types, import contracts and all tests, on the first broker that can be had
 	@$(BIN)/python -c 'from taximeter.brokers.choose import choose_broker; print(f"broker: {choose_broker()}", flush=True)'
 	@$(MAKE) --no-print-directory lint types contracts
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n 2 --dist worksteal tests/unit $(ARGS)
+	$(BIN)/pytest tests/simulation tests/contract tests/integration tests/end_to_end $(ARGS)
 
 lint: $(STAMP)  ## Ruff: rules and format
 	$(BIN)/ruff check .
