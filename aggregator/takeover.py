@@ -55,6 +55,7 @@ class Takeover:
                 gone.take(tally)
         await self._check_ids(counter, gone)
         await self.remember(counter, max(remember_from, events_start), counter.tallies.chain.end)
+        await self._check_still_kept(partition, events_start)
         return counter
 
     async def refresh(self, counter: PartitionCounter) -> None:
@@ -137,6 +138,15 @@ class Takeover:
                 f" See what is lost with: taximeter repair accept-loss {partition}"
             )
         return events_start
+
+    async def _check_still_kept(self, partition: int, start: int) -> None:
+        """Raise LogUnavailable if retention deleted events from `start` on while they were read for their ids: to take over anew tells what is gone.
+
+        Retention deletes every few minutes at most, so that this does not go on for ever.
+        """
+        kept, _ = await self._reader.bounds(self._rules.topic, partition)
+        if kept > start:
+            raise LogUnavailable(f"events of partition {partition} were deleted while they were read for their ids")
 
     async def _usable_snapshot(self, partition: int, head: Tallies, tallies_start: int, since_ms: int) -> SnapshotRecord | None:
         """The snapshot of an earlier process, if it belongs to this chain and reaches back far enough."""

@@ -31,9 +31,11 @@ class Tallies:
         self.log_time_ms = tally.log_time_ms
         if tally.emitter_states is not None:
             self.checkpoint = offset
-        self.losses = tally.losses
+        # A writer that was frozen meanwhile does not know of an acceptance that covers no offsets, and its tally fits behind it.
+        losses, said = self.losses, tally.losses
+        self.losses = Losses(max(losses.records, said.records), max(losses.ids_from_ms, said.ids_from_ms), max(losses.last, said.last))
         if tally.acceptance is not None:
-            self.losses = replace(tally.losses, records=tally.losses.records + tally.records.lost, last=offset)
+            self.losses = replace(self.losses, records=self.losses.records + tally.records.lost, last=offset)
         return True
 
 

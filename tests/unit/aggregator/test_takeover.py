@@ -11,6 +11,7 @@ from aggregator.takeover import Takeover
 from metering.chain import NO_OFFSET, Link
 from metering.errors import ChainBroken, HistoryLost, RecordCorrupt
 from metering.limits import HOUR_MS, MINUTE_MS
+from metering.partition_log import LogUnavailable
 from metering.tally import decode_tally, encode_tally
 from tests.support.ids_in_memory import in_memory
 from tests.unit.aggregator.events import EVENTS, HORIZON_MS, START_MS, TALLIES, Event, Numbered, Single, encode, rules
@@ -163,6 +164,25 @@ def test_ids_that_retention_deleted_inside_the_horizon_stop_the_owner() -> None:
         partition.emit(event_id)
     partition.flush(counter)
     partition.log.delete_before(EVENTS, 1)
+    with pytest.raises(HistoryLost, match="inside the deduplication horizon"):
+        partition.owner()
+
+
+def test_events_that_are_deleted_during_a_takeover_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    partition = Partition()
+    counter = partition.owner()
+    for event_id in "abc":
+        partition.emit(event_id)
+    partition.flush(counter)
+    search = partition.log.offset_for_time
+
+    async def slow_search(topic: str, number: int, time_ms: int) -> int | None:
+        partition.log.delete_before(EVENTS, 1)
+        return await search(topic, number, time_ms)
+
+    monkeypatch.setattr(partition.log, "offset_for_time", slow_search)
+    with pytest.raises(LogUnavailable, match="deleted while they were read"):
+        partition.owner()
     with pytest.raises(HistoryLost, match="inside the deduplication horizon"):
         partition.owner()
 

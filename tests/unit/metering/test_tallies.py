@@ -1,11 +1,13 @@
 """The fold of usage.tallies knows where the chain goes on, wherever it began."""
 
+from dataclasses import replace
+
 import pytest
 
 from metering.chain import NO_OFFSET, Link
 from metering.errors import ChainBroken
 from metering.tallies import Tallies, tallies_after, tallies_from
-from metering.tally import EmitterState, EventCounts, RecordCounts, Tally
+from metering.tally import Acceptance, EmitterState, EventCounts, Losses, RecordCounts, Tally
 
 
 def tally(start: int, end: int, previous: int, *, chain_id: str = "c", checkpoint: int = NO_OFFSET, whole: bool = False) -> Tally:
@@ -67,3 +69,12 @@ def test_a_tally_of_another_chain_that_would_continue_this_one_stops_the_reader(
     tallies = folded(Tallies())
     with pytest.raises(ChainBroken, match="is of chain other"):
         tallies.fold(6, tally(9, 10, 5, chain_id="other"))
+
+
+def test_a_writer_that_was_frozen_does_not_undo_an_acceptance_that_it_does_not_know() -> None:
+    tallies = folded(Tallies(), 3)
+    who = Acceptance(by="ada", reason="retention", at_ms=7)
+    accepted = replace(tally(5, 5, 2), losses=Losses(ids_from_ms=4_000), acceptance=who)
+    assert tallies.fold(3, accepted)
+    assert tallies.fold(4, tally(5, 9, 2))
+    assert (tallies.losses.ids_from_ms, tallies.losses.last) == (4_000, 3)
