@@ -245,10 +245,13 @@ class PartitionGroup(ConsumerRebalanceListener, Generic[W]):  # type: ignore[mis
         for partition in partitions:
             if partition in self.workers:
                 self.workers[partition].drain()
-        tasks = {partition: self._tasks[partition] for partition in partitions if partition in self._tasks}
-        if tasks:
-            await asyncio.wait(tasks.values(), timeout=seconds)
-        self._kept.update({partition: self.workers[partition] for partition, task in tasks.items() if task.done() and not task.cancelled()})
+        draining = [(partition, self.workers[partition], self._tasks[partition]) for partition in partitions if partition in self._tasks]
+        if draining:
+            await asyncio.wait([task for _, _, task in draining], timeout=seconds)
+        for partition, worker, task in draining:
+            # A rebalance may end while the service stops: then the other of the two has kept it already, or given it up.
+            if task.done() and not task.cancelled() and self.workers.get(partition) is worker:
+                self._kept[partition] = worker
         await self._cancel(partitions)
         self._assigned.set(len(self.workers))
 

@@ -1,9 +1,10 @@
 """The membership in a consumer group, on a real broker."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import pytest
+from aiokafka import TopicPartition
 from prometheus_client import CollectorRegistry
 
 from aggregator.metrics import AggregatorMetrics
@@ -25,10 +26,11 @@ PATIENCE_SECONDS = 30.0
 
 
 class Reader(PartitionWorker):
-    """Reads from the start of its partition, and notes what it read."""
+    """Reads from the start of its partition, and notes what it read; drains until `drained` is set."""
 
     position: int | None = None
     read: list[bytes | None]
+    drained: asyncio.Event
 
     @property
     def chain_end(self) -> int | None:
@@ -51,6 +53,7 @@ class Reader(PartitionWorker):
                 record = self._take()
                 self.position = record.offset + 1
                 self.read.append(record.value)
+        await self.drained.wait()
 
     def _forget(self) -> None:
         self.position = None
@@ -73,18 +76,24 @@ def cancel_coordination(group: PartitionGroup[Reader]) -> None:
     group._consumer._coordinator._coordination_task.cancel()
 
 
-@pytest.mark.parametrize("end", [cancel_fetching, cancel_coordination])
-async def test_a_client_whose_background_work_has_ended_is_replaced(broker: str, end: Callable[[PartitionGroup[Reader]], None]) -> None:
-    topic = await make_topic(broker, partitions=1)
-    kafka = KafkaSettings(bootstrap_servers=(broker,), session_timeout_seconds=6)
-    registry = CollectorRegistry()
-    context = context_of(registry)
-    metrics = AggregatorMetrics.create(registry)
-    read: list[bytes | None] = []
+async def nothing() -> None:
+    """Before draining."""
+
+
+def group_of(
+    context: ServiceContext,
+    kafka: KafkaSettings,
+    topic: str,
+    read: list[bytes | None],
+    drained: asyncio.Event,
+    *,
+    before_drain: Callable[[], Awaitable[None]] = nothing,
+) -> PartitionGroup[Reader]:
+    metrics = AggregatorMetrics.create(context.registry)
 
     def start(partition: int, _before: Reader | None) -> Reader:
         reader = Reader(partition, seek=group.seek, clock=context.clock, log=context.log, unavailable=metrics.unavailable)
-        reader.read = read
+        reader.read, reader.drained = read, drained
         return reader
 
     group: PartitionGroup[Reader] = PartitionGroup(
@@ -95,7 +104,7 @@ async def test_a_client_whose_background_work_has_ended_is_replaced(broker: str,
         instance="test",
         static_instance_id=None,
         start=start,
-        revoke_seconds=1.0,
+        revoke_seconds=20.0,
         stall_seconds=60.0,
         assigned=metrics.assigned,
         paused=metrics.paused,
@@ -104,7 +113,20 @@ async def test_a_client_whose_background_work_has_ended_is_replaced(broker: str,
         lag=metrics.lag,
         by_partition=(),
         rebalances=metrics.rebalances,
+        before_drain=before_drain,
     )
+    return group
+
+
+@pytest.mark.parametrize("end", [cancel_fetching, cancel_coordination])
+async def test_a_client_whose_background_work_has_ended_is_replaced(broker: str, end: Callable[[PartitionGroup[Reader]], None]) -> None:
+    topic = await make_topic(broker, partitions=1)
+    kafka = KafkaSettings(bootstrap_servers=(broker,), session_timeout_seconds=6)
+    context = context_of(CollectorRegistry())
+    read: list[bytes | None] = []
+    drained = asyncio.Event()
+    drained.set()
+    group = group_of(context, kafka, topic, read, drained)
 
     running = asyncio.create_task(group.run())
     async with started(make_producer(kafka, client_id="test")) as producer:
@@ -117,3 +139,27 @@ async def test_a_client_whose_background_work_has_ended_is_replaced(broker: str,
     async with asyncio.timeout(PATIENCE_SECONDS):
         await running
     assert context.health.readiness().conditions["partitions"] is None
+
+
+async def test_a_service_may_stop_in_the_middle_of_a_rebalance(broker: str) -> None:
+    topic = await make_topic(broker, partitions=4)
+    kafka = KafkaSettings(bootstrap_servers=(broker,), session_timeout_seconds=6)
+    context = context_of(CollectorRegistry())
+    drained, draining = asyncio.Event(), asyncio.Event()
+
+    async def before_drain() -> None:
+        draining.set()
+
+    group = group_of(context, kafka, topic, [], drained, before_drain=before_drain)
+    running = asyncio.create_task(group.run())
+    await until_async(lambda: len(group.workers) == 4)
+
+    # The client calls this from a task of its own, whatever the service is about.
+    revoked = asyncio.create_task(group.on_partitions_revoked([TopicPartition(topic, partition) for partition in range(4)]))
+    await asyncio.sleep(0)
+    context.request_stop("the test is over")
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await draining.wait()
+        # Now both wait for the workers, and the rebalance was first.
+        drained.set()
+        await asyncio.gather(revoked, running)
