@@ -89,9 +89,20 @@ class _Pending:
     forwards: list[UsageEvent] = field(default_factory=list)
     repeats: list[tuple[int, Sequence[int]]] = field(default_factory=list)
     ranges: list[tuple[str, int, int]] = field(default_factory=list)
+    latest_ranges: dict[str, int] = field(default_factory=dict)  # the place of each emitter's in `ranges`
     finals: dict[str, int] = field(default_factory=dict)
     abandoned: list[tuple[str, int, int]] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=dict)
+
+    def add_ranges(self, emitter: str, fresh: Sequence[tuple[int, int]]) -> None:
+        """Note new numbers of an emitter, joined with the latest before them if they follow on: nearly always."""
+        for first, last in fresh:
+            latest = self.latest_ranges.get(emitter)
+            if latest is not None and self.ranges[latest][2] == first - 1:
+                self.ranges[latest] = (emitter, self.ranges[latest][1], last)
+            else:
+                self.latest_ranges[emitter] = len(self.ranges)
+                self.ranges.append((emitter, first, last))
 
     def set_aside(self) -> list[tuple[int, tuple[int, ...]]]:
         """The places of the dead letters, one for each record."""
@@ -396,7 +407,7 @@ class PartitionCounter:
             if batch.ids:
                 self._pending.repeats.append((record.offset, ()))
             return
-        self._pending.ranges += [(batch.emitter, first, last) for first, last in fresh]
+        self._pending.add_ranges(batch.emitter, fresh)
         ids = _BatchIds(fingerprints(batch), self._rows.contents(batch) if batch.ids else ())
         reasons = set_aside_reasons(
             batch, ids.fingerprints, record.timestamp, self._rules.catalogue, self._rules.partition_of, home=self._known.customers

@@ -44,7 +44,7 @@ class PlainSums:
     @property
     def bytes(self) -> int:
         """An estimate, from above, of what they add to the record of a tally."""
-        return sum(sums.rows for sums in self._sums.values()) * (TALLY_ROW_BYTES + self._plain.longest)
+        return sum(sums.rows for sums in self._sums.values()) * (TALLY_ROW_BYTES + self._plain.longest) if self._sums else 0
 
     def add(self, events: PlainColumns, rows: Rows) -> None:
         """Add events to each meter that sums one of their usage fields; what cannot be held open here is added to `rows`."""

@@ -18,7 +18,7 @@ from typing import Final
 from aggregator.counting import CountingRules, PartitionCounter
 from benchmarks.usage_load import METERS_FILE, LoadRecord, Shape, batch_records, single_records
 from metering.catalogue import catalogue_of
-from metering.limits import DAY_MS
+from metering.limits import CHAIN_RECORD_BYTES_TARGET, DAY_MS
 from metering.partitioner import partition_of
 from metering.record import LogRecord, Record
 from metering.tallies import Tallies
@@ -65,9 +65,9 @@ def count(logs: Sequence[Sequence[LogRecord]], events: int) -> None:
     counted, position = 0, 0
     while position < max(map(len, logs)):
         for partition, (counter, log) in enumerate(zip(counters, logs, strict=True)):
-            for record in log[position : position + TURN_RECORDS]:
-                counter.count(record)
-                assert counter.pending_bytes >= 0
+            turn = log[position : position + TURN_RECORDS]
+            while turn:
+                turn = turn[counter.count_many(turn, CHAIN_RECORD_BYTES_TARGET) :]
             if counter.pending_input_bytes >= tally_bytes or (position + TURN_RECORDS >= len(log) and counter.pending_records):
                 cut = counter.cut()
                 counted += cut.tally.events.counted + cut.tally.events.duplicates
