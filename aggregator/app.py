@@ -4,7 +4,7 @@ import secrets
 from functools import partial
 from pathlib import Path
 
-from aggregator.counting import CountingRules
+from aggregator.counting_rules import CountingRules
 from aggregator.id_snapshots import IdSnapshots
 from aggregator.metrics import STOP_REASONS, AggregatorMetrics
 from aggregator.partition import CountingWorker

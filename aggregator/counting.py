@@ -9,17 +9,18 @@ Life of a PartitionCounter:
     observe(other tally)   somebody else's was: what was folded is forgotten, and counting goes on from that tally's end
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from itertools import compress
 from operator import attrgetter
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from aggregator.dead_letter_limits import DeadLetterGuard, DeadLetterLimits
+from aggregator.counting_rules import CountingRules
+from aggregator.dead_letter_limits import DeadLetterGuard
 from aggregator.deduplication import IdIndex, Seen, content_of
 from aggregator.id_segments import IdArchive
+from aggregator.pending import Cut, Pending
 from aggregator.plain_events import PlainColumns, PlainEvents, decode_all, first_run
 from aggregator.plain_sums import PlainSums
 from aggregator.reading import claimed_events, fingerprints, read, understood
@@ -27,7 +28,6 @@ from aggregator.rows import Rows
 from aggregator.screening import set_aside_reasons
 from aggregator.sequences import SequenceIndex, merged
 from metering.batch import NO_ID, Batch, KnownTexts
-from metering.catalogue import Catalogue
 from metering.chain import NO_OFFSET, Link
 from metering.dead_letter import DeadLetter
 from metering.errors import ChainBroken, EventRejected, Reason
@@ -41,75 +41,6 @@ from metering.tally import EventCounts, RecordCounts, Tally, encode_tally
 TALLIES_PER_CHECKPOINT: Final = 200
 _timestamp = attrgetter("timestamp")
 _value = attrgetter("value")
-_RANGE_BYTES: Final = 48  # what a range of an emitter's numbers, or a dead letter's place, adds to the record of a tally
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """What was counted since the last cut. Dead letters and forwarded events must be acknowledged by Kafka before `value` is appended."""
-
-    tally: Tally
-    value: bytes
-    dead_letters: Sequence[DeadLetter]
-    forwards: Sequence[UsageEvent]
-
-
-@dataclass(frozen=True, slots=True)
-class CountingRules:
-    """What a counter must know of its surroundings. `partition_of` says which partition a customer belongs to.
-
-    `run_min`: from so many records in a row on that may be plain events, reading them as columns takes less than one by one.
-    """
-
-    topic: str
-    catalogue: Catalogue
-    partition_of: Callable[[str], int]
-    instance: str
-    deduplication_horizon_ms: int
-    dead_letter_limits: DeadLetterLimits = field(default_factory=DeadLetterLimits)
-    run_min: int = 10
-
-
-@dataclass(slots=True)
-class _Pending:
-    """What was folded since the last cut; `start` is the offset of its first record, `input_bytes` the size of the values read."""
-
-    start: int
-    log_time_ms: int
-    input_bytes: int = 0
-    heartbeats: int = 0
-    batches: int = 0
-    singles: int = 0
-    skipped: int = 0
-    counted: int = 0
-    duplicates: int = 0
-    dead: dict[str, int] = field(default_factory=dict)
-    dead_lettered: int = 0
-    letters: list[DeadLetter] = field(default_factory=list)
-    forwards: list[UsageEvent] = field(default_factory=list)
-    repeats: list[tuple[int, Sequence[int]]] = field(default_factory=list)
-    ranges: list[tuple[str, int, int]] = field(default_factory=list)
-    latest_ranges: dict[str, int] = field(default_factory=dict)  # the place of each emitter's in `ranges`
-    finals: dict[str, int] = field(default_factory=dict)
-    abandoned: list[tuple[str, int, int]] = field(default_factory=list)
-    dropped: dict[str, int] = field(default_factory=dict)
-
-    def add_ranges(self, emitter: str, fresh: Sequence[tuple[int, int]]) -> None:
-        """Note new numbers of an emitter, joined with the latest before them if they follow on: nearly always."""
-        for first, last in fresh:
-            latest = self.latest_ranges.get(emitter)
-            if latest is not None and self.ranges[latest][2] == first - 1:
-                self.ranges[latest] = (emitter, self.ranges[latest][1], last)
-            else:
-                self.latest_ranges[emitter] = len(self.ranges)
-                self.ranges.append((emitter, first, last))
-
-    def set_aside(self) -> list[tuple[int, tuple[int, ...]]]:
-        """The places of the dead letters, one for each record."""
-        places: dict[int, tuple[int, ...]] = {}
-        for letter in self.letters:
-            places[letter.offset] = (*places.get(letter.offset, ()), *letter.indexes)
-        return list(places.items())
 
 
 class _BatchIds(NamedTuple):
@@ -138,7 +69,7 @@ class PartitionCounter:
         self._chain_id: str | None = None
         self._cut: Tally | None = None
         self.position = tallies.chain.end
-        self._pending = _Pending(start=self.position, log_time_ms=tallies.log_time_ms)
+        self._pending = Pending(start=self.position, log_time_ms=tallies.log_time_ms)
 
     # Taking over
 
@@ -247,9 +178,7 @@ class PartitionCounter:
     @property
     def pending_bytes(self) -> int:
         """About how large the record of the next tally would be."""
-        pending = self._pending
-        entries = len(pending.ranges) + len(pending.letters) + len(pending.abandoned) + len(pending.repeats)
-        return self._rows.bytes + self._plain_sums.bytes + _RANGE_BYTES * entries + 8 * pending.dead_lettered
+        return self._rows.bytes + self._plain_sums.bytes + self._pending.entry_bytes
 
     def cut(self) -> Cut:
         """Take what was folded as a tally (an empty one if nothing was). Until it is settled by `observe`, nothing more may be counted."""
@@ -483,10 +412,7 @@ class PartitionCounter:
         self.ids.remember([identities[index] for index in wanted], [contents[index] for index in wanted], log_time_ms)
 
     def _dead_letter(self, record: LogRecord, rejected: EventRejected, events: int, indexes: Sequence[int] = ()) -> None:
-        reason = rejected.reason.value
-        self._pending.dead[reason] = self._pending.dead.get(reason, 0) + events
-        self._pending.dead_lettered += events
-        self._pending.letters.append(
+        self._pending.add_dead_letter(
             DeadLetter(
                 topic=self._rules.topic,
                 partition=self.partition,
@@ -520,4 +446,4 @@ class PartitionCounter:
         """Nothing is folded; the next record is at `position`."""
         self.position = position
         self._cut = None
-        self._pending = _Pending(start=position, log_time_ms=self.tallies.log_time_ms)
+        self._pending = Pending(start=position, log_time_ms=self.tallies.log_time_ms)

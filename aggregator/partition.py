@@ -7,9 +7,10 @@ from typing import Final
 
 import orjson
 
-from aggregator.counting import Cut, PartitionCounter
+from aggregator.counting import PartitionCounter
 from aggregator.id_snapshots import IdSnapshots
 from aggregator.metrics import AggregatorMetrics
+from aggregator.pending import Cut
 from aggregator.settings import AggregatorSettings
 from aggregator.takeover import Takeover
 from metering.clock import Clock

@@ -3,7 +3,8 @@
 import secrets
 from contextlib import aclosing
 
-from aggregator.counting import CountingRules, PartitionCounter
+from aggregator.counting import PartitionCounter
+from aggregator.counting_rules import CountingRules
 from aggregator.deduplication import memory_ms
 from aggregator.id_files import SnapshotRecord, digest_of
 from aggregator.id_snapshots import IdSnapshots

@@ -15,7 +15,8 @@ from functools import partial
 from statistics import median
 from typing import Final
 
-from aggregator.counting import CountingRules, PartitionCounter
+from aggregator.counting import PartitionCounter
+from aggregator.counting_rules import CountingRules
 from benchmarks.usage_load import METERS_FILE, LoadRecord, Shape, batch_records, single_records
 from metering.catalogue import catalogue_of
 from metering.limits import CHAIN_RECORD_BYTES_TARGET, DAY_MS

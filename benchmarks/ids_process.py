@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path as Folder
 from typing import Final
 
-from aggregator.counting import CountingRules, PartitionCounter
+from aggregator.counting import PartitionCounter
+from aggregator.counting_rules import CountingRules
 from aggregator.deduplication import RECENT_IDS_MAX, span_ms
 from aggregator.id_files import IdFiles, SnapshotRecord
 from aggregator.id_segments import IdArchive

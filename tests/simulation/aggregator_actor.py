@@ -10,8 +10,10 @@ from dataclasses import replace
 
 import orjson
 
-from aggregator.counting import CountingRules, Cut, PartitionCounter
+from aggregator.counting import PartitionCounter
+from aggregator.counting_rules import CountingRules
 from aggregator.id_snapshots import IdSnapshots
+from aggregator.pending import Cut
 from aggregator.takeover import Takeover
 from metering.catalogue import Catalogue, Meter
 from metering.dead_letter import encode_dead_letter

@@ -7,8 +7,9 @@ from itertools import count
 from typing import Any
 from unittest.mock import patch
 
-from aggregator.counting import Cut, PartitionCounter
+from aggregator.counting import PartitionCounter
 from aggregator.deduplication import IdIndex, Seen
+from aggregator.pending import Cut
 from aggregator.rows import Rows
 from aggregator.sequences import SequenceIndex
 from metering.batch import Batch

@@ -5,7 +5,7 @@ deleted, and count it: an acceptance then comes too late for the chain. Whoever 
 `aggregator.partition` does; now and then somebody looks at it, and accepts by the real `taximeter.accepting_loss`.
 """
 
-from aggregator.counting import CountingRules
+from aggregator.counting_rules import CountingRules
 from aggregator.id_snapshots import IdSnapshots
 from metering.errors import FailClosed, HistoryLost
 from metering.partition_log import LogUnavailable

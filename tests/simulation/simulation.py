@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
-from aggregator.counting import CountingRules
+from aggregator.counting_rules import CountingRules
 from aggregator.dead_letter_limits import DeadLetterLimits
 from aggregator.deduplication import RECENT_IDS_MAX
 from metering.partitioner import partition_of

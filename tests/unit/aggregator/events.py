@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from aggregator.counting import CountingRules
+from aggregator.counting_rules import CountingRules
 from aggregator.dead_letter_limits import DeadLetterLimits
 from metering.batch import NO_ID, Batch, encode_batch
 from metering.catalogue import Catalogue, Meter

@@ -7,7 +7,8 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aggregator.counting import Cut, PartitionCounter
+from aggregator.counting import PartitionCounter
+from aggregator.pending import Cut
 from aggregator.takeover import Takeover
 from metering.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from metering.tally import Tally, decode_tally

@@ -6,9 +6,10 @@ from dataclasses import replace
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aggregator.counting import Cut, PartitionCounter
+from aggregator.counting import PartitionCounter
 from aggregator.dead_letter_limits import DeadLetterLimits, TooManyDeadLetters
 from aggregator.deduplication import IdIndex
+from aggregator.pending import Cut
 from metering.limits import MINUTE_MS
 from metering.record import Record
 from metering.tallies import Tallies

@@ -1,0 +1,23 @@
+"""What the counting of a partition must know of its surroundings."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from aggregator.dead_letter_limits import DeadLetterLimits
+from metering.catalogue import Catalogue
+
+
+@dataclass(frozen=True, slots=True)
+class CountingRules:
+    """What a counter must know of its surroundings. `partition_of` says which partition a customer belongs to.
+
+    `run_min`: from so many records in a row on that may be plain events, reading them as columns takes less than one by one.
+    """
+
+    topic: str
+    catalogue: Catalogue
+    partition_of: Callable[[str], int]
+    instance: str
+    deduplication_horizon_ms: int
+    dead_letter_limits: DeadLetterLimits = field(default_factory=DeadLetterLimits)
+    run_min: int = 10

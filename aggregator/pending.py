@@ -1,0 +1,76 @@
+"""What was folded and is not in a tally yet, and the tally that is made of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from metering.dead_letter import DeadLetter
+from metering.event import UsageEvent
+from metering.tally import Tally
+
+_ENTRY_BYTES: Final = 48  # what a range of an emitter's numbers, or a dead letter's place, adds to the record of a tally
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What was counted since the last cut. Dead letters and forwarded events must be acknowledged by Kafka before `value` is appended."""
+
+    tally: Tally
+    value: bytes
+    dead_letters: Sequence[DeadLetter]
+    forwards: Sequence[UsageEvent]
+
+
+@dataclass(slots=True)
+class Pending:
+    """What was folded since the last cut; `start` is the offset of its first record, `input_bytes` the size of the values read."""
+
+    start: int
+    log_time_ms: int
+    input_bytes: int = 0
+    heartbeats: int = 0
+    batches: int = 0
+    singles: int = 0
+    skipped: int = 0
+    counted: int = 0
+    duplicates: int = 0
+    dead: dict[str, int] = field(default_factory=dict)
+    dead_lettered: int = 0
+    letters: list[DeadLetter] = field(default_factory=list)
+    forwards: list[UsageEvent] = field(default_factory=list)
+    repeats: list[tuple[int, Sequence[int]]] = field(default_factory=list)
+    ranges: list[tuple[str, int, int]] = field(default_factory=list)
+    latest_ranges: dict[str, int] = field(default_factory=dict)  # the place of each emitter's in `ranges`
+    finals: dict[str, int] = field(default_factory=dict)
+    abandoned: list[tuple[str, int, int]] = field(default_factory=list)
+    dropped: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def entry_bytes(self) -> int:
+        """About what all this adds to the record of the tally, beside its rows."""
+        entries = len(self.ranges) + len(self.letters) + len(self.abandoned) + len(self.repeats)
+        return _ENTRY_BYTES * entries + 8 * self.dead_lettered
+
+    def add_ranges(self, emitter: str, fresh: Sequence[tuple[int, int]]) -> None:
+        """Note new numbers of an emitter, joined with the latest before them if they follow on: nearly always."""
+        for first, last in fresh:
+            latest = self.latest_ranges.get(emitter)
+            if latest is not None and self.ranges[latest][2] == first - 1:
+                self.ranges[latest] = (emitter, self.ranges[latest][1], last)
+            else:
+                self.latest_ranges[emitter] = len(self.ranges)
+                self.ranges.append((emitter, first, last))
+
+    def add_dead_letter(self, letter: DeadLetter) -> None:
+        """Events that are not counted, with the reason."""
+        reason = letter.reason.value
+        self.dead[reason] = self.dead.get(reason, 0) + letter.events
+        self.dead_lettered += letter.events
+        self.letters.append(letter)
+
+    def set_aside(self) -> list[tuple[int, tuple[int, ...]]]:
+        """The places of the dead letters, one for each record."""
+        places: dict[int, tuple[int, ...]] = {}
+        for letter in self.letters:
+            places[letter.offset] = (*places.get(letter.offset, ()), *letter.indexes)
+        return list(places.items())
