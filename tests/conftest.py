@@ -1,6 +1,7 @@
 """Which broker the tests run on, said first, and started once when a test needs it."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -17,6 +18,9 @@ settings.load_profile("taximeter")
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
     """The first line of the output, also with -q; workers of a distributed run have no terminal."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell starts what runs in the background so, and every process that a test wants to interrupt would inherit it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         line = f"broker: {chosen_broker()}"
     except BrokerUnavailable as error:
