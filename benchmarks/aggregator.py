@@ -20,7 +20,7 @@ from benchmarks.targets import Target
 from benchmarks.usage_load import METERS_FILE, LoadRecord, Shape, batch_records, make_topics, produce, single_records
 from benchmarks.watched import WatchedProcess
 from metering.kafka import KafkaSettings, make_log_reader, started
-from metering.tally import decode_tally
+from metering.tally import EventCounts, decode_tally
 
 BARE: Final = "bare aiokafka"
 AGGREGATOR: Final = "aggregator"
@@ -89,19 +89,23 @@ async def measure_aggregator(arena: Arena, load: Load) -> Measurement:
     return measured
 
 
-async def until_tallied(load: Load, process: WatchedProcess) -> None:
-    """Returns when the tallies account for every event. Raises ProcessFailed, or TimeoutError."""
+async def until_tallied(
+    load: Load, process: WatchedProcess, *, seconds: float = FINISH_SECONDS, on_poll: Callable[[Sequence[EventCounts]], None] = lambda _: None
+) -> None:
+    """Returns when the tallies account for every event; `on_poll` is told what those of each poll count. Raises ProcessFailed, or TimeoutError."""
     topic = load.kafka.topics.tallies.name
     places = [TopicPartition(topic, number) for number in range(load.kafka.partitions)]
     accounted = 0
-    async with started(make_log_reader(load.kafka, client_id="benchmarks")) as consumer, asyncio.timeout(FINISH_SECONDS):
+    async with started(make_log_reader(load.kafka, client_id="benchmarks")) as consumer, asyncio.timeout(seconds):
         consumer.assign(places)
         for place in places:
             consumer.seek(place, 0)
         while accounted < load.events:
             process.check()
-            for records in (await consumer.getmany(timeout_ms=250)).values():
-                accounted += sum(decode_tally(record.value).events.total for record in records)
+            batches = (await consumer.getmany(timeout_ms=250)).values()
+            counts = [decode_tally(record.value).events for records in batches for record in records]
+            accounted += sum(events.total for events in counts)
+            on_poll(counts)
     assert accounted == load.events, f"the tallies account for {accounted} events, and there are {load.events}"
 
 

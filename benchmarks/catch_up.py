@@ -13,15 +13,12 @@ from functools import partial
 from secrets import token_hex
 from typing import Final
 
-from aiokafka import TopicPartition
-
-from benchmarks.aggregator import FLUSH_SECONDS, PARTITIONS, Load, service_environment, settings_file
+from benchmarks.aggregator import FLUSH_SECONDS, PARTITIONS, Load, service_environment, settings_file, until_tallied
 from benchmarks.measurement import Measurement
 from benchmarks.paths import Arena, Measures, Path
 from benchmarks.usage_load import Shape, batch_records, make_topics, produce
 from benchmarks.watched import WatchedProcess
-from metering.kafka import make_log_reader, started
-from metering.tally import decode_tally
+from metering.tally import EventCounts
 
 EVENTS: Final = 50_000_000
 REPEATED: Final = 0.01
@@ -57,37 +54,38 @@ async def measure(arena: Arena, in_files: bool) -> Measurement:
         options["TAXIMETER_AGGREGATOR_STATE_DIR"] = str(folder / "ids")
     with WatchedProcess(command, folder / "log", service_environment(load.kafka, options)) as process:
         start = await process.until_said('"message":"assigned"')
-        more = await course(load, process)
-        measured = process.used_since(start, load.events, more)
+        course = Course(load, process)
+        await until_tallied(load, process, seconds=FINISH_SECONDS, on_poll=course.take)
+        measured = process.used_since(start, load.events, course.figures())
         await process.stop()
     return measured
 
 
-async def course(load: Load, process: WatchedProcess) -> dict[str, float]:
-    """Follows the tallies to the end. Raises ProcessFailed, TimeoutError, or AssertionError when what was counted is not what there was."""
-    places = [TopicPartition(load.kafka.topics.tallies.name, number) for number in range(load.kafka.partitions)]
-    rates, memory = {}, {}
-    accounted = duplicates = part = 0
-    part_began, part_accounted = time.monotonic(), 0
-    async with started(make_log_reader(load.kafka, client_id="benchmarks")) as consumer, asyncio.timeout(FINISH_SECONDS):
-        consumer.assign(places)
-        for place in places:
-            consumer.seek(place, 0)
-        while accounted < load.events:
-            process.check()
-            for records in (await consumer.getmany(timeout_ms=250)).values():
-                for record in records:
-                    events = decode_tally(record.value).events
-                    accounted += events.total
-                    duplicates += events.duplicates
-            if accounted >= (part + 1) * load.events // PARTS:
-                part = accounted * PARTS // load.events
-                now = time.monotonic()
-                rates[f"rate_{part}"] = round((accounted - part_accounted) / (now - part_began))
-                memory[f"rss_mb_{part}"] = round(process.rss_bytes / 1e6)
-                part_began, part_accounted = now, accounted
-    assert accounted == load.events, f"the tallies account for {accounted} events, and there are {load.events}"
-    return {**rates, **memory, "duplicates": float(duplicates)}
+class Course:
+    """The pace and the memory of the process, in ten equal parts of its work."""
+
+    def __init__(self, load: Load, process: WatchedProcess) -> None:
+        self._events = load.events
+        self._process = process
+        self._accounted = self._duplicates = self._part = self._before = 0
+        self._part_began = time.monotonic()
+        self._rates: dict[str, float] = {}
+        self._memory: dict[str, float] = {}
+
+    def take(self, counts: Sequence[EventCounts]) -> None:
+        """The next tallies."""
+        self._accounted += sum(events.total for events in counts)
+        self._duplicates += sum(events.duplicates for events in counts)
+        if self._accounted >= (self._part + 1) * self._events // PARTS:
+            self._part = self._accounted * PARTS // self._events
+            now = time.monotonic()
+            self._rates[f"rate_{self._part}"] = round((self._accounted - self._before) / (now - self._part_began))
+            self._memory[f"rss_mb_{self._part}"] = round(self._process.rss_bytes / 1e6)
+            self._part_began, self._before = now, self._accounted
+
+    def figures(self) -> dict[str, float]:
+        """For `more`."""
+        return {**self._rates, **self._memory, "duplicates": float(self._duplicates)}
 
 
 WHEN_NAMED: Final[Sequence[Path]] = (Path("aggregator-catch-up", begin),)
