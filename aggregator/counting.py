@@ -12,7 +12,7 @@ Life of a PartitionCounter:
 from collections.abc import Sequence
 from itertools import compress
 from operator import attrgetter
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from aggregator.counting_rules import CountingRules
 from aggregator.dead_letter_limits import DeadLetterGuard
 from aggregator.deduplication import IdIndex, Seen, content_of
 from aggregator.id_segments import IdArchive
+from aggregator.joined_batches import alike, first_batches, join
 from aggregator.pending import Cut, Pending
 from aggregator.plain_events import PlainColumns, PlainEvents, decode_all, first_run
 from aggregator.plain_sums import PlainSums
@@ -129,8 +130,11 @@ class PartitionCounter:
         taken = 0
         while taken < len(records):
             run = first_run(records, taken)
+            batches = first_batches(records, taken) if not run else ()
             if len(run) >= self._rules.run_min:
                 taken += self._count_run(run, until_bytes)
+            elif len(batches) >= self._rules.batches_min:
+                taken += self._count_batches(batches, until_bytes)
             else:
                 self.count(records[taken])
                 taken += 1
@@ -241,6 +245,53 @@ class PartitionCounter:
             self.count(records[place], documents[place])
             start = place + 1
         return len(records)
+
+    def _count_batches(self, records: Sequence[LogRecord], until_bytes: int) -> int:
+        """Fold records that look like small batches, and have a value; returns how many."""
+        documents = decode_all(list(map(_value, records)))
+        taken = 0
+        while taken < len(records):
+            similar = alike(documents, taken)
+            end = taken + max(1, similar)
+            if similar < self._rules.batches_min or not self._count_joined(records[taken:end], documents[taken:end]):
+                for place in range(taken, end):
+                    self.count(records[place], documents[place])
+                    if self.pending_bytes >= until_bytes:
+                        return place + 1
+            taken = end
+            if self.pending_bytes >= until_bytes:
+                break
+        return taken
+
+    def _count_joined(self, records: Sequence[LogRecord], documents: Sequence[Any]) -> bool:
+        """Fold batches that are alike and follow each other without a gap, if nothing in them is unusual; otherwise changes nothing."""
+        log_times = list(map(_timestamp, records))
+        joined = join(
+            documents,
+            log_times,
+            partition=self.partition,
+            fields=self._rules.catalogue.usage_fields,
+            known=self._known,
+            partition_of=self._rules.partition_of,
+        )
+        if joined is None:
+            return False
+        ranges = self.sequences.claim_following(joined.emitters, joined.firsts, joined.counts, log_times)
+        if not ranges:
+            return False
+        pending = self._pending
+        self._enter(records[0].offset)
+        self.position = records[-1].offset + 1
+        pending.log_time_ms = max(pending.log_time_ms, *log_times)
+        pending.input_bytes += sum(map(len, map(_value, records)))
+        pending.batches += len(records)
+        pending.counted += joined.events.count
+        for emitter, first, last in ranges:
+            pending.add_ranges(emitter, [(first, last)])
+        self._rows.add_batch(joined.events, None)
+        for count in joined.counts:
+            self._guard.note(count, 0)
+        return True
 
     def _count_plain(self, records: Sequence[LogRecord], plain: PlainColumns) -> None:
         """Fold records without a gap between them, all of which are plain events."""

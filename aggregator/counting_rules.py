@@ -12,6 +12,7 @@ class CountingRules:
     """What a counter must know of its surroundings. `partition_of` says which partition a customer belongs to.
 
     `run_min`: from so many records in a row on that may be plain events, reading them as columns takes less than one by one.
+    `batches_min`: the same for small batches, which are then joined.
     """
 
     topic: str
@@ -21,3 +22,4 @@ class CountingRules:
     deduplication_horizon_ms: int
     dead_letter_limits: DeadLetterLimits = field(default_factory=DeadLetterLimits)
     run_min: int = 10
+    batches_min: int = 4

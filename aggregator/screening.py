@@ -1,6 +1,6 @@
 """Which events of a batch must not be counted, and why. Cheap when nothing is wrong, exact when something is."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from metering.batch import NO_ID, Batch
@@ -42,10 +42,23 @@ def set_aside_reasons(
     return reasons
 
 
+def are_at_home(customers: Iterable[str], partition: int, partition_of: Callable[[str], int], *, home: set[str]) -> bool:
+    """Whether all belong to this partition; they are then remembered in `home`."""
+    new = set(customers).difference(home)
+    if not all(partition_of(customer) == partition for customer in new):
+        return False
+    _learn(new, home)
+    return True
+
+
 def _foreign(batch: Batch, home: set[str], partition_of: Callable[[str], int]) -> set[int]:
     """The series that belong to another partition."""
     foreign = {series for series, customer in enumerate(batch.customers) if partition_of(customer) != batch.partition}
+    _learn((customer for series, customer in enumerate(batch.customers) if series not in foreign), home)
+    return foreign
+
+
+def _learn(customers: Iterable[str], home: set[str]) -> None:
     if len(home) > HOME_CUSTOMERS_MAX:
         home.clear()
-    home.update(customer for series, customer in enumerate(batch.customers) if series not in foreign)
-    return foreign
+    home.update(customers)

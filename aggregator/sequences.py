@@ -51,6 +51,30 @@ class SequenceIndex:
                 raise TooManyEmitters(f"the numbers of emitter {emitter} have more than {RANGES_MAX} gaps")
         return fresh
 
+    def claim_following(
+        self, emitters: Sequence[str], firsts: Sequence[int], counts: Sequence[int], log_times_ms: Sequence[int]
+    ) -> Sequence[tuple[str, int, int]]:
+        """`claim` for many batches, if each emitter's follow each other and lie beyond all that was seen of it: nearly always.
+
+        Returns emitter, first and last number of what was new, an entry for each emitter; otherwise changes nothing and returns none.
+        Raises TooManyEmitters.
+        """
+        spans: dict[str, tuple[int, int, int]] = {}  # the first number, the one after the last, and the latest log time
+        for emitter, first, count, log_time_ms in zip(emitters, firsts, counts, log_times_ms, strict=True):
+            span = spans.get(emitter)
+            if span is None:
+                known = self._emitters.get(emitter)
+                if known is not None and known.lasts and known.lasts[-1] >= first:
+                    return ()
+                spans[emitter] = (first, first + count, log_time_ms)
+            elif span[1] == first:
+                spans[emitter] = (span[0], first + count, max(span[2], log_time_ms))
+            else:
+                return ()
+        for emitter, (first, after, latest_ms) in spans.items():
+            self.claim(emitter, first, after - first, latest_ms)
+        return [(emitter, first, after - 1) for emitter, (first, after, _) in spans.items()]
+
     def heartbeat(self, emitter: str, log_time_ms: int, final: int | None) -> None:
         """Note that an emitter was heard of and, if it closed, how many events it ever numbered here."""
         known = self._touch(emitter, log_time_ms)

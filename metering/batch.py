@@ -192,9 +192,7 @@ def decode_batch(document: Mapping[str, Any], known: KnownTexts | None = None) -
     if not document.keys() <= _KNOWN[form]:
         raise _bad(min(document.keys() - _KNOWN[form])[:40], f"is not a field of a batch of format {form}")
     count = _integer(document, "count", BATCH_EVENTS_MAX)
-    emitter = document.get("emitter")
-    if type(emitter) is not str or not 0 < len(emitter) <= EMITTER_CHARS_MAX or not emitter.isprintable():
-        raise _bad("emitter", f"must be a string of 1 to {EMITTER_CHARS_MAX} characters")
+    emitter = check_emitter(document.get("emitter"))
     partition = _integer(document, "partition", 2**31 - 1)
     first_seq = _integer(document, "first_seq", 2**62)
     if not count:
@@ -222,6 +220,13 @@ def decode_batch(document: Mapping[str, Any], known: KnownTexts | None = None) -
         _usage(document.get("usage"), count, column, known),
         _ids(document["ids"], count) if "ids" in document else b"",
     )
+
+
+def check_emitter(emitter: object) -> str:
+    """The id of an emitter. Raises EventRejected."""
+    if type(emitter) is not str or not 0 < len(emitter) <= EMITTER_CHARS_MAX or not emitter.isprintable():
+        raise _bad("emitter", f"must be a string of 1 to {EMITTER_CHARS_MAX} characters")
+    return emitter
 
 
 def _heartbeat(document: Mapping[str, Any], emitter: str, partition: int, first_seq: int) -> Batch:

@@ -7,6 +7,7 @@ from itertools import count
 from typing import Any
 from unittest.mock import patch
 
+from aggregator import joined_batches
 from aggregator.counting import PartitionCounter
 from aggregator.deduplication import IdIndex, Seen
 from aggregator.pending import Cut
@@ -60,6 +61,18 @@ def numbers_are_not_looked_up() -> Iterator[None]:
         return [(first, first + count - 1)]
 
     with _method(SequenceIndex, "claim", claim):
+        yield
+
+
+@contextmanager
+def joined_batches_mix_up_their_series() -> Iterator[None]:
+    """Batches that are counted together forget where the series of each begin."""
+    real = joined_batches._places
+
+    def places(lists: Sequence[Sequence[Any]], lengths: Sequence[int], below: Sequence[int], _begins: Sequence[int]) -> joined_batches.Unsigned:
+        return real(lists, lengths, below, [0] * len(lengths))
+
+    with patch.object(joined_batches, "_places", places):
         yield
 
 
@@ -343,6 +356,7 @@ PLANTED: Mapping[str, Callable[[], AbstractContextManager[None]]] = {
     for bug in (
         ids_are_not_looked_up,
         numbers_are_not_looked_up,
+        joined_batches_mix_up_their_series,
         ids_are_forgotten_on_takeover,
         ids_set_aside_are_learnt_on_takeover,
         every_append_is_accepted,

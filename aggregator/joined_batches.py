@@ -1,0 +1,220 @@
+"""The quick way to read small batches that follow each other: as one batch with the events of all of them, which is added up at once.
+
+What is read so is read exactly as the long way (`aggregator.reading`) reads each of them; whatever is unusual in one is left to that way.
+"""
+
+from array import array
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import accumulate, chain, takewhile
+from operator import attrgetter, eq, methodcaller
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from aggregator.screening import are_at_home
+from metering.batch import FORMAT_KEY, LISTS, PACKED_FROM, Batch, KnownTexts, check_emitter
+from metering.errors import EventRejected
+from metering.event import Dimensions
+from metering.limits import BATCH_EVENTS_MAX, EVENT_AGE_MAX_MS, FUTURE_TOLERANCE_MS, QUANTITY_MAX
+from metering.record import LogRecord
+
+Unsigned: TypeAlias = npt.NDArray[np.uint64]
+
+EVENTS_MAX: Final = PACKED_FROM  # of one batch: larger ones are packed, and quick by themselves
+RUN_MAX: Final = BATCH_EVENTS_MAX // EVENTS_MAX  # joined, they are no larger than the largest batch
+VALUE_BYTES_MAX: Final = 8_000
+LAYOUT: Final = (
+    *(FORMAT_KEY, "emitter", "partition", "first_seq", "count", "customers"),
+    *("series_dimensions", "at", "time", "usage", "dimensions", "base_time"),
+)
+"""The fields in the order in which `metering.batch` writes them; a batch with others, such as ids, is not joined."""
+
+_NUMBER_MAX: Final = 2**62
+_TIME_MS_MAX: Final = 253_402_300_800_000  # as metering.batch has it
+_value = attrgetter("value")
+_headers = attrgetter("headers")
+_offset = attrgetter("offset")
+_is_alike = methodcaller("startswith", b'{"%s":%d,' % (FORMAT_KEY.encode(), LISTS))
+
+
+class JoinedBatches(NamedTuple):
+    """Batches in the order of the log, a number each of `firsts` and `counts`, and all their events as one."""
+
+    emitters: Sequence[str]
+    firsts: Sequence[int]
+    counts: Sequence[int]
+    events: Batch
+
+
+class _UnusualError(Exception):
+    """A value that the quick way does not read."""
+
+
+def first_batches(records: Sequence[LogRecord], start: int) -> Sequence[LogRecord]:
+    """The records from `start` on, RUN_MAX at most, that look like small batches and whose offsets follow each other without a gap."""
+    if not _may_be_small(records[start]):
+        return ()
+    run = records[start : start + RUN_MAX]
+    offset = run[0].offset
+    values: list[Any] = list(map(_value, run))
+    if (
+        None not in values
+        and all(map(_is_alike, values))
+        and max(map(len, values)) <= VALUE_BYTES_MAX
+        and not any(map(_headers, run))
+        and run[-1].offset - offset == len(run) - 1
+        and list(map(_offset, run)) == list(range(offset, offset + len(run)))
+    ):
+        return run
+    return run[: next(at for at, record in enumerate(run) if record.offset != offset + at or not _may_be_small(record))]
+
+
+def _may_be_small(record: LogRecord) -> bool:
+    value = record.value
+    return value is not None and not record.headers and len(value) <= VALUE_BYTES_MAX and _is_alike(value)
+
+
+def alike(documents: Sequence[Any], start: int) -> int:
+    """How many decoded values from `start` on have LAYOUT, and the usage fields of the first."""
+    fields = _layout_of(documents[start])
+    return 0 if fields is None else sum(1 for _ in takewhile(partial(eq, fields), map(_layout_of, documents[start:])))
+
+
+def _layout_of(document: Any) -> tuple[str, ...] | None:
+    """The usage fields of a decoded value that has LAYOUT."""
+    if type(document) is not dict or tuple(document) != LAYOUT:
+        return None
+    usage = document["usage"]
+    return tuple(usage) if type(usage) is dict and usage else None
+
+
+def join(
+    documents: Sequence[dict[str, Any]],
+    log_times_ms: Sequence[int],
+    *,
+    partition: int,
+    fields: frozenset[str],
+    known: KnownTexts,
+    partition_of: Callable[[str], int],
+) -> JoinedBatches | None:
+    """Batches that are `alike`, if every event of all of them may be counted as far as it alone tells; otherwise None.
+
+    `fields`: the catalogue's. `known`: its customers are those known to be at home in the partition; others are looked at, and learnt.
+    """
+    if len(documents) > RUN_MAX:
+        return None
+    forms, emitters, partitions, firsts, counts, customers, dimensions_of, at, time, usages, dimensions, bases = zip(
+        *map(dict.values, documents), strict=True
+    )
+    try:
+        for emitter in set(emitters):
+            check_emitter(emitter)
+        lengths = _lengths(customers)
+        sizes = _lengths(at)
+        counted = _numbers(counts, EVENTS_MAX).tolist()
+        if (
+            counted != sizes
+            or sizes != _lengths(time)
+            or lengths != _lengths(dimensions_of)
+            or set(_numbers(forms, LISTS).tolist()) != {LISTS}
+            or set(_numbers(partitions, partition).tolist()) != {partition}
+            or not fields.issuperset(usages[0])
+        ):
+            return None
+        usage = {name: _quantities(column, sizes) for name, column in zip(usages[0], zip(*map(dict.values, usages), strict=True), strict=True)}
+        known.check_fields(tuple(usage))
+        begins, named = _dimensions(dimensions, known)
+        events = Batch(
+            "",
+            partition,
+            0,
+            sum(sizes),
+            _customers(customers, partition, known, partition_of),
+            named,
+            _places(dimensions_of, lengths, _lengths(dimensions), begins).tolist(),
+            _packable(_places(at, sizes, lengths, [0, *accumulate(lengths[:-1])])),
+            0,
+            _packable(_times(time, sizes, _numbers(bases, _TIME_MS_MAX), log_times_ms)),
+            usage,
+        )
+        return JoinedBatches(emitters, _numbers(firsts, _NUMBER_MAX).tolist(), sizes, events)
+    except (EventRejected, OverflowError, TypeError, _UnusualError):
+        return None
+
+
+def _lengths(column: Sequence[Any]) -> list[int]:
+    """Of lists, none of which is empty."""
+    if set(map(type, column)) != {list}:
+        raise _UnusualError
+    found = list(map(len, column))
+    if not all(found):
+        raise _UnusualError
+    return found
+
+
+def _numbers(column: Sequence[Any], maximum: int) -> Unsigned:
+    """Raises OverflowError or TypeError for what is no integer of 64 bits, below zero too."""
+    # As text, true and false are what has an "e" in it: an array would take them. Other numbers with one are floats.
+    if b"e" in orjson.dumps(column):
+        raise _UnusualError
+    found = np.frombuffer(array("Q", column), np.uint64)
+    if int(found.max()) > maximum:
+        raise _UnusualError
+    return found
+
+
+def _flat(lists: Sequence[Sequence[Any]], lengths: Sequence[int], maximum: int) -> Unsigned:
+    """The integers of one column of each batch, one batch's after the other's."""
+    if _lengths(lists) != lengths:
+        raise _UnusualError
+    return _numbers(list(chain.from_iterable(lists)), maximum)
+
+
+def _quantities(lists: Sequence[Sequence[Any]], lengths: Sequence[int]) -> "array[int]":
+    return _packable(_flat(lists, lengths, QUANTITY_MAX))
+
+
+def _packable(column: Unsigned) -> "array[int]":
+    """As columns of batches are."""
+    return array("Q", column.tobytes())
+
+
+def _places(lists: Sequence[Sequence[Any]], lengths: Sequence[int], below: Sequence[int], begins: Sequence[int]) -> Unsigned:
+    """Places in a list of their batch (`below`: its length) as places in the joined one, where that list begins at `begins`."""
+    places = _flat(lists, lengths, BATCH_EVENTS_MAX)
+    if (places >= np.repeat(np.array(below, np.uint64), lengths)).any():
+        raise _UnusualError
+    return places + np.repeat(np.array(begins, np.uint64), lengths)
+
+
+def _times(lists: Sequence[Sequence[Any]], lengths: Sequence[int], bases: Unsigned, log_times_ms: Sequence[int]) -> Unsigned:
+    """When the events happened, if each is young enough, and not in the future, by the clock of every record."""
+    times = _flat(lists, lengths, _NUMBER_MAX) + np.repeat(bases, lengths)
+    if int(times.max()) > min(log_times_ms) + FUTURE_TOLERANCE_MS or int(times.min()) < max(log_times_ms) - EVENT_AGE_MAX_MS:
+        raise _UnusualError
+    return times
+
+
+def _dimensions(lists: Sequence[Any], known: KnownTexts) -> tuple[list[int], list[Dimensions]]:
+    """Where each batch's dimensions begin in the joined list, and that list; batches with the same share them. Raises EventRejected."""
+    begins, found, begin_of = [], list[Dimensions](), dict[bytes, int]()
+    for entries, text in zip(lists, map(orjson.dumps, lists), strict=True):
+        begin = begin_of.get(text)
+        if begin is None:
+            begin = begin_of[text] = len(found)
+            found += map(known.dimensions, entries)
+        begins.append(begin)
+    return begins, found
+
+
+def _customers(lists: Sequence[Sequence[Any]], partition: int, known: KnownTexts, partition_of: Callable[[str], int]) -> list[str]:
+    """Those of all batches, if they are at home. Raises EventRejected."""
+    customers = list(chain.from_iterable(lists))
+    if not known.customers.issuperset(customers):
+        known.check_customers(customers)
+        if not are_at_home(customers, partition, partition_of, home=known.customers):
+            raise _UnusualError
+    return customers
