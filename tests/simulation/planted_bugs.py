@@ -252,7 +252,7 @@ def a_new_owner_does_not_say_that_it_sends() -> Iterator[None]:
 
 @contextmanager
 def windows_merge_across_the_end_of_a_billing_period() -> Iterator[None]:
-    """Merging knows only the clock's hours."""
+    """Merging knows only the clock."""
 
     def side(_self: BillingPeriods, _customer: str, _minute_ms: int) -> Side:
         return ALWAYS
