@@ -69,7 +69,7 @@ class Backlog:
         ]
 
     def soonest_end_s(self) -> int | None:
-        """The soonest end (Unix seconds) of a billing period, over or not, that has usage here. All is walked over only after something was learnt."""
+        """The soonest end (Unix seconds) of a billing period, over or not, that has usage here. It walks only after something was learnt."""
         if self._changes != self._periods.changes:
             self._changes = self._periods.changes
             self._soonest_end_s = self._periods.soonest_end_s(self.usage())

@@ -61,15 +61,17 @@ def test_a_period_that_becomes_known_is_seen_in_what_waits_and_in_what_is_open()
     reporter.observe(0, NOW_MS, planned(reporter), mine=True)
     reporter.add(1, tally(1, 0, 7, age_ms=2 * MINUTE_MS))
     ended = EndedPeriods(periods)
-    ended.look(reporter, NOW_S, 0.0)
-    assert ended.oldest_s is None
     span = (NOW_S - 86_400, NOW_S - 60)
+
+    def look(seconds: float) -> tuple[int | None, float]:
+        ended.look(reporter, NOW_S, seconds)
+        return ended.oldest_s, ended.report_seconds(3_600.0)
+
+    assert look(0.0) == (None, 3_600.0)
     periods.learn(SubscriptionPeriods("cus", span, frozenset(span)))
-    ended.look(reporter, NOW_S, LOOK_SECONDS)
-    assert (ended.oldest_s, ended.report_seconds(3_600.0)) == (NOW_S - 60, REPORT_SECONDS_MAX)
+    assert look(LOOK_SECONDS) == (NOW_S - 60, REPORT_SECONDS_MAX)
     reporter.observe(1, NOW_MS, planned(reporter), mine=True)
-    ended.look(reporter, NOW_S, 2 * LOOK_SECONDS)
-    assert (ended.oldest_s, ended.report_seconds(3_600.0)) == (NOW_S - 60, 3_600.0)
+    assert look(2 * LOOK_SECONDS) == (NOW_S - 60, 3_600.0), "all of it is planned"
 
 
 @settings(max_examples=200)

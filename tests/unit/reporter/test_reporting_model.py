@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from metering.chain import NO_OFFSET, Link
 from metering.ledger import Intent, Outcome, Receipt, Rejection, Settlement, decode_entry, encode_intent, encode_receipt
 from metering.ledger_fold import Ledger, ledger_from
-from metering.limits import DAY_MS, HOUR_MS, MINUTE_MS
+from metering.limits import DAY_MS, MINUTE_MS
 from metering.tally import EventCounts, RecordCounts, Tally, TallyRow
 from reporter.backlog import LARGEST_MS
 from reporter.billing_periods import BillingPeriods
