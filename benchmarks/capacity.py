@@ -155,7 +155,8 @@ many customers are active, and not from how many events they make. And a broker 
 
 _NOTES: Final = f"""- Events from the SDK do not pass the gateway: its cores are for those that come over HTTP.
 - The reporter uses 80 % of what Stripe takes: {V1_CALLS_MAX} calls/s on v1, {V2_EVENTS_MAX:,} events/s on the stream. Where meter events pass that,
-  windows are merged, up to an hour: a customer's minutes become one meter event, and nothing is lost but the resolution at Stripe.
+  windows are merged, to an hour, or to six after a long outage: a customer's minutes become one meter event, and nothing is lost but the
+  resolution at Stripe.
 - TLS to Kafka and to Stripe is not in these figures.
 - Ids are remembered for the horizon (24 h): R x 86,400 of them. At 10^6 events/s no index holds them; such an installation emits numbered
   batches, which need no memory an event.

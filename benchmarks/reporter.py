@@ -1,7 +1,10 @@
 """The reporter process against the Stripe simulator: real HTTP, a real broker, and a usage.tallies that was written before.
 
-An event of these tables is a meter event. `bare aiohttp` sends the same ones at the same pace through the reporter's connections and does
-nothing else; `official library` has the library above them. Calls take 50 ms in the middle, 200 ms at most times; TLS is not part of it.
+An event of these tables is a meter event. `events_per_s` counts from the assignment of the partitions to the last receipt: with taking over, and
+reading and planning all that waits, which fills a core before the first call. `sustained_per_s` counts from the first outcome to the last.
+
+`bare aiohttp` sends the same meter events at the same pace through the reporter's connections and does nothing else; `official library` has the
+library above them. Calls take 50 ms in the middle, 200 ms at most times; TLS is not part of it.
 """
 
 import asyncio
@@ -27,7 +30,7 @@ from benchmarks.targets import Target
 from benchmarks.usage_load import make_topics, produce
 from benchmarks.watched import Reading, WatchedProcess
 from metering.kafka import KafkaSettings, make_log_reader, started
-from metering.ledger import decode_entry
+from metering.ledger import Receipt, decode_entry
 from metering.ledger_fold import Ledger
 from metering.limits import MINUTE_MS
 from reporter.stream_requests import rfc3339
@@ -38,7 +41,7 @@ LIBRARY: Final = "official library"
 PARTITIONS: Final = 12
 FINISH_SECONDS: Final = 600.0
 REPORT_SECONDS: Final = 0.5
-PACE: Final = 1.25  # of the target, so that what is sustained, with taking over and the last receipts, can be above it
+PACE: Final = 1.25  # of the target, so that what is sustained can be above it
 CEILING: Final = 0.8  # of the account's limit is what a reporter uses
 
 
@@ -108,21 +111,22 @@ async def measure_reporter(arena: Arena, route: Route, shape: TallyShape, kafka:
         command = [sys.executable, "-m", "reporter", "--config", str(settings_file(folder))]
         with WatchedProcess(command, folder / "log", service_environment(kafka, options)) as process:
             start = await process.until_said('"message":"assigned"')
-            sent = await until_settled(kafka, shape, process)
-            measured = _measured(process, start, sent)
+            outcomes = await until_settled(kafka, shape, process)
+            measured = _measured(process, start, len(outcomes), {"sustained_per_s": round(sustained_per_s(outcomes))})
             await process.stop()
         await asyncio.to_thread(stripe.check, shape.units())
     return measured
 
 
-async def until_settled(kafka: KafkaSettings, shape: TallyShape, process: WatchedProcess) -> int:
-    """Returns how many meter events there were, when the ledger says that every tally is covered and nothing is open.
+async def until_settled(kafka: KafkaSettings, shape: TallyShape, process: WatchedProcess) -> list[int]:
+    """Returns when (Unix ms) each meter event was settled, once the ledger says that every tally is covered and nothing is open.
 
     Raises ProcessFailed, or TimeoutError.
     """
     topic = kafka.topics.ledger.name
     places = [TopicPartition(topic, number) for number in range(kafka.partitions)]
     ledgers = {place: Ledger() for place in places}
+    outcomes: list[int] = []
     tallies = {place: shape.minutes if ours else 0 for place, ours in zip(places, by_partition(shape), strict=True)}
     async with started(make_log_reader(kafka, client_id="benchmarks")) as consumer, asyncio.timeout(FINISH_SECONDS):
         consumer.assign(places)
@@ -132,13 +136,21 @@ async def until_settled(kafka: KafkaSettings, shape: TallyShape, process: Watche
             process.check()
             for place, records in (await consumer.getmany(timeout_ms=250)).items():
                 for record in records:
-                    ledgers[place].fold(record.offset, record.timestamp, decode_entry(record.value))
-    return sum(sum(ledger.settled.values()) for ledger in ledgers.values())
+                    entry = decode_entry(record.value)
+                    if isinstance(entry, Receipt):
+                        outcomes += [settlement.at_ms for settlement in ledgers[place].news(entry)]
+                    ledgers[place].fold(record.offset, record.timestamp, entry)
+    return outcomes
 
 
-def _measured(process: WatchedProcess, start: Reading, events: int) -> Measurement:
+def sustained_per_s(outcomes: Sequence[int]) -> float:
+    """How many outcomes a second there were between the first and the last (Unix ms)."""
+    return (len(outcomes) - 1) * 1000 / max(1, max(outcomes) - min(outcomes))
+
+
+def _measured(process: WatchedProcess, start: Reading, events: int, more: Mapping[str, float] | None = None) -> Measurement:
     found = process.used_since(start, events)
-    return process.used_since(start, events, {"cores": round(found.cpu_seconds / found.wall_seconds, 3)})
+    return process.used_since(start, events, {"cores": round(found.cpu_seconds / found.wall_seconds, 3), **(more or {})})
 
 
 def _parameters(shape: TallyShape, number: int, name: str, minute: int) -> dict[str, Any]:
@@ -157,7 +169,7 @@ def _new_folder(arena: Arena) -> Folder:
 
 
 def _targets(cpu_s_per_million: float, per_second: int) -> Sequence[Target]:
-    return (Target(REPORTER, "cpu_s_per_million", cpu_s_per_million), Target(REPORTER, "events_per_s", per_second, at_most=False))
+    return (Target(REPORTER, "cpu_s_per_million", cpu_s_per_million), Target(REPORTER, "sustained_per_s", per_second, at_most=False))
 
 
 PATHS: Final[Sequence[Path]] = (

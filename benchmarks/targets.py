@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-_NAMES: Final = {"cpu_s_per_million": "CPU-s / million", "events_per_s": "events/s", "ratio": "x bare"}
+_NAMES: Final = {"cpu_s_per_million": "CPU-s / million", "events_per_s": "events/s", "sustained_per_s": "sustained events/s", "ratio": "x bare"}
 
 
 @dataclass(frozen=True, slots=True)

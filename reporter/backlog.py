@@ -13,15 +13,16 @@ from metering.tally import TallyRow
 from metering.window import window_start
 from reporter.billing_periods import BillingPeriods, Side
 
-GRANULARITIES_MS: Final = (MINUTE_MS, 5 * MINUTE_MS, 15 * MINUTE_MS, HOUR_MS)
-"""The windows of a meter event, finest first. Never more than an hour of UTC."""
+LARGEST_MS: Final = 6 * HOUR_MS
+GRANULARITIES_MS: Final = (MINUTE_MS, 5 * MINUTE_MS, 15 * MINUTE_MS, HOUR_MS, LARGEST_MS)
+"""The windows of a meter event, finest first, of UTC: the largest are quarters of a day (docs/decisions/0008-windows-of-six-hours.md)."""
 
 _Key = tuple[str, str, Dimensions, int, Side]
 
 
 class Backlog:
     """Sums by (customer, meter, dimensions, window, side of the known boundaries). `rows_max` bounds them: over it, windows are merged, up
-    to an hour.
+    to LARGEST_MS.
     """
 
     def __init__(self, rows_max: int, periods: BillingPeriods) -> None:
@@ -30,13 +31,15 @@ class Backlog:
         self._level = 0
         # quantity, and the start of the earliest minute in it, which gives the time of the meter event
         self._sums: dict[_Key, list[int]] = {}
+        self._soonest_end_s: int | None = None
+        self._changes = periods.changes
 
     def __len__(self) -> int:
         return len(self._sums)
 
     @property
     def is_full(self) -> bool:
-        """Whether even hourly windows do not fit: stop reading tallies."""
+        """Whether even the largest windows do not fit: stop reading tallies."""
         return len(self._sums) >= self._rows_max and self._level == len(GRANULARITIES_MS) - 1
 
     def add(self, rows: Iterable[TallyRow]) -> None:
@@ -44,11 +47,11 @@ class Backlog:
         size = GRANULARITIES_MS[self._level]
         for row in rows:
             self._add((row.customer, row.meter, row.dimensions), size, row.quantity, row.window_start_ms)
-        self.merge_to(self._rows_max)
+        self.merge_to(self._rows_max, LARGEST_MS)
 
-    def merge_to(self, rows: int) -> None:
-        """Merge windows until at most `rows` sums are left, or all are hourly."""
-        while len(self._sums) > rows and self._level < len(GRANULARITIES_MS) - 1:
+    def merge_to(self, rows: int, largest_ms: int) -> None:
+        """Merge windows until at most `rows` sums are left, or all windows are as large as `largest_ms`, one of GRANULARITIES_MS."""
+        while len(self._sums) > rows and GRANULARITIES_MS[self._level] < largest_ms:
             self._level += 1
             size = GRANULARITIES_MS[self._level]
             finer, self._sums = self._sums, {}
@@ -65,6 +68,13 @@ class Backlog:
             for value in split(quantity)
         ]
 
+    def soonest_end_s(self) -> int | None:
+        """The soonest end (Unix seconds) of a billing period, over or not, that has usage here. It walks only after something was learnt."""
+        if self._changes != self._periods.changes:
+            self._changes = self._periods.changes
+            self._soonest_end_s = self._periods.soonest_end_s(self.usage())
+        return self._soonest_end_s
+
     def usage(self) -> Iterator[tuple[str, int]]:
         """Customer and event time in ms of each sum."""
         return ((key[0], self._periods.event_time_ms(key[0], earliest)) for key, (_, earliest) in self._sums.items())
@@ -73,16 +83,27 @@ class Backlog:
         """Start again with nothing, at the finest windows."""
         self._sums = {}
         self._level = 0
+        self._soonest_end_s = None
+        self._changes = self._periods.changes
 
     def _add(self, series: tuple[str, str, Dimensions], size: int, quantity: int, earliest: int) -> None:
         # The side is asked for at each merge: a boundary that became known meanwhile still separates what is not merged yet.
-        key = (*series, window_start(earliest, size), self._periods.side(series[0], earliest))
+        side = self._periods.side(series[0], earliest)
+        key = (*series, window_start(earliest, size), side)
         entry = self._sums.get(key)
         if entry is None:
             self._sums[key] = [quantity, earliest]
+            if side[1]:
+                self._note_end(series[0], earliest)
         else:
             entry[0] += quantity
             entry[1] = min(entry[1], earliest)
+
+    def _note_end(self, customer: str, earliest: int) -> None:
+        # All minutes of one side are of the same period, so the first of them to come will do.
+        end = self._periods.end_s(customer, self._periods.event_time_ms(customer, earliest))
+        if end is not None and (self._soonest_end_s is None or end < self._soonest_end_s):
+            self._soonest_end_s = end
 
 
 def split(quantity: int) -> Sequence[int]:

@@ -84,10 +84,12 @@ class BillingPeriods:
 
     Bounded: of one customer the newest BOUNDARIES_MAX boundaries and SPANS_MAX spans are kept (more days than Stripe takes usage for);
     a new customer beyond `customers_max` is not taken in and counted in `refused`, and its usage is told as if nothing were known.
+    `changes` counts what was learnt: while it stays the same, so does every answer.
     """
 
     def __init__(self, customers_max: int = CUSTOMERS_MAX) -> None:
         self.refused = 0
+        self.changes = 0
         self._customers_max = customers_max
         self._known: dict[str, _Known] = {}
 
@@ -107,6 +109,7 @@ class BillingPeriods:
         boundaries = tuple(sorted({*known.boundaries, *found.boundaries})[-BOUNDARIES_MAX:])
         if (spans, boundaries) == (known.spans, known.boundaries):
             return
+        self.changes += 1
         told = _told_times(boundaries, spans)
         self._known[found.customer] = _Known(spans, boundaries, tuple(told), tuple(told.values()))
 
@@ -127,20 +130,18 @@ class BillingPeriods:
         place = bisect_right(known.entries, minute_ms // 1000) - 1
         return known.times[place] * 1000 if place >= 0 and known.entries[place] * 1000 == minute_ms else minute_ms
 
-    def oldest_ended_s(self, usage: Iterable[tuple[str, int]], now_s: int) -> int | None:
-        """The end (Unix seconds) of the oldest period that has ended and has some of this usage: customers and event times in ms."""
-        oldest: int | None = None
-        for customer, time_ms in usage:
-            known = self._known.get(customer)
-            if known is None:
-                continue
-            second = time_ms // 1000
-            place = bisect_right(known.boundaries, second)
-            if place == len(known.boundaries) or known.boundaries[place] > now_s or (oldest is not None and known.boundaries[place] >= oldest):
-                continue
-            if _is_covered(known.spans, second):
-                oldest = known.boundaries[place]
-        return oldest
+    def end_s(self, customer: str, time_ms: int) -> int | None:
+        """The end (Unix seconds) of the billing period that this event time lies in; None if it lies in none that is known."""
+        known = self._known.get(customer)
+        if known is None:
+            return None
+        second = time_ms // 1000
+        place = bisect_right(known.boundaries, second)
+        return known.boundaries[place] if place < len(known.boundaries) and _is_covered(known.spans, second) else None
+
+    def soonest_end_s(self, usage: Iterable[tuple[str, int]]) -> int | None:
+        """The soonest end (Unix seconds) of a period, over or not, that has some of this usage: customers and event times in ms."""
+        return min((end for end in (self.end_s(customer, time_ms) for customer, time_ms in usage) if end is not None), default=None)
 
     def next_end_s(self, now_s: int, is_ours: Callable[[str], bool]) -> int | None:
         """The soonest known boundary (Unix seconds) after now, of the customers that are ours. `is_ours` is asked of few."""

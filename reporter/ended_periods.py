@@ -10,21 +10,23 @@ REPORT_SECONDS_MAX: Final = 60.0
 
 
 class EndedPeriods:
-    """Of one partition. To look is to walk over all that waits there, so it is done every LOOK_SECONDS only, and the answers are that old."""
+    """Of one partition. The answers are up to LOOK_SECONDS old, because to look may be to walk over all that is open."""
 
     def __init__(self, periods: BillingPeriods) -> None:
         self.oldest_s: int | None = None  # the end of the oldest period that is over and has usage without a final outcome
         self._periods = periods
         self._in_backlog = False
         self._looked_at: float | None = None
+        self._open_end_s: int | None = None  # the soonest end of what was open when it was walked over
+        self._walked_at = (-1, -1, -1)
 
     def look(self, reporter: PartitionReporter, now_s: int, monotonic: float) -> None:
         """Look again if it is time to. `now_s`: Unix seconds."""
         if self._looked_at is not None and monotonic - self._looked_at < LOOK_SECONDS:
             return
         self._looked_at = monotonic
-        waiting = self._periods.oldest_ended_s(reporter.backlog.usage(), now_s)
-        planned = self._periods.oldest_ended_s(reporter.open_usage(), now_s)
+        ends = [reporter.backlog.soonest_end_s(), self._soonest_open_end_s(reporter, now_s)]
+        waiting, planned = (end if end is not None and end <= now_s else None for end in ends)
         self._in_backlog = waiting is not None
         self.oldest_s = min((end for end in (waiting, planned) if end is not None), default=None)
 
@@ -32,3 +34,14 @@ class EndedPeriods:
         """How long the backlog may wait for its intent: at most a minute while it has usage of a period that is over."""
         # At once would be no better: each intent is one more meter event for each customer, and there is time for an hour.
         return min(setting, REPORT_SECONDS_MAX) if self._in_backlog else setting
+
+    def _soonest_open_end_s(self, reporter: PartitionReporter, now_s: int) -> int | None:
+        """Not after the soonest end of what is open, and exactly that if it is over."""
+        ledger = reporter.ledger
+        newest, changes, events = next(reversed(ledger.open), -1), self._periods.changes, ledger.open_events
+        is_over = self._open_end_s is not None and self._open_end_s <= now_s
+        # What was settled meanwhile was open when it was walked over: without it the soonest end is the same or a later one.
+        if self._walked_at[:2] != (newest, changes) or (is_over and self._walked_at[2] != events):
+            self._walked_at = newest, changes, events
+            self._open_end_s = self._periods.soonest_end_s(reporter.open_usage())
+        return self._open_end_s

@@ -169,8 +169,9 @@ class ReportingWorker(PartitionWorker):
 
     async def _write_intent(self, reporter: PartitionReporter) -> None:
         """Append an intent for all that was folded. Its meter events are sent once it is accepted, and not before."""
-        rows_wanted = max(1, int(self._partition_rate() * self._settings.drain_target_seconds))
-        intent = reporter.plan(self._clock.now_ms(), rows_wanted)
+        rate = self._partition_rate()
+        rows_wanted = max(1, int(rate * self._settings.drain_target_seconds))
+        intent = reporter.plan(self._clock.now_ms(), rows_wanted, int(rate * self._settings.hourly_drain_seconds))
         if intent is None:
             return
         value = encode_intent(intent)

@@ -1,6 +1,6 @@
 """Keeps what is known of billing periods up to date: reads all subscriptions now and then, and learns from webhooks between.
 
-Nothing waits for it. Without it, and until it has read, usage is reported by the clock's hours alone.
+Nothing waits for it. Without it, and until it has read, usage is reported by the clock's windows alone.
 """
 
 import asyncio
@@ -110,4 +110,4 @@ class PeriodReader:
             self._log.warning("billing periods could not be read", reason=str(error))
         elif not self._refused:
             self._refused = True
-            self._log.warning("Stripe does not let this key read subscriptions; meter events follow the clock's hours alone", reason=str(error))
+            self._log.warning("Stripe does not let this key read subscriptions; meter events follow the clock's windows alone", reason=str(error))

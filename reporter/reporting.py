@@ -21,7 +21,7 @@ from metering.ledger_fold import Ledger
 from metering.limits import EVENT_AGE_MAX_MS, HOUR_MS
 from metering.tallies import Tallies, tallies_after
 from metering.tally import Tally
-from reporter.backlog import Backlog
+from reporter.backlog import LARGEST_MS, Backlog
 from reporter.billing_periods import BillingPeriods
 
 # A meter event waits its turn after it was planned; what would pass Stripe's limit meanwhile is not started.
@@ -71,18 +71,26 @@ class PartitionReporter:
 
     def open_usage(self) -> Iterator[tuple[str, int]]:
         """Customer and time in ms of every meter event that has no final outcome."""
-        return ((event.customer, event.time_ms) for offset in self.ledger.open for _, event in open_meter_events(self.ledger, offset))
+        for entry in self.ledger.open.values():
+            meter_events = entry.entry.meter_events
+            for index in entry.open:
+                event = meter_events[index]
+                yield event.customer, event.time_ms
 
     @property
     def uncovered(self) -> int:
         """How many records of usage.tallies were folded and are in no intent."""
         return self.tally_position - max(0, self.ledger.chain.end)
 
-    def plan(self, now_ms: int, rows_wanted: int) -> Intent | None:
-        """An intent that covers all that was added, merged to about `rows_wanted` meter events; None if nothing accepted was added."""
+    def plan(self, now_ms: int, rows_wanted: int, hourly_max: int) -> Intent | None:
+        """An intent that covers all that was added; None if nothing accepted was added.
+
+        Windows are merged up to an hour until there are at most `rows_wanted` sums, and beyond an hour only if there are more than `hourly_max`.
+        """
         if self.tallies.chain_id is None or self.tallies.chain.head == self.ledger.tally_head:
             return None
-        self.backlog.merge_to(rows_wanted)
+        self.backlog.merge_to(rows_wanted, HOUR_MS)
+        self.backlog.merge_to(max(rows_wanted, hourly_max), LARGEST_MS)
         oldest = now_ms - EVENT_AGE_MAX_MS + AGE_MARGIN_MS
         events = self.backlog.meter_events()
         return Intent(

@@ -30,6 +30,13 @@ class ReporterSettings:
         minimum=1,
         maximum=3600,
     )
+    hourly_drain_seconds: float = option(
+        doc="When sending hourly windows would take longer than this, they are merged to six hours of UTC (0 to 6, 6 to 12 and so on).",
+        default=600.0,
+        unit="seconds",
+        minimum=1,
+        maximum=604_800,
+    )
     periods_seconds: float = option(
         doc="How often subscriptions are read, so that no meter event mixes two billing periods; 0 never reads them.",
         default=3600.0,

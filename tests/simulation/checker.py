@@ -21,6 +21,8 @@ from tests.simulation.journal import EVENTS_PER_CUSTOMER, Emitted, Journal
 from tests.simulation.raw_records import METERS, RawEvent, RawRecord, read_meter_events, read_record
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
+LARGEST = 6 * HOUR  # the largest window
+HOURLY_MAX = 4  # where there are at most so many sums by the hour, these reporters merge no further
 CLOCKS_DIFFER = 15 * MINUTE  # the clocks of producers, five minutes, and of brokers, ten
 
 Account = tuple[str, str]
@@ -316,16 +318,24 @@ class Checker:
         return identifiers
 
     def _check_intent(self, where: str, covered: Sequence[dict[str, Any]], events: Sequence[tuple[str, str, int, int]]) -> None:
-        """The meter events of an intent are its tallies' rows, merged, and no hour gives to another, and no billing period."""
+        """The meter events of an intent are its tallies' rows, merged, and no window gives to another, and no billing period.
+
+        Where few are hourly, no hour may give to another.
+        """
+        rows = [
+            (tally["customers"][customer], tally["meters"][meter], str(tally["dimensions"][dimensions]), window, quantity)
+            for tally in covered
+            for customer, meter, dimensions, window, quantity, _ in tally["rows"]
+        ]
+        hourly = {(name, meter, dimensions, at // HOUR, self._period_of_minute(name, at)) for name, meter, dimensions, at, _ in rows}
+        size = HOUR if len(hourly) <= HOURLY_MAX else LARGEST
         wanted: Counter[tuple[str, str, int, int]] = Counter()
-        for tally in covered:
-            for customer, meter, _, window, quantity, _number in tally["rows"]:
-                name = tally["customers"][customer]
-                wanted[name, tally["meters"][meter], window // HOUR, self._period_of_minute(name, window)] += quantity
+        for name, meter, _, window, quantity in rows:
+            wanted[name, meter, window // size, self._period_of_minute(name, window)] += quantity
         got: Counter[tuple[str, str, int, int]] = Counter()
         for customer, meter, time_ms, value in events:
             period = self._period_at(customer, time_ms)
-            got[customer, meter, time_ms // HOUR, period] += value
+            got[customer, meter, time_ms // size, period] += value
             # Nobody knows in which of two periods the second of their boundary is. A minute's last second may have to do.
             if period != self._period_at(customer, time_ms - 1) and time_ms % MINUTE != 59_000:
                 self._say("unaccounted", f"{where} has a meter event of {customer} at {time_ms}, a boundary")

@@ -19,8 +19,10 @@ from metering.corrections import Target, objection
 from metering.event import UsageEvent
 from metering.ledger import Correction, CorrectionKind, Intent, Outcome, Planned, Receipt, Settlement
 from metering.ledger_fold import Ledger
+from metering.limits import DAY_MS
 from metering.partition_log import Appended
-from reporter import sending
+from reporter import backlog, sending
+from reporter.backlog import GRANULARITIES_MS, LARGEST_MS, Backlog
 from reporter.billing_periods import ALWAYS, BillingPeriods, Side
 from reporter.reporting import PartitionReporter
 from reporter.sending import Attempt, Lanes, MeterSend
@@ -149,7 +151,7 @@ def sends_come_before_the_intent() -> Iterator[None]:
 
     async def append(self: ReporterWorker, value: bytes) -> Appended:
         reporter = self.reporter
-        intent = reporter.plan(self._process.clock_ms, 1_000) if reporter is not None and value.startswith(b'{"format":"intent') else None
+        intent = reporter.plan(self._process.clock_ms, 1_000, 1_000) if reporter is not None and value.startswith(b'{"format":"intent') else None
         if intent is not None:
             for index, event in enumerate(intent.meter_events):
                 self._process._stripe.call(intent.identifier(index), intent.identifier(index), event, lambda _: None)
@@ -263,12 +265,31 @@ def a_new_owner_does_not_say_that_it_sends() -> Iterator[None]:
 
 @contextmanager
 def windows_merge_across_the_end_of_a_billing_period() -> Iterator[None]:
-    """Merging knows only the clock's hours."""
+    """Merging knows only the clock."""
 
     def side(_self: BillingPeriods, _customer: str, _minute_ms: int) -> Side:
         return ALWAYS
 
     with _method(BillingPeriods, "side", side):
+        yield
+
+
+@contextmanager
+def windows_grow_beyond_an_hour_where_hours_would_do() -> Iterator[None]:
+    """Whoever merges up to an hour merges on."""
+    real = Backlog.merge_to
+
+    def merge_to(self: Backlog, rows: int, _largest_ms: int) -> None:
+        real(self, rows, LARGEST_MS)
+
+    with _method(Backlog, "merge_to", merge_to):
+        yield
+
+
+@contextmanager
+def windows_grow_to_a_day() -> Iterator[None]:
+    """The largest windows are four times as large."""
+    with patch.object(backlog, "GRANULARITIES_MS", (*GRANULARITIES_MS[:-1], DAY_MS)):
         yield
 
 
@@ -372,6 +393,8 @@ PLANTED: Mapping[str, Callable[[], AbstractContextManager[None]]] = {
         a_receipt_does_not_look_at_other_intents,
         a_new_owner_does_not_say_that_it_sends,
         windows_merge_across_the_end_of_a_billing_period,
+        windows_grow_beyond_an_hour_where_hours_would_do,
+        windows_grow_to_a_day,
         a_period_is_told_with_its_very_first_second,
         a_correction_has_a_new_identifier_at_each_attempt,
         a_target_may_be_corrected_a_second_time,

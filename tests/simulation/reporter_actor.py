@@ -14,6 +14,7 @@ from reporter.outcomes import Verdict
 from reporter.reporting import PartitionReporter, cancelled_by, open_meter_events
 from reporter.sending import Attempt, Lanes, MeterSend
 from reporter.takeover import Takeover
+from tests.simulation.checker import HOURLY_MAX
 from tests.simulation.lying_stripe import LyingStripe
 from tests.simulation.world import LEDGER, TALLIES, PartitionStopped, Process, SimulatedAppender, SimulatedReader, World, turn
 
@@ -122,7 +123,8 @@ class ReporterWorker:
         return reporter.ledger.open_events <= 8 and lanes.room >= 2 * len(reporter.backlog) and lanes.stopped is None
 
     async def _write_intent(self, reporter: PartitionReporter) -> None:
-        intent = reporter.plan(self._process.clock_ms, self._world.rng.pick((2, 20, 1_000)))
+        rng = self._world.rng
+        intent = reporter.plan(self._process.clock_ms, rng.pick((2, 20, 1_000)), rng.pick((HOURLY_MAX, 1_000)))
         if intent is None:
             return
         landed = await self._append(encode_intent(intent))

@@ -10,6 +10,7 @@ from benchmarks.measurement import Measurement, Unavailable, summarised
 from benchmarks.paths import Arena, Measures, Path
 from benchmarks.registry import PATHS, chosen
 from benchmarks.report import as_json, table_of
+from benchmarks.reporter import sustained_per_s
 from benchmarks.running import run_path
 from benchmarks.targets import Target, judged
 
@@ -60,6 +61,11 @@ def test_a_target_stands_beside_its_figure_met_or_not() -> None:
     targets = [Target("ours", "cpu_s_per_million", 2.0), Target("ours", "p99_ms", 5.0, at_most=False), Target("bare", "ratio", 1.0)]
     result = summarised("path", "ours", [cost(2.0, p99_ms=4.0)], [cost(1.0)])
     assert [str(one) for one in judged(targets, "ours", result.figures)] == ["CPU-s / million at most 2: met", "p99_ms at least 5: not met"]
+
+
+def test_what_is_sustained_is_counted_between_the_first_outcome_and_the_last() -> None:
+    assert sustained_per_s([7_000, 5_000, 5_500, 6_000, 6_500]) == 2
+    assert sustained_per_s([5_000]) == 0
 
 
 def test_a_target_of_what_did_not_run_is_not_met() -> None:

@@ -1,4 +1,4 @@
-"""Merging and splitting change how a sum is told, never the sum, and never across an hour."""
+"""Merging and splitting change how a sum is told, never the sum, and never across a quarter of a day; up to an hour where that is asked for."""
 
 from collections import Counter
 from typing import Any
@@ -9,52 +9,52 @@ from hypothesis import strategies as st
 
 from metering.limits import HOUR_MS, MINUTE_MS, VALUE_MAX
 from metering.tally import TallyRow
-from reporter.backlog import GRANULARITIES_MS, Backlog, split
+from reporter.backlog import GRANULARITIES_MS, LARGEST_MS, Backlog, split
 from reporter.billing_periods import BillingPeriods, SubscriptionPeriods
 
-START_MS = 1_780_000_000_000 // HOUR_MS * HOUR_MS
+START_MS = 1_780_000_000_000 // LARGEST_MS * LARGEST_MS
 rows = st.lists(
     st.builds(
         TallyRow,
         customer=st.sampled_from(["c", "d"]),
         meter=st.sampled_from(["tokens", "calls"]),
         dimensions=st.sampled_from([(), (("model", "a"),)]),
-        window_start_ms=st.integers(0, 200).map(lambda minute: START_MS + minute * MINUTE_MS),
+        window_start_ms=(st.integers(0, 200) | st.integers(0, 900)).map(lambda minute: START_MS + minute * MINUTE_MS),
         quantity=st.integers(1, 1_000) | st.integers(VALUE_MAX - 1, 3 * VALUE_MAX),
         events=st.just(1),
     ),
     max_size=30,
 )
-Hours = Counter[tuple[Any, ...]]
+Sums = Counter[tuple[Any, ...]]
 
 
-def hours_of_rows(found: list[TallyRow]) -> Hours:
-    hours: Hours = Counter()
+def sums_of_rows(found: list[TallyRow], size_ms: int = LARGEST_MS) -> Sums:
+    sums: Sums = Counter()
     for row in found:
-        hours[row.customer, row.meter, row.dimensions, row.window_start_ms // HOUR_MS] += row.quantity
-    return hours
+        sums[row.customer, row.meter, row.dimensions, row.window_start_ms // size_ms] += row.quantity
+    return sums
 
 
-def hours_of_events(backlog: Backlog) -> Hours:
-    hours: Hours = Counter()
+def sums_of_events(backlog: Backlog, size_ms: int = LARGEST_MS) -> Sums:
+    sums: Sums = Counter()
     for event in backlog.meter_events():
-        hours[event.customer, event.meter, event.dimensions, event.time_ms // HOUR_MS] += event.value
-    return hours
+        sums[event.customer, event.meter, event.dimensions, event.time_ms // size_ms] += event.value
+    return sums
 
 
 @settings(max_examples=300)
 @given(st.lists(rows, max_size=5), st.integers(1, 40), st.lists(st.integers(1, 40), max_size=4))
-def test_every_hours_sum_is_kept_however_windows_are_merged(added: list[list[TallyRow]], rows_max: int, merges: list[int]) -> None:
+def test_every_windows_sum_is_kept_however_windows_are_merged(added: list[list[TallyRow]], rows_max: int, merges: list[int]) -> None:
     backlog = Backlog(rows_max, BillingPeriods())
     for found in added:
         backlog.add(found)
     everything = [row for found in added for row in found]
-    assert hours_of_events(backlog) == hours_of_rows(everything)
+    assert sums_of_events(backlog) == sums_of_rows(everything)
     for wanted in merges:
         before = len(backlog)
-        backlog.merge_to(wanted)
+        backlog.merge_to(wanted, LARGEST_MS)
         assert len(backlog) <= before
-        assert hours_of_events(backlog) == hours_of_rows(everything)
+        assert sums_of_events(backlog) == sums_of_rows(everything)
     events = backlog.meter_events()
     assert all(0 < event.value <= VALUE_MAX for event in events)
     assert [event.time_ms for event in events] == sorted(event.time_ms for event in events)
@@ -62,6 +62,19 @@ def test_every_hours_sum_is_kept_however_windows_are_merged(added: list[list[Tal
     assert {event.time_ms for event in events} <= windows, "a meter event is told at the start of its earliest window"
     backlog.clear()
     assert not backlog.meter_events()
+
+
+@given(st.lists(rows, max_size=3), st.lists(st.tuples(st.integers(1, 40), st.sampled_from(GRANULARITIES_MS[:-1])), max_size=4))
+def test_no_window_is_larger_than_was_asked_for(added: list[list[TallyRow]], merges: list[tuple[int, int]]) -> None:
+    backlog = Backlog(1_000, BillingPeriods())
+    everything: list[TallyRow] = []
+    for found in added:
+        backlog.add(found)
+        everything += found
+        for wanted, largest_ms in merges:
+            backlog.merge_to(wanted, largest_ms)
+    size_ms = max((largest_ms for _, largest_ms in merges), default=MINUTE_MS)
+    assert sums_of_events(backlog, size_ms) == sums_of_rows(everything, size_ms)
 
 
 @given(rows)
@@ -83,31 +96,34 @@ def row(minute: int, customer: str = "c", quantity: int = 1) -> TallyRow:
     return TallyRow(customer, "tokens", (), START_MS + minute * MINUTE_MS, quantity, 1)
 
 
-def test_windows_grow_step_by_step_to_one_hour_and_no_further() -> None:
-    backlog = Backlog(1_000, BillingPeriods())
-    backlog.add(row(minute) for minute in range(120))
-    for wanted, left in ((120, 120), (119, 24), (23, 8), (7, 2), (1, 2)):
-        backlog.merge_to(wanted)
+def test_windows_grow_step_by_step_to_what_is_allowed_and_no_further() -> None:
+    backlog = Backlog(10_000, BillingPeriods())
+    backlog.add(row(minute) for minute in range(720))
+    for wanted, left in ((720, 720), (719, 144), (143, 48), (47, 12), (1, 12)):
+        backlog.merge_to(wanted, HOUR_MS)
+        assert len(backlog) == left
+    for wanted, left in ((12, 12), (11, 2), (1, 2)):
+        backlog.merge_to(wanted, LARGEST_MS)
         assert len(backlog) == left
 
 
-def test_it_is_full_only_when_hours_do_not_fit_either() -> None:
+def test_it_is_full_only_when_the_largest_windows_do_not_fit_either() -> None:
     backlog = Backlog(3, BillingPeriods())
-    backlog.add(row(minute) for minute in range(60))
+    backlog.add(row(minute) for minute in range(360))
     assert (len(backlog), backlog.is_full) == (1, False)
     backlog.add(row(0, customer) for customer in "xyz")
-    full_of_hours = backlog.is_full
+    full = backlog.is_full
     backlog.clear()
-    assert (full_of_hours, backlog.is_full) == (True, False)
+    assert (full, backlog.is_full) == (True, False)
     backlog.add([row(0), row(1)])
     assert len(backlog) == 2, "after it was cleared it tells minutes again"
 
 
-@pytest.mark.parametrize("minute", [59, 60])
-def test_the_last_minute_of_an_hour_stays_in_its_hour(minute: int) -> None:
+@pytest.mark.parametrize("minute", [359, 360])
+def test_the_last_minute_of_a_quarter_of_a_day_stays_in_it(minute: int) -> None:
     backlog = Backlog(1, BillingPeriods())
     backlog.add([row(0), row(minute)])
-    assert len(backlog) == 1 + minute // 60
+    assert len(backlog) == 1 + minute // 360
 
 
 # Billing periods
@@ -157,7 +173,7 @@ def period_of(boundaries: list[int], minute_ms: int) -> int:
 
 
 @settings(max_examples=300)
-@given(st.lists(rows, max_size=4), st.lists(st.integers(1, 12_000), min_size=1, max_size=6, unique=True), st.integers(1, 12))
+@given(st.lists(rows, max_size=4), st.lists(st.integers(1, 55_000), min_size=1, max_size=6, unique=True), st.integers(1, 12))
 def test_no_meter_event_has_minutes_of_two_periods_and_every_periods_sum_is_kept(added: list[list[TallyRow]], ends: list[int], rows_max: int) -> None:
     # The subscription began before any usage, so each minute belongs to the period in which it begins.
     start = START_MS // 1000 - 10**6
@@ -166,17 +182,17 @@ def test_no_meter_event_has_minutes_of_two_periods_and_every_periods_sum_is_kept
     for customer in ("c", "d"):
         periods.learn(SubscriptionPeriods(customer, (start, boundaries[-1]), frozenset({start, *boundaries})))
     backlog = Backlog(rows_max, periods)
-    wanted: Hours = Counter()
+    wanted: Sums = Counter()
     for found in added:
         backlog.add(found)
         for one in found:
-            wanted[one.customer, one.meter, one.window_start_ms // HOUR_MS, period_of(boundaries, one.window_start_ms)] += one.quantity
-    backlog.merge_to(1)
-    told: Hours = Counter()
+            wanted[one.customer, one.meter, one.window_start_ms // LARGEST_MS, period_of(boundaries, one.window_start_ms)] += one.quantity
+    backlog.merge_to(1, LARGEST_MS)
+    told: Sums = Counter()
     for event in backlog.meter_events():
         # By either reading of the second of the boundary itself: with the boundary in the period before it, and in the one after it.
         assert period_of(boundaries, event.time_ms) == sum(boundary * 1000 < event.time_ms for boundary in boundaries)
-        told[event.customer, event.meter, event.time_ms // HOUR_MS, period_of(boundaries, event.time_ms)] += event.value
+        told[event.customer, event.meter, event.time_ms // LARGEST_MS, period_of(boundaries, event.time_ms)] += event.value
     assert told == wanted
 
 
@@ -203,7 +219,7 @@ def test_a_boundary_that_becomes_known_separates_what_is_not_merged_yet() -> Non
     backlog = Backlog(1_000, periods)
     backlog.add(row(minute) for minute in range(3))
     periods.learn(SubscriptionPeriods("c", (START_MS // 1000 - 60, START_MS // 1000 + 60), frozenset({START_MS // 1000 + 60})))
-    backlog.merge_to(1)
+    backlog.merge_to(1, LARGEST_MS)
     backlog.add([row(0), row(2)])
     assert [(event.time_ms - START_MS, event.value) for event in backlog.meter_events()] == [(0, 2), (61_000, 3)]
 
@@ -217,10 +233,39 @@ def test_the_sum_is_kept_whatever_becomes_known_and_when(steps: list[tuple[list[
         for boundary in boundaries:
             start = START_MS // 1000 + boundary
             periods.learn(SubscriptionPeriods("c", (start, start + 600), frozenset({start, start + 600})))
-    assert hours_of_events(backlog) == hours_of_rows([one for found, _ in steps for one in found])
+    assert sums_of_events(backlog) == sums_of_rows([one for found, _ in steps for one in found])
 
 
 def test_it_says_whose_usage_of_when_it_holds() -> None:
     backlog = Backlog(100, periods_with((60, 600)))
     backlog.add([row(0), row(1), row(0, "d")])
     assert sorted(backlog.usage()) == [("c", START_MS), ("c", START_MS + 61_000), ("d", START_MS)]
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(
+        st.tuples(rows, st.lists(st.tuples(st.sampled_from(["c", "d"]), st.integers(0, 12_000), st.integers(1, 30_000)), max_size=2), st.booleans()),
+        max_size=6,
+    ),
+    st.integers(1, 30),
+    st.integers(0, 60_000),
+)
+def test_the_soonest_end_is_what_a_walk_over_everything_finds(
+    steps: list[tuple[list[TallyRow], list[tuple[str, int, int]], bool]], rows_max: int, now: int
+) -> None:
+    periods = BillingPeriods()
+    backlog = Backlog(rows_max, periods)
+    for found, subscriptions, planned in steps:
+        backlog.add(found)
+        for customer, start, length in subscriptions:
+            span = (START_MS // 1000 + start, START_MS // 1000 + start + length)
+            periods.learn(SubscriptionPeriods(customer, span, frozenset(span)))
+        soonest = backlog.soonest_end_s()
+        ends = [periods.end_s(customer, time_ms) for customer, time_ms in backlog.usage()]
+        assert soonest == min((end for end in ends if end is not None), default=None)
+        over = [end for end in ends if end is not None and end <= START_MS // 1000 + now]
+        assert min(over, default=None) == (soonest if soonest is not None and soonest <= START_MS // 1000 + now else None)
+        if planned:
+            backlog.clear()
+            assert backlog.soonest_end_s() is None

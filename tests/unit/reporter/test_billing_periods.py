@@ -147,17 +147,22 @@ def usage(*seconds: int, customer: str = "c") -> Iterator[tuple[str, int]]:
     return ((customer, (START + second) * 1000) for second in seconds)
 
 
-def test_the_oldest_ended_period_with_usage_is_found() -> None:
+def test_the_soonest_end_of_a_period_with_usage_is_found() -> None:
     periods = knowing(found(-900, 900, -300, 300))
-    oldest = periods.oldest_ended_s
-    assert oldest(usage(100), START + 299) is None
-    assert oldest(usage(100), START + 300) == START + 300
-    assert oldest(usage(500, 100), START + 2_000) == START + 300
-    assert oldest(usage(500, 100, -600), START + 400) == START - 300
-    assert oldest(usage(300), START + 400) is None, "the period of that second has not ended"
-    assert oldest(usage(2_000), START + 3_000) is None, "after the last known end nothing is known"
-    assert oldest(usage(-1_000), START + 3_000) is None, "before the subscription no period ends"
-    assert oldest(usage(100, customer="another"), START + 3_000) is None
+    soonest = periods.soonest_end_s
+    assert soonest(usage(100)) == START + 300
+    assert soonest(usage(500, 100)) == START + 300
+    assert soonest(usage(500, 100, -600)) == START - 300
+    assert soonest(usage(300)) == START + 900, "the second of a boundary is in the period after it"
+    assert soonest(usage(2_000)) is None, "after the last known end nothing is known"
+    assert soonest(usage(-1_000)) is None, "before the subscription no period ends"
+    assert soonest(usage(100, customer="another")) is None
+    assert soonest(usage()) is None
+
+
+def test_what_was_learnt_is_counted_and_what_was_known_is_not() -> None:
+    periods = knowing(found(0, 900), found(0, 900), found(0, 900, customer="d"), found(0, 1_800, 900))
+    assert periods.changes == 3
 
 
 def test_the_next_end_is_the_soonest_of_our_customers() -> None:
@@ -182,7 +187,7 @@ def test_of_one_customer_the_newest_boundaries_are_kept() -> None:
     for number in range(2 * SPANS_MAX):
         periods.learn(found(10**6 + 1_200 * number, 10**6 + 1_200 * number + 600))
     last = 1_200 * (2 * SPANS_MAX - 1) + 10**6
-    assert periods.oldest_ended_s(usage(last), START + 10**7) == START + last + 600
+    assert periods.soonest_end_s(usage(last)) == START + last + 600
 
 
 def test_customers_beyond_the_bound_are_counted_and_told_as_if_nothing_were_known() -> None:

@@ -8,6 +8,7 @@ from metering.ledger import Intent, Outcome, Settlement
 from metering.ledger_fold import Ledger
 from metering.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from metering.tally import EventCounts, RecordCounts, Tally, TallyRow
+from reporter.backlog import LARGEST_MS
 from reporter.billing_periods import BillingPeriods
 from reporter.reporting import AGE_MARGIN_MS, PartitionReporter, open_meter_events
 
@@ -27,19 +28,19 @@ def reporter(*tallies: Tally) -> PartitionReporter:
     return subject
 
 
-def planned(subject: PartitionReporter, rows: int = 100) -> Intent:
-    intent = subject.plan(NOW_MS, rows)
+def planned(subject: PartitionReporter, rows: int = 100, hourly_max: int = 100) -> Intent:
+    intent = subject.plan(NOW_MS, rows, hourly_max)
     assert intent is not None
     return intent
 
 
 def test_nothing_counted_means_nothing_planned() -> None:
-    assert reporter().plan(NOW_MS, 10) is None
+    assert reporter().plan(NOW_MS, 10, 10) is None
     subject = reporter(tally(0, -1, 5))
     subject.observe(0, 0, planned(subject), mine=True)
-    assert subject.plan(NOW_MS, 10) is None
+    assert subject.plan(NOW_MS, 10, 10) is None
     subject.add(1, tally(9, 0, 5))  # it lost its race: read, and worth no intent
-    assert (subject.uncovered, subject.plan(NOW_MS, 10)) == (1, None)
+    assert (subject.uncovered, subject.plan(NOW_MS, 10, 10)) == (1, None)
 
 
 def test_an_intent_covers_every_record_that_was_read_also_the_lost_ones() -> None:
@@ -58,6 +59,14 @@ def test_the_plan_merges_to_what_can_be_sent_in_time() -> None:
     merged = planned(reporter(tally(0, -1, *[1] * 30)), rows=5).meter_events
     assert len(merged) <= 5
     assert sum(event.value for event in merged) == 30
+
+
+@pytest.mark.parametrize(("hourly_max", "left"), [(4, 4), (3, 1), (0, 1)])
+def test_windows_grow_beyond_an_hour_only_where_hours_would_be_too_many(hourly_max: int, left: int) -> None:
+    # Four hours, all in the quarter of a day that ends with them.
+    tallies = tally(0, -1, *[1] * 240, age_ms=NOW_MS % LARGEST_MS + MINUTE_MS)
+    assert len(planned(reporter(tallies), rows=2, hourly_max=hourly_max).meter_events) == max(left, 1)
+    assert len(planned(reporter(tallies), rows=4, hourly_max=hourly_max).meter_events) == 4, "what can be sent soon stays hourly"
 
 
 @pytest.mark.parametrize(("late_ms", "billable"), [(0, True), (1, False)])
@@ -90,7 +99,7 @@ def test_its_own_late_intent_loses_and_leaves_the_others_standing() -> None:
     assert subject.observe(0, 0, planned(other))
     assert not subject.observe(1, 1, intent, mine=True)
     assert list(subject.ledger.open) == [0]
-    assert subject.plan(NOW_MS, 10) is None
+    assert subject.plan(NOW_MS, 10, 10) is None
 
 
 def test_a_receipt_needs_a_ledger() -> None:

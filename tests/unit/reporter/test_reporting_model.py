@@ -10,12 +10,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from metering.chain import NO_OFFSET, Link
 from metering.ledger import Intent, Outcome, Receipt, Rejection, Settlement, decode_entry, encode_intent, encode_receipt
 from metering.ledger_fold import Ledger, ledger_from
-from metering.limits import DAY_MS, HOUR_MS, MINUTE_MS
+from metering.limits import DAY_MS, MINUTE_MS
 from metering.tally import EventCounts, RecordCounts, Tally, TallyRow
+from reporter.backlog import LARGEST_MS
 from reporter.billing_periods import BillingPeriods
 from reporter.reporting import AGE_MARGIN_MS, PartitionReporter, open_meter_events
 
-NOW_MS = 1_780_000_000_000 // HOUR_MS * HOUR_MS
+NOW_MS = 1_780_000_000_000 // LARGEST_MS * LARGEST_MS
 REPORTERS = 3
 ROWS_MAX = 4
 OLDEST_MS = NOW_MS - 35 * DAY_MS + AGE_MARGIN_MS
@@ -41,7 +42,7 @@ class ReporterMachine(RuleBasedStateMachine):
     # The aggregator's side
 
     @rule(
-        minutes=st.lists(st.sampled_from([0, 1, 59, 60, 61, 125]), max_size=4),
+        minutes=st.lists(st.sampled_from([0, 1, 59, 60, 61, 125, 359, 361]), max_size=4),
         old=st.sampled_from([0, 0, 0, 36 * DAY_MS]),
         lost=st.booleans(),
         quantity=st.integers(1, 5),
@@ -95,10 +96,10 @@ class ReporterMachine(RuleBasedStateMachine):
         for offset in range(reporter.tally_position, min(len(self.tallies), reporter.tally_position + records)):
             reporter.add(offset, self.tallies[offset])
 
-    @rule(number=numbers, rows=st.integers(1, 6), landings=st.integers(0, 2))
-    def it_writes_an_intent(self, number: int, rows: int, landings: int) -> None:
+    @rule(number=numbers, rows=st.integers(1, 6), hourly_max=st.integers(1, 6), landings=st.integers(0, 2))
+    def it_writes_an_intent(self, number: int, rows: int, hourly_max: int, landings: int) -> None:
         copy, reporter = self.working(number)
-        intent = reporter.plan(NOW_MS, rows)
+        intent = reporter.plan(NOW_MS, rows, hourly_max)
         if intent is not None:
             self.append(copy, intent, encode_intent(intent), landings)
 
@@ -158,10 +159,10 @@ class ReporterMachine(RuleBasedStateMachine):
             wanted: Counter[tuple[str, int]] = Counter()
             for tally in covered:
                 for row in tally.rows:
-                    wanted[row.customer, row.window_start_ms // HOUR_MS] += row.quantity
+                    wanted[row.customer, row.window_start_ms // LARGEST_MS] += row.quantity
             told: Counter[tuple[str, int]] = Counter()
             for event in (*intent.meter_events, *intent.unbillable):
-                told[event.customer, event.time_ms // HOUR_MS] += event.value
+                told[event.customer, event.time_ms // LARGEST_MS] += event.value
             assert told == wanted
             assert all(event.time_ms >= OLDEST_MS for event in intent.meter_events)
             assert all(event.time_ms < OLDEST_MS for event in intent.unbillable)
