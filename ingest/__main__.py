@@ -26,6 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sections={"gateway": GatewaySettings, "kafka": KafkaSettings},
         check_file=catalogue_problems,
         arguments=arguments,
+        # CPU-seconds per million events, medians of 13 runs with each in turn, on a busy machine: 9.04 against 9.66 of the standard loop with
+        # 100 events a request, 167 against 179 with one. The runs spread by more than that, so it is a small gain.
         new_event_loop=fast_event_loop,
     )
 
