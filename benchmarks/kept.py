@@ -26,7 +26,7 @@ def write_kept(document: Mapping[str, Any], file: Folder = KEPT) -> None:
 
 def merged(kept: Mapping[str, Any], measured: Mapping[str, Any], order: Sequence[str]) -> dict[str, Any]:
     """What is to be kept: `measured` is a document as report.as_json makes it. Rows are in the `order` of the paths."""
-    taken = {name: measured[name] for name in ("commit", "date", "machine", "scale")}
+    taken = {name: measured[name] for name in ("commit", "date", "machine", "python", "scale")}
     new = [{**row, **taken} for row in measured["results"]]
     replaced = {row["path"] for row in new}
     rows = [row for row in kept["results"] if row["path"] not in replaced] + new

@@ -52,13 +52,18 @@ def as_json(results: Sequence[Result], *, broker: str) -> dict[str, Any]:
     """Everything, with what the figures depend on. `load` is the machine's load average over the last 1, 5 and 15 minutes."""
     return {
         "broker": broker,
-        "python": platform.python_version(),
+        "python": interpreter(),
         "machine": machine(),
         "date": datetime.now(UTC).date().isoformat(),
         "commit": commit(),
         "load": os.getloadavg(),
         "results": [asdict(result) for result in results],
     }
+
+
+def interpreter() -> str:
+    """Version and compiler: how an interpreter was built is worth up to a fifth of its CPU."""
+    return f"{platform.python_version()} ({platform.python_compiler()}, {' '.join(platform.python_build())})"
 
 
 def machine() -> str:
