@@ -1,10 +1,10 @@
 """Buffered events into numbered batches, in the emitter's thread."""
 
 import asyncio
-from typing import Final
+from typing import Any, Final
 
 from ingest.backlog import Backlog
-from ingest.batching import Batcher, EventColumns, PartitionBatch
+from ingest.batching import Batcher, PartitionBatch
 from ingest.buffered import EventDecoder
 from ingest.counts import EmitterCounts
 from ingest.homes import Homes
@@ -74,12 +74,11 @@ class Collector:
             self._put_heartbeat(partition, final=True)
         self._intake.set_behind(self._backlog.memory_bytes)
 
-    def _add(self, events: list[bytes], partitions: int) -> None:
+    def _add(self, parts: list[Any], partitions: int) -> None:
         if self._homes.partitions != partitions:
             self._homes = Homes(partitions)
-        decoded = self._decoder.decode(events, self._homes)
-        for (partition, fields), rows in decoded.rows.items():
-            self._batcher.add_columns(partition, EventColumns.of_rows(fields, rows, decoded.row_bytes))
+        for partition, columns in self._decoder.decode(parts, self._homes):
+            self._batcher.add_columns(partition, columns)
 
     def _hand_over(self, batches: list[PartitionBatch]) -> None:
         now = self._clock.monotonic()
