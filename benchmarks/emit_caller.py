@@ -7,7 +7,8 @@ it does to the control as well. The first calls are not timed; the control's len
 A call is slow from 20 us on. What happened meanwhile says why, the first that is true: the thread was *blocked* (waited for the interpreter
 or a lock, which is the emitter's doing), *preempted* (other processes wanted the core), it *collected* garbage, it *faulted* (touched memory
 that it was not given yet), it found the core *cold* (had lost it since the call before: its code and data come from memory). What is left are
-interrupts, what they and other processes pushed out of the caches, and the call's own work.
+interrupts, what they and other processes pushed out of the caches, and the call's own work. `caller_waits_per_s` is how often the caller
+waited for the interpreter or a lock, within emit or not.
 """
 
 import gc
@@ -138,6 +139,7 @@ def run(servers: str, topic: str, events: int, work: int) -> dict[str, float]:
         calls.time(partial(emitter.emit, customer=customer, usage=usage, dimensions=dimensions))
 
     first, emitting, control = Calls("first"), Calls("emit"), Calls("control")
+    waits = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
     process, caller, started = time.process_time(), time.thread_time(), time.monotonic()
     warming = events // _WARMING_SHARE
     for number in range(warming):
@@ -152,11 +154,12 @@ def run(servers: str, topic: str, events: int, work: int) -> dict[str, float]:
             compute(work // 2)
             control.time(partial(compute, control_work))
     wall, caller = time.monotonic() - started, time.thread_time() - caller
+    waits = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - waits
     stats = emitter.close(_CLOSE_SECONDS if servers_answer(emitter) else 0.0)
     sender = time.process_time() - process - caller
     assert stats.counts.dropped == 0, "the buffer was large enough"
     more = {**emitting.found(), **(control.found() if work else {})}
-    return {**more, "sent": stats.counts.sent, "wall_s": wall, "sender_cpu_s": sender}
+    return {**more, "caller_waits_per_s": round(waits / wall, 1), "sent": stats.counts.sent, "wall_s": wall, "sender_cpu_s": sender}
 
 
 def servers_answer(emitter: Emitter) -> bool:

@@ -7,6 +7,7 @@ caller pays for every object that is made and every line of code that is touched
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from operator import attrgetter
 from typing import Any, Final, get_args
 
@@ -18,11 +19,10 @@ from metering.event import Dimensions, check_text, fingerprint, parse_dimensions
 from metering.limits import CUSTOMER_CHARS_MAX, EVENT_ID_CHARS_MAX, QUANTITY_MAX
 
 _KNOWN_MAX: Final = 4_096
-_CHAR_BYTES: Final = 4  # of a string in memory, at most
-_STRING_BYTES: Final = 64  # the head of a string, and what the allocator rounds up
-# Its places in the queue, its time and its size; then its customer. The quantities' number takes so many bytes and a little for each.
-_EVENT_BYTES: Final = 112 + _STRING_BYTES
-_NUMBER_BYTES: Final = 32
+_ROUNDED_BYTES: Final = 16  # what the allocator adds to an object at most
+# Its places in the queue, its time and its size; the number of its quantities takes so many bytes and a few more for each of them.
+_EVENT_BYTES: Final = 112
+_NUMBER_BYTES: Final = 48
 _QUANTITY_BITS: Final = QUANTITY_MAX.bit_length()
 _QUANTITY_MASK: Final = (1 << _QUANTITY_BITS) - 1
 _QUANTITY_BYTES: Final = 6
@@ -38,7 +38,7 @@ class Layout:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Form:
-    """What events of one kind have in common. `size`: bytes that an event of it takes while it waits, without the customer's characters."""
+    """What events of one kind have in common. `size`: bytes that an event of it takes while it waits, without its customer."""
 
     layout: Layout
     dimensions: Dimensions
@@ -83,9 +83,9 @@ class EventEncoder:
         except (KeyError, TypeError):
             # Not seen before; or a value that cannot be hashed, which is no string: the words for it are found there.
             form = self._learn(usage, dict(dimensions or {}))
-        size = form.size + _CHAR_BYTES * len(customer)
+        size = form.size + customer.__sizeof__()
         if event_id is not None:
-            size += _STRING_BYTES + _CHAR_BYTES * len(check_text(event_id, "event_id", EVENT_ID_CHARS_MAX))
+            size += check_text(event_id, "event_id", EVENT_ID_CHARS_MAX).__sizeof__() + _ROUNDED_BYTES
         return customer, form, time_ms, event_id, quantities, size
 
     def _learn(self, usage: dict[str, int], dimensions: dict[str, str]) -> Form:
@@ -98,10 +98,11 @@ class EventEncoder:
         # Without what a subclass adds, such as that of an enumeration.
         names = tuple(map(str.__str__, usage))
         known = tuple((str.__str__(key), text) for key, text in parsed)
-        form = Form(self._layout(names), known, _EVENT_BYTES + _NUMBER_BYTES + _QUANTITY_BYTES * len(names))
+        form = Form(self._layout(names), known, _EVENT_BYTES + _NUMBER_BYTES + _QUANTITY_BYTES * len(names) + _ROUNDED_BYTES)
         _remember(self._forms, (names, tuple(dimensions.items())), form)
-        characters = sum(map(len, names)) + sum(len(key) + len(text) for key, text in known)
-        return replace(form, size=form.size + _STRING_BYTES * 2 * (len(names) + 2 * len(known)) + _CHAR_BYTES * characters)
+        # Each string in the form, and in what it is found by.
+        strings = [*names, *chain.from_iterable(known)]
+        return replace(form, size=form.size + sum(2 * (string.__sizeof__() + _ROUNDED_BYTES) for string in strings))
 
     def _layout(self, names: tuple[str, ...]) -> Layout:
         layout = self._layouts.get(names)
