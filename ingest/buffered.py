@@ -71,13 +71,15 @@ class EventEncoder:
         """One event; what was given may change afterwards. Raises EventRejected, and TypeError or others for strange arguments."""
         if type(customer) is not str or not 0 < len(customer) <= CUSTOMER_CHARS_MAX or not customer.isprintable():
             check_text(customer, "customer", CUSTOMER_CHARS_MAX)
-        if type(usage) is not dict:
-            usage = dict(usage)
+        # A copy, so that quantities and names stay in step when another thread adds one.
+        usage = usage.copy() if type(usage) is dict else dict(usage)
         quantities = 0
         for quantity in usage.values():
             if type(quantity) is not int or not 0 <= quantity <= QUANTITY_MAX:
                 parse_usage(usage, "usage")
             quantities = quantities << _QUANTITY_BITS | quantity
+        if dimensions and type(dimensions) is not dict:
+            dimensions = dict(dimensions)
         try:
             form = self._forms[tuple(usage), tuple(dimensions.items()) if dimensions else ()]
         except (KeyError, TypeError):

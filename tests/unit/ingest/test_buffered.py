@@ -2,8 +2,8 @@
 
 import sys
 from enum import StrEnum
-from itertools import chain
-from types import MappingProxyType
+from itertools import chain, count
+from types import FrameType, MappingProxyType
 from typing import Any
 
 import pytest
@@ -85,6 +85,28 @@ def test_the_size_of_an_event_is_what_its_objects_take_at_least(found: list[dict
         customer, _, time_ms, event_id, quantities, size = encode(**event)
         own: list[object] = [customer, time_ms, quantities, size] if event_id is None else [customer, time_ms, quantities, size, event_id]
         assert size >= sum(map(sys.getsizeof, own)) + 8 * EVENT_PARTS
+
+
+@pytest.mark.parametrize("line", range(20))
+def test_quantities_stay_with_their_names_when_one_is_added_at_any_line(line: int) -> None:
+    encode = EventEncoder(None).encode
+    encode("c", {"a": 1, "b": 2, "c": 3}, None, None, 1)
+    usage, lines = {"a": 1, "b": 2}, count()
+
+    def trace(frame: FrameType, event: str, _argument: object) -> Any:
+        """Another thread could do this between any two lines."""
+        if event == "line" and next(lines) == line:
+            usage["c"] = 3
+        return trace if frame.f_code is EventEncoder.encode.__code__ else None
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        encoded = encode("c", usage, None, None, 1)
+    finally:
+        sys.settrace(before)
+    (((_, fields), ((*_, quantities),)),) = read([encoded], 1).items()
+    assert dict(zip(fields, quantities, strict=True)) in ({"a": 1, "b": 2}, {"a": 1, "b": 2, "c": 3})
 
 
 class Field(StrEnum):
