@@ -1,7 +1,7 @@
 """What `Emitter.emit` costs the thread that calls it, with Kafka there and away, and what the thread behind it costs.
 
 CPU is that of the process without the calling thread's: batching, Kafka's client. Latencies of the calls are in `more`, in microseconds,
-beside those of a `control` that computes about a microsecond and does not emit.
+beside those of a `control` that computes for as long and does not emit.
 """
 
 import json

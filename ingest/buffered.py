@@ -1,22 +1,61 @@
-"""How an event waits in the emitter: checked when it is emitted, kept as bytes, and read again, many at once, when it is batched. Pure."""
+"""How an event waits in the emitter: checked when it is emitted, and turned into columns, many at once, when it is batched. Pure.
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+An event is what one call of emit gave and little more: what its kind has in common (a Form) was made when the first of the kind came. The
+caller pays for every object that is made and every line of code that is touched here; after other code had the core, they come from memory.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
-from operator import itemgetter
-from typing import Any, Final
+from operator import attrgetter
+from typing import Any, Final, get_args
 
-import orjson
-
-from ingest.batching import EventRow, dimension_bytes, event_bytes
+from ingest.batching import EventColumns, dimension_bytes, event_bytes
+from ingest.homes import Homes
 from metering.batch import NO_ID
 from metering.errors import EventRejected, Reason
 from metering.event import Dimensions, check_text, fingerprint, parse_dimensions, parse_usage
 from metering.limits import CUSTOMER_CHARS_MAX, EVENT_ID_CHARS_MAX, QUANTITY_MAX
 
 _KNOWN_MAX: Final = 4_096
-_CUSTOMER: Final = itemgetter(0)
-_DIMENSIONS: Final = itemgetter(1)
+_ROUNDED_BYTES: Final = 16  # what the allocator adds to an object at most
+# Its places in the queue, its time and its size; the number of its quantities takes so many bytes and a few more for each of them.
+_EVENT_BYTES: Final = 112
+_NUMBER_BYTES: Final = 48
+_QUANTITY_BITS: Final = QUANTITY_MAX.bit_length()
+_QUANTITY_MASK: Final = (1 << _QUANTITY_BITS) - 1
+_QUANTITY_BYTES: Final = 6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layout:
+    """Usage fields, sorted by name, and by how many bits the number of an event's quantities is shifted to have the quantity of each."""
+
+    fields: tuple[str, ...]
+    shifts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Form:
+    """What events of one kind have in common. `size`: bytes that an event of it takes while it waits, without its customer."""
+
+    layout: Layout
+    dimensions: Dimensions
+    size: int
+
+
+Event = tuple[str, Form, int, str | None, int, int]
+"""Customer, form, event time in ms, id, quantities (each takes _QUANTITY_BITS of one number, the first the highest), and size in bytes.
+
+One number and no tuple: thousands of waiting tuples would set off Python's garbage collector in the threads that emit, some 20 us every few
+hundred events and sometimes much longer. This tuple does not wait itself: see intake.
+"""
+
+EVENT_PARTS: Final = len(get_args(Event))
+
+_LAYOUT: Final = attrgetter("layout")
+_DIMENSIONS: Final = attrgetter("dimensions")
 
 
 class EventEncoder:
@@ -24,98 +63,84 @@ class EventEncoder:
 
     def __init__(self, usage_fields: Collection[str] | None) -> None:
         self._usage_fields = None if usage_fields is None else frozenset(usage_fields)
-        # What was found good before: sets of field names, and whole dimensions. They come again and again.
-        self._known_fields: set[tuple[str, ...]] = set()
-        self._known_dimensions: set[Dimensions] = set()
+        # What was found good before: usage fields in the order in which they came, and whole dimensions. They come again and again.
+        self._forms: dict[tuple[tuple[str, ...], Dimensions], Form] = {}
+        self._layouts: dict[tuple[str, ...], Layout] = {}
 
-    def encode(self, customer: str, usage: Mapping[str, int], dimensions: Mapping[str, str] | None, event_id: str | None, time_ms: int) -> bytes:
-        """The bytes of one event; what was given may change afterwards. Raises EventRejected, and TypeError or others for strange arguments."""
+    def encode(self, customer: str, usage: Mapping[str, int], dimensions: Mapping[str, str] | None, event_id: str | None, time_ms: int) -> Event:
+        """One event; what was given may change afterwards. Raises EventRejected, and TypeError or others for strange arguments."""
         if type(customer) is not str or not 0 < len(customer) <= CUSTOMER_CHARS_MAX or not customer.isprintable():
             check_text(customer, "customer", CUSTOMER_CHARS_MAX)
-        if type(usage) is not dict:
-            usage = dict(usage)
-        fields = tuple(usage)
-        if fields not in self._known_fields:
-            self._check_fields(fields, usage)
+        # A copy, so that quantities and names stay in step when another thread adds one.
+        usage = usage.copy() if type(usage) is dict else dict(usage)
+        quantities = 0
         for quantity in usage.values():
             if type(quantity) is not int or not 0 <= quantity <= QUANTITY_MAX:
                 parse_usage(usage, "usage")
-        if dimensions:
-            if type(dimensions) is not dict:
-                dimensions = dict(dimensions)
-            self._check_dimensions(dimensions)
-        if event_id is not None:
-            check_text(event_id, "event_id", EVENT_ID_CHARS_MAX)
-        # Without the brackets, which makes it a copy: orjson's own bytes were cut from a kilobyte, and keeping many such costs 2 us each.
-        return orjson.dumps((customer, usage, dimensions or {}, time_ms, event_id), option=orjson.OPT_SORT_KEYS)[1:-1]
-
-    def _check_fields(self, fields: tuple[str, ...], usage: dict[str, int]) -> None:
-        parse_usage(usage, "usage")
-        if self._usage_fields is not None:
-            for name in fields:
-                if name not in self._usage_fields:
-                    raise EventRejected(Reason.UNKNOWN_USAGE_FIELD, f"usage.{name}", "no meter sums this field")
-        _remember(self._known_fields, fields)
-
-    def _check_dimensions(self, dimensions: dict[str, str]) -> None:
-        pairs = tuple(dimensions.items())
+            quantities = quantities << _QUANTITY_BITS | quantity
+        if dimensions and type(dimensions) is not dict:
+            dimensions = dict(dimensions)
         try:
-            if pairs in self._known_dimensions:
-                return
-        except TypeError:
-            # A value that cannot be hashed is no string: the next line finds the words.
-            parse_dimensions(dimensions, "dimensions")
-        parse_dimensions(dimensions, "dimensions")
-        _remember(self._known_dimensions, pairs)
+            form = self._forms[tuple(usage), tuple(dimensions.items()) if dimensions else ()]
+        except (KeyError, TypeError):
+            # Not seen before; or a value that cannot be hashed, which is no string: the words for it are found there.
+            form = self._learn(usage, dict(dimensions or {}))
+        size = form.size + customer.__sizeof__()
+        if event_id is not None:
+            size += check_text(event_id, "event_id", EVENT_ID_CHARS_MAX).__sizeof__() + _ROUNDED_BYTES
+        return customer, form, time_ms, event_id, quantities, size
 
+    def _learn(self, usage: dict[str, int], dimensions: dict[str, str]) -> Form:
+        """Check the names and the dimensions, and remember them. What is returned has the bytes of what is remembered in its size."""
+        parse_usage(usage, "usage")
+        for name in usage:
+            if self._usage_fields is not None and name not in self._usage_fields:
+                raise EventRejected(Reason.UNKNOWN_USAGE_FIELD, f"usage.{name}", "no meter sums this field")
+        parsed = parse_dimensions(dimensions, "dimensions")
+        # Without what a subclass adds, such as that of an enumeration.
+        names = tuple(map(str.__str__, usage))
+        known = tuple((str.__str__(key), text) for key, text in parsed)
+        form = Form(self._layout(names), known, _EVENT_BYTES + _NUMBER_BYTES + _QUANTITY_BYTES * len(names) + _ROUNDED_BYTES)
+        _remember(self._forms, (names, tuple(dimensions.items())), form)
+        # Each string in the form, and in what it is found by.
+        strings = [*names, *chain.from_iterable(known)]
+        return replace(form, size=form.size + sum(2 * (string.__sizeof__() + _ROUNDED_BYTES) for string in strings))
 
-@dataclass(frozen=True, slots=True)
-class DecodedEvents:
-    """Rows by partition and usage fields, in the order of the events; `row_bytes` is what each adds to a batch at most."""
-
-    rows: Mapping[tuple[int, tuple[str, ...]], Sequence[EventRow]]
-    row_bytes: int
+    def _layout(self, names: tuple[str, ...]) -> Layout:
+        layout = self._layouts.get(names)
+        if layout is None:
+            fields = tuple(sorted(names))
+            shifts = tuple(_QUANTITY_BITS * (len(names) - 1 - names.index(field)) for field in fields)
+            layout = Layout(fields, shifts)
+            _remember(self._layouts, names, layout)
+        return layout
 
 
 class EventDecoder:
-    """Reads encoded events. `source` is that of all of them."""
+    """Turns events into columns. `source` is that of all of them."""
 
     def __init__(self, source: str) -> None:
         self._source = source
-        # One object for all dimensions that are equal, because batches compare them.
-        self._dimensions: dict[Dimensions, Dimensions] = {}
 
-    def decode(self, events: Sequence[bytes], homes: Mapping[str, int]) -> DecodedEvents:
-        """At least one event; `homes` gives the partition of a customer."""
-        rows: dict[tuple[int, tuple[str, ...]], list[EventRow]] = {}
-        documents: list[tuple[str, dict[str, int], dict[str, str], int, str | None]] = orjson.loads(b"[[" + b"],[".join(events) + b"]]")
-        same = self._dimensions
-        for customer, usage, dimensions, time_ms, event_id in documents:
-            # Sorted when they were encoded.
-            pairs = tuple(dimensions.items())
-            identity = NO_ID if event_id is None else fingerprint(self._source, event_id)
-            row = (customer, same.setdefault(pairs, pairs), time_ms, identity, tuple(usage.values()))
-            key = (homes[customer], tuple(usage))
-            if key in rows:
-                rows[key].append(row)
-            else:
-                rows[key] = [row]
-        if len(same) > _KNOWN_MAX:
-            same.clear()
-        return DecodedEvents(rows, _row_bytes(rows))
+    def decode(self, parts: Sequence[Any], homes: Homes) -> Iterator[tuple[int, EventColumns]]:
+        """The events of each partition and layout, in their order. `parts`: those of at least one event, one after the other."""
+        customers, forms, times, ids, quantities = (parts[place::EVENT_PARTS] for place in range(EVENT_PARTS - 1))
+        dimensions = list(map(_DIMENSIONS, forms))
+        dimensions_size = max(map(dimension_bytes, set(dimensions)))
+        customer_chars = max(map(len, customers))
+        fingerprints = [NO_ID if event_id is None else fingerprint(self._source, event_id) for event_id in ids]
+        by_layout: defaultdict[Layout, defaultdict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+        for place, (layout, home) in enumerate(zip(map(_LAYOUT, forms), map(homes.__getitem__, customers), strict=True)):
+            by_layout[layout][home].append(place)
+        for layout, by_home in by_layout.items():
+            columns = [[number >> shift & _QUANTITY_MASK for number in quantities] for shift in layout.shifts]
+            row_bytes = event_bytes(fields=len(layout.fields), customer_chars=customer_chars, dimensions=dimensions_size)
+            events = EventColumns(layout.fields, customers, dimensions, times, fingerprints, columns, row_bytes)
+            for home, places in by_home.items():
+                yield home, events if len(places) == len(customers) else events.at(places)
 
 
-def _row_bytes(rows: Mapping[tuple[int, tuple[str, ...]], Sequence[EventRow]]) -> int:
-    """At most how many bytes one of these rows adds to a batch."""
-    found = list(chain.from_iterable(rows.values()))
-    return event_bytes(
-        fields=max(len(fields) for _, fields in rows),
-        customer_chars=max(map(len, map(_CUSTOMER, found))),
-        dimensions=max(map(dimension_bytes, set(map(_DIMENSIONS, found)))),
-    )
-
-
-def _remember(known: set[Any], value: object) -> None:
+def _remember(known: dict[Any, Any], key: object, value: object) -> None:
     if len(known) >= _KNOWN_MAX:
         known.clear()
-    known.add(value)
+    known[key] = value

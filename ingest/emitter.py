@@ -10,7 +10,7 @@ import atexit
 import os
 import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any, Final, Self, get_args
 
 from prometheus_client import CollectorRegistry
 
-from ingest.buffered import EventEncoder
+from ingest.buffered import Event, EventEncoder
 from ingest.counts import EmitterCounts
 from ingest.emitter_metrics import EmitterMetrics
 from ingest.emitter_thread import EmitterOptions, EmitterThread
@@ -118,12 +118,14 @@ class Emitter:
         self._kafka = kafka
         self._new_link = new_link or self._producer_link
         self._clock = clock or SystemClock()
+        self._now_ms = self._clock.now_ms
         self._encode = EventEncoder(usage_fields).encode
         self._on_rejected = on_rejected
         self._metrics = None if registry is None else EmitterMetrics.create(registry)
         self._closed = False
         self._thread = self._new_thread()
         self._thread.start()
+        self._put = self._thread.intake.put
         _remember(self)
 
     def emit(
@@ -140,17 +142,13 @@ class Emitter:
         `usage`: integers from 0 to 10^12 by field. `time`: when it happened, a datetime with a zone or an RFC 3339 string; now, if not given.
         `event_id` is needed only when the same event may be emitted twice, by this or another process.
         """
-        thread = self._thread
         try:
-            event = self._encode(customer, usage, dimensions, event_id, self._clock.now_ms() if time is None else self._event_time(time))
-            if not thread.is_started:
-                thread.start()
-            return thread.intake.put(event)
+            return self._put(self._encode(customer, usage, dimensions, event_id, self._now_ms() if time is None else self._event_time(time)))
         except EventRejected as refusal:
-            self._refuse(thread, refusal, customer=customer, usage=usage, dimensions=dimensions, event_id=event_id, time=time)
+            self._refuse(refusal, customer=customer, usage=usage, dimensions=dimensions, event_id=event_id, time=time)
         except Exception as error:  # a strange argument must not break the caller's request
             strange = EventRejected(Reason.WRONG_TYPE, "", f"{type(error).__name__}: {error}"[:200])
-            self._refuse(thread, strange, customer=customer, usage=usage, dimensions=dimensions, event_id=event_id, time=time)
+            self._refuse(strange, customer=customer, usage=usage, dimensions=dimensions, event_id=event_id, time=time)
         return False
 
     def stats(self) -> EmitterStats:
@@ -158,7 +156,7 @@ class Emitter:
         thread = self._thread
         shipper, backlog = thread.shipper, thread.backlog
         return EmitterStats(
-            counts=replace(thread.counts, rejected=dict(thread.counts.rejected)),
+            counts=thread.counted(),
             emitter=thread.emitter,
             connected=shipper is not None and shipper.connected,
             last_error="" if shipper is None else shipper.last_error,
@@ -213,7 +211,8 @@ class Emitter:
         check_not_in_future(time_ms, self._clock.now_ms())
         return time_ms
 
-    def _refuse(self, thread: EmitterThread, refusal: EventRejected, **arguments: Any) -> None:
+    def _refuse(self, refusal: EventRejected, **arguments: Any) -> None:
+        thread = self._thread
         thread.intake.reject(refusal.reason)
         if self._on_rejected is not None:
             try:
@@ -225,6 +224,13 @@ class Emitter:
         _INHERITED.append(self._thread)
         self._thread.abandon_to_parent()
         self._thread = self._new_thread()
+        # The thread is started when the child emits, which most children never do.
+        self._put = self._start_and_put
+
+    def _start_and_put(self, event: Event) -> bool:
+        self._thread.start()
+        self._put = self._thread.intake.put
+        return self._put(event)
 
 
 def _kafka_settings(bootstrap_servers: str | Sequence[str]) -> KafkaSettings:

@@ -4,7 +4,7 @@ import asyncio
 import threading
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -53,12 +53,15 @@ class EmitterThread:
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self._written_off = 0
+        self._ended = False
         self._close_seconds: float | None = None
 
-    @property
-    def is_started(self) -> bool:
-        """Whether the thread was started; it may have ended since."""
-        return self._thread is not None
+    def counted(self) -> EmitterCounts:
+        """A copy of the counts, up to date."""
+        counts, emitted = self.counts, self.intake.emitted
+        # What was put while the last of it was looked at: nobody takes it any more.
+        left = emitted - self.intake.taken if self._ended else 0
+        return replace(counts, emitted=emitted, lost=counts.lost + left, rejected=dict(counts.rejected))
 
     def start(self) -> None:
         """Start the thread, once."""
@@ -100,11 +103,11 @@ class EmitterThread:
             self._write_off()
             log.error("the emitter's background work crashed; it starts anew", emitter=self.emitter)
         self._write_off()
-        self.counts.lost += self.intake.events_held
+        self._ended = True
 
     def _write_off(self) -> None:
         """Count as lost what a life that ended had taken and not numbered: nothing else knows of these events."""
-        unnumbered = self.counts.emitted - self.intake.events_held - self.counts.numbered - self._written_off
+        unnumbered = self.intake.taken - self.counts.numbered - self._written_off
         self._written_off += unnumbered
         self.counts.lost += unnumbered
 
