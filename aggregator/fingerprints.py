@@ -92,13 +92,17 @@ def each(prints: Prints) -> list[bytes]:
 
 def repeated(prints: Prints) -> list[int]:
     """The positions of those that stand further left, too."""
-    ordered = np.sort(prints[:, 0])
-    if not (ordered[1:] == ordered[:-1]).any():
+    ordered = prints[:, 0].copy()
+    ordered.sort()
+    twice = ordered[1:][ordered[1:] == ordered[:-1]]
+    if not len(twice):
         return []
-    seen: set[bytes] = set()
+    # Those that begin like another, which are few; only they are compared as a whole.
+    alike = (twice.take(twice.searchsorted(prints[:, 0]), mode="clip") == prints[:, 0]).nonzero()[0]
+    seen: set[tuple[int, ...]] = set()
     found = []
-    for position, fingerprint in enumerate(each(prints)):
-        if fingerprint in seen:
+    for position, halves in zip(alike.tolist(), map(tuple, prints.take(alike, axis=0).tolist()), strict=True):
+        if halves in seen:
             found.append(position)
-        seen.add(fingerprint)
+        seen.add(halves)
     return found

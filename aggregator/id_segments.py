@@ -15,7 +15,7 @@ class IdSegment(IdTable):
     """Ids of one stretch of log time, [`since_ms`, `until_ms`]."""
 
     def __init__(self, storage: Storage, *, since_ms: int, until_ms: int, expected: int = 0) -> None:
-        super().__init__(storage, expected=expected)
+        super().__init__(storage, expected=expected, crowded=True)
         self.since_ms = since_ms
         self.until_ms = until_ms
 

@@ -1,4 +1,4 @@
-"""Ids with their content numbers, packed and exact: 24 bytes of an entry in memory or in a file, and about 16 bytes of memory to find it.
+"""Ids with their content numbers, packed and exact: 24 bytes of an entry in memory or in a file, and 8 to 21 bytes of memory to find it.
 
 Entries stand in the order of arrival. The ids of a *bucket* are a chain, the latest first, each linked to the one before it. What a bucket
 holds is one word, so that one look answers nearly every question about a new id: the number of its latest entry, that entry's *tag* (some bits
@@ -68,10 +68,14 @@ class Found(NamedTuple):
 
 
 class IdTable:
-    """None is ever taken out. `expected` ids fit without growing; ENTRIES_MAX at all."""
+    """None is ever taken out. `expected` ids fit without growing; ENTRIES_MAX at all.
 
-    def __init__(self, storage: Storage, *, expected: int = 0) -> None:
+    With `crowded`, there are up to two ids to a bucket instead of one: less memory, and more often a second look.
+    """
+
+    def __init__(self, storage: Storage, *, expected: int = 0, crowded: bool = False) -> None:
         self.storage = storage
+        self._bucket_ids = 2 if crowded else 1
         self._entries = storage.grown(expected)
         self._count = 0
         self._make_links(expected)
@@ -184,9 +188,9 @@ class IdTable:
         self._entries = self.storage.grown(total)
         if total >= len(self._links):
             before = self._links
-            self._make_links(max(total, 2 * len(before)))
+            self._make_links(max(total, len(before) + len(before) // 4))
             self._links[: len(before)] = before
-        if total > len(self._buckets):
+        if total > self._bucket_ids * len(self._buckets):
             self._make_buckets(total)
             self._place_entries(self._count)
 
@@ -195,7 +199,7 @@ class IdTable:
         self._link_view = self._links.data
 
     def _make_buckets(self, ids: int) -> None:
-        bits = (max(ids, BUCKETS_MIN) - 1).bit_length()
+        bits = (max(-(-ids // self._bucket_ids), BUCKETS_MIN) - 1).bit_length()
         self._buckets: Words = np.zeros(1 << bits, np.uint64)
         self._bucket_view = self._buckets.data
         self._shift = 64 - bits
