@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from aggregator.series import SeriesTable
+from aggregator.series import Contents, SeriesTable
 from metering.batch import Batch
 from metering.catalogue import Catalogue
 from metering.event import Dimensions
@@ -126,7 +126,7 @@ class BatchSums:
         if self._events_waiting * len(self._catalogue.meters) >= ROWS_WAITING_MAX:
             self._add_waiting()
 
-    def contents(self, batch: Batch) -> list[int]:
+    def contents(self, batch: Batch) -> Contents:
         """`content_of` each event of a batch; here because the series are numbered here."""
         self._bound_series(batch)
         return self._series.contents(batch)

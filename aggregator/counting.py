@@ -9,8 +9,7 @@ Life of a PartitionCounter:
     observe(other tally)   somebody else's was: what was folded is forgotten, and counting goes on from that tally's end
 """
 
-from collections.abc import Sequence
-from itertools import compress
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
@@ -19,12 +18,13 @@ import numpy as np
 from aggregator.counting_rules import CountingRules
 from aggregator.dead_letter_limits import DeadLetterGuard
 from aggregator.deduplication import IdIndex, Seen, content_of
+from aggregator.fingerprints import Prints, Words, prints_of
 from aggregator.id_segments import IdArchive
 from aggregator.joined_batches import alike, first_batches, join
 from aggregator.pending import Cut, Pending
 from aggregator.plain_events import PlainColumns, PlainEvents, decode_all, first_run
 from aggregator.plain_sums import PlainSums
-from aggregator.reading import claimed_events, fingerprints, read, understood
+from aggregator.reading import claimed_events, identity, read, understood
 from aggregator.rows import Rows
 from aggregator.screening import set_aside_reasons
 from aggregator.sequences import SequenceIndex, merged
@@ -42,13 +42,14 @@ from metering.tally import EventCounts, RecordCounts, Tally, encode_tally
 TALLIES_PER_CHECKPOINT: Final = 200
 _timestamp = attrgetter("timestamp")
 _value = attrgetter("value")
+_NO_WORDS: Final[Words] = np.zeros(0, np.uint64)
 
 
 class _BatchIds(NamedTuple):
-    """The identities of the events of a batch, NO_ID where there is none, and their content numbers, unless none has an id."""
+    """The fingerprints of the events of a batch, zeros where there is none, and their content numbers; empty if none has an id."""
 
-    fingerprints: Sequence[bytes]
-    contents: Sequence[int]
+    prints: Prints
+    contents: Words
 
 
 class PartitionCounter:
@@ -111,7 +112,8 @@ class PartitionCounter:
         if isinstance(content, UsageEvent):
             if self._rules.partition_of(content.customer) != self.partition:
                 return  # it was forwarded, and is known where it is counted
-            self.ids.remember([content.fingerprint], [content_of(content.customer, content.dimensions, content.usage)], record.timestamp)
+            number = content_of(content.customer, content.dimensions, content.usage)
+            self.ids.remember(prints_of(content.fingerprint), np.array([number], np.uint64), record.timestamp)
         elif content.ids:
             self._remember_batch(content, frozenset(indexes or ()), record.timestamp)
 
@@ -301,20 +303,19 @@ class PartitionCounter:
         pending.log_time_ms = max(pending.log_time_ms, *map(_timestamp, records))
         pending.input_bytes += sum(map(len, map(_value, records)))
         pending.singles += len(records)
-        closer = self._claim(plain.fingerprints, plain.contents)
+        closer = self.ids.claim(plain.prints, plain.contents)
         noted = 0
         for place in closer:
             before = pending.dead_lettered
-            self._count_seen(records[place], plain.fingerprints[place], plain.contents[place])
+            self._count_seen(records[place], plain.prints[place].tobytes(), int(plain.contents[place]))
             self._guard.note_good(place - noted)
             self._guard.note(1, pending.dead_lettered - before)
             noted = place + 1
         self._guard.note_good(len(records) - noted)
         pending.counted += len(records) - len(closer)
         if closer:
-            new = [True] * len(records)
-            for place in closer:
-                new[place] = False
+            new = np.ones(len(records), np.bool_)
+            new[closer] = False
             plain = plain.chosen(new)
         if len(plain):
             self._plain_sums.add(plain, self._rows)
@@ -351,20 +352,6 @@ class PartitionCounter:
         else:
             self._dead_letter(record, EventRejected(Reason.CONFLICT, "id", "the same source and id was counted with other content"), 1)
 
-    def _claim(self, fingerprints: Sequence[bytes], contents: Sequence[int]) -> Sequence[int]:
-        """Claim the new ids at once; returns the positions of the others: known ones, and those that stand further left themselves."""
-        return () if self.ids.add_all_if_new(fingerprints, contents) else self._claim_unknown(fingerprints, contents)
-
-    def _claim_unknown(self, fingerprints: Sequence[bytes], contents: Sequence[int]) -> Sequence[int]:
-        """As `_claim`, where not all are new."""
-        closer = sorted(set(self.ids.known(fingerprints)))
-        new = [True] * len(fingerprints)
-        for position in closer:
-            new[position] = False
-        added = self.ids.add_all_if_new(list(compress(fingerprints, new)), list(compress(contents, new)))
-        assert added, "what is not known and does not repeat is new"
-        return closer
-
     def _heartbeat(self, record: LogRecord, beat: Batch) -> None:
         if beat.partition != self.partition:
             return  # its numbers are of another partition: nothing to learn here
@@ -388,12 +375,13 @@ class PartitionCounter:
                 self._pending.repeats.append((record.offset, ()))
             return
         self._pending.add_ranges(batch.emitter, fresh)
-        ids = _BatchIds(fingerprints(batch), self._rows.contents(batch) if batch.ids else ())
-        reasons = set_aside_reasons(
-            batch, ids.fingerprints, record.timestamp, self._rules.catalogue, self._rules.partition_of, home=self._known.customers
-        )
-        whole = fresh[0] == (batch.first_seq, batch.first_seq + batch.count - 1)
-        if whole and not reasons and (not batch.ids or self._claim_all(record, batch, ids)):
+        reasons = set_aside_reasons(batch, record.timestamp, self._rules.catalogue, self._rules.partition_of, home=self._known.customers)
+        whole = not reasons and fresh[0] == (batch.first_seq, batch.first_seq + batch.count - 1)
+        closer: Sequence[int] = range(batch.count) if batch.ids or not whole else ()
+        ids = self._batch_ids(batch)
+        if whole and batch.ids and self._all_may_be_new(record, batch, ids):
+            closer = self.ids.claim(*ids)
+        if not closer:
             self._rows.add_batch(batch, None)
             self._pending.counted += batch.count
             return
@@ -402,38 +390,34 @@ class PartitionCounter:
             keep[first - batch.first_seq : last + 1 - batch.first_seq] = [True] * (last - first + 1)
         if batch.ids and not all(keep):
             self._pending.repeats.append((record.offset, [index for index, wanted in enumerate(keep) if not wanted]))
-        self._count_some(record, batch, ids, reasons, keep)
+        self._count_some(record, batch, ids.contents, keep, {index: reasons.get(index) for index in closer})
 
-    def _claim_all(self, record: LogRecord, batch: Batch, ids: _BatchIds) -> bool:
-        """Claim every id of a batch at once, if none needs a closer look."""
-        return self._all_may_be_new(record, batch, ids) and self.ids.add_all_if_new(ids.fingerprints, ids.contents)
+    def _batch_ids(self, batch: Batch) -> _BatchIds:
+        return _BatchIds(prints_of(batch.ids), self._rows.contents(batch) if batch.ids else _NO_WORDS)
 
     def _all_may_be_new(self, record: LogRecord, batch: Batch, ids: _BatchIds) -> bool:
         """Whether every event of a batch has an id, and is young enough to be counted if that is new."""
         oldest = self._ids_known_from(record) - batch.base_time_ms
         if oldest > 0 and least(batch.time) < oldest:
             return False
-        return NO_ID not in batch.ids or NO_ID not in ids.fingerprints  # the first finds zeros anywhere, and is quick
+        # The first finds zeros anywhere, and is quick.
+        return NO_ID not in batch.ids or bool(ids.prints.any(axis=1).all())
 
-    def _claim_new(self, record: LogRecord, batch: Batch, ids: _BatchIds) -> Sequence[int]:
-        """Claim the new ids of a batch at once, if its events are young enough; returns the positions that need a closer look."""
-        if not self._all_may_be_new(record, batch, ids):
-            return range(batch.count)
-        return self._claim_unknown(ids.fingerprints, ids.contents)
-
-    def _count_some(self, record: LogRecord, batch: Batch, ids: _BatchIds, reasons: dict[int, Reason], keep: list[bool]) -> None:
-        """Count the events of a batch one by one: some are repeated, set aside, or carry no id."""
-        identities, contents = ids
+    def _count_some(self, record: LogRecord, batch: Batch, contents: Words, keep: list[bool], closer: Mapping[int, Reason | None]) -> None:
+        """Count the events of a batch, those at the positions `closer` one by one: they may be repeated, set aside for a reason that is known
+        already, or carry no id.
+        """
         oldest = self._ids_known_from(record) - batch.base_time_ms
         self._pending.duplicates += keep.count(False)
-        whole = not reasons and all(keep)
         bad: dict[Reason, list[int]] = {}
-        for index in self._claim_new(record, batch, ids) if whole else range(batch.count):
+        for index, known in closer.items():
             if not keep[index]:
                 continue
-            reason = reasons.get(index)
-            if reason is None and identities[index] != NO_ID:
-                seen = self.ids.look_up(identities[index], contents[index])
+            reason = known
+            fingerprint = identity(batch, index)
+            if reason is None and fingerprint != NO_ID:
+                content = int(contents[index])
+                seen = self.ids.look_up(fingerprint, content)
                 if seen is Seen.SAME:
                     self._pending.duplicates += 1
                     keep[index] = False
@@ -443,7 +427,7 @@ class PartitionCounter:
                 elif batch.time[index] < oldest:
                     reason = Reason.PAST_HORIZON
                 else:
-                    self.ids.add(identities[index], contents[index])
+                    self.ids.add(fingerprint, content)
             if reason is not None:
                 bad.setdefault(reason, []).append(index)
                 keep[index] = False
@@ -458,9 +442,10 @@ class PartitionCounter:
         return max(record.timestamp - self.ids.horizon_ms, self.tallies.losses.ids_from_ms)
 
     def _remember_batch(self, batch: Batch, not_counted: frozenset[int], log_time_ms: int) -> None:
-        identities, contents = fingerprints(batch), self._rows.contents(batch)
-        wanted = [index for index, identity in enumerate(identities) if identity != NO_ID and index not in not_counted]
-        self.ids.remember([identities[index] for index in wanted], [contents[index] for index in wanted], log_time_ms)
+        prints, contents = self._batch_ids(batch)
+        wanted = (prints != 0).any(axis=1)
+        wanted[[index for index in not_counted if index < batch.count]] = False
+        self.ids.remember(prints[wanted], contents[wanted], log_time_ms)
 
     def _dead_letter(self, record: LogRecord, rejected: EventRejected, events: int, indexes: Sequence[int] = ()) -> None:
         self._pending.add_dead_letter(

@@ -1,22 +1,26 @@
 """Has an event with this id been counted inside the horizon? Exact, by 128-bit fingerprint.
 
 Ids enter as *pending* with the records being counted. They become part of the index when the tally that counted them is accepted, and are
-taken out again when another writer's tally won. The latest are in a dictionary; when they are many they move to the archive, packed.
+taken out again when another writer's tally won. When the latest are many they move to the archive.
 """
 
-from collections import deque
 from collections.abc import Iterable, Sequence
 from enum import Enum
 from functools import lru_cache
 from hashlib import blake2b
-from itertools import compress
 from typing import Final
 
-from aggregator.id_segments import IdArchive, MemoryStorage
-from metering.limits import FUTURE_TOLERANCE_MS, HOUR_MS
+import numpy as np
+
+from aggregator.fingerprints import AskedOne, Prints, Words, asked, asked_one, each, repeated
+from aggregator.id_segments import IdArchive
+from aggregator.id_table import MemoryStorage
+from aggregator.recent_ids import RecentIds
+from metering.limits import FUTURE_TOLERANCE_MS
 
 CONTENT_MASK: Final = (1 << 60) - 1
 RECENT_IDS_MAX: Final = 100_000
+ARRAYS_FROM: Final = 16  # so many ids at once are cheaper by arrays than one by one
 SEGMENTS_PER_MEMORY: Final = 4  # of the archive: fewer cost less to ask, more are forgotten sooner
 DISORDER_MS: Final = 10 * 60_000  # how far the broker's clock may step back, as after a change of leader
 
@@ -76,12 +80,10 @@ class IdIndex:
         self.horizon_ms = horizon_ms
         self.archive = IdArchive(MemoryStorage, span_ms=span_ms(horizon_ms)) if archive is None else archive
         self._recent_max = recent_max
-        self._content: dict[bytes, int] = {}
-        self._hours: deque[tuple[int, list[bytes]]] = deque()
-        self._pending: list[bytes] = []
+        self._recent = RecentIds()
 
     def __len__(self) -> int:
-        return len(self._content) + len(self.archive)
+        return len(self._recent) + len(self.archive)
 
     @property
     def memory_ms(self) -> int:
@@ -91,93 +93,88 @@ class IdIndex:
     @property
     def recent(self) -> int:
         """Ids that are not in the archive, the pending ones included."""
-        return len(self._content)
+        return len(self._recent)
+
+    @property
+    def pending(self) -> int:
+        """Ids that may still be taken out again."""
+        return self._recent.pending
 
     def look_up(self, fingerprint: bytes, content: int) -> Seen:
         """What is known of this id; changes nothing."""
-        known = self._content.get(fingerprint)
-        if known is None:
-            known = self.archive.look_up(fingerprint)
+        known = self._content(asked_one(fingerprint))
         if known is None:
             return Seen.NEVER
         return Seen.SAME if known == content else Seen.OTHER_CONTENT
 
     def add(self, fingerprint: bytes, content: int) -> None:
         """Note a new id as pending. It must not be known."""
-        self._content[fingerprint] = content
-        self._pending.append(fingerprint)
+        self._recent.add_one(asked_one(fingerprint), content)
 
-    def add_all_if_new(self, fingerprints: Sequence[bytes], contents: Sequence[int]) -> bool:
-        """Note many ids as pending if every one is new and none repeats; otherwise change nothing and return False."""
-        # A dictionary first: it finds repetitions, and each digest is hashed once.
-        new = dict(zip(fingerprints, contents, strict=True))
-        if len(new) != len(fingerprints) or not self._content.keys().isdisjoint(new):
-            return False
-        if len(self.archive) and any(self.archive.known(fingerprints)):
-            return False
-        self._content.update(new)
-        self._pending += fingerprints
-        return True
+    def claim(self, prints: Prints, contents: Words) -> Sequence[int]:
+        """Note the new ones of many ids as pending; returns the positions of the others, in order: known ones, and those that stand further
+        left themselves.
+        """
+        if len(prints) < ARRAYS_FROM:
+            return self._claim_one_by_one(prints, contents)
+        wanted = asked(prints)
+        found = [self._recent.known(wanted), *self.archive.known(wanted)]
+        others = {position for positions in found if len(positions) for position in positions.tolist()}
+        others.update(repeated(prints))
+        if not others:
+            self._recent.add(wanted, contents)
+            return []
+        positions = sorted(others)
+        new = np.ones(len(prints), np.bool_)
+        new[positions] = False
+        self._recent.add(wanted.chosen(new), contents[new])
+        return positions
 
-    def known(self, fingerprints: Sequence[bytes]) -> list[int]:
-        """The positions of those that are known, or stand further left in the list themselves."""
-        here = self._content.keys() & fingerprints
-        known = [position for position, fingerprint in enumerate(fingerprints) if fingerprint in here] if here else []
-        if len(self.archive):
-            known += [position for position, there in enumerate(self.archive.known(fingerprints)) if there]
-        if len(set(fingerprints)) != len(fingerprints):
-            seen: set[bytes] = set()
-            for position, fingerprint in enumerate(fingerprints):
-                if fingerprint in seen:
-                    known.append(position)
-                seen.add(fingerprint)
-        return known
-
-    def remember(self, fingerprints: Sequence[bytes], contents: Sequence[int], log_time_ms: int) -> None:
+    def remember(self, prints: Prints, contents: Words, log_time_ms: int) -> None:
         """Rebuild: take in ids from a record of this log time that was counted before; the first content seen stays."""
-        assert not self._pending, "ids are rebuilt while nothing is being counted"
-        known = self._content
-        archived = self.archive.known(fingerprints)
-        new = [not there and fingerprint not in known for fingerprint, there in zip(fingerprints, archived, strict=True)]
-        fresh = dict(zip(reversed(list(compress(fingerprints, new))), reversed(list(compress(contents, new))), strict=True))
-        known.update(fresh)
-        self._keep(list(fresh), log_time_ms)
+        assert not self._recent.pending, "ids are rebuilt while nothing is being counted"
+        self.claim(prints, contents)
+        self._keep(log_time_ms)
 
     def commit(self, log_time_ms: int) -> None:
         """The pending ids are counted; `log_time_ms` is the latest log time seen. Forgets what lies outside the horizon."""
-        pending, self._pending = self._pending, []
-        self._keep(pending, log_time_ms)
+        self._keep(log_time_ms)
         oldest = log_time_ms - self.memory_ms
-        while self._hours and self._hours[0][0] + HOUR_MS < oldest:
-            for fingerprint in self._hours.popleft()[1]:
-                del self._content[fingerprint]
+        self._recent.forget_before(oldest)
         self.archive.forget_before(oldest)
 
     def rollback(self) -> None:
         """The pending ids were not counted by us: forget them."""
-        for fingerprint in self._pending:
-            del self._content[fingerprint]
-        self._pending = []
+        self._recent.rollback()
 
     def archive_all(self, log_time_ms: int) -> None:
         """Move the recent ids to the archive, too. There must be none pending."""
-        assert not self._pending, "what is pending may still be taken out again"
-        if self._content:
+        assert not self._recent.pending, "what is pending may still be taken out again"
+        if len(self._recent):
             self._archive_recent(log_time_ms)
 
-    def _keep(self, fingerprints: list[bytes], log_time_ms: int) -> None:
-        if fingerprints:
-            hour = log_time_ms - log_time_ms % HOUR_MS
-            if not self._hours or self._hours[-1][0] < hour:
-                self._hours.append((hour, []))
-            self._hours[-1][1].extend(fingerprints)
-        if len(self._content) > self._recent_max:
+    def _content(self, wanted: AskedOne) -> int | None:
+        known = self._recent.look_up(wanted)
+        return known if known is not None else self.archive.look_up(wanted)
+
+    def _claim_one_by_one(self, prints: Prints, contents: Words) -> Sequence[int]:
+        others = []
+        for position, (fingerprint, content) in enumerate(zip(each(prints), contents.tolist(), strict=True)):
+            wanted = asked_one(fingerprint)
+            if self._content(wanted) is None:
+                self._recent.add_one(wanted, content)
+            else:
+                others.append(position)
+        return others
+
+    def _keep(self, log_time_ms: int) -> None:
+        self._recent.commit(log_time_ms)
+        if len(self._recent) > self._recent_max:
             self._archive_recent(log_time_ms)
 
     def _archive_recent(self, log_time_ms: int) -> None:
-        self.archive.add(list(self._content), list(self._content.values()), log_time_ms)
-        self._content = {}
-        self._hours.clear()
+        self.archive.add(*self._recent.everything(), log_time_ms)
+        self._recent = RecentIds(expected=self._recent_max)  # it will be as many again
 
 
 def span_ms(horizon_ms: int) -> int:

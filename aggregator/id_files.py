@@ -19,7 +19,8 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
-from aggregator.id_segments import ENTRY, Entries, IdArchive, IdSegment
+from aggregator.id_segments import IdArchive, IdSegment
+from aggregator.id_table import ENTRY, Entries
 from metering.logs import Log
 
 FORMAT: Final = "ids/1"
@@ -98,8 +99,8 @@ class IdFiles:
             if not path.is_file() or path.stat().st_size < record.count * ENTRY.itemsize:
                 self._log.warning("a file of the ids is missing or short; the log is read instead", file=record.file)
                 return False
-            segment = IdSegment(self._opened(record.file), since_ms=record.since_ms)
-            segment.adopt(record.count, record.until_ms)
+            segment = IdSegment(self._opened(record.file), since_ms=record.since_ms, until_ms=record.until_ms)
+            segment.adopt(record.count)
             archive.restore(segment)
         return True
 

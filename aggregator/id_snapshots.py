@@ -6,7 +6,8 @@ from pathlib import Path
 from aggregator.counting import PartitionCounter
 from aggregator.deduplication import span_ms
 from aggregator.id_files import IdFiles, SnapshotRecord, digest_of, open_folder
-from aggregator.id_segments import IdArchive, MemoryStorage, Storage
+from aggregator.id_segments import IdArchive
+from aggregator.id_table import MemoryStorage, Storage
 from metering.logs import Log
 
 

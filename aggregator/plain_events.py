@@ -17,6 +17,7 @@ import numpy.typing as npt
 import orjson
 
 from aggregator.deduplication import CONTENT_MASK, content_of, field_factor
+from aggregator.fingerprints import Prints, Words, prints_of
 from metering.batch import FORMAT_KEY
 from metering.errors import EventRejected
 from metering.event import Dimensions, identity_prefix, parse_event, parse_times
@@ -42,28 +43,26 @@ _is_batch = methodcaller("startswith", b'{"' + FORMAT_KEY.encode())
 
 @dataclass(frozen=True, slots=True)
 class PlainColumns:
-    """Plain events. `series`: positions in `PlainEvents.series`. `fingerprints` and `contents` are what `IdIndex` knows an event by."""
+    """Plain events. `series`: positions in `PlainEvents.series`. `prints` and `contents` are what `IdIndex` knows an event by."""
 
-    fingerprints: Sequence[bytes]
-    contents: Sequence[int]
+    prints: Prints
+    contents: Words
     times: Column
     series: Column
     usage: dict[str, Column]
 
     def __len__(self) -> int:
-        return len(self.fingerprints)
+        return len(self.prints)
 
     def part(self, start: int, end: int) -> "PlainColumns":
         """The events [start, end)."""
         usage = {name: column[start:end] for name, column in self.usage.items()}
-        return PlainColumns(self.fingerprints[start:end], self.contents[start:end], self.times[start:end], self.series[start:end], usage)
+        return PlainColumns(self.prints[start:end], self.contents[start:end], self.times[start:end], self.series[start:end], usage)
 
-    def chosen(self, keep: Sequence[bool]) -> "PlainColumns":
-        """The events for which `keep` is true."""
-        mask = np.array(keep, np.bool_)
+    def chosen(self, mask: npt.NDArray[np.bool_]) -> "PlainColumns":
+        """The events for which `mask` is true."""
         usage = {name: column[mask] for name, column in self.usage.items()}
-        fingerprints, contents = list(compress(self.fingerprints, keep)), list(compress(self.contents, keep))
-        return PlainColumns(fingerprints, contents, self.times[mask], self.series[mask], usage)
+        return PlainColumns(self.prints[mask], self.contents[mask], self.times[mask], self.series[mask], usage)
 
 
 class _Read(NamedTuple):
@@ -111,7 +110,7 @@ class PlainEvents:
         self._is_home = is_home
         self._factors = {name: field_factor(name) for name in usage_fields if 0 < len(name) <= NAME_CHARS_MAX and name.isprintable()}
         self._numbers: dict[bytes, int] = {}
-        self._bare: npt.NDArray[np.uint64] = np.zeros(1_000, np.uint64)  # the content number of each series without quantities
+        self._bare: Words = np.zeros(1_000, np.uint64)  # the content number of each series without quantities
         self._digests: dict[str, Callable[[], Any]] = {}
 
     @property
@@ -230,13 +229,12 @@ class PlainEvents:
             and parse_times((time,)) is not None
         )
 
-    def _contents(self, series: Column, usage: dict[str, Column]) -> list[int]:
+    def _contents(self, series: Column, usage: dict[str, Column]) -> Words:
         """`content_of` each event. What is cut off at 64 bits on the way is masked away in any case."""
-        totals = self._bare[series]
+        totals: Words = self._bare[series]
         for name, column in usage.items():
             totals += column.view(np.uint64) * np.uint64(self._factors[name])
-        contents: list[int] = (totals & np.uint64(CONTENT_MASK)).tolist()
-        return contents
+        return totals & np.uint64(CONTENT_MASK)
 
 
 def decode_all(values: Sequence[bytes]) -> list[Any]:
@@ -254,11 +252,11 @@ def _decoded_one(value: bytes) -> Any:
         return None
 
 
-def _fingerprints(begins: Sequence[Any], ids: Sequence[str]) -> list[bytes]:
+def _fingerprints(begins: Sequence[Any], ids: Sequence[str]) -> Prints:
     """The digest of each source, copied and gone on with: less than half of what digesting both takes."""
     found = []
     for begin, event_id in zip(begins, ids, strict=True):
         digest = begin()
         digest.update(event_id.encode())
         found.append(digest.digest())
-    return found
+    return prints_of(b"".join(found))

@@ -1,8 +1,6 @@
 """What a record of usage.events says: a batch, a heartbeat, or a single event in any of its forms."""
 
-from typing import Any, Final
-
-import numpy as np
+from typing import Any
 
 from metering.batch import FINGERPRINT_BYTES, FORMAT_KEY, NO_ID, Batch, KnownTexts, decode_batch
 from metering.errors import EventRejected, Reason
@@ -10,7 +8,6 @@ from metering.event import UsageEvent, parse_cloudevent, parse_event, parse_json
 from metering.limits import BATCH_EVENTS_MAX
 from metering.record import LogRecord
 
-_FINGERPRINTS: Final = np.dtype((np.void, FINGERPRINT_BYTES))
 _JSON_TYPES = ("application/json", "application/cloudevents+json", "text/json")
 
 
@@ -47,12 +44,9 @@ def claimed_events(record: LogRecord) -> int:
     return count if type(count) is int and 0 < count <= BATCH_EVENTS_MAX else 1
 
 
-def fingerprints(batch: Batch) -> list[bytes]:
-    """The identity of each event of a batch; NO_ID where it has none but its number."""
-    if not batch.ids:
-        return [NO_ID] * batch.count
-    identities: list[bytes] = np.frombuffer(batch.ids, _FINGERPRINTS).tolist()
-    return identities
+def identity(batch: Batch, index: int) -> bytes:
+    """The fingerprint of an event of a batch; NO_ID where it has none but its number."""
+    return batch.ids[index * FINGERPRINT_BYTES : (index + 1) * FINGERPRINT_BYTES] or NO_ID
 
 
 def _cloudevent_attributes(record: LogRecord) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ when the rows are taken.
 from collections.abc import Iterable, Sequence
 
 from aggregator.batch_sums import BatchSums
+from aggregator.series import Contents
 from metering.batch import Batch
 from metering.catalogue import Catalogue
 from metering.event import Dimensions, UsageEvent
@@ -73,7 +74,7 @@ class Rows:
         """Add the events of a batch; `keep` says which (None: all)."""
         self._batches.add(batch, keep)
 
-    def contents(self, batch: Batch) -> list[int]:
+    def contents(self, batch: Batch) -> Contents:
         """`content_of` each event of a batch; here because the series are numbered here."""
         return self._batches.contents(batch)
 

@@ -1,8 +1,9 @@
 """Which events of a batch must not be counted, and why. Cheap when nothing is wrong, exact when something is."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Final
 
+from aggregator.reading import identity
 from metering.batch import NO_ID, Batch
 from metering.catalogue import Catalogue
 from metering.errors import Reason
@@ -13,7 +14,7 @@ HOME_CUSTOMERS_MAX: Final = 100_000
 
 
 def set_aside_reasons(
-    batch: Batch, identities: Sequence[bytes], log_time_ms: int, catalogue: Catalogue, partition_of: Callable[[str], int], *, home: set[str]
+    batch: Batch, log_time_ms: int, catalogue: Catalogue, partition_of: Callable[[str], int], *, home: set[str]
 ) -> dict[int, Reason]:
     """The index and reason of each event that the batch alone, without the ids counted before, shows to be unacceptable.
 
@@ -28,7 +29,7 @@ def set_aside_reasons(
     if oldest > 0 and least(batch.time) < oldest:
         # Its emitter may have been forgotten; an event with an id is judged by the horizon of ids instead.
         for index, moment in enumerate(batch.time):
-            if moment < oldest and identities[index] == NO_ID:
+            if moment < oldest and identity(batch, index) == NO_ID:
                 reasons.setdefault(index, Reason.PAST_HORIZON)
     for name in () if catalogue.usage_fields.issuperset(batch.usage) else batch.usage.keys() - catalogue.usage_fields:
         for index, quantity in enumerate(batch.usage[name]):

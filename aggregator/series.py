@@ -1,5 +1,6 @@
 """Dense numbers for series (a customer with a set of dimensions), so that whole columns are added to arrays at once."""
 
+from array import array
 from typing import Final, TypeAlias, cast
 
 import numpy as np
@@ -42,18 +43,20 @@ class SeriesTable:
             self._last = batch
         return self._last_numbers
 
-    def contents(self, batch: Batch) -> list[int]:
+    def contents(self, batch: Batch) -> Contents:
         """`content_of` each event of a batch. What is cut off at 64 bits on the way is masked away in any case."""
         numbers = self.numbers(batch)
         known = len(self._contents)
         if known < len(self.names):
             more = [content_of(customer, dimensions, ()) for customer, dimensions in self.names[known:]]
             self._contents = np.concatenate([self._contents, np.array(more, np.uint64)])
-        totals = self._contents[np.array(numbers)[integers(batch.at)]]
+        totals: Contents = self._contents.take(array("q", numbers)).take(integers(batch.at))
         for name, column in batch.usage.items():
-            totals += integers(column).view(np.uint64) * np.uint64(field_factor(name))
-        contents: list[int] = (totals & np.uint64(CONTENT_MASK)).tolist()
-        return contents
+            parts = integers(column).view(np.uint64)
+            parts *= np.uint64(field_factor(name))
+            totals += parts
+        totals &= np.uint64(CONTENT_MASK)
+        return totals
 
     def clear(self) -> None:
         """Forget all; numbers given before mean nothing any more."""

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from aggregator.id_files import IdFiles, SegmentRecord, SnapshotRecord
-from aggregator.id_segments import Entries, IdArchive, IdSegment, MemoryStorage
+from aggregator.id_segments import IdArchive, IdSegment
 from aggregator.id_snapshots import IdSnapshots
+from aggregator.id_table import Entries, MemoryStorage
 from metering.logs import get_log
 from tests.simulation.world import World
 
@@ -78,8 +79,8 @@ class DiskFolder(IdFiles):
             storage = self._disk.files.get(record.file)
             if storage is None:
                 return False
-            segment = IdSegment(storage, since_ms=record.since_ms)
-            segment.adopt(record.count, record.until_ms)
+            segment = IdSegment(storage, since_ms=record.since_ms, until_ms=record.until_ms)
+            segment.adopt(record.count)
             archive.restore(segment)
         return True
 

@@ -10,6 +10,7 @@ from unittest.mock import patch
 from aggregator import joined_batches
 from aggregator.counting import PartitionCounter
 from aggregator.deduplication import IdIndex, Seen
+from aggregator.fingerprints import Prints, Words
 from aggregator.pending import Cut
 from aggregator.rows import Rows
 from aggregator.sequences import SequenceIndex
@@ -43,15 +44,13 @@ def ids_are_not_looked_up() -> Iterator[None]:
     def look_up(_self: IdIndex, _fingerprint: bytes, _content: int) -> Seen:
         return Seen.NEVER
 
-    def add_all(self: IdIndex, fingerprints: Sequence[bytes], contents: Sequence[int]) -> bool:
-        for fingerprint, content in zip(fingerprints, contents, strict=True):
-            self._content[fingerprint] = content
-        return True
+    def claim(_self: IdIndex, _prints: Prints, _contents: Words) -> Sequence[int]:
+        return ()
 
-    def add(self: IdIndex, fingerprint: bytes, content: int) -> None:
-        self._content[fingerprint] = content
+    def add(_self: IdIndex, _fingerprint: bytes, _content: int) -> None:
+        return
 
-    with _method(IdIndex, "look_up", look_up), _method(IdIndex, "add_all_if_new", add_all), _method(IdIndex, "add", add):
+    with _method(IdIndex, "look_up", look_up), _method(IdIndex, "claim", claim), _method(IdIndex, "add", add):
         yield
 
 

@@ -1,9 +1,18 @@
 """Ids are known exactly while they matter, and forgotten after."""
 
+from collections.abc import Sequence
+
+import numpy as np
+
 from aggregator.deduplication import IdIndex, Seen, content_of
+from aggregator.fingerprints import Prints, Words, prints_of
 from metering.limits import HOUR_MS, MINUTE_MS
 
 A, B, C = (bytes([n]) * 16 for n in (1, 2, 3))
+
+
+def columns(fingerprints: Sequence[bytes], contents: Sequence[int]) -> tuple[Prints, Words]:
+    return prints_of(b"".join(fingerprints)), np.array(contents, np.uint64)
 
 
 def test_an_id_is_known_from_the_moment_it_is_added() -> None:
@@ -23,12 +32,11 @@ def test_what_is_rolled_back_was_never_there_and_what_is_committed_stays() -> No
     assert (index.look_up(A, 1), index.look_up(B, 1), len(index)) == (Seen.SAME, Seen.NEVER, 1)
 
 
-def test_many_ids_are_added_only_if_every_one_is_new() -> None:
+def test_the_new_ones_of_many_ids_are_claimed_and_the_others_told() -> None:
     index = IdIndex(HOUR_MS)
-    assert index.add_all_if_new([A, B], [1, 2])
-    assert not index.add_all_if_new([B, C], [2, 3])
-    assert not index.add_all_if_new([C, C], [3, 3])
-    assert index.look_up(C, 3) is Seen.NEVER
+    assert index.claim(*columns([A, B], [1, 2])) == []
+    assert index.claim(*columns([C, B, C], [3, 4, 5])) == [1, 2]
+    assert [index.look_up(one, content) for one, content in ((A, 1), (B, 2), (C, 3))] == [Seen.SAME] * 3
     index.rollback()
     assert not len(index)
 
@@ -37,7 +45,7 @@ def test_reading_again_keeps_the_first_content() -> None:
     index = IdIndex(HOUR_MS)
     index.add(A, 1)
     index.commit(0)
-    index.remember([A, B, B], [9, 2, 3], 0)
+    index.remember(*columns([A, B, B], [9, 2, 3]), 0)
     assert (index.look_up(A, 1), index.look_up(B, 2)) == (Seen.SAME, Seen.SAME)
 
 

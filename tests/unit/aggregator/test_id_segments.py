@@ -1,71 +1,133 @@
-"""Packed ids answer exactly as a dictionary would."""
+"""Packed ids answer exactly as a dictionary would, whichever of them meet in the tables."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from unittest.mock import patch
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aggregator import deduplication, fingerprints, id_table
 from aggregator.deduplication import IdIndex, Seen
-from aggregator.id_segments import ABSENT, ARRAYS_FROM, ENTRY, SLOTS_MIN, IdArchive, IdSegment, MemoryStorage, Words, words_of
+from aggregator.fingerprints import Keys, Prints, Words, asked, asked_one, prints_of, repeated
+from aggregator.id_segments import IdArchive, IdSegment
+from aggregator.id_table import ABSENT, BUCKETS_MIN, ENTRY, IdTable, MemoryStorage
 from metering.limits import HOUR_MS
 
-# Few different halves, and the bits that choose slot and tag all alike: every walk from slot to slot is needed.
-halves = st.sampled_from([0, 1, 2, SLOTS_MIN, SLOTS_MIN + 1, 2 * SLOTS_MIN - 1, 1 << 56, (255 << 56) + 1, (1 << 64) - 1])
-prints = st.builds(lambda first, second: first.to_bytes(8, "little") + second.to_bytes(8, "little"), halves, halves)
+HALVES = st.sampled_from([0, 1, 2, 1 << 32, 1 << 56, (255 << 56) + 1, (1 << 64) - 1])
+PRINTS = st.builds(lambda first, second: first.to_bytes(8, "little") + second.to_bytes(8, "little"), HALVES, HALVES)
+# With the first keys all ids meet in one bucket and have one tag; with the second, those that begin alike.
+KEYS = st.sampled_from([bytes(32), (1 << 63).to_bytes(8, "little") + bytes(24), bytes(range(1, 33))])
+SHORTEST = st.sampled_from([0, 3, 1_000])  # from how many on arrays are used
+
+
+@contextmanager
+def walking(keys: bytes, arrays_from: int) -> Iterator[None]:
+    """Tables that are made within hash with these keys; what is measured to be quick does not matter."""
+    hashing = patch.object(fingerprints, "_keys", Keys(keys))
+    with hashing, patch.object(deduplication, "ARRAYS_FROM", arrays_from), patch.object(id_table, "FEW", arrays_from):
+        yield
 
 
 def numbered(count: int, salt: int = 0) -> list[bytes]:
-    """Different fingerprints that all begin at one slot."""
+    """Different fingerprints."""
     return [(number << 20).to_bytes(8, "little") + salt.to_bytes(8, "little") for number in range(count)]
 
 
-@given(st.lists(st.lists(prints, unique=True), max_size=6), st.lists(prints))
-def test_a_segment_knows_what_was_inserted_and_nothing_else(groups: list[list[bytes]], asked: list[bytes]) -> None:
-    segment, known = IdSegment(MemoryStorage(), since_ms=0), dict[bytes, int]()
-    for group in groups:
-        fresh = [one for one in group if one not in known]
-        contents = list(range(len(known), len(known) + len(fresh)))
-        known.update(zip(fresh, contents, strict=True))
-        if fresh:
-            segment.insert(*words_of(fresh), _words(contents))
-    assert len(segment) == len(known)
-    everything = [*known, *asked]
-    found = segment.find(*words_of(everything)).tolist() if everything else []
-    for one, number in zip(everything, found, strict=True):
-        assert segment.find_one(int.from_bytes(one[:8], "little"), int.from_bytes(one[8:], "little")) == number
-        assert (segment.content(number) if number != ABSENT else None) == known.get(one)
+def prints(ids: Sequence[bytes]) -> Prints:
+    return prints_of(b"".join(ids))
 
 
-def test_a_segment_grows_and_one_that_expects_what_comes_does_not() -> None:
-    ids = numbered(SLOTS_MIN)
-    small, large = IdSegment(MemoryStorage(), since_ms=0), IdSegment(MemoryStorage(), since_ms=0, expected=len(ids))
-    before = small.resident_bytes, large.resident_bytes
-    for segment in (small, large):
-        segment.insert(*words_of(ids), _words(range(len(ids))))
-        assert (segment.find(*words_of(ids)) == range(len(ids))).all()
-    assert (small.resident_bytes, large.resident_bytes) == (2 * before[0], before[1])
+def words(numbers: Sequence[int]) -> Words:
+    return np.array(numbers, np.uint64)
+
+
+def numbers_of(table: IdTable, ids: Sequence[bytes]) -> list[int]:
+    """The number of each one's entry, asked for all at once."""
+    answer = [ABSENT] * len(ids)
+    positions, numbers = table.find(asked(prints(ids)))
+    for position, number in zip(positions.tolist(), numbers.tolist(), strict=True):
+        assert answer[position] == ABSENT, "nobody is found twice"
+        answer[position] = number
+    return answer
+
+
+@given(st.lists(st.lists(PRINTS, unique=True), max_size=6), st.lists(PRINTS), st.data(), KEYS, SHORTEST)
+def test_a_table_knows_what_was_inserted_and_nothing_else(
+    groups: list[list[bytes]], wanted: list[bytes], data: st.DataObject, keys: bytes, arrays_from: int
+) -> None:
+    with walking(keys, arrays_from):
+        table, known = IdTable(MemoryStorage()), dict[bytes, int]()
+        for group in groups:
+            fresh = [one for one in group if one not in known]
+            contents = list(range(len(known), len(known) + len(fresh)))
+            known.update(zip(fresh, contents, strict=True))
+            if data.draw(st.booleans()):
+                table.insert(asked(prints(fresh)), words(contents))
+            else:
+                for one, content in zip(fresh, contents, strict=True):
+                    table.insert_one(asked_one(one), content)
+        assert len(table) == len(known)
+        everything = [*known, *wanted]
+        for one, number in zip(everything, numbers_of(table, everything), strict=True):
+            assert table.find_one(asked_one(one)) == number
+            assert (table.content(number) if number != ABSENT else None) == known.get(one)
+
+
+@given(st.lists(PRINTS))
+def test_who_stands_further_left_too_is_told(ids: list[bytes]) -> None:
+    assert repeated(prints(ids)) == [position for position, one in enumerate(ids) if one in ids[:position]]
+
+
+@given(st.lists(st.binary(min_size=16, max_size=16), min_size=1))
+def test_one_is_hashed_as_many_are(ids: list[bytes]) -> None:
+    many = asked(prints(ids))
+    for position, one in enumerate(map(asked_one, ids)):
+        assert (one.first, one.second) == tuple(many.prints[position].tolist())
+        assert (one.hash, one.mark) == (int(many.hashes[position]), int(many.marks[position]))
+
+
+def test_a_table_grows_and_one_that_expects_what_comes_does_not() -> None:
+    ids = numbered(BUCKETS_MIN + 1)
+    small, large = IdTable(MemoryStorage()), IdTable(MemoryStorage(), expected=len(ids))
+    before = large.resident_bytes
+    for table in (small, large):
+        table.insert(asked(prints(ids[:-1])), words(range(BUCKETS_MIN)))
+        table.insert_one(asked_one(ids[-1]), BUCKETS_MIN)
+        assert numbers_of(table, ids) == list(range(len(ids)))
+        assert table.contents(slice(0, len(ids))).tolist() == list(range(len(ids)))
+    assert large.resident_bytes == before
+
+
+def test_more_than_are_placed_at_once_are_adopted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(id_table, "PLACED_AT_ONCE", 7)
+    storage = MemoryStorage()
+    IdTable(storage).insert(asked(prints(numbered(100))), words(range(100)))
+    after = IdTable(storage)
+    after.adopt(60)
+    assert numbers_of(after, numbered(100)) == [*range(60), *[ABSENT] * 40]
+    assert len(after) == 60
+    after.insert(asked(prints(numbered(40, 7))), words(range(40)))
+    assert after.content(after.find_one(asked_one(numbered(40, 7)[39]))) == 39
+
+
+def test_an_entry_takes_24_bytes() -> None:
+    assert ENTRY.itemsize == 24
 
 
 def test_the_archive_begins_a_segment_when_one_is_full_or_spans_enough_and_forgets_it_whole() -> None:
     archive = IdArchive(MemoryStorage, span_ms=HOUR_MS, ids_per_segment_max=10)
     for time_ms, salt in ((0, 1), (HOUR_MS, 2), (2 * HOUR_MS, 3), (2 * HOUR_MS, 4)):
-        archive.add(numbered(4, salt), [salt] * 4, time_ms)
-    archive.add(numbered(4, 5), [5] * 4, 2 * HOUR_MS)
-    assert [archive.look_up(numbered(1, salt)[0]) for salt in range(1, 7)] == [1, 2, 3, 4, 5, None]
+        archive.add(prints(numbered(4, salt)), words([salt] * 4), time_ms)
+    archive.add(prints(numbered(4, 5)), words([5] * 4), 2 * HOUR_MS)
+    firsts = [numbered(1, salt)[0] for salt in range(1, 7)]
+    assert [archive.look_up(asked_one(one)) for one in firsts] == [1, 2, 3, 4, 5, None]
+    assert [segment.until_ms for segment in archive.segments] == [HOUR_MS, 2 * HOUR_MS, 2 * HOUR_MS]
     archive.forget_before(HOUR_MS + 1)
-    assert archive.known([numbered(1, salt)[0] for salt in range(1, 6)]) == [False, False, True, True, True]
+    assert sorted(np.concatenate(archive.known(asked(prints(firsts)))).tolist()) == [2, 3, 4]
     assert len(archive) == 12
-
-
-def test_many_are_asked_at_once_with_the_answers_of_one_by_one() -> None:
-    archive = IdArchive(MemoryStorage, span_ms=HOUR_MS, ids_per_segment_max=50)
-    for salt in range(3):
-        archive.add(numbered(40, salt), range(40), 0)
-    asked = [one for salt in range(4) for one in numbered(60, salt)]
-    assert len(asked) > ARRAYS_FROM
-    assert archive.known(asked) == [archive.look_up(one) is not None for one in asked]
-    assert sum(archive.known(asked)) == 120
 
 
 def test_a_storage_is_disposed_of_with_its_segment() -> None:
@@ -76,26 +138,15 @@ def test_a_storage_is_disposed_of_with_its_segment() -> None:
             disposed.append(1)
 
     archive = IdArchive(Noting, span_ms=0)
-    archive.add(numbered(1, 1), [1], 10)
-    archive.add(numbered(1, 2), [1], 20)
+    archive.add(prints(numbered(1, 1)), words([1]), 10)
+    archive.add(prints(numbered(1, 2)), words([2]), 20)
     archive.forget_before(20)
     assert (disposed, len(archive)) == ([1], 1)
 
 
-def test_entries_that_an_earlier_process_wrote_are_adopted() -> None:
-    storage = MemoryStorage()
-    before = IdSegment(storage, since_ms=5)
-    before.insert(*words_of(numbered(100)), _words(range(100)))
-    after = IdSegment(storage, since_ms=5)
-    after.adopt(60, 9)
-    found = after.find(*words_of(numbered(100))).tolist()
-    assert (found, len(after), after.until_ms) == ([*range(60), *[ABSENT] * 40], 60, 9)
-    after.insert(*words_of(numbered(40, 7)), _words(range(40)))
-    assert after.content(after.find_one(39 << 20, 7)) == 39
-
-
-def test_an_entry_takes_24_bytes() -> None:
-    assert ENTRY.itemsize == 24
+def test_a_segment_says_what_it_spans() -> None:
+    segment = IdSegment(MemoryStorage(), since_ms=5, until_ms=9)
+    assert (segment.since_ms, segment.until_ms, len(segment)) == (5, 9, 0)
 
 
 class Model:
@@ -110,61 +161,81 @@ class Model:
         return Seen.NEVER if known is None else Seen.SAME if known == content else Seen.OTHER_CONTENT
 
 
-steps = st.lists(
+STEPS = st.lists(
     st.one_of(
-        st.tuples(st.just("add"), prints, st.integers(0, 3)),
-        st.tuples(st.just("add all"), st.lists(prints, min_size=1, max_size=5), st.integers(0, 3)),
-        st.tuples(st.just("remember"), st.lists(prints, max_size=5), st.integers(0, 3)),
-        st.tuples(st.sampled_from(["commit", "rollback"]), st.none(), st.none()),
+        st.tuples(st.just("add"), PRINTS, st.integers(0, 3)),
+        st.tuples(st.just("claim"), st.lists(PRINTS, max_size=8), st.integers(0, 3)),
+        st.tuples(st.just("remember"), st.lists(PRINTS, max_size=8), st.integers(0, 3)),
+        st.tuples(st.sampled_from(["commit", "rollback", "archive"]), st.just([]), st.just(0)),
     ),
     max_size=30,
 )
 
 
-@given(steps, st.integers(0, 6))
-def test_an_index_that_archives_early_answers_like_one_dictionary(taken: list[tuple[str, object, object]], recent_max: int) -> None:
-    index, model = IdIndex(24 * HOUR_MS, recent_max=recent_max), Model()
-    act: dict[str, Callable[..., None]] = {"add": _add, "add all": _add_all, "remember": _remember, "commit": _commit, "rollback": _rollback}
-    seen: set[bytes] = set()
-    for name, what, content in taken:
-        act[name](index, model, what, content)
-        seen.update([what] if isinstance(what, bytes) else what if isinstance(what, list) else [])
-        for one in seen:
-            for asked in range(4):
-                assert index.look_up(one, asked) is model.look_up(one, asked)
-        assert len(index) == len(model.kept) + len(model.pending)
+@given(STEPS, st.sampled_from([0, 1, 3, 6, 100]), KEYS, SHORTEST)
+def test_an_index_answers_like_one_dictionary_however_early_it_archives(
+    taken: list[tuple[str, bytes | list[bytes], int]], recent_max: int, keys: bytes, arrays_from: int
+) -> None:
+    with walking(keys, arrays_from):
+        index, model = IdIndex(24 * HOUR_MS, recent_max=recent_max), Model()
+        seen: set[bytes] = set()
+        for name, what, content in taken:
+            many = [what] if isinstance(what, bytes) else what
+            ACTS[name](index, model, many, content)
+            seen.update(many)
+            for one in seen:
+                for number in range(4):
+                    assert index.look_up(one, number) is model.look_up(one, number)
+            assert len(index) == len(model.kept) + len(model.pending)
+            assert index.pending == len(model.pending)
 
 
-def _add(index: IdIndex, model: Model, one: bytes, content: int) -> None:
-    if model.look_up(one, content) is Seen.NEVER:
-        index.add(one, content)
-        model.pending[one] = content
+def _add(index: IdIndex, model: Model, many: list[bytes], content: int) -> None:
+    if model.look_up(many[0], content) is Seen.NEVER:
+        index.add(many[0], content)
+        model.pending[many[0]] = content
 
 
-def _add_all(index: IdIndex, model: Model, many: list[bytes], content: int) -> None:
-    new = len(set(many)) == len(many) and all(model.look_up(one, 0) is Seen.NEVER for one in many)
-    assert index.add_all_if_new(many, [content] * len(many)) is new
-    if new:
-        model.pending.update(dict.fromkeys(many, content))
+def _claim(index: IdIndex, model: Model, many: list[bytes], content: int) -> None:
+    others = []
+    contents = [(content + position) % 4 for position in range(len(many))]
+    for position, one in enumerate(many):
+        if model.look_up(one, 0) is Seen.NEVER:
+            model.pending[one] = contents[position]
+        else:
+            others.append(position)
+    assert list(index.claim(prints(many), words(contents))) == others
 
 
 def _remember(index: IdIndex, model: Model, many: list[bytes], content: int) -> None:
-    _commit(index, model, None, None)
-    index.remember(many, [content + number for number in range(len(many))], 0)
+    _commit(index, model, [], 0)
+    index.remember(prints(many), words([content + number for number in range(len(many))]), 0)
     for number, one in enumerate(many):
         model.kept.setdefault(one, content + number)
 
 
-def _commit(index: IdIndex, model: Model, _what: None, _content: None) -> None:
+def _commit(index: IdIndex, model: Model, _many: list[bytes], _content: int) -> None:
     index.commit(0)
     model.kept.update(model.pending)
     model.pending = {}
 
 
-def _rollback(index: IdIndex, model: Model, _what: None, _content: None) -> None:
+def _rollback(index: IdIndex, model: Model, _many: list[bytes], _content: int) -> None:
     index.rollback()
     model.pending = {}
 
 
-def _words(numbers: Sequence[int]) -> Words:
-    return np.array(numbers, np.uint64)
+def _archive(index: IdIndex, model: Model, _many: list[bytes], _content: int) -> None:
+    _commit(index, model, [], 0)
+    index.archive_all(0)
+    assert not index.recent
+
+
+ACTS: dict[str, Callable[[IdIndex, Model, list[bytes], int], None]] = {
+    "add": _add,
+    "claim": _claim,
+    "remember": _remember,
+    "commit": _commit,
+    "rollback": _rollback,
+    "archive": _archive,
+}

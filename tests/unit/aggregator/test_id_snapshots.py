@@ -1,6 +1,7 @@
 """What a process leaves of its ids is believed only if it is whole and belongs to this log, and then it answers as the log would."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from aggregator import deduplication, id_files
 from aggregator.counting import PartitionCounter
+from aggregator.fingerprints import Prints, Words, asked_one, prints_of
 from aggregator.id_files import SNAPSHOT, FileStorage, IdFiles
 from aggregator.id_segments import IdArchive
 from aggregator.id_snapshots import IdSnapshots
@@ -20,6 +22,10 @@ from tests.unit.aggregator.events import EVENTS, HORIZON_MS, START_MS, TALLIES, 
 from tests.unit.aggregator.memory_log import MemoryLog, finished
 
 LOG = get_log("test")
+
+
+def packed(ids: Sequence[bytes], contents: Sequence[int]) -> tuple[Prints, Words]:
+    return prints_of(b"".join(ids)), np.array(contents, np.uint64)
 
 
 class Machine:
@@ -158,7 +164,7 @@ def test_a_folder_that_another_process_holds_is_left_alone(machine: Machine) -> 
     other = machine.new_snapshots()
     assert other.found(0) is None
     archive = other.empty(0, known_since_ms=0)
-    archive.add([bytes(16)], [1], 0)
+    archive.add(*packed([bytes(16)], [1]), 0)
     assert list((machine.state_dir / f"{EVENTS}-0").glob("*.ids")) == []
 
 
@@ -181,7 +187,7 @@ def test_a_full_disk_costs_memory_and_no_id(tmp_path: Path, monkeypatch: pytest.
     folder = IdFiles(tmp_path, LOG)
     archive = IdArchive(folder.storage, span_ms=HOUR_MS)
     ids = [number.to_bytes(16, "little") for number in range(5)]
-    archive.add(ids[:2], [0, 1], 0)
+    archive.add(*packed(ids[:2], [0, 1]), 0)
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -191,8 +197,8 @@ def test_a_full_disk_costs_memory_and_no_id(tmp_path: Path, monkeypatch: pytest.
     storage = archive.segments[0].storage
     assert isinstance(storage, FileStorage)
     storage.grown(id_files.CHUNK_ENTRIES << 20)
-    archive.add(ids[2:], [2, 3, 4], 0)
-    assert [archive.look_up(one) for one in ids] == [0, 1, 2, 3, 4]
+    archive.add(*packed(ids[2:], [2, 3, 4]), 0)
+    assert [archive.look_up(asked_one(one)) for one in ids] == [0, 1, 2, 3, 4]
     assert storage.lost
     record = id_files.SnapshotRecord(chain_id="c", tally_offset=0, tally_digest="", events_end=0, known_since_ms=0, segments=folder.segments(archive))
     folder.write(replace(record), durable=True)

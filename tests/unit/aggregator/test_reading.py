@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from aggregator.reading import claimed_events, fingerprints, read
+from aggregator.reading import claimed_events, identity, read
 from metering.batch import NO_ID, Batch, encode_batch
 from metering.errors import EventRejected, Reason
 from metering.event import UsageEvent
@@ -90,5 +90,7 @@ def test_an_unreadable_record_stands_for_what_it_says_of_itself_within_reason(va
 
 
 def test_a_batch_without_ids_has_none_for_every_event() -> None:
-    assert fingerprints(Batch(emitter="e", partition=0, first_seq=0, count=2)) == [NO_ID, NO_ID]
-    assert fingerprints(Batch(emitter="e", partition=0, first_seq=0, count=2, ids=b"a" * 16 + b"b" * 16)) == [b"a" * 16, b"b" * 16]
+    batch = Batch(emitter="e", partition=0, first_seq=0, count=2)
+    assert [identity(batch, index) for index in range(2)] == [NO_ID, NO_ID]
+    batch = batch._replace(ids=b"a" * 16 + b"b" * 16)
+    assert [identity(batch, index) for index in range(2)] == [b"a" * 16, b"b" * 16]

@@ -180,4 +180,4 @@ def test_more_series_than_are_numbered_are_summed_all_the_same() -> None:
 @given(events)
 def test_the_content_numbers_of_a_batch_are_those_of_its_events(found: list[UsageEvent]) -> None:
     for many in (found, found * ARRAYS_FROM):
-        assert Rows(CATALOGUE).contents(batch_of(many)) == [content_of(event.customer, event.dimensions, event.usage) for event in many]
+        assert Rows(CATALOGUE).contents(batch_of(many)).tolist() == [content_of(event.customer, event.dimensions, event.usage) for event in many]
