@@ -12,6 +12,7 @@ class CountingRules:
     """What a counter must know of its surroundings. `partition_of` says which partition a customer belongs to.
 
     `run_min`: from so many records in a row on that may be plain events, reading them as columns takes less than one by one.
+    `shape_min`: from so many on, reading those of one shape (see aggregator.event_shapes) takes less than decoding them.
     """
 
     topic: str
@@ -21,3 +22,4 @@ class CountingRules:
     deduplication_horizon_ms: int
     dead_letter_limits: DeadLetterLimits = field(default_factory=DeadLetterLimits)
     run_min: int = 10
+    shape_min: int = 30

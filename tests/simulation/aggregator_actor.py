@@ -150,7 +150,7 @@ class AggregatorProcess(Process):
 
     def __init__(self, world: World, name: str, rules: CountingRules, snapshots: IdSnapshots) -> None:
         super().__init__(world, name)
-        rules = replace(rules, run_min=2)  # so that many runs are read as columns, although the worlds are small
+        rules = replace(rules, run_min=2, shape_min=3)  # so that many runs are read as columns, although the worlds are small
         self.appender = SimulatedAppender(world)
         self.takeover = Takeover(SimulatedReader(world), rules, tallies_topic=TALLIES, found_at_log_start=False, snapshots=snapshots)
         self.snapshots = snapshots
