@@ -22,9 +22,9 @@ from aggregator.fingerprints import Prints, Words, prints_of
 from aggregator.id_segments import IdArchive
 from aggregator.joined_batches import alike, first_batches, join
 from aggregator.pending import Cut, Pending
-from aggregator.plain_events import PlainColumns, PlainEvents, decode_all, first_run
+from aggregator.plain_events import PlainColumns, PlainEvents, first_run
 from aggregator.plain_sums import PlainSums
-from aggregator.reading import claimed_events, identity, read, understood
+from aggregator.reading import claimed_events, decode_all, identity, read
 from aggregator.rows import Rows
 from aggregator.screening import set_aside_reasons
 from aggregator.sequences import SequenceIndex, merged
@@ -63,7 +63,7 @@ class PartitionCounter:
         self._rules = rules
         self._rows = Rows(rules.catalogue)
         self._known = KnownTexts()  # the customers in it are at home in this partition
-        self._plain = PlainEvents(rules.catalogue.usage_fields, lambda customer: rules.partition_of(customer) == partition)
+        self._plain = PlainEvents(rules.catalogue.usage_fields, lambda customer: rules.partition_of(customer) == partition, rules.shape_min)
         self._plain_sums = PlainSums(rules.catalogue, self._plain)
         self._guard = DeadLetterGuard(rules.dead_letter_limits)
         self._not_counted: dict[int, Sequence[int]] = {}  # places of events whose ids must not be learnt from there
@@ -144,14 +144,14 @@ class PartitionCounter:
                 break
         return taken
 
-    def count(self, record: LogRecord, document: object = None) -> None:
-        """Fold the next record of usage.events. `document`: its decoded value, if that is known and the record has no headers."""
+    def count(self, record: LogRecord) -> None:
+        """Fold the next record of usage.events."""
         self._enter(record.offset)
         self.position = record.offset + 1
         self._pending.log_time_ms = max(self._pending.log_time_ms, record.timestamp)
         self._pending.input_bytes += len(record.value or b"")
         try:
-            content = read(record, self._known) if document is None else understood(record, document, self._known)
+            content = read(record, self._known)
         except EventRejected as rejected:
             events = claimed_events(record)
             self._pending.singles += 1
@@ -232,8 +232,7 @@ class PartitionCounter:
             self._plain.forget()
         moments = np.array(list(map(_timestamp, records)), np.int64)
         known_from = np.maximum(moments - self.ids.horizon_ms, self.tallies.losses.ids_from_ms)
-        documents = decode_all(list(map(_value, records)))
-        odd, plain = self._plain.read(documents, known_from, moments + FUTURE_TOLERANCE_MS)
+        odd, plain = self._plain.read(list(map(_value, records)), known_from, moments + FUTURE_TOLERANCE_MS)
         if plain is not None and not odd:
             self._count_plain(records, plain)
             return len(records)
@@ -244,7 +243,7 @@ class PartitionCounter:
                 columns += place - start
             if place == len(records) or (place and self.pending_bytes >= until_bytes):
                 return place
-            self.count(records[place], documents[place])
+            self.count(records[place])
             start = place + 1
         return len(records)
 
@@ -257,7 +256,7 @@ class PartitionCounter:
             end = taken + max(1, similar)
             if similar < self._rules.batches_min or not self._count_joined(records[taken:end], documents[taken:end]):
                 for place in range(taken, end):
-                    self.count(records[place], documents[place])
+                    self.count(records[place])
                     if self.pending_bytes >= until_bytes:
                         return place + 1
             taken = end

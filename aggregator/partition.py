@@ -72,7 +72,7 @@ class CountingWorker(PartitionWorker):
     @property
     def unflushed_bytes(self) -> int:
         """Bytes of events that are read and not in an accepted tally."""
-        return self._inbox_bytes + (self.counter.pending_input_bytes if self.counter is not None else 0)
+        return self._inbox.bytes + (self.counter.pending_input_bytes if self.counter is not None else 0)
 
     @property
     def may_resume(self) -> bool:
@@ -133,17 +133,17 @@ class CountingWorker(PartitionWorker):
 
     async def _count_inbox(self, counter: PartitionCounter) -> None:
         """Count the first records of the inbox that follow each other, until the tally is large enough or others must have a turn."""
-        while self._inbox and self._inbox[0].offset < counter.position:
-            self._take()
+        while self._inbox and self._inbox.first.offset < counter.position:
+            self._inbox.take()
         if not self._inbox or counter.pending_bytes >= self._settings.flush_bytes:
             return
-        offset = self._inbox[0].offset
+        offset = self._inbox.first.offset
         if offset > counter.position and not await self._takeover.holds_no_record(self.partition, counter.position, offset):
             self._read_again(counter.position, offset)
             return
         # Taken only when they are counted: a cancelled check above leaves nothing half done.
-        run = self._first_run(TURN_RECORDS, TURN_BYTES)
-        self._take_many(run[: counter.count_many(run, self._settings.flush_bytes)])
+        run = self._inbox.run(TURN_RECORDS, TURN_BYTES)
+        self._inbox.drop(counter.count_many(run, self._settings.flush_bytes))
 
     async def _flush(self, counter: PartitionCounter) -> None:
         """Write what was counted as a tally. Raises LogUnavailable (it may have been written: start over) or FailClosed."""

@@ -3,10 +3,12 @@
 Many are read at once, as columns. What is plain is read exactly as the long way (`aggregator.reading`) reads it; all else is left to that
 way. An event is plain if it has our own form with all six fields, names only usage fields of the catalogue, and its customer belongs here.
 The long way is gone once for each source and for each customer with these dimensions.
+
+Texts of a known shape (`aggregator.event_shapes`) are not even decoded. The others are, and a shape is learnt from one of them.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import compress, repeat
 from operator import attrgetter, itemgetter, methodcaller
@@ -17,10 +19,12 @@ import numpy.typing as npt
 import orjson
 
 from aggregator.deduplication import CONTENT_MASK, content_of, field_factor
+from aggregator.event_shapes import CUSTOMER, DIMENSIONS, ID, MINUTE, SECONDS, SOURCE, TIME, USAGE, EventShape, Path, shape_of
 from aggregator.fingerprints import Prints, Words, prints_of
+from aggregator.reading import decode_all
 from metering.batch import FORMAT_KEY
 from metering.errors import EventRejected
-from metering.event import Dimensions, identity_prefix, parse_event, parse_times
+from metering.event import Dimensions, identity_prefix, parse_event, parse_time, parse_times
 from metering.limits import EVENT_ID_CHARS_MAX, NAME_CHARS_MAX, QUANTITY_MAX, USAGE_FIELDS_MAX
 from metering.record import LogRecord
 
@@ -29,15 +33,19 @@ Column: TypeAlias = npt.NDArray[np.int64]
 KNOWN_MAX: Final = 50_000  # customers with their dimensions, and sources
 RUN_MAX: Final = 500  # records at once; with VALUE_BYTES_MAX it bounds what they add to a tally to what the largest record adds
 VALUE_BYTES_MAX: Final = 2_000
+SHAPES_MAX: Final = 8
+PAUSE_MAX: Final = 32  # runs
 
 _FIELDS: Final = ("id", "source", "time", "customer", "usage", "dimensions")
 _FIELD_SET: Final = frozenset(_FIELDS)
 _UNKNOWN: Final = -1
+_NEVER: Final = -(2**62)  # a time that no event has
+_SECONDS: Final = np.array([10_000, 1_000, 0, 100, 10, 1])  # what each digit of 59.999 is worth
+_ZERO_SECONDS: Final = int(np.frombuffer(b"00.000", np.uint8) @ _SECONDS)
 
 _fields = itemgetter(*_FIELDS)
 _value = attrgetter("value")
 _headers = attrgetter("headers")
-_offset = attrgetter("offset")
 _is_batch = methodcaller("startswith", b'{"' + FORMAT_KEY.encode())
 
 
@@ -65,6 +73,32 @@ class PlainColumns:
         return PlainColumns(self.prints[mask], self.contents[mask], self.times[mask], self.series[mask], usage)
 
 
+def _in_order(parts: Sequence[tuple[Column, PlainColumns]]) -> PlainColumns | None:
+    """Columns of several parts as one, in the order of the places that are named with each."""
+    if len(parts) < 2:
+        return parts[0][1] if parts else None
+    columns = [part for _, part in parts]
+    order = np.argsort(np.concatenate([places for places, _ in parts]))
+    return PlainColumns(
+        np.concatenate([part.prints for part in columns])[order],
+        np.concatenate([part.contents for part in columns])[order],
+        np.concatenate([part.times for part in columns])[order],
+        np.concatenate([part.series for part in columns])[order],
+        {
+            name: np.concatenate([part.usage[name] if name in part.usage else np.zeros(len(part), np.int64) for part in columns])[order]
+            for name in {name for part in columns for name in part.usage}
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A shape. `numbers`: of the series, by the texts of the customer and of each dimension with quotation marks between them."""
+
+    shape: EventShape
+    numbers: dict[bytes, int] = field(default_factory=dict)
+
+
 class _Read(NamedTuple):
     """Columns of well-formed documents. `series` is below zero where it is not known."""
 
@@ -76,7 +110,7 @@ class _Read(NamedTuple):
 
 
 def first_run(records: Sequence[LogRecord], start: int) -> Sequence[LogRecord]:
-    """The records from `start` on, RUN_MAX at most, that may be plain events and whose offsets follow each other without a gap."""
+    """The records from `start` on, RUN_MAX at most, that may be plain events and whose offsets, which rise, have no gap."""
     if not _may_be_plain(records[start]):
         return ()
     run = records[start : start + RUN_MAX]
@@ -87,7 +121,7 @@ def first_run(records: Sequence[LogRecord], start: int) -> Sequence[LogRecord]:
         and max(map(len, values)) <= VALUE_BYTES_MAX
         and not any(map(_headers, run))
         and not any(map(_is_batch, values))
-        and list(map(_offset, run)) == list(range(offset, offset + len(run)))
+        and run[-1].offset - offset == len(run) - 1
     ):
         return run
     return run[: next(at for at, record in enumerate(run) if record.offset != offset + at or not _may_be_plain(record))]
@@ -101,10 +135,11 @@ def _may_be_plain(record: LogRecord) -> bool:
 class PlainEvents:
     """Remembers the sources, and the customers with their dimensions (the series), of events that were counted.
 
-    `usage_fields`: the catalogue's. `longest`: characters of the longest series, with 8 for each dimension.
+    `usage_fields`: the catalogue's. `shape_min`: records in a run from which on a shape is looked for. `longest`: characters of the longest
+    series, with 8 for each dimension.
     """
 
-    def __init__(self, usage_fields: frozenset[str], is_home: Callable[[str], bool]) -> None:
+    def __init__(self, usage_fields: frozenset[str], is_home: Callable[[str], bool], shape_min: int) -> None:
         self.series: list[tuple[str, Dimensions]] = []
         self.longest = 0
         self._is_home = is_home
@@ -112,6 +147,11 @@ class PlainEvents:
         self._numbers: dict[bytes, int] = {}
         self._bare: Words = np.zeros(1_000, np.uint64)  # the content number of each series without quantities
         self._digests: dict[str, Callable[[], Any]] = {}
+        self._shapes: list[_Known] = []  # the one that was of use last comes first
+        self._minutes: dict[bytes, int] = {}
+        self._shape_min = shape_min
+        self._failures = 0  # to find a shape that most of a run is of, one after the other
+        self._pause = 0  # runs in which none is looked for
 
     @property
     def is_full(self) -> bool:
@@ -124,12 +164,124 @@ class PlainEvents:
         self.longest = 0
         self._numbers.clear()
         self._digests.clear()
+        self._shapes.clear()
 
-    def read(self, documents: Sequence[Any], earliest: Column, latest: Column) -> tuple[Sequence[int], PlainColumns | None]:
-        """The positions of decoded values that must go the long way, in order, and the others as columns, if there are any.
+    def read(self, values: Sequence[bytes], earliest: Column, latest: Column) -> tuple[Sequence[int], PlainColumns | None]:
+        """The positions of values that must go the long way, in order, and the others as columns, if there are any.
 
         `earliest`, `latest`: between which times (in milliseconds, both included) the event of each must lie to be plain.
         """
+        if len(values) < self._shape_min:
+            return self._read_documents(decode_all(values), earliest, latest)
+        if self._pause:
+            self._pause -= 1
+            return self._read_documents(decode_all(values), earliest, latest)
+        known = self._shape_like(values[len(values) // 2])
+        found = known.shape.values_of_all(values) if known is not None else None
+        if known is None or found is None:
+            return self._read_mixed(known, values, earliest, latest)
+        self._failures = 0
+        keep, columns = self._read_shape(known, values, found, earliest, latest)
+        return () if len(keep) == len(values) else sorted(set(range(len(values))).difference(keep.tolist())), columns
+
+    def _shape_like(self, value: bytes) -> _Known | None:
+        """The known shape that a value is of, which then comes first."""
+        for place, known in enumerate(self._shapes):
+            if known.shape.values_of(value) is not None:
+                self._shapes.insert(0, self._shapes.pop(place))
+                return known
+        return None
+
+    def _read_mixed(
+        self, known: _Known | None, values: Sequence[bytes], earliest: Column, latest: Column
+    ) -> tuple[Sequence[int], PlainColumns | None]:
+        """`read`, where not all are of this shape. Where most are not, no shapes are looked for in a while: that would cost more than it saves."""
+        matches = [known.shape.values_of(value) for value in values] if known is not None else [None] * len(values)
+        if 2 * matches.count(None) > len(values):
+            self._failures += 1
+            self._pause = min(2**self._failures, PAUSE_MAX)
+            matches = [None] * len(values)
+        parts: list[tuple[Column, PlainColumns]] = []
+        places = np.array([place for place, match in enumerate(matches) if match is not None], np.int64)
+        if known is not None and len(places):
+            found = [match for match in matches if match is not None]
+            keep, columns = self._read_shape(known, [values[place] for place in places.tolist()], found, earliest[places], latest[places])
+            if columns is not None:
+                parts.append((places[keep], columns))
+        rest = np.array([place for place, match in enumerate(matches) if match is None], np.int64)
+        documents = decode_all([values[place] for place in rest.tolist()])
+        left, columns = self._read_documents(documents, earliest[rest], latest[rest])
+        if columns is not None:
+            plain = np.delete(np.arange(len(rest)), left)
+            parts.append((rest[plain], columns))
+            self._learn_shape(values[rest[plain[0]]], documents[plain[0]])
+        odd = set(range(len(values))).difference(*(places.tolist() for places, _ in parts))
+        return sorted(odd), _in_order(parts)
+
+    def _learn_shape(self, value: bytes, document: Any) -> None:
+        shape = shape_of(value, document)
+        if shape is not None and all(known.shape.pattern != shape.pattern for known in self._shapes):
+            self._shapes.insert(0, _Known(shape))
+            del self._shapes[SHAPES_MAX:]
+
+    def _read_shape(
+        self, known: _Known, values: Sequence[bytes], found: Sequence[tuple[bytes, ...]], earliest: Column, latest: Column
+    ) -> tuple[Column, PlainColumns | None]:
+        """The positions of the plain ones among values of this shape, in which this was found, and their columns."""
+        at = dict(zip(known.shape.paths, zip(*found, strict=True), strict=True))
+        numbers, begins = self._series(known, values, at)
+        series = np.array(numbers, np.int64)
+        times = self._times(at)
+        usage = {path[1]: np.fromstring(b",".join(texts), np.int64, sep=",") for path, texts in at.items() if path[0] == USAGE}
+        good = (series >= 0) & (times >= earliest) & (times <= latest)
+        for column in usage.values():
+            good &= column <= QUANTITY_MAX
+        ids: Sequence[bytes] = at[ID]
+        keep = np.flatnonzero(good)
+        if not len(keep):
+            return keep, None
+        if len(keep) < len(found):
+            wanted = good.tolist()
+            ids, begins = list(compress(ids, wanted)), list(compress(begins, wanted))
+            times, series, usage = times[good], series[good], {name: column[good] for name, column in usage.items()}
+        return keep, PlainColumns(_fingerprints(begins, ids), self._contents(series, usage), times, series, usage)
+
+    def _series(self, known: _Known, values: Sequence[bytes], at: Mapping[Path, Sequence[bytes]]) -> tuple[list[int], list[Any]]:
+        """Of values of a known shape: the number of the series of each, below zero where it is not plain, and the begun digest of its source."""
+        texts = (texts for path, texts in at.items() if path[0] in (CUSTOMER[0], DIMENSIONS))
+        keys = list(map(b'"'.join, zip(*texts, strict=True)))  # one object for each: a tuple would take more memory, and longer to look up
+        sources = at[SOURCE]
+        found = {source: self._digests.get(source.decode()) for source in _distinct(sources)}
+        numbers: list[int] = list(map(known.numbers.get, keys, repeat(_UNKNOWN)))
+        begins = list(map(found.__getitem__, sources)) if len(found) > 1 else [found[sources[0]]] * len(sources)
+        if _UNKNOWN not in numbers and None not in begins:
+            return numbers, begins
+        for place, (key, source) in enumerate(zip(keys, sources, strict=True)):
+            if key not in known.numbers or found[source] is None:
+                numbers[place], begins[place] = self._learn(orjson.loads(values[place]))
+                if numbers[place] != _UNKNOWN:
+                    known.numbers[key], found[source] = numbers[place], begins[place]
+            else:
+                numbers[place], begins[place] = known.numbers[key], found[source]
+        return numbers, begins
+
+    def _times(self, at: Mapping[Path, Sequence[bytes]]) -> Column:
+        """Milliseconds since the epoch; below zero for what is no time."""
+        if TIME in at:
+            texts = list(map(bytes.decode, at[TIME]))
+            times = parse_times(texts)
+            return np.array([_time_or_never(text) for text in texts] if times is None else times, np.int64)
+        try:
+            minutes = list(map(self._minutes.__getitem__, at[MINUTE]))
+        except KeyError:
+            self._minutes = {minute: _time_or_never(minute.decode() + "00Z") for minute in set(at[MINUTE])}
+            minutes = list(map(self._minutes.__getitem__, at[MINUTE]))
+        seconds = np.frombuffer(b"".join(at[SECONDS]), np.uint8).reshape(len(minutes), len(_SECONDS)) @ _SECONDS
+        column: Column = np.array(minutes, np.int64) + (seconds - _ZERO_SECONDS)
+        return column
+
+    def _read_documents(self, documents: Sequence[Any], earliest: Column, latest: Column) -> tuple[Sequence[int], PlainColumns | None]:
+        """`read`, of decoded values."""
         every = range(len(documents))
         chosen = list(every)
         found = self._read_alike(documents)
@@ -154,7 +306,7 @@ class PlainEvents:
             times, series, usage = times[good], series[good], {name: column[good] for name, column in usage.items()}
         if not chosen:
             return every, None
-        columns = PlainColumns(_fingerprints(begins, ids), self._contents(series, usage), times, series, usage)
+        columns = PlainColumns(_fingerprints(begins, map(str.encode, ids)), self._contents(series, usage), times, series, usage)
         return (() if len(chosen) == len(every) else sorted(set(every).difference(chosen))), columns
 
     def _learn(self, document: Any) -> tuple[int, Callable[[], Any] | None]:
@@ -237,26 +389,22 @@ class PlainEvents:
         return totals & np.uint64(CONTENT_MASK)
 
 
-def decode_all(values: Sequence[bytes]) -> list[Any]:
-    """The JSON values; None also for what is not JSON: it goes the long way, which says what is wrong with it."""
+def _distinct(texts: Sequence[bytes]) -> Iterable[bytes]:
+    return texts[:1] if texts.count(texts[0]) == len(texts) else set(texts)
+
+
+def _time_or_never(text: str) -> int:
     try:
-        return list(map(orjson.loads, values))
-    except orjson.JSONDecodeError:
-        return [_decoded_one(value) for value in values]
+        return parse_time(text, "time")
+    except EventRejected:
+        return _NEVER
 
 
-def _decoded_one(value: bytes) -> Any:
-    try:
-        return orjson.loads(value)
-    except orjson.JSONDecodeError:
-        return None
-
-
-def _fingerprints(begins: Sequence[Any], ids: Sequence[str]) -> Prints:
+def _fingerprints(begins: Sequence[Any], ids: Iterable[bytes]) -> Prints:
     """The digest of each source, copied and gone on with: less than half of what digesting both takes."""
     found = []
     for begin, event_id in zip(begins, ids, strict=True):
         digest = begin()
-        digest.update(event_id.encode())
+        digest.update(event_id)
         found.append(digest.digest())
     return prints_of(b"".join(found))

@@ -1,6 +1,9 @@
 """What a record of usage.events says: a batch, a heartbeat, or a single event in any of its forms."""
 
+from collections.abc import Sequence
 from typing import Any
+
+import orjson
 
 from metering.batch import FINGERPRINT_BYTES, FORMAT_KEY, NO_ID, Batch, KnownTexts, decode_batch
 from metering.errors import EventRejected, Reason
@@ -32,6 +35,21 @@ def understood(record: LogRecord, document: Any, known: KnownTexts | None = None
     if type(document) is dict and FORMAT_KEY in document:
         return decode_batch(document, known)
     return parse_event(document, arrival_ms=record.timestamp)
+
+
+def decode_all(values: Sequence[bytes]) -> list[Any]:
+    """The JSON values; None also for what is not JSON: it goes the long way, which says what is wrong with it."""
+    try:
+        return list(map(orjson.loads, values))
+    except orjson.JSONDecodeError:
+        return [_decoded_one(value) for value in values]
+
+
+def _decoded_one(value: bytes) -> Any:
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return None
 
 
 def claimed_events(record: LogRecord) -> int:

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.core [--only numbered,ids] [--events 400000] [--runs 5] [--profile]`: the aggregator's core alone, without Kafka.
+"""`python -m benchmarks.core [--only numbered,ids] [--events 400000] [--runs 5] [--turn 50] [--profile]`: the aggregator's core alone, without Kafka.
 
 PartitionCounters over records in memory, cut after so many records as a busy aggregator cuts in a second; CPU-seconds of this process.
 """
@@ -25,7 +25,7 @@ from metering.record import LogRecord, Record
 from metering.tallies import Tallies
 
 PARTITIONS: Final = 12
-TURN_RECORDS: Final = 50  # of one partition, before the next has its turn
+TURN_RECORDS: Final = 50
 TALLY_EVENTS: Final = 50_000
 ROWS_SHOWN: Final = 30
 
@@ -51,8 +51,8 @@ def records_of(load: Load, shape: Shape) -> list[list[LogRecord]]:
     return logs
 
 
-def count(logs: Sequence[Sequence[LogRecord]], events: int) -> None:
-    """Count everything, in turns, with a tally when a partition has read as many bytes as TALLY_EVENTS take."""
+def count(logs: Sequence[Sequence[LogRecord]], events: int, turn_records: int = TURN_RECORDS) -> None:
+    """Count everything, in turns of so many records, with a tally when a partition has read as many bytes as TALLY_EVENTS take."""
     catalogue = catalogue_of(tomllib.loads(METERS_FILE))
     counters = []
     for partition in range(PARTITIONS):
@@ -66,24 +66,24 @@ def count(logs: Sequence[Sequence[LogRecord]], events: int) -> None:
     counted, position = 0, 0
     while position < max(map(len, logs)):
         for partition, (counter, log) in enumerate(zip(counters, logs, strict=True)):
-            turn = log[position : position + TURN_RECORDS]
+            turn = log[position : position + turn_records]
             while turn:
                 turn = turn[counter.count_many(turn, CHAIN_RECORD_BYTES_TARGET) :]
-            if counter.pending_input_bytes >= tally_bytes or (position + TURN_RECORDS >= len(log) and counter.pending_records):
+            if counter.pending_input_bytes >= tally_bytes or (position + turn_records >= len(log) and counter.pending_records):
                 cut = counter.cut()
                 counted += cut.tally.events.counted + cut.tally.events.duplicates
                 assert counter.observe(offsets[partition], cut.tally)
                 offsets[partition] += 1
-        position += TURN_RECORDS
+        position += turn_records
     assert counted == events, f"{counted} of {events} events are accounted for"
 
 
-def measured(logs: Sequence[Sequence[LogRecord]], events: int, runs: int) -> Sequence[float]:
+def measured(logs: Sequence[Sequence[LogRecord]], events: int, runs: int, turn_records: int) -> Sequence[float]:
     """CPU-seconds per million events, of each run."""
     found = []
     for _ in range(runs):
         start = time.process_time()
-        count(logs, events)
+        count(logs, events, turn_records)
         found.append((time.process_time() - start) * 1e6 / events)
     return found
 
@@ -94,6 +94,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", default="", metavar="LOAD,...", help=f"loads by name: {', '.join(LOADS)}")
     parser.add_argument("--events", type=int, default=400_000)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument(
+        "--turn", type=int, default=TURN_RECORDS, help="records of a partition before the next has its turn; a service takes up to 500"
+    )
     parser.add_argument("--profile", action="store_true", help="run once under cProfile, which makes Python calls look dearer than they are")
     options = parser.parse_args(arguments)
     gc.set_threshold(50_000, 50, 1_000)  # as a service has it
@@ -106,10 +109,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{name}: {size / options.events:.1f} bytes an event", flush=True)
         if options.profile:
             profile = cProfile.Profile()
-            profile.runcall(count, logs, options.events)
+            profile.runcall(count, logs, options.events, options.turn)
             pstats.Stats(profile, stream=sys.stdout).sort_stats("tottime").print_stats(ROWS_SHOWN)
         else:
-            found = measured(logs, options.events, options.runs)
+            found = measured(logs, options.events, options.runs, options.turn)
             print(f"{name}: {median(found):.3f} CPU-s per million events (of {options.runs}: {min(found):.3f} to {max(found):.3f})", flush=True)
     return 0
 

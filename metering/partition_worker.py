@@ -2,10 +2,7 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable, Sequence
-from itertools import accumulate, islice
-from operator import attrgetter
 from random import Random
 from typing import Final
 
@@ -13,20 +10,13 @@ from prometheus_client import Counter
 
 from metering.clock import Clock
 from metering.errors import ChainBroken, FailClosed
+from metering.inbox import Inbox
 from metering.logs import Log
 from metering.partition_log import LogUnavailable
 from metering.record import LogRecord
 from metering.retry import Backoff, RetryPolicy
 
 RETRY: Final = RetryPolicy(base_seconds=0.2, cap_seconds=10.0)
-
-
-_value = attrgetter("value")
-
-
-def value_bytes(records: Sequence[LogRecord]) -> int:
-    """Bytes of their values."""
-    return sum(map(len, filter(None, map(_value, records))))
 
 
 class PartitionWorker(ABC):
@@ -43,8 +33,7 @@ class PartitionWorker(ABC):
         self._clock = clock
         self._log = log.bind(partition=partition)
         self._unavailable = unavailable
-        self._inbox: deque[LogRecord] = deque()
-        self._inbox_bytes = 0
+        self._inbox = Inbox()
         self._news = asyncio.Event()
         self._draining = False
         self._skipped_at: int | None = None
@@ -52,8 +41,7 @@ class PartitionWorker(ABC):
 
     def hand_in(self, records: Sequence[LogRecord]) -> None:
         """Take records from the poll loop, in log order."""
-        self._inbox.extend(records)
-        self._inbox_bytes += value_bytes(records)
+        self._inbox.add(records)
         self._news.set()
 
     def drain(self) -> None:
@@ -130,30 +118,8 @@ class PartitionWorker(ABC):
         except TimeoutError:
             return
 
-    def _take(self) -> LogRecord:
-        record = self._inbox.popleft()
-        self._inbox_bytes -= len(record.value or b"")
-        return record
-
-    def _first_run(self, records_max: int, bytes_max: int) -> Sequence[LogRecord]:
-        """The first records of the inbox whose offsets follow each other without a gap, within both bounds but at least one; they stay there."""
-        run = list(islice(self._inbox, records_max))
-        first = run[0].offset
-        if run[-1].offset - first != len(run) - 1:
-            run = run[: next(at for at, record in enumerate(run) if record.offset != first + at)]
-        if value_bytes(run) > bytes_max:
-            sizes = accumulate(len(record.value or b"") for record in run)
-            run = run[: max(1, sum(1 for size in sizes if size <= bytes_max))]
-        return run
-
-    def _take_many(self, records: Sequence[LogRecord]) -> None:
-        """Remove these, the first ones of the inbox."""
-        for _ in records:
-            self._inbox.popleft()
-        self._inbox_bytes -= value_bytes(records)
-
     def _continue_at(self, position: int) -> None:
-        self._empty_inbox()
+        self._inbox.clear()
         self._seek(self.partition, position)
 
     def _read_again(self, position: int, offset: int) -> None:
@@ -165,9 +131,5 @@ class PartitionWorker(ABC):
         self._continue_at(position)
 
     def _drop(self) -> None:
-        self._empty_inbox()
-        self._forget()
-
-    def _empty_inbox(self) -> None:
         self._inbox.clear()
-        self._inbox_bytes = 0
+        self._forget()

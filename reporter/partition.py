@@ -88,13 +88,13 @@ class ReportingWorker(PartitionWorker):
             and self.stopped is None
             and not self._draining
             and not reporter.backlog.is_full
-            and self._inbox_bytes < INBOX_BYTES_MAX
+            and self._inbox.bytes < INBOX_BYTES_MAX
         )
 
     @property
     def may_resume(self) -> bool:
         """Whether half of the byte bound is free again."""
-        return self._inbox_bytes <= INBOX_BYTES_MAX // 2
+        return self._inbox.bytes <= INBOX_BYTES_MAX // 2
 
     @property
     def chain_end(self) -> int | None:
@@ -148,7 +148,7 @@ class ReportingWorker(PartitionWorker):
         for _ in range(RECORDS_PER_TURN):
             if not self._inbox or reporter.backlog.is_full:
                 return
-            record = self._take()
+            record = self._inbox.take()
             position = reporter.tally_position
             if record.offset > position:
                 self._read_again(position, record.offset)

@@ -50,7 +50,7 @@ class Reader(PartitionWorker):
         while not self._draining:
             await self._wait(1.0, work=bool(self._inbox))
             while self._inbox:
-                record = self._take()
+                record = self._inbox.take()
                 self.position = record.offset + 1
                 self.read.append(record.value)
         await self.drained.wait()

@@ -150,7 +150,8 @@ class AggregatorProcess(Process):
 
     def __init__(self, world: World, name: str, rules: CountingRules, snapshots: IdSnapshots) -> None:
         super().__init__(world, name)
-        rules = replace(rules, run_min=2, batches_min=1)  # so that many runs are read as columns, although the worlds are small
+        # So that many runs are read as columns, although the worlds are small.
+        rules = replace(rules, run_min=2, shape_min=3, batches_min=1)
         self.appender = SimulatedAppender(world)
         self.takeover = Takeover(SimulatedReader(world), rules, tallies_topic=TALLIES, found_at_log_start=False, snapshots=snapshots)
         self.snapshots = snapshots

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from aggregator import plain_events
 from aggregator.deduplication import content_of
-from aggregator.plain_events import RUN_MAX, VALUE_BYTES_MAX, PlainColumns, PlainEvents, decode_all, first_run
+from aggregator.plain_events import RUN_MAX, VALUE_BYTES_MAX, PlainColumns, PlainEvents, first_run
 from metering.errors import EventRejected
 from metering.event import UsageEvent, parse_event
 from metering.record import Record
@@ -50,11 +50,11 @@ VALUES = DOCUMENTS | st.binary(max_size=6) | st.sampled_from([b"", b"[", b"]", b
 
 
 def plain_events_of(usage_fields: frozenset[str] = FIELDS) -> PlainEvents:
-    return PlainEvents(usage_fields, lambda customer: customer != "foreign")
+    return PlainEvents(usage_fields, lambda customer: customer != "foreign", 3)
 
 
 def read(plain: PlainEvents, values: Sequence[bytes]) -> tuple[Sequence[int], PlainColumns | None]:
-    return plain.read(decode_all(values), np.zeros(len(values), np.int64), np.full(len(values), LATEST_MS))
+    return plain.read(values, np.zeros(len(values), np.int64), np.full(len(values), LATEST_MS))
 
 
 def events_of(plain: PlainEvents, values: Sequence[bytes]) -> list[tuple[object, ...] | None]:
@@ -113,7 +113,7 @@ def test_events_out_of_their_time_go_the_long_way() -> None:
     time_ms = parse_event(GOOD, arrival_ms=0).time_ms
     values = [document({"id": str(number)}) for number in range(4)]
     earliest, latest = np.array([0, time_ms, time_ms + 1, 0]), np.array([time_ms, LATEST_MS, LATEST_MS, time_ms - 1])
-    odd, columns = plain_events_of().read(decode_all(values), earliest, latest)
+    odd, columns = plain_events_of().read(values, earliest, latest)
     assert list(odd) == [2, 3]
     assert columns is not None
     assert len(columns) == 2

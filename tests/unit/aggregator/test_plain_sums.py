@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,14 +30,14 @@ EVENTS = st.builds(event, st.sampled_from("ab"), st.sampled_from("mn"), st.integ
 
 
 def columns(plain: PlainEvents, documents: list[dict[str, Any]]) -> PlainColumns:
-    odd, found = plain.read(documents, np.zeros(len(documents), np.int64), np.full(len(documents), 2**60))
+    odd, found = plain.read(list(map(orjson.dumps, documents)), np.zeros(len(documents), np.int64), np.full(len(documents), 2**60))
     assert not odd
     assert found is not None
     return found
 
 
 def sums() -> tuple[PlainEvents, PlainSums, Rows]:
-    plain = PlainEvents(CATALOGUE.usage_fields, lambda _: True)
+    plain = PlainEvents(CATALOGUE.usage_fields, lambda _: True, 2)
     return plain, PlainSums(CATALOGUE, plain), Rows(CATALOGUE)
 
 

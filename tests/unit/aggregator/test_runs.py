@@ -46,7 +46,7 @@ def logs(draw: st.DrawFn) -> list[Record]:
 
 
 def counter(run_min: int, *, batches_min: int = 4, recent_max: int = 10**6, limits: DeadLetterLimits | None = None) -> PartitionCounter:
-    about = rules(run_min=run_min, batches_min=batches_min)
+    about = rules(run_min=run_min, shape_min=run_min, batches_min=batches_min)
     made = PartitionCounter(0, about if limits is None else replace(about, dead_letter_limits=limits), Tallies())
     made.ids = IdIndex(about.deduplication_horizon_ms, recent_max=recent_max)
     made.found(0, "chain")
