@@ -5,53 +5,60 @@ pages of mapped files included). Only when it is named.
 """
 
 import asyncio
+import multiprocessing
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from secrets import token_hex
 from typing import Final
 
-from benchmarks.aggregator import FLUSH_SECONDS, PARTITIONS, Load, service_environment, settings_file, until_tallied
+from benchmarks.aggregator import AGGREGATOR, FLUSH_SECONDS, PARTITIONS, Load, service_environment, settings_file, until_tallied
 from benchmarks.measurement import Measurement
 from benchmarks.paths import Arena, Measures, Path
 from benchmarks.usage_load import Shape, batch_records, make_topics, produce
 from benchmarks.watched import WatchedProcess
+from metering.kafka import KafkaSettings
 from metering.tally import EventCounts
 
 EVENTS: Final = 50_000_000
 REPEATED: Final = 0.01
 PARTS: Final = 10
 FINISH_SECONDS: Final = 7_200.0
-IN_FILES: Final = "ids in files"
-IN_MEMORY: Final = "ids in memory"
+WRITERS: Final = 2
+EMITTERS: Final = 4
 
 
 @asynccontextmanager
 async def begin(arena: Arena) -> AsyncIterator[Measures]:
-    """Nothing in advance: a variant fills topics of its own."""
-    yield {IN_FILES: partial(measure, arena, True), IN_MEMORY: partial(measure, arena, False)}
-
-
-async def filled(arena: Arena) -> Load:
-    """A topic with all events, before anybody reads it."""
-    shape = Shape(events=arena.events(EVENTS), repeated=REPEATED)
+    """A topic with all events, before anybody reads it, by two processes: to make them takes longer than to count them."""
     kafka = arena.kafka(PARTITIONS)
     await make_topics(kafka)
-    await asyncio.to_thread(produce, kafka, batch_records(shape, partitions=PARTITIONS, size=500, with_ids=True))
-    return Load(kafka, shape.events)
+    events = arena.events(EVENTS // WRITERS)
+    loop = asyncio.get_running_loop()
+    with ProcessPoolExecutor(WRITERS, multiprocessing.get_context("spawn")) as pool:
+        await asyncio.gather(*(loop.run_in_executor(pool, fill, kafka, events, number) for number in range(WRITERS)))
+    yield {AGGREGATOR: partial(measure, arena, Load(kafka, WRITERS * events))}
 
 
-async def measure(arena: Arena, in_files: bool) -> Measurement:
-    """From the assignment of the partitions to the last tally."""
-    load = await filled(arena)
+def fill(kafka: KafkaSettings, events: int, number: int) -> None:
+    """The part of one writer."""
+    shape = Shape(events=events, repeated=REPEATED, seed=1 + number)
+    produce(kafka, batch_records(shape, partitions=PARTITIONS, size=500, with_ids=True, emitters=EMITTERS, first_emitter=number * EMITTERS))
+
+
+async def measure(arena: Arena, load: Load) -> Measurement:
+    """From the assignment of the partitions to the last tally, with the ids in files."""
     folder = arena.folder / f"catch-up-{token_hex(4)}"
     folder.mkdir()
     command = [sys.executable, "-m", "aggregator", "--config", str(settings_file(folder))]
-    options = {"TAXIMETER_AGGREGATOR_FLUSH_SECONDS": str(FLUSH_SECONDS), "TAXIMETER_AGGREGATOR_GROUP_ID": f"{load.kafka.topic_prefix}-{token_hex(2)}"}
-    if in_files:
-        options["TAXIMETER_AGGREGATOR_STATE_DIR"] = str(folder / "ids")
+    options = {
+        "TAXIMETER_AGGREGATOR_FLUSH_SECONDS": str(FLUSH_SECONDS),
+        "TAXIMETER_AGGREGATOR_GROUP_ID": load.kafka.topic_prefix,
+        "TAXIMETER_AGGREGATOR_STATE_DIR": str(folder / "ids"),
+    }
     with WatchedProcess(command, folder / "log", service_environment(load.kafka, options)) as process:
         start = await process.until_said('"message":"assigned"')
         course = Course(load, process)

@@ -84,9 +84,11 @@ def events_of(shape: Shape) -> Iterator[LoadEvent]:
         yield event
 
 
-def batch_records(shape: Shape, *, partitions: int, size: int, with_ids: bool, emitters: int = 4) -> Iterator[LoadRecord]:
-    """Batches of `size` events, written by so many emitters in turn, as the SDK and the gateway write them."""
-    batchers = [Batcher(f"{number:032x}", events_max=size) for number in range(emitters)]
+def batch_records(shape: Shape, *, partitions: int, size: int, with_ids: bool, emitters: int = 4, first_emitter: int = 0) -> Iterator[LoadRecord]:
+    """Batches of `size` events, written by so many emitters in turn, as the SDK and the gateway write them. `first_emitter` is the number of the
+    first of them: loads in the same topic have other emitters.
+    """
+    batchers = [Batcher(f"{first_emitter + number:032x}", events_max=size) for number in range(emitters)]
     for number, event in enumerate(events_of(shape)):
         batcher = batchers[number * emitters // shape.events]
         batcher.add(
