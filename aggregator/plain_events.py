@@ -34,6 +34,7 @@ KNOWN_MAX: Final = 50_000  # customers with their dimensions, and sources
 RUN_MAX: Final = 500  # records at once; with VALUE_BYTES_MAX it bounds what they add to a tally to what the largest record adds
 VALUE_BYTES_MAX: Final = 2_000
 SHAPES_MAX: Final = 8
+SHAPES_TRIED: Final = 2  # of a run of several, each of which must be that of half of what is left
 PAUSE_MAX: Final = 32  # runs
 
 _FIELDS: Final = ("id", "source", "time", "customer", "usage", "dimensions")
@@ -195,22 +196,26 @@ class PlainEvents:
     def _read_mixed(
         self, known: _Known | None, values: Sequence[bytes], earliest: Column, latest: Column
     ) -> tuple[Sequence[int], PlainColumns | None]:
-        """`read`, where not all are of this shape. Where most are not, no shapes are looked for in a while: that would cost more than it saves."""
-        matches = [known.shape.values_of(value) for value in values] if known is not None else [None] * len(values)
-        if 2 * matches.count(None) > len(values):
-            self._failures += 1
-            self._pause = min(2**self._failures, PAUSE_MAX)
-            matches = [None] * len(values)
+        """`read`, where not all are of this shape, which comes first of all. Where most are of none that is known, no shapes are looked for in a
+        while: that would cost more than it saves.
+        """
         parts: list[tuple[Column, PlainColumns]] = []
-        places = np.array([place for place, match in enumerate(matches) if match is not None], np.int64)
-        if known is not None and len(places):
+        rest: Column = np.arange(len(values))
+        for tried in self._shapes[:SHAPES_TRIED] if known is not None else ():
+            matches = [tried.shape.values_of(values[place]) for place in rest.tolist()]
+            mask = np.array([match is not None for match in matches], np.bool_)
+            if 2 * int(mask.sum()) < len(rest) or not len(rest):
+                break
+            places, rest = rest[mask], rest[~mask]
             found = [match for match in matches if match is not None]
-            keep, columns = self._read_shape(known, [values[place] for place in places.tolist()], found, earliest[places], latest[places])
+            keep, columns = self._read_shape(tried, [values[place] for place in places.tolist()], found, earliest[places], latest[places])
             if columns is not None:
                 parts.append((places[keep], columns))
-        rest = np.array([place for place, match in enumerate(matches) if match is None], np.int64)
+        if 2 * len(rest) > len(values):
+            self._failures += 1
+            self._pause = min(2**self._failures, PAUSE_MAX)
         documents = decode_all([values[place] for place in rest.tolist()])
-        left, columns = self._read_documents(documents, earliest[rest], latest[rest])
+        left, columns = self._read_documents(documents, earliest[rest], latest[rest]) if documents else ((), None)
         if columns is not None:
             plain = np.delete(np.arange(len(rest)), left)
             parts.append((rest[plain], columns))
