@@ -106,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
         default="",
         metavar="PATH,...",
         help=f"paths by the beginning of their names: {', '.join(path.name for path in PATHS)};"
-        f" only when named: {', '.join(path.name for path in KNOWN if path not in PATHS)}",
+        f" only when named in full: {', '.join(path.name for path in KNOWN if path not in PATHS)}",
     )
     parser.add_argument("--runs", type=int, default=5, help="rounds; the table has their medians (default 5)")
     parser.add_argument("--quick", action="store_true", help="one small round: shows that it works, measures little")

@@ -14,8 +14,16 @@ KNOWN: Final[Sequence[Path]] = (*PATHS, *WHEN_NAMED)
 
 
 def chosen(only: Sequence[str]) -> list[Path]:
-    """The paths whose names begin with one of these; for none, all that need not be named. Raises ValueError for a name that fits no path."""
-    for beginning in only:
-        if not any(path.name.startswith(beginning) for path in KNOWN):
+    """The paths whose names begin with one of these; for none, all that need not be named. Those of WHEN_NAMED are named in full.
+
+    Raises ValueError for a name that fits no path.
+    """
+    beginnings = tuple(only)
+    for beginning in beginnings:
+        if not any(_fits(path, (beginning,)) for path in KNOWN):
             raise ValueError(f"no path begins with {beginning!r}; there are {', '.join(path.name for path in KNOWN)}")
-    return [path for path in KNOWN if path.name.startswith(tuple(only))] if only else list(PATHS)
+    return [path for path in KNOWN if _fits(path, beginnings)] if only else list(PATHS)
+
+
+def _fits(path: Path, beginnings: tuple[str, ...]) -> bool:
+    return path.name in beginnings if path in WHEN_NAMED else path.name.startswith(beginnings)

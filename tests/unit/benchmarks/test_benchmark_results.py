@@ -40,6 +40,11 @@ def test_names_that_fit_no_path_are_refused() -> None:
         chosen(["nothing"])
 
 
+def test_a_path_that_takes_many_minutes_is_only_chosen_by_its_whole_name() -> None:
+    assert {path.name for path in chosen(["aggregator"])} == {path.name for path in PATHS if path.name.startswith("aggregator")}
+    assert [path.name for path in chosen(["aggregator-catch-up"])] == ["aggregator-catch-up"]
+
+
 async def test_the_order_of_the_variants_turns_round_each_run(tmp_path: Folder) -> None:
     order: list[str] = []
 
