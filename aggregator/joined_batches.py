@@ -157,23 +157,30 @@ def _lengths(column: Sequence[Any]) -> list[int]:
 
 def _numbers(column: Sequence[Any], maximum: int) -> Unsigned:
     """Raises OverflowError or TypeError for what is no integer of 64 bits, below zero too."""
-    # As text, true and false are what has an "e" in it: an array would take them. Other numbers with one are floats.
-    if b"e" in orjson.dumps(column):
+    return _checked(column, array("Q", column), maximum)
+
+
+def _flat(lists: Sequence[list[Any]], lengths: Sequence[int], maximum: int) -> Unsigned:
+    """The integers of one column of each batch, one batch's after the other's. Raises as `_numbers`."""
+    if _lengths(lists) != lengths:
         raise _UnusualError
-    found = np.frombuffer(array("Q", column), np.uint64)
+    numbers = array("Q")
+    for column in lists:
+        numbers.fromlist(column)
+    return _checked(lists, numbers, maximum)
+
+
+def _checked(values: Sequence[Any], numbers: "array[int]", maximum: int) -> Unsigned:
+    # As text, true and false are what has an "e" in it: an array takes them. Other numbers with one are floats.
+    if b"e" in orjson.dumps(values):
+        raise _UnusualError
+    found = np.frombuffer(numbers, np.uint64)
     if int(found.max()) > maximum:
         raise _UnusualError
     return found
 
 
-def _flat(lists: Sequence[Sequence[Any]], lengths: Sequence[int], maximum: int) -> Unsigned:
-    """The integers of one column of each batch, one batch's after the other's."""
-    if _lengths(lists) != lengths:
-        raise _UnusualError
-    return _numbers(list(chain.from_iterable(lists)), maximum)
-
-
-def _quantities(lists: Sequence[Sequence[Any]], lengths: Sequence[int]) -> "array[int]":
+def _quantities(lists: Sequence[list[Any]], lengths: Sequence[int]) -> "array[int]":
     return _packable(_flat(lists, lengths, QUANTITY_MAX))
 
 
@@ -182,7 +189,7 @@ def _packable(column: Unsigned) -> "array[int]":
     return array("Q", column.tobytes())
 
 
-def _places(lists: Sequence[Sequence[Any]], lengths: Sequence[int], below: Sequence[int], begins: Sequence[int]) -> Unsigned:
+def _places(lists: Sequence[list[Any]], lengths: Sequence[int], below: Sequence[int], begins: Sequence[int]) -> Unsigned:
     """Places in a list of their batch (`below`: its length) as places in the joined one, where that list begins at `begins`."""
     places = _flat(lists, lengths, BATCH_EVENTS_MAX)
     if (places >= np.repeat(np.array(below, np.uint64), lengths)).any():
@@ -190,7 +197,7 @@ def _places(lists: Sequence[Sequence[Any]], lengths: Sequence[int], below: Seque
     return places + np.repeat(np.array(begins, np.uint64), lengths)
 
 
-def _times(lists: Sequence[Sequence[Any]], lengths: Sequence[int], bases: Unsigned, log_times_ms: Sequence[int]) -> Unsigned:
+def _times(lists: Sequence[list[Any]], lengths: Sequence[int], bases: Unsigned, log_times_ms: Sequence[int]) -> Unsigned:
     """When the events happened, if each is young enough, and not in the future, by the clock of every record."""
     times = _flat(lists, lengths, _NUMBER_MAX) + np.repeat(bases, lengths)
     if int(times.max()) > min(log_times_ms) + FUTURE_TOLERANCE_MS or int(times.min()) < max(log_times_ms) - EVENT_AGE_MAX_MS:
