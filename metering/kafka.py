@@ -67,6 +67,8 @@ class KafkaSettings:
         maximum=10,
     )
     client_id: str = option(doc="First part of the client ids that brokers show in logs and quotas.", default="taximeter")
+    # Measured on batches of 500 events with ids: none 40.9 bytes an event, lz4 34.8, zstd 25.2. CPU-seconds per million events: the aggregator
+    # 0.92, 0.94 and 1.04, the producer 0.05, 0.12 and 0.23. So it is worth it where the network or the disk costs more than the CPU.
     compression: str = option(doc="Compression of what is produced.", default="none", choices=("none", "gzip", "lz4", "snappy", "zstd"))
     request_timeout_seconds: float = option(
         doc="How long one request to a broker, or one record waiting to be acknowledged, may take.",
