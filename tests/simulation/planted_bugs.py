@@ -70,7 +70,7 @@ def joined_batches_mix_up_their_series() -> Iterator[None]:
     """Batches that are counted together forget where the series of each begin."""
     real = joined_batches._places
 
-    def places(lists: Sequence[Sequence[Any]], lengths: Sequence[int], below: Sequence[int], _begins: Sequence[int]) -> joined_batches.Unsigned:
+    def places(lists: Sequence[list[Any]], lengths: Sequence[int], below: Sequence[int], _begins: Sequence[int]) -> joined_batches.Unsigned:
         return real(lists, lengths, below, [0] * len(lengths))
 
     with patch.object(joined_batches, "_places", places):
