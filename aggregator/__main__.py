@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 from aggregator.app import Aggregator
 from aggregator.settings import AggregatorSettings
-from metering.catalogue import catalogue_of, catalogue_problems
-from metering.kafka import KafkaSettings
-from metering.service import ServiceContext
-from metering.service_command import Configuration, service_command
+from metering.kafka.clients import KafkaSettings
+from metering.process.service import ServiceContext
+from metering.process.service_command import Configuration, service_command
+from metering.records.meters import catalogue_of, catalogue_problems
 
 
 async def aggregate(context: ServiceContext, configuration: Configuration) -> None:

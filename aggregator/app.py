@@ -4,20 +4,21 @@ import secrets
 from functools import partial
 from pathlib import Path
 
+from taximeter_emitter.wire.partitioner import partition_of
+
 from aggregator.counting_rules import CountingRules
 from aggregator.id_snapshots import IdSnapshots
 from aggregator.metrics import STOP_REASONS, AggregatorMetrics
 from aggregator.partition import CountingWorker
 from aggregator.settings import AggregatorSettings
 from aggregator.takeover import Takeover
-from metering.catalogue import Catalogue
-from metering.kafka import KafkaSettings
-from metering.partition_group import PartitionGroup
-from metering.partition_log import Appender, LogReader
-from metering.partitioner import partition_of
-from metering.provision import ensure_topics
-from metering.service import ServiceContext
-from metering.supervision import RefusedToStart
+from metering.kafka.clients import KafkaSettings
+from metering.kafka.partition_log import Appender, LogReader
+from metering.kafka.provision import ensure_topics
+from metering.process.service import ServiceContext
+from metering.process.supervision import RefusedToStart
+from metering.records.meters import Catalogue
+from metering.workers.partition_group import PartitionGroup
 
 
 class Aggregator:

@@ -10,13 +10,13 @@ from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from taximeter_emitter.wire.batch import Batch
+from taximeter_emitter.wire.event import Dimensions
+from taximeter_emitter.wire.limits import TALLY_ROW_BYTES, WINDOW_MS
+from taximeter_emitter.wire.packed import Integers, view
 
 from aggregator.series import Contents, SeriesTable
-from metering.batch import Batch
-from metering.catalogue import Catalogue
-from metering.event import Dimensions
-from metering.limits import TALLY_ROW_BYTES, WINDOW_MS
-from metering.packed import Integers, view
+from metering.records.meters import Catalogue
 
 SumsTaker: TypeAlias = Callable[[tuple[int, int], Iterable[tuple[str, Dimensions]], Iterable[int], Iterable[int]], None]
 """Takes the sums of one window (its start) and meter (its position in the catalogue): series, quantities, and of how many events."""

@@ -14,6 +14,11 @@ from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+from taximeter_emitter.wire.batch import NO_ID, Batch, KnownTexts
+from taximeter_emitter.wire.errors import ChainBroken, EventRejected, Reason
+from taximeter_emitter.wire.event import UsageEvent, check_not_in_future
+from taximeter_emitter.wire.limits import FUTURE_TOLERANCE_MS
+from taximeter_emitter.wire.packed import least
 
 from aggregator.counting_rules import CountingRules
 from aggregator.dead_letter_limits import DeadLetterGuard
@@ -28,16 +33,11 @@ from aggregator.reading import claimed_events, decode_all, identity, read
 from aggregator.rows import Rows
 from aggregator.screening import set_aside_reasons
 from aggregator.sequences import SequenceIndex, merged
-from metering.batch import NO_ID, Batch, KnownTexts
-from metering.chain import NO_OFFSET, Link
-from metering.dead_letter import DeadLetter
-from metering.errors import ChainBroken, EventRejected, Reason
-from metering.event import UsageEvent, check_not_in_future
-from metering.limits import FUTURE_TOLERANCE_MS
-from metering.packed import least
-from metering.record import LogRecord
-from metering.tallies import Tallies
-from metering.tally import EventCounts, RecordCounts, Tally, encode_tally
+from metering.folds.tallies import Tallies
+from metering.records.chain import NO_OFFSET, Link
+from metering.records.dead_letter import DeadLetter
+from metering.records.record import LogRecord
+from metering.records.tally import EventCounts, RecordCounts, Tally, encode_tally
 
 TALLIES_PER_CHECKPOINT: Final = 200
 _timestamp = attrgetter("timestamp")

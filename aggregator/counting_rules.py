@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from aggregator.dead_letter_limits import DeadLetterLimits
-from metering.catalogue import Catalogue
+from metering.records.meters import Catalogue
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from collections import deque
 from dataclasses import dataclass
 
-from metering.errors import FailClosed
+from taximeter_emitter.wire.errors import FailClosed
 
 
 class TooManyDeadLetters(FailClosed):

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from metering.limits import CUSTOMER_CHARS_MAX, DIMENSION_VALUE_CHARS_MAX, EVENT_ID_CHARS_MAX, QUANTITY_MAX, SOURCE_CHARS_MAX
+from taximeter_emitter.wire.limits import CUSTOMER_CHARS_MAX, DIMENSION_VALUE_CHARS_MAX, EVENT_ID_CHARS_MAX, QUANTITY_MAX, SOURCE_CHARS_MAX
 
 Path = tuple[str, ...]
 """Where a value stands in the document: the name of a field, and the name in the object that it is."""

@@ -11,8 +11,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-
-from metering.batch import FINGERPRINT_BYTES
+from taximeter_emitter.wire.batch import FINGERPRINT_BYTES
 
 Words: TypeAlias = npt.NDArray[np.uint64]
 Prints: TypeAlias = Words

@@ -21,7 +21,7 @@ import orjson
 
 from aggregator.id_segments import IdArchive, IdSegment
 from aggregator.id_table import ENTRY, Entries
-from metering.logs import Log
+from metering.process.logs import Log
 
 FORMAT: Final = "ids/1"
 SNAPSHOT: Final = "snapshot.json"

@@ -8,7 +8,7 @@ from aggregator.deduplication import span_ms
 from aggregator.id_files import IdFiles, SnapshotRecord, digest_of, open_folder
 from aggregator.id_segments import IdArchive
 from aggregator.id_table import MemoryStorage, Storage
-from metering.logs import Log
+from metering.process.logs import Log
 
 
 class IdSnapshots:

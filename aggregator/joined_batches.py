@@ -13,13 +13,13 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import orjson
+from taximeter_emitter.wire.batch import FORMAT_KEY, LISTS, PACKED_FROM, Batch, KnownTexts, check_emitter
+from taximeter_emitter.wire.errors import EventRejected
+from taximeter_emitter.wire.event import Dimensions
+from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX, EVENT_AGE_MAX_MS, FUTURE_TOLERANCE_MS, QUANTITY_MAX
 
 from aggregator.screening import are_at_home
-from metering.batch import FORMAT_KEY, LISTS, PACKED_FROM, Batch, KnownTexts, check_emitter
-from metering.errors import EventRejected
-from metering.event import Dimensions
-from metering.limits import BATCH_EVENTS_MAX, EVENT_AGE_MAX_MS, FUTURE_TOLERANCE_MS, QUANTITY_MAX
-from metering.record import LogRecord
+from metering.records.record import LogRecord
 
 Unsigned: TypeAlias = npt.NDArray[np.uint64]
 
@@ -30,10 +30,10 @@ LAYOUT: Final = (
     *(FORMAT_KEY, "emitter", "partition", "first_seq", "count", "customers"),
     *("series_dimensions", "at", "time", "usage", "dimensions", "base_time"),
 )
-"""The fields in the order in which `metering.batch` writes them; a batch with others, such as ids, is not joined."""
+"""The fields in the order in which `taximeter_emitter.wire.batch` writes them; a batch with others, such as ids, is not joined."""
 
 _NUMBER_MAX: Final = 2**62
-_TIME_MS_MAX: Final = 253_402_300_800_000  # as metering.batch has it
+_TIME_MS_MAX: Final = 253_402_300_800_000  # as taximeter_emitter.wire.batch has it
 _value = attrgetter("value")
 _headers = attrgetter("headers")
 _offset = attrgetter("offset")

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from taximeter_emitter.wire.errors import Reason
 
-from metering.errors import Reason
-from metering.metrics import counter, gauge, histogram
-from metering.partition_group import UNEXPECTED
+from metering.process.metrics import counter, gauge, histogram
+from metering.workers.partition_group import UNEXPECTED
 
 SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 STOP_REASONS: Final = ("ChainBroken", "RecordCorrupt", "HistoryLost", "TooManyDeadLetters", "TooManyEmitters", "PartitionsAdded", UNEXPECTED)

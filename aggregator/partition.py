@@ -6,6 +6,10 @@ from collections.abc import Callable
 from typing import Final
 
 import orjson
+from taximeter_emitter.clock import Clock
+from taximeter_emitter.wire.errors import ChainBroken, FailClosed
+from taximeter_emitter.wire.event import UsageEvent, encode_event
+from taximeter_emitter.wire.limits import CHAIN_RECORD_BYTES_MAX
 
 from aggregator.counting import PartitionCounter
 from aggregator.id_snapshots import IdSnapshots
@@ -13,15 +17,11 @@ from aggregator.metrics import AggregatorMetrics
 from aggregator.pending import Cut
 from aggregator.settings import AggregatorSettings
 from aggregator.takeover import Takeover
-from metering.clock import Clock
-from metering.dead_letter import DeadLetter, encode_dead_letter
-from metering.errors import ChainBroken, FailClosed
-from metering.event import UsageEvent, encode_event
-from metering.limits import CHAIN_RECORD_BYTES_MAX
-from metering.logs import Log
-from metering.partition_log import Appended, Appender, LogUnavailable
-from metering.partition_worker import PartitionWorker
-from metering.topics import Topics
+from metering.kafka.partition_log import Appended, Appender, LogUnavailable
+from metering.kafka.topics import Topics
+from metering.process.logs import Log
+from metering.records.dead_letter import DeadLetter, encode_dead_letter
+from metering.workers.partition_worker import PartitionWorker
 
 # What is counted before other partitions get the event loop.
 TURN_RECORDS: Final = 500

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from metering.dead_letter import DeadLetter
-from metering.event import UsageEvent
-from metering.tally import Tally
+from taximeter_emitter.wire.event import UsageEvent
+
+from metering.records.dead_letter import DeadLetter
+from metering.records.tally import Tally
 
 _ENTRY_BYTES: Final = 48  # what a range of an emitter's numbers, or a dead letter's place, adds to the record of a tally
 

@@ -17,16 +17,16 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import orjson
+from taximeter_emitter.wire.batch import FORMAT_KEY
+from taximeter_emitter.wire.errors import EventRejected
+from taximeter_emitter.wire.event import Dimensions, identity_prefix, parse_event, parse_time, parse_times
+from taximeter_emitter.wire.limits import EVENT_ID_CHARS_MAX, NAME_CHARS_MAX, QUANTITY_MAX, USAGE_FIELDS_MAX
 
 from aggregator.deduplication import CONTENT_MASK, content_of, field_factor
 from aggregator.event_shapes import CUSTOMER, DIMENSIONS, ID, MINUTE, SECONDS, SOURCE, TIME, USAGE, EventShape, Path, shape_of
 from aggregator.fingerprints import Prints, Words, prints_of
 from aggregator.reading import decode_all
-from metering.batch import FORMAT_KEY
-from metering.errors import EventRejected
-from metering.event import Dimensions, identity_prefix, parse_event, parse_time, parse_times
-from metering.limits import EVENT_ID_CHARS_MAX, NAME_CHARS_MAX, QUANTITY_MAX, USAGE_FIELDS_MAX
-from metering.record import LogRecord
+from metering.records.record import LogRecord
 
 Column: TypeAlias = npt.NDArray[np.int64]
 

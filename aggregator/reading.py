@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import orjson
+from taximeter_emitter.wire.batch import FINGERPRINT_BYTES, FORMAT_KEY, NO_ID, Batch, KnownTexts, decode_batch
+from taximeter_emitter.wire.errors import EventRejected, Reason
+from taximeter_emitter.wire.event import UsageEvent, parse_cloudevent, parse_event, parse_json
+from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX
 
-from metering.batch import FINGERPRINT_BYTES, FORMAT_KEY, NO_ID, Batch, KnownTexts, decode_batch
-from metering.errors import EventRejected, Reason
-from metering.event import UsageEvent, parse_cloudevent, parse_event, parse_json
-from metering.limits import BATCH_EVENTS_MAX
-from metering.record import LogRecord
+from metering.records.record import LogRecord
 
 _JSON_TYPES = ("application/json", "application/cloudevents+json", "text/json")
 

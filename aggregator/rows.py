@@ -6,14 +6,15 @@ when the rows are taken.
 
 from collections.abc import Iterable, Sequence
 
+from taximeter_emitter.wire.batch import Batch
+from taximeter_emitter.wire.event import Dimensions, UsageEvent
+from taximeter_emitter.wire.limits import TALLY_ROW_BYTES
+
 from aggregator.batch_sums import BatchSums
 from aggregator.series import Contents
-from metering.batch import Batch
-from metering.catalogue import Catalogue
-from metering.event import Dimensions, UsageEvent
-from metering.limits import TALLY_ROW_BYTES
-from metering.tally import TallyRow
-from metering.window import window_start
+from metering.records.meters import Catalogue
+from metering.records.tally import TallyRow
+from metering.records.window import window_start
 
 Key = tuple[str, int, Dimensions, int]
 """Customer, position of the meter in the catalogue, dimensions, start of the window in milliseconds."""

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from taximeter_emitter.wire.batch import NO_ID, Batch
+from taximeter_emitter.wire.errors import Reason
+from taximeter_emitter.wire.limits import EVENT_AGE_MAX_MS, FUTURE_TOLERANCE_MS
+from taximeter_emitter.wire.packed import fits, least
+
 from aggregator.reading import identity
-from metering.batch import NO_ID, Batch
-from metering.catalogue import Catalogue
-from metering.errors import Reason
-from metering.limits import EVENT_AGE_MAX_MS, FUTURE_TOLERANCE_MS
-from metering.packed import fits, least
+from metering.records.meters import Catalogue
 
 HOME_CUSTOMERS_MAX: Final = 100_000
 

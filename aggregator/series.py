@@ -5,11 +5,11 @@ from typing import Final, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
+from taximeter_emitter.wire.batch import Batch
+from taximeter_emitter.wire.event import Dimensions
+from taximeter_emitter.wire.packed import integers
 
 from aggregator.deduplication import CONTENT_MASK, content_of, field_factor
-from metering.batch import Batch
-from metering.event import Dimensions
-from metering.packed import integers
 
 Contents: TypeAlias = npt.NDArray[np.uint64]
 

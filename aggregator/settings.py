@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
+from taximeter_emitter.wire.limits import CHAIN_RECORD_BYTES_TARGET, EVENTS_RETENTION_MS
+
 from aggregator.dead_letter_limits import DeadLetterLimits
-from metering.limits import CHAIN_RECORD_BYTES_TARGET, EVENTS_RETENTION_MS
-from metering.settings import option
+from metering.process.settings import option
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

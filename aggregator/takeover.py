@@ -3,17 +3,18 @@
 import secrets
 from contextlib import aclosing
 
+from taximeter_emitter.wire.errors import ChainBroken, HistoryLost
+
 from aggregator.counting import PartitionCounter
 from aggregator.counting_rules import CountingRules
 from aggregator.deduplication import memory_ms
 from aggregator.id_files import SnapshotRecord, digest_of
 from aggregator.id_snapshots import IdSnapshots
 from aggregator.tally_log import GoneIds, TallyLog, first_kept_ms
-from metering.chain import NO_OFFSET
-from metering.errors import ChainBroken, HistoryLost
-from metering.partition_log import LogReader, LogUnavailable
-from metering.tallies import Tallies
-from metering.tally import Tally
+from metering.folds.tallies import Tallies
+from metering.kafka.partition_log import LogReader, LogUnavailable
+from metering.records.chain import NO_OFFSET
+from metering.records.tally import Tally
 
 CHAIN_ID_BYTES = 8
 

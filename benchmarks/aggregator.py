@@ -19,8 +19,8 @@ from benchmarks.paths import Arena, Measures, Path
 from benchmarks.targets import Target
 from benchmarks.usage_load import METERS_FILE, LoadRecord, Shape, batch_records, make_topics, produce, single_records
 from benchmarks.watched import WatchedProcess
-from metering.kafka import KafkaSettings, make_log_reader, started
-from metering.tally import EventCounts, decode_tally
+from metering.kafka.clients import KafkaSettings, make_log_reader, started
+from metering.records.tally import EventCounts, decode_tally
 
 BARE: Final = "bare aiokafka"
 AGGREGATOR: Final = "aggregator"

@@ -7,7 +7,7 @@ from typing import Final
 
 from aiohttp import web
 
-from metering.service import fast_event_loop
+from metering.process.service import fast_event_loop
 
 _ANSWER: Final = b'{"accepted":1,"rejected":0,"unknown":0,"results":[]}'
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from aiokafka import TopicPartition
 
-from metering.kafka import KafkaSettings, make_log_reader, started
+from metering.kafka.clients import KafkaSettings, make_log_reader, started
 
 ASSIGNED: Final = "assigned"
 FINISHED: Final = "finished"

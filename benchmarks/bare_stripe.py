@@ -14,8 +14,8 @@ from urllib.parse import urlencode
 import orjson
 
 from benchmarks.simulated_stripe import KEY
-from metering.secrets import Secret
-from metering.stripe_client import StripeHttp, make_client
+from metering.process.secrets import Secret
+from metering.stripe.client import StripeHttp, make_client
 
 STARTED: Final = "started"
 FINISHED: Final = "finished"

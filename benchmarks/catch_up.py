@@ -20,8 +20,8 @@ from benchmarks.measurement import Measurement
 from benchmarks.paths import Arena, Measures, Path
 from benchmarks.usage_load import Shape, batch_records, make_topics, produce
 from benchmarks.watched import WatchedProcess
-from metering.kafka import KafkaSettings
-from metering.tally import EventCounts
+from metering.kafka.clients import KafkaSettings
+from metering.records.tally import EventCounts
 
 EVENTS: Final = 50_000_000
 REPEATED: Final = 0.01

@@ -15,14 +15,15 @@ from functools import partial
 from statistics import median
 from typing import Final
 
+from taximeter_emitter.wire.limits import CHAIN_RECORD_BYTES_TARGET, DAY_MS
+from taximeter_emitter.wire.partitioner import partition_of
+
 from aggregator.counting import PartitionCounter
 from aggregator.counting_rules import CountingRules
 from benchmarks.usage_load import METERS_FILE, LoadRecord, Shape, batch_records, single_records
-from metering.catalogue import catalogue_of
-from metering.limits import CHAIN_RECORD_BYTES_TARGET, DAY_MS
-from metering.partitioner import partition_of
-from metering.record import LogRecord, Record
-from metering.tallies import Tallies
+from metering.folds.tallies import Tallies
+from metering.records.meters import catalogue_of
+from metering.records.record import LogRecord, Record
 
 PARTITIONS: Final = 12
 TURN_RECORDS: Final = 50

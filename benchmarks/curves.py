@@ -12,13 +12,14 @@ from secrets import token_hex
 from statistics import median
 from typing import Any, Final
 
+from taximeter_emitter.wire.limits import MINUTE_MS
+
 from benchmarks.aggregator import FLUSH_SECONDS, Load, measure_aggregator, service_environment, settings_file, until_tallied
 from benchmarks.measurement import Measurement
 from benchmarks.paths import Arena
 from benchmarks.plot import Panel
 from benchmarks.usage_load import Shape, batch_records, make_topics, produce
 from benchmarks.watched import WatchedProcess
-from metering.limits import MINUTE_MS
 
 REBALANCE_SECONDS: Final = 5.0
 

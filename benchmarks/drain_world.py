@@ -16,16 +16,16 @@ from typing import Final
 
 from aiokafka.structs import ConsumerRecord
 from prometheus_client import CollectorRegistry
+from taximeter_emitter.wire.limits import MINUTE_MS
 
 from benchmarks.tally_load import CATALOGUE, METER, TallyShape, by_partition, tally_of
 from benchmarks.virtual_time import VirtualClock, VirtualLoop
-from metering.ledger import Settlement
-from metering.limits import MINUTE_MS
-from metering.logs import get_log
-from metering.partition_log import Appended, Appender, LogReader
-from metering.record import Record
-from metering.tally import encode_tally
-from metering.topics import topics_named
+from metering.kafka.partition_log import Appended, Appender, LogReader
+from metering.kafka.topics import topics_named
+from metering.process.logs import get_log
+from metering.records.ledger_records import Settlement
+from metering.records.record import Record
+from metering.records.tally import encode_tally
 from reporter.billing_periods import BillingPeriods
 from reporter.dispatch import Dispatcher
 from reporter.metrics import ReporterMetrics

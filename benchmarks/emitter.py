@@ -19,7 +19,7 @@ from benchmarks.paths import Arena, Measures, Path
 from benchmarks.targets import Target
 from benchmarks.usage_load import make_topics
 from benchmarks.watched import WatchedProcess
-from metering.kafka import KafkaSettings
+from metering.kafka.clients import KafkaSettings
 
 # Nothing listens on the discard port.
 NOBODY: Final = "127.0.0.1:9"

@@ -20,7 +20,7 @@ from benchmarks.measurement import Measurement
 from benchmarks.paths import Arena, Measures, Path
 from benchmarks.targets import Target
 from benchmarks.watched import ProcessFailed, WatchedProcess
-from metering.kafka import KafkaSettings
+from metering.kafka.clients import KafkaSettings
 
 BARE: Final = "bare aiohttp"
 GATEWAY: Final = "gateway"

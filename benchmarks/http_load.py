@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from benchmarks.usage_load import Shape, document_of, events_of
-from metering.service import fast_event_loop
+from metering.process.service import fast_event_loop
 
 MEASURING: Final = "measuring"
 MEASURED: Final = "measured"

@@ -14,6 +14,8 @@ from pathlib import Path as Folder
 from typing import Final
 
 import numpy as np
+from taximeter_emitter.wire.batch import Batch, encode_batch
+from taximeter_emitter.wire.limits import DAY_MS
 
 from aggregator.counting import PartitionCounter
 from aggregator.counting_rules import CountingRules
@@ -22,11 +24,9 @@ from aggregator.fingerprints import Prints, asked, prints_of
 from aggregator.id_files import IdFiles, SnapshotRecord
 from aggregator.id_segments import IdArchive
 from benchmarks.tally_load import CATALOGUE
-from metering.batch import Batch, encode_batch
-from metering.limits import DAY_MS
-from metering.logs import get_log
-from metering.record import Record
-from metering.tallies import Tallies
+from metering.folds.tallies import Tallies
+from metering.process.logs import get_log
+from metering.records.record import Record
 
 FINISHED: Final = '"rebuild_s"'
 BATCH: Final = 500

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from benchmarks.measurement import Measurement, Unavailable
 from benchmarks.targets import Target
-from metering.kafka import KafkaSettings
+from metering.kafka.clients import KafkaSettings
 
 Measures: TypeAlias = Mapping[str, Callable[[], Awaitable[Measurement | Unavailable]]]
 """By name of the variant; the first is what the others are compared with, such as a bare client loop."""

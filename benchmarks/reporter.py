@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import orjson
 from aiokafka import TopicPartition
+from taximeter_emitter.wire.limits import MINUTE_MS
 
 from benchmarks.aggregator import service_environment, settings_file
 from benchmarks.bare_stripe import EVENTS_PER_CALL, FINISHED, STARTED
@@ -29,10 +30,9 @@ from benchmarks.tally_load import METER, MODEL, TallyShape, by_partition, shape_
 from benchmarks.targets import Target
 from benchmarks.usage_load import make_topics, produce
 from benchmarks.watched import Reading, WatchedProcess
-from metering.kafka import KafkaSettings, make_log_reader, started
-from metering.ledger import Receipt, decode_entry
-from metering.ledger_fold import Ledger
-from metering.limits import MINUTE_MS
+from metering.folds.ledger import Ledger
+from metering.kafka.clients import KafkaSettings, make_log_reader, started
+from metering.records.ledger_records import Receipt, decode_entry
 from reporter.stream_requests import rfc3339
 
 REPORTER: Final = "reporter"

@@ -5,12 +5,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from taximeter_emitter.wire.limits import MINUTE_MS
+from taximeter_emitter.wire.partitioner import partition_of
+
 from benchmarks.usage_load import LoadRecord
-from metering.catalogue import Catalogue, Meter
-from metering.chain import NO_OFFSET, Link
-from metering.limits import MINUTE_MS
-from metering.partitioner import partition_of
-from metering.tally import EventCounts, RecordCounts, Tally, TallyRow, encode_tally
+from metering.records.chain import NO_OFFSET, Link
+from metering.records.meters import Catalogue, Meter
+from metering.records.tally import EventCounts, RecordCounts, Tally, TallyRow, encode_tally
 
 METER: Final = "tokens"
 MODEL: Final = (("model", "alpaca-7b"),)

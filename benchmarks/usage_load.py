@@ -12,14 +12,14 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 from confluent_kafka import Producer
+from taximeter_emitter.clock import SystemClock
+from taximeter_emitter.wire.batch import NO_ID
+from taximeter_emitter.wire.event import fingerprint
+from taximeter_emitter.wire.partitioner import partition_of
 
 from ingest.batching import Batcher
-from metering.batch import NO_ID
-from metering.clock import SystemClock
-from metering.event import fingerprint
-from metering.kafka import KafkaSettings
-from metering.partitioner import partition_of
-from metering.provision import ensure_topics
+from metering.kafka.clients import KafkaSettings
+from metering.kafka.provision import ensure_topics
 
 CUSTOMERS: Final = 2_000
 MODELS: Final = ("alpaca-7b", "alpaca-13b", "alpaca-70b")

@@ -15,6 +15,7 @@ import orjson
 import stripe
 from stripe.params import PriceCreateParams, ProductCreateParams
 from stripe.params.billing import MeterCreateParams
+from taximeter_emitter.retry import RetryPolicy
 
 from billing.account_state import PRICE_KEY, PRODUCT_KEY, find_price, read_meters, read_products
 from billing.calls import Refused, calling, idempotency_key
@@ -32,9 +33,8 @@ from billing.plan import (
     RenameMeter,
 )
 from billing.pricing import Price, Product, Tier
-from metering.catalogue import Meter
-from metering.retry import RetryPolicy
-from metering.stripe_client import ReplyTooLarge
+from metering.records.meters import Meter
+from metering.stripe.client import ReplyTooLarge
 
 # Another run's call under the same key may be under way for as long as its client waits: 409 until then.
 CREATING: Final = RetryPolicy(base_seconds=0.5, cap_seconds=4.0, deadline_seconds=90.0)

@@ -7,9 +7,8 @@ from typing import Any, Final, TypeVar
 
 import aiohttp
 import stripe
-
-from metering.clock import Clock, SystemClock
-from metering.retry import Backoff, RetryPolicy
+from taximeter_emitter.clock import Clock, SystemClock
+from taximeter_emitter.retry import Backoff, RetryPolicy
 
 RETRIES: Final = RetryPolicy(base_seconds=0.5, cap_seconds=8.0, deadline_seconds=60.0, attempts_max=8)
 PAGE_ROWS: Final = 100  # Stripe's maximum
@@ -42,7 +41,7 @@ async def calling(call: Callable[[], Awaitable[T]], *, policy: RetryPolicy = RET
     """The result of one call to Stripe; a temporary failure is tried again until the policy gives up, then raised as it is.
 
     A call that makes something must carry an idempotency key of its own, so that every attempt has the same. Blocks at most for the
-    policy's deadline and one call more. Raises what the library, aiohttp and metering.stripe_client raise.
+    policy's deadline and one call more. Raises what the library, aiohttp and metering.stripe.client raise.
     """
     clock = clock or SystemClock()
     backoff = Backoff(policy, now=clock.monotonic(), random=Random())

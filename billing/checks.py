@@ -10,7 +10,7 @@ from billing.permissions import INDISPENSABLE, REPORTER, Permission
 from billing.plan import Action, ArchivePrice, ChangeProduct, Obstacle, RenameMeter, plan
 from billing.plan_text import describe
 from billing.pricing import Wanted
-from metering.secrets import Secret
+from metering.process.secrets import Secret
 
 SKEW_WARNING_S: Final = 60.0
 SKEW_FAILURE_S: Final = 240.0

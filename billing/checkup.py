@@ -6,6 +6,8 @@ from typing import Any, Final
 
 import aiohttp
 import stripe
+from taximeter_emitter.clock import Clock
+from taximeter_emitter.retry import RetryPolicy
 
 from billing.account import Account
 from billing.account_state import read_account, read_meters
@@ -24,10 +26,8 @@ from billing.checks import (
 )
 from billing.permissions import PERMISSIONS, Permission
 from billing.pricing import Wanted
-from metering.clock import Clock
-from metering.retry import RetryPolicy
-from metering.secrets import Secret
-from metering.stripe_client import ReplyTooLarge
+from metering.process.secrets import Secret
+from metering.stripe.client import ReplyTooLarge
 
 KNOCK_SECONDS: Final = 10.0
 # Whoever asks whether Stripe can be reached should not wait a minute for a no.

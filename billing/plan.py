@@ -13,7 +13,7 @@ from typing import TypeAlias
 from billing.account import Account, FoundMeter, FoundPrice, Terms
 from billing.money import main_units, plain
 from billing.pricing import Price, Product, Tier, Wanted
-from metering.catalogue import Meter
+from metering.records.meters import Meter
 
 
 @dataclass(frozen=True, slots=True)

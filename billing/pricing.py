@@ -29,7 +29,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from billing.money import currency_problem, smallest_units
-from metering.catalogue import Meter, parse_catalogue
+from metering.records.meters import Meter, parse_catalogue
 
 PRODUCTS_MAX: Final = 100
 PRICES_MAX: Final = 200

@@ -14,7 +14,7 @@ import stripe
 
 from billing.calls import Refused, calling
 from billing.usage import MeterAtStripe, read_usage
-from metering.catalogue import Meter
+from metering.records.meters import Meter
 
 if TYPE_CHECKING:
     from stripe.params.billing import MeterEventCreateParams

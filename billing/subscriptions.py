@@ -14,7 +14,7 @@ from billing.billing_periods import next_full_minute_end, next_month_start
 from billing.calls import PAGE_ROWS, Refused, all_rows, calling, idempotency_key
 from billing.customers import show_customer
 from billing.prices import PriceAtStripe, find_metered_prices
-from metering.secrets import Secret
+from metering.process.secrets import Secret
 
 if TYPE_CHECKING:
     from stripe.params import SubscriptionCreateParams, SubscriptionListParams

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 from ingest.app import Gateway
 from ingest.settings import GatewaySettings
-from metering.catalogue import catalogue_of, catalogue_problems
-from metering.kafka import KafkaSettings
-from metering.service import ServiceContext, fast_event_loop
-from metering.service_command import Configuration, service_command
+from metering.kafka.clients import KafkaSettings
+from metering.process.service import ServiceContext, fast_event_loop
+from metering.process.service_command import Configuration, service_command
+from metering.records.meters import catalogue_of, catalogue_problems
 
 
 async def take_events(context: ServiceContext, configuration: Configuration) -> None:

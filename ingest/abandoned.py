@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from metering.batch import ABANDONED_RANGES_MAX
+from taximeter_emitter.wire.batch import ABANDONED_RANGES_MAX
 
 # Failures come in runs, so ranges join; what goes beyond waits for the next heartbeat.
 _RANGES_MAX: Final = ABANDONED_RANGES_MAX

@@ -20,8 +20,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
+from taximeter_emitter.wire.errors import MeteringError
+
 from ingest.rate_limit import EventRate
-from metering.errors import MeteringError
 
 PREFIX: Final = "tmk_"
 _ID_CHARS: Final = 12

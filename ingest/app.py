@@ -17,11 +17,11 @@ from ingest.metrics import GatewayMetrics
 from ingest.producer_link import ProducerLink
 from ingest.publisher import Publisher
 from ingest.settings import GatewaySettings
-from metering.catalogue import Catalogue
-from metering.kafka import KafkaSettings
-from metering.provision import ensure_topics
-from metering.service import ServiceContext
-from metering.supervision import RefusedToStart
+from metering.kafka.clients import KafkaSettings
+from metering.kafka.provision import ensure_topics
+from metering.process.service import ServiceContext
+from metering.process.supervision import RefusedToStart
+from metering.records.meters import Catalogue
 
 _HEAD_BYTES_MAX: Final = 16 * 1024
 _IDLE_SECONDS: Final = 75.0  # load balancers keep connections for 60 s

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+from taximeter_emitter.clock import Clock
+
 from ingest.counts import EmitterCounts
 from ingest.outbox import Outbox
 from ingest.parcels import Parcel
 from ingest.spool import Spool, SpoolFailed, remember_partitions, remembered_partitions, spooled_elsewhere
-from metering.clock import Clock
-from metering.logs import RateLimited, get_log
+from metering.process.logs import RateLimited, get_log
 
 
 class Backlog:

@@ -8,9 +8,9 @@ from itertools import chain, repeat
 from operator import itemgetter
 from typing import Any, Final, NamedTuple, Self
 
-from metering.batch import Batch, encode_batch
-from metering.event import Dimensions
-from metering.limits import (
+from taximeter_emitter.wire.batch import Batch, encode_batch
+from taximeter_emitter.wire.event import Dimensions
+from taximeter_emitter.wire.limits import (
     BATCH_EVENTS_MAX,
     CUSTOMER_CHARS_MAX,
     DIMENSION_VALUE_CHARS_MAX,
@@ -19,7 +19,7 @@ from metering.limits import (
     NAME_CHARS_MAX,
     USAGE_FIELDS_MAX,
 )
-from metering.packed import CHARS_MAX
+from taximeter_emitter.wire.packed import CHARS_MAX
 
 BATCH_EVENTS_DEFAULT: Final = 500
 BATCH_BYTES_DEFAULT: Final = 256 * 1024

@@ -11,12 +11,13 @@ from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import unquote
 
+from taximeter_emitter.wire.errors import EventRejected, Reason
+from taximeter_emitter.wire.event import UsageEvent, check_not_in_future, parse_cloudevent, parse_event, parse_json
+from taximeter_emitter.wire.limits import EVENT_ID_CHARS_MAX
+
 from ingest.columns import ColumnReader, RequestPart, parts_of
 from ingest.refusals import Refusal, RequestRefused
-from metering.catalogue import Catalogue
-from metering.errors import EventRejected, Reason
-from metering.event import UsageEvent, check_not_in_future, parse_cloudevent, parse_event, parse_json
-from metering.limits import EVENT_ID_CHARS_MAX
+from metering.records.meters import Catalogue
 
 JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"

@@ -8,12 +8,12 @@ from typing import Final
 
 from aiohttp import HttpVersion11, hdrs, web
 from prometheus_client import Counter
+from taximeter_emitter.clock import Clock
 
 from ingest.answers import refused
 from ingest.metrics import GatewayMetrics
 from ingest.refusals import Refusal, RequestRefused
-from metering.clock import Clock
-from metering.logs import RateLimited, get_log
+from metering.process.logs import RateLimited, get_log
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.Response]]
 

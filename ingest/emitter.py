@@ -18,6 +18,10 @@ from types import TracebackType
 from typing import Any, Final, Self, get_args
 
 from prometheus_client import CollectorRegistry
+from taximeter_emitter.clock import Clock, SystemClock
+from taximeter_emitter.wire.errors import EventRejected, Reason
+from taximeter_emitter.wire.event import check_not_in_future, check_text, parse_time
+from taximeter_emitter.wire.limits import SOURCE_CHARS_MAX
 
 from ingest.buffered import Event, EventEncoder
 from ingest.counts import EmitterCounts
@@ -26,12 +30,8 @@ from ingest.emitter_thread import EmitterOptions, EmitterThread
 from ingest.intake import WhenFull
 from ingest.producer_link import Link, LinkFactory, ProducerLink
 from ingest.shipping import ShippingPace
-from metering.clock import Clock, SystemClock
-from metering.errors import EventRejected, Reason
-from metering.event import check_not_in_future, check_text, parse_time
-from metering.kafka import KafkaSettings
-from metering.limits import SOURCE_CHARS_MAX
-from metering.settings import SettingsError
+from metering.kafka.clients import KafkaSettings
+from metering.process.settings import SettingsError
 
 MEBIBYTE: Final = 1024 * 1024
 CLOSE_SECONDS: Final = 10.0

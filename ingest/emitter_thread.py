@@ -8,14 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from taximeter_emitter.clock import Clock
+
 from ingest.backlog import Backlog
 from ingest.collecting import Collector
 from ingest.counts import EmitterCounts
 from ingest.intake import Intake, WhenFull
 from ingest.producer_link import LinkFactory
 from ingest.shipping import Shipper, ShippingPace
-from metering.clock import Clock
-from metering.logs import get_log
+from metering.process.logs import get_log
 
 _RESTART_SECONDS: Final = 1.0
 _END_SECONDS: Final = 5.0

@@ -5,6 +5,7 @@ from typing import Final
 
 from aiohttp import hdrs, web
 from aiohttp.http_exceptions import PayloadEncodingError
+from taximeter_emitter.clock import Clock
 
 from ingest.admission import Admission, Hold
 from ingest.answers import RETRY_SECONDS, answered, outcome_of
@@ -15,7 +16,6 @@ from ingest.metrics import GatewayMetrics
 from ingest.publisher import Publisher
 from ingest.rate_limit import EventRate
 from ingest.refusals import Refusal, RequestRefused
-from metering.clock import Clock
 
 # There are none yet, so whoever sends one means something that would not happen.
 _OWN_HEADERS: Final = "taximeter-"

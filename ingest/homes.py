@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from metering.partitioner import partition_of
+from taximeter_emitter.wire.partitioner import partition_of
 
 _CUSTOMERS_KNOWN: Final = 65_536
 

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from taximeter_emitter.wire.errors import Reason
 
 from ingest.refusals import Refusal
-from metering.errors import Reason
-from metering.metrics import COUNTS, HTTP_SECONDS, SIZE_BYTES, counter, gauge, histogram
+from metering.process.metrics import COUNTS, HTTP_SECONDS, SIZE_BYTES, counter, gauge, histogram
 
 CUSTOMER_NOT_ALLOWED: Final = Refusal.FORBIDDEN.reason
 _AGE_SECONDS: Final = (1.0, 5.0, 15.0, 60.0, 300.0, 3600.0, 21600.0, 86400.0, 604800.0)

@@ -14,6 +14,9 @@ from functools import partial
 from random import Random
 from typing import Final
 
+from taximeter_emitter.clock import Clock
+from taximeter_emitter.retry import Backoff, RetryPolicy
+
 from ingest.abandoned import AbandonedNumbers
 from ingest.admission import Admission
 from ingest.batching import Batcher, EventColumns, PartitionBatch
@@ -22,9 +25,7 @@ from ingest.metrics import GatewayMetrics
 from ingest.producer_link import Link, LinkFactory, LinkFailed
 from ingest.staging import Staging
 from ingest.tickets import Ticket
-from metering.clock import Clock
-from metering.logs import RateLimited, get_log
-from metering.retry import Backoff, RetryPolicy
+from metering.process.logs import RateLimited, get_log
 
 _RECONNECT: Final = RetryPolicy(base_seconds=0.1, cap_seconds=3.0)
 _TURN_SECONDS: Final = 0.5

@@ -2,7 +2,7 @@
 
 from enum import Enum
 
-from metering.errors import MeteringError
+from taximeter_emitter.wire.errors import MeteringError
 
 
 class Refusal(Enum):

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX
+
 from ingest.api_keys import BadKeysFile, read_keys
 from ingest.batching import BATCH_EVENTS_DEFAULT
-from metering.limits import BATCH_EVENTS_MAX
-from metering.settings import option
+from metering.process.settings import option
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,15 +12,16 @@ from functools import partial
 from random import Random
 from typing import Final
 
+from taximeter_emitter.clock import Clock
+from taximeter_emitter.retry import Backoff, RetryPolicy
+
 from ingest.backlog import Backlog
 from ingest.collecting import Collector
 from ingest.intake import Intake
 from ingest.outbox import Outbox
 from ingest.parcels import Parcel
 from ingest.producer_link import Link, LinkFactory, LinkFailed
-from metering.clock import Clock
-from metering.logs import RateLimited, get_log
-from metering.retry import Backoff, RetryPolicy
+from metering.process.logs import RateLimited, get_log
 
 _IN_FLIGHT_BYTES_MAX: Final = 4 * 1024 * 1024
 _IDLE_SECONDS: Final = 0.5

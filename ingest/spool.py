@@ -16,8 +16,9 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final, Self
 
+from taximeter_emitter.wire.errors import MeteringError
+
 from ingest.parcels import Parcel
-from metering.errors import MeteringError
 
 _SUFFIX: Final = ".spool"
 _SCHEMA: Final = """

@@ -1,11 +1,13 @@
-"""The shared vocabulary and machinery of Taximeter. It knows no service.
+"""What the services share. It knows no service.
 
-In layers, each importing only what is below it:
-  words      event, batch, window, catalogue, tally, ledger, chain, dead_letter, limits, errors, clock: what the services say to each other.
-             Pure: standard library and orjson only.
-  machinery  settings, kafka, topics, provision, partition_log, metrics, health, admin, logs, retry: what every service needs to run.
-  runner     service starts, supervises and stops one process; partition_group and partition_worker run the partitions it owns.
+In folders, each importing only what is above it in this list:
+  records    tally, ledger, chain, dead letter, meters, window: what the services say to each other. Pure.
+  folds      the same records in log order, folded into what is accepted, open and settled. Pure.
+  process    settings, logs, metrics, probes: what every process needs to run.
+  kafka      topics, clients, partitions by offset.
+  stripe     the settings and the client of whoever talks to Stripe.
+  workers    partitions shared among processes, one worker for each.
 
+The words of a single event stand below all of this, in taximeter_emitter.wire: whoever emits needs them, too.
 Entry rule: two services use it, or two services exchange it.
-Read: event, batch, tally, chain, ledger.
 """

@@ -3,12 +3,13 @@
 import sys
 from collections.abc import Sequence
 
-from metering.catalogue import catalogue_of, catalogue_problems
-from metering.clock import Clock
-from metering.kafka import KafkaSettings
-from metering.service import ServiceContext
-from metering.service_command import Configuration, service_command
-from metering.stripe_settings import StripeSettings
+from taximeter_emitter.clock import Clock
+
+from metering.kafka.clients import KafkaSettings
+from metering.process.service import ServiceContext
+from metering.process.service_command import Configuration, service_command
+from metering.records.meters import catalogue_of, catalogue_problems
+from metering.stripe.settings import StripeSettings
 from reporter.app import Reporter
 from reporter.error_reports import IdentifiersOf
 from reporter.meter_events import MeterEventPort

@@ -7,16 +7,17 @@ from collections.abc import Sequence
 from random import Random
 from typing import Final
 
-from metering.catalogue import Catalogue
-from metering.kafka import KafkaSettings
-from metering.ledger import Settlement
-from metering.partition_group import PartitionGroup
-from metering.partition_log import Appender, LogReader
-from metering.partitioner import partition_of
-from metering.provision import ensure_topics
-from metering.service import ServiceContext
-from metering.stripe_settings import StripeSettings
-from metering.supervision import RefusedToStart
+from taximeter_emitter.wire.partitioner import partition_of
+
+from metering.kafka.clients import KafkaSettings
+from metering.kafka.partition_log import Appender, LogReader
+from metering.kafka.provision import ensure_topics
+from metering.process.service import ServiceContext
+from metering.process.supervision import RefusedToStart
+from metering.records.ledger_records import Settlement
+from metering.records.meters import Catalogue
+from metering.stripe.settings import StripeSettings
+from metering.workers.partition_group import PartitionGroup
 from reporter.billing_periods import BillingPeriods
 from reporter.dispatch import Dispatcher
 from reporter.error_reports import IdentifiersOf

@@ -6,11 +6,12 @@ A sum never has minutes from both sides of a billing period's boundary that was 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from metering.event import Dimensions
-from metering.ledger import MeterEvent
-from metering.limits import HOUR_MS, MINUTE_MS, VALUE_MAX
-from metering.tally import TallyRow
-from metering.window import window_start
+from taximeter_emitter.wire.event import Dimensions
+from taximeter_emitter.wire.limits import HOUR_MS, MINUTE_MS, VALUE_MAX
+
+from metering.records.ledger_records import MeterEvent
+from metering.records.tally import TallyRow
+from metering.records.window import window_start
 from reporter.billing_periods import BillingPeriods, Side
 
 LARGEST_MS: Final = 6 * HOUR_MS

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from metering.limits import MINUTE_MS
+from taximeter_emitter.wire.limits import MINUTE_MS
 
 CUSTOMERS_MAX: Final = 300_000
 BOUNDARIES_MAX: Final = 48

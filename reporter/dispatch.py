@@ -5,10 +5,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import cache, partial
 from typing import Final
 
-from metering.catalogue import Catalogue
-from metering.clock import Clock
-from metering.ledger import Settlement
-from metering.logs import Log, RateLimited
+from taximeter_emitter.clock import Clock
+
+from metering.process.logs import Log, RateLimited
+from metering.records.ledger_records import Settlement
+from metering.records.meters import Catalogue
 from reporter.meter_events import MeterEventPort, payload_of
 from reporter.metrics import ReporterMetrics
 from reporter.outcomes import Delivered, Refused, StopTheWorld, TooOld, TryAgain, Verdict

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from metering.ledger import DETAIL_CHARS_MAX, REJECTION_IDENTIFIERS_MAX, Rejection
+from metering.records.ledger_records import DETAIL_CHARS_MAX, REJECTION_IDENTIFIERS_MAX, Rejection
 
 ERROR_REPORT: Final = "v1.billing.meter.error_report_triggered"
 NO_METER_FOUND: Final = "v1.billing.meter.no_meter_found"

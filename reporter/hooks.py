@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from metering.stripe_webhooks import WebhookEvent
+from metering.stripe.signatures import WebhookEvent
 
 Hook = Callable[[WebhookEvent], object]
 

@@ -3,9 +3,10 @@
 from collections.abc import Awaitable, Mapping
 from typing import Protocol
 
-from metering.catalogue import Meter
-from metering.ledger import MeterEvent
-from metering.limits import VALUE_MAX
+from taximeter_emitter.wire.limits import VALUE_MAX
+
+from metering.records.ledger_records import MeterEvent
+from metering.records.meters import Meter
 from reporter.outcomes import Verdict
 
 

@@ -5,9 +5,9 @@ from typing import Final, Self
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from metering.ledger import CorrectionKind, Outcome
-from metering.metrics import STRIPE_SECONDS, counter, gauge, histogram
-from metering.partition_group import UNEXPECTED
+from metering.process.metrics import STRIPE_SECONDS, counter, gauge, histogram
+from metering.records.ledger_records import CorrectionKind, Outcome
+from metering.workers.partition_group import UNEXPECTED
 from reporter.outcomes import Retry
 
 CALL_OUTCOMES: Final = ("ok", "duplicate", "refused", "too_old", "stopped", *(reason.value for reason in Retry))

@@ -5,16 +5,17 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from metering.catalogue import Catalogue
-from metering.clock import Clock
-from metering.errors import FailClosed
-from metering.ledger import Correction, Intent, Outcome, Planned, Receipt, Settlement, encode_intent, encode_receipt
-from metering.limits import CHAIN_RECORD_BYTES_MAX
-from metering.logs import Log
-from metering.partition_log import Appended, Appender
-from metering.partition_worker import PartitionWorker
-from metering.tally import decode_tally
-from metering.topics import Topics
+from taximeter_emitter.clock import Clock
+from taximeter_emitter.wire.errors import FailClosed
+from taximeter_emitter.wire.limits import CHAIN_RECORD_BYTES_MAX
+
+from metering.kafka.partition_log import Appended, Appender
+from metering.kafka.topics import Topics
+from metering.process.logs import Log
+from metering.records.ledger_records import Correction, Intent, Outcome, Planned, Receipt, Settlement, encode_intent, encode_receipt
+from metering.records.meters import Catalogue
+from metering.records.tally import decode_tally
+from metering.workers.partition_worker import PartitionWorker
 from reporter.billing_periods import BillingPeriods
 from reporter.dispatch import Dispatcher
 from reporter.ended_periods import EndedPeriods

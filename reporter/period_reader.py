@@ -7,9 +7,10 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from metering.clock import Clock
-from metering.logs import Log
-from metering.stripe_webhooks import WebhookEvent
+from taximeter_emitter.clock import Clock
+
+from metering.process.logs import Log
+from metering.stripe.signatures import WebhookEvent
 from reporter.billing_periods import BillingPeriods, read_subscription
 from reporter.metrics import ReporterMetrics
 from reporter.stripe_subscriptions import SubscriptionsPort, SubscriptionsUnavailable

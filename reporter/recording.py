@@ -4,11 +4,12 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, Final
 
-from metering.clock import Clock
-from metering.ledger import Rejection
-from metering.logs import Log
-from metering.partition_log import LogUnavailable
-from metering.retry import Backoff, RetryPolicy
+from taximeter_emitter.clock import Clock
+from taximeter_emitter.retry import Backoff, RetryPolicy
+
+from metering.kafka.partition_log import LogUnavailable
+from metering.process.logs import Log
+from metering.records.ledger_records import Rejection
 from reporter.error_reports import ReportReader, label_of
 from reporter.rejection_log import Recorded, RejectionLog
 from reporter.stripe_events import EventsPort, EventsUnavailable

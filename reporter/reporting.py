@@ -14,13 +14,14 @@ Life of a PartitionReporter:
 
 from collections.abc import Iterator, Sequence
 
-from metering.chain import NO_OFFSET, Link
-from metering.errors import ChainBroken
-from metering.ledger import Correction, CorrectionKind, Entry, Intent, MeterEvent, Planned, Receipt, Settlement
-from metering.ledger_fold import Ledger
-from metering.limits import EVENT_AGE_MAX_MS, HOUR_MS
-from metering.tallies import Tallies, tallies_after
-from metering.tally import Tally
+from taximeter_emitter.wire.errors import ChainBroken
+from taximeter_emitter.wire.limits import EVENT_AGE_MAX_MS, HOUR_MS
+
+from metering.folds.ledger import Ledger
+from metering.folds.tallies import Tallies, tallies_after
+from metering.records.chain import NO_OFFSET, Link
+from metering.records.ledger_records import Correction, CorrectionKind, Entry, Intent, MeterEvent, Planned, Receipt, Settlement
+from metering.records.tally import Tally
 from reporter.backlog import LARGEST_MS, Backlog
 from reporter.billing_periods import BillingPeriods
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from metering.settings import option
+from metering.process.settings import option
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from metering.clock import Clock
-from metering.secrets import Secret
+from taximeter_emitter.clock import Clock
+
+from metering.process.secrets import Secret
 from reporter.outcomes import Reply, Retry, StopTheWorld, TryAgain, Verdict, classify
 from reporter.stripe_replies import Verdicts
 

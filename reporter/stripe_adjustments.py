@@ -1,7 +1,7 @@
 """Cancelling meter events through version 1 of Stripe's API; meter events of version 2 are cancelled so, too."""
 
-from metering.secrets import Secret
-from metering.stripe_client import StripeHttp, make_client
+from metering.process.secrets import Secret
+from metering.stripe.client import StripeHttp, make_client
 from reporter.outcomes import Reply, Verdict, classify
 from reporter.stripe_replies import Verdicts
 

@@ -5,8 +5,8 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import quote_plus
 
-from metering.secrets import Secret
-from metering.stripe_client import make_client
+from metering.process.secrets import Secret
+from metering.stripe.client import make_client
 from reporter.outcomes import Reply, Verdict, classify
 from reporter.prepared_bodies import PreparedHttp, prepared
 from reporter.stripe_adjustments import StripeAdjustments

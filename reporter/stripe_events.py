@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 import aiohttp
 import stripe
 
-from metering.secrets import Redactor, Secret
-from metering.stripe_client import ReplyTooLarge, StripeHttp, make_client
+from metering.process.secrets import Redactor, Secret
+from metering.stripe.client import ReplyTooLarge, StripeHttp, make_client
 from reporter.error_reports import REPORT_TYPES
 
 CONNECTIONS: Final = 4

@@ -8,8 +8,8 @@ import aiohttp
 import orjson
 import stripe
 
-from metering.secrets import Redactor, Secret
-from metering.stripe_client import ReplyTooLarge, StripeHttp
+from metering.process.secrets import Redactor, Secret
+from metering.stripe.client import ReplyTooLarge, StripeHttp
 from reporter.outcomes import Reply, Retry, StopTheWorld, Verdict, classify, interrupted, unreachable
 
 REPLY_BYTES_MAX: Final = 256 * 1024

@@ -8,9 +8,10 @@ from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from metering.clock import Clock
-from metering.secrets import Secret
-from metering.stripe_client import make_client
+from taximeter_emitter.clock import Clock
+
+from metering.process.secrets import Secret
+from metering.stripe.client import make_client
 from reporter.outcomes import Delivered, Refused, Reply, Retry, StopTheWorld, TooOld, TryAgain, Verdict, classify, interrupted, unreachable
 from reporter.prepared_bodies import PreparedHttp, prepared
 from reporter.stream_requests import EVENTS_MAX, Gathered, SentRequests, StreamEvent, body_of, encode_event, request_key

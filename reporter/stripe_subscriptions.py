@@ -7,8 +7,8 @@ from typing import Any, Final, Protocol
 import aiohttp
 import stripe
 
-from metering.secrets import Redactor, Secret
-from metering.stripe_client import ReplyTooLarge, StripeHttp, make_client
+from metering.process.secrets import Redactor, Secret
+from metering.stripe.client import ReplyTooLarge, StripeHttp, make_client
 from reporter.billing_periods import Span
 
 PAGE: Final = 100

@@ -4,12 +4,13 @@ import secrets
 from collections.abc import AsyncIterator
 from typing import Final
 
-from metering.errors import ChainBroken, HistoryLost
-from metering.ledger import Entry, Intent, Receipt, decode_entry
-from metering.ledger_log import ledger_start
-from metering.partition_log import LogReader
-from metering.tally import decode_tally
-from metering.topics import Topics
+from taximeter_emitter.wire.errors import ChainBroken, HistoryLost
+
+from metering.kafka.ledger_log import ledger_start
+from metering.kafka.partition_log import LogReader
+from metering.kafka.topics import Topics
+from metering.records.ledger_records import Entry, Intent, Receipt, decode_entry
+from metering.records.tally import decode_tally
 from reporter.billing_periods import BillingPeriods
 from reporter.reporting import PartitionReporter
 

@@ -4,7 +4,7 @@ from collections import OrderedDict
 from enum import StrEnum
 from typing import Final
 
-from metering.stripe_webhooks import WebhookEvent
+from metering.stripe.signatures import WebhookEvent
 from reporter.error_reports import REPORT_TYPES
 
 IDS_MAX: Final = 100_000

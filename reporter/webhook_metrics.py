@@ -5,7 +5,7 @@ from typing import Final, Self
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from metering.metrics import counter, gauge
+from metering.process.metrics import counter, gauge
 from reporter.error_reports import CODES, OTHER, REPORT_TYPES
 from reporter.hooks import HookOutcome
 from reporter.webhook_intake import MONITORED, Admission, Lane

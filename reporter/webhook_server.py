@@ -11,11 +11,11 @@ from typing import Final
 import orjson
 from aiohttp import web
 from aiohttp.http_exceptions import PayloadEncodingError
+from taximeter_emitter.clock import Clock
 
-from metering.clock import Clock
-from metering.logs import RateLimited, get_log
-from metering.secrets import Secret
-from metering.stripe_webhooks import WebhookEvent, WebhookRefused, parse_webhook, verify_signature
+from metering.process.logs import RateLimited, get_log
+from metering.process.secrets import Secret
+from metering.stripe.signatures import WebhookEvent, WebhookRefused, parse_webhook, verify_signature
 from reporter.webhook_intake import Admission
 
 PATH: Final = "/webhooks/stripe"

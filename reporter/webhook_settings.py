@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from metering.secrets import Secret
-from metering.settings import option
-from metering.stripe_webhooks import BODY_BYTES_MAX, TOLERANCE_S
+from metering.process.secrets import Secret
+from metering.process.settings import option
+from metering.stripe.signatures import BODY_BYTES_MAX, TOLERANCE_S
 from reporter.hooks import HookUnusable, load_hook
 
 
@@ -46,7 +46,7 @@ class WebhookSettings:
         maximum=86_400,
     )
     hook: str | None = option(
-        doc="package.module:function that is called with each event (a metering.stripe_webhooks.WebhookEvent), plain or async. An event may come"
+        doc="package.module:function that is called with each event (a metering.stripe.signatures.WebhookEvent), plain or async. An event may come"
         " more than once, and one that was taken just before a crash may not come at all.",
         default=None,
     )

@@ -8,13 +8,14 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from metering.kafka import KafkaSettings
-from metering.limits import HOUR_MS
-from metering.logs import RateLimited
-from metering.partition_log import Appender, LogReader, LogUnavailable
-from metering.service import ServiceContext
-from metering.stripe_webhooks import WebhookEvent
-from metering.supervision import RefusedToStart
+from taximeter_emitter.wire.limits import HOUR_MS
+
+from metering.kafka.clients import KafkaSettings
+from metering.kafka.partition_log import Appender, LogReader, LogUnavailable
+from metering.process.logs import RateLimited
+from metering.process.service import ServiceContext
+from metering.process.supervision import RefusedToStart
+from metering.stripe.signatures import WebhookEvent
 from reporter.error_reports import IdentifiersOf, ReportReader
 from reporter.hooks import HookOutcome, HookRunner, load_hook
 from reporter.recording import RejectionRecorder

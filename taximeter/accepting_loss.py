@@ -10,18 +10,19 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from taximeter_emitter.clock import Clock
+from taximeter_emitter.wire.batch import Batch
+from taximeter_emitter.wire.errors import ChainBroken, EventRejected, HistoryLost, MeteringError
+
 from aggregator.deduplication import memory_ms
 from aggregator.reading import read
 from aggregator.sequences import SequenceIndex
 from aggregator.tally_log import GoneIds, TallyLog, first_kept_ms
-from metering.batch import Batch
-from metering.chain import Link
-from metering.clock import Clock
-from metering.errors import ChainBroken, EventRejected, HistoryLost, MeteringError
-from metering.partition_log import Appender, LogReader
-from metering.tallies import Tallies
-from metering.tally import Acceptance, EmitterState, EventCounts, RecordCounts, Tally, encode_tally
-from metering.topics import Topics
+from metering.folds.tallies import Tallies
+from metering.kafka.partition_log import Appender, LogReader
+from metering.kafka.topics import Topics
+from metering.records.chain import Link
+from metering.records.tally import Acceptance, EmitterState, EventCounts, RecordCounts, Tally, encode_tally
 
 LOOK_AHEAD_RECORDS: Final = 5_000
 """How many of the events that are kept are read for the numbers with which emitters went on."""

@@ -5,9 +5,9 @@ import os
 import sys
 from pathlib import Path
 
-from metering.kafka import KafkaSettings
-from metering.service_command import load_configuration
-from metering.settings import FILE_VARIABLE, SettingsError
+from metering.kafka.clients import KafkaSettings
+from metering.process.service_command import load_configuration
+from metering.process.settings import FILE_VARIABLE, SettingsError
 from taximeter.exit_codes import USAGE
 
 

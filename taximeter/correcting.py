@@ -10,13 +10,14 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
-from metering.clock import Clock
-from metering.corrections import Corrected, CorrectionHistory, CorrectionPlace, MeterEventPlace, Target, objection, place_of
-from metering.errors import HistoryLost, MeteringError
-from metering.ledger import Correction, CorrectionKind, Entry, decode_entry, encode_correction
-from metering.limits import EVENT_AGE_MAX_MS, HOUR_MS
-from metering.partition_log import Appender, LogReader, LogUnavailable
-from metering.topics import Topics
+from taximeter_emitter.clock import Clock
+from taximeter_emitter.wire.errors import HistoryLost, MeteringError
+from taximeter_emitter.wire.limits import EVENT_AGE_MAX_MS, HOUR_MS
+
+from metering.folds.corrections import Corrected, CorrectionHistory, CorrectionPlace, MeterEventPlace, Target, objection, place_of
+from metering.kafka.partition_log import Appender, LogReader, LogUnavailable
+from metering.kafka.topics import Topics
+from metering.records.ledger_records import Correction, CorrectionKind, Entry, decode_entry, encode_correction
 
 CANCEL_WITHIN_MS: Final = 20 * HOUR_MS
 """How long after its intent a meter event is cancelled: Stripe cancels within 24 hours of having received it, which was later."""

@@ -17,11 +17,11 @@ from aggregator.settings import AggregatorSettings
 from ingest.emitter_metrics import EmitterMetrics
 from ingest.metrics import GatewayMetrics
 from ingest.settings import GatewaySettings
-from metering.kafka import KafkaSettings
-from metering.metrics import CommonMetrics, MetricRow, catalogue
-from metering.service import ServiceSettings
-from metering.settings import SettingRow, describe
-from metering.stripe_settings import StripeSettings
+from metering.kafka.clients import KafkaSettings
+from metering.process.metrics import CommonMetrics, MetricRow, catalogue
+from metering.process.service import ServiceSettings
+from metering.process.settings import SettingRow, describe
+from metering.stripe.settings import StripeSettings
 from reporter.metrics import ReporterMetrics
 from reporter.settings import ReporterSettings
 from reporter.webhook_metrics import WebhookMetrics

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from metering.clock import Clock
-from metering.service_command import load_configuration
-from metering.settings import SettingsError, describe
-from metering.stripe_settings import StripeSettings
+from taximeter_emitter.clock import Clock
+
+from metering.process.service_command import load_configuration
+from metering.process.settings import SettingsError, describe
+from metering.stripe.settings import StripeSettings
 from reporter.billing_periods import read_subscription
 from reporter.stripe_subscriptions import StripeSubscriptions, SubscriptionsPort, SubscriptionsUnavailable
 

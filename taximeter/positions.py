@@ -6,18 +6,19 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from metering.chain import NO_OFFSET
-from metering.clock import Clock
-from metering.errors import FailClosed
-from metering.kafka import KafkaSettings
-from metering.ledger import Correction, Receipt, decode_entry
-from metering.ledger_fold import Ledger
-from metering.ledger_log import ledger_start
-from metering.limits import HOUR_MS
-from metering.partition_log import LogReader
-from metering.tallies import Tallies, tallies_from
-from metering.tally import Tally, decode_tally
-from metering.topics import Topics
+from taximeter_emitter.clock import Clock
+from taximeter_emitter.wire.errors import FailClosed
+from taximeter_emitter.wire.limits import HOUR_MS
+
+from metering.folds.ledger import Ledger
+from metering.folds.tallies import Tallies, tallies_from
+from metering.kafka.clients import KafkaSettings
+from metering.kafka.ledger_log import ledger_start
+from metering.kafka.partition_log import LogReader
+from metering.kafka.topics import Topics
+from metering.records.chain import NO_OFFSET
+from metering.records.ledger_records import Correction, Receipt, decode_entry
+from metering.records.tally import Tally, decode_tally
 
 READERS: Final = 4
 

@@ -7,8 +7,8 @@ from typing import NamedTuple, TypeAlias
 import orjson
 
 from benchmarks.peers.load import Sums
-from metering.chain import Chain
-from metering.tally import decode_tally
+from metering.records.chain import Chain
+from metering.records.tally import decode_tally
 
 
 class OutputRecord(NamedTuple):

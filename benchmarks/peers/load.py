@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Final
 
 import orjson
+from taximeter_emitter.wire.event import fingerprint
+from taximeter_emitter.wire.partitioner import partition_of
 
 from benchmarks.usage_load import SOURCE, LoadEvent, LoadRecord, Shape, document_of, events_of
 from ingest.batching import Batcher
-from metering.event import fingerprint
-from metering.partitioner import partition_of
-from metering.window import window_start
+from metering.records.window import window_start
 
 REPEATED: Final = 0.01
 EMITTER: Final = "0" * 32

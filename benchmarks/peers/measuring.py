@@ -9,6 +9,8 @@ from secrets import token_hex
 from typing import Final
 
 from confluent_kafka import KafkaException
+from taximeter_emitter.clock import SystemClock
+from taximeter_emitter.wire.limits import CHAIN_RECORD_BYTES_MAX
 
 from benchmarks.measurement import Measurement, Unavailable
 from benchmarks.paths import Arena, Measures, Path
@@ -19,11 +21,9 @@ from benchmarks.peers.peer import Job, Peer
 from benchmarks.peers.positions import GroupView
 from benchmarks.peers.running_peer import PeerFailed, RunningPeer
 from benchmarks.usage_load import LoadRecord, produce
-from metering.clock import SystemClock
-from metering.kafka import KafkaSettings
-from metering.limits import CHAIN_RECORD_BYTES_MAX
-from metering.provision import ensure_topics
-from metering.topics import UNLIMITED, TopicSpec
+from metering.kafka.clients import KafkaSettings
+from metering.kafka.provision import ensure_topics
+from metering.kafka.topics import UNLIMITED, TopicSpec
 
 EVENTS: Final = 200_000
 PARTITIONS: Final = 4

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.peers.answers import Answer
-from metering.kafka import KafkaSettings
+from metering.kafka.clients import KafkaSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,16 +9,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
+from taximeter_emitter.clock import SystemClock
+from taximeter_emitter.wire.errors import FailClosed
 
-from metering.catalogue import catalogue_of, catalogue_problems
-from metering.clock import SystemClock
-from metering.corrections import TAKEN, Corrected, Target
-from metering.errors import FailClosed
-from metering.kafka import KafkaSettings
-from metering.ledger import BY_CHARS_MAX, REASON_CHARS_MAX, CorrectionKind
-from metering.partition_log import Appender, LogReader, LogUnavailable
-from metering.service_command import Configuration, load_configuration
-from metering.settings import SettingsError
+from metering.folds.corrections import TAKEN, Corrected, Target
+from metering.kafka.clients import KafkaSettings
+from metering.kafka.partition_log import Appender, LogReader, LogUnavailable
+from metering.process.service_command import Configuration, load_configuration
+from metering.process.settings import SettingsError
+from metering.records.ledger_records import BY_CHARS_MAX, REASON_CHARS_MAX, CorrectionKind
+from metering.records.meters import catalogue_of, catalogue_problems
 from taximeter.connection import NotConfigured, add_config_option
 from taximeter.correcting import Correcting, NotCorrectable, Request, meter_event_place
 from taximeter.exit_codes import DISCREPANCY, FAILED, OK, PENDING, PRECONDITION, USAGE

@@ -18,9 +18,9 @@ import aiohttp
 import stripe
 from aiokafka.errors import KafkaError
 from rich.console import Console
+from taximeter_emitter.wire.errors import MeteringError
 
-from metering.errors import MeteringError
-from metering.secrets import Redactor, Secret
+from metering.process.secrets import Redactor, Secret
 from taximeter.brokers.choose import choose_broker
 from taximeter.brokers.interface import BrokerUnavailable
 from taximeter.demo.closing import Outcome, show

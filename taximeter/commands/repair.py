@@ -8,15 +8,15 @@ import sys
 from typing import Final
 
 import orjson
+from taximeter_emitter.clock import SystemClock
+from taximeter_emitter.wire.errors import FailClosed
 
 from aggregator.settings import AggregatorSettings
-from metering.clock import SystemClock
-from metering.errors import FailClosed
-from metering.kafka import KafkaSettings
-from metering.ledger import BY_CHARS_MAX, REASON_CHARS_MAX
-from metering.partition_log import Appender, LogReader, LogUnavailable
-from metering.service_command import Configuration, load_configuration
-from metering.settings import SettingsError
+from metering.kafka.clients import KafkaSettings
+from metering.kafka.partition_log import Appender, LogReader, LogUnavailable
+from metering.process.service_command import Configuration, load_configuration
+from metering.process.settings import SettingsError
+from metering.records.ledger_records import BY_CHARS_MAX, REASON_CHARS_MAX
 from taximeter.accepting_loss import AcceptingLoss, Lost, NothingAccepted
 from taximeter.command import Command, add_commands
 from taximeter.commands.correct import moment

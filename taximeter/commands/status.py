@@ -11,10 +11,10 @@ from typing import Any, Final
 import orjson
 from rich.console import Console
 from rich.table import Table
+from taximeter_emitter.clock import SystemClock
 
-from metering.clock import SystemClock
-from metering.kafka import KafkaSettings
-from metering.partition_log import LogUnavailable
+from metering.kafka.clients import KafkaSettings
+from metering.kafka.partition_log import LogUnavailable
 from taximeter.connection import add_config_option, kafka_settings
 from taximeter.exit_codes import DISCREPANCY, OK, PRECONDITION
 from taximeter.next_boundary import NextBoundary, next_boundary_if_configured

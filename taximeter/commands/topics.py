@@ -4,9 +4,10 @@ import argparse
 import asyncio
 import sys
 
-from metering.clock import SystemClock
-from metering.kafka import KafkaSettings, make_admin
-from metering.provision import ensure_topics
+from taximeter_emitter.clock import SystemClock
+
+from metering.kafka.clients import KafkaSettings, make_admin
+from metering.kafka.provision import ensure_topics
 from taximeter.connection import add_config_option, kafka_settings
 from taximeter.exit_codes import OK, PRECONDITION
 

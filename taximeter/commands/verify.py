@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from metering.kafka import KafkaSettings
-from metering.ledger import CorrectionKind
-from metering.partition_log import LogUnavailable
+from metering.kafka.clients import KafkaSettings
+from metering.kafka.partition_log import LogUnavailable
+from metering.records.ledger_records import CorrectionKind
 from taximeter.connection import add_config_option, kafka_settings
 from taximeter.exit_codes import DISCREPANCY, OK, PENDING, PRECONDITION, USAGE
 from taximeter.verification.report import AcceptedLoss, Covered, EmitterLine, MeterTotals, Report

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from taximeter_emitter.clock import SystemClock
+
 from ingest.emitter import Emitter, EmitterStats
-from metering.clock import SystemClock
-from metering.kafka import KafkaSettings
+from metering.kafka.clients import KafkaSettings
 from taximeter.demo.journal import Journal
 from taximeter.demo.load import LoadOrder, LoadProgress, Timetable, write_progress
 from taximeter.demo.plan import METERS

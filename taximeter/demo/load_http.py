@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import aiohttp
 import orjson
+from taximeter_emitter.clock import SystemClock
+from taximeter_emitter.retry import RetryPolicy, retrying
 
-from metering.clock import SystemClock
-from metering.retry import RetryPolicy, retrying
 from taximeter.demo.journal import Journal
 from taximeter.demo.load import LoadOrder, LoadProgress, Timetable, write_progress
 from taximeter.demo.workload import Document, Times, Workload, document_of, in_batches

@@ -14,10 +14,10 @@ import orjson
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from aiokafka.structs import RecordMetadata
+from taximeter_emitter.clock import SystemClock
+from taximeter_emitter.retry import RetryPolicy, retrying
 
-from metering.clock import SystemClock
-from metering.kafka import KafkaSettings, discard, make_producer
-from metering.retry import RetryPolicy, retrying
+from metering.kafka.clients import KafkaSettings, discard, make_producer
 from taximeter.demo.journal import Journal
 from taximeter.demo.load import LoadOrder, LoadProgress, Timetable, write_progress
 from taximeter.demo.workload import Emission, Times, Workload, document_of, in_batches

@@ -5,8 +5,8 @@ import asyncio
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
-from metering.kafka import KafkaSettings, make_group_consumer, make_producer, started
-from metering.partition_log import LogReader
+from metering.kafka.clients import KafkaSettings, make_group_consumer, make_producer, started
+from metering.kafka.partition_log import LogReader
 
 
 async def reset_group(kafka: KafkaSettings, *, group_id: str, topic: str) -> int:

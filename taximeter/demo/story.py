@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from metering.clock import SystemClock
-from metering.partition_log import LogUnavailable
+from taximeter_emitter.clock import SystemClock
+
+from metering.kafka.partition_log import LogUnavailable
 from taximeter.brokers.interface import RunnableBroker
 from taximeter.demo.books import ExpectedBooks, expected_books
 from taximeter.demo.closing import Outcome, compare, log_problems

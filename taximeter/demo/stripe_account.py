@@ -8,7 +8,7 @@ from typing import Final, Self
 
 import stripe
 
-from metering.secrets import Secret
+from metering.process.secrets import Secret
 from taximeter.demo.plan import METERS
 
 # A sandbox takes 25 calls a second; half of that leaves room for the reporters.

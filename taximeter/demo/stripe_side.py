@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 
 import aiohttp
 
-from metering.secrets import Secret
+from metering.process.secrets import Secret
 from taximeter.demo.stripe_account import StripeAccount
 from taximeter.demo.workload import customer_ids
 

@@ -22,7 +22,7 @@ from billing.calls import Refused, calling, idempotency_key
 from billing.customers import NewCustomer, create_customer
 from billing.prices import PriceAtStripe
 from billing.subscriptions import NewSubscription, Subscription, show_subscription, subscribe
-from metering.stripe_client import ReplyTooLarge
+from metering.stripe.client import ReplyTooLarge
 from taximeter.demo_page.visits import Visit, Visits
 
 BODY_BYTES_MAX: Final = 4096

@@ -12,12 +12,12 @@ from typing import Any, Final
 import aiohttp
 import stripe
 
-from metering.catalogue import Catalogue, catalogue_of, catalogue_problems
-from metering.secrets import Redactor
-from metering.service_command import Configuration, load_configuration
-from metering.settings import SettingsError
-from metering.stripe_client import ReplyTooLarge, StripeHttp, make_client
-from metering.stripe_settings import StripeSettings
+from metering.process.secrets import Redactor
+from metering.process.service_command import Configuration, load_configuration
+from metering.process.settings import SettingsError
+from metering.records.meters import Catalogue, catalogue_of, catalogue_problems
+from metering.stripe.client import ReplyTooLarge, StripeHttp, make_client
+from metering.stripe.settings import StripeSettings
 from taximeter.connection import NotConfigured, add_config_option
 from taximeter.exit_codes import FAILED, PRECONDITION
 

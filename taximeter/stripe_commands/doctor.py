@@ -10,12 +10,12 @@ from typing import Final
 import orjson
 from rich.console import Console
 from rich.table import Table
+from taximeter_emitter.clock import SystemClock
 
 from billing.checks import Check
 from billing.checkup import Webhook, examine
 from billing.pricing import parse_wanted
-from metering.clock import SystemClock
-from metering.secrets import Redactor
+from metering.process.secrets import Redactor
 from reporter.error_reports import REPORT_TYPES
 from reporter.webhook_intake import MONITORED
 from taximeter.exit_codes import DISCREPANCY, OK, USAGE

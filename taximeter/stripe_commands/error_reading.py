@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from aiokafka.structs import ConsumerRecord
+from taximeter_emitter.wire.errors import HistoryLost
+from taximeter_emitter.wire.limits import HOUR_MS
 
-from metering.errors import HistoryLost
-from metering.kafka import KafkaSettings
-from metering.ledger import REJECTION_FORMAT, Correction, Intent, MeterEvent, Rejection, decode_entry
-from metering.limits import HOUR_MS
-from metering.partition_log import LogReader
+from metering.kafka.clients import KafkaSettings
+from metering.kafka.partition_log import LogReader
+from metering.records.ledger_records import REJECTION_FORMAT, Correction, Intent, MeterEvent, Rejection, decode_entry
 
 # A meter event is sent within 20 hours of its intent (or is parked), and validated soon after.
 BEFORE_MS: Final = 24 * HOUR_MS

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from rich.table import Table
+from taximeter_emitter.wire.errors import FailClosed
+from taximeter_emitter.wire.limits import HOUR_MS
 
-from metering.errors import FailClosed
-from metering.limits import HOUR_MS
-from metering.partition_log import LogUnavailable
+from metering.kafka.partition_log import LogUnavailable
 from taximeter.connection import kafka_settings
 from taximeter.exit_codes import DISCREPANCY, OK, PRECONDITION
 from taximeter.stripe_commands.error_reading import ErrorReader, Refused

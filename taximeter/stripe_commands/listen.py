@@ -16,11 +16,11 @@ from typing import Any, Final
 import aiohttp
 import orjson
 import stripe
+from taximeter_emitter.clock import SystemClock
 
-from metering.clock import SystemClock
-from metering.secrets import Secret
-from metering.stripe_client import ReplyTooLarge
-from metering.stripe_webhooks import BODY_BYTES_MAX, TOLERANCE_S, WebhookEvent
+from metering.process.secrets import Secret
+from metering.stripe.client import ReplyTooLarge
+from metering.stripe.signatures import BODY_BYTES_MAX, TOLERANCE_S, WebhookEvent
 from reporter.error_reports import REPORT_TYPES, ReportReader
 from reporter.stripe_events import EventsUnavailable, StripeEvents
 from reporter.webhook_intake import Admission, RecentIds

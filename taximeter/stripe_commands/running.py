@@ -12,7 +12,7 @@ from rich.console import Console
 
 from billing.calls import Refused
 from billing.pricing import parse_wanted
-from metering.catalogue import Meter
+from metering.records.meters import Meter
 from taximeter.exit_codes import PRECONDITION, USAGE
 from taximeter.stripe_commands.connection import CannotDo, StripeConnection, add_connection_options, run_with_stripe
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from billing.subscriptions import Anchor, NewSubscription, PendingSetup, Subscribed, subscribe
-from metering.secrets import Secret
+from metering.process.secrets import Secret
 from taximeter.exit_codes import OK, USAGE
 from taximeter.stripe_commands.connection import StripeConnection
 from taximeter.stripe_commands.running import add_common_options, moment, price_keys, print_json, run_billing, shown

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from metering.limits import DAY_MS
-from metering.tally import Range, Tally
+from taximeter_emitter.wire.limits import DAY_MS
+
+from metering.records.tally import Range, Tally
 from taximeter.verification.report import EmitterLine
 
 SILENT_MS: Final = DAY_MS

@@ -3,11 +3,12 @@
 from collections import Counter
 from typing import TypeGuard
 
-from metering.corrections import TAKEN, Corrected, CorrectionHistory, Target, named_places, objection
-from metering.errors import ChainBroken
-from metering.event import Dimensions
-from metering.ledger import Correction, CorrectionKind, Entry, Intent, MeterEvent, Outcome, Receipt, Rejection
-from metering.tally import Tally
+from taximeter_emitter.wire.errors import ChainBroken
+from taximeter_emitter.wire.event import Dimensions
+
+from metering.folds.corrections import TAKEN, Corrected, CorrectionHistory, Target, named_places, objection
+from metering.records.ledger_records import Correction, CorrectionKind, Entry, Intent, MeterEvent, Outcome, Receipt, Rejection
+from metering.records.tally import Tally
 from taximeter.verification.report import Report
 from taximeter.verification.span import Inside
 

@@ -5,14 +5,14 @@ from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 
 from aiokafka.structs import ConsumerRecord
+from taximeter_emitter.wire.errors import FailClosed, HistoryLost, RecordCorrupt
 
-from metering.chain import NO_OFFSET
-from metering.errors import FailClosed, HistoryLost, RecordCorrupt
-from metering.ledger import decode_entry
-from metering.partition_log import LogReader
-from metering.tallies import Tallies, tallies_from
-from metering.tally import Acceptance, Tally, decode_tally
-from metering.topics import Topics
+from metering.folds.tallies import Tallies, tallies_from
+from metering.kafka.partition_log import LogReader
+from metering.kafka.topics import Topics
+from metering.records.chain import NO_OFFSET
+from metering.records.ledger_records import decode_entry
+from metering.records.tally import Acceptance, Tally, decode_tally
 from taximeter.verification.emitters import EmitterBook
 from taximeter.verification.intent_check import IntentCheck, covered_tallies
 from taximeter.verification.report import AcceptedLoss, Covered, Report

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from metering.ledger import CorrectionKind, Outcome
+from metering.records.ledger_records import CorrectionKind, Outcome
 
 PROBLEMS_SHOWN: Final = 50
 REPORTED: Final = frozenset({Outcome.ACCEPTED, Outcome.DUPLICATE})

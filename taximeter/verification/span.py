@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-from metering.chain import Chain, Link
-from metering.ledger import Entry, Intent
-from metering.tally import Range
+from metering.records.chain import Chain, Link
+from metering.records.ledger_records import Entry, Intent
+from metering.records.tally import Range
 
 
 @dataclass(frozen=True, slots=True)

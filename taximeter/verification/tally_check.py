@@ -4,11 +4,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
+from taximeter_emitter.wire.batch import Batch
+from taximeter_emitter.wire.errors import EventRejected
+
 from aggregator.reading import claimed_events, read
-from metering.batch import Batch
-from metering.errors import EventRejected
-from metering.record import LogRecord
-from metering.tally import Tally
+from metering.records.record import LogRecord
+from metering.records.tally import Tally
 
 KINDS: Final = ("heartbeats", "batches", "singles", "skipped", "lost")
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from metering.kafka import KafkaSettings
-from metering.partition_log import LogReader
-from metering.topics import Topics
+from metering.kafka.clients import KafkaSettings
+from metering.kafka.partition_log import LogReader
+from metering.kafka.topics import Topics
 from taximeter.verification.emitters import EmitterBook
 from taximeter.verification.partition import Bounds, PartitionVerification, Readers
 from taximeter.verification.report import Report

@@ -11,8 +11,9 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
-from metering.clock import SystemClock
-from metering.partition_log import LogUnavailable
+from taximeter_emitter.clock import SystemClock
+
+from metering.kafka.partition_log import LogUnavailable
 from taximeter.brokers.apache import ApacheBroker
 from taximeter.brokers.embedded import EmbeddedBroker
 from taximeter.brokers.readiness import free_port

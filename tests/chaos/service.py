@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import orjson
+from taximeter_emitter.clock import SystemClock
 
-from metering.clock import SystemClock
-from metering.partition_log import Appender
+from metering.kafka.partition_log import Appender
 
 KILLED: Final = 137
 POINTS: Final = {

@@ -15,8 +15,8 @@ import stripe
 from playwright.async_api import BrowserContext, Page, Route, async_playwright, expect
 
 from billing.prices import find_price
-from metering.secrets import Secret
-from metering.stripe_client import StripeHttp, make_client
+from metering.process.secrets import Secret
+from metering.stripe.client import StripeHttp, make_client
 from taximeter.demo_page.server import DemoPage, Offer
 from tests.contract.stripe.command_line import KEY, NO_LIMITS
 from tests.contract.stripe.process import SimulatorProcess

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import stripe
 
-from metering.secrets import Secret
+from metering.process.secrets import Secret
 from taximeter.demo import stripe_side
 from taximeter.demo.plan import METERS
 from taximeter.demo.processes import Command, Fleet, own_environment

@@ -7,15 +7,15 @@ import orjson
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
+from taximeter_emitter.clock import SystemClock
+from taximeter_emitter.wire.batch import Batch, encode_batch
 
-from metering.batch import Batch, encode_batch
-from metering.chain import Link
-from metering.clock import SystemClock
-from metering.kafka import KafkaSettings, make_admin
-from metering.ledger import Intent, MeterEvent, Outcome, Receipt, Settlement, encode_intent, encode_receipt
-from metering.partition_log import Appender, LogReader
-from metering.provision import ensure_topics
-from metering.tally import Acceptance, EventCounts, Losses, RecordCounts, Tally, TallyRow, encode_tally
+from metering.kafka.clients import KafkaSettings, make_admin
+from metering.kafka.partition_log import Appender, LogReader
+from metering.kafka.provision import ensure_topics
+from metering.records.chain import Link
+from metering.records.ledger_records import Intent, MeterEvent, Outcome, Receipt, Settlement, encode_intent, encode_receipt
+from metering.records.tally import Acceptance, EventCounts, Losses, RecordCounts, Tally, TallyRow, encode_tally
 from taximeter.positions import PartitionPosition, Positions
 from taximeter.verification.report import AcceptedLoss, Report
 from taximeter.verification.span import EVERYTHING, TimeRange

@@ -12,16 +12,16 @@ from typing import Any, Final
 import orjson
 import pytest
 import stripe
+from taximeter_emitter.clock import SystemClock
+from taximeter_emitter.wire.limits import HOUR_MS
+from taximeter_emitter.wire.partitioner import partition_of
 
-from metering.chain import NO_OFFSET, Link
-from metering.clock import SystemClock
-from metering.corrections import TAKEN, Corrected, MeterEventPlace
-from metering.kafka import KafkaSettings
-from metering.ledger import CorrectionKind, Intent, decode_entry
-from metering.limits import HOUR_MS
-from metering.partition_log import Appender, LogReader
-from metering.partitioner import partition_of
-from metering.tally import EventCounts, RecordCounts, Tally, TallyRow, encode_tally
+from metering.folds.corrections import TAKEN, Corrected, MeterEventPlace
+from metering.kafka.clients import KafkaSettings
+from metering.kafka.partition_log import Appender, LogReader
+from metering.records.chain import NO_OFFSET, Link
+from metering.records.ledger_records import CorrectionKind, Intent, decode_entry
+from metering.records.tally import EventCounts, RecordCounts, Tally, TallyRow, encode_tally
 from taximeter.correcting import Correcting, NotCorrectable, Request, meter_event_place
 from taximeter.exit_codes import FAILED, OK
 from taximeter.verification.report import Report

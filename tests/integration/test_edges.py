@@ -14,12 +14,12 @@ import orjson
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
+from taximeter_emitter.clock import SystemClock
+from taximeter_emitter.wire.partitioner import partition_of
 
-from metering.clock import SystemClock
-from metering.kafka import KafkaSettings, make_admin
-from metering.partition_log import Appender
-from metering.partitioner import partition_of
-from metering.provision import ensure_topics
+from metering.kafka.clients import KafkaSettings, make_admin
+from metering.kafka.partition_log import Appender
+from metering.kafka.provision import ensure_topics
 from taximeter.exit_codes import FAILED, OK, PENDING, PRECONDITION
 from taximeter.positions import PartitionPosition, Positions
 from taximeter.verification.report import Report

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from taximeter_emitter.wire.batch import Batch
 
 from ingest.emitter import Emitter
-from metering.batch import Batch
-from metering.kafka import KafkaSettings
+from metering.kafka.clients import KafkaSettings
 from tests.support.broker import RunningBroker
 from tests.support.usage_topic import make_topics, read_events_topic, settings_for
 from tests.unit.ingest.received import batches_of, finals, gaps, quantities

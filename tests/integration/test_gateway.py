@@ -13,11 +13,11 @@ from typing import Any
 import aiohttp
 import orjson
 import pytest
+from taximeter_emitter.wire.batch import Batch
+from taximeter_emitter.wire.event import fingerprint
 
 from ingest.api_keys import create_key
-from metering.batch import Batch
-from metering.event import fingerprint
-from metering.kafka import KafkaSettings
+from metering.kafka.clients import KafkaSettings
 from tests.support.broker import RunningBroker
 from tests.support.gateway_process import METERS, GatewayProcess, environment, gateway
 from tests.support.usage_topic import read_events_topic, settings_for

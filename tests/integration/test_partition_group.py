@@ -6,17 +6,17 @@ from collections.abc import Awaitable, Callable
 import pytest
 from aiokafka import TopicPartition
 from prometheus_client import CollectorRegistry
+from taximeter_emitter.clock import SystemClock
 
 from aggregator.metrics import AggregatorMetrics
-from metering.clock import SystemClock
-from metering.health import Health
-from metering.kafka import KafkaSettings, make_producer, started
-from metering.logs import get_log
-from metering.metrics import CommonMetrics
-from metering.partition_group import PartitionGroup
-from metering.partition_worker import PartitionWorker
-from metering.service import ServiceContext
-from metering.supervision import Supervisor
+from metering.kafka.clients import KafkaSettings, make_producer, started
+from metering.process.health import Health
+from metering.process.logs import get_log
+from metering.process.metrics import CommonMetrics
+from metering.process.service import ServiceContext
+from metering.process.supervision import Supervisor
+from metering.workers.partition_group import PartitionGroup
+from metering.workers.partition_worker import PartitionWorker
 from tests.support.broker_topics import make_topic
 from tests.unit.ingest.waiting import until_async
 

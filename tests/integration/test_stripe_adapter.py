@@ -11,11 +11,11 @@ from typing import Any
 
 import aiohttp
 import pytest
+from taximeter_emitter.clock import SystemClock
 
-from metering.catalogue import Meter
-from metering.clock import SystemClock
-from metering.ledger import MeterEvent, Outcome
-from metering.secrets import Secret
+from metering.process.secrets import Secret
+from metering.records.ledger_records import MeterEvent, Outcome
+from metering.records.meters import Meter
 from reporter.meter_events import MeterEventPort, payload_of
 from reporter.outcomes import Delivered, Refused, Retry, StopTheWorld, TryAgain, Verdict
 from reporter.pacing import Backoff, Pacer
@@ -236,7 +236,7 @@ async def test_stripes_notices_are_logged_once_and_do_not_hide_the_reply(caplog:
     async with server(replying(http("200 OK", EVENT, "Stripe-Notice: sandbox expires"))) as (url, _), adapter(url) as subject:
         assert await send_one(subject) == Delivered()
         assert await send_one(subject) == Delivered()
-    assert [record.getMessage() for record in caplog.records if record.name == "metering.stripe_client"] == ["Stripe sends a notice: sandbox expires"]
+    assert [record.getMessage() for record in caplog.records if record.name == "metering.stripe.client"] == ["Stripe sends a notice: sandbox expires"]
 
 
 @pytest.fixture(scope="module")

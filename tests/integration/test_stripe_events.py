@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import stripe
 
-from metering.secrets import Secret
+from metering.process.secrets import Secret
 from reporter.error_reports import REPORT_TYPES, ReportReader
 from reporter.stripe_events import PAGE, EventsUnavailable, StripeEvents
 from tests.contract.stripe.conftest import KEY, NO_LIMITS

@@ -8,11 +8,11 @@ from typing import Any
 
 import aiohttp
 import pytest
+from taximeter_emitter.clock import SystemClock
 
-from metering.catalogue import Meter
-from metering.clock import SystemClock
-from metering.ledger import MeterEvent, Outcome
-from metering.secrets import Secret
+from metering.process.secrets import Secret
+from metering.records.ledger_records import MeterEvent, Outcome
+from metering.records.meters import Meter
 from reporter.meter_events import payload_of
 from reporter.outcomes import Delivered, StopTheWorld, TryAgain, Verdict
 from reporter.pacing import Backoff, Pacer

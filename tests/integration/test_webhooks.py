@@ -11,13 +11,13 @@ from typing import Any, Final
 
 import pytest
 import stripe
+from taximeter_emitter.wire.partitioner import partition_of
 
-from metering.chain import NO_OFFSET, Link
-from metering.kafka import KafkaSettings
-from metering.ledger import Rejection, decode_entry
-from metering.partition_log import Appender, LogReader
-from metering.partitioner import partition_of
-from metering.tally import EventCounts, RecordCounts, Tally, TallyRow, encode_tally
+from metering.kafka.clients import KafkaSettings
+from metering.kafka.partition_log import Appender, LogReader
+from metering.records.chain import NO_OFFSET, Link
+from metering.records.ledger_records import Rejection, decode_entry
+from metering.records.tally import EventCounts, RecordCounts, Tally, TallyRow, encode_tally
 from reporter.error_reports import REPORT_TYPES
 from taximeter.exit_codes import DISCREPANCY, OK
 from tests.contract.stripe.conftest import KEY, NO_LIMITS

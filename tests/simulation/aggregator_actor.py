@@ -9,17 +9,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import orjson
+from taximeter_emitter.wire.errors import ChainBroken, FailClosed
+from taximeter_emitter.wire.event import encode_event
 
 from aggregator.counting import PartitionCounter
 from aggregator.counting_rules import CountingRules
 from aggregator.id_snapshots import IdSnapshots
 from aggregator.pending import Cut
 from aggregator.takeover import Takeover
-from metering.catalogue import Catalogue, Meter
-from metering.dead_letter import encode_dead_letter
-from metering.errors import ChainBroken, FailClosed
-from metering.event import encode_event
-from metering.partition_log import Appended, LogUnavailable
+from metering.kafka.partition_log import Appended, LogUnavailable
+from metering.records.dead_letter import encode_dead_letter
+from metering.records.meters import Catalogue, Meter
 from tests.simulation.world import (
     DEADLETTERS,
     EVENTS,

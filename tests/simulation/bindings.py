@@ -14,13 +14,15 @@ from random import Random
 from types import ModuleType
 from typing import Any, cast
 
+from taximeter_emitter.wire.batch import Batch, KnownTexts
+
 from aggregator import counting
 from aggregator import takeover as aggregator_takeover
 from aggregator.deduplication import IdIndex
 from aggregator.reading import decoded, read, understood
-from metering import ledger, tally
-from metering.batch import Batch, KnownTexts
-from metering.record import LogRecord
+from metering.records import ledger_records as ledger
+from metering.records import tally
+from metering.records.record import LogRecord
 from reporter import takeover as reporter_takeover
 from taximeter import accepting_loss
 from tests.simulation.world import SimulatedRecord

@@ -13,7 +13,7 @@ from aggregator.id_files import IdFiles, SegmentRecord, SnapshotRecord
 from aggregator.id_segments import IdArchive, IdSegment
 from aggregator.id_snapshots import IdSnapshots
 from aggregator.id_table import Entries, MemoryStorage
-from metering.logs import get_log
+from metering.process.logs import get_log
 from tests.simulation.world import World
 
 ANOTHER_CHAIN = "ffffffffffffffff"

@@ -9,7 +9,7 @@ event was cancelled or not recorded.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from metering.ledger import MeterEvent, Rejection, encode_rejection
+from metering.records.ledger_records import MeterEvent, Rejection, encode_rejection
 from reporter.outcomes import Reply, Retry, Verdict, classify, interrupted, unreachable
 from tests.simulation.world import HOUR, LEDGER, MINUTE, SECOND, START_MS, World
 

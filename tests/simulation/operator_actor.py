@@ -1,8 +1,8 @@
 """An operator at the command line, who takes back or sends again what strikes the eye: the real `taximeter.correcting`, interrupted anywhere."""
 
-from metering.corrections import MeterEventPlace
-from metering.ledger import Intent, decode_entry
-from metering.partition_log import LogUnavailable
+from metering.folds.corrections import MeterEventPlace
+from metering.kafka.partition_log import LogUnavailable
+from metering.records.ledger_records import Intent, decode_entry
 from taximeter.correcting import Correcting, NotCorrectable, Request
 from tests.simulation.world import LEDGER, TOPICS, Process, SimulatedAppender, SimulatedReader, World, turn
 

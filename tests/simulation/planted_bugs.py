@@ -7,6 +7,10 @@ from itertools import count
 from typing import Any
 from unittest.mock import patch
 
+from taximeter_emitter.wire.batch import Batch
+from taximeter_emitter.wire.event import UsageEvent
+from taximeter_emitter.wire.limits import DAY_MS
+
 from aggregator import joined_batches
 from aggregator.counting import PartitionCounter
 from aggregator.deduplication import IdIndex, Seen
@@ -14,14 +18,11 @@ from aggregator.fingerprints import Prints, Words
 from aggregator.pending import Cut
 from aggregator.rows import Rows
 from aggregator.sequences import SequenceIndex
-from metering.batch import Batch
-from metering.chain import NO_OFFSET, Chain, Link
-from metering.corrections import Target, objection
-from metering.event import UsageEvent
-from metering.ledger import Correction, CorrectionKind, Intent, Outcome, Planned, Receipt, Settlement
-from metering.ledger_fold import Ledger
-from metering.limits import DAY_MS
-from metering.partition_log import Appended
+from metering.folds.corrections import Target, objection
+from metering.folds.ledger import Ledger
+from metering.kafka.partition_log import Appended
+from metering.records.chain import NO_OFFSET, Chain, Link
+from metering.records.ledger_records import Correction, CorrectionKind, Intent, Outcome, Planned, Receipt, Settlement
 from reporter import backlog, sending
 from reporter.backlog import GRANULARITIES_MS, LARGEST_MS, Backlog
 from reporter.billing_periods import ALWAYS, BillingPeriods, Side

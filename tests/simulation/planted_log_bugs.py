@@ -11,7 +11,7 @@ from aggregator.id_files import SnapshotRecord
 from aggregator.id_segments import IdArchive
 from aggregator.sequences import SequenceIndex
 from aggregator.takeover import Takeover
-from metering.partition_log import LogUnavailable
+from metering.kafka.partition_log import LogUnavailable
 from tests.simulation.aggregator_actor import AggregatorWorker
 
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 from unittest.mock import patch
 
 from aggregator.counting import PartitionCounter
-from metering.record import LogRecord
-from metering.tally import Acceptance, Tally
+from metering.records.record import LogRecord
+from metering.records.tally import Acceptance, Tally
 from taximeter.accepting_loss import AcceptingLoss, Lost
 
 

@@ -5,10 +5,11 @@ deleted, and count it: an acceptance then comes too late for the chain. Whoever 
 `aggregator.partition` does; now and then somebody looks at it, and accepts by the real `taximeter.accepting_loss`.
 """
 
+from taximeter_emitter.wire.errors import FailClosed, HistoryLost
+
 from aggregator.counting_rules import CountingRules
 from aggregator.id_snapshots import IdSnapshots
-from metering.errors import FailClosed, HistoryLost
-from metering.partition_log import LogUnavailable
+from metering.kafka.partition_log import LogUnavailable
 from taximeter.accepting_loss import AcceptingLoss, NothingAccepted
 from tests.simulation.aggregator_actor import AggregatorProcess, AggregatorWorker
 from tests.simulation.world import EVENTS, TOPICS, PartitionStopped, Process, SimulatedAppender, SimulatedReader, World, turn

@@ -6,10 +6,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
+from taximeter_emitter.wire.partitioner import partition_of
+
 from aggregator.counting_rules import CountingRules
 from aggregator.dead_letter_limits import DeadLetterLimits
 from aggregator.deduplication import RECENT_IDS_MAX
-from metering.partitioner import partition_of
 from reporter.billing_periods import BillingPeriods, Side, SubscriptionPeriods
 from tests.simulation.aggregator_actor import CATALOGUE, AggregatorProcess
 from tests.simulation.bindings import bound

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Final
 
 import orjson
+from taximeter_emitter.clock import SystemClock
 
 from benchmarks.plot import Panel, svg
-from metering.clock import SystemClock
 from taximeter.brokers.choose import choose_broker
 from taximeter.brokers.interface import RunnableBroker
 from taximeter.demo.installation import GATEWAY, SERVICES, Installation

@@ -11,7 +11,7 @@ from typing import Final, Self
 import orjson
 
 from ingest.emitter import Emitter
-from metering.kafka import KafkaSettings
+from metering.kafka.clients import KafkaSettings
 
 SLICE_SECONDS: Final = 0.02
 CLOSE_SECONDS: Final = 60.0

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from metering.kafka import KafkaSettings
+from metering.kafka.clients import KafkaSettings
 from tests.support.gateway_process import METERS, environment
 
 START_SECONDS: Final = 120.0

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from metering.kafka import KafkaSettings
+from metering.kafka.clients import KafkaSettings
 
 METERS = '[[meters]]\nevent_name = "tokens"\nsum = ["n", "m"]\n'
 _START_SECONDS = 60.0

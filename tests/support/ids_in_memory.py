@@ -1,8 +1,9 @@
 """Archives of ids for a counter whose process leaves nothing behind."""
 
+from taximeter_emitter.wire.limits import DAY_MS
+
 from aggregator.id_snapshots import IdSnapshots
-from metering.limits import DAY_MS
-from metering.logs import get_log
+from metering.process.logs import get_log
 
 
 def in_memory(horizon_ms: int = DAY_MS) -> IdSnapshots:

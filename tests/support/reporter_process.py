@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from metering.kafka import KafkaSettings
+from metering.kafka.clients import KafkaSettings
 from tests.support.gateway_process import METERS, environment
 
 _START_SECONDS = 120.0

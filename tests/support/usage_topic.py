@@ -1,10 +1,10 @@
 """The topic of events as a test sees it: made under a prefix of its own, and read whole."""
 
 from aiokafka import TopicPartition
+from taximeter_emitter.clock import SystemClock
 
-from metering.clock import SystemClock
-from metering.kafka import KafkaSettings, make_log_reader, started
-from metering.provision import ensure_topics
+from metering.kafka.clients import KafkaSettings, make_log_reader, started
+from metering.kafka.provision import ensure_topics
 from tests.support.broker_topics import unique_name
 
 PARTITIONS = 4

@@ -4,9 +4,9 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
+from taximeter_emitter.wire.limits import HOUR_MS
 
-from metering.limits import HOUR_MS
-from metering.secrets import Secret
+from metering.process.secrets import Secret
 from reporter.outcomes import Delivered, Refused, StopTheWorld
 from reporter.stripe_api import StripeMeterEvents
 from tests.contract.stripe.conftest import KEY

@@ -4,8 +4,8 @@ import time
 from pathlib import Path
 
 import pytest
+from taximeter_emitter.clock import SystemClock
 
-from metering.clock import SystemClock
 from taximeter.exit_codes import FAILED, OK, PENDING, PRECONDITION, USAGE
 from taximeter.stripe_commands import send_test_event
 from tests.contract.stripe.command_line import KEY, CommandLine, command_line, delete, post_event

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import stripe
 
-from metering.stripe_webhooks import parse_webhook
+from metering.stripe.signatures import parse_webhook
 from tests.contract.stripe.conftest import NO_LIMITS, client_of
 from tests.contract.stripe.driving import books, configure, ready, stats
 from tests.contract.stripe.process import SimulatorProcess

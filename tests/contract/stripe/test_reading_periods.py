@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from metering.ledger import MeterEvent
-from metering.secrets import Secret
-from metering.tally import TallyRow
+from metering.process.secrets import Secret
+from metering.records.ledger_records import MeterEvent
+from metering.records.tally import TallyRow
 from reporter.backlog import Backlog
 from reporter.billing_periods import BillingPeriods, SubscriptionPeriods, read_subscription
 from reporter.stripe_subscriptions import StripeSubscriptions, SubscriptionsUnavailable

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import stripe
 
-from metering.secrets import Secret
-from metering.stripe_webhooks import parse_webhook, verify_signature
+from metering.process.secrets import Secret
+from metering.stripe.signatures import parse_webhook, verify_signature
 from tests.contract.stripe.conftest import client_of
 from tests.contract.stripe.driving import configure
 from tests.contract.stripe.process import SimulatorProcess

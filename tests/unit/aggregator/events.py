@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
+from taximeter_emitter.wire.batch import NO_ID, Batch, encode_batch
+from taximeter_emitter.wire.event import Dimensions, fingerprint
+from taximeter_emitter.wire.limits import DAY_MS, HOUR_MS, MINUTE_MS
 
 from aggregator.counting_rules import CountingRules
 from aggregator.dead_letter_limits import DeadLetterLimits
-from metering.batch import NO_ID, Batch, encode_batch
-from metering.catalogue import Catalogue, Meter
-from metering.event import Dimensions, fingerprint
-from metering.limits import DAY_MS, HOUR_MS, MINUTE_MS
+from metering.records.meters import Catalogue, Meter
 from tests.support.batch_forms import in_columns
 
 START_MS = 1_780_000_000_000

@@ -4,10 +4,10 @@ from collections.abc import AsyncGenerator, Coroutine, Sequence
 from typing import Any, TypeVar, cast
 
 from aiokafka.structs import ConsumerRecord
+from taximeter_emitter.wire.errors import HistoryLost
 
-from metering.errors import HistoryLost
-from metering.partition_log import LogReader
-from metering.record import Record
+from metering.kafka.partition_log import LogReader
+from metering.records.record import Record
 
 T = TypeVar("T")
 

@@ -6,12 +6,12 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from taximeter_emitter.wire.limits import DAY_MS, HOUR_MS, MINUTE_MS
 
 from aggregator.counting import PartitionCounter
 from aggregator.pending import Cut
 from aggregator.takeover import Takeover
-from metering.limits import DAY_MS, HOUR_MS, MINUTE_MS
-from metering.tally import Tally, decode_tally
+from metering.records.tally import Tally, decode_tally
 from tests.support.ids_in_memory import in_memory
 from tests.unit.aggregator.events import EVENTS, HORIZON_MS, START_MS, TALLIES, Beat, Event, Garbage, Item, Model, Numbered, Single, encode, rules
 from tests.unit.aggregator.memory_log import MemoryLog, finished

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
+from taximeter_emitter.wire.limits import HOUR_MS, MINUTE_MS
 
 from aggregator.deduplication import IdIndex, Seen, content_of
 from aggregator.fingerprints import Prints, Words, prints_of
-from metering.limits import HOUR_MS, MINUTE_MS
 
 A, B, C = (bytes([n]) * 16 for n in (1, 2, 3))
 

@@ -7,13 +7,13 @@ import orjson
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from taximeter_emitter.wire.event import parse_event
 
 from aggregator import plain_events
 from aggregator.deduplication import content_of
 from aggregator.event_shapes import CUSTOMER, ID, MINUTE, SECONDS, SHAPE_TEXT_BYTES_MAX, SOURCE, TIME, EventShape, shape_of
 from aggregator.fingerprints import each
 from aggregator.plain_events import SHAPES_MAX, PlainEvents
-from metering.event import parse_event
 
 FOREIGN = "foreign"
 LATEST_MS = 4_000_000_000_000

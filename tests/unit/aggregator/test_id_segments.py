@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from taximeter_emitter.wire.limits import HOUR_MS
 
 from aggregator import deduplication, fingerprints, id_table
 from aggregator.deduplication import IdIndex, Seen
 from aggregator.fingerprints import Keys, Prints, Words, asked, asked_one, prints_of, repeated
 from aggregator.id_segments import IdArchive, IdSegment
 from aggregator.id_table import ABSENT, BUCKETS_MIN, ENTRY, IdTable, MemoryStorage
-from metering.limits import HOUR_MS
 
 HALVES = st.sampled_from([0, 1, 2, 1 << 32, 1 << 56, (255 << 56) + 1, (1 << 64) - 1])
 PRINTS = st.builds(lambda first, second: first.to_bytes(8, "little") + second.to_bytes(8, "little"), HALVES, HALVES)

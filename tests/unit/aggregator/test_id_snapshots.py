@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 import pytest
+from taximeter_emitter.wire.limits import HOUR_MS
 
 from aggregator import deduplication, id_files
 from aggregator.counting import PartitionCounter
@@ -16,8 +17,7 @@ from aggregator.id_files import SNAPSHOT, FileStorage, IdFiles
 from aggregator.id_segments import IdArchive
 from aggregator.id_snapshots import IdSnapshots
 from aggregator.takeover import Takeover
-from metering.limits import HOUR_MS
-from metering.logs import get_log
+from metering.process.logs import get_log
 from tests.unit.aggregator.events import EVENTS, HORIZON_MS, START_MS, TALLIES, Event, Single, encode, rules
 from tests.unit.aggregator.memory_log import MemoryLog, finished
 

@@ -8,13 +8,13 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from taximeter_emitter.wire.errors import EventRejected
+from taximeter_emitter.wire.event import UsageEvent, parse_event
 
 from aggregator import plain_events
 from aggregator.deduplication import content_of
 from aggregator.plain_events import RUN_MAX, VALUE_BYTES_MAX, PlainColumns, PlainEvents, first_run
-from metering.errors import EventRejected
-from metering.event import UsageEvent, parse_event
-from metering.record import Record
+from metering.records.record import Record
 
 FIELDS = frozenset({"input", "output"})
 LATEST_MS = 4_000_000_000_000

@@ -7,15 +7,15 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from taximeter_emitter.wire.event import parse_event
+from taximeter_emitter.wire.limits import QUANTITY_MAX
 
 from aggregator import plain_sums
 from aggregator.plain_events import PlainColumns, PlainEvents
 from aggregator.plain_sums import PlainSums
 from aggregator.rows import Rows
-from metering.catalogue import Catalogue, Meter
-from metering.event import parse_event
-from metering.limits import QUANTITY_MAX
-from metering.tally import TallyRow
+from metering.records.meters import Catalogue, Meter
+from metering.records.tally import TallyRow
 
 CATALOGUE = Catalogue([Meter("tokens", ("input", "output"), ("model",)), Meter("calls", ("calls",))])
 

@@ -2,13 +2,13 @@
 
 import orjson
 import pytest
+from taximeter_emitter.wire.batch import NO_ID, Batch, encode_batch
+from taximeter_emitter.wire.errors import EventRejected, Reason
+from taximeter_emitter.wire.event import UsageEvent
+from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX
 
 from aggregator.reading import claimed_events, identity, read
-from metering.batch import NO_ID, Batch, encode_batch
-from metering.errors import EventRejected, Reason
-from metering.event import UsageEvent
-from metering.limits import BATCH_EVENTS_MAX
-from metering.record import Record
+from metering.records.record import Record
 
 EVENT = b'{"id":"1","customer":"c","usage":{"a":1}}'
 DATA = b'{"customer":"c","usage":{"a":1}}'

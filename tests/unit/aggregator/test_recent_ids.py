@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from taximeter_emitter.wire.limits import HOUR_MS
 
 from aggregator.fingerprints import asked, asked_one, each, prints_of
 from aggregator.recent_ids import RecentIds
-from metering.limits import HOUR_MS
 
 NAMES = st.integers(0, 40)
 STEPS = st.lists(

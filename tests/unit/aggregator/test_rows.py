@@ -5,16 +5,16 @@ from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
+from taximeter_emitter.wire.batch import Batch
+from taximeter_emitter.wire.event import Dimensions, UsageEvent
+from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX, MINUTE_MS, QUANTITY_MAX, TALLY_ROW_BYTES
+from taximeter_emitter.wire.packed import ARRAYS_FROM
 
 from aggregator.batch_sums import ROWS_WAITING_MAX, SERIES_MAX, WINDOWS_MAX
 from aggregator.deduplication import content_of
 from aggregator.rows import Rows
-from metering.batch import Batch
-from metering.catalogue import Catalogue, Meter
-from metering.event import Dimensions, UsageEvent
-from metering.limits import BATCH_EVENTS_MAX, MINUTE_MS, QUANTITY_MAX, TALLY_ROW_BYTES
-from metering.packed import ARRAYS_FROM
-from metering.tally import TallyRow, encode_tally
+from metering.records.meters import Catalogue, Meter
+from metering.records.tally import TallyRow, encode_tally
 from tests.unit.metering.test_tally import a_tally
 
 CATALOGUE = Catalogue(

@@ -5,15 +5,15 @@ from dataclasses import replace
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from taximeter_emitter.wire.limits import MINUTE_MS
 
 from aggregator.counting import PartitionCounter
 from aggregator.dead_letter_limits import DeadLetterLimits, TooManyDeadLetters
 from aggregator.deduplication import IdIndex
 from aggregator.fingerprints import each
 from aggregator.pending import Cut
-from metering.limits import MINUTE_MS
-from metering.record import Record
-from metering.tallies import Tallies
+from metering.folds.tallies import Tallies
+from metering.records.record import Record
 from tests.unit.aggregator.events import START_MS, Event, Item, Single, encode, rules
 from tests.unit.aggregator.test_counting_model import IDS, ITEMS, events, placed
 

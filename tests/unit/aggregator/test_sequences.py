@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from aggregator import sequences
 from aggregator.sequences import EMITTERS_MAX, MEMORY_MS, RANGES_MAX, SequenceIndex, TooManyEmitters, merged
-from metering.chain import Link
-from metering.tally import EmitterState, EventCounts, RecordCounts, Tally
+from metering.records.chain import Link
+from metering.records.tally import EmitterState, EventCounts, RecordCounts, Tally
 
 claims = st.tuples(st.sampled_from(["e1", "e2"]), st.integers(0, 30), st.integers(1, 8))
 steps = st.lists(st.one_of(claims, st.sampled_from(["commit", "rollback", "restore"])), max_size=30)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import orjson
 import pytest
+from taximeter_emitter.wire.batch import decode_batch
+from taximeter_emitter.wire.event import parse_event, parse_json
 
 from benchmarks.peers import answers
 from benchmarks.peers.answers import OutputRecord
@@ -13,11 +15,9 @@ from benchmarks.peers.cache import PeerUnavailable, java_command, python_of
 from benchmarks.peers.catalogue import PEERS, PROGRAMS, chosen
 from benchmarks.peers.load import Sums, make_load
 from benchmarks.peers.peer import Job
-from metering.batch import decode_batch
-from metering.chain import Link
-from metering.event import parse_event, parse_json
-from metering.kafka import KafkaSettings
-from metering.tally import EventCounts, RecordCounts, Tally, TallyRow, encode_tally
+from metering.kafka.clients import KafkaSettings
+from metering.records.chain import Link
+from metering.records.tally import EventCounts, RecordCounts, Tally, TallyRow, encode_tally
 
 WINDOW = 1_763_800_020_000
 

@@ -6,10 +6,10 @@ from typing import Any
 import aiohttp
 import pytest
 import stripe
+from taximeter_emitter.retry import RetryPolicy
 
 from billing.calls import PAGE_ROWS, Refused, all_rows, calling, idempotency_key, is_temporary
-from metering.retry import RetryPolicy
-from metering.stripe_client import ReplyTooLarge
+from metering.stripe.client import ReplyTooLarge
 
 TWICE = RetryPolicy(base_seconds=1.0, cap_seconds=1.0, attempts_max=3)
 

@@ -25,7 +25,7 @@ from billing.plan import (
 )
 from billing.plan_text import plan_json, plan_lines
 from billing.pricing import Package, Price, Product, Tier, Wanted
-from metering.catalogue import Meter
+from metering.records.meters import Meter
 from tests.unit.billing.stripe_model import after
 
 METER = Meter("tokens", ("input_tokens",), display_name="Tokens")

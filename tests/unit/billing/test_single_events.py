@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from billing.single_events import IDENTIFIER_PREFIX, SingleEvent
-from metering.catalogue import Meter
+from metering.records.meters import Meter
 
 NOW = 1_800_000_000
 METER = Meter("tokens", ("input_tokens",), ("model",))

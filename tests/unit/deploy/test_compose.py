@@ -13,9 +13,9 @@ import pytest
 from billing.pricing import parse_wanted
 from ingest.api_keys import create_key
 from ingest.settings import GatewaySettings
-from metering.catalogue import parse_catalogue
-from metering.service import CANCEL_SECONDS, CLOSE_SECONDS, ServiceSettings
-from metering.settings import load_all
+from metering.process.service import CANCEL_SECONDS, CLOSE_SECONDS, ServiceSettings
+from metering.process.settings import load_all
+from metering.records.meters import parse_catalogue
 from taximeter.documentation import SETTINGS
 from tests.unit.deploy.deployment import DEPLOY, ROOT, own_services, read_yaml, services
 

@@ -5,11 +5,11 @@ import socket
 
 import pytest
 from prometheus_client import CollectorRegistry
+from taximeter_emitter.clock import SystemClock
 
-from metering.admin import AdminServer
-from metering.clock import SystemClock
-from metering.health import Health
-from metering.probe import EXIT_UNWELL, EXIT_USAGE, EXIT_WELL, main, probe
+from metering.process.admin import AdminServer
+from metering.process.health import Health
+from metering.process.probe import EXIT_UNWELL, EXIT_USAGE, EXIT_WELL, main, probe
 
 
 async def test_it_follows_readiness(capsys: pytest.CaptureFixture[str]) -> None:

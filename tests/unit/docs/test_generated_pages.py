@@ -9,8 +9,8 @@ import pytest
 import aggregator
 import ingest
 import reporter
-from metering.metrics import MetricRow
-from metering.settings import describe
+from metering.process.metrics import MetricRow
+from metering.process.settings import describe
 from taximeter.documentation import COMMAND, METRICS, SETTINGS, configuration_page, declared, differing, main, metrics_page, pages
 
 ROOT = Path(__file__).parents[3]

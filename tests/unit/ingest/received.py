@@ -4,8 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 import orjson
-
-from metering.batch import Batch, decode_batch
+from taximeter_emitter.wire.batch import Batch, decode_batch
 
 
 def batches_of(log: Iterable[tuple[int, bytes]]) -> list[Batch]:

@@ -4,13 +4,13 @@ from typing import Any
 
 import orjson
 import pytest
+from taximeter_emitter.wire.errors import Reason
+from taximeter_emitter.wire.event import fingerprint
+from taximeter_emitter.wire.limits import FUTURE_TOLERANCE_MS, QUANTITY_MAX
 
 from ingest.bodies import CLOUDEVENT, CLOUDEVENT_BATCH, JSON, NDJSON, BodyReader, ReadEvents, media_type_of
 from ingest.refusals import Refusal, RequestRefused
-from metering.catalogue import Catalogue, Meter
-from metering.errors import Reason
-from metering.event import fingerprint
-from metering.limits import FUTURE_TOLERANCE_MS, QUANTITY_MAX
+from metering.records.meters import Catalogue, Meter
 from tests.unit.ingest.rows import rows_in
 
 NOW_MS = 1_763_805_600_000

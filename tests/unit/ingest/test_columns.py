@@ -6,11 +6,11 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from taximeter_emitter.wire.errors import EventRejected
+from taximeter_emitter.wire.event import check_not_in_future, fingerprint, fingerprints, parse_event
+from taximeter_emitter.wire.limits import QUANTITY_MAX
 
 from ingest.columns import ColumnReader, RequestPart, parts_of
-from metering.errors import EventRejected
-from metering.event import check_not_in_future, fingerprint, fingerprints, parse_event
-from metering.limits import QUANTITY_MAX
 from tests.unit.ingest.rows import rows_of
 
 NOW_MS = 1_763_805_600_000

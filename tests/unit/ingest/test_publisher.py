@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 from prometheus_client import CollectorRegistry
+from taximeter_emitter.clock import SystemClock
+from taximeter_emitter.wire.event import UsageEvent
 
 from ingest.abandoned import AbandonedNumbers
 from ingest.admission import Admission
@@ -13,8 +15,6 @@ from ingest.columns import RequestPart, parts_of
 from ingest.metrics import GatewayMetrics
 from ingest.publisher import Publisher
 from ingest.tickets import Ticket
-from metering.clock import SystemClock
-from metering.event import UsageEvent
 from tests.unit.ingest.fake_link import FakeKafka
 from tests.unit.ingest.received import batches_of, finals, gaps, quantities
 from tests.unit.ingest.waiting import until_async

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from metering.chain import NO_OFFSET, Link
-from metering.ledger import Correction, CorrectionKind, Intent, MeterEvent, Outcome, Receipt, Settlement
-from metering.ledger_fold import Ledger
+from metering.folds.ledger import Ledger
+from metering.records.chain import NO_OFFSET, Link
+from metering.records.ledger_records import Correction, CorrectionKind, Intent, MeterEvent, Outcome, Receipt, Settlement
 
 EVENT = MeterEvent("cus_1", "tokens", (("model", "alpaca"),), 60_000, 5)
 

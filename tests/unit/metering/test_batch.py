@@ -7,11 +7,11 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from taximeter_emitter.wire.batch import FINGERPRINT_BYTES, PACKED_FROM, TEXTS_MAX, Batch, KnownTexts, decode_batch, encode_batch
+from taximeter_emitter.wire.errors import EventRejected, Reason
+from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX, QUANTITY_MAX
+from taximeter_emitter.wire.packed import ARRAYS_FROM, pack
 
-from metering.batch import FINGERPRINT_BYTES, PACKED_FROM, TEXTS_MAX, Batch, KnownTexts, decode_batch, encode_batch
-from metering.errors import EventRejected, Reason
-from metering.limits import BATCH_EVENTS_MAX, QUANTITY_MAX
-from metering.packed import ARRAYS_FROM, pack
 from tests.support.batch_forms import in_columns, in_lists
 
 names = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=8)

@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
+from taximeter_emitter.wire.limits import METERS_MAX, USAGE_FIELDS_MAX
 
-from metering.catalogue import Catalogue, Meter, catalogue_of, catalogue_problems, parse_catalogue
-from metering.limits import METERS_MAX, USAGE_FIELDS_MAX
+from metering.records.meters import Catalogue, Meter, catalogue_of, catalogue_problems, parse_catalogue
 
 TOKENS = {"event_name": "tokens", "sum": ["input_tokens", "output_tokens"], "dimensions": ["model"]}
 

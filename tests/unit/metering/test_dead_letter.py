@@ -1,9 +1,9 @@
 """A dead letter holds the original, untouched, and says where it came from and why it is there."""
 
 import orjson
+from taximeter_emitter.wire.errors import Reason
 
-from metering.dead_letter import DeadLetter, encode_dead_letter
-from metering.errors import Reason
+from metering.records.dead_letter import DeadLetter, encode_dead_letter
 
 
 def letter(value: bytes | None, detail: str = "is a float") -> DeadLetter:

@@ -6,10 +6,9 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from metering.errors import EventRejected, Reason
-from metering.event import check_not_in_future, fingerprint, parse_event, parse_json, parse_time, parse_times
-from metering.limits import CUSTOMER_CHARS_MAX, EVENT_ID_CHARS_MAX, FUTURE_TOLERANCE_MS, QUANTITY_MAX, SOURCE_CHARS_MAX
+from taximeter_emitter.wire.errors import EventRejected, Reason
+from taximeter_emitter.wire.event import check_not_in_future, fingerprint, parse_event, parse_json, parse_time, parse_times
+from taximeter_emitter.wire.limits import CUSTOMER_CHARS_MAX, EVENT_ID_CHARS_MAX, FUTURE_TOLERANCE_MS, QUANTITY_MAX, SOURCE_CHARS_MAX
 
 NOW_MS = 1_763_805_600_000
 GOOD: dict[str, Any] = {"id": "r-1", "customer": "cus_1", "usage": {"output_tokens": 2, "input_tokens": 1}}

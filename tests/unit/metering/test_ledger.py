@@ -7,10 +7,12 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from taximeter_emitter.wire.errors import ChainBroken, RecordCorrupt
+from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX, IDENTIFIER_CHARS_MAX
 
-from metering.chain import NO_OFFSET, Link
-from metering.errors import ChainBroken, RecordCorrupt
-from metering.ledger import (
+from metering.folds.ledger import Ledger, ledger_from
+from metering.records.chain import NO_OFFSET, Link
+from metering.records.ledger_records import (
     Intent,
     MeterEvent,
     Outcome,
@@ -22,8 +24,6 @@ from metering.ledger import (
     encode_receipt,
     encode_rejection,
 )
-from metering.ledger_fold import Ledger, ledger_from
-from metering.limits import BATCH_EVENTS_MAX, IDENTIFIER_CHARS_MAX
 
 names = st.text(min_size=1, max_size=5)
 small = st.integers(0, 10**6)

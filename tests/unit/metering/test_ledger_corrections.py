@@ -7,11 +7,13 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from taximeter_emitter.wire.errors import ChainBroken, RecordCorrupt
+from taximeter_emitter.wire.limits import IDENTIFIER_CHARS_MAX
 
-from metering.chain import NO_OFFSET
-from metering.corrections import CorrectionHistory, named_places, objection
-from metering.errors import ChainBroken, RecordCorrupt
-from metering.ledger import (
+from metering.folds.corrections import CorrectionHistory, named_places, objection
+from metering.folds.ledger import Ledger, ledger_from
+from metering.records.chain import NO_OFFSET
+from metering.records.ledger_records import (
     Correction,
     CorrectionKind,
     Entry,
@@ -22,8 +24,6 @@ from metering.ledger import (
     decode_entry,
     encode_correction,
 )
-from metering.ledger_fold import Ledger, ledger_from
-from metering.limits import IDENTIFIER_CHARS_MAX
 from tests.unit.metering.correction_support import EVENT, correction, intent, receipt, settled
 
 names = st.text(min_size=1, max_size=5)

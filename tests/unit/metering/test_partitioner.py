@@ -4,8 +4,7 @@ import pytest
 from aiokafka.partitioner import DefaultPartitioner
 from hypothesis import given
 from hypothesis import strategies as st
-
-from metering.partitioner import partition_of
+from taximeter_emitter.wire.partitioner import partition_of
 
 
 # Values of org.apache.kafka.common.utils.Utils.murmur2, as its own tests state them.

@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 import pytest
+from taximeter_emitter.wire.errors import ChainBroken
 
-from metering.chain import NO_OFFSET, Link
-from metering.errors import ChainBroken
-from metering.tallies import Tallies, tallies_after, tallies_from
-from metering.tally import Acceptance, EmitterState, EventCounts, Losses, RecordCounts, Tally
+from metering.folds.tallies import Tallies, tallies_after, tallies_from
+from metering.records.chain import NO_OFFSET, Link
+from metering.records.tally import Acceptance, EmitterState, EventCounts, Losses, RecordCounts, Tally
 
 
 def tally(start: int, end: int, previous: int, *, chain_id: str = "c", checkpoint: int = NO_OFFSET, whole: bool = False) -> Tally:

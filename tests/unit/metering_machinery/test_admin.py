@@ -8,9 +8,9 @@ import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry
 
-from metering.admin import AdminServer
-from metering.health import Health
-from metering.metrics import counter
+from metering.process.admin import AdminServer
+from metering.process.health import Health
+from metering.process.metrics import counter
 from tests.unit.metering_machinery.manual_clock import ManualClock
 
 

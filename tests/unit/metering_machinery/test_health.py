@@ -1,6 +1,6 @@
 import pytest
 
-from metering.health import Health, Progress
+from metering.process.health import Health, Progress
 from tests.unit.metering_machinery.manual_clock import ManualClock
 
 

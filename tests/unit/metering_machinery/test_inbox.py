@@ -6,8 +6,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metering.inbox import Inbox
-from metering.record import Record
+from metering.records.record import Record
+from metering.workers.inbox import Inbox
 
 
 def records(*offsets: int, size: int = 10) -> list[Record]:

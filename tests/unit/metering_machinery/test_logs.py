@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from metering.logs import RATE_KEYS_MAX, RateLimited, get_log, logging_to
-from metering.secrets import MASK, Redactor, Secret
+from metering.process.logs import RATE_KEYS_MAX, RateLimited, get_log, logging_to
+from metering.process.secrets import MASK, Redactor, Secret
 from tests.unit.metering_machinery.manual_clock import ManualClock
 
 

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from metering.metrics import HTTP_SECONDS, CommonMetrics, MetricRow, catalogue, counter, gauge, histogram
+from metering.process.metrics import HTTP_SECONDS, CommonMetrics, MetricRow, catalogue, counter, gauge, histogram
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@ from collections.abc import Iterator
 from random import Random
 
 import pytest
+from taximeter_emitter.retry import Backoff, RetryPolicy, retrying
 
-from metering.retry import Backoff, RetryPolicy, retrying
 from tests.unit.metering_machinery.manual_clock import ManualClock
 
 

@@ -16,9 +16,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from metering.secrets import Secret
-from metering.service import EXIT_FAILED, EXIT_OK, EXIT_REFUSED, ServiceContext, ServiceSettings, run_service
-from metering.supervision import RefusedToStart
+from metering.process.secrets import Secret
+from metering.process.service import EXIT_FAILED, EXIT_OK, EXIT_REFUSED, ServiceContext, ServiceSettings, run_service
+from metering.process.supervision import RefusedToStart
 
 ROOT = Path(__file__).parents[3]
 
@@ -140,7 +140,7 @@ def test_an_admin_port_that_is_taken_is_a_failure_with_a_reason() -> None:
 
 SERVICE = """
     import asyncio, sys, time
-    from metering.service_command import service_command
+    from metering.process.service_command import service_command
 
     async def main(context, configuration):
         context.health.mark_started()
@@ -202,7 +202,7 @@ def test_a_second_signal_leaves_at_once(tmp_path: Path) -> None:
 
 
 def test_a_thread_that_never_ends_does_not_keep_the_process(tmp_path: Path) -> None:
-    body = "import metering.service as s; s.CLOSE_SECONDS = 0.3; await asyncio.to_thread(time.sleep, 60)"
+    body = "import metering.process.service as s; s.CLOSE_SECONDS = 0.3; await asyncio.to_thread(time.sleep, 60)"
     process = start(tmp_path, body, TAXIMETER_SERVICE_DRAIN_SECONDS="0.2")
     wait_until_running(process)
     process.send_signal(signal.SIGTERM)

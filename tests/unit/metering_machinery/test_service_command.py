@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from metering.secrets import Secret
-from metering.service import EXIT_OK, EXIT_USAGE, ServiceContext, ServiceSettings
-from metering.service_command import Configuration, load_configuration, service_command
-from metering.settings import SettingsError, option
+from metering.process.secrets import Secret
+from metering.process.service import EXIT_OK, EXIT_USAGE, ServiceContext, ServiceSettings
+from metering.process.service_command import Configuration, load_configuration, service_command
+from metering.process.settings import SettingsError, option
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

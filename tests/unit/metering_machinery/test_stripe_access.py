@@ -1,6 +1,6 @@
 import pytest
 
-from metering.stripe_access import check_api_base, check_key
+from metering.stripe.access import check_api_base, check_key
 
 
 @pytest.mark.parametrize("key", ["sk_test_51Habc", "rk_test_x", "sk_org_test_abc"])

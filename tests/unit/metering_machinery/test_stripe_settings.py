@@ -2,8 +2,8 @@
 
 import pytest
 
-from metering.secrets import Secret
-from metering.stripe_settings import API_BASE, STREAM_BASE, StripeSettings
+from metering.process.secrets import Secret
+from metering.stripe.settings import API_BASE, STREAM_BASE, StripeSettings
 
 
 def settings(**changes: object) -> StripeSettings:

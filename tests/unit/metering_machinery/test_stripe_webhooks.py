@@ -10,8 +10,8 @@ import stripe
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metering.secrets import Secret
-from metering.stripe_webhooks import WebhookRefused, parse_webhook, verify_signature
+from metering.process.secrets import Secret
+from metering.stripe.signatures import WebhookRefused, parse_webhook, verify_signature
 
 NOW_S = 1_790_000_000
 SECRET = Secret("whsec_one")

@@ -3,8 +3,8 @@ import logging
 
 import pytest
 
-from metering.logs import get_log
-from metering.supervision import RefusedToStart, Supervisor
+from metering.process.logs import get_log
+from metering.process.supervision import RefusedToStart, Supervisor
 
 LOG = get_log("test.supervision")
 

@@ -1,12 +1,12 @@
 from dataclasses import replace
 
 import pytest
+from taximeter_emitter.clock import SystemClock
+from taximeter_emitter.wire.limits import CHAIN_RECORD_BYTES_MAX, DAY_MS, EVENT_RECORD_BYTES_MAX
 
-from metering.clock import SystemClock
-from metering.kafka import KafkaSettings
-from metering.limits import CHAIN_RECORD_BYTES_MAX, DAY_MS, EVENT_RECORD_BYTES_MAX
-from metering.provision import TopicState, check_topics, ensure_topics
-from metering.topics import TopicSpec, topics_named
+from metering.kafka.clients import KafkaSettings
+from metering.kafka.provision import TopicState, check_topics, ensure_topics
+from metering.kafka.topics import TopicSpec, topics_named
 
 TOPICS = topics_named("usage")
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from taximeter_emitter.wire.limits import HOUR_MS, MINUTE_MS, VALUE_MAX
 
-from metering.limits import HOUR_MS, MINUTE_MS, VALUE_MAX
-from metering.tally import TallyRow
+from metering.records.tally import TallyRow
 from reporter.backlog import GRANULARITIES_MS, LARGEST_MS, Backlog, split
 from reporter.billing_periods import BillingPeriods, SubscriptionPeriods
 

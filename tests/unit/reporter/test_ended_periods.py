@@ -2,10 +2,10 @@
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from taximeter_emitter.wire.limits import MINUTE_MS
 
-from metering.ledger import Outcome, Settlement
-from metering.ledger_fold import Ledger
-from metering.limits import MINUTE_MS
+from metering.folds.ledger import Ledger
+from metering.records.ledger_records import Outcome, Settlement
 from reporter.billing_periods import BillingPeriods, SubscriptionPeriods
 from reporter.ended_periods import LOOK_SECONDS, REPORT_SECONDS_MAX, EndedPeriods
 from reporter.reporting import PartitionReporter

@@ -7,11 +7,11 @@ from typing import Any
 
 import orjson
 from prometheus_client import CollectorRegistry
+from taximeter_emitter.clock import SystemClock
 
-from metering.clock import SystemClock
-from metering.logs import get_log, logging_to
-from metering.secrets import Redactor
-from metering.stripe_webhooks import WebhookEvent
+from metering.process.logs import get_log, logging_to
+from metering.process.secrets import Redactor
+from metering.stripe.signatures import WebhookEvent
 from reporter.billing_periods import BillingPeriods, Span
 from reporter.metrics import ReporterMetrics
 from reporter.period_reader import FAILURES_MAX, PeriodReader

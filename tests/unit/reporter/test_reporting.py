@@ -1,13 +1,13 @@
 """The reporter's core, case by case."""
 
 import pytest
+from taximeter_emitter.wire.errors import ChainBroken
+from taximeter_emitter.wire.limits import DAY_MS, HOUR_MS, MINUTE_MS
 
-from metering.chain import NO_OFFSET, Link
-from metering.errors import ChainBroken
-from metering.ledger import Intent, Outcome, Settlement
-from metering.ledger_fold import Ledger
-from metering.limits import DAY_MS, HOUR_MS, MINUTE_MS
-from metering.tally import EventCounts, RecordCounts, Tally, TallyRow
+from metering.folds.ledger import Ledger
+from metering.records.chain import NO_OFFSET, Link
+from metering.records.ledger_records import Intent, Outcome, Settlement
+from metering.records.tally import EventCounts, RecordCounts, Tally, TallyRow
 from reporter.backlog import LARGEST_MS
 from reporter.billing_periods import BillingPeriods
 from reporter.reporting import AGE_MARGIN_MS, PartitionReporter, open_meter_events

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from taximeter_emitter.wire.limits import DAY_MS, MINUTE_MS
 
-from metering.chain import NO_OFFSET, Link
-from metering.ledger import Intent, Outcome, Receipt, Rejection, Settlement, decode_entry, encode_intent, encode_receipt
-from metering.ledger_fold import Ledger, ledger_from
-from metering.limits import DAY_MS, MINUTE_MS
-from metering.tally import EventCounts, RecordCounts, Tally, TallyRow
+from metering.folds.ledger import Ledger, ledger_from
+from metering.records.chain import NO_OFFSET, Link
+from metering.records.ledger_records import Intent, Outcome, Receipt, Rejection, Settlement, decode_entry, encode_intent, encode_receipt
+from metering.records.tally import EventCounts, RecordCounts, Tally, TallyRow
 from reporter.backlog import LARGEST_MS
 from reporter.billing_periods import BillingPeriods
 from reporter.reporting import AGE_MARGIN_MS, PartitionReporter, open_meter_events

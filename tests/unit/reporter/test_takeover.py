@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 import pytest
+from taximeter_emitter.wire.errors import ChainBroken, HistoryLost, RecordCorrupt
 
-from metering.errors import ChainBroken, HistoryLost, RecordCorrupt
-from metering.ledger import Outcome, Settlement, encode_intent, encode_receipt, encode_rejection
-from metering.tally import encode_tally
-from metering.topics import topics_named
+from metering.kafka.topics import topics_named
+from metering.records.ledger_records import Outcome, Settlement, encode_intent, encode_receipt, encode_rejection
+from metering.records.tally import encode_tally
 from reporter.billing_periods import BillingPeriods
 from reporter.reporting import PartitionReporter
 from reporter.takeover import Takeover

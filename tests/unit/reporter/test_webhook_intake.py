@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metering.secrets import Secret
-from metering.settings import SettingsError, load
-from metering.stripe_webhooks import WebhookEvent
+from metering.process.secrets import Secret
+from metering.process.settings import SettingsError, load
+from metering.stripe.signatures import WebhookEvent
 from reporter.error_reports import REPORT_TYPES
 from reporter.hooks import Hook, HookOutcome, HookRunner, HookUnusable, load_hook
 from reporter.webhook_intake import MONITORED, Admission, Lane, RecentIds, WebhookIntake, label_of, lane_of

@@ -14,18 +14,18 @@ import orjson
 import pytest
 import stripe
 from prometheus_client import CollectorRegistry
+from taximeter_emitter.clock import SystemClock
 
-from metering.clock import SystemClock
-from metering.health import Health
-from metering.kafka import KafkaSettings
-from metering.ledger import Rejection
-from metering.logs import get_log
-from metering.metrics import CommonMetrics
-from metering.partition_log import LogUnavailable
-from metering.secrets import Secret
-from metering.service import ServiceContext
-from metering.stripe_webhooks import WebhookEvent
-from metering.supervision import RefusedToStart, Supervisor
+from metering.kafka.clients import KafkaSettings
+from metering.kafka.partition_log import LogUnavailable
+from metering.process.health import Health
+from metering.process.logs import get_log
+from metering.process.metrics import CommonMetrics
+from metering.process.secrets import Secret
+from metering.process.service import ServiceContext
+from metering.process.supervision import RefusedToStart, Supervisor
+from metering.records.ledger_records import Rejection
+from metering.stripe.signatures import WebhookEvent
 from reporter.error_reports import ERROR_REPORT
 from reporter.rejection_log import Recorded
 from reporter.stripe_events import EventsUnavailable, ListedReport

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metering.ledger import Rejection, decode_entry, encode_rejection
+from metering.records.ledger_records import Rejection, decode_entry, encode_rejection
 from reporter.error_reports import CODES, UNREADABLE, ReportReader, label_of
 from reporter.rejection_log import Recorded
 from reporter.sending import idempotency_key

@@ -13,8 +13,8 @@ import orjson
 import pytest
 import stripe
 
-from metering.secrets import Secret
-from metering.stripe_webhooks import WebhookEvent
+from metering.process.secrets import Secret
+from metering.stripe.signatures import WebhookEvent
 from reporter.webhook_intake import Admission
 from reporter.webhook_server import PATH, Door, WebhookServer
 from tests.unit.metering_machinery.manual_clock import ManualClock

@@ -1,7 +1,8 @@
 """Builders for the tests of the lanes."""
 
-from metering.ledger import MeterEvent, Outcome
-from metering.limits import DAY_MS
+from taximeter_emitter.wire.limits import DAY_MS
+
+from metering.records.ledger_records import MeterEvent, Outcome
 from reporter.sending import Attempt, Lanes, MeterSend
 
 START_MS = 100 * DAY_MS

@@ -1,8 +1,8 @@
 import pytest
+from taximeter_emitter.wire.limits import VALUE_MAX
 
-from metering.catalogue import Meter
-from metering.ledger import MeterEvent
-from metering.limits import VALUE_MAX
+from metering.records.ledger_records import MeterEvent
+from metering.records.meters import Meter
 from reporter.meter_events import payload_of
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metering.stripe_client import StripeHttp
+from metering.stripe.client import StripeHttp
 from reporter.prepared_bodies import PreparedHttp, prepared
 from reporter.stripe_api import form_of
 

@@ -9,9 +9,9 @@ import orjson
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from taximeter_emitter.clock import Clock, SystemClock
 
-from metering.clock import Clock, SystemClock
-from metering.secrets import Secret
+from metering.process.secrets import Secret
 from reporter.outcomes import Delivered, Refused, Retry, StopTheWorld, TryAgain, Verdict
 from reporter.stripe_stream import StripeMeterEventStream
 from tests.unit.reporter_stripe.test_stream_session import HandClock

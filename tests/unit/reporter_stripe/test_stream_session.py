@@ -5,7 +5,7 @@ from collections import deque
 
 import pytest
 
-from metering.secrets import Secret
+from metering.process.secrets import Secret
 from reporter.outcomes import Delivered, Refused, Retry, StopTheWorld, TooOld, TryAgain, Verdict
 from reporter.stream_session import Grant, Session, SessionKeeper, grant_of, without_session
 

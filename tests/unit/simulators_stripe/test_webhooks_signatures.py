@@ -4,8 +4,8 @@ import stripe
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metering.secrets import Secret
-from metering.stripe_webhooks import verify_signature
+from metering.process.secrets import Secret
+from metering.stripe.signatures import verify_signature
 from simulators.stripe.signatures import signature_header
 
 SECRETS = st.lists(st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=8).map("whsec_".__add__), min_size=1, max_size=3, unique=True)

@@ -3,7 +3,7 @@ from io import StringIO
 
 from rich.console import Console
 
-from metering.ledger import Outcome as MeterOutcome
+from metering.records.ledger_records import Outcome as MeterOutcome
 from taximeter.demo.books import ExpectedBooks
 from taximeter.demo.closing import Outcome, compare, log_problems, show
 from taximeter.demo.stripe_side import StripeBooks

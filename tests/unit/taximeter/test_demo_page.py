@@ -7,8 +7,8 @@ import aiohttp
 import pytest
 
 from billing.prices import PriceAtStripe
-from metering.secrets import Secret
-from metering.stripe_client import StripeHttp, make_client
+from metering.process.secrets import Secret
+from metering.stripe.client import StripeHttp, make_client
 from taximeter.demo_page.server import BODY_BYTES_MAX, DemoPage, Offer
 from taximeter.demo_page.visits import Visit, Visits
 

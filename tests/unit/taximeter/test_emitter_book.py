@@ -3,8 +3,8 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metering.chain import Link
-from metering.tally import Acceptance, EmitterState, EventCounts, Range, RecordCounts, Tally
+from metering.records.chain import Link
+from metering.records.tally import Acceptance, EmitterState, EventCounts, Range, RecordCounts, Tally
 from taximeter.verification.emitters import SILENT_MS, EmitterBook
 from taximeter.verification.report import EmitterLine
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from metering.chain import NO_OFFSET, Link
-from metering.kafka import KafkaSettings
-from metering.ledger import (
+from metering.kafka.clients import KafkaSettings
+from metering.records.chain import NO_OFFSET, Link
+from metering.records.ledger_records import (
     Correction,
     CorrectionKind,
     Intent,

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from metering.chain import Link
-from metering.ledger import CorrectionKind, Entry, Outcome, Rejection
-from metering.tally import EventCounts, RecordCounts, Tally, TallyRow
+from metering.records.chain import Link
+from metering.records.ledger_records import CorrectionKind, Entry, Outcome, Rejection
+from metering.records.tally import EventCounts, RecordCounts, Tally, TallyRow
 from taximeter.verification.intent_check import IntentCheck
 from taximeter.verification.report import Report
 from taximeter.verification.span import Inside

@@ -2,9 +2,9 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from taximeter_emitter.wire.errors import EventRejected
+from taximeter_emitter.wire.event import check_not_in_future, parse_event
 
-from metering.errors import EventRejected
-from metering.event import check_not_in_future, parse_event
 from taximeter.demo.plan import METERS, Mix, settings_file
 from taximeter.demo.workload import FLAWS, Kind, Times, Workload, customer_ids, document_of, in_batches
 

@@ -1,0 +1,278 @@
+"""One usage event: how it is read, what is refused and why, and what identifies it.
+
+Two forms are read: our own, `{"id", "source", "time", "customer", "usage", "dimensions"}`, and a CloudEvent 1.0, whose `data` holds
+`customer` (or the event's `subject` does), `usage` and `dimensions`.
+"""
+
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from itertools import repeat
+from operator import sub
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from taximeter_emitter.wire.errors import EventRejected, Reason
+from taximeter_emitter.wire.limits import (
+    CUSTOMER_CHARS_MAX,
+    DAY_MS,
+    DIMENSION_VALUE_CHARS_MAX,
+    DIMENSIONS_MAX,
+    EVENT_ID_CHARS_MAX,
+    FUTURE_TOLERANCE_MS,
+    NAME_CHARS_MAX,
+    QUANTITY_MAX,
+    SOURCE_CHARS_MAX,
+    USAGE_FIELDS_MAX,
+)
+
+type_name: Final = {
+    dict: "an object",
+    list: "an array",
+    str: "a string",
+    bool: "a boolean",
+    int: "an integer",
+    float: "a float",
+    type(None): "null",
+}
+
+Dimensions = tuple[tuple[str, str], ...]
+"""The dimensions of an event or of a row, sorted by key."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_TIME_CHARS_MIN: Final = 20
+_TIME_CHARS_MAX: Final = 40
+_EVENT_FIELDS: Final = frozenset({"id", "source", "time", "customer", "usage", "dimensions"})
+_DATA_FIELDS: Final = frozenset({"customer", "usage", "dimensions"})
+
+
+class UsageEvent(NamedTuple):
+    """One immutable fact: a customer used something. `time_ms` is when it happened, in milliseconds since the epoch.
+
+    A named tuple and not a dataclass, because one is made of every event: 0.3 us against 1.1 us.
+    """
+
+    event_id: str
+    source: str
+    customer: str
+    time_ms: int
+    usage: tuple[tuple[str, int], ...]
+    dimensions: Dimensions
+
+    @property
+    def fingerprint(self) -> bytes:
+        """The 16 bytes that stand for the identity of this event."""
+        return fingerprint(self.source, self.event_id)
+
+
+def fingerprint(source: str, event_id: str) -> bytes:
+    """Digest of the identity (source, id); the length prefix keeps ("a", "bc") and ("ab", "c") apart. 16 bytes."""
+    return blake2b(identity_prefix(source) + event_id.encode(), digest_size=16).digest()
+
+
+def identity_prefix(source: str) -> bytes:
+    """What stands before the id in the bytes whose digest is the identity."""
+    raw = source.encode()
+    return struct.pack(">I", len(raw)) + raw
+
+
+def fingerprints(source: str, event_ids: Iterable[str]) -> list[bytes]:
+    """`fingerprint` of many ids of one source, at less than half the cost: the source is digested once."""
+    raw = source.encode()
+    begin = blake2b(struct.pack(">I", len(raw)) + raw, digest_size=16).copy
+    found = []
+    for event_id in event_ids:
+        digest = begin()
+        digest.update(event_id.encode())
+        found.append(digest.digest())
+    return found
+
+
+def parse_json(raw: bytes) -> Any:
+    """Decode JSON bytes. Raises EventRejected: orjson refuses NaN, Infinity and deep nesting by itself."""
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise EventRejected(Reason.MALFORMED_JSON, "", f"not valid JSON: {error}") from None
+
+
+def parse_event(value: object, *, arrival_ms: int) -> UsageEvent:
+    """Read one decoded JSON value in either form.
+
+    An event without a time gets `arrival_ms`: the time when it reached the gateway, or the log time of its record.
+    Raises EventRejected, which names the field.
+    """
+    if type(value) is not dict:
+        raise EventRejected(Reason.NOT_AN_OBJECT, "", f"an event is a JSON object, this is {type_name.get(type(value), 'something else')}")
+    if "specversion" in value:
+        return parse_cloudevent(value, value.get("data"), arrival_ms=arrival_ms)
+    if not value.keys() <= _EVENT_FIELDS:
+        raise _unknown_field(value, _EVENT_FIELDS, "")
+    return UsageEvent(
+        event_id=_text(value, "id", EVENT_ID_CHARS_MAX),
+        source=_text(value, "source", SOURCE_CHARS_MAX) if "source" in value else "",
+        customer=_text(value, "customer", CUSTOMER_CHARS_MAX),
+        time_ms=parse_time(value["time"], "time") if "time" in value else arrival_ms,
+        usage=parse_usage(_required(value, "usage"), "usage"),
+        dimensions=parse_dimensions(value["dimensions"], "dimensions") if "dimensions" in value else (),
+    )
+
+
+def parse_cloudevent(attributes: Mapping[str, Any], data: object, *, arrival_ms: int) -> UsageEvent:
+    """Read a CloudEvent 1.0 from its context attributes and its decoded data. Extension attributes are allowed, as the specification says."""
+    if attributes.get("specversion") != "1.0":
+        raise EventRejected(Reason.BAD_HEADER, "specversion", f"only CloudEvents 1.0 are taken, not {str(attributes.get('specversion'))[:20]!r}")
+    if type(data) is not dict:
+        raise EventRejected(Reason.NOT_AN_OBJECT, "data", 'a CloudEvent needs `data` with {"customer", "usage", "dimensions"}')
+    if not data.keys() <= _DATA_FIELDS:
+        raise _unknown_field(data, _DATA_FIELDS, "data.")
+    _text(attributes, "type", EVENT_ID_CHARS_MAX)
+    customer = _text(data, "customer", CUSTOMER_CHARS_MAX) if "customer" in data else _text(attributes, "subject", CUSTOMER_CHARS_MAX)
+    return UsageEvent(
+        event_id=_text(attributes, "id", EVENT_ID_CHARS_MAX),
+        source=_text(attributes, "source", SOURCE_CHARS_MAX),
+        customer=customer,
+        time_ms=parse_time(attributes["time"], "time") if "time" in attributes else arrival_ms,
+        usage=parse_usage(_required(data, "usage"), "data.usage"),
+        dimensions=parse_dimensions(data["dimensions"], "data.dimensions") if "dimensions" in data else (),
+    )
+
+
+def encode_event(event: UsageEvent) -> dict[str, Any]:
+    """The event in our own form, ready to be dumped as JSON; `parse_event` reads the same event back."""
+    seconds, milliseconds = divmod(event.time_ms, 1000)
+    moment = _EPOCH + timedelta(seconds=seconds, milliseconds=milliseconds)
+    document: dict[str, Any] = {"id": event.event_id}
+    if event.source:
+        document["source"] = event.source
+    return document | {
+        "time": moment.isoformat(timespec="milliseconds"),
+        "customer": event.customer,
+        "usage": dict(event.usage),
+        "dimensions": dict(event.dimensions),
+    }
+
+
+def parse_time(value: object, field: str) -> int:
+    """Milliseconds since the epoch of an RFC 3339 string with a zone. Raises EventRejected."""
+    if type(value) is not str:
+        raise _wrong_type(field, "an RFC 3339 string", value)
+    try:
+        moment = datetime.fromisoformat(value) if _TIME_CHARS_MIN <= len(value) <= _TIME_CHARS_MAX else None
+        if moment is None or moment.tzinfo is None:
+            raise ValueError
+        since = moment - _EPOCH
+        # By parts: dividing a timedelta by another takes three times as long.
+        time_ms = since.days * DAY_MS + since.seconds * 1000 + since.microseconds // 1000
+    except (ValueError, OverflowError):
+        raise EventRejected(Reason.BAD_TIME, field, f"not an RFC 3339 time with a zone, such as 2026-11-22T10:00:00Z: {value[:40]!r}") from None
+    if time_ms < 0:
+        raise EventRejected(Reason.BAD_TIME, field, f"is before 1970: {value[:40]!r}")
+    return time_ms
+
+
+def parse_times(texts: Sequence[str]) -> list[int] | None:
+    """`parse_time` of many, at half the cost; None if it raises for any of them."""
+    if not texts or min(map(len, texts)) < _TIME_CHARS_MIN or max(map(len, texts)) > _TIME_CHARS_MAX:
+        return None
+    try:
+        since = list(map(sub, map(datetime.fromisoformat, texts), repeat(_EPOCH)))
+    except (ValueError, TypeError, OverflowError):  # TypeError: one has no zone
+        return None
+    times = [moment.days * DAY_MS + moment.seconds * 1000 + moment.microseconds // 1000 for moment in since]
+    return times if min(times) >= 0 else None
+
+
+def parse_usage(value: object, field: str) -> tuple[tuple[str, int], ...]:
+    """Name and quantity pairs, sorted by name. Raises EventRejected."""
+    if type(value) is not dict:
+        raise _wrong_type(field, "an object of integers", value)
+    if not 0 < len(value) <= USAGE_FIELDS_MAX:
+        raise EventRejected(Reason.TOO_MANY if value else Reason.MISSING_FIELD, field, f"takes 1 to {USAGE_FIELDS_MAX} quantities, has {len(value)}")
+    for name, quantity in value.items():
+        if type(quantity) is not int or not 0 <= quantity <= QUANTITY_MAX or not 0 < len(name) <= NAME_CHARS_MAX or not name.isprintable():
+            check_name(name, field)
+            check_quantity(quantity, f"{field}.{name}")
+    return tuple(value.items()) if len(value) == 1 else tuple(sorted(value.items()))
+
+
+def check_quantity(quantity: object, field: str) -> None:
+    """Raise EventRejected, by name, for all that is not an integer from 0 to QUANTITY_MAX."""
+    if type(quantity) is float:
+        raise EventRejected(Reason.NOT_AN_INTEGER, field, f"quantities are integers; this is a float or does not fit 64 bits: {quantity!r}")
+    if type(quantity) is not int:
+        raise _wrong_type(field, "an integer", quantity)
+    if quantity < 0:
+        raise EventRejected(Reason.NEGATIVE, field, f"quantities are not negative: {quantity}")
+    if quantity > QUANTITY_MAX:
+        raise EventRejected(Reason.TOO_LARGE, field, f"more than {QUANTITY_MAX}: {quantity}")
+
+
+def check_name(name: str, field: str) -> None:
+    """Raise EventRejected for an empty, overlong or unprintable usage field or dimension key."""
+    if not 0 < len(name) <= NAME_CHARS_MAX:
+        raise EventRejected(Reason.TOO_LONG, field, f"names have 1 to {NAME_CHARS_MAX} characters: {name[:20]!r}")
+    if not name.isprintable():
+        raise EventRejected(Reason.WRONG_TYPE, field, f"names have no control characters: {name[:20]!r}")
+
+
+def parse_dimensions(value: object, field: str) -> Dimensions:
+    """Key and value pairs, sorted by key. Raises EventRejected."""
+    if type(value) is not dict:
+        raise _wrong_type(field, "an object of strings", value)
+    if len(value) > DIMENSIONS_MAX:
+        raise EventRejected(Reason.TOO_MANY, field, f"takes at most {DIMENSIONS_MAX} dimensions, has {len(value)}")
+    for key, text in value.items():
+        check_name(key, field)
+        if type(text) is not str:
+            raise _wrong_type(f"{field}.{key}", "a string", text)
+        if len(text) > DIMENSION_VALUE_CHARS_MAX:
+            raise EventRejected(Reason.TOO_LONG, f"{field}.{key}", f"has {len(text)} characters, at most {DIMENSION_VALUE_CHARS_MAX} are taken")
+        if not text.isprintable():
+            raise EventRejected(Reason.WRONG_TYPE, f"{field}.{key}", "has control characters")
+    return tuple(value.items()) if len(value) == 1 else tuple(sorted(value.items()))
+
+
+def check_not_in_future(time_ms: int, now_ms: int) -> None:
+    """Raise EventRejected for a time more than FUTURE_TOLERANCE_MS ahead of `now_ms`."""
+    if time_ms > now_ms + FUTURE_TOLERANCE_MS:
+        raise EventRejected(Reason.IN_FUTURE, "time", f"is {(time_ms - now_ms) // 1000} s ahead; at most {FUTURE_TOLERANCE_MS // 1000} s are taken")
+
+
+def check_text(value: object, field: str, chars_max: int) -> str:
+    """A non-empty string without control characters, at most `chars_max` long. Raises EventRejected."""
+    if type(value) is not str:
+        raise _wrong_type(field, "a string", value)
+    if not value:
+        raise EventRejected(Reason.MISSING_FIELD, field, "is empty")
+    if len(value) > chars_max:
+        raise EventRejected(Reason.TOO_LONG, field, f"has {len(value)} characters, at most {chars_max} are taken")
+    if not value.isprintable():
+        raise EventRejected(Reason.WRONG_TYPE, field, "has control characters")
+    return value
+
+
+def _text(source: Mapping[str, Any], key: str, chars_max: int) -> str:
+    value = source.get(key)
+    if type(value) is str and 0 < len(value) <= chars_max and value.isprintable():
+        return value
+    return check_text(_required(source, key), key, chars_max)
+
+
+def _required(source: Mapping[str, Any], key: str) -> Any:
+    try:
+        return source[key]
+    except KeyError:
+        raise EventRejected(Reason.MISSING_FIELD, key, "is missing") from None
+
+
+def _wrong_type(field: str, wanted: str, value: object) -> EventRejected:
+    reason = Reason.NULL_VALUE if value is None else Reason.WRONG_TYPE
+    return EventRejected(reason, field, f"must be {wanted}, is {type_name.get(type(value), 'something else')}")
+
+
+def _unknown_field(value: Mapping[str, Any], known: frozenset[str], prefix: str) -> EventRejected:
+    name = min(value.keys() - known)
+    return EventRejected(Reason.UNKNOWN_FIELD, f"{prefix}{name[:40]}", f"is not a field of an event; known are {', '.join(sorted(known))}")

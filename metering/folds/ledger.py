@@ -1,0 +1,132 @@
+"""The fold of one partition of usage.ledger, the same for the reporter and whoever verifies: what is accepted, what is open, what is settled."""
+
+from dataclasses import dataclass, field, replace
+
+from taximeter_emitter.wire.errors import ChainBroken
+
+from metering.records.chain import NO_OFFSET, Chain
+from metering.records.ledger_records import Correction, Entry, Intent, Outcome, Planned, Receipt, Rejection, Settlement
+
+
+@dataclass(slots=True)
+class OpenEntry:
+    """An accepted intent or correction with something that has no final outcome. `log_time_ms` is when the broker took it: no attempt is older.
+
+    `sender`: the instance that sends it; of an intent its writer, of a correction the first that wrote behind it (None: nobody did).
+    `contested`: another instance has written since, and may send it too.
+    """
+
+    entry: Planned
+    log_time_ms: int
+    open: set[int]
+    sender: str | None
+    unknown: set[int] = field(default_factory=set)
+    contested: bool = False
+
+    def judged(self, outcome: Outcome, instance: str) -> Outcome:
+        """What an outcome is worth that `instance` tells: that Stripe does not have the meter event, only who alone may send it can know."""
+        contested = self.contested or self.sender != instance
+        return Outcome.PARKED if contested and outcome.says_not_taken else outcome
+
+
+@dataclass(slots=True)
+class Ledger:
+    """The fold of one partition of usage.ledger.
+
+    `chain` runs over offsets of usage.tallies. `open` maps the offset of an accepted intent or correction to what is still open of it, oldest
+    first. `settled` counts outcomes of both. A fold may begin at a checkpoint: receipts may then speak of what was settled before it.
+    """
+
+    chain: Chain = field(default_factory=Chain)
+    chain_id: str | None = None
+    tally_head: int = NO_OFFSET
+    events_end: int = NO_OFFSET
+    open: dict[int, OpenEntry] = field(default_factory=dict)
+    settled: dict[Outcome, int] = field(default_factory=dict)
+
+    @property
+    def checkpoint(self) -> int:
+        """From which offset of the ledger a reader must start to know all that is open."""
+        return next(iter(self.open), self.chain.head)
+
+    @property
+    def open_events(self) -> int:
+        """How many meter events and corrections have no final outcome."""
+        return sum(len(entry.open) for entry in self.open.values())
+
+    def accepts(self, offset: int, correction: Correction) -> bool:
+        """Whether this correction, read next at `offset`, is accepted: it landed where its writer wanted, who knew all that was before."""
+        place = (correction.chain_head, correction.chain_end, correction.tally_head, correction.events_end)
+        return correction.offset == offset and place == (self.chain.head, self.chain.end, self.tally_head, self.events_end)
+
+    def fold(self, offset: int, log_time_ms: int, entry: Entry) -> bool:
+        """Take in the entry at `offset`; say whether it was accepted. Raises ChainBroken if it belongs to another chain."""
+        if isinstance(entry, Rejection):
+            self.chain.pass_over(offset)
+            return True
+        if self.chain_id is not None and entry.chain_id != self.chain_id:
+            raise ChainBroken(f"ledger entry at {offset} is of chain {entry.chain_id}, the ledger is of chain {self.chain_id}")
+        if isinstance(entry, Correction):
+            return self._correct(offset, log_time_ms, entry)
+        for found in self.open.values():
+            found.contested |= found.sender not in {None, entry.instance}
+        accepted = self._settle(offset, entry) if isinstance(entry, Receipt) else self._plan(offset, log_time_ms, entry)
+        # After it was settled: a refusal is not believed of one who did not say before that it would send.
+        for found in self.open.values():
+            found.sender = entry.instance if found.sender is None else found.sender
+        return accepted
+
+    def news(self, receipt: Receipt) -> list[Settlement]:
+        """The first final outcomes among those that this receipt, read next, tells of what is open, each as it is to be judged."""
+        found: dict[tuple[int, int], Settlement] = {}
+        for settlement in receipt.settlements:
+            entry = self.open.get(settlement.intent)
+            # Not open any more: a second writer tells the same story again, or it was settled before the checkpoint.
+            if entry is not None and settlement.index in entry.open and settlement.outcome.is_final:
+                outcome = entry.judged(settlement.outcome, receipt.instance)
+                judged = settlement if outcome is settlement.outcome else replace(settlement, outcome=outcome)
+                found.setdefault((settlement.intent, settlement.index), judged)
+        return list(found.values())
+
+    def _correct(self, offset: int, log_time_ms: int, correction: Correction) -> bool:
+        accepted = self.accepts(offset, correction)
+        self.chain.pass_over(offset)
+        if accepted:
+            self.open[offset] = OpenEntry(correction, log_time_ms, {0}, sender=None)
+        return accepted
+
+    def _plan(self, offset: int, log_time_ms: int, intent: Intent) -> bool:
+        if not self.chain.offer(offset, intent.link):
+            return False
+        self.chain_id = intent.chain_id
+        self.tally_head = intent.tally_head
+        self.events_end = intent.events_end
+        if intent.meter_events:
+            self.open[offset] = OpenEntry(intent, log_time_ms, set(range(len(intent.meter_events))), sender=intent.instance)
+        return True
+
+    def _settle(self, offset: int, receipt: Receipt) -> bool:
+        self.chain.pass_over(offset)
+        news = self.news(receipt)
+        for settlement in receipt.settlements:
+            entry = self.open.get(settlement.intent)
+            if entry is not None and settlement.index in entry.open and not settlement.outcome.is_final:
+                entry.unknown.add(settlement.index)
+        for settlement in news:
+            entry = self.open[settlement.intent]
+            entry.open.discard(settlement.index)
+            entry.unknown.discard(settlement.index)
+            self.settled[settlement.outcome] = self.settled.get(settlement.outcome, 0) + 1
+            if not entry.open:
+                del self.open[settlement.intent]
+        return True
+
+
+def ledger_from(offset: int, entry: Planned) -> Ledger:
+    """An empty fold placed just before the accepted intent or correction at `offset`, ready to fold it."""
+    if isinstance(entry, Correction):
+        chain = Chain(head=entry.chain_head, end=entry.chain_end, next_offset=offset)
+        return Ledger(chain=chain, chain_id=entry.chain_id, tally_head=entry.tally_head, events_end=entry.events_end)
+    if entry.link.previous == NO_OFFSET:
+        return Ledger(chain=Chain(next_offset=offset))
+    return Ledger(chain=Chain(head=entry.link.previous, end=entry.link.start, next_offset=offset))

@@ -1,0 +1,179 @@
+"""Reading and appending to single partitions by offset: what a chain needs of Kafka, outside consumer groups."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from typing import Final
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
+from aiokafka.structs import ConsumerRecord
+from taximeter_emitter.wire.errors import HistoryLost, MeteringError
+
+from metering.kafka.clients import FetchLimits, KafkaSettings, discard, is_dead, make_log_reader, make_producer
+
+POLL_MS: Final = 500
+STALL_SECONDS: Final = 60.0
+# What is asked for is there already: waiting at the broker for more would only delay the next range.
+_FETCH: Final = FetchLimits(wait_ms_max=5)
+
+
+class LogUnavailable(MeteringError):
+    """Kafka did not answer, or not in time. Whether an append arrived is not known. Worth trying again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """Where and when the broker put a record."""
+
+    offset: int
+    log_time_ms: int
+
+
+class LogReader:
+    """Reads ranges of partitions. One range at a time: a second caller waits for the first. Owns its Kafka consumer."""
+
+    def __init__(self, settings: KafkaSettings, client_id: str) -> None:
+        self._settings = settings
+        self._client_id = client_id
+        self._consumer: AIOKafkaConsumer | None = None
+        self._lock = asyncio.Lock()
+
+    async def close(self) -> None:
+        """Close the connections; the next read opens them again."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            with suppress(KafkaError):
+                await consumer.stop()
+
+    async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """The first offset that is kept, and the offset that the next record will get. Raises LogUnavailable."""
+        place = TopicPartition(topic, partition)
+        async with self._lock:
+            try:
+                consumer = await self._started()
+                async with asyncio.timeout(STALL_SECONDS):
+                    starts = await consumer.beginning_offsets([place])
+                    ends = await consumer.end_offsets([place])
+            except (KafkaError, TimeoutError) as error:
+                await self.close()
+                raise LogUnavailable(f"the bounds of {topic}/{partition} cannot be read: {error!r}") from error
+        return starts[place], ends[place]
+
+    async def offset_for_time(self, topic: str, partition: int, log_time_ms: int) -> int | None:
+        """The first offset whose log time is at least this; None if there is none. Raises LogUnavailable."""
+        place = TopicPartition(topic, partition)
+        async with self._lock:
+            try:
+                consumer = await self._started()
+                async with asyncio.timeout(STALL_SECONDS):
+                    found = await consumer.offsets_for_times({place: max(0, log_time_ms)})
+            except (KafkaError, TimeoutError) as error:
+                await self.close()
+                raise LogUnavailable(f"offsets of {topic}/{partition} by time cannot be read: {error!r}") from error
+        entry = found[place]
+        return None if entry is None else int(entry.offset)
+
+    async def records(self, topic: str, partition: int, start: int, end: int) -> AsyncGenerator[Sequence[ConsumerRecord[bytes, bytes]], None]:
+        """The records of [start, end), in order, as they arrive. Raises HistoryLost if `start` is not kept any more, LogUnavailable otherwise.
+
+        Whoever stops before the end must close the generator (`aclosing`): it holds the reader.
+        """
+        if start >= end:
+            return
+        place = TopicPartition(topic, partition)
+        async with self._lock:
+            try:
+                consumer = await self._started()
+                consumer.assign([place])
+                consumer.seek(place, start)
+                async for records in _until(consumer, place, end):
+                    yield records
+            except KafkaError as error:
+                await self.close()
+                if type(error).__name__ == "OffsetOutOfRangeError":
+                    raise HistoryLost(f"offset {start} of {topic}/{partition} is not kept any more") from error
+                raise LogUnavailable(f"{topic}/{partition} cannot be read: {error!r}") from error
+            except LogUnavailable:
+                await self.close()
+                raise
+
+    async def record(self, topic: str, partition: int, offset: int) -> ConsumerRecord[bytes, bytes] | None:
+        """The record at this offset, or None if the offset holds none. Raises as `records` does."""
+        async with aclosing(self.records(topic, partition, offset, offset + 1)) as found:
+            async for records in found:
+                return records[0]
+        return None
+
+    async def _started(self) -> AIOKafkaConsumer:
+        if self._consumer is None:
+            consumer = make_log_reader(self._settings, client_id=self._client_id, fetch=_FETCH)
+            try:
+                await consumer.start()
+            except BaseException:
+                await consumer.stop()
+                raise
+            self._consumer = consumer
+        return self._consumer
+
+
+async def _until(consumer: AIOKafkaConsumer, place: TopicPartition, end: int) -> AsyncIterator[Sequence[ConsumerRecord[bytes, bytes]]]:
+    loop = asyncio.get_running_loop()
+    moved = loop.time()
+    position = await consumer.position(place)
+    while position < end:
+        batch = await consumer.getmany(place, timeout_ms=POLL_MS)
+        records = [record for record in batch.get(place, ()) if record.offset < end]
+        if records:
+            yield records
+        # The position passes control records, which are never returned.
+        after = await consumer.position(place)
+        if after > position:
+            position, moved = after, loop.time()
+        elif is_dead(consumer) or loop.time() - moved > STALL_SECONDS:
+            raise LogUnavailable(f"{place.topic}/{place.partition} stands at {position} of {end}")
+
+
+class Appender:
+    """Appends records and says where they landed. After a failure the producer is replaced: its sequence of numbers is broken."""
+
+    def __init__(self, settings: KafkaSettings, client_id: str) -> None:
+        self._settings = settings
+        self._client_id = client_id
+        self._producer: AIOKafkaProducer | None = None
+        self._lock = asyncio.Lock()
+
+    async def close(self) -> None:
+        """Close the connections; what was not acknowledged may or may not have arrived."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await discard(producer)
+
+    async def append(
+        self, topic: str, partition: int, value: bytes | None, *, key: bytes | None = None, headers: Sequence[tuple[str, bytes]] = ()
+    ) -> Appended:
+        """Append one record; returns when all in-sync replicas have it. Raises LogUnavailable, and then it may have arrived or not."""
+        producer = await self._started()
+        try:
+            found = await producer.send_and_wait(topic, value, key=key, partition=partition, headers=list(headers))
+        except (KafkaError, TimeoutError, RuntimeError) as error:
+            if self._producer is producer:
+                await self.close()
+            raise LogUnavailable(f"a record could not be appended to {topic}/{partition}: {error!r}") from error
+        return Appended(found.offset, found.timestamp)
+
+    async def _started(self) -> AIOKafkaProducer:
+        async with self._lock:
+            if self._producer is None:
+                producer = make_producer(self._settings, client_id=self._client_id)
+                try:
+                    await producer.start()
+                except KafkaError as error:
+                    await discard(producer)
+                    raise LogUnavailable(f"Kafka cannot be reached: {error!r}") from error
+                except BaseException:
+                    await discard(producer)
+                    raise
+                self._producer = producer
+            return self._producer

@@ -1,0 +1,221 @@
+"""Create the topics that are missing and check those that exist: a wrong topic loses money later, so a service refuses to start on it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Final
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import (
+    IncompatibleBrokerVersion,
+    InvalidReplicationFactorError,
+    KafkaConnectionError,
+    KafkaError,
+    KafkaTimeoutError,
+    NodeNotReadyError,
+    NotControllerError,
+    TopicAlreadyExistsError,
+    for_code,
+)
+from taximeter_emitter.clock import Clock
+from taximeter_emitter.retry import RetryPolicy, retrying
+from taximeter_emitter.wire.limits import DAY_MS
+
+from metering.kafka.clients import KafkaSettings, make_admin
+from metering.kafka.topics import LOG_APPEND_TIME, UNLIMITED, TopicSpec
+from metering.process.logs import get_log
+
+REPLICATION_WANTED: Final = 3
+VISIBLE_SECONDS_MAX: Final = 15.0
+
+_LOG = get_log("metering.kafka.provision")
+_CHECKED: Final = (
+    "cleanup.policy",
+    "message.timestamp.type",
+    "retention.ms",
+    "retention.bytes",
+    "max.message.bytes",
+    "min.insync.replicas",
+    "unclean.leader.election.enable",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicState:
+    """What the cluster says about one existing topic; `replicas` is the smallest number that any partition has."""
+
+    name: str
+    partitions: int
+    replicas: int
+    configuration: Mapping[str, str]
+
+
+async def ensure_topics(settings: KafkaSettings, topics: Iterable[TopicSpec], *, clock: Clock) -> list[str]:
+    """Create the missing topics, verify the existing ones; returns what is wrong, each with the way out. Nothing existing is altered.
+
+    Blocks for at most `startup_timeout_seconds` while Kafka cannot be reached (then that is the problem returned), and some seconds
+    until new topics are visible. Several services may call it at the same time.
+    """
+    specs = tuple(topics)
+    policy = RetryPolicy(base_seconds=0.25, cap_seconds=3.0, deadline_seconds=settings.startup_timeout_seconds)
+    try:
+        return await retrying(
+            lambda: _ensure_once(settings, specs, clock),
+            policy=policy,
+            clock=clock,
+            random=Random(),
+            retry_on=(KafkaConnectionError, KafkaTimeoutError, NodeNotReadyError, NotControllerError, TimeoutError),
+            on_retry=lambda error, delay: _LOG.warning("Kafka is not ready yet", reason=type(error).__name__, retry_seconds=round(delay, 2)),
+        )
+    except (TimeoutError, KafkaError, IncompatibleBrokerVersion) as error:
+        servers = ", ".join(settings.bootstrap_servers)
+        return [f"the topics cannot be checked on {servers}: {error or type(error).__name__}; is Kafka running, reachable, and may this user?"]
+
+
+async def _ensure_once(settings: KafkaSettings, specs: tuple[TopicSpec, ...], clock: Clock) -> list[str]:
+    admin = make_admin(settings, client_id="provision")
+    try:
+        await admin.start()
+        names = {spec.name for spec in specs}
+        listed = await _listed(admin, names)
+        missing = [spec for spec in specs if spec.name not in listed]
+        problems = await _create(admin, settings, missing) if missing else []
+        return problems or check_topics(specs, await _states(admin, names, clock), partitions=settings.partitions)
+    finally:
+        await admin.close()
+
+
+def check_topics(specs: Iterable[TopicSpec], existing: Mapping[str, TopicState], *, partitions: int) -> list[str]:
+    """What is wrong with the topics, each with the way out. Pure."""
+    problems: list[str] = []
+    for spec in specs:
+        state = existing.get(spec.name)
+        if state is None:
+            problems.append(f"topic {spec.name} has partitions without a leader, or does not show yet; try again when the cluster is well")
+        else:
+            problems += _partition_problems(state, partitions)
+            problems += _configuration_problems(spec, state)
+    return problems
+
+
+def _partition_problems(state: TopicState, partitions: int) -> list[str]:
+    if state.partitions == partitions:
+        return []
+    problem = (
+        f"topic {state.name} has {state.partitions} partitions, TAXIMETER_KAFKA_PARTITIONS is {partitions}: a customer's events, tallies and"
+        f" ledger must have the same partition number. Set it to {state.partitions} if all topics have that many; if partitions were added"
+        " to a topic in use, use a new TAXIMETER_KAFKA_TOPIC_PREFIX"
+    )
+    return [problem]
+
+
+def _configuration_problems(spec: TopicSpec, state: TopicState) -> list[str]:
+    found: list[str] = []
+    values = state.configuration
+
+    def wrong(key: str, why: str, wanted: str) -> None:
+        found.append(f"topic {spec.name} has {key}={values.get(key, '(not told)')}: {why}. Set it with kafka-configs --add-config {key}={wanted}")
+
+    if values.get("message.timestamp.type") != LOG_APPEND_TIME:
+        wrong("message.timestamp.type", "retention would go by the producer's clock and delete back-dated usage early", LOG_APPEND_TIME)
+    if "compact" in values.get("cleanup.policy", "compact"):
+        wrong("cleanup.policy", "compaction deletes records that the chain counts", "delete")
+    if not _at_least(values.get("retention.ms"), spec.retention_ms_min):
+        days = spec.retention_ms_min // DAY_MS
+        wrong("retention.ms", f"records must be kept for at least {days} days", str(spec.retention_ms))
+    if not _at_least(values.get("retention.bytes", str(UNLIMITED)), None):
+        wrong("retention.bytes", "retention by size deletes records whatever their age", str(UNLIMITED))
+    if not _at_least(values.get("max.message.bytes"), spec.max_message_bytes):
+        wrong("max.message.bytes", f"a record of {spec.record_bytes_max} bytes would be refused", str(spec.max_message_bytes))
+    if values.get("unclean.leader.election.enable") == "true":
+        wrong("unclean.leader.election.enable", "a broker that missed acknowledged records could lead", "false")
+    if state.replicas >= REPLICATION_WANTED and not _at_least(values.get("min.insync.replicas"), 2):
+        wrong("min.insync.replicas", "one broker alone could acknowledge a record and be lost with it", "2")
+    return found
+
+
+def _at_least(value: str | None, minimum: int | None) -> bool:
+    """Whether a limit of Kafka's is no lower than `minimum` (None: unlimited); -1 is how Kafka says unlimited."""
+    try:
+        number = int(value) if value is not None else None
+    except ValueError:
+        return False
+    if number is None:
+        return False
+    return number == UNLIMITED or (minimum is not None and number >= minimum)
+
+
+async def _create(admin: AIOKafkaAdminClient, settings: KafkaSettings, missing: list[TopicSpec]) -> list[str]:
+    replication = settings.replication_factor
+    if replication is None:
+        brokers = len((await admin.describe_cluster())["brokers"])
+        replication = max(1, min(REPLICATION_WANTED, brokers))
+        if replication < REPLICATION_WANTED:
+            _LOG.warning("topics are created with fewer copies than production needs", replication_factor=replication, brokers=brokers)
+    in_sync = 2 if replication >= REPLICATION_WANTED else 1
+    new = [
+        NewTopic(
+            name=spec.name,
+            num_partitions=settings.partitions,
+            replication_factor=replication,
+            topic_configs=spec.configuration(min_insync_replicas=in_sync),
+        )
+        for spec in missing
+    ]
+    response = await admin.create_topics(new)
+    problems = []
+    for name, code, *message in response.topic_errors:
+        error = for_code(code)
+        if error is NotControllerError:
+            raise NotControllerError
+        if code == 0:
+            _LOG.info("topic created", topic=name, partitions=settings.partitions, replication_factor=replication)
+        elif error is not TopicAlreadyExistsError:
+            detail = f" ({message[0]})" if message and message[0] else ""
+            way_out = "set TAXIMETER_KAFKA_REPLICATION_FACTOR" if error is InvalidReplicationFactorError else "give this user the right to"
+            problems.append(f"topic {name} cannot be created: {error.__name__}{detail}; {way_out}, or create it by hand")
+    return problems
+
+
+async def _listed(admin: AIOKafkaAdminClient, names: set[str]) -> dict[str, list[dict[str, Any]]]:
+    """The partitions of those topics that exist. All topics are asked for, since asking for one by name may create it."""
+    return {topic["topic"]: topic["partitions"] for topic in await admin.describe_topics() if topic["topic"] in names}
+
+
+async def _states(admin: AIOKafkaAdminClient, names: set[str], clock: Clock) -> dict[str, TopicState]:
+    """The topics' states, once every partition has a leader; what does not get there in VISIBLE_SECONDS_MAX is left out.
+
+    Brokers learn of a new topic one after the other, and elect leaders after that.
+    """
+    deadline = clock.monotonic() + VISIBLE_SECONDS_MAX
+    while True:
+        listed = await _listed(admin, names)
+        led = {name: partitions for name, partitions in listed.items() if partitions and all(each["leader"] >= 0 for each in partitions)}
+        if len(led) == len(names) or clock.monotonic() > deadline:
+            break
+        await clock.sleep(0.2)
+    configurations = await _configurations(admin, sorted(led))
+    return {
+        name: TopicState(
+            name=name,
+            partitions=len(partitions),
+            replicas=min(len(each["replicas"]) for each in partitions),
+            configuration=configurations.get(name, {}),
+        )
+        for name, partitions in led.items()
+    }
+
+
+async def _configurations(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:
+    """Each topic's checked settings. Raises KafkaError when the cluster refuses to tell."""
+    if not names:
+        return {}
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name, dict.fromkeys(_CHECKED, "")) for name in names]
+    found: dict[str, dict[str, str]] = {}
+    for response in await admin.describe_configs(resources):
+        for code, message, _, name, entries in response.resources:
+            if code != 0:
+                raise for_code(code)(f"configuration of {name}: {message}")
+            found[name] = {entry[0]: entry[1] for entry in entries if entry[1] is not None}
+    return found

@@ -1,0 +1,66 @@
+"""The four topics: names, retention and the settings that the invariants rest on. Data only; provision creates and checks them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from taximeter_emitter.wire.limits import CHAIN_RECORD_BYTES_MAX, DAY_MS, EVENT_RECORD_BYTES_MAX, EVENTS_RETENTION_MS
+
+UNLIMITED: Final = -1
+DEADLETTERS_RETENTION_MS: Final = 400 * DAY_MS
+# Kafka's max.message.bytes bounds a batch: beside the value there are the key, the headers and the batch's own header.
+ENVELOPE_BYTES: Final = 64 * 1024
+
+LOG_APPEND_TIME: Final = "LogAppendTime"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicSpec:
+    """One topic as it is created, and what an existing one must satisfy at least."""
+
+    name: str
+    retention_ms: int
+    record_bytes_max: int
+    retention_ms_min: int = EVENTS_RETENTION_MS
+
+    @property
+    def max_message_bytes(self) -> int:
+        """Kafka's `max.message.bytes`: room for the largest record with its envelope."""
+        return self.record_bytes_max + ENVELOPE_BYTES
+
+    def configuration(self, *, min_insync_replicas: int) -> dict[str, str]:
+        """Topic configuration for a topic that does not exist yet."""
+        return {
+            "cleanup.policy": "delete",
+            # A record's timestamp is when the broker took it: a back-dated event must not be deleted early.
+            "message.timestamp.type": LOG_APPEND_TIME,
+            "retention.ms": str(self.retention_ms),
+            "retention.bytes": str(UNLIMITED),
+            "max.message.bytes": str(self.max_message_bytes),
+            "min.insync.replicas": str(min_insync_replicas),
+            "unclean.leader.election.enable": "false",
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """The topics of one installation."""
+
+    events: TopicSpec
+    tallies: TopicSpec
+    ledger: TopicSpec
+    deadletters: TopicSpec
+
+    def __iter__(self) -> Iterator[TopicSpec]:
+        return iter((self.events, self.tallies, self.ledger, self.deadletters))
+
+
+def topics_named(prefix: str) -> Topics:
+    """The topics `<prefix>.events`, `<prefix>.tallies`, `<prefix>.ledger` and `<prefix>.deadletters`."""
+    return Topics(
+        events=TopicSpec(name=f"{prefix}.events", retention_ms=EVENTS_RETENTION_MS, record_bytes_max=EVENT_RECORD_BYTES_MAX),
+        tallies=TopicSpec(name=f"{prefix}.tallies", retention_ms=UNLIMITED, record_bytes_max=CHAIN_RECORD_BYTES_MAX),
+        ledger=TopicSpec(name=f"{prefix}.ledger", retention_ms=UNLIMITED, record_bytes_max=CHAIN_RECORD_BYTES_MAX),
+        # A dead letter carries the original record and its story.
+        deadletters=TopicSpec(name=f"{prefix}.deadletters", retention_ms=DEADLETTERS_RETENTION_MS, record_bytes_max=2 * EVENT_RECORD_BYTES_MAX),
+    )

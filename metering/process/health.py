@@ -1,0 +1,118 @@
+"""Is the process alive, and is money moving? Pure: it is told what happens and asks only the clock."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from taximeter_emitter.clock import Clock
+
+HEARTBEAT_SECONDS_MAX: Final = 10.0
+
+# What is wrong, in a few words for an operator and without secrets or payloads; None when nothing is.
+Condition = Callable[[], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer to one probe: each condition by name, with None or what is wrong."""
+
+    conditions: dict[str, str | None]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every condition holds."""
+        return all(problem is None for problem in self.conditions.values())
+
+
+class Progress:
+    """Work that is waiting must move: pending and no movement for `stall_seconds` is a problem, idleness is not.
+
+    A service can be connected, assigned and silent for hours; only work that waits against work that moves shows it.
+    """
+
+    __slots__ = ("_clock", "_pending", "_since", "_stall_seconds", "_what")
+
+    def __init__(self, clock: Clock, *, what: str, stall_seconds: float) -> None:
+        self._clock = clock
+        self._what = what
+        self._stall_seconds = stall_seconds
+        self._pending = 0
+        self._since = clock.monotonic()
+
+    def pending(self, amount: int) -> None:
+        """How much work waits now (records behind, rows to send). The stall clock starts when it becomes more than nothing."""
+        if self._pending <= 0 < amount:
+            self._since = self._clock.monotonic()
+        self._pending = amount
+
+    def moved(self) -> None:
+        """Some of the work got done."""
+        self._since = self._clock.monotonic()
+
+    def problem(self) -> str | None:
+        """What to say when work waits and nothing moved for too long."""
+        still = self._clock.monotonic() - self._since
+        if self._pending > 0 and still > self._stall_seconds:
+            return f"{self._pending} {self._what} waiting and nothing moved for {still:.0f} s"
+        return None
+
+
+class Health:
+    """The state behind the probes of one process."""
+
+    __slots__ = ("_beat", "_clock", "_conditions", "_heartbeat_seconds_max", "_started", "_stopping")
+
+    def __init__(self, clock: Clock, *, heartbeat_seconds_max: float = HEARTBEAT_SECONDS_MAX) -> None:
+        self._clock = clock
+        self._heartbeat_seconds_max = heartbeat_seconds_max
+        self._beat = clock.monotonic()
+        self._conditions: dict[str, Condition] = {}
+        self._started = False
+        self._stopping = False
+
+    def beat(self) -> None:
+        """The event loop ran."""
+        self._beat = self._clock.monotonic()
+
+    def require(self, name: str, condition: Condition) -> None:
+        """Add a condition of readiness; the name is free for the process's life. Raises ValueError when it is taken."""
+        if name in self._conditions:
+            raise ValueError(f"readiness condition {name} exists")
+        self._conditions[name] = condition
+
+    def release(self, name: str) -> None:
+        """Remove a condition, for instance of a partition that moved away."""
+        self._conditions.pop(name, None)
+
+    def mark_started(self) -> None:
+        """The service finished starting: from now on it may be ready."""
+        self._started = True
+
+    def mark_stopping(self) -> None:
+        """The service is draining: not ready from now on, still alive."""
+        self._stopping = True
+
+    def liveness(self) -> Verdict:
+        """Only the event loop's heartbeat: restarting a process helps neither Kafka nor Stripe."""
+        age = self._clock.monotonic() - self._beat
+        late = f"the event loop has not run for {age:.0f} s" if age > self._heartbeat_seconds_max else None
+        return Verdict({"event_loop": late})
+
+    def startup(self) -> Verdict:
+        """Whether starting is over."""
+        return Verdict({"started": None if self._started else "still starting"})
+
+    def readiness(self) -> Verdict:
+        """Every condition, also started and not stopping. A condition that raises counts as failing."""
+        conditions: dict[str, str | None] = dict(self.startup().conditions)
+        conditions["not_stopping"] = "draining" if self._stopping else None
+        for name, condition in self._conditions.items():
+            conditions[name] = _asked(condition)
+        return Verdict(conditions)
+
+
+def _asked(condition: Condition) -> str | None:
+    try:
+        return condition()
+    except Exception as error:  # a probe must answer; the type is enough to find the fault
+        return f"the check failed: {type(error).__name__}"

@@ -1,0 +1,61 @@
+"""The chain: an append counts only if it continues what was accepted before it.
+
+A record of a chain topic (usage.tallies; the intents of usage.ledger) covers a range `[start, end)` of offsets of the topic before it. It is
+accepted if and only if its `start` is the `end` of the last accepted record. The first one in log order wins; every reader decides alike,
+so writers need no lock, no transaction and no lease: whatever a zombie appends is skipped by everybody.
+"""
+
+from dataclasses import dataclass
+
+from taximeter_emitter.wire.errors import ChainBroken
+
+NO_OFFSET = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A record's place in its chain: the range it covers, and the offset of the accepted record it was written after (-1: none)."""
+
+    start: int
+    end: int
+    previous: int
+
+
+@dataclass(slots=True)
+class Chain:
+    """The fold of one partition of a chain topic.
+
+    `head` is the offset of the last accepted record (-1: none yet), `end` the end of what it covers, `next_offset` the first offset of the
+    chain topic that was not read yet, `skipped` how many records did not continue the chain.
+    """
+
+    head: int = NO_OFFSET
+    end: int = NO_OFFSET
+    next_offset: int = 0
+    skipped: int = 0
+
+    def continues(self, link: Link) -> bool:
+        """Whether a record with this link, read next, would be accepted."""
+        # Before the first record there is no end to compare with: the first one that claims to follow nothing founds the chain. Nobody
+        # founds it twice, not even where the first range is empty and a second founder's would fit behind it.
+        founds = link.previous == NO_OFFSET
+        fits = founds if self.head == NO_OFFSET else not founds and link.start == self.end
+        return fits and link.end >= link.start
+
+    def offer(self, offset: int, link: Link) -> bool:
+        """Fold the record at `offset`; say whether it is accepted. Raises ChainBroken if records come out of order."""
+        if offset < self.next_offset:
+            raise ChainBroken(f"offset {offset} was folded already; next is {self.next_offset}")
+        self.next_offset = offset + 1
+        if not self.continues(link):
+            self.skipped += 1
+            return False
+        self.head = offset
+        self.end = link.end
+        return True
+
+    def pass_over(self, offset: int) -> None:
+        """Note that the record at `offset` was read and is no link of the chain."""
+        if offset < self.next_offset:
+            raise ChainBroken(f"offset {offset} was folded already; next is {self.next_offset}")
+        self.next_offset = offset + 1

@@ -1,0 +1,46 @@
+"""A dead letter: a record, or some events of it, set aside with the reason and the place it came from, and nothing thrown away."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from taximeter_emitter.wire.errors import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """What was set aside: the original bytes, and which events of the record (`indexes`; empty for a single event or a whole record).
+
+    Written at least once: after a crash the same letter may be there again, with the same (topic, partition, offset, reason).
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    log_time_ms: int
+    reason: Reason
+    field: str
+    detail: str
+    indexes: Sequence[int]
+    events: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+
+
+def encode_dead_letter(letter: DeadLetter) -> tuple[bytes | None, list[tuple[str, bytes]]]:
+    """Value and headers of the record of usage.deadletters: the value is the original one, untouched; the headers tell the rest."""
+    about: dict[str, Any] = {
+        "topic": letter.topic,
+        "partition": letter.partition,
+        "offset": letter.offset,
+        "log_time": letter.log_time_ms,
+        "reason": letter.reason,
+        "field": letter.field,
+        "detail": letter.detail[:500],
+        "indexes": list(letter.indexes),
+        "events": letter.events,
+    }
+    original = [(f"original-{name}", value) for name, value in letter.headers]
+    return letter.value, [("taximeter-dead-letter", orjson.dumps(about)), *original]

@@ -1,0 +1,398 @@
+"""The ledger: what was about to be told to Stripe, and what became of it. Records of usage.ledger.
+
+An *intent* covers a range of offsets of usage.tallies and lists the meter events that report it. It is a link of a chain, so only one intent
+ever covers a tally, whoever wrote it. Meter events are sent only after their intent is accepted.
+
+A *receipt* tells outcomes of meter events. That Stripe has one is true whoever says so, because only an accepted intent is ever sent, so a
+receipt needs no place in the chain. That Stripe has it *not* is only known to a writer who alone could send it: an intent is *contested*
+from the first entry of another `instance` (a process's name and a number drawn at each takeover) after it, and a refusal of a contested
+meter event parks it. Who takes over what is open therefore writes a receipt, an empty one, before the first send.
+
+A *correction* takes back, or sends again, one meter event of an accepted intent. Whoever writes one has read the whole partition and names the
+offset where the correction must land: it is accepted if it landed there, so that nothing came between what its writer knew and the correction.
+Every reader decides that alike, also one that began at a checkpoint; which targets are allowed is the writer's duty (metering.folds.corrections). It
+is sent and settled as the meter event of an intent is. Its writer never sends, so it contests nothing, and the first intent or receipt behind
+it says who does: whoever wants to send a correction writes an entry behind it first, and a second instance that does so contests it.
+
+A *rejection* keeps what Stripe told later of events that it had accepted. It is evidence for whoever corrects, and changes nothing by itself.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any, Final
+
+import orjson
+from taximeter_emitter.wire.errors import RecordCorrupt
+from taximeter_emitter.wire.event import Dimensions
+from taximeter_emitter.wire.limits import IDENTIFIER_CHARS_MAX
+
+from metering.records.chain import Link
+
+INTENT_FORMAT: Final = "intent/1"
+RECEIPT_FORMAT: Final = "receipt/1"
+CORRECTION_FORMAT: Final = "correction/1"
+REJECTION_FORMAT: Final = "rejection/1"
+
+DETAIL_CHARS_MAX: Final = 500
+REJECTION_IDENTIFIERS_MAX: Final = 1_000
+REASON_CHARS_MAX: Final = 500
+BY_CHARS_MAX: Final = 100
+
+
+class Outcome(StrEnum):
+    """What became of one meter event. All are final but UNKNOWN."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"  # Stripe has it from an earlier attempt: as good as accepted
+    REJECTED = "rejected"  # Stripe refuses this event for what it says
+    UNKNOWN = "unknown"  # an attempt may or may not have arrived
+    PARKED = "parked"  # unknown for so long that Stripe may have forgotten the identifier: only evidence may decide
+    UNBILLABLE = "unbillable"  # older than Stripe takes
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more is sent for this meter event."""
+        return self is not Outcome.UNKNOWN
+
+    @property
+    def says_not_taken(self) -> bool:
+        """Whether it claims that Stripe does not have the meter event."""
+        return self in {Outcome.REJECTED, Outcome.UNBILLABLE}
+
+
+@dataclass(frozen=True, slots=True)
+class MeterEvent:
+    """One meter event of an intent: `value` units at `time_ms` (milliseconds; whole seconds, in its earliest minute)."""
+
+    customer: str
+    meter: str
+    dimensions: Dimensions
+    time_ms: int
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What will be sent to Stripe for the tallies in `link`.
+
+    `tally_head` and `events_end` are the tally chain's head and end after the last covered tally: the next reader starts there.
+    `checkpoint` is, when this record was written, the oldest accepted intent or correction with something open, or else the last accepted
+    intent (-1: none).
+    `unbillable` are sums too old for Stripe; they are recorded here and never sent.
+    """
+
+    chain_id: str
+    partition: int
+    link: Link
+    checkpoint: int
+    instance: str
+    tally_head: int
+    events_end: int
+    meter_events: Sequence[MeterEvent]
+    unbillable: Sequence[MeterEvent] = ()
+
+    def identifier(self, index: int) -> str:
+        """Stripe's identifier of a meter event: a function of its place in the chain, so that every copy of a service derives the same."""
+        return f"tm-{self.chain_id}-{self.partition}-{self.link.start}-{self.link.end}-{index}"
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """The outcome of meter event `index` of the intent, or of the correction (index 0), at offset `intent`; `detail` says what went wrong."""
+
+    intent: int
+    index: int
+    outcome: Outcome
+    at_ms: int
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Outcomes of meter events."""
+
+    chain_id: str
+    partition: int
+    previous: int
+    checkpoint: int
+    instance: str
+    settlements: Sequence[Settlement]
+
+
+class CorrectionKind(StrEnum):
+    """What a correction does at Stripe."""
+
+    CANCEL = "cancel"  # an adjustment that cancels the meter event; Stripe takes it within 24 hours of the event
+    NEGATE = "negate"  # a meter event with the negative value
+    RESEND = "resend"  # the same meter event under a new identifier
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """Takes back or sends again meter event `index` of the accepted intent at offset `intent`.
+
+    `offset` is where it must land. `chain_head`, `chain_end`, `tally_head` and `events_end` are those of the fold before it: a reader may start
+    here. `target_identifier` and `event` repeat what the target is, because such a reader does not see the intent. `reason` and `by` say why
+    and who, at most REASON_CHARS_MAX and BY_CHARS_MAX characters.
+    """
+
+    chain_id: str
+    partition: int
+    offset: int
+    checkpoint: int
+    instance: str
+    chain_head: int
+    chain_end: int
+    tally_head: int
+    events_end: int
+    kind: CorrectionKind
+    intent: int
+    index: int
+    target_identifier: str
+    event: MeterEvent
+    reason: str
+    by: str
+    at_ms: int
+
+    @property
+    def meter_events(self) -> Sequence[MeterEvent]:
+        """The one thing to be sent: for NEGATE with the negative value; for CANCEL it is what the adjustment takes back."""
+        return (replace(self.event, value=-self.event.value) if self.kind is CorrectionKind.NEGATE else self.event,)
+
+    def identifier(self, _index: int = 0) -> str:
+        """Its identifier at Stripe, and for CANCEL its idempotency key: a function of its place, so that every copy derives the same."""
+        return f"tm-{self.chain_id}-{self.partition}-c{self.offset}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """What Stripe told, in an error report, of meter events that it had accepted before: they were not recorded.
+
+    `event_id` is the report's (`evt_...`; a report may come more than once, and one report may need several rejections). `meter` is the event
+    name, "" if Stripe does not say; `code` and `message` are Stripe's. `error_count` is how many events failed so; `identifiers` are those that
+    Stripe names of them, a sample. The window is when Stripe validated them, [start, end) in milliseconds; `at_ms` is when this was written.
+    It belongs to no chain and contests nothing: `instance` only says who wrote it.
+    """
+
+    partition: int
+    instance: str
+    event_id: str
+    meter: str
+    code: str
+    message: str
+    error_count: int
+    identifiers: tuple[str, ...]
+    window_start_ms: int
+    window_end_ms: int
+    at_ms: int
+
+
+Entry = Intent | Receipt | Correction | Rejection
+"""A record of usage.ledger."""
+
+Planned = Intent | Correction
+"""What is sent once it is accepted, and is open until it is settled."""
+
+
+def encode_intent(intent: Intent) -> bytes:
+    """The JSON bytes of an intent."""
+    customers: dict[str, int] = {}
+    meters: dict[str, int] = {}
+    dimensions: dict[Dimensions, int] = {}
+
+    def columns(events: Sequence[MeterEvent]) -> list[tuple[int, int, int, int, int]]:
+        return [
+            (
+                customers.setdefault(event.customer, len(customers)),
+                meters.setdefault(event.meter, len(meters)),
+                dimensions.setdefault(event.dimensions, len(dimensions)),
+                event.time_ms,
+                event.value,
+            )
+            for event in events
+        ]
+
+    meter_events, unbillable = columns(intent.meter_events), columns(intent.unbillable)
+    assert len(intent.identifier(max(0, len(meter_events) - 1))) <= IDENTIFIER_CHARS_MAX
+    assert all(event.value >= 0 for event in intent.meter_events), "only a correction takes back"
+    return orjson.dumps(
+        {
+            "format": INTENT_FORMAT,
+            "chain": intent.chain_id,
+            "partition": intent.partition,
+            "start": intent.link.start,
+            "end": intent.link.end,
+            "previous": intent.link.previous,
+            "checkpoint": intent.checkpoint,
+            "instance": intent.instance,
+            "tally_head": intent.tally_head,
+            "events_end": intent.events_end,
+            "identifier": intent.identifier(0)[:-2] if meter_events else "",
+            "customers": list(customers),
+            "meters": list(meters),
+            "dimensions": [dict(pairs) for pairs in dimensions],
+            "meter_events": meter_events,
+            "unbillable": unbillable,
+        }
+    )
+
+
+def encode_receipt(receipt: Receipt) -> bytes:
+    """The JSON bytes of a receipt."""
+    return orjson.dumps(
+        {
+            "format": RECEIPT_FORMAT,
+            "chain": receipt.chain_id,
+            "partition": receipt.partition,
+            "previous": receipt.previous,
+            "checkpoint": receipt.checkpoint,
+            "instance": receipt.instance,
+            "settlements": [(s.intent, s.index, s.outcome, s.at_ms, s.detail[:DETAIL_CHARS_MAX]) for s in receipt.settlements],
+        }
+    )
+
+
+def encode_correction(correction: Correction) -> bytes:
+    """The JSON bytes of a correction. `reason` and `by` must be within their bounds."""
+    assert len(correction.reason) <= REASON_CHARS_MAX
+    assert len(correction.by) <= BY_CHARS_MAX
+    assert len(correction.identifier()) <= IDENTIFIER_CHARS_MAX
+    event = correction.event
+    return orjson.dumps(
+        {
+            "format": CORRECTION_FORMAT,
+            "chain": correction.chain_id,
+            "partition": correction.partition,
+            "offset": correction.offset,
+            "checkpoint": correction.checkpoint,
+            "instance": correction.instance,
+            "chain_head": correction.chain_head,
+            "chain_end": correction.chain_end,
+            "tally_head": correction.tally_head,
+            "events_end": correction.events_end,
+            "kind": correction.kind,
+            "intent": correction.intent,
+            "index": correction.index,
+            "target": correction.target_identifier,
+            "customer": event.customer,
+            "meter": event.meter,
+            "dimensions": dict(event.dimensions),
+            "time_ms": event.time_ms,
+            "value": event.value,
+            "reason": correction.reason,
+            "by": correction.by,
+            "at_ms": correction.at_ms,
+        }
+    )
+
+
+def encode_rejection(rejection: Rejection) -> bytes:
+    """The JSON bytes of a rejection. It names at most REJECTION_IDENTIFIERS_MAX identifiers: more of them are several rejections."""
+    assert len(rejection.identifiers) <= REJECTION_IDENTIFIERS_MAX
+    return orjson.dumps(
+        {
+            "format": REJECTION_FORMAT,
+            "partition": rejection.partition,
+            "instance": rejection.instance,
+            "event_id": rejection.event_id,
+            "meter": rejection.meter,
+            "code": rejection.code,
+            "message": rejection.message[:DETAIL_CHARS_MAX],
+            "error_count": rejection.error_count,
+            "identifiers": rejection.identifiers,
+            "window_start_ms": rejection.window_start_ms,
+            "window_end_ms": rejection.window_end_ms,
+            "at_ms": rejection.at_ms,
+        }
+    )
+
+
+def decode_entry(value: bytes | None) -> Entry:
+    """Read a record of usage.ledger. Raises RecordCorrupt: nobody else writes there, so anything else is a reason to stop."""
+    try:
+        document = orjson.loads(value or b"")
+        match document["format"]:
+            case "intent/1":
+                return _intent(document)
+            case "receipt/1":
+                return _receipt(document)
+            case "correction/1":
+                return _correction(document)
+            case "rejection/1":
+                return _rejection(document)
+            case other:
+                raise RecordCorrupt(f"unknown format {other!r} in the ledger")
+    except (orjson.JSONDecodeError, AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
+        raise RecordCorrupt(f"not a ledger entry: {error!r}") from error
+
+
+def _intent(document: Mapping[str, Any]) -> Intent:
+    customers, meters = document["customers"], document["meters"]
+    dimensions = [tuple(sorted(pairs.items())) for pairs in document["dimensions"]]
+
+    def events(name: str) -> list[MeterEvent]:
+        return [MeterEvent(customers[c], meters[m], dimensions[d], time_ms, value) for c, m, d, time_ms, value in document[name]]
+
+    return Intent(
+        chain_id=document["chain"],
+        partition=document["partition"],
+        link=Link(document["start"], document["end"], document["previous"]),
+        checkpoint=document["checkpoint"],
+        instance=document["instance"],
+        tally_head=document["tally_head"],
+        events_end=document["events_end"],
+        meter_events=events("meter_events"),
+        unbillable=events("unbillable"),
+    )
+
+
+def _receipt(document: Mapping[str, Any]) -> Receipt:
+    return Receipt(
+        chain_id=document["chain"],
+        partition=document["partition"],
+        previous=document["previous"],
+        checkpoint=document["checkpoint"],
+        instance=document["instance"],
+        settlements=[Settlement(intent, index, Outcome(outcome), at, detail) for intent, index, outcome, at, detail in document["settlements"]],
+    )
+
+
+def _correction(document: Mapping[str, Any]) -> Correction:
+    return Correction(
+        chain_id=document["chain"],
+        partition=document["partition"],
+        offset=document["offset"],
+        checkpoint=document["checkpoint"],
+        instance=document["instance"],
+        chain_head=document["chain_head"],
+        chain_end=document["chain_end"],
+        tally_head=document["tally_head"],
+        events_end=document["events_end"],
+        kind=CorrectionKind(document["kind"]),
+        intent=document["intent"],
+        index=document["index"],
+        target_identifier=document["target"],
+        event=MeterEvent(
+            document["customer"], document["meter"], tuple(sorted(document["dimensions"].items())), document["time_ms"], document["value"]
+        ),
+        reason=document["reason"],
+        by=document["by"],
+        at_ms=document["at_ms"],
+    )
+
+
+def _rejection(document: Mapping[str, Any]) -> Rejection:
+    return Rejection(
+        partition=document["partition"],
+        instance=document["instance"],
+        event_id=document["event_id"],
+        meter=document["meter"],
+        code=document["code"],
+        message=document["message"],
+        error_count=document["error_count"],
+        identifiers=tuple(document["identifiers"]),
+        window_start_ms=document["window_start_ms"],
+        window_end_ms=document["window_end_ms"],
+        at_ms=document["at_ms"],
+    )

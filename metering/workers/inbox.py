@@ -1,0 +1,97 @@
+"""Records between the poll loop and a partition's worker, in the lists in which they came: no work for each of them on the way."""
+
+from collections import deque
+from collections.abc import Sequence
+from itertools import accumulate
+from operator import attrgetter
+
+from metering.records.record import LogRecord
+
+_value = attrgetter("value")
+
+
+def value_bytes(records: Sequence[LogRecord]) -> int:
+    """Bytes of their values."""
+    return sum(map(len, filter(None, map(_value, records))))
+
+
+class Inbox:
+    """Records in log order. Those taken out one by one stay in memory until the list in which they came is through."""
+
+    def __init__(self) -> None:
+        self.bytes = 0  # of the values
+        self._lists: deque[tuple[Sequence[LogRecord], int]] = deque()  # each with the bytes of what is left of it
+        self._at = 0  # what is taken of the first
+
+    def __len__(self) -> int:
+        return sum(len(records) for records, _ in self._lists) - self._at
+
+    def __bool__(self) -> bool:
+        return bool(self._lists)
+
+    def add(self, records: Sequence[LogRecord]) -> None:
+        """Append records, which must not change any more."""
+        if records:
+            size = value_bytes(records)
+            self._lists.append((records, size))
+            self.bytes += size
+
+    @property
+    def first(self) -> LogRecord:
+        """The first record; there must be one."""
+        return self._lists[0][0][self._at]
+
+    def take(self) -> LogRecord:
+        """The first record, taken out."""
+        record = self.first
+        self._drop_part(1, len(record.value or b""))
+        return record
+
+    def run(self, records_max: int, bytes_max: int) -> Sequence[LogRecord]:
+        """The first records whose offsets follow each other without a gap, within both bounds but at least one; they stay here."""
+        self._join(records_max)
+        records, size = self._lists[0]
+        run = records if not self._at and len(records) <= records_max else records[self._at : self._at + records_max]
+        first = run[0].offset
+        if run[-1].offset - first != len(run) - 1:
+            run = run[: next(at for at, record in enumerate(run) if record.offset != first + at)]
+        if size > bytes_max and value_bytes(run) > bytes_max:
+            sizes = accumulate(len(record.value or b"") for record in run)
+            run = run[: max(1, sum(1 for size in sizes if size <= bytes_max))]
+        return run
+
+    def drop(self, count: int) -> None:
+        """Remove so many of the records that `run` gave."""
+        records, size = self._lists[0]
+        if count < len(records) - self._at:
+            size = value_bytes(records[self._at : self._at + count])
+        self._drop_part(count, size)
+
+    def clear(self) -> None:
+        """Remove all."""
+        self._lists.clear()
+        self._at = self.bytes = 0
+
+    def _drop_part(self, count: int, size: int) -> None:
+        """Remove so many of the first list, which are of this size."""
+        records, left = self._lists[0]
+        self.bytes -= size
+        self._at += count
+        if self._at == len(records):
+            self._lists.popleft()
+            self._at = 0
+        else:
+            self._lists[0] = records, left - size
+
+    def _join(self, records_max: int) -> None:
+        """Make one of the first lists until that has so many records, if there are so many."""
+        if len(self._lists) < 2 or len(self._lists[0][0]) - self._at >= records_max:
+            return
+        records, size = self._lists.popleft()
+        joined = [*records[self._at :]]
+        while self._lists and len(joined) < records_max:
+            more, more_size = self._lists.popleft()
+            joined += more
+            size += more_size
+        self._lists.appendleft((joined, size))
+        self._at = 0

@@ -1,0 +1,135 @@
+"""What the workers of both chains have in common: an inbox, starting over when Kafka is away, and stopping when the log contradicts itself."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Final
+
+from prometheus_client import Counter
+from taximeter_emitter.clock import Clock
+from taximeter_emitter.retry import Backoff, RetryPolicy
+from taximeter_emitter.wire.errors import ChainBroken, FailClosed
+
+from metering.kafka.partition_log import LogUnavailable
+from metering.process.logs import Log
+from metering.records.record import LogRecord
+from metering.workers.inbox import Inbox
+
+RETRY: Final = RetryPolicy(base_seconds=0.2, cap_seconds=10.0)
+
+
+class PartitionWorker(ABC):
+    """Owns one partition from assignment to revocation. `run` is its task; all state is dropped with it, so it may be cancelled at any time.
+
+    A service's worker takes over and works in `_own`, and drops what it knows in `_forget`. `seek` is called, in the same step in which the
+    inbox is emptied, to make the poll loop continue at an offset.
+    """
+
+    def __init__(self, partition: int, *, seek: Callable[[int, int], None], clock: Clock, log: Log, unavailable: Counter) -> None:
+        self.partition = partition
+        self.stopped: FailClosed | None = None
+        self._seek = seek
+        self._clock = clock
+        self._log = log.bind(partition=partition)
+        self._unavailable = unavailable
+        self._inbox = Inbox()
+        self._news = asyncio.Event()
+        self._draining = False
+        self._skipped_at: int | None = None
+        self._backoff = Backoff(RETRY, now=clock.monotonic(), random=Random())
+
+    def hand_in(self, records: Sequence[LogRecord]) -> None:
+        """Take records from the poll loop, in log order."""
+        self._inbox.add(records)
+        self._news.set()
+
+    def drain(self) -> None:
+        """Write down what is known, and let `run` return."""
+        self._draining = True
+        self._news.set()
+
+    @property
+    @abstractmethod
+    def chain_end(self) -> int | None:
+        """The end of what is accepted; None before the partition is taken over."""
+
+    @property
+    @abstractmethod
+    def wants_records(self) -> bool:
+        """Whether the poll loop may hand in more."""
+
+    @property
+    @abstractmethod
+    def may_resume(self) -> bool:
+        """Whether enough of the byte bound is free again."""
+
+    async def run(self) -> None:
+        """Until drained or cancelled. A contradiction in the log stops the partition until it is mended; Kafka's absence is waited out."""
+        while True:
+            try:
+                await self._own()
+                return
+            except LogUnavailable as error:
+                self._unavailable.inc()
+                self._log.warning("starting over", reason=str(error))
+                self._drop()
+            except FailClosed as error:
+                self.stopped = error
+                self._drop()
+                self._log.error(
+                    "the partition stopped; nothing is lost, and nothing more of it is done until this is mended",
+                    kind=type(error).__name__,
+                    reason=str(error),
+                )
+                if not await self._mended():
+                    return
+                self.stopped = None
+                self._log.info("what stopped the partition was mended; it goes on")
+                continue
+            if self._draining:
+                return  # whoever owns the partition next starts from the log, as this worker would
+            await self._clock.sleep(self._backoff.next_delay(self._clock.monotonic()) or RETRY.cap_seconds)
+
+    @abstractmethod
+    async def _own(self) -> None:
+        """Take over, then work until drained. Raises LogUnavailable or FailClosed."""
+
+    async def _mended(self) -> bool:
+        """After a stop: wait until something in the log says that going on is right, or return False to leave the partition stopped.
+
+        Returns False soon after `drain`. Nothing can say so unless a service's worker knows of something.
+        """
+        return False
+
+    @abstractmethod
+    def _forget(self) -> None:
+        """Drop all that was known of the partition."""
+
+    async def _wait(self, seconds: float, *, work: bool) -> None:
+        """Until something comes or the time has passed; not at all, but for a turn of the others, when there is `work` or all is ending."""
+        if work or self._draining:
+            await asyncio.sleep(0)
+            return
+        self._news.clear()
+        try:
+            async with asyncio.timeout(max(0.0, seconds)):
+                await self._news.wait()
+        except TimeoutError:
+            return
+
+    def _continue_at(self, position: int) -> None:
+        self._inbox.clear()
+        self._seek(self.partition, position)
+
+    def _read_again(self, position: int, offset: int) -> None:
+        """The Kafka client passed over records that are there (it may when another partition's fetch fails): go back for them, once."""
+        if self._skipped_at == position:
+            raise ChainBroken(f"the client skips records {position} to {offset - 1} of partition {self.partition} every time")
+        self._skipped_at = position
+        self._log.warning("the client skipped records; they are read again", position=position, offset=offset)
+        self._continue_at(position)
+
+    def _drop(self) -> None:
+        self._inbox.clear()
+        self._forget()
