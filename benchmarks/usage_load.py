@@ -12,12 +12,12 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 from confluent_kafka import Producer
+from taximeter_emitter.buffer.batching import Batcher
 from taximeter_emitter.clock import SystemClock
 from taximeter_emitter.wire.batch import NO_ID
 from taximeter_emitter.wire.event import fingerprint
 from taximeter_emitter.wire.partitioner import partition_of
 
-from ingest.batching import Batcher
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.provision import ensure_topics
 

@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Final
 
 from aiohttp import web
+from taximeter_emitter.buffer.batching import Batcher
+from taximeter_emitter.transports.kafka_producer import ProducerLink
 
-from ingest.admission import Admission
-from ingest.api_keys import ApiKeys, BadKeysFile, read_keys
-from ingest.batching import Batcher
-from ingest.bodies import BodyReader
-from ingest.edge import PATH, Edge
-from ingest.handlers import EventsHandler
+from ingest.admission.api_keys import ApiKeys, BadKeysFile, read_keys
+from ingest.admission.byte_budget import Admission
 from ingest.metrics import GatewayMetrics
-from ingest.producer_link import ProducerLink
-from ingest.publisher import Publisher
+from ingest.publishing.publisher import Publisher
+from ingest.requests.bodies import BodyReader
+from ingest.requests.handler import EventsHandler
+from ingest.requests.server import PATH, Edge
 from ingest.settings import GatewaySettings
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.provision import ensure_topics

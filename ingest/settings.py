@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from taximeter_emitter.buffer.batching import BATCH_EVENTS_DEFAULT
 from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX
 
-from ingest.api_keys import BadKeysFile, read_keys
-from ingest.batching import BATCH_EVENTS_DEFAULT
+from ingest.admission.api_keys import BadKeysFile, read_keys
 from metering.process.settings import option
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Final
 
 from prometheus_client import CollectorRegistry
+from taximeter_emitter.emitter_metrics import EmitterMetrics
 
 from aggregator.metrics import AggregatorMetrics
 from aggregator.settings import AggregatorSettings
-from ingest.emitter_metrics import EmitterMetrics
 from ingest.metrics import GatewayMetrics
 from ingest.settings import GatewaySettings
 from metering.kafka.clients import KafkaSettings

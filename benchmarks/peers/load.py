@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import orjson
+from taximeter_emitter.buffer.batching import Batcher
 from taximeter_emitter.wire.event import fingerprint
 from taximeter_emitter.wire.partitioner import partition_of
 
 from benchmarks.usage_load import SOURCE, LoadEvent, LoadRecord, Shape, document_of, events_of
-from ingest.batching import Batcher
 from metering.records.window import window_start
 
 REPEATED: Final = 0.01

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from ingest.api_keys import BadKeysFile, create_key, read_keys
+from ingest.admission.api_keys import BadKeysFile, create_key, read_keys
 from taximeter.exit_codes import FAILED, OK, USAGE
 
 PRIVATE: Final = 0o600

@@ -9,7 +9,7 @@ from typing import Final
 
 import aiohttp
 
-from ingest.api_keys import create_key
+from ingest.admission.api_keys import create_key
 from metering.kafka.clients import KafkaSettings
 from taximeter.demo.plan import PARTITIONS, Plan, settings_file
 from taximeter.demo.processes import Command, Fleet, ProcessFailed, own_environment

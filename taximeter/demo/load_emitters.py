@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from taximeter_emitter.clock import SystemClock
+from taximeter_emitter.emitter import Emitter, EmitterStats
 
-from ingest.emitter import Emitter, EmitterStats
 from metering.kafka.clients import KafkaSettings
 from taximeter.demo.journal import Journal
 from taximeter.demo.load import LoadOrder, LoadProgress, Timetable, write_progress

@@ -77,8 +77,9 @@ def _append_name(service: str, _appender: Appender, topic: str, _partition: int,
 def _install_kill_point(service: str, text: str) -> None:
     point = KillPoint(text)
     if service == "ingest":
-        from ingest.producer_link import ProducerLink
-        from ingest.publisher import Publisher
+        from taximeter_emitter.transports.kafka_producer import ProducerLink
+
+        from ingest.publishing.publisher import Publisher
 
         _replace(ProducerLink, "append", _around(point, ProducerLink.append, lambda *_, **__: "gateway.produce"))
         acknowledged = Publisher._acknowledged

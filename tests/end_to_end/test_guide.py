@@ -14,8 +14,8 @@ from typing import Final
 import aiohttp
 import pytest
 from taximeter_emitter.clock import SystemClock
+from taximeter_emitter.emitter import Emitter
 
-from ingest.emitter import Emitter
 from taximeter.demo.installation import AGGREGATORS, GATEWAY, REPORTERS, SERVICES, Installation
 from taximeter.demo.plan import Pace, Plan
 from taximeter.demo.processes import Command, Fleet, own_environment

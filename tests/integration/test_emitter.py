@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from taximeter_emitter.emitter import Emitter
 from taximeter_emitter.wire.batch import Batch
 
-from ingest.emitter import Emitter
 from metering.kafka.clients import KafkaSettings
 from tests.support.broker import RunningBroker
 from tests.support.usage_topic import make_topics, read_events_topic, settings_for
@@ -71,7 +71,7 @@ def test_a_killed_broker_costs_nothing_and_the_disk_bridges_its_absence(running_
 
 CHILD = """
 import sys, time
-from ingest.emitter import Emitter
+from taximeter_emitter.emitter import Emitter
 emitter = Emitter(bootstrap_servers={nobody!r}, topic={topic!r}, source="test", spool_dir={spool!r}, partitions=4)
 for number in range(1_000):
     emitter.emit(customer=f"cus_{{number % 17}}", usage={{"n": number}})
@@ -106,7 +106,7 @@ def test_a_process_that_just_ends_still_delivers(broker: str, tmp_path: Path) ->
     kafka = settings_for(broker)
     asyncio.run(make_topics(kafka))
     script = (
-        "from ingest.emitter import Emitter\n"
+        "from taximeter_emitter.emitter import Emitter\n"
         f"emitter = Emitter(bootstrap_servers={broker!r}, topic={kafka.topics.events.name!r}, source='test', spool_dir={str(tmp_path)!r})\n"
         "for number in range(100):\n    emitter.emit(customer='c', usage={'n': number})\n"
     )

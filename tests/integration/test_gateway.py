@@ -16,7 +16,7 @@ import pytest
 from taximeter_emitter.wire.batch import Batch
 from taximeter_emitter.wire.event import fingerprint
 
-from ingest.api_keys import create_key
+from ingest.admission.api_keys import create_key
 from metering.kafka.clients import KafkaSettings
 from tests.support.broker import RunningBroker
 from tests.support.gateway_process import METERS, GatewayProcess, environment, gateway

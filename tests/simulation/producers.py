@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import orjson
+from taximeter_emitter.buffer.batching import Batcher, PartitionBatch
 from taximeter_emitter.wire.batch import NO_ID
 from taximeter_emitter.wire.event import fingerprint
 from taximeter_emitter.wire.partitioner import partition_of
 
-from ingest.batching import Batcher, PartitionBatch
 from tests.simulation.journal import EVENTS_PER_CUSTOMER, Emitted, Journal
 from tests.simulation.world import EVENTS, HOUR, MINUTE, SECOND, World
 from tests.support.batch_forms import in_columns

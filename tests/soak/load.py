@@ -9,8 +9,8 @@ from random import Random
 from typing import Final, Self
 
 import orjson
+from taximeter_emitter.emitter import Emitter
 
-from ingest.emitter import Emitter
 from metering.kafka.clients import KafkaSettings
 
 SLICE_SECONDS: Final = 0.02

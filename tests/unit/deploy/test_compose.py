@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from billing.pricing import parse_wanted
-from ingest.api_keys import create_key
+from ingest.admission.api_keys import create_key
 from ingest.settings import GatewaySettings
 from metering.process.service import CANCEL_SECONDS, CLOSE_SECONDS, ServiceSettings
 from metering.process.settings import load_all

@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass, field
 
-from ingest.producer_link import LinkFailed
+from taximeter_emitter.transports.kafka_producer import LinkFailed
 
 
 @dataclass(slots=True)

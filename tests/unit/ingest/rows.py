@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable
 
-from ingest.batching import EventColumns, EventRow
-from ingest.columns import RequestPart
+from taximeter_emitter.buffer.batching import EventColumns, EventRow
+
+from ingest.requests.columns import RequestPart
 
 
 def rows_of(events: EventColumns) -> list[EventRow]:

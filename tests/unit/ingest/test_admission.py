@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.admission import Admission, Hold
-from ingest.rate_limit import EventRate
+from ingest.admission.byte_budget import Admission, Hold
+from ingest.admission.rate_limit import EventRate
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 60)), max_size=40))

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from taximeter_emitter.buffer.batching import EventRow, dimension_bytes, event_bytes
+from taximeter_emitter.buffer.event_encoding import EVENT_PARTS, Event, EventDecoder, EventEncoder
+from taximeter_emitter.buffer.partition_cache import Homes
 from taximeter_emitter.wire.batch import NO_ID
 from taximeter_emitter.wire.errors import EventRejected, Reason
 from taximeter_emitter.wire.event import fingerprint, parse_dimensions
 from taximeter_emitter.wire.limits import QUANTITY_MAX
 from taximeter_emitter.wire.partitioner import partition_of
 
-from ingest.batching import EventRow, dimension_bytes, event_bytes
-from ingest.buffered import EVENT_PARTS, Event, EventDecoder, EventEncoder
-from ingest.homes import Homes
 from tests.unit.ingest.rows import rows_of
 
 texts = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=6) | st.sampled_from(['quo"te', "back\\slash"])

@@ -10,7 +10,7 @@ from taximeter_emitter.wire.errors import EventRejected
 from taximeter_emitter.wire.event import check_not_in_future, fingerprint, fingerprints, parse_event
 from taximeter_emitter.wire.limits import QUANTITY_MAX
 
-from ingest.columns import ColumnReader, RequestPart, parts_of
+from ingest.requests.columns import ColumnReader, RequestPart, parts_of
 from tests.unit.ingest.rows import rows_of
 
 NOW_MS = 1_763_805_600_000

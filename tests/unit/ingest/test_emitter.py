@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
+from taximeter_emitter.buffer.batching import Batcher, PartitionBatch
+from taximeter_emitter.emitter import MEBIBYTE, Emitter
+from taximeter_emitter.transports.kafka_producer import LinkFailed
 from taximeter_emitter.wire.errors import EventRejected, Reason
 from taximeter_emitter.wire.event import fingerprint
 
-from ingest.batching import Batcher, PartitionBatch
-from ingest.emitter import MEBIBYTE, Emitter
-from ingest.producer_link import LinkFailed
 from tests.unit.ingest.fake_link import FakeKafka, FakeLink
 from tests.unit.ingest.received import batches_of, finals, gaps, quantities
 from tests.unit.ingest.waiting import until

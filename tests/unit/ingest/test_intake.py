@@ -7,10 +7,9 @@ from itertools import chain
 from typing import Any
 
 import pytest
-
-from ingest.buffered import Event, EventEncoder
-from ingest.counts import EmitterCounts
-from ingest.intake import Intake, WhenFull
+from taximeter_emitter.buffer.emit_buffer import Intake, WhenFull
+from taximeter_emitter.buffer.event_encoding import Event, EventEncoder
+from taximeter_emitter.counts import EmitterCounts
 
 ENCODE = EventEncoder(None).encode
 

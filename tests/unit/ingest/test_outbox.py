@@ -6,10 +6,9 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from ingest.outbox import Outbox
-from ingest.parcels import Parcel
-from ingest.spool import Spool
+from taximeter_emitter.spool.encoded_batch import Parcel
+from taximeter_emitter.spool.outbox import Outbox
+from taximeter_emitter.spool.spool import Spool
 
 steps = st.lists(
     st.sampled_from(["put", "put", "take", "take", "settle first", "settle last", "give back", "forget"])

@@ -5,16 +5,16 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 from prometheus_client import CollectorRegistry
+from taximeter_emitter.buffer.batching import Batcher
 from taximeter_emitter.clock import SystemClock
 from taximeter_emitter.wire.event import UsageEvent
 
-from ingest.abandoned import AbandonedNumbers
-from ingest.admission import Admission
-from ingest.batching import Batcher
-from ingest.columns import RequestPart, parts_of
+from ingest.admission.byte_budget import Admission
 from ingest.metrics import GatewayMetrics
-from ingest.publisher import Publisher
-from ingest.tickets import Ticket
+from ingest.publishing.abandoned_numbers import AbandonedNumbers
+from ingest.publishing.pending_requests import Ticket
+from ingest.publishing.publisher import Publisher
+from ingest.requests.columns import RequestPart, parts_of
 from tests.unit.ingest.fake_link import FakeKafka
 from tests.unit.ingest.received import batches_of, finals, gaps, quantities
 from tests.unit.ingest.waiting import until_async

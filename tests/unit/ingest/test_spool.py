@@ -9,10 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from taximeter_emitter.spool.encoded_batch import Parcel
+from taximeter_emitter.spool.outbox import Outbox
+from taximeter_emitter.spool.spool import LEFT_FREE_BYTES, Spool, SpoolFailed, remember_partitions, remembered_partitions, spooled_elsewhere
 
-from ingest.outbox import Outbox
-from ingest.parcels import Parcel
-from ingest.spool import LEFT_FREE_BYTES, Spool, SpoolFailed, remember_partitions, remembered_partitions, spooled_elsewhere
 from tests.chaos.small_disk import SmallDisks
 
 TOPIC = "usage.events"
@@ -69,7 +69,7 @@ def test_nobody_adopts_what_a_living_process_holds_or_what_is_for_another_topic(
 
 def test_what_a_killed_process_wrote_is_there(tmp_path: Path) -> None:
     script = (
-        "import sys, time\nfrom pathlib import Path\nfrom ingest.parcels import Parcel\nfrom ingest.spool import Spool\n"
+        "import sys, time\nfrom pathlib import Path\nfrom taximeter_emitter.spool.encoded_batch import Parcel\nfrom taximeter_emitter.spool.spool import Spool\n"
         f"spool = Spool.create(Path({str(tmp_path)!r}), emitter='killed', topic={TOPIC!r})\n"
         "spool.append([Parcel(0, number, 1, b'x' * 1000) for number in range(100)])\n"
         "print('written', flush=True)\ntime.sleep(60)\n"

@@ -7,12 +7,12 @@ from contextlib import closing
 import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from taximeter_emitter.buffer.batching import Batcher, EventColumns, PartitionBatch
+from taximeter_emitter.buffer.partition_cache import Homes
 from taximeter_emitter.wire.batch import NO_ID, Batch, decode_batch
 
-from ingest.batching import Batcher, EventColumns, PartitionBatch
-from ingest.homes import Homes
-from ingest.staging import Staging
-from ingest.tickets import Ticket
+from ingest.publishing.pending_requests import Ticket
+from ingest.publishing.staging import Staging
 
 PARTITIONS = 3
 FIELDS = (("a",), ("a", "b"), ("c",))

@@ -42,14 +42,14 @@ def captured(style: str = "json", level: str = "info", *secrets: Secret) -> Iter
 
 def test_a_message_is_one_json_line_with_its_fields() -> None:
     with captured() as out:
-        log = get_log("ingest.publisher", partition=3).bind(group="g")
+        log = get_log("ingest.publishing.publisher", partition=3).bind(group="g")
         log.info("published", rows=10, wait=0.5, ok=True, last=None, group="h")
     (line,) = out.lines
     assert line.pop("time").endswith("Z")
     assert line == {
         "level": "info",
         "service": "ingest",
-        "logger": "ingest.publisher",
+        "logger": "ingest.publishing.publisher",
         "message": "published",
         "partition": 3,
         "group": "h",

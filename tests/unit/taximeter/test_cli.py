@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.api_keys import ApiKeys, read_keys
+from ingest.admission.api_keys import ApiKeys, read_keys
 from taximeter import cli
 from taximeter.exit_codes import OK, USAGE
 

@@ -8,15 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from taximeter_emitter.clock import Clock
-
-from ingest.backlog import Backlog
-from ingest.collecting import Collector
-from ingest.counts import EmitterCounts
-from ingest.intake import Intake, WhenFull
-from ingest.producer_link import LinkFactory
-from ingest.shipping import Shipper, ShippingPace
 from metering.process.logs import get_log
+from taximeter_emitter.buffer.collecting import Collector
+from taximeter_emitter.buffer.emit_buffer import Intake, WhenFull
+from taximeter_emitter.clock import Clock
+from taximeter_emitter.counts import EmitterCounts
+from taximeter_emitter.shipping import Shipper, ShippingPace
+from taximeter_emitter.spool.unsent import Backlog
+from taximeter_emitter.transports.kafka_producer import LinkFactory
 
 _RESTART_SECONDS: Final = 1.0
 _END_SECONDS: Final = 5.0

@@ -7,15 +7,15 @@ from aiohttp import hdrs, web
 from aiohttp.http_exceptions import PayloadEncodingError
 from taximeter_emitter.clock import Clock
 
-from ingest.admission import Admission, Hold
-from ingest.answers import RETRY_SECONDS, answered, outcome_of
-from ingest.api_keys import ApiKey, ApiKeys
-from ingest.bodies import BodyReader, ReadEvents, Rejected, media_type_of
-from ingest.columns import RequestPart
+from ingest.admission.api_keys import ApiKey, ApiKeys
+from ingest.admission.byte_budget import Admission, Hold
+from ingest.admission.rate_limit import EventRate
 from ingest.metrics import GatewayMetrics
-from ingest.publisher import Publisher
-from ingest.rate_limit import EventRate
-from ingest.refusals import Refusal, RequestRefused
+from ingest.publishing.publisher import Publisher
+from ingest.requests.answers import RETRY_SECONDS, answered, outcome_of
+from ingest.requests.bodies import BodyReader, ReadEvents, Rejected, media_type_of
+from ingest.requests.columns import RequestPart
+from ingest.requests.refusals import Refusal, RequestRefused
 
 # There are none yet, so whoever sends one means something that would not happen.
 _OWN_HEADERS: Final = "taximeter-"

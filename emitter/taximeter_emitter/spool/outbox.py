@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
-from ingest.parcels import Parcel
-from ingest.spool import ROW_BYTES, Spool
+from taximeter_emitter.spool.encoded_batch import Parcel
+from taximeter_emitter.spool.spool import ROW_BYTES, Spool
 
 _READ_AHEAD_PARCELS: Final = 16
 

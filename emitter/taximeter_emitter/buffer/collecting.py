@@ -3,15 +3,14 @@
 import asyncio
 from typing import Any, Final
 
+from taximeter_emitter.buffer.batching import Batcher, PartitionBatch
+from taximeter_emitter.buffer.emit_buffer import Intake
+from taximeter_emitter.buffer.event_encoding import EventDecoder
+from taximeter_emitter.buffer.partition_cache import Homes
 from taximeter_emitter.clock import Clock
-
-from ingest.backlog import Backlog
-from ingest.batching import Batcher, PartitionBatch
-from ingest.buffered import EventDecoder
-from ingest.counts import EmitterCounts
-from ingest.homes import Homes
-from ingest.intake import Intake
-from ingest.parcels import Parcel
+from taximeter_emitter.counts import EmitterCounts
+from taximeter_emitter.spool.encoded_batch import Parcel
+from taximeter_emitter.spool.unsent import Backlog
 
 # So many events are batched in one go, which takes 2 to 3 ms. Between two goes other threads may run, so that an emitting thread waits no longer than
 # the interpreter's own switch interval of 5 ms. Fewer would cost the emitting threads more: each go that ends has to ask for the interpreter again.

@@ -18,10 +18,10 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from ingest.bodies import ReadEvents, Rejected
-from ingest.columns import RequestPart
-from ingest.refusals import Refusal, RequestRefused
-from ingest.tickets import Ticket
+from ingest.publishing.pending_requests import Ticket
+from ingest.requests.bodies import ReadEvents, Rejected
+from ingest.requests.columns import RequestPart
+from ingest.requests.refusals import Refusal, RequestRefused
 
 RETRY_SECONDS = 2.0
 _JSON = "application/json"

@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-from taximeter_emitter.clock import Clock
-
-from ingest.counts import EmitterCounts
-from ingest.outbox import Outbox
-from ingest.parcels import Parcel
-from ingest.spool import Spool, SpoolFailed, remember_partitions, remembered_partitions, spooled_elsewhere
 from metering.process.logs import RateLimited, get_log
+from taximeter_emitter.clock import Clock
+from taximeter_emitter.counts import EmitterCounts
+from taximeter_emitter.spool.encoded_batch import Parcel
+from taximeter_emitter.spool.outbox import Outbox
+from taximeter_emitter.spool.spool import Spool, SpoolFailed, remember_partitions, remembered_partitions, spooled_elsewhere
 
 
 class Backlog:

@@ -12,16 +12,15 @@ from functools import partial
 from random import Random
 from typing import Final
 
+from metering.process.logs import RateLimited, get_log
+from taximeter_emitter.buffer.collecting import Collector
+from taximeter_emitter.buffer.emit_buffer import Intake
 from taximeter_emitter.clock import Clock
 from taximeter_emitter.retry import Backoff, RetryPolicy
-
-from ingest.backlog import Backlog
-from ingest.collecting import Collector
-from ingest.intake import Intake
-from ingest.outbox import Outbox
-from ingest.parcels import Parcel
-from ingest.producer_link import Link, LinkFactory, LinkFailed
-from metering.process.logs import RateLimited, get_log
+from taximeter_emitter.spool.encoded_batch import Parcel
+from taximeter_emitter.spool.outbox import Outbox
+from taximeter_emitter.spool.unsent import Backlog
+from taximeter_emitter.transports.kafka_producer import Link, LinkFactory, LinkFailed
 
 _IN_FLIGHT_BYTES_MAX: Final = 4 * 1024 * 1024
 _IDLE_SECONDS: Final = 0.5

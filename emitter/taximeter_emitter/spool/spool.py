@@ -16,9 +16,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final, Self
 
+from taximeter_emitter.spool.encoded_batch import Parcel
 from taximeter_emitter.wire.errors import MeteringError
-
-from ingest.parcels import Parcel
 
 _SUFFIX: Final = ".spool"
 _SCHEMA: Final = """

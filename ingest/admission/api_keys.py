@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from taximeter_emitter.wire.errors import MeteringError
 
-from ingest.rate_limit import EventRate
+from ingest.admission.rate_limit import EventRate
 
 PREFIX: Final = "tmk_"
 _ID_CHARS: Final = 12

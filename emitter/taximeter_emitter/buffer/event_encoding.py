@@ -11,13 +11,12 @@ from itertools import chain
 from operator import attrgetter
 from typing import Any, Final, get_args
 
+from taximeter_emitter.buffer.batching import EventColumns, dimension_bytes, event_bytes
+from taximeter_emitter.buffer.partition_cache import Homes
 from taximeter_emitter.wire.batch import NO_ID
 from taximeter_emitter.wire.errors import EventRejected, Reason
 from taximeter_emitter.wire.event import Dimensions, check_text, fingerprint, parse_dimensions, parse_usage
 from taximeter_emitter.wire.limits import CUSTOMER_CHARS_MAX, EVENT_ID_CHARS_MAX, QUANTITY_MAX
-
-from ingest.batching import EventColumns, dimension_bytes, event_bytes
-from ingest.homes import Homes
 
 _KNOWN_MAX: Final = 4_096
 _ROUNDED_BYTES: Final = 16  # what the allocator adds to an object at most

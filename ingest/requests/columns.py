@@ -13,11 +13,10 @@ from functools import lru_cache
 from operator import countOf, itemgetter
 from typing import Any, Final, NamedTuple
 
+from taximeter_emitter.buffer.batching import EventColumns, dimension_bytes, event_bytes
 from taximeter_emitter.wire.errors import EventRejected
 from taximeter_emitter.wire.event import Dimensions, UsageEvent, fingerprints, parse_dimensions, parse_time, parse_usage
 from taximeter_emitter.wire.limits import CUSTOMER_CHARS_MAX, EVENT_ID_CHARS_MAX, FUTURE_TOLERANCE_MS, QUANTITY_MAX, SOURCE_CHARS_MAX
-
-from ingest.batching import EventColumns, dimension_bytes, event_bytes
 
 _REQUIRED: Final = frozenset({"id", "customer", "usage"})
 _KNOWN: Final = _REQUIRED | {"source", "time", "dimensions"}

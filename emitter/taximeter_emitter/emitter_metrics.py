@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
-from taximeter_emitter.wire.errors import Reason
 
-from ingest.counts import EmitterCounts
 from metering.process.metrics import counter, gauge
+from taximeter_emitter.counts import EmitterCounts
+from taximeter_emitter.wire.errors import Reason
 
 _OUTCOMES = ("emitted", "dropped", "sent", "spooled", "adopted", "lost")
 

@@ -14,17 +14,17 @@ from functools import partial
 from random import Random
 from typing import Final
 
+from taximeter_emitter.buffer.batching import Batcher, EventColumns, PartitionBatch
+from taximeter_emitter.buffer.partition_cache import Homes
 from taximeter_emitter.clock import Clock
 from taximeter_emitter.retry import Backoff, RetryPolicy
+from taximeter_emitter.transports.kafka_producer import Link, LinkFactory, LinkFailed
 
-from ingest.abandoned import AbandonedNumbers
-from ingest.admission import Admission
-from ingest.batching import Batcher, EventColumns, PartitionBatch
-from ingest.homes import Homes
+from ingest.admission.byte_budget import Admission
 from ingest.metrics import GatewayMetrics
-from ingest.producer_link import Link, LinkFactory, LinkFailed
-from ingest.staging import Staging
-from ingest.tickets import Ticket
+from ingest.publishing.abandoned_numbers import AbandonedNumbers
+from ingest.publishing.pending_requests import Ticket
+from ingest.publishing.staging import Staging
 from metering.process.logs import RateLimited, get_log
 
 _RECONNECT: Final = RetryPolicy(base_seconds=0.1, cap_seconds=3.0)

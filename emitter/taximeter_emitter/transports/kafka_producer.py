@@ -11,11 +11,11 @@ from typing import Protocol
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from taximeter_emitter.wire.errors import MeteringError
-from taximeter_emitter.wire.limits import EVENT_RECORD_BYTES_MAX
 
 from metering.kafka.clients import KafkaSettings, discard, make_producer
 from metering.kafka.topics import ENVELOPE_BYTES
+from taximeter_emitter.wire.errors import MeteringError
+from taximeter_emitter.wire.limits import EVENT_RECORD_BYTES_MAX
 
 
 class LinkFailed(MeteringError):

@@ -18,20 +18,20 @@ from types import TracebackType
 from typing import Any, Final, Self, get_args
 
 from prometheus_client import CollectorRegistry
+
+from metering.kafka.clients import KafkaSettings
+from metering.process.settings import SettingsError
+from taximeter_emitter.background import EmitterOptions, EmitterThread
+from taximeter_emitter.buffer.emit_buffer import WhenFull
+from taximeter_emitter.buffer.event_encoding import Event, EventEncoder
 from taximeter_emitter.clock import Clock, SystemClock
+from taximeter_emitter.counts import EmitterCounts
+from taximeter_emitter.emitter_metrics import EmitterMetrics
+from taximeter_emitter.shipping import ShippingPace
+from taximeter_emitter.transports.kafka_producer import Link, LinkFactory, ProducerLink
 from taximeter_emitter.wire.errors import EventRejected, Reason
 from taximeter_emitter.wire.event import check_not_in_future, check_text, parse_time
 from taximeter_emitter.wire.limits import SOURCE_CHARS_MAX
-
-from ingest.buffered import Event, EventEncoder
-from ingest.counts import EmitterCounts
-from ingest.emitter_metrics import EmitterMetrics
-from ingest.emitter_thread import EmitterOptions, EmitterThread
-from ingest.intake import WhenFull
-from ingest.producer_link import Link, LinkFactory, ProducerLink
-from ingest.shipping import ShippingPace
-from metering.kafka.clients import KafkaSettings
-from metering.process.settings import SettingsError
 
 MEBIBYTE: Final = 1024 * 1024
 CLOSE_SECONDS: Final = 10.0

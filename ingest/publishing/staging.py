@@ -8,9 +8,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import chain
 
-from ingest.batching import Batcher, EventColumns, PartitionBatch
-from ingest.homes import Homes
-from ingest.tickets import Placed, Ticket
+from taximeter_emitter.buffer.batching import Batcher, EventColumns, PartitionBatch
+from taximeter_emitter.buffer.partition_cache import Homes
+
+from ingest.publishing.pending_requests import Placed, Ticket
 
 _Part = tuple[Ticket, int, EventColumns]
 """Who waits for it, which part of the request it is, and its events."""

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ingest.batching import PartitionBatch
+from taximeter_emitter.buffer.batching import PartitionBatch
 
 
 class Placed(NamedTuple):

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from itertools import repeat
 from typing import Any, Final, Literal
 
-from ingest.buffered import EVENT_PARTS, Event
-from ingest.counts import EmitterCounts
+from taximeter_emitter.buffer.event_encoding import EVENT_PARTS, Event
+from taximeter_emitter.counts import EmitterCounts
 
 WhenFull = Literal["drop_and_count", "block"]
 

@@ -1,0 +1,4 @@
+"""The ways out of the process.
+
+Read: kafka_producer.
+"""
