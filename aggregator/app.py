@@ -6,12 +6,12 @@ from pathlib import Path
 
 from taximeter_emitter.wire.partitioner import partition_of
 
-from aggregator.counting_rules import CountingRules
-from aggregator.id_snapshots import IdSnapshots
+from aggregator.core.counting_rules import CountingRules
 from aggregator.metrics import STOP_REASONS, AggregatorMetrics
-from aggregator.partition import CountingWorker
 from aggregator.settings import AggregatorSettings
+from aggregator.snapshots import IdSnapshots
 from aggregator.takeover import Takeover
+from aggregator.worker import CountingWorker
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import Appender, LogReader
 from metering.kafka.provision import ensure_topics

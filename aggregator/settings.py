@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from taximeter_emitter.wire.limits import CHAIN_RECORD_BYTES_TARGET, EVENTS_RETENTION_MS
 
-from aggregator.dead_letter_limits import DeadLetterLimits
+from aggregator.core.dead_letter_limits import DeadLetterLimits
 from metering.process.settings import option
 
 

@@ -5,11 +5,11 @@ from contextlib import aclosing
 
 from taximeter_emitter.wire.errors import ChainBroken, HistoryLost
 
-from aggregator.counting import PartitionCounter
-from aggregator.counting_rules import CountingRules
-from aggregator.deduplication import memory_ms
-from aggregator.id_files import SnapshotRecord, digest_of
-from aggregator.id_snapshots import IdSnapshots
+from aggregator.core.counting import PartitionCounter
+from aggregator.core.counting_rules import CountingRules
+from aggregator.ids.id_files import SnapshotRecord, digest_of
+from aggregator.ids.id_index import memory_ms
+from aggregator.snapshots import IdSnapshots
 from aggregator.tally_log import GoneIds, TallyLog, first_kept_ms
 from metering.folds.tallies import Tallies
 from metering.kafka.partition_log import LogReader, LogUnavailable

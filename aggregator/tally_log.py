@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from taximeter_emitter.wire.errors import ChainBroken, HistoryLost, RecordCorrupt
 from taximeter_emitter.wire.limits import FUTURE_TOLERANCE_MS
 
-from aggregator.deduplication import DISORDER_MS, memory_ms
+from aggregator.ids.id_index import DISORDER_MS, memory_ms
 from metering.folds.tallies import Tallies, tallies_from
 from metering.kafka.partition_log import LogReader
 from metering.records.chain import NO_OFFSET

@@ -18,8 +18,8 @@ from typing import Final
 from taximeter_emitter.wire.limits import CHAIN_RECORD_BYTES_TARGET, DAY_MS
 from taximeter_emitter.wire.partitioner import partition_of
 
-from aggregator.counting import PartitionCounter
-from aggregator.counting_rules import CountingRules
+from aggregator.core.counting import PartitionCounter
+from aggregator.core.counting_rules import CountingRules
 from benchmarks.usage_load import METERS_FILE, LoadRecord, Shape, batch_records, single_records
 from metering.folds.tallies import Tallies
 from metering.records.meters import catalogue_of

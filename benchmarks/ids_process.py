@@ -17,12 +17,12 @@ import numpy as np
 from taximeter_emitter.wire.batch import Batch, encode_batch
 from taximeter_emitter.wire.limits import DAY_MS
 
-from aggregator.counting import PartitionCounter
-from aggregator.counting_rules import CountingRules
-from aggregator.deduplication import RECENT_IDS_MAX, span_ms
-from aggregator.fingerprints import Prints, asked, prints_of
-from aggregator.id_files import IdFiles, SnapshotRecord
-from aggregator.id_segments import IdArchive
+from aggregator.core.counting import PartitionCounter
+from aggregator.core.counting_rules import CountingRules
+from aggregator.ids.fingerprints import Prints, asked, prints_of
+from aggregator.ids.id_archive import IdArchive
+from aggregator.ids.id_files import IdFiles, SnapshotRecord
+from aggregator.ids.id_index import RECENT_IDS_MAX, span_ms
 from benchmarks.tally_load import CATALOGUE
 from metering.folds.tallies import Tallies
 from metering.process.logs import get_log

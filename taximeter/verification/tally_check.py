@@ -7,7 +7,7 @@ from typing import Final
 from taximeter_emitter.wire.batch import Batch
 from taximeter_emitter.wire.errors import EventRejected
 
-from aggregator.reading import claimed_events, read
+from aggregator.reading.decoding import claimed_events, read
 from metering.records.record import LogRecord
 from metering.records.tally import Tally
 

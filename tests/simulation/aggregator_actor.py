@@ -1,4 +1,4 @@
-"""An aggregator process: the real core and the real takeover, driven in the order of `aggregator.partition`.
+"""An aggregator process: the real core and the real takeover, driven in the order of `aggregator.worker`.
 
 A worker takes over (or refreshes a counter that was let go), reads from where its counter stands, counts some records, and now and then
 flushes: dead letters and forwarded events first, then the tally, then what the log says of it. An append that was not acknowledged drops
@@ -12,10 +12,10 @@ import orjson
 from taximeter_emitter.wire.errors import ChainBroken, FailClosed
 from taximeter_emitter.wire.event import encode_event
 
-from aggregator.counting import PartitionCounter
-from aggregator.counting_rules import CountingRules
-from aggregator.id_snapshots import IdSnapshots
-from aggregator.pending import Cut
+from aggregator.core.counting import PartitionCounter
+from aggregator.core.counting_rules import CountingRules
+from aggregator.core.pending_tally import Cut
+from aggregator.snapshots import IdSnapshots
 from aggregator.takeover import Takeover
 from metering.kafka.partition_log import Appended, LogUnavailable
 from metering.records.dead_letter import encode_dead_letter

@@ -16,15 +16,15 @@ from typing import Any, cast
 
 from taximeter_emitter.wire.batch import Batch, KnownTexts
 
-from aggregator import counting
+from aggregator import repair as accepting_loss
 from aggregator import takeover as aggregator_takeover
-from aggregator.deduplication import IdIndex
-from aggregator.reading import decoded, read, understood
+from aggregator.core import counting
+from aggregator.ids.id_index import IdIndex
+from aggregator.reading.decoding import decoded, read, understood
 from metering.records import ledger_records as ledger
 from metering.records import tally
 from metering.records.record import LogRecord
 from reporter import takeover as reporter_takeover
-from taximeter import accepting_loss
 from tests.simulation.world import SimulatedRecord
 
 PACKAGES = ("aggregator.", "metering.", "reporter.", "taximeter.")
@@ -64,7 +64,7 @@ def bound(seed: int, *, recent_ids_max: int) -> Iterator[None]:
 
 
 def _read_once(record: LogRecord, known: KnownTexts | None = None) -> Any:
-    """`aggregator.reading.read`; its answer stays with the record."""
+    """`aggregator.reading.decoding.read`; its answer stays with the record."""
     simulated = cast("SimulatedRecord", record)
     if simulated.content is None:
         simulated.content = read(record, known)
@@ -72,12 +72,12 @@ def _read_once(record: LogRecord, known: KnownTexts | None = None) -> Any:
 
 
 def _decoded_unless_known(record: LogRecord) -> Any:
-    """`aggregator.reading.decoded`; nothing of a record that is known to be a batch, because `_understood_once` will not look at it."""
+    """`aggregator.reading.decoding.decoded`; nothing of a record that is known to be a batch, because `_understood_once` will not look at it."""
     return None if type(cast("SimulatedRecord", record).content) is Batch else decoded(record)
 
 
 def _understood_once(record: LogRecord, document: Any, known: KnownTexts | None = None) -> Any:
-    """`aggregator.reading.understood`; its answer stays with the record."""
+    """`aggregator.reading.decoding.understood`; its answer stays with the record."""
     simulated = cast("SimulatedRecord", record)
     if simulated.content is None:
         simulated.content = understood(record, document, known)

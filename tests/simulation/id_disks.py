@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from aggregator.id_files import IdFiles, SegmentRecord, SnapshotRecord
-from aggregator.id_segments import IdArchive, IdSegment
-from aggregator.id_snapshots import IdSnapshots
-from aggregator.id_table import Entries, MemoryStorage
+from aggregator.ids.id_archive import IdArchive, IdSegment
+from aggregator.ids.id_files import IdFiles, SegmentRecord, SnapshotRecord
+from aggregator.ids.id_table import Entries, MemoryStorage
+from aggregator.snapshots import IdSnapshots
 from metering.process.logs import get_log
 from tests.simulation.world import World
 
@@ -57,7 +57,7 @@ class Disk:
 
 
 class DiskFolder(IdFiles):
-    """`aggregator.id_files.IdFiles` on a disk in memory."""
+    """`aggregator.ids.id_files.IdFiles` on a disk in memory."""
 
     def __init__(self, world: World, disk: Disk) -> None:
         self._world = world

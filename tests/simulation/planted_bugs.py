@@ -11,13 +11,13 @@ from taximeter_emitter.wire.batch import Batch
 from taximeter_emitter.wire.event import UsageEvent
 from taximeter_emitter.wire.limits import DAY_MS
 
-from aggregator import joined_batches
-from aggregator.counting import PartitionCounter
-from aggregator.deduplication import IdIndex, Seen
-from aggregator.fingerprints import Prints, Words
-from aggregator.pending import Cut
-from aggregator.rows import Rows
-from aggregator.sequences import SequenceIndex
+from aggregator.core.counting import PartitionCounter
+from aggregator.core.pending_tally import Cut
+from aggregator.core.sequences import SequenceIndex
+from aggregator.ids.fingerprints import Prints, Words
+from aggregator.ids.id_index import IdIndex, Seen
+from aggregator.reading.decoding import joined_batches
+from aggregator.sums.rows import Rows
 from metering.folds.corrections import Target, objection
 from metering.folds.ledger import Ledger
 from metering.kafka.partition_log import Appended

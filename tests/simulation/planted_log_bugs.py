@@ -5,11 +5,11 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from aggregator.counting import PartitionCounter
-from aggregator.deduplication import IdIndex
-from aggregator.id_files import SnapshotRecord
-from aggregator.id_segments import IdArchive
-from aggregator.sequences import SequenceIndex
+from aggregator.core.counting import PartitionCounter
+from aggregator.core.sequences import SequenceIndex
+from aggregator.ids.id_archive import IdArchive
+from aggregator.ids.id_files import SnapshotRecord
+from aggregator.ids.id_index import IdIndex
 from aggregator.takeover import Takeover
 from metering.kafka.partition_log import LogUnavailable
 from tests.simulation.aggregator_actor import AggregatorWorker

@@ -5,10 +5,10 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from unittest.mock import patch
 
-from aggregator.counting import PartitionCounter
+from aggregator.core.counting import PartitionCounter
+from aggregator.repair import AcceptingLoss, Lost
 from metering.records.record import LogRecord
 from metering.records.tally import Acceptance, Tally
-from taximeter.accepting_loss import AcceptingLoss, Lost
 
 
 @contextmanager

@@ -2,15 +2,15 @@
 
 It happens where no aggregator ran for long, which is what `delete_a_prefix` makes true. Aggregators that live on may have in memory what is
 deleted, and count it: an acceptance then comes too late for the chain. Whoever stops because of what is gone waits until it is accepted, as
-`aggregator.partition` does; now and then somebody looks at it, and accepts by the real `taximeter.accepting_loss`.
+`aggregator.worker` does; now and then somebody looks at it, and accepts by the real `aggregator.repair`.
 """
 
 from taximeter_emitter.wire.errors import FailClosed, HistoryLost
 
-from aggregator.counting_rules import CountingRules
-from aggregator.id_snapshots import IdSnapshots
+from aggregator.core.counting_rules import CountingRules
+from aggregator.repair import AcceptingLoss, NothingAccepted
+from aggregator.snapshots import IdSnapshots
 from metering.kafka.partition_log import LogUnavailable
-from taximeter.accepting_loss import AcceptingLoss, NothingAccepted
 from tests.simulation.aggregator_actor import AggregatorProcess, AggregatorWorker
 from tests.simulation.world import EVENTS, TOPICS, PartitionStopped, Process, SimulatedAppender, SimulatedReader, World, turn
 

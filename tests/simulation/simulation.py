@@ -8,9 +8,9 @@ from functools import lru_cache, partial
 
 from taximeter_emitter.wire.partitioner import partition_of
 
-from aggregator.counting_rules import CountingRules
-from aggregator.dead_letter_limits import DeadLetterLimits
-from aggregator.deduplication import RECENT_IDS_MAX
+from aggregator.core.counting_rules import CountingRules
+from aggregator.core.dead_letter_limits import DeadLetterLimits
+from aggregator.ids.id_index import RECENT_IDS_MAX
 from reporter.billing_periods import BillingPeriods, Side, SubscriptionPeriods
 from tests.simulation.aggregator_actor import CATALOGUE, AggregatorProcess
 from tests.simulation.bindings import bound

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 from taximeter_emitter.wire.errors import ChainBroken
 
-from aggregator.counting import PartitionCounter
+from aggregator.core.counting import PartitionCounter
 from metering.folds.tallies import Tallies
 from tests.simulation.forks import Cut, Fate, ForkedSimulation, fate_of
 from tests.simulation.world import SimulatedRecord

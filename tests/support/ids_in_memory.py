@@ -2,7 +2,7 @@
 
 from taximeter_emitter.wire.limits import DAY_MS
 
-from aggregator.id_snapshots import IdSnapshots
+from aggregator.snapshots import IdSnapshots
 from metering.process.logs import get_log
 
 

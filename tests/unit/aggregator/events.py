@@ -11,8 +11,8 @@ from taximeter_emitter.wire.batch import NO_ID, Batch, encode_batch
 from taximeter_emitter.wire.event import Dimensions, fingerprint
 from taximeter_emitter.wire.limits import DAY_MS, HOUR_MS, MINUTE_MS
 
-from aggregator.counting_rules import CountingRules
-from aggregator.dead_letter_limits import DeadLetterLimits
+from aggregator.core.counting_rules import CountingRules
+from aggregator.core.dead_letter_limits import DeadLetterLimits
 from metering.records.meters import Catalogue, Meter
 from tests.support.batch_forms import in_columns
 

@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from taximeter_emitter.wire.limits import DAY_MS, HOUR_MS, MINUTE_MS
 
-from aggregator.counting import PartitionCounter
-from aggregator.pending import Cut
+from aggregator.core.counting import PartitionCounter
+from aggregator.core.pending_tally import Cut
 from aggregator.takeover import Takeover
 from metering.records.tally import Tally, decode_tally
 from tests.support.ids_in_memory import in_memory

@@ -2,7 +2,7 @@
 
 import pytest
 
-from aggregator.dead_letter_limits import DeadLetterGuard, DeadLetterLimits, TooManyDeadLetters
+from aggregator.core.dead_letter_limits import DeadLetterGuard, DeadLetterLimits, TooManyDeadLetters
 
 
 def guard(run: int = 1_000_000, percent: int = 100, sample: int = 100) -> DeadLetterGuard:

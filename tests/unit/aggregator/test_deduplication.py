@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from taximeter_emitter.wire.limits import HOUR_MS, MINUTE_MS
 
-from aggregator.deduplication import IdIndex, Seen, content_of
-from aggregator.fingerprints import Prints, Words, prints_of
+from aggregator.ids.fingerprints import Prints, Words, prints_of
+from aggregator.ids.id_index import IdIndex, Seen, content_of
 
 A, B, C = (bytes([n]) * 16 for n in (1, 2, 3))
 

@@ -9,11 +9,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from taximeter_emitter.wire.event import parse_event
 
-from aggregator import plain_events
-from aggregator.deduplication import content_of
-from aggregator.event_shapes import CUSTOMER, ID, MINUTE, SECONDS, SHAPE_TEXT_BYTES_MAX, SOURCE, TIME, EventShape, shape_of
-from aggregator.fingerprints import each
-from aggregator.plain_events import SHAPES_MAX, PlainEvents
+from aggregator.ids.fingerprints import each
+from aggregator.ids.id_index import content_of
+from aggregator.reading.decoding import plain_events
+from aggregator.reading.event_shapes import CUSTOMER, ID, MINUTE, SECONDS, SHAPE_TEXT_BYTES_MAX, SOURCE, TIME, EventShape, shape_of
+from aggregator.reading.plain_events import SHAPES_MAX, PlainEvents
 
 FOREIGN = "foreign"
 LATEST_MS = 4_000_000_000_000

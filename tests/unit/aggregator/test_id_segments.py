@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from taximeter_emitter.wire.limits import HOUR_MS
 
-from aggregator import deduplication, fingerprints, id_table
-from aggregator.deduplication import IdIndex, Seen
-from aggregator.fingerprints import Keys, Prints, Words, asked, asked_one, prints_of, repeated
-from aggregator.id_segments import IdArchive, IdSegment
-from aggregator.id_table import ABSENT, BUCKETS_MIN, ENTRY, IdTable, MemoryStorage
+from aggregator.ids import fingerprints, id_table
+from aggregator.ids import id_index as deduplication
+from aggregator.ids.fingerprints import Keys, Prints, Words, asked, asked_one, prints_of, repeated
+from aggregator.ids.id_archive import IdArchive, IdSegment
+from aggregator.ids.id_index import IdIndex, Seen
+from aggregator.ids.id_table import ABSENT, BUCKETS_MIN, ENTRY, IdTable, MemoryStorage
 
 HALVES = st.sampled_from([0, 1, 2, 1 << 32, 1 << 56, (255 << 56) + 1, (1 << 64) - 1])
 PRINTS = st.builds(lambda first, second: first.to_bytes(8, "little") + second.to_bytes(8, "little"), HALVES, HALVES)

@@ -10,12 +10,13 @@ import orjson
 import pytest
 from taximeter_emitter.wire.limits import HOUR_MS
 
-from aggregator import deduplication, id_files
-from aggregator.counting import PartitionCounter
-from aggregator.fingerprints import Prints, Words, asked_one, prints_of
-from aggregator.id_files import SNAPSHOT, FileStorage, IdFiles
-from aggregator.id_segments import IdArchive
-from aggregator.id_snapshots import IdSnapshots
+from aggregator.core.counting import PartitionCounter
+from aggregator.ids import id_files
+from aggregator.ids import id_index as deduplication
+from aggregator.ids.fingerprints import Prints, Words, asked_one, prints_of
+from aggregator.ids.id_archive import IdArchive
+from aggregator.ids.id_files import SNAPSHOT, FileStorage, IdFiles
+from aggregator.snapshots import IdSnapshots
 from aggregator.takeover import Takeover
 from metering.process.logs import get_log
 from tests.unit.aggregator.events import EVENTS, HORIZON_MS, START_MS, TALLIES, Event, Single, encode, rules

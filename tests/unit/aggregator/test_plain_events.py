@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from taximeter_emitter.wire.errors import EventRejected
 from taximeter_emitter.wire.event import UsageEvent, parse_event
 
-from aggregator import plain_events
-from aggregator.deduplication import content_of
-from aggregator.plain_events import RUN_MAX, VALUE_BYTES_MAX, PlainColumns, PlainEvents, first_run
+from aggregator.ids.id_index import content_of
+from aggregator.reading.decoding import plain_events
+from aggregator.reading.plain_events import RUN_MAX, VALUE_BYTES_MAX, PlainColumns, PlainEvents, first_run
 from metering.records.record import Record
 
 FIELDS = frozenset({"input", "output"})

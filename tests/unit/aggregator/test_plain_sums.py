@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from taximeter_emitter.wire.event import parse_event
 from taximeter_emitter.wire.limits import QUANTITY_MAX
 
-from aggregator import plain_sums
-from aggregator.plain_events import PlainColumns, PlainEvents
-from aggregator.plain_sums import PlainSums
-from aggregator.rows import Rows
+from aggregator.reading.plain_events import PlainColumns, PlainEvents
+from aggregator.sums import plain_sums
+from aggregator.sums.plain_sums import PlainSums
+from aggregator.sums.rows import Rows
 from metering.records.meters import Catalogue, Meter
 from metering.records.tally import TallyRow
 

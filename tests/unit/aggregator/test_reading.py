@@ -7,7 +7,7 @@ from taximeter_emitter.wire.errors import EventRejected, Reason
 from taximeter_emitter.wire.event import UsageEvent
 from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX
 
-from aggregator.reading import claimed_events, identity, read
+from aggregator.reading.decoding import claimed_events, identity, read
 from metering.records.record import Record
 
 EVENT = b'{"id":"1","customer":"c","usage":{"a":1}}'

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from taximeter_emitter.wire.limits import HOUR_MS
 
-from aggregator.fingerprints import asked, asked_one, each, prints_of
-from aggregator.recent_ids import RecentIds
+from aggregator.ids.fingerprints import asked, asked_one, each, prints_of
+from aggregator.ids.recent_ids import RecentIds
 
 NAMES = st.integers(0, 40)
 STEPS = st.lists(

@@ -7,11 +7,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from taximeter_emitter.wire.limits import MINUTE_MS
 
-from aggregator.counting import PartitionCounter
-from aggregator.dead_letter_limits import DeadLetterLimits, TooManyDeadLetters
-from aggregator.deduplication import IdIndex
-from aggregator.fingerprints import each
-from aggregator.pending import Cut
+from aggregator.core.counting import PartitionCounter
+from aggregator.core.dead_letter_limits import DeadLetterLimits, TooManyDeadLetters
+from aggregator.core.pending_tally import Cut
+from aggregator.ids.fingerprints import each
+from aggregator.ids.id_index import IdIndex
 from metering.folds.tallies import Tallies
 from metering.records.record import Record
 from tests.unit.aggregator.events import START_MS, Event, Item, Single, encode, rules

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregator import sequences
-from aggregator.sequences import EMITTERS_MAX, MEMORY_MS, RANGES_MAX, SequenceIndex, TooManyEmitters, merged
+from aggregator.core import sequences
+from aggregator.core.sequences import EMITTERS_MAX, MEMORY_MS, RANGES_MAX, SequenceIndex, TooManyEmitters, merged
 from metering.records.chain import Link
 from metering.records.tally import EmitterState, EventCounts, RecordCounts, Tally
 

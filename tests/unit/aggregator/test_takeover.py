@@ -7,8 +7,8 @@ import pytest
 from taximeter_emitter.wire.errors import ChainBroken, HistoryLost, RecordCorrupt
 from taximeter_emitter.wire.limits import HOUR_MS, MINUTE_MS
 
-from aggregator import counting
-from aggregator.counting import PartitionCounter
+from aggregator.core import counting
+from aggregator.core.counting import PartitionCounter
 from aggregator.takeover import Takeover
 from metering.kafka.partition_log import LogUnavailable
 from metering.records.chain import NO_OFFSET, Link

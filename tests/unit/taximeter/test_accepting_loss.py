@@ -7,12 +7,12 @@ from taximeter_emitter.clock import SystemClock
 from taximeter_emitter.wire.errors import ChainBroken, HistoryLost
 from taximeter_emitter.wire.limits import DAY_MS, FUTURE_TOLERANCE_MS, HOUR_MS
 
-from aggregator.counting import PartitionCounter
+from aggregator.core.counting import PartitionCounter
+from aggregator.repair import AcceptingLoss, EmitterGap, Lost, NothingAccepted
 from metering.kafka.partition_log import Appended, Appender, LogUnavailable
 from metering.kafka.topics import topics_named
 from metering.records.chain import NO_OFFSET
 from metering.records.tally import Acceptance, Losses, Tally, decode_tally
-from taximeter.accepting_loss import AcceptingLoss, EmitterGap, Lost, NothingAccepted
 from tests.unit.aggregator.events import EVENTS, HORIZON_MS, TALLIES, Beat, Event, Numbered, encode
 from tests.unit.aggregator.memory_log import MemoryLog, finished
 from tests.unit.aggregator.test_takeover import Partition

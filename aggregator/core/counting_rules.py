@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from aggregator.dead_letter_limits import DeadLetterLimits
+from aggregator.core.dead_letter_limits import DeadLetterLimits
 from metering.records.meters import Catalogue
 
 
@@ -12,7 +12,7 @@ class CountingRules:
     """What a counter must know of its surroundings. `partition_of` says which partition a customer belongs to.
 
     `run_min`: from so many records in a row on that may be plain events, reading them as columns takes less than one by one.
-    `shape_min`: from so many on, reading those of one shape (see aggregator.event_shapes) takes less than decoding them.
+    `shape_min`: from so many on, reading those of one shape (see aggregator.reading.event_shapes) takes less than decoding them.
     `batches_min`: from so many small batches in a row on, joining them takes less than counting each.
     """
 

@@ -5,8 +5,8 @@ from typing import Final
 
 from taximeter_emitter.wire.limits import HOUR_MS
 
-from aggregator.fingerprints import Asked, AskedOne, Prints, Words, asked
-from aggregator.id_table import ABSENT, IdTable, MemoryStorage, Positions
+from aggregator.ids.fingerprints import Asked, AskedOne, Prints, Words, asked
+from aggregator.ids.id_table import ABSENT, IdTable, MemoryStorage, Positions
 
 IDS_AT_FIRST: Final = 1 << 15  # for how many there is room from the beginning, where it is not known better
 

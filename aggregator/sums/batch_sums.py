@@ -15,7 +15,7 @@ from taximeter_emitter.wire.event import Dimensions
 from taximeter_emitter.wire.limits import TALLY_ROW_BYTES, WINDOW_MS
 from taximeter_emitter.wire.packed import Integers, view
 
-from aggregator.series import Contents, SeriesTable
+from aggregator.sums.series import Contents, SeriesTable
 from metering.records.meters import Catalogue
 
 SumsTaker: TypeAlias = Callable[[tuple[int, int], Iterable[tuple[str, Dimensions]], Iterable[int], Iterable[int]], None]

@@ -20,19 +20,19 @@ from taximeter_emitter.wire.event import UsageEvent, check_not_in_future
 from taximeter_emitter.wire.limits import FUTURE_TOLERANCE_MS
 from taximeter_emitter.wire.packed import least
 
-from aggregator.counting_rules import CountingRules
-from aggregator.dead_letter_limits import DeadLetterGuard
-from aggregator.deduplication import IdIndex, Seen, content_of
-from aggregator.fingerprints import Prints, Words, prints_of
-from aggregator.id_segments import IdArchive
-from aggregator.joined_batches import alike, first_batches, join
-from aggregator.pending import Cut, Pending
-from aggregator.plain_events import PlainColumns, PlainEvents, first_run
-from aggregator.plain_sums import PlainSums
-from aggregator.reading import claimed_events, decode_all, identity, read
-from aggregator.rows import Rows
-from aggregator.screening import set_aside_reasons
-from aggregator.sequences import SequenceIndex, merged
+from aggregator.core.counting_rules import CountingRules
+from aggregator.core.dead_letter_limits import DeadLetterGuard
+from aggregator.core.pending_tally import Cut, Pending
+from aggregator.core.sequences import SequenceIndex, merged
+from aggregator.ids.fingerprints import Prints, Words, prints_of
+from aggregator.ids.id_archive import IdArchive
+from aggregator.ids.id_index import IdIndex, Seen, content_of
+from aggregator.reading.decoding import claimed_events, decode_all, identity, read
+from aggregator.reading.joined_batches import alike, first_batches, join
+from aggregator.reading.plain_events import PlainColumns, PlainEvents, first_run
+from aggregator.reading.screening import set_aside_reasons
+from aggregator.sums.plain_sums import PlainSums
+from aggregator.sums.rows import Rows
 from metering.folds.tallies import Tallies
 from metering.records.chain import NO_OFFSET, Link
 from metering.records.dead_letter import DeadLetter

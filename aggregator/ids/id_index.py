@@ -13,10 +13,10 @@ from typing import Final
 import numpy as np
 from taximeter_emitter.wire.limits import FUTURE_TOLERANCE_MS
 
-from aggregator.fingerprints import AskedOne, Prints, Words, asked, asked_one, each, repeated
-from aggregator.id_segments import IdArchive
-from aggregator.id_table import MemoryStorage
-from aggregator.recent_ids import RecentIds
+from aggregator.ids.fingerprints import AskedOne, Prints, Words, asked, asked_one, each, repeated
+from aggregator.ids.id_archive import IdArchive
+from aggregator.ids.id_table import MemoryStorage
+from aggregator.ids.recent_ids import RecentIds
 
 CONTENT_MASK: Final = (1 << 60) - 1
 RECENT_IDS_MAX: Final = 100_000

@@ -19,8 +19,8 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
-from aggregator.id_segments import IdArchive, IdSegment
-from aggregator.id_table import ENTRY, Entries
+from aggregator.ids.id_archive import IdArchive, IdSegment
+from aggregator.ids.id_table import ENTRY, Entries
 from metering.process.logs import Log
 
 FORMAT: Final = "ids/1"

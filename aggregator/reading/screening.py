@@ -8,7 +8,7 @@ from taximeter_emitter.wire.errors import Reason
 from taximeter_emitter.wire.limits import EVENT_AGE_MAX_MS, FUTURE_TOLERANCE_MS
 from taximeter_emitter.wire.packed import fits, least
 
-from aggregator.reading import identity
+from aggregator.reading.decoding import identity
 from metering.records.meters import Catalogue
 
 HOME_CUSTOMERS_MAX: Final = 100_000

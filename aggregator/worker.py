@@ -11,11 +11,11 @@ from taximeter_emitter.wire.errors import ChainBroken, FailClosed
 from taximeter_emitter.wire.event import UsageEvent, encode_event
 from taximeter_emitter.wire.limits import CHAIN_RECORD_BYTES_MAX
 
-from aggregator.counting import PartitionCounter
-from aggregator.id_snapshots import IdSnapshots
+from aggregator.core.counting import PartitionCounter
+from aggregator.core.pending_tally import Cut
 from aggregator.metrics import AggregatorMetrics
-from aggregator.pending import Cut
 from aggregator.settings import AggregatorSettings
+from aggregator.snapshots import IdSnapshots
 from aggregator.takeover import Takeover
 from metering.kafka.partition_log import Appended, Appender, LogUnavailable
 from metering.kafka.topics import Topics

@@ -1,6 +1,6 @@
 """The quick way to read small batches that follow each other: as one batch with the events of all of them, which is added up at once.
 
-What is read so is read exactly as the long way (`aggregator.reading`) reads each of them; whatever is unusual in one is left to that way.
+What is read so is read exactly as the long way (`aggregator.reading.decoding`) reads each of them; whatever is unusual in one is left to that way.
 """
 
 from array import array
@@ -18,7 +18,7 @@ from taximeter_emitter.wire.errors import EventRejected
 from taximeter_emitter.wire.event import Dimensions
 from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX, EVENT_AGE_MAX_MS, FUTURE_TOLERANCE_MS, QUANTITY_MAX
 
-from aggregator.screening import are_at_home
+from aggregator.reading.screening import are_at_home
 from metering.records.record import LogRecord
 
 Unsigned: TypeAlias = npt.NDArray[np.uint64]

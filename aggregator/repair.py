@@ -14,9 +14,9 @@ from taximeter_emitter.clock import Clock
 from taximeter_emitter.wire.batch import Batch
 from taximeter_emitter.wire.errors import ChainBroken, EventRejected, HistoryLost, MeteringError
 
-from aggregator.deduplication import memory_ms
-from aggregator.reading import read
-from aggregator.sequences import SequenceIndex
+from aggregator.core.sequences import SequenceIndex
+from aggregator.ids.id_index import memory_ms
+from aggregator.reading.decoding import read
 from aggregator.tally_log import GoneIds, TallyLog, first_kept_ms
 from metering.folds.tallies import Tallies
 from metering.kafka.partition_log import Appender, LogReader

@@ -4,8 +4,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from aggregator.fingerprints import Asked, AskedOne, Prints, Words, asked
-from aggregator.id_table import ABSENT, IdTable, Positions, Storage
+from aggregator.ids.fingerprints import Asked, AskedOne, Prints, Words, asked
+from aggregator.ids.id_table import ABSENT, IdTable, Positions, Storage
 
 # A table that grows is made anew at once, which takes about 60 ns an id; what fits into a pause of a second bounds it.
 IDS_PER_SEGMENT_MAX: Final = 1 << 24

@@ -9,7 +9,7 @@ from taximeter_emitter.wire.batch import Batch
 from taximeter_emitter.wire.event import Dimensions
 from taximeter_emitter.wire.packed import integers
 
-from aggregator.deduplication import CONTENT_MASK, content_of, field_factor
+from aggregator.ids.id_index import CONTENT_MASK, content_of, field_factor
 
 Contents: TypeAlias = npt.NDArray[np.uint64]
 

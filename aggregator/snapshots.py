@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from aggregator.counting import PartitionCounter
-from aggregator.deduplication import span_ms
-from aggregator.id_files import IdFiles, SnapshotRecord, digest_of, open_folder
-from aggregator.id_segments import IdArchive
-from aggregator.id_table import MemoryStorage, Storage
+from aggregator.core.counting import PartitionCounter
+from aggregator.ids.id_archive import IdArchive
+from aggregator.ids.id_files import IdFiles, SnapshotRecord, digest_of, open_folder
+from aggregator.ids.id_index import span_ms
+from aggregator.ids.id_table import MemoryStorage, Storage
 from metering.process.logs import Log
 
 

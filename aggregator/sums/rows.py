@@ -1,6 +1,6 @@
 """The sums being built for the next tally: one row for each customer, meter, set of dimensions and window.
 
-Batches are added to arrays, see aggregator.batch_sums; single events and what those arrays do not hold to a dictionary. Both come together
+Batches are added to arrays, see aggregator.sums.batch_sums; single events and what those arrays do not hold to a dictionary. Both come together
 when the rows are taken.
 """
 
@@ -10,8 +10,8 @@ from taximeter_emitter.wire.batch import Batch
 from taximeter_emitter.wire.event import Dimensions, UsageEvent
 from taximeter_emitter.wire.limits import TALLY_ROW_BYTES
 
-from aggregator.batch_sums import BatchSums
-from aggregator.series import Contents
+from aggregator.sums.batch_sums import BatchSums
+from aggregator.sums.series import Contents
 from metering.records.meters import Catalogue
 from metering.records.tally import TallyRow
 from metering.records.window import window_start

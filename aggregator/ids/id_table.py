@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from aggregator.fingerprints import NUMBER_BITS, Asked, AskedOne, Prints, Words, asked
+from aggregator.ids.fingerprints import NUMBER_BITS, Asked, AskedOne, Prints, Words, asked
 
 ENTRY: Final = np.dtype([("first", "<u8"), ("second", "<u8"), ("content", "<u8")])
 """One id on disk and in memory: both halves of its fingerprint and the content number."""

@@ -1,10 +1,10 @@
 """The quick way to read single events that are like many before them: what was checked of one need not be checked of the next.
 
-Many are read at once, as columns. What is plain is read exactly as the long way (`aggregator.reading`) reads it; all else is left to that
+Many are read at once, as columns. What is plain is read exactly as the long way (`aggregator.reading.decoding`) reads it; all else is left to that
 way. An event is plain if it has our own form with all six fields, names only usage fields of the catalogue, and its customer belongs here.
 The long way is gone once for each source and for each customer with these dimensions.
 
-Texts of a known shape (`aggregator.event_shapes`) are not even decoded. The others are, and a shape is learnt from one of them.
+Texts of a known shape (`aggregator.reading.event_shapes`) are not even decoded. The others are, and a shape is learnt from one of them.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,10 +22,10 @@ from taximeter_emitter.wire.errors import EventRejected
 from taximeter_emitter.wire.event import Dimensions, identity_prefix, parse_event, parse_time, parse_times
 from taximeter_emitter.wire.limits import EVENT_ID_CHARS_MAX, NAME_CHARS_MAX, QUANTITY_MAX, USAGE_FIELDS_MAX
 
-from aggregator.deduplication import CONTENT_MASK, content_of, field_factor
-from aggregator.event_shapes import CUSTOMER, DIMENSIONS, ID, MINUTE, SECONDS, SOURCE, TIME, USAGE, EventShape, Path, shape_of
-from aggregator.fingerprints import Prints, Words, prints_of
-from aggregator.reading import decode_all
+from aggregator.ids.fingerprints import Prints, Words, prints_of
+from aggregator.ids.id_index import CONTENT_MASK, content_of, field_factor
+from aggregator.reading.decoding import decode_all
+from aggregator.reading.event_shapes import CUSTOMER, DIMENSIONS, ID, MINUTE, SECONDS, SOURCE, TIME, USAGE, EventShape, Path, shape_of
 from metering.records.record import LogRecord
 
 Column: TypeAlias = npt.NDArray[np.int64]
