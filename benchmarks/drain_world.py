@@ -26,15 +26,15 @@ from metering.process.logs import get_log
 from metering.records.ledger_records import Settlement
 from metering.records.record import Record
 from metering.records.tally import encode_tally
-from reporter.billing_periods import BillingPeriods
 from reporter.dispatch import Dispatcher
 from reporter.metrics import ReporterMetrics
-from reporter.outcomes import Delivered, Retry, Verdict, interrupted
-from reporter.pacing import Backoff, Pacer
-from reporter.partition import ReportingWorker
-from reporter.sending import Lanes
+from reporter.planning.billing_periods import BillingPeriods
+from reporter.sending.lanes import Lanes
+from reporter.sending.pacing import Backoff, Pacer
+from reporter.sending.verdicts import Delivered, Retry, Verdict, interrupted
 from reporter.settings import ReporterSettings
 from reporter.takeover import Takeover
+from reporter.worker import ReportingWorker
 
 FINISHED: Final = '"drain_minutes"'
 PARTITIONS: Final = 12

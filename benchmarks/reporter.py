@@ -33,7 +33,7 @@ from benchmarks.watched import Reading, WatchedProcess
 from metering.folds.ledger import Ledger
 from metering.kafka.clients import KafkaSettings, make_log_reader, started
 from metering.records.ledger_records import Receipt, decode_entry
-from reporter.stream_requests import rfc3339
+from reporter.stripe.stream_requests import rfc3339
 
 REPORTER: Final = "reporter"
 BARE: Final = "bare aiohttp"

@@ -11,14 +11,14 @@ from metering.process.service_command import Configuration, service_command
 from metering.records.meters import catalogue_of, catalogue_problems
 from metering.stripe.settings import StripeSettings
 from reporter.app import Reporter
-from reporter.error_reports import IdentifiersOf
-from reporter.meter_events import MeterEventPort
+from reporter.sending.meter_events import MeterEventPort
 from reporter.settings import ReporterSettings
-from reporter.stripe_api import StripeMeterEvents
-from reporter.stripe_events import StripeEvents
-from reporter.stripe_stream import StripeMeterEventStream
-from reporter.stripe_subscriptions import StripeSubscriptions
-from reporter.webhook_settings import WebhookSettings
+from reporter.stripe.meter_events_v1 import StripeMeterEvents
+from reporter.stripe.notifications import StripeEvents
+from reporter.stripe.stream import StripeMeterEventStream
+from reporter.stripe.subscriptions import StripeSubscriptions
+from reporter.webhooks.error_reports import IdentifiersOf
+from reporter.webhooks.settings import WebhookSettings
 
 
 async def report(context: ServiceContext, configuration: Configuration) -> None:

@@ -18,21 +18,21 @@ from metering.records.ledger_records import Settlement
 from metering.records.meters import Catalogue
 from metering.stripe.settings import StripeSettings
 from metering.workers.partition_group import PartitionGroup
-from reporter.billing_periods import BillingPeriods
 from reporter.dispatch import Dispatcher
-from reporter.error_reports import IdentifiersOf
-from reporter.meter_events import MeterEventPort
 from reporter.metrics import STOP_REASONS, ReporterMetrics
-from reporter.pacing import Backoff, Pacer
-from reporter.partition import ReportingWorker
 from reporter.period_reader import PeriodReader
-from reporter.sending import Lanes
+from reporter.planning.billing_periods import BillingPeriods
+from reporter.sending.lanes import Lanes
+from reporter.sending.meter_events import MeterEventPort
+from reporter.sending.pacing import Backoff, Pacer
 from reporter.settings import ReporterSettings
-from reporter.stripe_events import EventsPort
-from reporter.stripe_subscriptions import SubscriptionsPort
+from reporter.stripe.notifications import EventsPort
+from reporter.stripe.subscriptions import SubscriptionsPort
 from reporter.takeover import Takeover
-from reporter.webhook_settings import WebhookSettings
-from reporter.webhooks import Observer, Webhooks
+from reporter.webhooks.endpoint import Observer, Webhooks
+from reporter.webhooks.error_reports import IdentifiersOf
+from reporter.webhooks.settings import WebhookSettings
+from reporter.worker import ReportingWorker
 
 NEXT_PERIOD_END_SECONDS: Final = 15.0
 
@@ -177,7 +177,7 @@ class Reporter:
             unknown = [entry.log_time_ms for reporter in reporters for entry in reporter.ledger.open.values() if entry.unknown]
             self._metrics.oldest_unknown.set(min(unknown) / 1000 if unknown else math.nan)
             self._metrics.waiting.set(self._dispatcher.lanes.sends)
-            self._metrics.backlog_rows.set(sum(len(reporter.backlog) for reporter in reporters))
+            self._metrics.backlog_rows.set(sum(len(reporter.planning.unplanned) for reporter in reporters))
             await self._context.clock.sleep(0.5)
 
     async def _observe_next_period_end(self) -> None:

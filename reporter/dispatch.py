@@ -10,11 +10,11 @@ from taximeter_emitter.clock import Clock
 from metering.process.logs import Log, RateLimited
 from metering.records.ledger_records import Settlement
 from metering.records.meters import Catalogue
-from reporter.meter_events import MeterEventPort, payload_of
 from reporter.metrics import ReporterMetrics
-from reporter.outcomes import Delivered, Refused, StopTheWorld, TooOld, TryAgain, Verdict
-from reporter.pacing import Pacer
-from reporter.sending import Attempt, Lanes
+from reporter.sending.lanes import Attempt, Lanes
+from reporter.sending.meter_events import MeterEventPort, payload_of
+from reporter.sending.pacing import Pacer
+from reporter.sending.verdicts import Delivered, Refused, StopTheWorld, TooOld, TryAgain, Verdict
 
 WAIT_SECONDS_MAX: Final = 1.0
 

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from metering.process.metrics import STRIPE_SECONDS, counter, gauge, histogram
 from metering.records.ledger_records import CorrectionKind, Outcome
 from metering.workers.partition_group import UNEXPECTED
-from reporter.outcomes import Retry
+from reporter.sending.verdicts import Retry
 
 CALL_OUTCOMES: Final = ("ok", "duplicate", "refused", "too_old", "stopped", *(reason.value for reason in Retry))
 STOP_REASONS: Final = ("ChainBroken", "RecordCorrupt", "HistoryLost", "MeterMissing", "PartitionsAdded", UNEXPECTED)

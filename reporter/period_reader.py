@@ -11,9 +11,9 @@ from taximeter_emitter.clock import Clock
 
 from metering.process.logs import Log
 from metering.stripe.signatures import WebhookEvent
-from reporter.billing_periods import BillingPeriods, read_subscription
 from reporter.metrics import ReporterMetrics
-from reporter.stripe_subscriptions import SubscriptionsPort, SubscriptionsUnavailable
+from reporter.planning.billing_periods import BillingPeriods, read_subscription
+from reporter.stripe.subscriptions import SubscriptionsPort, SubscriptionsUnavailable
 
 EVENT_TYPES: Final = frozenset({"customer.subscription.created", "customer.subscription.updated", "customer.subscription.deleted"})
 CALLS_PER_SECOND: Final = 2.0  # of all reporters together: a sandbox allows 25 for everything

@@ -24,8 +24,8 @@ from metering.process.settings import SettingRow, describe
 from metering.stripe.settings import StripeSettings
 from reporter.metrics import ReporterMetrics
 from reporter.settings import ReporterSettings
-from reporter.webhook_metrics import WebhookMetrics
-from reporter.webhook_settings import WebhookSettings
+from reporter.webhooks.metrics import WebhookMetrics
+from reporter.webhooks.settings import WebhookSettings
 
 COMMAND: Final = "python -m taximeter.documentation"
 

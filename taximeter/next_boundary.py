@@ -14,8 +14,8 @@ from taximeter_emitter.clock import Clock
 from metering.process.service_command import load_configuration
 from metering.process.settings import SettingsError, describe
 from metering.stripe.settings import StripeSettings
-from reporter.billing_periods import read_subscription
-from reporter.stripe_subscriptions import StripeSubscriptions, SubscriptionsPort, SubscriptionsUnavailable
+from reporter.planning.billing_periods import read_subscription
+from reporter.stripe.subscriptions import StripeSubscriptions, SubscriptionsPort, SubscriptionsUnavailable
 
 SECONDS_MAX: Final = 5.0
 PAGES_MAX: Final = 10

@@ -19,8 +19,8 @@ from metering.process.service_command import Configuration, load_configuration
 from metering.process.settings import SettingsError
 from metering.records.ledger_records import BY_CHARS_MAX, REASON_CHARS_MAX, CorrectionKind
 from metering.records.meters import catalogue_of, catalogue_problems
+from reporter.correcting import Correcting, NotCorrectable, Request, meter_event_place
 from taximeter.connection import NotConfigured, add_config_option
-from taximeter.correcting import Correcting, NotCorrectable, Request, meter_event_place
 from taximeter.exit_codes import DISCREPANCY, FAILED, OK, PENDING, PRECONDITION, USAGE
 
 DOES = {

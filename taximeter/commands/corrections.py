@@ -14,9 +14,9 @@ from taximeter_emitter.wire.errors import FailClosed
 from metering.folds.corrections import Corrected
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogReader, LogUnavailable
+from reporter.correcting import PartitionHistory
 from taximeter.commands.correct import as_json, moment
 from taximeter.connection import add_config_option, kafka_settings
-from taximeter.correcting import PartitionHistory
 from taximeter.exit_codes import DISCREPANCY, OK, PRECONDITION
 
 

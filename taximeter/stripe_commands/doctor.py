@@ -16,8 +16,8 @@ from billing.checks import Check
 from billing.checkup import Webhook, examine
 from billing.pricing import parse_wanted
 from metering.process.secrets import Redactor
-from reporter.error_reports import REPORT_TYPES
-from reporter.webhook_intake import MONITORED
+from reporter.webhooks.error_reports import REPORT_TYPES
+from reporter.webhooks.webhook_intake import MONITORED
 from taximeter.exit_codes import DISCREPANCY, OK, USAGE
 from taximeter.stripe_commands.connection import CannotDo, StripeConnection, add_connection_options, run_with_stripe
 

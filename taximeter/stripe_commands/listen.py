@@ -21,11 +21,11 @@ from taximeter_emitter.clock import SystemClock
 from metering.process.secrets import Secret
 from metering.stripe.client import ReplyTooLarge
 from metering.stripe.signatures import BODY_BYTES_MAX, TOLERANCE_S, WebhookEvent
-from reporter.error_reports import REPORT_TYPES, ReportReader
-from reporter.stripe_events import EventsUnavailable, StripeEvents
-from reporter.webhook_intake import Admission, RecentIds
-from reporter.webhook_server import PATH, Door, WebhookServer
-from reporter.webhooks import object_id
+from reporter.stripe.notifications import EventsUnavailable, StripeEvents
+from reporter.webhooks.endpoint import object_id
+from reporter.webhooks.error_reports import REPORT_TYPES, ReportReader
+from reporter.webhooks.webhook_intake import Admission, RecentIds
+from reporter.webhooks.webhook_server import PATH, Door, WebhookServer
 from taximeter.exit_codes import OK, PRECONDITION, USAGE
 from taximeter.stripe_commands.connection import CannotDo, StripeConnection, run_with_stripe
 from taximeter.stripe_commands.running import add_common_options
@@ -88,7 +88,7 @@ async def _listen(connection: StripeConnection, arguments: argparse.Namespace) -
         print(_how(arguments.port))
         return PRECONDITION
     # The server logs what it refuses; here it is told by count().
-    logging.getLogger("reporter.webhook_server").setLevel(logging.CRITICAL)
+    logging.getLogger("reporter.webhooks.webhook_server").setLevel(logging.CRITICAL)
     listener = _Listener()
     server = WebhookServer(_door(arguments.port, signing), receive=listener.receive, count=listener.count, clock=SystemClock())
     with _stopped_by_signals() as stop:

@@ -93,7 +93,7 @@ def _install_kill_point(service: str, text: str) -> None:
         return
     _replace(Appender, "append", _around(point, Appender.append, lambda *given, **named: _append_name(service, *given, **named)))
     if service == "reporter":
-        from reporter.stripe_api import StripeMeterEvents
+        from reporter.stripe.meter_events_v1 import StripeMeterEvents
 
         _replace(StripeMeterEvents, "send", _around(point, StripeMeterEvents.send, lambda *_, **__: "reporter.stripe"))
 

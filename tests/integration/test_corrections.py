@@ -22,7 +22,7 @@ from metering.kafka.partition_log import Appender, LogReader
 from metering.records.chain import NO_OFFSET, Link
 from metering.records.ledger_records import CorrectionKind, Intent, decode_entry
 from metering.records.tally import EventCounts, RecordCounts, Tally, TallyRow, encode_tally
-from taximeter.correcting import Correcting, NotCorrectable, Request, meter_event_place
+from reporter.correcting import Correcting, NotCorrectable, Request, meter_event_place
 from taximeter.exit_codes import FAILED, OK
 from taximeter.verification.report import Report
 from taximeter.verification.verifier import verify

@@ -16,12 +16,12 @@ from taximeter_emitter.clock import SystemClock
 from metering.process.secrets import Secret
 from metering.records.ledger_records import MeterEvent, Outcome
 from metering.records.meters import Meter
-from reporter.meter_events import MeterEventPort, payload_of
-from reporter.outcomes import Delivered, Refused, Retry, StopTheWorld, TryAgain, Verdict
-from reporter.pacing import Backoff, Pacer
-from reporter.sending import Attempt, Lanes, MeterSend
-from reporter.stripe_api import StripeMeterEvents
-from reporter.stripe_replies import REPLY_BYTES_MAX
+from reporter.sending.lanes import Attempt, Lanes, MeterSend
+from reporter.sending.meter_events import MeterEventPort, payload_of
+from reporter.sending.pacing import Backoff, Pacer
+from reporter.sending.verdicts import Delivered, Refused, Retry, StopTheWorld, TryAgain, Verdict
+from reporter.stripe.meter_events_v1 import StripeMeterEvents
+from reporter.stripe.replies import REPLY_BYTES_MAX
 from tests.contract.stripe.process import SimulatorProcess
 
 KEY = "sk_test_adapter4321"

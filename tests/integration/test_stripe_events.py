@@ -6,8 +6,8 @@ import pytest
 import stripe
 
 from metering.process.secrets import Secret
-from reporter.error_reports import REPORT_TYPES, ReportReader
-from reporter.stripe_events import PAGE, EventsUnavailable, StripeEvents
+from reporter.stripe.notifications import PAGE, EventsUnavailable, StripeEvents
+from reporter.webhooks.error_reports import REPORT_TYPES, ReportReader
 from tests.contract.stripe.conftest import KEY, NO_LIMITS
 from tests.contract.stripe.process import SimulatorProcess
 

@@ -13,11 +13,11 @@ from taximeter_emitter.clock import SystemClock
 from metering.process.secrets import Secret
 from metering.records.ledger_records import MeterEvent, Outcome
 from metering.records.meters import Meter
-from reporter.meter_events import payload_of
-from reporter.outcomes import Delivered, StopTheWorld, TryAgain, Verdict
-from reporter.pacing import Backoff, Pacer
-from reporter.sending import Attempt, Lanes, MeterSend
-from reporter.stripe_stream import StripeMeterEventStream
+from reporter.sending.lanes import Attempt, Lanes, MeterSend
+from reporter.sending.meter_events import payload_of
+from reporter.sending.pacing import Backoff, Pacer
+from reporter.sending.verdicts import Delivered, StopTheWorld, TryAgain, Verdict
+from reporter.stripe.stream import StripeMeterEventStream
 from tests.contract.stripe.process import SimulatorProcess
 
 KEY = "sk_test_stream4321"

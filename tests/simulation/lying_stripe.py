@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from metering.records.ledger_records import MeterEvent, Rejection, encode_rejection
-from reporter.outcomes import Reply, Retry, Verdict, classify, interrupted, unreachable
+from reporter.sending.verdicts import Reply, Retry, Verdict, classify, interrupted, unreachable
 from tests.simulation.world import HOUR, LEDGER, MINUTE, SECOND, START_MS, World
 
 DAY = 24 * HOUR

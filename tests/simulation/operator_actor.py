@@ -1,9 +1,9 @@
-"""An operator at the command line, who takes back or sends again what strikes the eye: the real `taximeter.correcting`, interrupted anywhere."""
+"""An operator at the command line, who takes back or sends again what strikes the eye: the real `reporter.correcting`, interrupted anywhere."""
 
 from metering.folds.corrections import MeterEventPlace
 from metering.kafka.partition_log import LogUnavailable
 from metering.records.ledger_records import Intent, decode_entry
-from taximeter.correcting import Correcting, NotCorrectable, Request
+from reporter.correcting import Correcting, NotCorrectable, Request
 from tests.simulation.world import LEDGER, TOPICS, Process, SimulatedAppender, SimulatedReader, World, turn
 
 

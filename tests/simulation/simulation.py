@@ -11,7 +11,7 @@ from taximeter_emitter.wire.partitioner import partition_of
 from aggregator.core.counting_rules import CountingRules
 from aggregator.core.dead_letter_limits import DeadLetterLimits
 from aggregator.ids.id_index import RECENT_IDS_MAX
-from reporter.billing_periods import BillingPeriods, Side, SubscriptionPeriods
+from reporter.planning.billing_periods import BillingPeriods, Side, SubscriptionPeriods
 from tests.simulation.aggregator_actor import CATALOGUE, AggregatorProcess
 from tests.simulation.bindings import bound
 from tests.simulation.checker import Checker, Evidence, Violation

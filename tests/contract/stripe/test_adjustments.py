@@ -7,8 +7,8 @@ import pytest
 from taximeter_emitter.wire.limits import HOUR_MS
 
 from metering.process.secrets import Secret
-from reporter.outcomes import Delivered, Refused, StopTheWorld
-from reporter.stripe_api import StripeMeterEvents
+from reporter.sending.verdicts import Delivered, Refused, StopTheWorld
+from reporter.stripe.meter_events_v1 import StripeMeterEvents
 from tests.contract.stripe.conftest import KEY
 from tests.contract.stripe.target import Target
 

@@ -7,9 +7,9 @@ import pytest
 from metering.process.secrets import Secret
 from metering.records.ledger_records import MeterEvent
 from metering.records.tally import TallyRow
-from reporter.backlog import Backlog
-from reporter.billing_periods import BillingPeriods, SubscriptionPeriods, read_subscription
-from reporter.stripe_subscriptions import StripeSubscriptions, SubscriptionsUnavailable
+from reporter.planning.billing_periods import BillingPeriods, SubscriptionPeriods, read_subscription
+from reporter.planning.unplanned import Backlog
+from reporter.stripe.subscriptions import StripeSubscriptions, SubscriptionsUnavailable
 from taximeter.next_boundary import find_next_boundary
 from tests.contract.stripe.conftest import KEY
 from tests.contract.stripe.driving import configure

@@ -28,7 +28,7 @@ from billing.apply import Stopped, apply
 from billing.permissions import PERMISSIONS
 from billing.plan import plan
 from billing.pricing import wanted_of
-from reporter.error_reports import REPORT_TYPES
+from reporter.webhooks.error_reports import REPORT_TYPES
 from taximeter.cli import main
 from taximeter.exit_codes import DISCREPANCY, FAILED, INTERRUPTED, OK, PRECONDITION, USAGE
 from tests.contract.stripe.conftest import NO_LIMITS

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from taximeter_emitter.wire.limits import HOUR_MS, MINUTE_MS, VALUE_MAX
 
 from metering.records.tally import TallyRow
-from reporter.backlog import GRANULARITIES_MS, LARGEST_MS, Backlog, split
-from reporter.billing_periods import BillingPeriods, SubscriptionPeriods
+from reporter.planning.billing_periods import BillingPeriods, SubscriptionPeriods
+from reporter.planning.unplanned import GRANULARITIES_MS, LARGEST_MS, Backlog, split
 
 START_MS = 1_780_000_000_000 // LARGEST_MS * LARGEST_MS
 rows = st.lists(

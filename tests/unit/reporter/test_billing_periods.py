@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from reporter.billing_periods import ALWAYS, BOUNDARIES_MAX, SPANS_MAX, BillingPeriods, Side, SubscriptionPeriods, read_subscription
+from reporter.planning.billing_periods import ALWAYS, BOUNDARIES_MAX, SPANS_MAX, BillingPeriods, Side, SubscriptionPeriods, read_subscription
 
 HOUR = 3_600
 START = 1_780_000_000 // HOUR * HOUR

@@ -12,10 +12,10 @@ from taximeter_emitter.clock import SystemClock
 from metering.process.logs import get_log, logging_to
 from metering.process.secrets import Redactor
 from metering.stripe.signatures import WebhookEvent
-from reporter.billing_periods import BillingPeriods, Span
 from reporter.metrics import ReporterMetrics
 from reporter.period_reader import FAILURES_MAX, PeriodReader
-from reporter.stripe_subscriptions import SubscriptionPage, SubscriptionsUnavailable
+from reporter.planning.billing_periods import BillingPeriods, Span
+from reporter.stripe.subscriptions import SubscriptionPage, SubscriptionsUnavailable
 
 START = 1_780_000_000
 REFUSED = SubscriptionsUnavailable("PermissionError: no", lasting=True)

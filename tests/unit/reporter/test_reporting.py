@@ -8,9 +8,9 @@ from metering.folds.ledger import Ledger
 from metering.records.chain import NO_OFFSET, Link
 from metering.records.ledger_records import Intent, Outcome, Settlement
 from metering.records.tally import EventCounts, RecordCounts, Tally, TallyRow
-from reporter.backlog import LARGEST_MS
-from reporter.billing_periods import BillingPeriods
-from reporter.reporting import AGE_MARGIN_MS, PartitionReporter, open_meter_events
+from reporter.planning.billing_periods import BillingPeriods
+from reporter.planning.planner import AGE_MARGIN_MS, PartitionReporter, open_meter_events
+from reporter.planning.unplanned import LARGEST_MS
 
 NOW_MS = 1_780_000_000_000 // HOUR_MS * HOUR_MS
 

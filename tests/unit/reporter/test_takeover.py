@@ -8,8 +8,8 @@ from taximeter_emitter.wire.errors import ChainBroken, HistoryLost, RecordCorrup
 from metering.kafka.topics import topics_named
 from metering.records.ledger_records import Outcome, Settlement, encode_intent, encode_receipt, encode_rejection
 from metering.records.tally import encode_tally
-from reporter.billing_periods import BillingPeriods
-from reporter.reporting import PartitionReporter
+from reporter.planning.billing_periods import BillingPeriods
+from reporter.planning.planner import PartitionReporter
 from reporter.takeover import Takeover
 from tests.unit.aggregator.memory_log import MemoryLog, finished
 from tests.unit.metering.test_ledger import REJECTION

@@ -26,11 +26,11 @@ from metering.process.service import ServiceContext
 from metering.process.supervision import RefusedToStart, Supervisor
 from metering.records.ledger_records import Rejection
 from metering.stripe.signatures import WebhookEvent
-from reporter.error_reports import ERROR_REPORT
-from reporter.rejection_log import Recorded
-from reporter.stripe_events import EventsUnavailable, ListedReport
-from reporter.webhook_settings import WebhookSettings
-from reporter.webhooks import Observer, Webhooks
+from reporter.stripe.notifications import EventsUnavailable, ListedReport
+from reporter.webhooks.endpoint import Observer, Webhooks
+from reporter.webhooks.error_reports import ERROR_REPORT
+from reporter.webhooks.rejection_log import Recorded
+from reporter.webhooks.settings import WebhookSettings
 
 SECRET = "whsec_1"
 SOON = 60.0

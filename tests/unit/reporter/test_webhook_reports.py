@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metering.records.ledger_records import Rejection, decode_entry, encode_rejection
-from reporter.error_reports import CODES, UNREADABLE, ReportReader, label_of
-from reporter.rejection_log import Recorded
-from reporter.sending import idempotency_key
+from reporter.sending.lanes import idempotency_key
+from reporter.webhooks.error_reports import CODES, UNREADABLE, ReportReader, label_of
+from reporter.webhooks.rejection_log import Recorded
 
 PARTITIONS = 12
 BATCHES = {"batch-1": ("tm-ab-1-0-5-0", "tm-ab-4-0-5-0", "tm-ab-4-0-5-1"), "batch-2": ("tm-ab-9-0-5-0",)}

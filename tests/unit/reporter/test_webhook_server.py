@@ -15,8 +15,8 @@ import stripe
 
 from metering.process.secrets import Secret
 from metering.stripe.signatures import WebhookEvent
-from reporter.webhook_intake import Admission
-from reporter.webhook_server import PATH, Door, WebhookServer
+from reporter.webhooks.webhook_intake import Admission
+from reporter.webhooks.webhook_server import PATH, Door, WebhookServer
 from tests.unit.metering_machinery.manual_clock import ManualClock
 
 SECRET = Secret("whsec_1")

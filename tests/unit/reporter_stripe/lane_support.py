@@ -3,7 +3,7 @@
 from taximeter_emitter.wire.limits import DAY_MS
 
 from metering.records.ledger_records import MeterEvent, Outcome
-from reporter.sending import Attempt, Lanes, MeterSend
+from reporter.sending.lanes import Attempt, Lanes, MeterSend
 
 START_MS = 100 * DAY_MS
 

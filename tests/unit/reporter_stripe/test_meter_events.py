@@ -3,7 +3,7 @@ from taximeter_emitter.wire.limits import VALUE_MAX
 
 from metering.records.ledger_records import MeterEvent
 from metering.records.meters import Meter
-from reporter.meter_events import payload_of
+from reporter.sending.meter_events import payload_of
 
 
 def event(value: int) -> MeterEvent:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from reporter.outcomes import (
+from reporter.sending.verdicts import (
     DETAIL_CHARS_MAX,
     Delivered,
     Refused,

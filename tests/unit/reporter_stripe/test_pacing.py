@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from reporter.pacing import Backoff, Pacer
+from reporter.sending.pacing import Backoff, Pacer
 
 
 def calls_within(pacer: Pacer, start: float, seconds: float) -> list[float]:

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metering.stripe.client import StripeHttp
-from reporter.prepared_bodies import PreparedHttp, prepared
-from reporter.stripe_api import form_of
+from reporter.stripe.meter_events_v1 import form_of
+from reporter.stripe.prepared_bodies import PreparedHttp, prepared
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 

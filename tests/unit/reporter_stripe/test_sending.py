@@ -5,8 +5,8 @@ import pytest
 from taximeter_emitter.wire.limits import DAY_MS, EVENT_AGE_MAX_MS, HOUR_MS, RETRY_SAME_IDENTIFIER_MS
 
 from metering.records.ledger_records import Outcome
-from reporter.outcomes import Delivered, Refused, Retry, StopTheWorld, TooOld, TryAgain, Verdict, interrupted, unreachable
-from reporter.sending import AGE_MARGIN_MS, idempotency_key
+from reporter.sending.lanes import AGE_MARGIN_MS, idempotency_key
+from reporter.sending.verdicts import Delivered, Refused, Retry, StopTheWorld, TooOld, TryAgain, Verdict, interrupted, unreachable
 from tests.unit.reporter_stripe.lane_support import START_MS, lanes, none_ready, outcomes, send, start
 
 LOST = interrupted(Retry.TIMEOUT, "10 s")

@@ -8,8 +8,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from taximeter_emitter.wire.limits import EVENT_AGE_MAX_MS, RETRY_SAME_IDENTIFIER_MS
 
 from metering.records.ledger_records import Outcome
-from reporter.outcomes import Delivered, Refused, Retry, StopTheWorld, TooOld, TryAgain, Verdict
-from reporter.sending import AGE_MARGIN_MS, Attempt, Lanes, MeterSend
+from reporter.sending.lanes import AGE_MARGIN_MS, Attempt, Lanes, MeterSend
+from reporter.sending.verdicts import Delivered, Refused, Retry, StopTheWorld, TooOld, TryAgain, Verdict
 from tests.unit.reporter_stripe.lane_support import START_MS, lanes, send
 
 CAPACITY, IN_FLIGHT_MAX, RETRY_S, PROBE_S = 40, 3, 10.0, 30.0

@@ -12,8 +12,8 @@ from aiohttp.test_utils import TestServer
 from taximeter_emitter.clock import Clock, SystemClock
 
 from metering.process.secrets import Secret
-from reporter.outcomes import Delivered, Refused, Retry, StopTheWorld, TryAgain, Verdict
-from reporter.stripe_stream import StripeMeterEventStream
+from reporter.sending.verdicts import Delivered, Refused, Retry, StopTheWorld, TryAgain, Verdict
+from reporter.stripe.stream import StripeMeterEventStream
 from tests.unit.reporter_stripe.test_stream_session import HandClock
 
 KEY = "sk_test_stream4321"

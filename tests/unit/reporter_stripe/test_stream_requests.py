@@ -6,7 +6,7 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reporter.stream_requests import (
+from reporter.stripe.stream_requests import (
     BODY_BYTES_MAX,
     EVENTS_MAX,
     Gathered,

@@ -6,8 +6,8 @@ from collections import deque
 import pytest
 
 from metering.process.secrets import Secret
-from reporter.outcomes import Delivered, Refused, Retry, StopTheWorld, TooOld, TryAgain, Verdict
-from reporter.stream_session import Grant, Session, SessionKeeper, grant_of, without_session
+from reporter.sending.verdicts import Delivered, Refused, Retry, StopTheWorld, TooOld, TryAgain, Verdict
+from reporter.stripe.stream_session import Grant, Session, SessionKeeper, grant_of, without_session
 
 
 class HandClock:

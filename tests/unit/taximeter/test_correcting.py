@@ -10,7 +10,7 @@ from metering.folds.corrections import Fate, Target, place_of
 from metering.kafka.partition_log import Appended, Appender, LogUnavailable
 from metering.kafka.topics import topics_named
 from metering.records.ledger_records import CorrectionKind, Outcome, Rejection, encode_correction, encode_intent, encode_receipt, encode_rejection
-from taximeter.correcting import CANCEL_WITHIN_MS, Correcting, NotCorrectable, Request, kind_of, meter_event_place
+from reporter.correcting import CANCEL_WITHIN_MS, Correcting, NotCorrectable, Request, kind_of, meter_event_place
 from tests.unit.aggregator.memory_log import MemoryLog, finished
 from tests.unit.metering.correction_support import EVENT, correction, receipt, settled
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from reporter.billing_periods import Span
-from reporter.stripe_subscriptions import SubscriptionPage, SubscriptionsUnavailable
+from reporter.planning.billing_periods import Span
+from reporter.stripe.subscriptions import SubscriptionPage, SubscriptionsUnavailable
 from taximeter import next_boundary
 from taximeter.next_boundary import PAGES_MAX, WINDOWS_S, NextBoundary, find_next_boundary, stripe_is_configured
 

@@ -20,7 +20,7 @@ from metering.records.ledger_records import (
     encode_receipt,
     encode_rejection,
 )
-from reporter.error_reports import CODES, UNREADABLE
+from reporter.webhooks.error_reports import CODES, UNREADABLE
 from taximeter.stripe_commands.error_reading import ErrorReader, Refused, distinct
 from taximeter.stripe_commands.errors import UNKNOWN_ADVICE, _show, advice, as_json
 

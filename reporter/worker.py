@@ -16,12 +16,12 @@ from metering.records.ledger_records import Correction, Intent, Outcome, Planned
 from metering.records.meters import Catalogue
 from metering.records.tally import decode_tally
 from metering.workers.partition_worker import PartitionWorker
-from reporter.billing_periods import BillingPeriods
 from reporter.dispatch import Dispatcher
-from reporter.ended_periods import EndedPeriods
 from reporter.metrics import ReporterMetrics
-from reporter.reporting import PartitionReporter, cancelled_by, open_meter_events
-from reporter.sending import MeterSend
+from reporter.planning.billing_periods import BillingPeriods
+from reporter.planning.ended_periods import EndedPeriods
+from reporter.planning.planner import PartitionReporter, cancelled_by, open_meter_events
+from reporter.sending.lanes import MeterSend
 from reporter.settings import ReporterSettings
 from reporter.takeover import Takeover
 
@@ -88,7 +88,7 @@ class ReportingWorker(PartitionWorker):
             reporter is not None
             and self.stopped is None
             and not self._draining
-            and not reporter.backlog.is_full
+            and not reporter.planning.unplanned.is_full
             and self._inbox.bytes < INBOX_BYTES_MAX
         )
 
@@ -131,7 +131,7 @@ class ReportingWorker(PartitionWorker):
         while True:
             seconds = self._settings.receipt_seconds if self._settlements else min(1.0, self._settings.report_seconds)
             # While the backlog is full the inbox must wait for Stripe, and this loop with it.
-            await self._wait(seconds, work=bool(self._inbox) and not reporter.backlog.is_full)
+            await self._wait(seconds, work=bool(self._inbox) and not reporter.planning.unplanned.is_full)
             self._fold_inbox(reporter)
             if self._unsent:
                 self._fill_lanes()
@@ -147,7 +147,7 @@ class ReportingWorker(PartitionWorker):
 
     def _fold_inbox(self, reporter: PartitionReporter) -> None:
         for _ in range(RECORDS_PER_TURN):
-            if not self._inbox or reporter.backlog.is_full:
+            if not self._inbox or reporter.planning.unplanned.is_full:
                 return
             record = self._inbox.take()
             position = reporter.tally_position
@@ -161,12 +161,17 @@ class ReportingWorker(PartitionWorker):
 
     def _intent_is_due(self, reporter: PartitionReporter) -> bool:
         waited = self._clock.monotonic() - self._planned_at
-        if not len(reporter.backlog):
+        if not len(reporter.planning.unplanned):
             return reporter.uncovered >= EMPTY_INTENT_TALLIES
-        if waited < self._ended_periods.report_seconds(self._settings.report_seconds) and not reporter.backlog.is_full:
+        if waited < self._ended_periods.report_seconds(self._settings.report_seconds) and not reporter.planning.unplanned.is_full:
             return False
         few_open = reporter.ledger.open_events <= self._partition_rate() * OPEN_SECONDS
-        return few_open and not self._unsent and self._dispatcher.lanes.room >= 2 * len(reporter.backlog) and self._dispatcher.lanes.stopped is None
+        return (
+            few_open
+            and not self._unsent
+            and self._dispatcher.lanes.room >= 2 * len(reporter.planning.unplanned)
+            and self._dispatcher.lanes.stopped is None
+        )
 
     async def _write_intent(self, reporter: PartitionReporter) -> None:
         """Append an intent for all that was folded. Its meter events are sent once it is accepted, and not before."""

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final
 
-from reporter.stripe_replies import PlainHttp
+from reporter.stripe.replies import PlainHttp
 
 _BODY: Final[ContextVar[bytes | None]] = ContextVar("body", default=None)
 

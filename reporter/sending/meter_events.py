@@ -7,7 +7,7 @@ from taximeter_emitter.wire.limits import VALUE_MAX
 
 from metering.records.ledger_records import MeterEvent
 from metering.records.meters import Meter
-from reporter.outcomes import Verdict
+from reporter.sending.verdicts import Verdict
 
 
 class MeterEventPort(Protocol):

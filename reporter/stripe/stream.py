@@ -12,12 +12,12 @@ from taximeter_emitter.clock import Clock
 
 from metering.process.secrets import Secret
 from metering.stripe.client import make_client
-from reporter.outcomes import Delivered, Refused, Reply, Retry, StopTheWorld, TooOld, TryAgain, Verdict, classify, interrupted, unreachable
-from reporter.prepared_bodies import PreparedHttp, prepared
-from reporter.stream_requests import EVENTS_MAX, Gathered, SentRequests, StreamEvent, body_of, encode_event, request_key
-from reporter.stream_session import Grant, Session, SessionKeeper, grant_of, verdicts_for
-from reporter.stripe_adjustments import StripeAdjustments
-from reporter.stripe_replies import REPLY_BYTES_MAX, ErrorReply, Verdicts
+from reporter.sending.verdicts import Delivered, Refused, Reply, Retry, StopTheWorld, TooOld, TryAgain, Verdict, classify, interrupted, unreachable
+from reporter.stripe.adjustments import StripeAdjustments
+from reporter.stripe.prepared_bodies import PreparedHttp, prepared
+from reporter.stripe.replies import REPLY_BYTES_MAX, ErrorReply, Verdicts
+from reporter.stripe.stream_requests import EVENTS_MAX, Gathered, SentRequests, StreamEvent, body_of, encode_event, request_key
+from reporter.stripe.stream_session import Grant, Session, SessionKeeper, grant_of, verdicts_for
 
 _PATH: Final = "/v2/billing/meter_event_stream"
 _GATHER_S: Final = 0.01  # how long the first event of a request waits for others

@@ -9,7 +9,7 @@ import stripe
 
 from metering.process.secrets import Redactor, Secret
 from metering.stripe.client import ReplyTooLarge, StripeHttp, make_client
-from reporter.billing_periods import Span
+from reporter.planning.billing_periods import Span
 
 PAGE: Final = 100
 CONNECTIONS: Final = 2

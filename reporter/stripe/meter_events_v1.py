@@ -7,10 +7,10 @@ from urllib.parse import quote_plus
 
 from metering.process.secrets import Secret
 from metering.stripe.client import make_client
-from reporter.outcomes import Reply, Verdict, classify
-from reporter.prepared_bodies import PreparedHttp, prepared
-from reporter.stripe_adjustments import StripeAdjustments
-from reporter.stripe_replies import REPLY_BYTES_MAX, Verdicts
+from reporter.sending.verdicts import Reply, Verdict, classify
+from reporter.stripe.adjustments import StripeAdjustments
+from reporter.stripe.prepared_bodies import PreparedHttp, prepared
+from reporter.stripe.replies import REPLY_BYTES_MAX, Verdicts
 
 _PATH: Final = "/v1/billing/meter_events"
 

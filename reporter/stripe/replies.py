@@ -10,7 +10,7 @@ import stripe
 
 from metering.process.secrets import Redactor, Secret
 from metering.stripe.client import ReplyTooLarge, StripeHttp
-from reporter.outcomes import Reply, Retry, StopTheWorld, Verdict, classify, interrupted, unreachable
+from reporter.sending.verdicts import Reply, Retry, StopTheWorld, Verdict, classify, interrupted, unreachable
 
 REPLY_BYTES_MAX: Final = 256 * 1024
 

@@ -1,7 +1,7 @@
 """What Stripe's asynchronous error reports say, as rejections for the ledger. Pure.
 
 A report counts every event that failed in a window of validation and names only a sample of them. What it names is an identifier or the
-idempotency key of the request: our keys for single events are their identifiers (`reporter.sending.idempotency_key`), and the key of a
+idempotency key of the request: our keys for single events are their identifiers (`reporter.sending.lanes.idempotency_key`), and the key of a
 request with many events is looked up.
 """
 

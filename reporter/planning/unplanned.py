@@ -1,6 +1,6 @@
 """What is counted and not yet in an intent: sums of tally rows, merged into larger windows when there are too many of them.
 
-A sum never has minutes from both sides of a billing period's boundary that was known when they were merged (reporter.billing_periods).
+A sum never has minutes from both sides of a billing period's boundary that was known when they were merged (reporter.planning.billing_periods).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +12,7 @@ from taximeter_emitter.wire.limits import HOUR_MS, MINUTE_MS, VALUE_MAX
 from metering.records.ledger_records import MeterEvent
 from metering.records.tally import TallyRow
 from metering.records.window import window_start
-from reporter.billing_periods import BillingPeriods, Side
+from reporter.planning.billing_periods import BillingPeriods, Side
 
 LARGEST_MS: Final = 6 * HOUR_MS
 GRANULARITIES_MS: Final = (MINUTE_MS, 5 * MINUTE_MS, 15 * MINUTE_MS, HOUR_MS, LARGEST_MS)

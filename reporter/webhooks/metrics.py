@@ -6,10 +6,10 @@ from typing import Final, Self
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from metering.process.metrics import counter, gauge
-from reporter.error_reports import CODES, OTHER, REPORT_TYPES
-from reporter.hooks import HookOutcome
-from reporter.webhook_intake import MONITORED, Admission, Lane
-from reporter.webhook_intake import OTHER as OTHER_TYPE
+from reporter.webhooks.error_reports import CODES, OTHER, REPORT_TYPES
+from reporter.webhooks.hooks import HookOutcome
+from reporter.webhooks.webhook_intake import MONITORED, Admission, Lane
+from reporter.webhooks.webhook_intake import OTHER as OTHER_TYPE
 
 REFUSALS: Final = (
     "no_signature",

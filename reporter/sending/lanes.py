@@ -19,7 +19,7 @@ from typing import Final
 from taximeter_emitter.wire.limits import EVENT_AGE_MAX_MS, MINUTE_MS, RETRY_SAME_IDENTIFIER_MS
 
 from metering.records.ledger_records import MeterEvent, Outcome, Settlement
-from reporter.outcomes import Delivered, Refused, StopTheWorld, TooOld, TryAgain, Verdict
+from reporter.sending.verdicts import Delivered, Refused, StopTheWorld, TooOld, TryAgain, Verdict
 
 AGE_MARGIN_MS: Final = 5 * MINUTE_MS  # an attempt takes a while, and Stripe's clock is not ours
 # A reply kept under an idempotency key comes back for as long as the key is used. Where no reply betrays that, this many attempts do.

@@ -10,8 +10,8 @@ from typing import Final
 from taximeter_emitter.clock import Clock
 
 from metering.process.secrets import Secret
-from reporter.outcomes import Reply, Retry, StopTheWorld, TryAgain, Verdict, classify
-from reporter.stripe_replies import Verdicts
+from reporter.sending.verdicts import Reply, Retry, StopTheWorld, TryAgain, Verdict, classify
+from reporter.stripe.replies import Verdicts
 
 _RENEW_AT: Final = 0.8  # of its life
 _LIFE_S_MAX: Final = 3600.0

@@ -6,7 +6,7 @@ from pathlib import Path
 from metering.process.secrets import Secret
 from metering.process.settings import option
 from metering.stripe.signatures import BODY_BYTES_MAX, TOLERANCE_S
-from reporter.hooks import HookUnusable, load_hook
+from reporter.webhooks.hooks import HookUnusable, load_hook
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,8 +22,8 @@ from metering.folds.tallies import Tallies, tallies_after
 from metering.records.chain import NO_OFFSET, Link
 from metering.records.ledger_records import Correction, CorrectionKind, Entry, Intent, MeterEvent, Planned, Receipt, Settlement
 from metering.records.tally import Tally
-from reporter.backlog import LARGEST_MS, Backlog
-from reporter.billing_periods import BillingPeriods
+from reporter.planning.billing_periods import BillingPeriods
+from reporter.planning.unplanned import LARGEST_MS, Backlog
 
 # A meter event waits its turn after it was planned; what would pass Stripe's limit meanwhile is not started.
 AGE_MARGIN_MS = HOUR_MS

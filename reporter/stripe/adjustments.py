@@ -2,8 +2,8 @@
 
 from metering.process.secrets import Secret
 from metering.stripe.client import StripeHttp, make_client
-from reporter.outcomes import Reply, Verdict, classify
-from reporter.stripe_replies import Verdicts
+from reporter.sending.verdicts import Reply, Verdict, classify
+from reporter.stripe.replies import Verdicts
 
 DONE = frozenset({"pending", "complete"})
 

@@ -16,15 +16,15 @@ from metering.process.logs import RateLimited
 from metering.process.service import ServiceContext
 from metering.process.supervision import RefusedToStart
 from metering.stripe.signatures import WebhookEvent
-from reporter.error_reports import IdentifiersOf, ReportReader
-from reporter.hooks import HookOutcome, HookRunner, load_hook
-from reporter.recording import RejectionRecorder
-from reporter.rejection_log import Recorded, RejectionLog
-from reporter.stripe_events import EVENTS_MAX, EventsPort, EventsUnavailable, ListedReport
-from reporter.webhook_intake import Admission, Lane, WebhookIntake, label_of, lane_of
-from reporter.webhook_metrics import WebhookMetrics
-from reporter.webhook_server import PATH, Door, WebhookServer
-from reporter.webhook_settings import WebhookSettings
+from reporter.stripe.notifications import EVENTS_MAX, EventsPort, EventsUnavailable, ListedReport
+from reporter.webhooks.error_reports import IdentifiersOf, ReportReader
+from reporter.webhooks.hooks import HookOutcome, HookRunner, load_hook
+from reporter.webhooks.metrics import WebhookMetrics
+from reporter.webhooks.rejection_log import Recorded, RejectionLog
+from reporter.webhooks.rejection_recorder import RejectionRecorder
+from reporter.webhooks.settings import WebhookSettings
+from reporter.webhooks.webhook_intake import Admission, Lane, WebhookIntake, label_of, lane_of
+from reporter.webhooks.webhook_server import PATH, Door, WebhookServer
 
 Observer = Callable[[WebhookEvent], None]
 """Told each event but error reports, in the reporter's event loop: it must return at once."""

@@ -16,7 +16,7 @@ from taximeter_emitter.clock import Clock
 from metering.process.logs import RateLimited, get_log
 from metering.process.secrets import Secret
 from metering.stripe.signatures import WebhookEvent, WebhookRefused, parse_webhook, verify_signature
-from reporter.webhook_intake import Admission
+from reporter.webhooks.webhook_intake import Admission
 
 PATH: Final = "/webhooks/stripe"
 SIGNATURE_HEADER: Final = "Stripe-Signature"

@@ -10,10 +10,10 @@ from taximeter_emitter.retry import Backoff, RetryPolicy
 from metering.kafka.partition_log import LogUnavailable
 from metering.process.logs import Log
 from metering.records.ledger_records import Rejection
-from reporter.error_reports import ReportReader, label_of
-from reporter.rejection_log import Recorded, RejectionLog
-from reporter.stripe_events import EventsPort, EventsUnavailable
-from reporter.webhook_metrics import WebhookMetrics
+from reporter.stripe.notifications import EventsPort, EventsUnavailable
+from reporter.webhooks.error_reports import ReportReader, label_of
+from reporter.webhooks.metrics import WebhookMetrics
+from reporter.webhooks.rejection_log import Recorded, RejectionLog
 
 RETRIES: Final = RetryPolicy(base_seconds=0.5, cap_seconds=5.0, deadline_seconds=60.0, attempts_max=6)
 

@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from reporter.billing_periods import BillingPeriods
-from reporter.reporting import PartitionReporter
+from reporter.planning.billing_periods import BillingPeriods
+from reporter.planning.planner import PartitionReporter
 
 LOOK_SECONDS: Final = 10.0
 REPORT_SECONDS_MAX: Final = 60.0
@@ -25,7 +25,7 @@ class EndedPeriods:
         if self._looked_at is not None and monotonic - self._looked_at < LOOK_SECONDS:
             return
         self._looked_at = monotonic
-        ends = [reporter.backlog.soonest_end_s(), self._soonest_open_end_s(reporter, now_s)]
+        ends = [reporter.planning.unplanned.soonest_end_s(), self._soonest_open_end_s(reporter, now_s)]
         waiting, planned = (end if end is not None and end <= now_s else None for end in ends)
         self._in_backlog = waiting is not None
         self.oldest_s = min((end for end in (waiting, planned) if end is not None), default=None)
