@@ -7,11 +7,11 @@ What the settings file wants, made at Stripe; to do it again does nothing:
 
     import stripe
 
-    from billing.account_state import read_account
-    from billing.apply import apply
-    from billing.plan import plan
-    from billing.plan_text import plan_lines
-    from billing.pricing import wanted_of
+    from billing.catalogue.account_reading import read_account
+    from billing.catalogue.apply import apply
+    from billing.catalogue.plan import plan
+    from billing.catalogue.plan_text import plan_lines
+    from billing.catalogue.pricing import wanted_of
 
     async def set_up(client: stripe.StripeClient, document: dict[str, object]) -> None:
         wanted = wanted_of(document)  # the settings file, as tomllib gives it

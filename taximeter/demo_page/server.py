@@ -19,9 +19,9 @@ import stripe
 from aiohttp import web
 
 from billing.calls import Refused, calling, idempotency_key
-from billing.customers import NewCustomer, create_customer
-from billing.prices import PriceAtStripe
-from billing.subscriptions import NewSubscription, Subscription, show_subscription, subscribe
+from billing.selling.customers import NewCustomer, create_customer
+from billing.selling.prices import PriceAtStripe
+from billing.selling.subscribing import NewSubscription, Subscription, show_subscription, subscribe
 from metering.stripe.client import ReplyTooLarge
 from taximeter.demo_page.visits import Visit, Visits
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.table import Table
 
-from billing.customers import Customer, NewCustomer, create_customer, list_customers, show_customer
+from billing.selling.customers import Customer, NewCustomer, create_customer, list_customers, show_customer
 from taximeter.command import Command, add_commands
 from taximeter.exit_codes import OK, USAGE
 from taximeter.stripe_commands.connection import StripeConnection

@@ -7,7 +7,7 @@ import re
 import signal
 from typing import Final
 
-from billing.prices import find_metered_prices
+from billing.selling.prices import find_metered_prices
 from taximeter.demo_page.server import DemoPage, Offer
 from taximeter.exit_codes import OK, PRECONDITION, USAGE
 from taximeter.stripe_commands.connection import CannotDo, StripeConnection, add_connection_options

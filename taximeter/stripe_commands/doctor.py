@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.table import Table
 from taximeter_emitter.clock import SystemClock
 
-from billing.checks import Check
-from billing.checkup import Webhook, examine
-from billing.pricing import parse_wanted
+from billing.catalogue.pricing import parse_wanted
+from billing.checkup.checks import Check
+from billing.checkup.examination import Webhook, examine
 from metering.process.secrets import Redactor
 from reporter.webhooks.error_reports import REPORT_TYPES
 from reporter.webhooks.webhook_intake import MONITORED

@@ -6,10 +6,10 @@ from typing import Any
 
 from rich.table import Table
 
-from billing.customers import show_customer
-from billing.invoices import InvoiceLine, InvoicePreview, preview_invoice
 from billing.money import main_units
-from billing.subscriptions import list_subscriptions
+from billing.selling.customers import show_customer
+from billing.selling.invoices import InvoiceLine, InvoicePreview, preview_invoice
+from billing.selling.subscribing import list_subscriptions
 from taximeter.exit_codes import OK, USAGE
 from taximeter.stripe_commands.connection import CannotDo, StripeConnection
 from taximeter.stripe_commands.running import add_common_options, console, print_json, run_billing, shown

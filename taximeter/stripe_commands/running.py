@@ -11,7 +11,7 @@ import orjson
 from rich.console import Console
 
 from billing.calls import Refused
-from billing.pricing import parse_wanted
+from billing.catalogue.pricing import parse_wanted
 from metering.records.meters import Meter
 from taximeter.exit_codes import PRECONDITION, USAGE
 from taximeter.stripe_commands.connection import CannotDo, StripeConnection, add_connection_options, run_with_stripe

@@ -6,9 +6,9 @@ import sys
 import time
 from typing import Final
 
-from billing.customers import show_customer
-from billing.single_events import SingleEvent, send_event, total_of_the_minute
-from billing.usage import MeterAtStripe, find_meter
+from billing.selling.customers import show_customer
+from billing.selling.single_events import SingleEvent, send_event, total_of_the_minute
+from billing.selling.usage import MeterAtStripe, find_meter
 from taximeter.exit_codes import OK, PENDING, USAGE
 from taximeter.stripe_commands.connection import CannotDo, StripeConnection
 from taximeter.stripe_commands.running import add_common_options, meter_of, moment, natural, pair, print_json, run_billing

@@ -8,13 +8,13 @@ from typing import Any, Final
 import orjson
 from rich.console import Console
 
-from billing.account import Account
-from billing.account_state import read_account
-from billing.apply import Done, Stopped, apply
 from billing.calls import Refused
-from billing.plan import Plan, plan
-from billing.plan_text import describe, plan_json, plan_lines
-from billing.pricing import Wanted, parse_wanted
+from billing.catalogue.account import Account
+from billing.catalogue.account_reading import read_account
+from billing.catalogue.apply import Done, Stopped, apply
+from billing.catalogue.plan import Plan, plan
+from billing.catalogue.plan_text import describe, plan_json, plan_lines
+from billing.catalogue.pricing import Wanted, parse_wanted
 from taximeter.exit_codes import DISCREPANCY, FAILED, OK, USAGE
 from taximeter.stripe_commands.connection import CannotDo, StripeConnection, add_connection_options, run_with_stripe
 

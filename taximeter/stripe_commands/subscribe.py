@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from billing.subscriptions import Anchor, NewSubscription, PendingSetup, Subscribed, subscribe
+from billing.selling.subscribing import Anchor, NewSubscription, PendingSetup, Subscribed, subscribe
 from metering.process.secrets import Secret
 from taximeter.exit_codes import OK, USAGE
 from taximeter.stripe_commands.connection import StripeConnection

@@ -14,7 +14,7 @@ import pytest
 import stripe
 from playwright.async_api import BrowserContext, Page, Route, async_playwright, expect
 
-from billing.prices import find_price
+from billing.selling.prices import find_price
 from metering.process.secrets import Secret
 from metering.stripe.client import StripeHttp, make_client
 from taximeter.demo_page.server import DemoPage, Offer

@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from billing.permissions import PERMISSIONS
+from billing.checkup.permissions import PERMISSIONS
 from taximeter.brokers.readiness import free_port
 from taximeter.demo.processes import own_environment
 

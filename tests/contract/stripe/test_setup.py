@@ -22,12 +22,12 @@ from aiohttp import web
 from stripe.params.billing import MeterCreateParams
 
 import billing
-from billing.account import Account
-from billing.account_state import read_account
-from billing.apply import Stopped, apply
-from billing.permissions import PERMISSIONS
-from billing.plan import plan
-from billing.pricing import wanted_of
+from billing.catalogue.account import Account
+from billing.catalogue.account_reading import read_account
+from billing.catalogue.apply import Stopped, apply
+from billing.catalogue.plan import plan
+from billing.catalogue.pricing import wanted_of
+from billing.checkup.permissions import PERMISSIONS
 from reporter.webhooks.error_reports import REPORT_TYPES
 from taximeter.cli import main
 from taximeter.exit_codes import DISCREPANCY, FAILED, INTERRUPTED, OK, PRECONDITION, USAGE

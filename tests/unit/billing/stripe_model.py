@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from billing.account import Account, FoundMeter, FoundPrice, FoundProduct
-from billing.plan import (
+from billing.catalogue.account import Account, FoundMeter, FoundPrice, FoundProduct
+from billing.catalogue.plan import (
     Action,
     ArchivePrice,
     ChangeProduct,

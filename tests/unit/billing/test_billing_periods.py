@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.billing_periods import next_full_minute_end, next_month_start
+from billing.selling.calendar import next_full_minute_end, next_month_start
 
 
 def at(text: str) -> int:

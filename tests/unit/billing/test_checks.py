@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from billing.account import Account
-from billing.checks import (
+from billing.catalogue.account import Account
+from billing.checkup.checks import (
     Destination,
     Reply,
     check_catalogue,
@@ -19,7 +19,7 @@ from billing.checks import (
     check_reception,
     check_version,
 )
-from billing.permissions import PERMISSIONS, Permission, needed_by
+from billing.checkup.permissions import PERMISSIONS, Permission, needed_by
 from metering.process.secrets import Secret
 from tests.unit.billing.test_plan import COMPLETE, FOUND_METER, FOUND_PRICE, FOUND_PRODUCT, WANTED, with_meter, with_price
 

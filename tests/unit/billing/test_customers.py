@@ -1,6 +1,6 @@
 import pytest
 
-from billing.customers import KEY_METADATA, NewCustomer
+from billing.selling.customers import KEY_METADATA, NewCustomer
 
 
 def test_an_ordinary_customer_has_no_problems() -> None:

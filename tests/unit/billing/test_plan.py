@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from billing.account import Account, FoundMeter, FoundPrice, FoundProduct
-from billing.plan import (
+from billing.catalogue.account import Account, FoundMeter, FoundPrice, FoundProduct
+from billing.catalogue.plan import (
     ArchivePrice,
     ChangeProduct,
     CreateMeter,
@@ -23,8 +23,8 @@ from billing.plan import (
     plan,
     terms_of,
 )
-from billing.plan_text import plan_json, plan_lines
-from billing.pricing import Package, Price, Product, Tier, Wanted
+from billing.catalogue.plan_text import plan_json, plan_lines
+from billing.catalogue.pricing import Package, Price, Product, Tier, Wanted
 from metering.records.meters import Meter
 from tests.unit.billing.stripe_model import after
 

@@ -3,7 +3,7 @@ from decimal import Decimal
 
 import pytest
 
-from billing.prices import PriceAtStripe
+from billing.selling.prices import PriceAtStripe
 
 PRICE = PriceAtStripe(
     id="price_1",

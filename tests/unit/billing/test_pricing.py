@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from billing.pricing import PRICES_MAX, Package, Price, Product, Tier, parse_wanted, wanted_of
+from billing.catalogue.pricing import PRICES_MAX, Package, Price, Product, Tier, parse_wanted, wanted_of
 
 FILE = """
 [[meters]]

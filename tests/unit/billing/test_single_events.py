@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from billing.single_events import IDENTIFIER_PREFIX, SingleEvent
+from billing.selling.single_events import IDENTIFIER_PREFIX, SingleEvent
 from metering.records.meters import Meter
 
 NOW = 1_800_000_000

@@ -3,7 +3,7 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.usage import SECONDS_OF, By, MeterAtStripe, Usage, UsageRow, aligned, quantity
+from billing.selling.usage import SECONDS_OF, By, MeterAtStripe, Usage, UsageRow, aligned, quantity
 
 METER = MeterAtStripe("mtr_1", "tokens", active=True, formula="sum")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from billing.pricing import parse_wanted
+from billing.catalogue.pricing import parse_wanted
 from ingest.admission.api_keys import create_key
 from ingest.settings import GatewaySettings
 from metering.process.service import CANCEL_SECONDS, CLOSE_SECONDS, ServiceSettings

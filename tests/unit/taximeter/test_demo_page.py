@@ -6,7 +6,7 @@ from decimal import Decimal
 import aiohttp
 import pytest
 
-from billing.prices import PriceAtStripe
+from billing.selling.prices import PriceAtStripe
 from metering.process.secrets import Secret
 from metering.stripe.client import StripeHttp, make_client
 from taximeter.demo_page.server import BODY_BYTES_MAX, DemoPage, Offer

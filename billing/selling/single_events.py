@@ -13,7 +13,7 @@ from uuid import uuid4
 import stripe
 
 from billing.calls import Refused, calling
-from billing.usage import MeterAtStripe, read_usage
+from billing.selling.usage import MeterAtStripe, read_usage
 from metering.records.meters import Meter
 
 if TYPE_CHECKING:

@@ -1,9 +1,9 @@
-"""What Stripe has of that which the settings file speaks of, as records. Pure: who reads them is billing.account_state."""
+"""What Stripe has of that which the settings file speaks of, as records. Pure: who reads them is billing.catalogue.account_reading."""
 
 from dataclasses import dataclass
 from decimal import Decimal
 
-from billing.pricing import Package, Tier
+from billing.catalogue.pricing import Package, Tier
 
 
 @dataclass(frozen=True, slots=True)

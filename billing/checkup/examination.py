@@ -9,10 +9,11 @@ import stripe
 from taximeter_emitter.clock import Clock
 from taximeter_emitter.retry import RetryPolicy
 
-from billing.account import Account
-from billing.account_state import read_account, read_meters
 from billing.calls import RETRIES, Refused, calling
-from billing.checks import (
+from billing.catalogue.account import Account
+from billing.catalogue.account_reading import read_account, read_meters
+from billing.catalogue.pricing import Wanted
+from billing.checkup.checks import (
     Check,
     Destination,
     Reply,
@@ -24,8 +25,7 @@ from billing.checks import (
     check_reception,
     check_version,
 )
-from billing.permissions import PERMISSIONS, Permission
-from billing.pricing import Wanted
+from billing.checkup.permissions import PERMISSIONS, Permission
 from metering.process.secrets import Secret
 from metering.stripe.client import ReplyTooLarge
 

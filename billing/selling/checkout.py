@@ -8,8 +8,8 @@ from uuid import uuid4
 import stripe
 
 from billing.calls import Refused, calling, idempotency_key
-from billing.customers import show_customer
-from billing.prices import find_metered_prices
+from billing.selling.customers import show_customer
+from billing.selling.prices import find_metered_prices
 
 if TYPE_CHECKING:
     from stripe.params.checkout import SessionCreateParams

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Final, Literal, TypeAlias
 
-from billing.account import Account
-from billing.permissions import INDISPENSABLE, REPORTER, Permission
-from billing.plan import Action, ArchivePrice, ChangeProduct, Obstacle, RenameMeter, plan
-from billing.plan_text import describe
-from billing.pricing import Wanted
+from billing.catalogue.account import Account
+from billing.catalogue.plan import Action, ArchivePrice, ChangeProduct, Obstacle, RenameMeter, plan
+from billing.catalogue.plan_text import describe
+from billing.catalogue.pricing import Wanted
+from billing.checkup.permissions import INDISPENSABLE, REPORTER, Permission
 from metering.process.secrets import Secret
 
 SKEW_WARNING_S: Final = 60.0

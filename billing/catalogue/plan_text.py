@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from billing.account import Terms
-from billing.plan import (
+from billing.catalogue.account import Terms
+from billing.catalogue.plan import (
     Action,
     ArchivePrice,
     ChangeProduct,

@@ -17,10 +17,9 @@ from stripe.params import PriceCreateParams, ProductCreateParams
 from stripe.params.billing import MeterCreateParams
 from taximeter_emitter.retry import RetryPolicy
 
-from billing.account_state import PRICE_KEY, PRODUCT_KEY, find_price, read_meters, read_products
 from billing.calls import Refused, calling, idempotency_key
-from billing.money import plain
-from billing.plan import (
+from billing.catalogue.account_reading import PRICE_KEY, PRODUCT_KEY, find_price, read_meters, read_products
+from billing.catalogue.plan import (
     Action,
     ArchivePrice,
     ChangeProduct,
@@ -32,7 +31,8 @@ from billing.plan import (
     ReactivatePrice,
     RenameMeter,
 )
-from billing.pricing import Price, Product, Tier
+from billing.catalogue.pricing import Price, Product, Tier
+from billing.money import plain
 from metering.records.meters import Meter
 from metering.stripe.client import ReplyTooLarge
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import stripe
 
-from billing.billing_periods import next_full_minute_end, next_month_start
 from billing.calls import PAGE_ROWS, Refused, all_rows, calling, idempotency_key
-from billing.customers import show_customer
-from billing.prices import PriceAtStripe, find_metered_prices
+from billing.selling.calendar import next_full_minute_end, next_month_start
+from billing.selling.customers import show_customer
+from billing.selling.prices import PriceAtStripe, find_metered_prices
 from metering.process.secrets import Secret
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class NewSubscription:
 
     `anchor` says when the first period ends: in Unix seconds, "month-start" at the first second of the next UTC month, "minute" an interval after
     the minute in which it begins, None an interval after the second at which Stripe makes it. Usage is summed by the UTC minute, so periods that
-    end on a full minute are better (billing.billing_periods says why). `backdate` is a past start: usage since then is billed with the first
+    end on a full minute are better (billing.selling.calendar says why). `backdate` is a past start: usage since then is billed with the first
     period. `again` makes one although the customer is subscribed to one of the prices already.
     """
 

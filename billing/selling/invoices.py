@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 import stripe
 
 from billing.calls import PAGE_ROWS, Refused, all_rows, calling
-from billing.prices import PriceAtStripe, show_price
-from billing.subscriptions import id_of
+from billing.selling.prices import PriceAtStripe, show_price
+from billing.selling.subscribing import id_of
 
 if TYPE_CHECKING:
     from stripe.params import InvoiceLineItemListParams

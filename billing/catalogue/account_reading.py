@@ -8,9 +8,9 @@ import stripe
 from stripe.params import PriceListParams, ProductListParams
 from stripe.params.billing import MeterListParams
 
-from billing.account import Account, FoundMeter, FoundPrice, FoundProduct, Terms
 from billing.calls import PAGE_ROWS, all_rows
-from billing.pricing import Package, Tier, Wanted
+from billing.catalogue.account import Account, FoundMeter, FoundPrice, FoundProduct, Terms
+from billing.catalogue.pricing import Package, Tier, Wanted
 
 PRODUCT_KEY: Final = "taximeter_product"  # in a product's metadata
 PRICE_KEY: Final = "taximeter_price"  # in a price's metadata: what its lookup_key was when it was made

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TypeAlias
 
-from billing.account import Account, FoundMeter, FoundPrice, Terms
+from billing.catalogue.account import Account, FoundMeter, FoundPrice, Terms
+from billing.catalogue.pricing import Price, Product, Tier, Wanted
 from billing.money import main_units, plain
-from billing.pricing import Price, Product, Tier, Wanted
 from metering.records.meters import Meter
 
 

@@ -1,0 +1,4 @@
+"""Can this installation bill with this key? Observations in, verdicts out.
+
+Read: permissions, checks, examination.
+"""
