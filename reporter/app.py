@@ -177,7 +177,7 @@ class Reporter:
             unknown = [entry.log_time_ms for reporter in reporters for entry in reporter.ledger.open.values() if entry.unknown]
             self._metrics.oldest_unknown.set(min(unknown) / 1000 if unknown else math.nan)
             self._metrics.waiting.set(self._dispatcher.lanes.sends)
-            self._metrics.backlog_rows.set(sum(len(reporter.planning.unplanned) for reporter in reporters))
+            self._metrics.backlog_rows.set(sum(len(reporter.backlog) for reporter in reporters))
             await self._context.clock.sleep(0.5)
 
     async def _observe_next_period_end(self) -> None:

@@ -88,7 +88,7 @@ class ReportingWorker(PartitionWorker):
             reporter is not None
             and self.stopped is None
             and not self._draining
-            and not reporter.planning.unplanned.is_full
+            and not reporter.backlog.is_full
             and self._inbox.bytes < INBOX_BYTES_MAX
         )
 
@@ -131,7 +131,7 @@ class ReportingWorker(PartitionWorker):
         while True:
             seconds = self._settings.receipt_seconds if self._settlements else min(1.0, self._settings.report_seconds)
             # While the backlog is full the inbox must wait for Stripe, and this loop with it.
-            await self._wait(seconds, work=bool(self._inbox) and not reporter.planning.unplanned.is_full)
+            await self._wait(seconds, work=bool(self._inbox) and not reporter.backlog.is_full)
             self._fold_inbox(reporter)
             if self._unsent:
                 self._fill_lanes()
@@ -147,7 +147,7 @@ class ReportingWorker(PartitionWorker):
 
     def _fold_inbox(self, reporter: PartitionReporter) -> None:
         for _ in range(RECORDS_PER_TURN):
-            if not self._inbox or reporter.planning.unplanned.is_full:
+            if not self._inbox or reporter.backlog.is_full:
                 return
             record = self._inbox.take()
             position = reporter.tally_position
@@ -161,15 +161,15 @@ class ReportingWorker(PartitionWorker):
 
     def _intent_is_due(self, reporter: PartitionReporter) -> bool:
         waited = self._clock.monotonic() - self._planned_at
-        if not len(reporter.planning.unplanned):
+        if not len(reporter.backlog):
             return reporter.uncovered >= EMPTY_INTENT_TALLIES
-        if waited < self._ended_periods.report_seconds(self._settings.report_seconds) and not reporter.planning.unplanned.is_full:
+        if waited < self._ended_periods.report_seconds(self._settings.report_seconds) and not reporter.backlog.is_full:
             return False
         few_open = reporter.ledger.open_events <= self._partition_rate() * OPEN_SECONDS
         return (
             few_open
             and not self._unsent
-            and self._dispatcher.lanes.room >= 2 * len(reporter.planning.unplanned)
+            and self._dispatcher.lanes.room >= 2 * len(reporter.backlog)
             and self._dispatcher.lanes.stopped is None
         )
 

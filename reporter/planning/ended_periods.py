@@ -25,7 +25,7 @@ class EndedPeriods:
         if self._looked_at is not None and monotonic - self._looked_at < LOOK_SECONDS:
             return
         self._looked_at = monotonic
-        ends = [reporter.planning.unplanned.soonest_end_s(), self._soonest_open_end_s(reporter, now_s)]
+        ends = [reporter.backlog.soonest_end_s(), self._soonest_open_end_s(reporter, now_s)]
         waiting, planned = (end if end is not None and end <= now_s else None for end in ends)
         self._in_backlog = waiting is not None
         self.oldest_s = min((end for end in (waiting, planned) if end is not None), default=None)

@@ -16,12 +16,12 @@ from typing import Any, cast
 
 from taximeter_emitter.wire.batch import Batch, KnownTexts
 
-from aggregator import repair as accepting_loss
+from aggregator import repair
 from aggregator import takeover as aggregator_takeover
 from aggregator.core import counting
 from aggregator.ids.id_index import IdIndex
 from aggregator.reading.decoding import decoded, read, understood
-from metering.records import ledger_records as ledger
+from metering.records import ledger_records
 from metering.records import tally
 from metering.records.record import LogRecord
 from reporter import takeover as reporter_takeover
@@ -47,7 +47,7 @@ def bound(seed: int, *, recent_ids_max: int) -> Iterator[None]:
     """Put the replacements in, and take them out again."""
     own: dict[ModuleType, tuple[str, Any]] = {counting: ("IdIndex", partial(IdIndex, recent_max=recent_ids_max))}
     tokens = Tokens(seed)
-    for module in (aggregator_takeover, reporter_takeover, accepting_loss):
+    for module in (aggregator_takeover, reporter_takeover, repair):
         own[module] = ("secrets", tokens)
     before = [(module, name, getattr(module, name)) for module, (name, _) in own.items()]
     try:
@@ -88,7 +88,7 @@ def _decoders() -> Iterator[tuple[ModuleType, str, Callable[..., Any], Callable[
     """Every module that has imported a decoder, the name, what remembers, and the original."""
     for original, remembering in (
         (tally.decode_tally, lru_cache(KEPT)(tally.decode_tally)),
-        (ledger.decode_entry, lru_cache(KEPT)(ledger.decode_entry)),
+        (ledger_records.decode_entry, lru_cache(KEPT)(ledger_records.decode_entry)),
         (read, _read_once),
         (decoded, _decoded_unless_known),
         (understood, _understood_once),

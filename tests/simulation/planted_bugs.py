@@ -24,12 +24,12 @@ from metering.kafka.partition_log import Appended
 from metering.records.chain import NO_OFFSET, Chain, Link
 from metering.records.ledger_records import Correction, CorrectionKind, Intent, Outcome, Planned, Receipt, Settlement
 from reporter import correcting
-from reporter.planning import unplanned as backlog
+from reporter.planning import unplanned
 from reporter.planning.billing_periods import ALWAYS, BillingPeriods, Side
 from reporter.planning.planner import PartitionReporter
 from reporter.planning.unplanned import GRANULARITIES_MS, LARGEST_MS, Backlog
 from reporter.sending.lanes import Attempt, Lanes, MeterSend
-from reporter.sending.lanes import lanes as sending
+from reporter.sending import lanes
 from tests.simulation.aggregator_actor import AggregatorProcess
 from tests.simulation.reporter_actor import ReporterProcess, ReporterWorker
 from tests.simulation.world import START_MS

@@ -50,7 +50,7 @@ class ReporterWorker:
             reporter is not None
             and not self._settlements
             and not reporter.ledger.open
-            and not len(reporter.planning.unplanned)
+            and not len(reporter.backlog)
             and reporter.ledger.chain.next_offset == len(self._world.logs[LEDGER, self.partition])
             and reporter.tally_position == len(self._world.logs[TALLIES, self.partition])
         )
@@ -100,7 +100,7 @@ class ReporterWorker:
             # The consumer repeats records, or passes over some; never over the same ones twice.
             self._fetch = self._world.rng.below(self._fetch if self._skipped_at is not None else min(self._fetch + 3, len(log)))
         for _ in range(self._world.rng.between(1, 8)):
-            if self._fetch >= len(log) or reporter.planning.unplanned.is_full:
+            if self._fetch >= len(log) or reporter.backlog.is_full:
                 return
             record = log[self._fetch]
             self._fetch += 1
@@ -116,12 +116,12 @@ class ReporterWorker:
     # Intents
 
     def _intent_is_due(self, reporter: PartitionReporter) -> bool:
-        if not len(reporter.planning.unplanned):
+        if not len(reporter.backlog):
             return reporter.uncovered >= EMPTY_INTENT_TALLIES
-        if not reporter.planning.unplanned.is_full and not self._world.soon(0.2):
+        if not reporter.backlog.is_full and not self._world.soon(0.2):
             return False
         lanes = self._process.lanes
-        return reporter.ledger.open_events <= 8 and lanes.room >= 2 * len(reporter.planning.unplanned) and lanes.stopped is None
+        return reporter.ledger.open_events <= 8 and lanes.room >= 2 * len(reporter.backlog) and lanes.stopped is None
 
     async def _write_intent(self, reporter: PartitionReporter) -> None:
         rng = self._world.rng

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from taximeter_emitter.wire.limits import HOUR_MS
 
 from aggregator.ids import fingerprints, id_table
-from aggregator.ids import id_index as deduplication
+from aggregator.ids import id_index
 from aggregator.ids.fingerprints import Keys, Prints, Words, asked, asked_one, prints_of, repeated
 from aggregator.ids.id_archive import IdArchive, IdSegment
 from aggregator.ids.id_index import IdIndex, Seen
@@ -28,7 +28,7 @@ SHORTEST = st.sampled_from([0, 3, 1_000])  # from how many on arrays are used
 def walking(keys: bytes, arrays_from: int) -> Iterator[None]:
     """Tables that are made within hash with these keys; what is measured to be quick does not matter."""
     hashing = patch.object(fingerprints, "_keys", Keys(keys))
-    with hashing, patch.object(deduplication, "ARRAYS_FROM", arrays_from), patch.object(id_table, "FEW", arrays_from):
+    with hashing, patch.object(id_index, "ARRAYS_FROM", arrays_from), patch.object(id_table, "FEW", arrays_from):
         yield
 
 

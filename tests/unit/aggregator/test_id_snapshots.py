@@ -12,7 +12,7 @@ from taximeter_emitter.wire.limits import HOUR_MS
 
 from aggregator.core.counting import PartitionCounter
 from aggregator.ids import id_files
-from aggregator.ids import id_index as deduplication
+from aggregator.ids import id_index
 from aggregator.ids.fingerprints import Prints, Words, asked_one, prints_of
 from aggregator.ids.id_archive import IdArchive
 from aggregator.ids.id_files import SNAPSHOT, FileStorage, IdFiles
@@ -83,7 +83,7 @@ class Machine:
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    monkeypatch.setattr(deduplication.IdIndex.__init__, "__kwdefaults__", {"recent_max": 2})
+    monkeypatch.setattr(id_index.IdIndex.__init__, "__kwdefaults__", {"recent_max": 2})
     return Machine(tmp_path)
 
 
@@ -152,7 +152,7 @@ def test_after_a_crash_of_the_machine_only_an_orderly_end_counts(machine: Machin
     assert len(machine.start().ids) == 3
     assert machine.events_read() == [0, 1, 2]
     monkeypatch.undo()
-    monkeypatch.setattr(deduplication.IdIndex.__init__, "__kwdefaults__", {"recent_max": 2})
+    monkeypatch.setattr(id_index.IdIndex.__init__, "__kwdefaults__", {"recent_max": 2})
     counter = machine.start()
     machine.snapshots.save_all(counter, head)
     monkeypatch.setattr(id_files, "_boot", lambda: "another boot")

@@ -69,7 +69,8 @@ def test_nobody_adopts_what_a_living_process_holds_or_what_is_for_another_topic(
 
 def test_what_a_killed_process_wrote_is_there(tmp_path: Path) -> None:
     script = (
-        "import sys, time\nfrom pathlib import Path\nfrom taximeter_emitter.spool.encoded_batch import Parcel\nfrom taximeter_emitter.spool.spool import Spool\n"
+        "import sys, time\nfrom pathlib import Path\nfrom taximeter_emitter.spool.encoded_batch import Parcel\n"
+        "from taximeter_emitter.spool.spool import Spool\n"
         f"spool = Spool.create(Path({str(tmp_path)!r}), emitter='killed', topic={TOPIC!r})\n"
         "spool.append([Parcel(0, number, 1, b'x' * 1000) for number in range(100)])\n"
         "print('written', flush=True)\ntime.sleep(60)\n"

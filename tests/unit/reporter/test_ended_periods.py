@@ -88,7 +88,7 @@ def test_what_it_says_is_what_a_walk_over_everything_finds(steps: list[tuple[str
                 position = reporter.tally_position
                 reporter.add(position, tally(position, head, 1, age_ms=one * MINUTE_MS))
                 head = position
-            case "plan" if len(reporter.planning.unplanned):
+            case "plan" if len(reporter.backlog):
                 reporter.observe(entries, NOW_MS, planned(reporter), mine=True)
                 entries += 1
             case "settle" if reporter.ledger.open:
@@ -102,5 +102,5 @@ def test_what_it_says_is_what_a_walk_over_everything_finds(steps: list[tuple[str
             case "wait":
                 now_s += 60 * one
         ended.look(reporter, now_s, LOOK_SECONDS * number)
-        ends = [periods.end_s(customer, time_ms) for customer, time_ms in (*reporter.planning.unplanned.usage(), *reporter.open_usage())]
+        ends = [periods.end_s(customer, time_ms) for customer, time_ms in (*reporter.backlog.usage(), *reporter.open_usage())]
         assert ended.oldest_s == min((end for end in ends if end is not None and end <= now_s), default=None)
