@@ -6,7 +6,7 @@ from typing import Final, Self
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from taximeter_emitter.wire.errors import Reason
 
-from ingest.requests.refusals import Refusal
+from ingest.refusals import Refusal
 from metering.process.metrics import COUNTS, HTTP_SECONDS, SIZE_BYTES, counter, gauge, histogram
 
 CUSTOMER_NOT_ALLOWED: Final = Refusal.FORBIDDEN.reason

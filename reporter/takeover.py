@@ -42,31 +42,31 @@ class Takeover:
 
     async def catch_up(self, reporter: PartitionReporter, own: Intent | Receipt, offset: int, log_time_ms: int) -> bool:
         """Fold what is new in usage.ledger up to our own entry at `offset`. Returns whether our own entry is accepted."""
-        async for at, at_ms, entry in self._entries(reporter.worker, reporter.ledger.chain.next_offset, offset):
+        async for at, at_ms, entry in self._entries(reporter.partition, reporter.ledger.chain.next_offset, offset):
             reporter.observe(at, at_ms, entry)
         return reporter.observe(offset, log_time_ms, own, mine=True)
 
     async def follow(self, reporter: PartitionReporter) -> None:
         """Fold what others have written to usage.ledger since."""
-        _, end = await self._reader.bounds(self._topics.ledger.name, reporter.worker)
-        async for at, at_ms, entry in self._entries(reporter.worker, reporter.ledger.chain.next_offset, end):
+        _, end = await self._reader.bounds(self._topics.ledger.name, reporter.partition)
+        async for at, at_ms, entry in self._entries(reporter.partition, reporter.ledger.chain.next_offset, end):
             reporter.observe(at, at_ms, entry)
 
     async def _check_tallies(self, reporter: PartitionReporter) -> None:
-        start, end = await self._reader.bounds(self._topics.tallies.name, reporter.worker)
+        start, end = await self._reader.bounds(self._topics.tallies.name, reporter.partition)
         position = reporter.tally_position
         if position < start:
-            raise HistoryLost(f"tallies {position} to {start - 1} of partition {reporter.worker} were deleted before they were reported")
+            raise HistoryLost(f"tallies {position} to {start - 1} of partition {reporter.partition} were deleted before they were reported")
         if position > end:
             raise ChainBroken(
-                f"the ledger of partition {reporter.worker} covers tallies up to {position}, the topic ends at {end}: it was cut or made anew"
+                f"the ledger of partition {reporter.partition} covers tallies up to {position}, the topic ends at {end}: it was cut or made anew"
             )
         head = reporter.ledger.tally_head
         if head >= start:
-            record = await self._reader.record(self._topics.tallies.name, reporter.worker, head)
+            record = await self._reader.record(self._topics.tallies.name, reporter.partition, head)
             if record is None or decode_tally(record.value).link.end != reporter.ledger.events_end:
                 raise ChainBroken(
-                    f"tally {head} of partition {reporter.worker} is not the one that was reported: the topic was cut and went on, or made anew"
+                    f"tally {head} of partition {reporter.partition} is not the one that was reported: the topic was cut and went on, or made anew"
                 )
 
     async def _entries(self, partition: int, start: int, end: int) -> AsyncIterator[tuple[int, int, Entry]]:

@@ -166,12 +166,7 @@ class ReportingWorker(PartitionWorker):
         if waited < self._ended_periods.report_seconds(self._settings.report_seconds) and not reporter.backlog.is_full:
             return False
         few_open = reporter.ledger.open_events <= self._partition_rate() * OPEN_SECONDS
-        return (
-            few_open
-            and not self._unsent
-            and self._dispatcher.lanes.room >= 2 * len(reporter.backlog)
-            and self._dispatcher.lanes.stopped is None
-        )
+        return few_open and not self._unsent and self._dispatcher.lanes.room >= 2 * len(reporter.backlog) and self._dispatcher.lanes.stopped is None
 
     async def _write_intent(self, reporter: PartitionReporter) -> None:
         """Append an intent for all that was folded. Its meter events are sent once it is accepted, and not before."""

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from metering.process.logs import get_log
-from taximeter_emitter.buffer.collecting import Collector
 from taximeter_emitter.buffer.emit_buffer import Intake, WhenFull
 from taximeter_emitter.clock import Clock
+from taximeter_emitter.collecting import Collector
 from taximeter_emitter.counts import EmitterCounts
 from taximeter_emitter.shipping import Shipper, ShippingPace
 from taximeter_emitter.spool.unsent import Backlog

@@ -13,9 +13,9 @@ from random import Random
 from typing import Final
 
 from metering.process.logs import RateLimited, get_log
-from taximeter_emitter.buffer.collecting import Collector
 from taximeter_emitter.buffer.emit_buffer import Intake
 from taximeter_emitter.clock import Clock
+from taximeter_emitter.collecting import Collector
 from taximeter_emitter.retry import Backoff, RetryPolicy
 from taximeter_emitter.spool.encoded_batch import Parcel
 from taximeter_emitter.spool.outbox import Outbox

@@ -19,9 +19,9 @@ import orjson
 from aiohttp import web
 
 from ingest.publishing.pending_requests import Ticket
+from ingest.refusals import Refusal, RequestRefused
 from ingest.requests.bodies import ReadEvents, Rejected
 from ingest.requests.columns import RequestPart
-from ingest.requests.refusals import Refusal, RequestRefused
 
 RETRY_SECONDS = 2.0
 _JSON = "application/json"

@@ -15,8 +15,8 @@ from taximeter_emitter.wire.errors import EventRejected, Reason
 from taximeter_emitter.wire.event import UsageEvent, check_not_in_future, parse_cloudevent, parse_event, parse_json
 from taximeter_emitter.wire.limits import EVENT_ID_CHARS_MAX
 
+from ingest.refusals import Refusal, RequestRefused
 from ingest.requests.columns import ColumnReader, RequestPart, parts_of
-from ingest.requests.refusals import Refusal, RequestRefused
 from metering.records.meters import Catalogue
 
 JSON: Final = "application/json"

@@ -12,10 +12,10 @@ from ingest.admission.byte_budget import Admission, Hold
 from ingest.admission.rate_limit import EventRate
 from ingest.metrics import GatewayMetrics
 from ingest.publishing.publisher import Publisher
+from ingest.refusals import Refusal, RequestRefused
 from ingest.requests.answers import RETRY_SECONDS, answered, outcome_of
 from ingest.requests.bodies import BodyReader, ReadEvents, Rejected, media_type_of
 from ingest.requests.columns import RequestPart
-from ingest.requests.refusals import Refusal, RequestRefused
 
 # There are none yet, so whoever sends one means something that would not happen.
 _OWN_HEADERS: Final = "taximeter-"

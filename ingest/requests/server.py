@@ -11,8 +11,8 @@ from prometheus_client import Counter
 from taximeter_emitter.clock import Clock
 
 from ingest.metrics import GatewayMetrics
+from ingest.refusals import Refusal, RequestRefused
 from ingest.requests.answers import refused
-from ingest.requests.refusals import Refusal, RequestRefused
 from metering.process.logs import RateLimited, get_log
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.Response]]

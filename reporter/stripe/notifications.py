@@ -12,7 +12,7 @@ import stripe
 
 from metering.process.secrets import Redactor, Secret
 from metering.stripe.client import ReplyTooLarge, StripeHttp, make_client
-from reporter.webhooks.error_reports import REPORT_TYPES
+from reporter.stripe.report_types import REPORT_TYPES
 
 CONNECTIONS: Final = 4
 PAGE: Final = 100

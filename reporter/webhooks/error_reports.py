@@ -14,10 +14,6 @@ from typing import Any, Final
 
 from metering.records.ledger_records import DETAIL_CHARS_MAX, REJECTION_IDENTIFIERS_MAX, Rejection
 
-ERROR_REPORT: Final = "v1.billing.meter.error_report_triggered"
-NO_METER_FOUND: Final = "v1.billing.meter.no_meter_found"
-REPORT_TYPES: Final = (ERROR_REPORT, NO_METER_FOUND)
-
 # stripe-python 16.1, events/_v1_billing_meter_error_report_triggered_event.py, and Stripe's documentation for the second but last. An open list.
 CODES: Final = (
     "archived_meter",

@@ -6,7 +6,8 @@ from typing import Final, Self
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from metering.process.metrics import counter, gauge
-from reporter.webhooks.error_reports import CODES, OTHER, REPORT_TYPES
+from reporter.stripe.report_types import REPORT_TYPES
+from reporter.webhooks.error_reports import CODES, OTHER
 from reporter.webhooks.hooks import HookOutcome
 from reporter.webhooks.webhook_intake import MONITORED, Admission, Lane
 from reporter.webhooks.webhook_intake import OTHER as OTHER_TYPE

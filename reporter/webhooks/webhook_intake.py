@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Final
 
 from metering.stripe.signatures import WebhookEvent
-from reporter.webhooks.error_reports import REPORT_TYPES
+from reporter.stripe.report_types import REPORT_TYPES
 
 IDS_MAX: Final = 100_000
 

@@ -13,12 +13,12 @@ from rich.console import Console
 from rich.table import Table
 from taximeter_emitter.clock import SystemClock
 
+from audit.next_boundary import NextBoundary, next_boundary_if_configured
+from audit.positions import PartitionPosition, Positions
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogUnavailable
 from taximeter.connection import add_config_option, kafka_settings
 from taximeter.exit_codes import DISCREPANCY, OK, PRECONDITION
-from taximeter.next_boundary import NextBoundary, next_boundary_if_configured
-from taximeter.positions import PartitionPosition, Positions
 
 HOURS: Final = 24.0
 

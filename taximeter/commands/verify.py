@@ -15,14 +15,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from audit.verification.report import AcceptedLoss, Covered, EmitterLine, MeterTotals, Report
+from audit.verification.span import TimeRange
+from audit.verification.verifier import OnProgress, verify
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogUnavailable
 from metering.records.ledger_records import CorrectionKind
 from taximeter.connection import add_config_option, kafka_settings
 from taximeter.exit_codes import DISCREPANCY, OK, PENDING, PRECONDITION, USAGE
-from taximeter.verification.report import AcceptedLoss, Covered, EmitterLine, MeterTotals, Report
-from taximeter.verification.span import TimeRange
-from taximeter.verification.verifier import OnProgress, verify
 
 PLAIN_SECONDS: Final = 5.0
 EMITTERS_SHOWN: Final = 20

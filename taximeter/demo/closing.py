@@ -7,9 +7,9 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
+from audit.verification.report import MeterTotals, Report
 from taximeter.demo.books import ExpectedBooks
 from taximeter.demo.stripe_side import StripeBooks
-from taximeter.verification.report import MeterTotals, Report
 
 CUSTOMERS_SHOWN: Final = 10
 

@@ -10,6 +10,9 @@ from typing import Final
 
 from taximeter_emitter.clock import SystemClock
 
+from audit.positions import Positions, all_settled
+from audit.verification.report import Report
+from audit.verification.verifier import verify
 from metering.kafka.partition_log import LogUnavailable
 from taximeter.brokers.interface import RunnableBroker
 from taximeter.demo.books import ExpectedBooks, expected_books
@@ -23,9 +26,6 @@ from taximeter.demo.replay import copy_topic, reset_group
 from taximeter.demo.stripe_side import SimulatedStripe, StripeSide, StripeTraffic
 from taximeter.demo.view import View
 from taximeter.demo.watching import Watch, total
-from taximeter.positions import Positions, all_settled
-from taximeter.verification.report import Report
-from taximeter.verification.verifier import verify
 
 SIMULATOR: Final = "stripe"
 SIMULATOR_START_SECONDS: Final = 30.0

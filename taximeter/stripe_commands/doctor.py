@@ -16,7 +16,7 @@ from billing.catalogue.pricing import parse_wanted
 from billing.checkup.checks import Check
 from billing.checkup.examination import Webhook, examine
 from metering.process.secrets import Redactor
-from reporter.webhooks.error_reports import REPORT_TYPES
+from reporter.stripe.report_types import REPORT_TYPES
 from reporter.webhooks.webhook_intake import MONITORED
 from taximeter.exit_codes import DISCREPANCY, OK, USAGE
 from taximeter.stripe_commands.connection import CannotDo, StripeConnection, add_connection_options, run_with_stripe

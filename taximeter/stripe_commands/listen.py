@@ -22,8 +22,9 @@ from metering.process.secrets import Secret
 from metering.stripe.client import ReplyTooLarge
 from metering.stripe.signatures import BODY_BYTES_MAX, TOLERANCE_S, WebhookEvent
 from reporter.stripe.notifications import EventsUnavailable, StripeEvents
+from reporter.stripe.report_types import REPORT_TYPES
 from reporter.webhooks.endpoint import object_id
-from reporter.webhooks.error_reports import REPORT_TYPES, ReportReader
+from reporter.webhooks.error_reports import ReportReader
 from reporter.webhooks.webhook_intake import Admission, RecentIds
 from reporter.webhooks.webhook_server import PATH, Door, WebhookServer
 from taximeter.exit_codes import OK, PRECONDITION, USAGE

@@ -13,6 +13,8 @@ from typing import Any, Final
 
 from taximeter_emitter.clock import SystemClock
 
+from audit.positions import Positions, all_settled
+from audit.verification.verifier import verify
 from metering.kafka.partition_log import LogUnavailable
 from taximeter.brokers.apache import ApacheBroker
 from taximeter.brokers.embedded import EmbeddedBroker
@@ -25,8 +27,6 @@ from taximeter.demo.load_plan import load_commands, load_orders
 from taximeter.demo.plan import Mix, Pace, Plan
 from taximeter.demo.processes import Command, Fleet, own_environment
 from taximeter.demo.stripe_side import SimulatedStripe
-from taximeter.positions import Positions, all_settled
-from taximeter.verification.verifier import verify
 from tests.chaos.actions import ACTIONS, Action
 from tests.chaos.arena import Arena
 from tests.chaos.proxy import FaultProxy

@@ -16,11 +16,11 @@ import pytest
 from taximeter_emitter.clock import SystemClock
 from taximeter_emitter.emitter import Emitter
 
+from audit.positions import Positions, all_settled
 from taximeter.demo.installation import AGGREGATORS, GATEWAY, REPORTERS, SERVICES, Installation
 from taximeter.demo.plan import Pace, Plan
 from taximeter.demo.processes import Command, Fleet, own_environment
 from taximeter.demo.stripe_side import SimulatedStripe
-from taximeter.positions import Positions, all_settled
 from tests.end_to_end.guide_account import GuideAccount, a_past_month
 from tests.support.alpaca import SETTINGS
 

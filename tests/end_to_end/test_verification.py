@@ -10,16 +10,16 @@ from aiokafka.admin import RecordsToDelete
 from taximeter_emitter.clock import SystemClock
 from taximeter_emitter.wire.batch import Batch, encode_batch
 
+from audit.positions import PartitionPosition, Positions
+from audit.verification.report import AcceptedLoss, Report
+from audit.verification.span import EVERYTHING, TimeRange
+from audit.verification.verifier import verify
 from metering.kafka.clients import KafkaSettings, make_admin
 from metering.kafka.partition_log import Appender, LogReader
 from metering.kafka.provision import ensure_topics
 from metering.records.chain import Link
 from metering.records.ledger_records import Intent, MeterEvent, Outcome, Receipt, Settlement, encode_intent, encode_receipt
 from metering.records.tally import Acceptance, EventCounts, Losses, RecordCounts, Tally, TallyRow, encode_tally
-from taximeter.positions import PartitionPosition, Positions
-from taximeter.verification.report import AcceptedLoss, Report
-from taximeter.verification.span import EVERYTHING, TimeRange
-from taximeter.verification.verifier import verify
 from tests.support.broker_topics import unique_name
 from tests.unit.ingest.waiting import until_async
 

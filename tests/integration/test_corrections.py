@@ -16,6 +16,8 @@ from taximeter_emitter.clock import SystemClock
 from taximeter_emitter.wire.limits import HOUR_MS
 from taximeter_emitter.wire.partitioner import partition_of
 
+from audit.verification.report import Report
+from audit.verification.verifier import verify
 from metering.folds.corrections import TAKEN, Corrected, MeterEventPlace
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import Appender, LogReader
@@ -24,8 +26,6 @@ from metering.records.ledger_records import CorrectionKind, Intent, decode_entry
 from metering.records.tally import EventCounts, RecordCounts, Tally, TallyRow, encode_tally
 from reporter.correcting import Correcting, NotCorrectable, Request, meter_event_place
 from taximeter.exit_codes import FAILED, OK
-from taximeter.verification.report import Report
-from taximeter.verification.verifier import verify
 from tests.contract.stripe.conftest import KEY, NO_LIMITS
 from tests.contract.stripe.process import SimulatorProcess
 from tests.support.gateway_process import METERS, environment

@@ -17,13 +17,13 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, Records
 from taximeter_emitter.clock import SystemClock
 from taximeter_emitter.wire.partitioner import partition_of
 
+from audit.positions import PartitionPosition, Positions
+from audit.verification.report import Report
+from audit.verification.verifier import verify
 from metering.kafka.clients import KafkaSettings, make_admin
 from metering.kafka.partition_log import Appender
 from metering.kafka.provision import ensure_topics
 from taximeter.exit_codes import FAILED, OK, PENDING, PRECONDITION
-from taximeter.positions import PartitionPosition, Positions
-from taximeter.verification.report import Report
-from taximeter.verification.verifier import verify
 from tests.support.aggregator_process import aggregator
 from tests.support.broker_topics import unique_name, visible
 from tests.support.gateway_process import METERS, environment

@@ -14,13 +14,13 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from taximeter_emitter.wire.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from taximeter_emitter.wire.partitioner import partition_of
 
+from audit.verification.verifier import verify
 from metering.kafka.clients import KafkaSettings, make_admin, make_producer, started
 from metering.kafka.partition_log import Appender
 from metering.kafka.topics import LOG_APPEND_TIME
 from metering.records.chain import NO_OFFSET, Link
 from metering.records.ledger_records import Intent, MeterEvent, Outcome, encode_intent
 from metering.records.tally import EventCounts, RecordCounts, Tally, TallyRow, encode_tally
-from taximeter.verification.verifier import verify
 from tests.contract.stripe.conftest import KEY, NO_LIMITS
 from tests.contract.stripe.process import SimulatorProcess
 from tests.support.broker_topics import visible

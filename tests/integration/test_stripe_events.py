@@ -7,7 +7,8 @@ import stripe
 
 from metering.process.secrets import Secret
 from reporter.stripe.notifications import PAGE, EventsUnavailable, StripeEvents
-from reporter.webhooks.error_reports import REPORT_TYPES, ReportReader
+from reporter.stripe.report_types import REPORT_TYPES
+from reporter.webhooks.error_reports import ReportReader
 from tests.contract.stripe.conftest import KEY, NO_LIMITS
 from tests.contract.stripe.process import SimulatorProcess
 

@@ -18,7 +18,7 @@ from metering.kafka.partition_log import Appender, LogReader
 from metering.records.chain import NO_OFFSET, Link
 from metering.records.ledger_records import Rejection, decode_entry
 from metering.records.tally import EventCounts, RecordCounts, Tally, TallyRow, encode_tally
-from reporter.webhooks.error_reports import REPORT_TYPES
+from reporter.stripe.report_types import REPORT_TYPES
 from taximeter.exit_codes import DISCREPANCY, OK
 from tests.contract.stripe.conftest import KEY, NO_LIMITS
 from tests.contract.stripe.process import SimulatorProcess

@@ -21,8 +21,7 @@ from aggregator import takeover as aggregator_takeover
 from aggregator.core import counting
 from aggregator.ids.id_index import IdIndex
 from aggregator.reading.decoding import decoded, read, understood
-from metering.records import ledger_records
-from metering.records import tally
+from metering.records import ledger_records, tally
 from metering.records.record import LogRecord
 from reporter import takeover as reporter_takeover
 from tests.simulation.world import SimulatedRecord

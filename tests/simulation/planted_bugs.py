@@ -16,7 +16,7 @@ from aggregator.core.pending_tally import Cut
 from aggregator.core.sequences import SequenceIndex
 from aggregator.ids.fingerprints import Prints, Words
 from aggregator.ids.id_index import IdIndex, Seen
-from aggregator.reading.decoding import joined_batches
+from aggregator.reading import joined_batches
 from aggregator.sums.rows import Rows
 from metering.folds.corrections import Target, objection
 from metering.folds.ledger import Ledger
@@ -28,8 +28,8 @@ from reporter.planning import unplanned
 from reporter.planning.billing_periods import ALWAYS, BillingPeriods, Side
 from reporter.planning.planner import PartitionReporter
 from reporter.planning.unplanned import GRANULARITIES_MS, LARGEST_MS, Backlog
-from reporter.sending.lanes import Attempt, Lanes, MeterSend
 from reporter.sending import lanes
+from reporter.sending.lanes import Attempt, Lanes, MeterSend
 from tests.simulation.aggregator_actor import AggregatorProcess
 from tests.simulation.reporter_actor import ReporterProcess, ReporterWorker
 from tests.simulation.world import START_MS
@@ -182,7 +182,7 @@ def every_retry_has_a_new_identifier() -> Iterator[None]:
 @contextmanager
 def unknown_outcomes_are_resent_for_ever() -> Iterator[None]:
     """After 24 hours Stripe has forgotten the identifier, and it is sent all the same."""
-    with patch.object(sending, "RETRY_SAME_IDENTIFIER_MS", 10**15):
+    with patch.object(lanes, "RETRY_SAME_IDENTIFIER_MS", 10**15):
         yield
 
 
@@ -290,7 +290,7 @@ def windows_grow_beyond_an_hour_where_hours_would_do() -> Iterator[None]:
 @contextmanager
 def windows_grow_to_a_day() -> Iterator[None]:
     """The largest windows are four times as large."""
-    with patch.object(backlog, "GRANULARITIES_MS", (*GRANULARITIES_MS[:-1], DAY_MS)):
+    with patch.object(unplanned, "GRANULARITIES_MS", (*GRANULARITIES_MS[:-1], DAY_MS)):
         yield
 
 

@@ -15,6 +15,8 @@ from typing import Final
 import orjson
 from taximeter_emitter.clock import SystemClock
 
+from audit.positions import PartitionPosition, Positions, all_settled
+from audit.verification.verifier import verify
 from benchmarks.plot import Panel, svg
 from taximeter.brokers.choose import choose_broker
 from taximeter.brokers.interface import RunnableBroker
@@ -22,8 +24,6 @@ from taximeter.demo.installation import GATEWAY, SERVICES, Installation
 from taximeter.demo.plan import PARTITIONS, Pace, Plan
 from taximeter.demo.processes import Command, Fleet, own_environment
 from taximeter.demo.stripe_side import SimulatedStripe
-from taximeter.positions import PartitionPosition, Positions, all_settled
-from taximeter.verification.verifier import verify
 from tests.soak.load import SoakOrder
 from tests.soak.sampling import Series, grown, take
 

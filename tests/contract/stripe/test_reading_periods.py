@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
+from audit.next_boundary import find_next_boundary
 from metering.process.secrets import Secret
 from metering.records.ledger_records import MeterEvent
 from metering.records.tally import TallyRow
 from reporter.planning.billing_periods import BillingPeriods, SubscriptionPeriods, read_subscription
 from reporter.planning.unplanned import Backlog
 from reporter.stripe.subscriptions import StripeSubscriptions, SubscriptionsUnavailable
-from taximeter.next_boundary import find_next_boundary
 from tests.contract.stripe.conftest import KEY
 from tests.contract.stripe.driving import configure
 from tests.contract.stripe.target import Target

@@ -28,7 +28,7 @@ from billing.catalogue.apply import Stopped, apply
 from billing.catalogue.plan import plan
 from billing.catalogue.pricing import wanted_of
 from billing.checkup.permissions import PERMISSIONS
-from reporter.webhooks.error_reports import REPORT_TYPES
+from reporter.stripe.report_types import REPORT_TYPES
 from taximeter.cli import main
 from taximeter.exit_codes import DISCREPANCY, FAILED, INTERRUPTED, OK, PRECONDITION, USAGE
 from tests.contract.stripe.conftest import NO_LIMITS

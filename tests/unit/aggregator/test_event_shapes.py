@@ -11,7 +11,7 @@ from taximeter_emitter.wire.event import parse_event
 
 from aggregator.ids.fingerprints import each
 from aggregator.ids.id_index import content_of
-from aggregator.reading.decoding import plain_events
+from aggregator.reading import plain_events
 from aggregator.reading.event_shapes import CUSTOMER, ID, MINUTE, SECONDS, SHAPE_TEXT_BYTES_MAX, SOURCE, TIME, EventShape, shape_of
 from aggregator.reading.plain_events import SHAPES_MAX, PlainEvents
 

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from taximeter_emitter.wire.limits import HOUR_MS
 
-from aggregator.ids import fingerprints, id_table
-from aggregator.ids import id_index
+from aggregator.ids import fingerprints, id_index, id_table
 from aggregator.ids.fingerprints import Keys, Prints, Words, asked, asked_one, prints_of, repeated
 from aggregator.ids.id_archive import IdArchive, IdSegment
 from aggregator.ids.id_index import IdIndex, Seen

@@ -11,8 +11,7 @@ import pytest
 from taximeter_emitter.wire.limits import HOUR_MS
 
 from aggregator.core.counting import PartitionCounter
-from aggregator.ids import id_files
-from aggregator.ids import id_index
+from aggregator.ids import id_files, id_index
 from aggregator.ids.fingerprints import Prints, Words, asked_one, prints_of
 from aggregator.ids.id_archive import IdArchive
 from aggregator.ids.id_files import SNAPSHOT, FileStorage, IdFiles

@@ -12,7 +12,7 @@ from taximeter_emitter.wire.errors import EventRejected
 from taximeter_emitter.wire.event import UsageEvent, parse_event
 
 from aggregator.ids.id_index import content_of
-from aggregator.reading.decoding import plain_events
+from aggregator.reading import plain_events
 from aggregator.reading.plain_events import RUN_MAX, VALUE_BYTES_MAX, PlainColumns, PlainEvents, first_run
 from metering.records.record import Record
 

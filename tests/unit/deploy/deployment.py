@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from ruamel.yaml import YAML
 
-from taximeter.documentation import METRICS, declared
+from tools.documentation import METRICS, declared
 
 ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "deploy"

@@ -16,8 +16,8 @@ from ingest.settings import GatewaySettings
 from metering.process.service import CANCEL_SECONDS, CLOSE_SECONDS, ServiceSettings
 from metering.process.settings import load_all
 from metering.records.meters import parse_catalogue
-from taximeter.documentation import SETTINGS
 from tests.unit.deploy.deployment import DEPLOY, ROOT, own_services, read_yaml, services
+from tools.documentation import SETTINGS
 
 # Which services of compose are which process of ours.
 PROCESSES = {"gateway": "ingest", "gateway-open": "ingest", "aggregator": "aggregator", "reporter": "reporter", "reporter-simulated": "reporter"}

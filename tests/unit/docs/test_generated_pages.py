@@ -11,7 +11,7 @@ import ingest
 import reporter
 from metering.process.metrics import MetricRow
 from metering.process.settings import describe
-from taximeter.documentation import COMMAND, METRICS, SETTINGS, configuration_page, declared, differing, main, metrics_page, pages
+from tools.documentation import COMMAND, METRICS, SETTINGS, configuration_page, declared, differing, main, metrics_page, pages
 
 ROOT = Path(__file__).parents[3]
 

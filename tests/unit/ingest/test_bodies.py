@@ -8,8 +8,8 @@ from taximeter_emitter.wire.errors import Reason
 from taximeter_emitter.wire.event import fingerprint
 from taximeter_emitter.wire.limits import FUTURE_TOLERANCE_MS, QUANTITY_MAX
 
+from ingest.refusals import Refusal, RequestRefused
 from ingest.requests.bodies import CLOUDEVENT, CLOUDEVENT_BATCH, JSON, NDJSON, BodyReader, ReadEvents, media_type_of
-from ingest.requests.refusals import Refusal, RequestRefused
 from metering.records.meters import Catalogue, Meter
 from tests.unit.ingest.rows import rows_in
 

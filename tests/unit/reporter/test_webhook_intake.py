@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from metering.process.secrets import Secret
 from metering.process.settings import SettingsError, load
 from metering.stripe.signatures import WebhookEvent
-from reporter.webhooks.error_reports import REPORT_TYPES
+from reporter.stripe.report_types import REPORT_TYPES
 from reporter.webhooks.hooks import Hook, HookOutcome, HookRunner, HookUnusable, load_hook
 from reporter.webhooks.settings import WebhookSettings
 from reporter.webhooks.webhook_intake import MONITORED, Admission, Lane, RecentIds, WebhookIntake, label_of, lane_of

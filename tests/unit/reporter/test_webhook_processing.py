@@ -27,8 +27,8 @@ from metering.process.supervision import RefusedToStart, Supervisor
 from metering.records.ledger_records import Rejection
 from metering.stripe.signatures import WebhookEvent
 from reporter.stripe.notifications import EventsUnavailable, ListedReport
+from reporter.stripe.report_types import ERROR_REPORT
 from reporter.webhooks.endpoint import Observer, Webhooks
-from reporter.webhooks.error_reports import ERROR_REPORT
 from reporter.webhooks.rejection_log import Recorded
 from reporter.webhooks.settings import WebhookSettings
 

@@ -3,11 +3,11 @@ from io import StringIO
 
 from rich.console import Console
 
+from audit.verification.report import MeterTotals, Report
 from metering.records.ledger_records import Outcome as MeterOutcome
 from taximeter.demo.books import ExpectedBooks
 from taximeter.demo.closing import Outcome, compare, log_problems, show
 from taximeter.demo.stripe_side import StripeBooks
-from taximeter.verification.report import MeterTotals, Report
 
 TOKENS = "alpaca_ai_tokens"
 

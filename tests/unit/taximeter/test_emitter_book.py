@@ -3,10 +3,10 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audit.verification.emitters import SILENT_MS, EmitterBook
+from audit.verification.report import EmitterLine
 from metering.records.chain import Link
 from metering.records.tally import Acceptance, EmitterState, EventCounts, Range, RecordCounts, Tally
-from taximeter.verification.emitters import SILENT_MS, EmitterBook
-from taximeter.verification.report import EmitterLine
 
 
 def tally(*ranges: Range, final: int | None = None, abandoned: tuple[Range, ...] = (), dropped: int = 0, partition: int = 0) -> Tally:

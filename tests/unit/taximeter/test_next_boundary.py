@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from audit import next_boundary
+from audit.next_boundary import PAGES_MAX, WINDOWS_S, NextBoundary, find_next_boundary, stripe_is_configured
 from reporter.planning.billing_periods import Span
 from reporter.stripe.subscriptions import SubscriptionPage, SubscriptionsUnavailable
-from taximeter import next_boundary
-from taximeter.next_boundary import PAGES_MAX, WINDOWS_S, NextBoundary, find_next_boundary, stripe_is_configured
 
 NOW = 1_780_000_000
 HOUR, DAY = 3_600, 86_400

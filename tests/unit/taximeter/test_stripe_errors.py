@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from audit.refusals import ErrorReader, Refused, distinct
 from metering.kafka.clients import KafkaSettings
 from metering.records.chain import NO_OFFSET, Link
 from metering.records.ledger_records import (
@@ -21,7 +22,6 @@ from metering.records.ledger_records import (
     encode_rejection,
 )
 from reporter.webhooks.error_reports import CODES, UNREADABLE
-from taximeter.stripe_commands.error_reading import ErrorReader, Refused, distinct
 from taximeter.stripe_commands.errors import UNKNOWN_ADVICE, _show, advice, as_json
 
 HOUR_MS = 3_600_000

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
+from audit.verification.intent_check import IntentCheck
+from audit.verification.report import Report
+from audit.verification.span import Inside
 from metering.records.chain import Link
 from metering.records.ledger_records import CorrectionKind, Entry, Outcome, Rejection
 from metering.records.tally import EventCounts, RecordCounts, Tally, TallyRow
-from taximeter.verification.intent_check import IntentCheck
-from taximeter.verification.report import Report
-from taximeter.verification.span import Inside
 from tests.unit.metering.correction_support import EVENT, correction, receipt, settled
 
 CANCEL, NEGATE, RESEND = CorrectionKind.CANCEL, CorrectionKind.NEGATE, CorrectionKind.RESEND

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from aiokafka.structs import ConsumerRecord
 from taximeter_emitter.wire.errors import FailClosed, HistoryLost, RecordCorrupt
 
+from audit.verification.emitters import EmitterBook
+from audit.verification.intent_check import IntentCheck, covered_tallies
+from audit.verification.report import AcceptedLoss, Covered, Report
+from audit.verification.span import Inside, TimeRange
+from audit.verification.tally_check import KINDS, RangeCount, tally_problems
 from metering.folds.tallies import Tallies, tallies_from
 from metering.kafka.partition_log import LogReader
 from metering.kafka.topics import Topics
 from metering.records.chain import NO_OFFSET
 from metering.records.ledger_records import decode_entry
 from metering.records.tally import Acceptance, Tally, decode_tally
-from taximeter.verification.emitters import EmitterBook
-from taximeter.verification.intent_check import IntentCheck, covered_tallies
-from taximeter.verification.report import AcceptedLoss, Covered, Report
-from taximeter.verification.span import Inside, TimeRange
-from taximeter.verification.tally_check import KINDS, RangeCount, tally_problems
 
 LogRecords = Sequence[ConsumerRecord[bytes, bytes]]
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 
+from audit.verification.emitters import EmitterBook
+from audit.verification.partition import Bounds, PartitionVerification, Readers
+from audit.verification.report import Report
+from audit.verification.span import EVERYTHING, TimeRange
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogReader
 from metering.kafka.topics import Topics
-from taximeter.verification.emitters import EmitterBook
-from taximeter.verification.partition import Bounds, PartitionVerification, Readers
-from taximeter.verification.report import Report
-from taximeter.verification.span import EVERYTHING, TimeRange
 
 OnProgress = Callable[[int, int], None]
 """Records of usage.events read so far, and in all."""

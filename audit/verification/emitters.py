@@ -9,8 +9,8 @@ from typing import Final
 
 from taximeter_emitter.wire.limits import DAY_MS
 
+from audit.verification.report import EmitterLine
 from metering.records.tally import Range, Tally
-from taximeter.verification.report import EmitterLine
 
 SILENT_MS: Final = DAY_MS
 """An emitter that did not close and was not heard of for so long has died: those that live send heartbeats."""
