@@ -163,7 +163,7 @@ class Account:
         self.advance(now_ms)
         customer = self.customers.get(customer_id)
         marker = customers.deleted(customer)
-        self.billing.subscribing.end_all_of(customer_id, now_ms)
+        self.billing.subscriptions.end_all_of(customer_id, now_ms)
         deleted = self._put_customer(marker, now_ms)
         self.notifications.snapshot("customer.deleted", customer_object(customer), now_ms)
         return deleted

@@ -4,16 +4,15 @@ Usage belongs to a period by its timestamp and is billed if it was received befo
 processing delays what is seen, not what is billed. Usage that comes later is on no invoice, ever.
 """
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from simulators.stripe.books import Lane
 from simulators.stripe.invoices import Invoice, InvoiceLine
+from simulators.stripe.invoicing_port import InvoicingPort
 from simulators.stripe.meters import Meter
 from simulators.stripe.quantities import Quantity
+from simulators.stripe.routes import Lane
+from simulators.stripe.selling import Selling
 from simulators.stripe.summaries import aggregate
-
-if TYPE_CHECKING:
-    from simulators.stripe.account import Account
 
 
 class UsageRange(NamedTuple):
@@ -37,31 +36,35 @@ def usage_range(start: int, end: int, *, opens: bool, inclusive: bool) -> UsageR
     return UsageRange(start if opens else start + 1, end + 1)
 
 
-def lane_of(account: "Account", line: InvoiceLine, customer: str) -> tuple[Meter, Lane]:
-    """The meter of a line's price, and where the customer's events for it are."""
-    recurring = account.billing.selling.price(line.price).recurring
-    assert recurring is not None, "only metered prices are invoiced"
-    assert recurring.meter is not None, "only metered prices are invoiced"
-    meter = account.meters.get(recurring.meter)
-    return meter, (meter.event_name, customer)
+class LineUsage:
+    """Counts the usage of the lines of one account's invoices."""
 
+    def __init__(self, account: InvoicingPort, selling: Selling) -> None:
+        self._account = account
+        self._selling = selling
 
-def shown_quantity(account: "Account", line: InvoiceLine, customer: str) -> Quantity:
-    """The usage of a line that processing has reached."""
-    meter, lane = lane_of(account, line, customer)
-    return aggregate(meter.formula, account.books.within(lane, line.usage_start, line.usage_end, processed=True))
+    def lane_of(self, line: InvoiceLine, customer: str) -> tuple[Meter, Lane]:
+        """The meter of a line's price, and where the customer's events for it are."""
+        recurring = self._selling.price(line.price).recurring
+        assert recurring is not None, "only metered prices are invoiced"
+        assert recurring.meter is not None, "only metered prices are invoiced"
+        meter = self._account.meters.get(recurring.meter)
+        return meter, (meter.event_name, customer)
 
+    def shown(self, line: InvoiceLine, customer: str) -> Quantity:
+        """The usage of a line that processing has reached."""
+        meter, lane = self.lane_of(line, customer)
+        return aggregate(meter.formula, self._account.books.within(lane, line.usage_start, line.usage_end, processed=True))
 
-def billed_quantity(account: "Account", line: InvoiceLine, customer: str) -> Quantity:
-    """The usage of a line that was received until this moment."""
-    meter, lane = lane_of(account, line, customer)
-    return aggregate(meter.formula, account.books.within(lane, line.usage_start, line.usage_end, processed=False))
+    def billed(self, line: InvoiceLine, customer: str) -> Quantity:
+        """The usage of a line that was received until this moment."""
+        meter, lane = self.lane_of(line, customer)
+        return aggregate(meter.formula, self._account.books.within(lane, line.usage_start, line.usage_end, processed=False))
 
-
-def late_usage(account: "Account", line: InvoiceLine, invoice: Invoice) -> LateUsage:
-    """The usage of a line that was received after its invoice was finalised."""
-    if invoice.status == "draft":
-        return LateUsage(0, 0)
-    meter, lane = lane_of(account, line, invoice.customer)
-    events = account.books.within(lane, line.usage_start, line.usage_end, processed=False, first_sequence=invoice.events_seen)
-    return LateUsage(aggregate(meter.formula, events), len(events))
+    def late(self, line: InvoiceLine, invoice: Invoice) -> LateUsage:
+        """The usage of a line that was received after its invoice was finalised."""
+        if invoice.status == "draft":
+            return LateUsage(0, 0)
+        meter, lane = self.lane_of(line, invoice.customer)
+        events = self._account.books.within(lane, line.usage_start, line.usage_end, processed=False, first_sequence=invoice.events_seen)
+        return LateUsage(aggregate(meter.formula, events), len(events))

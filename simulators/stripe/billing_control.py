@@ -58,7 +58,7 @@ class BillingControl:
         billing.subscribing.check_items(items)
         for customer in customers:
             billing.subscribing.check_customer(customer)
-        billing.subscribing.subscriptions.make_room(len(customers))
+        billing.subscriptions.make_room(len(customers))
         made: dict[str, str] = {}
         for customer in customers:
             method = None if wanted.payment_method is None else billing.paying.attach(wanted.payment_method, customer, now_ms, livemode=False).id

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 
 from aiohttp import web
 
-from simulators.stripe.billed_usage import lane_of, late_usage
 from simulators.stripe.control import json_response
 from simulators.stripe.invoices import Invoice, InvoiceLine
 from simulators.stripe.quantities import exact_text, quantity
@@ -72,9 +71,9 @@ class BillingOracle:
         }
 
     def _line(self, line: InvoiceLine, invoice: Invoice) -> dict[str, object]:
-        account = self._simulator.account
-        late = late_usage(account, line, invoice)
-        meter, _ = lane_of(account, line, invoice.customer)
+        usage = self._simulator.account.billing.invoicing.usage
+        late = usage.late(line, invoice)
+        meter, _ = usage.lane_of(line, invoice.customer)
         return {
             "item": line.item,
             "price": line.price,

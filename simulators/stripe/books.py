@@ -6,13 +6,13 @@ one before it back. Counting follows acceptance, not the processing lag; summari
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from simulators.stripe.meter_events import EventState, EventStore, MeterEvent
 from simulators.stripe.meters import WINDOW_SECONDS, EventWindow
 from simulators.stripe.quantities import Quantity, add, is_number, negated, quantity
+from simulators.stripe.routes import Lane
 
-Lane: TypeAlias = tuple[str, str]  # event name, customer
 DAY_S = 86_400
 
 

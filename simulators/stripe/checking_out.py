@@ -1,35 +1,45 @@
 """Checkout sessions: every change to them."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from simulators.stripe.billing_schedule import BillingSchedule
 from simulators.stripe.checkout import LIFE_S_MAX, LIFE_S_MIN, CheckoutSession, SessionDraft, session_object
-from simulators.stripe.customers import CustomerDraft
+from simulators.stripe.customers import Customer, CustomerDraft
 from simulators.stripe.errors import invalid
+from simulators.stripe.paying import Paying
+from simulators.stripe.selling_port import SellingPort
+from simulators.stripe.subscribing import Subscribing
 from simulators.stripe.subscription_drafts import ItemDraft, SubscriptionDraft
 from simulators.stripe.tables import Table
-
-if TYPE_CHECKING:
-    from simulators.stripe.account import Account
 
 SESSIONS_MAX = 100_000
 PLACEHOLDER = "{CHECKOUT_SESSION_ID}"
 
 
+class CheckoutPort(SellingPort, Protocol):
+    """What checkout asks of the account."""
+
+    def create_customer(self, draft: CustomerDraft, *, livemode: bool, now_ms: int) -> Customer:
+        """A new customer with a generated id."""
+
+
 class CheckingOut:
     """Checkout sessions of one account. Every method raises ApiError for what Stripe would refuse."""
 
-    def __init__(self, account: "Account") -> None:
+    def __init__(self, account: CheckoutPort, paying: Paying, subscribing: Subscribing, schedule: BillingSchedule) -> None:
         self._account = account
+        self._paying = paying
+        self._subscribing = subscribing
+        self._schedule = schedule
         self.sessions: Table[CheckoutSession] = Table("checkout_session", "checkout.session", CheckoutSession, account.note, maximum=SESSIONS_MAX)
 
     def create(self, draft: SessionDraft, origin: str, now_ms: int, *, livemode: bool) -> CheckoutSession:
         """A new session, with its page under `origin`, such as `http://127.0.0.1:4010`."""
-        subscribing = self._account.billing.subscribing
         now_s = now_ms // 1000
         if draft.customer is not None:
-            subscribing.check_customer(draft.customer)
-        _, currency = subscribing.check_items(draft.items)
+            self._subscribing.check_customer(draft.customer)
+        _, currency = self._subscribing.check_items(draft.items)
         expires_at = now_s + LIFE_S_MAX if draft.expires_at is None else draft.expires_at
         if not now_s + LIFE_S_MIN <= expires_at <= now_s + LIFE_S_MAX:
             raise invalid("The `expires_at` timestamp must be 30 minutes to 24 hours after the session's creation.", "expires_at")
@@ -57,21 +67,20 @@ class CheckingOut:
             subscription_description=draft.subscription_description,
         )
         self.sessions.put(session, now_ms)
-        self._account.billing.expect_expiry(session)
+        self._expect_expiry(session)
         return session
 
     def complete(self, session_id: str, now_ms: int) -> CheckoutSession:
         """What the page's button does: the customer (a new one when there is none) saves a card and subscribes."""
-        account = self._account
         session = self.sessions.get(session_id)
         if session.status != "open":
             raise invalid(f"This Checkout Session is {session.status}.", "id")
         customer = session.customer
         if customer is None:
             draft = CustomerDraft(None, session.customer_email, None, None, ())
-            customer = account.create_customer(draft, livemode=session.livemode, now_ms=now_ms).id
-        method = account.billing.paying.attach("pm_card_visa", customer, now_ms, livemode=session.livemode)
-        subscription = account.billing.subscribing.create(
+            customer = self._account.create_customer(draft, livemode=session.livemode, now_ms=now_ms).id
+        method = self._paying.attach("pm_card_visa", customer, now_ms, livemode=session.livemode)
+        subscription = self._subscribing.create(
             SubscriptionDraft(
                 customer=customer,
                 items=tuple(ItemDraft(price, (), "line_items") for price in session.prices),
@@ -85,7 +94,7 @@ class CheckingOut:
         )
         session = replace(session, status="complete", customer=customer, subscription=subscription.id)
         self.sessions.put(session, now_ms)
-        account.notifications.snapshot("checkout.session.completed", session_object(session), now_ms)
+        self._account.notifications.snapshot("checkout.session.completed", session_object(session), now_ms)
         return session
 
     def expire(self, session_id: str, now_ms: int) -> CheckoutSession:
@@ -97,6 +106,15 @@ class CheckingOut:
         self.sessions.put(session, now_ms)
         self._account.notifications.snapshot("checkout.session.expired", session_object(session), now_ms)
         return session
+
+    def resume(self) -> None:
+        """Put the sessions that are open into the schedule, after a restart."""
+        for session in self.sessions:
+            if session.status == "open":
+                self._expect_expiry(session)
+
+    def _expect_expiry(self, session: CheckoutSession) -> None:
+        self._schedule.push(session.expires_at * 1000, "expire", session.id)
 
 
 def landing_url(session: CheckoutSession) -> str:

@@ -113,6 +113,6 @@ class CheckoutEndpoints:
         if "customer" in expand and session.customer is not None:
             shown["customer"] = customer_object(self._account.customers.get(session.customer))
         if "subscription" in expand and session.subscription is not None:
-            subscribing = self._account.billing.subscribing
-            shown["subscription"] = subscribing.shown(subscribing.subscriptions.get(session.subscription))
+            subscriptions = self._account.billing.subscriptions
+            shown["subscription"] = subscriptions.shown(subscriptions.get(session.subscription))
         return shown

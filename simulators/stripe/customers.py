@@ -1,10 +1,10 @@
 """Customers: as much of them as metering and its bills need."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from simulators.stripe.errors import invalid, no_such
-from simulators.stripe.invoice_numbers import invoice_prefix
 from simulators.stripe.metadata import Metadata, MetadataChange, read_change, read_metadata
 from simulators.stripe.parameters import Parameters
 
@@ -104,6 +104,11 @@ def changed(customer: Customer, change: CustomerChange) -> Customer:
 
 def _after(before: str | None, change: str | None) -> str | None:
     return before if change is None else change or None
+
+
+def invoice_prefix(customer: str) -> str:
+    """What the numbers of a customer's invoices start with."""
+    return hashlib.blake2b(customer.encode(), digest_size=4).hexdigest().upper()
 
 
 def customer_object(customer: Customer) -> dict[str, object]:

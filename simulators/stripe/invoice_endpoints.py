@@ -114,7 +114,7 @@ class InvoiceEndpoints:
         return Prepared(lambda now_ms: json_result(commit(now_ms)))
 
     def _previewed(self, subscription_id: str, customer: str | None) -> Subscription:
-        subscription = self._account.billing.subscribing.subscriptions.get(subscription_id, "subscription", 400)
+        subscription = self._account.billing.subscriptions.get(subscription_id, "subscription", 400)
         if customer not in (None, subscription.customer):
             raise invalid("The subscription belongs to another customer.", "subscription")
         if not subscription.runs:
@@ -124,7 +124,7 @@ class InvoiceEndpoints:
     def _running(self, customer: str | None) -> Subscription:
         assert customer is not None, "checked by the caller"
         self._account.billing.subscribing.check_customer(customer)
-        running = [item for item in self._account.billing.subscribing.subscriptions if item.customer == customer and item.runs]
+        running = [item for item in self._account.billing.subscriptions if item.customer == customer and item.runs]
         if not running:
             raise _nothing_upcoming(customer)
         return min(running, key=lambda item: item.period_end)

@@ -4,21 +4,22 @@ What happens at a time happens with what was received before it, also when the c
 """
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from simulators.stripe.billed_usage import UsageRange, billed_quantity, shown_quantity, usage_range
+from simulators.stripe.billed_usage import LineUsage, UsageRange, usage_range
 from simulators.stripe.billing_periods import next_boundary
+from simulators.stripe.billing_schedule import BillingSchedule
+from simulators.stripe.customers import invoice_prefix
 from simulators.stripe.errors import invalid
 from simulators.stripe.invoice_amounts import AmountRules, line_amount
-from simulators.stripe.invoice_numbers import invoice_prefix
 from simulators.stripe.invoices import BillingReason, Invoice, InvoiceLine, invoice_object, line_object
+from simulators.stripe.invoicing_port import InvoicingPort
+from simulators.stripe.paying import Paying
 from simulators.stripe.payment_methods import PaymentMethod, card_declined
 from simulators.stripe.quantities import exact_text, quantity
+from simulators.stripe.selling import Selling
+from simulators.stripe.subscription_table import SubscriptionTable
 from simulators.stripe.subscriptions import Subscription, SubscriptionStatus
 from simulators.stripe.tables import Table
-
-if TYPE_CHECKING:
-    from simulators.stripe.account import Account
 
 INVOICES_MAX = 100_000
 PREVIEWS_MAX = 1000
@@ -30,8 +31,13 @@ DAY_S = 86_400
 class Invoicing:
     """Invoices of one account. Methods named in the API raise ApiError for what Stripe would refuse."""
 
-    def __init__(self, account: "Account") -> None:
+    def __init__(self, account: InvoicingPort, selling: Selling, subscriptions: SubscriptionTable, paying: Paying, schedule: BillingSchedule) -> None:
         self._account = account
+        self._selling = selling
+        self._subscriptions = subscriptions
+        self._paying = paying
+        self._schedule = schedule
+        self.usage = LineUsage(account, selling)
         self.invoices: Table[Invoice] = Table("invoice", "invoice", Invoice, account.note, maximum=INVOICES_MAX)
         self._numbers: dict[str, int] = {}
         self._previews: dict[str, Invoice] = {}
@@ -51,27 +57,24 @@ class Invoicing:
 
     def expect(self, subscription: Subscription) -> None:
         """Put the end of the current period into the schedule, and its announcement where there is time for one."""
-        schedule = self._account.billing.schedule
         announced_s = subscription.period_end - self._account.billing_settings.upcoming_days * DAY_S
         if announced_s > max(subscription.period_start, subscription.created) and not subscription.announced:
-            schedule.push(announced_s * 1000, "upcoming", subscription.id)
-        schedule.push(subscription.period_end * 1000, "close", subscription.id)
+            self._schedule.push(announced_s * 1000, "upcoming", subscription.id)
+        self._schedule.push(subscription.period_end * 1000, "close", subscription.id)
 
     def announce(self, subscription_id: str, due_ms: int) -> None:
         """Tell what the invoice of the current period looks like some days before it is made."""
-        subscribing = self._account.billing.subscribing
-        subscription = subscribing.subscriptions.get(subscription_id)
+        subscription = self._subscriptions.get(subscription_id)
         if subscription.runs and not subscription.announced and subscription.period_start * 1000 < due_ms < subscription.period_end * 1000:
-            subscribing.put(replace(subscription, announced=True), due_ms)
+            self._subscriptions.put(replace(subscription, announced=True), due_ms)
             self._account.notifications.snapshot("invoice.upcoming", self.shown(self._upcoming(subscription, due_ms)), due_ms)
 
     def close(self, subscription_id: str, due_ms: int) -> None:
         """End the current period: a draft for it, and the next period or the end of the subscription."""
-        subscribing = self._account.billing.subscribing
-        before = subscribing.subscriptions.get(subscription_id)
+        before = self._subscriptions.get(subscription_id)
         if not before.runs or before.period_end * 1000 != due_ms:
             return
-        recurring = subscribing.recurring(before)
+        recurring = self._subscriptions.recurring(before)
         start, end = before.period_end, next_boundary(before.anchor, recurring.interval, recurring.interval_count, before.period_end)
         grace_s = self._account.billing_settings.finalization_grace_hours * HOUR_S
         if grace_s >= before.period_end - before.period_start:  # Stripe wants it shorter than the period
@@ -79,13 +82,13 @@ class Invoicing:
         draft = self._draft(before, "subscription_cycle", (before.period_start, before.period_end), self._range_of(before), due_ms)
         draft = replace(draft, finalizes_at=start + grace_s)
         self.invoices.put(draft, due_ms)
-        self._account.billing.schedule.push((start + grace_s) * 1000, "finalize", draft.id)
+        self._schedule.push((start + grace_s) * 1000, "finalize", draft.id)
         self._tell("created", draft, due_ms)
         if before.cancel_at_period_end:
-            subscribing.end(replace(before, latest_invoice=draft.id), due_ms)
+            self._subscriptions.end(replace(before, latest_invoice=draft.id), due_ms)
             return
         after = replace(before, period_start=start, period_end=end, latest_invoice=draft.id, announced=False)
-        subscribing.update(before, after, due_ms)
+        self._subscriptions.update(before, after, due_ms)
         self.expect(after)
 
     def bill_at_once(self, subscription: Subscription, now_ms: int) -> Subscription:
@@ -99,9 +102,9 @@ class Invoicing:
         self.invoices.put(draft, now_ms)
         self._tell("created", draft, now_ms)
         billed = replace(subscription, latest_invoice=draft.id)
-        self._account.billing.subscribing.put(billed, now_ms)
+        self._subscriptions.put(billed, now_ms)
         self._finalize(draft, now_ms)
-        return self._account.billing.subscribing.subscriptions.get(subscription.id)
+        return self._subscriptions.get(subscription.id)
 
     # One invoice's life
 
@@ -137,8 +140,8 @@ class Invoicing:
         if invoice.total > 0 and invoice.collection_method == "send_invoice":
             self.invoices.put(invoice, now_ms)
             return invoice
-        subscription = self._account.billing.subscribing.subscriptions.get(invoice.subscription)
-        return self._collect(invoice, self._account.billing.paying.method_for(subscription), now_ms)
+        subscription = self._subscriptions.get(invoice.subscription)
+        return self._collect(invoice, self._paying.method_for(subscription), now_ms)
 
     def _collect(self, invoice: Invoice, method: PaymentMethod | None, now_ms: int) -> Invoice:
         if invoice.total == 0:
@@ -155,7 +158,7 @@ class Invoicing:
         invoice = replace(invoice, status="paid", paid_at=now_ms // 1000)
         self.invoices.put(invoice, now_ms)
         self._tell("paid", invoice, now_ms)
-        if self._account.billing.subscribing.subscriptions.get(invoice.subscription).status == "past_due" and not self._owes(invoice.subscription):
+        if self._subscriptions.get(invoice.subscription).status == "past_due" and not self._owes(invoice.subscription):
             self._mark(invoice.subscription, "active", now_ms)
         return invoice
 
@@ -163,10 +166,9 @@ class Invoicing:
         return any(item.subscription == subscription_id and item.status == "open" and item.attempt_count for item in self.invoices)
 
     def _mark(self, subscription_id: str, status: SubscriptionStatus, now_ms: int) -> None:
-        subscribing = self._account.billing.subscribing
-        before = subscribing.subscriptions.get(subscription_id)
+        before = self._subscriptions.get(subscription_id)
         if before.runs and before.status != status:
-            subscribing.update(before, replace(before, status=status), now_ms)
+            self._subscriptions.update(before, replace(before, status=status), now_ms)
 
     def pay(self, invoice_id: str, method_name: str | None, now_ms: int, *, out_of_band: bool) -> Invoice:
         """Try to collect an open invoice, with a card of the caller's choice or the subscription's."""
@@ -176,14 +178,13 @@ class Invoicing:
             raise invalid(reason)
         if out_of_band:
             return self._settle(invoice, now_ms)
-        paying = self._account.billing.paying
-        subscription = self._account.billing.subscribing.subscriptions.get(invoice.subscription)
+        subscription = self._subscriptions.get(invoice.subscription)
         if method_name is None:
-            method = paying.method_for(subscription)
+            method = self._paying.method_for(subscription)
             if method is None:
                 raise invalid("There is no `default_payment_method` set on this Customer or Invoice. Please set a payment method.")
         else:
-            method = paying.attach(method_name, invoice.customer, now_ms, livemode=invoice.livemode)
+            method = self._paying.attach(method_name, invoice.customer, now_ms, livemode=invoice.livemode)
         invoice = self._collect(invoice, method, now_ms)
         if invoice.status != "paid":
             raise card_declined()
@@ -235,10 +236,10 @@ class Invoicing:
         return self._draft(subscription, "upcoming", period, self._range_of(subscription), now_ms)
 
     def _seen(self, line: InvoiceLine, customer: str) -> InvoiceLine:
-        return self._priced(line, exact_text(shown_quantity(self._account, line, customer)))
+        return self._priced(line, exact_text(self.usage.shown(line, customer)))
 
     def _billed(self, line: InvoiceLine, customer: str) -> InvoiceLine:
-        return self._priced(line, exact_text(billed_quantity(self._account, line, customer)))
+        return self._priced(line, exact_text(self.usage.billed(line, customer)))
 
     def _priced(self, line: InvoiceLine, text: str) -> InvoiceLine:
         assumptions = self._account.assumptions
@@ -247,7 +248,7 @@ class Invoicing:
             rounds_each_tier=assumptions.tier_rounding == "tier",
             flat_fee_at_zero=assumptions.flat_fee_at_zero == "charged",
         )
-        price = self._account.billing.selling.price(line.price)
+        price = self._selling.price(line.price)
         opens_empty = line.usage_start == line.usage_end  # the first invoice of classic billing, before there is a period
         return replace(line, quantity=text, amount=0 if opens_empty else line_amount(price, quantity(text), rules))
 
@@ -272,11 +273,10 @@ class Invoicing:
 
     def lines_shown(self, invoice: Invoice) -> list[dict[str, object]]:
         """The lines as the API shows them."""
-        selling = self._account.billing.selling
         shown = []
         for line in invoice.lines:
-            price = selling.price(line.price)
-            name = selling.products.get(price.product).name
+            price = self._selling.price(line.price)
+            name = self._selling.products.get(price.product).name
             shown.append(line_object(line, invoice, product=price.product, product_name=name, unit_amount=price.unit_amount))
         return shown
 
@@ -284,7 +284,7 @@ class Invoicing:
         """The invoice as the API shows it, nothing expanded."""
         customers = self._account.customers
         customer = customers.get(invoice.customer) if customers.known(invoice.customer) else None
-        subscription = self._account.billing.subscribing.subscriptions.get(invoice.subscription)
+        subscription = self._subscriptions.get(invoice.subscription)
         lines = self.lines_shown(invoice)
         return invoice_object(invoice, customer, subscription, lines[:LINES_SHOWN], len(lines) > LINES_SHOWN)
 
@@ -299,7 +299,7 @@ class Invoicing:
             if invoice.status != "draft":
                 self._numbers[invoice.customer] = self._numbers.get(invoice.customer, 0) + 1
             elif invoice.finalizes_at is not None:
-                self._account.billing.schedule.push(invoice.finalizes_at * 1000, "finalize", invoice.id)
-        for subscription in self._account.billing.subscribing.subscriptions:
+                self._schedule.push(invoice.finalizes_at * 1000, "finalize", invoice.id)
+        for subscription in self._subscriptions:
             if subscription.runs:
                 self.expect(subscription)

@@ -5,8 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, fields
 from typing import Literal, TypeAlias
 
-from simulators.stripe.books import Lane
-from simulators.stripe.routes import Traffic
+from simulators.stripe.routes import Lane, Traffic
 
 Profile = Literal["live", "sandbox"]
 Reason: TypeAlias = Literal["global-rate", "endpoint-rate", "global-concurrency"]

@@ -5,24 +5,39 @@ kill cut off is made again, so a destination may get an event twice. While a jou
 happened then is in the journal itself.
 """
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 import orjson
 
-from simulators.stripe.deliveries import AttemptRecord, Delivery, DeliveryQueue, retry_wait_ms
-from simulators.stripe.destinations import Destination, Payload, rolled
+from simulators.stripe.account_port import AccountPort
+from simulators.stripe.deliveries import AttemptRecord, Delivery, DeliveryQueue, Webhooks, retry_wait_ms
+from simulators.stripe.destinations import Destination, Destinations, Payload, rolled
 from simulators.stripe.event_log import Cause, EventLog, LoggedEvent, Related, SnapshotEvent, ThinEvent, snapshot_object, thin_notification
 from simulators.stripe.journal import Entry
 from simulators.stripe.records import restored
 from simulators.stripe.signatures import signature_header
 
-if TYPE_CHECKING:
-    from simulators.stripe.account import Account
-
 PING = "v2.core.event_destination.ping"
+
+
+class NotificationPort(AccountPort, Protocol):
+    """What notifications ask of the account."""
+
+    @property
+    def webhooks(self) -> Webhooks:
+        """How deliveries go."""
+
+    @property
+    def webhook_draws(self) -> random.Random:
+        """What delays and copies are drawn from."""
+
+    @property
+    def destinations(self) -> Destinations:
+        """Who is notified."""
 
 
 class Attempt(NamedTuple):
@@ -37,7 +52,7 @@ class Attempt(NamedTuple):
 class Notifications:
     """Takes what happened; destinations get it from here."""
 
-    def __init__(self, account: "Account") -> None:
+    def __init__(self, account: NotificationPort) -> None:
         self._account = account
         self._cause = Cause()
         self.log = EventLog()

@@ -1,17 +1,15 @@
 """Payment methods and setup intents: every change to them."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from simulators.stripe.errors import invalid, no_such
 from simulators.stripe.metadata import Metadata
 from simulators.stripe.payment_methods import TEST_CARDS, PaymentMethod, TestCard, card_declined, payment_method_object
+from simulators.stripe.selling_port import SellingPort
 from simulators.stripe.setup_intents import SetupIntent, setup_intent_object
+from simulators.stripe.subscription_table import SubscriptionTable
 from simulators.stripe.subscriptions import Subscription
 from simulators.stripe.tables import Table
-
-if TYPE_CHECKING:
-    from simulators.stripe.account import Account
 
 PAYMENT_METHODS_MAX = 100_000
 SETUP_INTENTS_MAX = 100_000
@@ -20,8 +18,9 @@ SETUP_INTENTS_MAX = 100_000
 class Paying:
     """How customers pay. Every method raises ApiError for what Stripe would refuse."""
 
-    def __init__(self, account: "Account") -> None:
+    def __init__(self, account: SellingPort, subscriptions: SubscriptionTable) -> None:
         self._account = account
+        self._subscriptions = subscriptions
         self.methods: Table[PaymentMethod] = Table("payment_method", "PaymentMethod", PaymentMethod, account.note, maximum=PAYMENT_METHODS_MAX)
         self.intents: Table[SetupIntent] = Table("setup_intent", "setupintent", SetupIntent, account.note, maximum=SETUP_INTENTS_MAX)
 
@@ -99,7 +98,7 @@ class Paying:
         self.intents.put(intent, now_ms)
         self._tell("setup_intent.succeeded", intent, now_ms)
         if intent.subscription is not None:
-            self._account.billing.subscribing.setup_succeeded(intent.subscription, method_id, now_ms)
+            self._subscriptions.setup_succeeded(intent.subscription, method_id, now_ms)
         return intent
 
     def cancel(self, intent_id: str, now_ms: int) -> SetupIntent:

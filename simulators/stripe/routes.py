@@ -5,10 +5,10 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import orjson
 
-from simulators.stripe.books import Lane
 from simulators.stripe.keys import Permission
 from simulators.stripe.parameters import Parameters
 
+Lane: TypeAlias = tuple[str, str]  # event name, customer: of one lane, one call is carried out at a time
 # What limits a call: an endpoint's own rate; that of meter events; that of the stream, which also takes a session's token for an API key.
 Traffic: TypeAlias = Literal["ordinary", "meter_events", "stream"]
 

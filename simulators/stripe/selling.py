@@ -1,18 +1,14 @@
 """The catalogue of products and prices: every change to it."""
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from simulators.stripe.errors import invalid, no_such
 from simulators.stripe.price_drafts import PriceDraft, lookup_key_taken
 from simulators.stripe.prices import Price, PriceChange, price_object
 from simulators.stripe.products import Product, ProductDraft, deleted, made, product_object
+from simulators.stripe.selling_port import SellingPort
 from simulators.stripe.tables import Table
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from simulators.stripe.account import Account
 
 PRODUCTS_MAX = 10_000
 PRICES_MAX = 10_000
@@ -21,7 +17,7 @@ PRICES_MAX = 10_000
 class Selling:
     """Products and prices of one account. Every method raises ApiError for what Stripe would refuse."""
 
-    def __init__(self, account: "Account") -> None:
+    def __init__(self, account: SellingPort) -> None:
         self._account = account
         self.products: Table[Product] = Table("product", "product", Product, account.note, maximum=PRODUCTS_MAX)
         self.prices: Table[Price] = Table("price", "price", Price, account.note, maximum=PRICES_MAX)
@@ -43,7 +39,7 @@ class Selling:
         self._tell("product.created", product_object(product), now_ms)
         return product
 
-    def change_product(self, product_id: str, change: "Callable[[Product], Product]", now_ms: int) -> Product:
+    def change_product(self, product_id: str, change: Callable[[Product], Product], now_ms: int) -> Product:
         """The product after an update."""
         product = replace(change(self.product(product_id)), updated=now_ms // 1000)
         if product.default_price is not None and self.price(product.default_price, "default_price", 400).product != product_id:

@@ -1,42 +1,40 @@
-"""Subscriptions: every change to them but the passing of their periods, which is invoicing's."""
+"""What callers do with subscriptions: start, change and cancel them. The passing of their periods is invoicing's."""
 
-from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from simulators.stripe.billing_periods import next_boundary
 from simulators.stripe.errors import ApiError, invalid, no_such
-from simulators.stripe.event_log import differences
+from simulators.stripe.invoicing import Invoicing
+from simulators.stripe.paying import Paying
 from simulators.stripe.prices import Price, Recurring
-from simulators.stripe.subscription_drafts import ItemDraft, SubscriptionChange, SubscriptionDraft, SubscriptionFilter
-from simulators.stripe.subscriptions import Subscription, SubscriptionItem, subscription_object
-from simulators.stripe.tables import Table
-
-if TYPE_CHECKING:
-    from simulators.stripe.account import Account
-
-SUBSCRIPTIONS_MAX = 100_000
+from simulators.stripe.selling import Selling
+from simulators.stripe.selling_port import SellingPort
+from simulators.stripe.subscription_drafts import ItemDraft, SubscriptionChange, SubscriptionDraft
+from simulators.stripe.subscription_table import SubscriptionTable
+from simulators.stripe.subscriptions import Subscription, SubscriptionItem
 
 
 class Subscribing:
     """Who has subscribed to what. Every method raises ApiError for what Stripe would refuse."""
 
-    def __init__(self, account: "Account") -> None:
+    def __init__(self, account: SellingPort, selling: Selling, subscriptions: SubscriptionTable, paying: Paying, invoicing: Invoicing) -> None:
         self._account = account
-        self.subscriptions: Table[Subscription] = Table("subscription", "subscription", Subscription, account.note, maximum=SUBSCRIPTIONS_MAX)
+        self._selling = selling
+        self._subscriptions = subscriptions
+        self._paying = paying
+        self._invoicing = invoicing
 
     def create(self, draft: SubscriptionDraft, now_ms: int, *, livemode: bool) -> Subscription:
         """A new subscription; with nobody to charge for it, one that waits for a setup intent."""
-        billing = self._account.billing
         now_s = now_ms // 1000
         self.check_customer(draft.customer)
         recurring, currency = self.check_items(draft.items)
         if draft.default_payment_method is not None:
-            billing.paying.owned(draft.default_payment_method, draft.customer, "default_payment_method")
+            self._paying.owned(draft.default_payment_method, draft.customer, "default_payment_method")
         if draft.backdate_start_date is not None and not 0 < draft.backdate_start_date <= now_s:
             raise invalid("backdate_start_date must be in the past.", "backdate_start_date")
         anchor, period_end = _first_period(draft, recurring, now_s)
-        self.subscriptions.make_room(1)
+        self._subscriptions.make_room(1)
         token = self._account.identities.token
         start = now_s if draft.backdate_start_date is None else draft.backdate_start_date
         invoiced_at_once = self._account.assumptions.backdated_usage == "first_invoice"
@@ -61,12 +59,11 @@ class Subscribing:
             cancel_at_period_end=draft.cancel_at_period_end,
             canceled_at=now_s if draft.cancel_at_period_end else None,
         )
-        if subscription.collection_method == "charge_automatically" and billing.paying.method_for(subscription) is None:
-            intent = billing.paying.open_intent(draft.customer, subscription.id, now_ms, livemode=livemode)
+        if subscription.collection_method == "charge_automatically" and self._paying.method_for(subscription) is None:
+            intent = self._paying.open_intent(draft.customer, subscription.id, now_ms, livemode=livemode)
             subscription = replace(subscription, pending_setup_intent=intent.id)
-        self.put(subscription, now_ms)
-        self._tell("created", subscription, now_ms)
-        return billing.invoicing.started(subscription, now_ms)
+        self._subscriptions.add(subscription, now_ms)
+        return self._invoicing.started(subscription, now_ms)
 
     def check_customer(self, customer: str) -> None:
         """Raises ApiError (400) unless the customer exists."""
@@ -91,7 +88,7 @@ class Subscribing:
         return recurring, prices[0].currency
 
     def _sellable(self, item: ItemDraft) -> Price:
-        price = self._account.billing.selling.price(item.price, item.param, 400)
+        price = self._selling.price(item.price, item.param, 400)
         if not price.active:
             raise invalid("The price specified is inactive. This field only accepts active prices.", item.param)
         if price.recurring is None:
@@ -102,7 +99,7 @@ class Subscribing:
 
     def change(self, subscription_id: str, change: SubscriptionChange, now_ms: int) -> Subscription:
         """The subscription after an update."""
-        before = self.subscriptions.get(subscription_id)
+        before = self._subscriptions.get(subscription_id)
         if not before.runs:
             raise invalid("A canceled subscription can only update its cancellation_details and metadata.")
         after = replace(before, metadata=change.metadata.applied(before.metadata))
@@ -111,81 +108,23 @@ class Subscribing:
             after = replace(after, cancel_at_period_end=change.cancel_at_period_end, canceled_at=canceled_at)
         if change.default_payment_method is not None:
             if change.default_payment_method:
-                self._account.billing.paying.owned(change.default_payment_method, before.customer, "default_payment_method")
+                self._paying.owned(change.default_payment_method, before.customer, "default_payment_method")
             after = replace(after, default_payment_method=change.default_payment_method or None)
         if change.description is not None:
             after = replace(after, description=change.description or None)
         if change.saves_payment_method is not None:
             after = replace(after, saves_payment_method=change.saves_payment_method)
-        self.update(before, after, now_ms)
+        self._subscriptions.update(before, after, now_ms)
         return after
-
-    def setup_succeeded(self, subscription_id: str, method_id: str, now_ms: int) -> None:
-        """The setup intent that a subscription waited for is done."""
-        before = self.subscriptions.get(subscription_id)
-        if before.pending_setup_intent is None:
-            return
-        saved = method_id if before.saves_payment_method else before.default_payment_method
-        self.update(before, replace(before, pending_setup_intent=None, default_payment_method=saved), now_ms)
 
     def cancel(self, subscription_id: str, now_ms: int, *, invoice_now: bool) -> Subscription:
         """End a subscription at once. Its usage since the last invoice is billed only with `invoice_now`, or as the assumptions say."""
-        subscription = self.subscriptions.get(subscription_id)
+        subscription = self._subscriptions.get(subscription_id)
         if not subscription.runs:
             raise no_such("subscription", subscription_id)
         if invoice_now or self._account.assumptions.cancelled_usage == "invoiced":
-            subscription = self._account.billing.invoicing.bill_at_once(subscription, now_ms)
-        return self.end(subscription, now_ms)
-
-    def end(self, subscription: Subscription, now_ms: int) -> Subscription:
-        """Mark a subscription as over."""
-        now_s = now_ms // 1000
-        canceled_at = subscription.canceled_at if subscription.cancel_at_period_end else now_s
-        ended = replace(subscription, status="canceled", canceled_at=canceled_at, ended_at=now_s)
-        self.put(ended, now_ms)
-        self._tell("deleted", ended, now_ms)
-        return ended
-
-    def end_all_of(self, customer: str, now_ms: int) -> None:
-        """End every subscription of a customer that is deleted, without a last invoice."""
-        for subscription in [item for item in self.subscriptions if item.customer == customer and item.runs]:
-            self.end(subscription, now_ms)
-
-    def listed(self, wanted: SubscriptionFilter) -> Iterator[Subscription]:
-        """Subscriptions that a list call asks for, newest first; cancelled ones only when it asks for their status."""
-        for item in self.subscriptions.newest_first():
-            shown = wanted.status == "all" or item.status == ("canceled" if wanted.status == "ended" else wanted.status)
-            if wanted.status is None:
-                shown = item.runs
-            if not shown or wanted.customer not in (None, item.customer) or not wanted.period_end_min <= item.period_end <= wanted.period_end_max:
-                continue
-            if wanted.price is None or any(part.price == wanted.price for part in item.items):
-                yield item
-
-    def update(self, before: Subscription, after: Subscription, now_ms: int) -> None:
-        """Put a changed subscription in place, and tell so when the API shows a difference."""
-        self.put(after, now_ms)
-        shown = self.shown(after)
-        previous = differences(self.shown(before), shown)
-        if previous:
-            self._account.notifications.snapshot("customer.subscription.updated", shown, now_ms, previous)
-
-    def put(self, subscription: Subscription, now_ms: int) -> None:
-        """Put a subscription in place without telling anybody."""
-        self.subscriptions.put(subscription, now_ms)
-
-    def shown(self, subscription: Subscription) -> dict[str, object]:
-        """What the API shows, nothing expanded."""
-        return subscription_object(subscription, self._account.billing.selling.price)
-
-    def recurring(self, subscription: Subscription) -> Recurring:
-        """How often a subscription is billed."""
-        recurring = self._account.billing.selling.price(subscription.items[0].price).recurring
-        assert recurring is not None, "only recurring prices are subscribed to"
-        return recurring
-
-    def _tell(self, what: str, subscription: Subscription, now_ms: int) -> None:
-        self._account.notifications.snapshot(f"customer.subscription.{what}", self.shown(subscription), now_ms)
+            subscription = self._invoicing.bill_at_once(subscription, now_ms)
+        return self._subscriptions.end(subscription, now_ms)
 
 
 def _first_period(draft: SubscriptionDraft, recurring: Recurring, now_s: int) -> tuple[int, int]:

@@ -59,11 +59,11 @@ class SubscriptionEndpoints:
 
         def commit(now_ms: int) -> dict[str, object]:
             self._account.billing.ready(now_ms)
-            subscribing = self._account.billing.subscribing
-            page_of_ids = list_object([{"id": item.id} for item in subscribing.listed(wanted)], page, call.path)
+            subscriptions = self._account.billing.subscriptions
+            page_of_ids = list_object([{"id": item.id} for item in subscriptions.listed(wanted)], page, call.path)
             data = page_of_ids["data"]
             assert isinstance(data, list), "list_object makes a list"
-            return {**page_of_ids, "data": [self._shown(subscribing.subscriptions.get(item["id"]), expand) for item in data]}
+            return {**page_of_ids, "data": [self._shown(subscriptions.get(item["id"]), expand) for item in data]}
 
         return Prepared(lambda now_ms: json_result(commit(now_ms)))
 
@@ -73,7 +73,7 @@ class SubscriptionEndpoints:
 
         def commit(now_ms: int) -> dict[str, object]:
             self._account.billing.ready(now_ms)
-            return self._shown(self._account.billing.subscribing.subscriptions.get(call.identity), expand)
+            return self._shown(self._account.billing.subscriptions.get(call.identity), expand)
 
         return Prepared(lambda now_ms: json_result(commit(now_ms)))
 
@@ -102,7 +102,7 @@ class SubscriptionEndpoints:
 
     def _shown(self, subscription: Subscription, expand: frozenset[str]) -> dict[str, object]:
         billing = self._account.billing
-        shown = billing.subscribing.shown(subscription)
+        shown = billing.subscriptions.shown(subscription)
         if "customer" in expand:
             shown["customer"] = customer_object(self._account.customers.get(subscription.customer))
         if "default_payment_method" in expand and subscription.default_payment_method is not None:

@@ -76,7 +76,7 @@ def invoices(account: Account) -> list[Invoice]:
 
 
 def current(account: Account, subscription: Subscription) -> Subscription:
-    return account.billing.subscribing.subscriptions.get(subscription.id)
+    return account.billing.subscriptions.get(subscription.id)
 
 
 def told(account: Account, *kinds: str) -> list[tuple[str, int]]:

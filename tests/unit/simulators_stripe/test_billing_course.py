@@ -5,7 +5,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulators.stripe.account import Account
-from simulators.stripe.billed_usage import late_usage
 from simulators.stripe.billing_settings import BillingSettings
 from simulators.stripe.invoices import Invoice
 from simulators.stripe.subscriptions import Subscription
@@ -17,7 +16,7 @@ END = "2027-02-28T10:30:07"
 
 
 def late(account: Account, invoice: Invoice) -> tuple[str, int]:
-    found = late_usage(account, invoice.lines[0], invoice)
+    found = account.billing.invoicing.usage.late(invoice.lines[0], invoice)
     return str(found.quantity), found.events
 
 

@@ -7,7 +7,6 @@ import pytest
 
 from simulators.stripe.account import Account
 from simulators.stripe.assumptions import Assumptions
-from simulators.stripe.billed_usage import late_usage
 from simulators.stripe.billing_settings import BillingSettings
 from simulators.stripe.customers import read_changes
 from simulators.stripe.errors import ApiError
@@ -42,7 +41,7 @@ def refusal(call: Any, *arguments: Any, **keywords: Any) -> ApiError:
 
 
 def late(account: Account, invoice: Invoice) -> tuple[str, int]:
-    found = late_usage(account, invoice.lines[0], invoice)
+    found = account.billing.invoicing.usage.late(invoice.lines[0], invoice)
     return str(found.quantity), found.events
 
 
@@ -235,7 +234,7 @@ def test_an_invoice_that_is_sent_waits_for_its_due_date() -> None:
 
 def test_a_subscription_that_ends_with_its_period_gets_a_last_invoice() -> None:
     account, subscription = shop(START)
-    account.billing.subscribing.put(dataclasses.replace(subscription, cancel_at_period_end=True, canceled_at=seconds(START)), at(START))
+    account.billing.subscriptions.put(dataclasses.replace(subscription, cancel_at_period_end=True, canceled_at=seconds(START)), at(START))
     use(account, at("2027-02-01"), "1500")
     account.advance(at("2027-06-01"))
     assert [facts(invoice) for invoice in invoices(account)] == [("paid", "1500", 8)]
@@ -327,7 +326,7 @@ def test_a_reset_that_keeps_the_catalogue_keeps_prices_and_forgets_subscriptions
     account.advance(at("2027-06-01"))
     assert invoices(account) == []
     assert len(account.billing.selling.prices) == 1
-    assert len(account.billing.subscribing.subscriptions) == 0
+    assert len(account.billing.subscriptions) == 0
 
 
 def test_a_customers_default_card_pays_where_the_subscription_has_none() -> None:

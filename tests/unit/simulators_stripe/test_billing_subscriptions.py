@@ -93,7 +93,7 @@ def test_prices_of_one_subscription_agree_on_currency_and_interval_and_differ_ot
     for other in (eur, yearly, usd):
         assert refusal(subscribe, account, at(START), usd, other).param == "items[1][price]"
     assert refusal(subscribe, account, at(START), usd, customer="cus_none", card=None).param == "customer"
-    assert len(account.billing.subscribing.subscriptions) == 0
+    assert len(account.billing.subscriptions) == 0
 
 
 def test_a_setup_intent_is_declined_then_succeeds_and_the_subscription_keeps_the_card() -> None:
@@ -161,7 +161,7 @@ def test_an_update_that_changes_nothing_tells_nobody() -> None:
 
 
 def found(account: Account, **fields: str) -> list[str]:
-    return [item.id for item in account.billing.subscribing.listed(read_subscription_filter(form(**fields)))]
+    return [item.id for item in account.billing.subscriptions.listed(read_subscription_filter(form(**fields)))]
 
 
 def test_a_list_leaves_out_what_has_ended_unless_it_is_asked_for() -> None:
@@ -281,9 +281,9 @@ def test_subscriptions_are_read_back_as_they_were() -> None:
     account, subscription = shop(START, journal)
     add_meter(account, "other")
     again = after_a_kill(journal)
-    assert list(again.billing.subscribing.subscriptions) == [subscription]
+    assert list(again.billing.subscriptions) == [subscription]
     assert list(again.billing.paying.methods) == list(account.billing.paying.methods)
-    assert isinstance(next(iter(again.billing.subscribing.subscriptions)), Subscription)
+    assert isinstance(next(iter(again.billing.subscriptions)), Subscription)
     assert billing_periods.next_boundary(subscription.anchor, "month", 1, subscription.period_start) == subscription.period_end
 
 
