@@ -22,14 +22,14 @@ def make_app(simulator: Simulator) -> web.Application:
     """The application of one simulator; the caller runs it and closes the simulator."""
     app = web.Application(client_max_size=BODY_BYTES_MAX)
     pipeline = Pipeline(simulator)
-    deliverer = Deliverer(simulator)
+    deliverer = Deliverer(simulator.account, simulator.journal)
     app.cleanup_ctx.append(deliverer.running)
     app.router.add_routes(Control(simulator).routes())
     app.router.add_routes(WebhookControl(simulator, deliverer).routes())
     app.router.add_routes(Oracle(simulator).routes())
     app.router.add_routes(BillingControl(simulator).routes())
     app.router.add_routes(BillingOracle(simulator).routes())
-    app.router.add_routes(CheckoutPage(simulator).routes())
+    app.router.add_routes(CheckoutPage(simulator.account, simulator.journal).routes())
     for route in (*simulator.routes, simulator.endpoints.unrecognised()):
         app.router.add_route(route.method, route.path, _handler(pipeline, route))
     return app

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from simulators.stripe.configuration import read
-from simulators.stripe.control import explained, json_response, read_object
 from simulators.stripe.errors import ApiError
+from simulators.stripe.json_handlers import explained, json_response, read_object
 from simulators.stripe.simulator import Simulator
 from simulators.stripe.subscription_drafts import ItemDraft, SubscriptionDraft
 

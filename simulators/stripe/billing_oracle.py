@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 from aiohttp import web
 
-from simulators.stripe.control import json_response
 from simulators.stripe.invoices import Invoice, InvoiceLine
+from simulators.stripe.json_handlers import json_response
 from simulators.stripe.quantities import exact_text, quantity
 from simulators.stripe.simulator import Simulator
 

@@ -8,10 +8,11 @@ from html import escape
 
 from aiohttp import web
 
+from simulators.stripe.account import Account
 from simulators.stripe.checking_out import landing_url
 from simulators.stripe.checkout import CheckoutSession
 from simulators.stripe.errors import ApiError
-from simulators.stripe.simulator import Simulator
+from simulators.stripe.journal import Journal
 
 PATH = "/c/pay/{session}"
 # No form-action: it would be checked again after the redirect to success_url, which may be anywhere.
@@ -31,17 +32,18 @@ STYLE = (
 class CheckoutPage:
     """The handlers of the page."""
 
-    def __init__(self, simulator: Simulator) -> None:
-        self._simulator = simulator
+    def __init__(self, account: Account, journal: Journal) -> None:
+        self._account = account
+        self._journal = journal
 
     def routes(self) -> list[web.RouteDef]:
         """Both of them."""
         return [web.get(PATH, self._show), web.post(PATH, self._subscribe)]
 
     async def _show(self, request: web.Request) -> web.Response:
-        account = self._simulator.account
-        account.advance(self._simulator.clock.now_ms())
-        self._simulator.journal.flush()
+        account = self._account
+        account.advance(account.clock.now_ms())
+        self._journal.flush()
         try:
             session = account.billing.checking_out.sessions.get(request.match_info["session"])
         except ApiError:
@@ -51,22 +53,22 @@ class CheckoutPage:
         return _page(self._offer(session))
 
     def _offer(self, session: CheckoutSession) -> str:
-        selling = self._simulator.account.billing.selling
+        selling = self._account.billing.selling
         names = [selling.products.get(selling.price(price).product).name for price in session.prices]
         items = "".join(f"<li>{escape(name)}, billed by usage</li>" for name in names)
         back = "" if session.cancel_url is None else f' <a href="{escape(session.cancel_url)}">Cancel</a>'
         return f'<ul>{items}</ul><form method="post"><button type="submit">Subscribe with a test card</button>{back}</form>'
 
     async def _subscribe(self, request: web.Request) -> web.Response:
-        simulator = self._simulator
-        now_ms = simulator.clock.now_ms()
+        account = self._account
+        now_ms = account.clock.now_ms()
         try:
-            simulator.account.billing.ready(now_ms)
-            session = simulator.account.billing.checking_out.complete(request.match_info["session"], now_ms)
+            account.billing.ready(now_ms)
+            session = account.billing.checking_out.complete(request.match_info["session"], now_ms)
         except ApiError as error:
             return _page(escape(error.message), error.status)
         finally:
-            simulator.journal.flush()
+            self._journal.flush()
         return web.Response(status=303, headers={**HEADERS, "Location": landing_url(session)})
 
 

@@ -12,21 +12,17 @@ POST /_control/customers   {"ids": ["cus_1", ...]}: customers with ids of the ca
 GET  /_control/health      {"status": "ok"}
 """
 
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
-from typing import Any
 
-import orjson
 from aiohttp import web
 
 from simulators.stripe.configuration import changed, read, read_fault
 from simulators.stripe.faults import ANY_ROUTE
+from simulators.stripe.json_handlers import explained, json_response, read_object
 from simulators.stripe.keys import mask
 from simulators.stripe.simulator import Simulator
 
 CUSTOMERS_MAX = 100_000
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,32 +32,6 @@ class ClockChange:
     set_ms: int | None = None
     advance_ms: int | None = None
     rate: float | None = None
-
-
-def json_response(value: object, status: int = 200) -> web.Response:
-    """A JSON answer."""
-    return web.Response(body=orjson.dumps(value), status=status, content_type="application/json")
-
-
-async def read_object(request: web.Request) -> dict[str, Any]:
-    """The request's JSON object; an empty body is an empty one. Raises ValueError."""
-    body = await request.read()
-    document = orjson.loads(body) if body else {}
-    if not isinstance(document, dict):
-        raise ValueError("the body must be a JSON object")
-    return document
-
-
-def explained(handler: Handler) -> Handler:
-    """Answer 400 with the reason where a handler raises ValueError."""
-
-    async def answer(request: web.Request) -> web.StreamResponse:
-        try:
-            return await handler(request)
-        except ValueError as error:
-            return json_response({"error": str(error)}, 400)
-
-    return answer
 
 
 class Control:

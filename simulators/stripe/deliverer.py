@@ -7,12 +7,16 @@ import asyncio
 import signal
 import time
 from collections.abc import AsyncIterator
+from typing import Protocol
 
 import aiohttp
 from aiohttp import web
 
+from simulators.stripe.account_port import AccountPort
+from simulators.stripe.clock import SimulatedClock
+from simulators.stripe.deliveries import Webhooks
+from simulators.stripe.journal import Journal
 from simulators.stripe.notifications import Attempt, Notifications
-from simulators.stripe.simulator import Simulator
 
 TICK_S = 0.05
 HEADERS = {
@@ -23,11 +27,28 @@ HEADERS = {
 }
 
 
-class Deliverer:
-    """Delivers for one simulator while its application runs."""
+class DeliveryPort(AccountPort, Protocol):
+    """What delivering asks of the account."""
 
-    def __init__(self, simulator: Simulator) -> None:
-        self._simulator = simulator
+    @property
+    def clock(self) -> SimulatedClock:
+        """The simulated time."""
+
+    @property
+    def webhooks(self) -> Webhooks:
+        """How deliveries go."""
+
+    @property
+    def notifications(self) -> Notifications:
+        """What is to be delivered; another object after a reset."""
+
+
+class Deliverer:
+    """Delivers for one account while the application runs."""
+
+    def __init__(self, account: DeliveryPort, journal: Journal) -> None:
+        self._account = account
+        self._journal = journal
         self._attempts: set[asyncio.Task[None]] = set()
         self._failed: list[asyncio.Task[None]] = []
 
@@ -47,10 +68,10 @@ class Deliverer:
 
     async def settle(self, patience_s: float) -> bool:
         """Wait until everything due at this moment was attempted; false when that took longer than `patience_s`."""
-        due_ms = self._simulator.clock.now_ms()
+        due_ms = self._account.clock.now_ms()
         deadline = time.monotonic() + patience_s
-        self._simulator.account.advance(due_ms)
-        while self._simulator.account.notifications.queue.unsettled(due_ms):
+        self._account.advance(due_ms)
+        while self._account.notifications.queue.unsettled(due_ms):
             if time.monotonic() > deadline:
                 return False
             await asyncio.sleep(TICK_S / 5)
@@ -62,16 +83,15 @@ class Deliverer:
             await asyncio.sleep(TICK_S)
 
     def _tick(self, session: aiohttp.ClientSession) -> None:
-        simulator = self._simulator
-        now_ms = simulator.clock.now_ms()
-        simulator.account.advance(now_ms)
-        notifications = simulator.account.notifications
+        now_ms = self._account.clock.now_ms()
+        self._account.advance(now_ms)
+        notifications = self._account.notifications
         for attempt in notifications.take_due(now_ms, int(time.time())):
             name = f"webhook delivery {attempt.delivery.number}"
             task = self._watched(asyncio.create_task(self._attempt(session, notifications, attempt), name=name))
             self._attempts.add(task)
             task.add_done_callback(self._attempts.discard)
-        simulator.journal.flush()
+        self._journal.flush()
 
     def _watched(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
         task.add_done_callback(self._end_process_on_failure)
@@ -84,9 +104,9 @@ class Deliverer:
             signal.raise_signal(signal.SIGTERM)
 
     async def _attempt(self, session: aiohttp.ClientSession, notifications: Notifications, attempt: Attempt) -> None:
-        status, error = await _post(session, attempt, self._simulator.account.webhooks.timeout_ms / 1000)
-        if notifications is self._simulator.account.notifications:  # else everything was forgotten meanwhile
-            notifications.attempted(attempt.delivery, self._simulator.clock.now_ms(), status, error)
+        status, error = await _post(session, attempt, self._account.webhooks.timeout_ms / 1000)
+        if notifications is self._account.notifications:  # else everything was forgotten meanwhile
+            notifications.attempted(attempt.delivery, self._account.clock.now_ms(), status, error)
             self._tick(session)
 
 

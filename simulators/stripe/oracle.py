@@ -15,7 +15,7 @@ import orjson
 from aiohttp import web
 
 from simulators.stripe.books import Line, value_of
-from simulators.stripe.control import explained, json_response, read_object
+from simulators.stripe.json_handlers import explained, json_response, read_object
 from simulators.stripe.meter_events import Dimensions, MeterEvent, payload_of
 from simulators.stripe.quantities import add, exact_text
 from simulators.stripe.simulator import Simulator

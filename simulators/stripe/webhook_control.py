@@ -8,9 +8,9 @@ GET  /_oracle/deliveries  every attempt (the last RECORDS_MAX), oldest first, an
 
 from aiohttp import web
 
-from simulators.stripe.control import explained, json_response, read_object
 from simulators.stripe.deliverer import Deliverer
 from simulators.stripe.deliveries import shown_records
+from simulators.stripe.json_handlers import explained, json_response, read_object
 from simulators.stripe.simulator import Simulator
 
 SETTLE_S = 8.0
