@@ -4,16 +4,16 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from simulators.stripe.billing_control import BillingControl
-from simulators.stripe.billing_oracle import BillingOracle
-from simulators.stripe.checkout_page import CheckoutPage
-from simulators.stripe.control import Control
-from simulators.stripe.deliverer import Deliverer
-from simulators.stripe.oracle import Oracle
+from simulators.stripe.control.billing_control import BillingControl
+from simulators.stripe.control.billing_oracle import BillingOracle
+from simulators.stripe.control.simulator_control import Control
+from simulators.stripe.control.usage_oracle import Oracle
+from simulators.stripe.control.webhook_control import WebhookControl
+from simulators.stripe.endpoints.checkout_page import CheckoutPage
+from simulators.stripe.http.routes import Route
 from simulators.stripe.pipeline import Pipeline
-from simulators.stripe.routes import Route
 from simulators.stripe.simulator import Simulator
-from simulators.stripe.webhook_control import WebhookControl
+from simulators.stripe.webhooks.deliverer import Deliverer
 
 BODY_BYTES_MAX = 4 * 1024 * 1024  # a list of 100,000 customer ids; Stripe's own calls need a thousandth
 

@@ -3,16 +3,16 @@
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from simulators.stripe.billing_schedule import BillingSchedule
-from simulators.stripe.checking_out import CheckingOut, CheckoutPort
-from simulators.stripe.invoicing import Invoicing
-from simulators.stripe.invoicing_port import InvoicingPort
-from simulators.stripe.journal import Entry
-from simulators.stripe.paying import Paying
-from simulators.stripe.selling import Selling
-from simulators.stripe.subscribing import Subscribing
-from simulators.stripe.subscription_table import SubscriptionTable
-from simulators.stripe.tables import Table
+from simulators.stripe.checkout.checking_out import CheckingOut, CheckoutPort
+from simulators.stripe.invoicing.invoicing_port import InvoicingPort
+from simulators.stripe.invoicing.lifecycle import Invoicing
+from simulators.stripe.invoicing.schedule import BillingSchedule
+from simulators.stripe.invoicing.subscribing import Subscribing
+from simulators.stripe.selling.catalogue import Selling
+from simulators.stripe.selling.paying import Paying
+from simulators.stripe.selling.subscription_table import SubscriptionTable
+from simulators.stripe.state.journal import Entry
+from simulators.stripe.state.tables import Table
 
 
 class BillingPort(InvoicingPort, CheckoutPort, Protocol):
