@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
+from taximeter_sandbox.brokers.interface import BrokerUnavailable
 
-from taximeter.brokers.interface import BrokerUnavailable
 from tests.support.broker import RunningBroker, chosen_broker
 
 # No test asserts a duration. Continuous integration draws the same examples every time; everywhere else new ones are tried.

@@ -7,8 +7,9 @@ import re
 import signal
 from typing import Final
 
+from taximeter_sandbox.signup_page.server import DemoPage, Offer
+
 from billing.selling.prices import find_metered_prices
-from taximeter.demo_page.server import DemoPage, Offer
 from taximeter.exit_codes import OK, PRECONDITION, USAGE
 from taximeter.stripe_commands.connection import CannotDo, StripeConnection, add_connection_options
 from taximeter.stripe_commands.running import price_keys, run_billing

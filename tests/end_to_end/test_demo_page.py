@@ -13,11 +13,11 @@ import aiohttp
 import pytest
 import stripe
 from playwright.async_api import BrowserContext, Page, Route, async_playwright, expect
+from taximeter_sandbox.signup_page.server import DemoPage, Offer
 
 from billing.selling.prices import find_price
 from metering.process.secrets import Secret
 from metering.stripe.client import StripeHttp, make_client
-from taximeter.demo_page.server import DemoPage, Offer
 from tests.contract.stripe.command_line import KEY, NO_LIMITS
 from tests.contract.stripe.process import SimulatorProcess
 from tests.support.alpaca import SETTINGS

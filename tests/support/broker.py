@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from functools import cache
 
-from taximeter.brokers.choose import Choice, choose_broker
-from taximeter.brokers.interface import RunnableBroker
+from taximeter_sandbox.brokers.choose import Choice, choose_broker
+from taximeter_sandbox.brokers.interface import RunnableBroker
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,12 @@ from decimal import Decimal
 
 import aiohttp
 import pytest
+from taximeter_sandbox.signup_page.server import BODY_BYTES_MAX, DemoPage, Offer
+from taximeter_sandbox.signup_page.visits import Visit, Visits
 
 from billing.selling.prices import PriceAtStripe
 from metering.process.secrets import Secret
 from metering.stripe.client import StripeHttp, make_client
-from taximeter.demo_page.server import BODY_BYTES_MAX, DemoPage, Offer
-from taximeter.demo_page.visits import Visit, Visits
 
 PRICE = PriceAtStripe(
     id="price_1",

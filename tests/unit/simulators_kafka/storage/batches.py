@@ -1,8 +1,8 @@
 """Record batches for the unit tests, and aiokafka's own reading of stored ones as an independent check."""
 
 from aiokafka.record.default_records import DefaultRecordBatch
+from taximeter_sandbox.kafka.storage.batch import parse_prefix
 
-from simulators.kafka.storage.batch import parse_prefix
 from tests.support.broker_wire import record_batch
 
 __all__ = ["record_batch"]

@@ -3,11 +3,11 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from taximeter_sandbox.stripe.account import Account
+from taximeter_sandbox.stripe.invoicing.billing_settings import BillingSettings
+from taximeter_sandbox.stripe.invoicing.invoices import Invoice
+from taximeter_sandbox.stripe.selling.subscriptions import Subscription
 
-from simulators.stripe.account import Account
-from simulators.stripe.invoicing.billing_settings import BillingSettings
-from simulators.stripe.invoicing.invoices import Invoice
-from simulators.stripe.selling.subscriptions import Subscription
 from tests.unit.simulators_stripe.building import MemoryJournal
 from tests.unit.simulators_stripe.shop import after_a_kill, at, current, invoices, seconds, shop, told, use
 

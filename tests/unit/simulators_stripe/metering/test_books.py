@@ -5,12 +5,12 @@ from decimal import Decimal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from taximeter_sandbox.stripe.account import Account
+from taximeter_sandbox.stripe.http.errors import ApiError
+from taximeter_sandbox.stripe.metering.meter_events import EventState
+from taximeter_sandbox.stripe.metering.processing import Processing
+from taximeter_sandbox.stripe.state.assumptions import Assumptions
 
-from simulators.stripe.account import Account
-from simulators.stripe.http.errors import ApiError
-from simulators.stripe.metering.meter_events import EventState
-from simulators.stripe.metering.processing import Processing
-from simulators.stripe.state.assumptions import Assumptions
 from tests.unit.simulators_stripe.building import HOUR_MS, NOW_MS, NOW_S, MemoryJournal, add_customer, add_meter, make_account, send, totals
 
 CUSTOMERS = ["cus_0", "cus_1", "cus_2"]
