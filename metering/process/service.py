@@ -24,6 +24,7 @@ from taximeter_emitter.clock import Clock, SystemClock
 
 from metering.process.admin import AdminServer
 from metering.process.health import Health
+from metering.process.listener import CannotListen, ListenAddress
 from metering.process.logs import Log, get_log, logging_to
 from metering.process.metrics import CommonMetrics
 from metering.process.secrets import Redactor, Secret
@@ -149,10 +150,11 @@ def run_service(
 async def _serve(main: Main, *, name: str, settings: ServiceSettings, clock: Clock, registry: CollectorRegistry, metrics: CommonMetrics) -> int:
     log = get_log(name)
     health = Health(clock)
-    admin = AdminServer(registry=registry, health=health, host=settings.admin_host, port=settings.admin_port, port_file=settings.admin_port_file)
+    address = ListenAddress(host=settings.admin_host, port=settings.admin_port, port_file=settings.admin_port_file)
+    admin = AdminServer(address, registry=registry, health=health)
     try:
         await admin.start()
-    except OSError as error:
+    except CannotListen as error:
         log.error("the admin port cannot be opened", host=settings.admin_host, port=settings.admin_port, reason=str(error))
         return EXIT_FAILED
     heartbeat = asyncio.create_task(_heartbeat(clock, health, metrics), name="heartbeat")

@@ -12,19 +12,20 @@ from taximeter_emitter.wire.limits import HOUR_MS
 
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import Appender, LogReader, LogUnavailable
+from metering.process.listener import CannotListen, ListenAddress
 from metering.process.logs import RateLimited
 from metering.process.service import ServiceContext
 from metering.process.supervision import RefusedToStart
 from metering.stripe.signatures import WebhookEvent
 from reporter.stripe.notifications import EVENTS_MAX, EventsPort, EventsUnavailable, ListedReport
-from reporter.webhooks.error_reports import IdentifiersOf, ReportReader
+from reporter.webhooks.error_reports import ReportReader
 from reporter.webhooks.hooks import HookOutcome, HookRunner, load_hook
 from reporter.webhooks.metrics import WebhookMetrics
 from reporter.webhooks.rejection_log import Recorded, RejectionLog
 from reporter.webhooks.rejection_recorder import RejectionRecorder
 from reporter.webhooks.settings import WebhookSettings
-from reporter.webhooks.webhook_intake import Admission, Lane, WebhookIntake, label_of, lane_of
-from reporter.webhooks.webhook_server import PATH, Door, WebhookServer
+from reporter.webhooks.webhook_intake import IntakeVerdict, Lane, WebhookIntake, label_of, lane_of
+from reporter.webhooks.webhook_server import PATH, WebhookRules, WebhookServer
 
 Observer = Callable[[WebhookEvent], None]
 """Told each event but error reports, in the reporter's event loop: it must return at once."""
@@ -46,11 +47,10 @@ class Webhooks:
         settings: WebhookSettings,
         *,
         kafka: KafkaSettings,
-        instance: str,
+        reader: ReportReader,
         events: EventsPort,
         livemode: bool,
         owns_backfill: Callable[[], bool],
-        identifiers_of: IdentifiersOf,
         observers: Sequence[Observer],
     ) -> None:
         self._context = context
@@ -67,25 +67,23 @@ class Webhooks:
         self._queues: dict[Lane, asyncio.Queue[WebhookEvent]] = {lane: asyncio.Queue() for lane in Lane}
         self._hook = _hook_of(settings)
         self._ledger = RejectionLog(
-            reader=LogReader(kafka, f"{instance}-rejections"),
-            appender=Appender(kafka, f"{instance}-rejections"),
+            reader=LogReader(kafka, f"{reader.instance}-rejections"),
+            appender=Appender(kafka, f"{reader.instance}-rejections"),
             topic=kafka.topics.ledger.name,
-            partitions=kafka.partitions,
+            partitions=reader.partitions,
         )
         self._recorder = RejectionRecorder(
             events=events,
             ledger=self._ledger,
-            reader=ReportReader(partitions=kafka.partitions, instance=instance, identifiers_of=identifiers_of),
+            reader=reader,
             metrics=metrics,
             clock=context.clock,
             log=self._log,
             stopping=context.stop.is_set,
         )
         self._server = WebhookServer(
-            Door(
-                host=settings.host,
-                port=settings.port,
-                port_file=settings.port_file,
+            ListenAddress(host=settings.host, port=settings.port, port_file=settings.port_file),
+            WebhookRules(
                 secrets=settings.signing_secrets,
                 tolerance_s=settings.tolerance_seconds,
                 body_bytes_max=settings.body_bytes_max,
@@ -127,19 +125,19 @@ class Webhooks:
         settings = self._settings
         try:
             await self._server.start()
-        except OSError as error:
-            raise RefusedToStart([f"webhooks cannot be taken on {settings.host}:{settings.port}: {error.strerror or error}"]) from None
+        except CannotListen as error:
+            raise RefusedToStart([f"webhooks cannot be taken: {error}"]) from None
         self._log.info("taking webhooks", url=f"http://{settings.host}:{self._server.port}{PATH}", secrets=len(settings.signing_secrets))
 
-    def _receive(self, event: WebhookEvent) -> Admission:
+    def _receive(self, event: WebhookEvent) -> IntakeVerdict:
         lane = lane_of(event)
         queue = self._queues[lane]
-        admission = self._intake.admit(event, queue.qsize())
-        if admission is Admission.ACCEPTED:
+        verdict = self._intake.admit(event, queue.qsize())
+        if verdict is IntakeVerdict.ACCEPTED:
             queue.put_nowait(event)
             self._metrics.events.labels(label_of(event.type)).inc()
             self._metrics.waiting.labels(lane.value).set(queue.qsize())
-        return admission
+        return verdict
 
     async def _work(self, lane: Lane) -> None:
         queue = self._queues[lane]

@@ -9,7 +9,7 @@ from metering.process.metrics import counter, gauge
 from reporter.stripe.report_types import REPORT_TYPES
 from reporter.webhooks.error_reports import CODES, OTHER
 from reporter.webhooks.hooks import HookOutcome
-from reporter.webhooks.webhook_intake import MONITORED, Admission, Lane
+from reporter.webhooks.webhook_intake import MONITORED, IntakeVerdict, Lane
 from reporter.webhooks.webhook_intake import OTHER as OTHER_TYPE
 
 REFUSALS: Final = (
@@ -51,7 +51,7 @@ class WebhookMetrics:
                 registry,
                 f"{prefix}_webhook_requests_total",
                 "Requests to the webhook endpoint, by what was answered.",
-                labels={"outcome": (*(each.value for each in Admission), *REFUSALS)},
+                labels={"outcome": (*(each.value for each in IntakeVerdict), *REFUSALS)},
             ),
             events=counter(
                 registry, f"{prefix}_webhook_events_total", "Events taken, by type.", labels={"type": (*MONITORED, *REPORT_TYPES, OTHER_TYPE)}

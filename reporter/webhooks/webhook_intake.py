@@ -34,7 +34,7 @@ MONITORED: Final = (
 OTHER: Final = "other"
 
 
-class Admission(StrEnum):
+class IntakeVerdict(StrEnum):
     """What becomes of an event. All but QUEUE_FULL are answered with 200."""
 
     ACCEPTED = "accepted"
@@ -85,17 +85,17 @@ class WebhookIntake:
         self._queue_max = queue_max
         self.known = RecentIds(ids_max)
 
-    def admit(self, event: WebhookEvent, waiting: int) -> Admission:
+    def admit(self, event: WebhookEvent, waiting: int) -> IntakeVerdict:
         """Decide on an event, and remember it when it is taken; `waiting` is how many wait in its lane."""
         if event.livemode != self._livemode:
-            return Admission.OTHER_MODE
+            return IntakeVerdict.OTHER_MODE
         if event.id in self.known:
             self.known.add(event.id)
-            return Admission.DUPLICATE
+            return IntakeVerdict.DUPLICATE
         if waiting >= self._queue_max:
-            return Admission.QUEUE_FULL
+            return IntakeVerdict.QUEUE_FULL
         self.known.add(event.id)
-        return Admission.ACCEPTED
+        return IntakeVerdict.ACCEPTED
 
     def forget(self, event_id: str) -> None:
         """It could not be dealt with: let it come again."""
