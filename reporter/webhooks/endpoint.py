@@ -1,7 +1,7 @@
-"""Webhooks in the reporter: the endpoint, what is done with what arrives, and asking Stripe for error reports whose notification was lost.
+"""Webhooks in the reporter: takes events, processes them, and asks Stripe for error reports whose notification was lost.
 
-An event is answered with 200 when it waits in memory, and processed after. An orderly stop processes what waits. After a crash, error reports
-are found by asking; other events are not, so observers and the hook may miss one, and may be told one twice.
+An event is answered with 200 once it waits in memory, and processed later. An orderly stop processes all events that wait. After a crash the
+reporter finds error reports by asking Stripe. It cannot find other events, so observers and the hook may miss an event or get it twice.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from reporter.webhooks.webhook_intake import IntakeVerdict, Lane, WebhookIntake,
 from reporter.webhooks.webhook_server import PATH, WebhookRules, WebhookServer
 
 Observer = Callable[[WebhookEvent], None]
-"""Told each event but error reports, in the reporter's event loop: it must return at once."""
+"""Gets each event except error reports, in the reporter's event loop; it must return at once."""
 
 WORKERS: Final = 4
 BACKFILL_MS: Final = 72 * HOUR_MS  # as long as Stripe tries to deliver
@@ -39,7 +39,7 @@ RETRY_SECONDS: Final = 60.0
 
 
 class Webhooks:
-    """Owns the endpoint, its queues and Kafka clients of its own. `close` it in the end, which closes `events` too."""
+    """Owns the endpoint, its queues and its Kafka clients. Call `close` in the end; it closes `events` too."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class Webhooks:
         )
 
     async def run(self) -> None:
-        """Until told to stop and all that was taken is processed. Raises RefusedToStart when the port cannot be opened."""
+        """Run until `context.stop` is set, then process all events that were taken. Raises RefusedToStart if the port cannot be opened."""
         places = {Lane.REPORTS: WORKERS, Lane.OTHERS: max(WORKERS, self._settings.hook_calls_max)}
         workers = [asyncio.create_task(self._work(lane), name=f"webhooks {lane}") for lane in Lane for _ in range(places[lane])]
         asking = asyncio.create_task(self._ask_again_and_again(), name="webhooks backfill")
@@ -115,7 +115,7 @@ class Webhooks:
             await self._server.stop()
 
     async def close(self) -> None:
-        """Close the connections, when `run` has ended or was never begun."""
+        """Close the connections, after `run` has ended or if it never began."""
         if self._hook is not None:
             self._hook.close()
         await self._ledger.close()
@@ -146,7 +146,7 @@ class Webhooks:
             self._metrics.waiting.labels(lane.value).set(queue.qsize())
             try:
                 await (self._record(event) if lane is Lane.REPORTS else self._pass_on(event))
-            except Exception as error:  # one event that cannot be processed must not keep the others from it
+            except Exception as error:  # one bad event must not stop the others
                 self._metrics.failures.labels("unexpected").inc()
                 self._intake.forget(event.id)
                 self._log.failed("a webhook event could not be processed", error, event=event.id, type=event.type)
@@ -158,12 +158,12 @@ class Webhooks:
             self._intake.forget(event.id)
 
     async def _pass_on(self, event: WebhookEvent) -> None:
-        """To the observers, then to the hook. The log gets ids alone: the rest may be about persons."""
+        """Call the observers, then the hook. Only ids are logged: the rest may be personal data."""
         self._log.info("webhook event", event=event.id, type=event.type, object=object_id(event), thin=event.thin)
         for observer in self._observers:
             try:
                 observer(event)
-            except Exception as error:  # as in _work: the others are to be told
+            except Exception as error:  # as in _work: the other observers still get the event
                 self._metrics.failures.labels("observer").inc()
                 self._log.failed("an observer of webhook events failed", error, event=event.id, type=event.type)
         if self._hook is None:
@@ -171,7 +171,7 @@ class Webhooks:
         result = await self._hook.call(event)
         self._metrics.hook_calls.labels(result.outcome.value).inc()
         if result.outcome is not HookOutcome.OK:
-            # Its type alone: what the message holds nobody knows.
+            # Only its type: the message may hold anything.
             self._log.error(
                 "the webhook hook failed", event=event.id, type=event.type, outcome=result.outcome.value, error=type(result.error).__name__
             )
@@ -194,11 +194,11 @@ class Webhooks:
             await clock.sleep(min(every, RETRY_SECONDS) if outcome in {"incomplete", "unavailable"} else every)
 
     async def _backfill(self, since_ms: int, now_ms: int) -> str:
-        """Record the reports made since then that are not known; one of BACKFILLS. Raises nothing but CancelledError."""
+        """Record the unknown reports since `since_ms`. Returns one of BACKFILLS. Raises nothing but CancelledError."""
         try:
             listed = [report async for report in self._events.reports(since_ms)]
             if len(listed) >= EVENTS_MAX:
-                self._warnings.warning(self._log, "there are more error reports than are looked at; the oldest are left out", looked_at=len(listed))
+                self._warnings.warning(self._log, "not all error reports are looked at; the oldest are left out", looked_at=len(listed))
             complete = await self._recover([report for report in listed if report.id not in self._intake.known], now_ms)
         except EventsUnavailable as error:
             if error.lasting:
@@ -209,7 +209,7 @@ class Webhooks:
         except LogUnavailable as error:
             self._warnings.warning(self._log, "error reports could not be compared with the ledger", reason=str(error))
             return "unavailable"
-        except Exception as error:  # the endpoint and the reporter go on; the next time may work
+        except Exception as error:  # the endpoint and the reporter carry on; the next attempt may work
             self._log.failed("asking Stripe for error reports failed", error)
             return "failed"
         return "ok" if complete else "incomplete"
@@ -220,12 +220,12 @@ class Webhooks:
         recorded = await self._ledger.recorded({report.id for report in unknown}, min(report.created_ms for report in unknown))
         complete = True
         for report in unknown:
-            # A webhook may have brought it meanwhile.
+            # A webhook may have delivered it meanwhile.
             if report.id in self._intake.known:
                 continue
             found = recorded.get(report.id, Recorded())
             self._intake.known.add(report.id)
-            # What was written in one go is complete, unless the process died in the middle of it.
+            # A report is written all at once. Only a recent one can be incomplete, if the process died meanwhile.
             if found.counts and found.at_ms < now_ms - RECHECK_MS:
                 continue
             if not await self._recorder.record(report.id, found):
@@ -252,7 +252,7 @@ def _hook_of(settings: WebhookSettings) -> HookRunner | None:
 
 
 def object_id(event: WebhookEvent) -> str:
-    """The id of the object that an event is about; "" if it says none."""
+    """The id of the object that an event is about; "" if the event has none."""
     document = event.document
     data = document.get("data")
     about = document.get("related_object") if event.thin else data.get("object") if isinstance(data, dict) else None

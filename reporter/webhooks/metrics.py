@@ -1,4 +1,4 @@
-"""What the reporter exports of webhooks and of what Stripe refuses later."""
+"""Metrics of webhooks, and of meter events that Stripe refuses after accepting them."""
 
 from dataclasses import dataclass
 from typing import Final, Self
@@ -30,7 +30,7 @@ BACKFILLS: Final = ("ok", "incomplete", "unavailable", "forbidden", "failed")
 
 @dataclass(frozen=True, slots=True)
 class WebhookMetrics:
-    """Rejections are counted when they are in the ledger."""
+    """Rejections count once they are in the ledger."""
 
     requests: Counter
     events: Counter
@@ -44,7 +44,7 @@ class WebhookMetrics:
 
     @classmethod
     def create(cls, registry: CollectorRegistry) -> Self:
-        """Declare them on this registry."""
+        """Declare the metrics on this registry."""
         prefix = "taximeter_reporter"
         return cls(
             requests=counter(
