@@ -21,7 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run until a signal stops the gateway; returns the exit code."""
     return service_command(
         take_events,
-        name="ingest",
+        name="gateway",
+        module="ingest",
         summary="Take usage events over HTTP and make them durable in Kafka.",
         sections={"gateway": GatewaySettings, "kafka": KafkaSettings},
         check_file=catalogue_problems,

@@ -66,15 +66,17 @@ def service_command(
     summary: str,
     sections: Mapping[str, type],
     check_file: FileCheck = lambda _: (),
+    module: str = "",
     arguments: Sequence[str] | None = None,
     new_event_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
 ) -> int:
     """Parse the arguments, check the configuration, run the service. Returns the exit code of the process.
 
-    `sections` maps section names to settings classes; `service` is added. `new_event_loop` is as for `run_service`.
+    `module` is the package that `python -m` runs, if it is not called like the service. `sections` maps section names to settings classes;
+    `service` is added. `new_event_loop` is as for `run_service`.
     Exit code 3: the arguments or the configuration are wrong.
     """
-    parser = argparse.ArgumentParser(prog=f"python -m {name}", description=summary)
+    parser = argparse.ArgumentParser(prog=f"python -m {module or name}", description=summary)
     parser.add_argument("--config", type=Path, metavar="FILE", help=f"settings file (default: ${FILE_VARIABLE}, then ./{DEFAULT_FILE})")
     parser.add_argument("--check-config", action="store_true", help="check the configuration, print every problem, and exit")
     parsed = parser.parse_args(arguments)
