@@ -22,11 +22,13 @@ from billing.calls import Refused, calling, idempotency_key
 from billing.selling.customers import NewCustomer, create_customer
 from billing.selling.prices import PriceAtStripe
 from billing.selling.subscribing import NewSubscription, Subscription, show_subscription, subscribe
+from metering.process.listener import HttpListener, ListenAddress, ListenerLimits
 from metering.stripe.client import ReplyTooLarge
 from taximeter_sandbox.signup_page.visits import Visit, Visits
 
 BODY_BYTES_MAX: Final = 4096
 HOST: Final = "127.0.0.1"
+STOP_SECONDS: Final = 60.0  # a sign-up makes several calls to Stripe
 STAND_IN_METHODS: Final = {"works": "pm_card_visa", "declined": "pm_card_chargeDeclined"}
 _TEXT_CHARS_MAX: Final = 200
 # What Stripe.js needs: https://docs.stripe.com/security/guide#content-security-policy
@@ -73,8 +75,8 @@ class DemoPage:
             "Cross-Origin-Opener-Policy": "same-origin",
         }
 
-    async def start(self, port: int) -> tuple[web.AppRunner, str]:
-        """Listen on this machine; port 0 is a free one. Returns what to clean up, and the address. Raises OSError when the port is taken."""
+    async def start(self, port: int) -> tuple[HttpListener, str]:
+        """Listen on this machine; port 0 is a free one. Returns what to stop in the end, and the address. Raises CannotListen."""
         application = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[self._guard])
         application.router.add_get("/", self._index)
         application.router.add_get("/complete", self._complete)
@@ -83,17 +85,10 @@ class DemoPage:
             application.router.add_post("/stand-in", self._stand_in)
         for name in _ASSETS:
             application.router.add_get(f"/{name}", self._asset)
-        runner = web.AppRunner(application, access_log=None, handle_signals=False)
-        await runner.setup()
-        try:
-            site = web.TCPSite(runner, HOST, port)
-            await site.start()
-        except OSError:
-            await runner.cleanup()
-            raise
-        bound: int = runner.addresses[0][1]
-        self._own_hosts = frozenset({f"{HOST}:{bound}", f"localhost:{bound}"})
-        return runner, f"http://{HOST}:{bound}"
+        listener = HttpListener(application, ListenAddress(host=HOST, port=port), ListenerLimits(finish_seconds=STOP_SECONDS))
+        await listener.start()
+        self._own_hosts = frozenset({f"{HOST}:{listener.port}", f"localhost:{listener.port}"})
+        return listener, f"http://{HOST}:{listener.port}"
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -32,9 +32,9 @@ NOBODY = "http://127.0.0.1:9"
 async def address(request: pytest.FixtureRequest) -> AsyncIterator[str]:
     http = StripeHttp(connections=1, timeout_s=5)
     client = make_client(http, api_key=Secret("sk_test_of_this_test"), api_base=NOBODY)
-    runner, address = await DemoPage(client, Offer(PRICE, request.param)).start(0)
+    listener, address = await DemoPage(client, Offer(PRICE, request.param)).start(0)
     yield address
-    await runner.cleanup()
+    await listener.stop()
     await http.close_async()
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final, Self
 
 import orjson
 
+from metering.process.atomic_files import write_atomically
 from taximeter_sandbox.demo.plan import Mix
 
 PROGRESS_SECONDS: Final = 0.4
@@ -65,9 +66,7 @@ class LoadProgress:
 
 def write_progress(path: Path, progress: LoadProgress) -> None:
     """Replace the file; a reader never sees half of it."""
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(orjson.dumps(asdict(progress)))
-    partial.replace(path)
+    write_atomically(path, orjson.dumps(asdict(progress)))
 
 
 def read_progress(path: Path) -> LoadProgress:
