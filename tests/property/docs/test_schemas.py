@@ -106,7 +106,9 @@ def _objects(most: int, names: st.SearchStrategy[str], values: st.SearchStrategy
 
 
 NAMED: Final = _texts(NAME_CHARS_MAX) | st.sampled_from(["tokens", "a\x00b", "\u2028"])
-JUNK: Final = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=3) | st.sampled_from([[], {}])
+JUNK: Final[st.SearchStrategy[Any]] = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=3) | st.sampled_from([[], {}])
+)
 QUANTITIES: Final = st.sampled_from([0, 1, -1, QUANTITY_MAX, QUANTITY_MAX + 1, 2.0, 0.5, True, None, "1"])
 TIMES: Final = st.sampled_from(
     [

@@ -221,7 +221,8 @@ def test_every_bound_in_the_schemas_is_one_of_the_code_s() -> None:
 
 def test_fields_reasons_and_outcomes_are_the_code_s() -> None:
     single, cloud = schema("usage.events/single-event"), schema("usage.events/cloudevent")
-    assert (tuple(single["properties"]), set(single["required"])) == (EVENT_FIELDS, REQUIRED_FIELDS)
+    assert tuple(single["properties"]) == EVENT_FIELDS
+    assert set(single["required"]) == REQUIRED_FIELDS
     assert set(cloud["properties"]["data"]["properties"]) == DATA_FIELDS
     assert tuple(schema("usage.events/batch")["$defs"]["form1"]["required"]) == LISTED_FIELDS
     tally, letter = schema("usage.tallies/tally"), schema("usage.deadletters/dead-letter")
