@@ -33,7 +33,7 @@ demo: $(STAMP)  ## Run the whole pipeline under load and compare (ARGS="--events
 test: $(STAMP)  ## Lint, types, import contracts and all tests, on the first broker that can be had
 	@$(BIN)/python -c 'from taximeter_sandbox.brokers.choose import choose_broker; print(f"broker: {choose_broker()}", flush=True)'
 	@$(MAKE) --no-print-directory lint types contracts
-	$(BIN)/pytest -n 2 --dist worksteal tests/unit $(ARGS)
+	$(BIN)/pytest -n 2 --dist worksteal tests/unit tests/property $(ARGS)
 	$(BIN)/pytest tests/simulation tests/contract tests/integration tests/end_to_end $(ARGS)
 
 lint: $(STAMP)  ## Ruff: rules and format

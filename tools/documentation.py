@@ -1,4 +1,4 @@
-"""Write docs/configuration.md and docs/metrics.md from the declarations in the code: `python -m tools.documentation`.
+"""Write docs/configuration.md, docs/limits.md and docs/metrics.md from the declarations in the code: `python -m tools.documentation`.
 
 With `--check` nothing is written; the exit code is 1 when a committed page differs from what the code says.
 """
@@ -26,6 +26,7 @@ from reporter.metrics import ReporterMetrics
 from reporter.settings import ReporterSettings
 from reporter.webhooks.metrics import WebhookMetrics
 from reporter.webhooks.settings import WebhookSettings
+from tools.documented_limits import LIMITS
 
 COMMAND: Final = "python -m tools.documentation"
 
@@ -110,11 +111,31 @@ seconds: `time() - metric` is an age. A histogram has the usual `_bucket`, `_sum
 """
 
 
+_LIMITS_INTRODUCTION: Final = """\
+# Limits
+
+What is refused here is named. The gateway answers with the event's place and the reason. The Emitter counts the event as rejected and logs the
+reason. What another producer wrote to Kafka goes to `usage.deadletters` with the same reason.
+
+Lengths are counted in characters (Unicode code points). All texts must be printable, and none of an event's is empty but the value of a dimension.
+The sizes of requests are settings: `body_bytes_max` and `events_max` in [configuration.md](configuration.md#gateway).
+"""
+
+
 def configuration_page() -> str:
     """docs/configuration.md as the code declares it."""
     parts = [_NOTICE, "", _CONFIGURATION_INTRODUCTION]
     for section in SETTINGS:
         parts += [f"## `[{section.name}]`", "", f"Read by: {section.read_by}", "", *_settings_table(describe(section.settings, section.name)), ""]
+    return "\n".join(parts)
+
+
+def limits_page() -> str:
+    """docs/limits.md as the code has them."""
+    parts = [_NOTICE, "", _LIMITS_INTRODUCTION]
+    for title, limits in LIMITS.items():
+        rows = [_table_line((limit.what, f"{limit.value:,}", limit.unit, limit.beyond)) for limit in limits]
+        parts += [f"## {title}", "", "| Limit on | At most | Unit | Beyond |", "| --- | ---: | --- | --- |", *rows, ""]
     return "\n".join(parts)
 
 
@@ -135,7 +156,7 @@ def declared(section: MetricsSection) -> tuple[MetricRow, ...]:
 
 def pages() -> Mapping[str, str]:
     """Every generated page: its path below the project's folder, and its text."""
-    return {"docs/configuration.md": configuration_page(), "docs/metrics.md": metrics_page()}
+    return {"docs/configuration.md": configuration_page(), "docs/limits.md": limits_page(), "docs/metrics.md": metrics_page()}
 
 
 def differing(root: Path) -> tuple[str, ...]:

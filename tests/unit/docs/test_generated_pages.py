@@ -1,17 +1,19 @@
-"""docs/configuration.md and docs/metrics.md are what the code declares, and a page that is not is noticed."""
+"""docs/configuration.md, docs/limits.md and docs/metrics.md are what the code declares, and a page that is not is noticed."""
 
 import importlib
 import pkgutil
 from pathlib import Path
 
 import pytest
+from taximeter_emitter.wire import limits
 
 import aggregator
 import ingest
 import reporter
 from metering.process.metrics import MetricRow
 from metering.process.settings import describe
-from tools.documentation import COMMAND, METRICS, SETTINGS, configuration_page, declared, differing, main, metrics_page, pages
+from tools import documented_limits
+from tools.documentation import COMMAND, METRICS, SETTINGS, configuration_page, declared, differing, limits_page, main, metrics_page, pages
 
 ROOT = Path(__file__).parents[3]
 
@@ -34,6 +36,24 @@ def test_every_metric_is_on_the_page() -> None:
     assert len(rows) > 40
     for row in rows:
         assert f"| `{row.name}` | {row.type} |" in page
+
+
+NOT_MET = {
+    "CHAIN_RECORD_BYTES_TARGET",  # a setting of the aggregator, with bounds of its own
+    "TALLY_ROW_BYTES",
+    "WINDOW_MS",
+    "IDENTIFIER_CHARS_MAX",  # identifiers are ours
+    "IDENTIFIER_MEMORY_MS",  # the reason for RETRY_SAME_IDENTIFIER_MS
+}
+
+
+def test_every_limit_that_a_user_can_meet_is_on_the_page() -> None:
+    every = {name for name, value in vars(limits).items() if type(value) is int}
+    assert every - vars(documented_limits).keys() == NOT_MET
+    page = limits_page()
+    for documented in documented_limits.LIMITS.values():
+        for limit in documented:
+            assert f"| {limit.what} | {limit.value:,} | {limit.unit} | {limit.beyond} |" in page
 
 
 def test_no_settings_or_metrics_class_of_a_service_is_left_out() -> None:

@@ -7,37 +7,13 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from taximeter_emitter.wire.batch import FINGERPRINT_BYTES, PACKED_FROM, TEXTS_MAX, Batch, KnownTexts, decode_batch, encode_batch
+from taximeter_emitter.wire.batch import PACKED_FROM, TEXTS_MAX, Batch, KnownTexts, decode_batch, encode_batch
 from taximeter_emitter.wire.errors import EventRejected, Reason
 from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX, QUANTITY_MAX
 from taximeter_emitter.wire.packed import ARRAYS_FROM, pack
 
 from tests.support.batch_forms import in_columns, in_lists
-
-names = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=8)
-quantities = st.integers(0, QUANTITY_MAX)
-
-
-@st.composite
-def batches(draw: st.DrawFn) -> Batch:
-    count = draw(st.integers(1, 12) | st.just(PACKED_FROM))
-    dimensions = draw(st.lists(st.dictionaries(names, names, max_size=3).map(lambda d: tuple(sorted(d.items()))), min_size=1, max_size=3))
-    customers = draw(st.lists(names, min_size=1, max_size=4))
-    columns = {name: draw(st.lists(quantities, min_size=count, max_size=count)) for name in draw(st.sets(names, min_size=1, max_size=3))}
-    return Batch(
-        emitter=draw(names),
-        partition=draw(st.integers(0, 999)),
-        first_seq=draw(st.integers(0, 2**40)),
-        count=count,
-        customers=customers,
-        dimensions=dimensions,
-        series_dimensions=draw(st.lists(st.integers(0, len(dimensions) - 1), min_size=len(customers), max_size=len(customers))),
-        at=draw(st.lists(st.integers(0, len(customers) - 1), min_size=count, max_size=count)),
-        base_time_ms=draw(st.integers(0, 2**42)),
-        time=draw(st.lists(st.integers(0, 10**9), min_size=count, max_size=count)),
-        usage=columns,
-        ids=draw(st.just(b"") | st.binary(min_size=count * FINGERPRINT_BYTES, max_size=count * FINGERPRINT_BYTES)),
-    )
+from tests.support.records import batches
 
 
 def plain(batch: Batch) -> Batch:

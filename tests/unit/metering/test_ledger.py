@@ -24,27 +24,7 @@ from metering.records.ledger_records import (
     encode_receipt,
     encode_rejection,
 )
-
-names = st.text(min_size=1, max_size=5)
-small = st.integers(0, 10**6)
-offsets = st.integers(-1, 10**12)
-dimensions = st.dictionaries(names, names, max_size=2).map(lambda pairs: tuple(sorted(pairs.items())))
-meter_events = st.lists(st.builds(MeterEvent, names, names, dimensions, small, st.integers(1, 10**15 - 1)), max_size=4)
-intents = st.builds(
-    Intent,
-    chain_id=st.just("0123456789abcdef"),
-    partition=small,
-    link=st.builds(Link, small, small, offsets),
-    checkpoint=offsets,
-    instance=names,
-    tally_head=offsets,
-    events_end=small,
-    meter_events=meter_events,
-    unbillable=meter_events,
-)
-settlements = st.lists(st.builds(Settlement, small, small, st.sampled_from(list(Outcome)), small, names), max_size=4)
-rejections = st.builds(Rejection, small, names, names, names, names, names, small, st.lists(names, max_size=3).map(tuple), small, small, small)
-receipts = st.builds(Receipt, names, small, offsets, offsets, names, settlements)
+from tests.support.records import intents, receipts, rejections, small
 
 
 @given(intents)

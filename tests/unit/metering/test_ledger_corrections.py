@@ -18,36 +18,14 @@ from metering.records.ledger_records import (
     CorrectionKind,
     Entry,
     Intent,
-    MeterEvent,
     Outcome,
     Rejection,
     decode_entry,
     encode_correction,
 )
+from tests.support.records import corrections
 from tests.unit.metering.correction_support import EVENT, correction, intent, receipt, settled
 
-names = st.text(min_size=1, max_size=5)
-small = st.integers(0, 10**6)
-corrections = st.builds(
-    Correction,
-    chain_id=names,
-    partition=small,
-    offset=small,
-    checkpoint=st.integers(-1, 10**6),
-    instance=names,
-    chain_head=small,
-    chain_end=small,
-    tally_head=small,
-    events_end=small,
-    kind=st.sampled_from(list(CorrectionKind)),
-    intent=small,
-    index=small,
-    target_identifier=names,
-    event=st.builds(MeterEvent, names, names, st.just((("a", "b"), ("c", "d"))), small, small),
-    reason=names,
-    by=names,
-    at_ms=small,
-)
 GOOD: dict[str, Any] = orjson.loads(encode_correction(correction(settled(Outcome.ACCEPTED)[0], CorrectionKind.CANCEL, place=intent(Ledger()), at=0)))
 
 
