@@ -14,7 +14,7 @@ from tests.unit.deploy.test_expressions import FOREIGN
 HEADINGS = ["Meaning", "Impact", "Diagnosis", "Mitigation"]
 PAGES = sorted(RUNBOOKS.glob("*.md"))
 PROMTOOL = shutil.which("promtool")
-EMITTED = [package for name in ("metering", "ingest", "aggregator", "reporter") for package in sorted((ROOT / name).glob("*.py"))]
+EMITTED = [package for name in ("metering", "ingest", "aggregator", "reporter") for package in sorted((ROOT / name).rglob("*.py"))]
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])
 
