@@ -90,5 +90,5 @@ class GatewayMetrics:
             in_flight_limit=gauge(
                 registry, f"{prefix}_in_flight_limit_bytes", "Bytes in flight above which requests are refused with 503.", unit="bytes"
             ),
-            connected=gauge(registry, f"{prefix}_connected", "1 while there is a working link to Kafka."),
+            connected=gauge(registry, f"{prefix}_connected", "1 while there is a working connection to Kafka."),
         )
