@@ -65,4 +65,5 @@ COMMANDS: Final = (
     _command(_COMMANDS, "corrections", "list what was taken back and sent again"),
     CommandGroup("repair", "let a partition go on that stopped because events are gone", _REPAIR),
     _command(_COMMANDS, "verify", "re-read the log and prove every equation that a bill rests on"),
+    _command(_COMMANDS, "completion", "print a script that completes commands and options in a shell"),
 )

@@ -7,6 +7,7 @@ from typing import Final
 
 from taximeter.config_option import add_config_option
 
+SHELLS: Final = ("bash", "zsh", "fish")
 HOURS: Final = 24.0
 
 
@@ -73,6 +74,16 @@ def verify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", dest="from_ms", type=_time_ms, metavar="TIME", help="what was counted at this log time or later (RFC 3339)")
     parser.add_argument("--to", dest="to_ms", type=_time_ms, metavar="TIME", help="what was counted before this log time (RFC 3339)")
     parser.add_argument("--json", action="store_true", help="the whole report as JSON")
+
+
+def completion(parser: argparse.ArgumentParser) -> None:
+    """The options of `taximeter completion`."""
+    parser.add_argument("shell", choices=SHELLS, help="for which shell")
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = """\
+bash: eval "$(taximeter completion bash)"         in ~/.bashrc
+zsh:  eval "$(taximeter completion zsh)"          in ~/.zshrc, after compinit
+fish: taximeter completion fish | source          in ~/.config/fish/config.fish"""
 
 
 def _time_ms(text: str) -> int:

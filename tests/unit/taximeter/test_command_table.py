@@ -90,6 +90,7 @@ def test_the_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[s
         (["status", "--jsno"], "taximeter status", "unrecognized arguments: --jsno; did you mean --json?"),
         (["stripe", "usage", "cus_1", "--metre=a"], "taximeter stripe usage", "did you mean --meter?"),
         (["status", "extra"], "taximeter status", "unrecognized arguments: extra\n"),
+        (["completion", "csh"], "taximeter completion", "invalid choice: 'csh'"),
         ([], "taximeter", "required: COMMAND"),
         (["repair"], "taximeter repair", "required: COMMAND"),
     ],
@@ -144,10 +145,13 @@ def test_a_command_of_the_sandbox_says_in_one_line_what_to_install(arguments: li
 
 
 @pytest.mark.usefixtures("no_sandbox")
-def test_commands_of_the_sandbox_are_listed_without_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_of_the_sandbox_are_listed_and_completed_without_it(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli.main(["--help"])
     assert "run the whole pipeline under load" in capsys.readouterr().out
+
+    assert cli.main(["completion", "bash"]) == OK
+    assert "demo-page" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("missing", ["aiohttp", f"{SANDBOX}.demo"])
