@@ -16,11 +16,12 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import KafkaError
-from taximeter_emitter.wire.limits import CHAIN_RECORD_BYTES_MAX
+from taximeter_emitter.wire.limits import ENVELOPE_BYTES
 
-from metering.kafka.topics import ENVELOPE_BYTES, Topics, topics_named
+from metering.kafka.topics import Topics, topics_named
 from metering.process.secrets import Secret
 from metering.process.settings import option
+from metering.records.limits import CHAIN_RECORD_BYTES_MAX
 
 DISCARD_SECONDS: Final = 2.0
 RETRY_BACKOFF_MS: Final = 100

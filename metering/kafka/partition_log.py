@@ -9,9 +9,10 @@ from typing import Final
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
-from taximeter_emitter.wire.errors import HistoryLost, MeteringError
+from taximeter_emitter.wire.errors import TaximeterError
 
 from metering.kafka.clients import FetchLimits, KafkaSettings, discard, is_dead, make_log_reader, make_producer
+from metering.records.errors import HistoryLost
 
 POLL_MS: Final = 500
 STALL_SECONDS: Final = 60.0
@@ -19,7 +20,7 @@ STALL_SECONDS: Final = 60.0
 _FETCH: Final = FetchLimits(wait_ms_max=5)
 
 
-class LogUnavailable(MeteringError):
+class LogUnavailable(TaximeterError):
     """Kafka did not answer, or not in time. Whether an append arrived is not known. Worth trying again."""
 
 

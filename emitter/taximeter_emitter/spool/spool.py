@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from taximeter_emitter.spool.encoded_batch import Parcel
-from taximeter_emitter.wire.errors import MeteringError
+from taximeter_emitter.wire.errors import TaximeterError
 
 _SUFFIX: Final = ".spool"
 _SCHEMA: Final = """
@@ -36,7 +36,7 @@ LEFT_FREE_BYTES: Final = 512 * 1024
 _LOCK_WAIT_SECONDS: Final = 5.0
 
 
-class SpoolFailed(MeteringError):
+class SpoolFailed(TaximeterError):
     """The disk does not take or give what it should: full, read-only or damaged."""
 
 

@@ -13,12 +13,11 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from metering.kafka.clients import KafkaSettings, discard, make_producer
-from metering.kafka.topics import ENVELOPE_BYTES
-from taximeter_emitter.wire.errors import MeteringError
-from taximeter_emitter.wire.limits import EVENT_RECORD_BYTES_MAX
+from taximeter_emitter.wire.errors import TaximeterError
+from taximeter_emitter.wire.limits import ENVELOPE_BYTES, EVENT_RECORD_BYTES_MAX
 
 
-class LinkFailed(MeteringError):
+class LinkFailed(TaximeterError):
     """Kafka did not take a record, or cannot be reached; the record may or may not be in the log."""
 
 

@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from taximeter_emitter.buffer.batching import Batcher, EventColumns, PartitionBatch
 from taximeter_emitter.buffer.partition_cache import Homes
-from taximeter_emitter.wire.batch import NO_ID, Batch, decode_batch
+from taximeter_emitter.wire.batch import NO_ID, Batch
 
 from ingest.publishing.pending_requests import Ticket
 from ingest.publishing.staging import Staging
+from metering.records.batch_decoding import decode_batch
 
 PARTITIONS = 3
 FIELDS = (("a",), ("a", "b"), ("c",))

@@ -6,9 +6,9 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from taximeter_emitter.wire.errors import RecordCorrupt
 
 from metering.records.chain import Link
+from metering.records.errors import RecordCorrupt
 from metering.records.tally import NO_LOSSES, Acceptance, EmitterState, EventCounts, Losses, RecordCounts, Tally, TallyRow, decode_tally, encode_tally
 
 names = st.text(min_size=1, max_size=5)

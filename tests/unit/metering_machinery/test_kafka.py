@@ -9,11 +9,11 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.codec import has_lz4, has_snappy, has_zstd
 from aiokafka.errors import KafkaConnectionError
-from taximeter_emitter.wire.limits import CHAIN_RECORD_BYTES_MAX
 
 from metering.kafka.clients import FetchLimits, KafkaSettings, make_admin, make_group_consumer, make_log_reader, make_producer, started
 from metering.process.secrets import Secret
 from metering.process.settings import SettingsError, load
+from metering.records.limits import CHAIN_RECORD_BYTES_MAX
 
 NOWHERE = KafkaSettings(bootstrap_servers=("127.0.0.1:1",), request_timeout_seconds=7)
 
