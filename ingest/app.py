@@ -1,4 +1,4 @@
-"""The gateway put together, and its life: topics, link to Kafka, open door; then not ready, closed door, finished requests, last words."""
+"""The gateway put together, and its life: topics, connection to Kafka, open door; then not ready, closed door, finished requests, last words."""
 
 import asyncio
 import uuid
@@ -7,7 +7,7 @@ from typing import Final
 
 from aiohttp import web
 from taximeter_emitter.buffer.batching import Batcher
-from taximeter_emitter.transports.kafka_producer import ProducerLink
+from taximeter_emitter.transports.kafka_producer import KafkaProducer
 
 from ingest.admission.api_keys import ApiKeys, BadKeysFile, read_keys
 from ingest.admission.byte_budget import Admission
@@ -42,7 +42,9 @@ class Gateway:
         self._keys = None if settings.api_keys_file is None else ApiKeys(read_keys(settings.api_keys_file))
         self._publisher = Publisher(
             Batcher(f"gateway-{uuid.uuid4().hex}", events_max=settings.batch_events_max),
-            new_link=lambda: ProducerLink(kafka, topic=kafka.topics.events.name, client_id="gateway", open_seconds=kafka.request_timeout_seconds),
+            new_producer=lambda: KafkaProducer(
+                kafka.options(), topic=kafka.topics.events.name, client_id="gateway", open_seconds=kafka.request_timeout_seconds
+            ),
             admission=self._admission,
             metrics=self._metrics,
             linger_seconds=settings.linger_seconds,

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 
 from taximeter_emitter.buffer.batching import Batcher, EventColumns, PartitionBatch
-from taximeter_emitter.buffer.partition_cache import Homes
+from taximeter_emitter.buffer.partition_cache import PartitionCache
 
 from ingest.publishing.pending_requests import Placed, Ticket
 
@@ -32,13 +32,13 @@ class Staging:
             self.count += len(events.customers)
             self._parts.setdefault(events.fields, []).append((ticket, number, events))
 
-    def spread(self, batcher: Batcher, homes: Homes) -> dict[PartitionBatch, list[Ticket]]:
+    def spread(self, batcher: Batcher, partition_cache: PartitionCache) -> dict[PartitionBatch, list[Ticket]]:
         """Put everything into batches, in the order in which it came; who waits for which batch."""
         tickets, self._tickets = self._tickets, []
         staged, self._parts, self.count = self._parts, {}, 0
         batches: dict[Ticket, set[PartitionBatch]] = {ticket: set() for ticket in tickets}
         for parts in staged.values():
-            _spread_alike(parts, batches, batcher, homes)
+            _spread_alike(parts, batches, batcher, partition_cache)
         waiting: defaultdict[PartitionBatch, list[Ticket]] = defaultdict(list)
         for ticket, own in batches.items():
             ticket.start(own)
@@ -47,24 +47,24 @@ class Staging:
         return waiting
 
 
-def _spread_alike(parts: Sequence[_Part], batches: dict[Ticket, set[PartitionBatch]], batcher: Batcher, homes: Homes) -> None:
+def _spread_alike(parts: Sequence[_Part], batches: dict[Ticket, set[PartitionBatch]], batcher: Batcher, partition_cache: PartitionCache) -> None:
     """Parts with the same usage fields; adds to each ticket's batches."""
     events = EventColumns.joined([part for _, _, part in parts])
-    home_of = list(map(homes.__getitem__, events.customers))
+    partition_of_each = list(map(partition_cache.of, events.customers))
     by_partition: defaultdict[int, list[int]] = defaultdict(list)
-    for place, home in enumerate(home_of):
-        by_partition[home].append(place)
+    for place, partition in enumerate(partition_of_each):
+        by_partition[partition].append(place)
     in_partition: dict[int, list[Placed]] = {}
-    for home, places in by_partition.items():
-        chosen = events if len(places) == len(home_of) else events.at(places)
-        in_partition[home] = list(_placed(batcher.add_columns(home, chosen), places))
+    for partition, places in by_partition.items():
+        chosen = events if len(places) == len(partition_of_each) else events.at(places)
+        in_partition[partition] = list(_placed(batcher.add_columns(partition, chosen), places))
     placed = list(chain.from_iterable(in_partition.values()))
     first = 0
     for ticket, number, part in parts:
         end = first + len(part.customers)
         ticket.share(number, first, placed)
-        for home in set(home_of[first:end]):
-            batches[ticket].update(_holding(in_partition[home], first, end))
+        for partition in set(partition_of_each[first:end]):
+            batches[ticket].update(_holding(in_partition[partition], first, end))
         first = end
 
 

@@ -84,7 +84,7 @@ class EventsHandler:
         return b"".join(chunks)
 
     async def _publish(self, read: ReadEvents) -> web.Response:
-        # While the body was read the link may have gone.
+        # While the body was read the producer may have gone.
         self._check_kafka()
         ticket = self._publisher.place([part.events for part in read.accepted])
         await self._publisher.settled(ticket)

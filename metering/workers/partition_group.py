@@ -13,9 +13,10 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 from prometheus_client import Counter, Gauge
+from taximeter_emitter.transports.aiokafka_internals import is_dead
 from taximeter_emitter.wire.errors import TaximeterError
 
-from metering.kafka.clients import KafkaSettings, is_dead, make_group_consumer, started
+from metering.kafka.clients import KafkaSettings, make_group_consumer, started
 from metering.process.health import Progress
 from metering.process.logs import RateLimited
 from metering.process.service import ServiceContext

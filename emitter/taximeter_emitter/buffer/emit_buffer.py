@@ -1,4 +1,4 @@
-"""The bounded buffer between the threads that emit and the thread that ships."""
+"""The bounded buffer between the threads that emit and the thread that sends."""
 
 import threading
 from collections import deque
@@ -15,8 +15,8 @@ _BLOCK_SLICE_SECONDS: Final = 0.5
 _CLOSED: Final = -1
 
 
-class Intake:
-    """Events wait here, at most `bytes_max` together with what waits behind it (`behind`, kept up to date by the shipping thread).
+class EmitBuffer:
+    """Events wait here, at most `bytes_max` together with what waits behind it (`behind`, kept up to date by the sending thread).
 
     As long as there is much room, `put` takes no lock: under one, it costs the caller a third more. It stands on two things that Python
     guarantees: `deque.extend` with a tuple is one step to all other threads, and so what was emitted is what was taken and what is here.

@@ -1,7 +1,9 @@
 """What this package raises on purpose, and why an event is refused.
 
 TaximeterError
-└── EventRejected      the input is at fault: refused at the door, or dead-lettered; never retried
+├── EventRejected      the input is at fault: refused at the door, or dead-lettered; never retried
+├── ProducerFailed     Kafka did not take a record; sent again through another producer
+└── SpoolFailed        the disk did not take or give a batch; it stays in memory
 """
 
 from enum import Enum
@@ -11,7 +13,9 @@ class Reason(str, Enum):
     """Why an event was refused or dead-lettered: the label of the counters, the `reason` of answers and dead letters. A string, as a StrEnum is."""
 
     __str__ = str.__str__
-    __format__ = str.__format__
+
+    def __format__(self, format_spec: str) -> str:
+        return str.__format__(self, format_spec)
 
     MALFORMED_JSON = "malformed_json"
     NOT_AN_OBJECT = "not_an_object"

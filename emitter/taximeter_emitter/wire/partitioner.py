@@ -22,8 +22,8 @@ def murmur2(data: bytes) -> int:
     words, rest = divmod(len(data), 4)
     mixed = _SEED ^ len(data)
     for (word,) in struct.iter_unpack("<I", data[: 4 * words]):
-        word = word * _MULTIPLIER & _BITS_32
-        mixed = (mixed * _MULTIPLIER ^ (word ^ word >> 24) * _MULTIPLIER) & _BITS_32
+        stirred = word * _MULTIPLIER & _BITS_32
+        mixed = (mixed * _MULTIPLIER ^ (stirred ^ stirred >> 24) * _MULTIPLIER) & _BITS_32
     if rest:
         mixed = (mixed ^ int.from_bytes(data[-rest:], "little")) * _MULTIPLIER & _BITS_32
     mixed = (mixed ^ mixed >> 13) * _MULTIPLIER & _BITS_32

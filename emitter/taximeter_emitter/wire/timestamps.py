@@ -8,10 +8,16 @@ from typing import Final
 
 _ISO_TIME: Final = re.compile(
     r"""
-    (?P<year>[0-9]{4}) (?: (?P<dash>-?) (?: (?P<month>[0-9]{2}) (?P=dash) (?P<day>[0-9]{2}) | W (?P<week>[0-9]{2}) (?: (?P=dash) (?P<weekday>[0-9]) )? ) )
+    (?P<year>[0-9]{4}) (?P<dash>-?)
+    (?: (?P<month>[0-9]{2}) (?P=dash) (?P<day>[0-9]{2}) | W (?P<week>[0-9]{2}) (?: (?P=dash) (?P<weekday>[0-9]) )? )
     (?s: . )
-    (?P<hour>[0-9]{2}) (?: (?P<colon>:?) (?P<minute>[0-9]{2}) (?: (?P=colon) (?P<second>[0-9]{2}) (?: [.,] (?P<fraction>[0-9]+) )? )? )?
-    (?: Z | (?P<sign>[+-]) (?P<hours>[0-9]{2}) (?: (?P<mark>:?) (?P<minutes>[0-9]{2}) (?: (?P=mark) (?P<seconds>[0-9]{2}) (?: [.,] (?P<part>[0-9]+) )? )? )? )?
+    (?P<hour>[0-9]{2})
+    (?: (?P<colon>:?) (?P<minute>[0-9]{2}) (?: (?P=colon) (?P<second>[0-9]{2}) (?: [.,] (?P<fraction>[0-9]+) )? )? )?
+    (?:
+        Z
+      | (?P<sign>[+-]) (?P<hours>[0-9]{2})
+        (?: (?P<mark>:?) (?P<minutes>[0-9]{2}) (?: (?P=mark) (?P<seconds>[0-9]{2}) (?: [.,] (?P<part>[0-9]+) )? )? )?
+    )?
     """,
     re.VERBOSE | re.ASCII,
 )

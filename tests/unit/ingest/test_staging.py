@@ -8,7 +8,7 @@ import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from taximeter_emitter.buffer.batching import Batcher, EventColumns, PartitionBatch
-from taximeter_emitter.buffer.partition_cache import Homes
+from taximeter_emitter.buffer.partition_cache import PartitionCache
 from taximeter_emitter.wire.batch import NO_ID, Batch
 
 from ingest.publishing.pending_requests import Ticket
@@ -43,7 +43,7 @@ def test_each_request_knows_the_fate_of_each_of_its_events(rounds: Rounds, event
 
 
 def check(loop: asyncio.AbstractEventLoop, rounds: Rounds, events_max: int, data: st.DataObject) -> None:
-    batcher, staging, homes = Batcher("e", events_max=events_max), Staging(), Homes(PARTITIONS)
+    batcher, staging, partition_cache = Batcher("e", events_max=events_max), Staging(), PartitionCache(PARTITIONS)
     numbers: dict[Ticket, list[list[int]]] = {}
     expected: defaultdict[tuple[int, tuple[str, ...]], list[int]] = defaultdict(list)
     waiting: defaultdict[PartitionBatch, list[Ticket]] = defaultdict(list)
@@ -56,12 +56,12 @@ def check(loop: asyncio.AbstractEventLoop, rounds: Rounds, events_max: int, data
                 given_parts.append(columns(fields, customers, number))
                 numbers[ticket].append(list(range(number, number + len(customers))))
                 for customer in customers:
-                    expected[homes[f"cus_{customer}"], fields].append(number)
+                    expected[partition_cache.of(f"cus_{customer}"), fields].append(number)
                     number += 1
             staging.add(ticket, given_parts)
             assert not ticket.all_acknowledged
             assert [ticket.unknown(place, len(part)) for place, part in enumerate(numbers[ticket])] == [list(range(len(p))) for p in numbers[ticket]]
-        for batch, tickets in staging.spread(batcher, homes).items():
+        for batch, tickets in staging.spread(batcher, partition_cache).items():
             waiting[batch] += tickets
         assert staging.count == 0
     batches = batcher.take_all()
@@ -91,5 +91,5 @@ def check(loop: asyncio.AbstractEventLoop, rounds: Rounds, events_max: int, data
 
 def test_nothing_staged_spreads_to_nothing() -> None:
     batcher = Batcher("e")
-    assert not Staging().spread(batcher, Homes(PARTITIONS))
+    assert not Staging().spread(batcher, PartitionCache(PARTITIONS))
     assert batcher.is_empty
