@@ -28,7 +28,7 @@ test: $(STAMP)  ## Lint, types, import contracts and all tests, on the first bro
 	@$(BIN)/python -c 'from taximeter.brokers.choose import choose_broker; print(f"broker: {choose_broker()}", flush=True)'
 	@$(MAKE) --no-print-directory lint types contracts
 	$(BIN)/pytest -n 2 --dist worksteal tests/unit $(ARGS)
-	$(BIN)/pytest tests/simulation tests/contract tests/integration tests/end_to_end $(ARGS)
+	$(BIN)/pytest tests/packaging tests/simulation tests/contract tests/integration tests/end_to_end $(ARGS)
 
 lint: $(STAMP)  ## Ruff: rules and format
 	$(BIN)/ruff check .

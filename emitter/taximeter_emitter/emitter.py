@@ -13,7 +13,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cache
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, get_args
 
@@ -126,7 +125,7 @@ class Emitter:
         self._options = EmitterOptions(
             source=source,
             partitions=partitions,
-            spools=None if spool_dir is None else spool_directory(Path(spool_dir), topic=topic, bytes_max=spool_bytes_max),
+            spools=None if spool_dir is None else spool_directory(spool_dir, topic=topic, bytes_max=spool_bytes_max),
             memory_bytes_max=memory_bytes_max,
             when_full=when_full,
             heartbeat_seconds=heartbeat_seconds,

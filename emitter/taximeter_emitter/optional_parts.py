@@ -3,7 +3,7 @@
 Without them a program that only imports the package pays neither for a Kafka client nor for a database.
 """
 
-from pathlib import Path
+import os
 from typing import TYPE_CHECKING, Final
 
 from taximeter_emitter.transports.batch_producer import BatchProducer, ProducerFactory
@@ -43,11 +43,13 @@ def metrics_on(registry: "CollectorRegistry") -> "EmitterMetrics":
     return EmitterMetrics(registry)
 
 
-def spool_directory(path: Path, *, topic: str, bytes_max: int) -> "SpoolDirectory":
+def spool_directory(path: "str | os.PathLike[str]", *, topic: str, bytes_max: int) -> "SpoolDirectory":
     """Where the spools are. Raises ImportError for a Python without sqlite3, or a system without file locks."""
+    from pathlib import Path
+
     from taximeter_emitter.spool.spool_directory import SpoolDirectory
 
-    return SpoolDirectory(path, topic=topic, bytes_max=bytes_max)
+    return SpoolDirectory(Path(path), topic=topic, bytes_max=bytes_max)
 
 
 def _missing(error: ModuleNotFoundError, module: str, extra: str, need: str) -> ModuleNotFoundError:

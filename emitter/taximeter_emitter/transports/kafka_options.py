@@ -1,9 +1,9 @@
 """How to reach a Kafka cluster. Data only: importing this needs no Kafka library."""
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 COMPRESSIONS: Final = ("none", "gzip", "lz4", "snappy", "zstd")
@@ -32,9 +32,9 @@ class KafkaOptions:
     sasl_mechanism: str = "SCRAM-SHA-512"
     sasl_username: str | None = None
     sasl_password: str | None = field(default=None, repr=False)
-    ssl_cafile: Path | None = None
-    ssl_certfile: Path | None = None
-    ssl_keyfile: Path | None = None
+    ssl_cafile: "str | os.PathLike[str] | None" = None
+    ssl_certfile: "str | os.PathLike[str] | None" = None
+    ssl_keyfile: "str | os.PathLike[str] | None" = None
     ssl_key_password: str | None = field(default=None, repr=False)
 
     def problems(self) -> tuple[str, ...]:
@@ -48,8 +48,8 @@ class KafkaOptions:
         if self.ssl_keyfile is not None and self.ssl_certfile is None:
             found.append("ssl_keyfile needs ssl_certfile")
         for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile"):
-            path: Path | str | None = getattr(self, name)
-            if path is not None and not Path(path).is_file():
+            path = getattr(self, name)
+            if path is not None and not os.path.isfile(path):  # noqa: PTH113  # pathlib is slow to import
                 found.append(f"{name} names {path}, which is not a file")
         return tuple(found)
 
