@@ -55,7 +55,7 @@ class ColumnReader:
         """The events of decoded JSON values, if all of them are acceptable and alike. There is at least one value."""
         try:
             return self._read(documents, now_ms)
-        except (EventRejected, KeyError, TypeError):
+        except (EventRejected, LookupError, TypeError):
             # A field that is missing, or a value of another type than the passes below take: for the reader of single events to say.
             return None
 
@@ -166,7 +166,7 @@ def _only_source(column: Sequence[Any]) -> str | None:
 
 
 def _dimensions(column: Sequence[Any]) -> tuple[Sequence[Dimensions], int]:
-    """The dimensions of each event, and at most how many bytes one of them takes. Raises TypeError, KeyError or EventRejected."""
+    """The dimensions of each event, and at most how many bytes one of them takes. Raises TypeError, LookupError or EventRejected."""
     keys = tuple(column[0])
     if countOf(map(len, column), len(keys)) != len(column):
         raise KeyError
