@@ -74,7 +74,7 @@ class EmitterThread:
                 self._thread.start()
 
     def close(self, seconds: float) -> None:
-        """Take no more events; send them or put them away within so many seconds; end the thread. Blocks a few seconds longer at most."""
+        """Take no more events; send them or put them away within `seconds`; end the thread. Blocks a few seconds longer at most."""
         self.buffer.close()
         self._close_seconds = seconds
         self._in_loop(lambda: self.sender.request_close(seconds) if self.sender else None)

@@ -12,8 +12,9 @@ from taximeter_emitter.counts import EmitterCounts
 from taximeter_emitter.spool.encoded_batch import EncodedBatch
 from taximeter_emitter.spool.unsent import Unsent
 
-# So many events are batched in one go, which takes 2 to 3 ms. Between two goes other threads may run, so that an emitting thread waits no longer than
-# the interpreter's own switch interval of 5 ms. Fewer would cost the emitting threads more: each go that ends has to ask for the interpreter again.
+# How many events are batched in one go, which takes 2 to 3 ms. Between two goes other threads may run, so that an emitting thread waits no longer
+# than the interpreter's own switch interval of 5 ms. Fewer would cost the emitting threads more: each go that ends has to ask for the interpreter
+# again.
 _CHUNK_EVENTS: Final = 1_000
 
 

@@ -11,7 +11,7 @@ _CANCEL_AGAIN_SECONDS: Final = 1.0
 
 
 class TimeLimit:
-    """What asyncio.timeout does, for Python 3.10: after so many seconds cancel what runs inside, and raise TimeoutError in its place."""
+    """What asyncio.timeout does, for Python 3.10: after this many seconds, cancel what runs inside, and raise TimeoutError in its place."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -42,7 +42,7 @@ else:
 
 
 async def wait_for_event(event: asyncio.Event, seconds: float) -> None:
-    """Until the event is set, at most so long."""
+    """Until the event is set, at most for this long."""
     with suppress(TimeoutError):
         async with timeout(seconds):
             await event.wait()

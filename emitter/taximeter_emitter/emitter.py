@@ -85,7 +85,7 @@ class Emitter:
 
     Pace:
     `linger_ms`: how long events are gathered to be sent together. `heartbeat_seconds`: silence after which a partition is told that no events
-    are missing. `give_up_seconds`: without any acknowledgement for so long, the connection is replaced.
+    are missing. `give_up_seconds`: without any acknowledgement for this long, the connection is replaced.
 
     For the surroundings:
     `registry`: put metrics on it; needs the extra `prometheus`. `new_producer`: another way out than Kafka, and `clock`: for tests.

@@ -35,7 +35,7 @@ _RECONNECT: Final = RetryPolicy(base_seconds=0.2, cap_seconds=5.0)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendingPace:
     """Times in seconds. `secure`: a batch that Kafka has not acknowledged by then goes to disk as well. `give_up`: without any
-    acknowledgement for so long the producer is replaced. `memory_bytes_max`: from half of it on, batches go to disk although Kafka is there."""
+    acknowledgement for this long the producer is replaced. `memory_bytes_max`: from half of it on, batches go to disk although Kafka is there."""
 
     linger: float
     secure: float
@@ -84,7 +84,7 @@ class Sender:
         self._collect_now.set()
 
     def request_close(self, seconds: float) -> None:
-        """Send or put away everything within so many seconds. The buffer must be closed before."""
+        """Send or put away everything within `seconds`. The buffer must be closed before."""
         self._close_at = self._clock.monotonic() + seconds
         self._closing.set()
         self._collect_now.set()

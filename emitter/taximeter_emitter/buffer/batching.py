@@ -151,7 +151,7 @@ class PartitionBatch:
         return (len(self._columns) - len(fields)) * _ZERO_BYTES
 
     def add(self, events: EventColumns, each: int) -> None:
-        """Append events whose usage fields are named; each adds at most so many bytes."""
+        """Append events whose usage fields are named; each adds at most `each` bytes."""
         self._customers += events.customers
         self._dimensions += events.dimensions
         self._times += events.times

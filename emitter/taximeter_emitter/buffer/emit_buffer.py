@@ -36,7 +36,7 @@ class EmitBuffer:
         # The parts of all events, one after the other: as tuples they would keep Python's garbage collector busy.
         self._parts: deque[Any] = deque()
         self._bytes = 0
-        # Up to so many bytes nobody needs to look closer.
+        # Up to this many bytes nobody needs to look closer.
         self._easy_bytes = bytes_max // 2
         # Re-entrant, because a signal handler or a finaliser of the thread that holds it may emit, too.
         self._lock = threading.RLock()
@@ -72,7 +72,7 @@ class EmitBuffer:
         return True
 
     def take(self, events_max: int) -> list[Any]:
-        """The parts of the oldest events, one after the other; of so many events at most."""
+        """The parts of the oldest events, one after the other; of at most `events_max`."""
         with self._lock:
             count = min(events_max, self.events_held)
             popleft = self._parts.popleft

@@ -20,7 +20,7 @@ from taximeter_emitter.wire.limits import CUSTOMER_CHARS_MAX, EVENT_ID_CHARS_MAX
 
 _KNOWN_MAX: Final = 4_096
 _ROUNDED_BYTES: Final = 16  # what the allocator adds to an object at most
-# Its places in the queue, its time and its size; the number of its quantities takes so many bytes and a few more for each of them.
+# Its places in the queue, its time and its size; the number of its quantities takes _NUMBER_BYTES, and a few more for each of them.
 _EVENT_BYTES: Final = 112
 _NUMBER_BYTES: Final = 48
 _QUANTITY_BITS: Final = QUANTITY_MAX.bit_length()

@@ -23,7 +23,7 @@ class BatchProducer(Protocol):
         ...
 
     async def close(self, *, seconds: float) -> None:
-        """Wait for what is queued, at most so long, then let go of everything."""
+        """Wait for what is queued, at most for `seconds`, then let go of everything."""
         ...
 
     async def discard(self) -> None:

@@ -1,4 +1,4 @@
-"""A column of integers as text: a digit, and base64 of unsigned little-endian integers that take so many bytes each.
+"""A column of integers as text: a digit, and base64 of unsigned little-endian integers that take as many bytes each.
 
 The digit is 1, 2, 4 or 8, as few bytes as the largest needs: 812, 40, 7 is "2LAMoAAcA". It is written down so that a column of another length
 is never taken for one of other integers.
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 CHARS_MAX: Final = 11
-"""At most so many characters of text are added by one more integer, beside the few that a column begins and ends with."""
+"""At most this many characters of text are added by one more integer, beside the few that a column begins and ends with."""
 
 TYPECODES: Final[Mapping[str, str]] = {"1": "B", "2": "H", "4": "I", "8": "Q"}
 """The digit that a column begins with, and the type of its integers, for struct and array."""

