@@ -34,14 +34,15 @@ test: $(STAMP)  ## Lint, types, import contracts and all tests, on the first bro
 	@$(BIN)/python -c 'from taximeter_sandbox.brokers.choose import choose_broker; print(f"broker: {choose_broker()}", flush=True)'
 	@$(MAKE) --no-print-directory lint types contracts
 	$(BIN)/pytest -n 2 --dist worksteal tests/unit tests/property $(ARGS)
-	$(BIN)/pytest tests/simulation tests/contract tests/integration tests/end_to_end $(ARGS)
+	$(BIN)/pytest tests/packaging tests/simulation tests/contract tests/integration tests/end_to_end $(ARGS)
 
 lint: $(STAMP)  ## Ruff: rules and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(STAMP)  ## mypy, strict, tests included
+types: $(STAMP)  ## mypy, strict, tests included; the emitter also as Python 3.10 reads it
 	$(BIN)/mypy
+	$(BIN)/mypy --python-version 3.10 -p taximeter_emitter
 
 contracts: $(STAMP)  ## Which package may import which
 	$(BIN)/lint-imports

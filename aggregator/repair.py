@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from taximeter_emitter.clock import Clock
 from taximeter_emitter.wire.batch import Batch
-from taximeter_emitter.wire.errors import ChainBroken, EventRejected, HistoryLost, MeteringError
+from taximeter_emitter.wire.errors import EventRejected, TaximeterError
 
 from aggregator.core.sequences import SequenceIndex
 from aggregator.ids.id_index import memory_ms
@@ -22,6 +22,7 @@ from metering.folds.tallies import Tallies
 from metering.kafka.partition_log import Appender, LogReader
 from metering.kafka.topics import Topics
 from metering.records.chain import Link
+from metering.records.errors import ChainBroken, HistoryLost
 from metering.records.tally import Acceptance, EmitterState, EventCounts, RecordCounts, Tally, encode_tally
 
 LOOK_AHEAD_RECORDS: Final = 5_000
@@ -30,7 +31,7 @@ LOOK_AHEAD_RECORDS: Final = 5_000
 CHAIN_ID_BYTES: Final = 8
 
 
-class NothingAccepted(MeteringError):
+class NothingAccepted(TaximeterError):
     """The loss was not accepted; the message says why and what to do instead."""
 
 

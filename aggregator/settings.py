@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
-from taximeter_emitter.wire.limits import CHAIN_RECORD_BYTES_TARGET, EVENTS_RETENTION_MS
-
 from aggregator.core.dead_letter_limits import DeadLetterLimits
 from metering.process.settings import option
+from metering.records.limits import CHAIN_RECORD_BYTES_TARGET, EVENTS_RETENTION_MS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,8 +3,6 @@
 import secrets
 from contextlib import aclosing
 
-from taximeter_emitter.wire.errors import ChainBroken, HistoryLost
-
 from aggregator.core.counting import PartitionCounter
 from aggregator.core.counting_rules import CountingRules
 from aggregator.ids.id_files import SnapshotRecord, digest_of
@@ -14,6 +12,7 @@ from aggregator.tally_log import GoneIds, TallyLog, first_kept_ms
 from metering.folds.tallies import Tallies
 from metering.kafka.partition_log import LogReader, LogUnavailable
 from metering.records.chain import NO_OFFSET
+from metering.records.errors import ChainBroken, HistoryLost
 from metering.records.tally import Tally
 
 CHAIN_ID_BYTES = 8

@@ -3,13 +3,13 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from taximeter_emitter.wire.errors import ChainBroken, HistoryLost, RecordCorrupt
 from taximeter_emitter.wire.limits import FUTURE_TOLERANCE_MS
 
 from aggregator.ids.id_index import DISORDER_MS, memory_ms
 from metering.folds.tallies import Tallies, tallies_from
 from metering.kafka.partition_log import LogReader
 from metering.records.chain import NO_OFFSET
+from metering.records.errors import ChainBroken, HistoryLost, RecordCorrupt
 from metering.records.tally import Tally, decode_tally
 
 

@@ -7,9 +7,7 @@ from typing import Final
 
 import orjson
 from taximeter_emitter.clock import Clock
-from taximeter_emitter.wire.errors import ChainBroken, FailClosed
 from taximeter_emitter.wire.event import UsageEvent, encode_event
-from taximeter_emitter.wire.limits import CHAIN_RECORD_BYTES_MAX
 
 from aggregator.core.counting import PartitionCounter
 from aggregator.core.pending_tally import Cut
@@ -21,6 +19,8 @@ from metering.kafka.partition_log import Appended, Appender, LogUnavailable
 from metering.kafka.topics import Topics
 from metering.process.logs import Log
 from metering.records.dead_letter import DeadLetter, encode_dead_letter
+from metering.records.errors import ChainBroken, FailClosed
+from metering.records.limits import CHAIN_RECORD_BYTES_MAX
 from metering.workers.partition_worker import PartitionWorker
 
 # What is counted before other partitions get the event loop.

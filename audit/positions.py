@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from taximeter_emitter.clock import Clock
-from taximeter_emitter.wire.errors import FailClosed
 from taximeter_emitter.wire.limits import HOUR_MS
 
 from metering.folds.ledger import Ledger
@@ -17,6 +16,7 @@ from metering.kafka.ledger_log import ledger_start
 from metering.kafka.partition_log import LogReader
 from metering.kafka.topics import Topics
 from metering.records.chain import NO_OFFSET
+from metering.records.errors import FailClosed
 from metering.records.ledger_records import Correction, Receipt, decode_entry
 from metering.records.tally import Tally, decode_tally
 

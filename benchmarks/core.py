@@ -15,13 +15,14 @@ from functools import partial
 from statistics import median
 from typing import Final
 
-from taximeter_emitter.wire.limits import CHAIN_RECORD_BYTES_TARGET, DAY_MS
+from taximeter_emitter.wire.limits import DAY_MS
 from taximeter_emitter.wire.partitioner import partition_of
 
 from aggregator.core.counting import PartitionCounter
 from aggregator.core.counting_rules import CountingRules
 from benchmarks.usage_load import METERS_FILE, LoadRecord, Shape, batch_records, single_records
 from metering.folds.tallies import Tallies
+from metering.records.limits import CHAIN_RECORD_BYTES_TARGET
 from metering.records.meters import catalogue_of
 from metering.records.record import LogRecord, Record
 

@@ -21,7 +21,7 @@ from functools import partial
 from random import Random
 from typing import Final
 
-from taximeter_emitter.emitter import Emitter
+from taximeter_emitter import Emitter
 
 SENT: Final = '"sender_cpu_s"'
 _PREPARED: Final = 5_000

@@ -1,6 +1,6 @@
 """Builds the gateway and runs it.
 
-Start: the topics, the link to Kafka, the HTTP server. Stop: not ready, no new connections, running requests finish, last batches and heartbeats.
+Start: the topics, the producer to Kafka, the HTTP server. Stop: not ready, no new connections, running requests finish, last batches and heartbeats.
 """
 
 import uuid
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from taximeter_emitter.buffer.batching import Batcher
-from taximeter_emitter.transports.kafka_producer import ProducerLink
+from taximeter_emitter.transports.kafka_producer import KafkaProducer
 
 from ingest.admission.api_keys import ApiKeys, BadKeysFile, read_keys
 from ingest.admission.byte_budget import ByteBudget
@@ -42,7 +42,9 @@ class Gateway:
         self._keys = None if settings.api_keys_file is None else ApiKeys(read_keys(settings.api_keys_file))
         self._publisher = Publisher(
             Batcher(f"gateway-{uuid.uuid4().hex}", events_max=settings.batch_events_max),
-            new_link=lambda: ProducerLink(kafka, topic=kafka.topics.events.name, client_id="gateway", open_seconds=kafka.request_timeout_seconds),
+            new_producer=lambda: KafkaProducer(
+                kafka.options(), topic=kafka.topics.events.name, client_id="gateway", open_seconds=kafka.request_timeout_seconds
+            ),
             budget=self._budget,
             metrics=self._metrics,
             linger_seconds=settings.linger_seconds,

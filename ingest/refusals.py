@@ -2,7 +2,7 @@
 
 from enum import Enum
 
-from taximeter_emitter.wire.errors import MeteringError
+from taximeter_emitter.wire.errors import TaximeterError
 
 
 class Refusal(Enum):
@@ -39,7 +39,7 @@ class Refusal(Enum):
         return self.value[1]
 
 
-class RequestRefused(MeteringError):
+class RequestRefused(TaximeterError):
     """The request is refused as a whole. `retry_after`, in seconds, becomes the header Retry-After."""
 
     def __init__(self, refusal: Refusal, detail: str, *, field: str = "", retry_after: float | None = None) -> None:

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from taximeter_emitter.clock import Clock
-from taximeter_emitter.wire.errors import HistoryLost, MeteringError
-from taximeter_emitter.wire.limits import EVENT_AGE_MAX_MS, HOUR_MS
+from taximeter_emitter.wire.errors import TaximeterError
+from taximeter_emitter.wire.limits import HOUR_MS
 
 from metering.folds.corrections import Corrected, CorrectionHistory, CorrectionPlace, MeterEventPlace, Target, objection, place_of
 from metering.kafka.partition_log import Appender, LogReader, LogUnavailable
 from metering.kafka.topics import Topics
+from metering.records.errors import HistoryLost
 from metering.records.ledger_records import Correction, CorrectionKind, Entry, decode_entry, encode_correction
+from metering.records.limits import EVENT_AGE_MAX_MS
 
 CANCEL_WITHIN_MS: Final = 20 * HOUR_MS
 """How long after its intent a meter event is cancelled: Stripe cancels within 24 hours of having received it, which was later."""
@@ -30,7 +32,7 @@ OnProgress = Callable[[int, int], None]
 """Entries of the ledger's partition read so far, and in all."""
 
 
-class NotCorrectable(MeteringError):
+class NotCorrectable(TaximeterError):
     """This meter event must not be corrected so; the message says why and what to do instead."""
 
 

@@ -4,11 +4,10 @@ import secrets
 from collections.abc import AsyncIterator
 from typing import Final
 
-from taximeter_emitter.wire.errors import ChainBroken, HistoryLost
-
 from metering.kafka.ledger_log import ledger_start
 from metering.kafka.partition_log import LogReader
 from metering.kafka.topics import Topics
+from metering.records.errors import ChainBroken, HistoryLost
 from metering.records.ledger_records import Entry, Intent, Receipt, decode_entry
 from metering.records.tally import decode_tally
 from reporter.planning.billing_periods import BillingPeriods

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from taximeter_emitter.clock import Clock
-from taximeter_emitter.wire.errors import FailClosed
-from taximeter_emitter.wire.limits import CHAIN_RECORD_BYTES_MAX
 
 from metering.kafka.partition_log import Appended, Appender
 from metering.kafka.topics import Topics
 from metering.process.logs import Log
+from metering.records.errors import FailClosed
 from metering.records.ledger_records import Correction, Intent, Outcome, Planned, Receipt, Settlement, encode_intent, encode_receipt
+from metering.records.limits import CHAIN_RECORD_BYTES_MAX
 from metering.records.meters import Catalogue
 from metering.records.tally import decode_tally
 from metering.workers.partition_worker import PartitionWorker

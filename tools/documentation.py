@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Final
 
 from prometheus_client import CollectorRegistry
-from taximeter_emitter.emitter_metrics import EmitterMetrics
+from taximeter_emitter.emitter_metrics import EMITTER_METRICS
 
 from aggregator.metrics import AggregatorMetrics
 from aggregator.settings import AggregatorSettings
 from ingest.metrics import GatewayMetrics
 from ingest.settings import GatewaySettings
 from metering.kafka.clients import KafkaSettings
-from metering.process.metrics import CommonMetrics, MetricRow, catalogue
+from metering.process.metrics import CommonMetrics, MetricRow, catalogue, counter, gauge
 from metering.process.service import ServiceSettings
 from metering.process.settings import SettingRow, describe
 from metering.stripe.settings import StripeSettings
@@ -52,6 +52,13 @@ class MetricsSection:
     declare: Callable[[CollectorRegistry], object]
 
 
+def _declare_emitter_metrics(registry: CollectorRegistry) -> None:
+    """Through the helpers of the services, which check names and labels and remember what was declared; the emitter has none of its own."""
+    for metric in EMITTER_METRICS:
+        declare = counter if metric.type == "counter" else gauge
+        declare(registry, metric.name, metric.doc, unit=metric.unit, labels=metric.labels)
+
+
 SETTINGS: Final = (
     SettingsSection("service", ServiceSettings, "Every service."),
     SettingsSection("kafka", KafkaSettings, "Every service."),
@@ -72,7 +79,9 @@ METRICS: Final = (
     MetricsSection("Aggregator", "All counters move together when a tally is accepted, so records and outcomes agree.", AggregatorMetrics.create),
     MetricsSection("Reporter", "Meter events and units are counted when their receipt is in the ledger.", ReporterMetrics.create),
     MetricsSection("Reporter: webhooks", "Rejections are counted when they are in the ledger.", WebhookMetrics.create),
-    MetricsSection("Emitter", "A service exports them if it gives its emitter a registry. Taximeter's own processes do not.", EmitterMetrics.create),
+    MetricsSection(
+        "Emitter", "A service exports them if it gives its emitter a registry. Taximeter's own processes do not.", _declare_emitter_metrics
+    ),
 )
 
 _CONFIGURATION_INTRODUCTION: Final = """\

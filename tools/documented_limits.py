@@ -8,28 +8,23 @@ from taximeter_emitter.wire.batch import ABANDONED_RANGES_MAX, EMITTER_CHARS_MAX
 from taximeter_emitter.wire.errors import Reason
 from taximeter_emitter.wire.limits import (
     BATCH_EVENTS_MAX,
-    CHAIN_RECORD_BYTES_MAX,
     CUSTOMER_CHARS_MAX,
     DAY_MS,
     DIMENSION_VALUE_CHARS_MAX,
     DIMENSIONS_MAX,
-    EVENT_AGE_MAX_MS,
     EVENT_ID_CHARS_MAX,
     EVENT_RECORD_BYTES_MAX,
-    EVENTS_RETENTION_MS,
     FUTURE_TOLERANCE_MS,
     HOUR_MS,
-    METERS_MAX,
     MINUTE_MS,
     NAME_CHARS_MAX,
     QUANTITY_MAX,
-    RETRY_SAME_IDENTIFIER_MS,
     SOURCE_CHARS_MAX,
     USAGE_FIELDS_MAX,
-    VALUE_MAX,
 )
 
 from metering.records.ledger_records import BY_CHARS_MAX, REASON_CHARS_MAX
+from metering.records.limits import CHAIN_RECORD_BYTES_MAX, EVENT_AGE_MAX_MS, EVENTS_RETENTION_MS, METERS_MAX, RETRY_SAME_IDENTIFIER_MS, VALUE_MAX
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,10 @@ from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from taximeter_emitter.wire.batch import NO_ID, Batch, KnownTexts
-from taximeter_emitter.wire.errors import ChainBroken, EventRejected, Reason
+from taximeter_emitter.wire.batch import NO_ID, Batch
+from taximeter_emitter.wire.errors import EventRejected, Reason
 from taximeter_emitter.wire.event import UsageEvent, check_not_in_future
 from taximeter_emitter.wire.limits import FUTURE_TOLERANCE_MS
-from taximeter_emitter.wire.packed import least
 
 from aggregator.core.counting_rules import CountingRules
 from aggregator.core.dead_letter_limits import DeadLetterGuard
@@ -34,8 +33,11 @@ from aggregator.reading.screening import set_aside_reasons
 from aggregator.sums.plain_sums import PlainSums
 from aggregator.sums.rows import Rows
 from metering.folds.tallies import Tallies
+from metering.records.batch_decoding import KnownTexts
 from metering.records.chain import NO_OFFSET, Link
+from metering.records.columns import least
 from metering.records.dead_letter import DeadLetter
+from metering.records.errors import ChainBroken
 from metering.records.record import LogRecord
 from metering.records.tally import EventCounts, RecordCounts, Tally, encode_tally
 

@@ -3,7 +3,7 @@
 from collections import deque
 from dataclasses import dataclass
 
-from taximeter_emitter.wire.errors import FailClosed
+from metering.records.errors import FailClosed
 
 
 class TooManyDeadLetters(FailClosed):

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from taximeter_emitter.wire.errors import FailClosed
-from taximeter_emitter.wire.limits import DAY_MS, EVENT_AGE_MAX_MS
+from taximeter_emitter.wire.limits import DAY_MS
 
+from metering.records.errors import FailClosed
+from metering.records.limits import EVENT_AGE_MAX_MS
 from metering.records.tally import EmitterState, Range, Tally
 
 EMITTERS_MAX: Final = 50_000

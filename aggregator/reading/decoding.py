@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import orjson
-from taximeter_emitter.wire.batch import FINGERPRINT_BYTES, FORMAT_KEY, NO_ID, Batch, KnownTexts, decode_batch
+from taximeter_emitter.wire.batch import FINGERPRINT_BYTES, FORMAT_KEY, NO_ID, Batch
 from taximeter_emitter.wire.errors import EventRejected, Reason
 from taximeter_emitter.wire.event import UsageEvent, parse_cloudevent, parse_event, parse_json
 from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX
 
+from metering.records.batch_decoding import KnownTexts, decode_batch
 from metering.records.record import LogRecord
 
 _JSON_TYPES = ("application/json", "application/cloudevents+json", "text/json")

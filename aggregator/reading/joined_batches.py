@@ -13,12 +13,14 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import orjson
-from taximeter_emitter.wire.batch import FORMAT_KEY, LISTED_FIELDS, LISTS, PACKED_FROM, SEQUENCE_MAX, TIME_MS_MAX, Batch, KnownTexts, check_emitter
+from taximeter_emitter.wire.batch import FORMAT_KEY, LISTED_FIELDS, LISTS, PACKED_FROM, SEQUENCE_MAX, TIME_MS_MAX, Batch
 from taximeter_emitter.wire.errors import EventRejected
 from taximeter_emitter.wire.event import Dimensions
-from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX, EVENT_AGE_MAX_MS, FUTURE_TOLERANCE_MS, QUANTITY_MAX
+from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX, FUTURE_TOLERANCE_MS, QUANTITY_MAX
 
 from aggregator.reading.screening import are_at_home
+from metering.records.batch_decoding import KnownTexts, check_emitter
+from metering.records.limits import EVENT_AGE_MAX_MS
 from metering.records.record import LogRecord
 
 Unsigned: TypeAlias = npt.NDArray[np.uint64]

@@ -5,10 +5,11 @@ from typing import Final
 
 from taximeter_emitter.wire.batch import NO_ID, Batch
 from taximeter_emitter.wire.errors import Reason
-from taximeter_emitter.wire.limits import EVENT_AGE_MAX_MS, FUTURE_TOLERANCE_MS
-from taximeter_emitter.wire.packed import fits, least
+from taximeter_emitter.wire.limits import FUTURE_TOLERANCE_MS
 
 from aggregator.reading.decoding import identity
+from metering.records.columns import fits, least
+from metering.records.limits import EVENT_AGE_MAX_MS
 from metering.records.meters import Catalogue
 
 HOME_CUSTOMERS_MAX: Final = 100_000

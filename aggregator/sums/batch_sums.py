@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from taximeter_emitter.wire.batch import Batch
 from taximeter_emitter.wire.event import Dimensions
-from taximeter_emitter.wire.limits import TALLY_ROW_BYTES, WINDOW_MS
-from taximeter_emitter.wire.packed import Integers, view
 
 from aggregator.sums.series import Contents, SeriesTable
+from metering.records.columns import Integers, view
+from metering.records.limits import TALLY_ROW_BYTES, WINDOW_MS
 from metering.records.meters import Catalogue
 
 SumsTaker: TypeAlias = Callable[[tuple[int, int], Iterable[tuple[str, Dimensions]], Iterable[int], Iterable[int]], None]

@@ -3,10 +3,10 @@
 from typing import Final
 
 import numpy as np
-from taximeter_emitter.wire.limits import TALLY_ROW_BYTES, WINDOW_MS
 
 from aggregator.reading.plain_events import Column, PlainColumns, PlainEvents
 from aggregator.sums.rows import Rows
+from metering.records.limits import TALLY_ROW_BYTES, WINDOW_MS
 from metering.records.meters import Catalogue
 
 WINDOWS_MAX: Final = 4  # that have arrays; the sums of more go to `Rows`, where only what there is takes memory

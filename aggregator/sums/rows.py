@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 
 from taximeter_emitter.wire.batch import Batch
 from taximeter_emitter.wire.event import Dimensions, UsageEvent
-from taximeter_emitter.wire.limits import TALLY_ROW_BYTES
 
 from aggregator.sums.batch_sums import BatchSums
 from aggregator.sums.series import Contents
+from metering.records.limits import TALLY_ROW_BYTES
 from metering.records.meters import Catalogue
 from metering.records.tally import TallyRow
 from metering.records.window import window_start

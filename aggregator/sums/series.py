@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 from taximeter_emitter.wire.batch import Batch
 from taximeter_emitter.wire.event import Dimensions
-from taximeter_emitter.wire.packed import integers
 
 from aggregator.ids.id_index import CONTENT_MASK, content_of, field_factor
+from metering.records.columns import integers
 
 Contents: TypeAlias = npt.NDArray[np.uint64]
 

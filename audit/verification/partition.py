@@ -5,7 +5,6 @@ from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 
 from aiokafka.structs import ConsumerRecord
-from taximeter_emitter.wire.errors import FailClosed, HistoryLost, RecordCorrupt
 
 from audit.verification.emitters import EmitterBook
 from audit.verification.intent_check import IntentCheck, covered_tallies
@@ -16,6 +15,7 @@ from metering.folds.tallies import Tallies, tallies_from
 from metering.kafka.partition_log import LogReader
 from metering.kafka.topics import Topics
 from metering.records.chain import NO_OFFSET
+from metering.records.errors import FailClosed, HistoryLost, RecordCorrupt
 from metering.records.ledger_records import decode_entry
 from metering.records.tally import Acceptance, Tally, decode_tally
 

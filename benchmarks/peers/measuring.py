@@ -10,7 +10,6 @@ from typing import Final
 
 from confluent_kafka import KafkaException
 from taximeter_emitter.clock import SystemClock
-from taximeter_emitter.wire.limits import CHAIN_RECORD_BYTES_MAX
 
 from benchmarks.measurement import Measurement, Unavailable
 from benchmarks.paths import Arena, Measures, Path
@@ -24,6 +23,7 @@ from benchmarks.usage_load import LoadRecord, produce
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.provision import ensure_topics
 from metering.kafka.topics import UNLIMITED, TopicSpec
+from metering.records.limits import CHAIN_RECORD_BYTES_MAX
 
 EVENTS: Final = 200_000
 PARTITIONS: Final = 4

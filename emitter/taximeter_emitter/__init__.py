@@ -1,1 +1,11 @@
-"""Emit usage events from a Python service."""
+"""Emit usage events to Taximeter from a Python service: never blocks, never raises, counts whatever it lets go of.
+
+Read, in the order in which an event passes: emitter, buffer, background, collecting, spool, sender, transports; what crosses to the services: wire.
+"""
+
+from taximeter_emitter.counts import EmitterCounts
+from taximeter_emitter.emitter import Emitter, EmitterStats
+from taximeter_emitter.transports.kafka_options import KafkaOptions
+from taximeter_emitter.wire.errors import EventRejected, Reason, TaximeterError
+
+__all__ = ["Emitter", "EmitterCounts", "EmitterStats", "EventRejected", "KafkaOptions", "Reason", "TaximeterError"]

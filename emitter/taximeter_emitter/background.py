@@ -1,21 +1,25 @@
-"""One thread with its own event loop for the emitter's background work. After a crash in there it starts anew, as a new emitter."""
+"""One thread with its own event loop for the emitter's background work. After a crash in there it starts again, as a new emitter."""
 
 import asyncio
+import logging
 import threading
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from metering.process.logs import get_log
-from taximeter_emitter.buffer.emit_buffer import Intake, WhenFull
+from taximeter_emitter.buffer.emit_buffer import EmitBuffer, WhenFull
 from taximeter_emitter.clock import Clock
 from taximeter_emitter.collecting import Collector
 from taximeter_emitter.counts import EmitterCounts
-from taximeter_emitter.shipping import Shipper, ShippingPace
-from taximeter_emitter.spool.unsent import Backlog
-from taximeter_emitter.transports.kafka_producer import LinkFactory
+from taximeter_emitter.sender import Sender, SendingPace
+from taximeter_emitter.spool.unsent import Unsent
+from taximeter_emitter.transports.batch_producer import ProducerFactory
+
+if TYPE_CHECKING:
+    from taximeter_emitter.spool.spool_directory import SpoolDirectory
+
+_LOG: Final = logging.getLogger("taximeter.emitter")
 
 _RESTART_SECONDS: Final = 1.0
 _END_SECONDS: Final = 5.0
@@ -25,28 +29,26 @@ _END_SECONDS: Final = 5.0
 class EmitterOptions:
     """What an emitter is made of, checked; times in seconds."""
 
-    topic: str
     source: str
     partitions: int | None
-    spool_dir: Path | None
+    spools: "SpoolDirectory | None"
     memory_bytes_max: int
-    spool_bytes_max: int
     when_full: WhenFull
     heartbeat_seconds: float
-    pace: ShippingPace
+    pace: SendingPace
 
 
 class EmitterThread:
-    """Owns the intake and everything behind it. `emitter` is the id under which batches are numbered now."""
+    """Owns the buffer and everything behind it. `emitter` is the id under which batches are numbered now."""
 
-    def __init__(self, options: EmitterOptions, *, new_link: LinkFactory, on_turn: Callable[[], None], clock: Clock) -> None:
+    def __init__(self, options: EmitterOptions, *, new_producer: ProducerFactory, on_turn: Callable[[], None], clock: Clock) -> None:
         self.counts = EmitterCounts()
-        self.intake = Intake(bytes_max=options.memory_bytes_max, when_full=options.when_full, counts=self.counts, on_half_full=self._collect_now)
+        self.buffer = EmitBuffer(bytes_max=options.memory_bytes_max, when_full=options.when_full, counts=self.counts, on_half_full=self._collect_now)
         self.emitter = ""
-        self.backlog: Backlog | None = None
-        self.shipper: Shipper | None = None
+        self.unsent: Unsent | None = None
+        self.sender: Sender | None = None
         self._options = options
-        self._new_link = new_link
+        self._new_producer = new_producer
         self._on_turn = on_turn
         self._clock = clock
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -58,9 +60,9 @@ class EmitterThread:
 
     def counted(self) -> EmitterCounts:
         """A copy of the counts, up to date."""
-        counts, emitted = self.counts, self.intake.emitted
+        counts, emitted = self.counts, self.buffer.emitted
         # What was put while the last of it was looked at: nobody takes it any more.
-        left = emitted - self.intake.taken if self._ended else 0
+        left = emitted - self.buffer.taken if self._ended else 0
         return replace(counts, emitted=emitted, lost=counts.lost + left, rejected=dict(counts.rejected))
 
     def start(self) -> None:
@@ -72,20 +74,20 @@ class EmitterThread:
                 self._thread.start()
 
     def close(self, seconds: float) -> None:
-        """Take no more events; send them or put them away within so many seconds; end the thread. Blocks a few seconds longer at most."""
-        self.intake.close()
+        """Take no more events; send them or put them away within `seconds`; end the thread. Blocks a few seconds longer at most."""
+        self.buffer.close()
         self._close_seconds = seconds
-        self._in_loop(lambda: self.shipper.request_close(seconds) if self.shipper else None)
+        self._in_loop(lambda: self.sender.request_close(seconds) if self.sender else None)
         if self._thread is not None:
             self._thread.join(seconds + _END_SECONDS)
 
     def abandon_to_parent(self) -> None:
         """In a forked child, where this thread does not run."""
-        if self.backlog is not None:
-            self.backlog.abandon_to_parent()
+        if self.unsent is not None:
+            self.unsent.abandon_to_parent()
 
     def _collect_now(self) -> None:
-        self._in_loop(lambda: self.shipper.collect_now() if self.shipper else None)
+        self._in_loop(lambda: self.sender.collect_now() if self.sender else None)
 
     def _in_loop(self, action: Callable[[], None]) -> None:
         loop = self._loop
@@ -97,28 +99,24 @@ class EmitterThread:
                 return
 
     def _run(self) -> None:
-        log = get_log(__name__)
         while not self._run_once():
             self.counts.restarts += 1
             self._write_off()
-            log.error("the emitter's background work crashed; it starts anew", emitter=self.emitter)
         self._write_off()
         self._ended = True
 
     def _write_off(self) -> None:
         """Count as lost what a life that ended had taken and not numbered: nothing else knows of these events."""
-        unnumbered = self.intake.taken - self.counts.numbered - self._written_off
+        unnumbered = self.buffer.taken - self.counts.numbered - self._written_off
         self._written_off += unnumbered
         self.counts.lost += unnumbered
 
     def _run_once(self) -> bool:
         """One life of the background work; False when it crashed and is worth another."""
         try:
-            with asyncio.Runner() as runner:
-                self._loop = runner.get_loop()
-                runner.run(self._life())
-        except Exception as error:  # whatever it is must not silence the emitter
-            get_log(__name__).failed("emitter crashed", error, emitter=self.emitter)
+            asyncio.run(self._life())
+        except Exception:  # whatever it is must not silence the emitter
+            _LOG.exception("the background work of emitter %s crashed", self.emitter)
             if self._close_seconds is None:
                 threading.Event().wait(_RESTART_SECONDS)
                 return False
@@ -127,19 +125,13 @@ class EmitterThread:
         return True
 
     async def _life(self) -> None:
+        self._loop = asyncio.get_running_loop()
         options, clock = self._options, self._clock
         self.emitter = uuid.uuid4().hex
-        backlog = self.backlog = Backlog(
-            emitter=self.emitter,
-            topic=options.topic,
-            directory=options.spool_dir,
-            spool_bytes_max=options.spool_bytes_max,
-            counts=self.counts,
-            clock=clock,
-        )
+        unsent = self.unsent = Unsent(emitter=self.emitter, directory=options.spools, counts=self.counts, clock=clock)
         collector = Collector(
-            intake=self.intake,
-            backlog=backlog,
+            buffer=self.buffer,
+            unsent=unsent,
             emitter=self.emitter,
             source=options.source,
             partitions=options.partitions,
@@ -147,10 +139,10 @@ class EmitterThread:
             counts=self.counts,
             clock=clock,
         )
-        shipper = Shipper(
-            options.pace, intake=self.intake, collector=collector, backlog=backlog, new_link=self._new_link, on_turn=self._on_turn, clock=clock
+        sender = Sender(
+            options.pace, buffer=self.buffer, collector=collector, unsent=unsent, new_producer=self._new_producer, on_turn=self._on_turn, clock=clock
         )
-        self.shipper = shipper
+        self.sender = sender
         if self._close_seconds is not None:
-            shipper.request_close(self._close_seconds)
-        await shipper.run()
+            sender.request_close(self._close_seconds)
+        await sender.run()

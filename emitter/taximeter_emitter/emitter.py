@@ -1,4 +1,4 @@
-"""The SDK: emit usage events from a Python service without ever waiting for Kafka.
+"""Emit usage events from a Python service without ever waiting for Kafka.
 
 emitter = Emitter(bootstrap_servers="kafka:9092", source="inference/eu-1", spool_dir="/var/spool/taximeter")
 emitter.emit(customer="cus_123", usage={"input_tokens": 812, "output_tokens": 164}, dimensions={"model": "alpaca-7b"})
@@ -11,43 +11,46 @@ import os
 import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from functools import cache
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, get_args
+from typing import TYPE_CHECKING, Any, Final, get_args
 
-from prometheus_client import CollectorRegistry
-
-from metering.kafka.clients import KafkaSettings
-from metering.process.settings import SettingsError
 from taximeter_emitter.background import EmitterOptions, EmitterThread
 from taximeter_emitter.buffer.emit_buffer import WhenFull
 from taximeter_emitter.buffer.event_encoding import Event, EventEncoder
 from taximeter_emitter.clock import Clock, SystemClock
 from taximeter_emitter.counts import EmitterCounts
-from taximeter_emitter.emitter_metrics import EmitterMetrics
-from taximeter_emitter.shipping import ShippingPace
-from taximeter_emitter.transports.kafka_producer import Link, LinkFactory, ProducerLink
+from taximeter_emitter.optional_parts import kafka_producers, metrics_on, spool_directory
+from taximeter_emitter.sender import SendingPace
+from taximeter_emitter.transports.batch_producer import ProducerFactory
+from taximeter_emitter.transports.kafka_options import KafkaOptions
 from taximeter_emitter.wire.errors import EventRejected, Reason
 from taximeter_emitter.wire.event import check_not_in_future, check_text, parse_time
 from taximeter_emitter.wire.limits import SOURCE_CHARS_MAX
 
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
 MEBIBYTE: Final = 1024 * 1024
+TOPIC_DEFAULT: Final = "usage.events"
 CLOSE_SECONDS: Final = 10.0
 _SECURE_SECONDS: Final = 1.0
-_OPEN_SECONDS: Final = 10.0
 
 OnRejected = Callable[[EventRejected, Mapping[str, Any]], None]
 
-_EMITTERS: Final[weakref.WeakSet["Emitter"]] = weakref.WeakSet()
+_EMITTERS: Final["weakref.WeakSet[Emitter]"] = weakref.WeakSet()
 # What a forked child inherits of its parent's emitters. It must not be finalised there: the loop's descriptors and the database are shared.
 _INHERITED: Final[list[EmitterThread]] = []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmitterStats:
-    """A look at an emitter. `buffered_events` wait in memory to be batched; `spooled_events` and `spool_bytes` wait on disk."""
+    """A look at an emitter. `buffered_events` wait in memory to be batched; `spooled_events` and `spool_bytes` wait on disk.
+
+    `emitter`: the id under which its batches are numbered. `connected`: whether Kafka can be reached; if not, `last_error` says why.
+    `memory_bytes`: of all that waits in memory.
+    """
 
     counts: EmitterCounts
     emitter: str
@@ -62,14 +65,30 @@ class EmitterStats:
 class Emitter:
     """Takes usage events from any thread, and from async code, and brings them to Kafka from a thread of its own.
 
-    `source` names this service; together with an event's id it makes the identity of the event. `when_full` is what `emit` does when
-    `memory_bytes_max` is reached: "drop_and_count", or "block" (never in async code). `spool_dir`: where batches go while Kafka is away, at
-    most `spool_bytes_max`; without it they wait in memory. `partitions`: the topic's, if Kafka should not be asked. `usage_fields`: refuse
-    other names at once. `on_rejected` is called in the emitting thread with the reason and the arguments of a refused `emit`.
-    `kafka` instead of `bootstrap_servers` gives everything: security, compression, time limits.
+    The constructor never waits for Kafka. It raises ValueError when an argument cannot be right, and ImportError, naming the extra to
+    install, when a library is missing. After a fork the child has an emitter of its own, empty. Processes that end by os._exit, such as
+    multiprocessing's, must call `close` themselves.
 
-    The constructor never waits for Kafka; it raises ValueError (SettingsError for the Kafka part) when an argument cannot be right. After a
-    fork the child has an emitter of its own, empty; processes that end by os._exit, such as multiprocessing's, must call `close` themselves.
+    Where events go:
+    `source`: names this service; together with an event's id it makes the identity of the event.
+    `bootstrap_servers`: brokers as host:port, a list or separated by commas. `kafka` instead gives everything: security, compression, time limits.
+    `topic`: where usage events go. `partitions`: the topic's, if Kafka should not be asked.
+
+    What waits while Kafka is away:
+    `spool_dir`: where batches go then, at most `spool_bytes_max`; without it they wait in memory.
+    `memory_bytes_max`: bytes that events may take in memory. `when_full`: what `emit` does when they do, "drop_and_count", or "block" (never
+    in async code).
+
+    What is refused at once:
+    `usage_fields`: the names that usage may have; any, if None. `on_rejected`: called in the emitting thread with the reason and the arguments
+    of a refused `emit`.
+
+    Pace:
+    `linger_ms`: how long events are gathered to be sent together. `heartbeat_seconds`: silence after which a partition is told that no events
+    are missing. `give_up_seconds`: without any acknowledgement for this long, the connection is replaced.
+
+    For the surroundings:
+    `registry`: put metrics on it; needs the extra `prometheus`. `new_producer`: another way out than Kafka, and `clock`: for tests.
     """
 
     def __init__(
@@ -77,23 +96,22 @@ class Emitter:
         *,
         source: str,
         bootstrap_servers: str | Sequence[str] = (),
-        topic: str | None = None,
-        kafka: KafkaSettings | None = None,
-        spool_dir: str | os.PathLike[str] | None = None,
-        memory_bytes_max: int = 64 * MEBIBYTE,
-        spool_bytes_max: int = 1024 * MEBIBYTE,
-        when_full: WhenFull = "drop_and_count",
-        linger_ms: int = 100,
+        kafka: KafkaOptions | None = None,
+        topic: str = TOPIC_DEFAULT,
         partitions: int | None = None,
+        spool_dir: "str | os.PathLike[str] | None" = None,
+        spool_bytes_max: int = 1024 * MEBIBYTE,
+        memory_bytes_max: int = 64 * MEBIBYTE,
+        when_full: WhenFull = "drop_and_count",
         usage_fields: Collection[str] | None = None,
         on_rejected: OnRejected | None = None,
+        linger_ms: int = 100,
         heartbeat_seconds: float = 60.0,
         give_up_seconds: float = 5.0,
-        registry: CollectorRegistry | None = None,
-        new_link: LinkFactory | None = None,
+        registry: "CollectorRegistry | None" = None,
+        new_producer: ProducerFactory | None = None,
         clock: Clock | None = None,
     ) -> None:
-        kafka = kafka or _kafka_settings(bootstrap_servers)
         if memory_bytes_max < MEBIBYTE or spool_bytes_max < MEBIBYTE:
             raise ValueError("memory_bytes_max and spool_bytes_max are at least a mebibyte")
         if when_full not in get_args(WhenFull) or not 0 < linger_ms <= 60_000:
@@ -105,27 +123,24 @@ class Emitter:
         except EventRejected as refusal:
             raise ValueError(str(refusal)) from None
         self._options = EmitterOptions(
-            topic=topic or kafka.topics.events.name,
             source=source,
             partitions=partitions,
-            spool_dir=None if spool_dir is None else Path(spool_dir),
+            spools=None if spool_dir is None else spool_directory(spool_dir, topic=topic, bytes_max=spool_bytes_max),
             memory_bytes_max=memory_bytes_max,
-            spool_bytes_max=spool_bytes_max,
             when_full=when_full,
             heartbeat_seconds=heartbeat_seconds,
-            pace=ShippingPace(linger=linger_ms / 1000, secure=_SECURE_SECONDS, give_up=give_up_seconds, memory_bytes_max=memory_bytes_max),
+            pace=SendingPace(linger=linger_ms / 1000, secure=_SECURE_SECONDS, give_up=give_up_seconds, memory_bytes_max=memory_bytes_max),
         )
-        self._kafka = kafka
-        self._new_link = new_link or self._producer_link
+        self._new_producer = new_producer or kafka_producers(kafka or _options_of(bootstrap_servers), topic=topic)
         self._clock = clock or SystemClock()
         self._now_ms = self._clock.now_ms
         self._encode = EventEncoder(usage_fields).encode
         self._on_rejected = on_rejected
-        self._metrics = None if registry is None else EmitterMetrics.create(registry)
+        self._metrics = None if registry is None else metrics_on(registry)
         self._closed = False
         self._thread = self._new_thread()
         self._thread.start()
-        self._put = self._thread.intake.put
+        self._put = self._thread.buffer.put
         _remember(self)
 
     def emit(
@@ -154,20 +169,20 @@ class Emitter:
     def stats(self) -> EmitterStats:
         """Where the events are."""
         thread = self._thread
-        shipper, backlog = thread.shipper, thread.backlog
+        sender, unsent = thread.sender, thread.unsent
         return EmitterStats(
             counts=thread.counted(),
             emitter=thread.emitter,
-            connected=shipper is not None and shipper.connected,
-            last_error="" if shipper is None else shipper.last_error,
-            buffered_events=thread.intake.events_held,
-            memory_bytes=thread.intake.bytes_held + thread.intake.behind,
-            spooled_events=0 if backlog is None else backlog.spooled_events,
-            spool_bytes=0 if backlog is None else backlog.spool_bytes,
+            connected=sender is not None and sender.connected,
+            last_error="" if sender is None else sender.last_error,
+            buffered_events=thread.buffer.events_held,
+            memory_bytes=thread.buffer.bytes_held + thread.buffer.behind,
+            spooled_events=0 if unsent is None else unsent.spooled_events,
+            spool_bytes=0 if unsent is None else unsent.spool_bytes,
         )
 
     def close(self, seconds: float = CLOSE_SECONDS) -> EmitterStats:
-        """Take no more events; send all, tell Kafka how many there were, or leave them in the spool. Blocks about so many seconds at most.
+        """Take no more events; send all, tell Kafka how many there were, or leave them in the spool. Blocks about this many seconds at most.
 
         The second call only reports. `counts.lost` says how many events neither Kafka nor the disk has.
         """
@@ -181,23 +196,20 @@ class Emitter:
         """`close` for async code: the event loop goes on meanwhile."""
         return await asyncio.to_thread(self.close, seconds)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Emitter":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    async def __aenter__(self) -> Self:
+    async def __aenter__(self) -> "Emitter":
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self.aclose()
 
     def _new_thread(self) -> EmitterThread:
-        return EmitterThread(self._options, new_link=self._new_link, on_turn=self._tell_metrics, clock=self._clock)
-
-    def _producer_link(self) -> Link:
-        return ProducerLink(self._kafka, topic=self._options.topic, client_id="emitter", open_seconds=_OPEN_SECONDS)
+        return EmitterThread(self._options, new_producer=self._new_producer, on_turn=self._tell_metrics, clock=self._clock)
 
     def _tell_metrics(self) -> None:
         if self._metrics is not None:
@@ -206,14 +218,14 @@ class Emitter:
 
     def _event_time(self, time: datetime | str) -> int:
         if isinstance(time, datetime) and time.tzinfo is None:
-            raise EventRejected(Reason.BAD_TIME, "time", "a datetime without a zone; use datetime.now(UTC)")
-        time_ms = parse_time(time.astimezone(UTC).isoformat() if isinstance(time, datetime) else time, "time")
+            raise EventRejected(Reason.BAD_TIME, "time", "a datetime without a zone; use datetime.now(timezone.utc)")
+        time_ms = parse_time(time.astimezone(timezone.utc).isoformat() if isinstance(time, datetime) else time, "time")
         check_not_in_future(time_ms, self._clock.now_ms())
         return time_ms
 
     def _refuse(self, refusal: EventRejected, **arguments: Any) -> None:
         thread = self._thread
-        thread.intake.reject(refusal.reason)
+        thread.buffer.reject(refusal.reason)
         if self._on_rejected is not None:
             try:
                 self._on_rejected(refusal, arguments)
@@ -229,16 +241,13 @@ class Emitter:
 
     def _start_and_put(self, event: Event) -> bool:
         self._thread.start()
-        self._put = self._thread.intake.put
+        self._put = self._thread.buffer.put
         return self._put(event)
 
 
-def _kafka_settings(bootstrap_servers: str | Sequence[str]) -> KafkaSettings:
-    servers = tuple(bootstrap_servers.split(",")) if isinstance(bootstrap_servers, str) else tuple(bootstrap_servers)
-    settings = KafkaSettings(bootstrap_servers=tuple(server.strip() for server in servers))
-    if settings.problems():
-        raise SettingsError(settings.problems())
-    return settings
+def _options_of(bootstrap_servers: str | Sequence[str]) -> KafkaOptions:
+    servers = bootstrap_servers.split(",") if isinstance(bootstrap_servers, str) else bootstrap_servers
+    return KafkaOptions(bootstrap_servers=tuple(server.strip() for server in servers))
 
 
 def _remember(emitter: Emitter) -> None:
@@ -248,7 +257,7 @@ def _remember(emitter: Emitter) -> None:
 
 @cache
 def _watch_process() -> None:
-    """Once: close at exit, start anew after a fork."""
+    """Once: close at exit, start again after a fork."""
     atexit.register(_close_all)
     os.register_at_fork(after_in_child=_after_fork)
 

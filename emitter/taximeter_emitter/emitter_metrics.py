@@ -1,67 +1,89 @@
-"""The metrics of an emitter, for a service that gives it a registry to put them on."""
+"""The metrics of an emitter, for a service that gives it a registry to put them on. Needs the extra `prometheus`."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from metering.process.metrics import counter, gauge
 from taximeter_emitter.counts import EmitterCounts
 from taximeter_emitter.wire.errors import Reason
 
-_OUTCOMES = ("emitted", "dropped", "sent", "spooled", "adopted", "lost")
+_OUTCOMES: Final = ("emitted", "dropped", "sent", "spooled", "adopted", "lost")
 
 
 @dataclass(frozen=True, slots=True)
+class EmitterMetric:
+    """One metric, and the values of the label that it has, if any."""
+
+    type: Literal["counter", "gauge"]
+    name: str
+    doc: str
+    unit: str = ""
+    labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+_EVENTS: Final = EmitterMetric(
+    "counter",
+    "taximeter_emitter_events_total",
+    "Events by what the emitter did with them; an event that was sent was emitted before.",
+    labels={"outcome": _OUTCOMES},
+)
+_REJECTED: Final = EmitterMetric(
+    "counter",
+    "taximeter_emitter_rejected_total",
+    "Calls of emit that were refused, by reason.",
+    labels={"reason": tuple(reason.value for reason in Reason)},
+)
+_BATCHES_RETRIED: Final = EmitterMetric(
+    "counter", "taximeter_emitter_batches_retried_total", "Batches that were sent again because nobody knew whether they arrived."
+)
+_SPOOL_FAILURES: Final = EmitterMetric("counter", "taximeter_emitter_spool_failures_total", "Failed reads and writes of the disk spool.")
+_CONNECTED: Final = EmitterMetric("gauge", "taximeter_emitter_connected", "1 while the emitter has a working link to Kafka.")
+_BUFFERED: Final = EmitterMetric("gauge", "taximeter_emitter_buffered_bytes", "Memory taken by events that Kafka does not have yet.", unit="bytes")
+_SPOOL: Final = EmitterMetric("gauge", "taximeter_emitter_spool_bytes", "Bytes in the disk spool that Kafka does not have yet.", unit="bytes")
+
+EMITTER_METRICS: Final = (_EVENTS, _REJECTED, _BATCHES_RETRIED, _SPOOL_FAILURES, _CONNECTED, _BUFFERED, _SPOOL)
+
+
 class EmitterMetrics:
     """Brought up to date now and then from the emitter's counts, so that emitting costs no more with metrics than without."""
 
-    events: Counter
-    rejected: Counter
-    batches_retried: Counter
-    spool_failures: Counter
-    connected: Gauge
-    buffered: Gauge
-    spool: Gauge
-    _told: dict[str, int] = field(default_factory=dict)
-
-    @classmethod
-    def create(cls, registry: CollectorRegistry) -> Self:
-        """Declare them on the registry."""
-        return cls(
-            events=counter(
-                registry,
-                "taximeter_emitter_events_total",
-                "Events by what the emitter did with them; an event that was sent was emitted before.",
-                labels={"outcome": _OUTCOMES},
-            ),
-            rejected=counter(
-                registry,
-                "taximeter_emitter_rejected_total",
-                "Calls of emit that were refused, by reason.",
-                labels={"reason": [str(reason) for reason in Reason]},
-            ),
-            batches_retried=counter(
-                registry, "taximeter_emitter_batches_retried_total", "Batches that were sent again because nobody knew whether they arrived."
-            ),
-            spool_failures=counter(registry, "taximeter_emitter_spool_failures_total", "Failed reads and writes of the disk spool."),
-            connected=gauge(registry, "taximeter_emitter_connected", "1 while the emitter has a working connection to Kafka."),
-            buffered=gauge(registry, "taximeter_emitter_buffered_bytes", "Memory taken by events that Kafka does not have yet.", unit="bytes"),
-            spool=gauge(registry, "taximeter_emitter_spool_bytes", "Bytes in the disk spool that Kafka does not have yet.", unit="bytes"),
-        )
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._events = _counter(_EVENTS, registry)
+        self._rejected = _counter(_REJECTED, registry)
+        self._batches_retried = _counter(_BATCHES_RETRIED, registry)
+        self._spool_failures = _counter(_SPOOL_FAILURES, registry)
+        self._connected = _gauge(_CONNECTED, registry)
+        self._buffered = _gauge(_BUFFERED, registry)
+        self._spool = _gauge(_SPOOL, registry)
+        self._told: dict[str, int] = {}
 
     def update(self, counts: EmitterCounts, *, connected: bool, buffered_bytes: int, spool_bytes: int) -> None:
         """Bring all up to date."""
         for outcome in _OUTCOMES:
-            self._raise_to(self.events.labels(outcome), outcome, getattr(counts, outcome))
+            self._raise_to(self._events.labels(outcome), outcome, getattr(counts, outcome))
         for reason, count in tuple(counts.rejected.items()):
-            self._raise_to(self.rejected.labels(reason), f"rejected {reason}", count)
-        self._raise_to(self.batches_retried, "batches_retried", counts.batches_retried)
-        self._raise_to(self.spool_failures, "spool_failures", counts.spool_failures)
-        self.connected.set(connected)
-        self.buffered.set(buffered_bytes)
-        self.spool.set(spool_bytes)
+            self._raise_to(self._rejected.labels(reason), f"rejected {reason}", count)
+        self._raise_to(self._batches_retried, "batches_retried", counts.batches_retried)
+        self._raise_to(self._spool_failures, "spool_failures", counts.spool_failures)
+        self._connected.set(connected)
+        self._buffered.set(buffered_bytes)
+        self._spool.set(spool_bytes)
 
     def _raise_to(self, metric: Counter, name: str, value: int) -> None:
         metric.inc(value - self._told.get(name, 0))
         self._told[name] = value
+
+
+def _counter(metric: EmitterMetric, registry: CollectorRegistry) -> Counter:
+    """Its series exist from the start, at 0."""
+    counter = Counter(metric.name, metric.doc, labelnames=tuple(metric.labels), registry=registry)
+    for values in metric.labels.values():
+        for value in values:
+            counter.labels(value)
+    return counter
+
+
+def _gauge(metric: EmitterMetric, registry: CollectorRegistry) -> Gauge:
+    return Gauge(metric.name, metric.doc, registry=registry)

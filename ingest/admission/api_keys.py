@@ -20,7 +20,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
-from taximeter_emitter.wire.errors import MeteringError
+from taximeter_emitter.wire.errors import TaximeterError
 
 from ingest.admission.rate_limit import EventRate
 
@@ -35,7 +35,7 @@ _FIELDS: Final = frozenset({"id", "secret_sha256", "tenant", "customers", "event
 _NOBODY: Final = sha256(b"no secret has this digest").digest()
 
 
-class BadKeysFile(MeteringError):
+class BadKeysFile(TaximeterError):
     """The file of keys cannot be used. `problems` names every fault, without digests."""
 
     def __init__(self, problems: list[str]) -> None:

@@ -15,10 +15,10 @@ from random import Random
 from typing import Final
 
 from taximeter_emitter.buffer.batching import Batcher, EventColumns, PartitionBatch
-from taximeter_emitter.buffer.partition_cache import Homes
+from taximeter_emitter.buffer.partition_cache import PartitionCache
 from taximeter_emitter.clock import Clock
 from taximeter_emitter.retry import Backoff, RetryPolicy
-from taximeter_emitter.transports.kafka_producer import Link, LinkFactory, LinkFailed
+from taximeter_emitter.transports.batch_producer import BatchProducer, ProducerFactory, ProducerFailed
 
 from ingest.admission.byte_budget import ByteBudget
 from ingest.metrics import GatewayMetrics
@@ -29,7 +29,7 @@ from metering.process.logs import RateLimited, get_log
 
 _RECONNECT: Final = RetryPolicy(base_seconds=0.1, cap_seconds=3.0)
 _TURN_SECONDS: Final = 0.5
-# The link is replaced after this many times the seconds that a request waits for an acknowledgement.
+# The producer is replaced after this many times the seconds that a request waits for an acknowledgement.
 _PATIENCE: Final = 2.0
 _HEARTBEAT_WAIT_SECONDS: Final = 5.0
 # This many staged events are spread without waiting for more: a partition may have a full batch of them.
@@ -43,7 +43,7 @@ class Publisher:
         self,
         batcher: Batcher,
         *,
-        new_link: LinkFactory,
+        new_producer: ProducerFactory,
         budget: ByteBudget,
         metrics: GatewayMetrics,
         linger_seconds: float,
@@ -53,7 +53,7 @@ class Publisher:
     ) -> None:
         self._batcher = batcher
         self._staging = Staging()
-        self._new_link = new_link
+        self._new_producer = new_producer
         self._budget = budget
         self._metrics = metrics
         self._linger_seconds = linger_seconds
@@ -63,8 +63,8 @@ class Publisher:
         self._log = get_log(__name__, emitter=batcher.emitter)
         self._warnings = RateLimited(clock)
         self._abandoned = AbandonedNumbers()
-        self._link: Link | None = None
-        self._homes = Homes(0)
+        self._producer: BatchProducer | None = None
+        self._partition_cache = PartitionCache(0)
         self._problem = "not connected to Kafka yet"
         # Closed batches without an acknowledgement, and when each was closed. The requests that wait for a batch, also for an open one.
         self._under_way: dict[PartitionBatch, float] = {}
@@ -73,12 +73,12 @@ class Publisher:
         self._appends: set[asyncio.Task[None]] = set()
         self._last_record: dict[int, float] = {}
         self._progress_at = clock.monotonic()
-        self._link_lost = asyncio.Event()
+        self._producer_lost = asyncio.Event()
         self._stopping = asyncio.Event()
 
     def problem(self) -> str | None:
         """Why events cannot be taken now; None if they can."""
-        if self._link is None:
+        if self._producer is None:
             return self._problem
         if self._under_way and self._clock.monotonic() - self._progress_at > self._acknowledge_seconds:
             return f"Kafka has acknowledged nothing for {self._acknowledge_seconds:.0f} s"
@@ -86,7 +86,7 @@ class Publisher:
 
     def place(self, parts: Sequence[EventColumns]) -> PendingRequest:
         """Take the events of one request. Must not be called while there is a `problem`."""
-        assert self._link is not None, "events are placed only while there is a link"
+        assert self._producer is not None, "events are placed only while there is a producer"
         request = PendingRequest(asyncio.get_running_loop().create_future())
         if not parts:
             request.start(set())
@@ -100,7 +100,7 @@ class Publisher:
 
     def _spread(self) -> None:
         """Put what is staged into batches."""
-        for batch, requests in self._staging.spread(self._batcher, self._homes).items():
+        for batch, requests in self._staging.spread(self._batcher, self._partition_cache).items():
             self._waiting.setdefault(batch, []).extend(requests)
 
     async def settled(self, request: PendingRequest) -> None:
@@ -113,24 +113,24 @@ class Publisher:
             too_late.cancel()
 
     async def run(self) -> None:
-        """Keep a link to Kafka until `close`."""
+        """Keep a producer open until `close`."""
         backoff = Backoff(_RECONNECT, now=self._clock.monotonic(), random=Random())
         while not self._stopping.is_set():
-            link = self._new_link()
+            producer = self._new_producer()
             try:
-                await self._open(link)
+                await self._open(producer)
                 backoff.reset(self._clock.monotonic())
-                await self._watch(link)
-            except LinkFailed as failure:
+                await self._watch(producer)
+            except ProducerFailed as failure:
                 self._problem = str(failure)
-                self._warnings.warning(self._log, "no link to Kafka; requests are refused", problem=str(failure))
+                self._warnings.warning(self._log, "no connection to Kafka; requests are refused", problem=str(failure))
             finally:
-                # `close` still needs a working link when the gateway stops.
-                if self._link is not link or not self._stopping.is_set():
-                    self._link = None
+                # `close` still needs a working producer when the gateway stops.
+                if self._producer is not producer or not self._stopping.is_set():
+                    self._producer = None
                     self._metrics.connected.set(0)
                     self._abandon_all()
-                    await link.discard()
+                    await producer.discard()
             with suppress(TimeoutError):
                 async with asyncio.timeout(backoff.next_delay(self._clock.monotonic())):
                     await self._stopping.wait()
@@ -139,54 +139,54 @@ class Publisher:
         """Send everything, then the final number of events to each partition. Takes at most this many seconds; then `run` ends."""
         deadline = self._clock.monotonic() + seconds
         self._stopping.set()
-        link = self._link
-        if link is None:
+        producer = self._producer
+        if producer is None:
             return
         self._flush()
-        while self._under_way and self._clock.monotonic() < deadline and not self._link_lost.is_set():
+        while self._under_way and self._clock.monotonic() < deadline and not self._producer_lost.is_set():
             await self._clock.sleep(0.01)
         self._abandon_all()
-        with suppress(LinkFailed):
-            await self._send_heartbeats(link, list(self._batcher.next_seq), final=True)
-        self._link = None
+        with suppress(ProducerFailed):
+            await self._send_heartbeats(producer, list(self._batcher.next_seq), final=True)
+        self._producer = None
         for task in self._appends:
             task.cancel()
-        await link.close(seconds=max(0.0, deadline - self._clock.monotonic()))
+        await producer.close(seconds=max(0.0, deadline - self._clock.monotonic()))
 
-    async def _open(self, link: Link) -> None:
-        partitions = await link.open()
+    async def _open(self, producer: BatchProducer) -> None:
+        partitions = await producer.open()
         if self._stopping.is_set():
-            raise LinkFailed("the gateway is stopping")
-        if self._homes.partitions and partitions != self._homes.partitions:
-            raise LinkFailed(f"the topic has {partitions} partitions now; customers were spread over {self._homes.partitions}")
-        if not self._homes.partitions:
-            self._homes = Homes(partitions)
-        self._link_lost.clear()
+            raise ProducerFailed("the gateway is stopping")
+        if self._partition_cache.partitions and partitions != self._partition_cache.partitions:
+            raise ProducerFailed(f"the topic has {partitions} partitions now; customers were spread over {self._partition_cache.partitions}")
+        if not self._partition_cache.partitions:
+            self._partition_cache = PartitionCache(partitions)
+        self._producer_lost.clear()
         self._progress_at = self._clock.monotonic()
-        self._link = link
+        self._producer = producer
         self._metrics.connected.set(1)
 
-    async def _watch(self, link: Link) -> None:
-        """Send heartbeats and check that acknowledgements arrive, until the gateway stops. Raises LinkFailed."""
+    async def _watch(self, producer: BatchProducer) -> None:
+        """Send heartbeats and check that acknowledgements arrive, until the gateway stops. Raises ProducerFailed."""
         while not self._stopping.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(_TURN_SECONDS):
-                    await self._link_lost.wait()
-            if self._link_lost.is_set():
-                raise LinkFailed(self._problem)
+                    await self._producer_lost.wait()
+            if self._producer_lost.is_set():
+                raise ProducerFailed(self._problem)
             now = self._clock.monotonic()
             if self._under_way and now - self._progress_at > _PATIENCE * self._acknowledge_seconds:
-                raise LinkFailed(f"no acknowledgement for {now - self._progress_at:.0f} s")
+                raise ProducerFailed(f"no acknowledgement for {now - self._progress_at:.0f} s")
             silent = [p for p in self._batcher.next_seq if now - self._last_record[p] >= self._heartbeat_seconds or self._abandoned.has(p)]
-            await self._send_heartbeats(link, silent, final=False)
+            await self._send_heartbeats(producer, silent, final=False)
 
-    async def _send_heartbeats(self, link: Link, partitions: list[int], *, final: bool) -> None:
+    async def _send_heartbeats(self, producer: BatchProducer, partitions: list[int], *, final: bool) -> None:
         sent: list[asyncio.Future[object]] = []
         try:
             async with asyncio.timeout(_HEARTBEAT_WAIT_SECONDS):
                 for partition in partitions:
                     abandoned = self._abandoned.of(partition)
-                    sent.append(await link.append(partition, self._batcher.heartbeat(partition, final=final, abandoned=abandoned)))
+                    sent.append(await producer.append(partition, self._batcher.heartbeat(partition, final=final, abandoned=abandoned)))
                     self._last_record[partition] = self._clock.monotonic()
                 if sent:
                     await asyncio.wait(sent)
@@ -221,29 +221,29 @@ class Publisher:
             self._last_record[batch.partition] = now
             self._budget.charge(batch.size)
         self._metrics.batches.inc(len(batches))
-        link = self._link
-        if link is None:
-            # The link was lost while the events lingered.
+        producer = self._producer
+        if producer is None:
+            # The producer was lost while the events lingered.
             for batch in batches:
                 self._resolve(batch, acknowledged=False)
             return
-        task = asyncio.get_running_loop().create_task(self._append(link, batches))
+        task = asyncio.get_running_loop().create_task(self._append(producer, batches))
         self._appends.add(task)
         task.add_done_callback(self._appends.discard)
 
-    async def _append(self, link: Link, batches: list[PartitionBatch]) -> None:
+    async def _append(self, producer: BatchProducer, batches: list[PartitionBatch]) -> None:
         for batch in batches:
             try:
-                acknowledged = await link.append(batch.partition, batch.value)
-            except LinkFailed as failure:
-                self._lose(link, str(failure))
+                acknowledged = await producer.append(batch.partition, batch.value)
+            except ProducerFailed as failure:
+                self._lose(producer, str(failure))
                 return
-            acknowledged.add_done_callback(partial(self._acknowledged, link, batch))
+            acknowledged.add_done_callback(partial(self._acknowledged, producer, batch))
 
-    def _acknowledged(self, link: Link, batch: PartitionBatch, future: "asyncio.Future[object]") -> None:
+    def _acknowledged(self, producer: BatchProducer, batch: PartitionBatch, future: "asyncio.Future[object]") -> None:
         failure = None if future.cancelled() else future.exception()
         if future.cancelled() or failure is not None:
-            self._lose(link, str(failure) if failure is not None else "the link was closed")
+            self._lose(producer, str(failure) if failure is not None else "the producer was closed")
             return
         if batch in self._under_way:
             self._progress_at = self._clock.monotonic()
@@ -252,11 +252,11 @@ class Publisher:
             if not self._under_way:
                 self._flush()
 
-    def _lose(self, link: Link, problem: str) -> None:
-        """Note that the link is broken; `run` replaces it."""
-        if link is self._link:
+    def _lose(self, producer: BatchProducer, problem: str) -> None:
+        """Note that the producer is broken; `run` replaces it."""
+        if producer is self._producer:
             self._problem = problem
-            self._link_lost.set()
+            self._producer_lost.set()
 
     def _abandon_all(self) -> None:
         self._spread()

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 
 from taximeter_emitter.buffer.batching import Batcher, EventColumns, PartitionBatch
-from taximeter_emitter.buffer.partition_cache import Homes
+from taximeter_emitter.buffer.partition_cache import PartitionCache
 
 from ingest.publishing.pending_requests import EventsInBatch, PendingRequest
 
@@ -32,13 +32,13 @@ class Staging:
             self.count += len(events.customers)
             self._parts.setdefault(events.fields, []).append((request, number, events))
 
-    def spread(self, batcher: Batcher, homes: Homes) -> dict[PartitionBatch, list[PendingRequest]]:
+    def spread(self, batcher: Batcher, partition_cache: PartitionCache) -> dict[PartitionBatch, list[PendingRequest]]:
         """Put all events into batches, in the order of their arrival. Returns the requests that wait for each batch."""
         requests, self._requests = self._requests, []
         staged, self._parts, self.count = self._parts, {}, 0
         batches: dict[PendingRequest, set[PartitionBatch]] = {request: set() for request in requests}
         for parts in staged.values():
-            _spread_alike(parts, batches, batcher, homes)
+            _spread_alike(parts, batches, batcher, partition_cache)
         waiting: defaultdict[PartitionBatch, list[PendingRequest]] = defaultdict(list)
         for request, own in batches.items():
             request.start(own)
@@ -47,24 +47,26 @@ class Staging:
         return waiting
 
 
-def _spread_alike(parts: Sequence[_Part], batches: dict[PendingRequest, set[PartitionBatch]], batcher: Batcher, homes: Homes) -> None:
+def _spread_alike(
+    parts: Sequence[_Part], batches: dict[PendingRequest, set[PartitionBatch]], batcher: Batcher, partition_cache: PartitionCache
+) -> None:
     """Spread parts with the same usage fields; adds to the batches of each request."""
     events = EventColumns.joined([part for _, _, part in parts])
-    home_of = list(map(homes.__getitem__, events.customers))
+    partition_of_each = list(map(partition_cache.of, events.customers))
     by_partition: defaultdict[int, list[int]] = defaultdict(list)
-    for place, home in enumerate(home_of):
-        by_partition[home].append(place)
+    for place, partition in enumerate(partition_of_each):
+        by_partition[partition].append(place)
     in_partition: dict[int, list[EventsInBatch]] = {}
-    for home, places in by_partition.items():
-        chosen = events if len(places) == len(home_of) else events.at(places)
-        in_partition[home] = list(_placed(batcher.add_columns(home, chosen), places))
+    for partition, places in by_partition.items():
+        chosen = events if len(places) == len(partition_of_each) else events.at(places)
+        in_partition[partition] = list(_placed(batcher.add_columns(partition, chosen), places))
     placed = list(chain.from_iterable(in_partition.values()))
     first = 0
     for request, number, part in parts:
         end = first + len(part.customers)
         request.note_part(number, first, placed)
-        for home in set(home_of[first:end]):
-            batches[request].update(_holding(in_partition[home], first, end))
+        for partition in set(partition_of_each[first:end]):
+            batches[request].update(_holding(in_partition[partition], first, end))
         first = end
 
 

@@ -63,7 +63,7 @@ class ColumnReader:
         """The events of decoded JSON values; None unless all are acceptable and have the same fields. There must be at least one value."""
         try:
             return self._read(documents, now_ms)
-        except (EventRejected, KeyError, TypeError):
+        except (EventRejected, LookupError, TypeError):
             # A field is missing, or a value has the wrong type. The reader of single events explains which one.
             return None
 
@@ -174,7 +174,7 @@ def _only_source(column: Sequence[Any]) -> str | None:
 
 
 def _dimensions(column: Sequence[Any]) -> tuple[Sequence[Dimensions], int]:
-    """The dimensions of each event, and the bytes of the largest. Raises TypeError, KeyError or EventRejected."""
+    """The dimensions of each event, and the bytes of the largest. Raises TypeError, LookupError or EventRejected."""
     keys = tuple(column[0])
     if countOf(map(len, column), len(keys)) != len(column):
         raise KeyError

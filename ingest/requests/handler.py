@@ -84,7 +84,7 @@ class EventsHandler:
         return b"".join(chunks)
 
     async def _publish(self, read: ReadEvents) -> web.Response:
-        # The link may have been lost while the body was read.
+        # The producer may have been lost while the body was read.
         self._check_kafka()
         pending = self._publisher.place([part.events for part in read.accepted])
         await self._publisher.settled(pending)

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass, field, replace
 
-from taximeter_emitter.wire.errors import ChainBroken
-
 from metering.records.chain import NO_OFFSET, Chain
+from metering.records.errors import ChainBroken
 from metering.records.ledger_records import Correction, Entry, Intent, Outcome, Planned, Receipt, Rejection, Settlement
 
 

@@ -3,11 +3,10 @@
 from contextlib import aclosing
 from typing import Final
 
-from taximeter_emitter.wire.errors import HistoryLost, RecordCorrupt
-
 from metering.folds.ledger import Ledger, ledger_from
 from metering.kafka.partition_log import LogReader
 from metering.records.chain import NO_OFFSET
+from metering.records.errors import HistoryLost, RecordCorrupt
 from metering.records.ledger_records import Correction, Intent, Rejection, decode_entry
 
 BLOCK_RECORDS_MAX: Final = 1_024

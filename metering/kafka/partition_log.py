@@ -9,9 +9,13 @@ from typing import Final
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
-from taximeter_emitter.wire.errors import HistoryLost, MeteringError
+from taximeter_emitter.transports.aiokafka_internals import discard, is_dead
+from taximeter_emitter.transports.kafka_connection import make_producer
+from taximeter_emitter.wire.errors import TaximeterError
 
-from metering.kafka.clients import FetchLimits, KafkaSettings, discard, is_dead, make_log_reader, make_producer
+from metering.kafka.clients import FetchLimits, KafkaSettings, make_log_reader
+from metering.records.errors import HistoryLost
+from metering.records.limits import CHAIN_RECORD_BYTES_MAX
 
 POLL_MS: Final = 500
 STALL_SECONDS: Final = 60.0
@@ -19,7 +23,7 @@ STALL_SECONDS: Final = 60.0
 _FETCH: Final = FetchLimits(wait_ms_max=5)
 
 
-class LogUnavailable(MeteringError):
+class LogUnavailable(TaximeterError):
     """Kafka did not answer, or not in time. Whether an append arrived is not known. Worth trying again."""
 
 
@@ -166,7 +170,7 @@ class Appender:
     async def _started(self) -> AIOKafkaProducer:
         async with self._lock:
             if self._producer is None:
-                producer = make_producer(self._settings, client_id=self._client_id)
+                producer = make_producer(self._settings.options(), client_id=self._client_id, record_bytes_max=CHAIN_RECORD_BYTES_MAX)
                 try:
                     await producer.start()
                 except KafkaError as error:

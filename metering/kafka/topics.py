@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from taximeter_emitter.wire.limits import CHAIN_RECORD_BYTES_MAX, DAY_MS, EVENT_RECORD_BYTES_MAX, EVENTS_RETENTION_MS
+from taximeter_emitter.wire.limits import DAY_MS, ENVELOPE_BYTES, EVENT_RECORD_BYTES_MAX
+
+from metering.records.limits import CHAIN_RECORD_BYTES_MAX, EVENTS_RETENTION_MS
 
 UNLIMITED: Final = -1
 DEADLETTERS_RETENTION_MS: Final = 400 * DAY_MS
-# Kafka's max.message.bytes bounds a batch: beside the value there are the key, the headers and the batch's own header.
-ENVELOPE_BYTES: Final = 64 * 1024
 
 LOG_APPEND_TIME: Final = "LogAppendTime"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from aiohttp import web
-from taximeter_emitter.wire.errors import MeteringError
+from taximeter_emitter.wire.errors import TaximeterError
 
 from metering.process.atomic_files import write_atomically
 
@@ -24,7 +24,7 @@ BACKLOG: Final = 1024
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
-class CannotListen(MeteringError):
+class CannotListen(TaximeterError):
     """The address cannot be bound, or the port file cannot be written; the message says which one, and why."""
 
 

@@ -7,7 +7,6 @@ payloads are not logged at INFO or above. A bytes value always shows as its leng
 import logging
 import sys
 import traceback
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,13 +14,12 @@ from datetime import UTC, datetime
 from typing import Any, Final, Self, TextIO
 
 import orjson
-from taximeter_emitter.clock import Clock
+from taximeter_emitter.message_limiter import MessageLimiter
 
 from metering.process.secrets import Redactor
 
 VALUE_CHARS_MAX: Final = 2_000
 TRACE_CHARS_MAX: Final = 16_000
-RATE_KEYS_MAX: Final = 1_000
 
 _FIELDS: Final = "taximeter_fields"
 # They report each connection and request; the metrics have what matters of that.
@@ -69,31 +67,11 @@ def get_log(name: str, **bound: Any) -> Log:
     return Log(logging.getLogger(name), bound)
 
 
-class RateLimited:
-    """Lets one message per key and interval through and counts the rest, so that a loop of failures cannot flood the log."""
-
-    __slots__ = ("_clock", "_interval_seconds", "_seen")
-
-    def __init__(self, clock: Clock, *, interval_seconds: float = 10.0) -> None:
-        self._clock = clock
-        self._interval_seconds = interval_seconds
-        self._seen: OrderedDict[str, tuple[float, int]] = OrderedDict()
-
-    def admit(self, key: str) -> int | None:
-        """How many messages were left out since the last admitted one; None to leave this one out too. Remembers RATE_KEYS_MAX keys."""
-        now = self._clock.monotonic()
-        last, left_out = self._seen.get(key, (None, 0))
-        if last is not None and now - last < self._interval_seconds:
-            self._seen[key] = (last, left_out + 1)
-            return None
-        self._seen[key] = (now, 0)
-        self._seen.move_to_end(key)
-        if len(self._seen) > RATE_KEYS_MAX:
-            self._seen.popitem(last=False)
-        return left_out
+class RateLimited(MessageLimiter):
+    """Warnings of which one per key and interval is written, so that a loop of failures cannot drown the log."""
 
     def warning(self, log: Log, message: str, *, key: str = "", **fields: Any) -> None:
-        """Warn, unless the key (by default the message) did so within the interval. `left_out` is the number of suppressed warnings."""
+        """Warn unless the same key (by default the message) did so within the interval; `left_out` says how many were silent since."""
         left_out = self.admit(key or message)
         if left_out is not None:
             log.warning(message, left_out=left_out, **fields)

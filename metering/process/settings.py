@@ -14,7 +14,7 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar, cast, runtime_checkable
 
-from taximeter_emitter.wire.errors import MeteringError
+from taximeter_emitter.wire.errors import TaximeterError
 
 from metering.process.secrets import Secret
 from metering.process.setting_values import TEXT_CHARS_MAX, Bounds, RefusedValueError, ValueType, accepted, from_file, from_text, shown, value_type
@@ -29,7 +29,7 @@ _KEY: Final = "taximeter.option"
 S = TypeVar("S")
 
 
-class SettingsError(MeteringError):
+class SettingsError(TaximeterError):
     """The settings cannot be used. `problems` has one sentence for each problem, without secrets."""
 
     def __init__(self, problems: Collection[str]) -> None:

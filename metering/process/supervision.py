@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from taximeter_emitter.wire.errors import MeteringError
+from taximeter_emitter.wire.errors import TaximeterError
 
 from metering.process.logs import Log
 
 Work = Coroutine[Any, Any, None]
 
 
-class RefusedToStart(MeteringError):
+class RefusedToStart(TaximeterError):
     """The service cannot run like this. `problems` has one sentence for each problem, with the remedy."""
 
     def __init__(self, problems: list[str] | tuple[str, ...]) -> None:

@@ -7,7 +7,7 @@ so writers need no lock, no transaction and no lease: whatever a zombie appends 
 
 from dataclasses import dataclass
 
-from taximeter_emitter.wire.errors import ChainBroken
+from metering.records.errors import ChainBroken
 
 NO_OFFSET = -1
 

@@ -23,11 +23,11 @@ from enum import StrEnum
 from typing import Any, Final
 
 import orjson
-from taximeter_emitter.wire.errors import RecordCorrupt
 from taximeter_emitter.wire.event import Dimensions
-from taximeter_emitter.wire.limits import IDENTIFIER_CHARS_MAX
 
 from metering.records.chain import Link
+from metering.records.errors import RecordCorrupt
+from metering.records.limits import IDENTIFIER_CHARS_MAX
 
 INTENT_FORMAT: Final = "intent/1"
 RECEIPT_FORMAT: Final = "receipt/1"

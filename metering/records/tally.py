@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import orjson
-from taximeter_emitter.wire.errors import RecordCorrupt
 from taximeter_emitter.wire.event import Dimensions
 
 from metering.records.chain import NO_OFFSET, Link
+from metering.records.errors import RecordCorrupt
 
 FORMAT: Final = "tally/1"
 

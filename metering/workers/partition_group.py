@@ -13,12 +13,14 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 from prometheus_client import Counter, Gauge
-from taximeter_emitter.wire.errors import FailClosed, MeteringError, PartitionsAdded
+from taximeter_emitter.transports.aiokafka_internals import is_dead
+from taximeter_emitter.wire.errors import TaximeterError
 
-from metering.kafka.clients import KafkaSettings, is_dead, make_group_consumer, started
+from metering.kafka.clients import KafkaSettings, make_group_consumer, started
 from metering.process.health import Progress
 from metering.process.logs import RateLimited
 from metering.process.service import ServiceContext
+from metering.records.errors import FailClosed, PartitionsAdded
 from metering.workers.partition_worker import PartitionWorker
 
 POLL_MS: Final = 250
@@ -32,7 +34,7 @@ UNEXPECTED: Final = "Unexpected"  # the reason of a stop that the service does n
 W = TypeVar("W", bound=PartitionWorker)
 
 
-class MembershipLost(MeteringError):
+class MembershipLost(TaximeterError):
     """The client will neither fetch nor rebalance any more; a new one must take its place."""
 
 

@@ -9,10 +9,10 @@ from typing import Final
 from prometheus_client import Counter
 from taximeter_emitter.clock import Clock
 from taximeter_emitter.retry import Backoff, RetryPolicy
-from taximeter_emitter.wire.errors import ChainBroken, FailClosed
 
 from metering.kafka.partition_log import LogUnavailable
 from metering.process.logs import Log
+from metering.records.errors import ChainBroken, FailClosed
 from metering.records.record import LogRecord
 from metering.workers.inbox import Inbox
 

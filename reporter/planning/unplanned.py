@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from taximeter_emitter.wire.event import Dimensions
-from taximeter_emitter.wire.limits import HOUR_MS, MINUTE_MS, VALUE_MAX
+from taximeter_emitter.wire.limits import HOUR_MS, MINUTE_MS
 
 from metering.records.ledger_records import MeterEvent
+from metering.records.limits import VALUE_MAX
 from metering.records.tally import TallyRow
 from metering.records.window import window_start
 from reporter.planning.billing_periods import BillingPeriods, Side

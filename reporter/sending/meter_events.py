@@ -3,9 +3,8 @@
 from collections.abc import Awaitable, Mapping
 from typing import Protocol
 
-from taximeter_emitter.wire.limits import VALUE_MAX
-
 from metering.records.ledger_records import MeterEvent
+from metering.records.limits import VALUE_MAX
 from metering.records.meters import Meter
 from reporter.sending.verdicts import Verdict
 

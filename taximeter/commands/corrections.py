@@ -12,11 +12,11 @@ from collections.abc import Sequence
 import orjson
 from rich.console import Console
 from rich.table import Table
-from taximeter_emitter.wire.errors import FailClosed
 
 from metering.folds.corrections import Corrected
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogReader, LogUnavailable
+from metering.records.errors import FailClosed
 from reporter.correcting import PartitionHistory
 from taximeter.commands.correct import as_json, moment
 from taximeter.connection import kafka_settings

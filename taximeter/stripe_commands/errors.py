@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from rich.table import Table
-from taximeter_emitter.wire.errors import FailClosed
 from taximeter_emitter.wire.limits import HOUR_MS
 
 from audit.refusals import ErrorReader, Refused
 from metering.kafka.partition_log import LogUnavailable
+from metering.records.errors import FailClosed
 from taximeter.connection import kafka_settings
 from taximeter.exit_codes import DISCREPANCY, OK, PRECONDITION
 from taximeter.stripe_commands.running import console, print_json, shown

@@ -77,11 +77,11 @@ def _append_name(service: str, _appender: Appender, topic: str, _partition: int,
 def _install_kill_point(service: str, text: str) -> None:
     point = KillPoint(text)
     if service == "ingest":
-        from taximeter_emitter.transports.kafka_producer import ProducerLink
+        from taximeter_emitter.transports.kafka_producer import KafkaProducer
 
         from ingest.publishing.publisher import Publisher
 
-        _replace(ProducerLink, "append", _around(point, ProducerLink.append, lambda *_, **__: "gateway.produce"))
+        _replace(KafkaProducer, "append", _around(point, KafkaProducer.append, lambda *_, **__: "gateway.produce"))
         acknowledged = Publisher._acknowledged
 
         def passing(*arguments: Any) -> None:

@@ -13,8 +13,8 @@ from typing import Final
 
 import aiohttp
 import pytest
+from taximeter_emitter import Emitter
 from taximeter_emitter.clock import SystemClock
-from taximeter_emitter.emitter import Emitter
 from taximeter_sandbox.demo.installation import AGGREGATORS, GATEWAY, REPORTERS, SERVICES, Installation
 from taximeter_sandbox.demo.plan import Pace, Plan
 from taximeter_sandbox.demo.processes import Command, Fleet, own_environment
@@ -120,7 +120,8 @@ class Month:
         }
 
     def _by_sdk(self, documents: Sequence[dict[str, object]]) -> None:
-        emitter = Emitter(source="guide", kafka=self.installation.kafka, when_full="block")
+        kafka = self.installation.kafka
+        emitter = Emitter(source="guide", kafka=kafka.options(), topic=kafka.topics.events.name, when_full="block")
         for document in [*documents, *documents[::20]]:
             named = {name: document[name] for name in ("customer", "usage", "dimensions", "time")}
             assert emitter.emit(event_id=str(document["id"]), **named)  # type: ignore[arg-type]  # a JSON document

@@ -11,15 +11,17 @@ import pytest
 import stripe
 from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from taximeter_emitter.transports.kafka_connection import make_producer
 from taximeter_emitter.wire.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from taximeter_emitter.wire.partitioner import partition_of
 
 from audit.verification.verifier import verify
-from metering.kafka.clients import KafkaSettings, make_admin, make_producer, started
+from metering.kafka.clients import KafkaSettings, make_admin, started
 from metering.kafka.partition_log import Appender
 from metering.kafka.topics import LOG_APPEND_TIME
 from metering.records.chain import NO_OFFSET, Link
 from metering.records.ledger_records import Intent, MeterEvent, Outcome, encode_intent
+from metering.records.limits import CHAIN_RECORD_BYTES_MAX
 from metering.records.tally import EventCounts, RecordCounts, Tally, TallyRow, encode_tally
 from tests.contract.stripe.conftest import KEY, NO_LIMITS
 from tests.contract.stripe.process import SimulatorProcess
@@ -125,7 +127,7 @@ async def make_old_ledger(made: Installation, intent: Intent, log_time_ms: int) 
         configuration = spec.configuration(min_insync_replicas=1) | {"message.timestamp.type": "CreateTime"}
         await admin.create_topics([NewTopic(spec.name, made.kafka.partitions, 1, topic_configs=configuration)])
         await visible(admin, spec.name, made.kafka.partitions)
-        async with started(make_producer(made.kafka, client_id="test")) as producer:
+        async with started(make_producer(made.kafka.options(), client_id="test", record_bytes_max=CHAIN_RECORD_BYTES_MAX)) as producer:
             await producer.send_and_wait(spec.name, encode_intent(intent), partition=made.partition, timestamp_ms=log_time_ms)
         wanted = spec.configuration(min_insync_replicas=1) | {"message.timestamp.type": LOG_APPEND_TIME}
         await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, spec.name, wanted)])

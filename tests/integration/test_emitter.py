@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from taximeter_emitter.emitter import Emitter
+from taximeter_emitter import Emitter
 from taximeter_emitter.wire.batch import Batch
 
 from metering.kafka.clients import KafkaSettings
@@ -33,7 +33,7 @@ def records(kafka: KafkaSettings) -> list[Batch]:
 def test_every_event_is_in_the_topic_once_and_the_last_word_is_said(broker: str) -> None:
     kafka = settings_for(broker)
     asyncio.run(make_topics(kafka))
-    with Emitter(kafka=kafka, source="test") as emitter:
+    with Emitter(kafka=kafka.options(), topic=kafka.topics.events.name, source="test") as emitter:
         emit_numbers(emitter, range(20_000))
     stats = emitter.stats()
     batches = records(kafka)
@@ -48,7 +48,7 @@ def test_a_killed_broker_costs_nothing_and_the_disk_bridges_its_absence(running_
         pytest.skip("this broker is not ours to kill")
     kafka = settings_for(running_broker.bootstrap)
     asyncio.run(make_topics(kafka))
-    emitter = Emitter(kafka=kafka, source="test", spool_dir=tmp_path, give_up_seconds=2.0)
+    emitter = Emitter(kafka=kafka.options(), topic=kafka.topics.events.name, source="test", spool_dir=tmp_path, give_up_seconds=2.0)
     try:
         emit_numbers(emitter, range(1_000))
         until(lambda: emitter.stats().counts.sent == 1_000)
@@ -71,7 +71,7 @@ def test_a_killed_broker_costs_nothing_and_the_disk_bridges_its_absence(running_
 
 CHILD = """
 import sys, time
-from taximeter_emitter.emitter import Emitter
+from taximeter_emitter import Emitter
 emitter = Emitter(bootstrap_servers={nobody!r}, topic={topic!r}, source="test", spool_dir={spool!r}, partitions=4)
 for number in range(1_000):
     emitter.emit(customer=f"cus_{{number % 17}}", usage={{"n": number}})
@@ -92,7 +92,7 @@ def test_what_a_killed_process_had_on_disk_is_sent_by_the_next_life(broker: str,
             assert child.stdout.readline() == b"spooled\n"
         finally:
             child.kill()
-    with Emitter(kafka=kafka, source="test", spool_dir=tmp_path) as emitter:
+    with Emitter(kafka=kafka.options(), topic=kafka.topics.events.name, source="test", spool_dir=tmp_path) as emitter:
         emit_numbers(emitter, range(1_000, 1_500))
         until(lambda: (emitter.stats().counts.adopted, emitter.stats().counts.sent) == (1_000, 500))
     batches = records(kafka)
@@ -106,7 +106,7 @@ def test_a_process_that_just_ends_still_delivers(broker: str, tmp_path: Path) ->
     kafka = settings_for(broker)
     asyncio.run(make_topics(kafka))
     script = (
-        "from taximeter_emitter.emitter import Emitter\n"
+        "from taximeter_emitter import Emitter\n"
         f"emitter = Emitter(bootstrap_servers={broker!r}, topic={kafka.topics.events.name!r}, source='test', spool_dir={str(tmp_path)!r})\n"
         "for number in range(100):\n    emitter.emit(customer='c', usage={'n': number})\n"
     )

@@ -7,14 +7,16 @@ import pytest
 from aiokafka import TopicPartition
 from prometheus_client import CollectorRegistry
 from taximeter_emitter.clock import SystemClock
+from taximeter_emitter.transports.kafka_connection import make_producer
 
 from aggregator.metrics import AggregatorMetrics
-from metering.kafka.clients import KafkaSettings, make_producer, started
+from metering.kafka.clients import KafkaSettings, started
 from metering.process.health import Health
 from metering.process.logs import get_log
 from metering.process.metrics import CommonMetrics
 from metering.process.service import ServiceContext
 from metering.process.supervision import Supervisor
+from metering.records.limits import CHAIN_RECORD_BYTES_MAX
 from metering.workers.partition_group import PartitionGroup
 from metering.workers.partition_worker import PartitionWorker
 from tests.support.broker_topics import make_topic
@@ -129,7 +131,7 @@ async def test_a_client_whose_background_work_has_ended_is_replaced(broker: str,
     group = group_of(context, kafka, topic, read, drained)
 
     running = asyncio.create_task(group.run())
-    async with started(make_producer(kafka, client_id="test")) as producer:
+    async with started(make_producer(kafka.options(), client_id="test", record_bytes_max=CHAIN_RECORD_BYTES_MAX)) as producer:
         await producer.send_and_wait(topic, b"before", partition=0)
         await until_async(lambda: b"before" in read)
         end(group)

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import orjson
-from taximeter_emitter.wire.errors import ChainBroken, FailClosed
 from taximeter_emitter.wire.event import encode_event
 
 from aggregator.core.counting import PartitionCounter
@@ -19,6 +18,7 @@ from aggregator.snapshots import IdSnapshots
 from aggregator.takeover import Takeover
 from metering.kafka.partition_log import Appended, LogUnavailable
 from metering.records.dead_letter import encode_dead_letter
+from metering.records.errors import ChainBroken, FailClosed
 from metering.records.meters import Catalogue, Meter
 from tests.simulation.world import (
     DEADLETTERS,

@@ -14,7 +14,7 @@ from random import Random
 from types import ModuleType
 from typing import Any, cast
 
-from taximeter_emitter.wire.batch import Batch, KnownTexts
+from taximeter_emitter.wire.batch import Batch
 
 from aggregator import repair
 from aggregator import takeover as aggregator_takeover
@@ -22,6 +22,7 @@ from aggregator.core import counting
 from aggregator.ids.id_index import IdIndex
 from aggregator.reading.decoding import decoded, read, understood
 from metering.records import ledger_records, tally
+from metering.records.batch_decoding import KnownTexts
 from metering.records.record import LogRecord
 from reporter import takeover as reporter_takeover
 from tests.simulation.world import SimulatedRecord

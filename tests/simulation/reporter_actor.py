@@ -4,10 +4,9 @@ A worker takes over, puts what is open into the lanes as doubtful, folds tallies
 lanes when the log says that it is accepted. Outcomes are written as receipts. One dispatcher serves all partitions of the process.
 """
 
-from taximeter_emitter.wire.errors import FailClosed
-
 from metering.kafka.partition_log import Appended, LogUnavailable
 from metering.kafka.topics import Topics
+from metering.records.errors import FailClosed
 from metering.records.ledger_records import Intent, Receipt, Settlement, encode_intent, encode_receipt
 from metering.records.tally import decode_tally
 from reporter.planning.billing_periods import BillingPeriods

@@ -5,12 +5,11 @@ deleted, and count it: an acceptance then comes too late for the chain. Whoever 
 `aggregator.worker` does; now and then somebody looks at it, and accepts by the real `aggregator.repair`.
 """
 
-from taximeter_emitter.wire.errors import FailClosed, HistoryLost
-
 from aggregator.core.counting_rules import CountingRules
 from aggregator.repair import AcceptingLoss, NothingAccepted
 from aggregator.snapshots import IdSnapshots
 from metering.kafka.partition_log import LogUnavailable
+from metering.records.errors import FailClosed, HistoryLost
 from tests.simulation.aggregator_actor import AggregatorProcess, AggregatorWorker
 from tests.simulation.world import EVENTS, TOPICS, PartitionStopped, Process, SimulatedAppender, SimulatedReader, World, turn
 

@@ -3,10 +3,10 @@
 from collections import Counter
 
 import pytest
-from taximeter_emitter.wire.errors import ChainBroken
 
 from aggregator.core.counting import PartitionCounter
 from metering.folds.tallies import Tallies
+from metering.records.errors import ChainBroken
 from tests.simulation.forks import Cut, Fate, ForkedSimulation, fate_of
 from tests.simulation.world import SimulatedRecord
 

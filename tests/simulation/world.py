@@ -15,10 +15,10 @@ from random import Random
 from typing import Any, TypeVar, cast
 
 from aiokafka.structs import ConsumerRecord
-from taximeter_emitter.wire.errors import HistoryLost
 
 from metering.kafka.partition_log import Appended, Appender, LogReader, LogUnavailable
 from metering.kafka.topics import topics_named
+from metering.records.errors import HistoryLost
 
 TOPICS = topics_named("simulated")
 EVENTS, TALLIES, LEDGER, DEADLETTERS = (topic.name for topic in TOPICS)

@@ -9,7 +9,7 @@ from random import Random
 from typing import Final, Self
 
 import orjson
-from taximeter_emitter.emitter import Emitter
+from taximeter_emitter import Emitter
 
 from metering.kafka.clients import KafkaSettings
 
@@ -47,7 +47,7 @@ def run(order: SoakOrder) -> int:
     """Emit until the time is over, close in order, and write the sums. Exit code 0 only if every event reached Kafka."""
     random = Random(f"{order.seed}:{order.name}")
     kafka = KafkaSettings(bootstrap_servers=(order.bootstrap_servers,), topic_prefix=order.topic_prefix, partitions=order.partitions)
-    emitter = Emitter(source=f"soak/{order.name}", kafka=kafka, when_full="block")
+    emitter = Emitter(source=f"soak/{order.name}", kafka=kafka.options(), topic=kafka.topics.events.name, when_full="block")
     sums: Counter[str] = Counter()
     emitted = 0
     began = time.monotonic()

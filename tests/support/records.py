@@ -4,11 +4,12 @@ from hypothesis import strategies as st
 from taximeter_emitter.wire.batch import FINGERPRINT_BYTES, PACKED_FROM, Batch
 from taximeter_emitter.wire.errors import Reason
 from taximeter_emitter.wire.event import UsageEvent
-from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX, QUANTITY_MAX, VALUE_MAX
+from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX, QUANTITY_MAX
 
 from metering.records.chain import Link
 from metering.records.dead_letter import DeadLetter
 from metering.records.ledger_records import Correction, CorrectionKind, Intent, MeterEvent, Outcome, Receipt, Rejection, Settlement
+from metering.records.limits import VALUE_MAX
 from metering.records.tally import NO_LOSSES, EmitterState, EventCounts, Losses, RecordCounts, Tally, TallyRow
 
 names = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=8)

@@ -6,7 +6,7 @@ Events come as columns, many at a time where a request has many, and are kept as
 from collections.abc import Sequence
 from itertools import chain, repeat
 from operator import itemgetter
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple
 
 from taximeter_emitter.wire.batch import Batch, encode_batch
 from taximeter_emitter.wire.event import Dimensions
@@ -47,13 +47,13 @@ class EventColumns(NamedTuple):
     row_bytes: int
 
     @classmethod
-    def of_rows(cls, fields: tuple[str, ...], rows: Sequence[EventRow], row_bytes: int) -> Self:
+    def of_rows(cls, fields: tuple[str, ...], rows: Sequence[EventRow], row_bytes: int) -> "EventColumns":
         """The columns of at least one row."""
         customers, dimensions, times, fingerprints, quantities = zip(*rows, strict=True)
         return cls(fields, customers, dimensions, times, fingerprints, tuple(zip(*quantities, strict=True)), row_bytes)
 
     @classmethod
-    def joined(cls, parts: Sequence[Self]) -> Self:
+    def joined(cls, parts: "Sequence[EventColumns]") -> "EventColumns":
         """The events of all parts, at least one, which have the same usage fields."""
         if len(parts) == 1:
             return parts[0]
@@ -69,18 +69,18 @@ class EventColumns(NamedTuple):
             max(row_bytes),
         )
 
-    def at(self, places: Sequence[int]) -> Self:
+    def at(self, places: Sequence[int]) -> "EventColumns":
         """The events at these places, at least one."""
         pick = itemgetter(*places) if len(places) > 1 else itemgetter(slice(places[0], places[0] + 1))
         return self._each(pick)
 
-    def part(self, start: int, end: int | None) -> Self:
+    def part(self, start: int, end: int | None) -> "EventColumns":
         """The events from one place to another."""
         return self._each(itemgetter(slice(start, end)))
 
-    def _each(self, pick: Any) -> Self:
+    def _each(self, pick: Any) -> "EventColumns":
         fields, customers, dimensions, times, fingerprints, quantities, row_bytes = self
-        return self.__class__(
+        return EventColumns(
             fields, pick(customers), pick(dimensions), pick(times), pick(fingerprints), [pick(column) for column in quantities], row_bytes
         )
 
@@ -101,8 +101,8 @@ _EVENT_BYTES_MAX: Final = (
     + DIMENSIONS_MAX * ((NAME_CHARS_MAX + DIMENSION_VALUE_CHARS_MAX) * _CHAR_BYTES + _QUOTES_BYTES)
     + USAGE_FIELDS_MAX * (NAME_CHARS_MAX * _CHAR_BYTES + _QUOTES_BYTES)
 )
-_ENVELOPE_BYTES: Final = 1_024
-BATCH_BYTES_MAX: Final = EVENT_RECORD_BYTES_MAX - _ENVELOPE_BYTES - _EVENT_BYTES_MAX
+_BATCH_FRAME_BYTES: Final = 1_024
+BATCH_BYTES_MAX: Final = EVENT_RECORD_BYTES_MAX - _BATCH_FRAME_BYTES - _EVENT_BYTES_MAX
 
 
 def dimension_bytes(dimensions: Dimensions) -> int:
@@ -151,7 +151,7 @@ class PartitionBatch:
         return (len(self._columns) - len(fields)) * _ZERO_BYTES
 
     def add(self, events: EventColumns, each: int) -> None:
-        """Append events whose usage fields are named; each adds at most so many bytes."""
+        """Append events whose usage fields are named; each adds at most `each` bytes."""
         self._customers += events.customers
         self._dimensions += events.dimensions
         self._times += events.times

@@ -1,4 +1,4 @@
-"""The bounded buffer between the threads that emit and the thread that ships."""
+"""The bounded buffer between the threads that emit and the thread that sends."""
 
 import threading
 from collections import deque
@@ -15,8 +15,8 @@ _BLOCK_SLICE_SECONDS: Final = 0.5
 _CLOSED: Final = -1
 
 
-class Intake:
-    """Events wait here, at most `bytes_max` together with what waits behind it (`behind`, kept up to date by the shipping thread).
+class EmitBuffer:
+    """Events wait here, at most `bytes_max` together with what waits behind it (`behind`, kept up to date by the sending thread).
 
     As long as there is much room, `put` takes no lock: under one, it costs the caller a third more. It stands on two things that Python
     guarantees: `deque.extend` with a tuple is one step to all other threads, and so what was emitted is what was taken and what is here.
@@ -36,7 +36,7 @@ class Intake:
         # The parts of all events, one after the other: as tuples they would keep Python's garbage collector busy.
         self._parts: deque[Any] = deque()
         self._bytes = 0
-        # Up to so many bytes nobody needs to look closer.
+        # Up to this many bytes nobody needs to look closer.
         self._easy_bytes = bytes_max // 2
         # Re-entrant, because a signal handler or a finaliser of the thread that holds it may emit, too.
         self._lock = threading.RLock()
@@ -72,7 +72,7 @@ class Intake:
         return True
 
     def take(self, events_max: int) -> list[Any]:
-        """The parts of the oldest events, one after the other; of so many events at most."""
+        """The parts of the oldest events, one after the other; of at most `events_max`."""
         with self._lock:
             count = min(events_max, self.events_held)
             popleft = self._parts.popleft

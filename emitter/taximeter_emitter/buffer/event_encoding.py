@@ -12,7 +12,7 @@ from operator import attrgetter
 from typing import Any, Final, get_args
 
 from taximeter_emitter.buffer.batching import EventColumns, dimension_bytes, event_bytes
-from taximeter_emitter.buffer.partition_cache import Homes
+from taximeter_emitter.buffer.partition_cache import PartitionCache
 from taximeter_emitter.wire.batch import NO_ID
 from taximeter_emitter.wire.errors import EventRejected, Reason
 from taximeter_emitter.wire.event import Dimensions, check_text, fingerprint, parse_dimensions, parse_usage
@@ -20,7 +20,7 @@ from taximeter_emitter.wire.limits import CUSTOMER_CHARS_MAX, EVENT_ID_CHARS_MAX
 
 _KNOWN_MAX: Final = 4_096
 _ROUNDED_BYTES: Final = 16  # what the allocator adds to an object at most
-# Its places in the queue, its time and its size; the number of its quantities takes so many bytes and a few more for each of them.
+# Its places in the queue, its time and its size; the number of its quantities takes _NUMBER_BYTES, and a few more for each of them.
 _EVENT_BYTES: Final = 112
 _NUMBER_BYTES: Final = 48
 _QUANTITY_BITS: Final = QUANTITY_MAX.bit_length()
@@ -49,7 +49,7 @@ Event = tuple[str, Form, int, str | None, int, int]
 """Customer, form, event time in ms, id, quantities (each takes _QUANTITY_BITS of one number, the first the highest), and size in bytes.
 
 One number and no tuple: thousands of waiting tuples would set off Python's garbage collector in the threads that emit, some 20 us every few
-hundred events and sometimes much longer. This tuple does not wait itself: see intake.
+hundred events and sometimes much longer. This tuple does not wait itself: see emit_buffer.
 """
 
 EVENT_PARTS: Final = len(get_args(Event))
@@ -122,7 +122,7 @@ class EventDecoder:
     def __init__(self, source: str) -> None:
         self._source = source
 
-    def decode(self, parts: Sequence[Any], homes: Homes) -> Iterator[tuple[int, EventColumns]]:
+    def decode(self, parts: Sequence[Any], partition_cache: PartitionCache) -> Iterator[tuple[int, EventColumns]]:
         """The events of each partition and layout, in their order. `parts`: those of at least one event, one after the other."""
         customers, forms, times, ids, quantities = (parts[place::EVENT_PARTS] for place in range(EVENT_PARTS - 1))
         dimensions = list(map(_DIMENSIONS, forms))
@@ -130,14 +130,14 @@ class EventDecoder:
         customer_chars = max(map(len, customers))
         fingerprints = [NO_ID if event_id is None else fingerprint(self._source, event_id) for event_id in ids]
         by_layout: defaultdict[Layout, defaultdict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
-        for place, (layout, home) in enumerate(zip(map(_LAYOUT, forms), map(homes.__getitem__, customers), strict=True)):
-            by_layout[layout][home].append(place)
-        for layout, by_home in by_layout.items():
+        for place, (layout, partition) in enumerate(zip(map(_LAYOUT, forms), map(partition_cache.of, customers), strict=True)):
+            by_layout[layout][partition].append(place)
+        for layout, by_partition in by_layout.items():
             columns = [[number >> shift & _QUANTITY_MASK for number in quantities] for shift in layout.shifts]
             row_bytes = event_bytes(fields=len(layout.fields), customer_chars=customer_chars, dimensions=dimensions_size)
             events = EventColumns(layout.fields, customers, dimensions, times, fingerprints, columns, row_bytes)
-            for home, places in by_home.items():
-                yield home, events if len(places) == len(customers) else events.at(places)
+            for partition, places in by_partition.items():
+                yield partition, events if len(places) == len(customers) else events.at(places)
 
 
 def _remember(known: dict[Any, Any], key: object, value: object) -> None:

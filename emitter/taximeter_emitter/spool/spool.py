@@ -1,4 +1,4 @@
-"""The disk spool of one emitter: parcels that Kafka could not take yet, in a SQLite file of their own.
+"""The disk spool of one emitter: batches that Kafka could not take yet, in a SQLite file of their own.
 
 One file per emitter, that is per process life, beside a lock file that its process holds while it lives (the kernel lets go of the lock
 when a process dies). Whoever gets the lock of a dead emitter's file may send what is in it. All calls block for a disk write at most.
@@ -8,36 +8,29 @@ cannot even be opened; and the last of the disk is left free for the journal of 
 """
 
 import fcntl
-import hashlib
 import os
 import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
-from taximeter_emitter.spool.encoded_batch import Parcel
-from taximeter_emitter.wire.errors import MeteringError
+from taximeter_emitter.spool.encoded_batch import ROW_BYTES, EncodedBatch
+from taximeter_emitter.spool.spool_failed import SpoolFailed
 
-_SUFFIX: Final = ".spool"
+SUFFIX: Final = ".spool"
 _SCHEMA: Final = """
 PRAGMA auto_vacuum = INCREMENTAL;
 PRAGMA secure_delete = OFF;
 PRAGMA journal_mode = TRUNCATE;
 PRAGMA synchronous = FULL;
 CREATE TABLE IF NOT EXISTS about (topic TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS parcels (
+CREATE TABLE IF NOT EXISTS batches (
   row INTEGER PRIMARY KEY AUTOINCREMENT, partition INTEGER NOT NULL, first_seq INTEGER NOT NULL, count INTEGER NOT NULL, value BLOB NOT NULL
 );
 """
-# What a row costs on disk beside its value, roughly.
-ROW_BYTES: Final = 64
 LEFT_FREE_BYTES: Final = 512 * 1024
 _LOCK_WAIT_SECONDS: Final = 5.0
-
-
-class SpoolFailed(MeteringError):
-    """The disk does not take or give what it should: full, read-only or damaged."""
 
 
 class Spool:
@@ -51,9 +44,9 @@ class Spool:
         self._connection = connection
 
     @classmethod
-    def create(cls, directory: Path, *, emitter: str, topic: str) -> Self:
+    def create(cls, directory: Path, *, emitter: str, topic: str) -> "Spool":
         """A new, empty spool. Raises SpoolFailed."""
-        path = directory / f"{emitter}{_SUFFIX}"
+        path = directory / f"{emitter}{SUFFIX}"
         try:
             directory.mkdir(parents=True, exist_ok=True)
             lock = _try_lock(path)
@@ -64,15 +57,15 @@ class Spool:
         return cls._open(path, lock, topic)
 
     @classmethod
-    def adopt(cls, directory: Path, *, topic: str, partitions: int, excluding: Iterable[Path]) -> list[Self]:
+    def adopt(cls, directory: Path, *, topic: str, partitions: int, excluding: Iterable[Path]) -> "list[Spool]":
         """The spools for this topic that dead processes left in the directory, now ours.
 
         Left alone is what cannot be read, and what is for partitions that the topic does not have: for another cluster's, then.
         """
-        found: list[Self] = []
+        found: list[Spool] = []
         known = set(excluding)
         try:
-            paths = sorted(path for path in directory.glob(f"*{_SUFFIX}") if path not in known)
+            paths = sorted(path for path in directory.glob(f"*{SUFFIX}") if path not in known)
         except OSError:
             return found
         for path in paths:
@@ -87,31 +80,31 @@ class Spool:
         return found
 
     @classmethod
-    def _open(cls, path: Path, lock: int, topic: str) -> Self:
+    def _open(cls, path: Path, lock: int, topic: str) -> "Spool":
         try:
             connection = sqlite3.connect(path, timeout=_LOCK_WAIT_SECONDS, isolation_level=None, check_same_thread=False)
             connection.executescript(_SCHEMA)
             spool = cls(path, lock, connection)
             if not connection.execute("SELECT topic FROM about").fetchone():
                 connection.execute("INSERT INTO about VALUES (?)", (topic,))
-            (size, rows, events) = connection.execute("SELECT TOTAL(LENGTH(value)), COUNT(*), TOTAL(count) FROM parcels").fetchone()
+            (size, rows, events) = connection.execute("SELECT TOTAL(LENGTH(value)), COUNT(*), TOTAL(count) FROM batches").fetchone()
         except sqlite3.Error as error:
             os.close(lock)
             raise SpoolFailed(f"{path}: {error}") from None
         spool.bytes_held, spool.events_held = int(size) + rows * ROW_BYTES, int(events)
         return spool
 
-    def append(self, parcels: Sequence[Parcel]) -> None:
+    def append(self, batches: Sequence[EncodedBatch]) -> None:
         """Write all or none, durably, and give each its row. Raises SpoolFailed, also when that would leave the disk all but full."""
-        self._check_room(sum(len(parcel.value) + ROW_BYTES for parcel in parcels))
+        self._check_room(sum(batch.spool_bytes for batch in batches))
         cursor = self._connection.cursor()
         rows: list[int] = []
         try:
             cursor.execute("BEGIN")
-            for parcel in parcels:
+            for batch in batches:
                 cursor.execute(
-                    "INSERT INTO parcels (partition, first_seq, count, value) VALUES (?, ?, ?, ?)",
-                    (parcel.partition, parcel.first_seq, parcel.count, parcel.value),
+                    "INSERT INTO batches (partition, first_seq, count, value) VALUES (?, ?, ?, ?)",
+                    (batch.partition, batch.first_seq, batch.count, batch.value),
                 )
                 rows.append(cursor.lastrowid or 0)
             cursor.execute("COMMIT")
@@ -119,34 +112,34 @@ class Spool:
             with suppress(sqlite3.Error):
                 cursor.execute("ROLLBACK")
             raise SpoolFailed(f"{self.path}: {error}") from None
-        for parcel, row in zip(parcels, rows, strict=True):
-            parcel.row = row
-            self.bytes_held += len(parcel.value) + ROW_BYTES
-            self.events_held += parcel.count
+        for batch, row in zip(batches, rows, strict=True):
+            batch.row = row
+            self.bytes_held += batch.spool_bytes
+            self.events_held += batch.count
 
-    def read(self, *, after: int, parcels_max: int) -> list[Parcel]:
-        """The next parcels behind this row, in order. Raises SpoolFailed."""
+    def read(self, *, after: int, batches_max: int) -> list[EncodedBatch]:
+        """The next batches behind this row, in order. Raises SpoolFailed."""
         try:
             rows = self._connection.execute(
-                "SELECT partition, first_seq, count, value, row FROM parcels WHERE row > ? ORDER BY row LIMIT ?", (after, parcels_max)
+                "SELECT partition, first_seq, count, value, row FROM batches WHERE row > ? ORDER BY row LIMIT ?", (after, batches_max)
             ).fetchall()
         except sqlite3.Error as error:
             raise SpoolFailed(f"{self.path}: {error}") from None
-        return [Parcel(*row) for row in rows]
+        return [EncodedBatch(*row) for row in rows]
 
-    def delete(self, parcels: Sequence[Parcel]) -> None:
-        """Forget parcels that Kafka has. Raises SpoolFailed; they would then be sent again, which changes nothing."""
+    def delete(self, batches: Sequence[EncodedBatch]) -> None:
+        """Forget batches that Kafka has. Raises SpoolFailed; they would then be sent again, which changes nothing."""
         try:
             self._connection.execute("BEGIN")
-            self._connection.executemany("DELETE FROM parcels WHERE row = ?", [(parcel.row,) for parcel in parcels])
+            self._connection.executemany("DELETE FROM batches WHERE row = ?", [(batch.row,) for batch in batches])
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
             with suppress(sqlite3.Error):
                 self._connection.execute("ROLLBACK")
             raise SpoolFailed(f"{self.path}: {error}") from None
-        for parcel in parcels:
-            self.bytes_held -= len(parcel.value) + ROW_BYTES
-            self.events_held -= parcel.count
+        for batch in batches:
+            self.bytes_held -= batch.spool_bytes
+            self.events_held -= batch.count
         if not self.events_held:
             with suppress(sqlite3.Error):
                 self._connection.execute("PRAGMA incremental_vacuum")
@@ -154,7 +147,7 @@ class Spool:
     def close(self) -> None:
         """Let go of the file, and remove it when nothing is in it."""
         with suppress(sqlite3.Error):
-            empty = self._connection.execute("SELECT 1 FROM parcels LIMIT 1").fetchone() is None
+            empty = self._connection.execute("SELECT 1 FROM batches LIMIT 1").fetchone() is None
             self._connection.close()
             if empty:
                 self._unlink()
@@ -184,43 +177,6 @@ class Spool:
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
 
 
-def spooled_elsewhere(directory: Path, *, excluding: Iterable[Path]) -> int:
-    """Bytes of the spool files in the directory that other emitters, alive or dead, left."""
-    known = set(excluding)
-    total = 0
-    for path in directory.glob(f"*{_SUFFIX}"):
-        if path not in known:
-            with suppress(OSError):
-                total += path.stat().st_size
-    return total
-
-
-def remember_partitions(directory: Path, topic: str, partitions: int) -> None:
-    """Note how many partitions the topic has, for a process that starts while Kafka is away. Raises SpoolFailed."""
-    path = _memo(directory, topic)
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        draft.write_text(str(partitions))
-        draft.replace(path)
-    except OSError as error:
-        raise SpoolFailed(f"{path}: {error.strerror}") from None
-
-
-def remembered_partitions(directory: Path, topic: str) -> int | None:
-    """What `remember_partitions` noted, if anything."""
-    try:
-        text = _memo(directory, topic).read_text()
-    except OSError:
-        return None
-    return int(text) if text.isdecimal() and len(text) < 6 and int(text) else None
-
-
-def _memo(directory: Path, topic: str) -> Path:
-    # A topic's name may be longer than a file's.
-    return directory / f"partitions-{hashlib.blake2b(topic.encode(), digest_size=8).hexdigest()}"
-
-
 def _try_lock(path: Path) -> int | None:
     """The descriptor of the held lock, or None when another process holds it. Raises OSError."""
     lock_path = path.with_name(f"{path.name}.lock")
@@ -242,7 +198,7 @@ def _is_for(path: Path, topic: str, partitions: int) -> bool:
     """Whether a spool file is for this topic; False when it cannot be read or was just removed."""
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=_LOCK_WAIT_SECONDS)) as connection:
-            row = connection.execute("SELECT topic, (SELECT COALESCE(MAX(partition), 0) FROM parcels) FROM about").fetchone()
+            row = connection.execute("SELECT topic, (SELECT COALESCE(MAX(partition), 0) FROM batches) FROM about").fetchone()
             return row is not None and row[0] == topic and row[1] < partitions
     except sqlite3.Error:
         return False

@@ -1,29 +1,32 @@
-"""Everything an emitter has still to send: its own parcels, and those that dead processes left on the disk. Calls block for the disk at most."""
+"""Everything an emitter has still to send: its own batches, and those that dead processes left on the disk. Calls block for the disk at most."""
 
-from pathlib import Path
+import logging
+from typing import TYPE_CHECKING, Final
 
-from metering.process.logs import RateLimited, get_log
 from taximeter_emitter.clock import Clock
 from taximeter_emitter.counts import EmitterCounts
-from taximeter_emitter.spool.encoded_batch import Parcel
+from taximeter_emitter.message_limiter import MessageLimiter
+from taximeter_emitter.spool.encoded_batch import EncodedBatch
 from taximeter_emitter.spool.outbox import Outbox
-from taximeter_emitter.spool.spool import Spool, SpoolFailed, remember_partitions, remembered_partitions, spooled_elsewhere
+from taximeter_emitter.spool.spool_failed import SpoolFailed
+
+if TYPE_CHECKING:
+    from taximeter_emitter.spool.spool_directory import SpoolDirectory
+
+_LOG: Final = logging.getLogger("taximeter.emitter.spool")
 
 
-class Backlog:
-    """`directory` None: there is no disk to go to, all waits in memory."""
+class Unsent:
+    """`directory` None: there is no disk to go to, all waits in memory. `emitter`: the id that its own spool is named by."""
 
-    def __init__(self, *, emitter: str, topic: str, directory: Path | None, spool_bytes_max: int, counts: EmitterCounts, clock: Clock) -> None:
+    def __init__(self, *, emitter: str, directory: "SpoolDirectory | None", counts: EmitterCounts, clock: Clock) -> None:
         self._counts = counts
         self._emitter = emitter
-        self._topic = topic
         self._directory = directory
-        self._spool_bytes_max = spool_bytes_max
         self._own = Outbox()
         self._adopted: list[Outbox] = []
         self._elsewhere = 0
-        self._log = get_log(__name__, emitter=emitter)
-        self._warnings = RateLimited(clock)
+        self._warnings = MessageLimiter(clock)
 
     @property
     def is_empty(self) -> bool:
@@ -32,7 +35,7 @@ class Backlog:
 
     @property
     def memory_bytes(self) -> int:
-        """Bytes of parcels that are in memory only."""
+        """Bytes of batches that are in memory only."""
         return self._own.memory_bytes
 
     @property
@@ -45,33 +48,33 @@ class Backlog:
         """Events on disk that this process has to send."""
         return sum(outbox.spool.events_held for outbox in (self._own, *self._adopted) if outbox.spool is not None)
 
-    def put(self, parcel: Parcel) -> None:
-        """Queue a parcel of our own behind all others."""
-        self._own.put(parcel)
+    def put(self, batch: EncodedBatch) -> None:
+        """Queue a batch of our own behind all others."""
+        self._own.put(batch)
 
-    def take(self) -> tuple[Outbox, Parcel] | None:
-        """The next parcel to send, those of dead processes first, with the outbox to settle it in."""
+    def take(self) -> tuple[Outbox, EncodedBatch] | None:
+        """The next batch to send, those of dead processes first, with the outbox to settle it in."""
         for outbox in (*self._adopted, self._own):
             try:
-                parcel = outbox.take()
+                batch = outbox.take()
             except SpoolFailed as failure:
                 self._failed(failure)
                 continue
-            if parcel is not None:
-                return outbox, parcel
+            if batch is not None:
+                return outbox, batch
         return None
 
-    def settle(self, outbox: Outbox, parcel: Parcel) -> None:
+    def settle(self, outbox: Outbox, batch: EncodedBatch) -> None:
         """Kafka has it."""
-        if not outbox.settle(parcel):
+        if not outbox.settle(batch):
             return
         if outbox is self._own:
-            self._counts.sent += parcel.count
+            self._counts.sent += batch.count
         else:
-            self._counts.adopted += parcel.count
+            self._counts.adopted += batch.count
 
     def give_back(self) -> None:
-        """The link failed: whatever was in flight will be sent again."""
+        """The producer failed: whatever was in flight will be sent again."""
         for outbox in (*self._adopted, self._own):
             self._counts.batches_retried += outbox.give_back()
 
@@ -81,10 +84,10 @@ class Backlog:
             return
         try:
             if self._own.spool is None:
-                self._own.spool = Spool.create(self._directory, emitter=self._emitter, topic=self._topic)
-                self._elsewhere = spooled_elsewhere(self._directory, excluding=[self._own.spool.path])
-            room = self._spool_bytes_max - self._own.spool.bytes_held - self._elsewhere
-            self._counts.spooled += sum(parcel.count for parcel in self._own.secure(room))
+                self._own.spool = self._directory.create(self._emitter)
+                self._elsewhere = self._directory.bytes_elsewhere(excluding=[self._own.spool.path])
+            room = self._directory.bytes_max - self._own.spool.bytes_held - self._elsewhere
+            self._counts.spooled += sum(batch.count for batch in self._own.secure(room))
         except SpoolFailed as failure:
             self._failed(failure)
 
@@ -93,7 +96,7 @@ class Backlog:
         for outbox in (*self._adopted, self._own):
             try:
                 outbox.forget_settled()
-            except SpoolFailed as failure:
+            except SpoolFailed as failure:  # noqa: PERF203  # each is tried
                 self._failed(failure)
         for outbox in [outbox for outbox in self._adopted if outbox.is_empty]:
             self._adopted.remove(outbox)
@@ -104,10 +107,10 @@ class Backlog:
         if self._directory is None:
             return
         ours = [outbox.spool.path for outbox in (self._own, *self._adopted) if outbox.spool is not None]
-        for spool in Spool.adopt(self._directory, topic=self._topic, partitions=partitions, excluding=ours):
-            self._log.info("adopted the spool of a dead emitter", spool=spool.path.name, events=spool.events_held)
+        for spool in self._directory.adopt(partitions, excluding=ours):
+            _LOG.info("adopted the spool %s of a dead emitter with %d events", spool.path.name, spool.events_held)
             self._adopted.append(Outbox(spool))
-        self._elsewhere = spooled_elsewhere(self._directory, excluding=ours[:1] if self._own.spool is not None else [])
+        self._elsewhere = self._directory.bytes_elsewhere(excluding=ours[:1] if self._own.spool is not None else [])
 
     def put_away(self) -> None:
         """The end: what is not sent goes to disk for the next process; what cannot is counted as lost."""
@@ -127,16 +130,18 @@ class Backlog:
 
     def recall_partitions(self) -> int | None:
         """The topic's number of partitions as an earlier process noted it."""
-        return None if self._directory is None else remembered_partitions(self._directory, self._topic)
+        return None if self._directory is None else self._directory.recall_partitions()
 
     def note_partitions(self, partitions: int) -> None:
         """Note the topic's number of partitions for later processes."""
         if self._directory is not None:
             try:
-                remember_partitions(self._directory, self._topic, partitions)
+                self._directory.note_partitions(partitions)
             except SpoolFailed as failure:
                 self._failed(failure)
 
     def _failed(self, failure: SpoolFailed) -> None:
         self._counts.spool_failures += 1
-        self._warnings.warning(self._log, "the spool failed; batches stay in memory", problem=str(failure))
+        left_out = self._warnings.admit("spool")
+        if left_out is not None:
+            _LOG.warning("the spool failed, batches stay in memory: %s (emitter %s; %d such messages left out)", failure, self._emitter, left_out)

@@ -1,4 +1,4 @@
 """The ways out of the process.
 
-Read: kafka_producer.
+Read: batch_producer, kafka_options, kafka_connection, aiokafka_internals, kafka_producer. The last three need the extra `kafka`.
 """

@@ -5,50 +5,23 @@ exactness: batches carry numbers of their own, and sending the same bytes throug
 """
 
 import asyncio
-from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from metering.kafka.clients import KafkaSettings, discard, make_producer
-from metering.kafka.topics import ENVELOPE_BYTES
-from taximeter_emitter.wire.errors import MeteringError
+from taximeter_emitter.deadlines import timeout
+from taximeter_emitter.transports.aiokafka_internals import discard
+from taximeter_emitter.transports.batch_producer import ProducerFailed
+from taximeter_emitter.transports.kafka_connection import make_producer
+from taximeter_emitter.transports.kafka_options import KafkaOptions
 from taximeter_emitter.wire.limits import EVENT_RECORD_BYTES_MAX
 
 
-class LinkFailed(MeteringError):
-    """Kafka did not take a record, or cannot be reached; the record may or may not be in the log."""
+class KafkaProducer:
+    """A BatchProducer on an aiokafka producer (acks=all, idempotent)."""
 
-
-class Link(Protocol):
-    """A way to append records to one topic. Futures fail with LinkFailed; after the first failure the link is useless."""
-
-    async def open(self) -> int:
-        """Connect; the number of partitions of the topic. Raises LinkFailed."""
-        ...
-
-    async def append(self, partition: int, value: bytes) -> asyncio.Future[object]:
-        """Queue a record; the future is done when all in-sync replicas have it. Waits while too much is queued. Raises LinkFailed."""
-        ...
-
-    async def close(self, *, seconds: float) -> None:
-        """Wait for what is queued, at most so long, then let go of everything."""
-        ...
-
-    async def discard(self) -> None:
-        """Let go of everything at once."""
-        ...
-
-
-LinkFactory = Callable[[], Link]
-
-
-class ProducerLink:
-    """A Link on an aiokafka producer (acks=all, idempotent)."""
-
-    def __init__(self, kafka: KafkaSettings, *, topic: str, client_id: str, open_seconds: float) -> None:
+    def __init__(self, kafka: KafkaOptions, *, topic: str, client_id: str, open_seconds: float) -> None:
         self._kafka = kafka
         self._topic = topic
         self._client_id = client_id
@@ -57,28 +30,28 @@ class ProducerLink:
 
     async def open(self) -> int:
         """Connect, at most for `open_seconds`."""
-        producer = self._producer = make_producer(self._kafka, client_id=self._client_id, max_request_size=EVENT_RECORD_BYTES_MAX + ENVELOPE_BYTES)
         try:
-            async with asyncio.timeout(self._open_seconds):
+            producer = self._producer = make_producer(self._kafka, client_id=self._client_id, record_bytes_max=EVENT_RECORD_BYTES_MAX)
+            async with timeout(self._open_seconds):
                 await producer.start()
                 partitions = await producer.partitions_for(self._topic)
-        except (KafkaError, OSError, TimeoutError) as error:
+        except (KafkaError, OSError, TimeoutError, asyncio.TimeoutError) as error:
             await self.discard()
-            raise LinkFailed(f"cannot reach topic {self._topic}: {_words(error)}") from None
+            raise ProducerFailed(f"cannot reach topic {self._topic}: {_words(error)}") from None
         except BaseException:
             await self.discard()
             raise
         return len(partitions)
 
-    async def append(self, partition: int, value: bytes) -> asyncio.Future[object]:
+    async def append(self, partition: int, value: bytes) -> "asyncio.Future[object]":
         """Queue a record for the partition, without a key."""
         if self._producer is None:
-            raise LinkFailed("the link is closed")
+            raise ProducerFailed("the producer is closed")
         try:
             acknowledged: asyncio.Future[object] = await self._producer.send(self._topic, value, partition=partition)
         except (KafkaError, OSError, AssertionError) as error:
-            # The producer asserts that the partition exists.
-            raise LinkFailed(_words(error)) from None
+            # aiokafka's producer asserts that the partition exists.
+            raise ProducerFailed(_words(error)) from None
         return acknowledged
 
     async def close(self, *, seconds: float) -> None:
@@ -86,8 +59,8 @@ class ProducerLink:
         producer = self._producer
         if producer is None:
             return
-        with suppress(KafkaError, TimeoutError):
-            async with asyncio.timeout(max(seconds, 0.0)):
+        with suppress(KafkaError, TimeoutError, asyncio.TimeoutError):
+            async with timeout(max(seconds, 0.0)):
                 await producer.flush()
         await self.discard()
 

@@ -1,19 +1,21 @@
-"""The error tree; the class carries the decision.
+"""What this package raises on purpose, and why an event is refused.
 
-MeteringError
+TaximeterError
 ├── EventRejected      the input is at fault: refused at the door, or dead-lettered; never retried
-└── FailClosed         the log is not what the invariants expect: the partition stops and somebody is told
-    ├── ChainBroken        a record does not follow from the accepted ones
-    ├── RecordCorrupt      a record of our own topics cannot be read
-    ├── HistoryLost        records that are still needed were deleted by retention
-    └── PartitionsAdded    a topic in use was given more partitions
+├── ProducerFailed     Kafka did not take a record; sent again through another producer
+└── SpoolFailed        the disk did not take or give a batch; it stays in memory
 """
 
-from enum import StrEnum
+from enum import Enum
 
 
-class Reason(StrEnum):
-    """Why an event was refused or dead-lettered: the label of the counters, the `reason` of answers and dead letters."""
+class Reason(str, Enum):
+    """Why an event was refused or dead-lettered: the label of the counters, the `reason` of answers and dead letters. A string, as a StrEnum is."""
+
+    __str__ = str.__str__
+
+    def __format__(self, format_spec: str) -> str:
+        return str.__format__(self, format_spec)
 
     MALFORMED_JSON = "malformed_json"
     NOT_AN_OBJECT = "not_an_object"
@@ -36,11 +38,11 @@ class Reason(StrEnum):
     WRONG_PARTITION = "wrong_partition"
 
 
-class MeteringError(Exception):
+class TaximeterError(Exception):
     """Root of what Taximeter raises on purpose."""
 
 
-class EventRejected(MeteringError):
+class EventRejected(TaximeterError):
     """One event (or one whole record) is not acceptable."""
 
     def __init__(self, reason: Reason, field: str, detail: str) -> None:
@@ -48,23 +50,3 @@ class EventRejected(MeteringError):
         self.reason = reason
         self.field = field
         self.detail = detail
-
-
-class FailClosed(MeteringError):
-    """The log contradicts the invariants; going on would be guessing."""
-
-
-class ChainBroken(FailClosed):
-    """A record claims to be accepted and cannot be."""
-
-
-class RecordCorrupt(FailClosed):
-    """A record in usage.tallies or usage.ledger cannot be decoded."""
-
-
-class HistoryLost(FailClosed):
-    """Offsets that are still needed are below the log's start."""
-
-
-class PartitionsAdded(FailClosed):
-    """A partition beyond those of the settings: customers may have been moved to it by their producers, and nobody counts it."""

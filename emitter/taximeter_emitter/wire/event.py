@@ -6,7 +6,7 @@ Two forms are read: our own, `{"id", "source", "time", "customer", "usage", "dim
 
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from hashlib import blake2b
 from itertools import repeat
 from operator import sub
@@ -27,6 +27,7 @@ from taximeter_emitter.wire.limits import (
     SOURCE_CHARS_MAX,
     USAGE_FIELDS_MAX,
 )
+from taximeter_emitter.wire.timestamps import parse_iso_time
 
 type_name: Final = {
     dict: "an object",
@@ -49,7 +50,7 @@ DATA_FIELDS: Final = frozenset({"customer", "usage", "dimensions"})
 """Those that a CloudEvent has in its `data`; the others are attributes of it."""
 
 _EVENT_FIELD_SET: Final = frozenset(EVENT_FIELDS)
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _TIME_CHARS_MIN: Final = 20
 _TIME_CHARS_MAX: Final = 40
 
@@ -166,7 +167,7 @@ def parse_time(value: object, field: str) -> int:
     if type(value) is not str:
         raise _wrong_type(field, "an RFC 3339 string", value)
     try:
-        moment = datetime.fromisoformat(value) if _TIME_CHARS_MIN <= len(value) <= _TIME_CHARS_MAX else None
+        moment = parse_iso_time(value) if _TIME_CHARS_MIN <= len(value) <= _TIME_CHARS_MAX else None
         if moment is None or moment.tzinfo is None:
             raise ValueError
         since = moment - _EPOCH
@@ -184,7 +185,7 @@ def parse_times(texts: Sequence[str]) -> list[int] | None:
     if not texts or min(map(len, texts)) < _TIME_CHARS_MIN or max(map(len, texts)) > _TIME_CHARS_MAX:
         return None
     try:
-        since = list(map(sub, map(datetime.fromisoformat, texts), repeat(_EPOCH)))
+        since = list(map(sub, map(parse_iso_time, texts), repeat(_EPOCH)))
     except (ValueError, TypeError, OverflowError):  # TypeError: one has no zone
         return None
     times = [moment.days * DAY_MS + moment.seconds * 1000 + moment.microseconds // 1000 for moment in since]

@@ -1,4 +1,4 @@
-"""A column of integers as text: a digit, and base64 of unsigned little-endian integers that take so many bytes each.
+"""A column of integers as text: a digit, and base64 of unsigned little-endian integers that take as many bytes each.
 
 The digit is 1, 2, 4 or 8, as few bytes as the largest needs: 812, 40, 7 is "2LAMoAAcA". It is written down so that a column of another length
 is never taken for one of other integers.
@@ -6,30 +6,22 @@ is never taken for one of other integers.
 
 import struct
 import sys
-from array import array
-from binascii import Error as Base64Error
-from binascii import a2b_base64, b2a_base64
+from binascii import b2a_base64
 from collections.abc import Mapping, Sequence
-from typing import Final, TypeAlias
-
-import numpy as np
-import numpy.typing as npt
-
-Integers: TypeAlias = npt.NDArray[np.int64]
+from typing import Final
 
 CHARS_MAX: Final = 11
-"""At most so many characters of text are added by one more integer, beside the few that a column begins and ends with."""
+"""At most this many characters of text are added by one more integer, beside the few that a column begins and ends with."""
 
-ARRAYS_FROM: Final = 64  # shorter columns are searched faster without numpy
-_TYPECODES: Final[Mapping[str, str]] = {"1": "B", "2": "H", "4": "I", "8": "Q"}
-_LARGEST: Final[Mapping[int, int]] = {width: (1 << 8 * width) - 1 for width in (1, 2, 4, 8)}
-_BIG_ENDIAN: Final = sys.byteorder == "big"
-_ORDER: Final = "<" if _BIG_ENDIAN else "@"  # the machine's own order is packed faster when it is named so
+TYPECODES: Final[Mapping[str, str]] = {"1": "B", "2": "H", "4": "I", "8": "Q"}
+"""The digit that a column begins with, and the type of its integers, for struct and array."""
+
+_ORDER: Final = "<" if sys.byteorder == "big" else "@"  # the machine's own order is packed faster when it is named so
 
 
 def pack(column: Sequence[int]) -> str:
     """The text of a column that is not empty. Raises OverflowError for an integer below 0 or above 64 bits."""
-    for width, code in _TYPECODES.items():
+    for width, code in TYPECODES.items():
         # Trying is quicker than to look for the largest: the first integer that does not fit ends it.
         try:
             packed = struct.pack(f"{_ORDER}{len(column)}{code}", *column)
@@ -37,44 +29,3 @@ def pack(column: Sequence[int]) -> str:
             continue
         return width + b2a_base64(packed, newline=False).decode()
     raise OverflowError("an integer below 0 or above 64 bits")
-
-
-def unpack(text: str, length: int) -> "array[int]":
-    """The column of `length` integers. Raises ValueError if that is not what the text holds."""
-    code = _TYPECODES.get(text[:1])
-    if code is None:
-        raise ValueError("it begins with 1, 2, 4 or 8, the bytes of each")
-    try:
-        column = array(code, a2b_base64(text[1:], strict_mode=True))
-    except (Base64Error, ValueError):
-        raise ValueError(f"not base64 of integers of {text[0]} bytes") from None
-    if len(column) != length:
-        raise ValueError(f"these are {len(column)}")
-    if _BIG_ENDIAN:
-        column.byteswap()
-    return column
-
-
-def fits(column: Sequence[int], maximum: int) -> bool:
-    """Whether no integer of a column that is not empty is above the maximum. The width of a packed column may be answer enough."""
-    return (isinstance(column, array) and _LARGEST[column.itemsize] <= maximum) or greatest(column) <= maximum
-
-
-def greatest(column: Sequence[int]) -> int:
-    """The greatest of a column that is not empty."""
-    return int(view(column).max()) if len(column) >= ARRAYS_FROM else max(column)
-
-
-def least(column: Sequence[int]) -> int:
-    """The least of a column that is not empty."""
-    return int(view(column).min()) if len(column) >= ARRAYS_FROM else min(column)
-
-
-def view(column: Sequence[int]) -> "npt.NDArray[np.integer]":
-    """A column as a numpy array, of integers as wide as they are packed: sums overflow in it."""
-    return np.frombuffer(column, column.typecode) if isinstance(column, array) else np.array(column, np.int64)
-
-
-def integers(column: Sequence[int]) -> Integers:
-    """A column of integers below 2^63 as an array of 64-bit integers, in which sums may be made."""
-    return view(column).astype(np.int64)

@@ -21,7 +21,7 @@ import aiohttp
 import stripe
 from aiokafka.errors import KafkaError
 from rich.console import Console
-from taximeter_emitter.wire.errors import MeteringError
+from taximeter_emitter.wire.errors import TaximeterError
 
 from metering.process.secrets import Redactor, Secret
 from taximeter.exit_codes import DISCREPANCY, FAILED, INTERRUPTED, OK, PRECONDITION, USAGE
@@ -43,7 +43,7 @@ FAILURES: Final = (
     ProcessFailed,
     DidNotSettle,
     AccountUnsuitable,
-    MeteringError,
+    TaximeterError,
     KafkaError,
     aiohttp.ClientError,
     stripe.StripeError,

@@ -4,9 +4,11 @@ import asyncio
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
+from taximeter_emitter.transports.kafka_connection import make_producer
 
-from metering.kafka.clients import KafkaSettings, make_group_consumer, make_producer, started
+from metering.kafka.clients import KafkaSettings, make_group_consumer, started
 from metering.kafka.partition_log import LogReader
+from metering.records.limits import CHAIN_RECORD_BYTES_MAX
 
 
 async def reset_group(kafka: KafkaSettings, *, group_id: str, topic: str) -> int:
@@ -27,7 +29,7 @@ async def copy_topic(kafka: KafkaSettings, topic: str) -> int:
     copied = 0
     try:
         bounds = [await reader.bounds(topic, partition) for partition in range(kafka.partitions)]
-        async with started(make_producer(kafka, client_id="copy", linger_ms=5)) as producer:
+        async with started(make_producer(kafka.options(), client_id="copy", record_bytes_max=CHAIN_RECORD_BYTES_MAX, linger_ms=5)) as producer:
             for partition, (start, end) in enumerate(bounds):
                 async for records in reader.records(topic, partition, start, end):
                     sent = [await producer.send(topic, each.value, key=each.key, headers=list(each.headers), partition=partition) for each in records]

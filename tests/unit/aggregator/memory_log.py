@@ -4,9 +4,9 @@ from collections.abc import AsyncGenerator, Coroutine, Sequence
 from typing import Any, TypeVar, cast
 
 from aiokafka.structs import ConsumerRecord
-from taximeter_emitter.wire.errors import HistoryLost
 
 from metering.kafka.partition_log import LogReader
+from metering.records.errors import HistoryLost
 from metering.records.record import Record
 
 T = TypeVar("T")

@@ -8,10 +8,11 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from taximeter_emitter.wire.batch import LISTED_FIELDS, KnownTexts
+from taximeter_emitter.wire.batch import LISTED_FIELDS
 from taximeter_emitter.wire.limits import DAY_MS, MINUTE_MS
 
 from aggregator.reading.joined_batches import RUN_MAX, VALUE_BYTES_MAX, first_batches, join
+from metering.records.batch_decoding import KnownTexts
 from metering.records.record import Record
 from tests.unit.aggregator.events import START_MS, Event, Numbered, encode
 from tests.unit.aggregator.test_runs import FLUSH_BYTES, LENGTHS, compare, count_many, counter, cut

@@ -7,12 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from taximeter_emitter.wire.batch import Batch
 from taximeter_emitter.wire.event import Dimensions, UsageEvent
-from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX, MINUTE_MS, QUANTITY_MAX, TALLY_ROW_BYTES
-from taximeter_emitter.wire.packed import ARRAYS_FROM
+from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX, MINUTE_MS, QUANTITY_MAX
 
 from aggregator.ids.id_index import content_of
 from aggregator.sums.batch_sums import ROWS_WAITING_MAX, SERIES_MAX, WINDOWS_MAX
 from aggregator.sums.rows import Rows
+from metering.records.columns import ARRAYS_FROM
+from metering.records.limits import TALLY_ROW_BYTES
 from metering.records.meters import Catalogue, Meter
 from metering.records.tally import TallyRow, encode_tally
 from tests.unit.metering.test_tally import a_tally

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import orjson
 import pytest
-from taximeter_emitter.wire.errors import ChainBroken, HistoryLost, RecordCorrupt
 from taximeter_emitter.wire.limits import HOUR_MS, MINUTE_MS
 
 from aggregator.core import counting
@@ -12,6 +11,7 @@ from aggregator.core.counting import PartitionCounter
 from aggregator.takeover import Takeover
 from metering.kafka.partition_log import LogUnavailable
 from metering.records.chain import NO_OFFSET, Link
+from metering.records.errors import ChainBroken, HistoryLost, RecordCorrupt
 from metering.records.tally import decode_tally, encode_tally
 from tests.support.ids_in_memory import in_memory
 from tests.unit.aggregator.events import EVENTS, HORIZON_MS, START_MS, TALLIES, Event, Numbered, Single, encode, rules

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import orjson
 import pytest
-from taximeter_emitter.wire.batch import decode_batch
 from taximeter_emitter.wire.event import parse_event, parse_json
 
 from benchmarks.peers import answers
@@ -16,6 +15,7 @@ from benchmarks.peers.catalogue import PEERS, PROGRAMS, chosen
 from benchmarks.peers.load import Sums, make_load
 from benchmarks.peers.peer import Job
 from metering.kafka.clients import KafkaSettings
+from metering.records.batch_decoding import decode_batch
 from metering.records.chain import Link
 from metering.records.tally import EventCounts, RecordCounts, Tally, TallyRow, encode_tally
 

@@ -145,7 +145,7 @@ async def gateway(kafka: FakeKafka, keys: ApiKeys | None = None, room: int = 10*
     metrics, clock, budget = GatewayMetrics.create(CollectorRegistry()), SystemClock(), ByteBudget(room)
     publisher = Publisher(
         Batcher("gateway", events_max=50),
-        new_link=kafka.new_link,
+        new_producer=kafka.new_producer,
         budget=budget,
         metrics=metrics,
         linger_seconds=0.001,

@@ -30,12 +30,10 @@ from taximeter_emitter.wire.limits import (
     DIMENSION_VALUE_CHARS_MAX,
     DIMENSIONS_MAX,
     EVENT_ID_CHARS_MAX,
-    IDENTIFIER_CHARS_MAX,
     NAME_CHARS_MAX,
     QUANTITY_MAX,
     SOURCE_CHARS_MAX,
     USAGE_FIELDS_MAX,
-    VALUE_MAX,
 )
 
 from aggregator.reading.decoding import understood
@@ -58,6 +56,7 @@ from metering.records.ledger_records import (
     encode_receipt,
     encode_rejection,
 )
+from metering.records.limits import IDENTIFIER_CHARS_MAX, VALUE_MAX
 from metering.records.record import Record
 from metering.records.tally import decode_tally, encode_tally
 from tests.support.batch_forms import in_columns, in_lists

@@ -1,9 +1,9 @@
-"""A Link in memory, with the faults that a real broker shows."""
+"""A BatchProducer in memory, with the faults that a real broker shows."""
 
 import asyncio
 from dataclasses import dataclass, field
 
-from taximeter_emitter.transports.kafka_producer import LinkFailed
+from taximeter_emitter.transports.batch_producer import ProducerFailed
 
 
 @dataclass(slots=True)
@@ -15,19 +15,19 @@ class FakeKafka:
     is_silent: bool = False
     keeps: bool = True
     log: list[tuple[int, bytes]] = field(default_factory=list)
-    links: list["FakeLink"] = field(default_factory=list)
+    producers: list["FakeProducer"] = field(default_factory=list)
 
-    def new_link(self) -> "FakeLink":
-        self.links.append(FakeLink(self))
-        return self.links[-1]
+    def new_producer(self) -> "FakeProducer":
+        self.producers.append(FakeProducer(self))
+        return self.producers[-1]
 
-    def break_links(self) -> None:
+    def break_producers(self) -> None:
         """All that is not acknowledged fails."""
-        for link in self.links:
-            link.fail()
+        for producer in self.producers:
+            producer.fail()
 
 
-class FakeLink:
+class FakeProducer:
     def __init__(self, kafka: FakeKafka) -> None:
         self.is_open = False
         self._kafka = kafka
@@ -36,14 +36,14 @@ class FakeLink:
     async def open(self) -> int:
         await asyncio.sleep(0)
         if self._kafka.is_away:
-            raise LinkFailed("nobody answers")
+            raise ProducerFailed("nobody answers")
         self.is_open = True
         return self._kafka.partitions
 
     async def append(self, partition: int, value: bytes) -> asyncio.Future[object]:
         await asyncio.sleep(0)
         if not self.is_open or self._kafka.is_away:
-            raise LinkFailed("nobody answers")
+            raise ProducerFailed("nobody answers")
         assert 0 <= partition < self._kafka.partitions
         future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         if not self._kafka.is_silent or self._kafka.keeps:
@@ -65,5 +65,5 @@ class FakeLink:
     def fail(self) -> None:
         for future in self._unacknowledged:
             if not future.done():
-                future.set_exception(LinkFailed("broken"))
+                future.set_exception(ProducerFailed("broken"))
         self._unacknowledged.clear()

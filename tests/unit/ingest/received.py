@@ -4,7 +4,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 import orjson
-from taximeter_emitter.wire.batch import Batch, decode_batch
+from taximeter_emitter.wire.batch import Batch
+
+from metering.records.batch_decoding import decode_batch
 
 
 def batches_of(log: Iterable[tuple[int, bytes]]) -> list[Batch]:

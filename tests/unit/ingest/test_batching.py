@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from taximeter_emitter.buffer.batching import BATCH_BYTES_MAX, Batcher, EventColumns, EventRow, PartitionBatch, dimension_bytes, event_bytes
-from taximeter_emitter.wire.batch import FINGERPRINT_BYTES, NO_ID, Batch, decode_batch
+from taximeter_emitter.wire.batch import FINGERPRINT_BYTES, NO_ID, Batch
 from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX, EVENT_RECORD_BYTES_MAX, QUANTITY_MAX, USAGE_FIELDS_MAX
+
+from metering.records.batch_decoding import decode_batch
 
 texts = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=6)
 events = st.fixed_dictionaries(

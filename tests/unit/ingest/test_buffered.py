@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from taximeter_emitter.buffer.batching import EventRow, dimension_bytes, event_bytes
 from taximeter_emitter.buffer.event_encoding import EVENT_PARTS, Event, EventDecoder, EventEncoder
-from taximeter_emitter.buffer.partition_cache import Homes
+from taximeter_emitter.buffer.partition_cache import PartitionCache
 from taximeter_emitter.wire.batch import NO_ID
 from taximeter_emitter.wire.errors import EventRejected, Reason
 from taximeter_emitter.wire.event import fingerprint, parse_dimensions
@@ -39,8 +39,8 @@ events = st.lists(
 def read(found: list[Event], partitions: int) -> dict[tuple[int, tuple[str, ...]], list[EventRow]]:
     """By partition and usage fields, each list in the order of the events."""
     rows: dict[tuple[int, tuple[str, ...]], list[EventRow]] = {}
-    for home, columns in EventDecoder("s").decode(list(chain.from_iterable(found)), Homes(partitions)):
-        rows.setdefault((home, columns.fields), []).extend(rows_of(columns))
+    for partition, columns in EventDecoder("s").decode(list(chain.from_iterable(found)), PartitionCache(partitions)):
+        rows.setdefault((partition, columns.fields), []).extend(rows_of(columns))
     return rows
 
 
@@ -72,7 +72,7 @@ def test_events_whose_fields_come_in_one_order_keep_theirs(found: list[dict[str,
 def test_what_an_event_adds_to_a_batch_is_not_underrated(found: list[dict[str, Any]]) -> None:
     encode = EventEncoder(None).encode
     parts = list(chain.from_iterable(encode(**event) for event in found))
-    for _, columns in EventDecoder("s").decode(parts, Homes(3)):
+    for _, columns in EventDecoder("s").decode(parts, PartitionCache(3)):
         for customer, dimensions, *_ in rows_of(columns):
             size = event_bytes(fields=len(columns.fields), customer_chars=len(customer), dimensions=dimension_bytes(dimensions))
             assert columns.row_bytes >= size
@@ -167,9 +167,9 @@ def test_what_the_encoder_remembers_is_bounded() -> None:
     assert len(encoder._layouts) <= 4_096
 
 
-def test_homes_are_what_the_partitioner_says_and_bounded() -> None:
-    homes = Homes(12)
+def test_partitions_are_what_the_partitioner_says_and_bounded() -> None:
+    partition_cache = PartitionCache(12)
     for number in range(70_000):
-        assert homes[f"cus_{number}"] == partition_of(f"cus_{number}", 12)
-    assert len(homes) <= 65_536
-    assert homes["cus_1"] == partition_of("cus_1", 12)
+        assert partition_cache.of(f"cus_{number}") == partition_of(f"cus_{number}", 12)
+    assert len(partition_cache) <= 65_536
+    assert partition_cache.of("cus_1") == partition_of("cus_1", 12)

@@ -4,7 +4,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from taximeter_emitter.wire.errors import EventRejected
 from taximeter_emitter.wire.event import check_not_in_future, fingerprint, fingerprints, parse_event
@@ -74,6 +74,7 @@ def plain(parts: list[RequestPart]) -> list[tuple[Any, ...]]:
 
 
 @settings(max_examples=400)
+@example(set(), [[("dimensions", [1])]])
 @given(without, st.lists(st.lists(changes, max_size=2), min_size=1, max_size=4))
 def test_what_is_read_at_once_is_what_would_be_read_one_by_one(left_out: set[str], mutations: list[list[tuple[str, Any]]]) -> None:
     base = {name: value for name, value in EVENT.items() if name not in left_out}

@@ -13,11 +13,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 from taximeter_emitter.buffer.batching import Batcher, PartitionBatch
 from taximeter_emitter.emitter import MEBIBYTE, Emitter
-from taximeter_emitter.transports.kafka_producer import LinkFailed
+from taximeter_emitter.transports.batch_producer import ProducerFailed
 from taximeter_emitter.wire.errors import EventRejected, Reason
 from taximeter_emitter.wire.event import fingerprint
 
-from tests.unit.ingest.fake_link import FakeKafka, FakeLink
+from tests.unit.ingest.fake_link import FakeKafka, FakeProducer
 from tests.unit.ingest.received import batches_of, finals, gaps, quantities
 from tests.unit.ingest.waiting import until
 
@@ -37,7 +37,7 @@ def opened() -> Iterator[list[Emitter]]:
 
 def make(kafka: FakeKafka, opened: list[Emitter], **options: Any) -> Emitter:
     chosen: dict[str, Any] = {"linger_ms": 5, "give_up_seconds": 0.3, "source": "test", "bootstrap_servers": "unused:1"} | options
-    emitter = Emitter(new_link=kafka.new_link, **chosen)
+    emitter = Emitter(new_producer=kafka.new_producer, **chosen)
     opened.append(emitter)
     return emitter
 
@@ -130,7 +130,7 @@ def test_what_fails_is_sent_again_as_it_was(kafka: FakeKafka, opened: list[Emitt
     emitter = make(kafka, opened)
     emit_numbers(emitter, range(500))
     until(lambda: len(kafka.log) >= 4)
-    until(lambda: len(kafka.links) >= 3)  # it gave up twice, because nothing was acknowledged
+    until(lambda: len(kafka.producers) >= 3)  # it gave up twice, because nothing was acknowledged
     kafka.is_silent = False
     stats = emitter.close()
     batches = batches_of(kafka.log)
@@ -292,7 +292,7 @@ async def test_async_code_emits_and_closes_without_blocking_its_loop(kafka: Fake
             await asyncio.sleep(0.001)
 
     ticking = asyncio.create_task(tick())
-    async with Emitter(source="test", bootstrap_servers="unused:1", new_link=kafka.new_link, linger_ms=50) as emitter:
+    async with Emitter(source="test", bootstrap_servers="unused:1", new_producer=kafka.new_producer, linger_ms=50) as emitter:
         emit_numbers(emitter, range(100))
         before = ticks
     assert ticks > before
@@ -309,19 +309,19 @@ def test_silence_is_broken_by_heartbeats(kafka: FakeKafka, opened: list[Emitter]
     assert gaps(batches_of(tuple(kafka.log))) == {}
 
 
-class CrashingLink(FakeLink):
+class CrashingProducer(FakeProducer):
     async def append(self, partition: int, value: bytes) -> "asyncio.Future[object]":
         raise ZeroDivisionError(f"a fault in the program, at partition {partition} with {len(value)} bytes")
 
 
 def test_a_crash_of_the_background_work_starts_it_anew(kafka: FakeKafka, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    made: list[FakeLink] = []
+    made: list[FakeProducer] = []
 
-    def new_link() -> FakeLink:
-        made.append(CrashingLink(kafka) if not made else kafka.new_link())
+    def new_producer() -> FakeProducer:
+        made.append(CrashingProducer(kafka) if not made else kafka.new_producer())
         return made[-1]
 
-    emitter = Emitter(source="test", bootstrap_servers="unused:1", spool_dir=tmp_path, new_link=new_link, linger_ms=5)
+    emitter = Emitter(source="test", bootstrap_servers="unused:1", spool_dir=tmp_path, new_producer=new_producer, linger_ms=5)
     emit_numbers(emitter, range(100))
     until(lambda: emitter.stats().counts.restarts == 1)
     emit_numbers(emitter, range(100, 200))
@@ -404,8 +404,8 @@ def test_metrics_follow_the_counts(kafka: FakeKafka, opened: list[Emitter]) -> N
 def test_arguments_that_cannot_be_right_are_refused_at_once(kafka: FakeKafka, options: dict[str, Any]) -> None:
     chosen: dict[str, Any] = {"source": "s", "bootstrap_servers": "unused:1"} | options
     with pytest.raises(ValueError):  # noqa: PT011  # each case is one argument that is out of bounds
-        Emitter(new_link=kafka.new_link, **chosen)
-    assert kafka.links == []
+        Emitter(new_producer=kafka.new_producer, **chosen)
+    assert kafka.producers == []
 
 
 def test_a_topic_with_other_partitions_than_given_is_not_written_to(kafka: FakeKafka, opened: list[Emitter]) -> None:
@@ -417,5 +417,5 @@ def test_a_topic_with_other_partitions_than_given_is_not_written_to(kafka: FakeK
 
 
 async def test_a_link_that_is_not_open_says_so(kafka: FakeKafka) -> None:
-    with pytest.raises(LinkFailed):
-        await kafka.new_link().append(0, b"")
+    with pytest.raises(ProducerFailed):
+        await kafka.new_producer().append(0, b"")

@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from taximeter_emitter.spool.encoded_batch import Parcel
+from taximeter_emitter.spool.encoded_batch import EncodedBatch
 from taximeter_emitter.spool.outbox import Outbox
 from taximeter_emitter.spool.spool import Spool
 
@@ -20,42 +20,42 @@ steps = st.lists(
 def run(script: list[Any], spool: Spool | None) -> None:
     outbox = Outbox(spool)
     put = 0
-    in_flight: list[Parcel] = []
+    in_flight: list[EncodedBatch] = []
     settled: set[int] = set()
     # What may still come, in the order in which it has to.
     waiting: list[int] = []
     for step in [*script, "give back", "drain"]:
         if step == "put":
-            outbox.put(Parcel(0, put, 1, b"x" * 100))
+            outbox.put(EncodedBatch(0, put, 1, b"x" * 100))
             waiting.append(put)
             put += 1
         elif step == "take":
-            parcel = outbox.take()
-            assert (parcel is None) == (not waiting)
-            if parcel is not None:
-                assert parcel.first_seq == waiting.pop(0)
-                in_flight.append(parcel)
+            batch = outbox.take()
+            assert (batch is None) == (not waiting)
+            if batch is not None:
+                assert batch.first_seq == waiting.pop(0)
+                in_flight.append(batch)
         elif step in {"settle first", "settle last"} and in_flight:
-            parcel = in_flight.pop(0 if step == "settle first" else -1)
-            assert outbox.settle(parcel)
-            assert not outbox.settle(parcel)
-            settled.add(parcel.first_seq)
+            batch = in_flight.pop(0 if step == "settle first" else -1)
+            assert outbox.settle(batch)
+            assert not outbox.settle(batch)
+            settled.add(batch.first_seq)
         elif step == "give back":
             assert outbox.give_back() == len(in_flight)
-            waiting = sorted([parcel.first_seq for parcel in in_flight] + waiting)
+            waiting = sorted([batch.first_seq for batch in in_flight] + waiting)
             in_flight = []
         elif step == "forget":
             outbox.forget_settled()
         elif isinstance(step, tuple):
             room = step[1] * 164
-            assert sum(len(parcel.value) + 64 for parcel in outbox.secure(room)) <= room
+            assert sum(len(batch.value) + 64 for batch in outbox.secure(room)) <= room
         elif step == "drain":
             while waiting:
-                parcel = outbox.take()
-                assert parcel is not None
-                assert parcel.first_seq == waiting.pop(0)
-                assert outbox.settle(parcel)
-                settled.add(parcel.first_seq)
+                batch = outbox.take()
+                assert batch is not None
+                assert batch.first_seq == waiting.pop(0)
+                assert outbox.settle(batch)
+                settled.add(batch.first_seq)
             assert outbox.take() is None
     outbox.forget_settled()
     assert settled == set(range(put))

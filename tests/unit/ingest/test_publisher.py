@@ -41,7 +41,7 @@ def make(kafka: FakeKafka, *, acknowledge_seconds: float = 20.0, heartbeat_secon
     budget = ByteBudget(10**9)
     publisher = Publisher(
         Batcher("gateway", events_max=50),
-        new_link=kafka.new_link,
+        new_producer=kafka.new_producer,
         budget=budget,
         metrics=GatewayMetrics.create(CollectorRegistry()),
         linger_seconds=0.001,
@@ -101,8 +101,8 @@ async def test_a_late_acknowledgement_is_unknown_to_the_request_and_no_gap_to_th
         assert not pending.all_acknowledged
         assert unknown(pending, request) == [0, 1]
         assert budget.in_flight > 0
-        # Long without an acknowledgement: new requests are turned away at once, and then the link is replaced.
-        await until_async(lambda: len(kafka.links) > 1)
+        # Long without an acknowledgement: new requests are turned away at once, and then the producer is replaced.
+        await until_async(lambda: len(kafka.producers) > 1)
         await until_async(lambda: budget.in_flight == 0)
         kafka.is_silent = False
         await until_async(lambda: publisher.problem() is None)
@@ -124,7 +124,7 @@ async def test_a_broken_link_fails_what_was_under_way_and_names_its_numbers() ->
         await until_async(lambda: budget.in_flight > 0)
         await asyncio.sleep(0.02)
         kafka.is_silent = False
-        kafka.break_links()
+        kafka.break_producers()
         await waiting
         assert unknown(pending, request) == list(range(100))
         await until_async(lambda: publisher.problem() is None)
@@ -143,7 +143,7 @@ async def test_while_kafka_is_away_the_publisher_says_so_and_comes_back_by_itsel
     kafka = FakeKafka(is_away=True)
     publisher, _ = make(kafka)
     task = asyncio.create_task(publisher.run())
-    await until_async(lambda: len(kafka.links) > 1)
+    await until_async(lambda: len(kafka.producers) > 1)
     assert publisher.problem() == "nobody answers"
     kafka.is_away = False
     await until_async(lambda: publisher.problem() is None)
@@ -155,7 +155,7 @@ async def test_a_publisher_that_never_reached_kafka_closes() -> None:
     kafka = FakeKafka(is_away=True)
     publisher, _ = make(kafka)
     task = asyncio.create_task(publisher.run())
-    await until_async(lambda: len(kafka.links) > 1)
+    await until_async(lambda: len(kafka.producers) > 1)
     await publisher.close(1.0)
     await task
 
@@ -170,7 +170,7 @@ async def test_the_topic_must_not_change_its_partitions() -> None:
         kafka.is_silent = True
         place(publisher, [2])
         await asyncio.sleep(0.02)
-        kafka.break_links()
+        kafka.break_producers()
         await until_async(lambda: "8 partitions now" in (publisher.problem() or ""))
         kafka.partitions, kafka.is_silent = 4, False
         await until_async(lambda: publisher.problem() is None)

@@ -9,33 +9,39 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from taximeter_emitter.spool.encoded_batch import Parcel
+from taximeter_emitter.spool.encoded_batch import EncodedBatch
 from taximeter_emitter.spool.outbox import Outbox
-from taximeter_emitter.spool.spool import LEFT_FREE_BYTES, Spool, SpoolFailed, remember_partitions, remembered_partitions, spooled_elsewhere
+from taximeter_emitter.spool.spool import LEFT_FREE_BYTES, Spool
+from taximeter_emitter.spool.spool_directory import SpoolDirectory
+from taximeter_emitter.spool.spool_failed import SpoolFailed
 
 from tests.chaos.small_disk import SmallDisks
 
 TOPIC = "usage.events"
 
 
-def parcel(number: int, *, count: int = 2) -> Parcel:
-    return Parcel(number % 3, 10 * number, count, f"value {number}".encode())
+def batch(number: int, *, count: int = 2) -> EncodedBatch:
+    return EncodedBatch(number % 3, 10 * number, count, f"value {number}".encode())
 
 
-def values(parcels: list[Parcel]) -> list[bytes]:
-    return [parcel.value for parcel in parcels]
+def directory_of(path: Path, *, topic: str = TOPIC) -> SpoolDirectory:
+    return SpoolDirectory(path, topic=topic, bytes_max=1_000_000)
 
 
-def test_parcels_come_back_in_order_and_leave_when_deleted(tmp_path: Path) -> None:
+def values(batches: list[EncodedBatch]) -> list[bytes]:
+    return [batch.value for batch in batches]
+
+
+def test_batches_come_back_in_order_and_leave_when_deleted(tmp_path: Path) -> None:
     spool = Spool.create(tmp_path, emitter="e", topic=TOPIC)
-    parcels = [parcel(number) for number in range(5)]
-    spool.append(parcels)
+    batches = [batch(number) for number in range(5)]
+    spool.append(batches)
     assert spool.events_held == 10
-    assert values(spool.read(after=0, parcels_max=3)) == [b"value 0", b"value 1", b"value 2"]
-    assert values(spool.read(after=parcels[2].row, parcels_max=9)) == [b"value 3", b"value 4"]
-    spool.delete(parcels[:4])
-    assert values(spool.read(after=0, parcels_max=9)) == [b"value 4"]
-    spool.delete(parcels[4:])
+    assert values(spool.read(after=0, batches_max=3)) == [b"value 0", b"value 1", b"value 2"]
+    assert values(spool.read(after=batches[2].row, batches_max=9)) == [b"value 3", b"value 4"]
+    spool.delete(batches[:4])
+    assert values(spool.read(after=0, batches_max=9)) == [b"value 4"]
+    spool.delete(batches[4:])
     assert (spool.bytes_held, spool.events_held) == (0, 0)
     spool.close()
     assert list(tmp_path.iterdir()) == []
@@ -43,11 +49,11 @@ def test_parcels_come_back_in_order_and_leave_when_deleted(tmp_path: Path) -> No
 
 def test_what_is_left_when_it_closes_is_adopted_whole(tmp_path: Path) -> None:
     spool = Spool.create(tmp_path, emitter="dead", topic=TOPIC)
-    spool.append([parcel(1), parcel(2)])
+    spool.append([batch(1), batch(2)])
     spool.close()
-    assert spooled_elsewhere(tmp_path, excluding=[]) > 0
+    assert directory_of(tmp_path).bytes_elsewhere(excluding=[]) > 0
     (adopted,) = Spool.adopt(tmp_path, topic=TOPIC, partitions=3, excluding=[])
-    found = adopted.read(after=0, parcels_max=9)
+    found = adopted.read(after=0, batches_max=9)
     assert [(p.partition, p.first_seq, p.count, p.value) for p in found] == [(1, 10, 2, b"value 1"), (2, 20, 2, b"value 2")]
     assert adopted.events_held == 4
     adopted.delete(found)
@@ -57,9 +63,9 @@ def test_what_is_left_when_it_closes_is_adopted_whole(tmp_path: Path) -> None:
 
 def test_nobody_adopts_what_a_living_process_holds_or_what_is_for_another_topic(tmp_path: Path) -> None:
     alive = Spool.create(tmp_path, emitter="alive", topic=TOPIC)
-    alive.append([parcel(1)])
+    alive.append([batch(1)])
     other = Spool.create(tmp_path, emitter="other", topic="elsewhere")
-    other.append([parcel(2)])
+    other.append([batch(2)])
     other.close()
     assert Spool.adopt(tmp_path, topic=TOPIC, partitions=3, excluding=[]) == []
     with pytest.raises(SpoolFailed, match="in use"):
@@ -69,10 +75,10 @@ def test_nobody_adopts_what_a_living_process_holds_or_what_is_for_another_topic(
 
 def test_what_a_killed_process_wrote_is_there(tmp_path: Path) -> None:
     script = (
-        "import sys, time\nfrom pathlib import Path\nfrom taximeter_emitter.spool.encoded_batch import Parcel\n"
+        "import sys, time\nfrom pathlib import Path\nfrom taximeter_emitter.spool.encoded_batch import EncodedBatch\n"
         "from taximeter_emitter.spool.spool import Spool\n"
         f"spool = Spool.create(Path({str(tmp_path)!r}), emitter='killed', topic={TOPIC!r})\n"
-        "spool.append([Parcel(0, number, 1, b'x' * 1000) for number in range(100)])\n"
+        "spool.append([EncodedBatch(0, number, 1, b'x' * 1000) for number in range(100)])\n"
         "print('written', flush=True)\ntime.sleep(60)\n"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as child:
@@ -83,13 +89,13 @@ def test_what_a_killed_process_wrote_is_there(tmp_path: Path) -> None:
     deadline = time.monotonic() + 10
     while not (adopted := Spool.adopt(tmp_path, topic=TOPIC, partitions=3, excluding=[])):
         assert time.monotonic() < deadline
-    assert [found.first_seq for found in adopted[0].read(after=0, parcels_max=200)] == list(range(100))
+    assert [found.first_seq for found in adopted[0].read(after=0, batches_max=200)] == list(range(100))
     adopted[0].close()
 
 
 def test_what_is_for_partitions_that_the_topic_does_not_have_is_left_alone(tmp_path: Path) -> None:
     spool = Spool.create(tmp_path, emitter="elsewhere", topic=TOPIC)
-    spool.append([parcel(2)])
+    spool.append([batch(2)])
     spool.close()
     assert Spool.adopt(tmp_path, topic=TOPIC, partitions=2, excluding=[]) == []
     (adopted,) = Spool.adopt(tmp_path, topic=TOPIC, partitions=3, excluding=[])
@@ -109,18 +115,18 @@ def test_a_directory_that_cannot_be_made_is_an_error_with_a_name(tmp_path: Path)
 
 
 def test_the_number_of_partitions_is_remembered_per_topic(tmp_path: Path) -> None:
-    assert remembered_partitions(tmp_path, TOPIC) is None
-    remember_partitions(tmp_path / "new", TOPIC, 12)
-    assert remembered_partitions(tmp_path / "new", TOPIC) == 12
-    assert remembered_partitions(tmp_path / "new", "other") is None
+    assert directory_of(tmp_path).recall_partitions() is None
+    directory_of(tmp_path / "new").note_partitions(12)
+    assert directory_of(tmp_path / "new").recall_partitions() == 12
+    assert directory_of(tmp_path / "new", topic="other").recall_partitions() is None
     (memo,) = (tmp_path / "new").iterdir()
     memo.write_text("nonsense")
-    assert remembered_partitions(tmp_path / "new", TOPIC) is None
+    assert directory_of(tmp_path / "new").recall_partitions() is None
 
 
 def test_a_forked_child_does_not_keep_the_lock(tmp_path: Path) -> None:
     spool = Spool.create(tmp_path, emitter="parent", topic=TOPIC)
-    spool.append([parcel(1)])
+    spool.append([batch(1)])
     spool.disown()
     (adopted,) = Spool.adopt(tmp_path, topic=TOPIC, partitions=3, excluding=[])
     adopted.close()
@@ -137,11 +143,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill_spool(spool: Spool) -> int:
-    """Until it takes no more; how many parcels it took."""
+    """Until it takes no more; how many batches it took."""
     number = 0
     with suppress(SpoolFailed):
         while number < 10_000:
-            spool.append([Parcel(0, number, 1, b"x" * 8_000)])
+            spool.append([EncodedBatch(0, number, 1, b"x" * 8_000)])
             number += 1
     return number
 
@@ -159,7 +165,7 @@ def test_a_spool_leaves_enough_of_the_disk_free_to_be_emptied(small_disk: Path) 
     assert shutil.disk_usage(small_disk).free >= LEFT_FREE_BYTES
     spool.close()
     (adopted,) = Spool.adopt(small_disk, topic=TOPIC, partitions=1, excluding=[])
-    found = adopted.read(after=0, parcels_max=10_000)
+    found = adopted.read(after=0, batches_max=10_000)
     assert len(found) == written
     adopted.delete(found)
     adopted.close()
@@ -168,13 +174,13 @@ def test_a_spool_leaves_enough_of_the_disk_free_to_be_emptied(small_disk: Path) 
 
 def test_a_spool_that_kafka_has_goes_although_somebody_else_filled_the_disk(small_disk: Path) -> None:
     outbox = Outbox(Spool.create(small_disk, emitter="e", topic=TOPIC))
-    outbox.put(Parcel(0, 0, 1, b"x" * 100_000))
+    outbox.put(EncodedBatch(0, 0, 1, b"x" * 100_000))
     outbox.secure(10**6)
     (small_disk / "ballast").touch()
     fill_disk(small_disk / "ballast")
-    parcel = outbox.take()
-    assert parcel is not None
-    assert outbox.settle(parcel)
+    batch = outbox.take()
+    assert batch is not None
+    assert outbox.settle(batch)
     assert outbox.take() is None
     with pytest.raises(SpoolFailed):
         outbox.forget_settled()
@@ -184,7 +190,7 @@ def test_a_spool_that_kafka_has_goes_although_somebody_else_filled_the_disk(smal
 
 def test_a_spool_with_something_left_to_send_stays(tmp_path: Path) -> None:
     outbox = Outbox(Spool.create(tmp_path, emitter="e", topic=TOPIC))
-    outbox.put(parcel(1))
+    outbox.put(batch(1))
     outbox.secure(10**6)
     outbox.close()
     (adopted,) = Spool.adopt(tmp_path, topic=TOPIC, partitions=3, excluding=[])

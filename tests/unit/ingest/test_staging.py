@@ -8,11 +8,12 @@ import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from taximeter_emitter.buffer.batching import Batcher, EventColumns, PartitionBatch
-from taximeter_emitter.buffer.partition_cache import Homes
-from taximeter_emitter.wire.batch import NO_ID, Batch, decode_batch
+from taximeter_emitter.buffer.partition_cache import PartitionCache
+from taximeter_emitter.wire.batch import NO_ID, Batch
 
 from ingest.publishing.pending_requests import PendingRequest
 from ingest.publishing.staging import Staging
+from metering.records.batch_decoding import decode_batch
 
 PARTITIONS = 3
 FIELDS = (("a",), ("a", "b"), ("c",))
@@ -42,7 +43,7 @@ def test_each_request_knows_the_fate_of_each_of_its_events(rounds: Rounds, event
 
 
 def check(loop: asyncio.AbstractEventLoop, rounds: Rounds, events_max: int, data: st.DataObject) -> None:
-    batcher, staging, homes = Batcher("e", events_max=events_max), Staging(), Homes(PARTITIONS)
+    batcher, staging, partition_cache = Batcher("e", events_max=events_max), Staging(), PartitionCache(PARTITIONS)
     numbers: dict[PendingRequest, list[list[int]]] = {}
     expected: defaultdict[tuple[int, tuple[str, ...]], list[int]] = defaultdict(list)
     waiting: defaultdict[PartitionBatch, list[PendingRequest]] = defaultdict(list)
@@ -55,14 +56,14 @@ def check(loop: asyncio.AbstractEventLoop, rounds: Rounds, events_max: int, data
                 given_parts.append(columns(fields, customers, number))
                 numbers[pending].append(list(range(number, number + len(customers))))
                 for customer in customers:
-                    expected[homes[f"cus_{customer}"], fields].append(number)
+                    expected[partition_cache.of(f"cus_{customer}"), fields].append(number)
                     number += 1
             staging.add(pending, given_parts)
             assert not pending.all_acknowledged
             assert [pending.unknown(place, len(part)) for place, part in enumerate(numbers[pending])] == [
                 list(range(len(p))) for p in numbers[pending]
             ]
-        for batch, waiters in staging.spread(batcher, homes).items():
+        for batch, waiters in staging.spread(batcher, partition_cache).items():
             waiting[batch] += waiters
         assert staging.count == 0
     batches = batcher.take_all()
@@ -92,5 +93,5 @@ def check(loop: asyncio.AbstractEventLoop, rounds: Rounds, events_max: int, data
 
 def test_nothing_staged_spreads_to_nothing() -> None:
     batcher = Batcher("e")
-    assert not Staging().spread(batcher, Homes(PARTITIONS))
+    assert not Staging().spread(batcher, PartitionCache(PARTITIONS))
     assert batcher.is_empty

@@ -7,11 +7,13 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from taximeter_emitter.wire.batch import PACKED_FROM, TEXTS_MAX, Batch, KnownTexts, decode_batch, encode_batch
+from taximeter_emitter.wire.batch import PACKED_FROM, Batch, encode_batch
 from taximeter_emitter.wire.errors import EventRejected, Reason
 from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX, QUANTITY_MAX
-from taximeter_emitter.wire.packed import ARRAYS_FROM, pack
+from taximeter_emitter.wire.packed import pack
 
+from metering.records.batch_decoding import TEXTS_MAX, KnownTexts, decode_batch
+from metering.records.columns import ARRAYS_FROM
 from tests.support.batch_forms import in_columns, in_lists
 from tests.support.records import batches
 

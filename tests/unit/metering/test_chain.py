@@ -6,9 +6,9 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from taximeter_emitter.wire.errors import ChainBroken
 
 from metering.records.chain import NO_OFFSET, Chain, Link
+from metering.records.errors import ChainBroken
 
 WRITERS = 3
 

@@ -7,11 +7,11 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from taximeter_emitter.wire.errors import ChainBroken, RecordCorrupt
-from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX, IDENTIFIER_CHARS_MAX
+from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX
 
 from metering.folds.ledger import Ledger, ledger_from
 from metering.records.chain import NO_OFFSET, Link
+from metering.records.errors import ChainBroken, RecordCorrupt
 from metering.records.ledger_records import (
     Intent,
     MeterEvent,
@@ -24,6 +24,7 @@ from metering.records.ledger_records import (
     encode_receipt,
     encode_rejection,
 )
+from metering.records.limits import IDENTIFIER_CHARS_MAX
 from tests.support.records import intents, receipts, rejections, small
 
 

@@ -7,12 +7,11 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from taximeter_emitter.wire.errors import ChainBroken, RecordCorrupt
-from taximeter_emitter.wire.limits import IDENTIFIER_CHARS_MAX
 
 from metering.folds.corrections import CorrectionHistory, named_places, objection
 from metering.folds.ledger import Ledger, ledger_from
 from metering.records.chain import NO_OFFSET
+from metering.records.errors import ChainBroken, RecordCorrupt
 from metering.records.ledger_records import (
     Correction,
     CorrectionKind,
@@ -23,6 +22,7 @@ from metering.records.ledger_records import (
     decode_entry,
     encode_correction,
 )
+from metering.records.limits import IDENTIFIER_CHARS_MAX
 from tests.support.records import corrections
 from tests.unit.metering.correction_support import EVENT, correction, intent, receipt, settled
 

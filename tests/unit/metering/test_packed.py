@@ -6,7 +6,9 @@ from base64 import b64decode
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from taximeter_emitter.wire.packed import ARRAYS_FROM, CHARS_MAX, fits, greatest, integers, least, pack, unpack
+from taximeter_emitter.wire.packed import CHARS_MAX, pack
+
+from metering.records.columns import ARRAYS_FROM, fits, greatest, integers, least, unpack
 
 columns = st.sampled_from([8, 16, 32, 63]).flatmap(lambda bits: st.lists(st.integers(0, 2**bits - 1), min_size=1, max_size=2 * ARRAYS_FROM))
 

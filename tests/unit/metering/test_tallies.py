@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 import pytest
-from taximeter_emitter.wire.errors import ChainBroken
 
 from metering.folds.tallies import Tallies, tallies_after, tallies_from
 from metering.records.chain import NO_OFFSET, Link
+from metering.records.errors import ChainBroken
 from metering.records.tally import Acceptance, EmitterState, EventCounts, Losses, RecordCounts, Tally
 
 

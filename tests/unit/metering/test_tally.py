@@ -5,9 +5,9 @@ from typing import Any
 import orjson
 import pytest
 from hypothesis import given
-from taximeter_emitter.wire.errors import RecordCorrupt
 
 from metering.records.chain import Link
+from metering.records.errors import RecordCorrupt
 from metering.records.tally import NO_LOSSES, Acceptance, EventCounts, Losses, RecordCounts, Tally, TallyRow, decode_tally, encode_tally
 from tests.support.records import tallies
 

@@ -9,11 +9,12 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.codec import has_lz4, has_snappy, has_zstd
 from aiokafka.errors import KafkaConnectionError
-from taximeter_emitter.wire.limits import CHAIN_RECORD_BYTES_MAX
+from taximeter_emitter.transports.kafka_connection import make_producer
 
-from metering.kafka.clients import FetchLimits, KafkaSettings, make_admin, make_group_consumer, make_log_reader, make_producer, started
+from metering.kafka.clients import FetchLimits, KafkaSettings, make_admin, make_group_consumer, make_log_reader, started
 from metering.process.secrets import Secret
 from metering.process.settings import SettingsError, load
+from metering.records.limits import CHAIN_RECORD_BYTES_MAX
 
 NOWHERE = KafkaSettings(bootstrap_servers=("127.0.0.1:1",), request_timeout_seconds=7)
 
@@ -64,7 +65,7 @@ async def test_the_library_really_understands_no_reset_as_none() -> None:
 
 
 async def test_a_producer_waits_for_all_replicas_and_is_idempotent() -> None:
-    async with closing(make_producer(NOWHERE, client_id="ingest", linger_ms=5)) as producer:
+    async with closing(make_producer(NOWHERE.options(), client_id="ingest", record_bytes_max=CHAIN_RECORD_BYTES_MAX, linger_ms=5)) as producer:
         assert producer._sender._acks == -1
         assert producer._txn_manager is not None
         assert producer._txn_manager.transactional_id is None
@@ -77,7 +78,7 @@ async def test_a_producer_waits_for_all_replicas_and_is_idempotent() -> None:
 @pytest.mark.parametrize("compression", ["gzip", "lz4", "snappy", "zstd"])
 async def test_every_compression_that_can_be_configured_is_installed(compression: str) -> None:
     settings = KafkaSettings(bootstrap_servers=("127.0.0.1:1",), compression=compression)
-    async with closing(make_producer(settings, client_id="ingest")) as producer:
+    async with closing(make_producer(settings.options(), client_id="ingest", record_bytes_max=CHAIN_RECORD_BYTES_MAX)) as producer:
         assert producer._compression_type == compression
     assert has_lz4()
     assert has_snappy()
@@ -96,7 +97,7 @@ async def test_the_admin_client_takes_the_same_connection_options() -> None:
 
 async def test_started_stops_a_client_that_could_not_start() -> None:
     with pytest.raises(KafkaConnectionError):
-        async with started(make_producer(NOWHERE, client_id="ingest")):
+        async with started(make_producer(NOWHERE.options(), client_id="ingest", record_bytes_max=CHAIN_RECORD_BYTES_MAX)):
             pass
     consumer: AIOKafkaConsumer = make_group_consumer(NOWHERE, group_id="g", client_id="c")
     with pytest.raises(KafkaConnectionError):

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from taximeter_emitter.message_limiter import KEYS_MAX
 
-from metering.process.logs import RATE_KEYS_MAX, RateLimited, get_log, logging_to
+from metering.process.logs import RateLimited, get_log, logging_to
 from metering.process.secrets import MASK, Redactor, Secret
 from tests.unit.metering_machinery.manual_clock import ManualClock
 
@@ -150,9 +151,9 @@ def test_repeated_warnings_are_let_through_once_an_interval_and_counted() -> Non
 
 def test_the_rate_limiter_remembers_a_bounded_number_of_keys() -> None:
     limited = RateLimited(ManualClock())
-    for number in range(RATE_KEYS_MAX + 1):
+    for number in range(KEYS_MAX + 1):
         assert limited.admit(str(number)) == 0
-    assert limited.admit(str(RATE_KEYS_MAX)) is None
+    assert limited.admit(str(KEYS_MAX)) is None
     assert limited.admit("0") == 0
 
 

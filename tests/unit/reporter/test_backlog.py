@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from taximeter_emitter.wire.limits import HOUR_MS, MINUTE_MS, VALUE_MAX
+from taximeter_emitter.wire.limits import HOUR_MS, MINUTE_MS
 
+from metering.records.limits import VALUE_MAX
 from metering.records.tally import TallyRow
 from reporter.planning.billing_periods import BillingPeriods, SubscriptionPeriods
 from reporter.planning.unplanned import GRANULARITIES_MS, LARGEST_MS, Backlog, split

@@ -1,11 +1,11 @@
 """The reporter's core, case by case."""
 
 import pytest
-from taximeter_emitter.wire.errors import ChainBroken
 from taximeter_emitter.wire.limits import DAY_MS, HOUR_MS, MINUTE_MS
 
 from metering.folds.ledger import Ledger
 from metering.records.chain import NO_OFFSET, Link
+from metering.records.errors import ChainBroken
 from metering.records.ledger_records import Intent, Outcome, Settlement
 from metering.records.tally import EventCounts, RecordCounts, Tally, TallyRow
 from reporter.planning.billing_periods import BillingPeriods

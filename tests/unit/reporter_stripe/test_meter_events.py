@@ -1,7 +1,7 @@
 import pytest
-from taximeter_emitter.wire.limits import VALUE_MAX
 
 from metering.records.ledger_records import MeterEvent
+from metering.records.limits import VALUE_MAX
 from metering.records.meters import Meter
 from reporter.sending.meter_events import payload_of
 

@@ -2,9 +2,10 @@ import time
 from dataclasses import replace
 
 import pytest
-from taximeter_emitter.wire.limits import DAY_MS, EVENT_AGE_MAX_MS, HOUR_MS, RETRY_SAME_IDENTIFIER_MS
+from taximeter_emitter.wire.limits import DAY_MS, HOUR_MS
 
 from metering.records.ledger_records import Outcome
+from metering.records.limits import EVENT_AGE_MAX_MS, RETRY_SAME_IDENTIFIER_MS
 from reporter.sending.lanes import AGE_MARGIN_MS, idempotency_key
 from reporter.sending.verdicts import Delivered, Refused, Retry, StopTheWorld, TooOld, TryAgain, Verdict, interrupted, unreachable
 from tests.unit.reporter_stripe.lane_support import START_MS, lanes, none_ready, outcomes, send, start

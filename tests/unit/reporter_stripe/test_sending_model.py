@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from taximeter_emitter.wire.limits import EVENT_AGE_MAX_MS, RETRY_SAME_IDENTIFIER_MS
 
 from metering.records.ledger_records import Outcome
+from metering.records.limits import EVENT_AGE_MAX_MS, RETRY_SAME_IDENTIFIER_MS
 from reporter.sending.lanes import AGE_MARGIN_MS, Attempt, Lanes, MeterSend
 from reporter.sending.verdicts import Delivered, Refused, Retry, StopTheWorld, TooOld, TryAgain, Verdict
 from tests.unit.reporter_stripe.lane_support import START_MS, lanes, send

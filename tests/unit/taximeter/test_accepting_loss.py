@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import pytest
 from taximeter_emitter.clock import SystemClock
-from taximeter_emitter.wire.errors import ChainBroken, HistoryLost
 from taximeter_emitter.wire.limits import DAY_MS, FUTURE_TOLERANCE_MS, HOUR_MS
 
 from aggregator.core.counting import PartitionCounter
@@ -12,6 +11,7 @@ from aggregator.repair import AcceptingLoss, EmitterGap, Lost, NothingAccepted
 from metering.kafka.partition_log import Appended, Appender, LogUnavailable
 from metering.kafka.topics import topics_named
 from metering.records.chain import NO_OFFSET
+from metering.records.errors import ChainBroken, HistoryLost
 from metering.records.tally import Acceptance, Losses, Tally, decode_tally
 from tests.unit.aggregator.events import EVENTS, HORIZON_MS, TALLIES, Beat, Event, Numbered, encode
 from tests.unit.aggregator.memory_log import MemoryLog, finished

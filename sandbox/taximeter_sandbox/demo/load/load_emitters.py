@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from taximeter_emitter import Emitter, EmitterStats
 from taximeter_emitter.clock import SystemClock
-from taximeter_emitter.emitter import Emitter, EmitterStats
 
 from metering.kafka.clients import KafkaSettings
 from taximeter_sandbox.demo.load.journal import Journal
@@ -30,7 +30,14 @@ def run(order: LoadOrder) -> int:
     emitted = 0
 
     def new_emitter() -> Emitter:
-        return Emitter(source=order.source, kafka=kafka, spool_dir=order.spool, when_full="block", usage_fields=fields)
+        return Emitter(
+            source=order.source,
+            kafka=kafka.options(),
+            topic=kafka.topics.events.name,
+            spool_dir=order.spool,
+            when_full="block",
+            usage_fields=fields,
+        )
 
     emitter = new_emitter()
     with Journal(order.journal) as journal:

@@ -16,8 +16,11 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import RecordMetadata
 from taximeter_emitter.clock import SystemClock
 from taximeter_emitter.retry import RetryPolicy, retrying
+from taximeter_emitter.transports.aiokafka_internals import discard
+from taximeter_emitter.transports.kafka_connection import make_producer
+from taximeter_emitter.wire.limits import EVENT_RECORD_BYTES_MAX
 
-from metering.kafka.clients import KafkaSettings, discard, make_producer
+from metering.kafka.clients import KafkaSettings
 from taximeter_sandbox.demo.load.journal import Journal
 from taximeter_sandbox.demo.load.load_orders import LoadOrder, LoadProgress, Timetable, write_progress
 from taximeter_sandbox.demo.load.workload import Emission, Times, Workload, document_of, in_batches
@@ -95,7 +98,7 @@ async def run(order: LoadOrder) -> int:
     workload = Workload(order.name, seed=order.seed, customers=order.customers, mix=order.mix)
     clock, timetable = SystemClock(), Timetable(order.events, order.seconds)
     kafka = KafkaSettings(bootstrap_servers=(order.bootstrap_servers,), topic_prefix=order.topic_prefix, partitions=order.partitions)
-    load = RecordLoad(order, lambda: make_producer(kafka, client_id=order.name, linger_ms=5))
+    load = RecordLoad(order, lambda: make_producer(kafka.options(), client_id=order.name, record_bytes_max=EVENT_RECORD_BYTES_MAX, linger_ms=5))
     emitted = again = 0
     with Journal(order.journal) as journal:
         try:

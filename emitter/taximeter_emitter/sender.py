@@ -1,38 +1,41 @@
 """The emitter's background work: batches to Kafka, and to the disk while Kafka is away.
 
-Two tasks on one event loop. One collects what was emitted and writes to disk what has waited too long; the other keeps a link to Kafka
-and sends parcels in order, as often as it takes, always the same bytes.
+Two tasks on one event loop. One collects what was emitted and writes to disk what has waited too long; the other keeps a producer open
+and sends batches in order, as often as it takes, always the same bytes.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from random import Random
 from typing import Final
 
-from metering.process.logs import RateLimited, get_log
-from taximeter_emitter.buffer.emit_buffer import Intake
+from taximeter_emitter.buffer.emit_buffer import EmitBuffer
 from taximeter_emitter.clock import Clock
 from taximeter_emitter.collecting import Collector
+from taximeter_emitter.deadlines import run_together, timeout, wait_for_event
+from taximeter_emitter.message_limiter import MessageLimiter
 from taximeter_emitter.retry import Backoff, RetryPolicy
-from taximeter_emitter.spool.encoded_batch import Parcel
+from taximeter_emitter.spool.encoded_batch import EncodedBatch
 from taximeter_emitter.spool.outbox import Outbox
-from taximeter_emitter.spool.unsent import Backlog
-from taximeter_emitter.transports.kafka_producer import Link, LinkFactory, LinkFailed
+from taximeter_emitter.spool.unsent import Unsent
+from taximeter_emitter.transports.batch_producer import BatchProducer, ProducerFactory, ProducerFailed
+
+_LOG: Final = logging.getLogger("taximeter.emitter")
 
 _IN_FLIGHT_BYTES_MAX: Final = 4 * 1024 * 1024
 _IDLE_SECONDS: Final = 0.5
 _ADOPT_SECONDS: Final = 30.0
-_CLOSING_LINK_SECONDS: Final = 1.0
+_CLOSING_PRODUCER_SECONDS: Final = 1.0
 _RECONNECT: Final = RetryPolicy(base_seconds=0.2, cap_seconds=5.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShippingPace:
+class SendingPace:
     """Times in seconds. `secure`: a batch that Kafka has not acknowledged by then goes to disk as well. `give_up`: without any
-    acknowledgement for so long the link is replaced. `memory_bytes_max`: from half of it on, batches go to disk although Kafka is there."""
+    acknowledgement for this long the producer is replaced. `memory_bytes_max`: from half of it on, batches go to disk although Kafka is there."""
 
     linger: float
     secure: float
@@ -40,38 +43,37 @@ class ShippingPace:
     memory_bytes_max: int
 
 
-class Shipper:
+class Sender:
     """All methods run in the emitter's thread, on its loop; the attributes may be read from anywhere. `on_turn` is called each linger."""
 
     def __init__(
         self,
-        pace: ShippingPace,
+        pace: SendingPace,
         *,
-        intake: Intake,
+        buffer: EmitBuffer,
         collector: Collector,
-        backlog: Backlog,
-        new_link: LinkFactory,
+        unsent: Unsent,
+        new_producer: ProducerFactory,
         on_turn: Callable[[], None],
         clock: Clock,
     ) -> None:
         self.connected = False
         self.last_error = ""
         self._pace = pace
-        self._intake = intake
+        self._buffer = buffer
         self._collector = collector
-        self._backlog = backlog
-        self._new_link = new_link
+        self._unsent = unsent
+        self._new_producer = new_producer
         self._on_turn = on_turn
         self._clock = clock
-        self._log = get_log(__name__)
-        self._warnings = RateLimited(clock)
+        self._warnings = MessageLimiter(clock)
         self._collect_now = asyncio.Event()
-        self._ship_now = asyncio.Event()
+        self._send_now = asyncio.Event()
         self._in_flight_bytes = 0
         self._failure: BaseException | None = None
         self._progress_at = clock.monotonic()
         self._adopt_at = 0.0
-        self._link: Link | None = None
+        self._producer: BatchProducer | None = None
         self._closing = asyncio.Event()
         self._close_at = 0.0
         self._all_collected = False
@@ -82,76 +84,79 @@ class Shipper:
         self._collect_now.set()
 
     def request_close(self, seconds: float) -> None:
-        """Send or put away everything within so many seconds. The intake must be closed before."""
+        """Send or put away everything within `seconds`. The buffer must be closed before."""
         self._close_at = self._clock.monotonic() + seconds
         self._closing.set()
         self._collect_now.set()
-        self._ship_now.set()
+        self._send_now.set()
 
     async def run(self) -> None:
         """Until closed. Blocks the loop for disk writes only."""
         try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._collecting())
-                tasks.create_task(self._shipping())
+            await run_together(self._collecting(), self._sending())
         finally:
             try:
                 self._collector.close_batches()
             finally:
-                self._backlog.put_away()
+                self._unsent.put_away()
                 self._on_turn()
 
     async def _collecting(self) -> None:
         while not self._is_over():
-            await _wait(self._collect_now, min(self._pace.linger, self._remaining()))
+            await wait_for_event(self._collect_now, min(self._pace.linger, self._remaining()))
             self._collect_now.clear()
             closing = self._closing.is_set()
             await self._collector.collect()
-            if closing and not self._all_collected and not self._intake.events_held:
+            if closing and not self._all_collected and not self._buffer.events_held:
                 self._collector.finish()
                 self._all_collected = True
-            elif self.connected and self._backlog.is_empty and not closing:
+            elif self.connected and self._unsent.is_empty and not closing:
                 self._collector.beat()
             self._care_for_disk()
             self._on_turn()
-            self._ship_now.set()
+            self._send_now.set()
 
     def _care_for_disk(self) -> None:
         waiting = bool(self._in_flight_bytes) or not self.connected
         stuck = waiting and self._clock.monotonic() - self._progress_at > self._pace.secure
-        if stuck or self._backlog.memory_bytes > self._pace.memory_bytes_max // 2:
-            self._backlog.secure()
-        self._backlog.tidy()
-        self._intake.set_behind(self._backlog.memory_bytes)
+        if stuck or self._unsent.memory_bytes > self._pace.memory_bytes_max // 2:
+            self._unsent.secure()
+        self._unsent.tidy()
+        self._buffer.set_behind(self._unsent.memory_bytes)
 
-    async def _shipping(self) -> None:
+    async def _sending(self) -> None:
         backoff = Backoff(_RECONNECT, now=self._clock.monotonic(), random=Random())
         while not self._is_over():
-            link = self._link = self._new_link()
+            producer = self._producer = self._new_producer()
             try:
-                await self._open(link)
+                await self._open(producer)
                 backoff.reset(self._clock.monotonic())
-                await self._send_through(link)
-            except LinkFailed as failure:
+                await self._send_through(producer)
+            except ProducerFailed as failure:
                 self.last_error = str(failure)
-                self._warnings.warning(self._log, "no link to Kafka; batches wait", problem=str(failure))
+                self._warn(failure)
                 if self._collector.partitions is None:
-                    self._collector.partitions = self._backlog.recall_partitions()
+                    self._collector.partitions = self._unsent.recall_partitions()
                 self._give_up_if_all_is_safe()
             finally:
-                self._link = None
+                self._producer = None
                 self.connected = False
-                await link.discard()
-                self._backlog.give_back()
+                await producer.discard()
+                self._unsent.give_back()
                 self._in_flight_bytes = 0
             await self._pause(backoff.next_delay(self._clock.monotonic()) or 0.0)
         self._collect_now.set()
 
+    def _warn(self, failure: ProducerFailed) -> None:
+        left_out = self._warnings.admit("producer")
+        if left_out is not None:
+            _LOG.warning("no connection to Kafka, batches wait: %s (%d such messages left out)", failure, left_out)
+
     def _give_up_if_all_is_safe(self) -> None:
         """A closing emitter does not wait for Kafka when the disk has everything: the next process will send it."""
         if self._all_collected:
-            self._backlog.secure()
-            self._put_away = not self._backlog.memory_bytes
+            self._unsent.secure()
+            self._put_away = not self._unsent.memory_bytes
 
     async def _pause(self, seconds: float) -> None:
         if self._is_over():
@@ -159,68 +164,68 @@ class Shipper:
         if self._closing.is_set():
             await self._clock.sleep(min(seconds, self._remaining()))
         else:
-            await _wait(self._closing, seconds)
+            await wait_for_event(self._closing, seconds)
 
-    async def _open(self, link: Link) -> None:
+    async def _open(self, producer: BatchProducer) -> None:
         try:
-            async with asyncio.timeout(self._remaining()):
-                partitions = await link.open()
+            async with timeout(self._remaining()):
+                partitions = await producer.open()
         except TimeoutError:
-            raise LinkFailed("closed before Kafka could be reached") from None
+            raise ProducerFailed("closed before Kafka could be reached") from None
         if self._collector.partitions is None:
             self._collector.partitions = partitions
-            self._backlog.note_partitions(partitions)
+            self._unsent.note_partitions(partitions)
             self._collect_now.set()
         elif partitions != self._collector.partitions:
-            raise LinkFailed(f"the topic has {partitions} partitions; customers were spread over {self._collector.partitions}")
+            raise ProducerFailed(f"the topic has {partitions} partitions; customers were spread over {self._collector.partitions}")
         self.connected = True
         self.last_error = ""
         self._failure = None
         self._progress_at = self._clock.monotonic()
 
-    async def _send_through(self, link: Link) -> None:
+    async def _send_through(self, producer: BatchProducer) -> None:
         while not self._is_over():
             if self._failure is not None:
-                raise LinkFailed(str(self._failure) or type(self._failure).__name__)
+                raise ProducerFailed(str(self._failure) or type(self._failure).__name__)
             self._adopt_now_and_then()
-            next_up = self._backlog.take() if self._in_flight_bytes < _IN_FLIGHT_BYTES_MAX else None
+            next_up = self._unsent.take() if self._in_flight_bytes < _IN_FLIGHT_BYTES_MAX else None
             if next_up is not None:
-                await self._append(link, *next_up)
+                await self._append(producer, *next_up)
                 continue
             if self._in_flight_bytes and self._clock.monotonic() - self._progress_at > self._pace.give_up:
-                raise LinkFailed(f"no acknowledgement for {self._pace.give_up:.0f} s")
-            self._ship_now.clear()
-            await _wait(self._ship_now, min(_IDLE_SECONDS, self._remaining()))
-        await link.close(seconds=min(_CLOSING_LINK_SECONDS, self._remaining()))
+                raise ProducerFailed(f"no acknowledgement for {self._pace.give_up:.0f} s")
+            self._send_now.clear()
+            await wait_for_event(self._send_now, min(_IDLE_SECONDS, self._remaining()))
+        await producer.close(seconds=min(_CLOSING_PRODUCER_SECONDS, self._remaining()))
 
-    async def _append(self, link: Link, outbox: Outbox, parcel: Parcel) -> None:
+    async def _append(self, producer: BatchProducer, outbox: Outbox, batch: EncodedBatch) -> None:
         if not self._in_flight_bytes:
             self._progress_at = self._clock.monotonic()
         try:
-            async with asyncio.timeout(min(self._pace.give_up, self._remaining())):
-                acknowledged = await link.append(parcel.partition, parcel.value)
+            async with timeout(min(self._pace.give_up, self._remaining())):
+                acknowledged = await producer.append(batch.partition, batch.value)
         except TimeoutError:
-            raise LinkFailed("Kafka takes no more records") from None
-        self._in_flight_bytes += len(parcel.value)
-        acknowledged.add_done_callback(partial(self._acknowledged, link, outbox, parcel))
+            raise ProducerFailed("Kafka takes no more records") from None
+        self._in_flight_bytes += len(batch.value)
+        acknowledged.add_done_callback(partial(self._acknowledged, producer, outbox, batch))
 
-    def _acknowledged(self, link: Link, outbox: Outbox, parcel: Parcel, future: "asyncio.Future[object]") -> None:
-        if link is not self._link:
+    def _acknowledged(self, producer: BatchProducer, outbox: Outbox, batch: EncodedBatch, future: "asyncio.Future[object]") -> None:
+        if producer is not self._producer:
             return
-        self._ship_now.set()
+        self._send_now.set()
         failure = None if future.cancelled() else future.exception()
         if future.cancelled() or failure is not None:
-            self._failure = failure or LinkFailed("the link was closed")
+            self._failure = failure or ProducerFailed("the producer was closed")
             return
         self._progress_at = self._clock.monotonic()
-        self._in_flight_bytes -= len(parcel.value)
-        self._backlog.settle(outbox, parcel)
+        self._in_flight_bytes -= len(batch.value)
+        self._unsent.settle(outbox, batch)
 
     def _adopt_now_and_then(self) -> None:
         now = self._clock.monotonic()
         if now >= self._adopt_at and not self._closing.is_set():
             self._adopt_at = now + _ADOPT_SECONDS
-            self._backlog.adopt(self._collector.partitions or 0)
+            self._unsent.adopt(self._collector.partitions or 0)
 
     def _remaining(self) -> float:
         """Seconds until the closing deadline; a day when nobody closes."""
@@ -229,11 +234,4 @@ class Shipper:
     def _is_over(self) -> bool:
         if not self._closing.is_set():
             return False
-        return self._put_away or (self._all_collected and self._backlog.is_empty) or self._remaining() <= 0
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    """Until the event is set, at most so long."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()
+        return self._put_away or (self._all_collected and self._unsent.is_empty) or self._remaining() <= 0

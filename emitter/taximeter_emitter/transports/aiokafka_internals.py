@@ -1,0 +1,47 @@
+"""What only aiokafka's private attributes can tell or do. Nothing else touches them; checked with the version that the tests name."""
+
+import asyncio
+from contextlib import suppress
+from typing import Final
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from taximeter_emitter.deadlines import timeout
+
+CHECKED_WITH: Final = "0.14"
+"""The minor version of aiokafka whose source was read for what is here."""
+
+DISCARD_SECONDS: Final = 2.0
+
+
+def is_dead(consumer: AIOKafkaConsumer) -> bool:
+    """Whether the tasks behind a started consumer have ended, as they do on an error that aiokafka did not expect.
+
+    It would then return nothing for ever: `getmany` raises only for the group's task, and not for the one that fetches.
+    """
+    tasks = (consumer._fetcher._fetch_task, getattr(consumer._coordinator, "_coordination_task", None))
+    return any(task is not None and task.done() for task in tasks)
+
+
+async def discard(producer: AIOKafkaProducer) -> None:
+    """Disconnect a producer, whatever the broker does; what was not acknowledged may or may not have arrived. Blocks a few seconds at most.
+
+    `AIOKafkaProducer.stop` flushes first, which never ends while the broker is away, so its parts are stopped by hand.
+    """
+    producer._closed = True  # it is, from here on; its finaliser warns otherwise
+    sender = producer._sender.sender_task
+    with suppress(KafkaError, OSError, TimeoutError, asyncio.TimeoutError):
+        async with timeout(DISCARD_SECONDS):
+            await producer.client.close()
+    metadata = producer.client._md_update_fut
+    if metadata is not None and not metadata.done():
+        # The task that would have resolved it is gone, and the sender waits for it.
+        metadata.set_result(False)
+    for _ in range(2):
+        # The first cancellation waits for requests under way, the second does not.
+        if sender is not None and not sender.done():
+            sender.cancel()
+            await asyncio.wait([sender], timeout=DISCARD_SECONDS)
+    if sender is not None and sender.done() and not sender.cancelled():
+        sender.exception()

@@ -1,0 +1,31 @@
+"""What stops a partition: the logs are not what the invariants expect. The class carries the decision.
+
+TaximeterError         root, in taximeter_emitter.wire.errors
+└── FailClosed         the log is not what the invariants expect: the partition stops and somebody is told
+    ├── ChainBroken        a record does not follow from the accepted ones
+    ├── RecordCorrupt      a record of our own topics cannot be read
+    ├── HistoryLost        records that are still needed were deleted by retention
+    └── PartitionsAdded    a topic in use was given more partitions
+"""
+
+from taximeter_emitter.wire.errors import TaximeterError
+
+
+class FailClosed(TaximeterError):
+    """The log contradicts the invariants; going on would be guessing."""
+
+
+class ChainBroken(FailClosed):
+    """A record claims to be accepted and cannot be."""
+
+
+class RecordCorrupt(FailClosed):
+    """A record in usage.tallies or usage.ledger cannot be decoded."""
+
+
+class HistoryLost(FailClosed):
+    """Offsets that are still needed are below the log's start."""
+
+
+class PartitionsAdded(FailClosed):
+    """A partition beyond those of the settings: customers may have been moved to it by their producers, and nobody counts it."""
