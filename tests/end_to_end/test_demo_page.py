@@ -18,9 +18,9 @@ from billing.selling.prices import find_price
 from metering.process.secrets import Secret
 from metering.stripe.client import StripeHttp, make_client
 from taximeter.demo_page.server import DemoPage, Offer
-from tests.contract.stripe.command_line import KEY, NO_LIMITS
-from tests.contract.stripe.process import SimulatorProcess
 from tests.support.alpaca import SETTINGS
+from tests.support.stripe_command_line import KEY, NO_LIMITS
+from tests.support.stripe_simulator_process import SimulatorProcess
 
 pytestmark = pytest.mark.end_to_end
 

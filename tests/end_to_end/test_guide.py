@@ -21,8 +21,8 @@ from taximeter.demo.installation import AGGREGATORS, GATEWAY, REPORTERS, SERVICE
 from taximeter.demo.plan import Pace, Plan
 from taximeter.demo.processes import Command, Fleet, own_environment
 from taximeter.demo.stripe_side import SimulatedStripe
-from tests.end_to_end.guide_account import GuideAccount, a_past_month
 from tests.support.alpaca import SETTINGS
+from tests.support.guide_account import GuideAccount, a_past_month
 
 CUSTOMERS: Final = 6
 EVENTS_PER_PHASE: Final = 4_000

@@ -13,8 +13,9 @@ import pytest
 from billing.checkup.permissions import PERMISSIONS
 from taximeter.brokers.readiness import free_port
 from taximeter.demo.processes import own_environment
+from tests.support.repository import ROOT
 
-PAGE: Final = Path(__file__).parents[2] / "docs" / "stripe.md"
+PAGE: Final = ROOT / "docs" / "stripe.md"
 BLOCK: Final = re.compile(r"```console( until-interrupted)?\n(.*?)```", re.DOTALL)
 PORTS: Final = ("12111", "9092", "8080", "4243", "4244", "4245")
 SCRIPT_SECONDS: Final = 420.0

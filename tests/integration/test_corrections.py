@@ -26,10 +26,10 @@ from metering.records.ledger_records import CorrectionKind, Intent, decode_entry
 from metering.records.tally import EventCounts, RecordCounts, Tally, TallyRow, encode_tally
 from reporter.correcting import Correcting, NotCorrectable, Request, meter_event_place
 from taximeter.exit_codes import FAILED, OK
-from tests.contract.stripe.conftest import KEY, NO_LIMITS
-from tests.contract.stripe.process import SimulatorProcess
 from tests.support.gateway_process import METERS, environment
 from tests.support.reporter_process import ReporterProcess, reporter
+from tests.support.stripe_simulator_process import SimulatorProcess
+from tests.support.stripe_target import KEY, NO_LIMITS
 from tests.support.usage_topic import make_topics, settings_for
 
 pytestmark = pytest.mark.broker

@@ -15,8 +15,8 @@ import pytest
 import stripe
 
 from taximeter.exit_codes import FAILED, OK, PRECONDITION, USAGE
-from tests.contract.stripe.conftest import KEY, NO_LIMITS
-from tests.contract.stripe.process import SimulatorProcess
+from tests.support.stripe_simulator_process import SimulatorProcess
+from tests.support.stripe_target import KEY, NO_LIMITS
 
 PATIENCE_S = 60.0
 SECRET = "whsec_given1234"

@@ -13,9 +13,9 @@ from aggregator.takeover import Takeover
 from metering.kafka.partition_log import LogUnavailable
 from metering.records.chain import NO_OFFSET, Link
 from metering.records.tally import decode_tally, encode_tally
+from tests.support.aggregator_records import EVENTS, HORIZON_MS, START_MS, TALLIES, Event, Numbered, Single, encode, rules
 from tests.support.ids_in_memory import in_memory
-from tests.unit.aggregator.events import EVENTS, HORIZON_MS, START_MS, TALLIES, Event, Numbered, Single, encode, rules
-from tests.unit.aggregator.memory_log import MemoryLog, finished
+from tests.support.metering_memory_log import MemoryLog, finished
 
 
 class Partition:

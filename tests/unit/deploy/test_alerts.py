@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.deploy.deployment import DEPLOY, ROOT, RUNBOOKS, alerts, read_yaml, rules, series
+from tests.support.deploy_files import DEPLOY, RUNBOOKS, alerts, read_yaml, rules, series
+from tests.support.repository import ROOT
 from tests.unit.deploy.test_expressions import FOREIGN
 
 HEADINGS = ["Meaning", "Impact", "Diagnosis", "Mitigation"]

@@ -16,7 +16,8 @@ from ingest.settings import GatewaySettings
 from metering.process.service import CANCEL_SECONDS, CLOSE_SECONDS, ServiceSettings
 from metering.process.settings import load_all
 from metering.records.meters import parse_catalogue
-from tests.unit.deploy.deployment import DEPLOY, ROOT, own_services, read_yaml, services
+from tests.support.deploy_files import DEPLOY, own_services, read_yaml, services
+from tests.support.repository import ROOT
 from tools.documentation import SETTINGS
 
 # Which services of compose are which process of ours.

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 import promql_parser
 import pytest
 
-from tests.unit.deploy.deployment import alerts, dashboard, label_values, panels, rules, series
+from tests.support.deploy_files import alerts, dashboard, label_values, panels, rules, series
 
 # Series that Prometheus itself or its client library makes, with the labels that they have beside those of every target.
 FOREIGN: Mapping[str, frozenset[str]] = {

@@ -7,7 +7,8 @@ import tomllib
 
 import pytest
 
-from tests.unit.deploy.deployment import DEPLOY, ROOT
+from tests.support.deploy_files import DEPLOY
+from tests.support.repository import ROOT
 
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
 FINAL = DOCKERFILE.rpartition("\nFROM ")[2]

@@ -11,9 +11,8 @@ import ingest
 import reporter
 from metering.process.metrics import MetricRow
 from metering.process.settings import describe
+from tests.support.repository import ROOT
 from tools.documentation import COMMAND, METRICS, SETTINGS, configuration_page, declared, differing, main, metrics_page, pages
-
-ROOT = Path(__file__).parents[3]
 
 
 def test_the_committed_pages_are_what_the_code_declares() -> None:

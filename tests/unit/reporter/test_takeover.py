@@ -11,9 +11,9 @@ from metering.records.tally import encode_tally
 from reporter.planning.billing_periods import BillingPeriods
 from reporter.planning.planner import PartitionReporter
 from reporter.takeover import Takeover
-from tests.unit.aggregator.memory_log import MemoryLog, finished
-from tests.unit.metering.test_ledger import REJECTION
-from tests.unit.reporter.test_reporting import NOW_MS, planned, tally
+from tests.support.metering_memory_log import MemoryLog, finished
+from tests.unit.metering.folds.test_ledger import REJECTION
+from tests.unit.reporter.planning.test_planner import NOW_MS, planned, tally
 
 TOPICS = topics_named("usage")
 TALLIES, LEDGER = TOPICS.tallies.name, TOPICS.ledger.name
