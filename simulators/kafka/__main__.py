@@ -8,9 +8,9 @@ from pathlib import Path
 
 import uvloop
 
-from simulators.kafka.log_recovery import CorruptLog
 from simulators.kafka.server import DataFolderInUse, serve
 from simulators.kafka.settings import BrokerSettings
+from simulators.kafka.storage.recovery import CorruptLog
 
 
 def main() -> int:

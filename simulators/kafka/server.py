@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from simulators.kafka.broker import open_broker
-from simulators.kafka.connection import Connection
-from simulators.kafka.control import serve_control
+from simulators.kafka.cluster.broker import open_broker
+from simulators.kafka.control_port import serve_control
+from simulators.kafka.protocol.connection import Connection
 from simulators.kafka.settings import BrokerSettings
 
 _BACKLOG = 256

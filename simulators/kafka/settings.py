@@ -1,12 +1,12 @@
-"""What one embedded broker is told at start."""
+"""The settings of one embedded broker."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from simulators.kafka.topic_config import MESSAGE_BYTES_DEFAULT
-
 #: The node id this broker gives itself everywhere.
 NODE_ID = 1
+#: Kafka's default for max.message.bytes.
+MESSAGE_BYTES_DEFAULT = 1_048_588
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

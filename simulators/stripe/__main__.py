@@ -12,8 +12,8 @@ from aiohttp import web
 
 from simulators.stripe.app import make_app
 from simulators.stripe.configuration import Settings, changed
-from simulators.stripe.limits import PROFILES
 from simulators.stripe.simulator import Simulator
+from simulators.stripe.traffic.limits import PROFILES
 
 BACKLOG = 1024
 KEEPALIVE_S = 75.0

@@ -8,28 +8,29 @@ import random
 from collections.abc import Iterable
 from dataclasses import asdict
 
-from simulators.stripe import customers, meters
-from simulators.stripe.adjustments import CANCEL_WITHIN_MS, Adjustment, not_cancellable
-from simulators.stripe.assumptions import Assumptions
 from simulators.stripe.billing import Billing
-from simulators.stripe.billing_settings import BillingSettings
-from simulators.stripe.books import Books
-from simulators.stripe.clock import ClockState, SimulatedClock
-from simulators.stripe.customers import Customer, CustomerChange, CustomerDirectory, CustomerDraft, customer_object
-from simulators.stripe.deliveries import Webhooks
-from simulators.stripe.destinations import Destinations
-from simulators.stripe.error_reports import ErrorReports, announce
-from simulators.stripe.errors import ApiError, no_such
-from simulators.stripe.event_log import differences
-from simulators.stripe.idempotency import IdempotencyStore, StoredReply
-from simulators.stripe.identities import IdentityGenerator
-from simulators.stripe.journal import Entry, Journal, NoJournal
-from simulators.stripe.meter_events import DropReason, EventState, EventStore, MeterEvent, Submission, duplicate, no_active_meter
-from simulators.stripe.meters import EventWindow, Meter, MeterCatalogue, MeterDraft, meter_object
-from simulators.stripe.notifications import Notifications
-from simulators.stripe.processing import Processing, ProcessingQueue
-from simulators.stripe.sessions import Session, Sessions
-from simulators.stripe.stats import Stats
+from simulators.stripe.http.errors import ApiError, no_such
+from simulators.stripe.invoicing.billing_settings import BillingSettings
+from simulators.stripe.metering import meters
+from simulators.stripe.metering.adjustments import CANCEL_WITHIN_MS, Adjustment, not_cancellable
+from simulators.stripe.metering.books import Books
+from simulators.stripe.metering.error_reports import ErrorReports, announce
+from simulators.stripe.metering.meter_events import DropReason, EventState, EventStore, MeterEvent, Submission, duplicate, no_active_meter
+from simulators.stripe.metering.meters import EventWindow, Meter, MeterCatalogue, MeterDraft, meter_object
+from simulators.stripe.metering.processing import Processing, ProcessingQueue
+from simulators.stripe.metering.stream_sessions import Session, Sessions
+from simulators.stripe.selling import customers
+from simulators.stripe.selling.customers import Customer, CustomerChange, CustomerDirectory, CustomerDraft, customer_object
+from simulators.stripe.state.assumptions import Assumptions
+from simulators.stripe.state.clock import ClockState, SimulatedClock
+from simulators.stripe.state.identities import IdentityGenerator
+from simulators.stripe.state.journal import Entry, Journal, NoJournal
+from simulators.stripe.state.stats import Stats
+from simulators.stripe.traffic.idempotency import IdempotencyStore, StoredReply
+from simulators.stripe.webhooks.deliveries import Webhooks
+from simulators.stripe.webhooks.destinations import Destinations
+from simulators.stripe.webhooks.event_log import differences
+from simulators.stripe.webhooks.notifications import Notifications
 
 EVENTS_MAX = 2_000_000  # at roughly 800 bytes each, the reply kept under its idempotency key included
 
@@ -163,7 +164,7 @@ class Account:
         self.advance(now_ms)
         customer = self.customers.get(customer_id)
         marker = customers.deleted(customer)
-        self.billing.subscribing.end_all_of(customer_id, now_ms)
+        self.billing.subscriptions.end_all_of(customer_id, now_ms)
         deleted = self._put_customer(marker, now_ms)
         self.notifications.snapshot("customer.deleted", customer_object(customer), now_ms)
         return deleted

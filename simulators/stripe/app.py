@@ -4,16 +4,16 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from simulators.stripe.billing_control import BillingControl
-from simulators.stripe.billing_oracle import BillingOracle
-from simulators.stripe.checkout_page import CheckoutPage
-from simulators.stripe.control import Control
-from simulators.stripe.deliverer import Deliverer
-from simulators.stripe.oracle import Oracle
+from simulators.stripe.control.billing_control import BillingControl
+from simulators.stripe.control.billing_oracle import BillingOracle
+from simulators.stripe.control.simulator_control import Control
+from simulators.stripe.control.usage_oracle import Oracle
+from simulators.stripe.control.webhook_control import WebhookControl
+from simulators.stripe.endpoints.checkout_page import CheckoutPage
+from simulators.stripe.http.routes import Route
 from simulators.stripe.pipeline import Pipeline
-from simulators.stripe.routes import Route
 from simulators.stripe.simulator import Simulator
-from simulators.stripe.webhook_control import WebhookControl
+from simulators.stripe.webhooks.deliverer import Deliverer
 
 BODY_BYTES_MAX = 4 * 1024 * 1024  # a list of 100,000 customer ids; Stripe's own calls need a thousandth
 
@@ -22,14 +22,14 @@ def make_app(simulator: Simulator) -> web.Application:
     """The application of one simulator; the caller runs it and closes the simulator."""
     app = web.Application(client_max_size=BODY_BYTES_MAX)
     pipeline = Pipeline(simulator)
-    deliverer = Deliverer(simulator)
+    deliverer = Deliverer(simulator.account, simulator.journal)
     app.cleanup_ctx.append(deliverer.running)
     app.router.add_routes(Control(simulator).routes())
     app.router.add_routes(WebhookControl(simulator, deliverer).routes())
     app.router.add_routes(Oracle(simulator).routes())
     app.router.add_routes(BillingControl(simulator).routes())
     app.router.add_routes(BillingOracle(simulator).routes())
-    app.router.add_routes(CheckoutPage(simulator).routes())
+    app.router.add_routes(CheckoutPage(simulator.account, simulator.journal).routes())
     for route in (*simulator.routes, simulator.endpoints.unrecognised()):
         app.router.add_route(route.method, route.path, _handler(pipeline, route))
     return app

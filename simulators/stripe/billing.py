@@ -1,43 +1,47 @@
 """Products, prices, subscriptions, payment details and invoices of the simulated account."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from simulators.stripe.billing_schedule import BillingSchedule
-from simulators.stripe.checking_out import CheckingOut
-from simulators.stripe.checkout import CheckoutSession
-from simulators.stripe.invoicing import Invoicing
-from simulators.stripe.journal import Entry
-from simulators.stripe.paying import Paying
-from simulators.stripe.selling import Selling
-from simulators.stripe.subscribing import Subscribing
-from simulators.stripe.tables import Table
+from simulators.stripe.checkout.checking_out import CheckingOut, CheckoutPort
+from simulators.stripe.invoicing.invoicing_port import InvoicingPort
+from simulators.stripe.invoicing.lifecycle import Invoicing
+from simulators.stripe.invoicing.schedule import BillingSchedule
+from simulators.stripe.invoicing.subscribing import Subscribing
+from simulators.stripe.selling.catalogue import Selling
+from simulators.stripe.selling.paying import Paying
+from simulators.stripe.selling.subscription_table import SubscriptionTable
+from simulators.stripe.state.journal import Entry
+from simulators.stripe.state.tables import Table
 
-if TYPE_CHECKING:
-    from simulators.stripe.account import Account
+
+class BillingPort(InvoicingPort, CheckoutPort, Protocol):
+    """What the parts of billing ask of the account together."""
 
 
 class Billing:
     """What is sold, to whom, and the invoices that come of it. `account` has the meters, the customers and the usage."""
 
-    def __init__(self, account: "Account") -> None:
+    def __init__(self, account: BillingPort) -> None:
         self._account = account
         self.selling = Selling(account)
         self.start_over()
 
     def start_over(self) -> None:
         """Forget everything but products and prices."""
-        self.paying = Paying(self._account)
-        self.subscribing = Subscribing(self._account)
-        self.checking_out = CheckingOut(self._account)
-        self.invoicing = Invoicing(self._account)
-        self.schedule = BillingSchedule()
+        account, selling = self._account, self.selling
+        self._schedule = BillingSchedule()
+        self.subscriptions = SubscriptionTable(account, selling)
+        self.paying = Paying(account, self.subscriptions)
+        self.invoicing = Invoicing(account, selling, self.subscriptions, self.paying, self._schedule)
+        self.subscribing = Subscribing(account, selling, self.subscriptions, self.paying, self.invoicing)
+        self.checking_out = CheckingOut(account, self.paying, self.subscribing, self._schedule)
         tables: list[Table[Any]] = [
             self.selling.products,
             self.selling.prices,
             self.paying.methods,
             self.paying.intents,
-            self.subscribing.subscriptions,
+            self.subscriptions,
             self.checking_out.sessions,
             self.invoicing.invoices,
         ]
@@ -54,7 +58,7 @@ class Billing:
         if self._restored:
             self._restored = False
             self._resume()
-        while self.invoicing.invoices.has_room and (work := self.schedule.pop_due(now_ms)) is not None:
+        while self.invoicing.invoices.has_room and (work := self._schedule.pop_due(now_ms)) is not None:
             reach(work.due_ms)
             match work.kind:
                 case "upcoming":
@@ -72,10 +76,6 @@ class Billing:
         self._account.advance(now_ms)
         self.invoicing.invoices.make_room(1)
 
-    def expect_expiry(self, session: CheckoutSession) -> None:
-        """Close a checkout session when its time is over."""
-        self.schedule.push(session.expires_at * 1000, "expire", session.id)
-
     def apply(self, entry: Entry) -> None:
         """Make a change again that an earlier process noted; entries are named `billing.*`. Raises ValueError for an unknown one."""
         match entry:
@@ -87,6 +87,4 @@ class Billing:
 
     def _resume(self) -> None:
         self.invoicing.resume()
-        for session in self.checking_out.sessions:
-            if session.status == "open":
-                self.expect_expiry(session)
+        self.checking_out.resume()

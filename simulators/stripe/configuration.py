@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from simulators.stripe.assumptions import Assumptions
-from simulators.stripe.billing_settings import BillingSettings
-from simulators.stripe.deliveries import Webhooks
-from simulators.stripe.faults import ANY_ROUTE, Fault, FaultPlan, Latency, OutageMode
-from simulators.stripe.keys import KeyRing
-from simulators.stripe.limits import Limits
-from simulators.stripe.processing import Processing
+from simulators.stripe.http.keys import KeyRing
+from simulators.stripe.invoicing.billing_settings import BillingSettings
+from simulators.stripe.metering.processing import Processing
+from simulators.stripe.state.assumptions import Assumptions
+from simulators.stripe.traffic.faults import ANY_ROUTE, Fault, FaultPlan, Latency, OutageMode
+from simulators.stripe.traffic.limits import Limits
+from simulators.stripe.webhooks.deliveries import Webhooks
 
 SECTIONS = ("assumptions", "limits", "processing", "webhooks", "billing", "keys", "faults", "latency", "outage")
 T = TypeVar("T")

@@ -17,17 +17,17 @@ from typing import NamedTuple
 
 from aiohttp import web
 
-from simulators.stripe import errors
-from simulators.stripe.errors import ApiError
-from simulators.stripe.event_log import API_VERSION
-from simulators.stripe.faults import Fault
-from simulators.stripe.forms import nest, parse_pairs
-from simulators.stripe.idempotency import StoredReply, fingerprint
-from simulators.stripe.json_bodies import fingerprint_of, parse_object
-from simulators.stripe.keys import mask
-from simulators.stripe.parameters import Parameters
-from simulators.stripe.routes import Call, Prepared, Route
+from simulators.stripe.http import errors
+from simulators.stripe.http.errors import ApiError
+from simulators.stripe.http.forms import nest, parse_pairs
+from simulators.stripe.http.json_bodies import fingerprint_of, parse_object
+from simulators.stripe.http.keys import mask
+from simulators.stripe.http.parameters import Parameters
+from simulators.stripe.http.routes import Call, Prepared, Route
 from simulators.stripe.simulator import Simulator
+from simulators.stripe.traffic.faults import Fault
+from simulators.stripe.traffic.idempotency import StoredReply, fingerprint
+from simulators.stripe.webhooks.event_log import API_VERSION
 
 VERSION_FORM = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}[.a-z]{0,40}\Z", re.ASCII)
 FORM_BYTES_MAX = 256 * 1024

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from simulators.stripe.account import Account
-from simulators.stripe.attribution import attributed
-from simulators.stripe.clock import SimulatedClock
 from simulators.stripe.configuration import Settings
-from simulators.stripe.endpoints import Endpoints
-from simulators.stripe.faults import FaultInjector
-from simulators.stripe.journal import FileJournal, NoJournal
-from simulators.stripe.limits import Lanes, Limiter
+from simulators.stripe.endpoints.account_routes import Endpoints
+from simulators.stripe.endpoints.attribution import attributed
+from simulators.stripe.state.clock import SimulatedClock
+from simulators.stripe.state.journal import FileJournal, NoJournal
+from simulators.stripe.traffic.faults import FaultInjector
+from simulators.stripe.traffic.limits import Lanes, Limiter
 
 
 class Simulator:

@@ -27,7 +27,7 @@ class EmbeddedBroker:
         self._process: ChildProcess | None = None
         self._port = 0
         self._advertised_port = advertised_port
-        #: Port for test faults (see simulators.kafka.control) on 127.0.0.1, known after ``start`` and new after ``restart``.
+        #: Port for test faults (see simulators.kafka.control_port) on 127.0.0.1, known after ``start`` and new after ``restart``.
         self.control_port = 0
 
     @property

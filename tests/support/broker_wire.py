@@ -11,7 +11,7 @@ from kio.index import load_request_schema, load_response_schema
 from kio.schema.errors import ErrorCode
 from kio.serial import entity_reader, entity_writer
 
-from simulators.kafka.codec import Fields, build_entity
+from simulators.kafka.protocol.codec import Fields, build_entity
 
 CORRELATION_ID = 77
 

@@ -15,7 +15,8 @@ from tests.unit.deploy.test_expressions import FOREIGN
 HEADINGS = ["Meaning", "Impact", "Diagnosis", "Mitigation"]
 PAGES = sorted(RUNBOOKS.glob("*.md"))
 PROMTOOL = shutil.which("promtool")
-EMITTED = [package for name in ("metering", "ingest", "aggregator", "reporter") for package in sorted((ROOT / name).glob("*.py"))]
+PACKAGES = ("emitter/taximeter_emitter", "metering", "ingest", "aggregator", "reporter")
+EMITTED = [module for name in PACKAGES for module in sorted((ROOT / name).rglob("*.py"))]
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])
 

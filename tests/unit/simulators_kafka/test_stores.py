@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from kio.schema.errors import ErrorCode
 
-from simulators.kafka import committed_offsets
-from simulators.kafka.committed_offsets import Committed, CommittedOffsets
-from simulators.kafka.producer_ids import ProducerIds
+from simulators.kafka.cluster.topics import TopicRefused, Topics
+from simulators.kafka.groups import committed_offsets
+from simulators.kafka.groups.committed_offsets import Committed, CommittedOffsets
 from simulators.kafka.settings import BrokerSettings
-from simulators.kafka.topics import TopicRefused, Topics
+from simulators.kafka.storage.producer_ids import ProducerIds
 
 
 def _topics(folder: Path, **options: int) -> Topics:

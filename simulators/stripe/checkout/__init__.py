@@ -1,0 +1,1 @@
+"""Checkout sessions: a customer subscribes on a page."""

@@ -1,0 +1,1 @@
+"""Stripe's endpoints: what each call does to the account, and the page of a checkout session."""

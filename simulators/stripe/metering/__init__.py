@@ -1,0 +1,1 @@
+"""Meters, their events, the asynchronous plane that processes them, and the exact books."""

@@ -1,0 +1,1 @@
+"""What stands between a call and its endpoint: rate limits, lanes, idempotency keys, faults."""

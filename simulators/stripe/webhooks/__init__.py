@@ -1,0 +1,1 @@
+"""What happened on the account, and its way to webhook endpoints."""

@@ -1,0 +1,22 @@
+"""Record batches for the unit tests, and aiokafka's own reading of stored ones as an independent check."""
+
+from aiokafka.record.default_records import DefaultRecordBatch
+
+from simulators.kafka.storage.batch import parse_prefix
+from tests.support.broker_wire import record_batch
+
+__all__ = ["record_batch"]
+
+
+def stored_batches(data: bytes) -> list[DefaultRecordBatch]:
+    """The batches in a piece of log, each with a valid checksum, by aiokafka's reader; the piece must hold whole batches only."""
+    batches = []
+    position = 0
+    while position < len(data):
+        _, size = parse_prefix(data, position)
+        assert position + size <= len(data), "the last batch is cut"
+        batch = DefaultRecordBatch(data[position : position + size])
+        assert batch.validate_crc()
+        batches.append(batch)
+        position += size
+    return batches
