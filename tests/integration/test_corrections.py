@@ -188,7 +188,7 @@ async def test_a_young_meter_event_is_cancelled_once_however_often_it_is_asked_f
     assert billed(await installation.verified()) == ("EXACT", QUANTITY, 0)
 
 
-async def test_an_old_meter_event_is_negated_by_one_of_two_commands_at_once_and_by_the_reporter_that_comes_after_a_kill(
+async def test_two_commands_at_once_negate_an_old_meter_event_once_also_after_a_kill(
     installation: Installation,
 ) -> None:
     installation.create_meter()

@@ -19,6 +19,8 @@ from tests.support.batch_forms import in_columns
 START_MS = 1_780_000_000_000
 HORIZON_MS = 6 * HOUR_MS
 EVENTS, TALLIES = "usage.events", "usage.tallies"
+ODD_NUMBERS: list[Any] = [0, 1, 19, 20, -1, 2**64, 2**70, 1.0, 1.5, 1e300, True, False, None, "1", [], {}]
+"""Numbers that a batch may have, four, and then what is none."""
 METERS = [Meter("tokens", ("input", "output"), ("model",)), Meter("calls", ("calls",))]
 
 
@@ -224,3 +226,12 @@ class Model:
             if quantity:
                 dimensions = (("model", event.model),) if meter.dimensions else ()
                 outcome.rows[event.customer, meter.event_name, dimensions, event.time_ms // 60_000 * 60_000] += quantity
+
+
+def small_batch(emitter: str, first_seq: int, events: Sequence[Event], now_ms: int) -> bytes:
+    """The value of a batch in lists; the times of its events count from now."""
+    moved = tuple(Event(event.event_id, event.customer, event.usage, event.model, now_ms + event.time_ms) for event in events)
+    # An even number has this form; the record is numbered right afterwards.
+    value, _ = encode(Numbered(emitter, 0, moved))
+    assert value is not None
+    return orjson.dumps(orjson.loads(value) | {"first_seq": first_seq})

@@ -1,10 +1,10 @@
-"""A clock that stands still until a test moves it; sleeping moves it."""
+"""Clocks that stand still until a test moves them."""
 
 import asyncio
 
 
 class ManualClock:
-    """Both clocks advance together; `slept` records every sleep in seconds."""
+    """Both clocks advance together, and sleeping moves them; `slept` records every sleep in seconds."""
 
     def __init__(self, now_ms: int = 1_800_000_000_000) -> None:
         self.slept: list[float] = []
@@ -25,3 +25,19 @@ class ManualClock:
     def advance(self, seconds: float) -> None:
         self._monotonic += seconds
         self._now_ms += round(seconds * 1000)
+
+
+class SleeplessClock:
+    """Stands still until it is moved; whoever sleeps fails."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def now_ms(self) -> int:
+        return int(self.now * 1000)
+
+    def monotonic(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        raise AssertionError(f"nothing here sleeps, and not {seconds} s")

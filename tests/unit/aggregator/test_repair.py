@@ -13,9 +13,9 @@ from metering.kafka.partition_log import Appended, Appender, LogUnavailable
 from metering.kafka.topics import topics_named
 from metering.records.chain import NO_OFFSET
 from metering.records.tally import Acceptance, Losses, Tally, decode_tally
+from tests.support.aggregator_partition import Partition
 from tests.support.aggregator_records import EVENTS, HORIZON_MS, TALLIES, Beat, Event, Numbered, encode
 from tests.support.metering_memory_log import MemoryLog, finished
-from tests.unit.aggregator.test_takeover import Partition
 
 
 class MemoryAppender(Appender):

@@ -1,38 +1,10 @@
 from dataclasses import replace
 
-from hypothesis import given
-from hypothesis import strategies as st
-
 from audit.verification.emitters import SILENT_MS, EmitterBook
 from audit.verification.report import EmitterLine
 from metering.records.chain import Link
-from metering.records.tally import Acceptance, EmitterState, EventCounts, Range, RecordCounts, Tally
-
-
-def tally(*ranges: Range, final: int | None = None, abandoned: tuple[Range, ...] = (), dropped: int = 0, partition: int = 0) -> Tally:
-    return Tally(
-        chain_id="c",
-        partition=partition,
-        link=Link(0, 0, -1),
-        checkpoint=-1,
-        instance="i",
-        catalogue="v",
-        log_time_ms=0,
-        records=RecordCounts(),
-        events=EventCounts(),
-        rows=(),
-        ranges=[("e", first, last) for first, last in ranges],
-        finals=[] if final is None else [("e", final)],
-        abandoned=[("e", first, last) for first, last in abandoned],
-        dropped=[("e", dropped)] if dropped else [],
-    )
-
-
-def book_of(*tallies: Tally) -> tuple[list[EmitterLine], list[str]]:
-    book = EmitterBook()
-    for each in tallies:
-        book.take(each)
-    return book.lines()
+from metering.records.tally import Acceptance, EmitterState, RecordCounts, Tally
+from tests.support.audit_emitter_book import book_of, tally
 
 
 def test_all_numbers_of_a_closed_emitter_arrived() -> None:
@@ -145,13 +117,3 @@ def test_of_a_part_of_the_log_nobody_can_say_what_is_missing_before_it() -> None
 
     assert problems == []
     assert (line.sent, line.received, line.missing) == (5, 3, 2)
-
-
-@given(st.sets(st.integers(0, 60)), st.randoms(use_true_random=False))
-def test_missing_and_received_agree_with_a_set(numbers: set[int], random: st.DataObject) -> None:
-    order = sorted(numbers)
-    random.shuffle(order)  # type: ignore[attr-defined]  # a random.Random, which the strategy's type does not say
-    [line], problems = book_of(tally(*((number, number) for number in order), final=61))
-
-    assert (line.received, line.missing) == (len(numbers), 61 - len(numbers))
-    assert bool(problems) == (len(numbers) < 61)

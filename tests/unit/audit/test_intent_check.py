@@ -59,7 +59,7 @@ def error_report(*identifiers: str) -> Rejection:
         (Outcome.REJECTED, (RESEND,), "EXACT", 5),
     ],
 )
-def test_what_is_billed_is_what_was_reported_less_what_was_taken_back_and_with_what_was_sent_again(
+def test_what_is_billed_is_what_was_reported_less_taken_back_plus_sent_again(
     outcome: Outcome, kinds: tuple[CorrectionKind, ...], verdict: str, billed: int
 ) -> None:
     report = report_of(ledger_of(outcome, *kinds))

@@ -106,7 +106,7 @@ async def test_identifiers_lead_to_the_meter_events_of_intents_and_corrections()
     assert {name: (event.customer, event.value) for name, event in refused.events.items()} == {named[0]: ("cus_4", 4), named[1]: ("cus_7", 7)}
 
 
-async def test_intents_are_looked_for_a_day_before_the_report_and_rejections_only_as_far_back_as_asked() -> None:
+async def test_intents_are_read_from_a_day_before_the_report_and_rejections_as_far_as_asked() -> None:
     log = [
         (NOW_MS - 100 * HOUR_MS, encode_rejection(a_rejection(event_id="evt_old", at_ms=NOW_MS - 100 * HOUR_MS))),
         (NOW_MS - 23 * HOUR_MS, encode_intent(an_intent(0, 1))),

@@ -15,7 +15,7 @@ from simulators.stripe.http.pages import list_object, read_page
 from simulators.stripe.metering.quantities import add, digit_count, exact_text, quantity
 from simulators.stripe.state.clock import SimulatedClock
 from simulators.stripe.state.journal import FileJournal
-from tests.unit.simulators_stripe.building import add_meter, form, make_account, meter_draft
+from tests.support.stripe_account import add_meter, form, make_account, meter_draft
 
 ROUTES = ["meter_events.create"]
 

@@ -1,7 +1,6 @@
 """Counting records many at a time comes to what counting them one by one comes to."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -9,17 +8,14 @@ from taximeter_emitter.wire.limits import MINUTE_MS
 
 from aggregator.core.counting import PartitionCounter
 from aggregator.core.dead_letter_limits import DeadLetterLimits, TooManyDeadLetters
-from aggregator.core.pending_tally import Cut
 from aggregator.ids.fingerprints import each
-from aggregator.ids.id_index import IdIndex
-from metering.folds.tallies import Tallies
 from metering.records.record import Record
-from tests.property.aggregator.core.test_counting_model import IDS, ITEMS, events, placed
-from tests.support.aggregator_records import START_MS, Event, Item, Single, encode, rules
+from tests.support.aggregator_counters import FLUSH_BYTES, LENGTHS, compare, count_many, counter, cut
+from tests.support.aggregator_record_strategies import IDS, ITEMS, events, placed
+from tests.support.aggregator_records import START_MS, Item, Single, encode
 
 PLAIN = st.builds(Single, events(IDS), st.just("own"))
 HALVES = st.sampled_from([b'{"id":"a","source":"s"', b',"customer":"c1"}', b"", b" {} ", b"{},{}"])
-FLUSH_BYTES = st.sampled_from([1, 300, 10**9])
 
 
 @st.composite
@@ -45,48 +41,10 @@ def logs(draw: st.DrawFn) -> list[Record]:
     return found
 
 
-def counter(run_min: int, *, batches_min: int = 4, recent_max: int = 10**6, limits: DeadLetterLimits | None = None) -> PartitionCounter:
-    about = rules(run_min=run_min, shape_min=run_min, batches_min=batches_min)
-    made = PartitionCounter(0, about if limits is None else replace(about, dead_letter_limits=limits), Tallies())
-    made.ids = IdIndex(about.deduplication_horizon_ms, recent_max=recent_max)
-    made.found(0, "chain")
-    return made
-
-
-def cut(subject: PartitionCounter) -> Cut:
-    found = subject.cut()
-    assert subject.observe(subject.tallies.chain.next_offset, found.tally)
-    return found
-
-
-def count_many(subject: PartitionCounter, records: Sequence[Record], lengths: Sequence[int], until_bytes: int) -> None:
-    """All of them, handed over in pieces of these lengths."""
-    start = 0
-    for length in [*lengths, len(records)]:
-        piece = records[start : start + length]
-        start += length
-        while piece:
-            taken = subject.count_many(piece, until_bytes)
-            assert taken == len(piece) or subject.pending_bytes >= until_bytes
-            piece = piece[taken:]
-
-
-def compare(first: Cut, second: Cut) -> None:
-    one, many = first.tally, second.tally
-    for name in ("link", "records", "events", "ranges", "finals", "abandoned", "dropped", "set_aside", "repeats", "log_time_ms"):
-        assert getattr(one, name) == getattr(many, name), name
-    assert sorted(map(repr, one.rows)) == sorted(map(repr, many.rows))
-    assert first.dead_letters == second.dead_letters
-    assert first.forwards == second.forwards
-
-
 def remembered(subject: PartitionCounter) -> dict[bytes, int]:
     """The recent ids with their content numbers."""
     prints, contents = subject.ids._recent.everything()
     return dict(zip(each(prints), contents.tolist(), strict=True))
-
-
-LENGTHS = st.lists(st.integers(1, 30), max_size=5)
 
 
 @settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
@@ -131,18 +89,3 @@ def _refusal(work: Callable[[], None]) -> str:
     except TooManyDeadLetters as error:
         return str(error)
     return ""
-
-
-def test_what_is_rolled_back_leaves_nothing_of_its_runs() -> None:
-    subject = counter(1)
-    event = Event("a", "c1", (("input", 3),), "m1", START_MS)
-    value, headers = encode(Single(event, "own"))
-    other, winner = counter(1), Record(0, START_MS, None, b"{", ())
-    other.count(winner)
-    first = other.cut()
-    assert subject.count_many([Record(0, START_MS, None, value, headers)], 10**9) == 1
-    subject.cut()
-    assert subject.observe(0, first.tally)
-    assert subject.pending_bytes == 0
-    subject.count_many([Record(1, START_MS, None, value, headers)], 10**9)
-    assert [row.quantity for row in subject.cut().tally.rows] == [3]

@@ -1,25 +1,20 @@
 """Small batches that are joined come to what they come to one by one, whatever is wrong with one of them."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Any
 
 import orjson
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from taximeter_emitter.wire.batch import KnownTexts
 from taximeter_emitter.wire.limits import DAY_MS, MINUTE_MS
 
-from aggregator.reading.joined_batches import LAYOUT, RUN_MAX, VALUE_BYTES_MAX, first_batches, join
+from aggregator.reading.joined_batches import LAYOUT
 from metering.records.record import Record
-from tests.property.aggregator.core.test_runs import FLUSH_BYTES, LENGTHS, compare, count_many, counter, cut
-from tests.support.aggregator_records import START_MS, Event, Numbered, encode
+from tests.support.aggregator_counters import FLUSH_BYTES, LENGTHS, compare, count_many, counter, cut
+from tests.support.aggregator_records import ODD_NUMBERS, START_MS, Event, small_batch
 
-FIELDS = frozenset({"input", "output", "calls"})
-NUMBERS: list[Any] = [0, 1, 19, 20, -1, 2**64, 2**70, 1.0, 1.5, 1e300, True, False, None, "1", [], {}]
 VALUES: list[Any] = [
-    *NUMBERS,
+    *ODD_NUMBERS,
     [0],
     [1, 2],
     [True],
@@ -51,15 +46,6 @@ STRANGE = st.builds(
     st.sampled_from(["m1", "m3"]),
     st.sampled_from([-age for age in TIMES]),
 )
-
-
-def small(emitter: str, first_seq: int, events: Sequence[Event], now_ms: int) -> bytes:
-    """The value of a batch in lists; the times of its events count from now."""
-    moved = tuple(Event(event.event_id, event.customer, event.usage, event.model, now_ms + event.time_ms) for event in events)
-    # An even number has this form; the record is numbered right afterwards.
-    value, _ = encode(Numbered(emitter, 0, moved))
-    assert value is not None
-    return orjson.dumps(orjson.loads(value) | {"first_seq": first_seq})
 
 
 def spoiled(value: bytes, draw: Callable[[st.SearchStrategy[Any]], Any]) -> bytes:
@@ -98,7 +84,7 @@ def logs(draw: st.DrawFn) -> list[Record]:
         emitter = draw(st.sampled_from(["e1", "e2"]))
         events = draw(st.lists(STRANGE if kind == "strange" else USUAL, min_size=1, max_size=3))
         following[emitter] = following.get(emitter, 0) + (kind == "hole")
-        value = small(emitter, following[emitter], events, now_ms)
+        value = small_batch(emitter, following[emitter], events, now_ms)
         following[emitter] += len(events)
         if kind == "spoiled":
             value = spoiled(value, draw)
@@ -122,47 +108,3 @@ def test_joined_batches_come_to_the_same_as_one_by_one(records: list[Record], le
         assert (one.position, one.pending_records, one.pending_input_bytes) == (many.position, many.pending_records, many.pending_input_bytes)
         compare(cut(one), cut(many))
         assert sorted(map(repr, one.sequences.states())) == sorted(map(repr, many.sequences.states()))
-
-
-def usual(numbers: Sequence[int]) -> list[Record]:
-    """Batches of two events each, in order."""
-    event = Event(None, "c1", (("input", 1), ("output", 2)), "m1", 0)
-    return [Record(number, START_MS, None, small("e1", 2 * number, [event, event], START_MS)) for number in numbers]
-
-
-def test_what_emitters_write_is_joined() -> None:
-    records = usual(range(RUN_MAX))
-    assert first_batches(records, 0) == records
-    found = join(
-        [orjson.loads(record.value or b"") for record in records],
-        [START_MS] * RUN_MAX,
-        partition=0,
-        fields=FIELDS,
-        known=KnownTexts(),
-        partition_of=lambda _: 0,
-    )
-    assert found is not None
-    assert found.events.count == 2 * RUN_MAX == len(found.events.at)
-    assert sum(found.events.usage["output"]) == 4 * RUN_MAX
-
-
-@pytest.mark.parametrize("value", NUMBERS[4:])
-@pytest.mark.parametrize("field", ["taximeter", "partition", "first_seq", "count", "base_time"])
-def test_a_number_that_is_none_is_left_to_the_long_way(field: str, value: object) -> None:
-    first, second = usual(range(2))
-    document = orjson.loads(second.value or b"") | {field: value}
-    assert (
-        join([orjson.loads(first.value or b""), document], [START_MS] * 2, partition=0, fields=FIELDS, known=KnownTexts(), partition_of=lambda _: 0)
-        is None
-    )
-
-
-def test_a_run_ends_before_a_gap_and_before_what_is_no_small_batch() -> None:
-    records = usual([0, 1, 2, 4, 5])
-    assert first_batches(records, 0) == records[:3]
-    assert first_batches(records, 3) == records[3:]
-    large = replace(records[2], value=(records[2].value or b"") + b" " * VALUE_BYTES_MAX)
-    assert first_batches([*records[:2], large], 0) == records[:2]
-    assert first_batches([large, *records], 0) == ()
-    assert first_batches([*records[:2], replace(records[2], value=None)], 0) == records[:2]
-    assert first_batches([*records[:2], replace(records[2], headers=(("a", b""),))], 0) == records[:2]

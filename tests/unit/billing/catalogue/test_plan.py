@@ -1,15 +1,12 @@
 """What has to be done at Stripe: the comparison of the settings file with the account."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from billing.catalogue.account import Account, FoundMeter, FoundPrice, FoundProduct
+from billing.catalogue.account import Account
 from billing.catalogue.plan import (
     ArchivePrice,
     ChangeProduct,
@@ -21,29 +18,10 @@ from billing.catalogue.plan import (
     ReactivatePrice,
     RenameMeter,
     plan,
-    terms_of,
 )
 from billing.catalogue.plan_text import plan_json, plan_lines
-from billing.catalogue.pricing import Package, Price, Product, Tier, Wanted
-from metering.records.meters import Meter
-from tests.support.billing_account_model import after
-
-METER = Meter("tokens", ("input_tokens",), display_name="Tokens")
-PRODUCT = Product("ai", "AI usage")
-PRICE = Price("monthly", "ai", "tokens", "usd", "month", 1, Decimal(4), Package(1000, "up"))
-WANTED = Wanted((METER,), (PRODUCT,), (PRICE,))
-FOUND_METER = FoundMeter("mtr_0", "tokens", "Tokens", "sum", "stripe_customer_id", "value", None, active=True)
-FOUND_PRODUCT = FoundProduct("prod_0", "ai", "AI usage", active=True)
-FOUND_PRICE = FoundPrice("price_0", "monthly", "monthly", active=True, terms=terms_of(PRICE, product="prod_0", meter="mtr_0"))
-COMPLETE = Account((FOUND_METER,), (FOUND_PRODUCT,), (FOUND_PRICE,))
-
-
-def with_price(**changes: Any) -> Wanted:
-    return replace(WANTED, prices=(replace(PRICE, **changes),))
-
-
-def with_meter(**changes: Any) -> Account:
-    return replace(COMPLETE, meters=(replace(FOUND_METER, **changes),))
+from billing.catalogue.pricing import Package, Tier
+from tests.support.billing_catalogue import COMPLETE, FOUND_METER, FOUND_PRICE, FOUND_PRODUCT, METER, PRICE, PRODUCT, WANTED, with_meter, with_price
 
 
 def test_an_empty_account_gets_meters_then_products_then_prices() -> None:
@@ -169,48 +147,3 @@ def test_a_plan_is_told_as_json() -> None:
     assert document["actions"] == []
     assert document["obstacles"][0]["subject"] == "meter tokens"
     assert [each["action"] for each in plan_json(plan(WANTED, Account()))["actions"]] == ["create_meter", "create_product", "create_price"]
-
-
-def prices(key: str) -> st.SearchStrategy[Price]:
-    return st.builds(
-        Price,
-        key=st.just(key),
-        product=st.sampled_from(["ai", "other"]),
-        meter=st.sampled_from(["tokens", "images"]),
-        currency=st.sampled_from(["usd", "jpy"]),
-        interval=st.sampled_from(["month", "day"]),
-        unit_amount=st.sampled_from([Decimal(4), Decimal("0.004")]),
-        package=st.sampled_from([None, Package(1000, "up")]),
-    )
-
-
-def wanteds() -> st.SearchStrategy[Wanted]:
-    def names(make: Callable[[str], Any]) -> st.SearchStrategy[Any]:
-        return st.sampled_from([make("First"), make("Second")])
-
-    return st.builds(
-        Wanted,
-        st.tuples(
-            names(lambda name: Meter("tokens", ("t",), display_name=name)),
-            names(lambda name: Meter("images", ("i",), display_name=name)),
-        ),
-        st.tuples(names(lambda name: Product("ai", name)), names(lambda name: Product("other", name))),
-        st.tuples(prices("one"), prices("two")),
-    )
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.lists(st.tuples(wanteds(), st.integers(0, 12)), min_size=1, max_size=5), wanteds())
-def test_whatever_was_wanted_before_and_wherever_runs_were_interrupted_one_whole_run_ends_with_all_that_is_wanted(
-    before: list[tuple[Wanted, int]], wanted: Wanted
-) -> None:
-    account = Account()
-    for earlier, interrupted_after in before:
-        account = after(account, plan(earlier, account).actions[:interrupted_after])
-    account = after(account, plan(wanted, account).actions)
-    assert plan(wanted, account).is_empty
-    assert len(account.meters) <= 2
-    assert len(account.products) <= 2
-    # Nobody can subscribe to a price that the file does not have.
-    assert {price.key for price in account.prices if price.active} == {"one", "two"}
-    assert sum(price.active for price in account.prices) == 2

@@ -21,7 +21,7 @@ from billing.checkup.checks import (
 )
 from billing.checkup.permissions import PERMISSIONS, Permission, needed_by
 from metering.process.secrets import Secret
-from tests.unit.billing.catalogue.test_plan import COMPLETE, FOUND_METER, FOUND_PRICE, FOUND_PRODUCT, WANTED, with_meter, with_price
+from tests.support.billing_catalogue import COMPLETE, FOUND_METER, FOUND_PRICE, FOUND_PRODUCT, WANTED, with_meter, with_price
 
 REPORT = Permission("billing_meter_event_write", ("reporter",), "post", "/v1/billing/meter_events")
 PREVIEW = Permission("invoice_write", ("preview",), "post", "/v1/invoices/create_preview")

@@ -13,7 +13,7 @@ from taximeter_emitter.spool.encoded_batch import Parcel
 from taximeter_emitter.spool.outbox import Outbox
 from taximeter_emitter.spool.spool import LEFT_FREE_BYTES, Spool, SpoolFailed, remember_partitions, remembered_partitions, spooled_elsewhere
 
-from tests.chaos.small_disk import SmallDisks
+from tests.support.small_disks import SmallDisks
 
 TOPIC = "usage.events"
 

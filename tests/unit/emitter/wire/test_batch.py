@@ -7,65 +7,12 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from taximeter_emitter.wire.batch import FINGERPRINT_BYTES, PACKED_FROM, TEXTS_MAX, Batch, KnownTexts, decode_batch, encode_batch
+from taximeter_emitter.wire.batch import PACKED_FROM, TEXTS_MAX, Batch, KnownTexts, decode_batch, encode_batch
 from taximeter_emitter.wire.errors import EventRejected, Reason
 from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX, QUANTITY_MAX
 from taximeter_emitter.wire.packed import ARRAYS_FROM, pack
 
-from tests.support.batch_forms import in_columns, in_lists
-
-names = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=8)
-quantities = st.integers(0, QUANTITY_MAX)
-
-
-@st.composite
-def batches(draw: st.DrawFn) -> Batch:
-    count = draw(st.integers(1, 12) | st.just(PACKED_FROM))
-    dimensions = draw(st.lists(st.dictionaries(names, names, max_size=3).map(lambda d: tuple(sorted(d.items()))), min_size=1, max_size=3))
-    customers = draw(st.lists(names, min_size=1, max_size=4))
-    columns = {name: draw(st.lists(quantities, min_size=count, max_size=count)) for name in draw(st.sets(names, min_size=1, max_size=3))}
-    return Batch(
-        emitter=draw(names),
-        partition=draw(st.integers(0, 999)),
-        first_seq=draw(st.integers(0, 2**40)),
-        count=count,
-        customers=customers,
-        dimensions=dimensions,
-        series_dimensions=draw(st.lists(st.integers(0, len(dimensions) - 1), min_size=len(customers), max_size=len(customers))),
-        at=draw(st.lists(st.integers(0, len(customers) - 1), min_size=count, max_size=count)),
-        base_time_ms=draw(st.integers(0, 2**42)),
-        time=draw(st.lists(st.integers(0, 10**9), min_size=count, max_size=count)),
-        usage=columns,
-        ids=draw(st.just(b"") | st.binary(min_size=count * FINGERPRINT_BYTES, max_size=count * FINGERPRINT_BYTES)),
-    )
-
-
-def plain(batch: Batch) -> Batch:
-    """The same with lists for columns, so that it can be compared."""
-    return batch._replace(
-        series_dimensions=list(batch.series_dimensions),
-        at=list(batch.at),
-        time=list(batch.time),
-        usage={name: list(column) for name, column in batch.usage.items()},
-    )
-
-
-@given(batches())
-def test_a_batch_reads_back_as_it_was_written_in_either_form(batch: Batch) -> None:
-    written = encode_batch(batch)
-    for value in (written, in_lists(written), in_columns(written)):
-        assert plain(decode_batch(orjson.loads(value))) == batch
-
-
-@given(batches())
-def test_texts_that_are_known_need_not_be_looked_at(batch: Batch) -> None:
-    document = orjson.loads(in_columns(encode_batch(batch)))
-    known = KnownTexts()
-    known.customers = set(batch.customers)
-    for _ in range(2):
-        assert plain(decode_batch(document, known)) == batch
-    known.customers = set(batch.customers[:1])
-    assert plain(decode_batch(document, known)) == batch
+from tests.support.batch_forms import plain
 
 
 def test_each_customer_stands_once_in_a_large_batch() -> None:

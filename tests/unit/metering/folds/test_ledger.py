@@ -5,16 +5,13 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from taximeter_emitter.wire.errors import ChainBroken, RecordCorrupt
 from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX, IDENTIFIER_CHARS_MAX
 
-from metering.folds.ledger import Ledger, ledger_from
-from metering.records.chain import NO_OFFSET, Link
+from metering.folds.ledger import Ledger
+from metering.records.chain import NO_OFFSET
 from metering.records.ledger_records import (
     Intent,
-    MeterEvent,
     Outcome,
     Receipt,
     Rejection,
@@ -24,42 +21,7 @@ from metering.records.ledger_records import (
     encode_receipt,
     encode_rejection,
 )
-
-names = st.text(min_size=1, max_size=5)
-small = st.integers(0, 10**6)
-offsets = st.integers(-1, 10**12)
-dimensions = st.dictionaries(names, names, max_size=2).map(lambda pairs: tuple(sorted(pairs.items())))
-meter_events = st.lists(st.builds(MeterEvent, names, names, dimensions, small, st.integers(1, 10**15 - 1)), max_size=4)
-intents = st.builds(
-    Intent,
-    chain_id=st.just("0123456789abcdef"),
-    partition=small,
-    link=st.builds(Link, small, small, offsets),
-    checkpoint=offsets,
-    instance=names,
-    tally_head=offsets,
-    events_end=small,
-    meter_events=meter_events,
-    unbillable=meter_events,
-)
-settlements = st.lists(st.builds(Settlement, small, small, st.sampled_from(list(Outcome)), small, names), max_size=4)
-rejections = st.builds(Rejection, small, names, names, names, names, names, small, st.lists(names, max_size=3).map(tuple), small, small, small)
-receipts = st.builds(Receipt, names, small, offsets, offsets, names, settlements)
-
-
-@given(intents)
-def test_an_intent_reads_back_as_it_was_written(intent: Intent) -> None:
-    assert decode_entry(encode_intent(intent)) == intent
-
-
-@given(receipts)
-def test_a_receipt_reads_back_as_it_was_written(receipt: Receipt) -> None:
-    assert decode_entry(encode_receipt(receipt)) == receipt
-
-
-@given(rejections)
-def test_a_rejection_reads_back_as_it_was_written(rejection: Rejection) -> None:
-    assert decode_entry(encode_rejection(rejection)) == rejection
+from tests.support.metering_ledger_entries import REJECTION, a_receipt, an_intent
 
 
 def test_a_long_story_is_cut_before_it_is_written() -> None:
@@ -75,42 +37,10 @@ def test_a_long_message_of_stripes_is_cut_before_it_is_written() -> None:
     assert len(entry.message) == 500
 
 
-EVENT = MeterEvent("cus_1", "tokens", (), 60_000, 5)
-REJECTION = Rejection(
-    0, "webhooks", "evt_1", "tokens", "meter_event_customer_not_found", "no such customer", 1, ("tm-c-0-0-2-0",), 10_000, 20_000, 30_000
-)
-
-
-def an_intent(start: int, end: int, previous: int, events: int = 1, **changes: Any) -> Intent:
-    about: dict[str, Any] = {
-        "chain_id": "c",
-        "partition": 0,
-        "link": Link(start, end, previous),
-        "checkpoint": NO_OFFSET,
-        "instance": "i",
-        "tally_head": end - 1,
-        "events_end": end * 10,
-        "meter_events": [EVENT] * events,
-    }
-    return Intent(**about | changes)
-
-
-def a_receipt(*told: tuple[int, int, Outcome], chain_id: str = "c") -> Receipt:
-    return Receipt(chain_id, 0, 0, 0, "i", [Settlement(intent, index, outcome, 9) for intent, index, outcome in told])
-
-
 def test_identifiers_are_a_function_of_the_place_and_fit_stripes_limit() -> None:
     intent = an_intent(10**12, 2 * 10**12, 7, chain_id="f" * 16, partition=99_999)
     assert intent.identifier(BATCH_EVENTS_MAX * 1_000) == f"tm-{'f' * 16}-99999-1000000000000-2000000000000-5000000"
     assert len(intent.identifier(10**7)) <= IDENTIFIER_CHARS_MAX
-
-
-@given(st.lists(st.tuples(small, small, small, small), min_size=2, max_size=20, unique=True))
-def test_two_meter_events_never_share_an_identifier(places: list[tuple[int, int, int, int]]) -> None:
-    identifiers = {
-        an_intent(start, end, 0, partition=partition).identifier(index): (partition, start, end, index) for partition, start, end, index in places
-    }
-    assert len(identifiers) == len(places)
 
 
 GOOD: dict[str, Any] = orjson.loads(encode_intent(an_intent(0, 1, -1)))
@@ -190,52 +120,6 @@ def test_the_checkpoint_is_the_oldest_open_intent_or_else_the_last_one() -> None
     assert ledger.checkpoint == 1
     ledger.fold(3, 4, a_receipt((1, 0, Outcome.ACCEPTED)))
     assert ledger.checkpoint == 1
-
-
-@given(st.data())
-def test_a_fold_from_any_checkpoint_knows_what_is_open(data: st.DataObject) -> None:
-    """Entries of an honest writer, and now and then of one whose view is old."""
-    log: list[Intent | Receipt] = []
-    views = [Ledger()]
-    for _ in range(data.draw(st.integers(1, 25))):
-        view = views[-1] if data.draw(st.booleans()) else data.draw(st.sampled_from(views))
-        fresh = fold_from_start(log, view.chain.next_offset)
-        places = [(offset, index) for offset, entry in fresh.open.items() for index in sorted(entry.open)]
-        entry: Intent | Receipt
-        tell: bool = data.draw(st.booleans())
-        if places and tell:
-            told = data.draw(st.lists(st.sampled_from(places), min_size=1, max_size=4, unique=True))
-            outcome = data.draw(st.sampled_from(list(Outcome)))
-            entry = Receipt("c", 0, fresh.chain.head, fresh.checkpoint, "i", [Settlement(offset, index, outcome, 1) for offset, index in told])
-        else:
-            start = max(0, fresh.chain.end)
-            entry = an_intent(
-                start, start + data.draw(st.integers(1, 3)), fresh.chain.head, data.draw(st.integers(0, 3)), checkpoint=fresh.checkpoint
-            )
-        log.append(entry)
-        views.append(fold_from_start(log, len(log)))
-        whole, last = views[-1], log[-1]
-        if last.checkpoint == NO_OFFSET:
-            continue
-        intent = log[last.checkpoint]
-        assert isinstance(intent, Intent)
-        partly = ledger_from(last.checkpoint, intent)
-        for offset in range(last.checkpoint, len(log)):
-            partly.fold(offset, offset, log[offset])
-        assert partly.open == whole.open
-        assert (partly.chain.head, partly.chain.end, partly.tally_head, partly.events_end) == (
-            whole.chain.head,
-            whole.chain.end,
-            whole.tally_head,
-            whole.events_end,
-        )
-
-
-def fold_from_start(log: list[Intent | Receipt], end: int) -> Ledger:
-    ledger = Ledger()
-    for offset in range(end):
-        ledger.fold(offset, offset, log[offset])
-    return ledger
 
 
 @pytest.mark.parametrize("refusal", [Outcome.REJECTED, Outcome.UNBILLABLE])

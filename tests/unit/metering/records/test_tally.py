@@ -4,68 +4,11 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from taximeter_emitter.wire.errors import RecordCorrupt
 
 from metering.records.chain import Link
-from metering.records.tally import NO_LOSSES, Acceptance, EmitterState, EventCounts, Losses, RecordCounts, Tally, TallyRow, decode_tally, encode_tally
-
-names = st.text(min_size=1, max_size=5)
-small = st.integers(0, 10**6)
-offsets = st.integers(-1, 10**12)
-dimensions = st.dictionaries(names, names, max_size=2).map(lambda pairs: tuple(sorted(pairs.items())))
-rows = st.builds(TallyRow, names, names, dimensions, small.map(lambda n: n * 60_000), st.integers(1, 2**62), st.integers(1, 10**9))
-ranges = st.tuples(small, small)
-states = st.builds(EmitterState, names, st.lists(ranges, max_size=2).map(tuple), small, st.none() | small)
-places = st.lists(st.tuples(small, st.lists(small, max_size=3).map(tuple)), max_size=3)
-
-
-@st.composite
-def tallies(draw: st.DrawFn) -> Tally:
-    records = RecordCounts(*(draw(st.integers(0, 100)) for _ in range(4)))
-    start = draw(small)
-    return Tally(
-        chain_id=draw(names),
-        partition=draw(small),
-        link=Link(start, start + records.total, draw(offsets)),
-        checkpoint=draw(offsets),
-        instance=draw(names),
-        catalogue=draw(names),
-        log_time_ms=draw(small),
-        records=records,
-        events=EventCounts(draw(small), draw(small), draw(small), draw(st.dictionaries(names, small, max_size=2))),
-        rows=draw(st.lists(rows, max_size=4)),
-        ranges=draw(st.lists(st.tuples(names, small, small), max_size=2)),
-        finals=draw(st.lists(st.tuples(names, small), max_size=2)),
-        abandoned=draw(st.lists(st.tuples(names, small, small), max_size=2)),
-        dropped=draw(st.lists(st.tuples(names, small), max_size=2)),
-        emitter_states=draw(st.none() | st.lists(states, max_size=2)),
-        set_aside=draw(places),
-        repeats=draw(places),
-        losses=draw(st.just(NO_LOSSES) | st.builds(Losses, small, small, offsets)),
-    )
-
-
-@given(tallies())
-def test_a_tally_reads_back_as_it_was_written(tally: Tally) -> None:
-    assert decode_tally(encode_tally(tally)) == tally
-
-
-def a_tally(**changes: Any) -> Tally:
-    about: dict[str, Any] = {
-        "chain_id": "c",
-        "partition": 0,
-        "link": Link(0, 1, -1),
-        "checkpoint": -1,
-        "instance": "i",
-        "catalogue": "k",
-        "log_time_ms": 5,
-        "records": RecordCounts(singles=1),
-        "events": EventCounts(counted=1),
-        "rows": [],
-    }
-    return Tally(**about | changes)
+from metering.records.tally import NO_LOSSES, Acceptance, EventCounts, Losses, RecordCounts, Tally, TallyRow, decode_tally, encode_tally
+from tests.support.metering_tallies import a_tally
 
 
 def test_strings_that_rows_share_are_written_once() -> None:

@@ -108,7 +108,7 @@ def test_a_minute_that_a_boundary_cuts_is_on_the_side_in_which_it_begins() -> No
 
 
 @pytest.mark.parametrize(("start", "time"), [(150, 151), (178, 179), (179, 179), (120, 121)])
-def test_the_minute_in_which_a_subscription_starts_is_told_after_its_start_and_before_its_own_end(start: int, time: int) -> None:
+def test_the_minute_in_which_a_subscription_starts_is_reported_within_the_subscription(start: int, time: int) -> None:
     periods = knowing(found(start, 60_000))
     assert sides(periods, 60, 120) == 2
     assert sides(periods, 120, 180) == 1
@@ -201,7 +201,7 @@ def test_customers_beyond_the_bound_are_counted_and_told_as_if_nothing_were_know
 def test_a_customer_takes_less_than_a_kilobyte() -> None:
     tracemalloc.start()
     try:
-        periods = knowing(*(found(number, 900_017 + number, 300_017 + number, customer=f"cus_{number:014}") for number in range(5_000)))
+        periods = knowing(*(found(number, 900_017 + number, 300_017 + number, customer=f"cus_{number:014}") for number in range(1_000)))
         assert tracemalloc.get_traced_memory()[0] / len(periods) < 1_000
     finally:
         tracemalloc.stop()

@@ -2,22 +2,16 @@
 
 import pytest
 from taximeter_emitter.wire.errors import ChainBroken
-from taximeter_emitter.wire.limits import DAY_MS, HOUR_MS, MINUTE_MS
+from taximeter_emitter.wire.limits import DAY_MS, MINUTE_MS
 
 from metering.folds.ledger import Ledger
-from metering.records.chain import NO_OFFSET, Link
-from metering.records.ledger_records import Intent, Outcome, Settlement
-from metering.records.tally import EventCounts, RecordCounts, Tally, TallyRow
+from metering.records.chain import Link
+from metering.records.ledger_records import Outcome, Settlement
+from metering.records.tally import Tally
 from reporter.planning.billing_periods import BillingPeriods
 from reporter.planning.planner import AGE_MARGIN_MS, PartitionReporter, open_meter_events
 from reporter.planning.unplanned import LARGEST_MS
-
-NOW_MS = 1_780_000_000_000 // HOUR_MS * HOUR_MS
-
-
-def tally(start: int, previous: int, *quantities: int, age_ms: int = 0, chain_id: str = "c") -> Tally:
-    rows = [TallyRow("cus", "tokens", (), NOW_MS - age_ms - number * MINUTE_MS, quantity, 1) for number, quantity in enumerate(quantities)]
-    return Tally(chain_id, 0, Link(start, start + 1, previous), NO_OFFSET, "a", "k", NOW_MS, RecordCounts(singles=1), EventCounts(counted=1), rows)
+from tests.support.reporter_planning import NOW_MS, planned, tally
 
 
 def reporter(*tallies: Tally) -> PartitionReporter:
@@ -26,12 +20,6 @@ def reporter(*tallies: Tally) -> PartitionReporter:
     for offset, found in enumerate(tallies):
         subject.add(offset, found)
     return subject
-
-
-def planned(subject: PartitionReporter, rows: int = 100, hourly_max: int = 100) -> Intent:
-    intent = subject.plan(NOW_MS, rows, hourly_max)
-    assert intent is not None
-    return intent
 
 
 def test_nothing_counted_means_nothing_planned() -> None:

@@ -137,7 +137,7 @@ def test_what_an_earlier_owner_may_have_sent_is_not_recorded_as_unknown_again() 
     assert outcomes(subject) == []
 
 
-def test_the_idempotency_key_changes_when_asked_and_after_every_eighth_attempt_but_never_the_identifier() -> None:
+def test_the_idempotency_key_changes_when_asked_and_every_eighth_attempt_the_identifier_never() -> None:
     subject = lanes(retry_s=0.001)
     subject.add(send())
     keys = []
@@ -358,8 +358,8 @@ def test_bounds_must_be_positive(capacity: int, in_flight_max: int, probe: float
 
 def test_many_lanes_cost_no_more_for_each_send_than_a_few() -> None:
     def seconds_per_send(lane_count: int) -> float:
-        subject = lanes(capacity=200_000, in_flight_max=64)
-        sends = [send(index, customer=f"cus_{index % lane_count}") for index in range(20_000)]
+        subject = lanes(capacity=20_000, in_flight_max=64)
+        sends = [send(index, customer=f"cus_{index % lane_count}") for index in range(5_000)]
         began = time.perf_counter()
         for item in sends:
             subject.add(item)
@@ -370,7 +370,7 @@ def test_many_lanes_cost_no_more_for_each_send_than_a_few() -> None:
         return taken / len(sends)
 
     # Work in proportion to the lanes would be a thousand times slower; a shared machine is not.
-    assert seconds_per_send(20_000) < 20 * seconds_per_send(20)
+    assert seconds_per_send(5_000) < 20 * seconds_per_send(5)
 
 
 def test_the_first_success_after_an_outage_ends_long_waits() -> None:

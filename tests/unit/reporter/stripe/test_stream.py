@@ -14,7 +14,7 @@ from taximeter_emitter.clock import Clock, SystemClock
 from metering.process.secrets import Secret
 from reporter.sending.verdicts import Delivered, Refused, Retry, StopTheWorld, TryAgain, Verdict
 from reporter.stripe.stream import StripeMeterEventStream
-from tests.unit.reporter.stripe.test_stream_session import HandClock
+from tests.support.manual_clock import SleeplessClock
 
 KEY = "sk_test_stream4321"
 PATIENCE_S = 60.0
@@ -146,7 +146,7 @@ async def test_what_finds_no_free_connection_waits_and_then_shares_a_request(ser
 
 
 async def test_where_requests_are_limited_the_events_share_them(server: Stripe) -> None:
-    clock = HandClock()
+    clock = SleeplessClock()
     async with adapter(server, requests_per_s=20.0, clock=clock) as subject:
         assert await send(subject, "first") == Delivered()
         calls = []

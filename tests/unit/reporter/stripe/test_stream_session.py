@@ -8,22 +8,7 @@ import pytest
 from metering.process.secrets import Secret
 from reporter.sending.verdicts import Delivered, Refused, Retry, StopTheWorld, TooOld, TryAgain, Verdict
 from reporter.stripe.stream_session import Grant, Session, SessionKeeper, grant_of, without_session
-
-
-class HandClock:
-    """Stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def now_ms(self) -> int:
-        return int(self.now * 1000)
-
-    def monotonic(self) -> float:
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        raise AssertionError(f"nothing here sleeps, and not {seconds} s")
+from tests.support.manual_clock import SleeplessClock
 
 
 class Maker:
@@ -54,7 +39,7 @@ async def settled() -> None:
 
 
 async def test_a_session_is_made_on_first_use_and_kept() -> None:
-    make, clock = Maker(), HandClock()
+    make, clock = Maker(), SleeplessClock()
     keeper = SessionKeeper(make, clock)
     assert make.calls == 0
     assert token(await keeper.get()) == "token-1"
@@ -64,7 +49,7 @@ async def test_a_session_is_made_on_first_use_and_kept() -> None:
 
 
 async def test_at_four_fifths_of_its_life_it_is_renewed_while_the_old_one_serves() -> None:
-    make, clock = Maker(), HandClock()
+    make, clock = Maker(), SleeplessClock()
     keeper = SessionKeeper(make, clock)
     await keeper.get()
     make.open.clear()
@@ -77,8 +62,8 @@ async def test_at_four_fifths_of_its_life_it_is_renewed_while_the_old_one_serves
     assert token(await keeper.get()) == "token-2"
 
 
-async def test_a_renewal_that_fails_is_tried_again_after_a_while_and_the_old_one_serves_until_its_end(caplog: pytest.LogCaptureFixture) -> None:
-    make, clock = Maker(), HandClock()
+async def test_a_failed_renewal_is_tried_again_and_the_old_one_serves_until_its_end(caplog: pytest.LogCaptureFixture) -> None:
+    make, clock = Maker(), SleeplessClock()
     keeper = SessionKeeper(make, clock)
     await keeper.get()
     clock.now += 720
@@ -98,7 +83,7 @@ async def test_a_renewal_that_fails_is_tried_again_after_a_while_and_the_old_one
 
 
 async def test_fifty_that_were_refused_renew_once() -> None:
-    make, clock = Maker(), HandClock()
+    make, clock = Maker(), SleeplessClock()
     keeper = SessionKeeper(make, clock)
     refused = await keeper.get()
     assert isinstance(refused, Session)
@@ -110,7 +95,7 @@ async def test_fifty_that_were_refused_renew_once() -> None:
 
 
 async def test_one_that_stops_waiting_takes_the_new_session_from_nobody() -> None:
-    make, clock = Maker(), HandClock()
+    make, clock = Maker(), SleeplessClock()
     make.open.clear()
     keeper = SessionKeeper(make, clock)
     first, second = asyncio.create_task(keeper.get()), asyncio.create_task(keeper.get())
@@ -125,7 +110,7 @@ async def test_one_that_stops_waiting_takes_the_new_session_from_nobody() -> Non
 async def test_closing_ends_the_wait() -> None:
     make = Maker()
     make.open.clear()
-    keeper = SessionKeeper(make, HandClock())
+    keeper = SessionKeeper(make, SleeplessClock())
     waiting = asyncio.create_task(keeper.get())
     await settled()
     await keeper.close()

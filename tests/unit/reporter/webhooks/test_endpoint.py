@@ -208,7 +208,7 @@ async def test_a_report_that_could_not_be_fetched_is_left_to_the_next_time_that_
     assert subject.value("webhook_recovered_total") == 1
 
 
-async def test_only_the_owner_of_partition_0_asks_and_what_is_known_or_recorded_is_not_recorded_again() -> None:
+async def test_only_the_owner_of_partition_0_asks_and_nothing_is_recorded_twice() -> None:
     recorded = FakeLedger()
     async with running(ledger=recorded) as first:
         await first.post("evt_1")

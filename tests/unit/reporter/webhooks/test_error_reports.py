@@ -8,17 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metering.records.ledger_records import Rejection, decode_entry, encode_rejection
+from metering.records.ledger_records import Rejection, encode_rejection
 from reporter.sending.lanes import idempotency_key
-from reporter.webhooks.error_reports import CODES, UNREADABLE, ReportReader, label_of
+from reporter.webhooks.error_reports import CODES, UNREADABLE, label_of
 from reporter.webhooks.rejection_log import Recorded
-
-PARTITIONS = 12
-BATCHES = {"batch-1": ("tm-ab-1-0-5-0", "tm-ab-4-0-5-0", "tm-ab-4-0-5-1"), "batch-2": ("tm-ab-9-0-5-0",)}
-
-
-def reader() -> ReportReader:
-    return ReportReader(partitions=PARTITIONS, instance="reporter-1", identifiers_of=lambda key: BATCHES.get(key, ()))
+from tests.support.reporter_error_reports import BATCHES, reader
 
 
 def sample(name: str, key: str = "identifier") -> dict[str, Any]:
@@ -108,7 +102,7 @@ def test_a_request_with_one_event_or_with_errors_for_all_of_its_events_names_the
     assert shares(error([sample("batch-1")] * 3)) == {1: (1, ("tm-ab-1-0-5-0",)), 4: (2, ("tm-ab-4-0-5-0", "tm-ab-4-0-5-1"))}
 
 
-def test_of_a_request_where_only_some_events_failed_none_is_named_and_the_message_lists_them_all() -> None:
+def test_where_only_some_events_of_a_request_failed_none_is_named_and_all_are_listed() -> None:
     (found,) = rejections(error([sample("batch-1")] * 2)).values()
     assert (found.partition, found.error_count, found.identifiers) == (0, 2, ())
     assert all(identifier in found.message for identifier in BATCHES["batch-1"])
@@ -148,28 +142,6 @@ def test_counts_written_as_text_are_counts_and_half_a_surrogate_pair_is_replaced
     document["data"]["reason"]["error_types"] = [broken]
     found = {each.partition: each for each in reader().rejections(document, meter="tokens", at_ms=5)}
     assert (found[0].error_count, found[3].error_count, found[3].message) == (11, 1, "?")
-
-
-anything = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20) | st.sampled_from(["tm-ab-3-0-1-0", "batch-1"]),
-    lambda inner: (
-        st.lists(inner, max_size=4)
-        | st.dictionaries(
-            st.sampled_from(["data", "reason", "error_types", "code", "error_count", "sample_errors", "request", "identifier", "idempotency_key"]),
-            inner,
-            max_size=4,
-        )
-    ),
-    max_leaves=30,
-)
-
-
-@given(st.dictionaries(st.sampled_from(["data", "id"]), anything))
-def test_whatever_the_document_is_something_is_recorded_that_the_ledger_can_keep(document: dict[str, Any]) -> None:
-    found = reader().rejections(document, meter="tokens", at_ms=5)
-    assert found
-    assert len({(each.code, each.partition) for each in found}) == len(found)
-    assert all(decode_entry(encode_rejection(each)) == each and each.error_count >= 1 for each in found)
 
 
 names = st.sampled_from(["", "x", "batch-1", "batch-2", *(f"tm-ab-{partition}-0-5-{index}" for partition in range(13) for index in range(2))])

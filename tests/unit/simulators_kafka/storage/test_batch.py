@@ -5,7 +5,7 @@ from kio.schema.errors import ErrorCode
 
 from simulators.kafka.storage.batch import HEADER_BYTES, BatchRefused, parse_header, stamped_header, validate_produced
 from tests.support.broker_wire import record_batch
-from tests.unit.simulators_kafka.storage.batches import stored_batches
+from tests.support.kafka_stored_batches import stored_batches
 
 
 def _changed(batch: bytes, position: int, value: bytes, *, fix_crc: bool = True) -> bytes:

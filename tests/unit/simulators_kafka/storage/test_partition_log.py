@@ -11,7 +11,7 @@ from simulators.kafka.storage.batch import parse_header
 from simulators.kafka.storage.partition_log import OffsetOutOfRange, PartitionLog
 from simulators.kafka.storage.recovery import CorruptLog
 from tests.support.broker_wire import record_batch
-from tests.unit.simulators_kafka.storage.batches import stored_batches
+from tests.support.kafka_stored_batches import stored_batches
 
 
 @contextmanager

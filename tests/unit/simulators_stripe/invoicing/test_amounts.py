@@ -10,15 +10,10 @@ from hypothesis import strategies as st
 from simulators.stripe.invoicing.amounts import AmountRules, line_amount
 from simulators.stripe.metering.quantities import Quantity
 from simulators.stripe.selling.price_drafts import read_price_draft
-from simulators.stripe.selling.prices import Package, Price, Rounding, Tier, TiersMode
-from tests.unit.simulators_stripe.building import form
-from tests.unit.simulators_stripe.shop import price_fields, tiers
-
-RULES = AmountRules()
-
-
-def price(unit: str | None = None, package: Package | None = None, mode: TiersMode | None = None, rows: tuple[Tier, ...] = ()) -> Price:
-    return Price("price_1", 0, False, "usd", "prod_1", True, unit, mode, rows, package, None, None, None, "unspecified", ())
+from simulators.stripe.selling.prices import Package, Rounding, Tier, TiersMode
+from tests.support.stripe_account import form
+from tests.support.stripe_amounts import AMOUNTS, RULES, half_up, price
+from tests.support.stripe_shop import price_fields, tiers
 
 
 @pytest.mark.parametrize(
@@ -82,31 +77,10 @@ def test_tiers_are_rounded_together_or_each_on_its_own() -> None:
     assert line_amount(price(mode="graduated", rows=rows), 3, AmountRules(rounds_each_tier=True)) == 3
 
 
-def half_up(value: Fraction) -> int:
-    return (2 * value.numerator + value.denominator) // (2 * value.denominator)
-
-
-AMOUNTS = st.decimals(min_value=0, max_value=1000, places=12, allow_nan=False, allow_infinity=False)
-
-
 @settings(deadline=None)
 @given(AMOUNTS, st.integers(0, 10**15))
 def test_a_unit_price_agrees_with_fractions(unit: Decimal, quantity: int) -> None:
     assert line_amount(price(format(unit, "f")), quantity, RULES) == half_up(Fraction(unit) * quantity)
-
-
-@settings(deadline=None)
-@given(st.lists(st.integers(1, 10**6), min_size=1, max_size=5, unique=True), st.lists(AMOUNTS, min_size=12, max_size=12), st.integers(1, 2 * 10**6))
-def test_graduated_tiers_agree_with_adding_unit_ranges(bounds: list[int], amounts: list[Decimal], quantity: int) -> None:
-    tops: list[int | None] = [*sorted(bounds), None]
-    rows = tuple(Tier(top, format(amounts[2 * i], "f"), format(amounts[2 * i + 1], "f")) for i, top in enumerate(tops))
-    expected = Fraction(0)
-    for i, bottom in enumerate([0, *sorted(bounds)]):
-        top = tops[i]
-        units = len(range(bottom, quantity if top is None else min(quantity, top)))
-        if units > 0:
-            expected += Fraction(amounts[2 * i]) * units + Fraction(amounts[2 * i + 1])
-    assert line_amount(price(mode="graduated", rows=rows), quantity, RULES) == half_up(expected)
 
 
 def test_tiers_of_a_call_become_tiers_of_a_price() -> None:

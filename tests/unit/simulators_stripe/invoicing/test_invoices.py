@@ -12,8 +12,8 @@ from simulators.stripe.invoicing.invoices import Invoice
 from simulators.stripe.metering.processing import Processing
 from simulators.stripe.selling.customers import read_changes
 from simulators.stripe.state.assumptions import Assumptions
-from tests.unit.simulators_stripe.building import add_customer, add_meter, form, make_account
-from tests.unit.simulators_stripe.shop import (
+from tests.support.stripe_account import add_customer, add_meter, form, make_account
+from tests.support.stripe_shop import (
     PACKAGE,
     add_price,
     at,

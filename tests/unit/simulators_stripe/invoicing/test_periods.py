@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from simulators.stripe.invoicing.periods import boundary, next_boundary
 from simulators.stripe.selling.prices import Interval
-from tests.unit.simulators_stripe.shop import seconds
+from tests.support.stripe_shop import seconds
 
 
 def chain(start: str, interval: Interval, count: int, periods: int) -> list[int]:

@@ -16,8 +16,8 @@ from simulators.stripe.selling.prices import Price
 from simulators.stripe.selling.subscription_drafts import read_subscription_change, read_subscription_draft, read_subscription_filter
 from simulators.stripe.selling.subscriptions import Subscription
 from simulators.stripe.state.assumptions import Assumptions
-from tests.unit.simulators_stripe.building import MemoryJournal, add_customer, add_meter, form, make_account
-from tests.unit.simulators_stripe.shop import (
+from tests.support.stripe_account import MemoryJournal, add_customer, add_meter, form, make_account
+from tests.support.stripe_shop import (
     PACKAGE,
     add_price,
     after_a_kill,

@@ -6,7 +6,7 @@ import pytest
 from simulators.stripe.http.errors import ApiError
 from simulators.stripe.metering.meter_events import EventState
 from simulators.stripe.state.assumptions import Assumptions
-from tests.unit.simulators_stripe.building import HOUR_MS, NOW_MS, NOW_S, add_customer, add_meter, make_account, send, submission, totals
+from tests.support.stripe_account import HOUR_MS, NOW_MS, NOW_S, add_customer, add_meter, make_account, send, submission, totals
 
 DAY_S = 86_400
 

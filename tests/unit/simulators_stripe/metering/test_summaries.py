@@ -5,7 +5,7 @@ from simulators.stripe.http.errors import ApiError
 from simulators.stripe.metering.meters import Meter
 from simulators.stripe.metering.summaries import read_query, summarise
 from simulators.stripe.state.assumptions import Assumptions
-from tests.unit.simulators_stripe.building import NOW_S, add_customer, add_meter, form, make_account, send
+from tests.support.stripe_account import NOW_S, add_customer, add_meter, form, make_account, send
 
 HOUR = 3600
 START = NOW_S // 86_400 * 86_400

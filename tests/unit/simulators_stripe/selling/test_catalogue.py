@@ -10,8 +10,8 @@ from simulators.stripe.http.parameters import Parameters
 from simulators.stripe.selling.price_drafts import read_price_draft
 from simulators.stripe.selling.prices import price_object, read_change_of_price
 from simulators.stripe.selling.products import read_changes, read_draft
-from tests.unit.simulators_stripe.building import NOW_MS, MemoryJournal, add_meter, form, make_account
-from tests.unit.simulators_stripe.shop import PACKAGE, add_price, after_a_kill, price_fields, tiers, told
+from tests.support.stripe_account import NOW_MS, MemoryJournal, add_meter, form, make_account
+from tests.support.stripe_shop import PACKAGE, add_price, after_a_kill, price_fields, tiers, told
 
 
 def refusal(call: Any, *arguments: Any, **keywords: Any) -> ApiError:

@@ -14,7 +14,7 @@ from simulators.stripe.webhooks import deliveries
 from simulators.stripe.webhooks.deliveries import AttemptRecord, Delivery, DeliveryQueue, Webhooks, retry_wait_ms
 from simulators.stripe.webhooks.destinations import Destination, SigningSecret, checked_url, rolled
 from simulators.stripe.webhooks.event_log import EVENTS_MAX, KEPT_MS, Cause, EventLog, SnapshotEvent
-from tests.unit.simulators_stripe.building import NOW_MS, MemoryJournal, add_meter, make_account
+from tests.support.stripe_account import NOW_MS, MemoryJournal, add_meter, make_account
 
 HOUR_MS = 3_600_000
 

@@ -1,11 +1,8 @@
-"""Record batches for the unit tests, and aiokafka's own reading of stored ones as an independent check."""
+"""aiokafka's own reading of stored record batches, as an independent check."""
 
 from aiokafka.record.default_records import DefaultRecordBatch
 
 from simulators.kafka.storage.batch import parse_prefix
-from tests.support.broker_wire import record_batch
-
-__all__ = ["record_batch"]
 
 
 def stored_batches(data: bytes) -> list[DefaultRecordBatch]:

@@ -11,7 +11,7 @@ from simulators.stripe.selling.price_drafts import read_price_draft
 from simulators.stripe.selling.prices import Price
 from simulators.stripe.selling.subscription_drafts import ItemDraft, SubscriptionDraft
 from simulators.stripe.selling.subscriptions import Subscription
-from tests.unit.simulators_stripe.building import MemoryJournal, add_customer, add_meter, form, make_account, submission
+from tests.support.stripe_account import MemoryJournal, add_customer, add_meter, form, make_account, submission
 
 PACKAGE = {"unit_amount": "4", "transform_quantity[divide_by]": "1000", "transform_quantity[round]": "up"}
 

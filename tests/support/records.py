@@ -1,0 +1,149 @@
+"""Hypothesis strategies of what is written to the topics: for each kind of record, whatever the code's encoders may be given."""
+
+from hypothesis import strategies as st
+from taximeter_emitter.wire.batch import FINGERPRINT_BYTES, PACKED_FROM, Batch
+from taximeter_emitter.wire.errors import Reason
+from taximeter_emitter.wire.event import UsageEvent
+from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX, QUANTITY_MAX, VALUE_MAX
+
+from metering.records.chain import Link
+from metering.records.dead_letter import DeadLetter
+from metering.records.ledger_records import Correction, CorrectionKind, Intent, MeterEvent, Outcome, Receipt, Rejection, Settlement
+from metering.records.tally import NO_LOSSES, EmitterState, EventCounts, Losses, RecordCounts, Tally, TallyRow
+
+names = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=8)
+small = st.integers(0, 10**6)
+offsets = st.integers(-1, 10**12)
+dimensions = st.dictionaries(names, names, max_size=3).map(lambda pairs: tuple(sorted(pairs.items())))
+quantities = st.integers(0, QUANTITY_MAX)
+times_ms = st.integers(0, 2**42)
+
+usage_events = st.builds(
+    UsageEvent,
+    event_id=names,
+    source=st.just("") | names,
+    customer=names,
+    time_ms=times_ms,
+    usage=st.dictionaries(names, quantities, min_size=1, max_size=3).map(lambda usage: tuple(sorted(usage.items()))),
+    dimensions=dimensions,
+)
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> Batch:
+    count = draw(st.integers(1, 12) | st.just(PACKED_FROM))
+    sets = draw(st.lists(dimensions, min_size=1, max_size=3))
+    customers = draw(st.lists(names, min_size=1, max_size=4))
+    columns = {name: draw(st.lists(quantities, min_size=count, max_size=count)) for name in draw(st.sets(names, min_size=1, max_size=3))}
+    return Batch(
+        emitter=draw(names),
+        partition=draw(st.integers(0, 999)),
+        first_seq=draw(st.integers(0, 2**40)),
+        count=count,
+        customers=customers,
+        dimensions=sets,
+        series_dimensions=draw(st.lists(st.integers(0, len(sets) - 1), min_size=len(customers), max_size=len(customers))),
+        at=draw(st.lists(st.integers(0, len(customers) - 1), min_size=count, max_size=count)),
+        base_time_ms=draw(times_ms),
+        time=draw(st.lists(st.integers(0, 10**9), min_size=count, max_size=count)),
+        usage=columns,
+        ids=draw(st.just(b"") | st.binary(min_size=count * FINGERPRINT_BYTES, max_size=count * FINGERPRINT_BYTES)),
+    )
+
+
+heartbeats = st.builds(
+    Batch,
+    emitter=names,
+    partition=st.integers(0, 999),
+    first_seq=st.integers(0, 2**40),
+    count=st.just(0),
+    final=st.booleans(),
+    abandoned=st.lists(st.tuples(small, small).map(lambda pair: (min(pair), max(pair))), max_size=3).map(tuple),
+    dropped=small,
+)
+
+_rows = st.builds(TallyRow, names, names, dimensions, small.map(lambda n: n * 60_000), st.integers(1, 2**62), st.integers(1, 10**9))
+_states = st.builds(EmitterState, names, st.lists(st.tuples(small, small), max_size=2).map(tuple), small, st.none() | small)
+_reasons = st.sampled_from([reason.value for reason in Reason])
+_places = st.lists(st.tuples(small, st.lists(st.integers(0, BATCH_EVENTS_MAX - 1), max_size=3).map(tuple)), max_size=3)
+
+
+@st.composite
+def tallies(draw: st.DrawFn) -> Tally:
+    records = RecordCounts(*(draw(st.integers(0, 100)) for _ in range(4)))
+    start = draw(small)
+    return Tally(
+        chain_id=draw(names),
+        partition=draw(small),
+        link=Link(start, start + records.total, draw(offsets)),
+        checkpoint=draw(offsets),
+        instance=draw(names),
+        catalogue=draw(names),
+        log_time_ms=draw(small),
+        records=records,
+        events=EventCounts(draw(small), draw(small), draw(small), draw(st.dictionaries(_reasons, small, max_size=2))),
+        rows=draw(st.lists(_rows, max_size=4)),
+        ranges=draw(st.lists(st.tuples(names, small, small), max_size=2)),
+        finals=draw(st.lists(st.tuples(names, small), max_size=2)),
+        abandoned=draw(st.lists(st.tuples(names, small, small), max_size=2)),
+        dropped=draw(st.lists(st.tuples(names, small), max_size=2)),
+        emitter_states=draw(st.none() | st.lists(_states, max_size=2)),
+        set_aside=draw(_places),
+        repeats=draw(_places),
+        losses=draw(st.just(NO_LOSSES) | st.builds(Losses, small, small, offsets)),
+    )
+
+
+_meter_events = st.builds(MeterEvent, names, names, dimensions, small, st.integers(1, VALUE_MAX))
+_settlements = st.builds(Settlement, small, small, st.sampled_from(Outcome), small, names)
+
+intents = st.builds(
+    Intent,
+    chain_id=st.just("0123456789abcdef"),
+    partition=small,
+    link=st.builds(Link, small, small, offsets),
+    checkpoint=offsets,
+    instance=names,
+    tally_head=offsets,
+    events_end=small,
+    meter_events=st.lists(_meter_events, max_size=4),
+    unbillable=st.lists(_meter_events, max_size=4),
+)
+receipts = st.builds(Receipt, names, small, offsets, offsets, names, st.lists(_settlements, max_size=4))
+corrections = st.builds(
+    Correction,
+    chain_id=names,
+    partition=small,
+    offset=small,
+    checkpoint=st.integers(-1, 10**6),
+    instance=names,
+    chain_head=small,
+    chain_end=small,
+    tally_head=small,
+    events_end=small,
+    kind=st.sampled_from(CorrectionKind),
+    intent=small,
+    index=small,
+    target_identifier=names,
+    event=_meter_events,
+    reason=names,
+    by=names,
+    at_ms=small,
+)
+rejections = st.builds(Rejection, small, names, names, names, names, names, small, st.lists(names, max_size=3).map(tuple), small, small, small)
+
+dead_letters = st.builds(
+    DeadLetter,
+    topic=names,
+    partition=small,
+    offset=small,
+    log_time_ms=small,
+    reason=st.sampled_from(Reason),
+    field=st.text(max_size=8),
+    detail=st.text(max_size=8),
+    indexes=st.lists(st.integers(0, BATCH_EVENTS_MAX - 1), max_size=3),
+    events=small,
+    key=st.none() | st.binary(max_size=8),
+    value=st.none() | st.binary(max_size=8),
+    headers=st.lists(st.tuples(names, st.binary(max_size=8)), max_size=2),
+)
