@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 STAMP := $(VENV)/.installed
 SEEDS ?= 2000
 MINUTES ?= 3
@@ -9,17 +10,22 @@ ARGS ?=
 PARALLEL := -n 2 --dist worksteal
 # What starts processes or takes long, one after the other. A folder that is not there is passed over.
 SERIAL_TESTS := $(wildcard tests/simulation tests/contract tests/integration tests/end_to_end tests/packaging)
+# No addresses of package indexes, and none of our own distributions. `--python-version` is the oldest that is supported.
+LOCK := .lock/bin/uv pip compile --quiet --upgrade pyproject.toml --generate-hashes --universal --python-version 3.11 --no-header --no-annotate \
+  --no-emit-index-url --no-emit-package taximeter --no-emit-package taximeter-emitter --no-emit-package taximeter-sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test unit lint types contracts simulate chaos bench soak clean
+.PHONY: help install lock demo test unit lint types contracts simulate chaos bench soak clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-$(STAMP): pyproject.toml emitter/pyproject.toml
+# The lock says every version and hash; the three distributions of this repository are installed as they stand.
+$(STAMP): pyproject.toml emitter/pyproject.toml sandbox/pyproject.toml requirements/development.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; say which: make PYTHON=python3.11" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable emitter --editable '.[dev]'
+	@$(PIP) install --require-hashes --requirement requirements/development.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable emitter --editable sandbox --editable .
 	@touch $(STAMP)
 
 install: $(STAMP)  ## Make the virtual environment and install everything into it
@@ -28,7 +34,7 @@ demo: $(STAMP)  ## Run the whole pipeline under load and compare (ARGS="--events
 	@$(BIN)/taximeter demo $(ARGS)
 
 test: $(STAMP)  ## Lint, types, import contracts and all tests, on the first broker that can be had
-	@$(BIN)/python -c 'from taximeter.brokers.choose import choose_broker; print(f"broker: {choose_broker()}", flush=True)'
+	@$(BIN)/python -c 'from taximeter_sandbox.brokers.choose import choose_broker; print(f"broker: {choose_broker()}", flush=True)'
 	@$(MAKE) --no-print-directory lint types contracts
 	$(BIN)/pytest $(PARALLEL) tests/unit $(ARGS)
 	$(BIN)/pytest $(PARALLEL) tests/property tests/deploy $(ARGS)
@@ -58,6 +64,12 @@ bench: $(STAMP)  ## CPU of whole processes as ratios to a bare client (ARGS="--o
 
 soak: $(STAMP)  ## Steady load for long: nothing may grow (ARGS="--minutes 60 --rate 10000 --svg docs/soak.svg")
 	$(BIN)/python -m tests.soak $(ARGS)
+
+lock:  ## Renew requirements/*.txt: the newest versions that pyproject.toml allows, with hashes
+	@test -x .lock/bin/uv || { $(PYTHON) -m venv .lock && .lock/bin/python -m pip --quiet --disable-pip-version-check install uv; }
+	$(LOCK) --output-file requirements/image.txt
+	$(LOCK) --extra sandbox --output-file requirements/install.txt
+	$(LOCK) --all-extras --output-file requirements/development.txt
 
 clean:  ## Remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -14,6 +14,8 @@ from typing import Any
 
 import orjson
 from rich.console import Console
+from taximeter_sandbox.brokers.choose import choose_broker
+from taximeter_sandbox.brokers.interface import BrokerUnavailable, RunnableBroker
 
 from benchmarks.curves import measure_curves, panels_of
 from benchmarks.kept import KEPT, merged, read_kept, write_kept
@@ -24,8 +26,6 @@ from benchmarks.plot import svg
 from benchmarks.registry import KNOWN, PATHS, chosen
 from benchmarks.report import as_json, table_of
 from benchmarks.running import run_path
-from taximeter.brokers.choose import choose_broker
-from taximeter.brokers.interface import BrokerUnavailable, RunnableBroker
 
 QUICK_SCALE = 0.05
 

@@ -11,10 +11,10 @@ from pathlib import Path as Folder
 from typing import Any, Final, Self
 
 import orjson
+from taximeter_sandbox.brokers.child_process import ChildProcess
 
 from benchmarks.tally_load import METER
 from benchmarks.watched import ProcessFailed
-from taximeter.brokers.child_process import ChildProcess
 
 KEY: Final = "sk_test_benchmarks"
 START_SECONDS: Final = 60.0
@@ -37,7 +37,7 @@ class SimulatedStripe(AbstractContextManager["SimulatedStripe"]):
         self._customers = customers
         config = folder / "stripe.json"
         config.write_bytes(orjson.dumps(SETTINGS))
-        command = [sys.executable, "-m", "simulators.stripe", "--port-file", str(self._port_file), "--config", str(config)]
+        command = [sys.executable, "-m", "taximeter_sandbox.stripe", "--port-file", str(self._port_file), "--config", str(config)]
         self._process = ChildProcess(command, folder / "stripe.log", dict(os.environ))
         self.url = ""
 

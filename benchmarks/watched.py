@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Final, Self
 
 import psutil
+from taximeter_sandbox.brokers.child_process import ChildProcess
 
 from benchmarks.measurement import Measurement
-from taximeter.brokers.child_process import ChildProcess
 
 START_SECONDS: Final = 120.0
 STOP_SECONDS: Final = 60.0

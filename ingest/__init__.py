@@ -1,7 +1,8 @@
-"""Take usage events in, from Python code or over HTTP, and make them durable in Kafka.
+"""The gateway: takes usage events over HTTP and makes them durable in Kafka. The package is called `ingest`, the service is called gateway.
 
-In: `Emitter.emit`, POST /v1/events.  Out: topic usage.events, as numbered batches of one partition each.
-Guarantee: 202 means Kafka acknowledged with acks=all, and any other answer says so of each event; an emitter counts whatever it lets go of.
+In: POST /v1/events.  Out: topic usage.events, as numbered batches of one partition each.
+Guarantee: 202 means that Kafka acknowledged every event with acks=all. Any other answer names the events that it does not hold for.
 Never: aggregates, deduplicates, reads a topic, or talks to Stripe.
-Read: batching; emitter, buffered, intake, outbox, spool, shipping; app, edge, handlers, bodies, columns, staging, publisher.
+Read: app; requests (server, handler, bodies, columns, answers); admission (api_keys, rate_limit, byte_budget); publishing (pending_requests,
+staging, publisher, abandoned_numbers).
 """

@@ -1,31 +1,31 @@
-"""The gateway put together, and its life: topics, link to Kafka, open door; then not ready, closed door, finished requests, last words."""
+"""Builds the gateway and runs it.
 
-import asyncio
+Start: the topics, the link to Kafka, the HTTP server. Stop: not ready, no new connections, running requests finish, last batches and heartbeats.
+"""
+
 import uuid
 from pathlib import Path
 from typing import Final
 
-from aiohttp import web
 from taximeter_emitter.buffer.batching import Batcher
 from taximeter_emitter.transports.kafka_producer import ProducerLink
 
 from ingest.admission.api_keys import ApiKeys, BadKeysFile, read_keys
-from ingest.admission.byte_budget import Admission
+from ingest.admission.byte_budget import ByteBudget
 from ingest.metrics import GatewayMetrics
 from ingest.publishing.publisher import Publisher
 from ingest.requests.bodies import BodyReader
 from ingest.requests.handler import EventsHandler
-from ingest.requests.server import PATH, Edge
+from ingest.requests.server import PATH, GatewayServer
 from ingest.settings import GatewaySettings
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.provision import ensure_topics
+from metering.process.listener import CannotListen, ListenAddress, ListenerLimits
 from metering.process.service import ServiceContext
 from metering.process.supervision import RefusedToStart
 from metering.records.meters import Catalogue
 
-_HEAD_BYTES_MAX: Final = 16 * 1024
-_IDLE_SECONDS: Final = 75.0  # load balancers keep connections for 60 s
-_LINGER_SECONDS: Final = 2.0  # how long a refused body is still read, so that the client sees the answer and not a reset
+_LINGER_SECONDS: Final = 2.0
 _KEYS_SECONDS: Final = 5.0
 _FULLNESS_MAX: Final = 0.9
 
@@ -37,13 +37,13 @@ class Gateway:
         self._context = context
         self._kafka = kafka
         self._settings = settings
-        self._admission = Admission(settings.in_flight_bytes_max)
+        self._budget = ByteBudget(settings.in_flight_bytes_max)
         self._metrics = GatewayMetrics.create(context.registry)
         self._keys = None if settings.api_keys_file is None else ApiKeys(read_keys(settings.api_keys_file))
         self._publisher = Publisher(
             Batcher(f"gateway-{uuid.uuid4().hex}", events_max=settings.batch_events_max),
             new_link=lambda: ProducerLink(kafka, topic=kafka.topics.events.name, client_id="gateway", open_seconds=kafka.request_timeout_seconds),
-            admission=self._admission,
+            budget=self._budget,
             metrics=self._metrics,
             linger_seconds=settings.linger_seconds,
             acknowledge_seconds=settings.acknowledge_seconds,
@@ -53,17 +53,27 @@ class Gateway:
         handler = EventsHandler(
             reader=BodyReader(catalogue, events_max=settings.events_max),
             keys=self._keys,
-            admission=self._admission,
+            budget=self._budget,
             publisher=self._publisher,
             metrics=self._metrics,
             body_bytes_max=settings.body_bytes_max,
             read_seconds=settings.read_seconds,
             clock=context.clock,
         )
-        self._edge = Edge(handler.post, self._metrics, context.clock)
+        self._server = GatewayServer(
+            handler.post,
+            ListenAddress(host=settings.host, port=settings.port, port_file=settings.port_file, keeps_port_file=True),
+            ListenerLimits(
+                connections_max=settings.connections_max,
+                finish_seconds=settings.acknowledge_seconds + settings.read_seconds,
+                linger_seconds=_LINGER_SECONDS,
+            ),
+            metrics=self._metrics,
+            clock=context.clock,
+        )
 
     async def run(self) -> None:
-        """Until told to stop. Raises RefusedToStart when the topics or the port are not as they must be."""
+        """Run until `context.stop` is set. Raises RefusedToStart if the topics are wrong or the port cannot be opened."""
         context = self._context
         problems = await ensure_topics(self._kafka, self._kafka.topics, clock=context.clock)
         if problems:
@@ -74,59 +84,36 @@ class Gateway:
         publishing = context.spawn("publisher", self._publisher.run())
         if self._settings.api_keys_file is not None:
             context.spawn("api keys", self._follow_keys(self._settings.api_keys_file), background=True)
-        server = web.Server(
-            self._edge.handle,
-            access_log=None,
-            auto_decompress=False,
-            keepalive_timeout=_IDLE_SECONDS,
-            lingering_time=_LINGER_SECONDS,
-            max_line_size=_HEAD_BYTES_MAX,
-            max_field_size=_HEAD_BYTES_MAX,
-        )
-        runner = web.ServerRunner(server, shutdown_timeout=self._settings.acknowledge_seconds + self._settings.read_seconds)
-        await runner.setup()
-        door = await self._open_door(runner, server)
+        await self._listen()
         try:
             context.health.mark_started()
             await context.stop.wait()
-            self._edge.is_stopping = True
+            self._server.is_stopping = True
             await context.clock.sleep(self._settings.pre_stop_seconds)
         finally:
-            door.close()
-            await runner.cleanup()
+            await self._server.stop()
             await self._publisher.close(self._settings.acknowledge_seconds)
         await publishing
 
-    async def _open_door(self, runner: web.ServerRunner, server: web.Server) -> asyncio.Server:
-        settings = self._settings
-
-        def protocol() -> asyncio.Protocol:
-            return server() if len(server.connections) < settings.connections_max else _Full()
-
+    async def _listen(self) -> None:
         try:
-            door = await asyncio.get_running_loop().create_server(protocol, settings.host, settings.port, backlog=1024)
-        except OSError as error:
-            await runner.cleanup()
-            raise RefusedToStart([f"cannot listen on {settings.host}:{settings.port}: {error.strerror}"]) from None
-        port = door.sockets[0].getsockname()[1]
-        self._context.log.info("taking events", url=f"http://{settings.host}:{port}{PATH}", keys="none" if self._keys is None else "required")
-        if settings.port_file is not None:
-            draft = settings.port_file.with_name(f"{settings.port_file.name}.new")
-            draft.write_text(str(port))
-            draft.replace(settings.port_file)
-        return door
+            await self._server.start()
+        except CannotListen as problem:
+            raise RefusedToStart([str(problem)]) from None
+        url = f"http://{self._settings.host}:{self._server.port}{PATH}"
+        self._context.log.info("taking events", url=url, keys="none" if self._keys is None else "required")
 
     def _publish_gauges(self) -> None:
-        self._metrics.in_flight_limit.set(self._admission.bytes_max)
-        self._metrics.in_flight_bytes.set_function(lambda: self._admission.in_flight)
+        self._metrics.in_flight_limit.set(self._budget.bytes_max)
+        self._metrics.in_flight_bytes.set_function(lambda: self._budget.in_flight)
 
     def _fullness(self) -> str | None:
-        share = self._admission.in_flight / self._admission.bytes_max
+        share = self._budget.in_flight / self._budget.bytes_max
         return f"{share:.0%} of the bytes that may be in flight are" if share > _FULLNESS_MAX else None
 
     async def _follow_keys(self, path: Path) -> None:
-        """Read the file of keys again when it changes; a file that cannot be used changes nothing."""
-        assert self._keys is not None, "there is a file of keys"
+        """Read the file of keys again whenever it changes. A file that cannot be used changes nothing."""
+        assert self._keys is not None, "only a gateway with a file of keys follows it"
         seen = _stamp(path)
         while True:
             await self._context.clock.sleep(_KEYS_SECONDS)
@@ -142,15 +129,8 @@ class Gateway:
                     self._context.log.error("the file of API keys cannot be used; the keys before it stay", problem=problem)
 
 
-class _Full(asyncio.Protocol):
-    """Turns a connection away at once: there are as many as there may be."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport.close()
-
-
 def _stamp(path: Path) -> tuple[int, int] | None:
-    """Changes when the file does; None while it is not there."""
+    """A value that changes when the file does; None while there is no file."""
     try:
         status = path.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""What the gateway exports."""
+"""Metrics of the gateway."""
 
 from dataclasses import dataclass
 from typing import Final, Self
@@ -15,7 +15,7 @@ _AGE_SECONDS: Final = (1.0, 5.0, 15.0, 60.0, 300.0, 3600.0, 21600.0, 86400.0, 60
 
 @dataclass(frozen=True, slots=True)
 class GatewayMetrics:
-    """Counted per request or per batch, never per event in a loop of its own."""
+    """All are updated once a request or once a batch, never once an event."""
 
     requests: Counter
     request_seconds: Histogram
@@ -37,7 +37,7 @@ class GatewayMetrics:
 
     @classmethod
     def create(cls, registry: CollectorRegistry) -> Self:
-        """Declare them on this registry."""
+        """Declare the metrics on this registry."""
         prefix = "taximeter_gateway"
         return cls(
             requests=counter(registry, f"{prefix}_http_requests_total", "Requests answered, by status code.", labels={"code": ()}),

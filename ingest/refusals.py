@@ -1,4 +1,4 @@
-"""Why a whole request is refused: the status, the `reason` in the body, and what to do about it."""
+"""Reasons to refuse a whole request, each with its status and its name."""
 
 from enum import Enum
 
@@ -6,7 +6,7 @@ from taximeter_emitter.wire.errors import MeteringError
 
 
 class Refusal(Enum):
-    """Status code and name of each; the names are the `reason` in answers and metrics."""
+    """The status code and the name of each reason; the name is the `reason` in answers and metrics."""
 
     UNAUTHORIZED = (401, "unauthorized")
     FORBIDDEN = (403, "customer_not_allowed")
@@ -40,7 +40,7 @@ class Refusal(Enum):
 
 
 class RequestRefused(MeteringError):
-    """The request as a whole is refused; `retry_after` in seconds goes into the header of that name."""
+    """The request is refused as a whole. `retry_after`, in seconds, becomes the header Retry-After."""
 
     def __init__(self, refusal: Refusal, detail: str, *, field: str = "", retry_after: float | None = None) -> None:
         super().__init__(f"{refusal.reason}: {detail}")

@@ -18,21 +18,21 @@ class GatewaySettings:
     port: int = option(doc="Port that events are taken on; 0 takes a free one, which is logged.", default=8080, minimum=0, maximum=65535)
     port_file: Path | None = option(doc="File to write the port's number into, for whoever started the process.", default=None)
     api_keys_file: Path | None = option(
-        doc="TOML file with the keys of those who may send events; it is read again when it changes. It holds digests, no secrets.", default=None
+        doc="TOML file with the keys of everybody who may send events; it is read again when it changes. It holds digests, no secrets.", default=None
     )
     anonymous: bool = option(doc="Take events from anybody, without a key; for development only.", default=False)
     body_bytes_max: int = option(doc="Largest request body.", default=1024 * 1024, unit="bytes", minimum=1024, maximum=16 * 1024 * 1024)
     events_max: int = option(doc="Most events in one request.", default=1_000, minimum=1, maximum=10_000)
     in_flight_bytes_max: int = option(
-        doc="Request bodies, and batches that Kafka has not acknowledged, together; what would go beyond is refused with 503.",
+        doc="Request bodies, and batches that Kafka has not acknowledged, together; a request that would exceed this is refused with 503.",
         default=32 * 1024 * 1024,
         unit="bytes",
         minimum=1024 * 1024,
         maximum=4 * 1024 * 1024 * 1024,
     )
-    connections_max: int = option(doc="Most connections at once; further ones wait to be accepted.", default=1_000, minimum=1, maximum=100_000)
+    connections_max: int = option(doc="Most connections at once; further ones are closed at once.", default=1_000, minimum=1, maximum=100_000)
     read_seconds: float = option(
-        doc="How long a client may take to send a request's body, and then its next request's head.",
+        doc="How long a client may take to send a request's body.",
         default=10.0,
         unit="seconds",
         minimum=0.1,
@@ -46,7 +46,7 @@ class GatewaySettings:
         maximum=300,
     )
     linger_seconds: float = option(
-        doc="How long an event waits at most for others of its partition; without anything on its way to Kafka it does not wait.",
+        doc="How long an event waits at most for others of its partition; it does not wait while nothing is on its way to Kafka.",
         default=0.005,
         unit="seconds",
         minimum=0,
@@ -54,10 +54,10 @@ class GatewaySettings:
     )
     batch_events_max: int = option(doc="Most events in one record.", default=BATCH_EVENTS_DEFAULT, minimum=1, maximum=BATCH_EVENTS_MAX)
     heartbeat_seconds: float = option(
-        doc="How often a silent partition is told how many events it was sent.", default=60.0, unit="seconds", minimum=1, maximum=3600
+        doc="How often a heartbeat in a silent partition says how many events were sent to it.", default=60.0, unit="seconds", minimum=1, maximum=3600
     )
     pre_stop_seconds: float = option(
-        doc="How long a stopping gateway still takes requests, not ready already, so that load balancers can turn away.",
+        doc="How long a stopping gateway still takes requests while it reports itself as not ready, so that load balancers can turn away.",
         default=0.0,
         unit="seconds",
         minimum=0,
@@ -65,7 +65,7 @@ class GatewaySettings:
     )
 
     def problems(self) -> tuple[str, ...]:
-        """Rules between the fields."""
+        """Broken rules between the fields."""
         found = []
         if self.anonymous == (self.api_keys_file is not None):
             found.append("give either api_keys_file, or anonymous = true for development")

@@ -30,7 +30,7 @@ from reporter.stripe.notifications import EventsPort
 from reporter.stripe.subscriptions import SubscriptionsPort
 from reporter.takeover import Takeover
 from reporter.webhooks.endpoint import Observer, Webhooks
-from reporter.webhooks.error_reports import IdentifiersOf
+from reporter.webhooks.error_reports import IdentifiersOf, ReportReader
 from reporter.webhooks.settings import WebhookSettings
 from reporter.worker import ReportingWorker
 
@@ -117,11 +117,10 @@ class Reporter:
             context,
             webhooks,
             kafka=kafka,
-            instance=self._instance,
+            reader=ReportReader(partitions=kafka.partitions, instance=self._instance, identifiers_of=identifiers_of),
             events=events,
             livemode=stripe.production,
             owns_backfill=lambda: 0 in self._group.workers,
-            identifiers_of=identifiers_of,
             observers=(self._period_reader.observe, *observers),
         )
 

@@ -21,6 +21,7 @@ import orjson
 
 from aggregator.ids.id_archive import IdArchive, IdSegment
 from aggregator.ids.id_table import ENTRY, Entries
+from metering.process.atomic_files import write_atomically
 from metering.process.logs import Log
 
 FORMAT: Final = "ids/1"
@@ -112,13 +113,7 @@ class IdFiles:
             for storage in self._storages:
                 storage.flush()
         body = orjson.dumps({"format": FORMAT, "boot": _boot(), "durable": durable, **asdict(snapshot)})
-        unfinished = self._folder / f"{SNAPSHOT}.new"
-        with unfinished.open("wb") as file:
-            file.write(body)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        unfinished.replace(self._folder / SNAPSHOT)
+        write_atomically(self._folder / SNAPSHOT, body, sync=durable)
 
     def clear(self) -> None:
         """Delete everything: what was left here is of no use."""

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import orjson
 from rich.console import Console
+from taximeter_sandbox.brokers.choose import choose_broker
+from taximeter_sandbox.brokers.interface import BrokerUnavailable
 
 from benchmarks.paths import Arena
 from benchmarks.peers.catalogue import PEERS, chosen
 from benchmarks.peers.measuring import EVENTS, path_of
 from benchmarks.report import as_json, table_of
 from benchmarks.running import run_path
-from taximeter.brokers.choose import choose_broker
-from taximeter.brokers.interface import BrokerUnavailable
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Final
 
 import psutil
-
-from taximeter.brokers.child_process import ChildProcess
+from taximeter_sandbox.brokers.child_process import ChildProcess
 
 FOREIGN: Final = ("TAXIMETER_", "KAFKA_", "STRIPE_", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS")
 

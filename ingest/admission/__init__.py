@@ -1,4 +1,4 @@
-"""Who may send events, how fast, and how much may be under way at once.
+"""Who may send events, how fast, and how many bytes may be in flight at once.
 
 Read: api_keys, rate_limit, byte_budget.
 """

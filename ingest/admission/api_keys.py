@@ -1,7 +1,7 @@
 """Who may send events for whom: `Authorization: Bearer tmk_<key id>_<secret>`.
 
-The file of keys holds the SHA-256 of each secret, never the secret; a 256-bit random secret needs no slower hash. A tenant may have
-several keys at once, so that they can be changed without a pause:
+The file of keys holds the SHA-256 of each secret, never the secret itself. A random secret of 256 bits needs no slower hash. A tenant may
+have several keys at once, so that keys can be replaced without an interruption:
 
     [[keys]]
     id = "3f9c0a6d5b21"
@@ -31,12 +31,12 @@ _HEX: Final = frozenset("0123456789abcdef")
 _KEYS_MAX: Final = 10_000
 _FILE_BYTES_MAX: Final = 16 * 1024 * 1024
 _FIELDS: Final = frozenset({"id", "secret_sha256", "tenant", "customers", "events_per_second"})
-# Compared with when there is no such key, so that an unknown id takes as long to refuse as a wrong secret.
+# Stands for the key of an unknown id, so that refusing it takes as long as refusing a wrong secret.
 _NOBODY: Final = sha256(b"no secret has this digest").digest()
 
 
 class BadKeysFile(MeteringError):
-    """The file of keys cannot be used; `problems` names every fault of it, without a digest."""
+    """The file of keys cannot be used. `problems` names every fault, without digests."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
@@ -45,7 +45,7 @@ class BadKeysFile(MeteringError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
-    """One key. `customers` None: it may send for all."""
+    """One key. `customers` None: the key may send for all customers."""
 
     key_id: str
     secret_sha256: bytes
@@ -56,26 +56,26 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class CreatedKey:
-    """A new key: `token` is shown once and kept nowhere; `entry` goes into the file of keys."""
+    """A new key. `token` is shown once and stored nowhere; `entry` goes into the file of keys."""
 
     token: str
     entry: str
 
 
 class ApiKeys:
-    """The keys, and how much of its rate each has used."""
+    """The keys, and how much of its rate each key has used."""
 
     def __init__(self, keys: Mapping[str, ApiKey]) -> None:
         self._keys = dict(keys)
         self._rates: dict[str, EventRate] = {}
 
     def replace(self, keys: Mapping[str, ApiKey]) -> None:
-        """Use other keys from now on; a key that stays keeps what it has used of its rate."""
+        """Use these keys from now on. An unchanged key keeps the state of its rate."""
         self._rates = {key_id: rate for key_id, rate in self._rates.items() if keys.get(key_id) == self._keys.get(key_id)}
         self._keys = dict(keys)
 
     def identify(self, authorization: str) -> ApiKey | None:
-        """The key that an Authorization header proves, in the same time whatever is wrong with it."""
+        """The key that an Authorization header proves. Takes the same time whatever is wrong with the header."""
         scheme, _, token = authorization.partition(" ")
         key_id, _, secret = token.strip().removeprefix(PREFIX).partition("_")
         key = self._keys.get(key_id)
@@ -84,7 +84,7 @@ class ApiKeys:
         return key if proven and scheme.lower() == "bearer" and token.startswith(PREFIX) else None
 
     def rate_of(self, key: ApiKey, now: float) -> EventRate | None:
-        """The key's rate, if it has a limit."""
+        """The rate of a key; None if it has no limit."""
         if key.events_per_second is None:
             return None
         rate = self._rates.get(key.key_id)
@@ -94,7 +94,7 @@ class ApiKeys:
 
 
 def create_key(*, tenant: str, customers: tuple[str, ...] = (), events_per_second: int | None = None) -> CreatedKey:
-    """Make a new key. Raises BadKeysFile when the arguments cannot stand in the file."""
+    """Make a new key. Raises BadKeysFile if the file cannot hold these arguments."""
     key_id, secret = secrets.token_hex(_ID_CHARS // 2), secrets.token_hex(_SECRET_CHARS // 2)
     lines = ["[[keys]]", f'id = "{key_id}"', f'secret_sha256 = "{sha256(secret.encode()).hexdigest()}"', f"tenant = {_quoted(tenant)}"]
     if customers:
@@ -107,7 +107,7 @@ def create_key(*, tenant: str, customers: tuple[str, ...] = (), events_per_secon
 
 
 def read_keys(path: Path) -> dict[str, ApiKey]:
-    """Keys by id, from the file of keys. Raises BadKeysFile."""
+    """Read keys by id from the file of keys. Raises BadKeysFile."""
     try:
         with path.open("rb") as file:
             raw = file.read(_FILE_BYTES_MAX + 1)
@@ -119,7 +119,7 @@ def read_keys(path: Path) -> dict[str, ApiKey]:
 
 
 def parse_keys(text: str) -> dict[str, ApiKey]:
-    """Keys by id. Raises BadKeysFile with every problem."""
+    """Read keys by id from the text of a file. Raises BadKeysFile with every problem."""
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -1,11 +1,11 @@
-"""How much may be under way at once, in bytes. Pure."""
+"""How many bytes may be in flight at once. Pure."""
 
 from types import TracebackType
 from typing import Self
 
 
-class Admission:
-    """Counts bytes that were let in and not yet let go: request bodies, and batches that Kafka has not acknowledged."""
+class ByteBudget:
+    """Counts the bytes in flight: request bodies, and batches that Kafka has not acknowledged."""
 
     __slots__ = ("bytes_max", "in_flight")
 
@@ -14,40 +14,40 @@ class Admission:
         self.in_flight = 0
 
     def admit(self, size: int) -> bool:
-        """Let so many bytes in, if there is room for them."""
+        """Take this many bytes if there is room for them; whether there was."""
         if self.in_flight + size > self.bytes_max:
             return False
         self.in_flight += size
         return True
 
-    def hold(self) -> "Hold":
-        """Room for one request; released when its `with` block ends."""
-        return Hold(self)
+    def reserve(self) -> "Reservation":
+        """An empty reservation for one request; what it grows to is released when its `with` block ends."""
+        return Reservation(self)
 
     def charge(self, size: int) -> None:
-        """Count bytes that came of what was let in already; they may pass the bound, and keep others out until they are released."""
+        """Count bytes made from admitted ones. They may pass the bound, and then keep others out until they are released."""
         self.in_flight += size
 
     def release(self, size: int) -> None:
-        """Let go of bytes that were admitted or charged."""
+        """Give back bytes that were admitted or charged."""
         self.in_flight -= size
-        assert self.in_flight >= 0, "more bytes were released than let in"
+        assert self.in_flight >= 0, "no more bytes are released than were taken"
 
 
-class Hold:
-    """What one request holds of the admission."""
+class Reservation:
+    """The bytes that one request holds of the budget."""
 
-    __slots__ = ("_admission", "_size")
+    __slots__ = ("_budget", "_size")
 
-    def __init__(self, admission: Admission) -> None:
-        self._admission = admission
+    def __init__(self, budget: ByteBudget) -> None:
+        self._budget = budget
         self._size = 0
 
     def grow_to(self, size: int) -> bool:
-        """Hold so many bytes from now on, if there is room; it never shrinks."""
+        """Hold this many bytes, if there is room; whether there was. A reservation never shrinks."""
         more = size - self._size
         if more > 0:
-            if not self._admission.admit(more):
+            if not self._budget.admit(more):
                 return False
             self._size = size
         return True
@@ -56,4 +56,4 @@ class Hold:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._admission.release(self._size)
+        self._budget.release(self._size)

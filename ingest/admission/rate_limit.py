@@ -1,8 +1,11 @@
-"""How many events a second a key may send. Pure: it is told the time."""
+"""How many events a second a key may send. Pure: the caller passes the time."""
 
 
 class EventRate:
-    """A bucket that fills at `per_second` and holds one second's worth. It may go into debt: a request's events are known only when read."""
+    """A bucket of tokens that fills at `per_second` and holds one second's worth.
+
+    It may go into debt, because the number of events in a request is known only when its body has been read.
+    """
 
     __slots__ = ("_filled_at", "_per_second", "_tokens")
 
@@ -12,12 +15,12 @@ class EventRate:
         self._filled_at = now
 
     def wait_seconds(self, now: float) -> float:
-        """How long until events may be sent again; 0 when they may now."""
+        """How long until events may be sent again; 0 if they may now."""
         self._fill(now)
         return max(0.0, (1.0 - self._tokens) / self._per_second)
 
     def spend(self, events: int, now: float) -> None:
-        """Note that so many were sent."""
+        """Take tokens for this many events."""
         self._fill(now)
         self._tokens -= events
 

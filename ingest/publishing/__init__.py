@@ -1,4 +1,4 @@
-"""Events of many requests into shared batches, batches to Kafka, and to each request what became of its events.
+"""Puts the events of many requests into shared batches, sends the batches to Kafka, and tells each request what became of its events.
 
 Read: pending_requests, staging, publisher, abandoned_numbers.
 """

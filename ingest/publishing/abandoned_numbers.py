@@ -1,22 +1,22 @@
-"""Numbers of events whose sender was told that they may not have arrived: readers are told, so that a gap has a name. Pure."""
+"""Numbers of events that may not have arrived, as their senders know. Heartbeats name them, so that readers can explain a gap. Pure."""
 
 from typing import Final
 
 from taximeter_emitter.wire.batch import ABANDONED_RANGES_MAX
 
-# Failures come in runs, so ranges join; what goes beyond waits for the next heartbeat.
+# Failures come in runs, so ranges join. Ranges beyond this many wait for the next heartbeat.
 _RANGES_MAX: Final = ABANDONED_RANGES_MAX
 
 
 class AbandonedNumbers:
-    """Per partition, ranges of numbers (first, last) that no heartbeat has told yet."""
+    """For each partition, the ranges of numbers (first, last) that no heartbeat has named yet."""
 
     def __init__(self) -> None:
         self._ranges: dict[int, list[tuple[int, int]]] = {}
         self._offered: dict[int, int] = {}
 
     def add(self, partition: int, first: int, last: int) -> None:
-        """Note a range; it joins the last one when it continues it."""
+        """Add a range. It joins the last one if it continues it."""
         ranges = self._ranges.setdefault(partition, [])
         if ranges and ranges[-1][1] + 1 == first and self._offered.get(partition, 0) < len(ranges):
             ranges[-1] = (ranges[-1][0], last)
@@ -24,15 +24,15 @@ class AbandonedNumbers:
             ranges.append((first, last))
 
     def has(self, partition: int) -> bool:
-        """Whether there is something to tell."""
+        """Whether a heartbeat has ranges to name."""
         return bool(self._ranges.get(partition))
 
     def of(self, partition: int) -> tuple[tuple[int, int], ...]:
-        """What the next heartbeat of the partition says."""
+        """The ranges for the next heartbeat of the partition."""
         offered = tuple(self._ranges.get(partition, ())[:_RANGES_MAX])
         self._offered[partition] = len(offered)
         return offered
 
     def told(self, partition: int) -> None:
-        """Kafka has the heartbeat that said what `of` gave."""
+        """Forget the ranges that `of` returned: Kafka has acknowledged their heartbeat."""
         del self._ranges.get(partition, [])[: self._offered.pop(partition, 0)]

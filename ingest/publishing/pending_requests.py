@@ -1,4 +1,4 @@
-"""What a request waits for: the fate of the batches that hold its events."""
+"""What a request waits for: the fate of each batch that has some of its events."""
 
 import asyncio
 from collections.abc import Sequence
@@ -7,38 +7,38 @@ from typing import NamedTuple
 from taximeter_emitter.buffer.batching import PartitionBatch
 
 
-class Placed(NamedTuple):
-    """Which of the events that were spread together went into one batch: their places among them, ascending."""
+class EventsInBatch(NamedTuple):
+    """The events of one batch, by their places among all that were spread together; ascending."""
 
     batch: PartitionBatch
     places: Sequence[int]
 
 
-class Ticket:
-    """`settled` is done when the fate of all batches that hold the request's events is known."""
+class PendingRequest:
+    """A request whose events are on their way to Kafka. `settled` is done when the fate of all its batches is known."""
 
-    __slots__ = ("_failed", "_open", "_shares", "settled")
+    __slots__ = ("_failed", "_open", "_parts", "settled")
 
     def __init__(self, settled: "asyncio.Future[None]") -> None:
         self.settled = settled
-        self._shares: dict[int, tuple[int, Sequence[Placed]]] = {}
-        # None as long as the events are in no batch.
+        self._parts: dict[int, tuple[int, Sequence[EventsInBatch]]] = {}
+        # None until the events are in batches.
         self._open: set[PartitionBatch] | None = None
         self._failed: set[PartitionBatch] = set()
 
-    def share(self, part: int, first: int, placed: Sequence[Placed]) -> None:
-        """Note where a part of the request went: together with other events, of which its own are those from place `first` on."""
-        self._shares[part] = (first, placed)
+    def note_part(self, part: int, first: int, in_batches: Sequence[EventsInBatch]) -> None:
+        """Note where a part of the request went. It was spread with other events; its own begin at place `first`."""
+        self._parts[part] = (first, in_batches)
 
     def start(self, batches: set[PartitionBatch]) -> None:
-        """All events are placed: the batches to wait for, which are the ticket's own from now on."""
+        """Wait for these batches; they hold all events of the request. The set belongs to the request from now on."""
         self._open = batches
         if not batches:
             self.settled.set_result(None)
 
     def resolve(self, batch: PartitionBatch, *, acknowledged: bool) -> None:
-        """The fate of one batch is known."""
-        assert self._open is not None, "a ticket hears of batches that it waits for"
+        """Note the fate of one batch."""
+        assert self._open is not None, "a request learns the fate of batches that it waits for"
         self._open.discard(batch)
         if not acknowledged:
             self._failed.add(batch)
@@ -46,7 +46,7 @@ class Ticket:
             self.settled.set_result(None)
 
     def give_up(self) -> None:
-        """It is too late to wait for the batches that are still open."""
+        """Stop waiting for the batches that are still open."""
         if not self.settled.done():
             self.settled.set_result(None)
 
@@ -56,9 +56,9 @@ class Ticket:
         return self._open is not None and not self._open and not self._failed
 
     def unknown(self, part: int, count: int) -> list[int]:
-        """Which of the `count` events of a part of the request Kafka has not acknowledged, by place in the part, ascending."""
+        """The events of a part that Kafka has not acknowledged, by place in the part; ascending. The part has `count` events."""
         if self._open is None:
             return list(range(count))
         lost = self._open | self._failed
-        first, placed = self._shares[part]
-        return sorted(place - first for batch, places in placed if batch in lost for place in places if first <= place < first + count)
+        first, in_batches = self._parts[part]
+        return sorted(place - first for batch, places in in_batches if batch in lost for place in places if first <= place < first + count)

@@ -1,10 +1,10 @@
-"""Events of many requests into shared batches, batches to Kafka, and to each request word of what became of its events.
+"""Puts the events of many requests into shared batches, sends the batches to Kafka, and tells each request what became of its events.
 
-The batches of a partition are closed when nothing is on its way to Kafka, when what was on its way has arrived, when they are full, or when
-the linger is over: so a lone event does not wait, and under load the batches grow by themselves.
+Batches are closed when nothing is on its way to Kafka, when everything on its way has arrived, when they are full, or when they have lingered
+long enough. So a lone event does not wait, and batches grow under load.
 
-A batch that fails is not sent again: its senders are told that its fate is unknown, they send the same ids again, and the aggregator drops
-what it has. Its numbers are named as abandoned in the next heartbeat.
+A batch that fails is not sent again. Its senders learn that its fate is unknown and send the same ids again; the aggregator drops those that
+it has. The next heartbeat names the numbers of the batch as abandoned.
 """
 
 import asyncio
@@ -20,31 +20,31 @@ from taximeter_emitter.clock import Clock
 from taximeter_emitter.retry import Backoff, RetryPolicy
 from taximeter_emitter.transports.kafka_producer import Link, LinkFactory, LinkFailed
 
-from ingest.admission.byte_budget import Admission
+from ingest.admission.byte_budget import ByteBudget
 from ingest.metrics import GatewayMetrics
 from ingest.publishing.abandoned_numbers import AbandonedNumbers
-from ingest.publishing.pending_requests import Ticket
+from ingest.publishing.pending_requests import PendingRequest
 from ingest.publishing.staging import Staging
 from metering.process.logs import RateLimited, get_log
 
 _RECONNECT: Final = RetryPolicy(base_seconds=0.1, cap_seconds=3.0)
 _TURN_SECONDS: Final = 0.5
-# After so many times the time that a request waits for an acknowledgement, the link itself is given up.
+# The link is replaced after this many times the seconds that a request waits for an acknowledgement.
 _PATIENCE: Final = 2.0
 _HEARTBEAT_WAIT_SECONDS: Final = 5.0
-# So many events are spread over the partitions although they might still wait for others: a partition may have a full batch of them.
+# This many staged events are spread without waiting for more: a partition may have a full batch of them.
 _STAGED_EVENTS_MAX: Final = 2_000
 
 
 class Publisher:
-    """The gateway's one emitter. All methods belong to one event loop."""
+    """The gateway's one emitter. All methods must be called in one event loop."""
 
     def __init__(
         self,
         batcher: Batcher,
         *,
         new_link: LinkFactory,
-        admission: Admission,
+        budget: ByteBudget,
         metrics: GatewayMetrics,
         linger_seconds: float,
         acknowledge_seconds: float,
@@ -54,7 +54,7 @@ class Publisher:
         self._batcher = batcher
         self._staging = Staging()
         self._new_link = new_link
-        self._admission = admission
+        self._budget = budget
         self._metrics = metrics
         self._linger_seconds = linger_seconds
         self._acknowledge_seconds = acknowledge_seconds
@@ -66,9 +66,9 @@ class Publisher:
         self._link: Link | None = None
         self._homes = Homes(0)
         self._problem = "not connected to Kafka yet"
-        # Closed batches that are not acknowledged, each with when it was closed; and who waits for which batch, open ones included.
+        # Closed batches without an acknowledgement, and when each was closed. The requests that wait for a batch, also for an open one.
         self._under_way: dict[PartitionBatch, float] = {}
-        self._waiting: dict[PartitionBatch, list[Ticket]] = {}
+        self._waiting: dict[PartitionBatch, list[PendingRequest]] = {}
         self._flush_handle: asyncio.Handle | None = None
         self._appends: set[asyncio.Task[None]] = set()
         self._last_record: dict[int, float] = {}
@@ -77,38 +77,38 @@ class Publisher:
         self._stopping = asyncio.Event()
 
     def problem(self) -> str | None:
-        """Why events cannot be taken now; None when they can."""
+        """Why events cannot be taken now; None if they can."""
         if self._link is None:
             return self._problem
         if self._under_way and self._clock.monotonic() - self._progress_at > self._acknowledge_seconds:
             return f"Kafka has acknowledged nothing for {self._acknowledge_seconds:.0f} s"
         return None
 
-    def place(self, parts: Sequence[EventColumns]) -> Ticket:
+    def place(self, parts: Sequence[EventColumns]) -> PendingRequest:
         """Take the events of one request. Must not be called while there is a `problem`."""
         assert self._link is not None, "events are placed only while there is a link"
-        ticket = Ticket(asyncio.get_running_loop().create_future())
+        request = PendingRequest(asyncio.get_running_loop().create_future())
         if not parts:
-            ticket.start(set())
-            return ticket
-        self._staging.add(ticket, parts)
+            request.start(set())
+            return request
+        self._staging.add(request, parts)
         if self._staging.count >= _STAGED_EVENTS_MAX:
             self._spread()
             self._send(self._batcher.take_full())
         self._plan_flush()
-        return ticket
+        return request
 
     def _spread(self) -> None:
         """Put what is staged into batches."""
-        for batch, tickets in self._staging.spread(self._batcher, self._homes).items():
-            self._waiting.setdefault(batch, []).extend(tickets)
+        for batch, requests in self._staging.spread(self._batcher, self._homes).items():
+            self._waiting.setdefault(batch, []).extend(requests)
 
-    async def settled(self, ticket: Ticket) -> None:
-        """Wait until Kafka has acknowledged all of the ticket's batches, or until it is too late to wait; the ticket then knows which."""
-        # By hand, because `asyncio.timeout` costs three times as much, and each request comes by here.
-        too_late = asyncio.get_running_loop().call_later(self._acknowledge_seconds, ticket.give_up)
+    async def settled(self, request: PendingRequest) -> None:
+        """Wait until the fate of all batches of the request is known, but at most `acknowledge_seconds`. The request then knows which arrived."""
+        # By hand: `asyncio.timeout` costs three times as much, and every request passes here.
+        too_late = asyncio.get_running_loop().call_later(self._acknowledge_seconds, request.give_up)
         try:
-            await ticket.settled
+            await request.settled
         finally:
             too_late.cancel()
 
@@ -125,7 +125,7 @@ class Publisher:
                 self._problem = str(failure)
                 self._warnings.warning(self._log, "no link to Kafka; requests are refused", problem=str(failure))
             finally:
-                # A link that works when it is time to stop is left to `close`.
+                # `close` still needs a working link when the gateway stops.
                 if self._link is not link or not self._stopping.is_set():
                     self._link = None
                     self._metrics.connected.set(0)
@@ -136,7 +136,7 @@ class Publisher:
                     await self._stopping.wait()
 
     async def close(self, seconds: float) -> None:
-        """Send everything, then to each partition the final number of events; within so many seconds. `run` ends."""
+        """Send everything, then the final number of events to each partition. Takes at most this many seconds; then `run` ends."""
         deadline = self._clock.monotonic() + seconds
         self._stopping.set()
         link = self._link
@@ -167,7 +167,7 @@ class Publisher:
         self._metrics.connected.set(1)
 
     async def _watch(self, link: Link) -> None:
-        """Until stopping: heartbeats, and a look at whether anything moves. Raises LinkFailed."""
+        """Send heartbeats and check that acknowledgements arrive, until the gateway stops. Raises LinkFailed."""
         while not self._stopping.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(_TURN_SECONDS):
@@ -200,7 +200,7 @@ class Publisher:
         if self._flush_handle is not None or (self._batcher.is_empty and not self._staging.count):
             return
         loop = asyncio.get_running_loop()
-        # Not at once, but after whatever else the loop has ready: requests that arrived together share a batch.
+        # After everything else that the loop has ready, so that requests that arrived together share a batch.
         self._flush_handle = loop.call_later(self._linger_seconds, self._flush) if self._under_way else loop.call_soon(self._flush)
 
     def _flush(self) -> None:
@@ -219,11 +219,11 @@ class Publisher:
         for batch in batches:
             self._under_way[batch] = now
             self._last_record[batch.partition] = now
-            self._admission.charge(batch.size)
+            self._budget.charge(batch.size)
         self._metrics.batches.inc(len(batches))
         link = self._link
         if link is None:
-            # The link was lost between the placing of events and the end of their linger.
+            # The link was lost while the events lingered.
             for batch in batches:
                 self._resolve(batch, acknowledged=False)
             return
@@ -253,7 +253,7 @@ class Publisher:
                 self._flush()
 
     def _lose(self, link: Link, problem: str) -> None:
-        """The link is of no use any more: `run` replaces it."""
+        """Note that the link is broken; `run` replaces it."""
         if link is self._link:
             self._problem = problem
             self._link_lost.set()
@@ -265,9 +265,9 @@ class Publisher:
 
     def _resolve(self, batch: PartitionBatch, *, acknowledged: bool) -> None:
         if self._under_way.pop(batch, None) is not None:
-            self._admission.release(batch.size)
+            self._budget.release(batch.size)
         if not acknowledged:
             self._abandoned.add(batch.partition, batch.first_seq, batch.first_seq + batch.count - 1)
             self._metrics.produce_failures.inc()
-        for ticket in self._waiting.pop(batch, ()):
-            ticket.resolve(batch, acknowledged=acknowledged)
+        for request in self._waiting.pop(batch, ()):
+            request.resolve(batch, acknowledged=acknowledged)

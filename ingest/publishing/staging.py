@@ -1,6 +1,6 @@
-"""Events of many requests, gathered for a moment and then spread over the partitions together. Pure.
+"""Gathers the events of many requests for a moment, then spreads them over the partitions together. Pure.
 
-Spreading is work for each partition that is touched, whether it gets one event or a hundred: done for ten requests at once, it is done once.
+Spreading costs the same for each partition, whether it gets one event or a hundred. Ten requests that are spread together cost as much as one.
 """
 
 from bisect import bisect_left
@@ -11,72 +11,72 @@ from itertools import chain
 from taximeter_emitter.buffer.batching import Batcher, EventColumns, PartitionBatch
 from taximeter_emitter.buffer.partition_cache import Homes
 
-from ingest.publishing.pending_requests import Placed, Ticket
+from ingest.publishing.pending_requests import EventsInBatch, PendingRequest
 
-_Part = tuple[Ticket, int, EventColumns]
-"""Who waits for it, which part of the request it is, and its events."""
+_Part = tuple[PendingRequest, int, EventColumns]
+"""The request, the number of the part in it, and the events of the part."""
 
 
 class Staging:
-    """The parts of requests that are in no batch yet. `count` is how many events they have."""
+    """Parts of requests that are in no batch yet. `count` is the number of their events."""
 
     def __init__(self) -> None:
         self.count = 0
         self._parts: dict[tuple[str, ...], list[_Part]] = {}
-        self._tickets: list[Ticket] = []
+        self._requests: list[PendingRequest] = []
 
-    def add(self, ticket: Ticket, parts: Iterable[EventColumns]) -> None:
-        """Take a request in."""
-        self._tickets.append(ticket)
+    def add(self, request: PendingRequest, parts: Iterable[EventColumns]) -> None:
+        """Add the parts of a request."""
+        self._requests.append(request)
         for number, events in enumerate(parts):
             self.count += len(events.customers)
-            self._parts.setdefault(events.fields, []).append((ticket, number, events))
+            self._parts.setdefault(events.fields, []).append((request, number, events))
 
-    def spread(self, batcher: Batcher, homes: Homes) -> dict[PartitionBatch, list[Ticket]]:
-        """Put everything into batches, in the order in which it came; who waits for which batch."""
-        tickets, self._tickets = self._tickets, []
+    def spread(self, batcher: Batcher, homes: Homes) -> dict[PartitionBatch, list[PendingRequest]]:
+        """Put all events into batches, in the order of their arrival. Returns the requests that wait for each batch."""
+        requests, self._requests = self._requests, []
         staged, self._parts, self.count = self._parts, {}, 0
-        batches: dict[Ticket, set[PartitionBatch]] = {ticket: set() for ticket in tickets}
+        batches: dict[PendingRequest, set[PartitionBatch]] = {request: set() for request in requests}
         for parts in staged.values():
             _spread_alike(parts, batches, batcher, homes)
-        waiting: defaultdict[PartitionBatch, list[Ticket]] = defaultdict(list)
-        for ticket, own in batches.items():
-            ticket.start(own)
+        waiting: defaultdict[PartitionBatch, list[PendingRequest]] = defaultdict(list)
+        for request, own in batches.items():
+            request.start(own)
             for batch in own:
-                waiting[batch].append(ticket)
+                waiting[batch].append(request)
         return waiting
 
 
-def _spread_alike(parts: Sequence[_Part], batches: dict[Ticket, set[PartitionBatch]], batcher: Batcher, homes: Homes) -> None:
-    """Parts with the same usage fields; adds to each ticket's batches."""
+def _spread_alike(parts: Sequence[_Part], batches: dict[PendingRequest, set[PartitionBatch]], batcher: Batcher, homes: Homes) -> None:
+    """Spread parts with the same usage fields; adds to the batches of each request."""
     events = EventColumns.joined([part for _, _, part in parts])
     home_of = list(map(homes.__getitem__, events.customers))
     by_partition: defaultdict[int, list[int]] = defaultdict(list)
     for place, home in enumerate(home_of):
         by_partition[home].append(place)
-    in_partition: dict[int, list[Placed]] = {}
+    in_partition: dict[int, list[EventsInBatch]] = {}
     for home, places in by_partition.items():
         chosen = events if len(places) == len(home_of) else events.at(places)
         in_partition[home] = list(_placed(batcher.add_columns(home, chosen), places))
     placed = list(chain.from_iterable(in_partition.values()))
     first = 0
-    for ticket, number, part in parts:
+    for request, number, part in parts:
         end = first + len(part.customers)
-        ticket.share(number, first, placed)
+        request.note_part(number, first, placed)
         for home in set(home_of[first:end]):
-            batches[ticket].update(_holding(in_partition[home], first, end))
+            batches[request].update(_holding(in_partition[home], first, end))
         first = end
 
 
-def _placed(counts: Sequence[tuple[PartitionBatch, int]], places: Sequence[int]) -> Iterable[Placed]:
+def _placed(counts: Sequence[tuple[PartitionBatch, int]], places: Sequence[int]) -> Iterable[EventsInBatch]:
     start = 0
     for batch, count in counts:
-        yield Placed(batch, places[start : start + count] if len(counts) > 1 else places)
+        yield EventsInBatch(batch, places[start : start + count] if len(counts) > 1 else places)
         start += count
 
 
-def _holding(placed: Sequence[Placed], first: int, end: int) -> Iterable[PartitionBatch]:
-    """The batches of a partition that hold events of places from `first` to before `end`, of which there are some."""
+def _holding(placed: Sequence[EventsInBatch], first: int, end: int) -> Iterable[PartitionBatch]:
+    """The batches of a partition with events of places from `first` up to, but not including, `end`. There is at least one."""
     if len(placed) == 1:
         return (placed[0].batch,)
     found = []

@@ -1,12 +1,12 @@
-"""What a request is told: one shape of JSON body for every outcome.
+"""The answers to requests. Every answer has a JSON body of the same form.
 
     {"accepted": 2, "rejected": 1, "unknown": 0,
      "results": [{"index": 1, "id": "r-2", "status": "rejected", "reason": "negative", "field": "usage.input_tokens", "detail": "..."}],
      "error": {"reason": ..., "field": ..., "detail": ...}}
 
-`results` names the events that were not accepted, in the order of the request. Status 202: all are in Kafka. 207: some are, the others were
-refused and will be refused again. 400: all were refused (403 when because of the key's customers). 503: of the events that are `unknown`
-nobody can say; send the request again with the same ids. `error` is there with every status from 400 on.
+`results` names the events that were not accepted, in the order of the request. Status 202: all events are in Kafka. 207: some are; the others
+were refused, and will be refused again. 400: all were refused (403 if the key may not send for their customers). 503: nobody knows whether the
+`unknown` events arrived; send the request again with the same ids. Every status from 400 on has an `error`.
 """
 
 import math
@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from ingest.publishing.pending_requests import Ticket
+from ingest.publishing.pending_requests import PendingRequest
 from ingest.refusals import Refusal, RequestRefused
 from ingest.requests.bodies import ReadEvents, Rejected
 from ingest.requests.columns import RequestPart
@@ -28,8 +28,8 @@ _JSON = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """The counts behind an answer."""
+class AnswerCounts:
+    """How many events of a request were accepted, were rejected, or have an unknown fate."""
 
     accepted: int
     rejected: int
@@ -37,9 +37,9 @@ class Outcome:
 
 
 def refused(refusal: RequestRefused) -> web.Response:
-    """The answer to a request that is refused as a whole."""
+    """Answer a request that is refused as a whole."""
     error = {"reason": refusal.refusal.reason, "field": refusal.field, "detail": refusal.detail}
-    response = _response(refusal.refusal.status, Outcome(0, 0, 0), [], error, refusal.retry_after)
+    response = _response(refusal.refusal.status, AnswerCounts(0, 0, 0), [], error, refusal.retry_after)
     if refusal.refusal is Refusal.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = 'Bearer realm="taximeter"'
     elif refusal.refusal is Refusal.METHOD_NOT_ALLOWED:
@@ -47,28 +47,28 @@ def refused(refusal: RequestRefused) -> web.Response:
     return response
 
 
-def outcome_of(read: ReadEvents, ticket: Ticket) -> Outcome:
-    """How many events ended how."""
-    unknown = 0 if ticket.all_acknowledged else sum(len(places) for _, places in _unknown_places(read, ticket))
-    return Outcome(read.count - len(read.rejected) - unknown, len(read.rejected), unknown)
+def count_events(read: ReadEvents, pending: PendingRequest) -> AnswerCounts:
+    """Count the events of a settled request by how they ended."""
+    unknown = 0 if pending.all_acknowledged else sum(len(places) for _, places in _unknown_places(read, pending))
+    return AnswerCounts(read.count - len(read.rejected) - unknown, len(read.rejected), unknown)
 
 
-def answered(read: ReadEvents, ticket: Ticket, outcome: Outcome) -> web.Response:
-    """The answer to a request whose events were judged one by one."""
+def answered(read: ReadEvents, pending: PendingRequest, counts: AnswerCounts) -> web.Response:
+    """Answer a request whose events were judged one by one."""
     results: Iterable[dict[str, Any]] = map(_rejection, read.rejected)
-    if outcome.unknown:
-        results = sorted(chain(results, _unknown(read, ticket)), key=lambda result: result["index"])
+    if counts.unknown:
+        results = sorted(chain(results, _unknown(read, pending)), key=lambda result: result["index"])
         detail = "Kafka has not acknowledged in time; the events named unknown may or may not have arrived: send them again, with the same ids"
         error: dict[str, Any] | None = {"reason": Refusal.OUTCOME_UNKNOWN.reason, "field": "", "detail": detail}
-        return _response(Refusal.OUTCOME_UNKNOWN.status, outcome, list(results), error, RETRY_SECONDS)
-    if not outcome.rejected:
-        return _response(202, outcome, [], None, None)
-    if outcome.accepted:
-        return _response(207, outcome, list(results), None, None)
+        return _response(Refusal.OUTCOME_UNKNOWN.status, counts, list(results), error, RETRY_SECONDS)
+    if not counts.rejected:
+        return _response(202, counts, [], None, None)
+    if counts.accepted:
+        return _response(207, counts, list(results), None, None)
     first = read.rejected[0]
     forbidden = all(rejected.reason == Refusal.FORBIDDEN.reason for rejected in read.rejected)
     error = {"reason": first.reason, "field": first.field, "detail": first.detail}
-    return _response(Refusal.FORBIDDEN.status if forbidden else 400, outcome, list(results), error, None)
+    return _response(Refusal.FORBIDDEN.status if forbidden else 400, counts, list(results), error, None)
 
 
 def _rejection(rejected: Rejected) -> dict[str, Any]:
@@ -82,20 +82,22 @@ def _rejection(rejected: Rejected) -> dict[str, Any]:
     }
 
 
-def _unknown(read: ReadEvents, ticket: Ticket) -> Iterator[dict[str, Any]]:
-    for part, places in _unknown_places(read, ticket):
+def _unknown(read: ReadEvents, pending: PendingRequest) -> Iterator[dict[str, Any]]:
+    for part, places in _unknown_places(read, pending):
         for place in places:
             index, event_id = part.indexes[place], part.ids[place]
             yield {"index": index, "id": event_id, "status": "unknown", "reason": Refusal.OUTCOME_UNKNOWN.reason, "field": "", "detail": ""}
 
 
-def _unknown_places(read: ReadEvents, ticket: Ticket) -> Iterator[tuple[RequestPart, Sequence[int]]]:
+def _unknown_places(read: ReadEvents, pending: PendingRequest) -> Iterator[tuple[RequestPart, Sequence[int]]]:
     for number, part in enumerate(read.accepted):
-        yield part, ticket.unknown(number, len(part.ids))
+        yield part, pending.unknown(number, len(part.ids))
 
 
-def _response(status: int, outcome: Outcome, results: list[dict[str, Any]], error: dict[str, Any] | None, retry_after: float | None) -> web.Response:
-    body: dict[str, Any] = {"accepted": outcome.accepted, "rejected": outcome.rejected, "unknown": outcome.unknown, "results": results}
+def _response(
+    status: int, counts: AnswerCounts, results: list[dict[str, Any]], error: dict[str, Any] | None, retry_after: float | None
+) -> web.Response:
+    body: dict[str, Any] = {"accepted": counts.accepted, "rejected": counts.rejected, "unknown": counts.unknown, "results": results}
     if error is not None:
         body["error"] = error
     response = web.Response(status=status, body=orjson.dumps(body), content_type=_JSON)

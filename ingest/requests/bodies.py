@@ -1,8 +1,8 @@
-"""From the body of a request to events, each read or refused on its own. Pure.
+"""Reads the events of a request body, and accepts or refuses each on its own. Pure.
 
-Forms, by content type: a JSON object or array of events (application/json), one event a line (application/x-ndjson), a CloudEvent
-(application/cloudevents+json), many of them (application/cloudevents-batch+json), or a CloudEvent in binary mode: `ce-` headers and the
-data as application/json.
+The content type decides the form: an event or an array of events (application/json), one event a line (application/x-ndjson), a CloudEvent
+(application/cloudevents+json), an array of CloudEvents (application/cloudevents-batch+json), or a CloudEvent in binary mode (`ce-` headers,
+and its data as application/json).
 """
 
 from collections.abc import Mapping
@@ -26,14 +26,14 @@ CLOUDEVENT_BATCH: Final = "application/cloudevents-batch+json"
 MEDIA_TYPES: Final = (JSON, NDJSON, CLOUDEVENT, CLOUDEVENT_BATCH)
 
 _CE_PREFIX: Final = "ce-"
-# From so many events on, reading them as columns costs less than one by one.
+# With at least this many events, reading columns costs less than reading one event after the other.
 _COLUMNS_FROM: Final = 4
 _MEDIA_TYPES_CACHED: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """One event of a request that was refused: its place, its id if it could be read, and why."""
+    """A refused event of a request: its place, its id if that could be read, and the reason."""
 
     index: int
     event_id: str | None
@@ -44,7 +44,7 @@ class Rejected:
 
 @dataclass(slots=True)
 class ReadEvents:
-    """What a body holds. `accepted` are the acceptable events by usage fields; `is_single`: the body is one event, not a list of one."""
+    """The events of a body. `accepted` groups acceptable ones by usage fields. `is_single`: the body is one event, not a list of one."""
 
     is_single: bool
     count: int
@@ -61,7 +61,7 @@ class BodyReader:
         self._events_max = events_max
 
     def read(self, media_type: str, headers: Mapping[str, str], body: bytes, *, now_ms: int) -> ReadEvents:
-        """The events of a body. `headers` of HTTP, or with lower-case names. Raises RequestRefused when it has no events that could be judged."""
+        """Read the events of a body. `headers` are those of HTTP, or have lower-case names. Raises RequestRefused if no event can be read."""
         if media_type == JSON and f"{_CE_PREFIX}specversion" in headers:
             return self._read_binary(headers, body, now_ms)
         if media_type == NDJSON:
@@ -121,14 +121,14 @@ class BodyReader:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """A line of NDJSON: not decoded yet, because each stands and falls on its own."""
+    """A line of NDJSON, not decoded yet: a broken line must not refuse the others."""
 
     raw: bytes
 
 
 @lru_cache(maxsize=_MEDIA_TYPES_CACHED)
 def media_type_of(content_type: str) -> str:
-    """The media type of a Content-Type header. Raises RequestRefused for one that is not taken."""
+    """The media type of a Content-Type header. Raises RequestRefused if the gateway does not take it."""
     media_type, *parameters = (part.strip().lower() for part in content_type.split(";"))
     if media_type not in MEDIA_TYPES:
         raise RequestRefused(Refusal.UNSUPPORTED_MEDIA_TYPE, f"takes {', '.join(MEDIA_TYPES)}", field="content-type")
@@ -150,5 +150,5 @@ def _broken(refusal: EventRejected) -> RequestRefused:
 
 
 def _decoded(value: str) -> str:
-    # The HTTP binding of CloudEvents: percent-encoded UTF-8, perhaps in quotes.
+    # The HTTP binding of CloudEvents says: percent-encoded UTF-8, with or without quotes.
     return unquote(value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value)

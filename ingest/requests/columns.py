@@ -1,10 +1,10 @@
-"""Many events of one request read as columns: each check is one pass at the speed of C, and no object is made for an event. Pure.
+"""Reads many events of one request as columns: each check is one pass at the speed of C, without an object for each event. Pure.
 
-Only what is certainly acceptable is read here: events in our own form that all have the same fields. Anything else is None, and `bodies` reads
-it event by event, which also finds the words for what is wrong.
+Columns take only events in the plain JSON form that all have the same fields and are all acceptable. Otherwise the result is None, and
+`bodies` reads the events one by one, which also explains what is wrong.
 
-What is no object, no string or no integer is found without a look at every type: of JSON's values, only an object gives something for a
-name, only strings can be joined, and only a string has a slice that a dictionary takes for a key. Each raises TypeError for the rest.
+Wrong JSON types show without a look at each type: only an object can be indexed by a name, only strings can be joined, and only a slice of
+a string can be a key of a dictionary. Everything else raises TypeError.
 """
 
 import re
@@ -30,9 +30,9 @@ _A_SECOND_MS: Final = parse_time(f"{_A_SECOND}Z", "time")
 
 
 class RequestPart(NamedTuple):
-    """Acceptable events of a request, with quantities of the same usage fields.
+    """Acceptable events of a request that have the same usage fields.
 
-    `indexes` and `ids`: the place in the request, and the id, of each event. `oldest_ms`: the earliest of their times.
+    `indexes` has the place of each event in the request, `ids` its id. `oldest_ms` is the earliest time.
     """
 
     events: EventColumns
@@ -42,21 +42,21 @@ class RequestPart(NamedTuple):
 
 
 class ColumnReader:
-    """Reads events whose usage fields are among these."""
+    """Reads events with these usage fields, or with some of them."""
 
     def __init__(self, usage_fields: Collection[str]) -> None:
         self._usage_fields = frozenset(usage_fields)
-        # Those that can be customers, as was found before.
+        # Names that passed the check before.
         self._customers: set[str] = set()
         self._seconds = _Seconds()
         self._fractions = _Fractions()
 
     def read(self, documents: Sequence[Any], now_ms: int) -> RequestPart | None:
-        """The events of decoded JSON values, if all of them are acceptable and alike. There is at least one value."""
+        """The events of decoded JSON values; None unless all are acceptable and have the same fields. There must be at least one value."""
         try:
             return self._read(documents, now_ms)
         except (EventRejected, KeyError, TypeError):
-            # A field that is missing, or a value of another type than the passes below take: for the reader of single events to say.
+            # A field is missing, or a value has the wrong type. The reader of single events explains which one.
             return None
 
     def _read(self, documents: Sequence[Any], now_ms: int) -> RequestPart | None:
@@ -78,7 +78,7 @@ class ColumnReader:
         return RequestPart(events, range(count), ids, min(times))
 
     def _are_customers(self, column: Sequence[Any]) -> bool:
-        """Whether all can be customers; most of them came before."""
+        """Whether all are valid customers. Most of them passed the check before."""
         known = self._customers
         if not known.issuperset(column):
             if not _are_texts(column, CUSTOMER_CHARS_MAX):
@@ -89,27 +89,27 @@ class ColumnReader:
         return True
 
     def _times(self, column: Sequence[Any], now_ms: int) -> list[int] | None:
-        """Event times in ms. A time is taken apart into its second and the rest, because both come again and again."""
+        """Event times in ms; None if one is out of range. The second and the rest of a time are looked up apart, because both repeat often."""
         seconds, fractions = self._seconds, self._fractions
         times = [seconds[text[:_SECOND_CHARS]] + fractions[text[_SECOND_CHARS:]] for text in column]
         return times if min(times) >= 0 and max(times) <= now_ms + FUTURE_TOLERANCE_MS else None
 
     def _quantities(self, usages: Sequence[Any]) -> tuple[tuple[str, ...], Sequence[Sequence[int]]]:
-        """Usage fields, and a column of quantities for each; no fields when something is not as it should be."""
+        """Usage fields, and a column of quantities for each; no fields if something is wrong."""
         names, count = tuple(usages[0]), len(usages)
         if countOf(map(len, usages), len(names)) != count or not self._usage_fields.issuperset(names):
             return (), ()
         parse_usage(usages[0], "usage")
         columns = [list(map(itemgetter(name), usages)) for name in names]
         for column in columns:
-            # The types first: a boolean is in the range as well.
+            # Types first: a boolean would pass the range check.
             if countOf(map(type, column), int) != count or min(column) < 0 or max(column) > QUANTITY_MAX:
                 return (), ()
         return names, columns
 
 
 def parts_of(events: Sequence[tuple[int, UsageEvent]]) -> list[RequestPart]:
-    """Events that were read one by one, each with its place in the request; in parts of the same usage fields."""
+    """Group events that were read one by one into parts with the same usage fields. Each event comes with its place in the request."""
     if len(events) == 1:
         return [_part_of_one(*events[0])]
     runs: dict[tuple[str, ...], list[tuple[int, UsageEvent]]] = {}
@@ -132,7 +132,7 @@ def _joined(run: Sequence[RequestPart]) -> RequestPart:
 
 
 class _Seconds(dict[str, int]):
-    """Milliseconds since the epoch of `2026-11-22T10:00:00`, in UTC; kept for a few thousand seconds."""
+    """Milliseconds since the epoch of a text like `2026-11-22T10:00:00`, in UTC. Caches a few thousand texts."""
 
     def __missing__(self, text: str) -> int:
         if not _SECOND.fullmatch(text):
@@ -144,7 +144,7 @@ class _Seconds(dict[str, int]):
 
 
 class _Fractions(dict[str, int]):
-    """Milliseconds that the rest of a time adds to its second: `.250Z`, `+01:00`."""
+    """Milliseconds that the rest of a time, such as `.250Z` or `+01:00`, adds to its second."""
 
     def __missing__(self, text: str) -> int:
         if len(self) >= _CACHED:
@@ -154,19 +154,19 @@ class _Fractions(dict[str, int]):
 
 
 def _are_texts(column: Sequence[Any], chars_max: int) -> bool:
-    """Whether all are strings that are not empty, not too long, and without control characters. Raises TypeError for other values."""
+    """Whether no text is empty, too long or has control characters. Raises TypeError for values that are not strings."""
     lengths = set(map(len, column))
     return min(lengths) > 0 and max(lengths) <= chars_max and "".join(column).isprintable()
 
 
 def _only_source(column: Sequence[Any]) -> str | None:
-    """The source that all events have in common, if they have and it can be one."""
+    """The source of all events; None if they differ or the source is not valid."""
     source: Any = column[0]
     return source if column.count(source) == len(column) and _are_texts([source], SOURCE_CHARS_MAX) else None
 
 
 def _dimensions(column: Sequence[Any]) -> tuple[Sequence[Dimensions], int]:
-    """The dimensions of each event, and at most how many bytes one of them takes. Raises TypeError, KeyError or EventRejected."""
+    """The dimensions of each event, and the bytes of the largest. Raises TypeError, KeyError or EventRejected."""
     keys = tuple(column[0])
     if countOf(map(len, column), len(keys)) != len(column):
         raise KeyError

@@ -1,4 +1,4 @@
-"""POST /v1/events: who sends, may it come in, what does it say, is it in Kafka."""
+"""POST /v1/events: check the sender, reserve room, read the events, publish them, answer."""
 
 import asyncio
 from typing import Final
@@ -8,28 +8,28 @@ from aiohttp.http_exceptions import PayloadEncodingError
 from taximeter_emitter.clock import Clock
 
 from ingest.admission.api_keys import ApiKey, ApiKeys
-from ingest.admission.byte_budget import Admission, Hold
+from ingest.admission.byte_budget import ByteBudget, Reservation
 from ingest.admission.rate_limit import EventRate
 from ingest.metrics import GatewayMetrics
 from ingest.publishing.publisher import Publisher
 from ingest.refusals import Refusal, RequestRefused
-from ingest.requests.answers import RETRY_SECONDS, answered, outcome_of
+from ingest.requests.answers import RETRY_SECONDS, answered, count_events
 from ingest.requests.bodies import BodyReader, ReadEvents, Rejected, media_type_of
 from ingest.requests.columns import RequestPart
 
-# There are none yet, so whoever sends one means something that would not happen.
+# No such header exists yet. Ignoring one would leave its sender with an effect that never happens.
 _OWN_HEADERS: Final = "taximeter-"
 
 
 class EventsHandler:
-    """`keys` None: everybody may send for everybody."""
+    """Answers POST requests. `keys` None: everybody may send for all customers."""
 
     def __init__(
         self,
         *,
         reader: BodyReader,
         keys: ApiKeys | None,
-        admission: Admission,
+        budget: ByteBudget,
         publisher: Publisher,
         metrics: GatewayMetrics,
         body_bytes_max: int,
@@ -38,7 +38,7 @@ class EventsHandler:
     ) -> None:
         self._reader = reader
         self._keys = keys
-        self._admission = admission
+        self._budget = budget
         self._publisher = publisher
         self._metrics = metrics
         self._body_bytes_max = body_bytes_max
@@ -46,26 +46,26 @@ class EventsHandler:
         self._clock = clock
 
     async def post(self, request: web.BaseRequest) -> web.Response:
-        """Answer one request. Waits for the body, and for Kafka."""
+        """Answer one request. Waits for its body, then for Kafka. Raises RequestRefused."""
         _check_headers(request)
         media_type = media_type_of(request.headers.get(hdrs.CONTENT_TYPE, ""))
         key = self._authenticate(request)
         rate = self._rate_of(key)
         self._check_kafka()
-        with self._admission.hold() as hold:
-            body = await self._body_of(request, hold)
+        with self._budget.reserve() as reservation:
+            body = await self._body_of(request, reservation)
             read = self._read(request, media_type, body, key)
             if rate is not None:
                 rate.spend(read.count, self._clock.monotonic())
             return await self._publish(read)
 
-    async def _body_of(self, request: web.BaseRequest, hold: Hold) -> bytes:
-        """The body, as far as it is allowed and there is room for it."""
-        self._admit(request.content_length or 0, hold)
+    async def _body_of(self, request: web.BaseRequest, reservation: Reservation) -> bytes:
+        """Read the body. The reservation grows with it, up to what one request may send and what the budget has left."""
+        self._admit(request.content_length or 0, reservation)
         if request.content.is_eof():
-            # It came together with the head: nothing to wait for.
+            # The body came with the head, so there is nothing to wait for.
             body = request.content.read_nowait()
-            self._admit(len(body), hold)
+            self._admit(len(body), reservation)
             self._metrics.body_bytes.observe(len(body))
             return body
         chunks: list[bytes] = []
@@ -75,7 +75,7 @@ class EventsHandler:
                 async for chunk in request.content.iter_any():
                     chunks.append(chunk)
                     size += len(chunk)
-                    self._admit(size, hold)
+                    self._admit(size, reservation)
         except TimeoutError:
             raise RequestRefused(Refusal.SLOW_BODY, f"the body did not arrive within {self._read_seconds:.0f} s") from None
         except (ConnectionError, PayloadEncodingError, web.RequestPayloadError) as error:
@@ -84,15 +84,15 @@ class EventsHandler:
         return b"".join(chunks)
 
     async def _publish(self, read: ReadEvents) -> web.Response:
-        # While the body was read the link may have gone.
+        # The link may have been lost while the body was read.
         self._check_kafka()
-        ticket = self._publisher.place([part.events for part in read.accepted])
-        await self._publisher.settled(ticket)
-        outcome = outcome_of(read, ticket)
-        self._metrics.accepted.inc(outcome.accepted)
-        if outcome.unknown:
-            self._metrics.unknown.inc(outcome.unknown)
-        return answered(read, ticket, outcome)
+        pending = self._publisher.place([part.events for part in read.accepted])
+        await self._publisher.settled(pending)
+        counts = count_events(read, pending)
+        self._metrics.accepted.inc(counts.accepted)
+        if counts.unknown:
+            self._metrics.unknown.inc(counts.unknown)
+        return answered(read, pending, counts)
 
     def _authenticate(self, request: web.BaseRequest) -> ApiKey | None:
         if self._keys is None:
@@ -118,11 +118,11 @@ class EventsHandler:
                 Refusal.KAFKA_UNAVAILABLE, "events cannot be made durable now; nothing of the request was taken", retry_after=RETRY_SECONDS
             )
 
-    def _admit(self, size: int, hold: Hold) -> None:
+    def _admit(self, size: int, reservation: Reservation) -> None:
         if size > self._body_bytes_max:
             raise RequestRefused(Refusal.BODY_TOO_LARGE, f"a body has at most {self._body_bytes_max} bytes")
-        if not hold.grow_to(size):
-            raise RequestRefused(Refusal.OVERLOADED, "too much is under way; nothing of the request was taken", retry_after=RETRY_SECONDS)
+        if not reservation.grow_to(size):
+            raise RequestRefused(Refusal.OVERLOADED, "too many bytes are in flight; nothing of the request was taken", retry_after=RETRY_SECONDS)
 
     def _read(self, request: web.BaseRequest, media_type: str, body: bytes, key: ApiKey | None) -> ReadEvents:
         now_ms = self._clock.now_ms()

@@ -1,6 +1,6 @@
-"""The edge of the HTTP server: one path, one method, and whatever happens, a JSON answer that is counted.
+"""The gateway's HTTP server: one path, one method. Every request gets a JSON answer and is counted.
 
-Stands directly on aiohttp's low-level server: its application layer (router, middleware, per-request match) costs a third of a small request.
+It uses aiohttp's low-level server: the application layer (router, middleware, a match for each request) costs a third of a small request.
 """
 
 from collections.abc import Awaitable, Callable
@@ -13,6 +13,7 @@ from taximeter_emitter.clock import Clock
 from ingest.metrics import GatewayMetrics
 from ingest.refusals import Refusal, RequestRefused
 from ingest.requests.answers import refused
+from metering.process.listener import HttpListener, ListenAddress, ListenerLimits
 from metering.process.logs import RateLimited, get_log
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.Response]]
@@ -21,12 +22,13 @@ PATH: Final = "/v1/events"
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class Edge:
-    """Passes POST requests for the path on to `handler`. Once `is_stopping` is set, each answer asks its client to connect anew, elsewhere."""
+class GatewayServer:
+    """Passes POST requests for the path to `handler`. Once `is_stopping` is set, each answer closes its connection: clients go elsewhere."""
 
-    def __init__(self, handler: Handler, metrics: GatewayMetrics, clock: Clock) -> None:
+    def __init__(self, handler: Handler, address: ListenAddress, limits: ListenerLimits, *, metrics: GatewayMetrics, clock: Clock) -> None:
         self.is_stopping = False
         self._handler = handler
+        self._listener = HttpListener(self._handle, address, limits)
         self._metrics = metrics
         self._clock = clock
         self._log = get_log(__name__)
@@ -35,7 +37,20 @@ class Edge:
         self._by_code: dict[int, Counter] = {}
         metrics.requests_in_flight.set_function(lambda: self._in_flight)
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+    @property
+    def port(self) -> int:
+        """The port it listens on; known after `start`, also when 0 was asked for."""
+        return self._listener.port
+
+    async def start(self) -> None:
+        """Listen, then write the port file. Raises CannotListen."""
+        await self._listener.start()
+
+    async def stop(self) -> None:
+        """Take no more requests. Waits for those that are being answered, as long as the limits allow."""
+        await self._listener.stop()
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, and count it."""
         started = self._clock.monotonic()
         self._in_flight += 1
@@ -59,7 +74,7 @@ class Edge:
             return await self._handler(request)
         except RequestRefused as refusal:
             return self._refuse(refusal)
-        except Exception as error:  # the client must hear that nobody knows what became of its events
+        except Exception as error:  # the client has to learn that nobody knows what became of its events
             if self._warnings.admit(type(error).__name__) is not None:
                 self._log.failed("request crashed", error)
             return self._refuse(RequestRefused(Refusal.INTERNAL_ERROR, "the events may or may not have arrived; send them again with the same ids"))
@@ -79,18 +94,18 @@ class Edge:
 
 
 def _check_route(request: web.BaseRequest) -> None:
-    # As it was sent is what nearly everybody sends; taking a query or percent signs apart costs more.
+    # Almost every client sends the path exactly like this. Splitting off a query and decoding percent signs costs more.
     sent = request.raw_path
     path = sent if sent == PATH else request.path
     if path != PATH:
-        raise RequestRefused(Refusal.NOT_FOUND, f"POST {PATH} is what there is")
+        raise RequestRefused(Refusal.NOT_FOUND, f"the gateway takes POST {PATH} only")
     if request.method != hdrs.METH_POST:
-        raise RequestRefused(Refusal.METHOD_NOT_ALLOWED, f"POST {PATH} is what there is")
+        raise RequestRefused(Refusal.METHOD_NOT_ALLOWED, f"the gateway takes POST {PATH} only")
 
 
 async def _expect(request: web.BaseRequest) -> None:
-    """A client with a large body may ask whether to send it."""
+    """Tell a client that asks first to send its body."""
     if request.version == HttpVersion11 and request.headers[hdrs.EXPECT].lower() == "100-continue":
         await request.writer.write(_CONTINUE)
-        # What was written is no part of the answer.
+        # These bytes are not part of the answer.
         request.writer.output_size = 0

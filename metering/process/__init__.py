@@ -1,4 +1,4 @@
-"""One service process: its settings, logs, metrics and probes, how it starts, is supervised and stops.
+"""One service process: its settings, logs, metrics and probes; its start, supervision and stop.
 
-Read: service_command, settings, service, supervision; then admin, health, logs, metrics.
+Read: service_command, settings, service, supervision; then listener, admin, health, logs, metrics, atomic_files.
 """

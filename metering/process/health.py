@@ -1,4 +1,4 @@
-"""Is the process alive, and is money moving? Pure: it is told what happens and asks only the clock."""
+"""Is the process alive, and is money moving? Pure: callers report what happens; only the clock is asked."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ from taximeter_emitter.clock import Clock
 
 HEARTBEAT_SECONDS_MAX: Final = 10.0
 
-# What is wrong, in a few words for an operator and without secrets or payloads; None when nothing is.
+# Says in a few words, for an operator, what is wrong; None if nothing is. No secrets, no payloads.
 Condition = Callable[[], str | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The answer to one probe: each condition by name, with None or what is wrong."""
+    """The answer to one probe: for each condition what is wrong, or None."""
 
     conditions: dict[str, str | None]
 
@@ -25,9 +25,9 @@ class Verdict:
 
 
 class Progress:
-    """Work that is waiting must move: pending and no movement for `stall_seconds` is a problem, idleness is not.
+    """Waiting work must move: it is a problem if nothing moves for `stall_seconds`. An idle service is fine.
 
-    A service can be connected, assigned and silent for hours; only work that waits against work that moves shows it.
+    A service can be connected, have partitions and still do nothing for hours. Only work that waits while nothing moves shows that.
     """
 
     __slots__ = ("_clock", "_pending", "_since", "_stall_seconds", "_what")
@@ -40,17 +40,17 @@ class Progress:
         self._since = clock.monotonic()
 
     def pending(self, amount: int) -> None:
-        """How much work waits now (records behind, rows to send). The stall clock starts when it becomes more than nothing."""
+        """Note how much work waits now (records behind, rows to send). The stall clock starts when some work begins to wait."""
         if self._pending <= 0 < amount:
             self._since = self._clock.monotonic()
         self._pending = amount
 
     def moved(self) -> None:
-        """Some of the work got done."""
+        """Note that some work is done."""
         self._since = self._clock.monotonic()
 
     def problem(self) -> str | None:
-        """What to say when work waits and nothing moved for too long."""
+        """The problem, if work waits and nothing moved for too long."""
         still = self._clock.monotonic() - self._since
         if self._pending > 0 and still > self._stall_seconds:
             return f"{self._pending} {self._what} waiting and nothing moved for {still:.0f} s"
@@ -71,39 +71,39 @@ class Health:
         self._stopping = False
 
     def beat(self) -> None:
-        """The event loop ran."""
+        """Note that the event loop runs."""
         self._beat = self._clock.monotonic()
 
     def require(self, name: str, condition: Condition) -> None:
-        """Add a condition of readiness; the name is free for the process's life. Raises ValueError when it is taken."""
+        """Add a condition of readiness. Raises ValueError if the name is in use."""
         if name in self._conditions:
             raise ValueError(f"readiness condition {name} exists")
         self._conditions[name] = condition
 
     def release(self, name: str) -> None:
-        """Remove a condition, for instance of a partition that moved away."""
+        """Remove a condition, for example of a partition that moved away."""
         self._conditions.pop(name, None)
 
     def mark_started(self) -> None:
-        """The service finished starting: from now on it may be ready."""
+        """Note that the service has started: from now on it may be ready."""
         self._started = True
 
     def mark_stopping(self) -> None:
-        """The service is draining: not ready from now on, still alive."""
+        """Note that the service is draining: not ready from now on, but alive."""
         self._stopping = True
 
     def liveness(self) -> Verdict:
-        """Only the event loop's heartbeat: restarting a process helps neither Kafka nor Stripe."""
+        """Depends only on the heartbeat of the event loop: restarting a process helps neither Kafka nor Stripe."""
         age = self._clock.monotonic() - self._beat
         late = f"the event loop has not run for {age:.0f} s" if age > self._heartbeat_seconds_max else None
         return Verdict({"event_loop": late})
 
     def startup(self) -> Verdict:
-        """Whether starting is over."""
+        """Whether the service has started."""
         return Verdict({"started": None if self._started else "still starting"})
 
     def readiness(self) -> Verdict:
-        """Every condition, also started and not stopping. A condition that raises counts as failing."""
+        """All conditions; also, the service must have started and must not be stopping. A condition that raises counts as failing."""
         conditions: dict[str, str | None] = dict(self.startup().conditions)
         conditions["not_stopping"] = "draining" if self._stopping else None
         for name, condition in self._conditions.items():
@@ -114,5 +114,5 @@ class Health:
 def _asked(condition: Condition) -> str | None:
     try:
         return condition()
-    except Exception as error:  # a probe must answer; the type is enough to find the fault
+    except Exception as error:  # a probe must answer; the type is enough to find the bug
         return f"the check failed: {type(error).__name__}"

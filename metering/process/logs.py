@@ -1,7 +1,7 @@
 """Logs for machines: one JSON object a line on stderr, or readable text on a terminal; counted, bounded, and without secrets.
 
-Messages are fixed sentences, what varies are fields: `log.info("tally appended", partition=3, rows=120)`. Events, keys and other
-payloads are not logged at INFO or above; a bytes value shows as its length wherever it comes from.
+Messages are fixed sentences; everything that varies is a field: `log.info("tally appended", partition=3, rows=120)`. Events, keys and other
+payloads are not logged at INFO or above. A bytes value always shows as its length.
 """
 
 import logging
@@ -24,13 +24,13 @@ TRACE_CHARS_MAX: Final = 16_000
 RATE_KEYS_MAX: Final = 1_000
 
 _FIELDS: Final = "taximeter_fields"
-# They report each connection and request; what matters of that is in our own metrics.
+# They report each connection and request; the metrics have what matters of that.
 _CHATTY: Final = ("aiokafka", "aiohttp.access", "stripe", "asyncio")
 
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """A logger with fields bound to it. Fields given to one message prevail over bound ones."""
+    """A logger with bound fields. The fields of a message prevail over bound ones."""
 
     logger: logging.Logger
     bound: dict[str, Any]
@@ -44,7 +44,7 @@ class Log:
         self._write(logging.DEBUG, message, fields)
 
     def info(self, message: str, **fields: Any) -> None:
-        """What an operator wants to see on a normal day: few lines."""
+        """For an operator on a normal day: few lines."""
         self._write(logging.INFO, message, fields)
 
     def warning(self, message: str, **fields: Any) -> None:
@@ -70,7 +70,7 @@ def get_log(name: str, **bound: Any) -> Log:
 
 
 class RateLimited:
-    """Lets one message per key and interval through and counts the others, so that a loop of failures cannot drown the log."""
+    """Lets one message per key and interval through and counts the rest, so that a loop of failures cannot flood the log."""
 
     __slots__ = ("_clock", "_interval_seconds", "_seen")
 
@@ -80,7 +80,7 @@ class RateLimited:
         self._seen: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
     def admit(self, key: str) -> int | None:
-        """How many were left out since the last admitted one, or None to leave this one out. Remembers the last RATE_KEYS_MAX keys."""
+        """How many messages were left out since the last admitted one; None to leave this one out too. Remembers RATE_KEYS_MAX keys."""
         now = self._clock.monotonic()
         last, left_out = self._seen.get(key, (None, 0))
         if last is not None and now - last < self._interval_seconds:
@@ -93,7 +93,7 @@ class RateLimited:
         return left_out
 
     def warning(self, log: Log, message: str, *, key: str = "", **fields: Any) -> None:
-        """Warn unless the same key (by default the message) did so within the interval; `left_out` says how many were silent since."""
+        """Warn, unless the key (by default the message) did so within the interval. `left_out` is the number of suppressed warnings."""
         left_out = self.admit(key or message)
         if left_out is not None:
             log.warning(message, left_out=left_out, **fields)
@@ -108,7 +108,7 @@ class JsonFormatter(logging.Formatter):
         self._service = service
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without its end."""
+        """The line, without its newline."""
         line: dict[str, Any] = {
             "time": _time(record).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "level": record.levelname.lower(),
@@ -126,7 +126,7 @@ class JsonFormatter(logging.Formatter):
         if value is None or isinstance(value, bool | float):
             return value
         if isinstance(value, int):
-            # orjson stops at 64 bits; a larger number is rare enough to be a text.
+            # orjson takes 64 bits; a larger number is rare, and becomes text.
             return value if -(2**63) <= value < 2**63 else str(value)
         return self._text(_words(value))
 
@@ -136,7 +136,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """A line for a person: time of day, level, logger, message, fields; bounded and redacted like the other."""
+    """A line for a person: time of day, level, logger, message, fields; bounded and redacted as in JSON."""
 
     def __init__(self, redactor: Redactor) -> None:
         super().__init__()
@@ -170,10 +170,10 @@ class _CountingHandler(logging.StreamHandler[TextIO]):
 def logging_to(
     stream: TextIO | None = None, *, service: str, level: str, style: str, redactor: Redactor, count: Callable[[str], None] = lambda _: None
 ) -> Iterator[None]:
-    """Send every log of the process to `stream` (default stderr) while the context lasts, then put back what was there.
+    """Send all logs of the process to `stream` (default stderr) while the context lasts, then restore the handlers.
 
     `level` is debug, info, warning or error; `style` is json, text, or auto (text on a terminal). `count` gets each message's level.
-    Writing blocks when the reader of stderr does.
+    Writing blocks while the reader of stderr does.
     """
     target = stream if stream is not None else sys.stderr
     readable = style == "text" or (style == "auto" and target.isatty())

@@ -1,6 +1,6 @@
-"""Metrics as a catalogue: each has a full name, a type, a unit, bounded labels and one sentence; a name off the conventions does not construct.
+"""Declares metrics: each has a full name, a type, a unit, bounded labels and one sentence. A name that breaks the conventions is an error.
 
-A service declares one frozen dataclass of metrics, built by these helpers on the registry it is given. `catalogue` lists what was
+A service declares one frozen dataclass of metrics, and builds it with these helpers on its registry. `catalogue` lists everything that was
 declared on a registry, for the generated documentation.
 """
 
@@ -33,12 +33,12 @@ LOG_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 _NAME: Final = re.compile(r"taximeter(_[a-z0-9]+)+")
 _WRONG_UNIT: Final = re.compile(r"_(ms|millis|milliseconds|micros|us|ns|nanoseconds|minutes|hours|days|kb|mb|kilobytes|megabytes|percent)(_total)?$")
 _RESERVED_SUFFIXES: Final = ("_count", "_sum", "_bucket", "_created")
-# One series each would be thousands; the ledger and the command line answer such questions.
+# These would make thousands of series. The ledger and the command line answer such questions.
 _UNBOUNDED_LABELS: Final = frozenset(
     {"customer", "customer_id", "event_id", "id", "identifier", "api_key", "path", "url", "error_message", "message"}
 )
 
-# Each label with the values it starts with at 0, or () when they are known only at run time (a topic, a partition).
+# The values of each label, which start at 0; or () if they are known only at run time (a topic, a partition).
 Labels = Mapping[str, Sequence[str]]
 
 _NO_LABELS: Final[Labels] = {}
@@ -59,7 +59,7 @@ _CATALOGUES: Final[weakref.WeakKeyDictionary[CollectorRegistry, list[MetricRow]]
 
 
 def counter(registry: CollectorRegistry, name: str, doc: str, *, unit: str = "", labels: Labels = _NO_LABELS) -> Counter:
-    """A count that only grows; its name ends in `_total`. Raises ValueError for a name or label off the conventions."""
+    """A count that only grows; its name ends in `_total`. Raises ValueError for a name or label that breaks the conventions."""
     if not name.endswith("_total"):
         raise ValueError(f"counter {name} must end in _total")
     row = _checked(MetricRow(name=name, type="counter", unit=unit, labels=labels, doc=doc))
@@ -69,7 +69,7 @@ def counter(registry: CollectorRegistry, name: str, doc: str, *, unit: str = "",
 
 
 def gauge(registry: CollectorRegistry, name: str, doc: str, *, unit: str = "", labels: Labels = _NO_LABELS) -> Gauge:
-    """A value that goes up and down. Raises ValueError for a name or label off the conventions; `labels` as for `counter`."""
+    """A value that goes up and down. Raises ValueError as `counter` does."""
     if name.endswith("_total"):
         raise ValueError(f"gauge {name} must not end in _total")
     row = _checked(MetricRow(name=name, type="gauge", unit=unit, labels=labels, doc=doc))
@@ -81,7 +81,7 @@ def gauge(registry: CollectorRegistry, name: str, doc: str, *, unit: str = "", l
 def histogram(
     registry: CollectorRegistry, name: str, doc: str, *, buckets: Sequence[float], unit: str = "", labels: Labels = _NO_LABELS
 ) -> Histogram:
-    """A distribution over `buckets` (upper bounds, ascending, put at the objectives). Raises ValueError as `counter` does."""
+    """A distribution over `buckets` (ascending upper bounds; objectives should be among them). Raises ValueError as `counter` does."""
     if name.endswith("_total"):
         raise ValueError(f"histogram {name} must not end in _total")
     row = _checked(MetricRow(name=name, type="histogram", unit=unit, labels=labels, doc=doc))
@@ -91,13 +91,13 @@ def histogram(
 
 
 def catalogue(registry: CollectorRegistry) -> tuple[MetricRow, ...]:
-    """What was declared on this registry through the helpers, in order of declaration."""
+    """Everything that was declared on this registry with the helpers, in order of declaration."""
     return tuple(_CATALOGUES.get(registry, ()))
 
 
 @dataclass(frozen=True, slots=True)
 class CommonMetrics:
-    """What every service exports; the runner keeps them."""
+    """Metrics of every service; the runner updates them."""
 
     log_messages: Counter
     ready: Gauge

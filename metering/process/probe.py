@@ -1,6 +1,6 @@
-"""Ask one address whether it is well: `python -m metering.process.probe http://127.0.0.1:9464/readyz`. For images without a shell or curl.
+"""Ask one address whether it is healthy: `python -m metering.process.probe http://127.0.0.1:9464/readyz`. For images without a shell or curl.
 
-Exit codes: 0 the answer's status is 200; 1 it is another one, or there is no answer in time; 3 the argument is no address.
+Exit codes: 0 the status of the answer is 200; 1 another status, or no answer in time; 3 the argument is not an address.
 """
 
 import argparse
@@ -19,7 +19,7 @@ EXIT_USAGE: Final = 3
 
 
 def probe(url: str, timeout_seconds: float) -> tuple[bool, str]:
-    """GET the address once, without following redirects: whether it answered 200, and what it said.
+    """GET the address once, without following redirects. Returns whether it answered 200, and its answer.
 
     Blocks for at most `timeout_seconds` at each step. Raises ValueError when `url` is not http://HOST[:PORT][/PATH].
     """

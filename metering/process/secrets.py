@@ -1,4 +1,4 @@
-"""Values that must never be printed, and the filter that keeps them out of text that somebody else composed."""
+"""Values that must never be printed, and a filter that keeps them out of texts from elsewhere."""
 
 import hmac
 import re
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import NoReturn
 
 MASK = "[redacted]"
-# Shorter values occur in ordinary words; masking those would only make the log unreadable and show where they are.
+# Shorter values occur in ordinary words. Masking them would make the log unreadable and give them away.
 SECRET_CHARS_MIN = 4
 
 _PATTERNS = (
@@ -22,7 +22,7 @@ _PATTERNS = (
 
 
 class Secret:
-    """A text that shows as a mask wherever it is printed, formatted or logged; `reveal()` is the one way to it."""
+    """A text that shows as a mask wherever it is printed, formatted or logged. Only `reveal()` returns it."""
 
     __slots__ = ("_value",)
 
@@ -52,13 +52,13 @@ class Secret:
 
 
 class Redactor:
-    """Masks the secrets it was given, and whatever looks like one, in a text."""
+    """Masks known secrets, and everything that looks like a secret, in a text."""
 
     __slots__ = ("_known",)
 
     def __init__(self, secrets: Iterable[Secret] = ()) -> None:
         values = {secret.reveal() for secret in secrets}
-        # Longest first, so that a secret which contains another leaves no remainder.
+        # Longest first: a secret may contain another one.
         known = sorted((value for value in values if len(value) >= SECRET_CHARS_MIN), key=len, reverse=True)
         self._known = re.compile("|".join(map(re.escape, known))) if known else None
 

@@ -1,10 +1,10 @@
 """Start, supervise and stop one service process.
 
-Order: logs, admin port, the service's main; then SIGTERM or SIGINT (or main returning) asks everything to stop; everything drains under
-a deadline; the admin port closes last. A second signal exits at once.
+Logs come first, then the admin port, then the service's main. SIGTERM, SIGINT or the end of main asks everything to stop. Everything drains
+under a deadline; the admin port closes last. A second signal exits at once.
 
-Cancelled is not drained: tasks are asked to stop through `ServiceContext.stop` and return when they are done. They are cancelled only when
-another task crashed or the deadline passed, and what they hold must then be safe to lose.
+Tasks are asked to stop through `ServiceContext.stop`, and return when they are done. They are cancelled only if another task crashes or the
+deadline passes. A cancelled task is not drained, so whatever it holds must be safe to lose.
 """
 
 import asyncio
@@ -24,6 +24,7 @@ from taximeter_emitter.clock import Clock, SystemClock
 
 from metering.process.admin import AdminServer
 from metering.process.health import Health
+from metering.process.listener import CannotListen, ListenAddress
 from metering.process.logs import Log, get_log, logging_to
 from metering.process.metrics import CommonMetrics
 from metering.process.secrets import Redactor, Secret
@@ -35,7 +36,7 @@ try:
 
     fast_event_loop: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
 except ImportError:
-    # Not made for this platform: the standard loop does the same, 5-10 % slower when producing.
+    # Not available on this platform. The standard loop does the same, 5-10 % slower when producing.
     fast_event_loop = asyncio.new_event_loop
 
 EXIT_OK: Final = 0
@@ -51,7 +52,7 @@ CLOSE_SECONDS: Final = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceSettings:
-    """What every service process takes: section `service`."""
+    """Options of every service process: section `service`."""
 
     admin_host: str = option(doc="Address of the admin port (metrics and probes); in a container usually 0.0.0.0.", default="127.0.0.1")
     admin_port: int = option(doc="Admin port; 0 takes a free one, which is logged.", default=0, minimum=0, maximum=65535)
@@ -72,7 +73,7 @@ class ServiceSettings:
 
 @dataclass(frozen=True, slots=True)
 class ServiceContext:
-    """What the runner gives to a service's main."""
+    """Everything that the runner gives to the main of a service."""
 
     name: str
     clock: Clock
@@ -84,18 +85,18 @@ class ServiceContext:
 
     @property
     def stop(self) -> asyncio.Event:
-        """Set when everything has to drain."""
+        """Set once everything has to drain."""
         return self.supervisor.stop
 
     def request_stop(self, reason: str) -> None:
-        """Ask everything to drain; not ready from now on. Only the first reason counts."""
+        """Ask everything to drain. The service is not ready from now on. Only the first reason counts."""
         self.supervisor.request_stop(reason)
 
     def spawn(self, name: str, work: Work, *, background: bool = False) -> asyncio.Task[None]:
         """Run a named task beside main. If it raises, everything is cancelled and the process exits with a failure.
 
-        It has to return soon after `stop` is set, and is waited for. A `background` task may run for ever: it is cancelled when main and
-        all others have returned. Raises RuntimeError when all is ending already.
+        The task has to return soon after `stop` is set; the service waits for it. A `background` task may run for ever: it is cancelled
+        once main and all other tasks have returned. Raises RuntimeError while everything is ending.
         """
         return self.supervisor.spawn(name, work, background=background)
 
@@ -113,17 +114,17 @@ def run_service(
     new_event_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
     stream: TextIO | None = None,
 ) -> int:
-    """Run one service until it is told to stop; returns the exit code. Blocks; call it from the main thread, which gets the signals.
+    """Run one service until it stops; returns the exit code. Blocks. Call it from the main thread, which gets the signals.
 
-    `new_event_loop`: `fast_event_loop` (uvloop) suits the gateway. Consumers stay on the standard loop: where that one logs a write to a
-    connection that has just closed, uvloop raises RuntimeError, and aiokafka's background tasks end on what they do not expect.
+    `new_event_loop`: `fast_event_loop` (uvloop) suits the gateway. Consumers need the standard loop. It logs a write to a connection that has
+    just closed, while uvloop raises RuntimeError, which ends aiokafka's background tasks.
 
-    Exit codes: 0 drained; 1 a task crashed, or the drain deadline passed; 4 `RefusedToStart`. A second signal leaves the process with 130.
-    `main` calls `context.health.mark_started()` when it can do its work, and returns once `context.stop` is set and it has drained.
+    Exit codes: 0 drained; 1 a task crashed, or the drain deadline passed; 4 `RefusedToStart`; 130 after a second signal.
+    `main` calls `context.health.mark_started()` once it can do its work. It returns after `context.stop` is set and it has drained.
     """
     clock = clock or SystemClock()
     registry = CollectorRegistry()
-    # A second series per counter and histogram that says when the process started: process_start_time_seconds does already.
+    # They would double every counter and histogram to say when it began; process_start_time_seconds says that once.
     disable_created_metrics()  # type: ignore[no-untyped-call] # the library left this one function without types
     metrics = CommonMetrics.create(registry, service=name, version=_version(), commit=settings.commit)
     redactor = Redactor(secrets)
@@ -149,10 +150,11 @@ def run_service(
 async def _serve(main: Main, *, name: str, settings: ServiceSettings, clock: Clock, registry: CollectorRegistry, metrics: CommonMetrics) -> int:
     log = get_log(name)
     health = Health(clock)
-    admin = AdminServer(registry=registry, health=health, host=settings.admin_host, port=settings.admin_port, port_file=settings.admin_port_file)
+    address = ListenAddress(host=settings.admin_host, port=settings.admin_port, port_file=settings.admin_port_file)
+    admin = AdminServer(address, registry=registry, health=health)
     try:
         await admin.start()
-    except OSError as error:
+    except CannotListen as error:
         log.error("the admin port cannot be opened", host=settings.admin_host, port=settings.admin_port, reason=str(error))
         return EXIT_FAILED
     heartbeat = asyncio.create_task(_heartbeat(clock, health, metrics), name="heartbeat")
@@ -171,7 +173,7 @@ async def _serve(main: Main, *, name: str, settings: ServiceSettings, clock: Clo
 
 
 async def _supervise(main: Main, context: ServiceContext, drain_seconds: float) -> int:
-    """Main and its tasks until all have ended or the drain deadline passed; returns the exit code."""
+    """Wait until main and its tasks have ended, or the drain deadline has passed; returns the exit code."""
     service = asyncio.create_task(_exit_code(context.supervisor, main(context)), name="service")
     stopping = asyncio.create_task(context.stop.wait(), name="stopping")
     await asyncio.wait({service, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -194,13 +196,13 @@ async def _exit_code(supervisor: Supervisor, main: Work) -> int:
     except* RefusedToStart:
         code = EXIT_REFUSED
     except* Exception:
-        # Logged already by the task that raised it.
+        # The task that raised it has logged it.
         code = EXIT_FAILED
     return code
 
 
 async def _heartbeat(clock: Clock, health: Health, metrics: CommonMetrics) -> None:
-    """Prove that the event loop runs, and measure how late."""
+    """Prove that the event loop runs, and measure its delay."""
     while True:
         asked = clock.monotonic()
         await clock.sleep(HEARTBEAT_SECONDS)
@@ -211,7 +213,7 @@ async def _heartbeat(clock: Clock, health: Health, metrics: CommonMetrics) -> No
 
 @contextmanager
 def _signals_stop(supervisor: Supervisor, log: Log) -> Iterator[None]:
-    """SIGTERM and SIGINT ask to stop; the second of them exits at once, without waiting for anything."""
+    """The first SIGTERM or SIGINT asks everything to stop. The second one exits at once."""
     loop = asyncio.get_running_loop()
     asked = False
 
@@ -235,7 +237,7 @@ def _signals_stop(supervisor: Supervisor, log: Log) -> Iterator[None]:
 
 @contextmanager
 def _gc_tuned() -> Iterator[None]:
-    """Collect the oldest generation rarely: the deduplication index is millions of objects that live long and form no cycles.
+    """Collect the oldest generation rarely: the deduplication index has millions of long-lived objects without cycles.
 
     Measured on one million events: 3.69 CPU-seconds with the default thresholds, 2.72 with these.
     """
@@ -252,7 +254,7 @@ def _gc_tuned() -> Iterator[None]:
 
 @contextmanager
 def _exit_anyway_after(seconds: float, log: Log) -> Iterator[None]:
-    """Closing the loop waits for threads and for tasks that ignore cancellation, without limit; this is the limit."""
+    """Limit the close of the loop, which otherwise waits for ever for threads and for tasks that ignore cancellation."""
 
     def leave() -> None:
         log.error("exiting although threads or tasks do not end", seconds=seconds)

@@ -1,4 +1,4 @@
-"""The command line that every service has: `python -m <service> [--config FILE] [--check-config]`."""
+"""The command line of every service: `python -m <service> [--config FILE] [--check-config]`."""
 
 import argparse
 import asyncio
@@ -19,13 +19,13 @@ S = TypeVar("S")
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """Checked settings, by section, and the settings file as it was parsed (for what is no setting, such as the meters)."""
+    """Checked settings by section, and the parsed settings file, which also has things that are not settings, such as meters."""
 
     sections: Mapping[str, Any]
     file: Mapping[str, Any]
 
     def of(self, settings_class: type[S]) -> S:
-        """The settings of this class. Raises KeyError when the service did not ask for it."""
+        """The settings of this class. Raises KeyError if the service did not declare the class."""
         for settings in self.sections.values():
             if isinstance(settings, settings_class):
                 return settings
@@ -41,8 +41,8 @@ def load_configuration(
 ) -> Configuration:
     """Read and check everything a process needs. Raises SettingsError with all problems at once.
 
-    The file is `file`, else the one that TAXIMETER_CONFIG names, else ./taximeter.toml if there is one. `check_file` says what is wrong
-    with the parts of it that are no settings.
+    The file is `file`, else the one that TAXIMETER_CONFIG names, else ./taximeter.toml if there is one. `check_file` returns
+    the problems of everything in it that is not a setting.
     """
     path = file or (Path(environ[FILE_VARIABLE]) if environ.get(FILE_VARIABLE) else None)
     if path is None and Path(DEFAULT_FILE).is_file():
@@ -66,15 +66,17 @@ def service_command(
     summary: str,
     sections: Mapping[str, type],
     check_file: FileCheck = lambda _: (),
+    module: str = "",
     arguments: Sequence[str] | None = None,
     new_event_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
 ) -> int:
-    """Parse the arguments, check the configuration, run the service; returns the exit code of the process.
+    """Parse the arguments, check the configuration, run the service. Returns the exit code of the process.
 
-    `sections` maps section names to settings classes; `service` is added. `new_event_loop` is as for `run_service`.
+    `module` is the package that `python -m` runs, if it is not called like the service. `sections` maps section names to settings classes;
+    `service` is added. `new_event_loop` is as for `run_service`.
     Exit code 3: the arguments or the configuration are wrong.
     """
-    parser = argparse.ArgumentParser(prog=f"python -m {name}", description=summary)
+    parser = argparse.ArgumentParser(prog=f"python -m {module or name}", description=summary)
     parser.add_argument("--config", type=Path, metavar="FILE", help=f"settings file (default: ${FILE_VARIABLE}, then ./{DEFAULT_FILE})")
     parser.add_argument("--check-config", action="store_true", help="check the configuration, print every problem, and exit")
     parsed = parser.parse_args(arguments)

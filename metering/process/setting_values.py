@@ -1,4 +1,4 @@
-"""From the text of an environment variable, or a value of a TOML file, to the type that a settings field declares."""
+"""Converts the text of an environment variable, or a value of a TOML file, to the type of a settings field."""
 
 import math
 import re
@@ -20,7 +20,7 @@ _SCALARS: Final = (str, int, float, bool, Secret, Path)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """What a value must satisfy beyond its type; `minimum` and `maximum` are inclusive, `choices` empty means any."""
+    """Limits of a value beyond its type. `minimum` and `maximum` are inclusive; empty `choices` allow any value."""
 
     minimum: float | None = None
     maximum: float | None = None
@@ -29,7 +29,7 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class ValueType:
-    """One of the types a setting may have: a scalar, perhaps optional, perhaps many of them."""
+    """The type of a setting: a scalar, an optional scalar, or a list of scalars."""
 
     scalar: type
     optional: bool = False
@@ -42,17 +42,17 @@ class ValueType:
 
     @property
     def words(self) -> str:
-        """The type as a reader of the documentation would say it."""
+        """The type in words, for the documentation."""
         word = {str: "text", int: "integer", float: "number", bool: "boolean", Secret: "secret", Path: "path"}[self.scalar]
         return f"list of {word}" if self.many else word
 
 
 class RefusedValueError(ValueError):
-    """The value does not fit; the message says what is accepted and never repeats the value."""
+    """The value does not fit. The message says why, and never repeats the value."""
 
 
 def value_type(annotation: Any) -> ValueType:
-    """Read a field's annotation; TypeError for one that no setting may have."""
+    """Read the annotation of a field. Raises TypeError for a type that a setting cannot have."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in {typing.Union, types.UnionType} and len(arguments) == 2 and types.NoneType in arguments:
         inner = value_type(next(argument for argument in arguments if argument is not types.NoneType))
@@ -65,7 +65,7 @@ def value_type(annotation: Any) -> ValueType:
 
 
 def accepted(kind: ValueType, bounds: Bounds, unit: str) -> str:
-    """In words, what a variable of this type takes."""
+    """The values that a variable of this type takes, in words."""
     if bounds.choices:
         return "one of " + ", ".join(bounds.choices) + (", separated by commas" if kind.many else "")
     words = {
@@ -100,7 +100,7 @@ def from_text(text: str, kind: ValueType, bounds: Bounds) -> Any:
 
 
 def from_file(value: object, kind: ValueType, bounds: Bounds) -> Any:
-    """Check a value that a TOML file gave; its type must be the declared one, text is not turned into numbers. Raises RefusedValueError."""
+    """Check a value of a TOML file. It must have the declared type: text is not converted to numbers. Raises RefusedValueError."""
     if not kind.many:
         return _bounded(_scalar_from_file(value, kind.scalar), bounds)
     if not isinstance(value, list):
@@ -164,7 +164,7 @@ def _bounded(value: Any, bounds: Bounds) -> Any:
 
 
 def shown(value: object, kind: ValueType) -> str:
-    """A value for an error message or the documentation; a secret's never."""
+    """A value as text, for an error message or the documentation. Secrets are never shown."""
     if value is None:
         return "none"
     if kind.is_secret:

@@ -1,8 +1,8 @@
 """Settings: declared beside the code that uses them, read from the environment and one file, checked all at once.
 
-A service declares a frozen dataclass whose fields are made by `option`. A value comes, first found, from the environment
-(`TAXIMETER_<SECTION>_<FIELD>`, then the option's alias), from the file's table `[<section>]`, or from the default. An environment
-variable that is set to nothing counts as not set. A secret may lie in a file of its own, named by `TAXIMETER_<SECTION>_<FIELD>_FILE`.
+A service declares a frozen dataclass whose fields are made by `option`. The first source that has a value wins: the environment
+(`TAXIMETER_<SECTION>_<FIELD>`, then the alias of the option), the table `[<section>]` of the file, the default. An empty environment
+variable counts as not set. A secret may have a file of its own, named by `TAXIMETER_<SECTION>_<FIELD>_FILE`.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from metering.process.secrets import Secret
 from metering.process.setting_values import TEXT_CHARS_MAX, Bounds, RefusedValueError, ValueType, accepted, from_file, from_text, shown, value_type
 
 PREFIX: Final = "TAXIMETER_"
-# Where the settings file is, when no argument says so.
+# Names the settings file if no argument does.
 FILE_VARIABLE: Final = f"{PREFIX}CONFIG"
 FILE_BYTES_MAX: Final = 1024 * 1024
 
@@ -30,7 +30,7 @@ S = TypeVar("S")
 
 
 class SettingsError(MeteringError):
-    """The settings cannot be used; `problems` names every one of them, one sentence each, without any secret."""
+    """The settings cannot be used. `problems` has one sentence for each problem, without secrets."""
 
     def __init__(self, problems: Collection[str]) -> None:
         super().__init__("\n".join(problems))
@@ -42,13 +42,13 @@ class SelfChecking(Protocol):
     """A settings class with rules between its fields."""
 
     def problems(self) -> tuple[str, ...]:
-        """One sentence for each broken rule, naming the fields; none when all is well."""
+        """One sentence for each broken rule, with the names of the fields."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingRow:
-    """One option as the generated documentation shows it."""
+    """One option, for the generated documentation."""
 
     variable: str
     alias: str
@@ -81,14 +81,14 @@ def option(
     choices: tuple[str, ...] = (),
     alias: str = "",
 ) -> Any:
-    """Declare one setting; without a default it is required. `doc` is one sentence, `alias` another variable that may set it."""
+    """Declare one setting. Without a default it is required. `doc` is one sentence; `alias` is another variable that can set it."""
     about = _Option(doc=doc, unit=unit, bounds=Bounds(minimum=minimum, maximum=maximum, choices=choices), alias=alias)
     return dataclasses.field(default=default, metadata={_KEY: about})
 
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """One field of a settings class in one section, with everything needed to find and read its value."""
+    """One field of a settings class in one section: everything needed to find and read its value."""
 
     section: str
     key: str
@@ -102,7 +102,7 @@ class _Field:
 
     @property
     def variables(self) -> tuple[str, ...]:
-        """The variables that may set it, the one that prevails first."""
+        """The variables that can set it; the first one prevails."""
         return (self.variable, self.option.alias) if self.option.alias else (self.variable,)
 
     @property
@@ -132,7 +132,7 @@ def _fields(settings_class: type, section: str) -> tuple[_Field, ...]:
 
 
 def load(settings_class: type[S], *, environ: Mapping[str, str], file: Mapping[str, Any] | None = None, section: str) -> S:
-    """One section's settings. Raises SettingsError with every problem; reads the files that secrets are in."""
+    """Load the settings of one section, and read files of secrets. Raises SettingsError with all problems."""
     return cast("S", load_all({section: settings_class}, environ=environ, file=file)[section])
 
 
@@ -143,10 +143,10 @@ def load_all(
     file: Mapping[str, Any] | None = None,
     known_sections: Collection[str] | None = None,
 ) -> dict[str, Any]:
-    """Settings of several sections (section name -> class). Raises SettingsError with the problems of all of them.
+    """Load the settings of several sections (section name -> class). Raises SettingsError with all problems.
 
-    `known_sections`: when given, a TAXIMETER_ variable or a table of the file that belongs to none of these sections (nor to those loaded)
-    is a problem too; the file's arrays of tables, such as [[meters]], are not looked at.
+    With `known_sections`, a TAXIMETER_ variable or a table of the file is a problem too if it belongs neither to these sections nor to those
+    that are loaded. Arrays of tables in the file, such as [[meters]], are ignored.
     """
     tables = file or {}
     problems: list[str] = []
@@ -181,7 +181,7 @@ def _load_section(section: str, settings_class: type, fields: tuple[_Field, ...]
 
 
 def _value(field: _Field, environ: Mapping[str, str], table: Mapping[str, Any]) -> Any:
-    """The field's value from the first source that has one. Raises SettingsError."""
+    """The value of a field, from the first source that has one. Raises SettingsError."""
     for variable in field.variables:
         text, secret_file = environ.get(variable, ""), environ.get(f"{variable}_FILE", "") if field.kind.is_secret else ""
         if text and secret_file:
@@ -263,7 +263,7 @@ def read_settings_file(path: Path) -> dict[str, Any]:
 
 
 def secrets_of(*settings: Any) -> tuple[Secret, ...]:
-    """Every secret that these settings instances hold, for the log's redaction."""
+    """All secrets in these settings, so that logs can mask them."""
     found: list[Secret] = []
     for instance in settings:
         for field in dataclasses.fields(instance):
@@ -273,7 +273,7 @@ def secrets_of(*settings: Any) -> tuple[Secret, ...]:
 
 
 def describe(settings_class: type, section: str) -> tuple[SettingRow, ...]:
-    """The options of a settings class, in declaration order, for the generated documentation."""
+    """The options of a settings class in order of declaration, for the generated documentation."""
     return tuple(
         SettingRow(
             variable=field.variable,

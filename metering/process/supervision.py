@@ -1,4 +1,4 @@
-"""Named tasks that live and end together: one crash ends them all, a request to stop lets each finish what it has."""
+"""Named tasks that end together: a crash cancels all of them; a request to stop lets each finish its work."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -12,7 +12,7 @@ Work = Coroutine[Any, Any, None]
 
 
 class RefusedToStart(MeteringError):
-    """What the service needs is not as it must be; `problems` says what, and the way out, one sentence each."""
+    """The service cannot run like this. `problems` has one sentence for each problem, with the remedy."""
 
     def __init__(self, problems: list[str] | tuple[str, ...]) -> None:
         self.problems = tuple(problems)
@@ -22,8 +22,8 @@ class RefusedToStart(MeteringError):
 class Supervisor:
     """Runs a main coroutine and the tasks it spawns.
 
-    A foreground task returns by itself soon after `stop` is set; background tasks are cancelled when all of those have returned.
-    Cancelled is not drained: foreground tasks are cancelled only when another one crashed, or by whoever cancels `run`.
+    Foreground tasks return by themselves soon after `stop` is set. Background tasks are cancelled once all foreground tasks have returned.
+    A cancelled task is not drained. Foreground tasks are cancelled only if another task crashes or somebody cancels `run`.
     """
 
     def __init__(self, log: Log, *, on_stop: Callable[[], None]) -> None:
@@ -35,7 +35,7 @@ class Supervisor:
         self._background: set[asyncio.Task[None]] = set()
 
     async def run(self, main: Work) -> None:
-        """Until main and everything it spawned have ended. Raises ExceptionGroup with what crashed; each was logged where it happened."""
+        """Run until main and everything it spawned have ended. Raises ExceptionGroup with all crashes, each already logged."""
         async with self._group:
             self.spawn("main", main).add_done_callback(lambda _: self.request_stop("main returned"))
             while self._foreground:
@@ -44,7 +44,7 @@ class Supervisor:
                 task.cancel()
 
     def spawn(self, name: str, work: Work, *, background: bool = False) -> asyncio.Task[None]:
-        """Start a named task. Raises RuntimeError when all is ending already."""
+        """Start a named task. Raises RuntimeError while everything is ending."""
         guarded = self._guarded(name, work)
         try:
             task = self._group.create_task(guarded, name=name)
@@ -55,7 +55,7 @@ class Supervisor:
         tasks = self._background if background else self._foreground
         tasks.add(task)
         task.add_done_callback(tasks.discard)
-        # A task that is cancelled before its first step never reaches its work; closing what has ended does nothing.
+        # A task that is cancelled before its first step never starts its work. Closing finished work does nothing.
         task.add_done_callback(lambda _: work.close())
         return task
 
@@ -77,7 +77,7 @@ class Supervisor:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            # Nobody cancelled this task, so the group would take its end for a normal one.
+            # Nobody cancelled this task, so the group would mistake this for a normal end.
             self._log.error("task cancelled itself", task=name)
             self.request_stop(f"{name} cancelled itself")
             raise RuntimeError(f"task {name} cancelled itself") from None

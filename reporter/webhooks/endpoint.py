@@ -1,7 +1,7 @@
-"""Webhooks in the reporter: the endpoint, what is done with what arrives, and asking Stripe for error reports whose notification was lost.
+"""Webhooks in the reporter: takes events, processes them, and asks Stripe for error reports whose notification was lost.
 
-An event is answered with 200 when it waits in memory, and processed after. An orderly stop processes what waits. After a crash, error reports
-are found by asking; other events are not, so observers and the hook may miss one, and may be told one twice.
+An event is answered with 200 once it waits in memory, and processed later. An orderly stop processes all events that wait. After a crash the
+reporter finds error reports by asking Stripe. It cannot find other events, so observers and the hook may miss an event or get it twice.
 """
 
 import asyncio
@@ -12,22 +12,23 @@ from taximeter_emitter.wire.limits import HOUR_MS
 
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import Appender, LogReader, LogUnavailable
+from metering.process.listener import CannotListen, ListenAddress
 from metering.process.logs import RateLimited
 from metering.process.service import ServiceContext
 from metering.process.supervision import RefusedToStart
 from metering.stripe.signatures import WebhookEvent
 from reporter.stripe.notifications import EVENTS_MAX, EventsPort, EventsUnavailable, ListedReport
-from reporter.webhooks.error_reports import IdentifiersOf, ReportReader
+from reporter.webhooks.error_reports import ReportReader
 from reporter.webhooks.hooks import HookOutcome, HookRunner, load_hook
 from reporter.webhooks.metrics import WebhookMetrics
 from reporter.webhooks.rejection_log import Recorded, RejectionLog
 from reporter.webhooks.rejection_recorder import RejectionRecorder
 from reporter.webhooks.settings import WebhookSettings
-from reporter.webhooks.webhook_intake import Admission, Lane, WebhookIntake, label_of, lane_of
-from reporter.webhooks.webhook_server import PATH, Door, WebhookServer
+from reporter.webhooks.webhook_intake import IntakeVerdict, Lane, WebhookIntake, label_of, lane_of
+from reporter.webhooks.webhook_server import PATH, WebhookRules, WebhookServer
 
 Observer = Callable[[WebhookEvent], None]
-"""Told each event but error reports, in the reporter's event loop: it must return at once."""
+"""Gets each event except error reports, in the reporter's event loop; it must return at once."""
 
 WORKERS: Final = 4
 BACKFILL_MS: Final = 72 * HOUR_MS  # as long as Stripe tries to deliver
@@ -38,7 +39,7 @@ RETRY_SECONDS: Final = 60.0
 
 
 class Webhooks:
-    """Owns the endpoint, its queues and Kafka clients of its own. `close` it in the end, which closes `events` too."""
+    """Owns the endpoint, its queues and its Kafka clients. Call `close` in the end; it closes `events` too."""
 
     def __init__(
         self,
@@ -46,11 +47,10 @@ class Webhooks:
         settings: WebhookSettings,
         *,
         kafka: KafkaSettings,
-        instance: str,
+        reader: ReportReader,
         events: EventsPort,
         livemode: bool,
         owns_backfill: Callable[[], bool],
-        identifiers_of: IdentifiersOf,
         observers: Sequence[Observer],
     ) -> None:
         self._context = context
@@ -67,25 +67,23 @@ class Webhooks:
         self._queues: dict[Lane, asyncio.Queue[WebhookEvent]] = {lane: asyncio.Queue() for lane in Lane}
         self._hook = _hook_of(settings)
         self._ledger = RejectionLog(
-            reader=LogReader(kafka, f"{instance}-rejections"),
-            appender=Appender(kafka, f"{instance}-rejections"),
+            reader=LogReader(kafka, f"{reader.instance}-rejections"),
+            appender=Appender(kafka, f"{reader.instance}-rejections"),
             topic=kafka.topics.ledger.name,
-            partitions=kafka.partitions,
+            partitions=reader.partitions,
         )
         self._recorder = RejectionRecorder(
             events=events,
             ledger=self._ledger,
-            reader=ReportReader(partitions=kafka.partitions, instance=instance, identifiers_of=identifiers_of),
+            reader=reader,
             metrics=metrics,
             clock=context.clock,
             log=self._log,
             stopping=context.stop.is_set,
         )
         self._server = WebhookServer(
-            Door(
-                host=settings.host,
-                port=settings.port,
-                port_file=settings.port_file,
+            ListenAddress(host=settings.host, port=settings.port, port_file=settings.port_file),
+            WebhookRules(
                 secrets=settings.signing_secrets,
                 tolerance_s=settings.tolerance_seconds,
                 body_bytes_max=settings.body_bytes_max,
@@ -98,7 +96,7 @@ class Webhooks:
         )
 
     async def run(self) -> None:
-        """Until told to stop and all that was taken is processed. Raises RefusedToStart when the port cannot be opened."""
+        """Run until `context.stop` is set, then process all events that were taken. Raises RefusedToStart if the port cannot be opened."""
         places = {Lane.REPORTS: WORKERS, Lane.OTHERS: max(WORKERS, self._settings.hook_calls_max)}
         workers = [asyncio.create_task(self._work(lane), name=f"webhooks {lane}") for lane in Lane for _ in range(places[lane])]
         asking = asyncio.create_task(self._ask_again_and_again(), name="webhooks backfill")
@@ -117,7 +115,7 @@ class Webhooks:
             await self._server.stop()
 
     async def close(self) -> None:
-        """Close the connections, when `run` has ended or was never begun."""
+        """Close the connections, after `run` has ended or if it never began."""
         if self._hook is not None:
             self._hook.close()
         await self._ledger.close()
@@ -127,19 +125,19 @@ class Webhooks:
         settings = self._settings
         try:
             await self._server.start()
-        except OSError as error:
-            raise RefusedToStart([f"webhooks cannot be taken on {settings.host}:{settings.port}: {error.strerror or error}"]) from None
+        except CannotListen as error:
+            raise RefusedToStart([f"webhooks cannot be taken: {error}"]) from None
         self._log.info("taking webhooks", url=f"http://{settings.host}:{self._server.port}{PATH}", secrets=len(settings.signing_secrets))
 
-    def _receive(self, event: WebhookEvent) -> Admission:
+    def _receive(self, event: WebhookEvent) -> IntakeVerdict:
         lane = lane_of(event)
         queue = self._queues[lane]
-        admission = self._intake.admit(event, queue.qsize())
-        if admission is Admission.ACCEPTED:
+        verdict = self._intake.admit(event, queue.qsize())
+        if verdict is IntakeVerdict.ACCEPTED:
             queue.put_nowait(event)
             self._metrics.events.labels(label_of(event.type)).inc()
             self._metrics.waiting.labels(lane.value).set(queue.qsize())
-        return admission
+        return verdict
 
     async def _work(self, lane: Lane) -> None:
         queue = self._queues[lane]
@@ -148,7 +146,7 @@ class Webhooks:
             self._metrics.waiting.labels(lane.value).set(queue.qsize())
             try:
                 await (self._record(event) if lane is Lane.REPORTS else self._pass_on(event))
-            except Exception as error:  # one event that cannot be processed must not keep the others from it
+            except Exception as error:  # one bad event must not stop the others
                 self._metrics.failures.labels("unexpected").inc()
                 self._intake.forget(event.id)
                 self._log.failed("a webhook event could not be processed", error, event=event.id, type=event.type)
@@ -160,12 +158,12 @@ class Webhooks:
             self._intake.forget(event.id)
 
     async def _pass_on(self, event: WebhookEvent) -> None:
-        """To the observers, then to the hook. The log gets ids alone: the rest may be about persons."""
+        """Call the observers, then the hook. Only ids are logged: the rest may be personal data."""
         self._log.info("webhook event", event=event.id, type=event.type, object=object_id(event), thin=event.thin)
         for observer in self._observers:
             try:
                 observer(event)
-            except Exception as error:  # as in _work: the others are to be told
+            except Exception as error:  # as in _work: the other observers still get the event
                 self._metrics.failures.labels("observer").inc()
                 self._log.failed("an observer of webhook events failed", error, event=event.id, type=event.type)
         if self._hook is None:
@@ -173,7 +171,7 @@ class Webhooks:
         result = await self._hook.call(event)
         self._metrics.hook_calls.labels(result.outcome.value).inc()
         if result.outcome is not HookOutcome.OK:
-            # Its type alone: what the message holds nobody knows.
+            # Only its type: the message may hold anything.
             self._log.error(
                 "the webhook hook failed", event=event.id, type=event.type, outcome=result.outcome.value, error=type(result.error).__name__
             )
@@ -196,11 +194,11 @@ class Webhooks:
             await clock.sleep(min(every, RETRY_SECONDS) if outcome in {"incomplete", "unavailable"} else every)
 
     async def _backfill(self, since_ms: int, now_ms: int) -> str:
-        """Record the reports made since then that are not known; one of BACKFILLS. Raises nothing but CancelledError."""
+        """Record the unknown reports since `since_ms`. Returns one of BACKFILLS. Raises nothing but CancelledError."""
         try:
             listed = [report async for report in self._events.reports(since_ms)]
             if len(listed) >= EVENTS_MAX:
-                self._warnings.warning(self._log, "there are more error reports than are looked at; the oldest are left out", looked_at=len(listed))
+                self._warnings.warning(self._log, "not all error reports are looked at; the oldest are left out", looked_at=len(listed))
             complete = await self._recover([report for report in listed if report.id not in self._intake.known], now_ms)
         except EventsUnavailable as error:
             if error.lasting:
@@ -211,7 +209,7 @@ class Webhooks:
         except LogUnavailable as error:
             self._warnings.warning(self._log, "error reports could not be compared with the ledger", reason=str(error))
             return "unavailable"
-        except Exception as error:  # the endpoint and the reporter go on; the next time may work
+        except Exception as error:  # the endpoint and the reporter carry on; the next attempt may work
             self._log.failed("asking Stripe for error reports failed", error)
             return "failed"
         return "ok" if complete else "incomplete"
@@ -222,12 +220,12 @@ class Webhooks:
         recorded = await self._ledger.recorded({report.id for report in unknown}, min(report.created_ms for report in unknown))
         complete = True
         for report in unknown:
-            # A webhook may have brought it meanwhile.
+            # A webhook may have delivered it meanwhile.
             if report.id in self._intake.known:
                 continue
             found = recorded.get(report.id, Recorded())
             self._intake.known.add(report.id)
-            # What was written in one go is complete, unless the process died in the middle of it.
+            # A report is written all at once. Only a recent one can be incomplete, if the process died meanwhile.
             if found.counts and found.at_ms < now_ms - RECHECK_MS:
                 continue
             if not await self._recorder.record(report.id, found):
@@ -254,7 +252,7 @@ def _hook_of(settings: WebhookSettings) -> HookRunner | None:
 
 
 def object_id(event: WebhookEvent) -> str:
-    """The id of the object that an event is about; "" if it says none."""
+    """The id of the object that an event is about; "" if the event has none."""
     document = event.document
     data = document.get("data")
     about = document.get("related_object") if event.thin else data.get("object") if isinstance(data, dict) else None

@@ -1,8 +1,8 @@
-"""What Stripe's asynchronous error reports say, as rejections for the ledger. Pure.
+"""Turns Stripe's asynchronous error reports into rejections for the ledger. Pure.
 
-A report counts every event that failed in a window of validation and names only a sample of them. What it names is an identifier or the
-idempotency key of the request: our keys for single events are their identifiers (`reporter.sending.lanes.idempotency_key`), and the key of a
-request with many events is looked up.
+A report counts all events that failed in a validation window, but names only a sample. A sample names the identifier of the event or the
+idempotency key of the request. The key of a single event is its identifier (`reporter.sending.lanes.idempotency_key`); the key of a request
+with many events is looked up.
 """
 
 import re
@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from metering.records.ledger_records import DETAIL_CHARS_MAX, REJECTION_IDENTIFIERS_MAX, Rejection
 
-# stripe-python 16.1, events/_v1_billing_meter_error_report_triggered_event.py, and Stripe's documentation for the second but last. An open list.
+# stripe-python 16.1, events/_v1_billing_meter_error_report_triggered_event.py, and Stripe's documentation for the last but one. Stripe may add more.
 CODES: Final = (
     "archived_meter",
     "meter_event_customer_not_found",
@@ -28,7 +28,7 @@ CODES: Final = (
     "timestamp_too_far_in_past",
     "meter_event_value_not_found",
 )
-UNREADABLE: Final = "unreadable"  # ours: the report says nothing that can be understood
+UNREADABLE: Final = "unreadable"  # not Stripe's: the report cannot be understood
 OTHER: Final = "other"
 
 TEST_PREFIX: Final = "taximeter-test-"
@@ -44,7 +44,7 @@ IdentifiersOf = Callable[[str], tuple[str, ...]]
 
 @dataclass(slots=True)
 class _Share:
-    """What of one code concerns one partition."""
+    """The errors of one code that belong to one partition."""
 
     count: int = 0
     message: str = ""
@@ -53,17 +53,17 @@ class _Share:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportReader:
-    """Turns reports into rejections. `partitions` is how many the topics have; `instance` says in the ledger who wrote it."""
+    """Turns reports into rejections. `partitions` is the number of partitions of the topics; `instance` is named in the ledger as the writer."""
 
     partitions: int
     instance: str
     identifiers_of: IdentifiersOf
 
     def rejections(self, document: Mapping[str, Any], *, meter: str, at_ms: int) -> list[Rejection]:
-        """One for each code and partition; their counts add up to the report's. `meter` is the meter's event name, or "".
+        """One rejection for each code and partition; their counts add up to the report's count. `meter` is the meter's event name, or "".
 
-        What cannot be led back to certain identifiers of ours is in partition 0, without them. Whatever the document is, nothing is raised
-        and at least one rejection is returned: a report that cannot be read is one, too.
+        Errors that cannot be traced to identifiers of this installation go to partition 0, without identifiers. Never raises, and returns at
+        least one rejection: a report that cannot be read becomes one as well.
         """
         data = _mapping(document.get("data"))
         about = Rejection(
@@ -85,7 +85,7 @@ class ReportReader:
     def _of_code(self, about: Rejection, error: Mapping[str, Any]) -> Iterator[Rejection]:
         code = _text(error.get("code"), _NAME_CHARS_MAX) or UNREADABLE
         samples = _samples(error)
-        # Whatever Stripe calls a duplicate, it has: to name it as refused would invite somebody to send it again.
+        # Stripe already has a duplicate. Naming it as refused would invite somebody to send it again.
         shares = {} if "duplicate" in code else self._shares(samples)
         named = sum(share.count for share in shares.values())
         total = max(_count(error.get("error_count")), len(samples), 1)
@@ -108,7 +108,10 @@ class ReportReader:
             )
 
     def _shares(self, samples: Sequence[tuple[str, str]]) -> dict[int, _Share]:
-        """By partition, the samples that are ours; a request of which only some events failed is told in the message of partition 0."""
+        """The samples with identifiers of this installation, by partition.
+
+        If only some events of a request failed, the message of partition 0 names the request.
+        """
         shares: dict[int, _Share] = {}
         messages = dict(reversed(samples))
         for name, count in Counter(name for name, _ in samples).items():
@@ -117,7 +120,7 @@ class ReportReader:
             if not found:
                 continue
             if own is None and count < len(found):
-                # Which of them failed is not said, and to name an event that was taken would invite somebody to send it again.
+                # The report does not say which events failed. Naming an accepted one would invite somebody to send it again.
                 share = shares.setdefault(0, _Share(message=f"{messages[name]} (one of a request of {len(found)}: {', '.join(found)})"))
                 share.count += count
                 continue
@@ -128,7 +131,7 @@ class ReportReader:
         return shares
 
     def _own(self, name: str) -> tuple[str, int] | None:
-        """The identifier in a name of ours, and its partition."""
+        """The identifier in a name that this installation made, and its partition; None for other names."""
         if name.startswith(TEST_PREFIX):
             return name, 0
         match = _OURS.fullmatch(name)
@@ -137,7 +140,7 @@ class ReportReader:
         return match[1], int(match[2])
 
     def _request(self, key: str) -> dict[str, int]:
-        """The identifiers of a request with many events, with their partitions."""
+        """The identifiers in a request with many events, each with its partition."""
         found = (self._own(identifier) for identifier in self.identifiers_of(key))
         return dict(own for own in found if own is not None)
 
@@ -153,12 +156,12 @@ def _error_types(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _samples(error: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What each sample names ("" if nothing), and its message."""
+    """The name in each sample ("" if there is none), and its message."""
     samples = error.get("sample_errors")
     found = []
     for sample in samples[:_SAMPLES_MAX] if isinstance(samples, list) else ():
         request = _mapping(_mapping(sample).get("request"))
-        # The reference says `identifier`, one example of the documentation `idempotency_key`.
+        # The reference has `identifier`; one example in the documentation has `idempotency_key`.
         name = _text(request.get("identifier"), _NAME_CHARS_MAX) or _text(request.get("idempotency_key"), _NAME_CHARS_MAX)
         found.append((name, _text(_mapping(sample).get("error_message"), DETAIL_CHARS_MAX)))
     return found
@@ -173,7 +176,7 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 
 def _text(value: object, chars_max: int) -> str:
-    """A text that any JSON encoder takes: half a surrogate pair is legal in JSON and not in UTF-8."""
+    """A text that every JSON encoder takes: half a surrogate pair is legal in JSON, but not in UTF-8."""
     return value[:chars_max].encode("utf-8", "replace").decode() if isinstance(value, str) else ""
 
 
@@ -185,7 +188,7 @@ def _count(value: object) -> int:
 
 
 def _time_ms(value: object) -> int:
-    """Milliseconds of an RFC 3339 text; 0 where it is none."""
+    """Milliseconds of an RFC 3339 text; 0 if the value is not one."""
     try:
         return round(datetime.fromisoformat(value).timestamp() * 1000) if isinstance(value, str) else 0
     except (ValueError, OverflowError):

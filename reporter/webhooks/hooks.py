@@ -1,7 +1,7 @@
-"""The hook: a function of the operator's own that is told each webhook event. Whatever it does, the reporter goes on.
+"""The hook: a function of the operator that gets each webhook event. Whatever it does, the reporter carries on.
 
-It runs in threads beside the reporter's event loop, at most so many at once and each for a limited time. A plain function that does not
-return in time cannot be ended: it keeps its place until it does, and while all places are taken further events are left out.
+Calls run in threads beside the reporter's event loop. Their number and their time are limited. A plain function that does not return in
+time cannot be stopped: it keeps its place until it returns. While all places are taken, further events skip the hook.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ Hook = Callable[[WebhookEvent], object]
 
 
 class HookOutcome(StrEnum):
-    """How a call ended. BUSY: it was not made, because no place became free in time."""
+    """How a call ended. BUSY: no place became free in time, so there was no call."""
 
     OK = "ok"
     FAILED = "failed"
@@ -30,14 +30,14 @@ class HookOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class HookResult:
-    """How a call ended, and what it raised."""
+    """How a call ended, and the exception that it raised."""
 
     outcome: HookOutcome
     error: BaseException | None = None
 
 
 class HookUnusable(Exception):
-    """The setting does not lead to a function; the message says why."""
+    """The setting does not name a usable function; the message says why."""
 
 
 def load_hook(name: str) -> Hook:
@@ -60,7 +60,7 @@ def load_hook(name: str) -> Hook:
 
 
 class HookRunner:
-    """Calls a hook. `close` it in the end. `seconds` is how long a call may take, and how long one waits for a place."""
+    """Calls a hook. Call `close` in the end. `seconds` limits a call, and also the wait for a place."""
 
     def __init__(self, hook: Hook, *, seconds: float, places: int) -> None:
         self._hook = hook
@@ -70,7 +70,7 @@ class HookRunner:
         self._freeing: set[asyncio.Task[None]] = set()
 
     async def call(self, event: WebhookEvent) -> HookResult:
-        """How it ended. Waits twice `seconds` at most; raises nothing but CancelledError."""
+        """Call the hook once. Waits at most twice `seconds`. Raises nothing but CancelledError."""
         try:
             async with asyncio.timeout(self._seconds):
                 await self._places.acquire()
@@ -91,7 +91,7 @@ class HookRunner:
         return HookResult(HookOutcome.OK if error is None else HookOutcome.FAILED, error)
 
     def close(self) -> None:
-        """Calls that still run are left to themselves; they end with the process at the latest."""
+        """Stop waiting for running calls. They end with the process at the latest."""
         for task in self._freeing:
             task.cancel()
         if self._background is not None:
@@ -108,22 +108,22 @@ class HookRunner:
             _daemon("hook", lambda: self._call(event, told))
 
     def _call(self, event: WebhookEvent, told: Callable[[BaseException | None], None]) -> None:
-        """In a thread of its own: a hook that neither returns nor can be cancelled must not keep the process from ending."""
+        """Runs in a thread of its own: a hook that never returns must not keep the process from ending."""
         try:
             result = self._hook(event)
             if inspect.iscoroutine(result):
                 asyncio.run(asyncio.wait_for(result, self._seconds))
-        except BaseException as error:  # the operator's code may raise anything, SystemExit included
+        except BaseException as error:  # the operator's code may raise anything, even SystemExit
             told(error)
         else:
             told(None)
 
     async def _guarded(self, event: WebhookEvent, told: Callable[[BaseException | None], None]) -> None:
-        """In the hook's own event loop, the same for all calls, so that it can keep connections open."""
+        """Runs in the hook's own event loop. All calls share it, so that the hook can keep connections open."""
         result = self._hook(event)
         assert inspect.iscoroutine(result), "an async function returns a coroutine"
         try:
-            # No task of its own: what ends a task with SystemExit would end the loop.
+            # Not in a task: SystemExit in a task would end the loop.
             async with asyncio.timeout(self._seconds):
                 await result
         except BaseException as error:  # as above
@@ -140,7 +140,7 @@ class HookRunner:
 
 
 def _tell(loop: asyncio.AbstractEventLoop, done: asyncio.Future[BaseException | None], error: BaseException | None) -> None:
-    """From any thread; when the reporter's loop is closed already it goes to nobody."""
+    """Set the result from any thread. Does nothing once the reporter's loop is closed."""
     with suppress(RuntimeError):
         loop.call_soon_threadsafe(_set, done, error)
 
@@ -151,7 +151,7 @@ def _set(done: asyncio.Future[BaseException | None], error: BaseException | None
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:
-    """Run a loop until it is stopped, and end what still runs in it."""
+    """Run a loop until it is stopped, then cancel its remaining tasks."""
     loop.run_forever()
     left = asyncio.all_tasks(loop)
     for task in left:

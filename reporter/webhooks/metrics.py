@@ -1,4 +1,4 @@
-"""What the reporter exports of webhooks and of what Stripe refuses later."""
+"""Metrics of webhooks, and of meter events that Stripe refuses after accepting them."""
 
 from dataclasses import dataclass
 from typing import Final, Self
@@ -9,7 +9,7 @@ from metering.process.metrics import counter, gauge
 from reporter.stripe.report_types import REPORT_TYPES
 from reporter.webhooks.error_reports import CODES, OTHER
 from reporter.webhooks.hooks import HookOutcome
-from reporter.webhooks.webhook_intake import MONITORED, Admission, Lane
+from reporter.webhooks.webhook_intake import MONITORED, IntakeVerdict, Lane
 from reporter.webhooks.webhook_intake import OTHER as OTHER_TYPE
 
 REFUSALS: Final = (
@@ -30,7 +30,7 @@ BACKFILLS: Final = ("ok", "incomplete", "unavailable", "forbidden", "failed")
 
 @dataclass(frozen=True, slots=True)
 class WebhookMetrics:
-    """Rejections are counted when they are in the ledger."""
+    """Rejections count once they are in the ledger."""
 
     requests: Counter
     events: Counter
@@ -44,14 +44,14 @@ class WebhookMetrics:
 
     @classmethod
     def create(cls, registry: CollectorRegistry) -> Self:
-        """Declare them on this registry."""
+        """Declare the metrics on this registry."""
         prefix = "taximeter_reporter"
         return cls(
             requests=counter(
                 registry,
                 f"{prefix}_webhook_requests_total",
                 "Requests to the webhook endpoint, by what was answered.",
-                labels={"outcome": (*(each.value for each in Admission), *REFUSALS)},
+                labels={"outcome": (*(each.value for each in IntakeVerdict), *REFUSALS)},
             ),
             events=counter(
                 registry, f"{prefix}_webhook_events_total", "Events taken, by type.", labels={"type": (*MONITORED, *REPORT_TYPES, OTHER_TYPE)}

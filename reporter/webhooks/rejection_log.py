@@ -1,4 +1,4 @@
-"""Rejections in usage.ledger: writing them, and which error reports are there already."""
+"""Writes rejections to usage.ledger, and finds the error reports that are already there."""
 
 import asyncio
 from collections.abc import Collection, Sequence
@@ -11,28 +11,28 @@ from taximeter_emitter.wire.errors import HistoryLost
 from metering.kafka.partition_log import Appender, LogReader
 from metering.records.ledger_records import REJECTION_FORMAT, Rejection, decode_entry, encode_rejection
 
-# What lies further back counts as not recorded: it is written again, and readers take the same rejection for what it is.
+# Older rejections count as not recorded. They are written again, and readers recognise the repetition.
 RECORDS_MAX: Final = 50_000
-# What encode_rejection begins with; intents are large, and these are few.
+# The first bytes of every encoded rejection. Rejections are few; decoding the large intents between them would take long.
 _BEGINNING: Final = b'{"format":"' + REJECTION_FORMAT.encode() + b'"'
 
 
 @dataclass(slots=True)
 class Recorded:
-    """What the ledger has of one report: how many errors by code and partition, and when the newest of it was written."""
+    """The part of a report that the ledger has: the number of errors by code and partition, and the time of the newest rejection."""
 
     counts: dict[tuple[str, int], int] = field(default_factory=dict)
     at_ms: int = 0
 
     def missing(self, rejections: Sequence[Rejection]) -> list[Rejection]:
-        """Which of the report's rejections are not there. None, once its errors are there in some other division among the partitions."""
+        """The rejections of the report that the ledger lacks; none if it has all errors, even divided differently among the partitions."""
         if sum(self.counts.values()) >= sum(rejection.error_count for rejection in rejections):
             return []
         return [rejection for rejection in rejections if (rejection.code, rejection.partition) not in self.counts]
 
 
 class RejectionLog:
-    """Of all partitions, whoever owns them: a rejection needs no place in the chain. Close it in the end."""
+    """Covers all partitions, whoever owns them: a rejection is not part of the chain. Call `close` in the end."""
 
     def __init__(self, *, reader: LogReader, appender: Appender, topic: str, partitions: int) -> None:
         self._reader = reader
@@ -46,11 +46,11 @@ class RejectionLog:
         await self._appender.close()
 
     async def append(self, rejections: Sequence[Rejection]) -> None:
-        """Returns when all are durable. Raises LogUnavailable, and then each may be there or not."""
+        """Returns when all are durable. Raises LogUnavailable; then any of them may or may not be in the log."""
         await asyncio.gather(*(self._appender.append(self._topic, rejection.partition, encode_rejection(rejection)) for rejection in rejections))
 
     async def recorded(self, event_ids: Collection[str], since_ms: int) -> dict[str, Recorded]:
-        """Those of these reports that were written since then. Reads the newest RECORDS_MAX records of each partition at most.
+        """What was recorded of these reports since `since_ms`. Reads at most the newest RECORDS_MAX records of each partition.
 
         Raises LogUnavailable, and RecordCorrupt for a rejection that cannot be read.
         """
@@ -73,5 +73,5 @@ class RejectionLog:
                             recorded.counts[entry.code, partition] = entry.error_count
                             recorded.at_ms = max(recorded.at_ms, entry.at_ms)
         except HistoryLost:
-            # Deleted between the question for the bounds and the reading: too old to matter.
+            # Deleted after the bounds were read, so it is too old to matter.
             return

@@ -1,4 +1,4 @@
-"""From the id of an error report to rejections in the ledger."""
+"""Fetches an error report by its id and writes its rejections to the ledger."""
 
 from collections.abc import Callable
 from random import Random
@@ -19,7 +19,7 @@ RETRIES: Final = RetryPolicy(base_seconds=0.5, cap_seconds=5.0, deadline_seconds
 
 
 class RejectionRecorder:
-    """Fetches reports and writes what they say, with bounded retries. `stopping`: nothing is tried again, the next start finds what is left."""
+    """Records reports, with bounded retries. While `stopping`, nothing is retried: the next start finds what is missing."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class RejectionRecorder:
         self._stopping = stopping
 
     async def record(self, event_id: str, recorded: Recorded) -> bool:
-        """Write what is not `recorded` of the report. False, after it was counted and logged, when that failed. Waits about a minute at most."""
+        """Write what is not `recorded` of the report. Returns False if that failed; counts and logs the failure. Takes about a minute at most."""
         backoff = Backoff(RETRIES, now=self._clock.monotonic(), random=Random())
         while True:
             try:
@@ -65,7 +65,7 @@ class RejectionRecorder:
         rejections = self._reader.rejections({**document, "id": event_id}, meter=meter, at_ms=self._clock.now_ms())
         missing = recorded.missing(rejections)
         await self._ledger.append(missing)
-        # Acknowledged: another attempt must not write these again.
+        # These are durable; another attempt must not write them again.
         recorded.counts.update({(rejection.code, rejection.partition): rejection.error_count for rejection in missing})
         for rejection in missing:
             self._tell(rejection)

@@ -14,7 +14,7 @@ class WebhookSettings:
     """Section `webhooks`."""
 
     enabled: bool | None = option(
-        doc="Take webhooks at POST /webhooks/stripe, on a port of their own that Stripe can reach; none means when there is a signing secret.",
+        doc="Take webhooks at POST /webhooks/stripe, on a separate port that Stripe can reach; none means: if there is a signing secret.",
         default=None,
     )
     host: str = option(doc="Address that webhooks are taken on; in a container usually 0.0.0.0.", default="127.0.0.1")
@@ -27,7 +27,7 @@ class WebhookSettings:
         alias="STRIPE_WEBHOOK_SECRETS",
     )
     tolerance_seconds: int = option(
-        doc="How old a signature may be; Stripe signs each attempt anew.", default=TOLERANCE_S, unit="seconds", minimum=1, maximum=3600
+        doc="How old a signature may be; Stripe signs each attempt again.", default=TOLERANCE_S, unit="seconds", minimum=1, maximum=3600
     )
     body_bytes_max: int = option(doc="Largest request body.", default=BODY_BYTES_MAX, unit="bytes", minimum=1024, maximum=16 * 1024 * 1024)
     queue_max: int = option(
@@ -36,7 +36,7 @@ class WebhookSettings:
         minimum=1,
         maximum=100_000,
     )
-    connections_max: int = option(doc="Most connections at once; further ones are closed.", default=100, minimum=1, maximum=10_000)
+    connections_max: int = option(doc="Most connections at once; further ones are closed at once.", default=100, minimum=1, maximum=10_000)
     read_seconds: float = option(doc="How long a client may take to send a request's body.", default=10.0, unit="seconds", minimum=0.1, maximum=300)
     backfill_seconds: float = option(
         doc="How often Stripe is asked for error reports whose notification was lost; also without an endpoint; 0 means never.",
@@ -59,7 +59,7 @@ class WebhookSettings:
         return bool(self.signing_secrets) if self.enabled is None else self.enabled
 
     def problems(self) -> tuple[str, ...]:
-        """Rules between the fields; the hook's module is imported."""
+        """Broken rules between the fields. Imports the module of the hook."""
         found = []
         if self.enabled and not self.signing_secrets:
             found.append("enabled is true, but signing_secrets is empty; it takes the whsec_... of each endpoint in Stripe")

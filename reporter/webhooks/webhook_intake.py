@@ -1,4 +1,4 @@
-"""What happens to a webhook whose signature is right: which event is new, and which lane it goes to. Pure."""
+"""Decides about webhooks with a valid signature: whether the event is new, and which lane it goes to. Pure."""
 
 from collections import OrderedDict
 from enum import StrEnum
@@ -9,7 +9,7 @@ from reporter.stripe.report_types import REPORT_TYPES
 
 IDS_MAX: Final = 100_000
 
-# What Stripe's guide to usage-based billing says to monitor (docs.stripe.com/billing/subscriptions/usage-based).
+# The types that Stripe's guide to usage-based billing says to monitor (docs.stripe.com/billing/subscriptions/usage-based).
 MONITORED: Final = (
     "checkout.session.completed",
     "setup_intent.succeeded",
@@ -34,24 +34,24 @@ MONITORED: Final = (
 OTHER: Final = "other"
 
 
-class Admission(StrEnum):
-    """What becomes of an event. All but QUEUE_FULL are answered with 200."""
+class IntakeVerdict(StrEnum):
+    """The decision about an event. All but QUEUE_FULL are answered with 200."""
 
     ACCEPTED = "accepted"
     DUPLICATE = "duplicate"
     OTHER_MODE = "other_mode"  # a test event where live ones are billed, or the other way round
-    QUEUE_FULL = "queue_full"  # to be sent again
+    QUEUE_FULL = "queue_full"  # Stripe sends it again
 
 
 class Lane(StrEnum):
-    """Error reports and all else wait apart, so that neither can fill the other's room."""
+    """Error reports have a queue of their own, so that neither kind can fill the queue of the other."""
 
     REPORTS = "reports"
     OTHERS = "others"
 
 
 class RecentIds:
-    """The last `size` ids, by when they were last seen."""
+    """The last `size` ids, ordered by when each was last seen."""
 
     __slots__ = ("_ids", "_size")
 
@@ -66,44 +66,44 @@ class RecentIds:
         return len(self._ids)
 
     def add(self, identity: str) -> None:
-        """Remember it; beyond `size` the oldest is forgotten."""
+        """Remember an id; beyond `size`, forget the oldest."""
         self._ids[identity] = None
         self._ids.move_to_end(identity)
         if len(self._ids) > self._size:
             self._ids.popitem(last=False)
 
     def discard(self, identity: str) -> None:
-        """Forget it."""
+        """Forget an id."""
         self._ids.pop(identity, None)
 
 
 class WebhookIntake:
-    """Knows the events that were taken. `livemode`: whether this installation bills real customers."""
+    """Remembers the events that were taken. `livemode`: whether this installation bills real customers."""
 
     def __init__(self, *, livemode: bool, queue_max: int, ids_max: int = IDS_MAX) -> None:
         self._livemode = livemode
         self._queue_max = queue_max
         self.known = RecentIds(ids_max)
 
-    def admit(self, event: WebhookEvent, waiting: int) -> Admission:
-        """Decide on an event, and remember it when it is taken; `waiting` is how many wait in its lane."""
+    def admit(self, event: WebhookEvent, waiting: int) -> IntakeVerdict:
+        """Decide about an event, and remember it if it is taken. `waiting` is the number of events in its lane."""
         if event.livemode != self._livemode:
-            return Admission.OTHER_MODE
+            return IntakeVerdict.OTHER_MODE
         if event.id in self.known:
             self.known.add(event.id)
-            return Admission.DUPLICATE
+            return IntakeVerdict.DUPLICATE
         if waiting >= self._queue_max:
-            return Admission.QUEUE_FULL
+            return IntakeVerdict.QUEUE_FULL
         self.known.add(event.id)
-        return Admission.ACCEPTED
+        return IntakeVerdict.ACCEPTED
 
     def forget(self, event_id: str) -> None:
-        """It could not be dealt with: let it come again."""
+        """Forget an event that could not be processed, so that it can come again."""
         self.known.discard(event_id)
 
 
 def lane_of(event: WebhookEvent) -> Lane:
-    """Where an event waits."""
+    """The lane of an event."""
     return Lane.REPORTS if event.type in REPORT_TYPES else Lane.OTHERS
 
 

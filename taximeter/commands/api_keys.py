@@ -1,12 +1,12 @@
 """`taximeter api-keys create`: a key for somebody who sends events to the gateway."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import Final
 
 from ingest.admission.api_keys import BadKeysFile, create_key, read_keys
+from metering.process.atomic_files import write_atomically
 from taximeter.exit_codes import FAILED, OK, USAGE
 
 PRIVATE: Final = 0o600
@@ -32,7 +32,8 @@ def run(arguments: argparse.Namespace) -> int:
     path: Path = arguments.file
     try:
         before = path.read_text() if path.exists() else ""
-        _replace(path, f"{before.rstrip()}\n\n{key.entry}".lstrip())
+        # A gateway that reads the file meanwhile sees the old keys or the new ones.
+        write_atomically(path, f"{before.rstrip()}\n\n{key.entry}".lstrip(), mode=PRIVATE)
         keys = read_keys(path)
     except (OSError, BadKeysFile) as error:
         print(f"taximeter: {path} cannot take the key: {error}", file=sys.stderr)
@@ -40,12 +41,3 @@ def run(arguments: argparse.Namespace) -> int:
     print(key.token)
     print(f"taximeter: {path} holds {len(keys)} keys now; this one is shown here and nowhere else", file=sys.stderr)
     return OK
-
-
-def _replace(path: Path, text: str) -> None:
-    """A gateway that reads the file meanwhile sees the old one or the new one."""
-    partial = path.with_name(f"{path.name}.new")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    partial.replace(path)

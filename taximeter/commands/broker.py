@@ -27,4 +27,4 @@ def run(arguments: argparse.Namespace) -> int:
         return PRECONDITION
     options = ["--data", str(arguments.data), "--host", arguments.host, "--port", str(arguments.port)]
     sys.stdout.flush()
-    return os.execv(sys.executable, [sys.executable, "-m", "simulators.kafka", *options])  # noqa: S606  # our own module, no shell
+    return os.execv(sys.executable, [sys.executable, "-m", "taximeter_sandbox.kafka", *options])  # noqa: S606  # our own module, no shell

@@ -19,17 +19,17 @@ import stripe
 from aiokafka.errors import KafkaError
 from rich.console import Console
 from taximeter_emitter.wire.errors import MeteringError
+from taximeter_sandbox.brokers.choose import choose_broker
+from taximeter_sandbox.brokers.interface import BrokerUnavailable
+from taximeter_sandbox.demo.closing import Outcome, show
+from taximeter_sandbox.demo.plan import Pace, Plan
+from taximeter_sandbox.demo.processes import ProcessFailed
+from taximeter_sandbox.demo.story import Demo, DidNotSettle
+from taximeter_sandbox.demo.stripe_account import AccountUnsuitable
+from taximeter_sandbox.demo.stripe_side import StripeSandbox
+from taximeter_sandbox.demo.view import view_for
 
 from metering.process.secrets import Redactor, Secret
-from taximeter.brokers.choose import choose_broker
-from taximeter.brokers.interface import BrokerUnavailable
-from taximeter.demo.closing import Outcome, show
-from taximeter.demo.plan import Pace, Plan
-from taximeter.demo.processes import ProcessFailed
-from taximeter.demo.story import Demo, DidNotSettle
-from taximeter.demo.stripe_account import AccountUnsuitable
-from taximeter.demo.stripe_side import StripeSandbox
-from taximeter.demo.view import view_for
 from taximeter.exit_codes import DISCREPANCY, FAILED, INTERRUPTED, OK, PRECONDITION, USAGE
 
 TEST_KEY: Final = re.compile(r"(sk|rk)_test_[A-Za-z0-9_]{8,}")

@@ -7,8 +7,10 @@ import re
 import signal
 from typing import Final
 
+from taximeter_sandbox.signup_page.server import DemoPage, Offer
+
 from billing.selling.prices import find_metered_prices
-from taximeter.demo_page.server import DemoPage, Offer
+from metering.process.listener import CannotListen
 from taximeter.exit_codes import OK, PRECONDITION, USAGE
 from taximeter.stripe_commands.connection import CannotDo, StripeConnection, add_connection_options
 from taximeter.stripe_commands.running import price_keys, run_billing
@@ -37,14 +39,14 @@ def run(arguments: argparse.Namespace) -> int:
         keys = price_keys(connection, [arguments.price] if arguments.price else [])
         [price] = await find_metered_prices(connection.client, keys)
         try:
-            runner, address = await DemoPage(connection.client, Offer(price, publishable_key)).start(arguments.port)
-        except (OSError, OverflowError) as error:
-            raise CannotDo(f"cannot listen on port {arguments.port}: {error}", PRECONDITION) from None
+            listener, address = await DemoPage(connection.client, Offer(price, publishable_key)).start(arguments.port)
+        except CannotListen as error:
+            raise CannotDo(str(error), PRECONDITION) from None
         try:
             print(address, flush=True)
             await _until_told()
         finally:
-            await runner.cleanup()
+            await listener.stop()
         return OK
 
     return run_billing(arguments, command)

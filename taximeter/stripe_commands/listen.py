@@ -18,6 +18,7 @@ import orjson
 import stripe
 from taximeter_emitter.clock import SystemClock
 
+from metering.process.listener import CannotListen, ListenAddress
 from metering.process.secrets import Secret
 from metering.stripe.client import ReplyTooLarge
 from metering.stripe.signatures import BODY_BYTES_MAX, TOLERANCE_S, WebhookEvent
@@ -25,8 +26,8 @@ from reporter.stripe.notifications import EventsUnavailable, StripeEvents
 from reporter.stripe.report_types import REPORT_TYPES
 from reporter.webhooks.endpoint import object_id
 from reporter.webhooks.error_reports import ReportReader
-from reporter.webhooks.webhook_intake import Admission, RecentIds
-from reporter.webhooks.webhook_server import PATH, Door, WebhookServer
+from reporter.webhooks.webhook_intake import IntakeVerdict, RecentIds
+from reporter.webhooks.webhook_server import PATH, WebhookRules, WebhookServer
 from taximeter.exit_codes import OK, PRECONDITION, USAGE
 from taximeter.stripe_commands.connection import CannotDo, StripeConnection, run_with_stripe
 from taximeter.stripe_commands.running import add_common_options
@@ -51,14 +52,14 @@ class _Listener:
 
     queue: asyncio.Queue[WebhookEvent] = field(default_factory=asyncio.Queue)
 
-    def receive(self, event: WebhookEvent) -> Admission:
+    def receive(self, event: WebhookEvent) -> IntakeVerdict:
         if self.queue.qsize() >= WAITING_MAX:
-            return Admission.QUEUE_FULL
+            return IntakeVerdict.QUEUE_FULL
         self.queue.put_nowait(event)
-        return Admission.ACCEPTED
+        return IntakeVerdict.ACCEPTED
 
     def count(self, outcome: str) -> None:
-        if outcome not in set(Admission):
+        if outcome not in set(IntakeVerdict):
             print(f"taximeter: a request was refused: {outcome}", file=sys.stderr, flush=True)
 
 
@@ -88,15 +89,17 @@ async def _listen(connection: StripeConnection, arguments: argparse.Namespace) -
     if not registers and not signing:
         print(_how(arguments.port))
         return PRECONDITION
-    # The server logs what it refuses; here it is told by count().
+    # The server logs what it refuses; count() prints it here.
     logging.getLogger("reporter.webhooks.webhook_server").setLevel(logging.CRITICAL)
     listener = _Listener()
-    server = WebhookServer(_door(arguments.port, signing), receive=listener.receive, count=listener.count, clock=SystemClock())
+    address = ListenAddress(host="127.0.0.1", port=arguments.port)
+    rules = WebhookRules(secrets=signing, tolerance_s=TOLERANCE_S, body_bytes_max=BODY_BYTES_MAX, read_seconds=10.0, connections_max=100)
+    server = WebhookServer(address, rules, receive=listener.receive, count=listener.count, clock=SystemClock())
     with _stopped_by_signals() as stop:
         try:
             await server.start()
-        except OSError as error:
-            raise CannotDo(f"cannot listen on port {arguments.port}: {error.strerror or error}", USAGE) from None
+        except CannotListen as error:
+            raise CannotDo(str(error), USAGE) from None
         async with AsyncExitStack() as stack:
             stack.push_async_callback(server.stop)
             if registers:
@@ -107,19 +110,6 @@ async def _listen(connection: StripeConnection, arguments: argparse.Namespace) -
             print(f"listening on http://127.0.0.1:{server.port}{PATH}; Ctrl-C ends it", file=sys.stderr, flush=True)
             await _show_until(stop, listener.queue, connection, as_json=arguments.json)
     return OK
-
-
-def _door(port: int, signing: Sequence[Secret]) -> Door:
-    return Door(
-        host="127.0.0.1",
-        port=port,
-        port_file=None,
-        secrets=signing,
-        tolerance_s=TOLERANCE_S,
-        body_bytes_max=BODY_BYTES_MAX,
-        read_seconds=10.0,
-        connections_max=100,
-    )
 
 
 def _how(port: int) -> str:

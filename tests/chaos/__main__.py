@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import orjson
+from taximeter_sandbox.brokers.choose import choose_broker
+from taximeter_sandbox.brokers.interface import BrokerUnavailable
 
-from taximeter.brokers.choose import choose_broker
-from taximeter.brokers.interface import BrokerUnavailable
 from tests.chaos.actions import ACTIONS, BY_NAME
 from tests.chaos.run import AT_ONCE, Chaos, ChaosPlan, ChaosResult, broker_of
 

@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from taximeter.demo.installation import AGGREGATORS, GATEWAY, REPORTERS, WORKERS
+from taximeter_sandbox.demo.installation import AGGREGATORS, GATEWAY, REPORTERS, WORKERS
+
 from tests.chaos.arena import Arena
 from tests.chaos.service import POINTS
 

@@ -13,11 +13,11 @@ from random import Random
 from typing import Any, Final
 
 import aiohttp
+from taximeter_sandbox.brokers.apache import ApacheBroker
+from taximeter_sandbox.brokers.embedded import EmbeddedBroker
+from taximeter_sandbox.demo.installation import AGGREGATORS, GATEWAY, REPORTERS, SERVICES, WORKERS, Installation
+from taximeter_sandbox.demo.processes import Fleet
 
-from taximeter.brokers.apache import ApacheBroker
-from taximeter.brokers.embedded import EmbeddedBroker
-from taximeter.demo.installation import AGGREGATORS, GATEWAY, REPORTERS, SERVICES, WORKERS, Installation
-from taximeter.demo.processes import Fleet
 from tests.chaos.proxy import FaultProxy
 from tests.chaos.service import KILLED
 

@@ -12,21 +12,21 @@ from random import Random
 from typing import Any, Final
 
 from taximeter_emitter.clock import SystemClock
+from taximeter_sandbox.brokers.apache import ApacheBroker
+from taximeter_sandbox.brokers.embedded import EmbeddedBroker
+from taximeter_sandbox.brokers.readiness import free_port
+from taximeter_sandbox.demo.books import expected_books
+from taximeter_sandbox.demo.closing import MeterComparison, compare, log_problems
+from taximeter_sandbox.demo.installation import GATEWAY, SERVICES, Installation
+from taximeter_sandbox.demo.load.load_orders import LoadOrder, read_progress
+from taximeter_sandbox.demo.load.load_plan import load_commands, load_orders
+from taximeter_sandbox.demo.plan import Mix, Pace, Plan
+from taximeter_sandbox.demo.processes import Command, Fleet, own_environment
+from taximeter_sandbox.demo.stripe_side import SimulatedStripe
 
 from audit.positions import Positions, all_settled
 from audit.verification.verifier import verify
 from metering.kafka.partition_log import LogUnavailable
-from taximeter.brokers.apache import ApacheBroker
-from taximeter.brokers.embedded import EmbeddedBroker
-from taximeter.brokers.readiness import free_port
-from taximeter.demo.books import expected_books
-from taximeter.demo.closing import MeterComparison, compare, log_problems
-from taximeter.demo.installation import GATEWAY, SERVICES, Installation
-from taximeter.demo.load import LoadOrder, read_progress
-from taximeter.demo.load_plan import load_commands, load_orders
-from taximeter.demo.plan import Mix, Pace, Plan
-from taximeter.demo.processes import Command, Fleet, own_environment
-from taximeter.demo.stripe_side import SimulatedStripe
 from tests.chaos.actions import ACTIONS, Action
 from tests.chaos.arena import Arena
 from tests.chaos.proxy import FaultProxy
@@ -162,7 +162,7 @@ class Chaos:
         self._proxy = FaultProxy(self._proxy_port, self._broker.port, self._random)
         await self._proxy.start()
         port_file = self._folder / "stripe.port"
-        arguments = ("simulators.stripe", "--port", "0", "--port-file", str(port_file), "--seed", str(self.plan.seed))
+        arguments = ("taximeter_sandbox.stripe", "--port", "0", "--port-file", str(port_file), "--seed", str(self.plan.seed))
         self._fleet.start(Command("stripe", arguments, own_environment()))
         url = f"http://127.0.0.1:{await self._fleet.wait_for_file('stripe', port_file, START_SECONDS)}"
         stripe = SimulatedStripe(url)

@@ -13,11 +13,11 @@ import aiohttp
 import pytest
 import stripe
 from playwright.async_api import BrowserContext, Page, Route, async_playwright, expect
+from taximeter_sandbox.signup_page.server import DemoPage, Offer
 
 from billing.selling.prices import find_price
 from metering.process.secrets import Secret
 from metering.stripe.client import StripeHttp, make_client
-from taximeter.demo_page.server import DemoPage, Offer
 from tests.support.alpaca import SETTINGS
 from tests.support.stripe_command_line import KEY, NO_LIMITS
 from tests.support.stripe_simulator_process import SimulatorProcess
@@ -208,7 +208,7 @@ async def test_with_a_publishable_key_the_payment_element_confirms_the_setup(
 ) -> None:
     await set_up(environment)
     offer = Offer(await find_price(client, PRICE), PUBLISHABLE_KEY)
-    runner, address = await DemoPage(client, offer).start(0)
+    listener, address = await DemoPage(client, offer).start(0)
     try:
         page = visitor.page
         await visitor.sign_up(address)
@@ -228,7 +228,7 @@ async def test_with_a_publishable_key_the_payment_element_confirms_the_setup(
         await expect(page.locator("#payment")).to_have_text("saved")
         shown = await page.content()
     finally:
-        await runner.cleanup()
+        await listener.stop()
 
     assert calls[0] == ["Stripe", PUBLISHABLE_KEY]
     assert intent.startswith("seti_")
@@ -241,13 +241,13 @@ async def test_with_a_publishable_key_the_payment_element_confirms_the_setup(
 
 async def test_without_stripe_js_the_page_says_so(environment: dict[str, str], client: stripe.StripeClient, visitor: Visitor) -> None:
     await set_up(environment)
-    runner, address = await DemoPage(client, Offer(await find_price(client, PRICE), PUBLISHABLE_KEY)).start(0)
+    listener, address = await DemoPage(client, Offer(await find_price(client, PRICE), PUBLISHABLE_KEY)).start(0)
     try:
         await visitor.page.context.route("https://js.stripe.com/**", lambda route: route.abort())
         await visitor.sign_up(address)
         await expect(visitor.page.get_by_role("alert")).to_contain_text("Stripe.js did not load", timeout=PATIENCE_MS)
     finally:
-        await runner.cleanup()
+        await listener.stop()
 
 
 async def test_the_page_of_a_checkout_session_subscribes_and_leads_back_to_the_shop(
@@ -272,9 +272,9 @@ async def test_the_page_of_a_checkout_session_subscribes_and_leads_back_to_the_s
 
 async def test_the_stand_in_is_not_there_when_the_payment_element_is(environment: dict[str, str], client: stripe.StripeClient) -> None:
     await set_up(environment)
-    runner, address = await DemoPage(client, Offer(await find_price(client, PRICE), PUBLISHABLE_KEY)).start(0)
+    listener, address = await DemoPage(client, Offer(await find_price(client, PRICE), PUBLISHABLE_KEY)).start(0)
     try:
         async with aiohttp.ClientSession() as session, session.post(f"{address}/stand-in", json={}, headers={"Origin": address}) as reply:
             assert reply.status == 404
     finally:
-        await runner.cleanup()
+        await listener.stop()

@@ -15,12 +15,12 @@ import aiohttp
 import pytest
 from taximeter_emitter.clock import SystemClock
 from taximeter_emitter.emitter import Emitter
+from taximeter_sandbox.demo.installation import AGGREGATORS, GATEWAY, REPORTERS, SERVICES, Installation
+from taximeter_sandbox.demo.plan import Pace, Plan
+from taximeter_sandbox.demo.processes import Command, Fleet, own_environment
+from taximeter_sandbox.demo.stripe_side import SimulatedStripe
 
 from audit.positions import Positions, all_settled
-from taximeter.demo.installation import AGGREGATORS, GATEWAY, REPORTERS, SERVICES, Installation
-from taximeter.demo.plan import Pace, Plan
-from taximeter.demo.processes import Command, Fleet, own_environment
-from taximeter.demo.stripe_side import SimulatedStripe
 from tests.support.alpaca import SETTINGS
 from tests.support.guide_account import GuideAccount, a_past_month
 
@@ -60,7 +60,9 @@ class Month:
 
     async def open(self) -> None:
         port_file = self.folder / "stripe.port"
-        self.fleet.start(Command("stripe", ("simulators.stripe", "--port", "0", "--port-file", str(port_file), "--seed", "7"), own_environment()))
+        self.fleet.start(
+            Command("stripe", ("taximeter_sandbox.stripe", "--port", "0", "--port-file", str(port_file), "--seed", "7"), own_environment())
+        )
         url = f"http://127.0.0.1:{await self.fleet.wait_for_file('stripe', port_file, 60.0)}"
         self.account = GuideAccount(url, self.folder / "taximeter.toml")
         self.installation = Installation(

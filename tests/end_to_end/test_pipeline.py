@@ -5,11 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from taximeter.brokers.external import ExternalBroker
-from taximeter.demo.plan import Pace, Plan
-from taximeter.demo.story import Demo
-from taximeter.demo.view import PlainView
+from taximeter_sandbox.brokers.external import ExternalBroker
+from taximeter_sandbox.demo.plan import Pace, Plan
+from taximeter_sandbox.demo.story import Demo
+from taximeter_sandbox.demo.view import PlainView
 
 EVENTS = 20_000
 CUSTOMERS = 200

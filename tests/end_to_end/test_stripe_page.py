@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from taximeter_sandbox.brokers.readiness import free_port
+from taximeter_sandbox.demo.processes import own_environment
 
 from billing.checkup.permissions import PERMISSIONS
-from taximeter.brokers.readiness import free_port
-from taximeter.demo.processes import own_environment
 from tests.support.repository import ROOT
 
 PAGE: Final = ROOT / "docs" / "stripe.md"

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import stripe
+from taximeter_sandbox.demo import stripe_side
+from taximeter_sandbox.demo.plan import METERS
+from taximeter_sandbox.demo.processes import Command, Fleet, own_environment
+from taximeter_sandbox.demo.stripe_account import AccountUnsuitable, StripeAccount
+from taximeter_sandbox.demo.stripe_side import StripeSandbox
 
 from metering.process.secrets import Secret
-from taximeter.demo import stripe_side
-from taximeter.demo.plan import METERS
-from taximeter.demo.processes import Command, Fleet, own_environment
-from taximeter.demo.stripe_account import AccountUnsuitable, StripeAccount
-from taximeter.demo.stripe_side import StripeSandbox
 
 KEY = Secret("sk_test_of_this_test")
 METER = "alpaca_ai_tokens"
@@ -22,7 +22,7 @@ METER = "alpaca_ai_tokens"
 async def url(tmp_path: Path) -> AsyncIterator[str]:
     fleet = Fleet(tmp_path)
     port_file = tmp_path / "port"
-    fleet.start(Command("stripe", ("simulators.stripe", "--port-file", str(port_file), "--profile", "sandbox"), own_environment()))
+    fleet.start(Command("stripe", ("taximeter_sandbox.stripe", "--port-file", str(port_file), "--profile", "sandbox"), own_environment()))
     try:
         yield f"http://127.0.0.1:{await fleet.wait_for_file('stripe', port_file, 30.0)}"
     finally:

@@ -14,16 +14,16 @@ from typing import Final
 
 import orjson
 from taximeter_emitter.clock import SystemClock
+from taximeter_sandbox.brokers.choose import choose_broker
+from taximeter_sandbox.brokers.interface import RunnableBroker
+from taximeter_sandbox.demo.installation import GATEWAY, SERVICES, Installation
+from taximeter_sandbox.demo.plan import PARTITIONS, Pace, Plan
+from taximeter_sandbox.demo.processes import Command, Fleet, own_environment
+from taximeter_sandbox.demo.stripe_side import SimulatedStripe
 
 from audit.positions import PartitionPosition, Positions, all_settled
 from audit.verification.verifier import verify
 from benchmarks.plot import Panel, svg
-from taximeter.brokers.choose import choose_broker
-from taximeter.brokers.interface import RunnableBroker
-from taximeter.demo.installation import GATEWAY, SERVICES, Installation
-from taximeter.demo.plan import PARTITIONS, Pace, Plan
-from taximeter.demo.processes import Command, Fleet, own_environment
-from taximeter.demo.stripe_side import SimulatedStripe
 from tests.soak.load import SoakOrder
 from tests.soak.sampling import Series, grown, take
 
@@ -96,7 +96,9 @@ class Soak:
 
     async def _stripe(self) -> SimulatedStripe:
         port_file = self.folder / "stripe.port"
-        self.fleet.start(Command(STRIPE, ("simulators.stripe", "--port", "0", "--port-file", str(port_file), "--seed", "1"), own_environment()))
+        self.fleet.start(
+            Command(STRIPE, ("taximeter_sandbox.stripe", "--port", "0", "--port-file", str(port_file), "--seed", "1"), own_environment())
+        )
         url = f"http://127.0.0.1:{await self.fleet.wait_for_file(STRIPE, port_file, 60.0)}"
         return SimulatedStripe(url)
 

@@ -5,11 +5,10 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
-
-from taximeter.brokers.interface import BrokerUnavailable, RunnableBroker
+from taximeter_sandbox.brokers.interface import BrokerUnavailable, RunnableBroker
 
 if TYPE_CHECKING:
-    from taximeter.brokers.choose import Choice
+    from taximeter_sandbox.brokers.choose import Choice
 
 CHOSEN: set[str] = set()
 """The broker that the tests of this run chose, in words, and why it is this one; empty when none needed a broker."""
@@ -25,7 +24,7 @@ class RunningBroker:
 
 @cache
 def _choice() -> "Choice | BrokerUnavailable":
-    from taximeter.brokers.choose import choose_broker  # it imports a Kafka client, which most tests do without
+    from taximeter_sandbox.brokers.choose import choose_broker  # it imports a Kafka client, which most tests do without
 
     try:
         return choose_broker()

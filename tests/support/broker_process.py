@@ -20,8 +20,8 @@ class BrokerProcess:
 
 
 def spawn_broker(data: Path, *options: str) -> subprocess.Popen[str]:
-    """Start ``python -m simulators.kafka`` on ``data`` without waiting for it; its errors come through a pipe."""
-    command = [sys.executable, "-m", "simulators.kafka", "--data", str(data), *options]
+    """Start ``python -m taximeter_sandbox.kafka`` on ``data`` without waiting for it; its errors come through a pipe."""
+    command = [sys.executable, "-m", "taximeter_sandbox.kafka", "--data", str(data), *options]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 

@@ -10,8 +10,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from kio.index import load_request_schema, load_response_schema
 from kio.schema.errors import ErrorCode
 from kio.serial import entity_reader, entity_writer
-
-from simulators.kafka.protocol.codec import Fields, build_entity
+from taximeter_sandbox.kafka.protocol.codec import Fields, build_entity
 
 CORRELATION_ID = 77
 

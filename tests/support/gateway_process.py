@@ -72,7 +72,7 @@ def gateway(kafka: KafkaSettings, folder: Path, **options: object) -> Iterator[G
             assert time.monotonic() < deadline, log_file.read_text()
             time.sleep(0.02)
         running = GatewayProcess(
-            process, f"http://127.0.0.1:{port_file.read_text()}/v1/events", f"http://127.0.0.1:{json.loads(admin_file.read_text())}", log_file
+            process, f"http://127.0.0.1:{int(port_file.read_text())}/v1/events", f"http://127.0.0.1:{json.loads(admin_file.read_text())}", log_file
         )
         while running.probe("/readyz") != 200:
             assert time.monotonic() < deadline, running.log

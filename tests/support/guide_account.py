@@ -12,8 +12,7 @@ from typing import Any, Final
 
 import aiohttp
 import stripe
-
-from taximeter.demo.processes import own_environment
+from taximeter_sandbox.demo.processes import own_environment
 
 API_KEY: Final = "sk_test_guide"
 COMMAND_SECONDS: Final = 120.0

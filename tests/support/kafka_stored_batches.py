@@ -1,8 +1,7 @@
 """aiokafka's own reading of stored record batches, as an independent check."""
 
 from aiokafka.record.default_records import DefaultRecordBatch
-
-from simulators.kafka.storage.batch import parse_prefix
+from taximeter_sandbox.kafka.storage.batch import parse_prefix
 
 
 def stored_batches(data: bytes) -> list[DefaultRecordBatch]:

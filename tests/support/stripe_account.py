@@ -1,16 +1,16 @@
 """Short ways to make an account and calls for it, without HTTP."""
 
-from simulators.stripe.account import Account
-from simulators.stripe.http.forms import nest
-from simulators.stripe.http.parameters import Parameters
-from simulators.stripe.metering.meter_events import MeterEvent, Submission, read_submission
-from simulators.stripe.metering.meters import Meter, MeterDraft
-from simulators.stripe.metering.meters import read_draft as read_meter_draft
-from simulators.stripe.metering.processing import Processing
-from simulators.stripe.selling.customers import CustomerDraft
-from simulators.stripe.state.assumptions import Assumptions
-from simulators.stripe.state.clock import SimulatedClock
-from simulators.stripe.state.journal import Entry
+from taximeter_sandbox.stripe.account import Account
+from taximeter_sandbox.stripe.http.forms import nest
+from taximeter_sandbox.stripe.http.parameters import Parameters
+from taximeter_sandbox.stripe.metering.meter_events import MeterEvent, Submission, read_submission
+from taximeter_sandbox.stripe.metering.meters import Meter, MeterDraft
+from taximeter_sandbox.stripe.metering.meters import read_draft as read_meter_draft
+from taximeter_sandbox.stripe.metering.processing import Processing
+from taximeter_sandbox.stripe.selling.customers import CustomerDraft
+from taximeter_sandbox.stripe.state.assumptions import Assumptions
+from taximeter_sandbox.stripe.state.clock import SimulatedClock
+from taximeter_sandbox.stripe.state.journal import Entry
 
 NOW_MS = 1_800_000_000_000
 NOW_S = NOW_MS // 1000

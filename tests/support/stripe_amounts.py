@@ -3,9 +3,8 @@
 from fractions import Fraction
 
 from hypothesis import strategies as st
-
-from simulators.stripe.invoicing.amounts import AmountRules
-from simulators.stripe.selling.prices import Package, Price, Tier, TiersMode
+from taximeter_sandbox.stripe.invoicing.amounts import AmountRules
+from taximeter_sandbox.stripe.selling.prices import Package, Price, Tier, TiersMode
 
 RULES = AmountRules()
 

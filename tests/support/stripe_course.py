@@ -1,7 +1,7 @@
 """When a subscription of the tests starts, and what its invoices bill late."""
 
-from simulators.stripe.account import Account
-from simulators.stripe.invoicing.invoices import Invoice
+from taximeter_sandbox.stripe.account import Account
+from taximeter_sandbox.stripe.invoicing.invoices import Invoice
 
 START = "2027-01-31T10:30:07"
 

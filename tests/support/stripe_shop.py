@@ -4,13 +4,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
+from taximeter_sandbox.stripe.account import Account
+from taximeter_sandbox.stripe.invoicing.invoices import Invoice
+from taximeter_sandbox.stripe.selling.price_drafts import read_price_draft
+from taximeter_sandbox.stripe.selling.prices import Price
+from taximeter_sandbox.stripe.selling.subscription_drafts import ItemDraft, SubscriptionDraft
+from taximeter_sandbox.stripe.selling.subscriptions import Subscription
 
-from simulators.stripe.account import Account
-from simulators.stripe.invoicing.invoices import Invoice
-from simulators.stripe.selling.price_drafts import read_price_draft
-from simulators.stripe.selling.prices import Price
-from simulators.stripe.selling.subscription_drafts import ItemDraft, SubscriptionDraft
-from simulators.stripe.selling.subscriptions import Subscription
 from tests.support.stripe_account import MemoryJournal, add_customer, add_meter, form, make_account, submission
 
 PACKAGE = {"unit_amount": "4", "transform_quantity[divide_by]": "1000", "transform_quantity[round]": "up"}

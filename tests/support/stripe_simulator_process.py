@@ -29,7 +29,7 @@ class SimulatorProcess:
 
     def start(self) -> None:
         self._port_file.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "simulators.stripe", "--port-file", str(self._port_file), *self._arguments]
+        command = [sys.executable, "-m", "taximeter_sandbox.stripe", "--port-file", str(self._port_file), *self._arguments]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONWARNINGS": "error"})
         deadline = time.monotonic() + START_S
         while not self._port_file.exists():

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from taximeter_sandbox.brokers.embedded import EmbeddedBroker
 
-from taximeter.brokers.embedded import EmbeddedBroker
 from tests.support.broker import RunningBroker, chosen_broker
 
 

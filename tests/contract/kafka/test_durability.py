@@ -6,8 +6,8 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from kio.schema.errors import ErrorCode
+from taximeter_sandbox.brokers.interface import BrokerCannot
 
-from taximeter.brokers.interface import BrokerCannot
 from tests.support.broker import RunningBroker
 from tests.support.broker_clients import admin_on, consumer_on, poll_until, producer_on, read_records
 from tests.support.broker_topics import LOG_APPEND_TIME, make_topic, unique_name

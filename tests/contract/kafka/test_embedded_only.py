@@ -15,9 +15,9 @@ from aiokafka.errors import TransactionalIdAuthorizationFailed
 from kio.index import load_request_schema
 from kio.schema.errors import ErrorCode
 from kio.serial import entity_writer
+from taximeter_sandbox.kafka.control_port import send_control
+from taximeter_sandbox.kafka.protocol.codec import build_entity
 
-from simulators.kafka.control_port import send_control
-from simulators.kafka.protocol.codec import build_entity
 from tests.support.broker_clients import admin_on, consumer_on, producer_on, read_records
 from tests.support.broker_process import BrokerProcess, embedded_broker, spawn_broker
 from tests.support.broker_topics import LOG_APPEND_TIME, make_topic

@@ -11,14 +11,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-
-from taximeter.brokers import choose
-from taximeter.brokers.child_process import ChildProcess
-from taximeter.brokers.choose import choose_broker
-from taximeter.brokers.embedded import EmbeddedBroker
-from taximeter.brokers.external import ExternalBroker
-from taximeter.brokers.interface import BrokerCannot, BrokerUnavailable, RunnableBroker
-from taximeter.brokers.readiness import answers, free_port
+from taximeter_sandbox.brokers import choose
+from taximeter_sandbox.brokers.child_process import ChildProcess
+from taximeter_sandbox.brokers.choose import choose_broker
+from taximeter_sandbox.brokers.embedded import EmbeddedBroker
+from taximeter_sandbox.brokers.external import ExternalBroker
+from taximeter_sandbox.brokers.interface import BrokerCannot, BrokerUnavailable, RunnableBroker
+from taximeter_sandbox.brokers.readiness import answers, free_port
 
 
 def _unavailable(reason: str) -> RunnableBroker:
@@ -128,7 +127,7 @@ def test_a_broker_that_cannot_start_says_why(tmp_path: Path) -> None:
 def test_a_child_dies_with_its_parent_even_by_kill_9(tmp_path: Path) -> None:
     program = (
         "import pathlib, sys, time\n"
-        "from taximeter.brokers.child_process import ChildProcess\n"
+        "from taximeter_sandbox.brokers.child_process import ChildProcess\n"
         "child = ChildProcess([sys.executable, '-c', 'import time; time.sleep(600)'], pathlib.Path(sys.argv[1]))\n"
         "print(child.pid, flush=True)\n"
         "time.sleep(600)\n"

@@ -108,7 +108,7 @@ def test_secrets_come_from_files_and_none_is_in_version_control() -> None:
 
 def test_kafka_is_the_version_that_the_tests_run_on_and_makes_no_topic_by_itself() -> None:
     kafka = services()["kafka"]
-    tested = re.search(r"<kafka\.version>([\d.]+)</kafka\.version>", (DEPLOY / "kafka/pom.xml").read_text())
+    tested = re.search(r"<kafka\.version>([\d.]+)</kafka\.version>", (ROOT / "sandbox/taximeter_sandbox/brokers/pom.xml").read_text())
     assert tested is not None
     assert kafka["image"] == f"apache/kafka:{tested[1]}"
     assert kafka["environment"]["KAFKA_AUTO_CREATE_TOPICS_ENABLE"] == "false"

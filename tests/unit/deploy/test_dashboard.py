@@ -5,7 +5,7 @@ from tests.support.deploy_files import dashboard, panels, read_yaml
 
 def test_it_has_one_row_for_each_part_of_the_flow() -> None:
     rows = [panel["title"] for panel in dashboard()["panels"] if panel["type"] == "row"]
-    assert rows == ["Money", "Ingest", "Stream and aggregator", "Stripe", "Runtime"]
+    assert rows == ["Money", "Gateway", "Stream and aggregator", "Stripe", "Runtime"]
 
 
 def test_ids_are_unique_and_no_panel_covers_another() -> None:

@@ -3,11 +3,14 @@
 import re
 import tomllib
 
+import pytest
+
 from tests.support.deploy_files import DEPLOY
 from tests.support.repository import ROOT
 
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
-FINAL = DOCKERFILE.rpartition("\nFROM ")[2]
+RUNTIME = DOCKERFILE.partition("AS runtime\n")[2]
+REQUIREMENTS = ROOT / "requirements"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
@@ -17,26 +20,35 @@ def test_the_base_is_fixed_and_the_python_is_the_projects() -> None:
     assert PROJECT["project"]["requires-python"] == f">={base[1]}"
 
 
-def test_the_final_stage_runs_without_root_without_a_shell_and_without_tools() -> None:
-    assert re.search(r"^USER \d+:\d+$", FINAL, re.MULTILINE)
-    assert re.search(r'^ENTRYPOINT \["python", "-m"\]$', FINAL, re.MULTILINE)
-    assert "pip uninstall --yes --quiet --root-user-action=ignore pip setuptools wheel" in FINAL
+def test_the_stages_that_run_are_without_root_without_a_shell_and_without_tools() -> None:
+    assert re.search(r"^USER \d+:\d+$", RUNTIME, re.MULTILINE)
+    assert re.search(r'^ENTRYPOINT \["python", "-m"\]$', RUNTIME, re.MULTILINE)
+    assert "pip uninstall --yes --quiet --root-user-action=ignore pip setuptools wheel" in RUNTIME
     assert "HEALTHCHECK" not in DOCKERFILE
 
 
-def test_every_dependency_of_the_project_is_installed_by_version_and_hash() -> None:
-    lines = (DEPLOY / "requirements.txt").read_text()
+def test_the_last_stage_is_for_production_and_has_no_sandbox() -> None:
+    assert RUNTIME.rstrip().endswith("FROM runtime\nCOPY --from=build /opt/taximeter /opt/taximeter")
+
+
+@pytest.mark.parametrize("name", ["image", "install", "development"])
+def test_every_dependency_is_fixed_by_version_and_hash(name: str) -> None:
+    lines = (REQUIREMENTS / f"{name}.txt").read_text()
     fixed = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", lines, re.MULTILINE))
     assert len(re.findall(r"^    --hash=sha256:[0-9a-f]{64}", lines, re.MULTILINE)) >= len(fixed)
     assert "--require-hashes" in DOCKERFILE
+    assert "://" not in lines, "an address of a package index"
+    ours = {"taximeter-emitter", "taximeter-sandbox"}
     for requirement in PROJECT["project"]["dependencies"]:
-        name = re.split(r"[\[<>=;~! ]", requirement)[0]
-        assert name in fixed, f"{name} is not in deploy/requirements.txt"
+        found = re.split(r"[\[<>=;~! ]", requirement)[0]
+        assert found in fixed.keys() | ours, f"{found} is not in requirements/{name}.txt: make lock"
+    assert not fixed.keys() & (ours | {"taximeter"})
 
 
 def test_the_build_sees_the_packages_and_nothing_else() -> None:
     lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
     assert lines[0] == "*"
     let_in = {line[1:] for line in lines if line.startswith("!")}
-    packages = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
-    assert let_in == {"pyproject.toml", PROJECT["project"]["readme"], "deploy/requirements.txt", *(f"{package}/**" for package in packages)}
+    packages = {"emitter", "sandbox", *PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]}
+    files = {"pyproject.toml", PROJECT["project"]["readme"], "LICENSE", "requirements/image.txt", "requirements/install.txt"}
+    assert let_in == files | {f"{package}/**" for package in packages}

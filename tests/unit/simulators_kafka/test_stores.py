@@ -5,12 +5,11 @@ from pathlib import Path
 
 import pytest
 from kio.schema.errors import ErrorCode
-
-from simulators.kafka.cluster.topics import TopicRefused, Topics
-from simulators.kafka.groups import committed_offsets
-from simulators.kafka.groups.committed_offsets import Committed, CommittedOffsets
-from simulators.kafka.settings import BrokerSettings
-from simulators.kafka.storage.producer_ids import ProducerIds
+from taximeter_sandbox.kafka.cluster.topics import TopicRefused, Topics
+from taximeter_sandbox.kafka.groups import committed_offsets
+from taximeter_sandbox.kafka.groups.committed_offsets import Committed, CommittedOffsets
+from taximeter_sandbox.kafka.settings import BrokerSettings
+from taximeter_sandbox.kafka.storage.producer_ids import ProducerIds
 
 
 def _topics(folder: Path, **options: int) -> Topics:

@@ -6,15 +6,15 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from taximeter_sandbox.stripe.configuration import Settings, changed
+from taximeter_sandbox.stripe.http.errors import ApiError
+from taximeter_sandbox.stripe.http.forms import nest, parse_pairs
+from taximeter_sandbox.stripe.http.keys import KeyRing, mask
+from taximeter_sandbox.stripe.http.pages import list_object, read_page
+from taximeter_sandbox.stripe.metering.quantities import add, digit_count, exact_text, quantity
+from taximeter_sandbox.stripe.state.clock import SimulatedClock
+from taximeter_sandbox.stripe.state.journal import FileJournal
 
-from simulators.stripe.configuration import Settings, changed
-from simulators.stripe.http.errors import ApiError
-from simulators.stripe.http.forms import nest, parse_pairs
-from simulators.stripe.http.keys import KeyRing, mask
-from simulators.stripe.http.pages import list_object, read_page
-from simulators.stripe.metering.quantities import add, digit_count, exact_text, quantity
-from simulators.stripe.state.clock import SimulatedClock
-from simulators.stripe.state.journal import FileJournal
 from tests.support.stripe_account import add_meter, form, make_account, meter_draft
 
 ROUTES = ["meter_events.create"]
@@ -228,7 +228,7 @@ class TestJournal:
     def test_a_full_disk_ends_the_process(self, tmp_path: Path) -> None:
         script = f"""
 import pathlib, resource
-from simulators.stripe.state.journal import FileJournal
+from taximeter_sandbox.stripe.state.journal import FileJournal
 journal = FileJournal(pathlib.Path({str(tmp_path / "journal")!r}))
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
 journal.append(["x" * 200])

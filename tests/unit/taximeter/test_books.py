@@ -1,10 +1,9 @@
 from pathlib import Path
 
 import pytest
-
-from taximeter.demo.books import ExpectedBooks, expected_books
-from taximeter.demo.journal import Journal, read_journal
-from taximeter.demo.workload import Emission, Kind
+from taximeter_sandbox.demo.books import ExpectedBooks, expected_books
+from taximeter_sandbox.demo.load.journal import Journal, read_journal
+from taximeter_sandbox.demo.load.workload import Emission, Kind
 
 TOKENS = "alpaca_ai_tokens"
 AUDIO = "alpaca_audio_seconds"

@@ -2,12 +2,12 @@ from collections import Counter
 from io import StringIO
 
 from rich.console import Console
+from taximeter_sandbox.demo.books import ExpectedBooks
+from taximeter_sandbox.demo.closing import Outcome, compare, log_problems, show
+from taximeter_sandbox.demo.stripe_side import StripeBooks
 
 from audit.verification.report import MeterTotals, Report
 from metering.records.ledger_records import Outcome as MeterOutcome
-from taximeter.demo.books import ExpectedBooks
-from taximeter.demo.closing import Outcome, compare, log_problems, show
-from taximeter.demo.stripe_side import StripeBooks
 
 TOKENS = "alpaca_ai_tokens"
 

@@ -5,12 +5,12 @@ from decimal import Decimal
 
 import aiohttp
 import pytest
+from taximeter_sandbox.signup_page.server import BODY_BYTES_MAX, DemoPage, Offer
+from taximeter_sandbox.signup_page.visits import Visit, Visits
 
 from billing.selling.prices import PriceAtStripe
 from metering.process.secrets import Secret
 from metering.stripe.client import StripeHttp, make_client
-from taximeter.demo_page.server import BODY_BYTES_MAX, DemoPage, Offer
-from taximeter.demo_page.visits import Visit, Visits
 
 PRICE = PriceAtStripe(
     id="price_1",
@@ -32,9 +32,9 @@ NOBODY = "http://127.0.0.1:9"
 async def address(request: pytest.FixtureRequest) -> AsyncIterator[str]:
     http = StripeHttp(connections=1, timeout_s=5)
     client = make_client(http, api_key=Secret("sk_test_of_this_test"), api_base=NOBODY)
-    runner, address = await DemoPage(client, Offer(PRICE, request.param)).start(0)
+    listener, address = await DemoPage(client, Offer(PRICE, request.param)).start(0)
     yield address
-    await runner.cleanup()
+    await listener.stop()
     await http.close_async()
 
 

@@ -2,8 +2,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from taximeter.demo.processes import Command, Fleet, ProcessFailed, own_environment
+from taximeter_sandbox.demo.processes import Command, Fleet, ProcessFailed, own_environment
 
 SLEEP = ("timeit", "-n", "1", "-r", "1", "-s", "import time", "time.sleep(60)")
 

@@ -1,7 +1,7 @@
 from pathlib import Path
 from typing import Any, cast
 
-from taximeter.demo.watching import Watch, parse_metrics, total
+from taximeter_sandbox.demo.watching import Watch, parse_metrics, total
 
 PAGE = """
 # TYPE process_start_time_seconds gauge

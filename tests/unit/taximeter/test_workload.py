@@ -4,9 +4,8 @@ from typing import Any
 import pytest
 from taximeter_emitter.wire.errors import EventRejected
 from taximeter_emitter.wire.event import check_not_in_future, parse_event
-
-from taximeter.demo.plan import METERS, Mix, settings_file
-from taximeter.demo.workload import FLAWS, Kind, Times, Workload, customer_ids, document_of, in_batches
+from taximeter_sandbox.demo.load.workload import FLAWS, Kind, Times, Workload, customer_ids, document_of, in_batches
+from taximeter_sandbox.demo.plan import METERS, Mix, settings_file
 
 NOW_MS = 1_763_800_000_000
 MIX = Mix(retries=0.1, late=0.1, malformed=0.1, conflicts=0.1)

@@ -11,7 +11,7 @@ from taximeter_emitter.buffer.batching import Batcher, EventColumns, PartitionBa
 from taximeter_emitter.buffer.partition_cache import Homes
 from taximeter_emitter.wire.batch import NO_ID, Batch, decode_batch
 
-from ingest.publishing.pending_requests import Ticket
+from ingest.publishing.pending_requests import PendingRequest
 from ingest.publishing.staging import Staging
 
 PARTITIONS = 3
@@ -43,25 +43,27 @@ def test_each_request_knows_the_fate_of_each_of_its_events(rounds: Rounds, event
 
 def check(loop: asyncio.AbstractEventLoop, rounds: Rounds, events_max: int, data: st.DataObject) -> None:
     batcher, staging, homes = Batcher("e", events_max=events_max), Staging(), Homes(PARTITIONS)
-    numbers: dict[Ticket, list[list[int]]] = {}
+    numbers: dict[PendingRequest, list[list[int]]] = {}
     expected: defaultdict[tuple[int, tuple[str, ...]], list[int]] = defaultdict(list)
-    waiting: defaultdict[PartitionBatch, list[Ticket]] = defaultdict(list)
+    waiting: defaultdict[PartitionBatch, list[PendingRequest]] = defaultdict(list)
     number = 1
     for staged in rounds:
         for request in staged:
-            ticket, given_parts = Ticket(loop.create_future()), []
-            numbers[ticket] = []
+            pending, given_parts = PendingRequest(loop.create_future()), []
+            numbers[pending] = []
             for fields, customers in request:
                 given_parts.append(columns(fields, customers, number))
-                numbers[ticket].append(list(range(number, number + len(customers))))
+                numbers[pending].append(list(range(number, number + len(customers))))
                 for customer in customers:
                     expected[homes[f"cus_{customer}"], fields].append(number)
                     number += 1
-            staging.add(ticket, given_parts)
-            assert not ticket.all_acknowledged
-            assert [ticket.unknown(place, len(part)) for place, part in enumerate(numbers[ticket])] == [list(range(len(p))) for p in numbers[ticket]]
-        for batch, tickets in staging.spread(batcher, homes).items():
-            waiting[batch] += tickets
+            staging.add(pending, given_parts)
+            assert not pending.all_acknowledged
+            assert [pending.unknown(place, len(part)) for place, part in enumerate(numbers[pending])] == [
+                list(range(len(p))) for p in numbers[pending]
+            ]
+        for batch, waiters in staging.spread(batcher, homes).items():
+            waiting[batch] += waiters
         assert staging.count == 0
     batches = batcher.take_all()
     assert set(batches) == set(waiting)
@@ -69,17 +71,17 @@ def check(loop: asyncio.AbstractEventLoop, rounds: Rounds, events_max: int, data
     failed = {batch for batch in batches if data.draw(st.booleans())}
     lost = {event for batch in failed for event in numbers_of(contents[batch])}
     for batch in batches:
-        for ticket in waiting[batch]:
-            ticket.resolve(batch, acknowledged=batch not in failed)
-    for ticket, own in numbers.items():
-        assert ticket.settled.done()
-        assert [[part[place] for place in ticket.unknown(at, len(part))] for at, part in enumerate(own)] == [
+        for pending in waiting[batch]:
+            pending.resolve(batch, acknowledged=batch not in failed)
+    for pending, own in numbers.items():
+        assert pending.settled.done()
+        assert [[part[place] for place in pending.unknown(at, len(part))] for at, part in enumerate(own)] == [
             [event for event in part if event in lost] for part in own
         ]
-        assert ticket.all_acknowledged == lost.isdisjoint(event for part in own for event in part)
+        assert pending.all_acknowledged == lost.isdisjoint(event for part in own for event in part)
         # It waits for the batches that hold its events, and for no others.
         holding = {batch for batch, content in contents.items() if not {event for part in own for event in part}.isdisjoint(numbers_of(content))}
-        assert holding == {batch for batch, tickets in waiting.items() if ticket in tickets}
+        assert holding == {batch for batch, waiters in waiting.items() if pending in waiters}
     fields_of = {event: key for key, events in expected.items() for event in events}
     found: defaultdict[tuple[int, tuple[str, ...]], list[int]] = defaultdict(list)
     for batch in batches:

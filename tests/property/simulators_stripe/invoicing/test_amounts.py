@@ -5,9 +5,9 @@ from fractions import Fraction
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from taximeter_sandbox.stripe.invoicing.amounts import line_amount
+from taximeter_sandbox.stripe.selling.prices import Tier
 
-from simulators.stripe.invoicing.amounts import line_amount
-from simulators.stripe.selling.prices import Tier
 from tests.support.stripe_amounts import AMOUNTS, RULES, half_up, price
 
 

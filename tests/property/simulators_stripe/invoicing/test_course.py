@@ -2,8 +2,8 @@
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from taximeter_sandbox.stripe.invoicing.billing_settings import BillingSettings
 
-from simulators.stripe.invoicing.billing_settings import BillingSettings
 from tests.support.stripe_course import START, late
 from tests.support.stripe_shop import at, current, invoices, seconds, shop, use
 

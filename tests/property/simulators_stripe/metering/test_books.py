@@ -4,11 +4,11 @@ from decimal import Decimal
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from taximeter_sandbox.stripe.account import Account
+from taximeter_sandbox.stripe.http.errors import ApiError
+from taximeter_sandbox.stripe.metering.meter_events import EventState
+from taximeter_sandbox.stripe.metering.processing import Processing
 
-from simulators.stripe.account import Account
-from simulators.stripe.http.errors import ApiError
-from simulators.stripe.metering.meter_events import EventState
-from simulators.stripe.metering.processing import Processing
 from tests.support.stripe_account import HOUR_MS, NOW_MS, NOW_S, MemoryJournal, add_customer, add_meter, make_account, send, totals
 
 CUSTOMERS = ["cus_0", "cus_1", "cus_2"]

@@ -5,12 +5,12 @@ from collections import Counter
 import orjson
 from hypothesis import given
 from hypothesis import strategies as st
+from taximeter_sandbox.stripe.metering.error_reports import NO_METER_FOUND, TRIGGERED, WINDOW_MS
+from taximeter_sandbox.stripe.metering.meter_events import DropReason, Submission
+from taximeter_sandbox.stripe.state.assumptions import Assumptions
+from taximeter_sandbox.stripe.webhooks.deliveries import Webhooks
+from taximeter_sandbox.stripe.webhooks.event_log import ThinEvent
 
-from simulators.stripe.metering.error_reports import NO_METER_FOUND, TRIGGERED, WINDOW_MS
-from simulators.stripe.metering.meter_events import DropReason, Submission
-from simulators.stripe.state.assumptions import Assumptions
-from simulators.stripe.webhooks.deliveries import Webhooks
-from simulators.stripe.webhooks.event_log import ThinEvent
 from tests.support.stripe_account import NOW_MS, MemoryJournal, add_customer, add_meter, make_account
 
 STEPS = st.lists(

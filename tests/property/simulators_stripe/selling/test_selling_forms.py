@@ -5,15 +5,14 @@ from contextlib import suppress
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from simulators.stripe.checkout.sessions import read_session_draft
-from simulators.stripe.http.errors import ApiError
-from simulators.stripe.http.forms import nest
-from simulators.stripe.http.parameters import Parameters
-from simulators.stripe.selling import customers, products
-from simulators.stripe.selling.price_drafts import read_price_draft
-from simulators.stripe.selling.prices import read_change_of_price
-from simulators.stripe.selling.subscription_drafts import read_subscription_change, read_subscription_draft, read_subscription_filter
+from taximeter_sandbox.stripe.checkout.sessions import read_session_draft
+from taximeter_sandbox.stripe.http.errors import ApiError
+from taximeter_sandbox.stripe.http.forms import nest
+from taximeter_sandbox.stripe.http.parameters import Parameters
+from taximeter_sandbox.stripe.selling import customers, products
+from taximeter_sandbox.stripe.selling.price_drafts import read_price_draft
+from taximeter_sandbox.stripe.selling.prices import read_change_of_price
+from taximeter_sandbox.stripe.selling.subscription_drafts import read_subscription_change, read_subscription_draft, read_subscription_filter
 
 READERS: list[Callable[[Parameters], object]] = [
     customers.read_changes,

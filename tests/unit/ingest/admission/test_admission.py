@@ -4,42 +4,42 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.admission.byte_budget import Admission, Hold
+from ingest.admission.byte_budget import ByteBudget, Reservation
 from ingest.admission.rate_limit import EventRate
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 60)), max_size=40))
 def test_requests_never_hold_more_than_the_bound(steps: list[tuple[int, int]]) -> None:
-    admission = Admission(100)
-    holds: dict[int, Hold] = {}
+    budget = ByteBudget(100)
+    reservations: dict[int, Reservation] = {}
     sizes: dict[int, int] = {}
     for request, size in steps:
-        if request in holds and size == 0:
-            holds.pop(request).__exit__(None, None, None)
+        if request in reservations and size == 0:
+            reservations.pop(request).__exit__(None, None, None)
             del sizes[request]
         else:
-            hold = holds.setdefault(request, admission.hold())
-            taken = hold.grow_to(size)
+            reservation = reservations.setdefault(request, budget.reserve())
+            taken = reservation.grow_to(size)
             before = sizes.setdefault(request, 0)
             assert taken == (sum(sizes.values()) - before + max(size, before) <= 100 or size <= before)
             if taken:
                 sizes[request] = max(before, size)
-        assert admission.in_flight == sum(sizes.values()) <= 100
-    for hold in holds.values():
-        hold.__exit__(None, None, None)
-    assert admission.in_flight == 0
+        assert budget.in_flight == sum(sizes.values()) <= 100
+    for reservation in reservations.values():
+        reservation.__exit__(None, None, None)
+    assert budget.in_flight == 0
 
 
 def test_what_came_of_admitted_bytes_keeps_others_out_until_it_is_released() -> None:
-    admission = Admission(100)
-    assert admission.admit(60)
-    admission.charge(80)
-    assert not admission.admit(1)
-    admission.release(60)
-    assert admission.admit(20)
-    admission.release(100)
+    budget = ByteBudget(100)
+    assert budget.admit(60)
+    budget.charge(80)
+    assert not budget.admit(1)
+    budget.release(60)
+    assert budget.admit(20)
+    budget.release(100)
     with pytest.raises(AssertionError):
-        admission.release(1)
+        budget.release(1)
 
 
 def test_a_rate_lets_through_what_it_says_over_time() -> None:

@@ -9,10 +9,10 @@ from taximeter_emitter.buffer.batching import Batcher
 from taximeter_emitter.clock import SystemClock
 from taximeter_emitter.wire.event import UsageEvent
 
-from ingest.admission.byte_budget import Admission
+from ingest.admission.byte_budget import ByteBudget
 from ingest.metrics import GatewayMetrics
 from ingest.publishing.abandoned_numbers import AbandonedNumbers
-from ingest.publishing.pending_requests import Ticket
+from ingest.publishing.pending_requests import PendingRequest
 from ingest.publishing.publisher import Publisher
 from ingest.requests.columns import RequestPart, parts_of
 from tests.support.emitter_batches_received import batches_of, finals, gaps, quantities
@@ -26,30 +26,30 @@ def event(number: int) -> UsageEvent:
     )
 
 
-def place(publisher: Publisher, numbers: Iterable[int]) -> tuple[Ticket, list[RequestPart]]:
-    """The ticket of a request with these events, and the request."""
+def place(publisher: Publisher, numbers: Iterable[int]) -> tuple[PendingRequest, list[RequestPart]]:
+    """The pending request with these events, and its parts."""
     request = parts_of([(index, event(number)) for index, number in enumerate(numbers)])
     return publisher.place([part.events for part in request]), request
 
 
-def unknown(ticket: Ticket, request: list[RequestPart]) -> list[int]:
+def unknown(pending: PendingRequest, request: list[RequestPart]) -> list[int]:
     """The places in the request of the events that Kafka has not acknowledged."""
-    return [part.indexes[place] for number, part in enumerate(request) for place in ticket.unknown(number, len(part.ids))]
+    return [part.indexes[place] for number, part in enumerate(request) for place in pending.unknown(number, len(part.ids))]
 
 
-def make(kafka: FakeKafka, *, acknowledge_seconds: float = 20.0, heartbeat_seconds: float = 60.0) -> tuple[Publisher, Admission]:
-    admission = Admission(10**9)
+def make(kafka: FakeKafka, *, acknowledge_seconds: float = 20.0, heartbeat_seconds: float = 60.0) -> tuple[Publisher, ByteBudget]:
+    budget = ByteBudget(10**9)
     publisher = Publisher(
         Batcher("gateway", events_max=50),
         new_link=kafka.new_link,
-        admission=admission,
+        budget=budget,
         metrics=GatewayMetrics.create(CollectorRegistry()),
         linger_seconds=0.001,
         acknowledge_seconds=acknowledge_seconds,
         heartbeat_seconds=heartbeat_seconds,
         clock=SystemClock(),
     )
-    return publisher, admission
+    return publisher, budget
 
 
 @asynccontextmanager
@@ -65,16 +65,16 @@ async def running(publisher: Publisher) -> AsyncIterator[None]:
 
 async def test_requests_share_batches_and_each_is_answered() -> None:
     kafka = FakeKafka()
-    publisher, admission = make(kafka)
+    publisher, budget = make(kafka)
 
     async def request(start: int) -> bool:
-        ticket, placed = place(publisher, range(start, start + 10))
-        await publisher.settled(ticket)
-        return ticket.all_acknowledged and not unknown(ticket, placed)
+        pending, placed = place(publisher, range(start, start + 10))
+        await publisher.settled(pending)
+        return pending.all_acknowledged and not unknown(pending, placed)
 
     async with running(publisher):
         assert all(await asyncio.gather(*(request(start) for start in range(0, 2_000, 10))))
-        assert admission.in_flight == 0
+        assert budget.in_flight == 0
     batches = batches_of(kafka.log)
     assert quantities(batches) == list(range(2_000))
     assert sum(bool(batch.count) for batch in batches) < 200
@@ -87,23 +87,23 @@ async def test_a_request_without_events_is_settled_at_once() -> None:
     kafka = FakeKafka()
     publisher, _ = make(kafka)
     async with running(publisher):
-        ticket = publisher.place([])
-        await publisher.settled(ticket)
-        assert ticket.all_acknowledged
+        pending = publisher.place([])
+        await publisher.settled(pending)
+        assert pending.all_acknowledged
 
 
 async def test_a_late_acknowledgement_is_unknown_to_the_request_and_no_gap_to_the_reader() -> None:
     kafka = FakeKafka(is_silent=True)
-    publisher, admission = make(kafka, acknowledge_seconds=0.05)
+    publisher, budget = make(kafka, acknowledge_seconds=0.05)
     async with running(publisher):
-        ticket, request = place(publisher, [1, 2])
-        await publisher.settled(ticket)
-        assert not ticket.all_acknowledged
-        assert unknown(ticket, request) == [0, 1]
-        assert admission.in_flight > 0
+        pending, request = place(publisher, [1, 2])
+        await publisher.settled(pending)
+        assert not pending.all_acknowledged
+        assert unknown(pending, request) == [0, 1]
+        assert budget.in_flight > 0
         # Long without an acknowledgement: new requests are turned away at once, and then the link is replaced.
         await until_async(lambda: len(kafka.links) > 1)
-        await until_async(lambda: admission.in_flight == 0)
+        await until_async(lambda: budget.in_flight == 0)
         kafka.is_silent = False
         await until_async(lambda: publisher.problem() is None)
         again, _ = place(publisher, [3])
@@ -117,16 +117,16 @@ async def test_a_late_acknowledgement_is_unknown_to_the_request_and_no_gap_to_th
 
 async def test_a_broken_link_fails_what_was_under_way_and_names_its_numbers() -> None:
     kafka = FakeKafka(is_silent=True, keeps=False)
-    publisher, admission = make(kafka)
+    publisher, budget = make(kafka)
     async with running(publisher):
-        ticket, request = place(publisher, range(100))
-        waiting = asyncio.create_task(publisher.settled(ticket))
-        await until_async(lambda: admission.in_flight > 0)
+        pending, request = place(publisher, range(100))
+        waiting = asyncio.create_task(publisher.settled(pending))
+        await until_async(lambda: budget.in_flight > 0)
         await asyncio.sleep(0.02)
         kafka.is_silent = False
         kafka.break_links()
         await waiting
-        assert unknown(ticket, request) == list(range(100))
+        assert unknown(pending, request) == list(range(100))
         await until_async(lambda: publisher.problem() is None)
         retried, _ = place(publisher, range(100))
         await publisher.settled(retried)
@@ -164,8 +164,8 @@ async def test_the_topic_must_not_change_its_partitions() -> None:
     kafka = FakeKafka()
     publisher, _ = make(kafka)
     async with running(publisher):
-        ticket, _ = place(publisher, [1])
-        await publisher.settled(ticket)
+        pending, _ = place(publisher, [1])
+        await publisher.settled(pending)
         kafka.partitions = 8
         kafka.is_silent = True
         place(publisher, [2])

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from metering.process.admin import AdminServer
 from metering.process.health import Health
+from metering.process.listener import CannotListen, ListenAddress
 from metering.process.metrics import counter
 from tests.support.manual_clock import ManualClock
 
@@ -18,7 +19,7 @@ from tests.support.manual_clock import ManualClock
 async def admin(health: Health, port_file: Path | None = None) -> AsyncIterator[tuple[AdminServer, aiohttp.ClientSession]]:
     registry = CollectorRegistry()
     counter(registry, "taximeter_events_total", "Events.").inc(3)
-    server = AdminServer(registry=registry, health=health, host="127.0.0.1", port=0, port_file=port_file)
+    server = AdminServer(ListenAddress(host="127.0.0.1", port=0, port_file=port_file), registry=registry, health=health)
     await server.start()
     try:
         async with aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as session:
@@ -78,11 +79,12 @@ async def test_the_port_file_appears_whole_and_disappears(tmp_path: Path) -> Non
 async def test_a_taken_port_and_a_missing_folder_are_errors_that_leave_nothing_open(tmp_path: Path) -> None:
     health = Health(ManualClock())
     async with admin(health) as (first, _):
-        second = AdminServer(registry=CollectorRegistry(), health=health, host="127.0.0.1", port=first.port)
-        with pytest.raises(OSError, match="address"):
+        second = AdminServer(ListenAddress(host="127.0.0.1", port=first.port), registry=CollectorRegistry(), health=health)
+        with pytest.raises(CannotListen, match="in use"):
             await second.start()
-    third = AdminServer(registry=CollectorRegistry(), health=health, host="127.0.0.1", port=0, port_file=tmp_path / "no" / "port")
-    with pytest.raises(FileNotFoundError):
+    nowhere = ListenAddress(host="127.0.0.1", port=0, port_file=tmp_path / "no" / "port")
+    third = AdminServer(nowhere, registry=CollectorRegistry(), health=health)
+    with pytest.raises(CannotListen, match="port file"):
         await third.start()
     with pytest.raises(ConnectionRefusedError):
         await asyncio.open_connection("127.0.0.1", third.port)

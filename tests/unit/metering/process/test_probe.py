@@ -9,12 +9,13 @@ from taximeter_emitter.clock import SystemClock
 
 from metering.process.admin import AdminServer
 from metering.process.health import Health
+from metering.process.listener import ListenAddress
 from metering.process.probe import EXIT_UNWELL, EXIT_USAGE, EXIT_WELL, main, probe
 
 
 async def test_it_follows_readiness(capsys: pytest.CaptureFixture[str]) -> None:
     health = Health(SystemClock())
-    server = AdminServer(registry=CollectorRegistry(), health=health, host="127.0.0.1", port=0)
+    server = AdminServer(ListenAddress(host="127.0.0.1", port=0), registry=CollectorRegistry(), health=health)
     await server.start()
     try:
         url = f"http://127.0.0.1:{server.port}/readyz"

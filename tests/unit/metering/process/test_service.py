@@ -134,7 +134,7 @@ def test_an_admin_port_that_is_taken_is_a_failure_with_a_reason() -> None:
         code, lines = run(never, admin_port=taken.getsockname()[1])
     assert code == EXIT_FAILED
     assert messages(lines) == ["the admin port cannot be opened"]
-    assert "address" in lines[0]["reason"]
+    assert "in use" in lines[0]["reason"]
 
 
 SERVICE = """

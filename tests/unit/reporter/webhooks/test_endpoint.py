@@ -29,6 +29,7 @@ from metering.stripe.signatures import WebhookEvent
 from reporter.stripe.notifications import EventsUnavailable, ListedReport
 from reporter.stripe.report_types import ERROR_REPORT
 from reporter.webhooks.endpoint import Observer, Webhooks
+from reporter.webhooks.error_reports import ReportReader
 from reporter.webhooks.rejection_log import Recorded
 from reporter.webhooks.settings import WebhookSettings
 
@@ -154,11 +155,10 @@ async def running(
         context,
         WebhookSettings(**{"port": 0, "signing_secrets": (Secret(SECRET),), "backfill_seconds": 0.05, **settings}),
         kafka=KafkaSettings(bootstrap_servers=("127.0.0.1:9",), partitions=4),
-        instance="reporter-1",
+        reader=ReportReader(partitions=4, instance="reporter-1", identifiers_of=lambda _: ()),
         events=events,
         livemode=False,
         owns_backfill=lambda: owner,
-        identifiers_of=lambda _: (),
         observers=observers,
     )
     webhooks._ledger = webhooks._recorder._ledger = ledger  # type: ignore[assignment]  # the same methods, without Kafka
@@ -166,7 +166,7 @@ async def running(
     subject = Running(webhooks, context, events, ledger, task)
     try:
         if webhooks._settings.is_on:
-            await subject.until(lambda: webhooks._server._socket is not None)
+            await subject.until(lambda: webhooks._server._listener.is_listening)
         yield subject
         context.request_stop("test")
         async with asyncio.timeout(SOON):
@@ -237,7 +237,7 @@ async def test_what_a_crash_left_half_written_is_completed() -> None:
 async def test_stripe_is_asked_without_an_endpoint_too() -> None:
     async with running(events=FakeEvents(listed=[ListedReport("evt_1", 1)]), owner=True, signing_secrets=()) as subject:
         await subject.until(lambda: len(subject.ledger.written) == 2)
-        assert subject.webhooks._server._socket is None
+        assert not subject.webhooks._server._listener.is_listening
 
 
 async def test_a_key_that_may_not_list_events_is_one_warning(caplog: pytest.LogCaptureFixture) -> None:
@@ -310,7 +310,7 @@ async def test_what_was_answered_is_processed_before_the_end_and_no_more_is_take
         for number in range(20):
             assert await subject.post(f"evt_{number}") == 200
         subject.context.request_stop("test")
-        await subject.until(lambda: subject.webhooks._server._socket is None)
+        await subject.until(lambda: not subject.webhooks._server._listener.is_listening)
         assert not subject.task.done()
         assert events.hold is not None
         events.hold.set()
@@ -319,6 +319,6 @@ async def test_what_was_answered_is_processed_before_the_end_and_no_more_is_take
 
 async def test_a_port_that_is_taken_refuses_the_start() -> None:
     async with running() as first:
-        with pytest.raises(RefusedToStart, match="webhooks cannot be taken on"):
+        with pytest.raises(RefusedToStart, match="webhooks cannot be taken: cannot listen on"):
             async with running(port=first.webhooks._server.port):
                 raise AssertionError("it must not start")

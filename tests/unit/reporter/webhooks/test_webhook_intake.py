@@ -17,7 +17,7 @@ from metering.stripe.signatures import WebhookEvent
 from reporter.stripe.report_types import REPORT_TYPES
 from reporter.webhooks.hooks import Hook, HookOutcome, HookRunner, HookUnusable, load_hook
 from reporter.webhooks.settings import WebhookSettings
-from reporter.webhooks.webhook_intake import MONITORED, Admission, Lane, RecentIds, WebhookIntake, label_of, lane_of
+from reporter.webhooks.webhook_intake import MONITORED, IntakeVerdict, Lane, RecentIds, WebhookIntake, label_of, lane_of
 
 SOON = 60.0
 
@@ -32,20 +32,20 @@ def intake(*, livemode: bool = False) -> WebhookIntake:
 
 def test_an_event_is_taken_once_and_again_when_it_could_not_be_dealt_with() -> None:
     subject = intake()
-    assert [subject.admit(event(), 0) for _ in range(2)] == [Admission.ACCEPTED, Admission.DUPLICATE]
+    assert [subject.admit(event(), 0) for _ in range(2)] == [IntakeVerdict.ACCEPTED, IntakeVerdict.DUPLICATE]
     subject.forget("evt_1")
-    assert subject.admit(event(), 0) is Admission.ACCEPTED
+    assert subject.admit(event(), 0) is IntakeVerdict.ACCEPTED
 
 
 def test_an_event_of_the_other_mode_is_left_alone() -> None:
-    assert intake().admit(event(livemode=True), 0) is Admission.OTHER_MODE
-    assert intake(livemode=True).admit(event(), 0) is Admission.OTHER_MODE
-    assert intake(livemode=True).admit(event(livemode=True), 0) is Admission.ACCEPTED
+    assert intake().admit(event(livemode=True), 0) is IntakeVerdict.OTHER_MODE
+    assert intake(livemode=True).admit(event(), 0) is IntakeVerdict.OTHER_MODE
+    assert intake(livemode=True).admit(event(livemode=True), 0) is IntakeVerdict.ACCEPTED
 
 
 def test_an_event_that_found_no_room_is_new_when_it_comes_again() -> None:
     subject = intake()
-    assert [subject.admit(event(), waiting) for waiting in (2, 1)] == [Admission.QUEUE_FULL, Admission.ACCEPTED]
+    assert [subject.admit(event(), waiting) for waiting in (2, 1)] == [IntakeVerdict.QUEUE_FULL, IntakeVerdict.ACCEPTED]
 
 
 @given(st.lists(st.integers(0, 6), max_size=60))

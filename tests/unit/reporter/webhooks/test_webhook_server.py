@@ -13,10 +13,11 @@ import orjson
 import pytest
 import stripe
 
+from metering.process.listener import CannotListen, ListenAddress
 from metering.process.secrets import Secret
 from metering.stripe.signatures import WebhookEvent
-from reporter.webhooks.webhook_intake import Admission
-from reporter.webhooks.webhook_server import PATH, Door, WebhookServer
+from reporter.webhooks.webhook_intake import IntakeVerdict
+from reporter.webhooks.webhook_server import PATH, WebhookRules, WebhookServer
 from tests.support.manual_clock import ManualClock
 
 SECRET = Secret("whsec_1")
@@ -30,9 +31,9 @@ class Receiver:
     def __init__(self) -> None:
         self.events: list[WebhookEvent] = []
         self.counts = Counter[str]()
-        self.answer: Callable[[WebhookEvent], Admission] = lambda _: Admission.ACCEPTED
+        self.answer: Callable[[WebhookEvent], IntakeVerdict] = lambda _: IntakeVerdict.ACCEPTED
 
-    def receive(self, event: WebhookEvent) -> Admission:
+    def receive(self, event: WebhookEvent) -> IntakeVerdict:
         self.events.append(event)
         return self.answer(event)
 
@@ -41,11 +42,8 @@ class Receiver:
 
 
 @asynccontextmanager
-async def serving(receiver: Receiver, **more: Any) -> AsyncIterator[str]:
-    door: dict[str, Any] = {
-        "host": "127.0.0.1",
-        "port": 0,
-        "port_file": None,
+async def serving(receiver: Receiver, *, port: int = 0, port_file: Path | None = None, **more: Any) -> AsyncIterator[str]:
+    rules: dict[str, Any] = {
         "secrets": [SECRET],
         "tolerance_s": 300,
         "body_bytes_max": LIMIT,
@@ -53,7 +51,8 @@ async def serving(receiver: Receiver, **more: Any) -> AsyncIterator[str]:
         "connections_max": 10,
         **more,
     }
-    server = WebhookServer(Door(**door), receive=receiver.receive, count=receiver.count, clock=ManualClock())
+    address = ListenAddress(host="127.0.0.1", port=port, port_file=port_file)
+    server = WebhookServer(address, WebhookRules(**rules), receive=receiver.receive, count=receiver.count, clock=ManualClock())
     await server.start()
     try:
         yield f"http://127.0.0.1:{server.port}"
@@ -84,18 +83,18 @@ async def test_a_signed_event_is_handed_over_and_answered_with_200() -> None:
     assert receiver.counts == {"accepted": 1}
 
 
-@pytest.mark.parametrize("admission", [Admission.DUPLICATE, Admission.OTHER_MODE])
-async def test_what_needs_no_processing_is_answered_with_200_and_counted(admission: Admission) -> None:
+@pytest.mark.parametrize("verdict", [IntakeVerdict.DUPLICATE, IntakeVerdict.OTHER_MODE])
+async def test_what_needs_no_processing_is_answered_with_200_and_counted(verdict: IntakeVerdict) -> None:
     receiver = Receiver()
-    receiver.answer = lambda _: admission
+    receiver.answer = lambda _: verdict
     async with serving(receiver) as url:
         assert (await call(url + PATH))[0] == 200
-    assert receiver.counts == {admission.value: 1}
+    assert receiver.counts == {verdict.value: 1}
 
 
 async def test_a_full_queue_is_answered_so_that_stripe_sends_the_event_again() -> None:
     receiver = Receiver()
-    receiver.answer = lambda _: Admission.QUEUE_FULL
+    receiver.answer = lambda _: IntakeVerdict.QUEUE_FULL
     async with serving(receiver) as url:
         status, _, headers = await call(url + PATH)
     assert status == 503
@@ -167,7 +166,7 @@ async def test_other_paths_and_methods_are_404_and_405() -> None:
 
 
 async def test_a_failure_of_ours_is_a_500_so_that_stripe_sends_the_event_again(caplog: pytest.LogCaptureFixture) -> None:
-    def fail(_: WebhookEvent) -> Admission:
+    def fail(_: WebhookEvent) -> IntakeVerdict:
         raise RuntimeError("planned")
 
     receiver = Receiver()
@@ -211,6 +210,6 @@ async def test_the_port_file_names_the_port_and_goes_with_the_server(tmp_path: P
 async def test_a_port_that_is_taken_is_told() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         server = serving(Receiver(), port=taken.getsockname()[1])
-        with pytest.raises(OSError, match="in use"):
+        with pytest.raises(CannotListen, match="in use"):
             async with server:
                 raise AssertionError("it must not start")

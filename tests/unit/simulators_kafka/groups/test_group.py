@@ -4,9 +4,8 @@ import asyncio
 from dataclasses import dataclass, field
 
 from kio.schema.errors import ErrorCode
-
-from simulators.kafka.groups.group import Group, GroupState
-from simulators.kafka.groups.messages import JoinAnswer, JoinRequest, SyncAnswer
+from taximeter_sandbox.kafka.groups.group import Group, GroupState
+from taximeter_sandbox.kafka.groups.messages import JoinAnswer, JoinRequest, SyncAnswer
 
 
 @dataclass

@@ -12,11 +12,11 @@ from typing import Any, get_args, get_type_hints
 import pytest
 from kio.index import load_request_schema, load_response_schema
 from kio.serial import entity_reader, entity_writer
+from taximeter_sandbox.kafka.cluster.broker import Broker, RequestContext, open_broker
+from taximeter_sandbox.kafka.protocol.codec import Fields, RequestStart, build_entity, read_request, read_request_start, write_response
+from taximeter_sandbox.kafka.protocol.registry import APIS
+from taximeter_sandbox.kafka.settings import BrokerSettings
 
-from simulators.kafka.cluster.broker import Broker, RequestContext, open_broker
-from simulators.kafka.protocol.codec import Fields, RequestStart, build_entity, read_request, read_request_start, write_response
-from simulators.kafka.protocol.registry import APIS
-from simulators.kafka.settings import BrokerSettings
 from tests.support.broker_wire import record_batch
 
 _SECOND = timedelta(seconds=1)

@@ -2,8 +2,8 @@ import struct
 
 import pytest
 from kio.schema.errors import ErrorCode
+from taximeter_sandbox.kafka.storage.batch import HEADER_BYTES, BatchRefused, parse_header, stamped_header, validate_produced
 
-from simulators.kafka.storage.batch import HEADER_BYTES, BatchRefused, parse_header, stamped_header, validate_produced
 from tests.support.broker_wire import record_batch
 from tests.support.kafka_stored_batches import stored_batches
 

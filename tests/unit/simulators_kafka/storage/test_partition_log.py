@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from taximeter_sandbox.kafka.storage.batch import parse_header
+from taximeter_sandbox.kafka.storage.partition_log import OffsetOutOfRange, PartitionLog
+from taximeter_sandbox.kafka.storage.recovery import CorruptLog
 
-from simulators.kafka.storage.batch import parse_header
-from simulators.kafka.storage.partition_log import OffsetOutOfRange, PartitionLog
-from simulators.kafka.storage.recovery import CorruptLog
 from tests.support.broker_wire import record_batch
 from tests.support.kafka_stored_batches import stored_batches
 

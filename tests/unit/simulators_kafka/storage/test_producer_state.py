@@ -1,8 +1,8 @@
 import pytest
 from kio.schema.errors import ErrorCode
+from taximeter_sandbox.kafka.storage.batch import BatchHeader, BatchRefused, parse_header
+from taximeter_sandbox.kafka.storage.producer_state import ProducerStates
 
-from simulators.kafka.storage.batch import BatchHeader, BatchRefused, parse_header
-from simulators.kafka.storage.producer_state import ProducerStates
 from tests.support.broker_wire import record_batch
 
 

@@ -6,11 +6,11 @@ from fractions import Fraction
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from taximeter_sandbox.stripe.invoicing.amounts import AmountRules, line_amount
+from taximeter_sandbox.stripe.metering.quantities import Quantity
+from taximeter_sandbox.stripe.selling.price_drafts import read_price_draft
+from taximeter_sandbox.stripe.selling.prices import Package, Rounding, Tier, TiersMode
 
-from simulators.stripe.invoicing.amounts import AmountRules, line_amount
-from simulators.stripe.metering.quantities import Quantity
-from simulators.stripe.selling.price_drafts import read_price_draft
-from simulators.stripe.selling.prices import Package, Rounding, Tier, TiersMode
 from tests.support.stripe_account import form
 from tests.support.stripe_amounts import AMOUNTS, RULES, half_up, price
 from tests.support.stripe_shop import price_fields, tiers

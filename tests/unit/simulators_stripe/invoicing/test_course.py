@@ -1,9 +1,9 @@
 """The course of a subscription as a whole: every unit accounted for, whatever is killed, looked at or done again."""
 
 import pytest
+from taximeter_sandbox.stripe.account import Account
+from taximeter_sandbox.stripe.selling.subscriptions import Subscription
 
-from simulators.stripe.account import Account
-from simulators.stripe.selling.subscriptions import Subscription
 from tests.support.stripe_account import MemoryJournal
 from tests.support.stripe_course import START, late
 from tests.support.stripe_shop import after_a_kill, at, current, invoices, seconds, shop, told, use

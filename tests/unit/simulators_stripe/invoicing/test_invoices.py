@@ -4,14 +4,14 @@ import dataclasses
 from typing import Any
 
 import pytest
+from taximeter_sandbox.stripe.account import Account
+from taximeter_sandbox.stripe.http.errors import ApiError
+from taximeter_sandbox.stripe.invoicing.billing_settings import BillingSettings
+from taximeter_sandbox.stripe.invoicing.invoices import Invoice
+from taximeter_sandbox.stripe.metering.processing import Processing
+from taximeter_sandbox.stripe.selling.customers import read_changes
+from taximeter_sandbox.stripe.state.assumptions import Assumptions
 
-from simulators.stripe.account import Account
-from simulators.stripe.http.errors import ApiError
-from simulators.stripe.invoicing.billing_settings import BillingSettings
-from simulators.stripe.invoicing.invoices import Invoice
-from simulators.stripe.metering.processing import Processing
-from simulators.stripe.selling.customers import read_changes
-from simulators.stripe.state.assumptions import Assumptions
 from tests.support.stripe_account import add_customer, add_meter, form, make_account
 from tests.support.stripe_shop import (
     PACKAGE,

@@ -3,9 +3,9 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from taximeter_sandbox.stripe.invoicing.periods import boundary, next_boundary
+from taximeter_sandbox.stripe.selling.prices import Interval
 
-from simulators.stripe.invoicing.periods import boundary, next_boundary
-from simulators.stripe.selling.prices import Interval
 from tests.support.stripe_shop import seconds
 
 

@@ -4,18 +4,18 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from taximeter_sandbox.stripe.account import Account
+from taximeter_sandbox.stripe.checkout.checking_out import landing_url
+from taximeter_sandbox.stripe.checkout.sessions import read_session_draft, session_object
+from taximeter_sandbox.stripe.http.errors import ApiError
+from taximeter_sandbox.stripe.http.parameters import Parameters
+from taximeter_sandbox.stripe.invoicing import periods
+from taximeter_sandbox.stripe.selling.customers import read_changes
+from taximeter_sandbox.stripe.selling.prices import Price
+from taximeter_sandbox.stripe.selling.subscription_drafts import read_subscription_change, read_subscription_draft, read_subscription_filter
+from taximeter_sandbox.stripe.selling.subscriptions import Subscription
+from taximeter_sandbox.stripe.state.assumptions import Assumptions
 
-from simulators.stripe.account import Account
-from simulators.stripe.checkout.checking_out import landing_url
-from simulators.stripe.checkout.sessions import read_session_draft, session_object
-from simulators.stripe.http.errors import ApiError
-from simulators.stripe.http.parameters import Parameters
-from simulators.stripe.invoicing import periods
-from simulators.stripe.selling.customers import read_changes
-from simulators.stripe.selling.prices import Price
-from simulators.stripe.selling.subscription_drafts import read_subscription_change, read_subscription_draft, read_subscription_filter
-from simulators.stripe.selling.subscriptions import Subscription
-from simulators.stripe.state.assumptions import Assumptions
 from tests.support.stripe_account import MemoryJournal, add_customer, add_meter, form, make_account
 from tests.support.stripe_shop import (
     PACKAGE,
@@ -256,7 +256,7 @@ def test_a_flat_fee_without_usage_is_as_assumed(reading: Any, cents: int) -> Non
 
 
 def test_with_no_room_for_invoices_periods_end_no_more_and_calls_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("simulators.stripe.invoicing.lifecycle.INVOICES_MAX", 2)
+    monkeypatch.setattr("taximeter_sandbox.stripe.invoicing.lifecycle.INVOICES_MAX", 2)
     account, subscription = shop(START)
     account.advance(at("2027-06-01"))
     assert len(invoices(account)) == 2

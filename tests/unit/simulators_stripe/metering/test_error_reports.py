@@ -1,6 +1,6 @@
 """Error reports against the drops themselves."""
 
-from simulators.stripe.metering.error_reports import WINDOW_MS, ErrorReports
+from taximeter_sandbox.stripe.metering.error_reports import WINDOW_MS, ErrorReports
 
 
 def test_a_window_is_closed_once_and_not_before_its_end() -> None:

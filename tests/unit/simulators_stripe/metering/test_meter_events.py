@@ -2,10 +2,10 @@ from contextlib import suppress
 from dataclasses import replace
 
 import pytest
+from taximeter_sandbox.stripe.http.errors import ApiError
+from taximeter_sandbox.stripe.metering.meter_events import EventState
+from taximeter_sandbox.stripe.state.assumptions import Assumptions
 
-from simulators.stripe.http.errors import ApiError
-from simulators.stripe.metering.meter_events import EventState
-from simulators.stripe.state.assumptions import Assumptions
 from tests.support.stripe_account import HOUR_MS, NOW_MS, NOW_S, add_customer, add_meter, make_account, send, submission, totals
 
 DAY_S = 86_400

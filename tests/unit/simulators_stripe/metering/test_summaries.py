@@ -1,10 +1,10 @@
 import pytest
+from taximeter_sandbox.stripe.account import Account
+from taximeter_sandbox.stripe.http.errors import ApiError
+from taximeter_sandbox.stripe.metering.meters import Meter
+from taximeter_sandbox.stripe.metering.summaries import read_query, summarise
+from taximeter_sandbox.stripe.state.assumptions import Assumptions
 
-from simulators.stripe.account import Account
-from simulators.stripe.http.errors import ApiError
-from simulators.stripe.metering.meters import Meter
-from simulators.stripe.metering.summaries import read_query, summarise
-from simulators.stripe.state.assumptions import Assumptions
 from tests.support.stripe_account import NOW_S, add_customer, add_meter, form, make_account, send
 
 HOUR = 3600

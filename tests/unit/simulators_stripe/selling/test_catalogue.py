@@ -3,13 +3,13 @@
 from typing import Any
 
 import pytest
+from taximeter_sandbox.stripe.http.errors import ApiError
+from taximeter_sandbox.stripe.http.forms import nest
+from taximeter_sandbox.stripe.http.parameters import Parameters
+from taximeter_sandbox.stripe.selling.price_drafts import read_price_draft
+from taximeter_sandbox.stripe.selling.prices import price_object, read_change_of_price
+from taximeter_sandbox.stripe.selling.products import read_changes, read_draft
 
-from simulators.stripe.http.errors import ApiError
-from simulators.stripe.http.forms import nest
-from simulators.stripe.http.parameters import Parameters
-from simulators.stripe.selling.price_drafts import read_price_draft
-from simulators.stripe.selling.prices import price_object, read_change_of_price
-from simulators.stripe.selling.products import read_changes, read_draft
 from tests.support.stripe_account import NOW_MS, MemoryJournal, add_meter, form, make_account
 from tests.support.stripe_shop import PACKAGE, add_price, after_a_kill, price_fields, tiers, told
 

@@ -3,11 +3,10 @@
 from collections import Counter
 
 import pytest
-
-from simulators.stripe.http.errors import ApiError
-from simulators.stripe.traffic.faults import Fault, FaultInjector, FaultPlan, Latency
-from simulators.stripe.traffic.idempotency import MEMORY_MS, IdempotencyStore, StoredReply, fingerprint
-from simulators.stripe.traffic.limits import LIVE, SANDBOX, Lanes, Limiter, Limits
+from taximeter_sandbox.stripe.http.errors import ApiError
+from taximeter_sandbox.stripe.traffic.faults import Fault, FaultInjector, FaultPlan, Latency
+from taximeter_sandbox.stripe.traffic.idempotency import MEMORY_MS, IdempotencyStore, StoredReply, fingerprint
+from taximeter_sandbox.stripe.traffic.limits import LIVE, SANDBOX, Lanes, Limiter, Limits
 
 SECOND = 1_000_000_000
 ROUTE = "meter_events.create"

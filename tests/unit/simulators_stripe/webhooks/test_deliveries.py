@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from taximeter_sandbox.stripe.account import Account
+from taximeter_sandbox.stripe.http.errors import ApiError
+from taximeter_sandbox.stripe.webhooks import deliveries
+from taximeter_sandbox.stripe.webhooks.deliveries import AttemptRecord, Delivery, DeliveryQueue, Webhooks, retry_wait_ms
+from taximeter_sandbox.stripe.webhooks.destinations import Destination, SigningSecret, checked_url, rolled
+from taximeter_sandbox.stripe.webhooks.event_log import EVENTS_MAX, KEPT_MS, Cause, EventLog, SnapshotEvent
 
-from simulators.stripe.account import Account
-from simulators.stripe.http.errors import ApiError
-from simulators.stripe.webhooks import deliveries
-from simulators.stripe.webhooks.deliveries import AttemptRecord, Delivery, DeliveryQueue, Webhooks, retry_wait_ms
-from simulators.stripe.webhooks.destinations import Destination, SigningSecret, checked_url, rolled
-from simulators.stripe.webhooks.event_log import EVENTS_MAX, KEPT_MS, Cause, EventLog, SnapshotEvent
 from tests.support.stripe_account import NOW_MS, MemoryJournal, add_meter, make_account
 
 HOUR_MS = 3_600_000
