@@ -10,7 +10,7 @@ TESTS = ROOT / "tests"
 PROGRAMS = {"chaos", "simulation", "soak"}
 MODULES = sorted(ROOT.glob("[a-z]*/**/*.py"))
 IMPORT = re.compile(r"^\s*(?:from (tests[.\w]*) import (\w+)|import (tests[.\w]*))", re.MULTILINE)
-PACKAGES = {"emitter": ROOT / "emitter/taximeter_emitter"}
+PACKAGES = {"emitter": ROOT / "emitter/taximeter_emitter", "sandbox": ROOT / "sandbox/taximeter_sandbox"}
 
 
 def test_only_support_is_imported_and_a_program_by_itself() -> None:
