@@ -22,6 +22,14 @@ from tests.support.emitter_fake_kafka import FakeKafka, FakeLink
 from tests.support.waiting import until
 
 
+@pytest.fixture(autouse=True)
+def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How long the background work waits when nothing happens, after a crash, and until a batch is safe on disk."""
+    monkeypatch.setattr("taximeter_emitter.shipping._IDLE_SECONDS", 0.05)
+    monkeypatch.setattr("taximeter_emitter.background._RESTART_SECONDS", 0.05)
+    monkeypatch.setattr("taximeter_emitter.emitter._SECURE_SECONDS", 0.1)
+
+
 @pytest.fixture
 def kafka() -> FakeKafka:
     return FakeKafka()

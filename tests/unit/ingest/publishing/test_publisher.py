@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
+import pytest
 from prometheus_client import CollectorRegistry
 from taximeter_emitter.buffer.batching import Batcher
 from taximeter_emitter.clock import SystemClock
@@ -18,6 +19,12 @@ from ingest.requests.columns import RequestPart, parts_of
 from tests.support.emitter_batches_received import batches_of, finals, gaps, quantities
 from tests.support.emitter_fake_kafka import FakeKafka
 from tests.support.waiting import until_async
+
+
+@pytest.fixture(autouse=True)
+def _short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How often the publisher looks around when nothing happens; in service, half a second."""
+    monkeypatch.setattr("ingest.publishing.publisher._TURN_SECONDS", 0.02)
 
 
 def event(number: int) -> UsageEvent:

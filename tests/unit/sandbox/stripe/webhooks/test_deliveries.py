@@ -5,16 +5,15 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from taximeter_sandbox.stripe.account import Account
 from taximeter_sandbox.stripe.http.errors import ApiError
 from taximeter_sandbox.stripe.webhooks import deliveries
-from taximeter_sandbox.stripe.webhooks.deliveries import AttemptRecord, Delivery, DeliveryQueue, Webhooks, retry_wait_ms
+from taximeter_sandbox.stripe.webhooks.deliveries import Delivery, DeliveryQueue, Webhooks, retry_wait_ms
 from taximeter_sandbox.stripe.webhooks.destinations import Destination, SigningSecret, checked_url, rolled
 from taximeter_sandbox.stripe.webhooks.event_log import EVENTS_MAX, KEPT_MS, Cause, EventLog, SnapshotEvent
 
 from tests.support.stripe_account import NOW_MS, MemoryJournal, add_meter, make_account
+from tests.support.stripe_deliveries import ended
 
 HOUR_MS = 3_600_000
 
@@ -44,10 +43,6 @@ def telling_account(journal: MemoryJournal | None = None, **changes: Any) -> Acc
     return account
 
 
-def ended(delivery: Delivery, next_ms: int | None) -> AttemptRecord:
-    return AttemptRecord(delivery.number, delivery.event_id, "x", delivery.destination_id, delivery.attempts + 1, 0, 500, None, next_ms)
-
-
 def test_live_mode_tries_for_three_days_and_a_sandbox_three_times() -> None:
     live = [retry_wait_ms(attempts, 1.0, livemode=True) for attempts in range(1, 20)]
     waits = [wait for wait in live if wait is not None]
@@ -56,30 +51,6 @@ def test_live_mode_tries_for_three_days_and_a_sandbox_three_times() -> None:
     assert waits == sorted(waits)
     assert [retry_wait_ms(attempts, 1.0, livemode=False) for attempts in (1, 2, 3)] == [30 * 60_000, 2 * HOUR_MS, None]
     assert retry_wait_ms(1, 0.001, livemode=True) == 300
-
-
-@given(
-    due=st.lists(st.tuples(st.integers(0, 50), st.sampled_from("ab")), max_size=30),
-    connections=st.integers(1, 5),
-    failures=st.integers(0, 3),
-)
-def test_every_delivery_is_attempted_until_it_succeeds_and_never_too_many_at_once(
-    due: list[tuple[int, str]], connections: int, failures: int
-) -> None:
-    queue = DeliveryQueue()
-    for due_ms, destination in due:
-        assert queue.add(Delivery(queue.next_number, "evt", destination, 0, due_ms))
-    attempts: dict[int, int] = {}
-    for now_ms in range(200):
-        taken = queue.take_due(now_ms, connections)
-        for destination in "ab":
-            assert sum(one.destination_id == destination for one in taken) <= connections
-        assert all(one.due_ms <= now_ms for one in taken)
-        for one in taken:
-            attempts[one.number] = attempts.get(one.number, 0) + 1
-            queue.settle(ended(one, now_ms + 5 if one.attempts < failures else None))
-    assert attempts == dict.fromkeys(range(len(due)), failures + 1)
-    assert (len(queue), queue.in_flight, queue.pending_of("evt"), queue.unsettled(10**9)) == (0, 0, 0, False)
 
 
 def test_a_full_queue_counts_what_it_does_not_take(monkeypatch: pytest.MonkeyPatch) -> None:
