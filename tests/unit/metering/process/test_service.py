@@ -1,4 +1,4 @@
-"""The runner, once in this process where that is enough and as a process where signals and exit codes are the point."""
+"""The runner of services, in this process; tests/integration has it as a process of its own."""
 
 import asyncio
 import io
@@ -6,9 +6,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
-import textwrap
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -19,7 +16,6 @@ import pytest
 from metering.process.secrets import Secret
 from metering.process.service import EXIT_FAILED, EXIT_OK, EXIT_REFUSED, ServiceContext, ServiceSettings, run_service
 from metering.process.supervision import RefusedToStart
-from tests.support.repository import ROOT
 
 Main = Callable[[ServiceContext], Coroutine[Any, Any, None]]
 
@@ -135,80 +131,6 @@ def test_an_admin_port_that_is_taken_is_a_failure_with_a_reason() -> None:
     assert code == EXIT_FAILED
     assert messages(lines) == ["the admin port cannot be opened"]
     assert "in use" in lines[0]["reason"]
-
-
-SERVICE = """
-    import asyncio, sys, time
-    from metering.process.service_command import service_command
-
-    async def main(context, configuration):
-        context.health.mark_started()
-        context.log.info("running")
-        {body}
-
-    sys.exit(service_command(main, name="sample", summary="A sample.", sections={{}}))
-"""
-
-
-def start(tmp_path: Path, body: str, **environ: str) -> subprocess.Popen[str]:
-    path = tmp_path / "sample.py"
-    path.write_text(textwrap.dedent(SERVICE.format(body=body)))
-    return subprocess.Popen(
-        [sys.executable, "-W", "error", "-X", "dev", str(path)],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], **environ},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def wait_until_running(process: subprocess.Popen[str]) -> None:
-    assert process.stderr is not None
-    for line in process.stderr:
-        if '"running"' in line:
-            return
-    raise AssertionError(process.wait())
-
-
-def end(process: subprocess.Popen[str]) -> tuple[int, str]:
-    try:
-        _, rest = process.communicate(timeout=15)
-    finally:
-        process.kill()
-    return process.returncode, rest
-
-
-def test_a_process_told_to_stop_leaves_with_zero_and_without_complaints(tmp_path: Path) -> None:
-    process = start(tmp_path, "await context.stop.wait()")
-    wait_until_running(process)
-    process.send_signal(signal.SIGTERM)
-    code, rest = end(process)
-    assert code == EXIT_OK
-    assert messages([json.loads(line) for line in rest.splitlines()]) == ["stopping", "ended", "stopped"]
-
-
-def test_a_second_signal_leaves_at_once(tmp_path: Path) -> None:
-    process = start(tmp_path, "await asyncio.Event().wait()")
-    wait_until_running(process)
-    process.send_signal(signal.SIGINT)
-    assert process.stderr is not None
-    assert '"stopping"' in process.stderr.readline()
-    process.send_signal(signal.SIGINT)
-    code, rest = end(process)
-    assert code == 130
-    assert json.loads(rest)["message"] == "exiting at once"
-    assert json.loads(rest)["left"] == "main"
-
-
-def test_a_thread_that_never_ends_does_not_keep_the_process(tmp_path: Path) -> None:
-    body = "import metering.process.service as s; s.CLOSE_SECONDS = 0.3; await asyncio.to_thread(time.sleep, 60)"
-    process = start(tmp_path, body, TAXIMETER_SERVICE_DRAIN_SECONDS="0.2")
-    wait_until_running(process)
-    process.send_signal(signal.SIGTERM)
-    code, rest = end(process)
-    assert code == EXIT_FAILED
-    assert "not drained in time" in rest
-    assert "exiting although threads or tasks do not end" in rest
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
