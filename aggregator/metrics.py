@@ -48,7 +48,7 @@ class AggregatorMetrics:
             events=counter(
                 registry,
                 f"{prefix}_events_total",
-                "Events covered by accepted tallies, by what became of them.",
+                "Events covered by accepted tallies, by outcome.",
                 labels={"outcome": ("counted", "duplicate", "forwarded", "dead_lettered")},
             ),
             quantity=counter(registry, f"{prefix}_quantity_total", "Units counted (a view: the tallies are the truth).", labels={"meter": ()}),
@@ -74,10 +74,14 @@ class AggregatorMetrics:
             unflushed_bytes=gauge(registry, f"{prefix}_unflushed_bytes", "Bytes of events read and not yet in an accepted tally.", unit="bytes"),
             remembered_ids=gauge(registry, f"{prefix}_remembered_ids", "Event ids in memory for deduplication."),
             flush_seconds=histogram(
-                registry, f"{prefix}_flush_duration_seconds", "From cutting a tally to its acceptance.", unit="seconds", buckets=SECONDS
+                registry, f"{prefix}_flush_duration_seconds", "Time from cutting a tally to its acceptance.", unit="seconds", buckets=SECONDS
             ),
             takeover_seconds=histogram(
-                registry, f"{prefix}_takeover_duration_seconds", "From assignment to counting, index rebuilt.", unit="seconds", buckets=SECONDS
+                registry,
+                f"{prefix}_takeover_duration_seconds",
+                "Time from assignment to counting, with the index rebuilt.",
+                unit="seconds",
+                buckets=SECONDS,
             ),
             rebalances=counter(registry, f"{prefix}_rebalances_total", "Changes of assignment.", labels={"event": ("assigned", "revoked")}),
             unavailable=counter(

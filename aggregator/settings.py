@@ -18,7 +18,7 @@ class AggregatorSettings:
     )
     flush_seconds: float = option(doc="How often a partition with new events writes a tally.", default=5.0, unit="seconds", minimum=0.05, maximum=300)
     flush_bytes: int = option(
-        doc="Size of a tally that is written before its time.",
+        doc="A tally of this size is written at once.",
         default=CHAIN_RECORD_BYTES_TARGET,
         unit="bytes",
         minimum=10_000,
@@ -39,15 +39,15 @@ class AggregatorSettings:
         maximum=1024 * 1024 * 1024,
     )
     deduplication_horizon_seconds: float = option(
-        doc="How long the id of an event is remembered; an event older than this is set aside, never counted unseen.",
+        doc="How long the id of an event is remembered. An older event is set aside and never counted unseen.",
         default=86_400.0,
         unit="seconds",
         minimum=60,
         maximum=EVENTS_RETENTION_MS / 1000,
     )
     state_dir: str | None = option(
-        doc="Folder of this process for ids that are no longer recent, so that they take disk instead of memory and a restart is quick; it may"
-        " be deleted at any time. None keeps them in memory.",
+        doc="Folder of this process for ids that are not recent. They then take disk instead of memory, and a restart is quick. It may be"
+        " deleted while no aggregator uses it. None keeps them in memory.",
         default=None,
     )
     dead_letter_run_max: int = option(
@@ -56,12 +56,12 @@ class AggregatorSettings:
     dead_letter_percent_max: int = option(
         doc="A partition stops when more than this share of its recent events was set aside.", default=50, unit="percent", minimum=1, maximum=100
     )
-    dead_letter_sample_events: int = option(doc="How many recent events that share is taken over.", default=5_000, minimum=10, maximum=10_000_000)
+    dead_letter_sample_events: int = option(doc="Number of recent events for dead_letter_percent_max.", default=5_000, minimum=10, maximum=10_000_000)
     stall_seconds: float = option(
         doc="Not ready when events wait and no tally was accepted for this long.", default=120.0, unit="seconds", minimum=1, maximum=3600
     )
     found_at_log_start: bool = option(
-        doc="Allow a first tally in a topic whose oldest events are gone already: those events will never be counted.", default=False
+        doc="Allow a first tally in a topic whose oldest events are already deleted. They will never be counted.", default=False
     )
 
     @property

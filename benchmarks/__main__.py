@@ -115,9 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Folder, metavar="FILE", help="write the results there as well")
     parser.add_argument("--curves", action="store_true", help="the aggregator's cost against partitions, customers, windows, batches and processes")
     parser.add_argument("--svg", type=Folder, metavar="FILE", help="plot the curves there")
-    parser.add_argument(
-        "--publish", action="store_true", help="keep the results in the repository, and write README's table, the plot and docs/capacity.md"
-    )
+    parser.add_argument("--publish", action="store_true", help="keep the results in the repository, and write the pages that show them")
     parser.add_argument(
         "--pages", type=Folder, nargs="?", const=KEPT, metavar="FILE", help="write these from FILE, or from what is kept; measures nothing"
     )

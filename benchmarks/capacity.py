@@ -145,25 +145,32 @@ partitions         = {PARTITIONS_PER_CORE} x cores of aggregators with ids, at l
 brokers            = R x bytes of an event x ({REPLICAS} replicas + 1 reader) / {BROKER_BYTES_PER_S // 10**6} MB/s, at least {BROKERS_MIN}
 ```
 
-A core is kept {BUSY:.0%} busy, so that a backlog is worked off while usage goes on. A partition is one process's; {PARTITIONS_PER_CORE} for each core
+A core is kept {BUSY:.0%} busy, so that a backlog is worked off while usage goes on. One process owns a partition; {PARTITIONS_PER_CORE} for each core
 share the work evenly, and leave room to grow.
 
-Two numbers are assumptions and not measured. A customer with usage has {EVENTS_PER_SERIES_MINUTE} events a minute for each meter and set of
-dimensions, which are one meter event every {REPORT_SECONDS} seconds: put your own in its place, because the calls to Stripe follow from how
-many customers are active, and not from how many events they make. And a broker takes and gives {BROKER_BYTES_PER_S // 10**6} MB/s in all.
+Two numbers are assumptions and not measured:
+
+- A customer with usage has {EVENTS_PER_SERIES_MINUTE} events a minute for each meter and set of dimensions.
+  They are one meter event every {REPORT_SECONDS} seconds. Use your own number instead: the calls to Stripe follow
+  from the number of active customers, not from the number of their events.
+- A broker reads and writes {BROKER_BYTES_PER_S // 10**6} MB/s in all.
 """
 
-_NOTES: Final = f"""- Events from the SDK do not pass the gateway: its cores are for those that come over HTTP.
-- The reporter uses 80 % of what Stripe takes: {V1_CALLS_MAX} calls/s on v1, {V2_EVENTS_MAX:,} events/s on the stream. Where meter events pass that,
-  windows are merged, to an hour, or to six after a long outage: a customer's minutes become one meter event, and nothing is lost but the
-  resolution at Stripe.
+_NOTES: Final = f"""- Events from the emitter do not pass the gateway. Its cores are for events that come over HTTP.
+- The reporter uses 80 % of what Stripe takes: {V1_CALLS_MAX} calls/s on v1, {V2_EVENTS_MAX:,} events/s on the stream.
+  Above that it merges windows, to an hour, or to six after a long outage. A customer's minutes become one meter event.
+  Only resolution at Stripe is lost.
 - TLS to Kafka and to Stripe is not in these figures.
-- Ids are remembered for the horizon (24 h): R x 86,400 of them. At 10^6 events/s no index holds them; such an installation emits numbered
-  batches, which need no memory an event.
-- How the cost of an event changes: [benchmarks.svg](benchmarks.svg). *Events a batch*: a record has a fixed cost (reading, JSON, its place in the
-  chain), which a batch of one event pays alone; batches of fewer than 64 are joined, so 20 cost little more than 100. *Customers* and *windows*: a
-  tally has a row for each customer, meter, dimensions and minute; the more of them a flush has, the fewer events share a row, until each event
-  makes a row of its own and the curve is flat again. *Partitions*: with one or two, each has most of the customers, and what waits is added to
-  arrays of all of them, so fewer events share that work; with 64, each has few events and a tally of its own every flush. *Processes*: the sum of
-  both; the work is divided, and only polling comes twice.
+- Ids are remembered for the horizon (24 h): R x 86,400 of them. At 10^6 events/s no index holds them. Such an installation emits numbered
+  batches, which need no memory per event.
+
+[benchmarks.svg](benchmarks.svg) shows how the cost of an event changes:
+
+- *Events a batch*: a record has a fixed cost (reading, JSON, its place in the chain). A batch of one event pays it alone.
+  Batches of fewer than 64 are joined, so 20 cost little more than 100.
+- *Customers* and *windows*: a tally has a row for each customer, meter, dimensions and minute. The more rows a flush has,
+  the fewer events share one. In the end each event makes a row of its own, and the curve is flat again.
+- *Partitions*: with one or two, each has most of the customers. Waiting batches are added to arrays of all of them, so
+  fewer events share that work. With 64, each has few events and a tally of its own every flush.
+- *Processes*: the sum of both. The work is divided, and only polling comes twice.
 """

@@ -68,7 +68,7 @@ class GatewayMetrics:
             unknown=counter(
                 registry,
                 f"{prefix}_events_unknown_total",
-                "Events whose sender was told that they may or may not have arrived, and to send them again.",
+                "Events that may or may not have arrived; the answer asked the sender to send them again.",
             ),
             event_age=histogram(
                 registry,
@@ -87,6 +87,8 @@ class GatewayMetrics:
             ),
             produce_failures=counter(registry, f"{prefix}_produce_failures_total", "Batches that were given up; whether they arrived is unknown."),
             in_flight_bytes=gauge(registry, f"{prefix}_in_flight_bytes", "Request bodies and unacknowledged batches.", unit="bytes"),
-            in_flight_limit=gauge(registry, f"{prefix}_in_flight_limit_bytes", "Where requests are refused with 503.", unit="bytes"),
-            connected=gauge(registry, f"{prefix}_connected", "1 while there is a working link to Kafka."),
+            in_flight_limit=gauge(
+                registry, f"{prefix}_in_flight_limit_bytes", "Bytes in flight above which requests are refused with 503.", unit="bytes"
+            ),
+            connected=gauge(registry, f"{prefix}_connected", "1 while there is a working connection to Kafka."),
         )

@@ -16,7 +16,7 @@ class GatewaySettings:
 
     host: str = option(doc="Address that events are taken on; in a container usually 0.0.0.0.", default="127.0.0.1")
     port: int = option(doc="Port that events are taken on; 0 takes a free one, which is logged.", default=8080, minimum=0, maximum=65535)
-    port_file: Path | None = option(doc="File to write the port's number into, for whoever started the process.", default=None)
+    port_file: Path | None = option(doc="File to write the port's number into, for the program that started the process.", default=None)
     api_keys_file: Path | None = option(
         doc="TOML file with the keys of everybody who may send events; it is read again when it changes. It holds digests, no secrets.", default=None
     )

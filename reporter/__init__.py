@@ -1,9 +1,9 @@
-"""Tell Stripe, once, what was counted.
+"""Report counted usage to Stripe, once.
 
 In: topic usage.tallies.  Out: Stripe meter events; topic usage.ledger (intents, receipts and rejections).
-In, beside it: Stripe's webhooks, of which error reports become rejections.
-Guarantee: no meter event is sent before the intent to send it, identifier included, is accepted in the ledger; an outcome that is unknown is
-retried with the same identifier while Stripe remembers it, and never after.
+Also in: Stripe's webhooks. Error reports become rejections.
+Guarantee: no meter event is sent before the intent to send it, identifier included, is accepted in the ledger. An attempt whose outcome is
+unknown is repeated with the same identifier while Stripe remembers it, and never after.
 Never: counts events, trusts committed offsets, or sends usage that the ledger does not cover.
-Read: app, partition, reporting, backlog, sending, stripe_api; for webhooks: webhooks, webhook_server, recording, error_reports.
+Read: app, worker, takeover, dispatch; then the folders planning, sending and stripe; webhooks, period_reader and correcting last.
 """

@@ -52,14 +52,16 @@ class ReporterMetrics:
         prefix = "taximeter_reporter"
         partition = {"partition": ()}
         return cls(
-            calls=counter(registry, f"{prefix}_stripe_calls_total", "Finished calls, by what they meant.", labels={"outcome": CALL_OUTCOMES}),
+            calls=counter(
+                registry, f"{prefix}_stripe_calls_total", "Finished calls, by the meaning of the reply.", labels={"outcome": CALL_OUTCOMES}
+            ),
             call_seconds=histogram(
                 registry, f"{prefix}_stripe_call_duration_seconds", "How long a call took.", unit="seconds", buckets=STRIPE_SECONDS
             ),
             meter_events=counter(
                 registry,
                 f"{prefix}_meter_events_total",
-                "Meter events, by what became of them.",
+                "Meter events, by outcome.",
                 labels={"outcome": tuple(outcome.value for outcome in Outcome)},
             ),
             quantity=counter(
@@ -71,7 +73,7 @@ class ReporterMetrics:
             corrections=counter(
                 registry,
                 f"{prefix}_corrections_total",
-                "Corrections, by what they do and what became of them.",
+                "Corrections, by kind and outcome.",
                 labels={"kind": tuple(kind.value for kind in CorrectionKind), "outcome": tuple(outcome.value for outcome in Outcome)},
             ),
             intents=counter(
@@ -80,9 +82,9 @@ class ReporterMetrics:
             receipts=counter(registry, f"{prefix}_receipts_total", "Receipts appended."),
             waiting=gauge(registry, f"{prefix}_waiting_meter_events", "Meter events of accepted intents without a final outcome."),
             in_flight=gauge(registry, f"{prefix}_in_flight_calls", "Calls under way."),
-            backlog_rows=gauge(registry, f"{prefix}_backlog_rows", "Sums that are counted and in no intent yet."),
+            backlog_rows=gauge(registry, f"{prefix}_backlog_rows", "Counted sums that are in no intent yet."),
             rate_limit=gauge(registry, f"{prefix}_rate_limit_per_second", "Calls a second that this process allows itself.", unit="per_second"),
-            halted=gauge(registry, f"{prefix}_halted", "1 while Stripe refuses the key or the address is wrong: nothing is sent but probes."),
+            halted=gauge(registry, f"{prefix}_halted", "1 while Stripe refuses the key or the address is wrong: only probes are sent."),
             lag=gauge(registry, f"{prefix}_lag_records", "Tallies that no accepted intent covers.", labels=partition),
             reported_log_time=gauge(
                 registry,
@@ -106,7 +108,7 @@ class ReporterMetrics:
             unreported_period_end=gauge(
                 registry,
                 f"{prefix}_unreported_period_end_timestamp_seconds",
-                "The end of the oldest billing period that is over and of whose counted usage some has no final outcome; NaN when none.",
+                "End of the oldest ended billing period with counted usage that has no final outcome; NaN when there is none.",
                 unit="timestamp_seconds",
                 labels=partition,
             ),
@@ -122,7 +124,7 @@ class ReporterMetrics:
             stopped=gauge(registry, f"{prefix}_stopped_partitions", "Owned partitions that stopped, by reason.", labels={"reason": STOP_REASONS}),
             paused=gauge(registry, f"{prefix}_paused_partitions", "Owned partitions whose reading is paused because Stripe takes no more."),
             takeover_seconds=histogram(
-                registry, f"{prefix}_takeover_duration_seconds", "From assignment to reporting.", unit="seconds", buckets=SECONDS
+                registry, f"{prefix}_takeover_duration_seconds", "Time from assignment to reporting.", unit="seconds", buckets=SECONDS
             ),
             rebalances=counter(registry, f"{prefix}_rebalances_total", "Changes of assignment.", labels={"event": ("assigned", "revoked")}),
             unavailable=counter(

@@ -14,7 +14,7 @@ class ReporterSettings:
         doc="Name of this instance, unique in the group; with one, a restart within the session timeout moves no partitions.", default=None
     )
     report_seconds: float = option(
-        doc="How often what was counted is reported; usage of one customer and window in that time is one meter event.",
+        doc="How often counted usage is reported. Usage of one customer and window in that time is one meter event.",
         default=60.0,
         unit="seconds",
         minimum=0.1,
@@ -24,21 +24,21 @@ class ReporterSettings:
         doc="How long an outcome may wait to be written to the ledger.", default=0.5, unit="seconds", minimum=0.01, maximum=60
     )
     drain_target_seconds: float = option(
-        doc="When sending what waits would take longer than this, windows are merged, up to an hour.",
+        doc="Windows are merged, up to an hour, if sending the backlog would take longer than this.",
         default=60.0,
         unit="seconds",
         minimum=1,
         maximum=3600,
     )
     hourly_drain_seconds: float = option(
-        doc="When sending hourly windows would take longer than this, they are merged to six hours of UTC (0 to 6, 6 to 12 and so on).",
+        doc="Windows are merged to six hours of UTC (0 to 6, 6 to 12 and so on) if sending hourly ones would take longer than this.",
         default=600.0,
         unit="seconds",
         minimum=1,
         maximum=604_800,
     )
     periods_seconds: float = option(
-        doc="How often subscriptions are read, so that no meter event mixes two billing periods; 0 never reads them.",
+        doc="How often subscriptions are read, so that no meter event mixes two billing periods; 0 means never.",
         default=3600.0,
         unit="seconds",
         minimum=0,
@@ -47,7 +47,7 @@ class ReporterSettings:
     rows_max: int = option(doc="Sums that a partition may hold before its reading pauses.", default=50_000, minimum=100, maximum=200_000)
     sends_max: int = option(doc="Meter events that may wait to be sent, over all partitions.", default=300_000, minimum=1_000, maximum=5_000_000)
     probe_seconds: float = option(
-        doc="After Stripe refused the key, how often one call finds out whether it is accepted again.",
+        doc="How often one call tests a key that Stripe has refused.",
         default=30.0,
         unit="seconds",
         minimum=1,

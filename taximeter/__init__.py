@@ -2,5 +2,5 @@
 
 In: arguments, the environment, taximeter.toml, the topics.  Out: tables and JSON on stdout, messages on stderr, an exit code.
 Never: changes what is counted or billed.
-Read: cli, commands, verification, positions, demo.
+Read: command_table, cli, commands, verification, positions, demo.
 """

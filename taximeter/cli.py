@@ -1,69 +1,94 @@
-"""The `taximeter` command: its subcommands and what they have in common."""
+"""The `taximeter` command line: from arguments to the exit code."""
 
 import argparse
 import os
+import signal
 import sys
-from collections.abc import Sequence
-from typing import Final, NoReturn
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Final
 
-from taximeter.command import Command, add_commands
-from taximeter.commands import api_keys, broker, correct, corrections, demo, repair, status, stripe, topics, verify
-from taximeter.exit_codes import INTERRUPTED, OK, USAGE
-
-ARGPARSE_USAGE: Final = 2
-
-
-COMMANDS: Final = (
-    Command("demo", "run the whole pipeline under load on this machine, and compare", demo.add_arguments, demo.run),
-    Command("broker", "run the embedded Kafka-protocol broker in the foreground", broker.add_arguments, broker.run),
-    Command("topics", "create or check the four topics", topics.add_arguments, topics.run),
-    Command("api-keys", "make keys for those who send events to the gateway", api_keys.add_arguments, api_keys.run),
-    Command("status", "show where each partition stands", status.add_arguments, status.run),
-    Command("stripe", "everything on Stripe's side: meters, prices, customers, usage, invoices, webhooks", stripe.add_arguments, stripe.run),
-    Command("correct", "take back, or send again, one meter event", correct.add_arguments, correct.run),
-    Command("corrections", "list what was taken back and sent again", corrections.add_arguments, corrections.run),
-    Command("repair", "let a partition go on that stopped because events are gone", repair.add_arguments, repair.run),
-    Command("verify", "re-read the log and prove every equation that a bill rests on", verify.add_arguments, verify.run),
-)
+from taximeter.command import CommandParser, SandboxMissing, resolve
+from taximeter.command_table import COMMANDS
+from taximeter.exit_codes import FAILED, INTERRUPTED, PRECONDITION
 
 EXIT_CODES: Final = """exit codes:
   0 all is well   1 it failed   2 something does not agree   3 wrong arguments or configuration
-  4 Kafka or a topic is not as it must be   5 all holds, and something is still on its way   130 interrupted"""
+  4 Kafka, a topic or the installation is not as it must be   5 all holds, and something is still on its way   130 interrupted"""
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse ends with 2 when the arguments are wrong; here 2 says that something does not agree."""
+class _Version(argparse.Action):
+    """argparse's own wants the text beforehand, and reading it would slow down every command."""
 
-    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
-        super().exit(USAGE if status == ARGPARSE_USAGE else status, message)
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from importlib.metadata import version  # noqa: PLC0415  # see above
+
+        print(f"taximeter {version('taximeter')}")
+        parser.exit()
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> CommandParser:
     """The parser of the whole command line."""
-    root = _Parser(
+    root = CommandParser(
         prog="taximeter",
         description="Usage metering from Kafka to Stripe, with a proof of every number.",
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_commands(root, COMMANDS, parser_class=_Parser)
+    root.add_argument("--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="print the version and exit")
+    root.add_commands(COMMANDS)
     return root
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse, run, and return the exit code of the process."""
-    parsed = parser().parse_args(arguments)
+def main(arguments: Sequence[str] | None = None, *, around: Callable[[], AbstractContextManager[None]] = nullcontext) -> int:
+    """Parse, import what runs the command, run it within `around`, and return the exit code.
+
+    Raises SystemExit for wrong arguments and for help.
+    """
     try:
-        code: int = parsed.run(parsed)
+        parsed = parser().parse_args(arguments)
+        run = resolve(parsed.run)
+    except SandboxMissing as error:
+        print(f"taximeter: {error}", file=sys.stderr)
+        return PRECONDITION
+    try:
+        with around():
+            code: int = run(parsed)
     except KeyboardInterrupt:
         print("taximeter: interrupted", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has seen enough. The interpreter flushes once more when it ends: into nothing.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
     return code
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def run_process() -> int:
+    """`main` for a process that then ends: an output that nobody reads any more is no error. Returns the exit code."""
+    code = FAILED
+    try:
+        try:
+            code = main(around=_interrupted_by_exception)
+        except SystemExit as ended:
+            code = ended.code if isinstance(ended.code, int) else FAILED
+        # Here, where it can be caught; the interpreter would do it at its end.
+        for stream in (sys.stdout, sys.stderr):
+            print(end="", file=stream, flush=True)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough. The interpreter flushes once more when it ends: into nothing.
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        for stdout_or_stderr in (1, 2):
+            os.dup2(nothing, stdout_or_stderr)
+    return code
+
+
+@contextmanager
+def _interrupted_by_exception() -> Iterator[None]:
+    """While a command runs it can clean up after Ctrl-C, and asyncio must see that nobody else handles it."""
+    before = signal.getsignal(signal.SIGINT)
+    if not callable(before):
+        # Ignored, as a shell arranges for what runs in the background.
+        yield
+        return
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

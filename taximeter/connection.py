@@ -3,11 +3,10 @@
 import argparse
 import os
 import sys
-from pathlib import Path
 
 from metering.kafka.clients import KafkaSettings
 from metering.process.service_command import load_configuration
-from metering.process.settings import FILE_VARIABLE, SettingsError
+from metering.process.settings import SettingsError
 from taximeter.exit_codes import USAGE
 
 
@@ -16,11 +15,6 @@ class NotConfigured(SystemExit):
 
     def __init__(self) -> None:
         super().__init__(USAGE)
-
-
-def add_config_option(parser: argparse.ArgumentParser) -> None:
-    """`--config`, as the services have it."""
-    parser.add_argument("--config", type=Path, metavar="FILE", help=f"settings file (default: ${FILE_VARIABLE}, then ./taximeter.toml)")
 
 
 def kafka_settings(arguments: argparse.Namespace) -> KafkaSettings:

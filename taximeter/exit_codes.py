@@ -1,11 +1,22 @@
 """What the exit code of `taximeter` says; the same numbers mean the same in every command."""
 
+from collections.abc import Mapping
 from typing import Final
 
 OK: Final = 0
 FAILED: Final = 1
-DISCREPANCY: Final = 2  # something does not agree: a mismatch, or a difference that is not explained
-USAGE: Final = 3  # arguments or configuration are wrong
-PRECONDITION: Final = 4  # Kafka, a topic or a broker is not as it must be
-PENDING: Final = 5  # all holds so far, and something is still on its way
+DISCREPANCY: Final = 2
+USAGE: Final = 3
+PRECONDITION: Final = 4
+PENDING: Final = 5
 INTERRUPTED: Final = 130
+
+MEANINGS: Final[Mapping[int, str]] = {
+    OK: "All is well.",
+    FAILED: "It failed.",
+    DISCREPANCY: "Something does not agree: a mismatch, or a difference that is not explained.",
+    USAGE: "Arguments or configuration are wrong.",
+    PRECONDITION: "Kafka, a topic, a broker or the installation is not right.",
+    PENDING: "Everything agrees so far, and something is still on its way.",
+    INTERRUPTED: "It was interrupted.",
+}

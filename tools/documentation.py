@@ -1,4 +1,4 @@
-"""Write docs/configuration.md and docs/metrics.md from the declarations in the code: `python -m tools.documentation`.
+"""Write docs/configuration.md, docs/metrics.md and the generated parts of other pages from the code: `python -m tools.documentation`.
 
 With `--check` nothing is written; the exit code is 1 when a committed page differs from what the code says.
 """
@@ -26,6 +26,8 @@ from reporter.metrics import ReporterMetrics
 from reporter.settings import ReporterSettings
 from reporter.webhooks.metrics import WebhookMetrics
 from reporter.webhooks.settings import WebhookSettings
+from tools import generated_parts
+from tools.documented_limits import LIMITS
 
 COMMAND: Final = "python -m tools.documentation"
 
@@ -63,32 +65,32 @@ SETTINGS: Final = (
 METRICS: Final = (
     MetricsSection(
         "Every service",
-        "Beside these, the `process_*` and `python_*` metrics of the Prometheus client library.",
+        "The Prometheus client library adds its `process_*` and `python_*` metrics.",
         lambda registry: CommonMetrics.create(registry, service="", version="", commit=""),
     ),
     MetricsSection("Gateway", "Counted for each request or batch.", GatewayMetrics.create),
-    MetricsSection("Aggregator", "Counters move when a tally is accepted, all together, so records and outcomes agree.", AggregatorMetrics.create),
+    MetricsSection("Aggregator", "All counters move together when a tally is accepted, so records and outcomes agree.", AggregatorMetrics.create),
     MetricsSection("Reporter", "Meter events and units are counted when their receipt is in the ledger.", ReporterMetrics.create),
     MetricsSection("Reporter: webhooks", "Rejections are counted when they are in the ledger.", WebhookMetrics.create),
-    MetricsSection("Emitter", "Exported by a service that gives its emitter a registry; not by Taximeter's own processes.", EmitterMetrics.create),
+    MetricsSection("Emitter", "A service exports them if it gives its emitter a registry. Taximeter's own processes do not.", EmitterMetrics.create),
 )
 
 _CONFIGURATION_INTRODUCTION: Final = """\
 # Configuration
 
-A setting's value comes, first found, from its environment variable, from its alias (another variable), from the settings file, or
-from its default. An environment variable that is set to nothing counts as not set.
+A setting has the first value found in this order: its environment variable, its alias (another variable), the settings file, its
+default. An environment variable with an empty value counts as not set.
 
-The settings file is TOML. It is the one that `--config` names, else the one that `TAXIMETER_CONFIG` names, else `./taximeter.toml` if
-there is one. One file serves all services: each reads its own tables. A secret may lie in a file of its own, named by its variable
-with `_FILE` at the end (`TAXIMETER_STRIPE_API_KEY_FILE=/run/secrets/stripe_api_key`); a line break at its end is left out.
+The settings file is TOML. `--config` names it, or `TAXIMETER_CONFIG` does; otherwise it is `./taximeter.toml`, if that exists. One
+file serves all services, and each reads its own tables. A secret may be in a file of its own. The secret's variable with `_FILE` at the end
+names it (`TAXIMETER_STRIPE_API_KEY_FILE=/run/secrets/stripe_api_key`). A line break at the end of the file is ignored.
 
 All settings are checked before anything starts. `python -m aggregator --check-config` prints every problem at once and exits with
 0 (valid) or 3 (not valid).
 
 ## Meters
 
-What is billed stands in the settings file only, one `[[meters]]` table for each Stripe meter. All services must be given the same.
+Only the settings file says what is billed, in one `[[meters]]` table for each Stripe meter. All services need the same tables.
 
 | Key | Type | Default | Meaning |
 | --- | --- | --- | --- |
@@ -102,11 +104,22 @@ What is billed stands in the settings file only, one `[[meters]]` table for each
 _METRICS_INTRODUCTION: Final = """\
 # Metrics
 
-Each process serves its metrics at `GET /metrics` on its admin port, in the Prometheus text format or in OpenMetrics, whichever the
-scraper asks for. No label names a customer, an event or an address: such questions are answered by the ledger and the command line.
+Each process serves its metrics at `GET /metrics` on its admin port. The scraper chooses the Prometheus text format or OpenMetrics.
+No label names a customer, an event or an address. The ledger and the command line answer such questions.
 
-A label's values are listed when they are known beforehand; those series exist from the start, at 0. Timestamps are Unix times in
+If the values of a label are known beforehand, they are listed, and those series exist from the start, at 0. Timestamps are Unix times in
 seconds: `time() - metric` is an age. A histogram has the usual `_bucket`, `_sum` and `_count` series.
+"""
+
+
+_LIMITS_INTRODUCTION: Final = """\
+# Limits
+
+What is refused here is named. The gateway answers with the event's place and the reason. The Emitter counts the event as rejected and logs the
+reason. What another producer wrote to Kafka goes to `usage.deadletters` with the same reason.
+
+Lengths are counted in characters (Unicode code points). All texts must be printable, and none of an event's is empty but the value of a dimension.
+The sizes of requests are settings: `body_bytes_max` and `events_max` in [configuration.md](configuration.md#gateway).
 """
 
 
@@ -115,6 +128,15 @@ def configuration_page() -> str:
     parts = [_NOTICE, "", _CONFIGURATION_INTRODUCTION]
     for section in SETTINGS:
         parts += [f"## `[{section.name}]`", "", f"Read by: {section.read_by}", "", *_settings_table(describe(section.settings, section.name)), ""]
+    return "\n".join(parts)
+
+
+def limits_page() -> str:
+    """docs/limits.md as the code has them."""
+    parts = [_NOTICE, "", _LIMITS_INTRODUCTION]
+    for title, limits in LIMITS.items():
+        rows = [_table_line((limit.what, f"{limit.value:,}", limit.unit, limit.beyond)) for limit in limits]
+        parts += [f"## {title}", "", "| Limit on | At most | Unit | Beyond |", "| --- | ---: | --- | --- |", *rows, ""]
     return "\n".join(parts)
 
 
@@ -135,12 +157,18 @@ def declared(section: MetricsSection) -> tuple[MetricRow, ...]:
 
 def pages() -> Mapping[str, str]:
     """Every generated page: its path below the project's folder, and its text."""
-    return {"docs/configuration.md": configuration_page(), "docs/metrics.md": metrics_page()}
+    return {"docs/configuration.md": configuration_page(), "docs/limits.md": limits_page(), "docs/metrics.md": metrics_page()}
+
+
+def wanted(root: Path) -> Mapping[str, str]:
+    """`pages`, and the written pages below `root` that have generated parts. Reads files."""
+    written = {path: generated_parts.with_parts((root / path).read_text()) for path in generated_parts.PAGES if (root / path).is_file()}
+    return {**pages(), **written}
 
 
 def differing(root: Path) -> tuple[str, ...]:
     """The pages below `root` that are missing or not what the code says. Reads files."""
-    return tuple(path for path, text in pages().items() if not (root / path).is_file() or (root / path).read_text() != text)
+    return tuple(path for path, text in wanted(root).items() if not (root / path).is_file() or (root / path).read_text() != text)
 
 
 def _settings_table(rows: Iterable[SettingRow]) -> Iterator[str]:
@@ -178,7 +206,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write the pages, or only compare them; returns the exit code of the process."""
     parser = argparse.ArgumentParser(prog=COMMAND, description="Write the pages of docs/ that are generated from the code.")
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 when a page differs")
-    parser.add_argument("--root", type=Path, default=Path(__file__).parents[1], help="the project's folder (default: where this module lies)")
+    parser.add_argument("--root", type=Path, default=Path(__file__).parents[1], help="the project's folder (default: that of this module)")
     parsed = parser.parse_args(arguments)
     changed = differing(parsed.root)
     for path in changed:
@@ -186,7 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{path} differs from the code; run {COMMAND}", file=sys.stderr)
             continue
         (parsed.root / path).parent.mkdir(parents=True, exist_ok=True)
-        (parsed.root / path).write_text(pages()[path])
+        (parsed.root / path).write_text(wanted(parsed.root)[path])
         print(f"wrote {path}")
     return 1 if parsed.check and changed else 0
 

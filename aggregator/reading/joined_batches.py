@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import orjson
-from taximeter_emitter.wire.batch import FORMAT_KEY, LISTS, PACKED_FROM, Batch, KnownTexts, check_emitter
+from taximeter_emitter.wire.batch import FORMAT_KEY, LISTED_FIELDS, LISTS, PACKED_FROM, SEQUENCE_MAX, TIME_MS_MAX, Batch, KnownTexts, check_emitter
 from taximeter_emitter.wire.errors import EventRejected
 from taximeter_emitter.wire.event import Dimensions
 from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX, EVENT_AGE_MAX_MS, FUTURE_TOLERANCE_MS, QUANTITY_MAX
@@ -26,14 +26,7 @@ Unsigned: TypeAlias = npt.NDArray[np.uint64]
 EVENTS_MAX: Final = PACKED_FROM  # of one batch: larger ones are packed, and quick by themselves
 RUN_MAX: Final = BATCH_EVENTS_MAX // EVENTS_MAX  # joined, they are no larger than the largest batch
 VALUE_BYTES_MAX: Final = 8_000
-LAYOUT: Final = (
-    *(FORMAT_KEY, "emitter", "partition", "first_seq", "count", "customers"),
-    *("series_dimensions", "at", "time", "usage", "dimensions", "base_time"),
-)
-"""The fields in the order in which `taximeter_emitter.wire.batch` writes them; a batch with others, such as ids, is not joined."""
 
-_NUMBER_MAX: Final = 2**62
-_TIME_MS_MAX: Final = 253_402_300_800_000  # as taximeter_emitter.wire.batch has it
 _value = attrgetter("value")
 _headers = attrgetter("headers")
 _offset = attrgetter("offset")
@@ -78,14 +71,14 @@ def _may_be_small(record: LogRecord) -> bool:
 
 
 def alike(documents: Sequence[Any], start: int) -> int:
-    """How many decoded values from `start` on have LAYOUT, and the usage fields of the first."""
+    """How many decoded values from `start` on have LISTED_FIELDS and no others, such as ids; and the usage fields of the first."""
     fields = _layout_of(documents[start])
     return 0 if fields is None else sum(1 for _ in takewhile(partial(eq, fields), map(_layout_of, documents[start:])))
 
 
 def _layout_of(document: Any) -> tuple[str, ...] | None:
-    """The usage fields of a decoded value that has LAYOUT."""
-    if type(document) is not dict or tuple(document) != LAYOUT:
+    """The usage fields of a decoded value that has LISTED_FIELDS and no others."""
+    if type(document) is not dict or tuple(document) != LISTED_FIELDS:
         return None
     usage = document["usage"]
     return tuple(usage) if type(usage) is dict and usage else None
@@ -137,10 +130,10 @@ def join(
             _places(dimensions_of, lengths, _lengths(dimensions), begins).tolist(),
             _packable(_places(at, sizes, lengths, [0, *accumulate(lengths[:-1])])),
             0,
-            _packable(_times(time, sizes, _numbers(bases, _TIME_MS_MAX), log_times_ms)),
+            _packable(_times(time, sizes, _numbers(bases, TIME_MS_MAX), log_times_ms)),
             usage,
         )
-        return JoinedBatches(emitters, _numbers(firsts, _NUMBER_MAX).tolist(), sizes, events)
+        return JoinedBatches(emitters, _numbers(firsts, SEQUENCE_MAX).tolist(), sizes, events)
     except (EventRejected, OverflowError, TypeError, _UnusualError):
         return None
 
@@ -199,7 +192,7 @@ def _places(lists: Sequence[list[Any]], lengths: Sequence[int], below: Sequence[
 
 def _times(lists: Sequence[list[Any]], lengths: Sequence[int], bases: Unsigned, log_times_ms: Sequence[int]) -> Unsigned:
     """When the events happened, if each is young enough, and not in the future, by the clock of every record."""
-    times = _flat(lists, lengths, _NUMBER_MAX) + np.repeat(bases, lengths)
+    times = _flat(lists, lengths, SEQUENCE_MAX) + np.repeat(bases, lengths)
     if int(times.max()) > min(log_times_ms) + FUTURE_TOLERANCE_MS or int(times.min()) < max(log_times_ms) - EVENT_AGE_MAX_MS:
         raise _UnusualError
     return times

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import orjson
 from taximeter_emitter.wire.batch import FORMAT_KEY
 from taximeter_emitter.wire.errors import EventRejected
-from taximeter_emitter.wire.event import Dimensions, identity_prefix, parse_event, parse_time, parse_times
+from taximeter_emitter.wire.event import EVENT_FIELDS, Dimensions, identity_prefix, parse_event, parse_time, parse_times
 from taximeter_emitter.wire.limits import EVENT_ID_CHARS_MAX, NAME_CHARS_MAX, QUANTITY_MAX, USAGE_FIELDS_MAX
 
 from aggregator.ids.fingerprints import Prints, Words, prints_of
@@ -37,14 +37,13 @@ SHAPES_MAX: Final = 8
 SHAPES_TRIED: Final = 2  # of a run of several, each of which must be that of half of what is left
 PAUSE_MAX: Final = 32  # runs
 
-_FIELDS: Final = ("id", "source", "time", "customer", "usage", "dimensions")
-_FIELD_SET: Final = frozenset(_FIELDS)
+_FIELD_SET: Final = frozenset(EVENT_FIELDS)
 _UNKNOWN: Final = -1
 _NEVER: Final = -(2**62)  # a time that no event has
 _SECONDS: Final = np.array([10_000, 1_000, 0, 100, 10, 1])  # what each digit of 59.999 is worth
 _ZERO_SECONDS: Final = int(np.frombuffer(b"00.000", np.uint8) @ _SECONDS)
 
-_fields = itemgetter(*_FIELDS)
+_fields = itemgetter(*EVENT_FIELDS)
 _value = attrgetter("value")
 _headers = attrgetter("headers")
 _is_batch = methodcaller("startswith", b'{"' + FORMAT_KEY.encode())
@@ -342,7 +341,7 @@ class PlainEvents:
 
     def _read_alike(self, documents: Sequence[Any]) -> _Read | None:
         """Those documents, if all are well-formed; otherwise None. Nearly all of it runs in C, and `_is_well_formed` asks the same of one."""
-        if set(map(type, documents)) != {dict} or set(map(len, documents)) != {len(_FIELDS)}:
+        if set(map(type, documents)) != {dict} or set(map(len, documents)) != {len(EVENT_FIELDS)}:
             return None
         try:
             ids, sources, texts, customers, usages, dimensions = zip(*map(_fields, documents), strict=True)

@@ -45,7 +45,7 @@ class EmitterMetrics:
                 registry, "taximeter_emitter_batches_retried_total", "Batches that were sent again because nobody knew whether they arrived."
             ),
             spool_failures=counter(registry, "taximeter_emitter_spool_failures_total", "Failed reads and writes of the disk spool."),
-            connected=gauge(registry, "taximeter_emitter_connected", "1 while the emitter has a working link to Kafka."),
+            connected=gauge(registry, "taximeter_emitter_connected", "1 while the emitter has a working connection to Kafka."),
             buffered=gauge(registry, "taximeter_emitter_buffered_bytes", "Memory taken by events that Kafka does not have yet.", unit="bytes"),
             spool=gauge(registry, "taximeter_emitter_spool_bytes", "Bytes in the disk spool that Kafka does not have yet.", unit="bytes"),
         )

@@ -15,11 +15,19 @@ from typing import Any, Final, NamedTuple
 
 from taximeter_emitter.buffer.batching import EventColumns, dimension_bytes, event_bytes
 from taximeter_emitter.wire.errors import EventRejected
-from taximeter_emitter.wire.event import Dimensions, UsageEvent, fingerprints, parse_dimensions, parse_time, parse_usage
+from taximeter_emitter.wire.event import (
+    EVENT_FIELDS,
+    REQUIRED_FIELDS,
+    Dimensions,
+    UsageEvent,
+    fingerprints,
+    parse_dimensions,
+    parse_time,
+    parse_usage,
+)
 from taximeter_emitter.wire.limits import CUSTOMER_CHARS_MAX, EVENT_ID_CHARS_MAX, FUTURE_TOLERANCE_MS, QUANTITY_MAX, SOURCE_CHARS_MAX
 
-_REQUIRED: Final = frozenset({"id", "customer", "usage"})
-_KNOWN: Final = _REQUIRED | {"source", "time", "dimensions"}
+_KNOWN: Final = frozenset(EVENT_FIELDS)
 _OBJECTS: Final = {dict}
 _CACHED: Final = 4_096
 _CUSTOMERS_KNOWN: Final = 65_536
@@ -61,7 +69,7 @@ class ColumnReader:
 
     def _read(self, documents: Sequence[Any], now_ms: int) -> RequestPart | None:
         count, fields = len(documents), tuple(documents[0])
-        if not (_REQUIRED <= set(fields) <= _KNOWN) or countOf(map(len, documents), len(fields)) != count:
+        if not (REQUIRED_FIELDS <= set(fields) <= _KNOWN) or countOf(map(len, documents), len(fields)) != count:
             return None
         columns: Mapping[str, Sequence[Any]] = dict(zip(fields, zip(*map(itemgetter(*fields), documents), strict=True), strict=True))
         customers, ids = columns["customer"], columns["id"]

@@ -55,13 +55,13 @@ class KafkaSettings:
     bootstrap_servers: tuple[str, ...] = option(doc="Brokers to ask for the cluster's layout, as host:port.", alias="KAFKA_BOOTSTRAP_SERVERS")
     topic_prefix: str = option(doc="First part of the names of the four topics.", default="usage")
     partitions: int = option(
-        doc="Partitions of every topic; decides which partition a customer is in, so it must not change while there is usage.",
+        doc="Partitions of every topic. It decides the partition of each customer, so it must not change while there is usage.",
         default=12,
         minimum=1,
         maximum=1000,
     )
     replication_factor: int | None = option(
-        doc="Copies of each partition of topics created by Taximeter; none means three, or as many as there are brokers.",
+        doc="Copies of each partition in topics that Taximeter creates; none means three, or one for each broker if there are fewer.",
         default=None,
         minimum=1,
         maximum=10,
@@ -69,7 +69,7 @@ class KafkaSettings:
     client_id: str = option(doc="First part of the client ids that brokers show in logs and quotas.", default="taximeter")
     # Measured on batches of 500 events with ids: none 40.9 bytes an event, lz4 34.8, zstd 25.2. CPU-seconds per million events: the aggregator
     # 0.92, 0.94 and 1.04, the producer 0.05, 0.12 and 0.23. So it is worth it where the network or the disk costs more than the CPU.
-    compression: str = option(doc="Compression of what is produced.", default="none", choices=("none", "gzip", "lz4", "snappy", "zstd"))
+    compression: str = option(doc="Compression of produced records.", default="none", choices=("none", "gzip", "lz4", "snappy", "zstd"))
     request_timeout_seconds: float = option(
         doc="How long one request to a broker, or one record waiting to be acknowledged, may take.",
         default=30.0,
@@ -78,7 +78,7 @@ class KafkaSettings:
         maximum=300,
     )
     session_timeout_seconds: float = option(
-        doc="Silence after which a consumer counts as dead and its partitions move; the broker's group.min.session.timeout.ms bounds it.",
+        doc="Silence after which a consumer counts as dead and its partitions move. The broker's group.min.session.timeout.ms is its lower bound.",
         default=10.0,
         unit="seconds",
         minimum=1,
@@ -102,7 +102,7 @@ class KafkaSettings:
     )
     sasl_username: str | None = option(doc="SASL user.", default=None)
     sasl_password: Secret | None = option(doc="SASL password.", default=None)
-    ssl_cafile: Path | None = option(doc="Certificates that sign the brokers' (PEM); none means the system's.", default=None)
+    ssl_cafile: Path | None = option(doc="CA certificates for the brokers' certificates (PEM); none means the system's.", default=None)
     ssl_certfile: Path | None = option(doc="This client's certificate (PEM), when brokers ask for one.", default=None)
     ssl_keyfile: Path | None = option(doc="The private key of this client's certificate (PEM).", default=None)
     ssl_key_password: Secret | None = option(doc="Password of the private key.", default=None)

@@ -121,14 +121,14 @@ class CommonMetrics:
             log_messages=counter(
                 registry,
                 "taximeter_log_messages_total",
-                "Log messages written, those left out by rate limits not counted.",
+                "Log messages written, without those that rate limits left out.",
                 labels={"level": LOG_LEVELS},
             ),
             ready=gauge(registry, "taximeter_ready", "1 when every readiness condition holds, 0 otherwise."),
             loop_lag=histogram(
                 registry,
                 "taximeter_event_loop_lag_seconds",
-                "How much later than asked the event loop woke a timer.",
+                "How late the event loop woke a timer.",
                 unit="seconds",
                 buckets=LOOP_SECONDS,
             ),

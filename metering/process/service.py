@@ -56,7 +56,7 @@ class ServiceSettings:
 
     admin_host: str = option(doc="Address of the admin port (metrics and probes); in a container usually 0.0.0.0.", default="127.0.0.1")
     admin_port: int = option(doc="Admin port; 0 takes a free one, which is logged.", default=0, minimum=0, maximum=65535)
-    admin_port_file: Path | None = option(doc="File to write the admin port's number into, for whoever started the process.", default=None)
+    admin_port_file: Path | None = option(doc="File to write the admin port's number into, for the program that started the process.", default=None)
     drain_seconds: float = option(
         doc="How long a stopping service may take to finish what it has; keep the orchestrator's grace period above it.",
         default=25.0,

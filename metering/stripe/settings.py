@@ -20,27 +20,27 @@ class StripeSettings:
     """Section `stripe`."""
 
     api_key: Secret = option(doc="Secret or restricted key of the account.", alias="STRIPE_API_KEY")
-    api_base: str = option(doc="Where Stripe's API is; another address only for a simulator.", default=API_BASE)
+    api_base: str = option(doc="Address of Stripe's API. Change it only for a simulator.", default=API_BASE)
     meter_events_base: str | None = option(
-        doc="Where Stripe's meter event stream is; none means Stripe's own, and with another api_base that one.", default=None
+        doc="Address of Stripe's meter event stream; none means Stripe's own, or api_base if that was changed.", default=None
     )
     production: bool = option(doc="Allow a live key, which bills real customers.", default=False)
     meter_events: str = option(
-        doc="How meter events are sent: one a call and judged at once (v1), or up to 100 a call and judged by Stripe later (v2_stream).",
+        doc="How meter events are sent: one a call, checked at once (v1), or up to 100 a call, checked by Stripe later (v2_stream).",
         default="v1",
         choices=("v1", "v2_stream"),
     )
     calls_per_second: int | None = option(
-        doc="The account's limit on meter events a second, for all reporters together; none means Stripe's: 1000 for v1 and 10000 for v2_stream "
-        "with a live key, 25 calls with a test key.",
+        doc="The account's limit on meter events a second, for all reporters together. None means Stripe's limit: 1000 for v1 and 10000 for "
+        "v2_stream with a live key, 25 calls with a test key.",
         default=None,
         minimum=1,
         maximum=200_000,
     )
-    connections: int = option(doc="Calls in flight at most.", default=256, minimum=1, maximum=10_000)
+    connections: int = option(doc="Most calls in flight.", default=256, minimum=1, maximum=10_000)
     invoice_grace_seconds: float = option(
-        doc="How long after a period's end Stripe keeps its invoice open for usage, as the account's invoice settings say; alerts and "
-        "`taximeter status` count by it.",
+        doc="How long after a period's end Stripe keeps its invoice open for usage, as the account's invoice settings say. Alerts and "
+        "`taximeter status` use it.",
         default=3600.0,
         unit="seconds",
         minimum=0,

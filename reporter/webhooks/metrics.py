@@ -80,7 +80,7 @@ class WebhookMetrics:
             rejected_at=gauge(
                 registry,
                 f"{prefix}_async_rejection_timestamp_seconds",
-                "When the newest error report of Stripe's was written to the ledger; NaN when this process wrote none.",
+                "When Stripe's newest error report was written to the ledger; NaN if this process wrote none.",
                 unit="timestamp_seconds",
             ),
             backfills=counter(

@@ -19,7 +19,7 @@ class WebhookSettings:
     )
     host: str = option(doc="Address that webhooks are taken on; in a container usually 0.0.0.0.", default="127.0.0.1")
     port: int = option(doc="Port that webhooks are taken on; 0 takes a free one, which is logged.", default=4242, minimum=0, maximum=65535)
-    port_file: Path | None = option(doc="File to write the port's number into, for whoever started the process.", default=None)
+    port_file: Path | None = option(doc="File to write the port's number into, for the program that started the process.", default=None)
     signing_secrets: tuple[Secret, ...] = option(
         doc="Signing secrets (whsec_...) of the endpoints in Stripe that post here: one for snapshot events, one for thin events, and during a"
         " change the old and the new one.",

@@ -1,1 +1,1 @@
-"""One module for each subcommand of `taximeter`: its arguments, what it does, its exit code."""
+"""The subcommands of `taximeter`, a module each: what it does, its exit code. `arguments` is what they take."""

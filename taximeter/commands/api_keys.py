@@ -1,4 +1,4 @@
-"""`taximeter api-keys create`: a key for somebody who sends events to the gateway."""
+"""`taximeter api-keys`: make keys for those who send events to the gateway."""
 
 import argparse
 import sys
@@ -12,18 +12,11 @@ from taximeter.exit_codes import FAILED, OK, USAGE
 PRIVATE: Final = 0o600
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `taximeter api-keys`."""
-    actions = parser.add_subparsers(metavar="ACTION", required=True)
-    create = actions.add_parser("create", help="make a key, add its digest to the file, and print the key once")
-    create.add_argument("--tenant", required=True, help="whom the key is for")
-    create.add_argument("--file", type=Path, required=True, help="the gateway's file of keys; made if missing")
-    create.add_argument("--customer", action="append", default=[], help="a customer that it may send for; several may be given (default: all)")
-    create.add_argument("--events-per-second", type=int, help="how many events a second it may send (default: no limit)")
+def create(arguments: argparse.Namespace) -> int:
+    """Make a key, add its digest to the file, and print the key once.
 
-
-def run(arguments: argparse.Namespace) -> int:
-    """The key goes to stdout, everything else to stderr. A running gateway reads the file again by itself."""
+    The key goes to stdout, everything else to stderr. A running gateway reads the file again by itself.
+    """
     try:
         key = create_key(tenant=arguments.tenant, customers=tuple(arguments.customer), events_per_second=arguments.events_per_second)
     except BadKeysFile as error:

@@ -1,4 +1,7 @@
-"""`taximeter correct`: take back, or send again, one meter event, by its identifier at Stripe."""
+"""`taximeter correct`: take back, or send again, one meter event.
+
+The meter event is named by its identifier at Stripe.
+"""
 
 import argparse
 import asyncio
@@ -20,7 +23,7 @@ from metering.process.settings import SettingsError
 from metering.records.ledger_records import BY_CHARS_MAX, REASON_CHARS_MAX, CorrectionKind
 from metering.records.meters import catalogue_of, catalogue_problems
 from reporter.correcting import Correcting, NotCorrectable, Request, meter_event_place
-from taximeter.connection import NotConfigured, add_config_option
+from taximeter.connection import NotConfigured
 from taximeter.exit_codes import DISCREPANCY, FAILED, OK, PENDING, PRECONDITION, USAGE
 
 DOES = {
@@ -28,20 +31,6 @@ DOES = {
     CorrectionKind.NEGATE: "send the same meter event with the negative value, because it can no longer be cancelled for certain",
     CorrectionKind.RESEND: "send the same meter event again, under a new identifier",
 }
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `taximeter correct`."""
-    parser.add_argument("identifier", help="the meter event's identifier at Stripe, tm-...")
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--undo", action="store_true", help="Stripe has it and should not: cancel it, or negate it when it is too late for that")
-    what.add_argument("--resend", action="store_true", help="Stripe certainly does not have it and should, because what made it refuse is mended")
-    parser.add_argument("--reason", required=True, help="why; it is kept in the ledger")
-    parser.add_argument("--by", metavar="NAME", help="who; it is kept in the ledger (default: the name of your account on this machine)")
-    parser.add_argument("--yes", action="store_true", help="do not ask")
-    parser.add_argument("--wait", type=float, metavar="SECONDS", help="wait so long for the reporter to do it and for its outcome")
-    parser.add_argument("--json", action="store_true", help="the correction as JSON; asks nothing, so it needs --yes")
-    add_config_option(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,4 +1,7 @@
-"""`taximeter corrections`: every accepted correction in the ledger, and what became of it."""
+"""`taximeter corrections`: list what was taken back and sent again.
+
+That is every accepted correction in the ledger, and what became of it.
+"""
 
 import argparse
 import asyncio
@@ -16,15 +19,8 @@ from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogReader, LogUnavailable
 from reporter.correcting import PartitionHistory
 from taximeter.commands.correct import as_json, moment
-from taximeter.connection import add_config_option, kafka_settings
+from taximeter.connection import kafka_settings
 from taximeter.exit_codes import DISCREPANCY, OK, PRECONDITION
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `taximeter corrections`."""
-    parser.add_argument("--partition", type=int, help="of this partition only")
-    parser.add_argument("--json", action="store_true", help="JSON instead of a table")
-    add_config_option(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""`taximeter repair accept-loss`: let a partition go on without what retention deleted, by name."""
+"""`taximeter repair`: let a partition go on that stopped because events are gone."""
 
 import argparse
 import asyncio
@@ -18,42 +18,18 @@ from metering.kafka.partition_log import Appender, LogReader, LogUnavailable
 from metering.process.service_command import Configuration, load_configuration
 from metering.process.settings import SettingsError
 from metering.records.ledger_records import BY_CHARS_MAX, REASON_CHARS_MAX
-from taximeter.command import Command, add_commands
 from taximeter.commands.correct import moment
-from taximeter.connection import NotConfigured, add_config_option
+from taximeter.connection import NotConfigured
 from taximeter.exit_codes import DISCREPANCY, FAILED, OK, PRECONDITION, USAGE
 
 EMITTERS_SHOWN: Final = 20
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The subcommands of `taximeter repair`."""
-    commands = (Command("accept-loss", "accept that events of a partition are gone, so that it goes on", add_accept_loss_arguments, accept_loss),)
-    add_commands(parser, commands, parser_class=type(parser))
-
-
-def run(_: argparse.Namespace) -> int:
-    """Never reached: a subcommand is required and runs instead."""
-    return USAGE
-
-
-def add_accept_loss_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `taximeter repair accept-loss`."""
-    parser.add_argument("partition", type=int, metavar="PARTITION", help="the partition that stopped with HistoryLost")
-    parser.add_argument("--reason", help="why; it is kept in the chain. Without a reason, what is lost is shown and nothing is done")
-    parser.add_argument("--by", metavar="NAME", help="who; it is kept in the chain (default: the name of your account on this machine)")
-    parser.add_argument(
-        "--ids",
-        action="store_true",
-        help="accept also that the ids of events counted before are not known; events with ids that may repeat them are set aside as past_horizon",
-    )
-    parser.add_argument("--yes", action="store_true", help="do not ask")
-    parser.add_argument("--json", action="store_true", help="what is lost as JSON; asks nothing, so with a reason it needs --yes")
-    add_config_option(parser)
-
-
 def accept_loss(arguments: argparse.Namespace) -> int:
-    """Exit code 0 when the loss is accepted or, without a reason, shown; 1 when nothing was accepted; 2 when the log cannot be trusted."""
+    """Accept that events of a partition are gone, so that it goes on.
+
+    Exit code 0 when the loss is accepted or, without a reason, shown; 1 when nothing was accepted; 2 when the log cannot be trusted.
+    """
     configuration = _configuration(arguments)
     problems = _problems(arguments, configuration.of(KafkaSettings))
     for problem in problems:

@@ -1,4 +1,7 @@
-"""`taximeter status`: where each partition stands, from the log; and, with a Stripe key, when the next billing period ends."""
+"""`taximeter status`: show where each partition stands.
+
+It says so from the log; and, with a Stripe key, when the next billing period ends.
+"""
 
 import argparse
 import asyncio
@@ -6,7 +9,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import orjson
 from rich.console import Console
@@ -17,17 +20,8 @@ from audit.next_boundary import NextBoundary, next_boundary_if_configured
 from audit.positions import PartitionPosition, Positions
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogUnavailable
-from taximeter.connection import add_config_option, kafka_settings
+from taximeter.connection import kafka_settings
 from taximeter.exit_codes import DISCREPANCY, OK, PRECONDITION
-
-HOURS: Final = 24.0
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `taximeter status`."""
-    add_config_option(parser)
-    parser.add_argument("--hours", type=float, default=HOURS, help="how far back outcomes are counted (default %(default)g)")
-    parser.add_argument("--json", action="store_true", help="JSON instead of a table")
 
 
 def run(arguments: argparse.Namespace) -> int:

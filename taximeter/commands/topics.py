@@ -1,4 +1,7 @@
-"""`taximeter topics create|check`: the four topics, with the settings that the guarantees rest on."""
+"""`taximeter topics`: create or check the four topics.
+
+Checked are the settings that the guarantees rest on.
+"""
 
 import argparse
 import asyncio
@@ -8,14 +11,8 @@ from taximeter_emitter.clock import SystemClock
 
 from metering.kafka.clients import KafkaSettings, make_admin
 from metering.kafka.provision import ensure_topics
-from taximeter.connection import add_config_option, kafka_settings
+from taximeter.connection import kafka_settings
 from taximeter.exit_codes import OK, PRECONDITION
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `taximeter topics`."""
-    parser.add_argument("action", choices=("create", "check"), help="create what is missing and check the rest, or only check")
-    add_config_option(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,4 +1,7 @@
-"""`taximeter verify`: re-read the log, check every equation, and say EXACT, PENDING or MISMATCH."""
+"""`taximeter verify`: re-read the log and prove every equation that a bill rests on.
+
+It says EXACT, PENDING or MISMATCH.
+"""
 
 import argparse
 import asyncio
@@ -7,7 +10,7 @@ import re
 import sys
 import time
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final, TextIO
 
 import orjson
@@ -21,20 +24,12 @@ from audit.verification.verifier import OnProgress, verify
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogUnavailable
 from metering.records.ledger_records import CorrectionKind
-from taximeter.connection import add_config_option, kafka_settings
+from taximeter.connection import kafka_settings
 from taximeter.exit_codes import DISCREPANCY, OK, PENDING, PRECONDITION, USAGE
 
 PLAIN_SECONDS: Final = 5.0
 EMITTERS_SHOWN: Final = 20
 STATES: Final = {"closed": "closed", "open": "open", "silent": "silent for a day without closing"}
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `taximeter verify`."""
-    add_config_option(parser)
-    parser.add_argument("--from", dest="from_ms", type=_time_ms, metavar="TIME", help="what was counted at this log time or later (RFC 3339)")
-    parser.add_argument("--to", dest="to_ms", type=_time_ms, metavar="TIME", help="what was counted before this log time (RFC 3339)")
-    parser.add_argument("--json", action="store_true", help="the whole report as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -56,16 +51,6 @@ def run(arguments: argparse.Namespace) -> int:
     if report.verdict.startswith("EXACT"):
         return OK
     return PENDING if report.verdict.startswith("PENDING") else DISCREPANCY
-
-
-def _time_ms(text: str) -> int:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 2026-03-31T22:00:00Z") from None
-    if moment.tzinfo is None:
-        raise argparse.ArgumentTypeError(f"{text!r} has no time zone: add Z for UTC")
-    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
 
 
 def _with_progress(kafka: KafkaSettings, times: TimeRange, stream: TextIO) -> Report:

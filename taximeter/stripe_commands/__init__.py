@@ -1,1 +1,1 @@
-"""The commands under `taximeter stripe`, a module each; `connection` is how they reach Stripe."""
+"""The commands under `taximeter stripe`, a module each; `arguments` is what they take, `connection` is how they reach Stripe."""

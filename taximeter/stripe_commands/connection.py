@@ -18,7 +18,7 @@ from metering.process.settings import SettingsError
 from metering.records.meters import Catalogue, catalogue_of, catalogue_problems
 from metering.stripe.client import ReplyTooLarge, StripeHttp, make_client
 from metering.stripe.settings import StripeSettings
-from taximeter.connection import NotConfigured, add_config_option
+from taximeter.connection import NotConfigured
 from taximeter.exit_codes import FAILED, PRECONDITION
 
 CONNECTIONS: Final = 8
@@ -52,11 +52,6 @@ class StripeConnection:
     def is_simulator(self) -> bool:
         """Whether this is certainly not Stripe itself."""
         return "stripe.com" not in self.settings.api_base
-
-
-def add_connection_options(parser: argparse.ArgumentParser) -> None:
-    """The options that every command has."""
-    add_config_option(parser)
 
 
 def run_with_stripe(arguments: argparse.Namespace, command: Callable[[StripeConnection], Coroutine[Any, Any, int]]) -> int:

@@ -6,37 +6,13 @@ from typing import Any
 from rich.table import Table
 
 from billing.selling.customers import Customer, NewCustomer, create_customer, list_customers, show_customer
-from taximeter.command import Command, add_commands
-from taximeter.exit_codes import OK, USAGE
+from taximeter.exit_codes import OK
 from taximeter.stripe_commands.connection import StripeConnection
-from taximeter.stripe_commands.running import add_common_options, console, pair, print_json, run_billing, shown
+from taximeter.stripe_commands.running import console, print_json, run_billing, shown
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The subcommands."""
-    commands = (
-        Command("create", "make a customer and print its id", _add_create_options, _create),
-        Command("list", "show the customers, newest first", _add_list_options, _list),
-        Command("show", "show one customer", _add_show_options, _show),
-    )
-    add_commands(parser, commands, parser_class=type(parser))
-
-
-def run(_: argparse.Namespace) -> int:
-    """Never reached: a subcommand is required and runs instead."""
-    return USAGE
-
-
-def _add_create_options(parser: argparse.ArgumentParser) -> None:
-    add_common_options(parser)
-    parser.add_argument("--name", required=True, help="as it stands on invoices")
-    parser.add_argument("--email", help="where Stripe sends invoices")
-    parser.add_argument("--key", help="your own name for the customer; a second `create` with it prints the id of the first")
-    parser.add_argument("--metadata", type=pair, action="append", default=[], metavar="NAME=VALUE", help="kept with the customer; may be repeated")
-    parser.add_argument("--idempotency-key", help="a repetition with the same one makes nothing new for 24 hours (default: from --key, else random)")
-
-
-def _create(arguments: argparse.Namespace) -> int:
+def create(arguments: argparse.Namespace) -> int:
+    """Make a customer and print its id."""
     new = NewCustomer(arguments.name, arguments.email, arguments.key, dict(arguments.metadata))
 
     async def command(connection: StripeConnection) -> int:
@@ -50,12 +26,9 @@ def _create(arguments: argparse.Namespace) -> int:
     return run_billing(arguments, command)
 
 
-def _add_list_options(parser: argparse.ArgumentParser) -> None:
-    add_common_options(parser)
-    parser.add_argument("--email", help="only customers with this address")
+def list_all(arguments: argparse.Namespace) -> int:
+    """Show the customers, newest first."""
 
-
-def _list(arguments: argparse.Namespace) -> int:
     async def command(connection: StripeConnection) -> int:
         found = await list_customers(connection.client, email=arguments.email)
         if arguments.json:
@@ -70,12 +43,9 @@ def _list(arguments: argparse.Namespace) -> int:
     return run_billing(arguments, command)
 
 
-def _add_show_options(parser: argparse.ArgumentParser) -> None:
-    add_common_options(parser)
-    parser.add_argument("customer", metavar="CUSTOMER", help="id, cus_...")
+def show(arguments: argparse.Namespace) -> int:
+    """Show one customer."""
 
-
-def _show(arguments: argparse.Namespace) -> int:
     async def command(connection: StripeConnection) -> int:
         customer = await show_customer(connection.client, arguments.customer)
         if arguments.json:

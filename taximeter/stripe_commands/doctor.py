@@ -1,4 +1,7 @@
-"""`taximeter stripe doctor`: can this installation bill with this key, from this machine, and does Stripe have what it needs?"""
+"""`taximeter stripe doctor`: check the key, its permissions, the clock, and what Stripe has.
+
+Can this installation bill with this key, from this machine, and does Stripe have what it needs?
+"""
 
 import argparse
 import os
@@ -19,16 +22,9 @@ from metering.process.secrets import Redactor
 from reporter.stripe.report_types import REPORT_TYPES
 from reporter.webhooks.webhook_intake import MONITORED
 from taximeter.exit_codes import DISCREPANCY, OK, USAGE
-from taximeter.stripe_commands.connection import CannotDo, StripeConnection, add_connection_options, run_with_stripe
+from taximeter.stripe_commands.connection import CannotDo, StripeConnection, run_with_stripe
 
 _STYLES: Final = {"ok": "green", "warning": "yellow", "failed": "bold red"}
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `taximeter stripe doctor`."""
-    add_connection_options(parser)
-    parser.add_argument("--webhook-url", metavar="URL", help="where Stripe is to deliver events, such as https://example.com/webhooks/stripe")
-    parser.add_argument("--json", action="store_true", help="the checks as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:

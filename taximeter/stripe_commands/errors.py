@@ -1,4 +1,7 @@
-"""`taximeter stripe errors`: what Stripe accepted and refused later, and what to do about it."""
+"""`taximeter stripe errors`: show what Stripe accepted and refused later.
+
+With each code it says what to do about it.
+"""
 
 import argparse
 import asyncio
@@ -16,10 +19,8 @@ from audit.refusals import ErrorReader, Refused
 from metering.kafka.partition_log import LogUnavailable
 from taximeter.connection import kafka_settings
 from taximeter.exit_codes import DISCREPANCY, OK, PRECONDITION
-from taximeter.stripe_commands.running import add_common_options, console, print_json, shown
+from taximeter.stripe_commands.running import console, print_json, shown
 
-HOURS: Final = 72.0
-HOURS_MAX: Final = 24 * 366
 SAMPLES_SHOWN: Final = 50
 
 _AGAIN: Final = 'then send these meter events again: taximeter correct IDENTIFIER --resend --reason "..."'
@@ -38,13 +39,6 @@ ADVICE: Final[Mapping[str, str]] = {
     "unreadable": "The report could not be understood: look at it in Stripe (Developers, Events), and report it as a defect of Taximeter.",
 }
 UNKNOWN_ADVICE: Final = "Not known to this version: look at the message and at the event in Stripe before anything is sent again."
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `taximeter stripe errors`."""
-    add_common_options(parser)
-    parser.add_argument("--hours", type=_hours, default=HOURS, help="how far back (default %(default)g)")
-    parser.epilog = "Stripe names only a sample of what it refuses. Exit code 2 when there is any."
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -144,13 +138,3 @@ def _show(refused: Sequence[Refused], hours: float) -> None:
     unnamed = sum(counts.values()) - len(samples)
     if unnamed > 0:
         out.print(f"{unnamed:,} more are counted by Stripe and not named.")
-
-
-def _hours(text: str) -> float:
-    try:
-        hours = float(text)
-    except ValueError:
-        hours = 0.0
-    if not 0 < hours <= HOURS_MAX:
-        raise argparse.ArgumentTypeError(f"{text[:30]!r} is not a number of hours from 0 to {HOURS_MAX}")
-    return hours

@@ -1,4 +1,7 @@
-"""`taximeter stripe listen`: a small server that shows Stripe's events as they come."""
+"""`taximeter stripe listen`: show Stripe's events as they come.
+
+It is a small server to which Stripe delivers.
+"""
 
 import argparse
 import asyncio
@@ -29,10 +32,9 @@ from reporter.webhooks.error_reports import ReportReader
 from reporter.webhooks.webhook_intake import IntakeVerdict, RecentIds
 from reporter.webhooks.webhook_server import PATH, WebhookRules, WebhookServer
 from taximeter.exit_codes import OK, PRECONDITION, USAGE
+from taximeter.stripe_commands.arguments import SECRETS_VARIABLE
 from taximeter.stripe_commands.connection import CannotDo, StripeConnection, run_with_stripe
-from taximeter.stripe_commands.running import add_common_options
 
-SECRETS_VARIABLE: Final = "STRIPE_WEBHOOK_SECRETS"
 WAITING_MAX: Final = 1_000
 _MARK: Final = "taximeter_listen"
 _THIN_PREFIXES: Final = ("v1.", "v2.")
@@ -61,21 +63,6 @@ class _Listener:
     def count(self, outcome: str) -> None:
         if outcome not in set(IntakeVerdict):
             print(f"taximeter: a request was refused: {outcome}", file=sys.stderr, flush=True)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `taximeter stripe listen`."""
-    add_common_options(parser)
-    parser.add_argument("--port", type=_port, default=4242, help="port to listen on, 0 for a free one (default %(default)s)")
-    parser.add_argument(
-        "--secret", action="append", default=[], metavar="whsec_...", help=f"signing secret (also in ${SECRETS_VARIABLE}); repeatable"
-    )
-    parser.add_argument(
-        "--url", metavar="PUBLIC_URL", help="register this address with Stripe, and remove it at the end; it must lead to the port here"
-    )
-    parser.add_argument("--events", type=_types, default=(), metavar="A,B", help="only these types (default: all snapshot events)")
-    parser.add_argument("--thin", action="store_true", help="also the thin events about meters; those named by --events that are thin need no --thin")
-    parser.epilog = "With the simulator the address here is registered by itself. A secret on the command line is seen by others on this machine."
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -253,16 +240,3 @@ def as_text(row: Mapping[str, Any]) -> str:
     marks = [mark for mark, holds in (("thin", row["thin"]), ("live", row["livemode"]), ("again", row["again"])) if holds]
     words = [row["time"][11:19], row["type"], row["object"] or "-", row["id"], f"({', '.join(marks)})" if marks else "", row["details"]]
     return "  ".join(word for word in words if word)
-
-
-def _types(text: str) -> tuple[str, ...]:
-    found = tuple(kind.strip() for kind in text.split(",") if kind.strip())
-    if not found:
-        raise argparse.ArgumentTypeError("names no type of event")
-    return found
-
-
-def _port(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a port")
-    return int(text)

@@ -1,4 +1,4 @@
-"""`taximeter stripe preview`: what a customer's next invoice comes to so far."""
+"""`taximeter stripe preview`: show what a customer's next invoice comes to so far."""
 
 import argparse
 import sys
@@ -11,17 +11,9 @@ from billing.selling.customers import show_customer
 from billing.selling.invoices import InvoiceLine, InvoicePreview, preview_invoice
 from billing.selling.subscribing import list_subscriptions
 from taximeter.exit_codes import OK, USAGE
+from taximeter.stripe_commands.arguments import LAG
 from taximeter.stripe_commands.connection import CannotDo, StripeConnection
-from taximeter.stripe_commands.running import add_common_options, console, print_json, run_billing, shown
-from taximeter.stripe_commands.usage import LAG
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `taximeter stripe preview`."""
-    add_common_options(parser)
-    parser.add_argument("customer", metavar="CUSTOMER", nargs="?", help="id, cus_...: all of its subscriptions")
-    parser.add_argument("--subscription", metavar="ID", help="id, sub_...: only this one")
-    parser.epilog = f"With --json, amounts are in the currency's smallest unit. {LAG}"
+from taximeter.stripe_commands.running import console, print_json, run_billing, shown
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""What the commands under `taximeter stripe` have in common: how they run, how they print, how they read times and pairs."""
+"""What the commands under `taximeter stripe` have in common: how they run, how they print, what they take from the settings file."""
 
 import argparse
 import os
@@ -14,16 +14,9 @@ from billing.calls import Refused
 from billing.catalogue.pricing import parse_wanted
 from metering.records.meters import Meter
 from taximeter.exit_codes import PRECONDITION, USAGE
-from taximeter.stripe_commands.connection import CannotDo, StripeConnection, add_connection_options, run_with_stripe
+from taximeter.stripe_commands.connection import CannotDo, StripeConnection, run_with_stripe
 
 _PLAIN_WIDTH: Final = 140
-_INTEGER_MAX: Final = 2**63 - 1
-
-
-def add_common_options(parser: argparse.ArgumentParser) -> None:
-    """`--config` and `--json`."""
-    add_connection_options(parser)
-    parser.add_argument("--json", action="store_true", help="JSON instead of text")
 
 
 def run_billing(arguments: argparse.Namespace, command: Callable[[StripeConnection], Coroutine[Any, Any, int]]) -> int:
@@ -46,34 +39,6 @@ def print_json(document: object) -> None:
 def console() -> Console:
     """Where tables go: stdout, as wide as the terminal, or fixed when it is none."""
     return Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH, no_color="NO_COLOR" in os.environ or None, highlight=False, markup=False)
-
-
-def moment(text: str) -> int:
-    """Unix seconds of an RFC 3339 time with its offset, such as 2026-11-22T10:00:00Z. For argparse."""
-    try:
-        read = datetime.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time like 2026-11-22T10:00:00Z") from None
-    if read.tzinfo is None:
-        raise argparse.ArgumentTypeError(f"{text!r} does not say its offset: end it with Z for UTC, or with +01:00 and the like")
-    if read.microsecond:
-        raise argparse.ArgumentTypeError(f"{text!r} is not on a full second")
-    return int((read - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds())
-
-
-def pair(text: str) -> tuple[str, str]:
-    """NAME=VALUE. For argparse."""
-    name, equals, value = text.partition("=")
-    if not equals or not name or not value:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
-    return name, value
-
-
-def natural(text: str) -> int:
-    """A positive integer. For argparse."""
-    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= _INTEGER_MAX:
-        raise argparse.ArgumentTypeError(f"{text[:30]!r} is not a whole number from 1 up")
-    return int(text)
 
 
 def shown(seconds: int | None) -> str:

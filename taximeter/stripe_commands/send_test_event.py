@@ -1,4 +1,4 @@
-"""`taximeter stripe send-test-event`: one meter event outside of the pipeline."""
+"""`taximeter stripe send-test-event`: send one meter event outside of the pipeline."""
 
 import argparse
 import asyncio
@@ -10,27 +10,11 @@ from billing.selling.customers import show_customer
 from billing.selling.single_events import SingleEvent, send_event, total_of_the_minute
 from billing.selling.usage import MeterAtStripe, find_meter
 from taximeter.exit_codes import OK, PENDING, USAGE
+from taximeter.stripe_commands.arguments import BILLED_WARNING, WAIT_S
 from taximeter.stripe_commands.connection import CannotDo, StripeConnection
-from taximeter.stripe_commands.running import add_common_options, meter_of, moment, natural, pair, print_json, run_billing
+from taximeter.stripe_commands.running import meter_of, print_json, run_billing
 
-WAIT_S: Final = 180.0
 _POLL_S: Final = (0.5, 1.0, 2.0, 5.0)
-_WARNING: Final = "this event is billed to the customer, and it is not in Taximeter's ledger: comparisons with Stripe show it as a difference"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `taximeter stripe send-test-event`."""
-    add_common_options(parser)
-    parser.add_argument("customer", metavar="CUSTOMER", help="id, cus_...")
-    parser.add_argument("--meter", help="event name of the meter (default: the only one of the settings file)")
-    parser.add_argument("--value", type=natural, default=1, metavar="N", help="how many units (default %(default)s)")
-    parser.add_argument("--dimension", type=pair, action="append", default=[], metavar="NAME=VALUE", help="a dimension of the meter; may be repeated")
-    parser.add_argument("--at", type=moment, metavar="TIME", help="RFC 3339; at most 35 days back (default: now)")
-    parser.add_argument("--live", action="store_true", help="do it with a live key: it costs a real customer money")
-    parser.add_argument(
-        "--wait", action="store_true", help=f"wait until Stripe's summaries show it, at most {WAIT_S:g} s; exit code 5 if they do not"
-    )
-    parser.epilog = f"Mind: {_WARNING}."
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -55,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
 async def _send(connection: StripeConnection, meter: MeterAtStripe, event: SingleEvent, arguments: argparse.Namespace) -> int:
     before = await total_of_the_minute(connection.client, meter, event) if arguments.wait else 0
     await send_event(connection.client, event)
-    print(f"taximeter: {_WARNING}", file=sys.stderr)
+    print(f"taximeter: {BILLED_WARNING}", file=sys.stderr)
     visible = await _wait_until_visible(connection, meter, event, before) if arguments.wait else None
     if arguments.json:
         payload = {"identifier": event.identifier, "meter": event.meter.event_name, "customer": event.customer}

@@ -1,4 +1,7 @@
-"""`taximeter stripe setup`: make the meters, products and prices of the settings file at Stripe, after showing what would be done."""
+"""`taximeter stripe setup`: make the meters, products and prices of the settings file at Stripe.
+
+It shows what would be done, and asks, before it does anything.
+"""
 
 import argparse
 import sys
@@ -16,14 +19,8 @@ from billing.catalogue.plan import Plan, plan
 from billing.catalogue.plan_text import describe, plan_json, plan_lines
 from billing.catalogue.pricing import Wanted, parse_wanted
 from taximeter.exit_codes import DISCREPANCY, FAILED, OK, USAGE
-from taximeter.stripe_commands.connection import CannotDo, StripeConnection, add_connection_options, run_with_stripe
+from taximeter.stripe_commands.connection import CannotDo, StripeConnection, run_with_stripe
 
-EXIT_CODES: Final = """exit codes:
-  0  Stripe has all that the settings file wants, or has it after this run
-  1  a call failed, or the answer was no: running it again continues where it stopped
-  2  something differs that cannot be changed; with --dry-run: anything differs
-  3  wrong arguments or settings, or no terminal to ask on and no --yes
-  4  Stripe does not take the key"""
 _STYLES: Final = {"+": "green", "~": "yellow", "-": "yellow", "!": "bold red"}
 
 
@@ -41,18 +38,8 @@ class _Run:
         return {"result": self.result, "plan": None if self.plan is None else plan_json(self.plan), "applied": applied}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `taximeter stripe setup`."""
-    add_connection_options(parser)
-    parser.add_argument("--dry-run", action="store_true", help="only show what would be done; exit code 2 if that is anything")
-    parser.add_argument("--yes", action="store_true", help="do not ask before anything is changed")
-    parser.add_argument("--json", action="store_true", help="the plan and what came of it as JSON")
-    parser.epilog = EXIT_CODES
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-
-
 def run(arguments: argparse.Namespace) -> int:
-    """Show, ask, do, and look again. See EXIT_CODES."""
+    """Show, ask, do, and look again. See SETUP_EXIT_CODES of the arguments."""
     this = _Run(arguments.json)
     try:
         return _run(arguments, this)

@@ -5,38 +5,13 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from billing.selling.subscribing import Anchor, NewSubscription, PendingSetup, Subscribed, subscribe
+from billing.selling.subscribing import NewSubscription, PendingSetup, Subscribed, subscribe
 from metering.process.secrets import Secret
 from taximeter.exit_codes import OK, USAGE
 from taximeter.stripe_commands.connection import StripeConnection
-from taximeter.stripe_commands.running import add_common_options, moment, price_keys, print_json, run_billing, shown
-
-_EPILOG: Final = """\
-A billing period begins and ends at any second, by default at the one at which the subscription is made; Taximeter sums usage by the UTC minute.
---anchor minute (or month-start) makes periods end on a full minute, so that no minute's usage lies on both sides of an end. --backdate bills usage
-from before the subscription too.
-
-The pending SetupIntent waits for payment details. Give its client secret to that customer's browser, and to nobody else, where Stripe.js finishes
-it: stripe.elements({clientSecret}), then stripe.confirmSetup(...). `taximeter stripe demo-page` shows it done; `taximeter stripe checkout` does
-without."""
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `taximeter stripe subscribe`."""
-    add_common_options(parser)
-    parser.add_argument("customer", metavar="CUSTOMER", help="id, cus_...")
-    parser.add_argument(
-        "--price", action="append", default=[], metavar="KEY_OR_ID", help="may be repeated (default: the only one of the settings file)"
-    )
-    parser.add_argument("--anchor", type=_anchor, metavar="WHEN", help="end of the first period: month-start, minute, or an RFC 3339 time")
-    parser.add_argument("--backdate", type=moment, metavar="TIME", help="RFC 3339: bill usage since then")
-    parser.add_argument("--again", action="store_true", help="although the customer has the price already")
-    parser.add_argument("--show-client-secret", action="store_true", help="print the SetupIntent's client secret, or put it into the JSON")
-    parser.add_argument("--client-secret-file", type=Path, metavar="FILE", help="write it to a new file that only you can read")
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = _EPILOG
+from taximeter.stripe_commands.running import price_keys, print_json, run_billing, shown
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -59,12 +34,6 @@ def run(arguments: argparse.Namespace) -> int:
         return OK
 
     return run_billing(arguments, command)
-
-
-def _anchor(text: str) -> Anchor:
-    if text == "month-start":
-        return "month-start"
-    return "minute" if text == "minute" else moment(text)
 
 
 def _write(file: Path, secret: Secret) -> None:

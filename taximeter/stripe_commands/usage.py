@@ -1,4 +1,4 @@
-"""`taximeter stripe usage`: what Stripe's summaries show for a customer."""
+"""`taximeter stripe usage`: show what Stripe's summaries have for a customer."""
 
 import argparse
 import time
@@ -10,30 +10,14 @@ from rich.table import Table
 from billing.selling.subscribing import billing_meter, list_subscriptions
 from billing.selling.usage import SECONDS_OF, By, MeterAtStripe, Usage, UsageRow, find_meter, read_usage
 from taximeter.exit_codes import OK, USAGE
+from taximeter.stripe_commands.arguments import LAG
 from taximeter.stripe_commands.connection import CannotDo, StripeConnection
-from taximeter.stripe_commands.running import add_common_options, console, moment, print_json, run_billing, shown
+from taximeter.stripe_commands.running import console, print_json, run_billing, shown
 
 BAR_CELLS: Final = 30
 ROWS_SHOWN: Final = 1_000
 _EIGHTHS: Final = " ▏▎▍▌▋▊▉█"
 _DEFAULT_RANGE_S: Final[dict[By, int]] = {"hour": 86_400, "day": 30 * 86_400, "total": 30 * 86_400}
-LAG: Final = "Stripe's summaries lag behind what was sent, by seconds to minutes: what is missing now may be there later."
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `taximeter stripe usage`."""
-    add_common_options(parser)
-    parser.add_argument("customer", metavar="CUSTOMER", help="id, cus_...")
-    parser.add_argument("--meter", help="event name of the meter (default: every meter of the settings file)")
-    parser.add_argument(
-        "--by", choices=("hour", "day", "total"), default="day", help="a row for each hour, each UTC day, or one (default %(default)s)"
-    )
-    parser.add_argument("--from", dest="start", type=moment, metavar="TIME", help="RFC 3339 (default: the start of the customer's billing period)")
-    parser.add_argument("--to", dest="end", type=moment, metavar="TIME", help="RFC 3339 (default: now)")
-    parser.epilog = (
-        "Without --from: the current billing period of the subscription that bills the meter; where there is none, the last 24 hours by hour, "
-        f"else the last 30 days. {LAG}"
-    )
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -72,7 +72,7 @@ class Installation:
 
     def correct(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """`taximeter correct`, to its end."""
-        command = [sys.executable, "-m", "taximeter.cli", "correct", *arguments, "--reason", "wrong customer", "--by", "ann", "--yes", "--json"]
+        command = [sys.executable, "-m", "taximeter", "correct", *arguments, "--reason", "wrong customer", "--by", "ann", "--yes", "--json"]
         variables = dict(environment(self.kafka, {}))
         return subprocess.run(command, cwd=self.folder, env=variables, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
 

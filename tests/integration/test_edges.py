@@ -96,7 +96,7 @@ async def delete_before(admin: AIOKafkaAdminClient, kafka: KafkaSettings, offset
 def taximeter(kafka: KafkaSettings, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     file = folder / "command.toml"
     file.write_text(METERS)
-    command = [sys.executable, "-m", "taximeter.cli", *arguments, "--config", str(file)]
+    command = [sys.executable, "-m", "taximeter", *arguments, "--config", str(file)]
     return subprocess.run(command, env=environment(kafka, {}), capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False)
 
 

@@ -43,7 +43,7 @@ def environment(api_base: str, **more: str) -> dict[str, str]:
 @contextmanager
 def listening(folder: Path, api_base: str, *options: str) -> Iterator[subprocess.Popen[bytes]]:
     """The command, in any state; its output goes to the files `out` and `err`."""
-    command = [sys.executable, "-m", "taximeter.cli", "stripe", "listen", "--port", "0", *options]
+    command = [sys.executable, "-m", "taximeter", "stripe", "listen", "--port", "0", *options]
     with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
         process = subprocess.Popen(command, cwd=folder, env=environment(api_base), stdout=out, stderr=err)
     try:

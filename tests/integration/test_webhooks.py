@@ -149,7 +149,7 @@ def sent(running: ReporterProcess) -> None:
 
 def errors_shown(kafka: KafkaSettings, folder: Path, account: Account) -> tuple[int, dict[str, Any]]:
     """Exit code and output of `taximeter stripe errors`."""
-    command = [sys.executable, "-m", "taximeter.cli", "stripe", "errors", "--json"]
+    command = [sys.executable, "-m", "taximeter", "stripe", "errors", "--json"]
     variables: Mapping[str, str] = environment(kafka, {"STRIPE_API_KEY": KEY, "TAXIMETER_STRIPE_API_BASE": account.simulator.url})
     done = subprocess.run(command, cwd=folder, env=dict(variables), capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode in {OK, DISCREPANCY}, done.stderr

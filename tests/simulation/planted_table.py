@@ -1,11 +1,16 @@
-"""How soon each planted bug is caught: the seeds that it takes, from many places to begin."""
+"""How soon each planted bug is caught: the seeds that it takes, from many places to begin. What was measured is kept beside this module."""
 
 import multiprocessing
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from statistics import median
+from typing import Final
+
+import orjson
 
 from tests.simulation.planted_bugs import PLANTED
 from tests.simulation.planted_log_bugs import PLANTED_IN_LOGS
@@ -16,6 +21,7 @@ ALL: Mapping[str, Callable[[], AbstractContextManager[None]]] = {**PLANTED, **PL
 SEEDS_MAX = 40_000
 OFFSETS = 20
 APART = 1_000_000
+KEPT: Final = Path(__file__).with_name("planted_figures.json")
 
 
 def seeds_to_catch(name: str, first: int, seeds_max: int = SEEDS_MAX) -> int | None:
@@ -27,23 +33,50 @@ def seeds_to_catch(name: str, first: int, seeds_max: int = SEEDS_MAX) -> int | N
     return None
 
 
-def planted_table() -> Iterator[str]:
-    """Rows of Markdown: what is wrong, what it breaks, the median and the largest number of seeds, and the processor time of a catch.
+@dataclass(frozen=True, slots=True)
+class Caught:
+    """What one bug shows first, the median and the largest number of seeds, and the mean processor time of a catch."""
 
-    Takes a quarter of an hour on two cores.
-    """
-    yield "| planted bug | what shows first | seeds, median | most | ms of one core, mean |"
-    yield "| --- | --- | --- | --- | --- |"
+    shows: str
+    median: int
+    most: int
+    ms: int
+
+
+def measured(names: Iterable[str]) -> Iterator[tuple[str, Caught]]:
+    """Each bug and how it was caught, as they are ready. All of them take a quarter of an hour on two cores."""
     with multiprocessing.get_context("spawn").Pool() as pool:
-        yield from pool.imap(_row, ALL, chunksize=1)
+        yield from pool.imap(_measured, names, chunksize=1)
 
 
-def _row(name: str) -> str:
+def keep(found: Mapping[str, Caught]) -> None:
+    """Keep what was measured; bugs that were not keep their figures, and those that are gone are forgotten. Raises OSError."""
+    figures = {**_kept(), **found}
+    document = {name: asdict(figures[name]) for name in ALL if name in figures}
+    KEPT.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+
+
+def table() -> Iterator[str]:
+    """All bugs as a table in Markdown, with the figures that are kept. Raises OSError."""
+    figures = _kept()
+    yield "| planted bug | what shows first | seeds, median | most | ms of one core, mean |"
+    yield "| --- | --- | ---: | ---: | ---: |"
+    for name in ALL:
+        caught = figures.get(name)
+        cells = ("not measured", "", "", "") if caught is None else (caught.shows, caught.median, caught.most, caught.ms)
+        yield f"| {name.replace('_', ' ')} | {' | '.join(map(str, cells))} |"
+
+
+def _kept() -> dict[str, Caught]:
+    return {name: Caught(**figures) for name, figures in orjson.loads(KEPT.read_bytes()).items()}
+
+
+def _measured(name: str) -> tuple[str, Caught]:
     began = time.process_time()
     found = [seeds_to_catch(name, number * APART) for number in range(OFFSETS)]
     spent = 1000 * (time.process_time() - began) / OFFSETS
-    taken = sorted(SEEDS_MAX if seeds is None else seeds for seeds in found)
-    return f"| {name.replace('_', ' ')} | {_broken(name, found[0])} | {median(taken):.0f} | {taken[-1]} | {spent:.0f} |"
+    taken = [SEEDS_MAX if seeds is None else seeds for seeds in found]
+    return name, Caught(_broken(name, found[0]), round(median(taken)), max(taken), round(spent))
 
 
 def _broken(name: str, seeds: int | None) -> str:

@@ -35,7 +35,7 @@ class GuideAccount:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "taximeter.cli",
+            "taximeter",
             *arguments,
             "--config",
             str(self.settings),

@@ -46,17 +46,17 @@ EMITTER_CHARS_MAX: Final = 64
 PACKED_FROM: Final = 64  # events; measured: docs/decisions/0007-batch-columns.md
 ABANDONED_RANGES_MAX: Final = 1_000
 TEXTS_MAX: Final = 1_000
-_TIME_MS_MAX: Final = 253_402_300_800_000  # the year 10000
+TIME_MS_MAX: Final = 253_402_300_800_000  # the year 10000
+SEQUENCE_MAX: Final = 2**62
+PARTITION_MAX: Final = 2**31 - 1
 _INTS: Final = {int}
-_ALWAYS: Final = frozenset(
-    {
-        FORMAT_KEY,
-        *("emitter", "partition", "first_seq", "count", "customers", "dimensions", "series_dimensions", "at", "base_time", "time", "usage"),
-        *("ids", "final", "abandoned", "dropped"),
-    }
+LISTED_FIELDS: Final = (
+    *(FORMAT_KEY, "emitter", "partition", "first_seq", "count", "customers"),
+    *("series_dimensions", "at", "time", "usage", "dimensions", "base_time"),
 )
+"""The fields that each batch of form 1 has, in the order in which they are written; `ids` may follow."""
+_ALWAYS: Final = frozenset({*LISTED_FIELDS, "ids", "final", "abandoned", "dropped"})
 _KNOWN: Final[Mapping[int, frozenset[str]]] = {LISTS: _ALWAYS, PACKED: _ALWAYS | {"series", "series_customers"}}
-
 
 _NO_USAGE: Final[Mapping[str, Sequence[int]]] = MappingProxyType({})
 
@@ -193,8 +193,8 @@ def decode_batch(document: Mapping[str, Any], known: KnownTexts | None = None) -
         raise _bad(min(document.keys() - _KNOWN[form])[:40], f"is not a field of a batch of format {form}")
     count = _integer(document, "count", BATCH_EVENTS_MAX)
     emitter = check_emitter(document.get("emitter"))
-    partition = _integer(document, "partition", 2**31 - 1)
-    first_seq = _integer(document, "first_seq", 2**62)
+    partition = _integer(document, "partition", PARTITION_MAX)
+    first_seq = _integer(document, "first_seq", SEQUENCE_MAX)
     if not count:
         return _heartbeat(document, emitter, partition, first_seq)
     customers = document.get("customers")
@@ -215,8 +215,8 @@ def decode_batch(document: Mapping[str, Any], known: KnownTexts | None = None) -
         dimensions,
         column(document.get("series_dimensions"), "series_dimensions", len(customers), len(dimensions) - 1),
         column(document.get("at"), "at", count, len(customers) - 1),
-        _integer(document, "base_time", _TIME_MS_MAX),
-        column(document.get("time"), "time", count, _TIME_MS_MAX),
+        _integer(document, "base_time", TIME_MS_MAX),
+        column(document.get("time"), "time", count, TIME_MS_MAX),
         _usage(document.get("usage"), count, column, known),
         _ids(document["ids"], count) if "ids" in document else b"",
     )
@@ -236,7 +236,7 @@ def _heartbeat(document: Mapping[str, Any], emitter: str, partition: int, first_
         raise _bad("final", "must be a boolean")
     if type(abandoned) is not list or len(abandoned) > ABANDONED_RANGES_MAX or not all(_is_range(pair) for pair in abandoned):
         raise _bad("abandoned", f"must be at most {ABANDONED_RANGES_MAX} pairs of first and last number")
-    dropped = _integer(document, "dropped", 2**62) if "dropped" in document else 0
+    dropped = _integer(document, "dropped", SEQUENCE_MAX) if "dropped" in document else 0
     ranges = tuple((first, last) for first, last in abandoned)
     return Batch(emitter=emitter, partition=partition, first_seq=first_seq, count=0, final=final, abandoned=ranges, dropped=dropped)
 

@@ -41,11 +41,17 @@ type_name: Final = {
 Dimensions = tuple[tuple[str, str], ...]
 """The dimensions of an event or of a row, sorted by key."""
 
+EVENT_FIELDS: Final = ("id", "source", "time", "customer", "usage", "dimensions")
+"""The fields of an event in our own form, in the order in which it is written."""
+REQUIRED_FIELDS: Final = frozenset({"id", "customer", "usage"})
+"""Those that each event has."""
+DATA_FIELDS: Final = frozenset({"customer", "usage", "dimensions"})
+"""Those that a CloudEvent has in its `data`; the others are attributes of it."""
+
+_EVENT_FIELD_SET: Final = frozenset(EVENT_FIELDS)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TIME_CHARS_MIN: Final = 20
 _TIME_CHARS_MAX: Final = 40
-_EVENT_FIELDS: Final = frozenset({"id", "source", "time", "customer", "usage", "dimensions"})
-_DATA_FIELDS: Final = frozenset({"customer", "usage", "dimensions"})
 
 
 class UsageEvent(NamedTuple):
@@ -108,8 +114,8 @@ def parse_event(value: object, *, arrival_ms: int) -> UsageEvent:
         raise EventRejected(Reason.NOT_AN_OBJECT, "", f"an event is a JSON object, this is {type_name.get(type(value), 'something else')}")
     if "specversion" in value:
         return parse_cloudevent(value, value.get("data"), arrival_ms=arrival_ms)
-    if not value.keys() <= _EVENT_FIELDS:
-        raise _unknown_field(value, _EVENT_FIELDS, "")
+    if not value.keys() <= _EVENT_FIELD_SET:
+        raise _unknown_field(value, _EVENT_FIELD_SET, "")
     return UsageEvent(
         event_id=_text(value, "id", EVENT_ID_CHARS_MAX),
         source=_text(value, "source", SOURCE_CHARS_MAX) if "source" in value else "",
@@ -126,8 +132,8 @@ def parse_cloudevent(attributes: Mapping[str, Any], data: object, *, arrival_ms:
         raise EventRejected(Reason.BAD_HEADER, "specversion", f"only CloudEvents 1.0 are taken, not {str(attributes.get('specversion'))[:20]!r}")
     if type(data) is not dict:
         raise EventRejected(Reason.NOT_AN_OBJECT, "data", 'a CloudEvent needs `data` with {"customer", "usage", "dimensions"}')
-    if not data.keys() <= _DATA_FIELDS:
-        raise _unknown_field(data, _DATA_FIELDS, "data.")
+    if not data.keys() <= DATA_FIELDS:
+        raise _unknown_field(data, DATA_FIELDS, "data.")
     _text(attributes, "type", EVENT_ID_CHARS_MAX)
     customer = _text(data, "customer", CUSTOMER_CHARS_MAX) if "customer" in data else _text(attributes, "subject", CUSTOMER_CHARS_MAX)
     return UsageEvent(

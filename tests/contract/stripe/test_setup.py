@@ -334,7 +334,7 @@ def test_the_first_call_that_fails_for_good_ends_the_run_and_the_next_run_contin
 
 def test_two_runs_at_once_make_nothing_twice(installation: Installation) -> None:
     installation.process.call("POST", "/_control/config", {"latency": {"*": {"median_ms": 50}}})
-    command = [sys.executable, "-m", "taximeter.cli", "stripe", "setup", "--yes", "--config", str(installation.file)]
+    command = [sys.executable, "-m", "taximeter", "stripe", "setup", "--yes", "--config", str(installation.file)]
     runs = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(3)]
     outputs = [run.communicate(timeout=RUN_S)[0] for run in runs]
     # A run that was overtaken between looking and doing says so, and does nothing.
@@ -346,7 +346,7 @@ def test_two_runs_at_once_make_nothing_twice(installation: Installation) -> None
 
 def test_an_interrupted_run_says_what_is_done_and_the_next_one_continues(installation: Installation) -> None:
     installation.process.call("POST", "/_control/config", {"latency": {"products.create": SLOW, "prices.create": SLOW}})
-    command = [sys.executable, "-m", "taximeter.cli", "stripe", "setup", "--yes", "--config", str(installation.file)]
+    command = [sys.executable, "-m", "taximeter", "stripe", "setup", "--yes", "--config", str(installation.file)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
         assert run.stdout is not None
         assert any(line.startswith("done: meter") for line in run.stdout)

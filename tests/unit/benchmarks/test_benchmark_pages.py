@@ -7,7 +7,7 @@ import pytest
 from benchmarks.capacity import RATES, Costs, capacity_page, costs_of, need_of
 from benchmarks.kept import merged, read_kept
 from benchmarks.measurement import Result
-from benchmarks.pages import BEGIN, CAPACITY, END, PLOT, README, plot_of, section_of, with_section
+from benchmarks.pages import BEGIN, BENCHMARKS, CAPACITY, END, PLOT, README, benchmarks_page, plot_of, summary_of, with_section
 from benchmarks.plot import Panel, svg
 from benchmarks.registry import KNOWN
 from benchmarks.report import as_json
@@ -24,14 +24,20 @@ def document(*rows: Result, commit: str = "new", **more: Any) -> dict[str, Any]:
     return {**as_json(rows, broker="a broker"), "commit": commit, "runs": 3, "scale": 1.0, **more}
 
 
-def test_readme_shows_the_kept_results() -> None:
+def test_readme_shows_four_of_the_kept_results() -> None:
     """If not: python -m benchmarks --pages."""
-    page = README.read_text()
-    assert with_section(page, section_of(read_kept())) == page
+    page, summary = README.read_text(), summary_of(read_kept())
+    assert with_section(page, summary) == page
+    assert summary.count("\n- ") == 3  # and one at the beginning
 
 
-def test_the_capacity_page_and_the_plot_are_those_of_the_kept_results() -> None:
+def test_readme_is_short() -> None:
+    assert len(README.read_text().splitlines()) <= 130
+
+
+def test_the_other_pages_and_the_plot_are_those_of_the_kept_results() -> None:
     """If not: python -m benchmarks --pages."""
+    assert BENCHMARKS.read_text() == benchmarks_page(read_kept())
     assert CAPACITY.read_text() == capacity_page(read_kept())
     assert PLOT.read_text() == plot_of(read_kept())
 
@@ -51,9 +57,16 @@ def test_what_is_measured_replaces_what_was_kept_of_that_path_and_nothing_else()
 
 def test_the_table_names_the_machine_the_targets_and_the_rows_of_another_commit() -> None:
     kept = merged({"results": []}, document(row("second", p99_ms=4.0), commit="old"), ORDER)
-    section = section_of(merged(kept, document(row("first")), ORDER))
-    assert "| first | ours | 2.00 | 1.50 | 500,000 | CPU-s / million at most 1: not met |" in section
-    assert "commit old: second." in section
+    page = benchmarks_page(merged(kept, document(row("first")), ORDER))
+    assert "| first | ours | 2.00 | 1.50 | 500,000 | CPU-s / million at most 1: not met |" in page
+    assert "- second: 3 rounds on " in page
+    assert page.count("commit old") == 1
+
+
+def test_a_figure_that_was_not_measured_has_no_line_in_readme() -> None:
+    summary = summary_of(merged({"results": []}, document(row("gateway-100", "gateway")), ["gateway-100"]))
+    assert "500,000 events a second" in summary
+    assert "Aggregator" not in summary
 
 
 def test_only_what_is_between_the_markers_changes() -> None:

@@ -15,15 +15,6 @@ def test_wrong_arguments_end_with_3(arguments: list[str]) -> None:
     assert ended.value.code == USAGE
 
 
-@pytest.mark.parametrize("command", [command.name for command in cli.COMMANDS])
-def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        cli.main([command, "--help"])
-
-    assert ended.value.code == OK
-    assert f"usage: taximeter {command}" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize("key", ["sk_live_1234567890abcdef", "rk_live_1234567890abcdef", "sk_test_", "nonsense_1234567890"])
 def test_the_demo_takes_no_key_but_a_test_key_and_does_not_repeat_it(key: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["demo", "--stripe-key", key]) == USAGE

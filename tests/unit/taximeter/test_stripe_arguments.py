@@ -3,20 +3,9 @@ from decimal import Decimal
 
 import pytest
 
-from taximeter import cli
-from taximeter.commands.stripe import COMMANDS
-from taximeter.exit_codes import OK
-from taximeter.stripe_commands.running import moment, natural, pair, shown
+from taximeter.stripe_commands.arguments import moment, natural, pair
+from taximeter.stripe_commands.running import shown
 from taximeter.stripe_commands.usage import BAR_CELLS, bar
-
-
-@pytest.mark.parametrize("command", [command.name for command in COMMANDS])
-def test_every_command_under_stripe_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        cli.main(["stripe", command, "--help"])
-
-    assert ended.value.code == OK
-    assert f"usage: taximeter stripe {command}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("text", ["2026-11-22T10:00:00Z", "2026-11-22T11:00:00+01:00", "2026-11-22 04:30:00-05:30"])

@@ -1,23 +1,11 @@
-"""`taximeter broker`: the embedded broker in the foreground, for development."""
+"""`taximeter broker`: run the embedded Kafka-protocol broker in the foreground."""
 
 import argparse
 import importlib.util
 import os
 import sys
-from pathlib import Path
-from typing import Final
 
 from taximeter.exit_codes import PRECONDITION
-
-PORT: Final = 9092
-DATA: Final = Path(".taximeter") / "broker"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `taximeter broker`."""
-    parser.add_argument("--data", type=Path, default=DATA, help="folder that holds everything; made if missing (default %(default)s)")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
-    parser.add_argument("--port", type=int, default=PORT, help="port for clients, 0 for a free one (default %(default)s)")
 
 
 def run(arguments: argparse.Namespace) -> int:

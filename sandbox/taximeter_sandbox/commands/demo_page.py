@@ -1,4 +1,7 @@
-"""`taximeter stripe demo-page`: sign up and save payment details in a browser, on this machine."""
+"""`taximeter stripe demo-page`: serve a page on which a customer signs up, on this machine.
+
+The customer saves payment details there too.
+"""
 
 import argparse
 import asyncio
@@ -7,28 +10,15 @@ import re
 import signal
 from typing import Final
 
-from taximeter_sandbox.signup_page.server import DemoPage, Offer
-
 from billing.selling.prices import find_metered_prices
 from metering.process.listener import CannotListen
 from taximeter.exit_codes import OK, PRECONDITION, USAGE
-from taximeter.stripe_commands.connection import CannotDo, StripeConnection, add_connection_options
+from taximeter.stripe_commands.connection import CannotDo, StripeConnection
 from taximeter.stripe_commands.running import price_keys, run_billing
+from taximeter_sandbox.commands.arguments import KEY_VARIABLE
+from taximeter_sandbox.signup_page.server import DemoPage, Offer
 
-PORT: Final = 4242
-KEY_VARIABLE: Final = "STRIPE_PUBLISHABLE_KEY"
 _PUBLISHABLE: Final = re.compile(r"pk_test_[A-Za-z0-9_]{1,250}")
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `taximeter stripe demo-page`."""
-    add_connection_options(parser)
-    parser.add_argument("--port", type=int, default=PORT, help="on 127.0.0.1; 0 for a free one (default %(default)s)")
-    parser.add_argument(
-        "--publishable-key", metavar="KEY", help=f"pk_test_... of the same account (default: ${KEY_VARIABLE}); only with Stripe itself"
-    )
-    parser.add_argument("--price", metavar="KEY_OR_ID", help="what is sold (default: the only price of the settings file)")
-    parser.epilog = "A page to look at and to take from, for test keys only; Ctrl-C ends it. With the simulator, a form stands in for Stripe's own."
 
 
 def run(arguments: argparse.Namespace) -> int:

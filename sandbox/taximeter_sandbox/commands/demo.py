@@ -1,4 +1,7 @@
-"""`taximeter demo`: the whole pipeline under load on this machine, compared with what was emitted."""
+"""`taximeter demo`: run the whole pipeline under load on this machine, and compare.
+
+What Stripe has at the end is compared with what was emitted.
+"""
 
 import argparse
 import asyncio
@@ -19,8 +22,12 @@ import stripe
 from aiokafka.errors import KafkaError
 from rich.console import Console
 from taximeter_emitter.wire.errors import MeteringError
+
+from metering.process.secrets import Redactor, Secret
+from taximeter.exit_codes import DISCREPANCY, FAILED, INTERRUPTED, OK, PRECONDITION, USAGE
 from taximeter_sandbox.brokers.choose import choose_broker
 from taximeter_sandbox.brokers.interface import BrokerUnavailable
+from taximeter_sandbox.commands.arguments import CUSTOMERS, EVENTS, SANDBOX_CUSTOMERS, SANDBOX_EVENTS
 from taximeter_sandbox.demo.closing import Outcome, show
 from taximeter_sandbox.demo.plan import Pace, Plan
 from taximeter_sandbox.demo.processes import ProcessFailed
@@ -29,14 +36,7 @@ from taximeter_sandbox.demo.stripe_account import AccountUnsuitable
 from taximeter_sandbox.demo.stripe_side import StripeSandbox
 from taximeter_sandbox.demo.view import view_for
 
-from metering.process.secrets import Redactor, Secret
-from taximeter.exit_codes import DISCREPANCY, FAILED, INTERRUPTED, OK, PRECONDITION, USAGE
-
 TEST_KEY: Final = re.compile(r"(sk|rk)_test_[A-Za-z0-9_]{8,}")
-EVENTS: Final = 1_000_000
-CUSTOMERS: Final = 1_000
-SANDBOX_EVENTS: Final = 20_000
-SANDBOX_CUSTOMERS: Final = 10
 STREAM_PACE: Final = Pace(stripe_calls_per_second=10_000)
 SANDBOX_PACE: Final = Pace(report=15.0, drain_target=30.0, stripe_calls_per_second=12)
 FAILURES: Final = (
@@ -50,19 +50,6 @@ FAILURES: Final = (
     OSError,
     TimeoutError,
 )
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `taximeter demo`."""
-    parser.add_argument("--events", type=int, help=f"how many events to emit (default {EVENTS:,}; {SANDBOX_EVENTS:,} with --stripe-key)")
-    parser.add_argument("--customers", type=int, help=f"for how many customers (default {CUSTOMERS:,}; {SANDBOX_CUSTOMERS} with --stripe-key)")
-    parser.add_argument("--kafka", metavar="HOST:PORT|docker|apache|embedded", default="embedded", help="which Kafka (default: the embedded broker)")
-    parser.add_argument("--stripe-key", metavar="sk_test_...", help="report to this sandbox of Stripe instead of the simulator; test keys only")
-    parser.add_argument(
-        "--stripe-api", choices=("v1", "v2_stream"), default="v1", help="report one meter event a call, or by the meter event stream (default v1)"
-    )
-    parser.add_argument("--seed", type=int, default=1, help="seed of the load and of the simulator's faults (default 1)")
-    parser.add_argument("--keep", action="store_true", help="leave everything running at the end, print the addresses, and wait for Ctrl-C")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,0 +1,1 @@
+"""The commands that need the simulators and the demo, a module each; `arguments` is what they take."""

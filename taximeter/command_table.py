@@ -1,0 +1,69 @@
+"""Every command by name and summary. Nothing here is imported before it is named, so listing the commands costs nothing.
+
+A command NAME of a package has its arguments in `PACKAGE.arguments:NAME`, and `PACKAGE.NAME:run` runs it.
+"""
+
+from typing import Final
+
+from taximeter.command import SANDBOX, Command, CommandGroup
+
+_COMMANDS: Final = "taximeter.commands"
+_STRIPE: Final = "taximeter.stripe_commands"
+
+
+def _command(package: str, name: str, summary: str) -> Command:
+    word = name.replace("-", "_")
+    return Command(name, summary, f"{package}.arguments:{word}", f"{package}.{word}:run")
+
+
+_API_KEYS: Final = (
+    Command(
+        "create",
+        "make a key, add its digest to the file, and print the key once",
+        f"{_COMMANDS}.arguments:api_keys_create",
+        f"{_COMMANDS}.api_keys:create",
+    ),
+)
+
+_REPAIR: Final = (
+    Command(
+        "accept-loss",
+        "accept that events of a partition are gone, so that it goes on",
+        f"{_COMMANDS}.arguments:repair_accept_loss",
+        f"{_COMMANDS}.repair:accept_loss",
+    ),
+)
+
+_CUSTOMER: Final = (
+    Command("create", "make a customer and print its id", f"{_STRIPE}.arguments:customer_create", f"{_STRIPE}.customer:create"),
+    Command("list", "show the customers, newest first", f"{_STRIPE}.arguments:customer_list", f"{_STRIPE}.customer:list_all"),
+    Command("show", "show one customer", f"{_STRIPE}.arguments:customer_show", f"{_STRIPE}.customer:show"),
+)
+
+STRIPE_COMMANDS: Final = (
+    _command(_STRIPE, "setup", "make the meters, products and prices of the settings file at Stripe"),
+    _command(_STRIPE, "doctor", "check the key, its permissions, the clock, and what Stripe has"),
+    CommandGroup("customer", "create, list and show customers", _CUSTOMER),
+    _command(_STRIPE, "subscribe", "bill a customer's usage by a price"),
+    _command(_STRIPE, "checkout", "make a page at Stripe on which a customer subscribes"),
+    _command(_STRIPE, "send-test-event", "send one meter event outside of the pipeline"),
+    _command(_STRIPE, "usage", "show what Stripe's summaries have for a customer"),
+    _command(_STRIPE, "errors", "show what Stripe accepted and refused later"),
+    _command(_STRIPE, "listen", "show Stripe's events as they come"),
+    _command(_STRIPE, "preview", "show what a customer's next invoice comes to so far"),
+    _command(SANDBOX, "demo-page", "serve a page on which a customer signs up, on this machine"),
+)
+
+COMMANDS: Final = (
+    _command(SANDBOX, "demo", "run the whole pipeline under load on this machine, and compare"),
+    _command(SANDBOX, "broker", "run the embedded Kafka-protocol broker in the foreground"),
+    _command(_COMMANDS, "topics", "create or check the four topics"),
+    CommandGroup("api-keys", "make keys for those who send events to the gateway", _API_KEYS),
+    _command(_COMMANDS, "status", "show where each partition stands"),
+    CommandGroup("stripe", "everything on Stripe's side: meters, prices, customers, usage, invoices, webhooks", STRIPE_COMMANDS),
+    _command(_COMMANDS, "correct", "take back, or send again, one meter event"),
+    _command(_COMMANDS, "corrections", "list what was taken back and sent again"),
+    CommandGroup("repair", "let a partition go on that stopped because events are gone", _REPAIR),
+    _command(_COMMANDS, "verify", "re-read the log and prove every equation that a bill rests on"),
+    _command(_COMMANDS, "completion", "print a script that completes commands and options in a shell"),
+)

@@ -1,0 +1,96 @@
+"""What the commands of this folder take. Nothing here imports a command, so that `--help` costs little."""
+
+import argparse
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from taximeter.config_option import add_config_option
+
+SHELLS: Final = ("bash", "zsh", "fish")
+HOURS: Final = 24.0
+
+
+def topics(parser: argparse.ArgumentParser) -> None:
+    """The options of `taximeter topics`."""
+    parser.add_argument("action", choices=("create", "check"), help="create what is missing and check the rest, or only check")
+    add_config_option(parser)
+
+
+def api_keys_create(parser: argparse.ArgumentParser) -> None:
+    """The options of `taximeter api-keys create`."""
+    parser.add_argument("--tenant", required=True, help="whom the key is for")
+    parser.add_argument("--file", type=Path, required=True, help="the gateway's file of keys; made if missing")
+    parser.add_argument("--customer", action="append", default=[], help="a customer that it may send for; several may be given (default: all)")
+    parser.add_argument("--events-per-second", type=int, help="how many events a second it may send (default: no limit)")
+
+
+def status(parser: argparse.ArgumentParser) -> None:
+    """The options of `taximeter status`."""
+    add_config_option(parser)
+    parser.add_argument("--hours", type=float, default=HOURS, help="how far back outcomes are counted (default %(default)g)")
+    parser.add_argument("--json", action="store_true", help="JSON instead of a table")
+
+
+def correct(parser: argparse.ArgumentParser) -> None:
+    """The options of `taximeter correct`."""
+    parser.add_argument("identifier", help="the meter event's identifier at Stripe, tm-...")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--undo", action="store_true", help="Stripe has it and should not: cancel it, or negate it when it is too late for that")
+    what.add_argument("--resend", action="store_true", help="Stripe certainly does not have it and should, because what made it refuse is mended")
+    parser.add_argument("--reason", required=True, help="why; it is kept in the ledger")
+    parser.add_argument("--by", metavar="NAME", help="who; it is kept in the ledger (default: the name of your account on this machine)")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--wait", type=float, metavar="SECONDS", help="wait so long for the reporter to do it and for its outcome")
+    parser.add_argument("--json", action="store_true", help="the correction as JSON; asks nothing, so it needs --yes")
+    add_config_option(parser)
+
+
+def corrections(parser: argparse.ArgumentParser) -> None:
+    """The options of `taximeter corrections`."""
+    parser.add_argument("--partition", type=int, help="of this partition only")
+    parser.add_argument("--json", action="store_true", help="JSON instead of a table")
+    add_config_option(parser)
+
+
+def repair_accept_loss(parser: argparse.ArgumentParser) -> None:
+    """The options of `taximeter repair accept-loss`."""
+    parser.add_argument("partition", type=int, metavar="PARTITION", help="the partition that stopped with HistoryLost")
+    parser.add_argument("--reason", help="why; it is kept in the chain. Without a reason, what is lost is shown and nothing is done")
+    parser.add_argument("--by", metavar="NAME", help="who; it is kept in the chain (default: the name of your account on this machine)")
+    parser.add_argument(
+        "--ids",
+        action="store_true",
+        help="accept also that the ids of events counted before are not known; events with ids that may repeat them are set aside as past_horizon",
+    )
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--json", action="store_true", help="what is lost as JSON; asks nothing, so with a reason it needs --yes")
+    add_config_option(parser)
+
+
+def verify(parser: argparse.ArgumentParser) -> None:
+    """The options of `taximeter verify`."""
+    add_config_option(parser)
+    parser.add_argument("--from", dest="from_ms", type=_time_ms, metavar="TIME", help="what was counted at this log time or later (RFC 3339)")
+    parser.add_argument("--to", dest="to_ms", type=_time_ms, metavar="TIME", help="what was counted before this log time (RFC 3339)")
+    parser.add_argument("--json", action="store_true", help="the whole report as JSON")
+
+
+def completion(parser: argparse.ArgumentParser) -> None:
+    """The options of `taximeter completion`."""
+    parser.add_argument("shell", choices=SHELLS, help="for which shell")
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = """\
+bash: eval "$(taximeter completion bash)"         in ~/.bashrc
+zsh:  eval "$(taximeter completion zsh)"          in ~/.zshrc, after compinit
+fish: taximeter completion fish | source          in ~/.config/fish/config.fish"""
+
+
+def _time_ms(text: str) -> int:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 2026-03-31T22:00:00Z") from None
+    if moment.tzinfo is None:
+        raise argparse.ArgumentTypeError(f"{text!r} has no time zone: add Z for UTC")
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
