@@ -7,12 +7,15 @@ STAMP := $(VENV)/.installed
 SEEDS ?= 2000
 MINUTES ?= 3
 ARGS ?=
+PARALLEL := -n 2 --dist worksteal
+# What starts processes or takes long, one after the other. A folder that is not there is passed over.
+SERIAL_TESTS := $(wildcard tests/simulation tests/contract tests/integration tests/end_to_end tests/packaging)
 # No addresses of package indexes, and none of our own distributions. `--python-version` is the oldest that is supported.
 LOCK := .lock/bin/uv pip compile --quiet --upgrade pyproject.toml --generate-hashes --universal --python-version 3.11 --no-header --no-annotate \
   --no-emit-index-url --no-emit-package taximeter --no-emit-package taximeter-emitter --no-emit-package taximeter-sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo test lint types contracts simulate chaos bench soak clean
+.PHONY: help install lock demo test unit lint types contracts simulate chaos bench soak clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,8 +36,12 @@ demo: $(STAMP)  ## Run the whole pipeline under load and compare (ARGS="--events
 test: $(STAMP)  ## Lint, types, import contracts and all tests, on the first broker that can be had
 	@$(BIN)/python -c 'from taximeter_sandbox.brokers.choose import choose_broker; print(f"broker: {choose_broker()}", flush=True)'
 	@$(MAKE) --no-print-directory lint types contracts
-	$(BIN)/pytest -n 2 --dist worksteal tests/unit tests/property $(ARGS)
-	$(BIN)/pytest tests/packaging tests/simulation tests/contract tests/integration tests/end_to_end $(ARGS)
+	$(BIN)/pytest $(PARALLEL) tests/unit $(ARGS)
+	$(BIN)/pytest $(PARALLEL) tests/property tests/deploy $(ARGS)
+	$(BIN)/pytest $(SERIAL_TESTS) $(ARGS)
+
+unit: $(STAMP)  ## The fast tests alone, for the time between two edits (ARGS="-k ledger")
+	$(BIN)/pytest $(PARALLEL) tests/unit $(ARGS)
 
 lint: $(STAMP)  ## Ruff: rules and format
 	$(BIN)/ruff check .

@@ -30,7 +30,7 @@ from metering.kafka.partition_log import LogUnavailable
 from tests.chaos.actions import ACTIONS, Action
 from tests.chaos.arena import Arena
 from tests.chaos.proxy import FaultProxy
-from tests.chaos.small_disk import SmallDisks
+from tests.support.small_disks import SmallDisks
 
 RUNNER: Final = ("tests.chaos.service",)
 PAUSE_SECONDS: Final = (0.1, 1.2)

@@ -18,9 +18,9 @@ from taximeter_sandbox.signup_page.server import DemoPage, Offer
 from billing.selling.prices import find_price
 from metering.process.secrets import Secret
 from metering.stripe.client import StripeHttp, make_client
-from tests.contract.stripe.command_line import KEY, NO_LIMITS
-from tests.contract.stripe.process import SimulatorProcess
 from tests.support.alpaca import SETTINGS
+from tests.support.stripe_command_line import KEY, NO_LIMITS
+from tests.support.stripe_simulator_process import SimulatorProcess
 
 pytestmark = pytest.mark.end_to_end
 
@@ -173,7 +173,7 @@ async def subscription_of(client: stripe.StripeClient, page: Page) -> Any:
     return await client.v1.subscriptions.retrieve_async(await page.locator("#subscription").inner_text())
 
 
-async def test_on_the_simulator_a_customer_signs_up_and_the_subscription_is_active_with_a_payment_method(
+async def test_on_the_simulator_a_customer_signs_up_and_has_an_active_subscription(
     environment: dict[str, str], client: stripe.StripeClient, visitor: Visitor
 ) -> None:
     await set_up(environment)
@@ -203,7 +203,7 @@ async def test_on_the_simulator_a_customer_signs_up_and_the_subscription_is_acti
     assert visitor.complaints == []
 
 
-async def test_with_a_publishable_key_the_payment_element_is_given_the_client_secret_and_confirms_the_setup(
+async def test_with_a_publishable_key_the_payment_element_confirms_the_setup(
     environment: dict[str, str], client: stripe.StripeClient, visitor: Visitor
 ) -> None:
     await set_up(environment)

@@ -21,8 +21,8 @@ from taximeter_sandbox.demo.processes import Command, Fleet, own_environment
 from taximeter_sandbox.demo.stripe_side import SimulatedStripe
 
 from audit.positions import Positions, all_settled
-from tests.end_to_end.guide_account import GuideAccount, a_past_month
 from tests.support.alpaca import SETTINGS
+from tests.support.guide_account import GuideAccount, a_past_month
 
 CUSTOMERS: Final = 6
 EVENTS_PER_PHASE: Final = 4_000

@@ -13,8 +13,9 @@ from taximeter_sandbox.brokers.readiness import free_port
 from taximeter_sandbox.demo.processes import own_environment
 
 from billing.checkup.permissions import PERMISSIONS
+from tests.support.repository import ROOT
 
-PAGE: Final = Path(__file__).parents[2] / "docs" / "stripe.md"
+PAGE: Final = ROOT / "docs" / "stripe.md"
 BLOCK: Final = re.compile(r"```console( until-interrupted)?\n(.*?)```", re.DOTALL)
 PORTS: Final = ("12111", "9092", "8080", "4243", "4244", "4245")
 SCRIPT_SECONDS: Final = 420.0

@@ -21,7 +21,7 @@ from metering.records.chain import Link
 from metering.records.ledger_records import Intent, MeterEvent, Outcome, Receipt, Settlement, encode_intent, encode_receipt
 from metering.records.tally import Acceptance, EventCounts, Losses, RecordCounts, Tally, TallyRow, encode_tally
 from tests.support.broker_topics import unique_name
-from tests.unit.ingest.waiting import until_async
+from tests.support.waiting import until_async
 
 pytestmark = pytest.mark.broker
 METER = "alpaca_ai_tokens"

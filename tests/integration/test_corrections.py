@@ -26,10 +26,10 @@ from metering.records.ledger_records import CorrectionKind, Intent, decode_entry
 from metering.records.tally import EventCounts, RecordCounts, Tally, TallyRow, encode_tally
 from reporter.correcting import Correcting, NotCorrectable, Request, meter_event_place
 from taximeter.exit_codes import FAILED, OK
-from tests.contract.stripe.conftest import KEY, NO_LIMITS
-from tests.contract.stripe.process import SimulatorProcess
 from tests.support.gateway_process import METERS, environment
 from tests.support.reporter_process import ReporterProcess, reporter
+from tests.support.stripe_simulator_process import SimulatorProcess
+from tests.support.stripe_target import KEY, NO_LIMITS
 from tests.support.usage_topic import make_topics, settings_for
 
 pytestmark = pytest.mark.broker
@@ -188,7 +188,7 @@ async def test_a_young_meter_event_is_cancelled_once_however_often_it_is_asked_f
     assert billed(await installation.verified()) == ("EXACT", QUANTITY, 0)
 
 
-async def test_an_old_meter_event_is_negated_by_one_of_two_commands_at_once_and_by_the_reporter_that_comes_after_a_kill(
+async def test_two_commands_at_once_negate_an_old_meter_event_once_also_after_a_kill(
     installation: Installation,
 ) -> None:
     installation.create_meter()

@@ -23,10 +23,10 @@ from metering.records.chain import NO_OFFSET, Link
 from metering.records.ledger_records import Intent, MeterEvent, Outcome, encode_intent
 from metering.records.limits import CHAIN_RECORD_BYTES_MAX
 from metering.records.tally import EventCounts, RecordCounts, Tally, TallyRow, encode_tally
-from tests.contract.stripe.conftest import KEY, NO_LIMITS
-from tests.contract.stripe.process import SimulatorProcess
 from tests.support.broker_topics import visible
 from tests.support.reporter_process import ReporterProcess, reporter
+from tests.support.stripe_simulator_process import SimulatorProcess
+from tests.support.stripe_target import KEY, NO_LIMITS
 from tests.support.usage_topic import make_topics, settings_for
 
 pytestmark = pytest.mark.broker

@@ -11,9 +11,9 @@ from taximeter_emitter.wire.batch import Batch
 
 from metering.kafka.clients import KafkaSettings
 from tests.support.broker import RunningBroker
+from tests.support.emitter_batches_received import batches_of, finals, gaps, quantities
 from tests.support.usage_topic import make_topics, read_events_topic, settings_for
-from tests.unit.ingest.received import batches_of, finals, gaps, quantities
-from tests.unit.ingest.waiting import until
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.broker
 

@@ -19,10 +19,10 @@ from taximeter_emitter.wire.event import fingerprint
 from ingest.admission.api_keys import create_key
 from metering.kafka.clients import KafkaSettings
 from tests.support.broker import RunningBroker
+from tests.support.emitter_batches_received import batches_of, finals, gaps, quantities
 from tests.support.gateway_process import METERS, GatewayProcess, environment, gateway
 from tests.support.usage_topic import read_events_topic, settings_for
-from tests.unit.ingest.received import batches_of, finals, gaps, quantities
-from tests.unit.ingest.waiting import until, until_async
+from tests.support.waiting import until, until_async
 
 pytestmark = pytest.mark.broker
 

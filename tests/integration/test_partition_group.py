@@ -20,7 +20,7 @@ from metering.records.limits import CHAIN_RECORD_BYTES_MAX
 from metering.workers.partition_group import PartitionGroup
 from metering.workers.partition_worker import PartitionWorker
 from tests.support.broker_topics import make_topic
-from tests.unit.ingest.waiting import until_async
+from tests.support.waiting import until_async
 
 pytestmark = pytest.mark.broker
 

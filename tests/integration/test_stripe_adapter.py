@@ -22,7 +22,7 @@ from reporter.sending.pacing import Backoff, Pacer
 from reporter.sending.verdicts import Delivered, Refused, Retry, StopTheWorld, TryAgain, Verdict
 from reporter.stripe.meter_events_v1 import StripeMeterEvents
 from reporter.stripe.replies import REPLY_BYTES_MAX
-from tests.contract.stripe.process import SimulatorProcess
+from tests.support.stripe_simulator_process import SimulatorProcess
 
 KEY = "sk_test_adapter4321"
 METER = Meter("tokens", ("input_tokens",))

@@ -9,8 +9,8 @@ from metering.process.secrets import Secret
 from reporter.stripe.notifications import PAGE, EventsUnavailable, StripeEvents
 from reporter.stripe.report_types import REPORT_TYPES
 from reporter.webhooks.error_reports import ReportReader
-from tests.contract.stripe.conftest import KEY, NO_LIMITS
-from tests.contract.stripe.process import SimulatorProcess
+from tests.support.stripe_simulator_process import SimulatorProcess
+from tests.support.stripe_target import KEY, NO_LIMITS
 
 WINDOW_MS = 10_000
 

@@ -15,8 +15,8 @@ import pytest
 import stripe
 
 from taximeter.exit_codes import FAILED, OK, PRECONDITION, USAGE
-from tests.contract.stripe.conftest import KEY, NO_LIMITS
-from tests.contract.stripe.process import SimulatorProcess
+from tests.support.stripe_simulator_process import SimulatorProcess
+from tests.support.stripe_target import KEY, NO_LIMITS
 
 PATIENCE_S = 60.0
 SECRET = "whsec_given1234"
@@ -131,7 +131,7 @@ def test_stripe_itself_cannot_reach_this_machine_so_the_way_is_told(tmp_path: Pa
     assert "v1.billing.meter.error_report_triggered,v1.billing.meter.no_meter_found" in told
 
 
-def test_with_the_secret_of_stripes_own_command_line_nothing_is_registered_and_no_secret_is_shown(tmp_path: Path) -> None:
+def test_with_the_secret_of_stripes_cli_nothing_is_registered_and_no_secret_is_shown(tmp_path: Path) -> None:
     with listening(tmp_path, "https://api.stripe.com", "--secret", SECRET, "--json") as process:
         address = text_of(tmp_path, process, "err", "; Ctrl-C").partition("listening on ")[2].partition(";")[0]
         body = json.dumps({"id": "evt_1", "object": "event", "type": "invoice.paid", "created": 0, "data": {"object": {"id": "in_1"}}})

@@ -18,7 +18,7 @@ from reporter.sending.meter_events import payload_of
 from reporter.sending.pacing import Backoff, Pacer
 from reporter.sending.verdicts import Delivered, StopTheWorld, TryAgain, Verdict
 from reporter.stripe.stream import StripeMeterEventStream
-from tests.contract.stripe.process import SimulatorProcess
+from tests.support.stripe_simulator_process import SimulatorProcess
 
 KEY = "sk_test_stream4321"
 METER = Meter("tokens", ("input_tokens",))

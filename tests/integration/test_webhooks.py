@@ -20,10 +20,10 @@ from metering.records.ledger_records import Rejection, decode_entry
 from metering.records.tally import EventCounts, RecordCounts, Tally, TallyRow, encode_tally
 from reporter.stripe.report_types import REPORT_TYPES
 from taximeter.exit_codes import DISCREPANCY, OK
-from tests.contract.stripe.conftest import KEY, NO_LIMITS
-from tests.contract.stripe.process import SimulatorProcess
 from tests.support.gateway_process import environment
 from tests.support.reporter_process import ReporterProcess, reporter
+from tests.support.stripe_simulator_process import SimulatorProcess
+from tests.support.stripe_target import KEY, NO_LIMITS
 from tests.support.usage_topic import make_topics, settings_for
 
 pytestmark = pytest.mark.broker

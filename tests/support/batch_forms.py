@@ -4,6 +4,7 @@ from base64 import b64decode, b64encode
 from typing import Any
 
 import orjson
+from taximeter_emitter.wire.batch import Batch
 
 
 def in_lists(value: bytes) -> bytes:
@@ -56,3 +57,13 @@ def _numbers(text: str, count: int) -> list[int]:
 def _text(column: list[int]) -> str:
     width = next(width for width in (1, 2, 4, 8) if max(column) < 256**width)
     return f"{width}{b64encode(b''.join(number.to_bytes(width, 'little') for number in column)).decode()}"
+
+
+def plain(batch: Batch) -> Batch:
+    """The same with lists for columns, so that it can be compared."""
+    return batch._replace(
+        series_dimensions=list(batch.series_dimensions),
+        at=list(batch.at),
+        time=list(batch.time),
+        usage={name: list(column) for name, column in batch.usage.items()},
+    )

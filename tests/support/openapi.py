@@ -11,7 +11,7 @@ from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 from ruamel.yaml import YAML
 
-from tests.support.schemas import ROOT
+from tests.support.repository import ROOT
 
 PAGE: Final = ROOT / "docs/openapi.yaml"
 _URI: Final = PAGE.as_uri()

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 from typing import Any, Final
 
 import orjson
 from jsonschema import Draft202012Validator
 
-ROOT: Final = Path(__file__).parents[2]
+from tests.support.repository import ROOT
+
 SCHEMAS: Final = ROOT / "docs/schemas"
 _SUFFIX: Final = ".schema.json"
 

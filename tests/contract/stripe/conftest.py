@@ -7,11 +7,8 @@ import aiohttp
 import pytest
 import stripe
 
-from tests.contract.stripe.process import SimulatorProcess
-from tests.contract.stripe.target import Target
-
-KEY = "sk_test_contract1234"
-NO_LIMITS = {"meter_events_per_second": 0, "global_per_second": 0, "endpoint_per_second": 0}
+from tests.support.stripe_simulator_process import SimulatorProcess
+from tests.support.stripe_target import KEY, NO_LIMITS, Target, client_of
 
 
 @pytest.fixture(scope="session")
@@ -37,10 +34,6 @@ def simulator(simulator_process: SimulatorProcess, http_client: stripe.HTTPClien
     simulator_process.call("POST", "/_control/config", {"limits": NO_LIMITS})
     simulator_process.call("POST", "/_oracle/reset")
     return Target(client_of(simulator_process.url, http_client), KEY, 2.0, simulator_process)
-
-
-def client_of(url: str, http_client: stripe.HTTPClient, key: str = KEY) -> stripe.StripeClient:
-    return stripe.StripeClient(key, base_addresses={"api": url, "meter_events": url}, http_client=http_client, max_network_retries=0)
 
 
 @pytest.fixture(params=["simulator", "sandbox"])

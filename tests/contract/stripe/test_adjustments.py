@@ -9,8 +9,7 @@ from taximeter_emitter.wire.limits import HOUR_MS
 from metering.process.secrets import Secret
 from reporter.sending.verdicts import Delivered, Refused, StopTheWorld
 from reporter.stripe.meter_events_v1 import StripeMeterEvents
-from tests.contract.stripe.conftest import KEY
-from tests.contract.stripe.target import Target
+from tests.support.stripe_target import KEY, Target
 
 NOW_S = int(time.time())
 

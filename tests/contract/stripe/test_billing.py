@@ -11,10 +11,9 @@ import aiohttp
 import pytest
 import stripe
 
-from tests.contract.stripe.conftest import client_of
-from tests.contract.stripe.driving import ready
-from tests.contract.stripe.process import SimulatorProcess
-from tests.contract.stripe.target import Target, refused
+from tests.support.stripe_simulator_control import ready
+from tests.support.stripe_simulator_process import SimulatorProcess
+from tests.support.stripe_target import Target, client_of, refused
 
 DAY_MS = 86_400_000
 PACKAGE = {"unit_amount": 4, "transform_quantity": {"divide_by": 1000, "round": "up"}}

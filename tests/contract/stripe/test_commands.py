@@ -8,8 +8,8 @@ from taximeter_emitter.clock import SystemClock
 
 from taximeter.exit_codes import FAILED, OK, PENDING, PRECONDITION, USAGE
 from taximeter.stripe_commands import send_test_event
-from tests.contract.stripe.command_line import KEY, CommandLine, command_line, delete, post_event
-from tests.contract.stripe.process import SimulatorProcess
+from tests.support.stripe_command_line import KEY, CommandLine, command_line, delete, post_event
+from tests.support.stripe_simulator_process import SimulatorProcess
 
 HOUR_S = 3600
 

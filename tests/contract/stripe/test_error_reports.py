@@ -10,11 +10,10 @@ import pytest
 import stripe
 
 from metering.stripe.signatures import parse_webhook
-from tests.contract.stripe.conftest import NO_LIMITS, client_of
-from tests.contract.stripe.driving import books, configure, ready, stats
-from tests.contract.stripe.process import SimulatorProcess
-from tests.contract.stripe.receiver import Receiver, receiving
-from tests.contract.stripe.target import Target
+from tests.support.stripe_simulator_control import books, configure, ready, stats
+from tests.support.stripe_simulator_process import SimulatorProcess
+from tests.support.stripe_target import NO_LIMITS, Target, client_of
+from tests.support.stripe_webhook_receiver import Receiver, receiving
 
 TRIGGERED = "v1.billing.meter.error_report_triggered"
 NO_METER = "v1.billing.meter.no_meter_found"

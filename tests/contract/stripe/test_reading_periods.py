@@ -11,9 +11,8 @@ from metering.records.tally import TallyRow
 from reporter.planning.billing_periods import BillingPeriods, SubscriptionPeriods, read_subscription
 from reporter.planning.unplanned import Backlog
 from reporter.stripe.subscriptions import StripeSubscriptions, SubscriptionsUnavailable
-from tests.contract.stripe.conftest import KEY
-from tests.contract.stripe.driving import configure
-from tests.contract.stripe.target import Target
+from tests.support.stripe_simulator_control import configure
+from tests.support.stripe_target import KEY, Target
 
 NOW = 1_780_000_017  # an arbitrary second
 HOUR, DAY = 3_600, 86_400

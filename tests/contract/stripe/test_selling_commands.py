@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from taximeter.exit_codes import OK, PRECONDITION, USAGE
-from tests.contract.stripe.command_line import CommandLine, command_line, sync_client
-from tests.contract.stripe.process import SimulatorProcess
 from tests.support.alpaca import SETTINGS
+from tests.support.stripe_command_line import CommandLine, command_line, sync_client
+from tests.support.stripe_simulator_process import SimulatorProcess
 
 PRICE = "alpaca_ai_tokens_monthly"
 SECOND_PRICE = """

@@ -31,9 +31,8 @@ from billing.checkup.permissions import PERMISSIONS
 from reporter.stripe.report_types import REPORT_TYPES
 from taximeter.cli import main
 from taximeter.exit_codes import DISCREPANCY, FAILED, INTERRUPTED, OK, PRECONDITION, USAGE
-from tests.contract.stripe.conftest import NO_LIMITS
-from tests.contract.stripe.process import SimulatorProcess
-from tests.contract.stripe.target import Target
+from tests.support.stripe_simulator_process import SimulatorProcess
+from tests.support.stripe_target import NO_LIMITS, Target
 
 KEY = "sk_test_contract1234"
 RESTRICTED = "rk_test_contract1234"

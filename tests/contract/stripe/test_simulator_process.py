@@ -11,10 +11,9 @@ import aiohttp
 import pytest
 import stripe
 
-from tests.contract.stripe.conftest import KEY, client_of
-from tests.contract.stripe.driving import books, ready, stats
-from tests.contract.stripe.process import SimulatorProcess
-from tests.contract.stripe.target import HOUR_S, Target, refused
+from tests.support.stripe_simulator_control import books, ready, stats
+from tests.support.stripe_simulator_process import SimulatorProcess
+from tests.support.stripe_target import HOUR_S, KEY, Target, client_of, refused
 
 
 async def test_the_oracle_groups_narrows_streams_and_resets(simulator: Target) -> None:

@@ -10,9 +10,8 @@ import aiohttp
 import pytest
 import stripe
 
-from tests.contract.stripe.conftest import client_of
-from tests.contract.stripe.driving import ROUTE, books, configure, outcome, ready, script, stats
-from tests.contract.stripe.target import Target, refused
+from tests.support.stripe_simulator_control import ROUTE, books, configure, outcome, ready, script, stats
+from tests.support.stripe_target import Target, client_of, refused
 
 
 @pytest.mark.parametrize(("reading", "status", "code"), [("conflict", 409, "too_many_concurrent_requests"), ("lock_timeout", 429, "lock_timeout")])

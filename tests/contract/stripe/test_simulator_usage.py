@@ -2,8 +2,8 @@
 
 import time
 
-from tests.contract.stripe.driving import books, configure, ready, stats
-from tests.contract.stripe.target import HOUR_S, Target, refused
+from tests.support.stripe_simulator_control import books, configure, ready, stats
+from tests.support.stripe_target import HOUR_S, Target, refused
 
 
 async def test_an_identifier_is_forgotten_after_24_hours_and_usage_is_billed_twice(simulator: Target) -> None:

@@ -10,10 +10,9 @@ import aiohttp
 import pytest
 import stripe
 
-from tests.contract.stripe.conftest import KEY, client_of
-from tests.contract.stripe.driving import books, configure, ready, stats
-from tests.contract.stripe.process import SimulatorProcess
-from tests.contract.stripe.target import Target, refused
+from tests.support.stripe_simulator_control import books, configure, ready, stats
+from tests.support.stripe_simulator_process import SimulatorProcess
+from tests.support.stripe_target import KEY, Target, client_of, refused
 
 STREAM = "v2.meter_event_stream.create"
 SYNCHRONOUS = "v2.meter_events.create"

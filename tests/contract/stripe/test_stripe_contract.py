@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import stripe
 
-from tests.contract.stripe.target import HOUR_S, Target, refused
+from tests.support.stripe_target import HOUR_S, Target, refused
 
 
 async def test_a_meter_is_created_shown_renamed_and_listed(any_stripe: Target) -> None:

@@ -11,11 +11,10 @@ import stripe
 
 from metering.process.secrets import Secret
 from metering.stripe.signatures import parse_webhook, verify_signature
-from tests.contract.stripe.conftest import client_of
-from tests.contract.stripe.driving import configure
-from tests.contract.stripe.process import SimulatorProcess
-from tests.contract.stripe.receiver import PATIENCE_S, Receiver, receiving
-from tests.contract.stripe.target import Target, refused
+from tests.support.stripe_simulator_control import configure
+from tests.support.stripe_simulator_process import SimulatorProcess
+from tests.support.stripe_target import Target, client_of, refused
+from tests.support.stripe_webhook_receiver import PATIENCE_S, Receiver, receiving
 
 CREATED = "customer.created"
 MINUTE_MS = 60_000

@@ -7,45 +7,13 @@ import pytest
 from taximeter_emitter.wire.limits import HOUR_MS, MINUTE_MS
 
 from aggregator.core import counting
-from aggregator.core.counting import PartitionCounter
-from aggregator.takeover import Takeover
 from metering.kafka.partition_log import LogUnavailable
 from metering.records.chain import NO_OFFSET, Link
 from metering.records.errors import ChainBroken, HistoryLost, RecordCorrupt
 from metering.records.tally import decode_tally, encode_tally
-from tests.support.ids_in_memory import in_memory
-from tests.unit.aggregator.events import EVENTS, HORIZON_MS, START_MS, TALLIES, Event, Numbered, Single, encode, rules
-from tests.unit.aggregator.memory_log import MemoryLog, finished
-
-
-class Partition:
-    """One partition's logs, and a writer that flushes them."""
-
-    def __init__(self) -> None:
-        self.log = MemoryLog()
-        self.log.topics = {EVENTS: [], TALLIES: []}
-        self.now_ms = START_MS
-
-    def takeover(self, *, found_at_log_start: bool = False) -> Takeover:
-        return Takeover(self.log, rules(), tallies_topic=TALLIES, found_at_log_start=found_at_log_start, snapshots=in_memory())
-
-    def owner(self, *, found_at_log_start: bool = False) -> PartitionCounter:
-        return finished(self.takeover(found_at_log_start=found_at_log_start).take_over(0))
-
-    def emit(self, event_id: str, *, wait_ms: int = 1_000, mystery: int = 0) -> None:
-        self.now_ms += wait_ms
-        usage = (("input", 1), ("mystery", 1)) if mystery else (("input", 1),)
-        value, headers = encode(Single(Event(event_id, "c", usage, "m", self.now_ms), "own"))
-        self.log.append(EVENTS, value, at_ms=self.now_ms, headers=headers)
-
-    def flush(self, counter: PartitionCounter, *, wait_ms: int = 0) -> None:
-        for record in self.log.topics[EVENTS][counter.position :]:
-            if record is not None:
-                counter.count(record)
-        cut = counter.cut()
-        self.now_ms += wait_ms
-        offset = self.log.append(TALLIES, cut.value, at_ms=self.now_ms).offset
-        finished(self.takeover().catch_up(counter, cut.tally, offset))
+from tests.support.aggregator_partition import Partition
+from tests.support.aggregator_records import EVENTS, HORIZON_MS, START_MS, TALLIES, Event, Numbered, encode
+from tests.support.metering_memory_log import finished
 
 
 def test_the_first_owner_founds_the_chain_at_the_start_of_the_events() -> None:

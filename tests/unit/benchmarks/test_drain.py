@@ -1,19 +1,11 @@
-"""The reporter's backlog in virtual time."""
+"""The order of the benchmark that drains a backlog, and the virtual time that it runs in."""
 
 import asyncio
 
 import pytest
 
-from benchmarks.drain_world import DrainOrder, run
 from benchmarks.reporter_drain import order_of
 from benchmarks.virtual_time import VirtualClock, VirtualLoop
-
-
-def test_a_backlog_is_sent_once_and_sooner_than_without_merging() -> None:
-    found = run(DrainOrder(customers=60, calls_per_second=2, connections=4, rows_max=100, away_from_minute=600, away_minutes=90))
-    assert found.rows == 60 * 90
-    assert found.meter_events < found.rows / 4
-    assert 0 < found.drain_minutes < found.unmerged_minutes / 4
 
 
 def test_everything_is_in_proportion_to_the_scale() -> None:

@@ -2,18 +2,15 @@
 
 import importlib.util
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.unit.deploy.deployment import DEPLOY, ROOT, RUNBOOKS, alerts, read_yaml, rules, series
-from tests.unit.deploy.test_expressions import FOREIGN
+from tests.support.deploy_files import DEPLOY, FOREIGN, RUNBOOKS, alerts, read_yaml, rules, series
+from tests.support.repository import ROOT
 
 HEADINGS = ["Meaning", "Impact", "Diagnosis", "Mitigation"]
 PAGES = sorted(RUNBOOKS.glob("*.md"))
-PROMTOOL = shutil.which("promtool")
 PACKAGES = ("emitter/taximeter_emitter", "metering", "ingest", "aggregator", "reporter")
 EMITTED = [module for name in PACKAGES for module in sorted((ROOT / name).rglob("*.py"))]
 
@@ -82,14 +79,6 @@ def test_the_page_of_not_ready_explains_every_condition_of_readiness() -> None:
     conditions = {"started", "not_stopping", *re.findall(r'health\.require\("(\w+)"', code)}
     page = (RUNBOOKS / "TaximeterNotReady.md").read_text()
     assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == conditions
-
-
-@pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed (Debian: apt-get install prometheus)")
-def test_promtool_accepts_the_rules_and_their_tests() -> None:
-    assert PROMTOOL is not None
-    for arguments in (["check", "rules", "--lint-fatal", "alerts.yml"], ["test", "rules", "alerts_test.yml"]):
-        done = subprocess.run([PROMTOOL, *arguments], cwd=DEPLOY / "prometheus", capture_output=True, text=True, timeout=120, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_prometheus_reads_the_rules_and_finds_the_services_by_their_names_in_compose() -> None:

@@ -1,62 +1,25 @@
 """The compose file is valid, hardened, and starts our services with settings that they accept."""
 
-import os
 import re
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from billing.catalogue.pricing import parse_wanted
-from ingest.admission.api_keys import create_key
 from ingest.settings import GatewaySettings
 from metering.process.service import CANCEL_SECONDS, CLOSE_SECONDS, ServiceSettings
 from metering.process.settings import load_all
 from metering.records.meters import parse_catalogue
-from tests.unit.deploy.deployment import DEPLOY, ROOT, own_services, read_yaml, services
+from tests.support.deploy_files import DEPLOY, PROCESSES, SECRETS, environment, own_services, read_yaml, services
+from tests.support.repository import ROOT
 from tools.documentation import SETTINGS
-
-# Which services of compose are which process of ours.
-PROCESSES = {"gateway": "ingest", "gateway-open": "ingest", "aggregator": "aggregator", "reporter": "reporter", "reporter-simulated": "reporter"}
-SECRETS = {
-    "/run/secrets/stripe_api_key": "rk_test_1",
-    "/run/secrets/stripe_webhook_secrets": "whsec_1\nwhsec_2\n",
-    "/run/secrets/simulator_api_key": "sk_test_simulator",
-    "/run/secrets/api_keys": create_key(tenant="alpaca").entry,
-}
 
 
 def seconds(text: str) -> float:
     number, unit = re.fullmatch(r"(\d+)(s|m)", text).groups()  # type: ignore[union-attr] # a mismatch fails the test
     return int(number) * {"s": 1, "m": 60}[unit]
-
-
-def environment(service: Any) -> dict[str, str]:
-    """A service's variables with compose's own defaults filled in."""
-    return {name: re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value) for name, value in service.get("environment", {}).items()}
-
-
-def test_the_schema_of_compose_accepts_it() -> None:
-    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(DEPLOY / "docker-compose.yml")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-@pytest.mark.parametrize("name", sorted(PROCESSES))
-def test_a_service_accepts_its_settings(name: str, tmp_path: Path) -> None:
-    variables = environment(services()[name])
-    for variable, value in variables.items():
-        if value in SECRETS:
-            variables[variable] = str(tmp_path / variable)
-            (tmp_path / variable).write_text(SECRETS[value])
-    process = PROCESSES[name]
-    assert services()[name]["command"] == [process]
-    command = [sys.executable, "-m", process, "--config", str(DEPLOY / "taximeter.toml"), "--check-config"]
-    done = subprocess.run(command, cwd=ROOT, env={"PATH": os.environ["PATH"], **variables}, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("name", sorted(services()))

@@ -1,6 +1,6 @@
 """The dashboard can be provisioned, and follows the rules that keep it readable."""
 
-from tests.unit.deploy.deployment import dashboard, panels, read_yaml
+from tests.support.deploy_files import dashboard, panels, read_yaml
 
 
 def test_it_has_one_row_for_each_part_of_the_flow() -> None:

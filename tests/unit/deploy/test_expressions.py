@@ -6,16 +6,8 @@ from collections.abc import Iterator, Mapping
 import promql_parser
 import pytest
 
-from tests.unit.deploy.deployment import alerts, dashboard, label_values, panels, rules, series
+from tests.support.deploy_files import FOREIGN, alerts, dashboard, label_values, panels, rules, series
 
-# Series that Prometheus itself or its client library makes, with the labels that they have beside those of every target.
-FOREIGN: Mapping[str, frozenset[str]] = {
-    "up": frozenset(),
-    "ALERTS": frozenset({"alertname", "alertstate", "severity"}),
-    "process_cpu_seconds_total": frozenset(),
-    "process_resident_memory_bytes": frozenset(),
-    "process_start_time_seconds": frozenset(),
-}
 TARGET = frozenset({"job", "instance"})
 
 

@@ -8,7 +8,8 @@ from typing import Final
 
 import pytest
 
-ROOT: Final = Path(__file__).parents[3]
+from tests.support.repository import ROOT
+
 PAGE: Final = (ROOT / "docs/adding-a-field.md").read_text()
 FIELD: Final = "dimensions"
 NO_PRODUCT: Final = {"tests", "benchmarks", "sandbox", "examples", "docs", "deploy", "build", "dist"}
@@ -23,7 +24,10 @@ def product_modules() -> Iterator[Path]:
 
 def mentions(module: Path) -> bool:
     """Whether the code, not its comments and docstrings, has the field as a name or as a text."""
-    tree = ast.parse(module.read_text())
+    code = module.read_text()
+    if FIELD not in code:
+        return False
+    tree = ast.parse(code)
     texts = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     return any(FIELD in _names(node) for node in ast.walk(tree) if id(node) not in texts)
 

@@ -16,11 +16,10 @@ from metering.process.settings import describe
 from taximeter import exit_codes
 from taximeter.exit_codes import MEANINGS
 from tests.simulation.planted_table import ALL
+from tests.support.repository import ROOT
 from tools import documented_limits
 from tools.documentation import COMMAND, METRICS, SETTINGS, configuration_page, declared, differing, limits_page, main, metrics_page, pages
 from tools.generated_parts import PAGES, PARTS, parts_of, with_parts
-
-ROOT = Path(__file__).parents[3]
 
 
 def test_the_committed_pages_are_what_the_code_declares() -> None:

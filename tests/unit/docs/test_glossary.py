@@ -1,14 +1,14 @@
 """docs/glossary.md has every word that the code gives to events, meter events and topics, once and in order."""
 
 import re
-from pathlib import Path
 
 from taximeter_emitter.wire.errors import Reason
 
 from metering.kafka.topics import topics_named
 from metering.records.ledger_records import Outcome
+from tests.support.repository import ROOT
 
-PAGE = (Path(__file__).parents[3] / "docs/glossary.md").read_text()
+PAGE = (ROOT / "docs/glossary.md").read_text()
 # The rows of each table of the page, by its heading; the two lines above the rows are its head.
 TABLES = {
     part.splitlines()[0]: [[cell.strip() for cell in line.strip("|").split(" | ")] for line in part.splitlines() if line.startswith("| ")][2:]

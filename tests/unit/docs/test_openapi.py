@@ -38,11 +38,11 @@ from metering.stripe import signatures
 from metering.stripe.signatures import WebhookEvent
 from reporter.webhooks import webhook_server
 from reporter.webhooks.webhook_intake import IntakeVerdict
+from tests.support.emitter_fake_kafka import FakeKafka
+from tests.support.manual_clock import ManualClock
 from tests.support.openapi import answer_faults, document, official_schema, resolved, response_of, schema_faults
-from tests.unit.ingest.fake_link import FakeKafka
-from tests.unit.ingest.waiting import until_async
-from tests.unit.metering_machinery.manual_clock import ManualClock
-from tests.unit.reporter.test_webhook_server import Receiver, serving, signed
+from tests.support.reporter_webhook_server import Receiver, serving, signed
+from tests.support.waiting import until_async
 
 GATEWAY: Final = PATH
 WEBHOOKS: Final = webhook_server.PATH
@@ -138,6 +138,13 @@ class Client:
             received = await answer.read()
             assert answer_faults(GATEWAY, "post", answer.status, answer.headers, received) == []
             return answer.status, orjson.loads(received).get("error", {}).get("reason", "")
+
+
+@pytest.fixture(autouse=True)
+def _short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How long the publisher waits when nothing happens, and for the acknowledgement of its last words."""
+    monkeypatch.setattr("ingest.publishing.publisher._TURN_SECONDS", 0.02)
+    monkeypatch.setattr("ingest.publishing.publisher._HEARTBEAT_WAIT_SECONDS", 0.05)
 
 
 @asynccontextmanager

@@ -2,13 +2,12 @@
 
 import importlib.util
 import re
-from pathlib import Path
 
 import pytest
 
-from tests.unit.deploy.deployment import alerts, series
+from tests.support.deploy_files import alerts, series
+from tests.support.repository import ROOT
 
-ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs/operations.md").read_text()
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+from tests.support.repository import ROOT
+
 NAMES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/**/*.md", "deploy/**/*.md", "emitter/README.md")
 PAGES = sorted(page for name in NAMES for page in ROOT.glob(name))
 WORDS_MEAN_MAX = 18

@@ -60,7 +60,8 @@ from metering.records.limits import IDENTIFIER_CHARS_MAX, VALUE_MAX
 from metering.records.record import Record
 from metering.records.tally import decode_tally, encode_tally
 from tests.support.batch_forms import in_columns, in_lists
-from tests.support.schemas import NAMES, ROOT, SCHEMAS, examples, faults, schema, subschemas
+from tests.support.repository import ROOT
+from tests.support.schemas import NAMES, SCHEMAS, examples, faults, schema, subschemas
 
 PAGE: Final = (SCHEMAS / "README.md").read_text()
 EVERY_EXAMPLE = [pytest.param(name, document, id=file) for name in NAMES for file, document in examples(name).items()]

@@ -1,1 +1,0 @@
-"""Tests of the emitter and the gateway, without Kafka."""

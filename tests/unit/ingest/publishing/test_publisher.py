@@ -1,0 +1,207 @@
+"""The publisher against a Kafka in memory: each request learns the fate of its own events, and every number given out is accounted for."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
+import pytest
+from prometheus_client import CollectorRegistry
+from taximeter_emitter.buffer.batching import Batcher
+from taximeter_emitter.clock import SystemClock
+from taximeter_emitter.wire.event import UsageEvent
+
+from ingest.admission.byte_budget import ByteBudget
+from ingest.metrics import GatewayMetrics
+from ingest.publishing.abandoned_numbers import AbandonedNumbers
+from ingest.publishing.pending_requests import PendingRequest
+from ingest.publishing.publisher import Publisher
+from ingest.requests.columns import RequestPart, parts_of
+from tests.support.emitter_batches_received import batches_of, finals, gaps, quantities
+from tests.support.emitter_fake_kafka import FakeKafka
+from tests.support.waiting import until_async
+
+
+@pytest.fixture(autouse=True)
+def _short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How often the publisher looks around when nothing happens; in service, half a second."""
+    monkeypatch.setattr("ingest.publishing.publisher._TURN_SECONDS", 0.02)
+
+
+def event(number: int) -> UsageEvent:
+    return UsageEvent(
+        event_id=f"r-{number}", source="s", customer=f"cus_{number % 17}", time_ms=1_000 + number, usage=(("n", number),), dimensions=()
+    )
+
+
+def place(publisher: Publisher, numbers: Iterable[int]) -> tuple[PendingRequest, list[RequestPart]]:
+    """The pending request with these events, and its parts."""
+    request = parts_of([(index, event(number)) for index, number in enumerate(numbers)])
+    return publisher.place([part.events for part in request]), request
+
+
+def unknown(pending: PendingRequest, request: list[RequestPart]) -> list[int]:
+    """The places in the request of the events that Kafka has not acknowledged."""
+    return [part.indexes[place] for number, part in enumerate(request) for place in pending.unknown(number, len(part.ids))]
+
+
+def make(kafka: FakeKafka, *, acknowledge_seconds: float = 20.0, heartbeat_seconds: float = 60.0) -> tuple[Publisher, ByteBudget]:
+    budget = ByteBudget(10**9)
+    publisher = Publisher(
+        Batcher("gateway", events_max=50),
+        new_producer=kafka.new_producer,
+        budget=budget,
+        metrics=GatewayMetrics.create(CollectorRegistry()),
+        linger_seconds=0.001,
+        acknowledge_seconds=acknowledge_seconds,
+        heartbeat_seconds=heartbeat_seconds,
+        clock=SystemClock(),
+    )
+    return publisher, budget
+
+
+@asynccontextmanager
+async def running(publisher: Publisher) -> AsyncIterator[None]:
+    task = asyncio.create_task(publisher.run())
+    try:
+        await until_async(lambda: publisher.problem() is None)
+        yield
+    finally:
+        await publisher.close(5.0)
+        await task
+
+
+async def test_requests_share_batches_and_each_is_answered() -> None:
+    kafka = FakeKafka()
+    publisher, budget = make(kafka)
+
+    async def request(start: int) -> bool:
+        pending, placed = place(publisher, range(start, start + 10))
+        await publisher.settled(pending)
+        return pending.all_acknowledged and not unknown(pending, placed)
+
+    async with running(publisher):
+        assert all(await asyncio.gather(*(request(start) for start in range(0, 2_000, 10))))
+        assert budget.in_flight == 0
+    batches = batches_of(kafka.log)
+    assert quantities(batches) == list(range(2_000))
+    assert sum(bool(batch.count) for batch in batches) < 200
+    assert gaps(batches) == {}
+    assert sum(finals(batches).values()) == 2_000
+    assert all(len(batch.ids) == 16 * batch.count for batch in batches)
+
+
+async def test_a_request_without_events_is_settled_at_once() -> None:
+    kafka = FakeKafka()
+    publisher, _ = make(kafka)
+    async with running(publisher):
+        pending = publisher.place([])
+        await publisher.settled(pending)
+        assert pending.all_acknowledged
+
+
+async def test_a_late_acknowledgement_is_unknown_to_the_request_and_no_gap_to_the_reader() -> None:
+    kafka = FakeKafka(is_silent=True)
+    publisher, budget = make(kafka, acknowledge_seconds=0.05)
+    async with running(publisher):
+        pending, request = place(publisher, [1, 2])
+        await publisher.settled(pending)
+        assert not pending.all_acknowledged
+        assert unknown(pending, request) == [0, 1]
+        assert budget.in_flight > 0
+        # Long without an acknowledgement: new requests are turned away at once, and then the producer is replaced.
+        await until_async(lambda: len(kafka.producers) > 1)
+        await until_async(lambda: budget.in_flight == 0)
+        kafka.is_silent = False
+        await until_async(lambda: publisher.problem() is None)
+        again, _ = place(publisher, [3])
+        await publisher.settled(again)
+        assert again.all_acknowledged
+        await until_async(lambda: any(batch.abandoned for batch in batches_of(kafka.log)))
+    batches = batches_of(kafka.log)
+    assert sorted({(first, last) for batch in batches for first, last in batch.abandoned}) == [(0, 0)]
+    assert finals(batches).values()
+
+
+async def test_a_broken_link_fails_what_was_under_way_and_names_its_numbers() -> None:
+    kafka = FakeKafka(is_silent=True, keeps=False)
+    publisher, budget = make(kafka)
+    async with running(publisher):
+        pending, request = place(publisher, range(100))
+        waiting = asyncio.create_task(publisher.settled(pending))
+        await until_async(lambda: budget.in_flight > 0)
+        await asyncio.sleep(0.02)
+        kafka.is_silent = False
+        kafka.break_producers()
+        await waiting
+        assert unknown(pending, request) == list(range(100))
+        await until_async(lambda: publisher.problem() is None)
+        retried, _ = place(publisher, range(100))
+        await publisher.settled(retried)
+        assert retried.all_acknowledged
+    batches = batches_of(kafka.log)
+    assert quantities(batches) == list(range(100))
+    missing = gaps(batches)
+    abandoned = {key: list(pairs) for key, pairs in ((("gateway", batch.partition), batch.abandoned) for batch in batches) if pairs}
+    # Every number that is missing was named, once.
+    assert missing == abandoned
+
+
+async def test_while_kafka_is_away_the_publisher_says_so_and_comes_back_by_itself() -> None:
+    kafka = FakeKafka(is_away=True)
+    publisher, _ = make(kafka)
+    task = asyncio.create_task(publisher.run())
+    await until_async(lambda: len(kafka.producers) > 1)
+    assert publisher.problem() == "nobody answers"
+    kafka.is_away = False
+    await until_async(lambda: publisher.problem() is None)
+    await publisher.close(1.0)
+    await task
+
+
+async def test_a_publisher_that_never_reached_kafka_closes() -> None:
+    kafka = FakeKafka(is_away=True)
+    publisher, _ = make(kafka)
+    task = asyncio.create_task(publisher.run())
+    await until_async(lambda: len(kafka.producers) > 1)
+    await publisher.close(1.0)
+    await task
+
+
+async def test_the_topic_must_not_change_its_partitions() -> None:
+    kafka = FakeKafka()
+    publisher, _ = make(kafka)
+    async with running(publisher):
+        pending, _ = place(publisher, [1])
+        await publisher.settled(pending)
+        kafka.partitions = 8
+        kafka.is_silent = True
+        place(publisher, [2])
+        await asyncio.sleep(0.02)
+        kafka.break_producers()
+        await until_async(lambda: "8 partitions now" in (publisher.problem() or ""))
+        kafka.partitions, kafka.is_silent = 4, False
+        await until_async(lambda: publisher.problem() is None)
+
+
+async def test_silence_is_broken_by_heartbeats() -> None:
+    kafka = FakeKafka()
+    publisher, _ = make(kafka, heartbeat_seconds=0.01)
+    async with running(publisher):
+        await publisher.settled(place(publisher, [1])[0])
+        await until_async(lambda: sum(not batch.count for batch in batches_of(tuple(kafka.log))) >= 2)
+
+
+def test_abandoned_numbers_are_told_until_kafka_has_heard_them() -> None:
+    numbers = AbandonedNumbers()
+    numbers.add(3, 0, 4)
+    numbers.add(3, 5, 9)
+    numbers.add(3, 20, 20)
+    assert numbers.of(3) == ((0, 9), (20, 20))
+    # It grows while the heartbeat is under way: what was offered must not change.
+    numbers.add(3, 21, 22)
+    numbers.told(3)
+    assert numbers.of(3) == ((21, 22),)
+    numbers.told(3)
+    assert not numbers.has(3)
+    assert numbers.of(4) == ()
+    numbers.told(4)
