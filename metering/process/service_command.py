@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from metering.process.service import EXIT_OK, EXIT_USAGE, ServiceContext, ServiceSettings, run_service
-from metering.process.settings import FILE_VARIABLE, SettingsError, load_all, read_settings_file, secrets_of
+from metering.process.setting_values import FILE_VARIABLE
+from metering.process.settings import SettingsError, load_all, read_settings_file, secrets_of
 
 DEFAULT_FILE: Final = "taximeter.toml"
 

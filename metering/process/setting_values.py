@@ -11,6 +11,10 @@ from typing import Any, Final
 
 from metering.process.secrets import Secret
 
+PREFIX: Final = "TAXIMETER_"
+FILE_VARIABLE: Final = f"{PREFIX}CONFIG"
+"""Names the settings file."""
+
 TEXT_CHARS_MAX: Final = 65_536
 
 _BOOLEANS: Final = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}

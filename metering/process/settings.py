@@ -17,11 +17,21 @@ from typing import Any, Final, Protocol, TypeVar, cast, runtime_checkable
 from taximeter_emitter.wire.errors import TaximeterError
 
 from metering.process.secrets import Secret
-from metering.process.setting_values import TEXT_CHARS_MAX, Bounds, RefusedValueError, ValueType, accepted, from_file, from_text, shown, value_type
+from metering.process.setting_values import (
+    FILE_VARIABLE,
+    PREFIX,
+    TEXT_CHARS_MAX,
+    Bounds,
+    RefusedValueError,
+    ValueType,
+    accepted,
+    from_file,
+    from_text,
+    shown,
+    value_type,
+)
 
-PREFIX: Final = "TAXIMETER_"
-# Names the settings file if no argument does.
-FILE_VARIABLE: Final = f"{PREFIX}CONFIG"
+
 FILE_BYTES_MAX: Final = 1024 * 1024
 
 _KEY: Final = "taximeter.option"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.packaging.distributions import EMITTER, Environment, build_wheels
+from tests.support.distributions import EMITTER, Environment, build_wheels
 
 
 @pytest.fixture(scope="session")

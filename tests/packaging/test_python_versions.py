@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.packaging.distributions import EMITTER, Environment, interpreters
+from tests.support.distributions import EMITTER, ROOT, Environment, interpreters
 
 pytestmark = pytest.mark.packaging
 
-SCRIPT = Path(__file__).with_name("emit_without_kafka.py")
+SCRIPT = ROOT / "tests/support/emit_without_kafka.py"
 # Nothing listens on the discard port of a machine that runs tests.
 NOBODY_LISTENS = """
 from taximeter_emitter import Emitter

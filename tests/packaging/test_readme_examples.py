@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.packaging.distributions import ROOT, Environment
+from tests.support.distributions import ROOT, Environment
 
 pytestmark = pytest.mark.packaging
 

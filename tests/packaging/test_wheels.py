@@ -5,7 +5,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from tests.packaging.distributions import DISTRIBUTIONS, EMITTER, Distribution, Environment
+from tests.support.distributions import DISTRIBUTIONS, EMITTER, Distribution, Environment
 
 pytestmark = pytest.mark.packaging
 
