@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from random import Random
 from typing import Final
 
@@ -26,11 +27,11 @@ from metering.process.logs import get_log
 from metering.records.ledger_records import Settlement
 from metering.records.record import Record
 from metering.records.tally import encode_tally
-from reporter.dispatch import Dispatcher
+from reporter.dispatch import REPEATS, Dispatcher
 from reporter.metrics import ReporterMetrics
 from reporter.planning.billing_periods import BillingPeriods
 from reporter.sending.lanes import Lanes
-from reporter.sending.pacing import Backoff, Pacer
+from reporter.sending.pacing import Pacer
 from reporter.sending.verdicts import Delivered, Retry, Verdict, interrupted
 from reporter.settings import ReporterSettings
 from reporter.takeover import Takeover
@@ -251,7 +252,7 @@ class DrainWorld:
             lanes=Lanes(
                 capacity=ReporterSettings().sends_max,
                 in_flight_max=self._order.connections,
-                retry_delay_s=Backoff(Random(1)).delay_s,
+                retry_delay_s=partial(REPEATS.wait_seconds, random=Random(1)),
                 probe_every_s=30.0,
             ),
             pacer=self._pacer,

@@ -4,6 +4,7 @@ import asyncio
 import math
 import secrets
 from collections.abc import Sequence
+from functools import partial
 from random import Random
 from typing import Final
 
@@ -18,13 +19,13 @@ from metering.records.ledger_records import Settlement
 from metering.records.meters import Catalogue
 from metering.stripe.settings import StripeSettings
 from metering.workers.partition_group import PartitionGroup
-from reporter.dispatch import Dispatcher
+from reporter.dispatch import REPEATS, Dispatcher
 from reporter.metrics import STOP_REASONS, ReporterMetrics
 from reporter.period_reader import PeriodReader
 from reporter.planning.billing_periods import BillingPeriods
 from reporter.sending.lanes import Lanes
 from reporter.sending.meter_events import MeterEventPort
-from reporter.sending.pacing import Backoff, Pacer
+from reporter.sending.pacing import Pacer
 from reporter.settings import ReporterSettings
 from reporter.stripe.notifications import EventsPort
 from reporter.stripe.subscriptions import SubscriptionsPort
@@ -73,7 +74,7 @@ class Reporter:
             lanes=Lanes(
                 capacity=settings.sends_max,
                 in_flight_max=stripe.events_in_flight,
-                retry_delay_s=Backoff(Random()).delay_s,
+                retry_delay_s=partial(REPEATS.wait_seconds, random=Random()),
                 probe_every_s=settings.probe_seconds,
             ),
             pacer=Pacer(stripe.events_limit),

@@ -6,6 +6,7 @@ from functools import cache, partial
 from typing import Final
 
 from taximeter_emitter.clock import Clock
+from taximeter_emitter.retry import RetryPolicy
 
 from metering.process.logs import Log, RateLimited
 from metering.records.ledger_records import Settlement
@@ -17,6 +18,7 @@ from reporter.sending.pacing import Pacer
 from reporter.sending.verdicts import Delivered, Refused, StopTheWorld, TooOld, TryAgain, Verdict
 
 WAIT_SECONDS_MAX: Final = 1.0
+REPEATS: Final = RetryPolicy(base_seconds=0.5, cap_seconds=45.0)  # of attempts that may succeed later
 
 
 class Dispatcher:

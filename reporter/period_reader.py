@@ -5,9 +5,11 @@ Nothing waits for it. Without it, and until it has read, usage is reported by th
 
 import asyncio
 from collections.abc import Callable, Mapping
+from random import Random
 from typing import Any, Final
 
 from taximeter_emitter.clock import Clock
+from taximeter_emitter.retry import Backoff, RetryPolicy
 
 from metering.process.logs import Log
 from metering.stripe.signatures import WebhookEvent
@@ -20,7 +22,7 @@ CALLS_PER_SECOND: Final = 2.0  # of all reporters together: a sandbox allows 25 
 PAUSE_SECONDS_MAX: Final = 4.0
 PAGES_MAX: Final = 10_000
 FAILURES_MAX: Final = 6
-RETRY_SECONDS_MAX: Final = 60.0
+READING_RETRIES: Final = RetryPolicy(base_seconds=4.0, cap_seconds=60.0, attempts_max=FAILURES_MAX)  # of one reading
 
 
 class PeriodReader:
@@ -73,16 +75,17 @@ class PeriodReader:
     async def _read_all(self) -> str:
         """One reading: a label of the metric. A page that fails is asked for again, and what was read stays known whatever comes after."""
         after: str | None = None
-        failures = subscriptions = 0
+        subscriptions = 0
+        backoff = Backoff(READING_RETRIES, now=self._clock.monotonic(), random=Random())
         for _ in range(PAGES_MAX + FAILURES_MAX):
             try:
                 page = await self._port.page(after)
             except SubscriptionsUnavailable as error:
-                failures += 1
-                if error.lasting or failures == FAILURES_MAX:
+                delay = None if error.lasting else backoff.next_delay(self._clock.monotonic())
+                if delay is None:
                     self._warn(error)
                     return "refused" if error.lasting else "failed"
-                await self._clock.sleep(min(RETRY_SECONDS_MAX, 2.0**failures))
+                await self._clock.sleep(delay)
                 continue
             for subscription in page.subscriptions:
                 self._learn(subscription)

@@ -5,9 +5,9 @@ keeps the first answer to a key for a day, failures and since deleted objects in
 repeated under another key when the answer turns out to be of the past. What is only changed needs no key: to set a value twice is to set it.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any, Final, Protocol, cast
 
 import aiohttp
@@ -15,7 +15,8 @@ import orjson
 import stripe
 from stripe.params import PriceCreateParams, ProductCreateParams
 from stripe.params.billing import MeterCreateParams
-from taximeter_emitter.retry import RetryPolicy
+from taximeter_emitter.clock import SystemClock
+from taximeter_emitter.retry import Backoff, RetryPolicy
 
 from billing.calls import Refused, calling, idempotency_key
 from billing.catalogue.account_reading import PRICE_KEY, PRODUCT_KEY, find_price, read_meters, read_products
@@ -38,8 +39,8 @@ from metering.stripe.client import ReplyTooLarge
 
 # Another run's call under the same key may be under way for as long as its client waits: 409 until then.
 CREATING: Final = RetryPolicy(base_seconds=0.5, cap_seconds=4.0, deadline_seconds=90.0)
-KEYS_MAX: Final = 4  # how often a creation is tried under another idempotency key
-KEY_SECONDS: Final = 1.0  # before the second of them; twice as long before each further one
+# How often a creation is tried, each time under another idempotency key.
+KEYS: Final = RetryPolicy(base_seconds=2.0, cap_seconds=8.0, attempts_max=4)
 _SERVER_ERROR: Final = 500
 
 
@@ -129,10 +130,10 @@ async def _carry_out(client: stripe.StripeClient, action: Action, ids: _Ids) -> 
 
 async def _created(creation: _Creation) -> str:
     """The id of what was created, by this run or by another one that did the same."""
-    for attempt in range(KEYS_MAX):
-        if attempt > 0:
-            await asyncio.sleep(KEY_SECONDS * 2 ** (attempt - 1))
-        options: stripe.RequestOptions = {"idempotency_key": idempotency_key(*creation.content, str(attempt))}
+    clock = SystemClock()
+    backoff = Backoff(KEYS, now=clock.monotonic(), random=Random())
+    while True:
+        options: stripe.RequestOptions = {"idempotency_key": idempotency_key(*creation.content, str(backoff.attempts))}
         try:
             answer = await calling(_Creating(creation, options), policy=CREATING)
         except (stripe.StripeError, aiohttp.ClientError, TimeoutError):
@@ -145,6 +146,10 @@ async def _created(creation: _Creation) -> str:
         identity = await creation.find() if isinstance(answer, stripe.StripeError) else answer
         if identity is not None and await creation.stands(identity):
             return identity
+        delay = backoff.next_delay(clock.monotonic())
+        if delay is None:
+            break
+        await clock.sleep(delay)
     if isinstance(answer, stripe.StripeError):
         raise answer
     raise Refused(f"Stripe answers with a {creation.content[0]} of the last 24 hours that was deleted or changed since; try again tomorrow")

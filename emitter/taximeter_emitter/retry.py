@@ -25,6 +25,11 @@ class RetryPolicy:
         if self.attempts_max is not None and self.attempts_max < 1:
             raise ValueError("a retry policy needs attempts_max of at least 1")
 
+    def wait_seconds(self, attempts: int, random: Random) -> float:
+        """The wait after this many failed attempts (at least 1), for whoever counts them elsewhere."""
+        # Past 2**62 the product says nothing more, and a float would overflow.
+        return random.uniform(0.0, min(self.cap_seconds, self.base_seconds * 2.0 ** min(attempts - 1, 62)))
+
 
 class Backoff:
     """The waits between the attempts of one operation. Pure: it is told the time and given its randomness."""
@@ -52,9 +57,7 @@ class Backoff:
         self._attempts += 1
         if policy.attempts_max is not None and self._attempts >= policy.attempts_max:
             return None
-        # Past 2**62 the product says nothing more, and a float would overflow.
-        ceiling = min(policy.cap_seconds, policy.base_seconds * 2.0 ** min(self._attempts - 1, 62))
-        delay = max(at_least, self._random.uniform(0.0, ceiling))
+        delay = max(at_least, policy.wait_seconds(self._attempts, self._random))
         if policy.deadline_seconds is not None:
             remaining = self._started + policy.deadline_seconds - now
             if remaining <= 0 or at_least > remaining:

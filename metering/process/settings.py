@@ -31,7 +31,6 @@ from metering.process.setting_values import (
     value_type,
 )
 
-
 FILE_BYTES_MAX: Final = 1024 * 1024
 
 _KEY: Final = "taximeter.option"

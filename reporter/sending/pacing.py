@@ -1,9 +1,8 @@
-"""How fast to call Stripe: a token bucket whose rate adapts, and the wait before an attempt is repeated. Pure: no I/O, no clock.
+"""How fast to call Stripe: a token bucket whose rate adapts. Pure: no I/O, no clock.
 
 Times are monotonic seconds that the caller passes in.
 """
 
-import random
 from typing import Final
 
 _CEILING: Final = 0.8  # of the limit: the rest is for whoever else uses the account
@@ -91,19 +90,3 @@ class Pacer:
 
     def _within(self, rate: float) -> float:
         return min(self._ceiling, max(self._least, rate))
-
-
-class Backoff:
-    """The wait before an attempt is repeated: full jitter, so that what failed together does not come back together."""
-
-    def __init__(self, rng: random.Random, *, base_s: float = 0.5, cap_s: float = 45.0) -> None:
-        if not 0 < base_s <= cap_s:
-            raise ValueError("the base must be above zero and no longer than the cap")
-        self._rng = rng
-        self._base_s = base_s
-        self._cap_s = cap_s
-
-    def delay_s(self, attempts: int) -> float:
-        """Seconds to wait after `attempts` (at least 1) attempts that failed."""
-        longest = min(self._cap_s, self._base_s * 2.0 ** min(attempts - 1, 30))
-        return self._rng.uniform(0.0, longest)

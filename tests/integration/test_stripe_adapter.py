@@ -6,19 +6,21 @@ import random
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 from taximeter_emitter.clock import SystemClock
+from taximeter_emitter.retry import RetryPolicy
 
 from metering.process.secrets import Secret
 from metering.records.ledger_records import MeterEvent, Outcome
 from metering.records.meters import Meter
 from reporter.sending.lanes import Attempt, Lanes, MeterSend
 from reporter.sending.meter_events import MeterEventPort, payload_of
-from reporter.sending.pacing import Backoff, Pacer
+from reporter.sending.pacing import Pacer
 from reporter.sending.verdicts import Delivered, Refused, Retry, StopTheWorld, TryAgain, Verdict
 from reporter.stripe.meter_events_v1 import StripeMeterEvents
 from reporter.stripe.replies import REPLY_BYTES_MAX
@@ -360,8 +362,8 @@ async def test_a_run_through_every_fault_reports_each_event_exactly_once(simulat
     kinds += ["rate_limited", "lock_timeout", "conflict"]
     faults = [{"kind": kind, "probability": 0.03} for kind in kinds]
     simulator.call("POST", "/_control/config", {"faults": {"meter_events.create": faults}})
-    backoff = Backoff(random.Random(11), base_s=0.02, cap_s=0.2)
-    lanes = Lanes(capacity=2000, in_flight_max=32, retry_delay_s=backoff.delay_s, probe_every_s=0.2)
+    retry_delay_s = partial(RetryPolicy(base_seconds=0.02, cap_seconds=0.2).wait_seconds, random=random.Random(11))
+    lanes = Lanes(capacity=2000, in_flight_max=32, retry_delay_s=retry_delay_s, probe_every_s=0.2)
     total = queue_up(lanes, 600)
     async with adapter(simulator.url, timeout_s=5.0) as subject:
         settled = await run_lanes(subject, lanes, Pacer(1000, rate_min_per_s=200.0))

@@ -4,18 +4,20 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 import aiohttp
 import pytest
 from taximeter_emitter.clock import SystemClock
+from taximeter_emitter.retry import RetryPolicy
 
 from metering.process.secrets import Secret
 from metering.records.ledger_records import MeterEvent, Outcome
 from metering.records.meters import Meter
 from reporter.sending.lanes import Attempt, Lanes, MeterSend
 from reporter.sending.meter_events import payload_of
-from reporter.sending.pacing import Backoff, Pacer
+from reporter.sending.pacing import Pacer
 from reporter.sending.verdicts import Delivered, StopTheWorld, TryAgain, Verdict
 from reporter.stripe.stream import StripeMeterEventStream
 from tests.support.stripe_simulator_process import SimulatorProcess
@@ -82,7 +84,7 @@ class Run:
         self.lanes = Lanes(
             capacity=20_000,
             in_flight_max=in_flight_max,
-            retry_delay_s=Backoff(random.Random(11), base_s=0.02, cap_s=0.2).delay_s,
+            retry_delay_s=partial(RetryPolicy(base_seconds=0.02, cap_seconds=0.2).wait_seconds, random=random.Random(11)),
             probe_every_s=probe_every_s,
         )
         self.pacer = Pacer(1_000_000, rate_min_per_s=2_000.0)

@@ -2,7 +2,8 @@ import random
 
 import pytest
 
-from reporter.sending.pacing import Backoff, Pacer
+from reporter.dispatch import REPEATS
+from reporter.sending.pacing import Pacer
 
 
 def calls_within(pacer: Pacer, start: float, seconds: float) -> list[float]:
@@ -112,20 +113,14 @@ def test_a_pacer_needs_a_rate(limit: float, least: float) -> None:
         Pacer(limit, rate_min_per_s=least)
 
 
-def test_waits_are_anywhere_below_a_bound_that_doubles_up_to_the_cap() -> None:
-    backoff = Backoff(random.Random(7), base_s=0.5, cap_s=30.0)
-    for attempts, longest in ((1, 0.5), (2, 1.0), (5, 8.0), (7, 30.0), (5000, 30.0)):
-        waits = [backoff.delay_s(attempts) for _ in range(400)]
+def test_waits_between_attempts_are_anywhere_below_a_bound_that_doubles_up_to_the_cap() -> None:
+    rng = random.Random(7)
+    for attempts, longest in ((1, 0.5), (2, 1.0), (5, 8.0), (8, 45.0), (5000, 45.0)):
+        waits = [REPEATS.wait_seconds(attempts, rng) for _ in range(400)]
         assert 0 <= min(waits) < 0.05 * longest
         assert 0.95 * longest < max(waits) <= longest
 
 
 def test_the_same_seed_gives_the_same_waits() -> None:
-    first, second = (Backoff(random.Random(3)) for _ in range(2))
-    assert [first.delay_s(n) for n in range(1, 20)] == [second.delay_s(n) for n in range(1, 20)]
-
-
-@pytest.mark.parametrize(("base", "cap"), [(0.0, 1.0), (2.0, 1.0)])
-def test_a_backoff_needs_sensible_bounds(base: float, cap: float) -> None:
-    with pytest.raises(ValueError, match="base"):
-        Backoff(random.Random(1), base_s=base, cap_s=cap)
+    first, second = random.Random(3), random.Random(3)
+    assert [REPEATS.wait_seconds(n, first) for n in range(1, 20)] == [REPEATS.wait_seconds(n, second) for n in range(1, 20)]
