@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from taximeter_emitter.wire.limits import HOUR_MS
 
 from aggregator.ids import fingerprints, id_index, id_table
-from aggregator.ids.fingerprints import Keys, Prints, Words, asked, asked_one, prints_of, repeated
+from aggregator.ids.fingerprints import Fingerprints, Keys, Words, asked, asked_one, fingerprints_of, repeated
 from aggregator.ids.id_archive import IdArchive, IdSegment
 from aggregator.ids.id_index import IdIndex, Seen
 from aggregator.ids.id_table import ABSENT, BUCKETS_MIN, ENTRY, IdTable, MemoryStorage
@@ -36,8 +36,8 @@ def numbered(count: int, salt: int = 0) -> list[bytes]:
     return [(number << 20).to_bytes(8, "little") + salt.to_bytes(8, "little") for number in range(count)]
 
 
-def prints(ids: Sequence[bytes]) -> Prints:
-    return prints_of(b"".join(ids))
+def packed(ids: Sequence[bytes]) -> Fingerprints:
+    return fingerprints_of(b"".join(ids))
 
 
 def words(numbers: Sequence[int]) -> Words:
@@ -47,7 +47,7 @@ def words(numbers: Sequence[int]) -> Words:
 def numbers_of(table: IdTable, ids: Sequence[bytes]) -> list[int]:
     """The number of each one's entry, asked for all at once."""
     answer = [ABSENT] * len(ids)
-    positions, numbers = table.find(asked(prints(ids)))
+    positions, numbers = table.find(asked(packed(ids)))
     for position, number in zip(positions.tolist(), numbers.tolist(), strict=True):
         assert answer[position] == ABSENT, "nobody is found twice"
         answer[position] = number
@@ -65,7 +65,7 @@ def test_a_table_knows_what_was_inserted_and_nothing_else(
             contents = list(range(len(known), len(known) + len(fresh)))
             known.update(zip(fresh, contents, strict=True))
             if data.draw(st.booleans()):
-                table.insert(asked(prints(fresh)), words(contents))
+                table.insert(asked(packed(fresh)), words(contents))
             else:
                 for one, content in zip(fresh, contents, strict=True):
                     table.insert_one(asked_one(one), content)
@@ -78,14 +78,14 @@ def test_a_table_knows_what_was_inserted_and_nothing_else(
 
 @given(st.lists(PRINTS))
 def test_who_stands_further_left_too_is_told(ids: list[bytes]) -> None:
-    assert repeated(prints(ids)) == [position for position, one in enumerate(ids) if one in ids[:position]]
+    assert repeated(packed(ids)) == [position for position, one in enumerate(ids) if one in ids[:position]]
 
 
 @given(st.lists(st.binary(min_size=16, max_size=16), min_size=1))
 def test_one_is_hashed_as_many_are(ids: list[bytes]) -> None:
-    many = asked(prints(ids))
+    many = asked(packed(ids))
     for position, one in enumerate(map(asked_one, ids)):
-        assert (one.first, one.second) == tuple(many.prints[position].tolist())
+        assert (one.first, one.second) == tuple(many.fingerprints[position].tolist())
         assert (one.hash, one.mark) == (int(many.hashes[position]), int(many.marks[position]))
 
 
@@ -94,7 +94,7 @@ def test_a_table_grows_and_one_that_expects_what_comes_does_not() -> None:
     small, large = IdTable(MemoryStorage()), IdTable(MemoryStorage(), expected=len(ids))
     before = large.resident_bytes
     for table in (small, large):
-        table.insert(asked(prints(ids[:-1])), words(range(BUCKETS_MIN)))
+        table.insert(asked(packed(ids[:-1])), words(range(BUCKETS_MIN)))
         table.insert_one(asked_one(ids[-1]), BUCKETS_MIN)
         assert numbers_of(table, ids) == list(range(len(ids)))
         assert table.contents(slice(0, len(ids))).tolist() == list(range(len(ids)))
@@ -104,12 +104,12 @@ def test_a_table_grows_and_one_that_expects_what_comes_does_not() -> None:
 def test_more_than_are_placed_at_once_are_adopted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(id_table, "PLACED_AT_ONCE", 7)
     storage = MemoryStorage()
-    IdTable(storage).insert(asked(prints(numbered(100))), words(range(100)))
+    IdTable(storage).insert(asked(packed(numbered(100))), words(range(100)))
     after = IdTable(storage)
     after.adopt(60)
     assert numbers_of(after, numbered(100)) == [*range(60), *[ABSENT] * 40]
     assert len(after) == 60
-    after.insert(asked(prints(numbered(40, 7))), words(range(40)))
+    after.insert(asked(packed(numbered(40, 7))), words(range(40)))
     assert after.content(after.find_one(asked_one(numbered(40, 7)[39]))) == 39
 
 
@@ -120,13 +120,13 @@ def test_an_entry_takes_24_bytes() -> None:
 def test_the_archive_begins_a_segment_when_one_is_full_or_spans_enough_and_forgets_it_whole() -> None:
     archive = IdArchive(MemoryStorage, span_ms=HOUR_MS, ids_per_segment_max=10)
     for time_ms, salt in ((0, 1), (HOUR_MS, 2), (2 * HOUR_MS, 3), (2 * HOUR_MS, 4)):
-        archive.add(prints(numbered(4, salt)), words([salt] * 4), time_ms)
-    archive.add(prints(numbered(4, 5)), words([5] * 4), 2 * HOUR_MS)
+        archive.add(packed(numbered(4, salt)), words([salt] * 4), time_ms)
+    archive.add(packed(numbered(4, 5)), words([5] * 4), 2 * HOUR_MS)
     firsts = [numbered(1, salt)[0] for salt in range(1, 7)]
     assert [archive.look_up(asked_one(one)) for one in firsts] == [1, 2, 3, 4, 5, None]
     assert [segment.until_ms for segment in archive.segments] == [HOUR_MS, 2 * HOUR_MS, 2 * HOUR_MS]
     archive.forget_before(HOUR_MS + 1)
-    assert sorted(np.concatenate(archive.known(asked(prints(firsts)))).tolist()) == [2, 3, 4]
+    assert sorted(np.concatenate(archive.known(asked(packed(firsts)))).tolist()) == [2, 3, 4]
     assert len(archive) == 12
 
 
@@ -138,8 +138,8 @@ def test_a_storage_is_disposed_of_with_its_segment() -> None:
             disposed.append(1)
 
     archive = IdArchive(Noting, span_ms=0)
-    archive.add(prints(numbered(1, 1)), words([1]), 10)
-    archive.add(prints(numbered(1, 2)), words([2]), 20)
+    archive.add(packed(numbered(1, 1)), words([1]), 10)
+    archive.add(packed(numbered(1, 2)), words([2]), 20)
     archive.forget_before(20)
     assert (disposed, len(archive)) == ([1], 1)
 
@@ -197,19 +197,18 @@ def _add(index: IdIndex, model: Model, many: list[bytes], content: int) -> None:
 
 
 def _claim(index: IdIndex, model: Model, many: list[bytes], content: int) -> None:
-    others = []
+    new = []
     contents = [(content + position) % 4 for position in range(len(many))]
     for position, one in enumerate(many):
-        if model.look_up(one, 0) is Seen.NEVER:
+        new.append(model.look_up(one, 0) is Seen.NEVER)
+        if new[-1]:
             model.pending[one] = contents[position]
-        else:
-            others.append(position)
-    assert list(index.claim(prints(many), words(contents))) == others
+    assert index.claim(packed(many), words(contents)).tolist() == new
 
 
 def _remember(index: IdIndex, model: Model, many: list[bytes], content: int) -> None:
     _commit(index, model, [], 0)
-    index.remember(prints(many), words([content + number for number in range(len(many))]), 0)
+    index.remember(packed(many), words([content + number for number in range(len(many))]), 0)
     for number, one in enumerate(many):
         model.kept.setdefault(one, content + number)
 

@@ -11,8 +11,9 @@ from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX, MINUTE_MS, QUANTITY_
 from taximeter_emitter.wire.packed import ARRAYS_FROM
 
 from aggregator.ids.id_index import content_of
-from aggregator.sums.batch_sums import ROWS_WAITING_MAX, SERIES_MAX, WINDOWS_MAX
+from aggregator.sums.batch_sums import OPEN_SERIES_MAX, ROWS_WAITING_MAX
 from aggregator.sums.rows import Rows
+from aggregator.sums.window_sums import WINDOWS_MAX
 from metering.records.meters import Catalogue, Meter
 from metering.records.tally import TallyRow, encode_tally
 from tests.unit.metering.test_tally import a_tally
@@ -172,9 +173,9 @@ def test_a_large_batch_over_many_windows_is_summed_all_the_same() -> None:
 
 def test_more_series_than_are_numbered_are_summed_all_the_same() -> None:
     rows = Rows(CATALOGUE)
-    for start in range(0, 2 * SERIES_MAX, 1_000):
+    for start in range(0, 2 * OPEN_SERIES_MAX, 1_000):
         rows.add_batch(batch_of([calls(f"c{start + number}", 1) for number in range(1_000)]), None)
-    assert len(taken(rows)) == 2 * SERIES_MAX
+    assert len(taken(rows)) == 2 * OPEN_SERIES_MAX
 
 
 @given(events)

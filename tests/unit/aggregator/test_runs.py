@@ -82,8 +82,8 @@ def compare(first: Cut, second: Cut) -> None:
 
 def remembered(subject: PartitionCounter) -> dict[bytes, int]:
     """The recent ids with their content numbers."""
-    prints, contents = subject.ids._recent.everything()
-    return dict(zip(each(prints), contents.tolist(), strict=True))
+    fingerprints, contents = subject.ids._recent.everything()
+    return dict(zip(each(fingerprints), contents.tolist(), strict=True))
 
 
 LENGTHS = st.lists(st.integers(1, 30), max_size=5)
