@@ -19,7 +19,7 @@ from taximeter_emitter.wire.limits import DAY_MS
 
 from aggregator.core.counting import PartitionCounter
 from aggregator.core.counting_rules import CountingRules
-from aggregator.ids.fingerprints import Prints, asked, prints_of
+from aggregator.ids.fingerprints import Fingerprints, asked, fingerprints_of
 from aggregator.ids.id_archive import IdArchive
 from aggregator.ids.id_files import IdFiles, SnapshotRecord
 from aggregator.ids.id_index import RECENT_IDS_MAX, span_ms
@@ -92,12 +92,12 @@ def measure(folder: Folder, ids: int) -> dict[str, float]:
     }
 
 
-def random_ids(count: int) -> Prints:
+def random_ids(count: int) -> Fingerprints:
     """Fingerprints."""
-    return prints_of(os.urandom(ID_BYTES * count))
+    return fingerprints_of(os.urandom(ID_BYTES * count))
 
 
-def time_of(archive: IdArchive, questions: list[Prints], *, known: bool) -> float:
+def time_of(archive: IdArchive, questions: list[Fingerprints], *, known: bool) -> float:
     """Microseconds an id. Raises AssertionError for a wrong answer."""
     watch = Stopwatch()
     with watch:

@@ -23,7 +23,7 @@ from aggregator.core.counting_rules import CountingRules
 from aggregator.core.dead_letter_limits import DeadLetterGuard
 from aggregator.core.pending_tally import Cut, Pending
 from aggregator.core.sequences import SequenceIndex, merged
-from aggregator.ids.fingerprints import Prints, Words, prints_of
+from aggregator.ids.fingerprints import Fingerprints, Words, fingerprints_of
 from aggregator.ids.id_archive import IdArchive
 from aggregator.ids.id_index import IdIndex, Seen, content_of
 from aggregator.reading.decoding import claimed_events, decode_all, identity, read
@@ -50,7 +50,7 @@ _NO_WORDS: Final[Words] = np.zeros(0, np.uint64)
 class _BatchIds(NamedTuple):
     """The fingerprints of the events of a batch, zeros where there is none, and their content numbers; empty if none has an id."""
 
-    prints: Prints
+    fingerprints: Fingerprints
     contents: Words
 
 
@@ -115,7 +115,7 @@ class PartitionCounter:
             if self._rules.partition_of(content.customer) != self.partition:
                 return  # it was forwarded, and is known where it is counted
             number = content_of(content.customer, content.dimensions, content.usage)
-            self.ids.remember(prints_of(content.fingerprint), np.array([number], np.uint64), record.timestamp)
+            self.ids.remember(fingerprints_of(content.fingerprint), np.array([number], np.uint64), record.timestamp)
         elif content.ids:
             self._remember_batch(content, frozenset(indexes or ()), record.timestamp)
 
@@ -195,7 +195,7 @@ class PartitionCounter:
             raise ChainBroken("the chain was neither found nor founded")
         checkpoint = self._tallies_since_checkpoint >= TALLIES_PER_CHECKPOINT
         pending = self._pending
-        self._plain_sums.pour(self._rows)
+        self._plain_sums.move_to(self._rows)
         tally = Tally(
             chain_id=self._chain_id,
             partition=self.partition,
@@ -230,7 +230,7 @@ class PartitionCounter:
     def _count_run(self, records: Sequence[LogRecord], until_bytes: int) -> int:
         """Fold records that may be plain events, and have a value; returns how many."""
         if self._plain.is_full:
-            self._plain_sums.pour(self._rows)
+            self._plain_sums.move_to(self._rows)
             self._plain.forget()
         moments = np.array(list(map(_timestamp, records)), np.int64)
         known_from = np.maximum(moments - self.ids.horizon_ms, self.tallies.losses.ids_from_ms)
@@ -304,19 +304,18 @@ class PartitionCounter:
         pending.log_time_ms = max(pending.log_time_ms, *map(_timestamp, records))
         pending.input_bytes += sum(map(len, map(_value, records)))
         pending.singles += len(records)
-        closer = self.ids.claim(plain.prints, plain.contents)
+        new = self.ids.claim(plain.fingerprints, plain.contents)
+        not_new = np.flatnonzero(~new).tolist()
         noted = 0
-        for place in closer:
+        for place in not_new:
             before = pending.dead_lettered
-            self._count_seen(records[place], plain.prints[place].tobytes(), int(plain.contents[place]))
+            self._count_seen(records[place], plain.fingerprints[place].tobytes(), int(plain.contents[place]))
             self._guard.note_good(place - noted)
             self._guard.note(1, pending.dead_lettered - before)
             noted = place + 1
         self._guard.note_good(len(records) - noted)
-        pending.counted += len(records) - len(closer)
-        if closer:
-            new = np.ones(len(records), np.bool_)
-            new[closer] = False
+        pending.counted += len(records) - len(not_new)
+        if not_new:
             plain = plain.chosen(new)
         if len(plain):
             self._plain_sums.add(plain, self._rows)
@@ -369,32 +368,32 @@ class PartitionCounter:
             detail = f"it was numbered for partition {batch.partition} and stands in {self.partition}"
             self._dead_letter(record, EventRejected(Reason.WRONG_PARTITION, "partition", detail), batch.count)
             return
-        fresh = self.sequences.claim(batch.emitter, batch.first_seq, batch.count, record.timestamp)
-        if not fresh:
+        ranges = self.sequences.claim(batch.emitter, batch.first_seq, batch.count, record.timestamp)
+        if not ranges:
             self._pending.duplicates += batch.count
             if batch.ids:
                 self._pending.repeats.append((record.offset, ()))
             return
-        self._pending.add_ranges(batch.emitter, fresh)
+        self._pending.add_ranges(batch.emitter, ranges)
         reasons = set_aside_reasons(batch, record.timestamp, self._rules.catalogue, self._rules.partition_of, home=self._known.customers)
-        whole = not reasons and fresh[0] == (batch.first_seq, batch.first_seq + batch.count - 1)
-        closer: Sequence[int] = range(batch.count) if batch.ids or not whole else ()
+        whole = not reasons and ranges[0] == (batch.first_seq, batch.first_seq + batch.count - 1)
+        one_by_one: Sequence[int] = range(batch.count) if batch.ids or not whole else ()
         ids = self._batch_ids(batch)
         if whole and batch.ids and self._all_may_be_new(record, batch, ids):
-            closer = self.ids.claim(*ids)
-        if not closer:
+            one_by_one = np.flatnonzero(~self.ids.claim(*ids)).tolist()
+        if not one_by_one:
             self._rows.add_batch(batch, None)
             self._pending.counted += batch.count
             return
         keep = [False] * batch.count
-        for first, last in fresh:
+        for first, last in ranges:
             keep[first - batch.first_seq : last + 1 - batch.first_seq] = [True] * (last - first + 1)
         if batch.ids and not all(keep):
             self._pending.repeats.append((record.offset, [index for index, wanted in enumerate(keep) if not wanted]))
-        self._count_some(record, batch, ids.contents, keep, {index: reasons.get(index) for index in closer})
+        self._count_some(record, batch, ids.contents, keep, {index: reasons.get(index) for index in one_by_one})
 
     def _batch_ids(self, batch: Batch) -> _BatchIds:
-        return _BatchIds(prints_of(batch.ids), self._rows.contents(batch) if batch.ids else _NO_WORDS)
+        return _BatchIds(fingerprints_of(batch.ids), self._rows.contents(batch) if batch.ids else _NO_WORDS)
 
     def _all_may_be_new(self, record: LogRecord, batch: Batch, ids: _BatchIds) -> bool:
         """Whether every event of a batch has an id, and is young enough to be counted if that is new."""
@@ -402,16 +401,16 @@ class PartitionCounter:
         if oldest > 0 and least(batch.time) < oldest:
             return False
         # The first finds zeros anywhere, and is quick.
-        return NO_ID not in batch.ids or bool(ids.prints.any(axis=1).all())
+        return NO_ID not in batch.ids or bool(ids.fingerprints.any(axis=1).all())
 
-    def _count_some(self, record: LogRecord, batch: Batch, contents: Words, keep: list[bool], closer: Mapping[int, Reason | None]) -> None:
-        """Count the events of a batch, those at the positions `closer` one by one: they may be repeated, set aside for a reason that is known
+    def _count_some(self, record: LogRecord, batch: Batch, contents: Words, keep: list[bool], one_by_one: Mapping[int, Reason | None]) -> None:
+        """Count the events of a batch, those at the positions `one_by_one` singly: they may be repeated, set aside for a reason that is known
         already, or carry no id.
         """
         oldest = self._ids_known_from(record) - batch.base_time_ms
         self._pending.duplicates += keep.count(False)
         bad: dict[Reason, list[int]] = {}
-        for index, known in closer.items():
+        for index, known in one_by_one.items():
             if not keep[index]:
                 continue
             reason = known
@@ -443,10 +442,10 @@ class PartitionCounter:
         return max(record.timestamp - self.ids.horizon_ms, self.tallies.losses.ids_from_ms)
 
     def _remember_batch(self, batch: Batch, not_counted: frozenset[int], log_time_ms: int) -> None:
-        prints, contents = self._batch_ids(batch)
-        wanted = (prints != 0).any(axis=1)
+        fingerprints, contents = self._batch_ids(batch)
+        wanted = (fingerprints != 0).any(axis=1)
         wanted[[index for index in not_counted if index < batch.count]] = False
-        self.ids.remember(prints[wanted], contents[wanted], log_time_ms)
+        self.ids.remember(fingerprints[wanted], contents[wanted], log_time_ms)
 
     def _dead_letter(self, record: LogRecord, rejected: EventRejected, events: int, indexes: Sequence[int] = ()) -> None:
         self._pending.add_dead_letter(

@@ -52,9 +52,9 @@ class Pending:
         entries = len(self.ranges) + len(self.letters) + len(self.abandoned) + len(self.repeats)
         return _ENTRY_BYTES * entries + 8 * self.dead_lettered
 
-    def add_ranges(self, emitter: str, fresh: Sequence[tuple[int, int]]) -> None:
+    def add_ranges(self, emitter: str, new: Sequence[tuple[int, int]]) -> None:
         """Note new numbers of an emitter, joined with the latest before them if they follow on: nearly always."""
-        for first, last in fresh:
+        for first, last in new:
             latest = self.latest_ranges.get(emitter)
             if latest is not None and self.ranges[latest][2] == first - 1:
                 self.ranges[latest] = (emitter, self.ranges[latest][1], last)

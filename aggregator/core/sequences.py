@@ -46,12 +46,12 @@ class SequenceIndex:
         if known.lasts and known.lasts[-1] == first - 1:  # the next batch in order: nearly always
             known.lasts[-1] = last
             return ((first, last),)
-        fresh = _missing(known, first, last)
-        if fresh:
+        new = _missing(known, first, last)
+        if new:
             _insert(known, first, last)
             if len(known.firsts) > RANGES_MAX:
                 raise TooManyEmitters(f"the numbers of emitter {emitter} have more than {RANGES_MAX} gaps")
-        return fresh
+        return new
 
     def claim_following(
         self, emitters: Sequence[str], firsts: Sequence[int], counts: Sequence[int], log_times_ms: Sequence[int]

@@ -14,7 +14,8 @@ import numpy.typing as npt
 from taximeter_emitter.wire.batch import FINGERPRINT_BYTES
 
 Words: TypeAlias = npt.NDArray[np.uint64]
-Prints: TypeAlias = Words
+Mask: TypeAlias = npt.NDArray[np.bool_]
+Fingerprints: TypeAlias = Words
 """Fingerprints, 16 bytes each, as an array of two columns: their halves, little-endian."""
 
 NUMBER_BITS: Final = 26
@@ -45,13 +46,13 @@ _keys = Keys(os.urandom(32))
 class Asked(NamedTuple):
     """Fingerprints with what a table needs to find them."""
 
-    prints: Prints
+    fingerprints: Fingerprints
     hashes: Words
     marks: Words
 
-    def chosen(self, which: npt.NDArray[np.bool_]) -> "Asked":
+    def chosen(self, which: Mask) -> "Asked":
         """Those for which `which` is true."""
-        return Asked(self.prints[which], self.hashes[which], self.marks[which])
+        return Asked(self.fingerprints[which], self.hashes[which], self.marks[which])
 
 
 class AskedOne(NamedTuple):
@@ -63,15 +64,15 @@ class AskedOne(NamedTuple):
     mark: int
 
 
-def prints_of(packed: bytes) -> Prints:
+def fingerprints_of(packed: bytes) -> Fingerprints:
     """Fingerprints that lie one behind the other."""
     return np.frombuffer(packed, "<u8").reshape(-1, 2)
 
 
-def asked(prints: Prints) -> Asked:
+def asked(fingerprints: Fingerprints) -> Asked:
     """To ask tables for all of these."""
-    hashes = prints.view("<u4").astype(np.uint64) @ _keys.column
-    return Asked(prints, hashes, _MARK_COLUMN.take(((hashes >> np.uint64(_MARK_SHIFT)) & np.uint64(_MARKS - 1)).view(np.int64)))
+    hashes = fingerprints.view("<u4").astype(np.uint64) @ _keys.column
+    return Asked(fingerprints, hashes, _MARK_COLUMN.take(((hashes >> np.uint64(_MARK_SHIFT)) & np.uint64(_MARKS - 1)).view(np.int64)))
 
 
 def asked_one(fingerprint: bytes) -> AskedOne:
@@ -83,24 +84,24 @@ def asked_one(fingerprint: bytes) -> AskedOne:
     return AskedOne(first, second, hashed, _MARK_OF[hashed >> _MARK_SHIFT & _MARKS - 1])
 
 
-def each(prints: Prints) -> list[bytes]:
+def each(fingerprints: Fingerprints) -> list[bytes]:
     """The fingerprints one by one."""
-    raw = prints.tobytes()
+    raw = fingerprints.tobytes()
     return [raw[start : start + FINGERPRINT_BYTES] for start in range(0, len(raw), FINGERPRINT_BYTES)]
 
 
-def repeated(prints: Prints) -> list[int]:
+def repeated(fingerprints: Fingerprints) -> list[int]:
     """The positions of those that stand further left, too."""
-    ordered = prints[:, 0].copy()
+    ordered = fingerprints[:, 0].copy()
     ordered.sort()
     twice = ordered[1:][ordered[1:] == ordered[:-1]]
     if not len(twice):
         return []
     # Those that begin like another, which are few; only they are compared as a whole.
-    alike = (twice.take(twice.searchsorted(prints[:, 0]), mode="clip") == prints[:, 0]).nonzero()[0]
+    alike = (twice.take(twice.searchsorted(fingerprints[:, 0]), mode="clip") == fingerprints[:, 0]).nonzero()[0]
     seen: set[tuple[int, ...]] = set()
     found = []
-    for position, halves in zip(alike.tolist(), map(tuple, prints.take(alike, axis=0).tolist()), strict=True):
+    for position, halves in zip(alike.tolist(), map(tuple, fingerprints.take(alike, axis=0).tolist()), strict=True):
         if halves in seen:
             found.append(position)
         seen.add(halves)

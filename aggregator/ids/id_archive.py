@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from aggregator.ids.fingerprints import Asked, AskedOne, Prints, Words, asked
+from aggregator.ids.fingerprints import Asked, AskedOne, Fingerprints, Words, asked
 from aggregator.ids.id_table import ABSENT, IdTable, Positions, Storage
 
 # A table that grows is made anew at once, which takes about 60 ns an id; what fits into a pause of a second bounds it.
@@ -42,15 +42,15 @@ class IdArchive:
         """Memory that it takes whatever the storage is."""
         return sum(segment.resident_bytes for segment in self._segments)
 
-    def add(self, prints: Prints, contents: Words, log_time_ms: int) -> None:
+    def add(self, fingerprints: Fingerprints, contents: Words, log_time_ms: int) -> None:
         """Take in ids that are not here; `log_time_ms` is not before that of earlier calls. Raises OSError when the storage is full."""
         newest = self._segments[-1] if self._segments else None
-        if newest is None or log_time_ms - newest.since_ms > self._span_ms or len(newest) + len(prints) > self._ids_max:
+        if newest is None or log_time_ms - newest.since_ms > self._span_ms or len(newest) + len(fingerprints) > self._ids_max:
             # As many as the last one held: a table that grows must be made anew.
             expected = len(newest) if newest is not None else 0
             newest = IdSegment(self._storage(), since_ms=log_time_ms, until_ms=log_time_ms, expected=expected)
             self._segments.append(newest)
-        newest.insert(asked(prints), contents)
+        newest.insert(asked(fingerprints), contents)
         newest.until_ms = max(newest.until_ms, log_time_ms)
 
     def restore(self, segment: IdSegment) -> None:

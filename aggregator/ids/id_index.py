@@ -4,7 +4,7 @@ Ids enter as *pending* with the records being counted. They become part of the i
 taken out again when another writer's tally won. When the latest are many they move to the archive.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from enum import Enum
 from functools import lru_cache
 from hashlib import blake2b
@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from taximeter_emitter.wire.limits import FUTURE_TOLERANCE_MS
 
-from aggregator.ids.fingerprints import AskedOne, Prints, Words, asked, asked_one, each, repeated
+from aggregator.ids.fingerprints import AskedOne, Fingerprints, Mask, Words, asked, asked_one, each, repeated
 from aggregator.ids.id_archive import IdArchive
 from aggregator.ids.id_table import MemoryStorage
 from aggregator.ids.recent_ids import RecentIds
@@ -111,29 +111,26 @@ class IdIndex:
         """Note a new id as pending. It must not be known."""
         self._recent.add_one(asked_one(fingerprint), content)
 
-    def claim(self, prints: Prints, contents: Words) -> Sequence[int]:
-        """Note the new ones of many ids as pending; returns the positions of the others, in order: known ones, and those that stand further
-        left themselves.
-        """
-        if len(prints) < ARRAYS_FROM:
-            return self._claim_one_by_one(prints, contents)
-        wanted = asked(prints)
-        found = [self._recent.known(wanted), *self.archive.known(wanted)]
-        others = {position for positions in found if len(positions) for position in positions.tolist()}
-        others.update(repeated(prints))
-        if not others:
+    def claim(self, fingerprints: Fingerprints, contents: Words) -> Mask:
+        """Note the new ones of many ids as pending; returns which were new: not known, and nowhere further left among these."""
+        if len(fingerprints) < ARRAYS_FROM:
+            return self._claim_one_by_one(fingerprints, contents)
+        wanted = asked(fingerprints)
+        new = np.ones(len(fingerprints), np.bool_)
+        for known in (self._recent.known(wanted), *self.archive.known(wanted)):
+            new[known] = False
+        if again := repeated(fingerprints):
+            new[again] = False
+        if new.all():
             self._recent.add(wanted, contents)
-            return []
-        positions = sorted(others)
-        new = np.ones(len(prints), np.bool_)
-        new[positions] = False
-        self._recent.add(wanted.chosen(new), contents[new])
-        return positions
+        else:
+            self._recent.add(wanted.chosen(new), contents[new])
+        return new
 
-    def remember(self, prints: Prints, contents: Words, log_time_ms: int) -> None:
+    def remember(self, fingerprints: Fingerprints, contents: Words, log_time_ms: int) -> None:
         """Rebuild: take in ids from a record of this log time that was counted before; the first content seen stays."""
         assert not self._recent.pending, "ids are rebuilt while nothing is being counted"
-        self.claim(prints, contents)
+        self.claim(fingerprints, contents)
         self._keep(log_time_ms)
 
     def commit(self, log_time_ms: int) -> None:
@@ -157,15 +154,14 @@ class IdIndex:
         known = self._recent.look_up(wanted)
         return known if known is not None else self.archive.look_up(wanted)
 
-    def _claim_one_by_one(self, prints: Prints, contents: Words) -> Sequence[int]:
-        others = []
-        for position, (fingerprint, content) in enumerate(zip(each(prints), contents.tolist(), strict=True)):
+    def _claim_one_by_one(self, fingerprints: Fingerprints, contents: Words) -> Mask:
+        new = np.zeros(len(fingerprints), np.bool_)
+        for position, (fingerprint, content) in enumerate(zip(each(fingerprints), contents.tolist(), strict=True)):
             wanted = asked_one(fingerprint)
             if self._content(wanted) is None:
                 self._recent.add_one(wanted, content)
-            else:
-                others.append(position)
-        return others
+                new[position] = True
+        return new
 
     def _keep(self, log_time_ms: int) -> None:
         self._recent.commit(log_time_ms)

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from aggregator.ids.fingerprints import NUMBER_BITS, Asked, AskedOne, Prints, Words, asked
+from aggregator.ids.fingerprints import NUMBER_BITS, Asked, AskedOne, Fingerprints, Words, asked
 
 ENTRY: Final = np.dtype([("first", "<u8"), ("second", "<u8"), ("content", "<u8")])
 """One id on disk and in memory: both halves of its fingerprint and the content number."""
@@ -89,7 +89,7 @@ class IdTable:
         """Memory that it takes whatever the storage is."""
         return self._buckets.nbytes + self._links.nbytes
 
-    def prints(self, start: int, end: int) -> Prints:
+    def fingerprints(self, start: int, end: int) -> Fingerprints:
         """The fingerprints of the entries [start, end)."""
         return np.ascontiguousarray(self._entries[start:end].view("<u8").reshape(-1, 3)[:, :2])
 
@@ -103,7 +103,7 @@ class IdTable:
         count, total = self._count, self._count + len(contents)
         self._grow(total)
         entries = self._entries[count:total]
-        entries["first"], entries["second"], entries["content"] = new.prints[:, 0], new.prints[:, 1], contents
+        entries["first"], entries["second"], entries["content"] = new.fingerprints[:, 0], new.fingerprints[:, 1], contents
         self._place(new.hashes, new.marks, count)
         self._count = total
 
@@ -134,13 +134,13 @@ class IdTable:
             return Found(asking, asking)
         links, marks = words.take(asking).astype(np.uint32), wanted.marks.take(asking).astype(np.uint32)
         if len(asking) <= FEW:
-            return self._find_few(wanted.prints, asking, links, marks)
+            return self._find_few(wanted.fingerprints, asking, links, marks)
         positions, numbers = [], []
         while len(asking):
             hit = ((links ^ marks) <= _STORED).nonzero()[0]
             if len(hit):
                 at, number = asking.take(hit), (links.take(hit) & _STORED).astype(np.int64) - 1
-                same = self._are(number, wanted.prints.take(at, axis=0))
+                same = self._are(number, wanted.fingerprints.take(at, axis=0))
                 positions.append(at[same])
                 numbers.append(number[same])
             links = self._links.take(links & _STORED)
@@ -148,9 +148,9 @@ class IdTable:
             asking, links, marks = asking.take(on), links.take(on), marks.take(on)
         return Found(_joined(positions), _joined(numbers))
 
-    def _find_few(self, prints: Prints, asking: Positions, links: Links, marks: Links) -> Found:
+    def _find_few(self, fingerprints: Fingerprints, asking: Positions, links: Links, marks: Links) -> Found:
         """Walk from these links on, one by one."""
-        halves = prints.take(asking, axis=0).tolist()
+        halves = fingerprints.take(asking, axis=0).tolist()
         walks = zip(links.tolist(), marks.tolist(), halves, strict=True)
         numbers = np.array([self._walked(link, tag, first, second) for link, tag, (first, second) in walks], np.int64)
         known = numbers != ABSENT
@@ -177,9 +177,9 @@ class IdTable:
             link = self._link_view[link & ENTRIES_MAX]
         return ABSENT
 
-    def _are(self, numbers: Positions, prints: Prints) -> npt.NDArray[np.bool_]:
+    def _are(self, numbers: Positions, fingerprints: Fingerprints) -> npt.NDArray[np.bool_]:
         entries = self._entries[numbers]
-        same: npt.NDArray[np.bool_] = (entries["first"] == prints[:, 0]) & (entries["second"] == prints[:, 1])
+        same: npt.NDArray[np.bool_] = (entries["first"] == fingerprints[:, 0]) & (entries["second"] == fingerprints[:, 1])
         return same
 
     def _grow(self, total: int) -> None:
@@ -210,7 +210,7 @@ class IdTable:
     def _place_entries(self, count: int) -> None:
         """Enter the first so many entries into the buckets, which are empty."""
         for start in range(0, count, PLACED_AT_ONCE):
-            those = asked(self.prints(start, min(start + PLACED_AT_ONCE, count)))
+            those = asked(self.fingerprints(start, min(start + PLACED_AT_ONCE, count)))
             self._place(those.hashes, those.marks, start)
 
     def _place(self, hashes: Words, marks: Words, number: int) -> None:

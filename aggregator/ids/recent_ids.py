@@ -5,7 +5,7 @@ from typing import Final
 
 from taximeter_emitter.wire.limits import HOUR_MS
 
-from aggregator.ids.fingerprints import Asked, AskedOne, Prints, Words, asked
+from aggregator.ids.fingerprints import Asked, AskedOne, Fingerprints, Words, asked
 from aggregator.ids.id_table import ABSENT, IdTable, MemoryStorage, Positions
 
 IDS_AT_FIRST: Final = 1 << 15  # for how many there is room from the beginning, where it is not known better
@@ -68,12 +68,12 @@ class RecentIds:
             self._keep(gone, self._counted)
             self._hours = deque((hour, end - gone) for hour, end in self._hours)
 
-    def everything(self) -> tuple[Prints, Words]:
+    def everything(self) -> tuple[Fingerprints, Words]:
         """All ids and their content numbers, in the order of arrival."""
-        return self._table.prints(0, len(self)), self._table.contents(slice(0, len(self)))
+        return self._table.fingerprints(0, len(self)), self._table.contents(slice(0, len(self)))
 
     def _keep(self, start: int, end: int) -> None:
         """Only the entries [start, end), none of which is pending."""
         kept = IdTable(MemoryStorage(), expected=max(end - start, IDS_AT_FIRST))
-        kept.insert(asked(self._table.prints(start, end)), self._table.contents(slice(start, end)))
+        kept.insert(asked(self._table.fingerprints(start, end)), self._table.contents(slice(start, end)))
         self._table, self._counted = kept, end - start

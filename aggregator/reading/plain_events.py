@@ -22,7 +22,7 @@ from taximeter_emitter.wire.errors import EventRejected
 from taximeter_emitter.wire.event import EVENT_FIELDS, Dimensions, identity_prefix, parse_event, parse_time, parse_times
 from taximeter_emitter.wire.limits import EVENT_ID_CHARS_MAX, NAME_CHARS_MAX, QUANTITY_MAX, USAGE_FIELDS_MAX
 
-from aggregator.ids.fingerprints import Prints, Words, prints_of
+from aggregator.ids.fingerprints import Fingerprints, Words, fingerprints_of
 from aggregator.ids.id_index import CONTENT_MASK, content_of, field_factor
 from aggregator.reading.decoding import decode_all
 from aggregator.reading.event_shapes import CUSTOMER, DIMENSIONS, ID, MINUTE, SECONDS, SOURCE, TIME, USAGE, EventShape, Path, shape_of
@@ -51,26 +51,26 @@ _is_batch = methodcaller("startswith", b'{"' + FORMAT_KEY.encode())
 
 @dataclass(frozen=True, slots=True)
 class PlainColumns:
-    """Plain events. `series`: positions in `PlainEvents.series`. `prints` and `contents` are what `IdIndex` knows an event by."""
+    """Plain events. `series`: positions in `PlainEvents.series`. `fingerprints` and `contents` are what `IdIndex` knows an event by."""
 
-    prints: Prints
+    fingerprints: Fingerprints
     contents: Words
     times: Column
     series: Column
     usage: dict[str, Column]
 
     def __len__(self) -> int:
-        return len(self.prints)
+        return len(self.fingerprints)
 
     def part(self, start: int, end: int) -> "PlainColumns":
         """The events [start, end)."""
         usage = {name: column[start:end] for name, column in self.usage.items()}
-        return PlainColumns(self.prints[start:end], self.contents[start:end], self.times[start:end], self.series[start:end], usage)
+        return PlainColumns(self.fingerprints[start:end], self.contents[start:end], self.times[start:end], self.series[start:end], usage)
 
     def chosen(self, mask: npt.NDArray[np.bool_]) -> "PlainColumns":
         """The events for which `mask` is true."""
         usage = {name: column[mask] for name, column in self.usage.items()}
-        return PlainColumns(self.prints[mask], self.contents[mask], self.times[mask], self.series[mask], usage)
+        return PlainColumns(self.fingerprints[mask], self.contents[mask], self.times[mask], self.series[mask], usage)
 
 
 def _in_order(parts: Sequence[tuple[Column, PlainColumns]]) -> PlainColumns | None:
@@ -80,7 +80,7 @@ def _in_order(parts: Sequence[tuple[Column, PlainColumns]]) -> PlainColumns | No
     columns = [part for _, part in parts]
     order = np.argsort(np.concatenate([places for places, _ in parts]))
     return PlainColumns(
-        np.concatenate([part.prints for part in columns])[order],
+        np.concatenate([part.fingerprints for part in columns])[order],
         np.concatenate([part.contents for part in columns])[order],
         np.concatenate([part.times for part in columns])[order],
         np.concatenate([part.series for part in columns])[order],
@@ -404,11 +404,11 @@ def _time_or_never(text: str) -> int:
         return _NEVER
 
 
-def _fingerprints(begins: Sequence[Any], ids: Iterable[bytes]) -> Prints:
+def _fingerprints(begins: Sequence[Any], ids: Iterable[bytes]) -> Fingerprints:
     """The digest of each source, copied and gone on with: less than half of what digesting both takes."""
     found = []
     for begin, event_id in zip(begins, ids, strict=True):
         digest = begin()
         digest.update(event_id)
         found.append(digest.digest())
-    return prints_of(b"".join(found))
+    return fingerprints_of(b"".join(found))

@@ -14,6 +14,7 @@ from taximeter_emitter.wire.batch import Batch
 from taximeter_emitter.wire.event import Dimensions
 
 from aggregator.sums.series import Contents, SeriesTable
+from aggregator.sums.window_sums import SUM_MAX, WINDOWS_MAX, WindowSums
 from metering.records.columns import Integers, view
 from metering.records.limits import TALLY_ROW_BYTES, WINDOW_MS
 from metering.records.meters import Catalogue
@@ -21,17 +22,14 @@ from metering.records.meters import Catalogue
 SumsTaker: TypeAlias = Callable[[tuple[int, int], Iterable[tuple[str, Dimensions]], Iterable[int], Iterable[int]], None]
 """Takes the sums of one window (its start) and meter (its position in the catalogue): series, quantities, and of how many events."""
 
-# What is held open: sums of more windows or series than this are given away, to where only what there is takes memory.
-WINDOWS_MAX: Final = 4
-SERIES_MAX: Final = 20_000
+OPEN_SERIES_MAX: Final = 20_000  # as for WINDOWS_MAX: the sums of more are moved
 ROWS_WAITING_MAX: Final = 2_048  # that waiting events may come to; they count as that many until they are added up
-_SUM_MAX: Final = 2**62
 
 _Column: TypeAlias = npt.NDArray[np.integer]
 
 
 @dataclass(slots=True)
-class _Waiting:
+class _WaitingColumns:
     """Columns of batches with the same usage fields. `numbers` holds those of each batch's series, one batch's after the other's."""
 
     numbers: list[int] = field(default_factory=list)
@@ -70,37 +68,16 @@ class _Waiting:
             yield np.concatenate(column, dtype=np.int64)
 
 
-class _Sums:
-    """Quantity and number of events by number of the series, of one meter in one window."""
-
-    def __init__(self) -> None:
-        self.totals: Integers = np.zeros(0, np.int64)
-        self.events: Integers = np.zeros(0, np.int64)
-        self.quantity = 0
-        self.rows = 0
-
-    def add(self, totals: Integers, events: Integers, quantity: int) -> None:
-        """Add sums by number of the series; `quantity` is what they all come to."""
-        size = len(totals)
-        if size > len(self.totals):
-            more = np.zeros(2 * size - len(self.totals), np.int64)
-            self.totals, self.events = np.concatenate([self.totals, more]), np.concatenate([self.events, more])
-        self.totals[:size] += totals
-        self.events[:size] += events
-        self.quantity += quantity
-        self.rows = int(np.count_nonzero(self.events))
-
-
 class BatchSums:
-    """Open sums. `give` takes those that cannot be held open here, and all of them in `pour`."""
+    """Open sums. `move_to` takes those that cannot be held open here, and all of them in `move`."""
 
-    def __init__(self, catalogue: Catalogue, give: SumsTaker) -> None:
+    def __init__(self, catalogue: Catalogue, move_to: SumsTaker) -> None:
         self._catalogue = catalogue
-        self._give = give
+        self._move_to = move_to
         self._series = SeriesTable()
-        self._waiting: dict[tuple[str, ...], _Waiting] = {}  # by usage fields
+        self._waiting: dict[tuple[str, ...], _WaitingColumns] = {}  # by usage fields
         self._events_waiting = 0
-        self._sums: dict[tuple[int, int], _Sums] = {}  # by start of the window and position of the meter
+        self._sums: dict[tuple[int, int], WindowSums] = {}  # by start of the window and position of the meter
         self._rows = 0
 
     @property
@@ -120,7 +97,7 @@ class BatchSums:
         fields = tuple(batch.usage)
         waiting = self._waiting.get(fields)
         if waiting is None:
-            waiting = self._waiting[fields] = _Waiting()
+            waiting = self._waiting[fields] = _WaitingColumns()
         waiting.add(self._series.numbers(batch), batch.base_time_ms, at, time, usage)
         self._events_waiting += len(at)
         if self._events_waiting * len(self._catalogue.meters) >= ROWS_WAITING_MAX:
@@ -131,13 +108,13 @@ class BatchSums:
         self._bound_series(batch)
         return self._series.contents(batch)
 
-    def pour(self) -> None:
-        """Give everything away."""
+    def move(self) -> None:
+        """Move all sums."""
         self._add_waiting()
         for place, sums in self._sums.items():
             present = np.flatnonzero(sums.events)
             series = map(self._series.names.__getitem__, present.tolist())
-            self._give(place, series, sums.totals[present].tolist(), sums.events[present].tolist())
+            self._move_to(place, series, sums.totals[present].tolist(), sums.events[present].tolist())
         self._sums, self._rows = {}, 0
 
     def clear(self) -> None:
@@ -147,8 +124,8 @@ class BatchSums:
 
     def _bound_series(self, batch: Batch) -> None:
         """Begin to number the series anew when they are too many."""
-        if len(self._series) + len(batch.customers) > SERIES_MAX:
-            self.pour()
+        if len(self._series) + len(batch.customers) > OPEN_SERIES_MAX:
+            self.move()
             self._series.clear()
 
     def _add_waiting(self) -> None:
@@ -166,7 +143,7 @@ class BatchSums:
                 if last - first < WINDOWS_MAX:
                     self._add_dense(position, range(first, last + 1), places, quantities)
                 else:
-                    self._give_sparse(position, first, places, quantities)
+                    self._move_sparse(position, first, places, quantities)
         self._rows = sum(sums.rows for sums in self._sums.values())
 
     def _add_dense(self, position: int, windows: range, places: Integers, quantities: Integers) -> None:
@@ -181,17 +158,17 @@ class BatchSums:
             if quantity:
                 self._open((window * WINDOW_MS, position), quantity).add(totals[within], events[within], quantity)
 
-    def _open(self, place: tuple[int, int], quantity: int) -> _Sums:
+    def _open(self, place: tuple[int, int], quantity: int) -> WindowSums:
         """The sums that this much can be added to."""
         sums = self._sums.get(place)
-        if sums is None or sums.quantity + quantity > _SUM_MAX:
+        if sums is None or sums.quantity + quantity > SUM_MAX:
             if sums is not None or len(self._sums) >= WINDOWS_MAX * len(self._catalogue.meters):
-                self.pour()
-            sums = self._sums[place] = _Sums()
+                self.move()
+            sums = self._sums[place] = WindowSums()
         return sums
 
-    def _give_sparse(self, position: int, first: int, places: Integers, quantities: Integers) -> None:
-        """Give away events of many windows, each series' in a window together."""
+    def _move_sparse(self, position: int, first: int, places: Integers, quantities: Integers) -> None:
+        """Move events of many windows, each series' in a window together."""
         some = quantities > 0
         distinct, which = np.unique(places[some], return_inverse=True)
         totals = np.zeros(len(distinct), np.int64)
@@ -201,4 +178,4 @@ class BatchSums:
         starts = np.flatnonzero(np.diff(windows, prepend=-1))  # `distinct` is sorted, window after window
         for start, end in pairwise((*starts.tolist(), len(distinct))):
             series = map(self._series.names.__getitem__, numbers[start:end].tolist())
-            self._give(((first + int(windows[start])) * WINDOW_MS, position), series, totals[start:end].tolist(), events[start:end].tolist())
+            self._move_to(((first + int(windows[start])) * WINDOW_MS, position), series, totals[start:end].tolist(), events[start:end].tolist())

@@ -1,45 +1,21 @@
 """The sums of plain events for the next tally: arrays by the number of the series, one pair for each meter and window."""
 
-from typing import Final
-
 import numpy as np
 
 from aggregator.reading.plain_events import Column, PlainColumns, PlainEvents
 from aggregator.sums.rows import Rows
+from aggregator.sums.window_sums import SUM_MAX, WINDOWS_MAX, WindowSums
 from metering.records.limits import TALLY_ROW_BYTES, WINDOW_MS
 from metering.records.meters import Catalogue
 
-WINDOWS_MAX: Final = 4  # that have arrays; the sums of more go to `Rows`, where only what there is takes memory
-_SUM_MAX: Final = 2**62
-
-
-class _Sums:
-    """Quantity and number of events by number of the series, of one meter in one window."""
-
-    def __init__(self) -> None:
-        self.totals: Column = np.zeros(0, np.int64)
-        self.events: Column = np.zeros(0, np.int64)
-        self.quantity = 0
-        self.rows = 0
-
-    def add(self, series: Column, quantities: Column, quantity: int, size: int) -> None:
-        """`quantity`: what all of it comes to; `size` is above every number of a series."""
-        if size > len(self.totals):
-            more = np.zeros(2 * size - len(self.totals), np.int64)
-            self.totals, self.events = np.concatenate([self.totals, more]), np.concatenate([self.events, more])
-        np.add.at(self.totals, series, quantities)
-        np.add.at(self.events, series, quantities > 0)
-        self.quantity += quantity
-        self.rows = int(np.count_nonzero(self.events))
-
 
 class PlainSums:
-    """Open sums of the series of `plain`, which must not be forgotten before `pour` or `clear`."""
+    """Open sums of the series of `plain`, which must not be forgotten before `move_to` or `clear`."""
 
     def __init__(self, catalogue: Catalogue, plain: PlainEvents) -> None:
         self._catalogue = catalogue
         self._plain = plain
-        self._sums: dict[tuple[int, int], _Sums] = {}  # by start of the window and position of the meter
+        self._sums: dict[tuple[int, int], WindowSums] = {}  # by start of the window and position of the meter
 
     @property
     def bytes(self) -> int:
@@ -64,7 +40,7 @@ class PlainSums:
                     within = starts == start
                     self._add(rows, position, start, events.series[within], quantities[within])
 
-    def pour(self, rows: Rows) -> None:
+    def move_to(self, rows: Rows) -> None:
         """Move all sums to `rows`."""
         for place, sums in self._sums.items():
             present = np.flatnonzero(sums.events)
@@ -82,11 +58,11 @@ class PlainSums:
         if not quantity:
             return
         sums = self._sums.get((start, position))
-        if sums is None or sums.quantity + quantity > _SUM_MAX:
+        if sums is None or sums.quantity + quantity > SUM_MAX:
             if sums is not None or len(self._sums) >= WINDOWS_MAX * len(self._catalogue.meters):
-                self.pour(rows)
-            sums = self._sums[start, position] = _Sums()
-        sums.add(series, quantities, quantity, len(self._plain.series))
+                self.move_to(rows)
+            sums = self._sums[start, position] = WindowSums()
+        sums.add_events(series, quantities, quantity, len(self._plain.series))
 
     def _add_each(self, rows: Rows, position: int, starts: Column, series: Column, quantities: Column) -> None:
         for number, start, quantity in zip(series.tolist(), starts.tolist(), quantities.tolist(), strict=True):

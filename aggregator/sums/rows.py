@@ -16,7 +16,7 @@ from metering.records.meters import Catalogue
 from metering.records.tally import TallyRow
 from metering.records.window import window_start
 
-Key = tuple[str, int, Dimensions, int]
+RowKey = tuple[str, int, Dimensions, int]
 """Customer, position of the meter in the catalogue, dimensions, start of the window in milliseconds."""
 
 
@@ -25,7 +25,7 @@ class Rows:
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
-        self._sums: dict[Key, list[int]] = {}
+        self._sums: dict[RowKey, list[int]] = {}
         self._sums_bytes = 0
         self._batches = BatchSums(catalogue, self.add_sums)
 
@@ -81,7 +81,7 @@ class Rows:
 
     def take(self) -> list[TallyRow]:
         """The rows, and start again with none."""
-        self._batches.pour()
+        self._batches.move()
         meters = self._catalogue.meters
         rows = [
             TallyRow(customer, meters[position].event_name, dimensions, start, quantity, events)
@@ -96,7 +96,7 @@ class Rows:
         self._sums_bytes = 0
         self._batches.clear()
 
-    def _add(self, key: Key, quantity: int, events: int) -> None:
+    def _add(self, key: RowKey, quantity: int, events: int) -> None:
         entry = self._sums.get(key)
         if entry is None:
             self._sums[key] = [quantity, events]

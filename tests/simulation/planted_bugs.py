@@ -7,6 +7,7 @@ from itertools import count
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 from taximeter_emitter.wire.batch import Batch
 from taximeter_emitter.wire.event import UsageEvent
 from taximeter_emitter.wire.limits import DAY_MS
@@ -14,7 +15,7 @@ from taximeter_emitter.wire.limits import DAY_MS
 from aggregator.core.counting import PartitionCounter
 from aggregator.core.pending_tally import Cut
 from aggregator.core.sequences import SequenceIndex
-from aggregator.ids.fingerprints import Prints, Words
+from aggregator.ids.fingerprints import Fingerprints, Mask, Words
 from aggregator.ids.id_index import IdIndex, Seen
 from aggregator.reading import joined_batches
 from aggregator.sums.rows import Rows
@@ -46,8 +47,8 @@ def ids_are_not_looked_up() -> Iterator[None]:
     def look_up(_self: IdIndex, _fingerprint: bytes, _content: int) -> Seen:
         return Seen.NEVER
 
-    def claim(_self: IdIndex, _prints: Prints, _contents: Words) -> Sequence[int]:
-        return ()
+    def claim(_self: IdIndex, _fingerprints: Fingerprints, contents: Words) -> Mask:
+        return np.ones(len(contents), np.bool_)
 
     def add(_self: IdIndex, _fingerprint: bytes, _content: int) -> None:
         return

@@ -49,7 +49,7 @@ def read(plain: PlainEvents, values: Sequence[bytes]) -> list[tuple[object, ...]
     for at, place in enumerate(chosen):
         assert columns is not None
         usage = {name: int(column[at]) for name, column in columns.usage.items() if column[at]}
-        found[place] = (each(columns.prints)[at], int(columns.contents[at]), int(columns.times[at]), plain.series[columns.series[at]], usage)
+        found[place] = (each(columns.fingerprints)[at], int(columns.contents[at]), int(columns.times[at]), plain.series[columns.series[at]], usage)
     return found
 
 

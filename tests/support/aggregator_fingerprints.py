@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from aggregator.ids.fingerprints import Prints, Words, asked, prints_of
+from aggregator.ids.fingerprints import Fingerprints, Words, asked, fingerprints_of
 from aggregator.ids.id_table import ABSENT, IdTable
 
 
-def prints(ids: Sequence[bytes]) -> Prints:
-    return prints_of(b"".join(ids))
+def packed(ids: Sequence[bytes]) -> Fingerprints:
+    return fingerprints_of(b"".join(ids))
 
 
 def words(numbers: Sequence[int]) -> Words:
@@ -19,7 +19,7 @@ def words(numbers: Sequence[int]) -> Words:
 def numbers_of(table: IdTable, ids: Sequence[bytes]) -> list[int]:
     """The number of each one's entry, asked for all at once."""
     answer = [ABSENT] * len(ids)
-    positions, numbers = table.find(asked(prints(ids)))
+    positions, numbers = table.find(asked(packed(ids)))
     for position, number in zip(positions.tolist(), numbers.tolist(), strict=True):
         assert answer[position] == ABSENT, "nobody is found twice"
         answer[position] = number

@@ -45,7 +45,7 @@ def events_of(plain: PlainEvents, values: Sequence[bytes]) -> list[tuple[object,
         assert columns is not None
         usage = {name: int(column[at]) for name, column in columns.usage.items() if column[at]}
         series = plain.series[columns.series[at]]
-        found[place] = (columns.prints[at].tobytes(), int(columns.contents[at]), int(columns.times[at]), series, usage)
+        found[place] = (columns.fingerprints[at].tobytes(), int(columns.contents[at]), int(columns.times[at]), series, usage)
     return found
 
 

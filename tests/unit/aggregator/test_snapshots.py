@@ -12,7 +12,7 @@ from taximeter_emitter.wire.limits import HOUR_MS
 
 from aggregator.core.counting import PartitionCounter
 from aggregator.ids import id_files, id_index
-from aggregator.ids.fingerprints import Prints, Words, asked_one, prints_of
+from aggregator.ids.fingerprints import Fingerprints, Words, asked_one, fingerprints_of
 from aggregator.ids.id_archive import IdArchive
 from aggregator.ids.id_files import SNAPSHOT, FileStorage, IdFiles
 from aggregator.snapshots import IdSnapshots
@@ -24,8 +24,8 @@ from tests.support.metering_memory_log import MemoryLog, finished
 LOG = get_log("test")
 
 
-def packed(ids: Sequence[bytes], contents: Sequence[int]) -> tuple[Prints, Words]:
-    return prints_of(b"".join(ids)), np.array(contents, np.uint64)
+def packed(ids: Sequence[bytes], contents: Sequence[int]) -> tuple[Fingerprints, Words]:
+    return fingerprints_of(b"".join(ids)), np.array(contents, np.uint64)
 
 
 class Machine:

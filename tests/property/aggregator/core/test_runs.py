@@ -43,8 +43,8 @@ def logs(draw: st.DrawFn) -> list[Record]:
 
 def remembered(subject: PartitionCounter) -> dict[bytes, int]:
     """The recent ids with their content numbers."""
-    prints, contents = subject.ids._recent.everything()
-    return dict(zip(each(prints), contents.tolist(), strict=True))
+    fingerprints, contents = subject.ids._recent.everything()
+    return dict(zip(each(fingerprints), contents.tolist(), strict=True))
 
 
 @settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])

@@ -12,7 +12,7 @@ from aggregator.ids import fingerprints, id_index, id_table
 from aggregator.ids.fingerprints import Keys, asked, asked_one, repeated
 from aggregator.ids.id_index import IdIndex, Seen
 from aggregator.ids.id_table import ABSENT, IdTable, MemoryStorage
-from tests.support.aggregator_fingerprints import numbers_of, prints, words
+from tests.support.aggregator_fingerprints import numbers_of, packed, words
 
 HALVES = st.sampled_from([0, 1, 2, 1 << 32, 1 << 56, (255 << 56) + 1, (1 << 64) - 1])
 PRINTS = st.builds(lambda first, second: first.to_bytes(8, "little") + second.to_bytes(8, "little"), HALVES, HALVES)
@@ -40,7 +40,7 @@ def test_a_table_knows_what_was_inserted_and_nothing_else(
             contents = list(range(len(known), len(known) + len(fresh)))
             known.update(zip(fresh, contents, strict=True))
             if data.draw(st.booleans()):
-                table.insert(asked(prints(fresh)), words(contents))
+                table.insert(asked(packed(fresh)), words(contents))
             else:
                 for one, content in zip(fresh, contents, strict=True):
                     table.insert_one(asked_one(one), content)
@@ -53,7 +53,7 @@ def test_a_table_knows_what_was_inserted_and_nothing_else(
 
 @given(st.lists(PRINTS))
 def test_who_stands_further_left_too_is_told(ids: list[bytes]) -> None:
-    assert repeated(prints(ids)) == [position for position, one in enumerate(ids) if one in ids[:position]]
+    assert repeated(packed(ids)) == [position for position, one in enumerate(ids) if one in ids[:position]]
 
 
 class Model:
@@ -104,19 +104,18 @@ def _add(index: IdIndex, model: Model, many: list[bytes], content: int) -> None:
 
 
 def _claim(index: IdIndex, model: Model, many: list[bytes], content: int) -> None:
-    others = []
+    new = []
     contents = [(content + position) % 4 for position in range(len(many))]
     for position, one in enumerate(many):
-        if model.look_up(one, 0) is Seen.NEVER:
+        new.append(model.look_up(one, 0) is Seen.NEVER)
+        if new[-1]:
             model.pending[one] = contents[position]
-        else:
-            others.append(position)
-    assert list(index.claim(prints(many), words(contents))) == others
+    assert index.claim(packed(many), words(contents)).tolist() == new
 
 
 def _remember(index: IdIndex, model: Model, many: list[bytes], content: int) -> None:
     _commit(index, model, [], 0)
-    index.remember(prints(many), words([content + number for number in range(len(many))]), 0)
+    index.remember(packed(many), words([content + number for number in range(len(many))]), 0)
     for number, one in enumerate(many):
         model.kept.setdefault(one, content + number)
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from taximeter_emitter.wire.limits import HOUR_MS
 
-from aggregator.ids.fingerprints import asked, asked_one, each, prints_of
+from aggregator.ids.fingerprints import asked, asked_one, each, fingerprints_of
 from aggregator.ids.recent_ids import RecentIds
 
 NAMES = st.integers(0, 40)
@@ -38,7 +38,7 @@ def test_they_are_what_a_dictionary_of_hours_would_hold(taken: list[tuple[str, S
             if len(fresh) == 1:
                 recent.add_one(asked_one(named(fresh[0])), fresh[0])
             else:
-                recent.add(asked(prints_of(b"".join(map(named, fresh)))), np.array(fresh, np.uint64))
+                recent.add(asked(fingerprints_of(b"".join(map(named, fresh)))), np.array(fresh, np.uint64))
             pending |= dict.fromkeys(fresh)
         elif step == "rollback":
             recent.rollback()
@@ -56,8 +56,8 @@ def test_they_are_what_a_dictionary_of_hours_would_hold(taken: list[tuple[str, S
         assert [recent.look_up(asked_one(named(name))) for name in range(41)] == [
             name if name in counted or name in pending else None for name in range(41)
         ]
-        prints, contents = recent.everything()
-        assert each(prints) == [named(name) for name in (*counted, *pending)]
+        fingerprints, contents = recent.everything()
+        assert each(fingerprints) == [named(name) for name in (*counted, *pending)]
         assert contents.tolist() == [*counted, *pending]
-        wanted = asked(prints_of(b"".join(map(named, range(41)))))
+        wanted = asked(fingerprints_of(b"".join(map(named, range(41)))))
         assert sorted(recent.known(wanted).tolist()) == sorted((*counted, *pending))

@@ -23,6 +23,6 @@ def test_runs_come_to_what_their_events_come_to_one_by_one(runs: list[list[dict[
         for document in run:
             wanted.add_event(parse_event(document, arrival_ms=0))
         assert subject.bytes + rows.bytes >= wanted.bytes
-    subject.pour(rows)
+    subject.move_to(rows)
     assert subject.bytes == 0
     assert by_key(rows) == by_key(wanted)

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 from taximeter_emitter.wire.limits import HOUR_MS, MINUTE_MS
 
-from aggregator.ids.fingerprints import Prints, Words, prints_of
+from aggregator.ids.fingerprints import Fingerprints, Words, fingerprints_of
 from aggregator.ids.id_index import IdIndex, Seen, content_of
 
 A, B, C = (bytes([n]) * 16 for n in (1, 2, 3))
 
 
-def columns(fingerprints: Sequence[bytes], contents: Sequence[int]) -> tuple[Prints, Words]:
-    return prints_of(b"".join(fingerprints)), np.array(contents, np.uint64)
+def columns(fingerprints: Sequence[bytes], contents: Sequence[int]) -> tuple[Fingerprints, Words]:
+    return fingerprints_of(b"".join(fingerprints)), np.array(contents, np.uint64)
 
 
 def test_an_id_is_known_from_the_moment_it_is_added() -> None:
@@ -32,10 +32,10 @@ def test_what_is_rolled_back_was_never_there_and_what_is_committed_stays() -> No
     assert (index.look_up(A, 1), index.look_up(B, 1), len(index)) == (Seen.SAME, Seen.NEVER, 1)
 
 
-def test_the_new_ones_of_many_ids_are_claimed_and_the_others_told() -> None:
+def test_the_new_ones_of_many_ids_are_claimed_and_told() -> None:
     index = IdIndex(HOUR_MS)
-    assert index.claim(*columns([A, B], [1, 2])) == []
-    assert index.claim(*columns([C, B, C], [3, 4, 5])) == [1, 2]
+    assert index.claim(*columns([A, B], [1, 2])).tolist() == [True, True]
+    assert index.claim(*columns([C, B, C], [3, 4, 5])).tolist() == [True, False, False]
     assert [index.look_up(one, content) for one, content in ((A, 1), (B, 2), (C, 3))] == [Seen.SAME] * 3
     index.rollback()
     assert not len(index)

@@ -3,12 +3,11 @@
 from taximeter_emitter.wire.event import UsageEvent
 from taximeter_emitter.wire.limits import MINUTE_MS
 
-from aggregator.sums.batch_sums import ROWS_WAITING_MAX, SERIES_MAX, WINDOWS_MAX
+from aggregator.sums.batch_sums import OPEN_SERIES_MAX, ROWS_WAITING_MAX
 from aggregator.sums.rows import Rows
+from aggregator.sums.window_sums import WINDOWS_MAX
 from metering.records.columns import ARRAYS_FROM
 from tests.support.aggregator_sums import CATALOGUE, batch_of, calls, naive, taken
-
-"""Quantity and number of events by customer, meter, dimensions and window."""
 
 
 def test_an_event_without_any_quantity_makes_no_row() -> None:
@@ -41,6 +40,6 @@ def test_a_large_batch_over_many_windows_is_summed_all_the_same() -> None:
 
 def test_more_series_than_are_numbered_are_summed_all_the_same() -> None:
     rows = Rows(CATALOGUE)
-    for start in range(0, 2 * SERIES_MAX, 1_000):
+    for start in range(0, 2 * OPEN_SERIES_MAX, 1_000):
         rows.add_batch(batch_of([calls(f"c{start + number}", 1) for number in range(1_000)]), None)
-    assert len(taken(rows)) == 2 * SERIES_MAX
+    assert len(taken(rows)) == 2 * OPEN_SERIES_MAX

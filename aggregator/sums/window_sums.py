@@ -1,0 +1,44 @@
+"""The sums of one meter in one window, as arrays by the number of the series."""
+
+from typing import Final
+
+import numpy as np
+
+from metering.records.columns import Integers
+
+WINDOWS_MAX: Final = 4  # that have arrays; the sums of more go to `Rows`, where only what there is takes memory
+SUM_MAX: Final = 2**62  # of the quantities of one meter in one window, so that no cell overflows
+
+
+class WindowSums:
+    """Quantity and number of events by number of the series. `quantity`: what all come to; `rows`: how many series have events."""
+
+    def __init__(self) -> None:
+        self.totals: Integers = np.zeros(0, np.int64)
+        self.events: Integers = np.zeros(0, np.int64)
+        self.quantity = 0
+        self.rows = 0
+
+    def add(self, totals: Integers, events: Integers, quantity: int) -> None:
+        """Add sums by number of the series; `quantity` is what they all come to."""
+        size = len(totals)
+        self._hold(size)
+        self.totals[:size] += totals
+        self.events[:size] += events
+        self._note(quantity)
+
+    def add_events(self, series: Integers, quantities: Integers, quantity: int, size: int) -> None:
+        """Add one quantity for each event; `quantity` is what they all come to, `size` is above every number of a series."""
+        self._hold(size)
+        np.add.at(self.totals, series, quantities)
+        np.add.at(self.events, series, quantities > 0)
+        self._note(quantity)
+
+    def _hold(self, size: int) -> None:
+        if size > len(self.totals):
+            more = np.zeros(2 * size - len(self.totals), np.int64)
+            self.totals, self.events = np.concatenate([self.totals, more]), np.concatenate([self.events, more])
+
+    def _note(self, quantity: int) -> None:
+        self.quantity += quantity
+        self.rows = int(np.count_nonzero(self.events))
