@@ -23,12 +23,12 @@ from ingest.refusals import Refusal, RequestRefused
 from ingest.requests.bodies import ReadEvents, Rejected
 from ingest.requests.columns import RequestPart
 
-RETRY_SECONDS = 2.0
+RETRY_AFTER_SECONDS = 2.0
 _JSON = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class AnswerCounts:
     """The counts behind an answer."""
 
     accepted: int
@@ -39,7 +39,7 @@ class Outcome:
 def refused(refusal: RequestRefused) -> web.Response:
     """The answer to a request that is refused as a whole."""
     error = {"reason": refusal.refusal.reason, "field": refusal.field, "detail": refusal.detail}
-    response = _response(refusal.refusal.status, Outcome(0, 0, 0), [], error, refusal.retry_after)
+    response = _response(refusal.refusal.status, AnswerCounts(0, 0, 0), [], error, refusal.retry_after)
     if refusal.refusal is Refusal.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = 'Bearer realm="taximeter"'
     elif refusal.refusal is Refusal.METHOD_NOT_ALLOWED:
@@ -47,28 +47,28 @@ def refused(refusal: RequestRefused) -> web.Response:
     return response
 
 
-def outcome_of(read: ReadEvents, ticket: Ticket) -> Outcome:
+def counts_of(read: ReadEvents, ticket: Ticket) -> AnswerCounts:
     """How many events ended how."""
     unknown = 0 if ticket.all_acknowledged else sum(len(places) for _, places in _unknown_places(read, ticket))
-    return Outcome(read.count - len(read.rejected) - unknown, len(read.rejected), unknown)
+    return AnswerCounts(read.count - len(read.rejected) - unknown, len(read.rejected), unknown)
 
 
-def answered(read: ReadEvents, ticket: Ticket, outcome: Outcome) -> web.Response:
+def answered(read: ReadEvents, ticket: Ticket, counts: AnswerCounts) -> web.Response:
     """The answer to a request whose events were judged one by one."""
     results: Iterable[dict[str, Any]] = map(_rejection, read.rejected)
-    if outcome.unknown:
+    if counts.unknown:
         results = sorted(chain(results, _unknown(read, ticket)), key=lambda result: result["index"])
         detail = "Kafka has not acknowledged in time; the events named unknown may or may not have arrived: send them again, with the same ids"
         error: dict[str, Any] | None = {"reason": Refusal.OUTCOME_UNKNOWN.reason, "field": "", "detail": detail}
-        return _response(Refusal.OUTCOME_UNKNOWN.status, outcome, list(results), error, RETRY_SECONDS)
-    if not outcome.rejected:
-        return _response(202, outcome, [], None, None)
-    if outcome.accepted:
-        return _response(207, outcome, list(results), None, None)
+        return _response(Refusal.OUTCOME_UNKNOWN.status, counts, list(results), error, RETRY_AFTER_SECONDS)
+    if not counts.rejected:
+        return _response(202, counts, [], None, None)
+    if counts.accepted:
+        return _response(207, counts, list(results), None, None)
     first = read.rejected[0]
     forbidden = all(rejected.reason == Refusal.FORBIDDEN.reason for rejected in read.rejected)
     error = {"reason": first.reason, "field": first.field, "detail": first.detail}
-    return _response(Refusal.FORBIDDEN.status if forbidden else 400, outcome, list(results), error, None)
+    return _response(Refusal.FORBIDDEN.status if forbidden else 400, counts, list(results), error, None)
 
 
 def _rejection(rejected: Rejected) -> dict[str, Any]:
@@ -94,8 +94,10 @@ def _unknown_places(read: ReadEvents, ticket: Ticket) -> Iterator[tuple[RequestP
         yield part, ticket.unknown(number, len(part.ids))
 
 
-def _response(status: int, outcome: Outcome, results: list[dict[str, Any]], error: dict[str, Any] | None, retry_after: float | None) -> web.Response:
-    body: dict[str, Any] = {"accepted": outcome.accepted, "rejected": outcome.rejected, "unknown": outcome.unknown, "results": results}
+def _response(
+    status: int, counts: AnswerCounts, results: list[dict[str, Any]], error: dict[str, Any] | None, retry_after: float | None
+) -> web.Response:
+    body: dict[str, Any] = {"accepted": counts.accepted, "rejected": counts.rejected, "unknown": counts.unknown, "results": results}
     if error is not None:
         body["error"] = error
     response = web.Response(status=status, body=orjson.dumps(body), content_type=_JSON)

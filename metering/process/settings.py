@@ -19,9 +19,9 @@ from taximeter_emitter.wire.errors import MeteringError
 from metering.process.secrets import Secret
 from metering.process.setting_values import TEXT_CHARS_MAX, Bounds, RefusedValueError, ValueType, accepted, from_file, from_text, shown, value_type
 
-PREFIX: Final = "TAXIMETER_"
+VARIABLE_PREFIX: Final = "TAXIMETER_"
 # Where the settings file is, when no argument says so.
-FILE_VARIABLE: Final = f"{PREFIX}CONFIG"
+FILE_VARIABLE: Final = f"{VARIABLE_PREFIX}CONFIG"
 FILE_BYTES_MAX: Final = 1024 * 1024
 
 _KEY: Final = "taximeter.option"
@@ -98,7 +98,7 @@ class _Field:
 
     @property
     def variable(self) -> str:
-        return f"{PREFIX}{self.section.upper()}_{self.key.upper()}"
+        return f"{VARIABLE_PREFIX}{self.section.upper()}_{self.key.upper()}"
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -221,10 +221,10 @@ def _unknown_variables(fields: Mapping[str, tuple[_Field, ...]], environ: Mappin
     known = {name for group in fields.values() for field in group for name in field.names()} | {FILE_VARIABLE}
     sections = sorted({*fields, *(known_sections or ())}, key=len, reverse=True)
     for variable in sorted(environ):
-        if variable in known or not variable.startswith(PREFIX):
+        if variable in known or not variable.startswith(VARIABLE_PREFIX):
             continue
         # The longest section wins: TAXIMETER_A_B_C belongs to a section a_b before a section a.
-        owner = next((section for section in sections if variable.startswith(f"{PREFIX}{section.upper()}_")), None)
+        owner = next((section for section in sections if variable.startswith(f"{VARIABLE_PREFIX}{section.upper()}_")), None)
         if owner in fields:
             yield f"{variable} is not a setting of [{owner}]{_hint(variable, known)}"
         elif owner is None and known_sections is not None:

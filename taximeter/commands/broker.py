@@ -9,7 +9,7 @@ from typing import Final
 
 from taximeter.exit_codes import PRECONDITION
 
-PORT: Final = 9092
+BROKER_PORT: Final = 9092
 DATA: Final = Path(".taximeter") / "broker"
 
 
@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `taximeter broker`."""
     parser.add_argument("--data", type=Path, default=DATA, help="folder that holds everything; made if missing (default %(default)s)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
-    parser.add_argument("--port", type=int, default=PORT, help="port for clients, 0 for a free one (default %(default)s)")
+    parser.add_argument("--port", type=int, default=BROKER_PORT, help="port for clients, 0 for a free one (default %(default)s)")
 
 
 def run(arguments: argparse.Namespace) -> int:

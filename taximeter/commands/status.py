@@ -20,13 +20,13 @@ from metering.kafka.partition_log import LogUnavailable
 from taximeter.connection import add_config_option, kafka_settings
 from taximeter.exit_codes import DISCREPANCY, OK, PRECONDITION
 
-HOURS: Final = 24.0
+BEHIND_HOURS: Final = 24.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `taximeter status`."""
     add_config_option(parser)
-    parser.add_argument("--hours", type=float, default=HOURS, help="how far back outcomes are counted (default %(default)g)")
+    parser.add_argument("--hours", type=float, default=BEHIND_HOURS, help="how far back outcomes are counted (default %(default)g)")
     parser.add_argument("--json", action="store_true", help="JSON instead of a table")
 
 

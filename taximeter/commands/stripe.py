@@ -7,7 +7,7 @@ from taximeter.command import Command, add_commands
 from taximeter.exit_codes import USAGE
 from taximeter.stripe_commands import checkout, customer, demo_page, doctor, errors, listen, preview, send_test_event, setup, subscribe, usage
 
-COMMANDS: Final[tuple[Command, ...]] = (
+STRIPE_COMMANDS: Final[tuple[Command, ...]] = (
     Command("setup", "make the meters, products and prices of the settings file at Stripe", setup.add_arguments, setup.run),
     Command("doctor", "check the key, its permissions, the clock, and what Stripe has", doctor.add_arguments, doctor.run),
     Command("customer", "create, list and show customers", customer.add_arguments, customer.run),
@@ -24,7 +24,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The subcommands."""
-    add_commands(parser, COMMANDS, parser_class=type(parser))
+    add_commands(parser, STRIPE_COMMANDS, parser_class=type(parser))
 
 
 def run(_: argparse.Namespace) -> int:

@@ -8,8 +8,8 @@ from rich.table import Table
 from billing.selling.customers import Customer, NewCustomer, create_customer, list_customers, show_customer
 from taximeter.command import Command, add_commands
 from taximeter.exit_codes import OK, USAGE
-from taximeter.stripe_commands.connection import StripeConnection
 from taximeter.stripe_commands.running import add_common_options, console, pair, print_json, run_billing, shown
+from taximeter.stripe_commands.stripe_connection import StripeConnection
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,10 +10,10 @@ from typing import Final
 from billing.selling.prices import find_metered_prices
 from taximeter.demo_page.server import DemoPage, Offer
 from taximeter.exit_codes import OK, PRECONDITION, USAGE
-from taximeter.stripe_commands.connection import CannotDo, StripeConnection, add_connection_options
 from taximeter.stripe_commands.running import price_keys, run_billing
+from taximeter.stripe_commands.stripe_connection import CannotDo, StripeConnection, add_connection_options
 
-PORT: Final = 4242
+DEMO_PAGE_PORT: Final = 4242
 KEY_VARIABLE: Final = "STRIPE_PUBLISHABLE_KEY"
 _PUBLISHABLE: Final = re.compile(r"pk_test_[A-Za-z0-9_]{1,250}")
 
@@ -21,7 +21,7 @@ _PUBLISHABLE: Final = re.compile(r"pk_test_[A-Za-z0-9_]{1,250}")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `taximeter stripe demo-page`."""
     add_connection_options(parser)
-    parser.add_argument("--port", type=int, default=PORT, help="on 127.0.0.1; 0 for a free one (default %(default)s)")
+    parser.add_argument("--port", type=int, default=DEMO_PAGE_PORT, help="on 127.0.0.1; 0 for a free one (default %(default)s)")
     parser.add_argument(
         "--publishable-key", metavar="KEY", help=f"pk_test_... of the same account (default: ${KEY_VARIABLE}); only with Stripe itself"
     )

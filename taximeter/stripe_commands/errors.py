@@ -12,13 +12,13 @@ from rich.table import Table
 from taximeter_emitter.wire.errors import FailClosed
 from taximeter_emitter.wire.limits import HOUR_MS
 
-from audit.refusals import ErrorReader, Refused
+from audit.rejections import RejectionReader, TracedRejection
 from metering.kafka.partition_log import LogUnavailable
 from taximeter.connection import kafka_settings
 from taximeter.exit_codes import DISCREPANCY, OK, PRECONDITION
 from taximeter.stripe_commands.running import add_common_options, console, print_json, shown
 
-HOURS: Final = 72.0
+ERRORS_HOURS: Final = 72.0
 HOURS_MAX: Final = 24 * 366
 SAMPLES_SHOWN: Final = 50
 
@@ -43,7 +43,7 @@ UNKNOWN_ADVICE: Final = "Not known to this version: look at the message and at t
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `taximeter stripe errors`."""
     add_common_options(parser)
-    parser.add_argument("--hours", type=_hours, default=HOURS, help="how far back (default %(default)g)")
+    parser.add_argument("--hours", type=_hours, default=ERRORS_HOURS, help="how far back (default %(default)g)")
     parser.epilog = "Stripe names only a sample of what it refuses. Exit code 2 when there is any."
 
 
@@ -51,8 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Exit code 2 when something was refused, 0 when nothing was."""
     reader_settings = kafka_settings(arguments)
 
-    async def read() -> list[Refused]:
-        reader = ErrorReader(reader_settings)
+    async def read() -> list[TracedRejection]:
+        reader = RejectionReader(reader_settings)
         try:
             return await reader.read(int(time.time() * 1000) - round(arguments.hours * HOUR_MS))
         finally:
@@ -75,7 +75,7 @@ def advice(code: str) -> str:
     return ADVICE.get(code, UNKNOWN_ADVICE)
 
 
-def as_json(refused: Sequence[Refused], hours: float) -> dict[str, Any]:
+def as_json(refused: Sequence[TracedRejection], hours: float) -> dict[str, Any]:
     """For `--json`: sums by code, then every rejection with the meter events it names."""
     counts = _counts(refused)
     return {
@@ -99,7 +99,7 @@ def as_json(refused: Sequence[Refused], hours: float) -> dict[str, Any]:
     }
 
 
-def _samples(refused: Refused) -> list[dict[str, Any]]:
+def _samples(refused: TracedRejection) -> list[dict[str, Any]]:
     found = []
     for name in refused.rejection.identifiers:
         event = refused.events.get(name)
@@ -108,14 +108,14 @@ def _samples(refused: Refused) -> list[dict[str, Any]]:
     return found
 
 
-def _counts(refused: Sequence[Refused]) -> Counter[str]:
+def _counts(refused: Sequence[TracedRejection]) -> Counter[str]:
     counts: Counter[str] = Counter()
     for each in refused:
         counts[each.rejection.code] += each.rejection.error_count
     return counts
 
 
-def _show(refused: Sequence[Refused], hours: float) -> None:
+def _show(refused: Sequence[TracedRejection], hours: float) -> None:
     out = console()
     counts = _counts(refused)
     if not refused:

@@ -20,16 +20,16 @@ from taximeter_emitter.clock import SystemClock
 
 from metering.process.secrets import Secret
 from metering.stripe.client import ReplyTooLarge
-from metering.stripe.signatures import BODY_BYTES_MAX, TOLERANCE_S, WebhookEvent
+from metering.stripe.signatures import TOLERANCE_S, WEBHOOK_BYTES_MAX, WebhookEvent
 from reporter.stripe.notifications import EventsUnavailable, StripeEvents
 from reporter.stripe.report_types import REPORT_TYPES
 from reporter.webhooks.endpoint import object_id
 from reporter.webhooks.error_reports import ReportReader
-from reporter.webhooks.webhook_intake import Admission, RecentIds
+from reporter.webhooks.webhook_intake import Admission, RecentEventIds
 from reporter.webhooks.webhook_server import PATH, Door, WebhookServer
 from taximeter.exit_codes import OK, PRECONDITION, USAGE
-from taximeter.stripe_commands.connection import CannotDo, StripeConnection, run_with_stripe
 from taximeter.stripe_commands.running import add_common_options
+from taximeter.stripe_commands.stripe_connection import CannotDo, StripeConnection, run_with_stripe
 
 SECRETS_VARIABLE: Final = "STRIPE_WEBHOOK_SECRETS"
 WAITING_MAX: Final = 1_000
@@ -116,7 +116,7 @@ def _door(port: int, signing: Sequence[Secret]) -> Door:
         port_file=None,
         secrets=signing,
         tolerance_s=TOLERANCE_S,
-        body_bytes_max=BODY_BYTES_MAX,
+        body_bytes_max=WEBHOOK_BYTES_MAX,
         read_seconds=10.0,
         connections_max=100,
     )
@@ -226,7 +226,7 @@ async def _show_until(stop: asyncio.Event, queue: asyncio.Queue[WebhookEvent], c
 
 
 async def _show(queue: asyncio.Queue[WebhookEvent], events: StripeEvents, *, as_json: bool) -> None:
-    known = RecentIds()
+    known = RecentEventIds()
     while True:
         event = await queue.get()
         again = event.id in known

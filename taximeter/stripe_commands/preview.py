@@ -11,8 +11,8 @@ from billing.selling.customers import show_customer
 from billing.selling.invoices import InvoiceLine, InvoicePreview, preview_invoice
 from billing.selling.subscribing import list_subscriptions
 from taximeter.exit_codes import OK, USAGE
-from taximeter.stripe_commands.connection import CannotDo, StripeConnection
 from taximeter.stripe_commands.running import add_common_options, console, print_json, run_billing, shown
+from taximeter.stripe_commands.stripe_connection import CannotDo, StripeConnection
 from taximeter.stripe_commands.usage import LAG
 
 

@@ -10,8 +10,8 @@ from billing.selling.customers import show_customer
 from billing.selling.single_events import SingleEvent, send_event, total_of_the_minute
 from billing.selling.usage import MeterAtStripe, find_meter
 from taximeter.exit_codes import OK, PENDING, USAGE
-from taximeter.stripe_commands.connection import CannotDo, StripeConnection
 from taximeter.stripe_commands.running import add_common_options, meter_of, moment, natural, pair, print_json, run_billing
+from taximeter.stripe_commands.stripe_connection import CannotDo, StripeConnection
 
 WAIT_S: Final = 180.0
 _POLL_S: Final = (0.5, 1.0, 2.0, 5.0)

@@ -8,7 +8,7 @@ from typing import Any, Final
 import orjson
 from rich.console import Console
 
-from billing.calls import Refused
+from billing.calls import NotPossible
 from billing.catalogue.account import Account
 from billing.catalogue.account_reading import read_account
 from billing.catalogue.apply import Done, Stopped, apply
@@ -16,9 +16,9 @@ from billing.catalogue.plan import Plan, plan
 from billing.catalogue.plan_text import describe, plan_json, plan_lines
 from billing.catalogue.pricing import Wanted, parse_wanted
 from taximeter.exit_codes import DISCREPANCY, FAILED, OK, USAGE
-from taximeter.stripe_commands.connection import CannotDo, StripeConnection, add_connection_options, run_with_stripe
+from taximeter.stripe_commands.stripe_connection import CannotDo, StripeConnection, add_connection_options, run_with_stripe
 
-EXIT_CODES: Final = """exit codes:
+SETUP_EXIT_CODES: Final = """exit codes:
   0  Stripe has all that the settings file wants, or has it after this run
   1  a call failed, or the answer was no: running it again continues where it stopped
   2  something differs that cannot be changed; with --dry-run: anything differs
@@ -47,12 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="only show what would be done; exit code 2 if that is anything")
     parser.add_argument("--yes", action="store_true", help="do not ask before anything is changed")
     parser.add_argument("--json", action="store_true", help="the plan and what came of it as JSON")
-    parser.epilog = EXIT_CODES
+    parser.epilog = SETUP_EXIT_CODES
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Show, ask, do, and look again. See EXIT_CODES."""
+    """Show, ask, do, and look again. See SETUP_EXIT_CODES."""
     this = _Run(arguments.json)
     try:
         return _run(arguments, this)
@@ -106,7 +106,7 @@ async def _do(connection: StripeConnection, this: _Run) -> int:
         this.result = "stopped"
         print(f"taximeter: stopped at {describe(stopped.action)}", file=sys.stderr)
         print("taximeter: what is listed above is done; running this again continues from there", file=sys.stderr)
-        if isinstance(stopped.cause, Refused):
+        if isinstance(stopped.cause, NotPossible):
             raise CannotDo(str(stopped.cause)) from stopped
         raise stopped.cause from stopped
     left = plan(wanted, await _read(connection))
@@ -123,7 +123,7 @@ async def _do(connection: StripeConnection, this: _Run) -> int:
 async def _read(connection: StripeConnection) -> Account:
     try:
         return await read_account(connection.client, _wanted(connection))
-    except Refused as error:
+    except NotPossible as error:
         raise CannotDo(str(error)) from None
 
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 from billing.selling.subscribing import Anchor, NewSubscription, PendingSetup, Subscribed, subscribe
 from metering.process.secrets import Secret
 from taximeter.exit_codes import OK, USAGE
-from taximeter.stripe_commands.connection import StripeConnection
 from taximeter.stripe_commands.running import add_common_options, moment, price_keys, print_json, run_billing, shown
+from taximeter.stripe_commands.stripe_connection import StripeConnection
 
 _EPILOG: Final = """\
 A billing period begins and ends at any second, by default at the one at which the subscription is made; Taximeter sums usage by the UTC minute.

@@ -10,8 +10,8 @@ from rich.table import Table
 from billing.selling.subscribing import billing_meter, list_subscriptions
 from billing.selling.usage import SECONDS_OF, By, MeterAtStripe, Usage, UsageRow, find_meter, read_usage
 from taximeter.exit_codes import OK, USAGE
-from taximeter.stripe_commands.connection import CannotDo, StripeConnection
 from taximeter.stripe_commands.running import add_common_options, console, moment, print_json, run_billing, shown
+from taximeter.stripe_commands.stripe_connection import CannotDo, StripeConnection
 
 BAR_CELLS: Final = 30
 ROWS_SHOWN: Final = 1_000

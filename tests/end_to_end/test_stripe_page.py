@@ -75,10 +75,10 @@ def test_the_page_names_the_permissions_that_are_asked_for() -> None:
 
 
 def test_the_page_shows_every_command_under_stripe() -> None:
-    from taximeter.commands.stripe import COMMANDS
+    from taximeter.commands.stripe import STRIPE_COMMANDS
 
     shown = set(re.findall(r"taximeter stripe ([a-z-]+)", PAGE.read_text()))
-    assert {command.name for command in COMMANDS} <= shown
+    assert {command.name for command in STRIPE_COMMANDS} <= shown
 
 
 def test_the_python_on_the_page_imports_what_there_is() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from taximeter_emitter.wire.batch import KnownTexts
 from taximeter_emitter.wire.limits import DAY_MS, MINUTE_MS
 
-from aggregator.reading.joined_batches import LAYOUT, RUN_MAX, VALUE_BYTES_MAX, first_batches, join
+from aggregator.reading.joined_batches import JOINED_BATCHES_MAX, LAYOUT, SMALL_BATCH_BYTES_MAX, first_batches, join
 from metering.records.record import Record
 from tests.unit.aggregator.events import START_MS, Event, Numbered, encode
 from tests.unit.aggregator.test_runs import FLUSH_BYTES, LENGTHS, compare, count_many, counter, cut
@@ -131,19 +131,19 @@ def usual(numbers: Sequence[int]) -> list[Record]:
 
 
 def test_what_emitters_write_is_joined() -> None:
-    records = usual(range(RUN_MAX))
+    records = usual(range(JOINED_BATCHES_MAX))
     assert first_batches(records, 0) == records
     found = join(
         [orjson.loads(record.value or b"") for record in records],
-        [START_MS] * RUN_MAX,
+        [START_MS] * JOINED_BATCHES_MAX,
         partition=0,
         fields=FIELDS,
         known=KnownTexts(),
         partition_of=lambda _: 0,
     )
     assert found is not None
-    assert found.events.count == 2 * RUN_MAX == len(found.events.at)
-    assert sum(found.events.usage["output"]) == 4 * RUN_MAX
+    assert found.events.count == 2 * JOINED_BATCHES_MAX == len(found.events.at)
+    assert sum(found.events.usage["output"]) == 4 * JOINED_BATCHES_MAX
 
 
 @pytest.mark.parametrize("value", NUMBERS[4:])
@@ -161,7 +161,7 @@ def test_a_run_ends_before_a_gap_and_before_what_is_no_small_batch() -> None:
     records = usual([0, 1, 2, 4, 5])
     assert first_batches(records, 0) == records[:3]
     assert first_batches(records, 3) == records[3:]
-    large = replace(records[2], value=(records[2].value or b"") + b" " * VALUE_BYTES_MAX)
+    large = replace(records[2], value=(records[2].value or b"") + b" " * SMALL_BATCH_BYTES_MAX)
     assert first_batches([*records[:2], large], 0) == records[:2]
     assert first_batches([large, *records], 0) == ()
     assert first_batches([*records[:2], replace(records[2], value=None)], 0) == records[:2]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from aggregator.core import sequences
 from aggregator.core.sequences import EMITTERS_MAX, MEMORY_MS, RANGES_MAX, SequenceIndex, TooManyEmitters, merged
-from metering.records.chain import Link
+from metering.records.chain import ChainLink
 from metering.records.tally import EmitterState, EventCounts, RecordCounts, Tally
 
 claims = st.tuples(st.sampled_from(["e1", "e2"]), st.integers(0, 30), st.integers(1, 8))
@@ -19,7 +19,7 @@ def tally(ranges: Any = (), finals: Any = (), states: Any = None) -> Tally:
     return Tally(
         chain_id="c",
         partition=0,
-        link=Link(0, 0, -1),
+        link=ChainLink(0, 0, -1),
         checkpoint=-1,
         instance="i",
         catalogue="k",

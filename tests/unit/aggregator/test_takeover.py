@@ -9,9 +9,9 @@ from taximeter_emitter.wire.limits import HOUR_MS, MINUTE_MS
 
 from aggregator.core import counting
 from aggregator.core.counting import PartitionCounter
-from aggregator.takeover import Takeover
+from aggregator.takeover import CountingTakeover
 from metering.kafka.partition_log import LogUnavailable
-from metering.records.chain import NO_OFFSET, Link
+from metering.records.chain import NO_OFFSET, ChainLink
 from metering.records.tally import decode_tally, encode_tally
 from tests.support.ids_in_memory import in_memory
 from tests.unit.aggregator.events import EVENTS, HORIZON_MS, START_MS, TALLIES, Event, Numbered, Single, encode, rules
@@ -26,8 +26,8 @@ class Partition:
         self.log.topics = {EVENTS: [], TALLIES: []}
         self.now_ms = START_MS
 
-    def takeover(self, *, found_at_log_start: bool = False) -> Takeover:
-        return Takeover(self.log, rules(), tallies_topic=TALLIES, found_at_log_start=found_at_log_start, snapshots=in_memory())
+    def takeover(self, *, found_at_log_start: bool = False) -> CountingTakeover:
+        return CountingTakeover(self.log, rules(), tallies_topic=TALLIES, found_at_log_start=found_at_log_start, snapshots=in_memory())
 
     def owner(self, *, found_at_log_start: bool = False) -> PartitionCounter:
         return finished(self.takeover(found_at_log_start=found_at_log_start).take_over(0))
@@ -247,7 +247,7 @@ def test_a_record_that_is_no_tally_stops_the_owner(value: bytes | None) -> None:
 def test_tallies_of_which_none_founds_a_chain_stop_the_owner() -> None:
     partition = Partition()
     tally = partition.owner().cut().tally
-    partition.log.append(TALLIES, encode_tally(replace(tally, link=Link(0, 0, 5))), at_ms=START_MS)
+    partition.log.append(TALLIES, encode_tally(replace(tally, link=ChainLink(0, 0, 5))), at_ms=START_MS)
     with pytest.raises(ChainBroken, match="none of them founds"):
         partition.owner()
 

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from taximeter_emitter.wire.errors import ChainBroken
 
-from metering.records.chain import NO_OFFSET, Chain, Link
+from metering.records.chain import NO_OFFSET, Chain, ChainLink
 
 WRITERS = 3
 
 
-def accepted_offsets(log: list[Link]) -> list[int]:
+def accepted_offsets(log: list[ChainLink]) -> list[int]:
     """The rule in its plainest form: the first founder founds; then only what starts where the last one ended."""
     accepted: list[int] = []
     for offset, link in enumerate(log):
@@ -23,7 +23,7 @@ def accepted_offsets(log: list[Link]) -> list[int]:
     return accepted
 
 
-def placed_before(offset: int, link: Link) -> Chain:
+def placed_before(offset: int, link: ChainLink) -> Chain:
     """The fold of a reader who begins at an accepted record."""
     return Chain(next_offset=offset) if link.previous == NO_OFFSET else Chain(head=link.previous, end=link.start, next_offset=offset)
 
@@ -33,15 +33,15 @@ class Writer:
     """What one process believes. `unconfirmed` is its append whose acknowledgement has not come yet, and where it landed (None: nowhere)."""
 
     view: Chain = field(default_factory=Chain)
-    unconfirmed: tuple[Link, int | None] | None = None
+    unconfirmed: tuple[ChainLink, int | None] | None = None
 
 
 class ChainMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.log: list[Link] = []
+        self.log: list[ChainLink] = []
         self.writers = [Writer() for _ in range(WRITERS)]
-        self.on_the_way: list[Link] = []
+        self.on_the_way: list[ChainLink] = []
 
     def fold(self, view: Chain, end: int) -> None:
         for offset in range(view.next_offset, end):
@@ -58,7 +58,7 @@ class ChainMachine(RuleBasedStateMachine):
     def append(self, number: int, length: int, landings: int, late: bool) -> None:
         writer = self.free(number)
         start = max(0, writer.view.end)
-        link = Link(start, start + length, writer.view.head)
+        link = ChainLink(start, start + length, writer.view.head)
         landed = None
         for _ in range(landings):
             landed = len(self.log)
@@ -134,23 +134,23 @@ TestChain = ChainMachine.TestCase
 
 def test_a_second_founder_is_skipped_even_where_the_first_range_was_empty() -> None:
     chain = Chain()
-    assert chain.offer(0, Link(0, 0, NO_OFFSET))
-    assert not chain.offer(1, Link(0, 4, NO_OFFSET))
-    assert chain.offer(2, Link(0, 2, 0))
+    assert chain.offer(0, ChainLink(0, 0, NO_OFFSET))
+    assert not chain.offer(1, ChainLink(0, 4, NO_OFFSET))
+    assert chain.offer(2, ChainLink(0, 2, 0))
     assert (chain.head, chain.end, chain.skipped) == (2, 2, 1)
 
 
 def test_a_range_that_runs_backwards_is_never_accepted() -> None:
     chain = Chain(head=3, end=10, next_offset=4)
-    assert not chain.offer(4, Link(10, 9, 3))
+    assert not chain.offer(4, ChainLink(10, 9, 3))
     assert chain.end == 10
 
 
 def test_a_record_that_is_read_twice_breaks_the_fold() -> None:
     chain = Chain()
-    chain.offer(0, Link(0, 1, NO_OFFSET))
+    chain.offer(0, ChainLink(0, 1, NO_OFFSET))
     chain.pass_over(1)
     with pytest.raises(ChainBroken, match="folded already"):
-        chain.offer(1, Link(1, 2, 0))
+        chain.offer(1, ChainLink(1, 2, 0))
     with pytest.raises(ChainBroken, match="folded already"):
         chain.pass_over(0)

@@ -11,7 +11,7 @@ from taximeter_emitter.wire.errors import ChainBroken, RecordCorrupt
 from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX, IDENTIFIER_CHARS_MAX
 
 from metering.folds.ledger import Ledger, ledger_from
-from metering.records.chain import NO_OFFSET, Link
+from metering.records.chain import NO_OFFSET, ChainLink
 from metering.records.ledger_records import (
     Intent,
     MeterEvent,
@@ -34,7 +34,7 @@ intents = st.builds(
     Intent,
     chain_id=st.just("0123456789abcdef"),
     partition=small,
-    link=st.builds(Link, small, small, offsets),
+    link=st.builds(ChainLink, small, small, offsets),
     checkpoint=offsets,
     instance=names,
     tally_head=offsets,
@@ -85,7 +85,7 @@ def an_intent(start: int, end: int, previous: int, events: int = 1, **changes: A
     about: dict[str, Any] = {
         "chain_id": "c",
         "partition": 0,
-        "link": Link(start, end, previous),
+        "link": ChainLink(start, end, previous),
         "checkpoint": NO_OFFSET,
         "instance": "i",
         "tally_head": end - 1,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from taximeter_emitter.wire.errors import RecordCorrupt
 
-from metering.records.chain import Link
+from metering.records.chain import ChainLink
 from metering.records.tally import NO_LOSSES, Acceptance, EmitterState, EventCounts, Losses, RecordCounts, Tally, TallyRow, decode_tally, encode_tally
 
 names = st.text(min_size=1, max_size=5)
@@ -28,7 +28,7 @@ def tallies(draw: st.DrawFn) -> Tally:
     return Tally(
         chain_id=draw(names),
         partition=draw(small),
-        link=Link(start, start + records.total, draw(offsets)),
+        link=ChainLink(start, start + records.total, draw(offsets)),
         checkpoint=draw(offsets),
         instance=draw(names),
         catalogue=draw(names),
@@ -56,7 +56,7 @@ def a_tally(**changes: Any) -> Tally:
     about: dict[str, Any] = {
         "chain_id": "c",
         "partition": 0,
-        "link": Link(0, 1, -1),
+        "link": ChainLink(0, 1, -1),
         "checkpoint": -1,
         "instance": "i",
         "catalogue": "k",
@@ -76,11 +76,11 @@ def test_strings_that_rows_share_are_written_once() -> None:
 
 def test_a_tally_that_does_not_account_for_its_range_cannot_be_made() -> None:
     with pytest.raises(RecordCorrupt, match="accounts for 1 records"):
-        a_tally(link=Link(0, 2, -1))
+        a_tally(link=ChainLink(0, 2, -1))
 
 
 def an_acceptance(lost: int, **changes: Any) -> Tally:
-    about = {"link": Link(0, lost, -1), "records": RecordCounts(lost=lost), "events": EventCounts(), "acceptance": Acceptance("why", "who", 7)}
+    about = {"link": ChainLink(0, lost, -1), "records": RecordCounts(lost=lost), "events": EventCounts(), "acceptance": Acceptance("why", "who", 7)}
     return a_tally(**about | changes)
 
 

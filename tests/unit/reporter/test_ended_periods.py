@@ -7,7 +7,7 @@ from taximeter_emitter.wire.limits import MINUTE_MS
 from metering.folds.ledger import Ledger
 from metering.records.ledger_records import Outcome, Settlement
 from reporter.planning.billing_periods import BillingPeriods, SubscriptionPeriods
-from reporter.planning.ended_periods import LOOK_SECONDS, REPORT_SECONDS_MAX, EndedPeriods
+from reporter.planning.ended_periods import PERIODS_LOOK_SECONDS, REPORT_SECONDS_MAX, EndedPeriods
 from reporter.planning.planner import PartitionReporter
 from tests.unit.reporter.test_reporting import NOW_MS, planned, tally
 
@@ -26,15 +26,15 @@ def subject() -> tuple[PartitionReporter, EndedPeriods]:
     return reporter, EndedPeriods(periods)
 
 
-def test_it_is_seen_in_the_backlog_and_among_what_is_open_until_it_is_settled() -> None:
+def test_it_is_seen_in_the_unplanned_usage_and_among_what_is_open_until_it_is_settled() -> None:
     reporter, ended = subject()
     ended.look(reporter, NOW_S, 0.0)
     assert (ended.oldest_s, ended.report_seconds(3_600.0), ended.report_seconds(5.0)) == (NOW_S - 60, REPORT_SECONDS_MAX, 5.0)
     reporter.observe(0, NOW_MS, planned(reporter), mine=True)
-    ended.look(reporter, NOW_S, LOOK_SECONDS)
+    ended.look(reporter, NOW_S, PERIODS_LOOK_SECONDS)
     assert (ended.oldest_s, ended.report_seconds(3_600.0)) == (NOW_S - 60, 3_600.0), "planned, and Stripe has it not"
     reporter.observe(1, NOW_MS, reporter.receipt([Settlement(0, 0, Outcome.ACCEPTED, NOW_MS)]), mine=True)
-    ended.look(reporter, NOW_S, 2 * LOOK_SECONDS)
+    ended.look(reporter, NOW_S, 2 * PERIODS_LOOK_SECONDS)
     assert ended.oldest_s is None, "what is still open is of the period after it"
 
 
@@ -47,9 +47,9 @@ def test_a_period_that_goes_on_hurries_nothing() -> None:
 def test_it_looks_no_more_often_than_it_may() -> None:
     reporter, ended = subject()
     ended.look(reporter, NOW_S - 61, 0.0)
-    ended.look(reporter, NOW_S, LOOK_SECONDS - 0.1)
+    ended.look(reporter, NOW_S, PERIODS_LOOK_SECONDS - 0.1)
     assert ended.oldest_s is None
-    ended.look(reporter, NOW_S, LOOK_SECONDS)
+    ended.look(reporter, NOW_S, PERIODS_LOOK_SECONDS)
     assert ended.oldest_s == NOW_S - 60
 
 
@@ -69,9 +69,9 @@ def test_a_period_that_becomes_known_is_seen_in_what_waits_and_in_what_is_open()
 
     assert look(0.0) == (None, 3_600.0)
     periods.learn(SubscriptionPeriods("cus", span, frozenset(span)))
-    assert look(LOOK_SECONDS) == (NOW_S - 60, REPORT_SECONDS_MAX)
+    assert look(PERIODS_LOOK_SECONDS) == (NOW_S - 60, REPORT_SECONDS_MAX)
     reporter.observe(1, NOW_MS, planned(reporter), mine=True)
-    assert look(2 * LOOK_SECONDS) == (NOW_S - 60, 3_600.0), "all of it is planned"
+    assert look(2 * PERIODS_LOOK_SECONDS) == (NOW_S - 60, 3_600.0), "all of it is planned"
 
 
 @settings(max_examples=200)
@@ -88,7 +88,7 @@ def test_what_it_says_is_what_a_walk_over_everything_finds(steps: list[tuple[str
                 position = reporter.tally_position
                 reporter.add(position, tally(position, head, 1, age_ms=one * MINUTE_MS))
                 head = position
-            case "plan" if len(reporter.backlog):
+            case "plan" if len(reporter.unplanned):
                 reporter.observe(entries, NOW_MS, planned(reporter), mine=True)
                 entries += 1
             case "settle" if reporter.ledger.open:
@@ -101,6 +101,6 @@ def test_what_it_says_is_what_a_walk_over_everything_finds(steps: list[tuple[str
                 periods.learn(SubscriptionPeriods("cus", span, frozenset(span)))
             case "wait":
                 now_s += 60 * one
-        ended.look(reporter, now_s, LOOK_SECONDS * number)
-        ends = [periods.end_s(customer, time_ms) for customer, time_ms in (*reporter.backlog.usage(), *reporter.open_usage())]
+        ended.look(reporter, now_s, PERIODS_LOOK_SECONDS * number)
+        ends = [periods.end_s(customer, time_ms) for customer, time_ms in (*reporter.unplanned.usage(), *reporter.open_usage())]
         assert ended.oldest_s == min((end for end in ends if end is not None and end <= now_s), default=None)

@@ -5,11 +5,11 @@ from taximeter_emitter.wire.errors import ChainBroken
 from taximeter_emitter.wire.limits import DAY_MS, HOUR_MS, MINUTE_MS
 
 from metering.folds.ledger import Ledger
-from metering.records.chain import NO_OFFSET, Link
+from metering.records.chain import NO_OFFSET, ChainLink
 from metering.records.ledger_records import Intent, Outcome, Settlement
 from metering.records.tally import EventCounts, RecordCounts, Tally, TallyRow
 from reporter.planning.billing_periods import BillingPeriods
-from reporter.planning.planner import AGE_MARGIN_MS, PartitionReporter, open_meter_events
+from reporter.planning.planner import PLANNING_MARGIN_MS, PartitionReporter, open_meter_events
 from reporter.planning.unplanned import LARGEST_MS
 
 NOW_MS = 1_780_000_000_000 // HOUR_MS * HOUR_MS
@@ -17,7 +17,9 @@ NOW_MS = 1_780_000_000_000 // HOUR_MS * HOUR_MS
 
 def tally(start: int, previous: int, *quantities: int, age_ms: int = 0, chain_id: str = "c") -> Tally:
     rows = [TallyRow("cus", "tokens", (), NOW_MS - age_ms - number * MINUTE_MS, quantity, 1) for number, quantity in enumerate(quantities)]
-    return Tally(chain_id, 0, Link(start, start + 1, previous), NO_OFFSET, "a", "k", NOW_MS, RecordCounts(singles=1), EventCounts(counted=1), rows)
+    return Tally(
+        chain_id, 0, ChainLink(start, start + 1, previous), NO_OFFSET, "a", "k", NOW_MS, RecordCounts(singles=1), EventCounts(counted=1), rows
+    )
 
 
 def reporter(*tallies: Tally) -> PartitionReporter:
@@ -45,7 +47,7 @@ def test_nothing_counted_means_nothing_planned() -> None:
 
 def test_an_intent_covers_every_record_that_was_read_also_the_lost_ones() -> None:
     intent = planned(reporter(tally(0, -1, 5), tally(9, 0, 7), tally(1, 0, 2)))
-    assert (intent.link, intent.tally_head, intent.events_end) == (Link(0, 3, -1), 2, 2)
+    assert (intent.link, intent.tally_head, intent.events_end) == (ChainLink(0, 3, -1), 2, 2)
     assert [event.value for event in intent.meter_events] == [7]
 
 
@@ -71,7 +73,7 @@ def test_windows_grow_beyond_an_hour_only_where_hours_would_be_too_many(hourly_m
 
 @pytest.mark.parametrize(("late_ms", "billable"), [(0, True), (1, False)])
 def test_usage_too_old_for_stripe_is_unbillable_and_recorded(late_ms: int, billable: bool) -> None:
-    intent = planned(reporter(tally(0, -1, 5, age_ms=35 * DAY_MS - AGE_MARGIN_MS + late_ms)))
+    intent = planned(reporter(tally(0, -1, 5, age_ms=35 * DAY_MS - PLANNING_MARGIN_MS + late_ms)))
     assert (len(intent.meter_events), len(intent.unbillable)) == ((1, 0) if billable else (0, 1))
 
 
@@ -85,12 +87,12 @@ def test_another_writers_intent_makes_it_forget_and_go_on_from_there() -> None:
     log = [tally(0, -1, 5), tally(1, 0, 2), tally(2, 1, 3)]
     subject, other = reporter(*log), reporter(*log[:2])
     assert subject.observe(0, 0, planned(other))
-    assert (subject.tally_position, len(subject.backlog), subject.backlog_since_ms) == (2, 0, None)
+    assert (subject.tally_position, len(subject.unplanned), subject.unplanned_since_ms) == (2, 0, None)
     assert [event.value for _, event in open_meter_events(subject.ledger, 0)] == [2, 5] or sum(
         e.value for _, e in open_meter_events(subject.ledger, 0)
     ) == 7
     subject.add(2, log[2])
-    assert planned(subject).link == Link(2, 3, 0)
+    assert planned(subject).link == ChainLink(2, 3, 0)
 
 
 def test_its_own_late_intent_loses_and_leaves_the_others_standing() -> None:
@@ -117,9 +119,9 @@ def test_a_settled_intent_has_nothing_open() -> None:
 
 def test_the_age_of_what_waits_is_that_of_the_first_tally_with_usage() -> None:
     subject = reporter(tally(0, -1))
-    ages = [subject.backlog_since_ms]
+    ages = [subject.unplanned_since_ms]
     subject.add(1, tally(1, 0, 5))
-    ages.append(subject.backlog_since_ms)
+    ages.append(subject.unplanned_since_ms)
     subject.observe(0, 0, planned(subject), mine=True)
-    ages.append(subject.backlog_since_ms)
+    ages.append(subject.unplanned_since_ms)
     assert ages == [None, NOW_MS, None]

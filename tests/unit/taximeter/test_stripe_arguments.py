@@ -4,13 +4,13 @@ from decimal import Decimal
 import pytest
 
 from taximeter import cli
-from taximeter.commands.stripe import COMMANDS
+from taximeter.commands.stripe import STRIPE_COMMANDS
 from taximeter.exit_codes import OK
 from taximeter.stripe_commands.running import moment, natural, pair, shown
 from taximeter.stripe_commands.usage import BAR_CELLS, bar
 
 
-@pytest.mark.parametrize("command", [command.name for command in COMMANDS])
+@pytest.mark.parametrize("command", [command.name for command in STRIPE_COMMANDS])
 def test_every_command_under_stripe_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(["stripe", command, "--help"])

@@ -10,7 +10,7 @@ from taximeter_emitter.wire.limits import HOUR_MS, MINUTE_MS, VALUE_MAX
 
 from metering.records.tally import TallyRow
 from reporter.planning.billing_periods import BillingPeriods, SubscriptionPeriods
-from reporter.planning.unplanned import GRANULARITIES_MS, LARGEST_MS, Backlog, split
+from reporter.planning.unplanned import GRANULARITIES_MS, LARGEST_MS, UnplannedUsage, split
 
 START_MS = 1_780_000_000_000 // LARGEST_MS * LARGEST_MS
 rows = st.lists(
@@ -35,9 +35,9 @@ def sums_of_rows(found: list[TallyRow], size_ms: int = LARGEST_MS) -> Sums:
     return sums
 
 
-def sums_of_events(backlog: Backlog, size_ms: int = LARGEST_MS) -> Sums:
+def sums_of_events(unplanned: UnplannedUsage, size_ms: int = LARGEST_MS) -> Sums:
     sums: Sums = Counter()
-    for event in backlog.meter_events():
+    for event in unplanned.meter_events():
         sums[event.customer, event.meter, event.dimensions, event.time_ms // size_ms] += event.value
     return sums
 
@@ -45,43 +45,43 @@ def sums_of_events(backlog: Backlog, size_ms: int = LARGEST_MS) -> Sums:
 @settings(max_examples=300)
 @given(st.lists(rows, max_size=5), st.integers(1, 40), st.lists(st.integers(1, 40), max_size=4))
 def test_every_windows_sum_is_kept_however_windows_are_merged(added: list[list[TallyRow]], rows_max: int, merges: list[int]) -> None:
-    backlog = Backlog(rows_max, BillingPeriods())
+    unplanned = UnplannedUsage(rows_max, BillingPeriods())
     for found in added:
-        backlog.add(found)
+        unplanned.add(found)
     everything = [row for found in added for row in found]
-    assert sums_of_events(backlog) == sums_of_rows(everything)
+    assert sums_of_events(unplanned) == sums_of_rows(everything)
     for wanted in merges:
-        before = len(backlog)
-        backlog.merge_to(wanted, LARGEST_MS)
-        assert len(backlog) <= before
-        assert sums_of_events(backlog) == sums_of_rows(everything)
-    events = backlog.meter_events()
+        before = len(unplanned)
+        unplanned.merge_to(wanted, LARGEST_MS)
+        assert len(unplanned) <= before
+        assert sums_of_events(unplanned) == sums_of_rows(everything)
+    events = unplanned.meter_events()
     assert all(0 < event.value <= VALUE_MAX for event in events)
     assert [event.time_ms for event in events] == sorted(event.time_ms for event in events)
     windows = {row.window_start_ms for row in everything}
     assert {event.time_ms for event in events} <= windows, "a meter event is told at the start of its earliest window"
-    backlog.clear()
-    assert not backlog.meter_events()
+    unplanned.clear()
+    assert not unplanned.meter_events()
 
 
 @given(st.lists(rows, max_size=3), st.lists(st.tuples(st.integers(1, 40), st.sampled_from(GRANULARITIES_MS[:-1])), max_size=4))
 def test_no_window_is_larger_than_was_asked_for(added: list[list[TallyRow]], merges: list[tuple[int, int]]) -> None:
-    backlog = Backlog(1_000, BillingPeriods())
+    unplanned = UnplannedUsage(1_000, BillingPeriods())
     everything: list[TallyRow] = []
     for found in added:
-        backlog.add(found)
+        unplanned.add(found)
         everything += found
         for wanted, largest_ms in merges:
-            backlog.merge_to(wanted, largest_ms)
+            unplanned.merge_to(wanted, largest_ms)
     size_ms = max((largest_ms for _, largest_ms in merges), default=MINUTE_MS)
-    assert sums_of_events(backlog, size_ms) == sums_of_rows(everything, size_ms)
+    assert sums_of_events(unplanned, size_ms) == sums_of_rows(everything, size_ms)
 
 
 @given(rows)
 def test_nothing_is_merged_that_fits(found: list[TallyRow]) -> None:
-    backlog = Backlog(1_000, BillingPeriods())
-    backlog.add(found)
-    assert len(backlog) == len({(row.customer, row.meter, row.dimensions, row.window_start_ms) for row in found})
+    unplanned = UnplannedUsage(1_000, BillingPeriods())
+    unplanned.add(found)
+    assert len(unplanned) == len({(row.customer, row.meter, row.dimensions, row.window_start_ms) for row in found})
 
 
 @given(st.integers(1, 10 * VALUE_MAX))
@@ -97,33 +97,33 @@ def row(minute: int, customer: str = "c", quantity: int = 1) -> TallyRow:
 
 
 def test_windows_grow_step_by_step_to_what_is_allowed_and_no_further() -> None:
-    backlog = Backlog(10_000, BillingPeriods())
-    backlog.add(row(minute) for minute in range(720))
+    unplanned = UnplannedUsage(10_000, BillingPeriods())
+    unplanned.add(row(minute) for minute in range(720))
     for wanted, left in ((720, 720), (719, 144), (143, 48), (47, 12), (1, 12)):
-        backlog.merge_to(wanted, HOUR_MS)
-        assert len(backlog) == left
+        unplanned.merge_to(wanted, HOUR_MS)
+        assert len(unplanned) == left
     for wanted, left in ((12, 12), (11, 2), (1, 2)):
-        backlog.merge_to(wanted, LARGEST_MS)
-        assert len(backlog) == left
+        unplanned.merge_to(wanted, LARGEST_MS)
+        assert len(unplanned) == left
 
 
 def test_it_is_full_only_when_the_largest_windows_do_not_fit_either() -> None:
-    backlog = Backlog(3, BillingPeriods())
-    backlog.add(row(minute) for minute in range(360))
-    assert (len(backlog), backlog.is_full) == (1, False)
-    backlog.add(row(0, customer) for customer in "xyz")
-    full = backlog.is_full
-    backlog.clear()
-    assert (full, backlog.is_full) == (True, False)
-    backlog.add([row(0), row(1)])
-    assert len(backlog) == 2, "after it was cleared it tells minutes again"
+    unplanned = UnplannedUsage(3, BillingPeriods())
+    unplanned.add(row(minute) for minute in range(360))
+    assert (len(unplanned), unplanned.is_full) == (1, False)
+    unplanned.add(row(0, customer) for customer in "xyz")
+    full = unplanned.is_full
+    unplanned.clear()
+    assert (full, unplanned.is_full) == (True, False)
+    unplanned.add([row(0), row(1)])
+    assert len(unplanned) == 2, "after it was cleared it tells minutes again"
 
 
 @pytest.mark.parametrize("minute", [359, 360])
 def test_the_last_minute_of_a_quarter_of_a_day_stays_in_it(minute: int) -> None:
-    backlog = Backlog(1, BillingPeriods())
-    backlog.add([row(0), row(minute)])
-    assert len(backlog) == 1 + minute // 360
+    unplanned = UnplannedUsage(1, BillingPeriods())
+    unplanned.add([row(0), row(minute)])
+    assert len(unplanned) == 1 + minute // 360
 
 
 # Billing periods
@@ -131,15 +131,15 @@ def test_the_last_minute_of_a_quarter_of_a_day_stays_in_it(minute: int) -> None:
 
 @given(st.lists(rows, max_size=4), st.integers(1, 20))
 def test_without_known_boundaries_only_the_clocks_windows_count(added: list[list[TallyRow]], rows_max: int) -> None:
-    backlog = Backlog(rows_max, periods_with((60, 600), customer="somebody else"))
+    unplanned = UnplannedUsage(rows_max, periods_with((60, 600), customer="somebody else"))
     level = 0
     everything: list[TallyRow] = []
     for found in added:
-        backlog.add(found)
+        unplanned.add(found)
         everything += found
         while len(windows(everything, level)) > rows_max and level < len(GRANULARITIES_MS) - 1:
             level += 1
-    assert [(event.time_ms, event.customer, event.meter, event.dimensions, event.value) for event in backlog.meter_events()] == [
+    assert [(event.time_ms, event.customer, event.meter, event.dimensions, event.value) for event in unplanned.meter_events()] == [
         (earliest, customer, meter, dimensions, value)
         for (customer, meter, dimensions, _), (earliest, quantity) in sorted(
             windows(everything, level).items(), key=lambda item: (item[1][0], item[0])
@@ -181,15 +181,15 @@ def test_no_meter_event_has_minutes_of_two_periods_and_every_periods_sum_is_kept
     periods = BillingPeriods()
     for customer in ("c", "d"):
         periods.learn(SubscriptionPeriods(customer, (start, boundaries[-1]), frozenset({start, *boundaries})))
-    backlog = Backlog(rows_max, periods)
+    unplanned = UnplannedUsage(rows_max, periods)
     wanted: Sums = Counter()
     for found in added:
-        backlog.add(found)
+        unplanned.add(found)
         for one in found:
             wanted[one.customer, one.meter, one.window_start_ms // LARGEST_MS, period_of(boundaries, one.window_start_ms)] += one.quantity
-    backlog.merge_to(1, LARGEST_MS)
+    unplanned.merge_to(1, LARGEST_MS)
     told: Sums = Counter()
-    for event in backlog.meter_events():
+    for event in unplanned.meter_events():
         # By either reading of the second of the boundary itself: with the boundary in the period before it, and in the one after it.
         assert period_of(boundaries, event.time_ms) == sum(boundary * 1000 < event.time_ms for boundary in boundaries)
         told[event.customer, event.meter, event.time_ms // LARGEST_MS, period_of(boundaries, event.time_ms)] += event.value
@@ -197,49 +197,49 @@ def test_no_meter_event_has_minutes_of_two_periods_and_every_periods_sum_is_kept
 
 
 def test_minutes_before_and_after_a_boundary_do_not_merge() -> None:
-    backlog = Backlog(1, periods_with((-86_400, 120)))
-    backlog.add(row(minute) for minute in range(5))
-    assert [(event.time_ms - START_MS, event.value) for event in backlog.meter_events()] == [(0, 2), (121_000, 3)]
+    unplanned = UnplannedUsage(1, periods_with((-86_400, 120)))
+    unplanned.add(row(minute) for minute in range(5))
+    assert [(event.time_ms - START_MS, event.value) for event in unplanned.meter_events()] == [(0, 2), (121_000, 3)]
 
 
 def test_a_minute_that_a_boundary_cuts_stays_in_the_period_in_which_it_begins() -> None:
-    backlog = Backlog(1, periods_with((-86_400, 150)))
-    backlog.add(row(minute) for minute in range(5))
-    assert [(event.time_ms - START_MS, event.value) for event in backlog.meter_events()] == [(0, 3), (180_000, 2)]
+    unplanned = UnplannedUsage(1, periods_with((-86_400, 150)))
+    unplanned.add(row(minute) for minute in range(5))
+    assert [(event.time_ms - START_MS, event.value) for event in unplanned.meter_events()] == [(0, 3), (180_000, 2)]
 
 
 def test_the_minute_in_which_a_subscription_starts_is_told_after_its_start() -> None:
-    backlog = Backlog(1, periods_with((150, 86_400)))
-    backlog.add(row(minute) for minute in range(5))
-    assert [(event.time_ms - START_MS, event.value) for event in backlog.meter_events()] == [(0, 2), (151_000, 3)]
+    unplanned = UnplannedUsage(1, periods_with((150, 86_400)))
+    unplanned.add(row(minute) for minute in range(5))
+    assert [(event.time_ms - START_MS, event.value) for event in unplanned.meter_events()] == [(0, 2), (151_000, 3)]
 
 
 def test_a_boundary_that_becomes_known_separates_what_is_not_merged_yet() -> None:
     periods = BillingPeriods()
-    backlog = Backlog(1_000, periods)
-    backlog.add(row(minute) for minute in range(3))
+    unplanned = UnplannedUsage(1_000, periods)
+    unplanned.add(row(minute) for minute in range(3))
     periods.learn(SubscriptionPeriods("c", (START_MS // 1000 - 60, START_MS // 1000 + 60), frozenset({START_MS // 1000 + 60})))
-    backlog.merge_to(1, LARGEST_MS)
-    backlog.add([row(0), row(2)])
-    assert [(event.time_ms - START_MS, event.value) for event in backlog.meter_events()] == [(0, 2), (61_000, 3)]
+    unplanned.merge_to(1, LARGEST_MS)
+    unplanned.add([row(0), row(2)])
+    assert [(event.time_ms - START_MS, event.value) for event in unplanned.meter_events()] == [(0, 2), (61_000, 3)]
 
 
 @given(st.lists(st.tuples(rows, st.lists(st.integers(0, 12_000), max_size=3)), max_size=5), st.integers(1, 12))
 def test_the_sum_is_kept_whatever_becomes_known_and_when(steps: list[tuple[list[TallyRow], list[int]]], rows_max: int) -> None:
     periods = BillingPeriods()
-    backlog = Backlog(rows_max, periods)
+    unplanned = UnplannedUsage(rows_max, periods)
     for found, boundaries in steps:
-        backlog.add(found)
+        unplanned.add(found)
         for boundary in boundaries:
             start = START_MS // 1000 + boundary
             periods.learn(SubscriptionPeriods("c", (start, start + 600), frozenset({start, start + 600})))
-    assert sums_of_events(backlog) == sums_of_rows([one for found, _ in steps for one in found])
+    assert sums_of_events(unplanned) == sums_of_rows([one for found, _ in steps for one in found])
 
 
 def test_it_says_whose_usage_of_when_it_holds() -> None:
-    backlog = Backlog(100, periods_with((60, 600)))
-    backlog.add([row(0), row(1), row(0, "d")])
-    assert sorted(backlog.usage()) == [("c", START_MS), ("c", START_MS + 61_000), ("d", START_MS)]
+    unplanned = UnplannedUsage(100, periods_with((60, 600)))
+    unplanned.add([row(0), row(1), row(0, "d")])
+    assert sorted(unplanned.usage()) == [("c", START_MS), ("c", START_MS + 61_000), ("d", START_MS)]
 
 
 @settings(max_examples=300)
@@ -255,17 +255,17 @@ def test_the_soonest_end_is_what_a_walk_over_everything_finds(
     steps: list[tuple[list[TallyRow], list[tuple[str, int, int]], bool]], rows_max: int, now: int
 ) -> None:
     periods = BillingPeriods()
-    backlog = Backlog(rows_max, periods)
+    unplanned = UnplannedUsage(rows_max, periods)
     for found, subscriptions, planned in steps:
-        backlog.add(found)
+        unplanned.add(found)
         for customer, start, length in subscriptions:
             span = (START_MS // 1000 + start, START_MS // 1000 + start + length)
             periods.learn(SubscriptionPeriods(customer, span, frozenset(span)))
-        soonest = backlog.soonest_end_s()
-        ends = [periods.end_s(customer, time_ms) for customer, time_ms in backlog.usage()]
+        soonest = unplanned.soonest_end_s()
+        ends = [periods.end_s(customer, time_ms) for customer, time_ms in unplanned.usage()]
         assert soonest == min((end for end in ends if end is not None), default=None)
         over = [end for end in ends if end is not None and end <= START_MS // 1000 + now]
         assert min(over, default=None) == (soonest if soonest is not None and soonest <= START_MS // 1000 + now else None)
         if planned:
-            backlog.clear()
-            assert backlog.soonest_end_s() is None
+            unplanned.clear()
+            assert unplanned.soonest_end_s() is None
