@@ -10,7 +10,7 @@ from aggregator.core.counting_rules import CountingRules
 from aggregator.metrics import STOP_REASONS, AggregatorMetrics
 from aggregator.settings import AggregatorSettings
 from aggregator.snapshots import IdSnapshots
-from aggregator.takeover import Takeover
+from aggregator.takeover import CountingTakeover
 from aggregator.worker import CountingWorker
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import Appender, LogReader
@@ -86,7 +86,7 @@ class Aggregator:
             partition,
             settings=self._settings,
             topics=self._topics,
-            takeover=Takeover(
+            takeover=CountingTakeover(
                 self._reader,
                 self._rules,
                 tallies_topic=self._topics.tallies.name,

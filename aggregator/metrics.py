@@ -6,10 +6,9 @@ from typing import Final, Self
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from taximeter_emitter.wire.errors import Reason
 
-from metering.process.metrics import counter, gauge, histogram
+from metering.process.metrics import WORK_SECONDS, counter, gauge, histogram
 from metering.workers.partition_group import UNEXPECTED
 
-SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 STOP_REASONS: Final = ("ChainBroken", "RecordCorrupt", "HistoryLost", "TooManyDeadLetters", "TooManyEmitters", "PartitionsAdded", UNEXPECTED)
 
 
@@ -74,14 +73,14 @@ class AggregatorMetrics:
             unflushed_bytes=gauge(registry, f"{prefix}_unflushed_bytes", "Bytes of events read and not yet in an accepted tally.", unit="bytes"),
             remembered_ids=gauge(registry, f"{prefix}_remembered_ids", "Event ids in memory for deduplication."),
             flush_seconds=histogram(
-                registry, f"{prefix}_flush_duration_seconds", "Time from cutting a tally to its acceptance.", unit="seconds", buckets=SECONDS
+                registry, f"{prefix}_flush_duration_seconds", "Time from cutting a tally to its acceptance.", unit="seconds", buckets=WORK_SECONDS
             ),
             takeover_seconds=histogram(
                 registry,
                 f"{prefix}_takeover_duration_seconds",
                 "Time from assignment to counting, with the index rebuilt.",
                 unit="seconds",
-                buckets=SECONDS,
+                buckets=WORK_SECONDS,
             ),
             rebalances=counter(registry, f"{prefix}_rebalances_total", "Changes of assignment.", labels={"event": ("assigned", "revoked")}),
             unavailable=counter(

@@ -17,18 +17,16 @@ from taximeter_emitter.wire.errors import EventRejected, TaximeterError
 from aggregator.core.sequences import SequenceIndex
 from aggregator.ids.id_index import memory_ms
 from aggregator.reading.decoding import read
-from aggregator.tally_log import GoneIds, TallyLog, first_kept_ms
+from aggregator.tally_log import GoneIds, TallyLog, first_kept_ms, new_chain_id
 from metering.folds.tallies import Tallies
 from metering.kafka.partition_log import Appender, LogReader
 from metering.kafka.topics import Topics
-from metering.records.chain import Link
+from metering.records.chain import ChainLink
 from metering.records.errors import ChainBroken, HistoryLost
 from metering.records.tally import Acceptance, EmitterState, EventCounts, RecordCounts, Tally, encode_tally
 
 LOOK_AHEAD_RECORDS: Final = 5_000
 """How many of the events that are kept are read for the numbers with which emitters went on."""
-
-CHAIN_ID_BYTES: Final = 8
 
 
 class NothingAccepted(TaximeterError):
@@ -184,9 +182,9 @@ class AcceptingLoss:
         head = lost.head
         founds = head.chain_id is None
         return Tally(
-            chain_id=head.chain_id or secrets.token_hex(CHAIN_ID_BYTES),
+            chain_id=head.chain_id or new_chain_id(),
             partition=self._partition,
-            link=Link(lost.start, lost.end, head.chain.head),
+            link=ChainLink(lost.start, lost.end, head.chain.head),
             checkpoint=head.checkpoint,
             instance=f"repair-{secrets.token_hex(4)}",
             catalogue="",

@@ -1,6 +1,5 @@
 """Rebuild a partition's state from the log alone, when it is assigned and after another writer was ahead."""
 
-import secrets
 from contextlib import aclosing
 
 from aggregator.core.counting import PartitionCounter
@@ -8,17 +7,15 @@ from aggregator.core.counting_rules import CountingRules
 from aggregator.ids.id_files import SnapshotRecord, digest_of
 from aggregator.ids.id_index import memory_ms
 from aggregator.snapshots import IdSnapshots
-from aggregator.tally_log import GoneIds, TallyLog, first_kept_ms
+from aggregator.tally_log import GoneIds, TallyLog, first_kept_ms, new_chain_id
 from metering.folds.tallies import Tallies
 from metering.kafka.partition_log import LogReader, LogUnavailable
 from metering.records.chain import NO_OFFSET
 from metering.records.errors import ChainBroken, HistoryLost
 from metering.records.tally import Tally
 
-CHAIN_ID_BYTES = 8
 
-
-class Takeover:
+class CountingTakeover:
     """Reads what a PartitionCounter must know. Blocks on Kafka; every method may raise LogUnavailable or FailClosed."""
 
     def __init__(self, reader: LogReader, rules: CountingRules, *, tallies_topic: str, found_at_log_start: bool, snapshots: IdSnapshots) -> None:
@@ -125,7 +122,7 @@ class Takeover:
             )
         archive = self._snapshots.empty(partition, known_since_ms=0)
         counter = PartitionCounter(partition, self._rules, Tallies(), archive)
-        counter.found(events_start, secrets.token_hex(CHAIN_ID_BYTES))
+        counter.found(events_start, new_chain_id())
         return counter
 
     async def _check_events(self, partition: int, end: int) -> int:

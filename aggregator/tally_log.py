@@ -1,5 +1,6 @@
 """What of a partition's past the log still has: read by whoever takes over, and by whoever accepts what is lost."""
 
+import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -11,6 +12,11 @@ from metering.kafka.partition_log import LogReader
 from metering.records.chain import NO_OFFSET
 from metering.records.errors import ChainBroken, HistoryLost, RecordCorrupt
 from metering.records.tally import Tally, decode_tally
+
+
+def new_chain_id() -> str:
+    """The name of a chain that is founded now."""
+    return secrets.token_hex(8)
 
 
 class TallyLog:

@@ -14,7 +14,7 @@ from aggregator.core.pending_tally import Cut
 from aggregator.metrics import AggregatorMetrics
 from aggregator.settings import AggregatorSettings
 from aggregator.snapshots import IdSnapshots
-from aggregator.takeover import Takeover
+from aggregator.takeover import CountingTakeover
 from metering.kafka.partition_log import Appended, Appender, LogUnavailable
 from metering.kafka.topics import Topics
 from metering.process.logs import Log
@@ -39,7 +39,7 @@ class CountingWorker(PartitionWorker):
         *,
         settings: AggregatorSettings,
         topics: Topics,
-        takeover: Takeover,
+        takeover: CountingTakeover,
         appender: Appender,
         partition_of: Callable[[str], int],
         seek: Callable[[int, int], None],

@@ -18,7 +18,7 @@ from reporter.planning.billing_periods import read_subscription
 from reporter.stripe.subscriptions import StripeSubscriptions, SubscriptionsPort, SubscriptionsUnavailable
 
 SECONDS_MAX: Final = 5.0
-PAGES_MAX: Final = 10
+PAGES_ASKED_MAX: Final = 10
 DAY_S: Final = 86_400
 # Looked at one after the other until there is a boundary in it: with 100,000 subscriptions the next hour is still a short list.
 WINDOWS_S: Final = (3_600, DAY_S, 8 * DAY_S, 32 * DAY_S, 400 * DAY_S)
@@ -82,7 +82,7 @@ async def next_boundary_if_configured(arguments: argparse.Namespace, clock: Cloc
 
 
 async def find_next_boundary(port: SubscriptionsPort, now_s: int, grace_s: int) -> NextBoundary:
-    """Ask Stripe, for at most SECONDS_MAX and PAGES_MAX pages. What goes wrong is the answer's `problem`."""
+    """Ask Stripe, for at most SECONDS_MAX and PAGES_ASKED_MAX pages. What goes wrong is the answer's `problem`."""
     try:
         async with asyncio.timeout(SECONDS_MAX):
             return await _find(port, now_s, grace_s)
@@ -110,13 +110,13 @@ async def _find(port: SubscriptionsPort, now_s: int, grace_s: int) -> NextBounda
                 )
                 if found is not None and end is not None:
                     ends[found.customer] = min(end, ends.get(found.customer, end))
-            if after is None or pages >= PAGES_MAX:
+            if after is None or pages >= PAGES_ASKED_MAX:
                 break
         if ends:
             at, customers = min(Counter(ends.values()).items())
             return NextBoundary(at, customers, after is None, grace_s)
-        if pages >= PAGES_MAX:
-            return NextBoundary(None, 0, False, grace_s, f"there are more than {PAGES_MAX} pages of subscriptions without a metered price")
+        if pages >= PAGES_ASKED_MAX:
+            return NextBoundary(None, 0, False, grace_s, f"there are more than {PAGES_ASKED_MAX} pages of subscriptions without a metered price")
     return NextBoundary(None, 0, True, grace_s, "no subscription has a metered price and a period that ends")
 
 

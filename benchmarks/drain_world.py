@@ -34,7 +34,7 @@ from reporter.sending.lanes import Lanes
 from reporter.sending.pacing import Pacer
 from reporter.sending.verdicts import Delivered, Retry, Verdict, interrupted
 from reporter.settings import ReporterSettings
-from reporter.takeover import Takeover
+from reporter.takeover import ReportingTakeover
 from reporter.worker import ReportingWorker
 
 FINISHED: Final = '"drain_minutes"'
@@ -270,7 +270,7 @@ class DrainWorld:
             partition,
             settings=settings,
             topics=topics,
-            takeover=Takeover(NoReader(offsets), topics, instance="drain", rows_max=settings.rows_max, periods=periods),
+            takeover=ReportingTakeover(NoReader(offsets), topics, instance="drain", rows_max=settings.rows_max, periods=periods),
             appender=CountingAppender(offsets, self._clock),
             dispatcher=self._dispatcher,
             catalogue=CATALOGUE,

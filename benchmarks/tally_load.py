@@ -9,7 +9,7 @@ from taximeter_emitter.wire.limits import MINUTE_MS
 from taximeter_emitter.wire.partitioner import partition_of
 
 from benchmarks.usage_load import LoadRecord
-from metering.records.chain import NO_OFFSET, Link
+from metering.records.chain import NO_OFFSET, ChainLink
 from metering.records.meters import Catalogue, Meter
 from metering.records.tally import EventCounts, RecordCounts, Tally, TallyRow, encode_tally
 
@@ -71,7 +71,7 @@ def tally_of(shape: TallyShape, customers: Sequence[tuple[int, str]], *, partiti
     return Tally(
         chain_id="bench",
         partition=partition,
-        link=Link(minute, minute + 1, minute - 1 if minute else NO_OFFSET),
+        link=ChainLink(minute, minute + 1, minute - 1 if minute else NO_OFFSET),
         checkpoint=0 if minute else NO_OFFSET,
         instance="benchmarks",
         catalogue=CATALOGUE.version,

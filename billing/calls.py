@@ -10,8 +10,7 @@ import stripe
 from taximeter_emitter.clock import Clock, SystemClock
 from taximeter_emitter.retry import Backoff, RetryPolicy
 
-RETRIES: Final = RetryPolicy(base_seconds=0.5, cap_seconds=8.0, deadline_seconds=60.0, attempts_max=8)
-PAGE_ROWS: Final = 100  # Stripe's maximum
+CALL_RETRIES: Final = RetryPolicy(base_seconds=0.5, cap_seconds=8.0, deadline_seconds=60.0, attempts_max=8)
 
 _TEMPORARY: Final = (stripe.APIConnectionError, stripe.RateLimitError, aiohttp.ClientError, TimeoutError)
 _CONFLICT: Final = 409
@@ -20,7 +19,7 @@ _SERVER_ERROR: Final = 500
 T = TypeVar("T")
 
 
-class Refused(Exception):
+class NotPossible(Exception):
     """What was asked for cannot be done; the message says why and what to do."""
 
 
@@ -37,7 +36,7 @@ def is_temporary(error: BaseException) -> bool:
     return (status == _CONFLICT or status >= _SERVER_ERROR) and _header(error.headers, "stripe-should-retry") != "false"
 
 
-async def calling(call: Callable[[], Awaitable[T]], *, policy: RetryPolicy = RETRIES, clock: Clock | None = None) -> T:
+async def calling(call: Callable[[], Awaitable[T]], *, policy: RetryPolicy = CALL_RETRIES, clock: Clock | None = None) -> T:
     """The result of one call to Stripe; a temporary failure is tried again until the policy gives up, then raised as it is.
 
     A call that makes something must carry an idempotency key of its own, so that every attempt has the same. Blocks at most for the
@@ -58,7 +57,7 @@ async def calling(call: Callable[[], Awaitable[T]], *, policy: RetryPolicy = RET
 async def all_rows(fetch: Fetch, *, what: str, rows_max: int) -> list[Any]:
     """Every object of a v1 list, in Stripe's order. `fetch` makes the call for the page after an id, or for the first page (None).
 
-    Each page is fetched by `calling`. Raises Refused when there are more than `rows_max`; `what` names them in the message.
+    Each page is fetched by `calling`. Raises NotPossible when there are more than `rows_max`; `what` names them in the message.
     """
     rows: list[Any] = []
     after: str | None = None
@@ -66,7 +65,7 @@ async def all_rows(fetch: Fetch, *, what: str, rows_max: int) -> list[Any]:
         page = await calling(_Fetching(fetch, after))
         rows += page.data
         if len(rows) > rows_max:
-            raise Refused(f"there are more than {rows_max:,} {what}, which is more than is looked through")
+            raise NotPossible(f"there are more than {rows_max:,} {what}, which is more than is looked through")
         if not page.has_more or not page.data:
             return rows
         after = rows[-1].id

@@ -29,7 +29,7 @@ from reporter.sending.pacing import Pacer
 from reporter.settings import ReporterSettings
 from reporter.stripe.notifications import EventsPort
 from reporter.stripe.subscriptions import SubscriptionsPort
-from reporter.takeover import Takeover
+from reporter.takeover import ReportingTakeover
 from reporter.webhooks.endpoint import Observer, Webhooks
 from reporter.webhooks.error_reports import IdentifiersOf, ReportReader
 from reporter.webhooks.settings import WebhookSettings
@@ -177,7 +177,7 @@ class Reporter:
             unknown = [entry.log_time_ms for reporter in reporters for entry in reporter.ledger.open.values() if entry.unknown]
             self._metrics.oldest_unknown.set(min(unknown) / 1000 if unknown else math.nan)
             self._metrics.waiting.set(self._dispatcher.lanes.sends)
-            self._metrics.backlog_rows.set(sum(len(reporter.backlog) for reporter in reporters))
+            self._metrics.backlog_rows.set(sum(len(reporter.unplanned) for reporter in reporters))
             await self._context.clock.sleep(0.5)
 
     async def _observe_next_period_end(self) -> None:
@@ -192,7 +192,7 @@ class Reporter:
             partition,
             settings=self._settings,
             topics=self._topics,
-            takeover=Takeover(self._reader, self._topics, instance=self._instance, rows_max=self._settings.rows_max, periods=self._periods),
+            takeover=ReportingTakeover(self._reader, self._topics, instance=self._instance, rows_max=self._settings.rows_max, periods=self._periods),
             appender=self._appender,
             dispatcher=self._dispatcher,
             catalogue=self._catalogue,

@@ -20,15 +20,15 @@ from metering.kafka.topics import Topics
 from metering.records.errors import HistoryLost
 from metering.records.ledger_records import Correction, CorrectionKind, Entry, decode_entry, encode_correction
 from metering.records.limits import EVENT_AGE_MAX_MS
+from reporter.planning.planner import PLANNING_MARGIN_MS
 
 CANCEL_WITHIN_MS: Final = 20 * HOUR_MS
 """How long after its intent a meter event is cancelled: Stripe cancels within 24 hours of having received it, which was later."""
 
-AGE_MARGIN_MS: Final = HOUR_MS
 ATTEMPTS_MAX: Final = 50
-LOOK_SECONDS: Final = 0.5
+LEDGER_LOOK_SECONDS: Final = 0.5
 
-OnProgress = Callable[[int, int], None]
+OnEntriesRead = Callable[[int, int], None]
 """Entries of the ledger's partition read so far, and in all."""
 
 
@@ -55,7 +55,7 @@ class PartitionHistory:
         self._topic = topics.ledger.name
         self._partition = partition
 
-    async def read_on(self, on_progress: OnProgress = lambda _done, _total: None) -> None:
+    async def read_on(self, on_progress: OnEntriesRead = lambda _done, _total: None) -> None:
         """Fold everything up to the end of the log as it is now."""
         start, end = await self._reader.bounds(self._topic, self._partition)
         if start > 0:
@@ -86,7 +86,7 @@ class Correcting:
         self._history.folded.watch([place])
         self._instance = f"correct-{secrets.token_hex(8)}"
 
-    async def find(self, on_progress: OnProgress = lambda _done, _total: None) -> Target:
+    async def find(self, on_progress: OnEntriesRead = lambda _done, _total: None) -> Target:
         """The meter event, with all that has happened to it by now. Raises NotCorrectable if there is none; blocks on Kafka."""
         await self._history.read_on(on_progress)
         target = self._history.folded.target(self._place)
@@ -112,7 +112,7 @@ class Correcting:
             try:
                 await self._appender.append(self._topic, self._place.partition, encode_correction(correction))
             except LogUnavailable:
-                await self._clock.sleep(LOOK_SECONDS)
+                await self._clock.sleep(LEDGER_LOOK_SECONDS)
         target = await self.find()
         written = self._written(target)
         if written is None:
@@ -125,7 +125,7 @@ class Correcting:
             found = self._history.folded.corrections[corrected.offset]
             if found.fate.outcome is not None:
                 return found
-            await self._clock.sleep(LOOK_SECONDS)
+            await self._clock.sleep(LEDGER_LOOK_SECONDS)
             await self._history.read_on()
 
     def _written(self, target: Target) -> Corrected | None:
@@ -160,7 +160,7 @@ def kind_of(target: Target, now_ms: int, *, undo: bool) -> CorrectionKind:
     reason = objection(target, kind)
     if reason is not None:
         raise NotCorrectable(reason)
-    if kind is not CorrectionKind.CANCEL and now_ms >= target.event.time_ms + EVENT_AGE_MAX_MS - AGE_MARGIN_MS:
+    if kind is not CorrectionKind.CANCEL and now_ms >= target.event.time_ms + EVENT_AGE_MAX_MS - PLANNING_MARGIN_MS:
         raise NotCorrectable("its usage is older than Stripe takes meter events for: only the invoice can be corrected, by a credit note or an item")
     return kind
 

@@ -5,14 +5,13 @@ from typing import Final, Self
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from metering.process.metrics import STRIPE_SECONDS, counter, gauge, histogram
+from metering.process.metrics import STRIPE_SECONDS, WORK_SECONDS, counter, gauge, histogram
 from metering.records.ledger_records import CorrectionKind, Outcome
 from metering.workers.partition_group import UNEXPECTED
 from reporter.sending.verdicts import Retry
 
 CALL_OUTCOMES: Final = ("ok", "duplicate", "refused", "too_old", "stopped", *(reason.value for reason in Retry))
 STOP_REASONS: Final = ("ChainBroken", "RecordCorrupt", "HistoryLost", "MeterMissing", "PartitionsAdded", UNEXPECTED)
-SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +123,7 @@ class ReporterMetrics:
             stopped=gauge(registry, f"{prefix}_stopped_partitions", "Owned partitions that stopped, by reason.", labels={"reason": STOP_REASONS}),
             paused=gauge(registry, f"{prefix}_paused_partitions", "Owned partitions whose reading is paused because Stripe takes no more."),
             takeover_seconds=histogram(
-                registry, f"{prefix}_takeover_duration_seconds", "Time from assignment to reporting.", unit="seconds", buckets=SECONDS
+                registry, f"{prefix}_takeover_duration_seconds", "Time from assignment to reporting.", unit="seconds", buckets=WORK_SECONDS
             ),
             rebalances=counter(registry, f"{prefix}_rebalances_total", "Changes of assignment.", labels={"event": ("assigned", "revoked")}),
             unavailable=counter(

@@ -20,7 +20,7 @@ from reporter.stripe.subscriptions import SubscriptionsPort, SubscriptionsUnavai
 EVENT_TYPES: Final = frozenset({"customer.subscription.created", "customer.subscription.updated", "customer.subscription.deleted"})
 CALLS_PER_SECOND: Final = 2.0  # of all reporters together: a sandbox allows 25 for everything
 PAUSE_SECONDS_MAX: Final = 4.0
-PAGES_MAX: Final = 10_000
+PAGES_READ_MAX: Final = 10_000
 FAILURES_MAX: Final = 6
 READING_RETRIES: Final = RetryPolicy(base_seconds=4.0, cap_seconds=60.0, attempts_max=FAILURES_MAX)  # of one reading
 
@@ -77,7 +77,7 @@ class PeriodReader:
         after: str | None = None
         subscriptions = 0
         backoff = Backoff(READING_RETRIES, now=self._clock.monotonic(), random=Random())
-        for _ in range(PAGES_MAX + FAILURES_MAX):
+        for _ in range(PAGES_READ_MAX + FAILURES_MAX):
             try:
                 page = await self._port.page(after)
             except SubscriptionsUnavailable as error:

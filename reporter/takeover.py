@@ -16,7 +16,7 @@ from reporter.planning.planner import PartitionReporter
 WRITER_BYTES: Final = 4
 
 
-class Takeover:
+class ReportingTakeover:
     """Blocks on Kafka; every method may raise LogUnavailable or FailClosed."""
 
     def __init__(self, reader: LogReader, topics: Topics, *, instance: str, rows_max: int, periods: BillingPeriods) -> None:

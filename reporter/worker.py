@@ -7,6 +7,7 @@ from typing import Final
 
 from taximeter_emitter.clock import Clock
 
+from metering.folds.corrections import TAKEN
 from metering.kafka.partition_log import Appended, Appender
 from metering.kafka.topics import Topics
 from metering.process.logs import Log
@@ -23,11 +24,10 @@ from reporter.planning.ended_periods import EndedPeriods
 from reporter.planning.planner import PartitionReporter, cancelled_by, open_meter_events
 from reporter.sending.lanes import MeterSend
 from reporter.settings import ReporterSettings
-from reporter.takeover import Takeover
+from reporter.takeover import ReportingTakeover
 
 RECORDS_PER_TURN: Final = 50
 SETTLEMENTS_PER_RECEIPT: Final = 5_000
-TAKEN: Final = frozenset({Outcome.ACCEPTED, Outcome.DUPLICATE})
 INBOX_BYTES_MAX: Final = 32 * 1024 * 1024
 OPEN_SECONDS: Final = 2.0  # the next intent is written when what is open would be sent in this time
 # An intent without meter events is written after so many tallies, so that whoever takes over need not read them all.
@@ -50,7 +50,7 @@ class ReportingWorker(PartitionWorker):
         *,
         settings: ReporterSettings,
         topics: Topics,
-        takeover: Takeover,
+        takeover: ReportingTakeover,
         appender: Appender,
         dispatcher: Dispatcher,
         catalogue: Catalogue,
@@ -88,7 +88,7 @@ class ReportingWorker(PartitionWorker):
             reporter is not None
             and self.stopped is None
             and not self._draining
-            and not reporter.backlog.is_full
+            and not reporter.unplanned.is_full
             and self._inbox.bytes < INBOX_BYTES_MAX
         )
 
@@ -130,8 +130,8 @@ class ReportingWorker(PartitionWorker):
         self._planned_at = self._settled_at = self._followed_at = self._clock.monotonic()
         while True:
             seconds = self._settings.receipt_seconds if self._settlements else min(1.0, self._settings.report_seconds)
-            # While the backlog is full the inbox must wait for Stripe, and this loop with it.
-            await self._wait(seconds, work=bool(self._inbox) and not reporter.backlog.is_full)
+            # While it is full the inbox must wait for Stripe, and this loop with it.
+            await self._wait(seconds, work=bool(self._inbox) and not reporter.unplanned.is_full)
             self._fold_inbox(reporter)
             if self._unsent:
                 self._fill_lanes()
@@ -147,7 +147,7 @@ class ReportingWorker(PartitionWorker):
 
     def _fold_inbox(self, reporter: PartitionReporter) -> None:
         for _ in range(RECORDS_PER_TURN):
-            if not self._inbox or reporter.backlog.is_full:
+            if not self._inbox or reporter.unplanned.is_full:
                 return
             record = self._inbox.take()
             position = reporter.tally_position
@@ -161,12 +161,12 @@ class ReportingWorker(PartitionWorker):
 
     def _intent_is_due(self, reporter: PartitionReporter) -> bool:
         waited = self._clock.monotonic() - self._planned_at
-        if not len(reporter.backlog):
+        if not len(reporter.unplanned):
             return reporter.uncovered >= EMPTY_INTENT_TALLIES
-        if waited < self._ended_periods.report_seconds(self._settings.report_seconds) and not reporter.backlog.is_full:
+        if waited < self._ended_periods.report_seconds(self._settings.report_seconds) and not reporter.unplanned.is_full:
             return False
         few_open = reporter.ledger.open_events <= self._partition_rate() * OPEN_SECONDS
-        return few_open and not self._unsent and self._dispatcher.lanes.room >= 2 * len(reporter.backlog) and self._dispatcher.lanes.stopped is None
+        return few_open and not self._unsent and self._dispatcher.lanes.room >= 2 * len(reporter.unplanned) and self._dispatcher.lanes.stopped is None
 
     async def _write_intent(self, reporter: PartitionReporter) -> None:
         """Append an intent for all that was folded. Its meter events are sent once it is accepted, and not before."""
@@ -317,8 +317,8 @@ class ReportingWorker(PartitionWorker):
         # A correction holds up no usage.
         oldest = next((found for found in reporter.ledger.open.values() if isinstance(found.entry, Intent)), None)
         times = [oldest.log_time_ms] if oldest is not None else []
-        if reporter.backlog_since_ms is not None:
-            times.append(reporter.backlog_since_ms)
+        if reporter.unplanned_since_ms is not None:
+            times.append(reporter.unplanned_since_ms)
         now_ms = self._clock.now_ms()
         self._metrics.reported_log_time.labels(str(self.partition)).set(min(times, default=now_ms) / 1000)
         self._ended_periods.look(reporter, now_ms // 1000, self._clock.monotonic())

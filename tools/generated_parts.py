@@ -9,7 +9,7 @@ import orjson
 
 from aggregator.ids.id_files import CHUNK_ENTRIES
 from aggregator.ids.id_table import ENTRY
-from metering.process import service
+from metering.process import probe, service
 from taximeter.exit_codes import MEANINGS
 from tests.simulation.planted_table import ALL, table
 
@@ -23,7 +23,7 @@ _SERVICE: Final[Mapping[int, tuple[str, str]]] = {
         "A task crashed, or draining took longer than `TAXIMETER_SERVICE_DRAIN_SECONDS`.",
         "Restart it, and look at the last error in the log.",
     ),
-    service.EXIT_USAGE: ("Arguments or settings are wrong. Each problem is on stderr.", "Correct them. A restart does not help."),
+    probe.EXIT_USAGE: ("Arguments or settings are wrong. Each problem is on stderr.", "Correct them. A restart does not help."),
     service.EXIT_REFUSED: ("It refused to start: Kafka or a topic is not right. Each problem is in the log, with what to do.", "Correct it."),
     service.EXIT_INTERRUPTED: ("A second signal came while it drained.", "-"),
 }

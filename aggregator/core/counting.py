@@ -34,7 +34,7 @@ from aggregator.sums.plain_sums import PlainSums
 from aggregator.sums.rows import Rows
 from metering.folds.tallies import Tallies
 from metering.records.batch_decoding import KnownTexts
-from metering.records.chain import NO_OFFSET, Link
+from metering.records.chain import NO_OFFSET, ChainLink
 from metering.records.columns import least
 from metering.records.dead_letter import DeadLetter
 from metering.records.errors import ChainBroken
@@ -199,7 +199,7 @@ class PartitionCounter:
         tally = Tally(
             chain_id=self._chain_id,
             partition=self.partition,
-            link=Link(pending.start, self.position, chain.head),
+            link=ChainLink(pending.start, self.position, chain.head),
             checkpoint=self.tallies.checkpoint,
             instance=self._rules.instance,
             catalogue=self._rules.catalogue.version,

@@ -24,7 +24,7 @@ from aggregator.ids.id_table import ENTRY, Entries
 from metering.process.atomic_files import write_atomically
 from metering.process.logs import Log
 
-FORMAT: Final = "ids/1"
+IDS_FORMAT: Final = "ids/1"
 SNAPSHOT: Final = "snapshot.json"
 CHUNK_ENTRIES: Final = 1 << 18  # 6 MiB at a time
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
@@ -79,7 +79,7 @@ class IdFiles:
         """The snapshot that was left here, or None if there is none that can be believed."""
         try:
             document = orjson.loads((self._folder / SNAPSHOT).read_bytes())
-            if document["format"] != FORMAT or not (document["durable"] or document["boot"] == _boot()):
+            if document["format"] != IDS_FORMAT or not (document["durable"] or document["boot"] == _boot()):
                 return None
             return _snapshot(document)
         except FileNotFoundError:
@@ -112,7 +112,7 @@ class IdFiles:
         if durable:
             for storage in self._storages:
                 storage.flush()
-        body = orjson.dumps({"format": FORMAT, "boot": _boot(), "durable": durable, **asdict(snapshot)})
+        body = orjson.dumps({"format": IDS_FORMAT, "boot": _boot(), "durable": durable, **asdict(snapshot)})
         write_atomically(self._folder / SNAPSHOT, body, sync=durable)
 
     def clear(self) -> None:

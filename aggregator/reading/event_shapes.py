@@ -17,12 +17,12 @@ Path = tuple[str, ...]
 
 ID: Final = ("id",)
 SOURCE: Final = ("source",)
-MINUTE: Final = ("time", "minute")  # up to the second colon, which it includes
-SECONDS: Final = ("time", "seconds")  # with three decimals
+TIME_MINUTE: Final = ("time", "minute")  # up to the second colon, which it includes
+TIME_SECONDS: Final = ("time", "seconds")  # with three decimals
 TIME: Final = ("time",)  # if it is written otherwise than as 2026-11-23T10:15:00.250Z
 CUSTOMER: Final = ("customer",)
-USAGE: Final = "usage"
-DIMENSIONS: Final = "dimensions"
+USAGE_FIELD: Final = "usage"
+DIMENSIONS_FIELD: Final = "dimensions"
 
 _TEXT: Final = rb"([ !#-\[\]-~]{1,%d}+)"  # never gives back what it took: one look at each character
 _QUANTITY: Final = rb"(0|[1-9][0-9]{0,%d}+)" % (len(str(QUANTITY_MAX)) - 1)
@@ -79,7 +79,7 @@ def shape_of(text: bytes, document: Mapping[str, Any]) -> EventShape | None:
                 return None
         elif path == TIME and _time(string.encode()):
             pattern += b'"' + _TIME + b'"'
-            paths += [MINUTE, SECONDS]
+            paths += [TIME_MINUTE, TIME_SECONDS]
         else:
             pattern += b'"' + _TEXT % _CHARS_MAX.get(path, DIMENSION_VALUE_CHARS_MAX) + b'"'
             paths.append(path)

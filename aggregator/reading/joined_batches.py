@@ -25,9 +25,9 @@ from metering.records.record import LogRecord
 
 Unsigned: TypeAlias = npt.NDArray[np.uint64]
 
-EVENTS_MAX: Final = PACKED_FROM  # of one batch: larger ones are packed, and quick by themselves
-RUN_MAX: Final = BATCH_EVENTS_MAX // EVENTS_MAX  # joined, they are no larger than the largest batch
-VALUE_BYTES_MAX: Final = 8_000
+SMALL_BATCH_EVENTS_MAX: Final = PACKED_FROM  # of one batch: larger ones are packed, and quick by themselves
+JOINED_BATCHES_MAX: Final = BATCH_EVENTS_MAX // SMALL_BATCH_EVENTS_MAX  # joined, they are no larger than the largest batch
+SMALL_BATCH_BYTES_MAX: Final = 8_000
 
 _value = attrgetter("value")
 _headers = attrgetter("headers")
@@ -49,16 +49,16 @@ class _UnusualError(Exception):
 
 
 def first_batches(records: Sequence[LogRecord], start: int) -> Sequence[LogRecord]:
-    """The records from `start` on, RUN_MAX at most, that look like small batches and whose offsets follow each other without a gap."""
+    """The records from `start` on, JOINED_BATCHES_MAX at most, that look like small batches and whose offsets follow each other without a gap."""
     if not _may_be_small(records[start]):
         return ()
-    run = records[start : start + RUN_MAX]
+    run = records[start : start + JOINED_BATCHES_MAX]
     offset = run[0].offset
     values: list[Any] = list(map(_value, run))
     if (
         None not in values
         and all(map(_is_alike, values))
-        and max(map(len, values)) <= VALUE_BYTES_MAX
+        and max(map(len, values)) <= SMALL_BATCH_BYTES_MAX
         and not any(map(_headers, run))
         and run[-1].offset - offset == len(run) - 1
         and list(map(_offset, run)) == list(range(offset, offset + len(run)))
@@ -69,7 +69,7 @@ def first_batches(records: Sequence[LogRecord], start: int) -> Sequence[LogRecor
 
 def _may_be_small(record: LogRecord) -> bool:
     value = record.value
-    return value is not None and not record.headers and len(value) <= VALUE_BYTES_MAX and _is_alike(value)
+    return value is not None and not record.headers and len(value) <= SMALL_BATCH_BYTES_MAX and _is_alike(value)
 
 
 def alike(documents: Sequence[Any], start: int) -> int:
@@ -99,7 +99,7 @@ def join(
 
     `fields`: the catalogue's. `known`: its customers are those known to be at home in the partition; others are looked at, and learnt.
     """
-    if len(documents) > RUN_MAX:
+    if len(documents) > JOINED_BATCHES_MAX:
         return None
     forms, emitters, partitions, firsts, counts, customers, dimensions_of, at, time, usages, dimensions, bases = zip(
         *map(dict.values, documents), strict=True
@@ -109,7 +109,7 @@ def join(
             check_emitter(emitter)
         lengths = _lengths(customers)
         sizes = _lengths(at)
-        counted = _numbers(counts, EVENTS_MAX).tolist()
+        counted = _numbers(counts, SMALL_BATCH_EVENTS_MAX).tolist()
         if (
             counted != sizes
             or sizes != _lengths(time)

@@ -25,14 +25,26 @@ from taximeter_emitter.wire.limits import EVENT_ID_CHARS_MAX, NAME_CHARS_MAX, QU
 from aggregator.ids.fingerprints import Fingerprints, Words, fingerprints_of
 from aggregator.ids.id_index import CONTENT_MASK, content_of, field_factor
 from aggregator.reading.decoding import decode_all
-from aggregator.reading.event_shapes import CUSTOMER, DIMENSIONS, ID, MINUTE, SECONDS, SOURCE, TIME, USAGE, EventShape, Path, shape_of
+from aggregator.reading.event_shapes import (
+    CUSTOMER,
+    DIMENSIONS_FIELD,
+    ID,
+    SOURCE,
+    TIME,
+    TIME_MINUTE,
+    TIME_SECONDS,
+    USAGE_FIELD,
+    EventShape,
+    Path,
+    shape_of,
+)
 from metering.records.record import LogRecord
 
 Column: TypeAlias = npt.NDArray[np.int64]
 
 KNOWN_MAX: Final = 50_000  # customers with their dimensions, and sources
-RUN_MAX: Final = 500  # records at once; with VALUE_BYTES_MAX it bounds what they add to a tally to what the largest record adds
-VALUE_BYTES_MAX: Final = 2_000
+PLAIN_EVENTS_MAX: Final = 500  # records at once; with PLAIN_EVENT_BYTES_MAX it bounds what they add to a tally to what the largest record adds
+PLAIN_EVENT_BYTES_MAX: Final = 2_000
 SHAPES_MAX: Final = 8
 SHAPES_TRIED: Final = 2  # of a run of several, each of which must be that of half of what is left
 PAUSE_MAX: Final = 32  # runs
@@ -92,7 +104,7 @@ def _in_order(parts: Sequence[tuple[Column, PlainColumns]]) -> PlainColumns | No
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _KnownShape:
     """A shape. `numbers`: of the series, by the texts of the customer and of each dimension with quotation marks between them."""
 
     shape: EventShape
@@ -110,15 +122,15 @@ class _Read(NamedTuple):
 
 
 def first_run(records: Sequence[LogRecord], start: int) -> Sequence[LogRecord]:
-    """The records from `start` on, RUN_MAX at most, that may be plain events and whose offsets, which rise, have no gap."""
+    """The records from `start` on, PLAIN_EVENTS_MAX at most, that may be plain events and whose offsets, which rise, have no gap."""
     if not _may_be_plain(records[start]):
         return ()
-    run = records[start : start + RUN_MAX]
+    run = records[start : start + PLAIN_EVENTS_MAX]
     offset = run[0].offset
     values: list[Any] = list(map(_value, run))
     if (
         None not in values
-        and max(map(len, values)) <= VALUE_BYTES_MAX
+        and max(map(len, values)) <= PLAIN_EVENT_BYTES_MAX
         and not any(map(_headers, run))
         and not any(map(_is_batch, values))
         and run[-1].offset - offset == len(run) - 1
@@ -129,7 +141,7 @@ def first_run(records: Sequence[LogRecord], start: int) -> Sequence[LogRecord]:
 
 def _may_be_plain(record: LogRecord) -> bool:
     value = record.value
-    return value is not None and len(value) <= VALUE_BYTES_MAX and not record.headers and not _is_batch(value)
+    return value is not None and len(value) <= PLAIN_EVENT_BYTES_MAX and not record.headers and not _is_batch(value)
 
 
 class PlainEvents:
@@ -147,7 +159,7 @@ class PlainEvents:
         self._numbers: dict[bytes, int] = {}
         self._bare: Words = np.zeros(1_000, np.uint64)  # the content number of each series without quantities
         self._digests: dict[str, Callable[[], Any]] = {}
-        self._shapes: list[_Known] = []  # the one that was of use last comes first
+        self._shapes: list[_KnownShape] = []  # the one that was of use last comes first
         self._minutes: dict[bytes, int] = {}
         self._shape_min = shape_min
         self._failures = 0  # to find a shape that most of a run is of, one after the other
@@ -184,7 +196,7 @@ class PlainEvents:
         keep, columns = self._read_shape(known, values, found, earliest, latest)
         return () if len(keep) == len(values) else sorted(set(range(len(values))).difference(keep.tolist())), columns
 
-    def _shape_like(self, value: bytes) -> _Known | None:
+    def _shape_like(self, value: bytes) -> _KnownShape | None:
         """The known shape that a value is of, which then comes first."""
         for place, known in enumerate(self._shapes):
             if known.shape.values_of(value) is not None:
@@ -193,7 +205,7 @@ class PlainEvents:
         return None
 
     def _read_mixed(
-        self, known: _Known | None, values: Sequence[bytes], earliest: Column, latest: Column
+        self, known: _KnownShape | None, values: Sequence[bytes], earliest: Column, latest: Column
     ) -> tuple[Sequence[int], PlainColumns | None]:
         """`read`, where not all are of this shape, which comes first of all. Where most are of none that is known, no shapes are looked for in a
         while: that would cost more than it saves.
@@ -225,18 +237,18 @@ class PlainEvents:
     def _learn_shape(self, value: bytes, document: Any) -> None:
         shape = shape_of(value, document)
         if shape is not None and all(known.shape.pattern != shape.pattern for known in self._shapes):
-            self._shapes.insert(0, _Known(shape))
+            self._shapes.insert(0, _KnownShape(shape))
             del self._shapes[SHAPES_MAX:]
 
     def _read_shape(
-        self, known: _Known, values: Sequence[bytes], found: Sequence[tuple[bytes, ...]], earliest: Column, latest: Column
+        self, known: _KnownShape, values: Sequence[bytes], found: Sequence[tuple[bytes, ...]], earliest: Column, latest: Column
     ) -> tuple[Column, PlainColumns | None]:
         """The positions of the plain ones among values of this shape, in which this was found, and their columns."""
         at = dict(zip(known.shape.paths, zip(*found, strict=True), strict=True))
         numbers, begins = self._series(known, values, at)
         series = np.array(numbers, np.int64)
         times = self._times(at)
-        usage = {path[1]: np.fromstring(b",".join(texts), np.int64, sep=",") for path, texts in at.items() if path[0] == USAGE}
+        usage = {path[1]: np.fromstring(b",".join(texts), np.int64, sep=",") for path, texts in at.items() if path[0] == USAGE_FIELD}
         good = (series >= 0) & (times >= earliest) & (times <= latest)
         for column in usage.values():
             good &= column <= QUANTITY_MAX
@@ -250,9 +262,9 @@ class PlainEvents:
             times, series, usage = times[good], series[good], {name: column[good] for name, column in usage.items()}
         return keep, PlainColumns(_fingerprints(begins, ids), self._contents(series, usage), times, series, usage)
 
-    def _series(self, known: _Known, values: Sequence[bytes], at: Mapping[Path, Sequence[bytes]]) -> tuple[list[int], list[Any]]:
+    def _series(self, known: _KnownShape, values: Sequence[bytes], at: Mapping[Path, Sequence[bytes]]) -> tuple[list[int], list[Any]]:
         """Of values of a known shape: the number of the series of each, below zero where it is not plain, and the begun digest of its source."""
-        texts = (texts for path, texts in at.items() if path[0] in (CUSTOMER[0], DIMENSIONS))
+        texts = (texts for path, texts in at.items() if path[0] in (CUSTOMER[0], DIMENSIONS_FIELD))
         keys = list(map(b'"'.join, zip(*texts, strict=True)))  # one object for each: a tuple would take more memory, and longer to look up
         sources = at[SOURCE]
         found = {source: self._digests.get(source.decode()) for source in _distinct(sources)}
@@ -276,11 +288,11 @@ class PlainEvents:
             times = parse_times(texts)
             return np.array([_time_or_never(text) for text in texts] if times is None else times, np.int64)
         try:
-            minutes = list(map(self._minutes.__getitem__, at[MINUTE]))
+            minutes = list(map(self._minutes.__getitem__, at[TIME_MINUTE]))
         except KeyError:
-            self._minutes = {minute: _time_or_never(minute.decode() + "00Z") for minute in set(at[MINUTE])}
-            minutes = list(map(self._minutes.__getitem__, at[MINUTE]))
-        seconds = np.frombuffer(b"".join(at[SECONDS]), np.uint8).reshape(len(minutes), len(_SECONDS)) @ _SECONDS
+            self._minutes = {minute: _time_or_never(minute.decode() + "00Z") for minute in set(at[TIME_MINUTE])}
+            minutes = list(map(self._minutes.__getitem__, at[TIME_MINUTE]))
+        seconds = np.frombuffer(b"".join(at[TIME_SECONDS]), np.uint8).reshape(len(minutes), len(_SECONDS)) @ _SECONDS
         column: Column = np.array(minutes, np.int64) + (seconds - _ZERO_SECONDS)
         return column
 

@@ -12,7 +12,7 @@ from metering.records.errors import ChainBroken
 from metering.records.ledger_records import Correction, CorrectionKind, Entry, Intent, MeterEvent, Outcome, Receipt, Rejection
 from metering.records.tally import Tally
 
-Key = tuple[str, str, Dimensions]
+UsageKey = tuple[str, str, Dimensions]
 """Customer, meter, dimensions."""
 
 
@@ -29,7 +29,7 @@ class IntentCheck:
         self.ledger = self._history.ledger
         self._partition = partition
         self._report = report
-        self._uncovered: Counter[Key] = Counter()
+        self._uncovered: Counter[UsageKey] = Counter()
 
     def foresee(self, offset: int, entry: Entry) -> None:
         """Remember what this entry will speak of."""
@@ -129,7 +129,7 @@ class IntentCheck:
             totals.corrected[correction.kind] += correction.event.value
 
     def _compare(self, offset: int, intent: Intent) -> None:
-        told: Counter[Key] = Counter()
+        told: Counter[UsageKey] = Counter()
         for event in (*intent.meter_events, *intent.unbillable):
             told[_key(event)] += event.value
         for event in intent.unbillable:
@@ -157,5 +157,5 @@ def covered_tallies(intent: Intent, tallies_end: int) -> int:
     return intent.link.end
 
 
-def _key(event: MeterEvent) -> Key:
+def _key(event: MeterEvent) -> UsageKey:
     return event.customer, event.meter, event.dimensions

@@ -23,7 +23,7 @@ LogRecords = Sequence[ConsumerRecord[bytes, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class LogBounds:
     """First kept offset and next offset of the three logs of a partition."""
 
     events: tuple[int, int]
@@ -39,11 +39,11 @@ class Readers:
     tallies: LogReader
     ledger: LogReader
 
-    async def bounds(self, topics: Topics, partition: int) -> Bounds:
+    async def bounds(self, topics: Topics, partition: int) -> LogBounds:
         """Of one partition. The ledger is asked first: what it covers is then surely inside the bounds of the others."""
         ledger = await self.ledger.bounds(topics.ledger.name, partition)
         tallies = await self.tallies.bounds(topics.tallies.name, partition)
-        return Bounds(await self.events.bounds(topics.events.name, partition), tallies, ledger)
+        return LogBounds(await self.events.bounds(topics.events.name, partition), tallies, ledger)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -80,7 +80,7 @@ class PartitionVerification:
         *,
         readers: Readers,
         topics: Topics,
-        bounds: Bounds,
+        bounds: LogBounds,
         times: TimeRange,
         emitters: EmitterBook,
         report: Report,

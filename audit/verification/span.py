@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-from metering.records.chain import Chain, Link
+from metering.records.chain import Chain, ChainLink
 from metering.records.ledger_records import Entry, Intent
 from metering.records.tally import Range
 
@@ -49,7 +49,7 @@ class Inside:
         elif self._chain.offer(offset, entry.link):
             self._take(offset, entry.link)
 
-    def _take(self, offset: int, link: Link) -> None:
+    def _take(self, offset: int, link: ChainLink) -> None:
         if self._wanted is None:
             self.intents.add(offset)
             return

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from audit.verification.emitters import EmitterBook
-from audit.verification.partition import Bounds, PartitionVerification, Readers
+from audit.verification.partition import LogBounds, PartitionVerification, Readers
 from audit.verification.report import Report
 from audit.verification.span import EVERYTHING, TimeRange
 from metering.kafka.clients import KafkaSettings
@@ -47,7 +47,7 @@ async def verify(kafka: KafkaSettings, on_progress: OnProgress = lambda _done, _
         await readers.close()
 
 
-async def _events_in(reader: LogReader, topics: Topics, partition: int, bounds: Bounds, times: TimeRange) -> int:
+async def _events_in(reader: LogReader, topics: Topics, partition: int, bounds: LogBounds, times: TimeRange) -> int:
     """How many records of usage.events a time range has, about: for the progress."""
     offsets = list(bounds.events)
     for index, log_time_ms in enumerate((times.from_ms, times.to_ms)):

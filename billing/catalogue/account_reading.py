@@ -8,9 +8,10 @@ import stripe
 from stripe.params import PriceListParams, ProductListParams
 from stripe.params.billing import MeterListParams
 
-from billing.calls import PAGE_ROWS, all_rows
+from billing.calls import all_rows
 from billing.catalogue.account import Account, FoundMeter, FoundPrice, FoundProduct, Terms
 from billing.catalogue.pricing import Package, Tier, Wanted
+from metering.stripe.client import PAGE_ROWS
 
 PRODUCT_KEY: Final = "taximeter_product"  # in a product's metadata
 PRICE_KEY: Final = "taximeter_price"  # in a price's metadata: what its lookup_key was when it was made

@@ -18,7 +18,7 @@ from stripe.params.billing import MeterCreateParams
 from taximeter_emitter.clock import SystemClock
 from taximeter_emitter.retry import Backoff, RetryPolicy
 
-from billing.calls import Refused, calling, idempotency_key
+from billing.calls import NotPossible, calling, idempotency_key
 from billing.catalogue.account_reading import PRICE_KEY, PRODUCT_KEY, find_price, read_meters, read_products
 from billing.catalogue.plan import (
     Action,
@@ -97,7 +97,7 @@ async def apply(client: stripe.StripeClient, plan: Plan, *, on_done: Callable[[D
     for action in plan.actions:
         try:
             identity = await _carry_out(client, action, ids)
-        except (stripe.StripeError, aiohttp.ClientError, TimeoutError, ReplyTooLarge, Refused) as error:
+        except (stripe.StripeError, aiohttp.ClientError, TimeoutError, ReplyTooLarge, NotPossible) as error:
             raise Stopped(tuple(done), action, error) from error
         done.append(Done(action, identity))
         on_done(done[-1])
@@ -152,7 +152,7 @@ async def _created(creation: _Creation) -> str:
         await clock.sleep(delay)
     if isinstance(answer, stripe.StripeError):
         raise answer
-    raise Refused(f"Stripe answers with a {creation.content[0]} of the last 24 hours that was deleted or changed since; try again tomorrow")
+    raise NotPossible(f"Stripe answers with a {creation.content[0]} of the last 24 hours that was deleted or changed since; try again tomorrow")
 
 
 @dataclass(frozen=True, slots=True)

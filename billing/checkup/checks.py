@@ -30,7 +30,7 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class TimedReply:
     """What came back from Stripe; header names in small letters, `sent_s` and `received_s` in Unix seconds of this machine's clock."""
 
     status: int
@@ -67,7 +67,7 @@ def check_key_kind(key: Secret, *, production: bool) -> Check:
     return Check("key", "ok", seen)
 
 
-def check_clock(reply: Reply) -> Check:
+def check_clock(reply: TimedReply) -> Check:
     """This machine's clock against the Date of Stripe's reply, which is in whole seconds and was written half a round trip ago."""
     name = "clock"
     try:
@@ -84,7 +84,7 @@ def check_clock(reply: Reply) -> Check:
     return Check(name, "failed" if certain > SKEW_FAILURE_S else "warning", seen, way_out)
 
 
-def check_version(reply: Reply, expected: str) -> Check:
+def check_version(reply: TimedReply, expected: str) -> Check:
     """The API version that Stripe answers in, against the one that the library is made for."""
     version = reply.headers.get("stripe-version", "")
     if version == expected:
@@ -93,7 +93,7 @@ def check_version(reply: Reply, expected: str) -> Check:
     return Check("API version", "warning", seen, "use the version of the stripe library that Taximeter requires")
 
 
-def check_permission(permission: Permission, reply: Reply, *, way_to_grant: str = "Stripe's dashboard, API keys") -> Check:
+def check_permission(permission: Permission, reply: TimedReply, *, way_to_grant: str = "Stripe's dashboard, API keys") -> Check:
     """What the reply to the permission's call says about it."""
     name = f"permission {permission.name}"
     users = ", ".join(permission.users)

@@ -9,14 +9,14 @@ import stripe
 from taximeter_emitter.clock import Clock
 from taximeter_emitter.retry import RetryPolicy
 
-from billing.calls import RETRIES, Refused, calling
+from billing.calls import CALL_RETRIES, NotPossible, calling
 from billing.catalogue.account import Account
 from billing.catalogue.account_reading import read_account, read_meters
 from billing.catalogue.pricing import Wanted
 from billing.checkup.checks import (
     Check,
     Destination,
-    Reply,
+    TimedReply,
     check_catalogue,
     check_clock,
     check_destinations,
@@ -67,7 +67,7 @@ async def examine(
         return [*checks, Check("Stripe", "failed", f"does not take the key: {reply.message}", "use another key; nothing else was checked")]
     checks += [Check("Stripe", "ok", "answers"), check_clock(reply), check_version(reply, client_version())]
     for permission in PERMISSIONS:
-        checks.append(check_permission(permission, await _ask(client, clock, permission, RETRIES)))
+        checks.append(check_permission(permission, await _ask(client, clock, permission, CALL_RETRIES)))
     checks += await _catalogue(client, wanted)
     if webhook is not None:
         checks.append(check_reception(webhook.url, *await knock(webhook.url)))
@@ -92,7 +92,7 @@ async def knock(url: str) -> tuple[int | None, str]:
         return None, str(error) or type(error).__name__
 
 
-async def _ask(client: stripe.StripeClient, clock: Clock, permission: Permission, policy: RetryPolicy) -> Reply:
+async def _ask(client: stripe.StripeClient, clock: Clock, permission: Permission, policy: RetryPolicy) -> TimedReply:
     """The reply, a refusal too. Raises what _UNANSWERED lists; temporary failures are tried again."""
     sent = clock.now_ms()
 
@@ -110,18 +110,18 @@ async def _ask(client: stripe.StripeClient, clock: Clock, permission: Permission
     else:
         status, message, code, headers = answer.code, "", "", answer.headers
     small = {str(name).lower(): str(value) for name, value in (headers or {}).items()}
-    return Reply(status, message, code, small, sent / 1000, clock.now_ms() / 1000)
+    return TimedReply(status, message, code, small, sent / 1000, clock.now_ms() / 1000)
 
 
 async def _catalogue(client: stripe.StripeClient, wanted: Wanted) -> list[Check]:
     try:
         return check_catalogue(wanted, await read_account(client, wanted))
-    except (stripe.StripeError, aiohttp.ClientError, TimeoutError, Refused) as error:
+    except (stripe.StripeError, aiohttp.ClientError, TimeoutError, NotPossible) as error:
         problem = Check("products and prices", "warning", f"cannot be read: {_words(error)}", "see the permissions above")
     try:
         # A key of the reporter's may read meters and nothing else.
         meters = Account(await read_meters(client))
-    except (stripe.StripeError, aiohttp.ClientError, TimeoutError, Refused) as error:
+    except (stripe.StripeError, aiohttp.ClientError, TimeoutError, NotPossible) as error:
         return [Check("meters", "warning", f"cannot be read: {_words(error)}", "see the permissions above")]
     return [*check_catalogue(Wanted(wanted.meters), meters), problem]
 

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import stripe
 
-from billing.calls import Refused, calling, idempotency_key
+from billing.calls import NotPossible, calling, idempotency_key
 from billing.selling.customers import show_customer
 from billing.selling.prices import find_metered_prices
 
@@ -38,7 +38,7 @@ class NewCheckout:
 
 
 async def create_checkout(client: stripe.StripeClient, new: NewCheckout) -> CheckoutSession:
-    """Make a session that subscribes to metered prices. Raises Refused for an unknown customer or price, and for what is no web address."""
+    """Make a session that subscribes to metered prices. Raises NotPossible for an unknown customer or price, and for what is no web address."""
     for name, url in (("success URL", new.success_url), ("cancel URL", new.cancel_url)):
         _check_url(name, url)
     if new.customer is not None:
@@ -65,4 +65,4 @@ def _check_url(name: str, url: str) -> None:
     except ValueError:
         parts = None
     if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise Refused(f"the {name} must begin with https:// or http:// and name a host, is {url[:200]!r}")
+        raise NotPossible(f"the {name} must begin with https:// or http:// and name a host, is {url[:200]!r}")

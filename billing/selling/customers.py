@@ -7,7 +7,8 @@ from uuid import uuid4
 
 import stripe
 
-from billing.calls import PAGE_ROWS, Refused, all_rows, calling, idempotency_key
+from billing.calls import NotPossible, all_rows, calling, idempotency_key
+from metering.stripe.client import PAGE_ROWS
 
 if TYPE_CHECKING:
     from stripe.params import CustomerCreateParams, CustomerListParams
@@ -74,12 +75,12 @@ async def create_customer(client: stripe.StripeClient, new: NewCustomer, *, key:
 
     `key` is the idempotency key, else one that follows from the customer's own key, else a random one: then every call makes a customer. The one
     that exists is looked for among the customers with the same e-mail address, or, without an address, among all of them, up to 2,000.
-    Raises Refused for a draft that Stripe would not take, for too many customers to look through, and when the customer of this key was
+    Raises NotPossible for a draft that Stripe would not take, for too many customers to look through, and when the customer of this key was
     deleted a moment ago; and what the library raises.
     """
     problems = new.problems()
     if problems:
-        raise Refused("; ".join(problems))
+        raise NotPossible("; ".join(problems))
     if new.key is not None:
         existing = await find_customer(client, new.key, email=new.email)
         if existing is not None:
@@ -94,23 +95,23 @@ async def create_customer(client: stripe.StripeClient, new: NewCustomer, *, key:
     # The answer may be the one of an earlier call under the same key, and that customer deleted since.
     stands = await calling(lambda: client.v1.customers.retrieve_async(made.id))
     if getattr(stands, "deleted", False):
-        raise Refused(
+        raise NotPossible(
             f"{made.id} was created under the same key in the last 24 hours, and deleted since; Stripe still answers with it: use another key"
         )
     return Created(_record(stands), is_new=True)
 
 
 async def find_customer(client: stripe.StripeClient, key: str, *, email: str | None = None) -> Customer | None:
-    """The customer with this key, the oldest one if there are several. Raises Refused when there are too many to look through."""
+    """The customer with this key, the oldest one if there are several. Raises NotPossible when there are too many to look through."""
     try:
         found = [customer for customer in await list_customers(client, email=email, rows_max=SEARCHED_MAX) if customer.key == key]
-    except Refused as error:
-        raise Refused(f"{error}; give the e-mail address, which narrows the search for {key!r}") from None
+    except NotPossible as error:
+        raise NotPossible(f"{error}; give the e-mail address, which narrows the search for {key!r}") from None
     return min(found, key=lambda customer: (customer.created, customer.id), default=None)
 
 
 async def list_customers(client: stripe.StripeClient, *, email: str | None = None, rows_max: int = SEARCHED_MAX) -> list[Customer]:
-    """The customers, newest first; only those with this e-mail address, if one is given. Raises Refused when there are more than `rows_max`."""
+    """The customers, newest first; only those with this e-mail address, if one is given. Raises NotPossible when there are more than `rows_max`."""
 
     async def fetch(after: str | None) -> stripe.ListObject[stripe.Customer]:
         params: CustomerListParams = {"limit": PAGE_ROWS}
@@ -124,15 +125,15 @@ async def list_customers(client: stripe.StripeClient, *, email: str | None = Non
 
 
 async def show_customer(client: stripe.StripeClient, customer_id: str) -> Customer:
-    """The customer with this id. Raises Refused when there is none, or no longer."""
+    """The customer with this id. Raises NotPossible when there is none, or no longer."""
     try:
         found = await calling(lambda: client.v1.customers.retrieve_async(customer_id))
     except stripe.InvalidRequestError as error:
         if error.http_status != 404:
             raise
-        raise Refused(f"there is no customer {customer_id!r} in this account; `taximeter stripe customer list` shows who there is") from None
+        raise NotPossible(f"there is no customer {customer_id!r} in this account; `taximeter stripe customer list` shows who there is") from None
     if getattr(found, "deleted", False):
-        raise Refused(f"the customer {customer_id!r} was deleted: nothing can be billed to it")
+        raise NotPossible(f"the customer {customer_id!r} was deleted: nothing can be billed to it")
     return _record(found)
 
 

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Final
 
 import stripe
 
-from billing.calls import PAGE_ROWS, Refused, all_rows, calling
+from billing.calls import NotPossible, all_rows, calling
 from billing.selling.prices import PriceAtStripe, show_price
 from billing.selling.subscribing import id_of
+from metering.stripe.client import PAGE_ROWS
 
 if TYPE_CHECKING:
     from stripe.params import InvoiceLineItemListParams
@@ -54,7 +55,7 @@ class InvoicePreview:
 async def preview_invoice(client: stripe.StripeClient, subscription: str) -> InvoicePreview:
     """What the subscription's next invoice comes to so far; its usage lags as summaries do.
 
-    Raises Refused when there is no such subscription, or no next invoice because it has ended.
+    Raises NotPossible when there is no such subscription, or no next invoice because it has ended.
     """
     try:
         # Nothing is made by it, so a repetition needs no key.
@@ -62,7 +63,7 @@ async def preview_invoice(client: stripe.StripeClient, subscription: str) -> Inv
     except stripe.InvalidRequestError as error:
         if error.http_status != 404 and error.code not in {"resource_missing", "invoice_upcoming_none"}:
             raise
-        raise Refused(f"no invoice comes for {subscription!r}: {error.user_message}") from None
+        raise NotPossible(f"no invoice comes for {subscription!r}: {error.user_message}") from None
     found = await _lines(client, invoice)
     ids = {price for line in found if (price := _price_of(line)) is not None}
     prices = {price: await show_price(client, price) for price in sorted(ids)}

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 import stripe
 
-from billing.calls import PAGE_ROWS, Refused, all_rows, calling
+from billing.calls import NotPossible, all_rows, calling
 from billing.money import main_units
+from metering.stripe.client import PAGE_ROWS
 
 if TYPE_CHECKING:
     from stripe.params import PriceListParams
 
-PRICES_MAX: Final = 2_000
+PRICES_LISTED_MAX: Final = 2_000
 _ID: Final = re.compile(r"price_[A-Za-z0-9_]+")
 _SHOWN_MAX: Final = 20
 
@@ -49,7 +50,7 @@ class PriceAtStripe:
 
 
 async def find_price(client: stripe.StripeClient, key_or_id: str) -> PriceAtStripe:
-    """The active price with this lookup key or id. Raises Refused when there is none, and names the lookup keys there are."""
+    """The active price with this lookup key or id. Raises NotPossible when there is none, and names the lookup keys there are."""
     if _ID.fullmatch(key_or_id):
         try:
             price = await show_price(client, key_or_id)
@@ -58,7 +59,7 @@ async def find_price(client: stripe.StripeClient, key_or_id: str) -> PriceAtStri
                 raise
             raise await _no_such(client, key_or_id) from None
         if not price.active:
-            raise Refused(f"the price {key_or_id} is archived: nothing new is sold at it")
+            raise NotPossible(f"the price {key_or_id} is archived: nothing new is sold at it")
         return price
     found = await calling(lambda: client.v1.prices.list_async({"lookup_keys": [key_or_id], "active": True, "limit": 1}))
     if not found.data:
@@ -72,20 +73,20 @@ async def show_price(client: stripe.StripeClient, price_id: str) -> PriceAtStrip
 
 
 async def find_metered_prices(client: stripe.StripeClient, keys_or_ids: list[str]) -> list[PriceAtStripe]:
-    """The prices with these lookup keys or ids, all of them for metered usage. Raises Refused otherwise, and for none or the same one twice."""
+    """The prices with these lookup keys or ids, all of them for metered usage. Raises NotPossible otherwise, and for none or the same one twice."""
     if not keys_or_ids:
-        raise Refused("no price is named")
+        raise NotPossible("no price is named")
     prices = [await find_price(client, each) for each in keys_or_ids]
     for price in prices:
         if price.meter is None:
-            raise Refused(f"the price {price.name} bills no meter, so there is no usage to bill by it")
+            raise NotPossible(f"the price {price.name} bills no meter, so there is no usage to bill by it")
     if len({price.id for price in prices}) < len(prices):
-        raise Refused("the same price is named twice")
+        raise NotPossible("the same price is named twice")
     return prices
 
 
 async def list_prices(client: stripe.StripeClient) -> list[PriceAtStripe]:
-    """The active prices, newest first. Raises Refused when there are more than 2,000."""
+    """The active prices, newest first. Raises NotPossible when there are more than 2,000."""
 
     async def fetch(after: str | None) -> stripe.ListObject[stripe.Price]:
         params: PriceListParams = {"active": True, "limit": PAGE_ROWS}
@@ -93,7 +94,7 @@ async def list_prices(client: stripe.StripeClient) -> list[PriceAtStripe]:
             params["starting_after"] = after
         return await client.v1.prices.list_async(params)
 
-    return [price_record(price) for price in await all_rows(fetch, what="prices", rows_max=PRICES_MAX)]
+    return [price_record(price) for price in await all_rows(fetch, what="prices", rows_max=PRICES_LISTED_MAX)]
 
 
 def price_record(price: stripe.Price) -> PriceAtStripe:
@@ -114,8 +115,8 @@ def price_record(price: stripe.Price) -> PriceAtStripe:
     )
 
 
-async def _no_such(client: stripe.StripeClient, asked: str) -> Refused:
+async def _no_such(client: stripe.StripeClient, asked: str) -> NotPossible:
     keys = sorted(price.name for price in await list_prices(client) if price.meter is not None)
     more = f" and {len(keys) - _SHOWN_MAX} more" if len(keys) > _SHOWN_MAX else ""
     there = ", ".join(keys[:_SHOWN_MAX]) + more if keys else "none; `taximeter stripe setup` makes those of the settings file"
-    return Refused(f"this account has no active price {asked!r}; for metered usage it has {there}")
+    return NotPossible(f"this account has no active price {asked!r}; for metered usage it has {there}")

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import stripe
 
-from billing.calls import Refused, calling
+from billing.calls import NotPossible, calling
 from billing.selling.usage import MeterAtStripe, read_usage
 from metering.records.meters import Meter
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from stripe.params.billing import MeterEventCreateParams
 
 IDENTIFIER_PREFIX: Final = "taximeter-test-"
-VALUE_MAX: Final = 10**12
+TEST_VALUE_MAX: Final = 10**12
 OLDEST_S: Final = 35 * 86_400  # Stripe's limits for a timestamp
 NEWEST_S: Final = 5 * 60
 _DUPLICATE: Final = re.compile(r"An event already exists with identifier")
@@ -39,7 +39,7 @@ class SingleEvent:
 
     def problems(self, now: int) -> list[str]:
         """What would make it fail at Stripe, or be billed otherwise than the pipeline's; `now` in Unix seconds."""
-        found = [] if 0 < self.value <= VALUE_MAX else [f"the value must be between 1 and {VALUE_MAX:,}"]
+        found = [] if 0 < self.value <= TEST_VALUE_MAX else [f"the value must be between 1 and {TEST_VALUE_MAX:,}"]
         if not now - OLDEST_S <= self.timestamp <= now + NEWEST_S:
             found.append("the time must be within the past 35 days and at most 5 minutes ahead: Stripe takes no other")
         unknown = sorted(self.dimensions.keys() - set(self.meter.dimensions))
@@ -67,8 +67,8 @@ async def send_event(client: stripe.StripeClient, event: SingleEvent) -> None:
 
 
 async def total_of_the_minute(client: stripe.StripeClient, meter: MeterAtStripe, event: SingleEvent) -> int:
-    """What summaries show for the customer in the minute of the event. Raises Refused for a meter that is no sum."""
+    """What summaries show for the customer in the minute of the event. Raises NotPossible for a meter that is no sum."""
     if meter.formula != "sum":
-        raise Refused(f"the meter {meter.event_name!r} has the formula {meter.formula!r}: only a sum tells whether one event is in it")
+        raise NotPossible(f"the meter {meter.event_name!r} has the formula {meter.formula!r}: only a sum tells whether one event is in it")
     usage = await read_usage(client, meter, event.customer, start=event.timestamp, end=event.timestamp + 1, by="total")
     return int(usage.total)

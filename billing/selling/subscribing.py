@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import stripe
 
-from billing.calls import PAGE_ROWS, Refused, all_rows, calling, idempotency_key
+from billing.calls import NotPossible, all_rows, calling, idempotency_key
 from billing.selling.calendar import next_full_minute_end, next_month_start
 from billing.selling.customers import show_customer
 from billing.selling.prices import PriceAtStripe, find_metered_prices
 from metering.process.secrets import Secret
+from metering.stripe.client import PAGE_ROWS
 
 if TYPE_CHECKING:
     from stripe.params import SubscriptionCreateParams, SubscriptionListParams
@@ -108,11 +109,11 @@ async def subscribe(client: stripe.StripeClient, new: NewSubscription, *, now: i
 
     Done by two at once it is one subscription: for ten minutes, the idempotency key follows from the customer, what is asked for, and the last
     subscription there was. No longer, because Stripe answers with a stored failure, too, for as long as a key is the same.
-    Raises Refused for an unknown customer or price, and when the customer has one of the prices already.
+    Raises NotPossible for an unknown customer or price, and when the customer has one of the prices already.
     """
     customer = await show_customer(client, new.customer)
     if len(new.prices) > ITEMS_MAX:
-        raise Refused(f"a subscription has at most {ITEMS_MAX} prices")
+        raise NotPossible(f"a subscription has at most {ITEMS_MAX} prices")
     prices = await find_metered_prices(client, list(new.prices))
     present = await list_subscriptions(client, customer.id)
     if not new.again:
@@ -124,7 +125,7 @@ async def subscribe(client: stripe.StripeClient, new: NewSubscription, *, now: i
 
 
 async def list_subscriptions(client: stripe.StripeClient, customer: str) -> list[Subscription]:
-    """All subscriptions of a customer, ended ones too, newest first. Raises Refused when there are more than 1,000."""
+    """All subscriptions of a customer, ended ones too, newest first. Raises NotPossible when there are more than 1,000."""
 
     async def fetch(after: str | None) -> stripe.ListObject[stripe.Subscription]:
         params: SubscriptionListParams = {"customer": customer, "status": "all", "limit": PAGE_ROWS}
@@ -137,13 +138,13 @@ async def list_subscriptions(client: stripe.StripeClient, customer: str) -> list
 
 
 async def show_subscription(client: stripe.StripeClient, subscription_id: str) -> Subscription:
-    """The subscription with this id. Raises Refused when there is none."""
+    """The subscription with this id. Raises NotPossible when there is none."""
     try:
         return subscription_record(await calling(lambda: client.v1.subscriptions.retrieve_async(subscription_id)))
     except stripe.InvalidRequestError as error:
         if error.http_status != 404:
             raise
-        raise Refused(f"there is no subscription {subscription_id!r} in this account") from None
+        raise NotPossible(f"there is no subscription {subscription_id!r} in this account") from None
 
 
 def billing_meter(subscriptions: Iterable[Subscription], meter_id: str) -> SubscriptionItem | None:
@@ -196,7 +197,7 @@ def _parameters(new: NewSubscription, prices: list[PriceAtStripe], now: int) -> 
     }
     if new.backdate is not None:
         if new.backdate >= now:
-            raise Refused("a subscription can be backdated to a time in the past only")
+            raise NotPossible("a subscription can be backdated to a time in the past only")
         params["backdate_start_date"] = new.backdate
     anchor = new.anchor
     if anchor == "month-start":
@@ -206,7 +207,7 @@ def _parameters(new: NewSubscription, prices: list[PriceAtStripe], now: int) -> 
         anchor = next_full_minute_end(now if new.backdate is None else new.backdate, now, interval, count)
     if isinstance(anchor, int):
         if anchor <= now:
-            raise Refused("the anchor is the end of the first period: it must be in the future")
+            raise NotPossible("the anchor is the end of the first period: it must be in the future")
         params["billing_cycle_anchor"] = anchor
     return params
 
@@ -216,7 +217,7 @@ def _refuse_a_second(present: list[Subscription], prices: list[PriceAtStripe]) -
     for subscription in present:
         for item in subscription.items:
             if item.price in wanted and not subscription.ended:
-                raise Refused(
+                raise NotPossible(
                     f"{subscription.customer} is subscribed to {wanted[item.price].name} already, by {subscription.id} ({subscription.status}): "
                     "a second one would bill the same usage twice (--again makes one all the same)"
                 )

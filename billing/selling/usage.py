@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import stripe
 
-from billing.calls import PAGE_ROWS, Refused, all_rows
+from billing.calls import NotPossible, all_rows
+from metering.stripe.client import PAGE_ROWS
 
 if TYPE_CHECKING:
     from stripe.params.billing import MeterListEventSummariesParams, MeterListParams
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 By = Literal["hour", "day", "total"]
 
 SECONDS_OF: Final[dict[By, int]] = {"total": 60, "hour": 3600, "day": 86_400}
-METERS_MAX: Final = 2_000
+METERS_LISTED_MAX: Final = 2_000
 GROUPS_MAX: Final = 10_000
 _EXACT_BELOW: Final = 2**53
 # Stripe names no limit for the groups of one list; a month of hours is asked for at a time.
@@ -82,7 +83,7 @@ def quantity(value: float) -> tuple[int | Decimal, bool]:
 
 
 async def find_meter(client: stripe.StripeClient, event_name: str) -> MeterAtStripe:
-    """The meter with this event name; of Stripe's there is one at most. Raises Refused when there is none, and names those there are."""
+    """The meter with this event name; of Stripe's there is one at most. Raises NotPossible when there is none, and names those there are."""
 
     async def fetch(after: str | None) -> stripe.ListObject[stripe.billing.Meter]:
         params: MeterListParams = {"limit": PAGE_ROWS}
@@ -90,25 +91,25 @@ async def find_meter(client: stripe.StripeClient, event_name: str) -> MeterAtStr
             params["starting_after"] = after
         return await client.v1.billing.meters.list_async(params)
 
-    found: list[stripe.billing.Meter] = await all_rows(fetch, what="meters", rows_max=METERS_MAX)
+    found: list[stripe.billing.Meter] = await all_rows(fetch, what="meters", rows_max=METERS_LISTED_MAX)
     for meter in sorted(found, key=lambda one: one.status != "active"):
         if meter.event_name == event_name:
             return MeterAtStripe(meter.id, meter.event_name, meter.status == "active", meter.default_aggregation.formula)
     names = _some(meter.event_name for meter in found)
-    raise Refused(f"this account has no meter {event_name!r}; it has {names}. `taximeter stripe setup` makes those of the settings file")
+    raise NotPossible(f"this account has no meter {event_name!r}; it has {names}. `taximeter stripe setup` makes those of the settings file")
 
 
 async def read_usage(client: stripe.StripeClient, meter: MeterAtStripe, customer: str, *, start: int, end: int, by: By) -> Usage:
     """The usage of a customer between two times in Unix seconds, widened to what Stripe's summaries can show (see `aligned`).
 
-    Raises Refused for an empty or too long range and for a customer that Stripe does not know.
+    Raises NotPossible for an empty or too long range and for a customer that Stripe does not know.
     """
     if end <= start:
-        raise Refused("the range ends before it begins")
+        raise NotPossible("the range ends before it begins")
     start, end = aligned(start, end, by)
     width = end - start if by == "total" else SECONDS_OF[by]
     if (end - start) // width > GROUPS_MAX:
-        raise Refused(f"the range has more than {GROUPS_MAX:,} {by}s; ask for less, or by day, or for the total")
+        raise NotPossible(f"the range has more than {GROUPS_MAX:,} {by}s; ask for less, or by day, or for the total")
     rows: dict[int, UsageRow] = {}
     step = width * _GROUPS_OF_A_CALL
     for first in range(start, end, step):
@@ -135,7 +136,7 @@ async def _summaries(
     except stripe.InvalidRequestError as error:
         if error.param != "customer":
             raise
-        raise Refused(f"there is no customer {customer!r} in this account; `taximeter stripe customer list` shows who there is") from None
+        raise NotPossible(f"there is no customer {customer!r} in this account; `taximeter stripe customer list` shows who there is") from None
 
 
 def _some(names: Iterable[str], shown: int = 20) -> str:

@@ -24,7 +24,7 @@ from taximeter_emitter.wire.errors import TaximeterError
 
 from ingest.admission.rate_limit import EventRate
 
-PREFIX: Final = "tmk_"
+KEY_PREFIX: Final = "tmk_"
 _ID_CHARS: Final = 12
 _SECRET_CHARS: Final = 64
 _HEX: Final = frozenset("0123456789abcdef")
@@ -77,11 +77,11 @@ class ApiKeys:
     def identify(self, authorization: str) -> ApiKey | None:
         """The key that an Authorization header proves. Takes the same time whatever is wrong with the header."""
         scheme, _, token = authorization.partition(" ")
-        key_id, _, secret = token.strip().removeprefix(PREFIX).partition("_")
+        key_id, _, secret = token.strip().removeprefix(KEY_PREFIX).partition("_")
         key = self._keys.get(key_id)
         digest = sha256(secret.encode("utf-8", "surrogateescape")).digest()
         proven = hmac.compare_digest(digest, _NOBODY if key is None else key.secret_sha256)
-        return key if proven and scheme.lower() == "bearer" and token.startswith(PREFIX) else None
+        return key if proven and scheme.lower() == "bearer" and token.startswith(KEY_PREFIX) else None
 
     def rate_of(self, key: ApiKey, now: float) -> EventRate | None:
         """The rate of a key; None if it has no limit."""
@@ -103,7 +103,7 @@ def create_key(*, tenant: str, customers: tuple[str, ...] = (), events_per_secon
         lines.append(f"events_per_second = {events_per_second}")
     entry = "\n".join(lines) + "\n"
     parse_keys(entry)
-    return CreatedKey(f"{PREFIX}{key_id}_{secret}", entry)
+    return CreatedKey(f"{KEY_PREFIX}{key_id}_{secret}", entry)
 
 
 def read_keys(path: Path) -> dict[str, ApiKey]:

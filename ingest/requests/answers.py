@@ -23,7 +23,7 @@ from ingest.refusals import Refusal, RequestRefused
 from ingest.requests.bodies import ReadEvents, Rejected
 from ingest.requests.columns import RequestPart
 
-RETRY_SECONDS = 2.0
+RETRY_AFTER_SECONDS = 2.0
 _JSON = "application/json"
 
 
@@ -60,7 +60,7 @@ def answered(read: ReadEvents, pending: PendingRequest, counts: AnswerCounts) ->
         results = sorted(chain(results, _unknown(read, pending)), key=lambda result: result["index"])
         detail = "Kafka has not acknowledged in time; the events named unknown may or may not have arrived: send them again, with the same ids"
         error: dict[str, Any] | None = {"reason": Refusal.OUTCOME_UNKNOWN.reason, "field": "", "detail": detail}
-        return _response(Refusal.OUTCOME_UNKNOWN.status, counts, list(results), error, RETRY_SECONDS)
+        return _response(Refusal.OUTCOME_UNKNOWN.status, counts, list(results), error, RETRY_AFTER_SECONDS)
     if not counts.rejected:
         return _response(202, counts, [], None, None)
     if counts.accepted:

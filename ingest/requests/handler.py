@@ -13,7 +13,7 @@ from ingest.admission.rate_limit import EventRate
 from ingest.metrics import GatewayMetrics
 from ingest.publishing.publisher import Publisher
 from ingest.refusals import Refusal, RequestRefused
-from ingest.requests.answers import RETRY_SECONDS, answered, count_events
+from ingest.requests.answers import RETRY_AFTER_SECONDS, answered, count_events
 from ingest.requests.bodies import BodyReader, ReadEvents, Rejected, media_type_of
 from ingest.requests.columns import RequestPart
 
@@ -115,14 +115,16 @@ class EventsHandler:
         problem = self._publisher.problem()
         if problem is not None:
             raise RequestRefused(
-                Refusal.KAFKA_UNAVAILABLE, "events cannot be made durable now; nothing of the request was taken", retry_after=RETRY_SECONDS
+                Refusal.KAFKA_UNAVAILABLE, "events cannot be made durable now; nothing of the request was taken", retry_after=RETRY_AFTER_SECONDS
             )
 
     def _admit(self, size: int, reservation: Reservation) -> None:
         if size > self._body_bytes_max:
             raise RequestRefused(Refusal.BODY_TOO_LARGE, f"a body has at most {self._body_bytes_max} bytes")
         if not reservation.grow_to(size):
-            raise RequestRefused(Refusal.OVERLOADED, "too many bytes are in flight; nothing of the request was taken", retry_after=RETRY_SECONDS)
+            raise RequestRefused(
+                Refusal.OVERLOADED, "too many bytes are in flight; nothing of the request was taken", retry_after=RETRY_AFTER_SECONDS
+            )
 
     def _read(self, request: web.BaseRequest, media_type: str, body: bytes, key: ApiKey | None) -> ReadEvents:
         now_ms = self._clock.now_ms()

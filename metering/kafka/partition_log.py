@@ -17,7 +17,7 @@ from metering.kafka.clients import FetchLimits, KafkaSettings, make_log_reader
 from metering.records.errors import HistoryLost
 from metering.records.limits import CHAIN_RECORD_BYTES_MAX
 
-POLL_MS: Final = 500
+READ_POLL_MS: Final = 500
 STALL_SECONDS: Final = 60.0
 # What is asked for is there already: waiting at the broker for more would only delay the next range.
 _FETCH: Final = FetchLimits(wait_ms_max=5)
@@ -127,7 +127,7 @@ async def _until(consumer: AIOKafkaConsumer, place: TopicPartition, end: int) ->
     moved = loop.time()
     position = await consumer.position(place)
     while position < end:
-        batch = await consumer.getmany(place, timeout_ms=POLL_MS)
+        batch = await consumer.getmany(place, timeout_ms=READ_POLL_MS)
         records = [record for record in batch.get(place, ()) if record.offset < end]
         if records:
             yield records

@@ -7,7 +7,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from metering.process.health import Health, Verdict
+from metering.process.health import Health, ProbeAnswer
 from metering.process.listener import HttpListener, ListenAddress, ListenerLimits
 
 STOP_SECONDS: Final = 1.0
@@ -54,7 +54,7 @@ class AdminServer:
         return _answer(self._health.startup())
 
 
-def _answer(verdict: Verdict) -> web.Response:
+def _answer(verdict: ProbeAnswer) -> web.Response:
     """200 or 503, with every condition and the names of those that fail."""
     failing = [name for name, problem in verdict.conditions.items() if problem is not None]
     conditions = {name: problem or "ok" for name, problem in verdict.conditions.items()}

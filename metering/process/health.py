@@ -13,7 +13,7 @@ Condition = Callable[[], str | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ProbeAnswer:
     """The answer to one probe: for each condition what is wrong, or None."""
 
     conditions: dict[str, str | None]
@@ -92,23 +92,23 @@ class Health:
         """Note that the service is draining: not ready from now on, but alive."""
         self._stopping = True
 
-    def liveness(self) -> Verdict:
+    def liveness(self) -> ProbeAnswer:
         """Depends only on the heartbeat of the event loop: restarting a process helps neither Kafka nor Stripe."""
         age = self._clock.monotonic() - self._beat
         late = f"the event loop has not run for {age:.0f} s" if age > self._heartbeat_seconds_max else None
-        return Verdict({"event_loop": late})
+        return ProbeAnswer({"event_loop": late})
 
-    def startup(self) -> Verdict:
+    def startup(self) -> ProbeAnswer:
         """Whether the service has started."""
-        return Verdict({"started": None if self._started else "still starting"})
+        return ProbeAnswer({"started": None if self._started else "still starting"})
 
-    def readiness(self) -> Verdict:
+    def readiness(self) -> ProbeAnswer:
         """All conditions; also, the service must have started and must not be stopping. A condition that raises counts as failing."""
         conditions: dict[str, str | None] = dict(self.startup().conditions)
         conditions["not_stopping"] = "draining" if self._stopping else None
         for name, condition in self._conditions.items():
             conditions[name] = _asked(condition)
-        return Verdict(conditions)
+        return ProbeAnswer(conditions)
 
 
 def _asked(condition: Condition) -> str | None:

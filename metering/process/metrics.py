@@ -16,12 +16,13 @@ from typing import Final, Self
 from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Histogram, PlatformCollector, ProcessCollector
 
 NAMESPACE: Final = "taximeter_"
-SERIES_MAX: Final = 200
+LABEL_SERIES_MAX: Final = 200
 
 # Base units only, so that a rule never has to convert.
 UNITS: Final = frozenset({"seconds", "bytes", "ratio", "timestamp_seconds", "per_second", "info"})
 
 HTTP_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+WORK_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 STRIPE_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 80.0)
 AGE_SECONDS: Final = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 21600.0, 86400.0)
 SIZE_BYTES: Final = (256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0, 4194304.0, 16777216.0)
@@ -156,8 +157,8 @@ def _checked(row: MetricRow) -> MetricRow:
     if unbounded:
         raise ValueError(f"metric {name} has a label without bound: {', '.join(sorted(unbounded))}")
     series = math.prod(len(values) for values in row.labels.values())
-    if series > SERIES_MAX:
-        raise ValueError(f"metric {name} starts with {series} series; at most {SERIES_MAX}")
+    if series > LABEL_SERIES_MAX:
+        raise ValueError(f"metric {name} starts with {series} series; at most {LABEL_SERIES_MAX}")
     return row
 
 

@@ -41,13 +41,12 @@ except ImportError:
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
-EXIT_USAGE: Final = 3
 EXIT_REFUSED: Final = 4
 EXIT_INTERRUPTED: Final = 130
 
 HEARTBEAT_SECONDS: Final = 0.5
-CANCEL_SECONDS: Final = 2.0
-CLOSE_SECONDS: Final = 5.0
+MAIN_CANCEL_SECONDS: Final = 2.0
+LOOP_CLOSE_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +142,7 @@ def run_service(
         try:
             return runner.run(_serve(main, name=name, settings=settings, clock=clock, registry=registry, metrics=metrics))
         finally:
-            with _exit_anyway_after(CLOSE_SECONDS, get_log(name)):
+            with _exit_anyway_after(LOOP_CLOSE_SECONDS, get_log(name)):
                 runner.close()
 
 
@@ -185,7 +184,7 @@ async def _supervise(main: Main, context: ServiceContext, drain_seconds: float) 
         return service.result()
     context.log.error("not drained in time", drain_seconds=drain_seconds, left=", ".join(context.supervisor.running()))
     service.cancel()
-    await asyncio.wait({service}, timeout=CANCEL_SECONDS)
+    await asyncio.wait({service}, timeout=MAIN_CANCEL_SECONDS)
     return EXIT_FAILED
 
 

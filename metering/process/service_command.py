@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from metering.process.service import EXIT_OK, EXIT_USAGE, ServiceContext, ServiceSettings, run_service
+from metering.process.probe import EXIT_USAGE
+from metering.process.service import EXIT_OK, ServiceContext, ServiceSettings, run_service
 from metering.process.setting_values import FILE_VARIABLE
 from metering.process.settings import SettingsError, load_all, read_settings_file, secrets_of
 
@@ -33,7 +34,7 @@ class Configuration:
         raise KeyError(settings_class.__name__)
 
 
-Main = Callable[[ServiceContext, Configuration], Coroutine[Any, Any, None]]
+ConfiguredMain = Callable[[ServiceContext, Configuration], Coroutine[Any, Any, None]]
 FileCheck = Callable[[Mapping[str, Any]], Iterable[str]]
 
 
@@ -61,7 +62,7 @@ def load_configuration(
 
 
 def service_command(
-    main: Main,
+    main: ConfiguredMain,
     *,
     name: str,
     summary: str,

@@ -13,7 +13,7 @@ NO_OFFSET = -1
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class ChainLink:
     """A record's place in its chain: the range it covers, and the offset of the accepted record it was written after (-1: none)."""
 
     start: int
@@ -34,7 +34,7 @@ class Chain:
     next_offset: int = 0
     skipped: int = 0
 
-    def continues(self, link: Link) -> bool:
+    def continues(self, link: ChainLink) -> bool:
         """Whether a record with this link, read next, would be accepted."""
         # Before the first record there is no end to compare with: the first one that claims to follow nothing founds the chain. Nobody
         # founds it twice, not even where the first range is empty and a second founder's would fit behind it.
@@ -42,7 +42,7 @@ class Chain:
         fits = founds if self.head == NO_OFFSET else not founds and link.start == self.end
         return fits and link.end >= link.start
 
-    def offer(self, offset: int, link: Link) -> bool:
+    def offer(self, offset: int, link: ChainLink) -> bool:
         """Fold the record at `offset`; say whether it is accepted. Raises ChainBroken if records come out of order."""
         if offset < self.next_offset:
             raise ChainBroken(f"offset {offset} was folded already; next is {self.next_offset}")

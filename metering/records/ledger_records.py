@@ -25,7 +25,7 @@ from typing import Any, Final
 import orjson
 from taximeter_emitter.wire.event import Dimensions
 
-from metering.records.chain import Link
+from metering.records.chain import ChainLink
 from metering.records.errors import RecordCorrupt
 from metering.records.limits import IDENTIFIER_CHARS_MAX
 
@@ -34,7 +34,7 @@ RECEIPT_FORMAT: Final = "receipt/1"
 CORRECTION_FORMAT: Final = "correction/1"
 REJECTION_FORMAT: Final = "rejection/1"
 
-DETAIL_CHARS_MAX: Final = 500
+SETTLEMENT_DETAIL_CHARS_MAX: Final = 500
 REJECTION_IDENTIFIERS_MAX: Final = 1_000
 REASON_CHARS_MAX: Final = 500
 BY_CHARS_MAX: Final = 100
@@ -84,7 +84,7 @@ class Intent:
 
     chain_id: str
     partition: int
-    link: Link
+    link: ChainLink
     checkpoint: int
     instance: str
     tally_head: int
@@ -248,7 +248,7 @@ def encode_receipt(receipt: Receipt) -> bytes:
             "previous": receipt.previous,
             "checkpoint": receipt.checkpoint,
             "instance": receipt.instance,
-            "settlements": [(s.intent, s.index, s.outcome, s.at_ms, s.detail[:DETAIL_CHARS_MAX]) for s in receipt.settlements],
+            "settlements": [(s.intent, s.index, s.outcome, s.at_ms, s.detail[:SETTLEMENT_DETAIL_CHARS_MAX]) for s in receipt.settlements],
         }
     )
 
@@ -298,7 +298,7 @@ def encode_rejection(rejection: Rejection) -> bytes:
             "event_id": rejection.event_id,
             "meter": rejection.meter,
             "code": rejection.code,
-            "message": rejection.message[:DETAIL_CHARS_MAX],
+            "message": rejection.message[:SETTLEMENT_DETAIL_CHARS_MAX],
             "error_count": rejection.error_count,
             "identifiers": rejection.identifiers,
             "window_start_ms": rejection.window_start_ms,
@@ -337,7 +337,7 @@ def _intent(document: Mapping[str, Any]) -> Intent:
     return Intent(
         chain_id=document["chain"],
         partition=document["partition"],
-        link=Link(document["start"], document["end"], document["previous"]),
+        link=ChainLink(document["start"], document["end"], document["previous"]),
         checkpoint=document["checkpoint"],
         instance=document["instance"],
         tally_head=document["tally_head"],

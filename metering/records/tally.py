@@ -14,10 +14,10 @@ from typing import Any, Final, NamedTuple
 import orjson
 from taximeter_emitter.wire.event import Dimensions
 
-from metering.records.chain import NO_OFFSET, Link
+from metering.records.chain import NO_OFFSET, ChainLink
 from metering.records.errors import RecordCorrupt
 
-FORMAT: Final = "tally/1"
+TALLY_FORMAT: Final = "tally/1"
 
 Range = tuple[int, int]
 """First and last sequence number, both included."""
@@ -120,7 +120,7 @@ class Tally:
 
     chain_id: str
     partition: int
-    link: Link
+    link: ChainLink
     checkpoint: int
     instance: str
     catalogue: str
@@ -164,7 +164,7 @@ def encode_tally(tally: Tally) -> bytes:
         for customer, meter, pairs, window_start_ms, quantity, events in tally.rows
     ]
     document: dict[str, Any] = {
-        "format": FORMAT,
+        "format": TALLY_FORMAT,
         "chain": tally.chain_id,
         "partition": tally.partition,
         "start": tally.link.start,
@@ -212,8 +212,8 @@ def decode_tally(value: bytes | None) -> Tally:
     """Read a record of usage.tallies. Raises RecordCorrupt: nobody else writes there, so anything else is a reason to stop."""
     try:
         document = orjson.loads(value or b"")
-        if document["format"] != FORMAT:
-            raise RecordCorrupt(f"unknown format {document['format']!r}; this version reads {FORMAT}")
+        if document["format"] != TALLY_FORMAT:
+            raise RecordCorrupt(f"unknown format {document['format']!r}; this version reads {TALLY_FORMAT}")
         return _tally(document)
     except (orjson.JSONDecodeError, KeyError, IndexError, TypeError, ValueError) as error:
         raise RecordCorrupt(f"not a tally: {error!r}") from error
@@ -226,7 +226,7 @@ def _tally(document: Mapping[str, Any]) -> Tally:
     return Tally(
         chain_id=document["chain"],
         partition=document["partition"],
-        link=Link(document["start"], document["end"], document["previous"]),
+        link=ChainLink(document["start"], document["end"], document["previous"]),
         checkpoint=document["checkpoint"],
         instance=document["instance"],
         catalogue=document["catalogue"],

@@ -19,6 +19,7 @@ import stripe
 from metering.process.secrets import Secret
 
 REPLY_BYTES_MAX: Final = 2 * 1024 * 1024
+PAGE_ROWS: Final = 100  # the most that Stripe gives at once of a list
 _KEEP_ALIVE_S: Final = 30.0
 _NOTICE_HEADER: Final = "Stripe-Notice"
 _NOTICES_MAX: Final = 20

@@ -16,7 +16,7 @@ import orjson
 
 from metering.process.secrets import Secret
 
-BODY_BYTES_MAX: Final = 512 * 1024
+WEBHOOK_BYTES_MAX: Final = 512 * 1024
 TOLERANCE_S: Final = 300  # Stripe's own
 HEADER_CHARS_MAX: Final = 4096
 _ID: Final = re.compile(r"evt_[0-9A-Za-z_]{1,200}\Z", re.ASCII)

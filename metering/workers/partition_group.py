@@ -23,10 +23,10 @@ from metering.process.service import ServiceContext
 from metering.records.errors import FailClosed, PartitionsAdded
 from metering.workers.partition_worker import PartitionWorker
 
-POLL_MS: Final = 250
+GROUP_POLL_MS: Final = 250
 IDLE_SECONDS: Final = 0.02
 PUBLISH_SECONDS: Final = 2.0
-CANCEL_SECONDS: Final = 1.0
+WORKER_CANCEL_SECONDS: Final = 1.0
 REJOIN_SECONDS: Final = 1.0
 UNEXPECTED: Final = "Unexpected"  # the reason of a stop that the service does not list
 
@@ -188,7 +188,7 @@ class PartitionGroup(ConsumerRebalanceListener, Generic[W]):  # type: ignore[mis
             self._pause_and_resume(consumer)
             wanted = [self._place(partition) for partition, worker in self.workers.items() if worker.wants_records]
             try:
-                batch = await consumer.getmany(*wanted, timeout_ms=POLL_MS) if wanted else {}
+                batch = await consumer.getmany(*wanted, timeout_ms=GROUP_POLL_MS) if wanted else {}
             except KafkaError as error:
                 self._poll_failed(error)
                 await self._context.clock.sleep(1.0)
@@ -266,7 +266,7 @@ class PartitionGroup(ConsumerRebalanceListener, Generic[W]):  # type: ignore[mis
             # More than once, because code that catches a time-out just then (asyncio.wait_for before Python 3.12) swallows a cancellation.
             for task in pending:
                 task.cancel()
-            _, pending = await asyncio.wait(pending, timeout=CANCEL_SECONDS)
+            _, pending = await asyncio.wait(pending, timeout=WORKER_CANCEL_SECONDS)
 
     # What others see
 

@@ -16,7 +16,7 @@ from metering.records.errors import ChainBroken, FailClosed
 from metering.records.record import LogRecord
 from metering.workers.inbox import Inbox
 
-RETRY: Final = RetryPolicy(base_seconds=0.2, cap_seconds=10.0)
+STARTING_OVER: Final = RetryPolicy(base_seconds=0.2, cap_seconds=10.0)
 
 
 class PartitionWorker(ABC):
@@ -37,7 +37,7 @@ class PartitionWorker(ABC):
         self._news = asyncio.Event()
         self._draining = False
         self._skipped_at: int | None = None
-        self._backoff = Backoff(RETRY, now=clock.monotonic(), random=Random())
+        self._backoff = Backoff(STARTING_OVER, now=clock.monotonic(), random=Random())
 
     def hand_in(self, records: Sequence[LogRecord]) -> None:
         """Take records from the poll loop, in log order."""
@@ -89,7 +89,7 @@ class PartitionWorker(ABC):
                 continue
             if self._draining:
                 return  # whoever owns the partition next starts from the log, as this worker would
-            await self._clock.sleep(self._backoff.next_delay(self._clock.monotonic()) or RETRY.cap_seconds)
+            await self._clock.sleep(self._backoff.next_delay(self._clock.monotonic()) or STARTING_OVER.cap_seconds)
 
     @abstractmethod
     async def _own(self) -> None:

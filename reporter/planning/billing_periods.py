@@ -70,7 +70,7 @@ def read_subscription(document: Mapping[str, Any]) -> SubscriptionPeriods | None
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _CustomerPeriods:
     """Of one customer, all sorted. From the minute `entries[i]` on usage is on the next side of a boundary; that minute is told at `times[i]`."""
 
     spans: tuple[Span, ...]
@@ -91,7 +91,7 @@ class BillingPeriods:
         self.refused = 0
         self.changes = 0
         self._customers_max = customers_max
-        self._known: dict[str, _Known] = {}
+        self._known: dict[str, _CustomerPeriods] = {}
 
     def __len__(self) -> int:
         """How many customers have known periods."""
@@ -104,14 +104,14 @@ class BillingPeriods:
             if len(self._known) >= self._customers_max:
                 self.refused += 1
                 return
-            known = _Known((), (), (), ())
+            known = _CustomerPeriods((), (), (), ())
         spans = tuple(sorted({**dict(known.spans), found.span[0]: found.span[1]}.items())[-SPANS_MAX:])
         boundaries = tuple(sorted({*known.boundaries, *found.boundaries})[-BOUNDARIES_MAX:])
         if (spans, boundaries) == (known.spans, known.boundaries):
             return
         self.changes += 1
         told = _told_times(boundaries, spans)
-        self._known[found.customer] = _Known(spans, boundaries, tuple(told), tuple(told.values()))
+        self._known[found.customer] = _CustomerPeriods(spans, boundaries, tuple(told), tuple(told.values()))
 
     def side(self, customer: str, minute_ms: int) -> Side:
         """The side that the minute is on which begins then."""

@@ -13,21 +13,22 @@ Life of a PartitionReporter:
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from taximeter_emitter.wire.limits import HOUR_MS
 
 from metering.folds.ledger import Ledger
 from metering.folds.tallies import Tallies, tallies_after
-from metering.records.chain import NO_OFFSET, Link
+from metering.records.chain import NO_OFFSET, ChainLink
 from metering.records.errors import ChainBroken
 from metering.records.ledger_records import Correction, CorrectionKind, Entry, Intent, MeterEvent, Planned, Receipt, Settlement
 from metering.records.limits import EVENT_AGE_MAX_MS
 from metering.records.tally import Tally
 from reporter.planning.billing_periods import BillingPeriods
-from reporter.planning.unplanned import LARGEST_MS, Backlog
+from reporter.planning.unplanned import LARGEST_MS, UnplannedUsage
 
 # A meter event waits its turn after it was planned; what would pass Stripe's limit meanwhile is not started.
-AGE_MARGIN_MS = HOUR_MS
+PLANNING_MARGIN_MS: Final = HOUR_MS
 
 
 class PartitionReporter:
@@ -37,8 +38,8 @@ class PartitionReporter:
         self.partition = partition
         self.ledger = ledger
         self.tallies = Tallies()
-        self.backlog = Backlog(rows_max, periods)
-        self.backlog_since_ms: int | None = None
+        self.unplanned = UnplannedUsage(rows_max, periods)
+        self.unplanned_since_ms: int | None = None
         self._instance = instance
         self._written = NO_OFFSET  # the last entry of our own
         self._corrections: list[int] = []
@@ -50,8 +51,8 @@ class PartitionReporter:
 
     def begin(self) -> None:
         """The ledger is folded to its end: place the fold of tallies where its last accepted intent ends."""
-        self.backlog.clear()
-        self.backlog_since_ms = None
+        self.unplanned.clear()
+        self.unplanned_since_ms = None
         if self.ledger.chain_id is None:
             self.tallies = Tallies()
             return
@@ -67,9 +68,9 @@ class PartitionReporter:
         if offset != self.tally_position:
             raise ChainBroken(f"tally {offset} of partition {self.partition} follows {self.tally_position - 1}: records between them are missing")
         if self.tallies.fold(offset, tally):
-            self.backlog.add(tally.rows)
-            if tally.rows and self.backlog_since_ms is None:
-                self.backlog_since_ms = tally.log_time_ms
+            self.unplanned.add(tally.rows)
+            if tally.rows and self.unplanned_since_ms is None:
+                self.unplanned_since_ms = tally.log_time_ms
 
     def open_usage(self) -> Iterator[tuple[str, int]]:
         """Customer and time in ms of every meter event that has no final outcome."""
@@ -91,14 +92,14 @@ class PartitionReporter:
         """
         if self.tallies.chain_id is None or self.tallies.chain.head == self.ledger.tally_head:
             return None
-        self.backlog.merge_to(rows_wanted, HOUR_MS)
-        self.backlog.merge_to(max(rows_wanted, hourly_max), LARGEST_MS)
-        oldest = now_ms - EVENT_AGE_MAX_MS + AGE_MARGIN_MS
-        events = self.backlog.meter_events()
+        self.unplanned.merge_to(rows_wanted, HOUR_MS)
+        self.unplanned.merge_to(max(rows_wanted, hourly_max), LARGEST_MS)
+        oldest = now_ms - EVENT_AGE_MAX_MS + PLANNING_MARGIN_MS
+        events = self.unplanned.meter_events()
         return Intent(
             chain_id=self.tallies.chain_id,
             partition=self.partition,
-            link=Link(max(0, self.ledger.chain.end), self.tally_position, self.ledger.chain.head),
+            link=ChainLink(max(0, self.ledger.chain.end), self.tally_position, self.ledger.chain.head),
             checkpoint=self.ledger.checkpoint,
             instance=self._instance,
             tally_head=self.tallies.chain.head,
@@ -146,8 +147,8 @@ class PartitionReporter:
         if not accepted or not isinstance(entry, Intent):
             return accepted
         if mine:
-            self.backlog.clear()
-            self.backlog_since_ms = None
+            self.unplanned.clear()
+            self.unplanned_since_ms = None
         else:
             self.begin()
         return True

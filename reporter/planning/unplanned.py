@@ -22,7 +22,7 @@ GRANULARITIES_MS: Final = (MINUTE_MS, 5 * MINUTE_MS, 15 * MINUTE_MS, HOUR_MS, LA
 _Key = tuple[str, str, Dimensions, int, Side]
 
 
-class Backlog:
+class UnplannedUsage:
     """Sums by (customer, meter, dimensions, window, side of the known boundaries). `rows_max` bounds them: over it, windows are merged, up
     to LARGEST_MS.
     """

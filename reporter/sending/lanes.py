@@ -22,7 +22,7 @@ from metering.records.ledger_records import MeterEvent, Outcome, Settlement
 from metering.records.limits import EVENT_AGE_MAX_MS, RETRY_SAME_IDENTIFIER_MS
 from reporter.sending.verdicts import Delivered, Refused, StopTheWorld, TooOld, TryAgain, Verdict
 
-AGE_MARGIN_MS: Final = 5 * MINUTE_MS  # an attempt takes a while, and Stripe's clock is not ours
+ATTEMPT_MARGIN_MS: Final = 5 * MINUTE_MS  # an attempt takes a while, and Stripe's clock is not ours
 # A reply kept under an idempotency key comes back for as long as the key is used. Where no reply betrays that, this many attempts do.
 _ATTEMPTS_PER_KEY: Final = 8
 # So many failures without a success between them are Stripe's or the network's, and not those of single events.
@@ -297,7 +297,7 @@ class Lanes:
     def _gave_up(self, lane: _Lane, now_ms: int) -> bool:
         """Settle the lane's head if the time for attempts is over."""
         send = lane.queue[0]
-        if send.cancels is None and now_ms >= send.event.time_ms + EVENT_AGE_MAX_MS - AGE_MARGIN_MS:
+        if send.cancels is None and now_ms >= send.event.time_ms + EVENT_AGE_MAX_MS - ATTEMPT_MARGIN_MS:
             self._settle_refused(lane, Outcome.UNBILLABLE, now_ms, "the usage is older than Stripe takes")
         elif now_ms >= send.log_time_ms + RETRY_SAME_IDENTIFIER_MS:
             self._settle(lane, Outcome.PARKED, now_ms, f"no answer in time; last: {lane.last or 'no attempt by this process'}")

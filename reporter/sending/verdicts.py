@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-DETAIL_CHARS_MAX: Final = 300
+VERDICT_DETAIL_CHARS_MAX: Final = 300
 
 
 class Retry(StrEnum):
@@ -193,4 +193,4 @@ def _described(reply: Reply) -> str:
 
 
 def _clipped(text: str) -> str:
-    return text if len(text) <= DETAIL_CHARS_MAX else text[: DETAIL_CHARS_MAX - 3] + "..."
+    return text if len(text) <= VERDICT_DETAIL_CHARS_MAX else text[: VERDICT_DETAIL_CHARS_MAX - 3] + "..."

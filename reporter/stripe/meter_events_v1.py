@@ -10,7 +10,7 @@ from metering.stripe.client import make_client
 from reporter.sending.verdicts import Reply, Verdict, classify
 from reporter.stripe.adjustments import StripeAdjustments
 from reporter.stripe.prepared_bodies import PreparedHttp, prepared
-from reporter.stripe.replies import REPLY_BYTES_MAX, Verdicts
+from reporter.stripe.replies import SENDING_REPLY_BYTES_MAX, Verdicts
 
 _PATH: Final = "/v1/billing/meter_events"
 
@@ -23,7 +23,7 @@ class StripeMeterEvents:
     """
 
     def __init__(self, *, api_key: Secret, api_base: str, connections: int, timeout_s: float) -> None:
-        self._http = PreparedHttp(connections=connections, timeout_s=timeout_s, reply_bytes_max=REPLY_BYTES_MAX)
+        self._http = PreparedHttp(connections=connections, timeout_s=timeout_s, reply_bytes_max=SENDING_REPLY_BYTES_MAX)
         self._client = make_client(self._http, api_key=api_key, api_base=api_base)
         self._adjustments = StripeAdjustments(self._http, api_key=api_key, api_base=api_base)
         self._verdicts = Verdicts(api_key)

@@ -11,13 +11,12 @@ import aiohttp
 import stripe
 
 from metering.process.secrets import Redactor, Secret
-from metering.stripe.client import ReplyTooLarge, StripeHttp, make_client
+from metering.stripe.client import PAGE_ROWS, ReplyTooLarge, StripeHttp, make_client
 from reporter.stripe.report_types import REPORT_TYPES
 
-CONNECTIONS: Final = 4
-PAGE: Final = 100
-EVENTS_MAX: Final = 50_000  # one meter that always fails has 26,000 in three days
-METERS_MAX: Final = 1_000
+EVENTS_CONNECTIONS: Final = 4
+LISTED_EVENTS_MAX: Final = 50_000  # one meter that always fails has 26,000 in three days
+METER_NAMES_KEPT_MAX: Final = 1_000
 _DETAIL_CHARS_MAX: Final = 300
 
 
@@ -45,7 +44,7 @@ class EventsPort(Protocol):
         ...
 
     def reports(self, since_ms: int) -> AsyncIterator[ListedReport]:
-        """The error reports made since then, newest first, at most EVENTS_MAX."""
+        """The error reports made since then, newest first, at most LISTED_EVENTS_MAX."""
         ...
 
     async def meter_name(self, meter_id: str) -> str:
@@ -61,7 +60,7 @@ class StripeEvents:
     """An EventsPort. To be created inside the running event loop, for that loop; `close` it there. `timeout_s` bounds one request."""
 
     def __init__(self, *, api_key: Secret, api_base: str, timeout_s: float) -> None:
-        self._http = StripeHttp(connections=CONNECTIONS, timeout_s=timeout_s)
+        self._http = StripeHttp(connections=EVENTS_CONNECTIONS, timeout_s=timeout_s)
         self._client = make_client(self._http, api_key=api_key, api_base=api_base)
         self._redact = Redactor([api_key]).redact
         self._meters: OrderedDict[str, str] = OrderedDict()
@@ -73,8 +72,8 @@ class StripeEvents:
     async def reports(self, since_ms: int) -> AsyncIterator[ListedReport]:
         """As EventsPort says. Pages are followed as they are needed."""
         since = datetime.fromtimestamp(since_ms // 1000, UTC).isoformat().replace("+00:00", "Z")
-        page = await self._get("/v2/core/events", types=list(REPORT_TYPES), created={"gte": since}, limit=PAGE)
-        for _ in range(EVENTS_MAX // PAGE):
+        page = await self._get("/v2/core/events", types=list(REPORT_TYPES), created={"gte": since}, limit=PAGE_ROWS)
+        for _ in range(LISTED_EVENTS_MAX // PAGE_ROWS):
             for event in _events(page):
                 yield event
             following = page.get("next_page_url")
@@ -85,7 +84,7 @@ class StripeEvents:
             page = await self._get(f"{parts.path}?{parts.query}")
 
     async def meter_name(self, meter_id: str) -> str:
-        """As EventsPort says; names of the last METERS_MAX meters are remembered."""
+        """As EventsPort says; names of the last METER_NAMES_KEPT_MAX meters are remembered."""
         known = self._meters.get(meter_id)
         if known is not None:
             return known
@@ -97,7 +96,7 @@ class StripeEvents:
         if not isinstance(name, str):
             return meter_id
         self._meters[meter_id] = name
-        if len(self._meters) > METERS_MAX:
+        if len(self._meters) > METER_NAMES_KEPT_MAX:
             self._meters.popitem(last=False)
         return name
 

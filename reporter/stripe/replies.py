@@ -12,7 +12,7 @@ from metering.process.secrets import Redactor, Secret
 from metering.stripe.client import ReplyTooLarge, StripeHttp
 from reporter.sending.verdicts import Reply, Retry, StopTheWorld, Verdict, classify, interrupted, unreachable
 
-REPLY_BYTES_MAX: Final = 256 * 1024
+SENDING_REPLY_BYTES_MAX: Final = 256 * 1024
 
 _log = logging.getLogger(__name__)
 

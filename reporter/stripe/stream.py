@@ -15,8 +15,8 @@ from metering.stripe.client import make_client
 from reporter.sending.verdicts import Delivered, Refused, Reply, Retry, StopTheWorld, TooOld, TryAgain, Verdict, classify, interrupted, unreachable
 from reporter.stripe.adjustments import StripeAdjustments
 from reporter.stripe.prepared_bodies import PreparedHttp, prepared
-from reporter.stripe.replies import REPLY_BYTES_MAX, ErrorReply, Verdicts
-from reporter.stripe.stream_requests import EVENTS_MAX, Gathered, SentRequests, StreamEvent, body_of, encode_event, request_key
+from reporter.stripe.replies import SENDING_REPLY_BYTES_MAX, ErrorReply, Verdicts
+from reporter.stripe.stream_requests import STREAM_EVENTS_MAX, Gathered, SentRequests, StreamEvent, body_of, encode_event, request_key
 from reporter.stripe.stream_session import Grant, Session, SessionKeeper, grant_of, verdicts_for
 
 _PATH: Final = "/v2/billing/meter_event_stream"
@@ -24,7 +24,7 @@ _GATHER_S: Final = 0.01  # how long the first event of a request waits for other
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Waiting:
+class _WaitingEvent:
     """A call of `send`, and where its verdict goes."""
 
     event: StreamEvent
@@ -55,12 +55,12 @@ class StripeMeterEventStream:
         self._connections = connections
         self._spacing_s = 1 / requests_per_s if requests_per_s else 0.0
         self._next_at = 0.0
-        self._http = PreparedHttp(connections=connections + 1, timeout_s=timeout_s, reply_bytes_max=REPLY_BYTES_MAX)  # one more for sessions
+        self._http = PreparedHttp(connections=connections + 1, timeout_s=timeout_s, reply_bytes_max=SENDING_REPLY_BYTES_MAX)  # one more for sessions
         self._client = make_client(self._http, api_key=api_key, api_base=api_base, stream_base=stream_base)
         self._adjustments = StripeAdjustments(self._http, api_key=api_key, api_base=api_base)
         self._sessions = SessionKeeper(self._create_session, clock)
         self._sent = SentRequests()
-        self._gathered: Gathered[_Waiting] = Gathered()
+        self._gathered: Gathered[_WaitingEvent] = Gathered()
         self._timer: asyncio.TimerHandle | None = None
         self._requests: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -77,8 +77,8 @@ class StripeMeterEventStream:
             verdict.set_result(unreachable("the connections are closed"))
             return verdict
         encoded = encode_event(event_name=event_name, payload=payload, identifier=identifier, timestamp_s=timestamp_s)
-        self._gathered.add(_Waiting(StreamEvent(identifier, idempotency_key, encoded), verdict))
-        if len(self._gathered) >= EVENTS_MAX:
+        self._gathered.add(_WaitingEvent(StreamEvent(identifier, idempotency_key, encoded), verdict))
+        if len(self._gathered) >= STREAM_EVENTS_MAX:
             self._stop_timer()
             self._start()
         elif self._timer is None:
@@ -140,7 +140,7 @@ class StripeMeterEventStream:
         if self._timer is None:
             self._start()
 
-    async def _deliver(self, waiting: Sequence[_Waiting]) -> None:
+    async def _deliver(self, waiting: Sequence[_WaitingEvent]) -> None:
         """Send until every event has its verdict."""
         try:
             _settle(waiting, *await self._judge([item.event for item in waiting]))
@@ -191,7 +191,7 @@ class StripeMeterEventStream:
         return grant_of(*(getattr(session, name, None) for name in ("authentication_token", "created", "expires_at")))
 
 
-def _settle(waiting: Sequence[_Waiting], *verdicts: Verdict) -> None:
+def _settle(waiting: Sequence[_WaitingEvent], *verdicts: Verdict) -> None:
     """Give each its verdict, or all the one there is; who has one already, or stopped waiting, gets none."""
     each = verdicts if len(verdicts) > 1 else verdicts * len(waiting)
     for item, verdict in zip(waiting, each, strict=True):

@@ -10,8 +10,8 @@ from typing import Final, Generic, Protocol, TypeVar
 
 import orjson
 
-EVENTS_MAX: Final = 100  # Stripe's limit for one request
-BODY_BYTES_MAX: Final = 128 * 1024  # Stripe documents none; 100 events of the usual size take a quarter of it
+STREAM_EVENTS_MAX: Final = 100  # Stripe's limit for one request
+STREAM_BODY_BYTES_MAX: Final = 128 * 1024  # Stripe documents none; 100 events of the usual size take a quarter of it
 REMEMBERED_MAX: Final = 200_000
 
 
@@ -70,12 +70,12 @@ class Gathered(Generic[T]):
         self._waiting.append(item)
 
     def take(self) -> list[T]:
-        """The next request's events: at most EVENTS_MAX and, unless it is one alone, BODY_BYTES_MAX."""
+        """The next request's events: at most STREAM_EVENTS_MAX and, unless it is one alone, STREAM_BODY_BYTES_MAX."""
         taken: list[T] = []
         size = len(body_of(()))
-        while self._waiting and len(taken) < EVENTS_MAX:
+        while self._waiting and len(taken) < STREAM_EVENTS_MAX:
             size += len(self._waiting[0].event.encoded) + 1
-            if taken and size > BODY_BYTES_MAX:
+            if taken and size > STREAM_BODY_BYTES_MAX:
                 break
             taken.append(self._waiting.popleft())
         return taken

@@ -8,13 +8,12 @@ import aiohttp
 import stripe
 
 from metering.process.secrets import Redactor, Secret
-from metering.stripe.client import ReplyTooLarge, StripeHttp, make_client
+from metering.stripe.client import PAGE_ROWS, ReplyTooLarge, StripeHttp, make_client
 from reporter.planning.billing_periods import Span
 
-PAGE: Final = 100
-CONNECTIONS: Final = 2
+SUBSCRIPTIONS_CONNECTIONS: Final = 2
 # A subscription with 20 items takes about 50 kB.
-REPLY_BYTES_MAX: Final = 16 * 1024 * 1024
+LIST_REPLY_BYTES_MAX: Final = 16 * 1024 * 1024
 _DETAIL_CHARS_MAX: Final = 300
 
 
@@ -38,7 +37,7 @@ class SubscriptionsPort(Protocol):
     """Reads subscriptions."""
 
     async def page(self, after: str | None = None, *, ends: Span | None = None) -> SubscriptionPage:
-        """At most PAGE subscriptions that have not ended; with `ends` only those whose current period ends then (Unix seconds, both included).
+        """At most PAGE_ROWS subscriptions that have not ended; with `ends` only those whose current period ends then (Unix seconds, both included).
 
         One call, which waits for the network for a bounded time. Raises SubscriptionsUnavailable.
         """
@@ -56,13 +55,13 @@ class StripeSubscriptions:
     """
 
     def __init__(self, *, api_key: Secret, api_base: str, timeout_s: float) -> None:
-        self._http = StripeHttp(connections=CONNECTIONS, timeout_s=timeout_s, reply_bytes_max=REPLY_BYTES_MAX)
+        self._http = StripeHttp(connections=SUBSCRIPTIONS_CONNECTIONS, timeout_s=timeout_s, reply_bytes_max=LIST_REPLY_BYTES_MAX)
         self._client = make_client(self._http, api_key=api_key, api_base=api_base)
         self._redact = Redactor([api_key]).redact
 
     async def page(self, after: str | None = None, *, ends: Span | None = None) -> SubscriptionPage:
         """As SubscriptionsPort says. No error contains the key."""
-        parameters: dict[str, Any] = {"limit": PAGE}
+        parameters: dict[str, Any] = {"limit": PAGE_ROWS}
         if after is not None:
             parameters["starting_after"] = after
         if ends is not None:

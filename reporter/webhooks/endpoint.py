@@ -17,7 +17,7 @@ from metering.process.logs import RateLimited
 from metering.process.service import ServiceContext
 from metering.process.supervision import RefusedToStart
 from metering.stripe.signatures import WebhookEvent
-from reporter.stripe.notifications import EVENTS_MAX, EventsPort, EventsUnavailable, ListedReport
+from reporter.stripe.notifications import LISTED_EVENTS_MAX, EventsPort, EventsUnavailable, ListedReport
 from reporter.webhooks.error_reports import ReportReader
 from reporter.webhooks.hooks import HookOutcome, HookRunner, load_hook
 from reporter.webhooks.metrics import WebhookMetrics
@@ -30,12 +30,12 @@ from reporter.webhooks.webhook_server import PATH, WebhookRules, WebhookServer
 Observer = Callable[[WebhookEvent], None]
 """Gets each event except error reports, in the reporter's event loop; it must return at once."""
 
-WORKERS: Final = 4
+REPORT_WORKERS: Final = 4
 BACKFILL_MS: Final = 72 * HOUR_MS  # as long as Stripe tries to deliver
 OVERLAP_MS: Final = HOUR_MS  # events may appear in the list a while after their time
 RECHECK_MS: Final = HOUR_MS
 OWNER_SECONDS: Final = 1.0
-RETRY_SECONDS: Final = 60.0
+BACKFILL_RETRY_SECONDS: Final = 60.0
 
 
 class Webhooks:
@@ -97,7 +97,7 @@ class Webhooks:
 
     async def run(self) -> None:
         """Run until `context.stop` is set, then process all events that were taken. Raises RefusedToStart if the port cannot be opened."""
-        places = {Lane.REPORTS: WORKERS, Lane.OTHERS: max(WORKERS, self._settings.hook_calls_max)}
+        places = {Lane.REPORTS: REPORT_WORKERS, Lane.OTHERS: max(REPORT_WORKERS, self._settings.hook_calls_max)}
         workers = [asyncio.create_task(self._work(lane), name=f"webhooks {lane}") for lane in Lane for _ in range(places[lane])]
         asking = asyncio.create_task(self._ask_again_and_again(), name="webhooks backfill")
         try:
@@ -191,13 +191,13 @@ class Webhooks:
             self._metrics.backfills.labels(outcome).inc()
             if outcome == "ok":
                 asked_ms = now_ms
-            await clock.sleep(min(every, RETRY_SECONDS) if outcome in {"incomplete", "unavailable"} else every)
+            await clock.sleep(min(every, BACKFILL_RETRY_SECONDS) if outcome in {"incomplete", "unavailable"} else every)
 
     async def _backfill(self, since_ms: int, now_ms: int) -> str:
         """Record the unknown reports since `since_ms`. Returns one of BACKFILLS. Raises nothing but CancelledError."""
         try:
             listed = [report async for report in self._events.reports(since_ms)]
-            if len(listed) >= EVENTS_MAX:
+            if len(listed) >= LISTED_EVENTS_MAX:
                 self._warnings.warning(self._log, "not all error reports are looked at; the oldest are left out", looked_at=len(listed))
             complete = await self._recover([report for report in listed if report.id not in self._intake.known], now_ms)
         except EventsUnavailable as error:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from metering.records.ledger_records import DETAIL_CHARS_MAX, REJECTION_IDENTIFIERS_MAX, Rejection
+from metering.records.ledger_records import REJECTION_IDENTIFIERS_MAX, SETTLEMENT_DETAIL_CHARS_MAX, Rejection
 
 # stripe-python 16.1, events/_v1_billing_meter_error_report_triggered_event.py, and Stripe's documentation for the last but one. Stripe may add more.
 CODES: Final = (
@@ -29,7 +29,7 @@ CODES: Final = (
     "meter_event_value_not_found",
 )
 UNREADABLE: Final = "unreadable"  # not Stripe's: the report cannot be understood
-OTHER: Final = "other"
+OTHER_CODE: Final = "other"
 
 TEST_PREFIX: Final = "taximeter-test-"
 _OURS: Final = re.compile(r"(tm-[0-9A-Za-z]+-([0-9]{1,6})-(?:[0-9]+-[0-9]+-[0-9]+|c[0-9]+))(?:\.[0-9]+)?", re.ASCII)
@@ -72,7 +72,7 @@ class ReportReader:
             event_id=_text(document.get("id"), _NAME_CHARS_MAX),
             meter=_text(meter, _NAME_CHARS_MAX),
             code=UNREADABLE,
-            message=_text(data.get("developer_message_summary"), DETAIL_CHARS_MAX) or "the report names no errors",
+            message=_text(data.get("developer_message_summary"), SETTLEMENT_DETAIL_CHARS_MAX) or "the report names no errors",
             error_count=max(1, _count(_mapping(data.get("reason")).get("error_count"))),
             identifiers=(),
             window_start_ms=_time_ms(data.get("validation_start")),
@@ -99,7 +99,7 @@ class ReportReader:
                 event_id=about.event_id,
                 meter=about.meter,
                 code=code,
-                message=share.message[:DETAIL_CHARS_MAX],
+                message=share.message[:SETTLEMENT_DETAIL_CHARS_MAX],
                 error_count=share.count,
                 identifiers=tuple(share.identifiers)[:REJECTION_IDENTIFIERS_MAX],
                 window_start_ms=about.window_start_ms,
@@ -146,8 +146,8 @@ class ReportReader:
 
 
 def label_of(code: str) -> str:
-    """The code as a label of the metrics: one of CODES or OTHER."""
-    return code if code in CODES else OTHER
+    """The code as a label of the metrics: one of CODES or OTHER_CODE."""
+    return code if code in CODES else OTHER_CODE
 
 
 def _error_types(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -163,7 +163,7 @@ def _samples(error: Mapping[str, Any]) -> list[tuple[str, str]]:
         request = _mapping(_mapping(sample).get("request"))
         # The reference has `identifier`; one example in the documentation has `idempotency_key`.
         name = _text(request.get("identifier"), _NAME_CHARS_MAX) or _text(request.get("idempotency_key"), _NAME_CHARS_MAX)
-        found.append((name, _text(_mapping(sample).get("error_message"), DETAIL_CHARS_MAX)))
+        found.append((name, _text(_mapping(sample).get("error_message"), SETTLEMENT_DETAIL_CHARS_MAX)))
     return found
 
 

@@ -7,10 +7,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from metering.process.metrics import counter, gauge
 from reporter.stripe.report_types import REPORT_TYPES
-from reporter.webhooks.error_reports import CODES, OTHER
+from reporter.webhooks.error_reports import CODES, OTHER_CODE
 from reporter.webhooks.hooks import HookOutcome
-from reporter.webhooks.webhook_intake import MONITORED, IntakeVerdict, Lane
-from reporter.webhooks.webhook_intake import OTHER as OTHER_TYPE
+from reporter.webhooks.webhook_intake import MONITORED, OTHER_TYPE, IntakeVerdict, Lane
 
 REFUSALS: Final = (
     "no_signature",
@@ -75,7 +74,7 @@ class WebhookMetrics:
                 registry,
                 f"{prefix}_async_rejections_total",
                 "Meter events that Stripe took and refused later, by its code.",
-                labels={"code": (*CODES, OTHER)},
+                labels={"code": (*CODES, OTHER_CODE)},
             ),
             rejected_at=gauge(
                 registry,

@@ -15,7 +15,7 @@ from reporter.webhooks.error_reports import ReportReader, label_of
 from reporter.webhooks.metrics import WebhookMetrics
 from reporter.webhooks.rejection_log import Recorded, RejectionLog
 
-RETRIES: Final = RetryPolicy(base_seconds=0.5, cap_seconds=5.0, deadline_seconds=60.0, attempts_max=6)
+RECORDING_RETRIES: Final = RetryPolicy(base_seconds=0.5, cap_seconds=5.0, deadline_seconds=60.0, attempts_max=6)
 
 
 class RejectionRecorder:
@@ -42,7 +42,7 @@ class RejectionRecorder:
 
     async def record(self, event_id: str, recorded: Recorded) -> bool:
         """Write what is not `recorded` of the report. Returns False if that failed; counts and logs the failure. Takes about a minute at most."""
-        backoff = Backoff(RETRIES, now=self._clock.monotonic(), random=Random())
+        backoff = Backoff(RECORDING_RETRIES, now=self._clock.monotonic(), random=Random())
         while True:
             try:
                 await self._attempt(event_id, recorded)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from metering.process.secrets import Secret
 from metering.process.settings import option
-from metering.stripe.signatures import BODY_BYTES_MAX, TOLERANCE_S
+from metering.stripe.signatures import TOLERANCE_S, WEBHOOK_BYTES_MAX
 from reporter.webhooks.hooks import HookUnusable, load_hook
 
 
@@ -29,7 +29,7 @@ class WebhookSettings:
     tolerance_seconds: int = option(
         doc="How old a signature may be; Stripe signs each attempt again.", default=TOLERANCE_S, unit="seconds", minimum=1, maximum=3600
     )
-    body_bytes_max: int = option(doc="Largest request body.", default=BODY_BYTES_MAX, unit="bytes", minimum=1024, maximum=16 * 1024 * 1024)
+    body_bytes_max: int = option(doc="Largest request body.", default=WEBHOOK_BYTES_MAX, unit="bytes", minimum=1024, maximum=16 * 1024 * 1024)
     queue_max: int = option(
         doc="Events that may wait to be processed, error reports and others each; beyond it the answer is 503, and Stripe sends the event again.",
         default=1_000,

@@ -31,7 +31,7 @@ MONITORED: Final = (
     "billing.meter.deactivated",
     "billing.alert.triggered",
 )
-OTHER: Final = "other"
+OTHER_TYPE: Final = "other"
 
 
 class IntakeVerdict(StrEnum):
@@ -50,7 +50,7 @@ class Lane(StrEnum):
     OTHERS = "others"
 
 
-class RecentIds:
+class RecentEventIds:
     """The last `size` ids, ordered by when each was last seen."""
 
     __slots__ = ("_ids", "_size")
@@ -83,7 +83,7 @@ class WebhookIntake:
     def __init__(self, *, livemode: bool, queue_max: int, ids_max: int = IDS_MAX) -> None:
         self._livemode = livemode
         self._queue_max = queue_max
-        self.known = RecentIds(ids_max)
+        self.known = RecentEventIds(ids_max)
 
     def admit(self, event: WebhookEvent, waiting: int) -> IntakeVerdict:
         """Decide about an event, and remember it if it is taken. `waiting` is the number of events in its lane."""
@@ -109,4 +109,4 @@ def lane_of(event: WebhookEvent) -> Lane:
 
 def label_of(kind: str) -> str:
     """The type of an event as a label of the metrics."""
-    return kind if kind in MONITORED or kind in REPORT_TYPES else OTHER
+    return kind if kind in MONITORED or kind in REPORT_TYPES else OTHER_TYPE

@@ -22,7 +22,7 @@ from taximeter.commands.correct import moment
 from taximeter.connection import NotConfigured
 from taximeter.exit_codes import DISCREPANCY, FAILED, OK, PRECONDITION, USAGE
 
-EMITTERS_SHOWN: Final = 20
+EMITTER_GAPS_SHOWN: Final = 20
 
 
 def accept_loss(arguments: argparse.Namespace) -> int:
@@ -115,11 +115,11 @@ def _show(lost: Lost) -> None:
     else:
         print(f"partition {lost.partition} lost no event that was not counted")
     print(f"  counted up to log time {_moment(lost.last_counted_ms)}; the first event that is kept was logged at {_moment(lost.first_kept_ms)}")
-    for gap in lost.emitters[:EMITTERS_SHOWN]:
+    for gap in lost.emitters[:EMITTER_GAPS_SHOWN]:
         numbers = f"from {gap.first:,} on, and nobody can tell how far" if gap.last is None else f"{gap.first:,} to {gap.last:,}"
         print(f"  emitter {gap.emitter}: the numbers {numbers}")
-    if len(lost.emitters) > EMITTERS_SHOWN:
-        print(f"  and {len(lost.emitters) - EMITTERS_SHOWN:,} emitters more; see --json")
+    if len(lost.emitters) > EMITTER_GAPS_SHOWN:
+        print(f"  and {len(lost.emitters) - EMITTER_GAPS_SHOWN:,} emitters more; see --json")
     if lost.ids_matter:
         print(f"  ids are known of events of {moment(lost.ids_from_ms)} and later; with --ids, older ones are set aside as past_horizon")
     if lost.head.losses.records:

@@ -4,8 +4,8 @@ import argparse
 
 from billing.selling.checkout import NewCheckout, create_checkout
 from taximeter.exit_codes import OK
-from taximeter.stripe_commands.connection import StripeConnection
 from taximeter.stripe_commands.running import price_keys, print_json, run_billing
+from taximeter.stripe_commands.stripe_connection import StripeConnection
 
 
 def run(arguments: argparse.Namespace) -> int:

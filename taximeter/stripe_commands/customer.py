@@ -7,8 +7,8 @@ from rich.table import Table
 
 from billing.selling.customers import Customer, NewCustomer, create_customer, list_customers, show_customer
 from taximeter.exit_codes import OK
-from taximeter.stripe_commands.connection import StripeConnection
 from taximeter.stripe_commands.running import console, print_json, run_billing, shown
+from taximeter.stripe_commands.stripe_connection import StripeConnection
 
 
 def create(arguments: argparse.Namespace) -> int:

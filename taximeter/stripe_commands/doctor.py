@@ -22,7 +22,7 @@ from metering.process.secrets import Redactor
 from reporter.stripe.report_types import REPORT_TYPES
 from reporter.webhooks.webhook_intake import MONITORED
 from taximeter.exit_codes import DISCREPANCY, OK, USAGE
-from taximeter.stripe_commands.connection import CannotDo, StripeConnection, run_with_stripe
+from taximeter.stripe_commands.stripe_connection import CannotDo, StripeConnection, run_with_stripe
 
 _STYLES: Final = {"ok": "green", "warning": "yellow", "failed": "bold red"}
 

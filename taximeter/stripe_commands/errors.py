@@ -14,7 +14,7 @@ from typing import Any, Final
 from rich.table import Table
 from taximeter_emitter.wire.limits import HOUR_MS
 
-from audit.refusals import ErrorReader, Refused
+from audit.rejections import RejectionReader, TracedRejection
 from metering.kafka.partition_log import LogUnavailable
 from metering.records.errors import FailClosed
 from taximeter.connection import kafka_settings
@@ -45,8 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Exit code 2 when something was refused, 0 when nothing was."""
     reader_settings = kafka_settings(arguments)
 
-    async def read() -> list[Refused]:
-        reader = ErrorReader(reader_settings)
+    async def read() -> list[TracedRejection]:
+        reader = RejectionReader(reader_settings)
         try:
             return await reader.read(int(time.time() * 1000) - round(arguments.hours * HOUR_MS))
         finally:
@@ -69,7 +69,7 @@ def advice(code: str) -> str:
     return ADVICE.get(code, UNKNOWN_ADVICE)
 
 
-def as_json(refused: Sequence[Refused], hours: float) -> dict[str, Any]:
+def as_json(refused: Sequence[TracedRejection], hours: float) -> dict[str, Any]:
     """For `--json`: sums by code, then every rejection with the meter events it names."""
     counts = _counts(refused)
     return {
@@ -93,7 +93,7 @@ def as_json(refused: Sequence[Refused], hours: float) -> dict[str, Any]:
     }
 
 
-def _samples(refused: Refused) -> list[dict[str, Any]]:
+def _samples(refused: TracedRejection) -> list[dict[str, Any]]:
     found = []
     for name in refused.rejection.identifiers:
         event = refused.events.get(name)
@@ -102,14 +102,14 @@ def _samples(refused: Refused) -> list[dict[str, Any]]:
     return found
 
 
-def _counts(refused: Sequence[Refused]) -> Counter[str]:
+def _counts(refused: Sequence[TracedRejection]) -> Counter[str]:
     counts: Counter[str] = Counter()
     for each in refused:
         counts[each.rejection.code] += each.rejection.error_count
     return counts
 
 
-def _show(refused: Sequence[Refused], hours: float) -> None:
+def _show(refused: Sequence[TracedRejection], hours: float) -> None:
     out = console()
     counts = _counts(refused)
     if not refused:

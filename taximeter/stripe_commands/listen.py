@@ -24,16 +24,16 @@ from taximeter_emitter.clock import SystemClock
 from metering.process.listener import CannotListen, ListenAddress
 from metering.process.secrets import Secret
 from metering.stripe.client import ReplyTooLarge
-from metering.stripe.signatures import BODY_BYTES_MAX, TOLERANCE_S, WebhookEvent
+from metering.stripe.signatures import TOLERANCE_S, WEBHOOK_BYTES_MAX, WebhookEvent
 from reporter.stripe.notifications import EventsUnavailable, StripeEvents
 from reporter.stripe.report_types import REPORT_TYPES
 from reporter.webhooks.endpoint import object_id
 from reporter.webhooks.error_reports import ReportReader
-from reporter.webhooks.webhook_intake import IntakeVerdict, RecentIds
+from reporter.webhooks.webhook_intake import IntakeVerdict, RecentEventIds
 from reporter.webhooks.webhook_server import PATH, WebhookRules, WebhookServer
 from taximeter.exit_codes import OK, PRECONDITION, USAGE
 from taximeter.stripe_commands.arguments import SECRETS_VARIABLE
-from taximeter.stripe_commands.connection import CannotDo, StripeConnection, run_with_stripe
+from taximeter.stripe_commands.stripe_connection import CannotDo, StripeConnection, run_with_stripe
 
 WAITING_MAX: Final = 1_000
 _MARK: Final = "taximeter_listen"
@@ -80,7 +80,7 @@ async def _listen(connection: StripeConnection, arguments: argparse.Namespace) -
     logging.getLogger("reporter.webhooks.webhook_server").setLevel(logging.CRITICAL)
     listener = _Listener()
     address = ListenAddress(host="127.0.0.1", port=arguments.port)
-    rules = WebhookRules(secrets=signing, tolerance_s=TOLERANCE_S, body_bytes_max=BODY_BYTES_MAX, read_seconds=10.0, connections_max=100)
+    rules = WebhookRules(secrets=signing, tolerance_s=TOLERANCE_S, body_bytes_max=WEBHOOK_BYTES_MAX, read_seconds=10.0, connections_max=100)
     server = WebhookServer(address, rules, receive=listener.receive, count=listener.count, clock=SystemClock())
     with _stopped_by_signals() as stop:
         try:
@@ -203,7 +203,7 @@ async def _show_until(stop: asyncio.Event, queue: asyncio.Queue[WebhookEvent], c
 
 
 async def _show(queue: asyncio.Queue[WebhookEvent], events: StripeEvents, *, as_json: bool) -> None:
-    known = RecentIds()
+    known = RecentEventIds()
     while True:
         event = await queue.get()
         again = event.id in known

@@ -12,8 +12,8 @@ from billing.selling.invoices import InvoiceLine, InvoicePreview, preview_invoic
 from billing.selling.subscribing import list_subscriptions
 from taximeter.exit_codes import OK, USAGE
 from taximeter.stripe_commands.arguments import LAG
-from taximeter.stripe_commands.connection import CannotDo, StripeConnection
 from taximeter.stripe_commands.running import console, print_json, run_billing, shown
+from taximeter.stripe_commands.stripe_connection import CannotDo, StripeConnection
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -10,11 +10,11 @@ from typing import Any, Final
 import orjson
 from rich.console import Console
 
-from billing.calls import Refused
+from billing.calls import NotPossible
 from billing.catalogue.pricing import parse_wanted
 from metering.records.meters import Meter
 from taximeter.exit_codes import PRECONDITION, USAGE
-from taximeter.stripe_commands.connection import CannotDo, StripeConnection, run_with_stripe
+from taximeter.stripe_commands.stripe_connection import CannotDo, StripeConnection, run_with_stripe
 
 _PLAIN_WIDTH: Final = 140
 
@@ -25,7 +25,7 @@ def run_billing(arguments: argparse.Namespace, command: Callable[[StripeConnecti
     async def guarded(connection: StripeConnection) -> int:
         try:
             return await command(connection)
-        except Refused as error:
+        except NotPossible as error:
             raise CannotDo(str(error)) from None
 
     return run_with_stripe(arguments, guarded)

@@ -11,8 +11,8 @@ from billing.selling.single_events import SingleEvent, send_event, total_of_the_
 from billing.selling.usage import MeterAtStripe, find_meter
 from taximeter.exit_codes import OK, PENDING, USAGE
 from taximeter.stripe_commands.arguments import BILLED_WARNING, WAIT_S
-from taximeter.stripe_commands.connection import CannotDo, StripeConnection
 from taximeter.stripe_commands.running import meter_of, print_json, run_billing
+from taximeter.stripe_commands.stripe_connection import CannotDo, StripeConnection
 
 _POLL_S: Final = (0.5, 1.0, 2.0, 5.0)
 

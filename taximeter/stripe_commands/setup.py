@@ -11,7 +11,7 @@ from typing import Any, Final
 import orjson
 from rich.console import Console
 
-from billing.calls import Refused
+from billing.calls import NotPossible
 from billing.catalogue.account import Account
 from billing.catalogue.account_reading import read_account
 from billing.catalogue.apply import Done, Stopped, apply
@@ -19,7 +19,7 @@ from billing.catalogue.plan import Plan, plan
 from billing.catalogue.plan_text import describe, plan_json, plan_lines
 from billing.catalogue.pricing import Wanted, parse_wanted
 from taximeter.exit_codes import DISCREPANCY, FAILED, OK, USAGE
-from taximeter.stripe_commands.connection import CannotDo, StripeConnection, run_with_stripe
+from taximeter.stripe_commands.stripe_connection import CannotDo, StripeConnection, run_with_stripe
 
 _STYLES: Final = {"+": "green", "~": "yellow", "-": "yellow", "!": "bold red"}
 
@@ -93,7 +93,7 @@ async def _do(connection: StripeConnection, this: _Run) -> int:
         this.result = "stopped"
         print(f"taximeter: stopped at {describe(stopped.action)}", file=sys.stderr)
         print("taximeter: what is listed above is done; running this again continues from there", file=sys.stderr)
-        if isinstance(stopped.cause, Refused):
+        if isinstance(stopped.cause, NotPossible):
             raise CannotDo(str(stopped.cause)) from stopped
         raise stopped.cause from stopped
     left = plan(wanted, await _read(connection))
@@ -110,7 +110,7 @@ async def _do(connection: StripeConnection, this: _Run) -> int:
 async def _read(connection: StripeConnection) -> Account:
     try:
         return await read_account(connection.client, _wanted(connection))
-    except Refused as error:
+    except NotPossible as error:
         raise CannotDo(str(error)) from None
 
 

@@ -11,8 +11,8 @@ from billing.selling.subscribing import billing_meter, list_subscriptions
 from billing.selling.usage import SECONDS_OF, By, MeterAtStripe, Usage, UsageRow, find_meter, read_usage
 from taximeter.exit_codes import OK, USAGE
 from taximeter.stripe_commands.arguments import LAG
-from taximeter.stripe_commands.connection import CannotDo, StripeConnection
 from taximeter.stripe_commands.running import console, print_json, run_billing, shown
+from taximeter.stripe_commands.stripe_connection import CannotDo, StripeConnection
 
 BAR_CELLS: Final = 30
 ROWS_SHOWN: Final = 1_000

@@ -76,6 +76,7 @@ def test_the_page_names_the_permissions_that_are_asked_for() -> None:
 
 
 def test_the_page_shows_every_command_under_stripe() -> None:
+
     from taximeter.command_table import STRIPE_COMMANDS
 
     shown = set(re.findall(r"taximeter stripe ([a-z-]+)", PAGE.read_text()))

@@ -17,7 +17,7 @@ from audit.verification.verifier import verify
 from metering.kafka.clients import KafkaSettings, make_admin
 from metering.kafka.partition_log import Appender, LogReader
 from metering.kafka.provision import ensure_topics
-from metering.records.chain import Link
+from metering.records.chain import ChainLink
 from metering.records.ledger_records import Intent, MeterEvent, Outcome, Receipt, Settlement, encode_intent, encode_receipt
 from metering.records.tally import Acceptance, EventCounts, Losses, RecordCounts, Tally, TallyRow, encode_tally
 from tests.support.broker_topics import unique_name
@@ -46,7 +46,7 @@ EVENTS = (encode_batch(BATCH), orjson.dumps(SINGLE), encode_batch(Batch("e", 0, 
 FIRST = Tally(
     chain_id="c",
     partition=0,
-    link=Link(0, 2, -1),
+    link=ChainLink(0, 2, -1),
     checkpoint=-1,
     instance="i",
     catalogue="v",
@@ -58,7 +58,7 @@ FIRST = Tally(
 )
 SECOND = replace(
     FIRST,
-    link=Link(2, 4, 0),
+    link=ChainLink(2, 4, 0),
     records=RecordCounts(heartbeats=1, singles=1),
     events=EventCounts(dead_lettered={"malformed_json": 1}),
     rows=[],
@@ -68,7 +68,7 @@ SECOND = replace(
 INTENT = Intent(
     chain_id="c",
     partition=0,
-    link=Link(0, 2, -1),
+    link=ChainLink(0, 2, -1),
     checkpoint=-1,
     instance="r",
     tally_head=1,
@@ -217,7 +217,7 @@ async def test_an_intent_that_leaves_a_customer_out_is_found(kafka: KafkaSetting
 
 async def test_the_tally_of_a_loser_is_skipped_and_changes_nothing(kafka: KafkaSettings, appender: Appender) -> None:
     zombie = replace(FIRST, rows=[TallyRow("cus_9", METER, (), TIME_MS, 1_000, 3)])
-    first = replace(INTENT, link=Link(0, 3, -1), tally_head=2)
+    first = replace(INTENT, link=ChainLink(0, 3, -1), tally_head=2)
     report = await report_of(kafka, appender, [FIRST, zombie, SECOND], [first, RECEIPT])
 
     assert report.verdict == "EXACT"
@@ -225,7 +225,7 @@ async def test_the_tally_of_a_loser_is_skipped_and_changes_nothing(kafka: KafkaS
 
 
 async def test_an_intent_behind_the_end_of_the_tallies_stops_the_partition(kafka: KafkaSettings, appender: Appender) -> None:
-    report = await report_of(kafka, appender, [FIRST, SECOND], [replace(INTENT, link=Link(0, 9, -1))])
+    report = await report_of(kafka, appender, [FIRST, SECOND], [replace(INTENT, link=ChainLink(0, 9, -1))])
 
     assert "covers tallies up to 9, the topic ends at 2" in report.problems.shown[0]
 
@@ -273,14 +273,14 @@ async def test_a_loss_of_records_that_the_log_has_is_a_mismatch(kafka: KafkaSett
 
 
 async def test_accepted_ids_are_named_too(kafka: KafkaSettings, appender: Appender) -> None:
-    ids = replace(LOSS, link=Link(4, 4, 1), records=RecordCounts())
-    report = await report_of(kafka, appender, [FIRST, SECOND, ids], [replace(INTENT, link=Link(0, 3, -1), tally_head=2), RECEIPT])
+    ids = replace(LOSS, link=ChainLink(4, 4, 1), records=RecordCounts())
+    report = await report_of(kafka, appender, [FIRST, SECOND, ids], [replace(INTENT, link=ChainLink(0, 3, -1), tally_head=2), RECEIPT])
 
     assert report.verdict == "EXACT, with ids accepted as not known"
 
 
 async def test_events_that_were_deleted_uncounted_are_a_mismatch_until_somebody_accepts_it(kafka: KafkaSettings, appender: Appender) -> None:
-    await report_of(kafka, appender, [FIRST], [replace(INTENT, link=Link(0, 1, -1), tally_head=0), RECEIPT])
+    await report_of(kafka, appender, [FIRST], [replace(INTENT, link=ChainLink(0, 1, -1), tally_head=0), RECEIPT])
     await delete_events_before(kafka, 3)
     report = await verify(kafka)
 
@@ -289,7 +289,7 @@ async def test_events_that_were_deleted_uncounted_are_a_mismatch_until_somebody_
 
 async def test_a_time_range_covers_whole_intents_and_says_which(kafka: KafkaSettings, appender: Appender) -> None:
     """Two intents, of which the second reports nothing; each tally has its own."""
-    first, second = replace(INTENT, link=Link(0, 1, -1), tally_head=0), replace(INTENT, link=Link(1, 2, 0), meter_events=[])
+    first, second = replace(INTENT, link=ChainLink(0, 1, -1), tally_head=0), replace(INTENT, link=ChainLink(1, 2, 0), meter_events=[])
     whole = await report_of(kafka, appender, [FIRST, SECOND], [first, RECEIPT, second])
     assert whole.verdict == "EXACT"
     second_ms = await log_time_of_tally(kafka, 1)
@@ -316,7 +316,7 @@ async def test_a_time_range_inside_an_intent_is_widened_to_all_that_it_reports(k
 
 async def test_a_loser_inside_a_time_range_is_skipped(kafka: KafkaSettings, appender: Appender) -> None:
     zombie = replace(FIRST, rows=[TallyRow("cus_9", METER, (), TIME_MS, 1_000, 3)])
-    first, second = replace(INTENT, link=Link(0, 1, -1), tally_head=0), replace(INTENT, link=Link(1, 3, 0), meter_events=[])
+    first, second = replace(INTENT, link=ChainLink(0, 1, -1), tally_head=0), replace(INTENT, link=ChainLink(1, 3, 0), meter_events=[])
     await report_of(kafka, appender, [FIRST, zombie, SECOND], [first, RECEIPT, second])
     second_ms = await log_time_of_tally(kafka, 1)
 

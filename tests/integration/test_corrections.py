@@ -21,7 +21,7 @@ from audit.verification.verifier import verify
 from metering.folds.corrections import TAKEN, Corrected, MeterEventPlace
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import Appender, LogReader
-from metering.records.chain import NO_OFFSET, Link
+from metering.records.chain import NO_OFFSET, ChainLink
 from metering.records.ledger_records import CorrectionKind, Intent, decode_entry
 from metering.records.tally import EventCounts, RecordCounts, Tally, TallyRow, encode_tally
 from reporter.correcting import Correcting, NotCorrectable, Request, meter_event_place
@@ -131,7 +131,7 @@ async def installation(broker: str, simulator: SimulatorProcess, tmp_path: Path)
     tally = Tally(
         chain_id="0123456789abcdef",
         partition=made.partition,
-        link=Link(0, 1, NO_OFFSET),
+        link=ChainLink(0, 1, NO_OFFSET),
         checkpoint=NO_OFFSET,
         instance="test",
         catalogue="test",

@@ -19,7 +19,7 @@ from audit.verification.verifier import verify
 from metering.kafka.clients import KafkaSettings, make_admin, started
 from metering.kafka.partition_log import Appender
 from metering.kafka.topics import LOG_APPEND_TIME
-from metering.records.chain import NO_OFFSET, Link
+from metering.records.chain import NO_OFFSET, ChainLink
 from metering.records.ledger_records import Intent, MeterEvent, Outcome, encode_intent
 from metering.records.limits import CHAIN_RECORD_BYTES_MAX
 from metering.records.tally import EventCounts, RecordCounts, Tally, TallyRow, encode_tally
@@ -69,7 +69,7 @@ class Installation:
         tally = Tally(
             chain_id=CHAIN,
             partition=self.partition,
-            link=Link(0, 1, NO_OFFSET),
+            link=ChainLink(0, 1, NO_OFFSET),
             checkpoint=NO_OFFSET,
             instance="test",
             catalogue="test",
@@ -158,7 +158,7 @@ async def test_an_outcome_that_is_unknown_for_too_long_is_parked_and_not_sent_ag
     intent = Intent(
         chain_id=CHAIN,
         partition=installation.partition,
-        link=Link(0, 1, NO_OFFSET),
+        link=ChainLink(0, 1, NO_OFFSET),
         checkpoint=NO_OFFSET,
         instance="one-that-died",
         tally_head=0,

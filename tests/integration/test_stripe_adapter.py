@@ -23,7 +23,7 @@ from reporter.sending.meter_events import MeterEventPort, payload_of
 from reporter.sending.pacing import Pacer
 from reporter.sending.verdicts import Delivered, Refused, Retry, StopTheWorld, TryAgain, Verdict
 from reporter.stripe.meter_events_v1 import StripeMeterEvents
-from reporter.stripe.replies import REPLY_BYTES_MAX
+from reporter.stripe.replies import SENDING_REPLY_BYTES_MAX
 from tests.support.stripe_simulator_process import SimulatorProcess
 
 KEY = "sk_test_adapter4321"
@@ -162,7 +162,7 @@ async def test_a_whole_reply_has_its_verdict(reply: bytes, verdict: Verdict) -> 
         pytest.param(reset, Retry.CONNECTION_LOST, id="reset"),
         pytest.param(replying(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"), Retry.CONNECTION_LOST, id="body cut short"),
         pytest.param(replying(b"SSH-2.0-OpenSSH\r\n\r\n"), Retry.CONNECTION_LOST, id="not HTTP"),
-        pytest.param(replying(http("200 OK", b"\xff" * (REPLY_BYTES_MAX + 1))), Retry.NOT_UNDERSTOOD, id="reply too large"),
+        pytest.param(replying(http("200 OK", b"\xff" * (SENDING_REPLY_BYTES_MAX + 1))), Retry.NOT_UNDERSTOOD, id="reply too large"),
     ],
 )
 async def test_without_a_whole_reply_the_event_may_have_arrived(answer: Answer, reason: Retry) -> None:

@@ -6,7 +6,8 @@ import pytest
 import stripe
 
 from metering.process.secrets import Secret
-from reporter.stripe.notifications import PAGE, EventsUnavailable, StripeEvents
+from metering.stripe.client import PAGE_ROWS
+from reporter.stripe.notifications import EventsUnavailable, StripeEvents
 from reporter.stripe.report_types import REPORT_TYPES
 from reporter.webhooks.error_reports import ReportReader
 from tests.support.stripe_simulator_process import SimulatorProcess
@@ -57,10 +58,10 @@ def now_ms(simulator: SimulatorProcess) -> int:
 
 
 async def test_reports_are_listed_over_all_pages_from_a_time_on(events: StripeEvents, clean: SimulatorProcess) -> None:
-    for number in range(PAGE + 5):
+    for number in range(PAGE_ROWS + 5):
         refuse(clean, f"tm-ab-3-0-1-{number}")
     found = [report async for report in events.reports(0)]
-    assert len({report.id for report in found}) == PAGE + 5
+    assert len({report.id for report in found}) == PAGE_ROWS + 5
     latest = max(report.created_ms for report in found)
     assert {report.id async for report in events.reports(latest)} == {report.id for report in found if report.created_ms >= latest // 1000 * 1000}
     assert [report async for report in events.reports(now_ms(clean) + WINDOW_MS)] == []

@@ -15,7 +15,7 @@ from taximeter_emitter.wire.partitioner import partition_of
 
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import Appender, LogReader
-from metering.records.chain import NO_OFFSET, Link
+from metering.records.chain import NO_OFFSET, ChainLink
 from metering.records.ledger_records import Rejection, decode_entry
 from metering.records.tally import EventCounts, RecordCounts, Tally, TallyRow, encode_tally
 from reporter.stripe.report_types import REPORT_TYPES
@@ -104,7 +104,7 @@ async def kafka(broker: str) -> KafkaSettings:
     tally = Tally(
         chain_id="0123456789abcdef",
         partition=partition,
-        link=Link(0, 1, NO_OFFSET),
+        link=ChainLink(0, 1, NO_OFFSET),
         checkpoint=NO_OFFSET,
         instance="test",
         catalogue="test",

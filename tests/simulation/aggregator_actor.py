@@ -15,7 +15,7 @@ from aggregator.core.counting import PartitionCounter
 from aggregator.core.counting_rules import CountingRules
 from aggregator.core.pending_tally import Cut
 from aggregator.snapshots import IdSnapshots
-from aggregator.takeover import Takeover
+from aggregator.takeover import CountingTakeover
 from metering.kafka.partition_log import Appended, LogUnavailable
 from metering.records.dead_letter import encode_dead_letter
 from metering.records.errors import ChainBroken, FailClosed
@@ -153,7 +153,7 @@ class AggregatorProcess(Process):
         # So that many runs are read as columns, although the worlds are small.
         rules = replace(rules, run_min=2, shape_min=3, batches_min=1)
         self.appender = SimulatedAppender(world)
-        self.takeover = Takeover(SimulatedReader(world), rules, tallies_topic=TALLIES, found_at_log_start=False, snapshots=snapshots)
+        self.takeover = CountingTakeover(SimulatedReader(world), rules, tallies_topic=TALLIES, found_at_log_start=False, snapshots=snapshots)
         self.snapshots = snapshots
         self.workers: dict[int, AggregatorWorker] = {}
         self._partition_of = rules.partition_of

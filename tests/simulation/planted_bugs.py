@@ -22,13 +22,13 @@ from aggregator.sums.rows import Rows
 from metering.folds.corrections import Target, objection
 from metering.folds.ledger import Ledger
 from metering.kafka.partition_log import Appended
-from metering.records.chain import NO_OFFSET, Chain, Link
+from metering.records.chain import NO_OFFSET, Chain, ChainLink
 from metering.records.ledger_records import Correction, CorrectionKind, Intent, Outcome, Planned, Receipt, Settlement
 from reporter import correcting
 from reporter.planning import unplanned
 from reporter.planning.billing_periods import ALWAYS, BillingPeriods, Side
 from reporter.planning.planner import PartitionReporter
-from reporter.planning.unplanned import GRANULARITIES_MS, LARGEST_MS, Backlog
+from reporter.planning.unplanned import GRANULARITIES_MS, LARGEST_MS, UnplannedUsage
 from reporter.sending import lanes
 from reporter.sending.lanes import Attempt, Lanes, MeterSend
 from tests.simulation.aggregator_actor import AggregatorProcess
@@ -109,7 +109,7 @@ def ids_set_aside_are_learnt_on_takeover() -> Iterator[None]:
 def every_append_is_accepted() -> Iterator[None]:
     """Readers do not check that a record continues the chain."""
 
-    def offer(self: Chain, offset: int, link: Link) -> bool:
+    def offer(self: Chain, offset: int, link: ChainLink) -> bool:
         self.next_offset, self.head, self.end = offset + 1, offset, link.end
         return True
 
@@ -230,7 +230,7 @@ def a_refusal_is_believed_after_an_unknown_outcome() -> Iterator[None]:
 def anybody_may_found_the_chain_again() -> Iterator[None]:
     """A second founder whose range follows on is accepted."""
 
-    def offer(self: Chain, offset: int, link: Link) -> bool:
+    def offer(self: Chain, offset: int, link: ChainLink) -> bool:
         self.next_offset = offset + 1
         accepted = link.start == self.end if self.head != NO_OFFSET else link.previous == NO_OFFSET
         if accepted:
@@ -279,12 +279,12 @@ def windows_merge_across_the_end_of_a_billing_period() -> Iterator[None]:
 @contextmanager
 def windows_grow_beyond_an_hour_where_hours_would_do() -> Iterator[None]:
     """Whoever merges up to an hour merges on."""
-    real = Backlog.merge_to
+    real = UnplannedUsage.merge_to
 
-    def merge_to(self: Backlog, rows: int, _largest_ms: int) -> None:
+    def merge_to(self: UnplannedUsage, rows: int, _largest_ms: int) -> None:
         real(self, rows, LARGEST_MS)
 
-    with _method(Backlog, "merge_to", merge_to):
+    with _method(UnplannedUsage, "merge_to", merge_to):
         yield
 
 

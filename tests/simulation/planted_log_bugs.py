@@ -10,7 +10,7 @@ from aggregator.core.sequences import SequenceIndex
 from aggregator.ids.id_archive import IdArchive
 from aggregator.ids.id_files import SnapshotRecord
 from aggregator.ids.id_index import IdIndex
-from aggregator.takeover import Takeover
+from aggregator.takeover import CountingTakeover
 from metering.kafka.partition_log import LogUnavailable
 from tests.simulation.aggregator_actor import AggregatorWorker
 
@@ -74,22 +74,22 @@ def a_lost_tally_keeps_its_ids() -> Iterator[None]:
 def a_snapshot_is_believed_whatever_it_is_of() -> Iterator[None]:
     """Whose chain it is of, and whether it reaches back far enough, is not checked."""
 
-    async def usable(self: Takeover, partition: int, *_: Any) -> SnapshotRecord | None:
+    async def usable(self: CountingTakeover, partition: int, *_: Any) -> SnapshotRecord | None:
         return self._snapshots.found(partition)
 
-    with patch.object(Takeover, "_usable_snapshot", usable):
+    with patch.object(CountingTakeover, "_usable_snapshot", usable):
         yield
 
 
 @contextmanager
 def a_snapshot_counts_as_the_whole() -> Iterator[None]:
     """Ids that were counted after the snapshot are not read from the log."""
-    real = Takeover.remember
+    real = CountingTakeover.remember
 
-    async def remember(self: Takeover, counter: PartitionCounter, start: int, end: int) -> None:
+    async def remember(self: CountingTakeover, counter: PartitionCounter, start: int, end: int) -> None:
         await real(self, counter, end if len(counter.ids.archive) and not counter.ids.recent else start, end)
 
-    with patch.object(Takeover, "remember", remember):
+    with patch.object(CountingTakeover, "remember", remember):
         yield
 
 

@@ -13,7 +13,7 @@ from reporter.planning.billing_periods import BillingPeriods
 from reporter.planning.planner import PartitionReporter, cancelled_by, open_meter_events
 from reporter.sending.lanes import Attempt, Lanes, MeterSend
 from reporter.sending.verdicts import Verdict
-from reporter.takeover import Takeover
+from reporter.takeover import ReportingTakeover
 from tests.simulation.checker import HOURLY_MAX
 from tests.simulation.lying_stripe import LyingStripe
 from tests.simulation.world import LEDGER, TALLIES, PartitionStopped, Process, SimulatedAppender, SimulatedReader, World, turn
@@ -49,7 +49,7 @@ class ReporterWorker:
             reporter is not None
             and not self._settlements
             and not reporter.ledger.open
-            and not len(reporter.backlog)
+            and not len(reporter.unplanned)
             and reporter.ledger.chain.next_offset == len(self._world.logs[LEDGER, self.partition])
             and reporter.tally_position == len(self._world.logs[TALLIES, self.partition])
         )
@@ -99,7 +99,7 @@ class ReporterWorker:
             # The consumer repeats records, or passes over some; never over the same ones twice.
             self._fetch = self._world.rng.below(self._fetch if self._skipped_at is not None else min(self._fetch + 3, len(log)))
         for _ in range(self._world.rng.between(1, 8)):
-            if self._fetch >= len(log) or reporter.backlog.is_full:
+            if self._fetch >= len(log) or reporter.unplanned.is_full:
                 return
             record = log[self._fetch]
             self._fetch += 1
@@ -115,12 +115,12 @@ class ReporterWorker:
     # Intents
 
     def _intent_is_due(self, reporter: PartitionReporter) -> bool:
-        if not len(reporter.backlog):
+        if not len(reporter.unplanned):
             return reporter.uncovered >= EMPTY_INTENT_TALLIES
-        if not reporter.backlog.is_full and not self._world.soon(0.2):
+        if not reporter.unplanned.is_full and not self._world.soon(0.2):
             return False
         lanes = self._process.lanes
-        return reporter.ledger.open_events <= 8 and lanes.room >= 2 * len(reporter.backlog) and lanes.stopped is None
+        return reporter.ledger.open_events <= 8 and lanes.room >= 2 * len(reporter.unplanned) and lanes.stopped is None
 
     async def _write_intent(self, reporter: PartitionReporter) -> None:
         rng = self._world.rng
@@ -202,7 +202,7 @@ class ReporterProcess(Process):
     def __init__(self, world: World, name: str, topics: Topics, stripe: LyingStripe, periods: BillingPeriods) -> None:
         super().__init__(world, name)
         self.appender = SimulatedAppender(world)
-        self.takeover = Takeover(SimulatedReader(world), topics, instance=name, rows_max=ROWS_MAX, periods=periods)
+        self.takeover = ReportingTakeover(SimulatedReader(world), topics, instance=name, rows_max=ROWS_MAX, periods=periods)
         self.lanes = Lanes(capacity=5_000, in_flight_max=6, retry_delay_s=lambda attempts: min(45.0, 0.5 * 2.0**attempts), probe_every_s=30.0)
         self.workers: dict[int, ReporterWorker] = {}
         self._stripe = stripe

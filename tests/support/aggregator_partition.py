@@ -1,7 +1,7 @@
 """The logs of one partition, and whoever counts it."""
 
 from aggregator.core.counting import PartitionCounter
-from aggregator.takeover import Takeover
+from aggregator.takeover import CountingTakeover
 from tests.support.aggregator_records import EVENTS, START_MS, TALLIES, Event, Single, encode, rules
 from tests.support.ids_in_memory import in_memory
 from tests.support.metering_memory_log import MemoryLog, finished
@@ -15,8 +15,8 @@ class Partition:
         self.log.topics = {EVENTS: [], TALLIES: []}
         self.now_ms = START_MS
 
-    def takeover(self, *, found_at_log_start: bool = False) -> Takeover:
-        return Takeover(self.log, rules(), tallies_topic=TALLIES, found_at_log_start=found_at_log_start, snapshots=in_memory())
+    def takeover(self, *, found_at_log_start: bool = False) -> CountingTakeover:
+        return CountingTakeover(self.log, rules(), tallies_topic=TALLIES, found_at_log_start=found_at_log_start, snapshots=in_memory())
 
     def owner(self, *, found_at_log_start: bool = False) -> PartitionCounter:
         return finished(self.takeover(found_at_log_start=found_at_log_start).take_over(0))

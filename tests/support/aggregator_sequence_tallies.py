@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from metering.records.chain import Link
+from metering.records.chain import ChainLink
 from metering.records.tally import EventCounts, RecordCounts, Tally
 
 
@@ -10,7 +10,7 @@ def tally(ranges: Any = (), finals: Any = (), states: Any = None) -> Tally:
     return Tally(
         chain_id="c",
         partition=0,
-        link=Link(0, 0, -1),
+        link=ChainLink(0, 0, -1),
         checkpoint=-1,
         instance="i",
         catalogue="k",

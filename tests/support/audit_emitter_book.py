@@ -2,7 +2,7 @@
 
 from audit.verification.emitters import EmitterBook
 from audit.verification.report import EmitterLine
-from metering.records.chain import Link
+from metering.records.chain import ChainLink
 from metering.records.tally import EventCounts, Range, RecordCounts, Tally
 
 
@@ -10,7 +10,7 @@ def tally(*ranges: Range, final: int | None = None, abandoned: tuple[Range, ...]
     return Tally(
         chain_id="c",
         partition=partition,
-        link=Link(0, 0, -1),
+        link=ChainLink(0, 0, -1),
         checkpoint=-1,
         instance="i",
         catalogue="v",

@@ -3,7 +3,7 @@
 from typing import Any
 
 from metering.folds.ledger import Ledger
-from metering.records.chain import NO_OFFSET, Link
+from metering.records.chain import NO_OFFSET, ChainLink
 from metering.records.ledger_records import Correction, CorrectionKind, Intent, MeterEvent, Outcome, Receipt, Settlement
 
 EVENT = MeterEvent("cus_1", "tokens", (("model", "alpaca"),), 60_000, 5)
@@ -15,7 +15,7 @@ def intent(ledger: Ledger, events: int = 1, instance: str = "owner") -> Intent:
     return Intent(
         chain_id="c",
         partition=0,
-        link=Link(start, start + 2, ledger.chain.head),
+        link=ChainLink(start, start + 2, ledger.chain.head),
         checkpoint=ledger.checkpoint,
         instance=instance,
         tally_head=start + 1,

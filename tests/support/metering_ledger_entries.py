@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from metering.records.chain import NO_OFFSET, Link
+from metering.records.chain import NO_OFFSET, ChainLink
 from metering.records.ledger_records import Intent, MeterEvent, Outcome, Receipt, Rejection, Settlement
 
 EVENT = MeterEvent("cus_1", "tokens", (), 60_000, 5)
@@ -15,7 +15,7 @@ def an_intent(start: int, end: int, previous: int, events: int = 1, **changes: A
     about: dict[str, Any] = {
         "chain_id": "c",
         "partition": 0,
-        "link": Link(start, end, previous),
+        "link": ChainLink(start, end, previous),
         "checkpoint": NO_OFFSET,
         "instance": "i",
         "tally_head": end - 1,

@@ -6,7 +6,7 @@ from taximeter_emitter.wire.errors import Reason
 from taximeter_emitter.wire.event import UsageEvent
 from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX, QUANTITY_MAX
 
-from metering.records.chain import Link
+from metering.records.chain import ChainLink
 from metering.records.dead_letter import DeadLetter
 from metering.records.ledger_records import Correction, CorrectionKind, Intent, MeterEvent, Outcome, Receipt, Rejection, Settlement
 from metering.records.limits import VALUE_MAX
@@ -76,7 +76,7 @@ def tallies(draw: st.DrawFn) -> Tally:
     return Tally(
         chain_id=draw(names),
         partition=draw(small),
-        link=Link(start, start + records.total, draw(offsets)),
+        link=ChainLink(start, start + records.total, draw(offsets)),
         checkpoint=draw(offsets),
         instance=draw(names),
         catalogue=draw(names),
@@ -102,7 +102,7 @@ intents = st.builds(
     Intent,
     chain_id=st.just("0123456789abcdef"),
     partition=small,
-    link=st.builds(Link, small, small, offsets),
+    link=st.builds(ChainLink, small, small, offsets),
     checkpoint=offsets,
     instance=names,
     tally_head=offsets,

@@ -13,8 +13,8 @@ from typing import Final
 from billing.selling.prices import find_metered_prices
 from metering.process.listener import CannotListen
 from taximeter.exit_codes import OK, PRECONDITION, USAGE
-from taximeter.stripe_commands.connection import CannotDo, StripeConnection
 from taximeter.stripe_commands.running import price_keys, run_billing
+from taximeter.stripe_commands.stripe_connection import CannotDo, StripeConnection
 from taximeter_sandbox.commands.arguments import KEY_VARIABLE
 from taximeter_sandbox.signup_page.server import DemoPage, Offer
 

@@ -18,7 +18,7 @@ import orjson
 import stripe
 from aiohttp import web
 
-from billing.calls import Refused, calling, idempotency_key
+from billing.calls import NotPossible, calling, idempotency_key
 from billing.selling.customers import NewCustomer, create_customer
 from billing.selling.prices import PriceAtStripe
 from billing.selling.subscribing import NewSubscription, Subscription, show_subscription, subscribe
@@ -110,7 +110,7 @@ class DemoPage:
             return _problem(error.status, error.reason)
         except BadRequest as error:
             return _problem(400, str(error))
-        except Refused as error:
+        except NotPossible as error:
             return _problem(409, str(error))
         except stripe.CardError as error:
             return _problem(402, error.user_message or "the payment details were declined")

@@ -9,7 +9,7 @@ from metering.process.secrets import Secret
 from metering.records.ledger_records import MeterEvent
 from metering.records.tally import TallyRow
 from reporter.planning.billing_periods import BillingPeriods, SubscriptionPeriods, read_subscription
-from reporter.planning.unplanned import Backlog
+from reporter.planning.unplanned import UnplannedUsage
 from reporter.stripe.subscriptions import StripeSubscriptions, SubscriptionsUnavailable
 from tests.support.stripe_simulator_control import configure
 from tests.support.stripe_target import KEY, Target
@@ -99,9 +99,9 @@ def sum_of(minutes: list[int], start: int, end: int | None) -> int:
 
 def merged(periods: BillingPeriods, customer: str, minutes: list[int]) -> list[MeterEvent]:
     """Usage in these minutes, merged to hours as far as periods allow."""
-    backlog = Backlog(1, periods)
-    backlog.add(TallyRow(customer, "tokens", (), minute * 1000, 10**place, 1) for place, minute in enumerate(minutes))
-    return backlog.meter_events()
+    unplanned = UnplannedUsage(1, periods)
+    unplanned.add(TallyRow(customer, "tokens", (), minute * 1000, 10**place, 1) for place, minute in enumerate(minutes))
+    return unplanned.meter_events()
 
 
 async def read_all(simulator: Target) -> BillingPeriods:

@@ -16,7 +16,7 @@ from aggregator.ids.fingerprints import Fingerprints, Words, asked_one, fingerpr
 from aggregator.ids.id_archive import IdArchive
 from aggregator.ids.id_files import SNAPSHOT, FileStorage, IdFiles
 from aggregator.snapshots import IdSnapshots
-from aggregator.takeover import Takeover
+from aggregator.takeover import CountingTakeover
 from metering.process.logs import get_log
 from tests.support.aggregator_records import EVENTS, HORIZON_MS, START_MS, TALLIES, Event, Single, encode, rules
 from tests.support.metering_memory_log import MemoryLog, finished
@@ -48,8 +48,8 @@ class Machine:
         self.log.reads.clear()
         return finished(self.takeover().take_over(0))
 
-    def takeover(self) -> Takeover:
-        return Takeover(self.log, rules(), tallies_topic=TALLIES, found_at_log_start=False, snapshots=self.snapshots)
+    def takeover(self) -> CountingTakeover:
+        return CountingTakeover(self.log, rules(), tallies_topic=TALLIES, found_at_log_start=False, snapshots=self.snapshots)
 
     def emit(self, *event_ids: str) -> None:
         for event_id in event_ids:

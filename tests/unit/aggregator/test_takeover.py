@@ -8,7 +8,7 @@ from taximeter_emitter.wire.limits import HOUR_MS, MINUTE_MS
 
 from aggregator.core import counting
 from metering.kafka.partition_log import LogUnavailable
-from metering.records.chain import NO_OFFSET, Link
+from metering.records.chain import NO_OFFSET, ChainLink
 from metering.records.errors import ChainBroken, HistoryLost, RecordCorrupt
 from metering.records.tally import decode_tally, encode_tally
 from tests.support.aggregator_partition import Partition
@@ -215,7 +215,7 @@ def test_a_record_that_is_no_tally_stops_the_owner(value: bytes | None) -> None:
 def test_tallies_of_which_none_founds_a_chain_stop_the_owner() -> None:
     partition = Partition()
     tally = partition.owner().cut().tally
-    partition.log.append(TALLIES, encode_tally(replace(tally, link=Link(0, 0, 5))), at_ms=START_MS)
+    partition.log.append(TALLIES, encode_tally(replace(tally, link=ChainLink(0, 0, 5))), at_ms=START_MS)
     with pytest.raises(ChainBroken, match="none of them founds"):
         partition.owner()
 

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 from audit.verification.emitters import SILENT_MS, EmitterBook
 from audit.verification.report import EmitterLine
-from metering.records.chain import Link
+from metering.records.chain import ChainLink
 from metering.records.tally import Acceptance, EmitterState, RecordCounts, Tally
 from tests.support.audit_emitter_book import book_of, tally
 
@@ -54,7 +54,7 @@ def test_dropped_events_are_the_largest_number_said() -> None:
 
 
 def loss(records: int = 3) -> Tally:
-    about = {"link": Link(0, records, -1), "records": RecordCounts(lost=records), "acceptance": Acceptance("why", "who", 0)}
+    about = {"link": ChainLink(0, records, -1), "records": RecordCounts(lost=records), "acceptance": Acceptance("why", "who", 0)}
     return replace(tally(), **about)  # type: ignore[arg-type]  # of fields of several types
 
 
@@ -87,9 +87,9 @@ def test_an_emitter_that_begins_long_after_a_loss_has_no_excuse() -> None:
 
 
 def test_a_gap_says_between_which_offsets_it_lies() -> None:
-    about = {"link": Link(10, 20, 0), "records": RecordCounts(batches=10)}
+    about = {"link": ChainLink(10, 20, 0), "records": RecordCounts(batches=10)}
     first = replace(tally((0, 4)), **about)  # type: ignore[arg-type]  # of fields of several types
-    _, [problem] = book_of(first, replace(tally((8, 9)), link=Link(20, 25, 1), records=RecordCounts(batches=5)))
+    _, [problem] = book_of(first, replace(tally((8, 9)), link=ChainLink(20, 25, 1), records=RecordCounts(batches=5)))
 
     assert "5-7 (between offsets 10 and 25)" in problem
 

@@ -8,7 +8,7 @@ import pytest
 from audit.verification.intent_check import IntentCheck
 from audit.verification.report import Report
 from audit.verification.span import Inside
-from metering.records.chain import Link
+from metering.records.chain import ChainLink
 from metering.records.ledger_records import CorrectionKind, Entry, Outcome, Rejection
 from metering.records.tally import EventCounts, RecordCounts, Tally, TallyRow
 from tests.support.metering_corrections import EVENT, correction, receipt, settled
@@ -37,7 +37,7 @@ def report_of(entries: list[Entry]) -> Report:
     rows = [TallyRow(EVENT.customer, EVENT.meter, EVENT.dimensions, EVENT.time_ms, EVENT.value, 1)]
     for offset, entry in enumerate(entries):
         check.foresee(offset, entry)
-    check.add(Tally("c", 0, Link(0, 1, -1), -1, "a", "k", 0, RecordCounts(singles=1), EventCounts(counted=1), rows))
+    check.add(Tally("c", 0, ChainLink(0, 1, -1), -1, "a", "k", 0, RecordCounts(singles=1), EventCounts(counted=1), rows))
     report.meter(EVENT.meter).counted += EVENT.value
     for offset, entry in enumerate(entries):
         check.fold(offset, offset, entry)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from audit import next_boundary
-from audit.next_boundary import PAGES_MAX, WINDOWS_S, NextBoundary, find_next_boundary, stripe_is_configured
+from audit.next_boundary import PAGES_ASKED_MAX, WINDOWS_S, NextBoundary, find_next_boundary, stripe_is_configured
 from reporter.planning.billing_periods import Span
 from reporter.stripe.subscriptions import SubscriptionPage, SubscriptionsUnavailable
 
@@ -57,9 +57,9 @@ async def test_the_soonest_end_and_whose_it_is_are_found_in_the_first_window_tha
 
 
 async def test_what_is_not_read_is_said() -> None:
-    many = Account([subscription(number, HOUR - number) for number in range(1, 4 * PAGES_MAX)])
+    many = Account([subscription(number, HOUR - number) for number in range(1, 4 * PAGES_ASKED_MAX)])
     found = await find_next_boundary(many, NOW, HOUR)
-    assert (found.complete, found.customers, len(many.windows)) == (False, 1, PAGES_MAX)
+    assert (found.complete, found.customers, len(many.windows)) == (False, 1, PAGES_ASKED_MAX)
     assert "at the latest in" in found.as_text(NOW)
     assert "at least 1 customer)" in found.as_text(NOW)
 
@@ -67,7 +67,7 @@ async def test_what_is_not_read_is_said() -> None:
 async def test_without_a_metered_price_there_is_none() -> None:
     found = await find_next_boundary(Account([subscription(1, HOUR, metered=False)]), NOW, HOUR)
     assert found.as_text(NOW) == "next billing boundary unknown: no subscription has a metered price and a period that ends"
-    many = Account([subscription(number, HOUR, metered=False) for number in range(4 * PAGES_MAX)])
+    many = Account([subscription(number, HOUR, metered=False) for number in range(4 * PAGES_ASKED_MAX)])
     assert "more than 10 pages" in (await find_next_boundary(many, NOW, HOUR)).problem
 
 

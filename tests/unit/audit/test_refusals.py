@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from audit.refusals import ErrorReader, Refused, distinct
+from audit.rejections import RejectionReader, TracedRejection, distinct
 from metering.kafka.clients import KafkaSettings
-from metering.records.chain import NO_OFFSET, Link
+from metering.records.chain import NO_OFFSET, ChainLink
 from metering.records.ledger_records import (
     Correction,
     CorrectionKind,
@@ -35,7 +35,7 @@ def a_rejection(*identifiers: str, event_id: str = "evt_1", code: str = CODE, pa
 
 def an_intent(start: int, *values: int) -> Intent:
     events = [MeterEvent(f"cus_{value}", "tokens", (("identifier", '"identifier":"tm-xx-1-0-1"'),), NOW_MS, value) for value in values]
-    return Intent("ab", 1, Link(start, start + 5, NO_OFFSET), NO_OFFSET, "r", 0, 0, events)
+    return Intent("ab", 1, ChainLink(start, start + 5, NO_OFFSET), NO_OFFSET, "r", 0, 0, events)
 
 
 def a_correction(offset: int) -> Correction:
@@ -87,8 +87,8 @@ class FakeReader:
         return self._logs[partition][offset]
 
 
-async def read(logs: dict[int, Sequence[tuple[int, bytes]]], since_ms: int = NOW_MS - HOUR_MS) -> list[Refused]:
-    subject = ErrorReader(KafkaSettings(bootstrap_servers=("127.0.0.1:9",), partitions=4))
+async def read(logs: dict[int, Sequence[tuple[int, bytes]]], since_ms: int = NOW_MS - HOUR_MS) -> list[TracedRejection]:
+    subject = RejectionReader(KafkaSettings(bootstrap_servers=("127.0.0.1:9",), partitions=4))
     subject._reader = FakeReader(logs)  # type: ignore[assignment]  # the methods that are used
     return await subject.read(since_ms)
 
@@ -139,7 +139,10 @@ def test_every_code_has_a_way_out_and_an_unknown_one_says_to_look_first(code: st
 
 def test_json_has_sums_by_code_and_every_sample() -> None:
     event = MeterEvent("cus_1", "tokens", (), NOW_MS, 812)
-    refused = [Refused(a_rejection("tm-ab-1-0-5-0", "tm-ab-1-0-5-1", count=40), {"tm-ab-1-0-5-0": event}), Refused(a_rejection(code="no_meter"), {})]
+    refused = [
+        TracedRejection(a_rejection("tm-ab-1-0-5-0", "tm-ab-1-0-5-1", count=40), {"tm-ab-1-0-5-0": event}),
+        TracedRejection(a_rejection(code="no_meter"), {}),
+    ]
     document: dict[str, Any] = as_json(refused, 72.0)
     assert [(each["code"], each["errors"]) for each in document["codes"]] == [(CODE, 40), ("no_meter", 1)]
     assert document["rejections"][0]["samples"] == [
@@ -150,7 +153,7 @@ def test_json_has_sums_by_code_and_every_sample() -> None:
 
 def test_the_table_says_how_many_are_not_named(capsys: pytest.CaptureFixture[str]) -> None:
     event = MeterEvent("cus_1", "tokens", (), NOW_MS, 81200)
-    _show([Refused(a_rejection("tm-ab-1-0-5-0", count=40), {"tm-ab-1-0-5-0": event})], 72.0)
+    _show([TracedRejection(a_rejection("tm-ab-1-0-5-0", count=40), {"tm-ab-1-0-5-0": event})], 72.0)
     shown = capsys.readouterr().out
     for words in ("40 meter events in 72 hours", CODE, "taximeter correct IDENTIFIER --resend", "cus_1", "81,200", "39 more are counted"):
         assert words in " ".join(shown.split())

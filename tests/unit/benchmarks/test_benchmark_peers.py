@@ -16,7 +16,7 @@ from benchmarks.peers.load import Sums, make_load
 from benchmarks.peers.peer import Job
 from metering.kafka.clients import KafkaSettings
 from metering.records.batch_decoding import decode_batch
-from metering.records.chain import Link
+from metering.records.chain import ChainLink
 from metering.records.tally import EventCounts, RecordCounts, Tally, TallyRow, encode_tally
 
 WINDOW = 1_763_800_020_000
@@ -31,7 +31,7 @@ def tally(start: int, end: int, previous: int, quantity: int) -> bytes:
         Tally(
             chain_id="c" * 32,
             partition=0,
-            link=Link(start, end, previous),
+            link=ChainLink(start, end, previous),
             checkpoint=-1,
             instance="one",
             catalogue="none",

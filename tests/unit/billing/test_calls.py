@@ -8,8 +8,8 @@ import pytest
 import stripe
 from taximeter_emitter.retry import RetryPolicy
 
-from billing.calls import PAGE_ROWS, Refused, all_rows, calling, idempotency_key, is_temporary
-from metering.stripe.client import ReplyTooLarge
+from billing.calls import NotPossible, all_rows, calling, idempotency_key, is_temporary
+from metering.stripe.client import PAGE_ROWS, ReplyTooLarge
 
 TWICE = RetryPolicy(base_seconds=1.0, cap_seconds=1.0, attempts_max=3)
 
@@ -105,7 +105,7 @@ async def test_a_list_is_read_to_its_end(rows: int) -> None:
 
 
 async def test_a_list_that_is_too_long_is_refused_by_name() -> None:
-    with pytest.raises(Refused, match="more than 150 things"):
+    with pytest.raises(NotPossible, match="more than 150 things"):
         await all_rows(pages(151), what="things", rows_max=150)
     assert len(await all_rows(pages(150), what="things", rows_max=150)) == 150
 

@@ -9,7 +9,7 @@ import pytest
 
 from billing.catalogue.pricing import parse_wanted
 from ingest.settings import GatewaySettings
-from metering.process.service import CANCEL_SECONDS, CLOSE_SECONDS, ServiceSettings
+from metering.process.service import LOOP_CLOSE_SECONDS, MAIN_CANCEL_SECONDS, ServiceSettings
 from metering.process.settings import load_all
 from metering.records.meters import parse_catalogue
 from tests.support.deploy_files import DEPLOY, PROCESSES, SECRETS, environment, own_services, read_yaml, services
@@ -61,7 +61,7 @@ def test_the_grace_period_is_longer_than_what_stopping_may_take() -> None:
     for name in PROCESSES:
         given = environment(services()[name]).get("TAXIMETER_SERVICE_DRAIN_SECONDS")
         drain = float(given) if given else ServiceSettings().drain_seconds
-        assert seconds(services()[name]["stop_grace_period"]) > drain + CANCEL_SECONDS + CLOSE_SECONDS
+        assert seconds(services()[name]["stop_grace_period"]) > drain + MAIN_CANCEL_SECONDS + LOOP_CLOSE_SECONDS
 
 
 def test_a_gateway_may_drain_for_as_long_as_its_slowest_request_takes() -> None:

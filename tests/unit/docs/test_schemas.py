@@ -41,9 +41,9 @@ from metering.kafka.topics import UNLIMITED, topics_named
 from metering.records.dead_letter import DeadLetter, encode_dead_letter
 from metering.records.ledger_records import (
     BY_CHARS_MAX,
-    DETAIL_CHARS_MAX,
     REASON_CHARS_MAX,
     REJECTION_IDENTIFIERS_MAX,
+    SETTLEMENT_DETAIL_CHARS_MAX,
     Correction,
     CorrectionKind,
     Intent,
@@ -193,7 +193,7 @@ LIMITS: Final[dict[tuple[str, str], int]] = {
     ("meter", "maxLength"): 100,  # Stripe's limit, which metering.records.meters checks
     **{(name, "maximum"): VALUE_MAX for name in ("meter_events", "unbillable", "value")},
     **{(name, "maxLength"): IDENTIFIER_CHARS_MAX for name in ("identifier", "target")},
-    **{(name, "maxLength"): DETAIL_CHARS_MAX for name in ("settlements", "message", "detail")},
+    **{(name, "maxLength"): SETTLEMENT_DETAIL_CHARS_MAX for name in ("settlements", "message", "detail")},
     ("reason", "maxLength"): REASON_CHARS_MAX,
     ("by", "maxLength"): BY_CHARS_MAX,
     ("identifiers", "maxItems"): REJECTION_IDENTIFIERS_MAX,

@@ -10,7 +10,7 @@ from metering.records.ledger_records import Outcome, Settlement, encode_intent, 
 from metering.records.tally import encode_tally
 from reporter.planning.billing_periods import BillingPeriods
 from reporter.planning.planner import PartitionReporter
-from reporter.takeover import Takeover
+from reporter.takeover import ReportingTakeover
 from tests.support.metering_ledger_entries import REJECTION
 from tests.support.metering_memory_log import MemoryLog, finished
 from tests.support.reporter_planning import NOW_MS, planned, tally
@@ -28,7 +28,7 @@ class Partition:
         self.tallies = [tally(number, number - 1, number + 1) for number in range(tallies)]
         for found in self.tallies:
             self.log.append(TALLIES, encode_tally(found), at_ms=NOW_MS)
-        self.takeover = Takeover(self.log, TOPICS, instance="r", rows_max=100, periods=BillingPeriods())
+        self.takeover = ReportingTakeover(self.log, TOPICS, instance="r", rows_max=100, periods=BillingPeriods())
 
     def owner(self) -> PartitionReporter:
         return finished(self.takeover.take_over(0))

@@ -8,7 +8,7 @@ from taximeter_emitter.wire.limits import HOUR_MS, MINUTE_MS
 
 from aggregator.core.counting import PartitionCounter
 from aggregator.core.pending_tally import Cut
-from aggregator.takeover import Takeover
+from aggregator.takeover import CountingTakeover
 from metering.records.tally import Tally, decode_tally
 from tests.support.aggregator_record_strategies import ITEMS, placed
 from tests.support.aggregator_records import EVENTS, HORIZON_MS, START_MS, TALLIES, Garbage, Item, Model, Numbered, encode, rules
@@ -24,7 +24,7 @@ class Pipeline:
     def __init__(self) -> None:
         self.log = MemoryLog()
         self.log.topics = {EVENTS: [], TALLIES: []}
-        self.takeover = Takeover(self.log, rules(), tallies_topic=TALLIES, found_at_log_start=False, snapshots=in_memory())
+        self.takeover = CountingTakeover(self.log, rules(), tallies_topic=TALLIES, found_at_log_start=False, snapshots=in_memory())
         self.items: dict[int, tuple[Item, int]] = {}
         self.now_ms = START_MS
 

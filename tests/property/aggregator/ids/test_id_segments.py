@@ -25,7 +25,7 @@ SHORTEST = st.sampled_from([0, 3, 1_000])  # from how many on arrays are used
 def walking(keys: bytes, arrays_from: int) -> Iterator[None]:
     """Tables that are made within hash with these keys; what is measured to be quick does not matter."""
     hashing = patch.object(fingerprints, "_keys", Keys(keys))
-    with hashing, patch.object(id_index, "ARRAYS_FROM", arrays_from), patch.object(id_table, "FEW", arrays_from):
+    with hashing, patch.object(id_index, "IDS_AS_ARRAYS_FROM", arrays_from), patch.object(id_table, "FEW", arrays_from):
         yield
 
 

@@ -6,12 +6,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from metering.records.chain import NO_OFFSET, Chain, Link
+from metering.records.chain import NO_OFFSET, Chain, ChainLink
 
 WRITERS = 3
 
 
-def accepted_offsets(log: list[Link]) -> list[int]:
+def accepted_offsets(log: list[ChainLink]) -> list[int]:
     """The rule in its plainest form: the first founder founds; then only what starts where the last one ended."""
     accepted: list[int] = []
     for offset, link in enumerate(log):
@@ -21,7 +21,7 @@ def accepted_offsets(log: list[Link]) -> list[int]:
     return accepted
 
 
-def placed_before(offset: int, link: Link) -> Chain:
+def placed_before(offset: int, link: ChainLink) -> Chain:
     """The fold of a reader who begins at an accepted record."""
     return Chain(next_offset=offset) if link.previous == NO_OFFSET else Chain(head=link.previous, end=link.start, next_offset=offset)
 
@@ -31,15 +31,15 @@ class Writer:
     """What one process believes. `unconfirmed` is its append whose acknowledgement has not come yet, and where it landed (None: nowhere)."""
 
     view: Chain = field(default_factory=Chain)
-    unconfirmed: tuple[Link, int | None] | None = None
+    unconfirmed: tuple[ChainLink, int | None] | None = None
 
 
 class ChainMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.log: list[Link] = []
+        self.log: list[ChainLink] = []
         self.writers = [Writer() for _ in range(WRITERS)]
-        self.on_the_way: list[Link] = []
+        self.on_the_way: list[ChainLink] = []
 
     def fold(self, view: Chain, end: int) -> None:
         for offset in range(view.next_offset, end):
@@ -56,7 +56,7 @@ class ChainMachine(RuleBasedStateMachine):
     def append(self, number: int, length: int, landings: int, late: bool) -> None:
         writer = self.free(number)
         start = max(0, writer.view.end)
-        link = Link(start, start + length, writer.view.head)
+        link = ChainLink(start, start + length, writer.view.head)
         landed = None
         for _ in range(landings):
             landed = len(self.log)

@@ -7,7 +7,7 @@ from taximeter_emitter.wire.limits import MINUTE_MS
 from metering.folds.ledger import Ledger
 from metering.records.ledger_records import Outcome, Settlement
 from reporter.planning.billing_periods import BillingPeriods, SubscriptionPeriods
-from reporter.planning.ended_periods import LOOK_SECONDS, EndedPeriods
+from reporter.planning.ended_periods import PERIODS_LOOK_SECONDS, EndedPeriods
 from reporter.planning.planner import PartitionReporter
 from tests.support.reporter_planning import NOW_MS, planned, tally
 
@@ -28,7 +28,7 @@ def test_what_it_says_is_what_a_walk_over_everything_finds(steps: list[tuple[str
                 position = reporter.tally_position
                 reporter.add(position, tally(position, head, 1, age_ms=one * MINUTE_MS))
                 head = position
-            case "plan" if len(reporter.backlog):
+            case "plan" if len(reporter.unplanned):
                 reporter.observe(entries, NOW_MS, planned(reporter), mine=True)
                 entries += 1
             case "settle" if reporter.ledger.open:
@@ -41,6 +41,6 @@ def test_what_it_says_is_what_a_walk_over_everything_finds(steps: list[tuple[str
                 periods.learn(SubscriptionPeriods("cus", span, frozenset(span)))
             case "wait":
                 now_s += 60 * one
-        ended.look(reporter, now_s, LOOK_SECONDS * number)
-        ends = [periods.end_s(customer, time_ms) for customer, time_ms in (*reporter.backlog.usage(), *reporter.open_usage())]
+        ended.look(reporter, now_s, PERIODS_LOOK_SECONDS * number)
+        ends = [periods.end_s(customer, time_ms) for customer, time_ms in (*reporter.unplanned.usage(), *reporter.open_usage())]
         assert ended.oldest_s == min((end for end in ends if end is not None and end <= now_s), default=None)

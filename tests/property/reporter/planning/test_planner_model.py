@@ -9,17 +9,17 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from taximeter_emitter.wire.limits import DAY_MS, MINUTE_MS
 
 from metering.folds.ledger import Ledger, ledger_from
-from metering.records.chain import NO_OFFSET, Link
+from metering.records.chain import NO_OFFSET, ChainLink
 from metering.records.ledger_records import Intent, Outcome, Receipt, Rejection, Settlement, decode_entry, encode_intent, encode_receipt
 from metering.records.tally import EventCounts, RecordCounts, Tally, TallyRow
 from reporter.planning.billing_periods import BillingPeriods
-from reporter.planning.planner import AGE_MARGIN_MS, PartitionReporter, open_meter_events
+from reporter.planning.planner import PLANNING_MARGIN_MS, PartitionReporter, open_meter_events
 from reporter.planning.unplanned import LARGEST_MS
 
 NOW_MS = 1_780_000_000_000 // LARGEST_MS * LARGEST_MS
 REPORTERS = 3
 ROWS_MAX = 4
-OLDEST_MS = NOW_MS - 35 * DAY_MS + AGE_MARGIN_MS
+OLDEST_MS = NOW_MS - 35 * DAY_MS + PLANNING_MARGIN_MS
 
 
 @dataclass
@@ -50,7 +50,7 @@ class ReporterMachine(RuleBasedStateMachine):
     def a_tally_is_written(self, minutes: list[int], old: int, lost: bool, quantity: int) -> None:
         previous = self.accepted[-1] if self.accepted else NO_OFFSET
         start = self.tallies[previous].link.end if self.accepted else 0
-        link = Link(start + 7, start + 9, previous) if lost and self.accepted else Link(start, start + 2, previous)
+        link = ChainLink(start + 7, start + 9, previous) if lost and self.accepted else ChainLink(start, start + 2, previous)
         rows = [TallyRow("c", "tokens", (), NOW_MS - old - minute * MINUTE_MS, quantity, 1) for minute in minutes]
         if link.start == start:
             self.accepted.append(len(self.tallies))
@@ -138,7 +138,7 @@ class ReporterMachine(RuleBasedStateMachine):
         assert accepted or not nobody_between
         assert accepted == (isinstance(entry, Receipt) or offset in self.accepted_intents())
         if accepted and isinstance(entry, Intent) and nobody_between:
-            assert not len(copy.reporter.backlog)
+            assert not len(copy.reporter.unplanned)
 
     # What must be true of the log
 

@@ -10,7 +10,7 @@ from taximeter_emitter.wire.limits import MINUTE_MS
 from metering.records.limits import VALUE_MAX
 from metering.records.tally import TallyRow
 from reporter.planning.billing_periods import BillingPeriods, SubscriptionPeriods
-from reporter.planning.unplanned import GRANULARITIES_MS, LARGEST_MS, Backlog, split
+from reporter.planning.unplanned import GRANULARITIES_MS, LARGEST_MS, UnplannedUsage, split
 from tests.support.reporter_backlog import START_MS, periods_with
 
 rows = st.lists(
@@ -35,7 +35,7 @@ def sums_of_rows(found: list[TallyRow], size_ms: int = LARGEST_MS) -> Sums:
     return sums
 
 
-def sums_of_events(backlog: Backlog, size_ms: int = LARGEST_MS) -> Sums:
+def sums_of_events(backlog: UnplannedUsage, size_ms: int = LARGEST_MS) -> Sums:
     sums: Sums = Counter()
     for event in backlog.meter_events():
         sums[event.customer, event.meter, event.dimensions, event.time_ms // size_ms] += event.value
@@ -45,7 +45,7 @@ def sums_of_events(backlog: Backlog, size_ms: int = LARGEST_MS) -> Sums:
 @settings(max_examples=300)
 @given(st.lists(rows, max_size=5), st.integers(1, 40), st.lists(st.integers(1, 40), max_size=4))
 def test_every_windows_sum_is_kept_however_windows_are_merged(added: list[list[TallyRow]], rows_max: int, merges: list[int]) -> None:
-    backlog = Backlog(rows_max, BillingPeriods())
+    backlog = UnplannedUsage(rows_max, BillingPeriods())
     for found in added:
         backlog.add(found)
     everything = [row for found in added for row in found]
@@ -66,7 +66,7 @@ def test_every_windows_sum_is_kept_however_windows_are_merged(added: list[list[T
 
 @given(st.lists(rows, max_size=3), st.lists(st.tuples(st.integers(1, 40), st.sampled_from(GRANULARITIES_MS[:-1])), max_size=4))
 def test_no_window_is_larger_than_was_asked_for(added: list[list[TallyRow]], merges: list[tuple[int, int]]) -> None:
-    backlog = Backlog(1_000, BillingPeriods())
+    backlog = UnplannedUsage(1_000, BillingPeriods())
     everything: list[TallyRow] = []
     for found in added:
         backlog.add(found)
@@ -79,14 +79,14 @@ def test_no_window_is_larger_than_was_asked_for(added: list[list[TallyRow]], mer
 
 @given(rows)
 def test_nothing_is_merged_that_fits(found: list[TallyRow]) -> None:
-    backlog = Backlog(1_000, BillingPeriods())
+    backlog = UnplannedUsage(1_000, BillingPeriods())
     backlog.add(found)
     assert len(backlog) == len({(row.customer, row.meter, row.dimensions, row.window_start_ms) for row in found})
 
 
 @given(st.lists(rows, max_size=4), st.integers(1, 20))
 def test_without_known_boundaries_only_the_clocks_windows_count(added: list[list[TallyRow]], rows_max: int) -> None:
-    backlog = Backlog(rows_max, periods_with((60, 600), customer="somebody else"))
+    backlog = UnplannedUsage(rows_max, periods_with((60, 600), customer="somebody else"))
     level = 0
     everything: list[TallyRow] = []
     for found in added:
@@ -127,7 +127,7 @@ def test_no_meter_event_has_minutes_of_two_periods_and_every_periods_sum_is_kept
     periods = BillingPeriods()
     for customer in ("c", "d"):
         periods.learn(SubscriptionPeriods(customer, (start, boundaries[-1]), frozenset({start, *boundaries})))
-    backlog = Backlog(rows_max, periods)
+    backlog = UnplannedUsage(rows_max, periods)
     wanted: Sums = Counter()
     for found in added:
         backlog.add(found)
@@ -145,7 +145,7 @@ def test_no_meter_event_has_minutes_of_two_periods_and_every_periods_sum_is_kept
 @given(st.lists(st.tuples(rows, st.lists(st.integers(0, 12_000), max_size=3)), max_size=5), st.integers(1, 12))
 def test_the_sum_is_kept_whatever_becomes_known_and_when(steps: list[tuple[list[TallyRow], list[int]]], rows_max: int) -> None:
     periods = BillingPeriods()
-    backlog = Backlog(rows_max, periods)
+    backlog = UnplannedUsage(rows_max, periods)
     for found, boundaries in steps:
         backlog.add(found)
         for boundary in boundaries:
@@ -167,7 +167,7 @@ def test_the_soonest_end_is_what_a_walk_over_everything_finds(
     steps: list[tuple[list[TallyRow], list[tuple[str, int, int]], bool]], rows_max: int, now: int
 ) -> None:
     periods = BillingPeriods()
-    backlog = Backlog(rows_max, periods)
+    backlog = UnplannedUsage(rows_max, periods)
     for found, subscriptions, planned in steps:
         backlog.add(found)
         for customer, start, length in subscriptions:

@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from metering.records.ledger_records import Outcome
 from metering.records.limits import EVENT_AGE_MAX_MS, RETRY_SAME_IDENTIFIER_MS
-from reporter.sending.lanes import AGE_MARGIN_MS, Attempt, Lanes, MeterSend
+from reporter.sending.lanes import ATTEMPT_MARGIN_MS, Attempt, Lanes, MeterSend
 from reporter.sending.verdicts import Delivered, Refused, Retry, StopTheWorld, TooOld, TryAgain, Verdict
 from tests.support.reporter_lanes import START_MS, lanes, send
 
@@ -56,7 +56,7 @@ class LanesMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.subject.room > 0)
     @rule(customer=st.integers(0, 3), doubtful=st.booleans(), old=st.booleans(), spent_h=st.integers(0, 21))
     def add(self, customer: int, doubtful: bool, old: bool, spent_h: int) -> None:
-        age_ms = EVENT_AGE_MAX_MS - AGE_MARGIN_MS - 60_000 - int(self.now_s * 1000) if old else 0
+        age_ms = EVENT_AGE_MAX_MS - ATTEMPT_MARGIN_MS - 60_000 - int(self.now_s * 1000) if old else 0
         item = send(
             self.added,
             customer=f"cus_{customer}",
@@ -146,7 +146,7 @@ class LanesMachine(RuleBasedStateMachine):
                 queue.clear()
 
     def too_late(self, told: Told) -> bool:
-        old = self.now_ms >= told.send.event.time_ms + EVENT_AGE_MAX_MS - AGE_MARGIN_MS
+        old = self.now_ms >= told.send.event.time_ms + EVENT_AGE_MAX_MS - ATTEMPT_MARGIN_MS
         return old or self.now_ms >= told.send.log_time_ms + RETRY_SAME_IDENTIFIER_MS
 
     def could_attempt(self) -> bool:
@@ -167,7 +167,7 @@ class LanesMachine(RuleBasedStateMachine):
                 # No verdict called for it: then the send must be the head of its lane, and its time must be over.
                 (customer,) = [name for name, queue in self.model.items() if queue and queue[0].send.index == entry.settlement.index]
                 told = self.model[customer].pop(0)
-                old = self.now_ms >= told.send.event.time_ms + EVENT_AGE_MAX_MS - AGE_MARGIN_MS
+                old = self.now_ms >= told.send.event.time_ms + EVENT_AGE_MAX_MS - ATTEMPT_MARGIN_MS
                 assert self.too_late(told)
                 assert customer not in self.flying
                 assert found[1] is (Outcome.UNBILLABLE if old and not told.doubtful else Outcome.PARKED)

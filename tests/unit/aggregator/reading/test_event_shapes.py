@@ -4,7 +4,7 @@ import orjson
 import pytest
 
 from aggregator.reading import plain_events
-from aggregator.reading.event_shapes import CUSTOMER, ID, MINUTE, SECONDS, SHAPE_TEXT_BYTES_MAX, SOURCE, TIME, EventShape, shape_of
+from aggregator.reading.event_shapes import CUSTOMER, ID, SHAPE_TEXT_BYTES_MAX, SOURCE, TIME, TIME_MINUTE, TIME_SECONDS, EventShape, shape_of
 from aggregator.reading.plain_events import SHAPES_MAX
 from tests.support.aggregator_event_texts import COMPACT, SPACED, experienced, facts, read
 
@@ -16,7 +16,7 @@ def shape(text: bytes) -> EventShape | None:
 def test_a_shape_names_its_values_in_the_order_of_the_text() -> None:
     found = shape(COMPACT)
     assert found is not None
-    assert found.paths == (ID, SOURCE, MINUTE, SECONDS, CUSTOMER, ("usage", "input"), ("usage", "output"), ("dimensions", "model"))
+    assert found.paths == (ID, SOURCE, TIME_MINUTE, TIME_SECONDS, CUSTOMER, ("usage", "input"), ("usage", "output"), ("dimensions", "model"))
     assert found.values_of(COMPACT) == (b"q-1", b"s", b"2026-11-22T10:00:", b"00.250", b"c", b"1", b"20", b"m")
     spaced = shape(SPACED)
     assert spaced is not None

@@ -6,7 +6,7 @@ from dataclasses import replace
 import orjson
 import pytest
 
-from aggregator.reading.joined_batches import RUN_MAX, VALUE_BYTES_MAX, first_batches, join
+from aggregator.reading.joined_batches import JOINED_BATCHES_MAX, SMALL_BATCH_BYTES_MAX, first_batches, join
 from metering.records.batch_decoding import KnownTexts
 from metering.records.record import Record
 from tests.support.aggregator_records import ODD_NUMBERS, START_MS, Event, small_batch
@@ -21,19 +21,19 @@ def usual(numbers: Sequence[int]) -> list[Record]:
 
 
 def test_what_emitters_write_is_joined() -> None:
-    records = usual(range(RUN_MAX))
+    records = usual(range(JOINED_BATCHES_MAX))
     assert first_batches(records, 0) == records
     found = join(
         [orjson.loads(record.value or b"") for record in records],
-        [START_MS] * RUN_MAX,
+        [START_MS] * JOINED_BATCHES_MAX,
         partition=0,
         fields=FIELDS,
         known=KnownTexts(),
         partition_of=lambda _: 0,
     )
     assert found is not None
-    assert found.events.count == 2 * RUN_MAX == len(found.events.at)
-    assert sum(found.events.usage["output"]) == 4 * RUN_MAX
+    assert found.events.count == 2 * JOINED_BATCHES_MAX == len(found.events.at)
+    assert sum(found.events.usage["output"]) == 4 * JOINED_BATCHES_MAX
 
 
 @pytest.mark.parametrize("value", ODD_NUMBERS[4:])
@@ -51,7 +51,7 @@ def test_a_run_ends_before_a_gap_and_before_what_is_no_small_batch() -> None:
     records = usual([0, 1, 2, 4, 5])
     assert first_batches(records, 0) == records[:3]
     assert first_batches(records, 3) == records[3:]
-    large = replace(records[2], value=(records[2].value or b"") + b" " * VALUE_BYTES_MAX)
+    large = replace(records[2], value=(records[2].value or b"") + b" " * SMALL_BATCH_BYTES_MAX)
     assert first_batches([*records[:2], large], 0) == records[:2]
     assert first_batches([large, *records], 0) == ()
     assert first_batches([*records[:2], replace(records[2], value=None)], 0) == records[:2]

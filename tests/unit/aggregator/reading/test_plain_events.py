@@ -7,7 +7,7 @@ import pytest
 from taximeter_emitter.wire.event import parse_event
 
 from aggregator.reading import plain_events
-from aggregator.reading.plain_events import RUN_MAX, VALUE_BYTES_MAX, first_run
+from aggregator.reading.plain_events import PLAIN_EVENT_BYTES_MAX, PLAIN_EVENTS_MAX, first_run
 from metering.records.record import Record
 from tests.support.aggregator_plain_events import GOOD, LATEST_MS, document, events_of, plain_events_of, read
 
@@ -62,7 +62,7 @@ def records_of(values: Sequence[bytes | None]) -> list[Record]:
 
 
 def test_a_run_ends_before_a_record_that_cannot_be_a_plain_event() -> None:
-    for other in (None, b'{"taximeter":1}', b"x" * (VALUE_BYTES_MAX + 1)):
+    for other in (None, b'{"taximeter":1}', b"x" * (PLAIN_EVENT_BYTES_MAX + 1)):
         assert run_lengths(records_of([b"{}", b"{}", other, b"{}"])) == 2
         assert run_lengths(records_of([other, b"{}"])) == 0
     with_headers = [*records_of([b"{}"]), Record(1, 0, None, b"{}", (("ce_id", b"1"),))]
@@ -70,8 +70,8 @@ def test_a_run_ends_before_a_record_that_cannot_be_a_plain_event() -> None:
 
 
 def test_a_run_ends_before_a_gap_between_offsets_and_where_it_is_long_enough() -> None:
-    records = records_of([b"{}"] * (RUN_MAX + 10))
-    assert run_lengths(records) == RUN_MAX
+    records = records_of([b"{}"] * (PLAIN_EVENTS_MAX + 10))
+    assert run_lengths(records) == PLAIN_EVENTS_MAX
     assert run_lengths([*records[:3], *records[4:]]) == 3
     assert run_lengths([*records[:3], *records[2:]]) == 3
-    assert len(first_run(records, RUN_MAX)) == 10
+    assert len(first_run(records, PLAIN_EVENTS_MAX)) == 10

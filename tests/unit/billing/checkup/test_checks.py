@@ -10,7 +10,7 @@ import pytest
 from billing.catalogue.account import Account
 from billing.checkup.checks import (
     Destination,
-    Reply,
+    TimedReply,
     check_catalogue,
     check_clock,
     check_destinations,
@@ -28,11 +28,11 @@ PREVIEW = Permission("invoice_write", ("preview",), "post", "/v1/invoices/create
 URL = "https://example.com/webhooks/stripe"
 
 
-def reply(status: int = 200, **changes: Any) -> Reply:
-    return replace(Reply(status, "message", "", {}, 1_000.0, 1_000.2), **changes)
+def reply(status: int = 200, **changes: Any) -> TimedReply:
+    return replace(TimedReply(status, "message", "", {}, 1_000.0, 1_000.2), **changes)
 
 
-def dated(skew_s: float, trip_s: float = 0.2) -> Reply:
+def dated(skew_s: float, trip_s: float = 0.2) -> TimedReply:
     """A reply whose Date is `skew_s` behind this machine's clock."""
     return reply(
         headers={"date": formatdate(1_000_000, usegmt=True)}, sent_s=1_000_000.5 + skew_s - trip_s / 2, received_s=1_000_000.5 + skew_s + trip_s / 2
@@ -90,7 +90,7 @@ def test_the_version_of_the_reply_is_the_one_that_was_asked_for() -> None:
         (reply(429), "warning"),
     ],
 )
-def test_only_403_says_that_a_permission_is_missing(answer: Reply, state: str) -> None:
+def test_only_403_says_that_a_permission_is_missing(answer: TimedReply, state: str) -> None:
     assert check_permission(REPORT, answer).state == state
 
 

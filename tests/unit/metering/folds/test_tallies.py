@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from metering.folds.tallies import Tallies, tallies_after, tallies_from
-from metering.records.chain import NO_OFFSET, Link
+from metering.records.chain import NO_OFFSET, ChainLink
 from metering.records.errors import ChainBroken
 from metering.records.tally import Acceptance, EmitterState, EventCounts, Losses, RecordCounts, Tally
 
@@ -14,7 +14,7 @@ def tally(start: int, end: int, previous: int, *, chain_id: str = "c", checkpoin
     return Tally(
         chain_id=chain_id,
         partition=0,
-        link=Link(start, end, previous),
+        link=ChainLink(start, end, previous),
         checkpoint=checkpoint,
         instance="i",
         catalogue="k",

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from metering.process.probe import EXIT_USAGE
 from metering.process.secrets import Secret
-from metering.process.service import EXIT_OK, EXIT_USAGE, ServiceContext, ServiceSettings
+from metering.process.service import EXIT_OK, ServiceContext, ServiceSettings
 from metering.process.service_command import Configuration, load_configuration, service_command
 from metering.process.settings import SettingsError, option
 

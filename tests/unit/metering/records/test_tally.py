@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
-from metering.records.chain import Link
+from metering.records.chain import ChainLink
 from metering.records.errors import RecordCorrupt
 from metering.records.tally import NO_LOSSES, Acceptance, EventCounts, Losses, RecordCounts, Tally, TallyRow, decode_tally, encode_tally
 from tests.support.metering_tallies import a_tally
@@ -19,11 +19,11 @@ def test_strings_that_rows_share_are_written_once() -> None:
 
 def test_a_tally_that_does_not_account_for_its_range_cannot_be_made() -> None:
     with pytest.raises(RecordCorrupt, match="accounts for 1 records"):
-        a_tally(link=Link(0, 2, -1))
+        a_tally(link=ChainLink(0, 2, -1))
 
 
 def an_acceptance(lost: int, **changes: Any) -> Tally:
-    about = {"link": Link(0, lost, -1), "records": RecordCounts(lost=lost), "events": EventCounts(), "acceptance": Acceptance("why", "who", 7)}
+    about = {"link": ChainLink(0, lost, -1), "records": RecordCounts(lost=lost), "events": EventCounts(), "acceptance": Acceptance("why", "who", 7)}
     return a_tally(**about | changes)
 
 

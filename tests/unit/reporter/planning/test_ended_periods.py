@@ -5,7 +5,7 @@ from taximeter_emitter.wire.limits import MINUTE_MS
 from metering.folds.ledger import Ledger
 from metering.records.ledger_records import Outcome, Settlement
 from reporter.planning.billing_periods import BillingPeriods, SubscriptionPeriods
-from reporter.planning.ended_periods import LOOK_SECONDS, REPORT_SECONDS_MAX, EndedPeriods
+from reporter.planning.ended_periods import PERIODS_LOOK_SECONDS, REPORT_SECONDS_MAX, EndedPeriods
 from reporter.planning.planner import PartitionReporter
 from tests.support.reporter_planning import NOW_MS, planned, tally
 
@@ -24,15 +24,15 @@ def subject() -> tuple[PartitionReporter, EndedPeriods]:
     return reporter, EndedPeriods(periods)
 
 
-def test_it_is_seen_in_the_backlog_and_among_what_is_open_until_it_is_settled() -> None:
+def test_it_is_seen_in_the_unplanned_usage_and_among_what_is_open_until_it_is_settled() -> None:
     reporter, ended = subject()
     ended.look(reporter, NOW_S, 0.0)
     assert (ended.oldest_s, ended.report_seconds(3_600.0), ended.report_seconds(5.0)) == (NOW_S - 60, REPORT_SECONDS_MAX, 5.0)
     reporter.observe(0, NOW_MS, planned(reporter), mine=True)
-    ended.look(reporter, NOW_S, LOOK_SECONDS)
+    ended.look(reporter, NOW_S, PERIODS_LOOK_SECONDS)
     assert (ended.oldest_s, ended.report_seconds(3_600.0)) == (NOW_S - 60, 3_600.0), "planned, and Stripe has it not"
     reporter.observe(1, NOW_MS, reporter.receipt([Settlement(0, 0, Outcome.ACCEPTED, NOW_MS)]), mine=True)
-    ended.look(reporter, NOW_S, 2 * LOOK_SECONDS)
+    ended.look(reporter, NOW_S, 2 * PERIODS_LOOK_SECONDS)
     assert ended.oldest_s is None, "what is still open is of the period after it"
 
 
@@ -45,9 +45,9 @@ def test_a_period_that_goes_on_hurries_nothing() -> None:
 def test_it_looks_no_more_often_than_it_may() -> None:
     reporter, ended = subject()
     ended.look(reporter, NOW_S - 61, 0.0)
-    ended.look(reporter, NOW_S, LOOK_SECONDS - 0.1)
+    ended.look(reporter, NOW_S, PERIODS_LOOK_SECONDS - 0.1)
     assert ended.oldest_s is None
-    ended.look(reporter, NOW_S, LOOK_SECONDS)
+    ended.look(reporter, NOW_S, PERIODS_LOOK_SECONDS)
     assert ended.oldest_s == NOW_S - 60
 
 
@@ -67,6 +67,6 @@ def test_a_period_that_becomes_known_is_seen_in_what_waits_and_in_what_is_open()
 
     assert look(0.0) == (None, 3_600.0)
     periods.learn(SubscriptionPeriods("cus", span, frozenset(span)))
-    assert look(LOOK_SECONDS) == (NOW_S - 60, REPORT_SECONDS_MAX)
+    assert look(PERIODS_LOOK_SECONDS) == (NOW_S - 60, REPORT_SECONDS_MAX)
     reporter.observe(1, NOW_MS, planned(reporter), mine=True)
-    assert look(2 * LOOK_SECONDS) == (NOW_S - 60, 3_600.0), "all of it is planned"
+    assert look(2 * PERIODS_LOOK_SECONDS) == (NOW_S - 60, 3_600.0), "all of it is planned"

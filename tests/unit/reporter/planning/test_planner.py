@@ -4,12 +4,12 @@ import pytest
 from taximeter_emitter.wire.limits import DAY_MS, MINUTE_MS
 
 from metering.folds.ledger import Ledger
-from metering.records.chain import Link
+from metering.records.chain import ChainLink
 from metering.records.errors import ChainBroken
 from metering.records.ledger_records import Outcome, Settlement
 from metering.records.tally import Tally
 from reporter.planning.billing_periods import BillingPeriods
-from reporter.planning.planner import AGE_MARGIN_MS, PartitionReporter, open_meter_events
+from reporter.planning.planner import PLANNING_MARGIN_MS, PartitionReporter, open_meter_events
 from reporter.planning.unplanned import LARGEST_MS
 from tests.support.reporter_planning import NOW_MS, planned, tally
 
@@ -33,7 +33,7 @@ def test_nothing_counted_means_nothing_planned() -> None:
 
 def test_an_intent_covers_every_record_that_was_read_also_the_lost_ones() -> None:
     intent = planned(reporter(tally(0, -1, 5), tally(9, 0, 7), tally(1, 0, 2)))
-    assert (intent.link, intent.tally_head, intent.events_end) == (Link(0, 3, -1), 2, 2)
+    assert (intent.link, intent.tally_head, intent.events_end) == (ChainLink(0, 3, -1), 2, 2)
     assert [event.value for event in intent.meter_events] == [7]
 
 
@@ -59,7 +59,7 @@ def test_windows_grow_beyond_an_hour_only_where_hours_would_be_too_many(hourly_m
 
 @pytest.mark.parametrize(("late_ms", "billable"), [(0, True), (1, False)])
 def test_usage_too_old_for_stripe_is_unbillable_and_recorded(late_ms: int, billable: bool) -> None:
-    intent = planned(reporter(tally(0, -1, 5, age_ms=35 * DAY_MS - AGE_MARGIN_MS + late_ms)))
+    intent = planned(reporter(tally(0, -1, 5, age_ms=35 * DAY_MS - PLANNING_MARGIN_MS + late_ms)))
     assert (len(intent.meter_events), len(intent.unbillable)) == ((1, 0) if billable else (0, 1))
 
 
@@ -73,12 +73,12 @@ def test_another_writers_intent_makes_it_forget_and_go_on_from_there() -> None:
     log = [tally(0, -1, 5), tally(1, 0, 2), tally(2, 1, 3)]
     subject, other = reporter(*log), reporter(*log[:2])
     assert subject.observe(0, 0, planned(other))
-    assert (subject.tally_position, len(subject.backlog), subject.backlog_since_ms) == (2, 0, None)
+    assert (subject.tally_position, len(subject.unplanned), subject.unplanned_since_ms) == (2, 0, None)
     assert [event.value for _, event in open_meter_events(subject.ledger, 0)] == [2, 5] or sum(
         e.value for _, e in open_meter_events(subject.ledger, 0)
     ) == 7
     subject.add(2, log[2])
-    assert planned(subject).link == Link(2, 3, 0)
+    assert planned(subject).link == ChainLink(2, 3, 0)
 
 
 def test_its_own_late_intent_loses_and_leaves_the_others_standing() -> None:
@@ -105,9 +105,9 @@ def test_a_settled_intent_has_nothing_open() -> None:
 
 def test_the_age_of_what_waits_is_that_of_the_first_tally_with_usage() -> None:
     subject = reporter(tally(0, -1))
-    ages = [subject.backlog_since_ms]
+    ages = [subject.unplanned_since_ms]
     subject.add(1, tally(1, 0, 5))
-    ages.append(subject.backlog_since_ms)
+    ages.append(subject.unplanned_since_ms)
     subject.observe(0, 0, planned(subject), mine=True)
-    ages.append(subject.backlog_since_ms)
+    ages.append(subject.unplanned_since_ms)
     assert ages == [None, NOW_MS, None]

@@ -7,7 +7,7 @@ from taximeter_emitter.wire.limits import HOUR_MS
 
 from metering.records.limits import VALUE_MAX
 from reporter.planning.billing_periods import BillingPeriods, SubscriptionPeriods
-from reporter.planning.unplanned import LARGEST_MS, Backlog, split
+from reporter.planning.unplanned import LARGEST_MS, UnplannedUsage, split
 from tests.support.reporter_backlog import START_MS, periods_with, row
 
 
@@ -20,7 +20,7 @@ def test_a_value_of_more_than_fifteen_digits_becomes_several(quantity: int) -> N
 
 
 def test_windows_grow_step_by_step_to_what_is_allowed_and_no_further() -> None:
-    backlog = Backlog(10_000, BillingPeriods())
+    backlog = UnplannedUsage(10_000, BillingPeriods())
     backlog.add(row(minute) for minute in range(720))
     for wanted, left in ((720, 720), (719, 144), (143, 48), (47, 12), (1, 12)):
         backlog.merge_to(wanted, HOUR_MS)
@@ -31,7 +31,7 @@ def test_windows_grow_step_by_step_to_what_is_allowed_and_no_further() -> None:
 
 
 def test_it_is_full_only_when_the_largest_windows_do_not_fit_either() -> None:
-    backlog = Backlog(3, BillingPeriods())
+    backlog = UnplannedUsage(3, BillingPeriods())
     backlog.add(row(minute) for minute in range(360))
     assert (len(backlog), backlog.is_full) == (1, False)
     backlog.add(row(0, customer) for customer in "xyz")
@@ -44,7 +44,7 @@ def test_it_is_full_only_when_the_largest_windows_do_not_fit_either() -> None:
 
 @pytest.mark.parametrize("minute", [359, 360])
 def test_the_last_minute_of_a_quarter_of_a_day_stays_in_it(minute: int) -> None:
-    backlog = Backlog(1, BillingPeriods())
+    backlog = UnplannedUsage(1, BillingPeriods())
     backlog.add([row(0), row(minute)])
     assert len(backlog) == 1 + minute // 360
 
@@ -53,26 +53,26 @@ def test_the_last_minute_of_a_quarter_of_a_day_stays_in_it(minute: int) -> None:
 
 
 def test_minutes_before_and_after_a_boundary_do_not_merge() -> None:
-    backlog = Backlog(1, periods_with((-86_400, 120)))
+    backlog = UnplannedUsage(1, periods_with((-86_400, 120)))
     backlog.add(row(minute) for minute in range(5))
     assert [(event.time_ms - START_MS, event.value) for event in backlog.meter_events()] == [(0, 2), (121_000, 3)]
 
 
 def test_a_minute_that_a_boundary_cuts_stays_in_the_period_in_which_it_begins() -> None:
-    backlog = Backlog(1, periods_with((-86_400, 150)))
+    backlog = UnplannedUsage(1, periods_with((-86_400, 150)))
     backlog.add(row(minute) for minute in range(5))
     assert [(event.time_ms - START_MS, event.value) for event in backlog.meter_events()] == [(0, 3), (180_000, 2)]
 
 
 def test_the_minute_in_which_a_subscription_starts_is_told_after_its_start() -> None:
-    backlog = Backlog(1, periods_with((150, 86_400)))
+    backlog = UnplannedUsage(1, periods_with((150, 86_400)))
     backlog.add(row(minute) for minute in range(5))
     assert [(event.time_ms - START_MS, event.value) for event in backlog.meter_events()] == [(0, 2), (151_000, 3)]
 
 
 def test_a_boundary_that_becomes_known_separates_what_is_not_merged_yet() -> None:
     periods = BillingPeriods()
-    backlog = Backlog(1_000, periods)
+    backlog = UnplannedUsage(1_000, periods)
     backlog.add(row(minute) for minute in range(3))
     periods.learn(SubscriptionPeriods("c", (START_MS // 1000 - 60, START_MS // 1000 + 60), frozenset({START_MS // 1000 + 60})))
     backlog.merge_to(1, LARGEST_MS)
@@ -81,6 +81,6 @@ def test_a_boundary_that_becomes_known_separates_what_is_not_merged_yet() -> Non
 
 
 def test_it_says_whose_usage_of_when_it_holds() -> None:
-    backlog = Backlog(100, periods_with((60, 600)))
+    backlog = UnplannedUsage(100, periods_with((60, 600)))
     backlog.add([row(0), row(1), row(0, "d")])
     assert sorted(backlog.usage()) == [("c", START_MS), ("c", START_MS + 61_000), ("d", START_MS)]

@@ -6,7 +6,7 @@ from taximeter_emitter.wire.limits import DAY_MS, HOUR_MS
 
 from metering.records.ledger_records import Outcome
 from metering.records.limits import EVENT_AGE_MAX_MS, RETRY_SAME_IDENTIFIER_MS
-from reporter.sending.lanes import AGE_MARGIN_MS, idempotency_key
+from reporter.sending.lanes import ATTEMPT_MARGIN_MS, idempotency_key
 from reporter.sending.verdicts import Delivered, Refused, Retry, StopTheWorld, TooOld, TryAgain, Verdict, interrupted, unreachable
 from tests.support.reporter_lanes import START_MS, lanes, none_ready, outcomes, send, start
 
@@ -176,8 +176,8 @@ def test_exactly_at_twenty_hours_nothing_is_sent_any_more() -> None:
 @pytest.mark.parametrize(("doubtful", "outcome"), [(False, Outcome.UNBILLABLE), (True, Outcome.PARKED)])
 def test_usage_too_old_for_stripe_is_not_sent(doubtful: bool, outcome: Outcome) -> None:
     subject = lanes()
-    subject.add(send(0, age_ms=EVENT_AGE_MAX_MS - AGE_MARGIN_MS, doubtful=doubtful))
-    subject.add(send(1, age_ms=EVENT_AGE_MAX_MS - AGE_MARGIN_MS - 1, doubtful=doubtful))
+    subject.add(send(0, age_ms=EVENT_AGE_MAX_MS - ATTEMPT_MARGIN_MS, doubtful=doubtful))
+    subject.add(send(1, age_ms=EVENT_AGE_MAX_MS - ATTEMPT_MARGIN_MS - 1, doubtful=doubtful))
     assert start(subject).send.index == 1
     assert outcomes(subject) == [(0, outcome)]
 

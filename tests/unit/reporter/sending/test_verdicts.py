@@ -3,7 +3,7 @@
 import pytest
 
 from reporter.sending.verdicts import (
-    DETAIL_CHARS_MAX,
+    VERDICT_DETAIL_CHARS_MAX,
     Delivered,
     Refused,
     Reply,
@@ -150,7 +150,7 @@ def test_without_a_connection_nothing_arrived_and_without_a_reply_it_may_have() 
 def test_what_strangers_say_is_cut_to_a_bounded_length() -> None:
     refused = classify(Reply(400, error_type=INVALID, message="x" * 10_000))
     assert isinstance(refused, Refused)
-    assert len(refused.message) == DETAIL_CHARS_MAX
+    assert len(refused.message) == VERDICT_DETAIL_CHARS_MAX
     stopped = classify(Reply(401, error_type=INVALID, message="x" * 10_000))
     assert isinstance(stopped, StopTheWorld)
-    assert len(stopped.reason) == DETAIL_CHARS_MAX
+    assert len(stopped.reason) == VERDICT_DETAIL_CHARS_MAX

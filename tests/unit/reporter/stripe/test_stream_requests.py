@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reporter.stripe.stream_requests import (
-    BODY_BYTES_MAX,
-    EVENTS_MAX,
+    STREAM_BODY_BYTES_MAX,
+    STREAM_EVENTS_MAX,
     Gathered,
     SentRequests,
     StreamEvent,
@@ -40,7 +40,7 @@ def test_an_event_is_written_as_stripe_reads_it() -> None:
     assert rfc3339(0) == "1970-01-01T00:00:00Z"
 
 
-@given(st.lists(st.integers(1, BODY_BYTES_MAX * 2), max_size=300))
+@given(st.lists(st.integers(1, STREAM_BODY_BYTES_MAX * 2), max_size=300))
 def test_requests_hold_everything_in_order_and_keep_both_bounds(sizes: list[int]) -> None:
     gathered: Gathered[Item] = Gathered()
     for number, size in enumerate(sizes):
@@ -50,8 +50,8 @@ def test_requests_hold_everything_in_order_and_keep_both_bounds(sizes: list[int]
         requests.append([item.event for item in gathered.take()])
     assert [each.identifier for request in requests for each in request] == [str(number) for number in range(len(sizes))]
     for request in requests:
-        assert 1 <= len(request) <= EVENTS_MAX
-        assert len(request) == 1 or len(body_of(request)) <= BODY_BYTES_MAX
+        assert 1 <= len(request) <= STREAM_EVENTS_MAX
+        assert len(request) == 1 or len(body_of(request)) <= STREAM_BODY_BYTES_MAX
     assert gathered.take() == []
 
 

@@ -17,7 +17,7 @@ from metering.stripe.signatures import WebhookEvent
 from reporter.stripe.report_types import REPORT_TYPES
 from reporter.webhooks.hooks import Hook, HookOutcome, HookRunner, HookUnusable, load_hook
 from reporter.webhooks.settings import WebhookSettings
-from reporter.webhooks.webhook_intake import MONITORED, IntakeVerdict, Lane, RecentIds, WebhookIntake, label_of, lane_of
+from reporter.webhooks.webhook_intake import MONITORED, IntakeVerdict, Lane, RecentEventIds, WebhookIntake, label_of, lane_of
 
 SOON = 60.0
 
@@ -50,7 +50,7 @@ def test_an_event_that_found_no_room_is_new_when_it_comes_again() -> None:
 
 @given(st.lists(st.integers(0, 6), max_size=60))
 def test_the_ids_seen_last_are_known_and_no_others(seen: list[int]) -> None:
-    subject = RecentIds(3)
+    subject = RecentEventIds(3)
     for number in seen:
         subject.add(str(number))
     last = list(dict.fromkeys(reversed(seen)))[:3]

@@ -23,7 +23,7 @@ _INTENT: Final = re.compile(rb'"identifier":"([0-9A-Za-z-]+)"')
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class TracedRejection:
     """One distinct rejection, with those of its identifiers whose meter event is in the ledger."""
 
     rejection: Rejection
@@ -38,7 +38,7 @@ def distinct(rejections: Iterable[Rejection]) -> list[Rejection]:
     return list(found.values())
 
 
-class ErrorReader:
+class RejectionReader:
     """Reads the ledger. Raises LogUnavailable and RecordCorrupt; close it in the end."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
@@ -50,7 +50,7 @@ class ErrorReader:
         """Close the connection."""
         await self._reader.close()
 
-    async def read(self, since_ms: int) -> list[Refused]:
+    async def read(self, since_ms: int) -> list[TracedRejection]:
         """The rejections written since then, oldest first."""
         rejections: list[Rejection] = []
         for partition in range(self._partitions):
@@ -63,7 +63,7 @@ class ErrorReader:
         events: dict[str, MeterEvent] = {}
         for partition in sorted({rejection.partition for rejection in found if rejection.identifiers}):
             events |= await self._events(partition, [rejection for rejection in found if rejection.partition == partition])
-        return [Refused(each, {name: events[name] for name in each.identifiers if name in events}) for each in found]
+        return [TracedRejection(each, {name: events[name] for name in each.identifiers if name in events}) for each in found]
 
     async def _events(self, partition: int, rejections: Sequence[Rejection]) -> dict[str, MeterEvent]:
         """The meter events that these rejections name."""

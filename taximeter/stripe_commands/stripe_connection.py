@@ -21,7 +21,7 @@ from metering.stripe.settings import StripeSettings
 from taximeter.connection import NotConfigured
 from taximeter.exit_codes import FAILED, PRECONDITION
 
-CONNECTIONS: Final = 8
+COMMAND_CONNECTIONS: Final = 8
 
 
 class CannotDo(Exception):
@@ -99,7 +99,7 @@ async def _connected(configuration: Configuration, command: Callable[[StripeConn
 async def connected(configuration: Configuration) -> AsyncIterator[StripeConnection]:
     """A connection that is closed at the end."""
     settings = configuration.of(StripeSettings)
-    http = StripeHttp(connections=CONNECTIONS, timeout_s=settings.timeout_seconds)
+    http = StripeHttp(connections=COMMAND_CONNECTIONS, timeout_s=settings.timeout_seconds)
     client = make_client(http, api_key=settings.api_key, api_base=settings.api_base, stream_base=settings.stream_base)
     try:
         yield StripeConnection(client, settings, configuration)
