@@ -6,6 +6,7 @@ are found by asking; other events are not, so observers and the hook may miss on
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from taximeter_emitter.wire.limits import HOUR_MS
@@ -37,8 +38,16 @@ OWNER_SECONDS: Final = 1.0
 BACKFILL_RETRY_SECONDS: Final = 60.0
 
 
+@dataclass(frozen=True, slots=True)
+class ReportSource:
+    """Where error reports come from: Stripe's events, and who knows the meter events of a request that carried many."""
+
+    events: EventsPort
+    identifiers_of: IdentifiersOf
+
+
 class Webhooks:
-    """Owns the endpoint, its queues and Kafka clients of its own. `close` it in the end, which closes `events` too."""
+    """Owns the endpoint, its queues and Kafka clients of its own. `close` it in the end, which closes the source of reports too."""
 
     def __init__(
         self,
@@ -47,15 +56,14 @@ class Webhooks:
         *,
         kafka: KafkaSettings,
         instance: str,
-        events: EventsPort,
+        reports: ReportSource,
         livemode: bool,
         owns_backfill: Callable[[], bool],
-        identifiers_of: IdentifiersOf,
         observers: Sequence[Observer],
     ) -> None:
         self._context = context
         self._settings = settings
-        self._events = events
+        self._events = reports.events
         self._owns_backfill = owns_backfill
         self._observers = observers
         self._log = context.log.bind(part="webhooks")
@@ -73,9 +81,9 @@ class Webhooks:
             partitions=kafka.partitions,
         )
         self._recorder = RejectionRecorder(
-            events=events,
+            events=reports.events,
             ledger=self._ledger,
-            reader=ReportReader(partitions=kafka.partitions, instance=instance, identifiers_of=identifiers_of),
+            reader=ReportReader(partitions=kafka.partitions, instance=instance, identifiers_of=reports.identifiers_of),
             metrics=metrics,
             clock=context.clock,
             log=self._log,

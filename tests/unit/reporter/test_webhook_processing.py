@@ -28,7 +28,7 @@ from metering.records.ledger_records import Rejection
 from metering.stripe.signatures import WebhookEvent
 from reporter.stripe.notifications import EventsUnavailable, ListedReport
 from reporter.stripe.report_types import ERROR_REPORT
-from reporter.webhooks.endpoint import Observer, Webhooks
+from reporter.webhooks.endpoint import Observer, ReportSource, Webhooks
 from reporter.webhooks.rejection_log import Recorded
 from reporter.webhooks.settings import WebhookSettings
 
@@ -155,10 +155,9 @@ async def running(
         WebhookSettings(**{"port": 0, "signing_secrets": (Secret(SECRET),), "backfill_seconds": 0.05, **settings}),
         kafka=KafkaSettings(bootstrap_servers=("127.0.0.1:9",), partitions=4),
         instance="reporter-1",
-        events=events,
+        reports=ReportSource(events, lambda _: ()),
         livemode=False,
         owns_backfill=lambda: owner,
-        identifiers_of=lambda _: (),
         observers=observers,
     )
     webhooks._ledger = webhooks._recorder._ledger = ledger  # type: ignore[assignment]  # the same methods, without Kafka
