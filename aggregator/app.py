@@ -7,7 +7,7 @@ from pathlib import Path
 from taximeter_emitter.wire.partitioner import partition_of
 
 from aggregator.core.counting_rules import CountingRules
-from aggregator.metrics import STOP_REASONS, AggregatorMetrics
+from aggregator.metrics import AggregatorMetrics
 from aggregator.settings import AggregatorSettings
 from aggregator.snapshots import IdSnapshots
 from aggregator.takeover import CountingTakeover
@@ -18,7 +18,9 @@ from metering.kafka.provision import ensure_topics
 from metering.process.service import ServiceContext
 from metering.process.supervision import RefusedToStart
 from metering.records.meters import Catalogue
+from metering.workers.membership import GroupMember
 from metering.workers.partition_group import PartitionGroup
+from metering.workers.partition_worker import WorkerKit
 
 
 class Aggregator:
@@ -51,20 +53,20 @@ class Aggregator:
         self._group: PartitionGroup[CountingWorker] = PartitionGroup(
             context,
             kafka,
-            topic=self._topics.events.name,
-            group_id=settings.group_id,
-            instance=instance,
-            static_instance_id=settings.instance_id,
+            GroupMember(
+                topic=self._topics.events.name,
+                group_id=settings.group_id,
+                instance=instance,
+                static_instance_id=settings.instance_id,
+                revoke_seconds=settings.flush_seconds,
+                stall_seconds=settings.stall_seconds,
+            ),
+            self._metrics.group,
             start=self._worker,
-            revoke_seconds=settings.flush_seconds,
-            stall_seconds=settings.stall_seconds,
-            assigned=self._metrics.assigned,
-            paused=self._metrics.paused,
-            stopped=self._metrics.stopped,
-            stop_reasons=STOP_REASONS,
-            lag=self._metrics.lag,
             by_partition=(self._metrics.tallied_log_time,),
-            rebalances=self._metrics.rebalances,
+        )
+        self._kit = WorkerKit(
+            topics=self._topics, appender=self._appender, seek=self._group.seek, metrics=self._metrics.group, clock=context.clock, log=context.log
         )
 
     async def run(self) -> None:
@@ -84,8 +86,8 @@ class Aggregator:
     def _worker(self, partition: int, before: CountingWorker | None) -> CountingWorker:
         return CountingWorker(
             partition,
+            self._kit,
             settings=self._settings,
-            topics=self._topics,
             takeover=CountingTakeover(
                 self._reader,
                 self._rules,
@@ -94,11 +96,7 @@ class Aggregator:
                 snapshots=self._snapshots,
             ),
             snapshots=self._snapshots,
-            appender=self._appender,
             partition_of=self._partition_of,
-            seek=self._group.seek,
             metrics=self._metrics,
-            clock=self._context.clock,
-            log=self._context.log,
             kept=before.release() if before is not None else None,
         )

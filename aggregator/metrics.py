@@ -7,9 +7,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from taximeter_emitter.wire.errors import Reason
 
 from metering.process.metrics import WORK_SECONDS, counter, gauge, histogram
-from metering.workers.partition_group import UNEXPECTED
+from metering.workers.group_metrics import GroupMetrics
 
-STOP_REASONS: Final = ("ChainBroken", "RecordCorrupt", "HistoryLost", "TooManyDeadLetters", "TooManyEmitters", "PartitionsAdded", UNEXPECTED)
+COUNTING_STOPS: Final = ("ChainBroken", "RecordCorrupt", "HistoryLost", "TooManyDeadLetters", "TooManyEmitters", "PartitionsAdded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,17 +21,11 @@ class AggregatorMetrics:
     quantity: Counter
     dead_letters: Counter
     tallies: Counter
-    lag: Gauge
     tallied_log_time: Gauge
-    assigned: Gauge
-    stopped: Gauge
-    paused: Gauge
     unflushed_bytes: Gauge
     remembered_ids: Gauge
     flush_seconds: Histogram
-    takeover_seconds: Histogram
-    rebalances: Counter
-    unavailable: Counter
+    group: GroupMetrics
 
     @classmethod
     def create(cls, registry: CollectorRegistry) -> Self:
@@ -57,9 +51,6 @@ class AggregatorMetrics:
             tallies=counter(
                 registry, f"{prefix}_tallies_total", "Tallies appended; lost: another writer's came first.", labels={"outcome": ("accepted", "lost")}
             ),
-            lag=gauge(
-                registry, f"{prefix}_lag_records", "Records of usage.events that no accepted tally of this process covers.", labels={"partition": ()}
-            ),
             tallied_log_time=gauge(
                 registry,
                 f"{prefix}_tallied_log_timestamp_seconds",
@@ -67,23 +58,17 @@ class AggregatorMetrics:
                 unit="timestamp_seconds",
                 labels={"partition": ()},
             ),
-            assigned=gauge(registry, f"{prefix}_assigned_partitions", "Partitions that this process owns."),
-            stopped=gauge(registry, f"{prefix}_stopped_partitions", "Owned partitions that stopped, by reason.", labels={"reason": STOP_REASONS}),
-            paused=gauge(registry, f"{prefix}_paused_partitions", "Owned partitions whose fetching is paused by their byte bound."),
             unflushed_bytes=gauge(registry, f"{prefix}_unflushed_bytes", "Bytes of events read and not yet in an accepted tally.", unit="bytes"),
             remembered_ids=gauge(registry, f"{prefix}_remembered_ids", "Event ids in memory for deduplication."),
             flush_seconds=histogram(
                 registry, f"{prefix}_flush_duration_seconds", "Time from cutting a tally to its acceptance.", unit="seconds", buckets=WORK_SECONDS
             ),
-            takeover_seconds=histogram(
+            group=GroupMetrics.create(
                 registry,
-                f"{prefix}_takeover_duration_seconds",
-                "Time from assignment to counting, with the index rebuilt.",
-                unit="seconds",
-                buckets=WORK_SECONDS,
-            ),
-            rebalances=counter(registry, f"{prefix}_rebalances_total", "Changes of assignment.", labels={"event": ("assigned", "revoked")}),
-            unavailable=counter(
-                registry, f"{prefix}_kafka_unavailable_total", "Times that a partition had to start over because Kafka did not answer."
+                prefix,
+                lag="Records of usage.events that no accepted tally of this process covers.",
+                paused="Owned partitions whose fetching is paused by their byte bound.",
+                takeover="Time from assignment to counting, with the index rebuilt.",
+                stop_reasons=COUNTING_STOPS,
             ),
         )

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Final
 
 import orjson
-from taximeter_emitter.clock import Clock
 from taximeter_emitter.wire.event import UsageEvent, encode_event
 
 from aggregator.core.counting import PartitionCounter
@@ -15,13 +14,11 @@ from aggregator.metrics import AggregatorMetrics
 from aggregator.settings import AggregatorSettings
 from aggregator.snapshots import IdSnapshots
 from aggregator.takeover import CountingTakeover
-from metering.kafka.partition_log import Appended, Appender, LogUnavailable
-from metering.kafka.topics import Topics
-from metering.process.logs import Log
+from metering.kafka.partition_log import Appended, LogUnavailable
 from metering.records.dead_letter import DeadLetter, encode_dead_letter
 from metering.records.errors import ChainBroken, FailClosed
 from metering.records.limits import CHAIN_RECORD_BYTES_MAX
-from metering.workers.partition_worker import PartitionWorker
+from metering.workers.partition_worker import PartitionWorker, WorkerKit
 
 # What is counted before other partitions get the event loop.
 TURN_RECORDS: Final = 500
@@ -36,29 +33,23 @@ class CountingWorker(PartitionWorker):
     def __init__(
         self,
         partition: int,
+        kit: WorkerKit,
         *,
         settings: AggregatorSettings,
-        topics: Topics,
         takeover: CountingTakeover,
-        appender: Appender,
         partition_of: Callable[[str], int],
-        seek: Callable[[int, int], None],
         metrics: AggregatorMetrics,
-        clock: Clock,
-        log: Log,
         snapshots: IdSnapshots,
         kept: PartitionCounter | None,
     ) -> None:
-        super().__init__(partition, seek=seek, clock=clock, log=log, unavailable=metrics.unavailable)
+        super().__init__(partition, kit)
         self.counter: PartitionCounter | None = None
         self._kept = kept
         self._settings = settings
-        self._topics = topics
         self._takeover = takeover
         self._snapshots = snapshots
         self._head = b""  # the record of our last accepted tally
         self._tallies_seen = 0  # the first offset of usage.tallies that may hold an acceptance of what stops the partition
-        self._appender = appender
         self._partition_of = partition_of
         self._metrics = metrics
 
@@ -107,7 +98,7 @@ class CountingWorker(PartitionWorker):
         self._continue_at(counter.position)
         self.counter = counter
         seconds = self._clock.monotonic() - began
-        self._metrics.takeover_seconds.observe(seconds)
+        self._group_metrics.takeover_seconds.observe(seconds)
         self._log.info("took over", position=counter.position, remembered_ids=len(counter.ids), seconds=round(seconds, 3))
         flushed = self._clock.monotonic()
         while True:

@@ -24,9 +24,9 @@ from benchmarks.virtual_time import VirtualClock, VirtualLoop
 from metering.kafka.partition_log import Appended, Appender, LogReader
 from metering.kafka.topics import topics_named
 from metering.process.logs import get_log
-from metering.records.ledger_records import Settlement
 from metering.records.record import Record
 from metering.records.tally import encode_tally
+from metering.workers.partition_worker import WorkerKit
 from reporter.dispatch import REPEATS, Dispatcher
 from reporter.metrics import ReporterMetrics
 from reporter.planning.billing_periods import BillingPeriods
@@ -238,9 +238,6 @@ class DrainWorld:
     def _settled(self) -> int:
         return sum(sum(worker.reporter.ledger.settled.values()) for worker in self._workers if worker.reporter is not None)
 
-    def _deliver(self, partition: int, settlements: Sequence[Settlement]) -> None:
-        self._workers[partition].settle(settlements)
-
     def _partition_rate(self) -> float:
         return self._pacer.rate_per_s / PARTITIONS
 
@@ -261,25 +258,26 @@ class DrainWorld:
             metrics=self._metrics,
             clock=self._clock,
             log=get_log("drain"),
-            deliver=self._deliver,
         )
 
     def _make_worker(self, partition: int, offsets: Offsets) -> ReportingWorker:
         settings, topics, periods = ReporterSettings(rows_max=self._order.rows_max), topics_named("drain"), BillingPeriods()
         return ReportingWorker(
             partition,
+            WorkerKit(
+                topics=topics,
+                appender=CountingAppender(offsets, self._clock),
+                seek=self._seek,
+                metrics=self._metrics.group,
+                clock=self._clock,
+                log=get_log("drain"),
+            ),
             settings=settings,
-            topics=topics,
             takeover=ReportingTakeover(NoReader(offsets), topics, instance="drain", rows_max=settings.rows_max, periods=periods),
-            appender=CountingAppender(offsets, self._clock),
             dispatcher=self._dispatcher,
-            catalogue=CATALOGUE,
             periods=periods,
             partition_rate=self._partition_rate,
-            seek=self._seek,
             metrics=self._metrics,
-            clock=self._clock,
-            log=get_log("drain"),
         )
 
 

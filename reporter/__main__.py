@@ -10,13 +10,14 @@ from metering.process.service import ServiceContext
 from metering.process.service_command import Configuration, service_command
 from metering.records.meters import catalogue_of, catalogue_problems
 from metering.stripe.settings import StripeSettings
-from reporter.app import Reporter
+from reporter.app import Reporter, ReporterConfiguration, StripePorts
 from reporter.sending.meter_events import MeterEventPort
 from reporter.settings import ReporterSettings
 from reporter.stripe.meter_events_v1 import StripeMeterEvents
 from reporter.stripe.notifications import StripeEvents
 from reporter.stripe.stream import StripeMeterEventStream
 from reporter.stripe.subscriptions import StripeSubscriptions
+from reporter.webhooks.endpoint import ReportSource
 from reporter.webhooks.error_reports import IdentifiersOf
 from reporter.webhooks.settings import WebhookSettings
 
@@ -27,15 +28,18 @@ async def report(context: ServiceContext, configuration: Configuration) -> None:
     port, identifiers_of = _port(stripe, context.clock)
     reporter = Reporter(
         context,
-        kafka=configuration.of(KafkaSettings),
-        stripe=stripe,
-        settings=configuration.of(ReporterSettings),
-        catalogue=catalogue_of(configuration.file),
-        port=port,
-        webhooks=configuration.of(WebhookSettings),
-        events=StripeEvents(api_key=stripe.api_key, api_base=stripe.api_base, timeout_s=stripe.timeout_seconds),
-        subscriptions=StripeSubscriptions(api_key=stripe.api_key, api_base=stripe.api_base, timeout_s=stripe.timeout_seconds),
-        identifiers_of=identifiers_of,
+        ReporterConfiguration(
+            kafka=configuration.of(KafkaSettings),
+            stripe=stripe,
+            settings=configuration.of(ReporterSettings),
+            webhooks=configuration.of(WebhookSettings),
+            catalogue=catalogue_of(configuration.file),
+        ),
+        StripePorts(
+            meter_events=port,
+            reports=ReportSource(StripeEvents(api_key=stripe.api_key, api_base=stripe.api_base, timeout_s=stripe.timeout_seconds), identifiers_of),
+            subscriptions=StripeSubscriptions(api_key=stripe.api_key, api_base=stripe.api_base, timeout_s=stripe.timeout_seconds),
+        ),
     )
     await reporter.run()
 

@@ -4,6 +4,7 @@ import asyncio
 import math
 import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from random import Random
 from typing import Final
@@ -15,54 +16,61 @@ from metering.kafka.partition_log import Appender, LogReader
 from metering.kafka.provision import ensure_topics
 from metering.process.service import ServiceContext
 from metering.process.supervision import RefusedToStart
-from metering.records.ledger_records import Settlement
 from metering.records.meters import Catalogue
 from metering.stripe.settings import StripeSettings
+from metering.workers.membership import GroupMember
 from metering.workers.partition_group import PartitionGroup
+from metering.workers.partition_worker import WorkerKit
 from reporter.dispatch import REPEATS, Dispatcher
-from reporter.metrics import STOP_REASONS, ReporterMetrics
+from reporter.metrics import ReporterMetrics
 from reporter.period_reader import PeriodReader
 from reporter.planning.billing_periods import BillingPeriods
 from reporter.sending.lanes import Lanes
 from reporter.sending.meter_events import MeterEventPort
 from reporter.sending.pacing import Pacer
 from reporter.settings import ReporterSettings
-from reporter.stripe.notifications import EventsPort
 from reporter.stripe.subscriptions import SubscriptionsPort
 from reporter.takeover import ReportingTakeover
-from reporter.webhooks.endpoint import Observer, Webhooks
-from reporter.webhooks.error_reports import IdentifiersOf, ReportReader
+from reporter.webhooks.endpoint import Observer, ReportSource, Webhooks
 from reporter.webhooks.settings import WebhookSettings
 from reporter.worker import ReportingWorker
 
 NEXT_PERIOD_END_SECONDS: Final = 15.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReporterConfiguration:
+    """All that is configured of the reporter."""
+
+    kafka: KafkaSettings
+    stripe: StripeSettings
+    settings: ReporterSettings
+    webhooks: WebhookSettings
+    catalogue: Catalogue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StripePorts:
+    """The ways to Stripe: where meter events go, and where error reports and subscriptions come from."""
+
+    meter_events: MeterEventPort
+    reports: ReportSource
+    subscriptions: SubscriptionsPort
+
+
 class Reporter:
     """Owns the Kafka clients, the dispatcher, the group of partition workers and the webhooks. The ports are closed with it.
 
-    `identifiers_of` knows the meter events of a request that carried many; `observers` are told each webhook event but error reports.
+    `observers` are told each webhook event but error reports.
     """
 
     def __init__(
-        self,
-        context: ServiceContext,
-        *,
-        kafka: KafkaSettings,
-        stripe: StripeSettings,
-        settings: ReporterSettings,
-        catalogue: Catalogue,
-        port: MeterEventPort,
-        webhooks: WebhookSettings,
-        events: EventsPort,
-        subscriptions: SubscriptionsPort,
-        identifiers_of: IdentifiersOf = lambda _: (),
-        observers: Sequence[Observer] = (),
+        self, context: ServiceContext, configuration: ReporterConfiguration, ports: StripePorts, *, observers: Sequence[Observer] = ()
     ) -> None:
+        kafka, stripe, settings = configuration.kafka, configuration.stripe, configuration.settings
         self._context = context
         self._kafka = kafka
         self._settings = settings
-        self._catalogue = catalogue
         self._topics = kafka.topics
         self._instance = settings.instance_id or f"reporter-{secrets.token_hex(4)}"
         self._metrics = metrics = ReporterMetrics.create(context.registry)
@@ -78,36 +86,35 @@ class Reporter:
                 probe_every_s=settings.probe_seconds,
             ),
             pacer=Pacer(stripe.events_limit),
-            port=port,
-            catalogue=catalogue,
+            port=ports.meter_events,
+            catalogue=configuration.catalogue,
             metrics=metrics,
             clock=context.clock,
             log=context.log,
-            deliver=self._deliver,
         )
         self._group: PartitionGroup[ReportingWorker] = PartitionGroup(
             context,
             kafka,
-            topic=self._topics.tallies.name,
-            group_id=settings.group_id,
-            instance=self._instance,
-            static_instance_id=settings.instance_id,
+            GroupMember(
+                topic=self._topics.tallies.name,
+                group_id=settings.group_id,
+                instance=self._instance,
+                static_instance_id=settings.instance_id,
+                revoke_seconds=settings.receipt_seconds * 4,
+                stall_seconds=settings.stall_seconds,
+            ),
+            metrics.group,
             start=self._worker,
-            revoke_seconds=settings.receipt_seconds * 4,
-            stall_seconds=settings.stall_seconds,
-            assigned=metrics.assigned,
-            paused=metrics.paused,
-            stopped=metrics.stopped,
-            stop_reasons=STOP_REASONS,
-            lag=metrics.lag,
             by_partition=(metrics.reported_log_time, metrics.unreported_period_end),
-            rebalances=metrics.rebalances,
             before_drain=self._sent.wait,
+        )
+        self._kit = WorkerKit(
+            topics=self._topics, appender=self._appender, seek=self._group.seek, metrics=metrics.group, clock=context.clock, log=context.log
         )
         metrics.invoice_grace.set(stripe.invoice_grace_seconds)
         self._period_reader = PeriodReader(
             self._periods,
-            port=subscriptions,
+            port=ports.subscriptions,
             every_seconds=settings.periods_seconds,
             share=lambda: len(self._group.workers) / self._kafka.partitions,
             metrics=metrics,
@@ -116,10 +123,10 @@ class Reporter:
         )
         self._webhooks = Webhooks(
             context,
-            webhooks,
+            configuration.webhooks,
             kafka=kafka,
-            reader=ReportReader(partitions=kafka.partitions, instance=self._instance, identifiers_of=identifiers_of),
-            events=events,
+            instance=self._instance,
+            reports=ports.reports,
             livemode=stripe.production,
             owns_backfill=lambda: 0 in self._group.workers,
             observers=(self._period_reader.observe, *observers),
@@ -153,11 +160,6 @@ class Reporter:
         finally:
             self._sent.set()
 
-    def _deliver(self, partition: int, settlements: Sequence[Settlement]) -> None:
-        worker = self._group.workers.get(partition)
-        if worker is not None:
-            worker.settle(settlements)
-
     def _partition_rate(self) -> float:
         """Calls a second that one owned partition may count on."""
         return self._dispatcher.pacer.rate_per_s / max(1, len(self._group.workers))
@@ -190,16 +192,11 @@ class Reporter:
     def _worker(self, partition: int, _before: ReportingWorker | None) -> ReportingWorker:
         return ReportingWorker(
             partition,
+            self._kit,
             settings=self._settings,
-            topics=self._topics,
             takeover=ReportingTakeover(self._reader, self._topics, instance=self._instance, rows_max=self._settings.rows_max, periods=self._periods),
-            appender=self._appender,
             dispatcher=self._dispatcher,
-            catalogue=self._catalogue,
             periods=self._periods,
             partition_rate=self._partition_rate,
-            seek=self._group.seek,
             metrics=self._metrics,
-            clock=self._context.clock,
-            log=self._context.log,
         )

@@ -1,7 +1,7 @@
 """The one loop that calls Stripe: takes attempts from the lanes at the pace allowed, and hands what came of them to their partitions."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable
 from functools import cache, partial
 from typing import Final
 
@@ -11,6 +11,7 @@ from taximeter_emitter.retry import RetryPolicy
 from metering.process.logs import Log, RateLimited
 from metering.records.ledger_records import Settlement
 from metering.records.meters import Catalogue
+from reporter.mailbox import Mailbox
 from reporter.metrics import ReporterMetrics
 from reporter.sending.lanes import Attempt, Lanes
 from reporter.sending.meter_events import MeterEventPort, payload_of
@@ -22,7 +23,10 @@ REPEATS: Final = RetryPolicy(base_seconds=0.5, cap_seconds=45.0)  # of attempts 
 
 
 class Dispatcher:
-    """Sends what is in the lanes. `deliver` gets the settlements of one partition, in order. Owns the port."""
+    """Sends what is in the lanes, and puts what came of it into the partitions' mailboxes. Owns the port.
+
+    Outcomes of a partition without a mailbox are dropped: whoever owns it next sends under the same identifier, and finds the outcome again.
+    """
 
     def __init__(
         self,
@@ -34,7 +38,6 @@ class Dispatcher:
         metrics: ReporterMetrics,
         clock: Clock,
         log: Log,
-        deliver: Callable[[int, Sequence[Settlement]], None],
     ) -> None:
         self.lanes = lanes
         self.pacer = pacer
@@ -43,7 +46,7 @@ class Dispatcher:
         self._metrics = metrics
         self._clock = clock
         self._log = log
-        self._deliver = deliver
+        self._mailboxes: dict[int, Mailbox] = {}
         self._warnings = RateLimited(clock)
         self._wake = asyncio.Event()
         # To look a label up costs more than to count.
@@ -57,12 +60,25 @@ class Dispatcher:
         """The broker has just written this time. The age of an intent is counted from it, so a clock of ours that is behind must not be asked."""
         self._behind_ms = max(0, log_time_ms - self._clock.now_ms())
 
+    def register(self, partition: int, mailbox: Mailbox) -> None:
+        """From now on the outcomes of this partition's meter events go into this mailbox."""
+        self._mailboxes[partition] = mailbox
+
+    def unregister(self, partition: int, mailbox: Mailbox) -> None:
+        """Nothing more goes into this mailbox. The partition's next owner may have registered another one already."""
+        if self._mailboxes.get(partition) is mailbox:
+            del self._mailboxes[partition]
+
+    def can_send(self, meter: str) -> bool:
+        """Whether the catalogue has this meter, so that its payload keys are known."""
+        return meter in self._catalogue.by_name
+
     def wake(self) -> None:
         """Something was added to the lanes."""
         self._wake.set()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop`; then waits for the calls under way, whose outcomes are still delivered."""
+        """Until `stop`; then waits for the calls under way, whose outcomes still go to their mailboxes."""
         while not stop.is_set():
             seconds = self._dispatch()
             self._hand_out()
@@ -149,7 +165,9 @@ class Dispatcher:
         for entry in self.lanes.take_settlements():
             settled.setdefault(entry.partition, []).append(entry.settlement)
         for partition, settlements in settled.items():
-            self._deliver(partition, settlements)
+            mailbox = self._mailboxes.get(partition)
+            if mailbox is not None:
+                mailbox.put(settlements)
 
     def _observe(self) -> None:
         stopped = self.lanes.stopped

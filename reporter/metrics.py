@@ -5,13 +5,13 @@ from typing import Final, Self
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from metering.process.metrics import STRIPE_SECONDS, WORK_SECONDS, counter, gauge, histogram
+from metering.process.metrics import STRIPE_SECONDS, counter, gauge, histogram
 from metering.records.ledger_records import CorrectionKind, Outcome
-from metering.workers.partition_group import UNEXPECTED
+from metering.workers.group_metrics import GroupMetrics
 from reporter.sending.verdicts import Retry
 
 CALL_OUTCOMES: Final = ("ok", "duplicate", "refused", "too_old", "stopped", *(reason.value for reason in Retry))
-STOP_REASONS: Final = ("ChainBroken", "RecordCorrupt", "HistoryLost", "MeterMissing", "PartitionsAdded", UNEXPECTED)
+REPORTING_STOPS: Final = ("ChainBroken", "RecordCorrupt", "HistoryLost", "MeterMissing", "PartitionsAdded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,6 @@ class ReporterMetrics:
     backlog_rows: Gauge
     rate_limit: Gauge
     halted: Gauge
-    lag: Gauge
     reported_log_time: Gauge
     oldest_unknown: Gauge
     next_period_end: Gauge
@@ -38,12 +37,7 @@ class ReporterMetrics:
     invoice_grace: Gauge
     period_customers: Gauge
     period_reads: Counter
-    assigned: Gauge
-    stopped: Gauge
-    paused: Gauge
-    takeover_seconds: Histogram
-    rebalances: Counter
-    unavailable: Counter
+    group: GroupMetrics
 
     @classmethod
     def create(cls, registry: CollectorRegistry) -> Self:
@@ -84,7 +78,6 @@ class ReporterMetrics:
             backlog_rows=gauge(registry, f"{prefix}_backlog_rows", "Counted sums that are in no intent yet."),
             rate_limit=gauge(registry, f"{prefix}_rate_limit_per_second", "Calls a second that this process allows itself.", unit="per_second"),
             halted=gauge(registry, f"{prefix}_halted", "1 while Stripe refuses the key or the address is wrong: only probes are sent."),
-            lag=gauge(registry, f"{prefix}_lag_records", "Tallies that no accepted intent covers.", labels=partition),
             reported_log_time=gauge(
                 registry,
                 f"{prefix}_reported_timestamp_seconds",
@@ -119,14 +112,12 @@ class ReporterMetrics:
                 "Readings of all subscriptions; refused: the key may not read them.",
                 labels={"outcome": ("ok", "refused", "failed")},
             ),
-            assigned=gauge(registry, f"{prefix}_assigned_partitions", "Partitions that this process owns."),
-            stopped=gauge(registry, f"{prefix}_stopped_partitions", "Owned partitions that stopped, by reason.", labels={"reason": STOP_REASONS}),
-            paused=gauge(registry, f"{prefix}_paused_partitions", "Owned partitions whose reading is paused because Stripe takes no more."),
-            takeover_seconds=histogram(
-                registry, f"{prefix}_takeover_duration_seconds", "Time from assignment to reporting.", unit="seconds", buckets=WORK_SECONDS
-            ),
-            rebalances=counter(registry, f"{prefix}_rebalances_total", "Changes of assignment.", labels={"event": ("assigned", "revoked")}),
-            unavailable=counter(
-                registry, f"{prefix}_kafka_unavailable_total", "Times that a partition had to start over because Kafka did not answer."
+            group=GroupMetrics.create(
+                registry,
+                prefix,
+                lag="Tallies that no accepted intent covers.",
+                paused="Owned partitions whose reading is paused because Stripe takes no more.",
+                takeover="Time from assignment to reporting.",
+                stop_reasons=REPORTING_STOPS,
             ),
         )

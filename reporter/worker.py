@@ -5,19 +5,15 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from taximeter_emitter.clock import Clock
-
 from metering.folds.corrections import TAKEN
-from metering.kafka.partition_log import Appended, Appender
-from metering.kafka.topics import Topics
-from metering.process.logs import Log
+from metering.kafka.partition_log import Appended
 from metering.records.errors import FailClosed
 from metering.records.ledger_records import Correction, Intent, Outcome, Planned, Receipt, Settlement, encode_intent, encode_receipt
 from metering.records.limits import CHAIN_RECORD_BYTES_MAX
-from metering.records.meters import Catalogue
 from metering.records.tally import decode_tally
-from metering.workers.partition_worker import PartitionWorker
+from metering.workers.partition_worker import PartitionWorker, WorkerKit
 from reporter.dispatch import Dispatcher
+from reporter.mailbox import Mailbox
 from reporter.metrics import ReporterMetrics
 from reporter.planning.billing_periods import BillingPeriods
 from reporter.planning.ended_periods import EndedPeriods
@@ -47,38 +43,30 @@ class ReportingWorker(PartitionWorker):
     def __init__(
         self,
         partition: int,
+        kit: WorkerKit,
         *,
         settings: ReporterSettings,
-        topics: Topics,
         takeover: ReportingTakeover,
-        appender: Appender,
         dispatcher: Dispatcher,
-        catalogue: Catalogue,
         periods: BillingPeriods,
         partition_rate: Callable[[], float],
-        seek: Callable[[int, int], None],
         metrics: ReporterMetrics,
-        clock: Clock,
-        log: Log,
     ) -> None:
-        super().__init__(partition, seek=seek, clock=clock, log=log, unavailable=metrics.unavailable)
+        super().__init__(partition, kit)
         self.reporter: PartitionReporter | None = None
         self._settings = settings
-        self._topics = topics
         self._takeover = takeover
-        self._appender = appender
         self._dispatcher = dispatcher
-        self._catalogue = catalogue
         self._ended_periods = EndedPeriods(periods)
         self._partition_rate = partition_rate
         self._metrics = metrics
         self._unsent: deque[MeterSend] = deque()
-        self._settlements: list[Settlement] = []
+        self._mailbox = Mailbox(self._news.set)
         self._planned_at = 0.0
         self._settled_at = 0.0
         self._followed_at = 0.0
 
-    # For the poll loop and the dispatcher
+    # For the poll loop
 
     @property
     def wants_records(self) -> bool:
@@ -102,19 +90,14 @@ class ReportingWorker(PartitionWorker):
         """The end of the accepted intents, in tallies."""
         return self.reporter.ledger.chain.end if self.reporter is not None else None
 
-    def settle(self, settlements: Sequence[Settlement]) -> None:
-        """Take outcomes from the dispatcher."""
-        if self.reporter is not None:
-            self._settlements += settlements
-            self._news.set()
-
     # The task
 
     async def run(self) -> None:
-        """As long as the partition is owned; then its sends leave the lanes."""
+        """As long as the partition is owned; then its sends leave the lanes, and what becomes of those in flight goes nowhere."""
         try:
             await super().run()
         finally:
+            self._dispatcher.unregister(self.partition, self._mailbox)
             self._dispatcher.lanes.forget(self.partition)
 
     async def _own(self) -> None:
@@ -125,11 +108,12 @@ class ReportingWorker(PartitionWorker):
             await self._append_receipt(reporter, [])
         self._send_what_is_open(reporter, again=False)
         self.reporter = reporter
-        self._metrics.takeover_seconds.observe(self._clock.monotonic() - began)
+        self._dispatcher.register(self.partition, self._mailbox)
+        self._group_metrics.takeover_seconds.observe(self._clock.monotonic() - began)
         self._log.info("took over", position=reporter.tally_position, open_meter_events=reporter.ledger.open_events)
         self._planned_at = self._settled_at = self._followed_at = self._clock.monotonic()
         while True:
-            seconds = self._settings.receipt_seconds if self._settlements else min(1.0, self._settings.report_seconds)
+            seconds = self._settings.receipt_seconds if self._mailbox else min(1.0, self._settings.report_seconds)
             # While it is full the inbox must wait for Stripe, and this loop with it.
             await self._wait(seconds, work=bool(self._inbox) and not reporter.unplanned.is_full)
             self._fold_inbox(reporter)
@@ -137,7 +121,7 @@ class ReportingWorker(PartitionWorker):
                 self._fill_lanes()
             if self._receipt_is_due():
                 await self._write_receipt(reporter)
-            if self._draining and not self._settlements:
+            if self._draining and not self._mailbox:
                 return
             if not self._draining:
                 await self._follow_ledger(reporter)
@@ -208,7 +192,7 @@ class ReportingWorker(PartitionWorker):
             return
         planned = entry.entry
         for index, event in open_meter_events(reporter.ledger, offset):
-            if event.meter not in self._catalogue.by_name:
+            if not self._dispatcher.can_send(event.meter):
                 raise MeterMissing(f"meter {event.meter} has usage to report and is not in the catalogue; put it back until that is done")
             self._unsent.append(
                 MeterSend(
@@ -234,7 +218,7 @@ class ReportingWorker(PartitionWorker):
     def _drop_sends(self) -> None:
         self._dispatcher.lanes.forget(self.partition)
         self._unsent.clear()
-        self._settlements.clear()
+        self._mailbox.clear()
 
     # Corrections
 
@@ -255,18 +239,18 @@ class ReportingWorker(PartitionWorker):
     # Receipts
 
     def _receipt_is_due(self) -> bool:
-        if not self._settlements:
+        if not self._mailbox:
             self._settled_at = self._clock.monotonic()
             return False
         waited = self._clock.monotonic() - self._settled_at
-        return self._draining or waited >= self._settings.receipt_seconds or len(self._settlements) >= SETTLEMENTS_PER_RECEIPT
+        return self._draining or waited >= self._settings.receipt_seconds or len(self._mailbox) >= SETTLEMENTS_PER_RECEIPT
 
     async def _write_receipt(self, reporter: PartitionReporter) -> None:
-        settlements = self._settlements[:SETTLEMENTS_PER_RECEIPT]
+        settlements = self._mailbox.first(SETTLEMENTS_PER_RECEIPT)
         planned = {offset: entry.entry for offset, entry in reporter.ledger.open.items()}
         head = reporter.ledger.chain.head
         await self._append_receipt(reporter, settlements)
-        del self._settlements[: len(settlements)]
+        self._mailbox.drop(len(settlements))
         self._settled_at = self._clock.monotonic()
         self._backoff.reset(self._settled_at)
         self._metrics.receipts.inc()
@@ -311,6 +295,7 @@ class ReportingWorker(PartitionWorker):
 
     def _forget(self) -> None:
         self.reporter = None
+        self._dispatcher.unregister(self.partition, self._mailbox)
         self._drop_sends()
 
     def _observe(self, reporter: PartitionReporter) -> None:

@@ -3,41 +3,57 @@
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from prometheus_client import Counter
 from taximeter_emitter.clock import Clock
 from taximeter_emitter.retry import Backoff, RetryPolicy
 
-from metering.kafka.partition_log import LogUnavailable
+from metering.kafka.partition_log import Appender, LogUnavailable
+from metering.kafka.topics import Topics
 from metering.process.logs import Log
 from metering.records.errors import ChainBroken, FailClosed
 from metering.records.record import LogRecord
+from metering.workers.group_metrics import GroupMetrics
 from metering.workers.inbox import Inbox
 
 STARTING_OVER: Final = RetryPolicy(base_seconds=0.2, cap_seconds=10.0)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerKit:
+    """What the workers of a service share, whichever partition they own. `seek(partition, offset)` makes the poll loop continue there."""
+
+    topics: Topics
+    appender: Appender
+    seek: Callable[[int, int], None]
+    metrics: GroupMetrics
+    clock: Clock
+    log: Log
+
+
 class PartitionWorker(ABC):
     """Owns one partition from assignment to revocation. `run` is its task; all state is dropped with it, so it may be cancelled at any time.
 
-    A service's worker takes over and works in `_own`, and drops what it knows in `_forget`. `seek` is called, in the same step in which the
-    inbox is emptied, to make the poll loop continue at an offset.
+    A service's worker takes over and works in `_own`, and drops what it knows in `_forget`. The kit's `seek` is called in the same
+    step in which the inbox is emptied.
     """
 
-    def __init__(self, partition: int, *, seek: Callable[[int, int], None], clock: Clock, log: Log, unavailable: Counter) -> None:
+    def __init__(self, partition: int, kit: WorkerKit) -> None:
         self.partition = partition
         self.stopped: FailClosed | None = None
-        self._seek = seek
-        self._clock = clock
-        self._log = log.bind(partition=partition)
-        self._unavailable = unavailable
+        self._topics = kit.topics
+        self._appender = kit.appender
+        self._seek = kit.seek
+        self._clock = kit.clock
+        self._log = kit.log.bind(partition=partition)
+        self._group_metrics = kit.metrics
         self._inbox = Inbox()
         self._news = asyncio.Event()
         self._draining = False
         self._skipped_at: int | None = None
-        self._backoff = Backoff(STARTING_OVER, now=clock.monotonic(), random=Random())
+        self._backoff = Backoff(STARTING_OVER, now=self._clock.monotonic(), random=Random())
 
     def hand_in(self, records: Sequence[LogRecord]) -> None:
         """Take records from the poll loop, in log order."""
@@ -71,7 +87,7 @@ class PartitionWorker(ABC):
                 await self._own()
                 return
             except LogUnavailable as error:
-                self._unavailable.inc()
+                self._group_metrics.unavailable.inc()
                 self._log.warning("starting over", reason=str(error))
                 self._drop()
             except FailClosed as error:

@@ -6,6 +6,7 @@ reporter finds error reports by asking Stripe. It cannot find other events, so o
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from taximeter_emitter.wire.limits import HOUR_MS
@@ -18,7 +19,7 @@ from metering.process.service import ServiceContext
 from metering.process.supervision import RefusedToStart
 from metering.stripe.signatures import WebhookEvent
 from reporter.stripe.notifications import LISTED_EVENTS_MAX, EventsPort, EventsUnavailable, ListedReport
-from reporter.webhooks.error_reports import ReportReader
+from reporter.webhooks.error_reports import IdentifiersOf, ReportReader
 from reporter.webhooks.hooks import HookOutcome, HookRunner, load_hook
 from reporter.webhooks.metrics import WebhookMetrics
 from reporter.webhooks.rejection_log import Recorded, RejectionLog
@@ -38,8 +39,16 @@ OWNER_SECONDS: Final = 1.0
 BACKFILL_RETRY_SECONDS: Final = 60.0
 
 
+@dataclass(frozen=True, slots=True)
+class ReportSource:
+    """Where error reports come from: Stripe's events, and who knows the meter events of a request that carried many."""
+
+    events: EventsPort
+    identifiers_of: IdentifiersOf
+
+
 class Webhooks:
-    """Owns the endpoint, its queues and its Kafka clients. Call `close` in the end; it closes `events` too."""
+    """Owns the endpoint, its queues and its Kafka clients. Call `close` in the end; it closes the source of reports too."""
 
     def __init__(
         self,
@@ -47,15 +56,15 @@ class Webhooks:
         settings: WebhookSettings,
         *,
         kafka: KafkaSettings,
-        reader: ReportReader,
-        events: EventsPort,
+        instance: str,
+        reports: ReportSource,
         livemode: bool,
         owns_backfill: Callable[[], bool],
         observers: Sequence[Observer],
     ) -> None:
         self._context = context
         self._settings = settings
-        self._events = events
+        self._events = reports.events
         self._owns_backfill = owns_backfill
         self._observers = observers
         self._log = context.log.bind(part="webhooks")
@@ -67,15 +76,15 @@ class Webhooks:
         self._queues: dict[Lane, asyncio.Queue[WebhookEvent]] = {lane: asyncio.Queue() for lane in Lane}
         self._hook = _hook_of(settings)
         self._ledger = RejectionLog(
-            reader=LogReader(kafka, f"{reader.instance}-rejections"),
-            appender=Appender(kafka, f"{reader.instance}-rejections"),
+            reader=LogReader(kafka, f"{instance}-rejections"),
+            appender=Appender(kafka, f"{instance}-rejections"),
             topic=kafka.topics.ledger.name,
-            partitions=reader.partitions,
+            partitions=kafka.partitions,
         )
         self._recorder = RejectionRecorder(
-            events=events,
+            events=reports.events,
             ledger=self._ledger,
-            reader=reader,
+            reader=ReportReader(partitions=kafka.partitions, instance=instance, identifiers_of=reports.identifiers_of),
             metrics=metrics,
             clock=context.clock,
             log=self._log,

@@ -9,16 +9,18 @@ from prometheus_client import CollectorRegistry
 from taximeter_emitter.clock import SystemClock
 from taximeter_emitter.transports.kafka_connection import make_producer
 
-from aggregator.metrics import AggregatorMetrics
 from metering.kafka.clients import KafkaSettings, started
+from metering.kafka.partition_log import Appender
 from metering.process.health import Health
 from metering.process.logs import get_log
 from metering.process.metrics import CommonMetrics
 from metering.process.service import ServiceContext
 from metering.process.supervision import Supervisor
 from metering.records.limits import CHAIN_RECORD_BYTES_MAX
+from metering.workers.group_metrics import GroupMetrics
+from metering.workers.membership import GroupMember
 from metering.workers.partition_group import PartitionGroup
-from metering.workers.partition_worker import PartitionWorker
+from metering.workers.partition_worker import PartitionWorker, WorkerKit
 from tests.support.broker_topics import make_topic
 from tests.support.waiting import until_async
 
@@ -69,13 +71,13 @@ def context_of(registry: CollectorRegistry) -> ServiceContext:
 
 
 def cancel_fetching(group: PartitionGroup[Reader]) -> None:
-    assert group._consumer is not None
-    group._consumer._fetcher._fetch_task.cancel()
+    assert group._membership._consumer is not None
+    group._membership._consumer._fetcher._fetch_task.cancel()
 
 
 def cancel_coordination(group: PartitionGroup[Reader]) -> None:
-    assert group._consumer is not None
-    group._consumer._coordinator._coordination_task.cancel()
+    assert group._membership._consumer is not None
+    group._membership._consumer._coordinator._coordination_task.cancel()
 
 
 async def nothing() -> None:
@@ -91,30 +93,21 @@ def group_of(
     *,
     before_drain: Callable[[], Awaitable[None]] = nothing,
 ) -> PartitionGroup[Reader]:
-    metrics = AggregatorMetrics.create(context.registry)
+    metrics = GroupMetrics.create(context.registry, "taximeter_test", lag="Lag.", paused="Paused.", takeover="Takeover.", stop_reasons=())
 
     def start(partition: int, _before: Reader | None) -> Reader:
-        reader = Reader(partition, seek=group.seek, clock=context.clock, log=context.log, unavailable=metrics.unavailable)
+        appender = Appender(kafka, "test-appender")  # never used, so it opens no connection
+        kit = WorkerKit(topics=kafka.topics, appender=appender, seek=group.seek, metrics=metrics, clock=context.clock, log=context.log)
+        reader = Reader(partition, kit)
         reader.read, reader.drained = read, drained
         return reader
 
     group: PartitionGroup[Reader] = PartitionGroup(
         context,
         kafka,
-        topic=topic,
-        group_id=topic,
-        instance="test",
-        static_instance_id=None,
+        GroupMember(topic=topic, group_id=topic, instance="test", static_instance_id=None, revoke_seconds=20.0, stall_seconds=60.0),
+        metrics,
         start=start,
-        revoke_seconds=20.0,
-        stall_seconds=60.0,
-        assigned=metrics.assigned,
-        paused=metrics.paused,
-        stopped=metrics.stopped,
-        stop_reasons=(),
-        lag=metrics.lag,
-        by_partition=(),
-        rebalances=metrics.rebalances,
         before_drain=before_drain,
     )
     return group
@@ -157,7 +150,7 @@ async def test_a_service_may_stop_in_the_middle_of_a_rebalance(broker: str) -> N
     await until_async(lambda: len(group.workers) == 4)
 
     # The client calls this from a task of its own, whatever the service is about.
-    revoked = asyncio.create_task(group.on_partitions_revoked([TopicPartition(topic, partition) for partition in range(4)]))
+    revoked = asyncio.create_task(group._membership.on_partitions_revoked([TopicPartition(topic, partition) for partition in range(4)]))
     await asyncio.sleep(0)
     context.request_stop("the test is over")
     async with asyncio.timeout(PATIENCE_SECONDS):

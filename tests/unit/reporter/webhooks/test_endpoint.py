@@ -28,8 +28,7 @@ from metering.records.ledger_records import Rejection
 from metering.stripe.signatures import WebhookEvent
 from reporter.stripe.notifications import EventsUnavailable, ListedReport
 from reporter.stripe.report_types import ERROR_REPORT
-from reporter.webhooks.endpoint import Observer, Webhooks
-from reporter.webhooks.error_reports import ReportReader
+from reporter.webhooks.endpoint import Observer, ReportSource, Webhooks
 from reporter.webhooks.rejection_log import Recorded
 from reporter.webhooks.settings import WebhookSettings
 
@@ -155,8 +154,8 @@ async def running(
         context,
         WebhookSettings(**{"port": 0, "signing_secrets": (Secret(SECRET),), "backfill_seconds": 0.05, **settings}),
         kafka=KafkaSettings(bootstrap_servers=("127.0.0.1:9",), partitions=4),
-        reader=ReportReader(partitions=4, instance="reporter-1", identifiers_of=lambda _: ()),
-        events=events,
+        instance="reporter-1",
+        reports=ReportSource(events, lambda _: ()),
         livemode=False,
         owns_backfill=lambda: owner,
         observers=observers,

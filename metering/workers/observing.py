@@ -1,0 +1,90 @@
+"""What others see of the owned partitions: lag, progress, what stopped them, and committed offsets for lag tools."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
+from aiokafka.structs import OffsetAndMetadata
+from prometheus_client import Gauge
+
+from metering.process.health import Progress
+from metering.process.logs import RateLimited
+from metering.process.service import ServiceContext
+from metering.workers.group_metrics import GroupMetrics
+from metering.workers.owned_partitions import OwnedPartitions
+
+PUBLISH_SECONDS: Final = 2.0
+
+
+class Observing:
+    """`by_partition`: gauges beside the lag that are labelled by partition, whose series go with it."""
+
+    def __init__(
+        self, context: ServiceContext, owned: OwnedPartitions[Any], metrics: GroupMetrics, *, by_partition: Sequence[Gauge], stall_seconds: float
+    ) -> None:
+        self.progress = Progress(context.clock, what=f"records of {owned.topic}", stall_seconds=stall_seconds)
+        self._context = context
+        self._owned = owned
+        self._metrics = metrics
+        self._by_partition = (metrics.lag, *by_partition)
+        self._warnings = RateLimited(context.clock)
+        self._ends = 0
+        self._exported: set[int] = set()
+
+    def observe(self, consumer: AIOKafkaConsumer) -> None:
+        """Look at how far each partition is."""
+        assignment = consumer.assignment()
+        lag = ends = 0
+        for partition, worker in self._owned.workers.items():
+            end, place = worker.chain_end, self._owned.place(partition)
+            if end is None or place not in assignment:
+                lag += 1  # not known, and not nothing: a partition that never gets to work must not look idle
+                continue
+            behind = max(0, (consumer.highwater(place) or 0) - max(0, end))
+            self._metrics.lag.labels(str(partition)).set(behind)
+            lag += behind
+            ends += max(0, end)
+        self.progress.pending(lag)
+        if ends != self._ends:
+            self._ends = ends
+            self.progress.moved()
+
+    def forget_others(self) -> None:
+        """Drop the series of partitions that are not owned any more: what another process knows better must not be shown as it was here."""
+        for partition in self._exported - self._owned.workers.keys():
+            for metric in self._by_partition:
+                with suppress(KeyError):
+                    metric.remove(str(partition))
+        self._exported = set(self._owned.workers)
+
+    def stopped_partitions(self) -> str | None:
+        """What stops partitions now, in words; None when nothing does."""
+        stopped = {partition: worker.stopped for partition, worker in self._owned.workers.items() if worker.stopped is not None} | self._owned.unread
+        self._metrics.note_stops([type(error).__name__ for error in stopped.values()])
+        if not stopped:
+            return None
+        return "; ".join(f"partition {partition}: {type(error).__name__}: {error}" for partition, error in sorted(stopped.items()))
+
+    async def publish(self, consumer: AIOKafkaConsumer) -> None:
+        """Commit the ends of the chains again and again, until cancelled."""
+        while True:
+            await self._context.clock.sleep(PUBLISH_SECONDS)
+            await self.publish_once(consumer)
+
+    async def publish_once(self, consumer: AIOKafkaConsumer) -> None:
+        """Commit the ends of the chains, for lag tools only."""
+        assignment = consumer.assignment()
+        offsets = {}
+        for partition, worker in self._owned.with_kept():
+            end, place = worker.chain_end, self._owned.place(partition)
+            if end is not None and end >= 0 and place in assignment:
+                offsets[place] = OffsetAndMetadata(end, "")
+        # A commit in the middle of a rebalance fails, and makes the client join once more: the group would never settle.
+        if not offsets or not self._owned.settled:
+            return
+        try:
+            await consumer.commit(offsets)
+        except KafkaError as error:
+            self._warnings.warning(self._context.log, "offsets could not be published", reason=repr(error))
