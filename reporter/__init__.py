@@ -5,5 +5,5 @@ In, beside it: Stripe's webhooks, of which error reports become rejections.
 Guarantee: no meter event is sent before the intent to send it, identifier included, is accepted in the ledger; an outcome that is unknown is
 retried with the same identifier while Stripe remembers it, and never after.
 Never: counts events, trusts committed offsets, or sends usage that the ledger does not cover.
-Read: app, partition, reporting, backlog, sending, stripe_api; for webhooks: webhooks, webhook_server, recording, error_reports.
+Read: app, worker, takeover, planning, dispatch, sending, stripe, mailbox; then period_reader, webhooks and correcting.
 """

@@ -20,9 +20,9 @@ class Admission:
         self.in_flight += size
         return True
 
-    def hold(self) -> "Hold":
+    def reserve(self) -> "Reservation":
         """Room for one request; released when its `with` block ends."""
-        return Hold(self)
+        return Reservation(self)
 
     def charge(self, size: int) -> None:
         """Count bytes that came of what was let in already; they may pass the bound, and keep others out until they are released."""
@@ -34,8 +34,8 @@ class Admission:
         assert self.in_flight >= 0, "more bytes were released than let in"
 
 
-class Hold:
-    """What one request holds of the admission."""
+class Reservation:
+    """The bytes that one request may take up."""
 
     __slots__ = ("_admission", "_size")
 

@@ -8,7 +8,7 @@ from aiohttp.http_exceptions import PayloadEncodingError
 from taximeter_emitter.clock import Clock
 
 from ingest.admission.api_keys import ApiKey, ApiKeys
-from ingest.admission.byte_budget import Admission, Hold
+from ingest.admission.byte_budget import Admission, Reservation
 from ingest.admission.rate_limit import EventRate
 from ingest.metrics import GatewayMetrics
 from ingest.publishing.publisher import Publisher
@@ -52,20 +52,20 @@ class EventsHandler:
         key = self._authenticate(request)
         rate = self._rate_of(key)
         self._check_kafka()
-        with self._admission.hold() as hold:
-            body = await self._body_of(request, hold)
+        with self._admission.reserve() as reservation:
+            body = await self._body_of(request, reservation)
             read = self._read(request, media_type, body, key)
             if rate is not None:
                 rate.spend(read.count, self._clock.monotonic())
             return await self._publish(read)
 
-    async def _body_of(self, request: web.BaseRequest, hold: Hold) -> bytes:
+    async def _body_of(self, request: web.BaseRequest, reservation: Reservation) -> bytes:
         """The body, as far as it is allowed and there is room for it."""
-        self._admit(request.content_length or 0, hold)
+        self._admit(request.content_length or 0, reservation)
         if request.content.is_eof():
             # It came together with the head: nothing to wait for.
             body = request.content.read_nowait()
-            self._admit(len(body), hold)
+            self._admit(len(body), reservation)
             self._metrics.body_bytes.observe(len(body))
             return body
         chunks: list[bytes] = []
@@ -75,7 +75,7 @@ class EventsHandler:
                 async for chunk in request.content.iter_any():
                     chunks.append(chunk)
                     size += len(chunk)
-                    self._admit(size, hold)
+                    self._admit(size, reservation)
         except TimeoutError:
             raise RequestRefused(Refusal.SLOW_BODY, f"the body did not arrive within {self._read_seconds:.0f} s") from None
         except (ConnectionError, PayloadEncodingError, web.RequestPayloadError) as error:
@@ -118,10 +118,10 @@ class EventsHandler:
                 Refusal.KAFKA_UNAVAILABLE, "events cannot be made durable now; nothing of the request was taken", retry_after=RETRY_AFTER_SECONDS
             )
 
-    def _admit(self, size: int, hold: Hold) -> None:
+    def _admit(self, size: int, reservation: Reservation) -> None:
         if size > self._body_bytes_max:
             raise RequestRefused(Refusal.BODY_TOO_LARGE, f"a body has at most {self._body_bytes_max} bytes")
-        if not hold.grow_to(size):
+        if not reservation.grow_to(size):
             raise RequestRefused(Refusal.OVERLOADED, "too much is under way; nothing of the request was taken", retry_after=RETRY_AFTER_SECONDS)
 
     def _read(self, request: web.BaseRequest, media_type: str, body: bytes, key: ApiKey | None) -> ReadEvents:

@@ -4,29 +4,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.admission.byte_budget import Admission, Hold
+from ingest.admission.byte_budget import Admission, Reservation
 from ingest.admission.rate_limit import EventRate
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 60)), max_size=40))
 def test_requests_never_hold_more_than_the_bound(steps: list[tuple[int, int]]) -> None:
     admission = Admission(100)
-    holds: dict[int, Hold] = {}
+    reservations: dict[int, Reservation] = {}
     sizes: dict[int, int] = {}
     for request, size in steps:
-        if request in holds and size == 0:
-            holds.pop(request).__exit__(None, None, None)
+        if request in reservations and size == 0:
+            reservations.pop(request).__exit__(None, None, None)
             del sizes[request]
         else:
-            hold = holds.setdefault(request, admission.hold())
-            taken = hold.grow_to(size)
+            reservation = reservations.setdefault(request, admission.reserve())
+            taken = reservation.grow_to(size)
             before = sizes.setdefault(request, 0)
             assert taken == (sum(sizes.values()) - before + max(size, before) <= 100 or size <= before)
             if taken:
                 sizes[request] = max(before, size)
         assert admission.in_flight == sum(sizes.values()) <= 100
-    for hold in holds.values():
-        hold.__exit__(None, None, None)
+    for reservation in reservations.values():
+        reservation.__exit__(None, None, None)
     assert admission.in_flight == 0
 
 
