@@ -34,7 +34,8 @@ ONE_MEANING_EVERYWHERE = {
 COMMANDS = ("taximeter/commands", "taximeter/stripe_commands")  # a module is named as the command is typed: `taximeter topics`
 PUBLIC_OPTIONS = {"Emitter"}  # users construct it with keywords, which its documentation groups
 # Beside the names, in a line that says what to read.
-READING_WORDS = frozenset(["a", "an", "and", "event", "for", "how", "in", "is", "much", "order", "passes", "quickly", "read", "request", "the", "then", "which"])
+READING_WORDS = {"a", "an", "and", "event", "for", "how", "in", "is", "much", "order"}
+READING_WORDS |= {"passes", "quickly", "read", "request", "the", "then", "which"}
 
 
 def sources(*packages: str) -> Iterator[tuple[str, Path]]:
