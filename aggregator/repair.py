@@ -22,7 +22,7 @@ from metering.folds.tallies import Tallies
 from metering.kafka.partition_log import Appender, LogReader
 from metering.kafka.topics import Topics
 from metering.records.chain import ChainLink
-from metering.records.errors import ChainBroken, HistoryLost
+from metering.records.fail_closed import ChainBroken, HistoryLost
 from metering.records.tally import Acceptance, EmitterState, EventCounts, RecordCounts, Tally, encode_tally
 
 LOOK_AHEAD_RECORDS: Final = 5_000

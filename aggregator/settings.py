@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from aggregator.core.dead_letter_limits import DeadLetterLimits
 from metering.process.settings import option
-from metering.records.limits import CHAIN_RECORD_BYTES_TARGET, EVENTS_RETENTION_MS
+from metering.records.service_limits import CHAIN_RECORD_BYTES_TARGET, EVENTS_RETENTION_MS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from aggregator.tally_log import GoneIds, TallyLog, first_kept_ms, new_chain_id
 from metering.folds.tallies import Tallies
 from metering.kafka.partition_log import LogReader, LogUnavailable
 from metering.records.chain import NO_OFFSET
-from metering.records.errors import ChainBroken, HistoryLost
+from metering.records.fail_closed import ChainBroken, HistoryLost
 from metering.records.tally import Tally
 
 

@@ -10,7 +10,7 @@ from aggregator.ids.id_index import DISORDER_MS, memory_ms
 from metering.folds.tallies import Tallies, tallies_from
 from metering.kafka.partition_log import LogReader
 from metering.records.chain import NO_OFFSET
-from metering.records.errors import ChainBroken, HistoryLost, RecordCorrupt
+from metering.records.fail_closed import ChainBroken, HistoryLost, RecordCorrupt
 from metering.records.tally import Tally, decode_tally
 
 

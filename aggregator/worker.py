@@ -16,8 +16,8 @@ from aggregator.snapshots import IdSnapshots
 from aggregator.takeover import CountingTakeover
 from metering.kafka.partition_log import Appended, LogUnavailable
 from metering.records.dead_letter import DeadLetter, encode_dead_letter
-from metering.records.errors import ChainBroken, FailClosed
-from metering.records.limits import CHAIN_RECORD_BYTES_MAX
+from metering.records.fail_closed import ChainBroken, FailClosed
+from metering.records.service_limits import CHAIN_RECORD_BYTES_MAX
 from metering.workers.partition_worker import PartitionWorker, WorkerKit
 
 # What is counted before other partitions get the event loop.

@@ -16,7 +16,7 @@ from metering.kafka.ledger_log import ledger_start
 from metering.kafka.partition_log import LogReader
 from metering.kafka.topics import Topics
 from metering.records.chain import NO_OFFSET
-from metering.records.errors import FailClosed
+from metering.records.fail_closed import FailClosed
 from metering.records.ledger_records import Correction, Receipt, decode_entry
 from metering.records.tally import Tally, decode_tally
 

@@ -11,7 +11,7 @@ from taximeter_emitter.wire.limits import HOUR_MS
 
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogReader
-from metering.records.errors import HistoryLost
+from metering.records.fail_closed import HistoryLost
 from metering.records.ledger_records import REJECTION_FORMAT, Correction, Intent, MeterEvent, Rejection, decode_entry
 
 # A meter event is sent within 20 hours of its intent (or is parked), and validated soon after.

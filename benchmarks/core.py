@@ -22,9 +22,9 @@ from aggregator.core.counting import PartitionCounter
 from aggregator.core.counting_rules import CountingRules
 from benchmarks.usage_load import METERS_FILE, LoadRecord, Shape, batch_records, single_records
 from metering.folds.tallies import Tallies
-from metering.records.limits import CHAIN_RECORD_BYTES_TARGET
 from metering.records.meters import catalogue_of
 from metering.records.record import LogRecord, Record
+from metering.records.service_limits import CHAIN_RECORD_BYTES_TARGET
 
 PARTITIONS: Final = 12
 TURN_RECORDS: Final = 50

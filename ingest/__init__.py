@@ -3,6 +3,5 @@
 In: POST /v1/events.  Out: topic usage.events, as numbered batches of one partition each.
 Guarantee: 202 means that Kafka acknowledged every event with acks=all. Any other answer names the events that it does not hold for.
 Never: aggregates, deduplicates, reads a topic, or talks to Stripe.
-Read: app; requests (server, handler, bodies, columns, answers); admission (api_keys, rate_limit, byte_budget); publishing (pending_requests,
-staging, publisher, abandoned_numbers).
+Read: app, admission, requests, publishing; then refusals, metrics and settings.
 """

@@ -16,7 +16,7 @@ from ingest.metrics import GatewayMetrics
 from ingest.publishing.publisher import Publisher
 from ingest.requests.bodies import BodyReader
 from ingest.requests.handler import EventsHandler
-from ingest.requests.server import PATH, GatewayServer
+from ingest.requests.server import EVENTS_PATH, GatewayServer
 from ingest.settings import GatewaySettings
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.provision import ensure_topics
@@ -102,7 +102,7 @@ class Gateway:
             await self._server.start()
         except CannotListen as problem:
             raise RefusedToStart([str(problem)]) from None
-        url = f"http://{self._settings.host}:{self._server.port}{PATH}"
+        url = f"http://{self._settings.host}:{self._server.port}{EVENTS_PATH}"
         self._context.log.info("taking events", url=url, keys="none" if self._keys is None else "required")
 
     def _publish_gauges(self) -> None:

@@ -17,9 +17,9 @@ from taximeter_emitter.wire.limits import HOUR_MS
 from metering.folds.corrections import Corrected, CorrectionHistory, CorrectionPlace, MeterEventPlace, Target, objection, place_of
 from metering.kafka.partition_log import Appender, LogReader, LogUnavailable
 from metering.kafka.topics import Topics
-from metering.records.errors import HistoryLost
+from metering.records.fail_closed import HistoryLost
 from metering.records.ledger_records import Correction, CorrectionKind, Entry, decode_entry, encode_correction
-from metering.records.limits import EVENT_AGE_MAX_MS
+from metering.records.service_limits import EVENT_AGE_MAX_MS
 from reporter.planning.planner import PLANNING_MARGIN_MS
 
 CANCEL_WITHIN_MS: Final = 20 * HOUR_MS

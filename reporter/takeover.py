@@ -7,7 +7,7 @@ from typing import Final
 from metering.kafka.ledger_log import ledger_start
 from metering.kafka.partition_log import LogReader
 from metering.kafka.topics import Topics
-from metering.records.errors import ChainBroken, HistoryLost
+from metering.records.fail_closed import ChainBroken, HistoryLost
 from metering.records.ledger_records import Entry, Intent, Receipt, decode_entry
 from metering.records.tally import decode_tally
 from reporter.planning.billing_periods import BillingPeriods

@@ -7,9 +7,9 @@ from typing import Final
 
 from metering.folds.corrections import TAKEN
 from metering.kafka.partition_log import Appended
-from metering.records.errors import FailClosed
+from metering.records.fail_closed import FailClosed
 from metering.records.ledger_records import Correction, Intent, Outcome, Planned, Receipt, Settlement, encode_intent, encode_receipt
-from metering.records.limits import CHAIN_RECORD_BYTES_MAX
+from metering.records.service_limits import CHAIN_RECORD_BYTES_MAX
 from metering.records.tally import decode_tally
 from metering.workers.partition_worker import PartitionWorker, WorkerKit
 from reporter.dispatch import Dispatcher

@@ -24,7 +24,14 @@ from taximeter_emitter.wire.limits import (
 )
 
 from metering.records.ledger_records import BY_CHARS_MAX, REASON_CHARS_MAX
-from metering.records.limits import CHAIN_RECORD_BYTES_MAX, EVENT_AGE_MAX_MS, EVENTS_RETENTION_MS, METERS_MAX, RETRY_SAME_IDENTIFIER_MS, VALUE_MAX
+from metering.records.service_limits import (
+    CHAIN_RECORD_BYTES_MAX,
+    EVENT_AGE_MAX_MS,
+    EVENTS_RETENTION_MS,
+    METERS_MAX,
+    RETRY_SAME_IDENTIFIER_MS,
+    VALUE_MAX,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,9 +35,9 @@ from aggregator.sums.rows import Rows
 from metering.folds.tallies import Tallies
 from metering.records.batch_decoding import KnownTexts
 from metering.records.chain import NO_OFFSET, ChainLink
-from metering.records.columns import least
 from metering.records.dead_letter import DeadLetter
-from metering.records.errors import ChainBroken
+from metering.records.fail_closed import ChainBroken
+from metering.records.integer_columns import least
 from metering.records.record import LogRecord
 from metering.records.tally import EventCounts, RecordCounts, Tally, encode_tally
 

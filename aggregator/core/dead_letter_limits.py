@@ -3,7 +3,7 @@
 from collections import deque
 from dataclasses import dataclass
 
-from metering.records.errors import FailClosed
+from metering.records.fail_closed import FailClosed
 
 
 class TooManyDeadLetters(FailClosed):

@@ -7,8 +7,8 @@ from typing import Final
 
 from taximeter_emitter.wire.limits import DAY_MS
 
-from metering.records.errors import FailClosed
-from metering.records.limits import EVENT_AGE_MAX_MS
+from metering.records.fail_closed import FailClosed
+from metering.records.service_limits import EVENT_AGE_MAX_MS
 from metering.records.tally import EmitterState, Range, Tally
 
 EMITTERS_MAX: Final = 50_000

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from aggregator.ids.fingerprints import Asked, AskedOne, Fingerprints, Words, asked
-from aggregator.ids.id_table import ABSENT, IdTable, Positions, Storage
+from aggregator.ids.id_table import ABSENT, IdTable, Indexes, Storage
 
 # A table that grows is made anew at once, which takes about 60 ns an id; what fits into a pause of a second bounds it.
 IDS_PER_SEGMENT_MAX: Final = 1 << 24
@@ -70,6 +70,6 @@ class IdArchive:
                 return segment.content(number)
         return None
 
-    def known(self, wanted: Asked) -> Sequence[Positions]:
+    def known(self, wanted: Asked) -> Sequence[Indexes]:
         """The positions of those that are here, as an array for each segment."""
         return [segment.find(wanted).positions for segment in self._segments]

@@ -17,7 +17,7 @@ ENTRY: Final = np.dtype([("first", "<u8"), ("second", "<u8"), ("content", "<u8")
 """One id on disk and in memory: both halves of its fingerprint and the content number."""
 
 Entries: TypeAlias = npt.NDArray[np.void]
-Positions: TypeAlias = npt.NDArray[np.int64]
+Indexes: TypeAlias = npt.NDArray[np.int64]
 Links: TypeAlias = npt.NDArray[np.uint32]
 
 BUCKETS_MIN: Final = 1 << 12
@@ -63,8 +63,8 @@ class MemoryStorage:
 class Found(NamedTuple):
     """The positions of those ids that are known, in no order, and the numbers of their entries."""
 
-    positions: Positions
-    numbers: Positions
+    positions: Indexes
+    numbers: Indexes
 
 
 class IdTable:
@@ -93,7 +93,7 @@ class IdTable:
         """The fingerprints of the entries [start, end)."""
         return np.ascontiguousarray(self._entries[start:end].view("<u8").reshape(-1, 3)[:, :2])
 
-    def contents(self, numbers: Positions | slice) -> Words:
+    def contents(self, numbers: Indexes | slice) -> Words:
         """The content numbers of these entries."""
         found: Words = self._entries["content"][numbers]
         return found
@@ -148,7 +148,7 @@ class IdTable:
             asking, links, marks = asking.take(on), links.take(on), marks.take(on)
         return Found(_joined(positions), _joined(numbers))
 
-    def _find_few(self, fingerprints: Fingerprints, asking: Positions, links: Links, marks: Links) -> Found:
+    def _find_few(self, fingerprints: Fingerprints, asking: Indexes, links: Links, marks: Links) -> Found:
         """Walk from these links on, one by one."""
         halves = fingerprints.take(asking, axis=0).tolist()
         walks = zip(links.tolist(), marks.tolist(), halves, strict=True)
@@ -177,7 +177,7 @@ class IdTable:
             link = self._link_view[link & ENTRIES_MAX]
         return ABSENT
 
-    def _are(self, numbers: Positions, fingerprints: Fingerprints) -> npt.NDArray[np.bool_]:
+    def _are(self, numbers: Indexes, fingerprints: Fingerprints) -> npt.NDArray[np.bool_]:
         entries = self._entries[numbers]
         same: npt.NDArray[np.bool_] = (entries["first"] == fingerprints[:, 0]) & (entries["second"] == fingerprints[:, 1])
         return same
@@ -204,7 +204,7 @@ class IdTable:
         self._bucket_view = self._buckets.data
         self._shift = 64 - bits
 
-    def _places(self, hashes: Words) -> Positions:
+    def _places(self, hashes: Words) -> Indexes:
         return (hashes >> np.uint64(self._shift)).view(np.int64)
 
     def _place_entries(self, count: int) -> None:
@@ -232,7 +232,7 @@ class IdTable:
             self._links[stored.view(np.int64)] = before
 
 
-def _joined(parts: Sequence[Positions]) -> Positions:
+def _joined(parts: Sequence[Indexes]) -> Indexes:
     if len(parts) == 1:
         return parts[0]
     return np.concatenate(parts) if parts else np.zeros(0, np.int64)

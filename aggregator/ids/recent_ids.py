@@ -6,7 +6,7 @@ from typing import Final
 from taximeter_emitter.wire.limits import HOUR_MS
 
 from aggregator.ids.fingerprints import Asked, AskedOne, Fingerprints, Words, asked
-from aggregator.ids.id_table import ABSENT, IdTable, MemoryStorage, Positions
+from aggregator.ids.id_table import ABSENT, IdTable, Indexes, MemoryStorage
 
 IDS_AT_FIRST: Final = 1 << 15  # for how many there is room from the beginning, where it is not known better
 
@@ -32,7 +32,7 @@ class RecentIds:
         number = self._table.find_one(wanted)
         return None if number == ABSENT else self._table.content(number)
 
-    def known(self, wanted: Asked) -> Positions:
+    def known(self, wanted: Asked) -> Indexes:
         """The positions of those that are here."""
         return self._table.find(wanted).positions
 

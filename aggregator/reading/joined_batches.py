@@ -20,8 +20,8 @@ from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX, FUTURE_TOLERANCE_MS,
 
 from aggregator.reading.screening import are_at_home
 from metering.records.batch_decoding import KnownTexts, check_emitter
-from metering.records.limits import EVENT_AGE_MAX_MS
 from metering.records.record import LogRecord
+from metering.records.service_limits import EVENT_AGE_MAX_MS
 
 Unsigned: TypeAlias = npt.NDArray[np.uint64]
 

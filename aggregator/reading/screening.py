@@ -8,9 +8,9 @@ from taximeter_emitter.wire.errors import Reason
 from taximeter_emitter.wire.limits import FUTURE_TOLERANCE_MS
 
 from aggregator.reading.decoding import identity
-from metering.records.columns import fits, least
-from metering.records.limits import EVENT_AGE_MAX_MS
+from metering.records.integer_columns import fits, least
 from metering.records.meters import Catalogue
+from metering.records.service_limits import EVENT_AGE_MAX_MS
 
 HOME_CUSTOMERS_MAX: Final = 100_000
 

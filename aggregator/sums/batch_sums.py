@@ -15,9 +15,9 @@ from taximeter_emitter.wire.event import Dimensions
 
 from aggregator.sums.series import Contents, SeriesTable
 from aggregator.sums.window_sums import SUM_MAX, WINDOWS_MAX, WindowSums
-from metering.records.columns import Integers, view
-from metering.records.limits import TALLY_ROW_BYTES, WINDOW_MS
+from metering.records.integer_columns import Integers, view
 from metering.records.meters import Catalogue
+from metering.records.service_limits import TALLY_ROW_BYTES, WINDOW_MS
 
 SumsTaker: TypeAlias = Callable[[tuple[int, int], Iterable[tuple[str, Dimensions]], Iterable[int], Iterable[int]], None]
 """Takes the sums of one window (its start) and meter (its position in the catalogue): series, quantities, and of how many events."""

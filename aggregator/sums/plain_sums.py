@@ -5,8 +5,8 @@ import numpy as np
 from aggregator.reading.plain_events import Column, PlainColumns, PlainEvents
 from aggregator.sums.rows import Rows
 from aggregator.sums.window_sums import SUM_MAX, WINDOWS_MAX, WindowSums
-from metering.records.limits import TALLY_ROW_BYTES, WINDOW_MS
 from metering.records.meters import Catalogue
+from metering.records.service_limits import TALLY_ROW_BYTES, WINDOW_MS
 
 
 class PlainSums:

@@ -11,8 +11,8 @@ from taximeter_emitter.wire.event import Dimensions, UsageEvent
 
 from aggregator.sums.batch_sums import BatchSums
 from aggregator.sums.series import Contents
-from metering.records.limits import TALLY_ROW_BYTES
 from metering.records.meters import Catalogue
+from metering.records.service_limits import TALLY_ROW_BYTES
 from metering.records.tally import TallyRow
 from metering.records.window import window_start
 

@@ -9,7 +9,7 @@ from taximeter_emitter.wire.batch import Batch
 from taximeter_emitter.wire.event import Dimensions
 
 from aggregator.ids.id_index import CONTENT_MASK, content_of, field_factor
-from metering.records.columns import integers
+from metering.records.integer_columns import integers
 
 Contents: TypeAlias = npt.NDArray[np.uint64]
 

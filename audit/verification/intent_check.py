@@ -8,7 +8,7 @@ from taximeter_emitter.wire.event import Dimensions
 from audit.verification.report import Report
 from audit.verification.span import Inside
 from metering.folds.corrections import TAKEN, Corrected, CorrectionHistory, Target, named_places, objection
-from metering.records.errors import ChainBroken
+from metering.records.fail_closed import ChainBroken
 from metering.records.ledger_records import Correction, CorrectionKind, Entry, Intent, MeterEvent, Outcome, Receipt, Rejection
 from metering.records.tally import Tally
 

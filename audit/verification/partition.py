@@ -15,7 +15,7 @@ from metering.folds.tallies import Tallies, tallies_from
 from metering.kafka.partition_log import LogReader
 from metering.kafka.topics import Topics
 from metering.records.chain import NO_OFFSET
-from metering.records.errors import FailClosed, HistoryLost, RecordCorrupt
+from metering.records.fail_closed import FailClosed, HistoryLost, RecordCorrupt
 from metering.records.ledger_records import decode_entry
 from metering.records.tally import Acceptance, Tally, decode_tally
 

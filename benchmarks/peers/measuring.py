@@ -23,7 +23,7 @@ from benchmarks.usage_load import LoadRecord, produce
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.provision import ensure_topics
 from metering.kafka.topics import UNLIMITED, TopicSpec
-from metering.records.limits import CHAIN_RECORD_BYTES_MAX
+from metering.records.service_limits import CHAIN_RECORD_BYTES_MAX
 
 EVENTS: Final = 200_000
 PARTITIONS: Final = 4

@@ -1,6 +1,6 @@
 """Emit usage events to Taximeter from a Python service: never blocks, never raises, counts whatever it lets go of.
 
-Read, in the order in which an event passes: emitter, buffer, background, collecting, spool, sender, transports; what crosses to the services: wire.
+Read: emitter, buffer, background, collecting, spool, sender, transports; then wire.
 """
 
 from taximeter_emitter.counts import EmitterCounts

@@ -21,7 +21,7 @@ from aiohttp import web
 from ingest.publishing.pending_requests import PendingRequest
 from ingest.refusals import Refusal, RequestRefused
 from ingest.requests.bodies import ReadEvents, Rejected
-from ingest.requests.columns import RequestPart
+from ingest.requests.request_columns import RequestPart
 
 RETRY_AFTER_SECONDS = 2.0
 _JSON = "application/json"

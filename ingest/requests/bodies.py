@@ -16,7 +16,7 @@ from taximeter_emitter.wire.event import UsageEvent, check_not_in_future, parse_
 from taximeter_emitter.wire.limits import EVENT_ID_CHARS_MAX
 
 from ingest.refusals import Refusal, RequestRefused
-from ingest.requests.columns import ColumnReader, RequestPart, parts_of
+from ingest.requests.request_columns import ColumnReader, RequestPart, parts_of
 from metering.records.meters import Catalogue
 
 JSON: Final = "application/json"

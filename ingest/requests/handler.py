@@ -15,7 +15,7 @@ from ingest.publishing.publisher import Publisher
 from ingest.refusals import Refusal, RequestRefused
 from ingest.requests.answers import RETRY_AFTER_SECONDS, answered, count_events
 from ingest.requests.bodies import BodyReader, ReadEvents, Rejected, media_type_of
-from ingest.requests.columns import RequestPart
+from ingest.requests.request_columns import RequestPart
 
 # No such header exists yet. Ignoring one would leave its sender with an effect that never happens.
 _OWN_HEADERS: Final = "taximeter-"

@@ -16,16 +16,16 @@ from ingest.requests.answers import refused
 from metering.process.listener import HttpListener, ListenAddress, ListenerLimits
 from metering.process.logs import RateLimited, get_log
 
-Handler = Callable[[web.BaseRequest], Awaitable[web.Response]]
+RequestHandler = Callable[[web.BaseRequest], Awaitable[web.Response]]
 
-PATH: Final = "/v1/events"
+EVENTS_PATH: Final = "/v1/events"
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class GatewayServer:
     """Passes POST requests for the path to `handler`. Once `is_stopping` is set, each answer closes its connection: clients go elsewhere."""
 
-    def __init__(self, handler: Handler, address: ListenAddress, limits: ListenerLimits, *, metrics: GatewayMetrics, clock: Clock) -> None:
+    def __init__(self, handler: RequestHandler, address: ListenAddress, limits: ListenerLimits, *, metrics: GatewayMetrics, clock: Clock) -> None:
         self.is_stopping = False
         self._handler = handler
         self._listener = HttpListener(self._handle, address, limits)
@@ -96,11 +96,11 @@ class GatewayServer:
 def _check_route(request: web.BaseRequest) -> None:
     # Almost every client sends the path exactly like this. Splitting off a query and decoding percent signs costs more.
     sent = request.raw_path
-    path = sent if sent == PATH else request.path
-    if path != PATH:
-        raise RequestRefused(Refusal.NOT_FOUND, f"the gateway takes POST {PATH} only")
+    path = sent if sent == EVENTS_PATH else request.path
+    if path != EVENTS_PATH:
+        raise RequestRefused(Refusal.NOT_FOUND, f"the gateway takes POST {EVENTS_PATH} only")
     if request.method != hdrs.METH_POST:
-        raise RequestRefused(Refusal.METHOD_NOT_ALLOWED, f"the gateway takes POST {PATH} only")
+        raise RequestRefused(Refusal.METHOD_NOT_ALLOWED, f"the gateway takes POST {EVENTS_PATH} only")
 
 
 async def _expect(request: web.BaseRequest) -> None:

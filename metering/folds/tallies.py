@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 from metering.records.chain import NO_OFFSET, Chain
-from metering.records.errors import ChainBroken
+from metering.records.fail_closed import ChainBroken
 from metering.records.tally import NO_LOSSES, Losses, Tally
 
 

@@ -6,7 +6,7 @@ from typing import Final
 from metering.folds.ledger import Ledger, ledger_from
 from metering.kafka.partition_log import LogReader
 from metering.records.chain import NO_OFFSET
-from metering.records.errors import HistoryLost, RecordCorrupt
+from metering.records.fail_closed import HistoryLost, RecordCorrupt
 from metering.records.ledger_records import Correction, Intent, Rejection, decode_entry
 
 BLOCK_RECORDS_MAX: Final = 1_024

@@ -14,8 +14,8 @@ from taximeter_emitter.transports.kafka_connection import make_producer
 from taximeter_emitter.wire.errors import TaximeterError
 
 from metering.kafka.clients import FetchLimits, KafkaSettings, make_log_reader
-from metering.records.errors import HistoryLost
-from metering.records.limits import CHAIN_RECORD_BYTES_MAX
+from metering.records.fail_closed import HistoryLost
+from metering.records.service_limits import CHAIN_RECORD_BYTES_MAX
 
 READ_POLL_MS: Final = 500
 STALL_SECONDS: Final = 60.0

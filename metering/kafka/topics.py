@@ -6,7 +6,7 @@ from typing import Final
 
 from taximeter_emitter.wire.limits import DAY_MS, ENVELOPE_BYTES, EVENT_RECORD_BYTES_MAX
 
-from metering.records.limits import CHAIN_RECORD_BYTES_MAX, EVENTS_RETENTION_MS
+from metering.records.service_limits import CHAIN_RECORD_BYTES_MAX, EVENTS_RETENTION_MS
 
 UNLIMITED: Final = -1
 DEADLETTERS_RETENTION_MS: Final = 400 * DAY_MS

@@ -10,7 +10,7 @@ from prometheus_client.exposition import choose_encoder
 from metering.process.health import Health, ProbeAnswer
 from metering.process.listener import HttpListener, ListenAddress, ListenerLimits
 
-STOP_SECONDS: Final = 1.0
+ADMIN_STOP_SECONDS: Final = 1.0
 REQUEST_BYTES_MAX: Final = 1024
 
 
@@ -25,7 +25,7 @@ class AdminServer:
         app.router.add_get("/livez", self._livez)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/startupz", self._startupz)
-        self._listener = HttpListener(app, address, ListenerLimits(finish_seconds=STOP_SECONDS))
+        self._listener = HttpListener(app, address, ListenerLimits(finish_seconds=ADMIN_STOP_SECONDS))
 
     @property
     def port(self) -> int:
@@ -37,7 +37,7 @@ class AdminServer:
         await self._listener.start()
 
     async def stop(self) -> None:
-        """Close the port. Blocks at most STOP_SECONDS for requests that are being answered."""
+        """Close the port. Blocks at most ADMIN_STOP_SECONDS for requests that are being answered."""
         await self._listener.stop()
 
     async def _metrics(self, request: web.Request) -> web.Response:

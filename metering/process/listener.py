@@ -18,7 +18,7 @@ from taximeter_emitter.wire.errors import TaximeterError
 from metering.process.atomic_files import write_atomically
 
 LINE_BYTES_MAX: Final = 16 * 1024  # the request line, and each header
-IDLE_SECONDS: Final = 75.0  # load balancers keep connections for 60 s
+IDLE_CONNECTION_SECONDS: Final = 75.0  # load balancers keep connections for 60 s
 BACKLOG: Final = 1024
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -135,7 +135,7 @@ def _runner(answers: web.Application | Handler, limits: ListenerLimits) -> web.B
     options: dict[str, Any] = {
         "access_log": None,
         "auto_decompress": False,
-        "keepalive_timeout": IDLE_SECONDS,
+        "keepalive_timeout": IDLE_CONNECTION_SECONDS,
         "lingering_time": limits.linger_seconds,
         "max_line_size": LINE_BYTES_MAX,
         "max_field_size": LINE_BYTES_MAX,

@@ -1,4 +1,4 @@
 """What is written to the topics behind usage.events, and the values they are made of. Pure: no I/O and no clock.
 
-Read: chain, tally, ledger_records, dead_letter; then meters, window, record; columns and batch_decoding, how usage.events is read; errors, limits.
+Read: chain, tally, ledger_records, dead_letter; then meters, window, record, service_limits, fail_closed; integer_columns, batch_decoding.
 """

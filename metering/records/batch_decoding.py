@@ -24,7 +24,7 @@ from taximeter_emitter.wire.errors import EventRejected, Reason
 from taximeter_emitter.wire.event import Dimensions, check_name, check_text, parse_dimensions
 from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX, CUSTOMER_CHARS_MAX, QUANTITY_MAX, USAGE_FIELDS_MAX
 
-from metering.records.columns import fits, greatest, unpack
+from metering.records.integer_columns import fits, greatest, unpack
 
 TEXTS_MAX: Final = 1_000
 _INTS: Final = {int}

@@ -7,7 +7,7 @@ so writers need no lock, no transaction and no lease: whatever a zombie appends 
 
 from dataclasses import dataclass
 
-from metering.records.errors import ChainBroken
+from metering.records.fail_closed import ChainBroken
 
 NO_OFFSET = -1
 

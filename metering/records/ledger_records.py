@@ -26,8 +26,8 @@ import orjson
 from taximeter_emitter.wire.event import Dimensions
 
 from metering.records.chain import ChainLink
-from metering.records.errors import RecordCorrupt
-from metering.records.limits import IDENTIFIER_CHARS_MAX
+from metering.records.fail_closed import RecordCorrupt
+from metering.records.service_limits import IDENTIFIER_CHARS_MAX
 
 INTENT_FORMAT: Final = "intent/1"
 RECEIPT_FORMAT: Final = "receipt/1"

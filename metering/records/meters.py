@@ -20,7 +20,7 @@ import orjson
 from taximeter_emitter.wire.event import Dimensions
 from taximeter_emitter.wire.limits import NAME_CHARS_MAX, USAGE_FIELDS_MAX
 
-from metering.records.limits import METERS_MAX
+from metering.records.service_limits import METERS_MAX
 
 _METER_KEYS: Final = frozenset({"event_name", "display_name", "sum", "dimensions", "customer_key", "value_key"})
 _DISPLAY_NAME_CHARS_MAX: Final = 250  # Stripe's limit

@@ -15,7 +15,7 @@ import orjson
 from taximeter_emitter.wire.event import Dimensions
 
 from metering.records.chain import NO_OFFSET, ChainLink
-from metering.records.errors import RecordCorrupt
+from metering.records.fail_closed import RecordCorrupt
 
 TALLY_FORMAT: Final = "tally/1"
 

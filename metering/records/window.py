@@ -1,6 +1,6 @@
 """Tumbling windows: fixed size, aligned to the epoch in UTC, `[start, end)`, by event time."""
 
-from metering.records.limits import WINDOW_MS
+from metering.records.service_limits import WINDOW_MS
 
 
 def window_start(time_ms: int, size_ms: int = WINDOW_MS) -> int:

@@ -11,7 +11,7 @@ from taximeter_emitter.wire.errors import TaximeterError
 
 from metering.kafka.clients import KafkaSettings, make_group_consumer, started
 from metering.process.service import ServiceContext
-from metering.records.errors import FailClosed, PartitionsAdded
+from metering.records.fail_closed import FailClosed, PartitionsAdded
 from metering.workers.owned_partitions import OwnedPartitions
 
 

@@ -8,7 +8,7 @@ from aiokafka import TopicPartition
 from prometheus_client import Gauge
 
 from metering.process.service import ServiceContext
-from metering.records.errors import FailClosed
+from metering.records.fail_closed import FailClosed
 from metering.workers.partition_worker import PartitionWorker
 
 WORKER_CANCEL_SECONDS: Final = 1.0

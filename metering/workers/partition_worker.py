@@ -13,7 +13,7 @@ from taximeter_emitter.retry import Backoff, RetryPolicy
 from metering.kafka.partition_log import Appender, LogUnavailable
 from metering.kafka.topics import Topics
 from metering.process.logs import Log
-from metering.records.errors import ChainBroken, FailClosed
+from metering.records.fail_closed import ChainBroken, FailClosed
 from metering.records.record import LogRecord
 from metering.workers.group_metrics import GroupMetrics
 from metering.workers.inbox import Inbox

@@ -20,9 +20,9 @@ from taximeter_emitter.wire.limits import HOUR_MS
 from metering.folds.ledger import Ledger
 from metering.folds.tallies import Tallies, tallies_after
 from metering.records.chain import NO_OFFSET, ChainLink
-from metering.records.errors import ChainBroken
+from metering.records.fail_closed import ChainBroken
 from metering.records.ledger_records import Correction, CorrectionKind, Entry, Intent, MeterEvent, Planned, Receipt, Settlement
-from metering.records.limits import EVENT_AGE_MAX_MS
+from metering.records.service_limits import EVENT_AGE_MAX_MS
 from metering.records.tally import Tally
 from reporter.planning.billing_periods import BillingPeriods
 from reporter.planning.unplanned import LARGEST_MS, UnplannedUsage

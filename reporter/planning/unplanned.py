@@ -10,7 +10,7 @@ from taximeter_emitter.wire.event import Dimensions
 from taximeter_emitter.wire.limits import HOUR_MS, MINUTE_MS
 
 from metering.records.ledger_records import MeterEvent
-from metering.records.limits import VALUE_MAX
+from metering.records.service_limits import VALUE_MAX
 from metering.records.tally import TallyRow
 from metering.records.window import window_start
 from reporter.planning.billing_periods import BillingPeriods, Side

@@ -19,7 +19,7 @@ from typing import Final
 from taximeter_emitter.wire.limits import MINUTE_MS
 
 from metering.records.ledger_records import MeterEvent, Outcome, Settlement
-from metering.records.limits import EVENT_AGE_MAX_MS, RETRY_SAME_IDENTIFIER_MS
+from metering.records.service_limits import EVENT_AGE_MAX_MS, RETRY_SAME_IDENTIFIER_MS
 from reporter.sending.verdicts import Delivered, Refused, StopTheWorld, TooOld, TryAgain, Verdict
 
 ATTEMPT_MARGIN_MS: Final = 5 * MINUTE_MS  # an attempt takes a while, and Stripe's clock is not ours

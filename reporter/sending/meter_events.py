@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Mapping
 from typing import Protocol
 
 from metering.records.ledger_records import MeterEvent
-from metering.records.limits import VALUE_MAX
 from metering.records.meters import Meter
+from metering.records.service_limits import VALUE_MAX
 from reporter.sending.verdicts import Verdict
 
 

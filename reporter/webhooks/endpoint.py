@@ -26,7 +26,7 @@ from reporter.webhooks.rejection_log import Recorded, RejectionLog
 from reporter.webhooks.rejection_recorder import RejectionRecorder
 from reporter.webhooks.settings import WebhookSettings
 from reporter.webhooks.webhook_intake import IntakeVerdict, Lane, WebhookIntake, label_of, lane_of
-from reporter.webhooks.webhook_server import PATH, WebhookRules, WebhookServer
+from reporter.webhooks.webhook_server import WEBHOOKS_PATH, WebhookRules, WebhookServer
 
 Observer = Callable[[WebhookEvent], None]
 """Gets each event except error reports, in the reporter's event loop; it must return at once."""
@@ -136,7 +136,7 @@ class Webhooks:
             await self._server.start()
         except CannotListen as error:
             raise RefusedToStart([f"webhooks cannot be taken: {error}"]) from None
-        self._log.info("taking webhooks", url=f"http://{settings.host}:{self._server.port}{PATH}", secrets=len(settings.signing_secrets))
+        self._log.info("taking webhooks", url=f"http://{settings.host}:{self._server.port}{WEBHOOKS_PATH}", secrets=len(settings.signing_secrets))
 
     def _receive(self, event: WebhookEvent) -> IntakeVerdict:
         lane = lane_of(event)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from metering.kafka.partition_log import Appender, LogReader
-from metering.records.errors import HistoryLost
+from metering.records.fail_closed import HistoryLost
 from metering.records.ledger_records import REJECTION_FORMAT, Rejection, decode_entry, encode_rejection
 
 # Older rejections count as not recorded. They are written again, and readers recognise the repetition.

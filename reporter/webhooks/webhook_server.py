@@ -18,10 +18,10 @@ from metering.process.secrets import Secret
 from metering.stripe.signatures import WebhookEvent, WebhookRefused, parse_webhook, verify_signature
 from reporter.webhooks.webhook_intake import IntakeVerdict
 
-PATH: Final = "/webhooks/stripe"
+WEBHOOKS_PATH: Final = "/webhooks/stripe"
 SIGNATURE_HEADER: Final = "Stripe-Signature"
 RETRY_SECONDS: Final = 30
-STOP_SECONDS: Final = 5.0
+WEBHOOK_STOP_SECONDS: Final = 5.0
 
 _STATUSES: Final = {
     "too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -65,8 +65,8 @@ class WebhookServer:
         self._log = get_log(__name__)
         self._warnings = RateLimited(clock)
         app = web.Application(middlewares=[self._answer_all], client_max_size=rules.body_bytes_max)
-        app.router.add_post(PATH, self._post)
-        self._listener = HttpListener(app, address, ListenerLimits(connections_max=rules.connections_max, finish_seconds=STOP_SECONDS))
+        app.router.add_post(WEBHOOKS_PATH, self._post)
+        self._listener = HttpListener(app, address, ListenerLimits(connections_max=rules.connections_max, finish_seconds=WEBHOOK_STOP_SECONDS))
 
     @property
     def port(self) -> int:
@@ -78,7 +78,7 @@ class WebhookServer:
         await self._listener.start()
 
     async def stop(self) -> None:
-        """Take no more requests. Blocks at most STOP_SECONDS for those that are being answered."""
+        """Take no more requests. Blocks at most WEBHOOK_STOP_SECONDS for those that are being answered."""
         await self._listener.stop()
 
     @web.middleware
@@ -90,7 +90,7 @@ class WebhookServer:
         except web.HTTPException as error:
             # Only the router raises these.
             reason = "method_not_allowed" if error.status == HTTPStatus.METHOD_NOT_ALLOWED else "not_found"
-            response = self._refuse(WebhookRefused(reason, f"this port takes POST {PATH} only"))
+            response = self._refuse(WebhookRefused(reason, f"this port takes POST {WEBHOOKS_PATH} only"))
             if "Allow" in error.headers:
                 response.headers["Allow"] = error.headers["Allow"]
             return response

@@ -16,7 +16,7 @@ from rich.table import Table
 from metering.folds.corrections import Corrected
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogReader, LogUnavailable
-from metering.records.errors import FailClosed
+from metering.records.fail_closed import FailClosed
 from reporter.correcting import PartitionHistory
 from taximeter.commands.correct import as_json, moment
 from taximeter.connection import kafka_settings

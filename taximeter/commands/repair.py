@@ -16,7 +16,7 @@ from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import Appender, LogReader, LogUnavailable
 from metering.process.service_command import Configuration, load_configuration
 from metering.process.settings import SettingsError
-from metering.records.errors import FailClosed
+from metering.records.fail_closed import FailClosed
 from metering.records.ledger_records import BY_CHARS_MAX, REASON_CHARS_MAX
 from taximeter.commands.correct import moment
 from taximeter.connection import NotConfigured

@@ -16,7 +16,7 @@ from taximeter_emitter.wire.limits import HOUR_MS
 
 from audit.rejections import RejectionReader, TracedRejection
 from metering.kafka.partition_log import LogUnavailable
-from metering.records.errors import FailClosed
+from metering.records.fail_closed import FailClosed
 from taximeter.connection import kafka_settings
 from taximeter.exit_codes import DISCREPANCY, OK, PRECONDITION
 from taximeter.stripe_commands.running import console, print_json, shown

@@ -30,7 +30,7 @@ from reporter.stripe.report_types import REPORT_TYPES
 from reporter.webhooks.endpoint import object_id
 from reporter.webhooks.error_reports import ReportReader
 from reporter.webhooks.webhook_intake import IntakeVerdict, RecentEventIds
-from reporter.webhooks.webhook_server import PATH, WebhookRules, WebhookServer
+from reporter.webhooks.webhook_server import WEBHOOKS_PATH, WebhookRules, WebhookServer
 from taximeter.exit_codes import OK, PRECONDITION, USAGE
 from taximeter.stripe_commands.arguments import SECRETS_VARIABLE
 from taximeter.stripe_commands.stripe_connection import CannotDo, StripeConnection, run_with_stripe
@@ -90,17 +90,17 @@ async def _listen(connection: StripeConnection, arguments: argparse.Namespace) -
         async with AsyncExitStack() as stack:
             stack.push_async_callback(server.stop)
             if registers:
-                url = arguments.url or f"http://127.0.0.1:{server.port}{PATH}"
+                url = arguments.url or f"http://127.0.0.1:{server.port}{WEBHOOKS_PATH}"
                 signing += await stack.enter_async_context(_registered(connection, url, *_wanted(arguments.events, thin=arguments.thin)))
             else:
                 print(_how(server.port), file=sys.stderr)
-            print(f"listening on http://127.0.0.1:{server.port}{PATH}; Ctrl-C ends it", file=sys.stderr, flush=True)
+            print(f"listening on http://127.0.0.1:{server.port}{WEBHOOKS_PATH}; Ctrl-C ends it", file=sys.stderr, flush=True)
             await _show_until(stop, listener.queue, connection, as_json=arguments.json)
     return OK
 
 
 def _how(port: int) -> str:
-    return _HOW.format(port=port or 4242, path=PATH, thin=",".join(REPORT_TYPES), variable=SECRETS_VARIABLE)
+    return _HOW.format(port=port or 4242, path=WEBHOOKS_PATH, thin=",".join(REPORT_TYPES), variable=SECRETS_VARIABLE)
 
 
 def _wanted(events: Sequence[str], *, thin: bool) -> tuple[list[str], list[str]]:

@@ -21,7 +21,7 @@ from metering.kafka.partition_log import Appender
 from metering.kafka.topics import LOG_APPEND_TIME
 from metering.records.chain import NO_OFFSET, ChainLink
 from metering.records.ledger_records import Intent, MeterEvent, Outcome, encode_intent
-from metering.records.limits import CHAIN_RECORD_BYTES_MAX
+from metering.records.service_limits import CHAIN_RECORD_BYTES_MAX
 from metering.records.tally import EventCounts, RecordCounts, Tally, TallyRow, encode_tally
 from tests.support.broker_topics import visible
 from tests.support.reporter_process import ReporterProcess, reporter

@@ -16,7 +16,7 @@ from metering.process.logs import get_log
 from metering.process.metrics import CommonMetrics
 from metering.process.service import ServiceContext
 from metering.process.supervision import Supervisor
-from metering.records.limits import CHAIN_RECORD_BYTES_MAX
+from metering.records.service_limits import CHAIN_RECORD_BYTES_MAX
 from metering.workers.group_metrics import GroupMetrics
 from metering.workers.membership import GroupMember
 from metering.workers.partition_group import PartitionGroup

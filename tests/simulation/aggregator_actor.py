@@ -18,7 +18,7 @@ from aggregator.snapshots import IdSnapshots
 from aggregator.takeover import CountingTakeover
 from metering.kafka.partition_log import Appended, LogUnavailable
 from metering.records.dead_letter import encode_dead_letter
-from metering.records.errors import ChainBroken, FailClosed
+from metering.records.fail_closed import ChainBroken, FailClosed
 from metering.records.meters import Catalogue, Meter
 from tests.simulation.world import (
     DEADLETTERS,

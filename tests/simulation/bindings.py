@@ -16,8 +16,7 @@ from typing import Any, cast
 
 from taximeter_emitter.wire.batch import Batch
 
-from aggregator import repair
-from aggregator import takeover as aggregator_takeover
+from aggregator import repair, tally_log
 from aggregator.core import counting
 from aggregator.ids.id_index import IdIndex
 from aggregator.reading.decoding import decoded, read, understood
@@ -47,7 +46,7 @@ def bound(seed: int, *, recent_ids_max: int) -> Iterator[None]:
     """Put the replacements in, and take them out again."""
     own: dict[ModuleType, tuple[str, Any]] = {counting: ("IdIndex", partial(IdIndex, recent_max=recent_ids_max))}
     tokens = Tokens(seed)
-    for module in (aggregator_takeover, reporter_takeover, repair):
+    for module in (tally_log, repair, reporter_takeover):
         own[module] = ("secrets", tokens)
     before = [(module, name, getattr(module, name)) for module, (name, _) in own.items()]
     try:

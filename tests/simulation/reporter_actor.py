@@ -6,7 +6,7 @@ lanes when the log says that it is accepted. Outcomes are written as receipts. O
 
 from metering.kafka.partition_log import Appended, LogUnavailable
 from metering.kafka.topics import Topics
-from metering.records.errors import FailClosed
+from metering.records.fail_closed import FailClosed
 from metering.records.ledger_records import Intent, Receipt, Settlement, encode_intent, encode_receipt
 from metering.records.tally import decode_tally
 from reporter.planning.billing_periods import BillingPeriods

@@ -9,7 +9,7 @@ from aggregator.core.counting_rules import CountingRules
 from aggregator.repair import AcceptingLoss, NothingAccepted
 from aggregator.snapshots import IdSnapshots
 from metering.kafka.partition_log import LogUnavailable
-from metering.records.errors import FailClosed, HistoryLost
+from metering.records.fail_closed import FailClosed, HistoryLost
 from tests.simulation.aggregator_actor import AggregatorProcess, AggregatorWorker
 from tests.simulation.world import EVENTS, TOPICS, PartitionStopped, Process, SimulatedAppender, SimulatedReader, World, turn
 

@@ -6,7 +6,7 @@ import pytest
 
 from aggregator.core.counting import PartitionCounter
 from metering.folds.tallies import Tallies
-from metering.records.errors import ChainBroken
+from metering.records.fail_closed import ChainBroken
 from tests.simulation.forks import Cut, Fate, ForkedSimulation, fate_of
 from tests.simulation.world import SimulatedRecord
 

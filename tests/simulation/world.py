@@ -18,7 +18,7 @@ from aiokafka.structs import ConsumerRecord
 
 from metering.kafka.partition_log import Appended, Appender, LogReader, LogUnavailable
 from metering.kafka.topics import topics_named
-from metering.records.errors import HistoryLost
+from metering.records.fail_closed import HistoryLost
 
 TOPICS = topics_named("simulated")
 EVENTS, TALLIES, LEDGER, DEADLETTERS = (topic.name for topic in TOPICS)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from taximeter_emitter.wire.errors import EventRejected
 from taximeter_emitter.wire.event import check_not_in_future, parse_event
 
-from ingest.requests.columns import RequestPart, parts_of
+from ingest.requests.request_columns import RequestPart, parts_of
 from tests.support.ingest_rows import rows_of
 
 NOW_MS = 1_763_805_600_000

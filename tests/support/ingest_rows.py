@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from taximeter_emitter.buffer.batching import EventColumns, EventRow
 
-from ingest.requests.columns import RequestPart
+from ingest.requests.request_columns import RequestPart
 
 
 def rows_of(events: EventColumns) -> list[EventRow]:

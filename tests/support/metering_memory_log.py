@@ -6,7 +6,7 @@ from typing import Any, TypeVar, cast
 from aiokafka.structs import ConsumerRecord
 
 from metering.kafka.partition_log import LogReader
-from metering.records.errors import HistoryLost
+from metering.records.fail_closed import HistoryLost
 from metering.records.record import Record
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX, QUANTITY_MAX
 from metering.records.chain import ChainLink
 from metering.records.dead_letter import DeadLetter
 from metering.records.ledger_records import Correction, CorrectionKind, Intent, MeterEvent, Outcome, Receipt, Rejection, Settlement
-from metering.records.limits import VALUE_MAX
+from metering.records.service_limits import VALUE_MAX
 from metering.records.tally import NO_LOSSES, EmitterState, EventCounts, Losses, RecordCounts, Tally, TallyRow
 
 names = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=8)

@@ -1,4 +1,5 @@
 """Events in memory: checked, kept within a bound, and gathered into numbered batches.
 
-Read, in the order in which an event passes: event_encoding, emit_buffer; then, in the emitter's thread: partition_cache, batching.
+In the emitter's thread: partition_cache and batching.
+Read: event_encoding, emit_buffer, partition_cache, batching.
 """

@@ -1,4 +1,5 @@
 """The ways out of the process.
 
-Read: batch_producer, kafka_options, kafka_connection, aiokafka_internals, kafka_producer. The last three need the extra `kafka`.
+What talks to Kafka needs the extra `kafka`.
+Read: batch_producer, kafka_options, kafka_connection, aiokafka_internals, kafka_producer.
 """

@@ -8,7 +8,7 @@ from taximeter_emitter.transports.kafka_connection import make_producer
 
 from metering.kafka.clients import KafkaSettings, make_group_consumer, started
 from metering.kafka.partition_log import LogReader
-from metering.records.limits import CHAIN_RECORD_BYTES_MAX
+from metering.records.service_limits import CHAIN_RECORD_BYTES_MAX
 
 
 async def reset_group(kafka: KafkaSettings, *, group_id: str, topic: str) -> int:

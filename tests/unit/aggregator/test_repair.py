@@ -11,7 +11,7 @@ from aggregator.repair import AcceptingLoss, EmitterGap, Lost, NothingAccepted
 from metering.kafka.partition_log import Appended, Appender, LogUnavailable
 from metering.kafka.topics import topics_named
 from metering.records.chain import NO_OFFSET
-from metering.records.errors import ChainBroken, HistoryLost
+from metering.records.fail_closed import ChainBroken, HistoryLost
 from metering.records.tally import Acceptance, Losses, Tally, decode_tally
 from tests.support.aggregator_partition import Partition
 from tests.support.aggregator_records import EVENTS, HORIZON_MS, TALLIES, Beat, Event, Numbered, encode

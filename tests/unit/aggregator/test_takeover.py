@@ -9,7 +9,7 @@ from taximeter_emitter.wire.limits import HOUR_MS, MINUTE_MS
 from aggregator.core import counting
 from metering.kafka.partition_log import LogUnavailable
 from metering.records.chain import NO_OFFSET, ChainLink
-from metering.records.errors import ChainBroken, HistoryLost, RecordCorrupt
+from metering.records.fail_closed import ChainBroken, HistoryLost, RecordCorrupt
 from metering.records.tally import decode_tally, encode_tally
 from tests.support.aggregator_partition import Partition
 from tests.support.aggregator_records import EVENTS, HORIZON_MS, START_MS, TALLIES, Event, Numbered, encode

@@ -28,7 +28,7 @@ from ingest.requests import bodies
 from ingest.requests.answers import refused
 from ingest.requests.bodies import MEDIA_TYPES, BodyReader
 from ingest.requests.handler import EventsHandler
-from ingest.requests.server import PATH, GatewayServer
+from ingest.requests.server import EVENTS_PATH, GatewayServer
 from metering.process import admin
 from metering.process.admin import AdminServer
 from metering.process.health import Health
@@ -44,8 +44,8 @@ from tests.support.openapi import answer_faults, document, official_schema, reso
 from tests.support.reporter_webhook_server import Receiver, serving, signed
 from tests.support.waiting import until_async
 
-GATEWAY: Final = PATH
-WEBHOOKS: Final = webhook_server.PATH
+GATEWAY: Final = EVENTS_PATH
+WEBHOOKS: Final = webhook_server.WEBHOOKS_PATH
 PROBES: Final = ("/livez", "/readyz", "/startupz")
 
 

@@ -56,8 +56,8 @@ from metering.records.ledger_records import (
     encode_receipt,
     encode_rejection,
 )
-from metering.records.limits import IDENTIFIER_CHARS_MAX, VALUE_MAX
 from metering.records.record import Record
+from metering.records.service_limits import IDENTIFIER_CHARS_MAX, VALUE_MAX
 from metering.records.tally import decode_tally, encode_tally
 from tests.support.batch_forms import in_columns, in_lists
 from tests.support.repository import ROOT

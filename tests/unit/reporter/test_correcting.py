@@ -8,7 +8,7 @@ from taximeter_emitter.wire.limits import DAY_MS, HOUR_MS
 from metering.folds.corrections import Fate, Target, place_of
 from metering.kafka.partition_log import Appended, Appender, LogUnavailable
 from metering.kafka.topics import topics_named
-from metering.records.errors import HistoryLost
+from metering.records.fail_closed import HistoryLost
 from metering.records.ledger_records import CorrectionKind, Outcome, Rejection, encode_correction, encode_intent, encode_receipt, encode_rejection
 from reporter.correcting import CANCEL_WITHIN_MS, Correcting, NotCorrectable, Request, kind_of, meter_event_place
 from tests.support.metering_corrections import EVENT, correction, receipt, settled

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from metering.kafka.topics import topics_named
-from metering.records.errors import ChainBroken, HistoryLost, RecordCorrupt
+from metering.records.fail_closed import ChainBroken, HistoryLost, RecordCorrupt
 from metering.records.ledger_records import Outcome, Settlement, encode_intent, encode_receipt, encode_rejection
 from metering.records.tally import encode_tally
 from reporter.planning.billing_periods import BillingPeriods

@@ -10,8 +10,8 @@ from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX, MINUTE_MS, QUANTITY_
 
 from aggregator.ids.id_index import content_of
 from aggregator.sums.rows import Rows
-from metering.records.columns import ARRAYS_FROM
-from metering.records.limits import TALLY_ROW_BYTES
+from metering.records.integer_columns import ARRAYS_FROM
+from metering.records.service_limits import TALLY_ROW_BYTES
 from metering.records.tally import TallyRow, encode_tally
 from tests.support.aggregator_sums import CATALOGUE, DIMENSIONS, batch_of, calls, naive, taken
 from tests.support.metering_tallies import a_tally

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from taximeter_emitter.wire.packed import CHARS_MAX, pack
 
-from metering.records.columns import ARRAYS_FROM, fits, greatest, integers, least, unpack
+from metering.records.integer_columns import ARRAYS_FROM, fits, greatest, integers, least, unpack
 
 columns = st.sampled_from([8, 16, 32, 63]).flatmap(lambda bits: st.lists(st.integers(0, 2**bits - 1), min_size=1, max_size=2 * ARRAYS_FROM))
 

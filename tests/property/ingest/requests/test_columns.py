@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from taximeter_emitter.wire.limits import QUANTITY_MAX
 
-from ingest.requests.columns import ColumnReader
+from ingest.requests.request_columns import ColumnReader
 from tests.support.ingest_columns import EVENT, FIELDS, NOW_MS, one_by_one, plain, times
 
 strange = st.sampled_from([None, True, 0, -1, 1.5, "", "x", "a\nb", "x" * 200, QUANTITY_MAX, QUANTITY_MAX + 1, [], [1], {}, {"model": 1}, {"a": "b"}])

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from taximeter_emitter.wire.limits import MINUTE_MS
 
-from metering.records.limits import VALUE_MAX
+from metering.records.service_limits import VALUE_MAX
 from metering.records.tally import TallyRow
 from reporter.planning.billing_periods import BillingPeriods, SubscriptionPeriods
 from reporter.planning.unplanned import GRANULARITIES_MS, LARGEST_MS, UnplannedUsage, split

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from metering.records.ledger_records import Outcome
-from metering.records.limits import EVENT_AGE_MAX_MS, RETRY_SAME_IDENTIFIER_MS
+from metering.records.service_limits import EVENT_AGE_MAX_MS, RETRY_SAME_IDENTIFIER_MS
 from reporter.sending.lanes import ATTEMPT_MARGIN_MS, Attempt, Lanes, MeterSend
 from reporter.sending.verdicts import Delivered, Refused, Retry, StopTheWorld, TooOld, TryAgain, Verdict
 from tests.support.reporter_lanes import START_MS, lanes, send

@@ -6,7 +6,7 @@ from taximeter_emitter.wire.limits import MINUTE_MS
 from aggregator.sums.batch_sums import OPEN_SERIES_MAX, ROWS_WAITING_MAX
 from aggregator.sums.rows import Rows
 from aggregator.sums.window_sums import WINDOWS_MAX
-from metering.records.columns import ARRAYS_FROM
+from metering.records.integer_columns import ARRAYS_FROM
 from tests.support.aggregator_sums import CATALOGUE, batch_of, calls, naive, taken
 
 

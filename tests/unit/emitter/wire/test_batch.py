@@ -13,7 +13,7 @@ from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX, QUANTITY_MAX
 from taximeter_emitter.wire.packed import pack
 
 from metering.records.batch_decoding import TEXTS_MAX, KnownTexts, decode_batch
-from metering.records.columns import ARRAYS_FROM
+from metering.records.integer_columns import ARRAYS_FROM
 from tests.support.batch_forms import plain
 
 

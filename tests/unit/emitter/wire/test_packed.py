@@ -5,7 +5,7 @@ from array import array
 import pytest
 from taximeter_emitter.wire.packed import pack
 
-from metering.records.columns import unpack
+from metering.records.integer_columns import unpack
 
 
 def test_integers_are_little_endian() -> None:

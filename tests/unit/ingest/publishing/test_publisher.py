@@ -15,7 +15,7 @@ from ingest.metrics import GatewayMetrics
 from ingest.publishing.abandoned_numbers import AbandonedNumbers
 from ingest.publishing.pending_requests import PendingRequest
 from ingest.publishing.publisher import Publisher
-from ingest.requests.columns import RequestPart, parts_of
+from ingest.requests.request_columns import RequestPart, parts_of
 from tests.support.emitter_batches_received import batches_of, finals, gaps, quantities
 from tests.support.emitter_fake_kafka import FakeKafka
 from tests.support.waiting import until_async

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from taximeter_emitter.wire.event import fingerprint, fingerprints
 
-from ingest.requests.columns import ColumnReader
+from ingest.requests.request_columns import ColumnReader
 from tests.support.ingest_columns import EVENT, FIELDS, NOW_MS, one_by_one, plain, times
 
 

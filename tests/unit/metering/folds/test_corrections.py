@@ -7,9 +7,9 @@ import orjson
 import pytest
 
 from metering.folds.ledger import Ledger
-from metering.records.errors import ChainBroken, RecordCorrupt
+from metering.records.fail_closed import ChainBroken, RecordCorrupt
 from metering.records.ledger_records import CorrectionKind, Outcome, decode_entry, encode_correction
-from metering.records.limits import IDENTIFIER_CHARS_MAX
+from metering.records.service_limits import IDENTIFIER_CHARS_MAX
 from tests.support.metering_corrections import EVENT, correction, intent, receipt, settled
 
 GOOD: dict[str, Any] = orjson.loads(encode_correction(correction(settled(Outcome.ACCEPTED)[0], CorrectionKind.CANCEL, place=intent(Ledger()), at=0)))

@@ -9,7 +9,7 @@ from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX
 
 from metering.folds.ledger import Ledger
 from metering.records.chain import NO_OFFSET
-from metering.records.errors import ChainBroken, RecordCorrupt
+from metering.records.fail_closed import ChainBroken, RecordCorrupt
 from metering.records.ledger_records import (
     Intent,
     Outcome,
@@ -21,7 +21,7 @@ from metering.records.ledger_records import (
     encode_receipt,
     encode_rejection,
 )
-from metering.records.limits import IDENTIFIER_CHARS_MAX
+from metering.records.service_limits import IDENTIFIER_CHARS_MAX
 from tests.support.metering_ledger_entries import REJECTION, a_receipt, an_intent
 
 

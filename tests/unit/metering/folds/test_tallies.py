@@ -6,7 +6,7 @@ import pytest
 
 from metering.folds.tallies import Tallies, tallies_after, tallies_from
 from metering.records.chain import NO_OFFSET, ChainLink
-from metering.records.errors import ChainBroken
+from metering.records.fail_closed import ChainBroken
 from metering.records.tally import Acceptance, EmitterState, EventCounts, Losses, RecordCounts, Tally
 
 

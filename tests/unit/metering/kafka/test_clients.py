@@ -14,7 +14,7 @@ from taximeter_emitter.transports.kafka_connection import make_producer
 from metering.kafka.clients import FetchLimits, KafkaSettings, make_admin, make_group_consumer, make_log_reader, started
 from metering.process.secrets import Secret
 from metering.process.settings import SettingsError, load
-from metering.records.limits import CHAIN_RECORD_BYTES_MAX
+from metering.records.service_limits import CHAIN_RECORD_BYTES_MAX
 
 NOWHERE = KafkaSettings(bootstrap_servers=("127.0.0.1:1",), request_timeout_seconds=7)
 

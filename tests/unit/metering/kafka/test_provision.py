@@ -7,7 +7,7 @@ from taximeter_emitter.wire.limits import DAY_MS, EVENT_RECORD_BYTES_MAX
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.provision import TopicState, check_topics, ensure_topics
 from metering.kafka.topics import TopicSpec, topics_named
-from metering.records.limits import CHAIN_RECORD_BYTES_MAX
+from metering.records.service_limits import CHAIN_RECORD_BYTES_MAX
 
 TOPICS = topics_named("usage")
 

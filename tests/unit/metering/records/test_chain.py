@@ -3,7 +3,7 @@
 import pytest
 
 from metering.records.chain import NO_OFFSET, Chain, ChainLink
-from metering.records.errors import ChainBroken
+from metering.records.fail_closed import ChainBroken
 
 
 def test_a_second_founder_is_skipped_even_where_the_first_range_was_empty() -> None:

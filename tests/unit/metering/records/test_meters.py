@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from taximeter_emitter.wire.limits import USAGE_FIELDS_MAX
 
-from metering.records.limits import METERS_MAX
 from metering.records.meters import Catalogue, Meter, catalogue_of, catalogue_problems, parse_catalogue
+from metering.records.service_limits import METERS_MAX
 
 TOKENS = {"event_name": "tokens", "sum": ["input_tokens", "output_tokens"], "dimensions": ["model"]}
 

@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from metering.records.chain import ChainLink
-from metering.records.errors import RecordCorrupt
+from metering.records.fail_closed import RecordCorrupt
 from metering.records.tally import NO_LOSSES, Acceptance, EventCounts, Losses, RecordCounts, Tally, TallyRow, decode_tally, encode_tally
 from tests.support.metering_tallies import a_tally
 

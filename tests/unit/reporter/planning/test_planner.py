@@ -5,7 +5,7 @@ from taximeter_emitter.wire.limits import DAY_MS, MINUTE_MS
 
 from metering.folds.ledger import Ledger
 from metering.records.chain import ChainLink
-from metering.records.errors import ChainBroken
+from metering.records.fail_closed import ChainBroken
 from metering.records.ledger_records import Outcome, Settlement
 from metering.records.tally import Tally
 from reporter.planning.billing_periods import BillingPeriods

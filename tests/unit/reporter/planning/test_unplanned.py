@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from taximeter_emitter.wire.limits import HOUR_MS
 
-from metering.records.limits import VALUE_MAX
+from metering.records.service_limits import VALUE_MAX
 from reporter.planning.billing_periods import BillingPeriods, SubscriptionPeriods
 from reporter.planning.unplanned import LARGEST_MS, UnplannedUsage, split
 from tests.support.reporter_backlog import START_MS, periods_with, row

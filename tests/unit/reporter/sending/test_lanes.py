@@ -5,7 +5,7 @@ import pytest
 from taximeter_emitter.wire.limits import DAY_MS, HOUR_MS
 
 from metering.records.ledger_records import Outcome
-from metering.records.limits import EVENT_AGE_MAX_MS, RETRY_SAME_IDENTIFIER_MS
+from metering.records.service_limits import EVENT_AGE_MAX_MS, RETRY_SAME_IDENTIFIER_MS
 from reporter.sending.lanes import ATTEMPT_MARGIN_MS, idempotency_key
 from reporter.sending.verdicts import Delivered, Refused, Retry, StopTheWorld, TooOld, TryAgain, Verdict, interrupted, unreachable
 from tests.support.reporter_lanes import START_MS, lanes, none_ready, outcomes, send, start

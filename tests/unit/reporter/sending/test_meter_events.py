@@ -1,8 +1,8 @@
 import pytest
 
 from metering.records.ledger_records import MeterEvent
-from metering.records.limits import VALUE_MAX
 from metering.records.meters import Meter
+from metering.records.service_limits import VALUE_MAX
 from reporter.sending.meter_events import payload_of
 
 

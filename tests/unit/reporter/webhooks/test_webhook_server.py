@@ -15,7 +15,7 @@ from metering.process.listener import CannotListen
 from metering.process.secrets import Secret
 from metering.stripe.signatures import WebhookEvent
 from reporter.webhooks.webhook_intake import IntakeVerdict
-from reporter.webhooks.webhook_server import PATH
+from reporter.webhooks.webhook_server import WEBHOOKS_PATH
 from tests.support.reporter_webhook_server import LIMIT, Receiver, serving, signed
 
 BODY = orjson.dumps({"id": "evt_1", "object": "event", "type": "invoice.paid", "created": 1, "livemode": False})
@@ -32,7 +32,7 @@ async def call(
 async def test_a_signed_event_is_handed_over_and_answered_with_200() -> None:
     receiver = Receiver()
     async with serving(receiver) as url:
-        status, document, _ = await call(url + PATH)
+        status, document, _ = await call(url + WEBHOOKS_PATH)
     assert (status, document) == (200, {"received": True, "outcome": "accepted"})
     assert [event.id for event in receiver.events] == ["evt_1"]
     assert receiver.counts == {"accepted": 1}
@@ -43,7 +43,7 @@ async def test_what_needs_no_processing_is_answered_with_200_and_counted(verdict
     receiver = Receiver()
     receiver.answer = lambda _: verdict
     async with serving(receiver) as url:
-        assert (await call(url + PATH))[0] == 200
+        assert (await call(url + WEBHOOKS_PATH))[0] == 200
     assert receiver.counts == {verdict.value: 1}
 
 
@@ -51,7 +51,7 @@ async def test_a_full_queue_is_answered_so_that_stripe_sends_the_event_again() -
     receiver = Receiver()
     receiver.answer = lambda _: IntakeVerdict.QUEUE_FULL
     async with serving(receiver) as url:
-        status, _, headers = await call(url + PATH)
+        status, _, headers = await call(url + WEBHOOKS_PATH)
     assert status == 503
     assert int(headers["Retry-After"]) > 0
     assert receiver.counts == {"queue_full": 1}
@@ -70,7 +70,7 @@ async def test_a_full_queue_is_answered_so_that_stripe_sends_the_event_again() -
 async def test_what_is_not_a_genuine_event_is_answered_with_400_and_its_reason(reason: str, body: bytes, headers: dict[str, str]) -> None:
     receiver = Receiver()
     async with serving(receiver) as url:
-        status, document, _ = await call(url + PATH, body, headers)
+        status, document, _ = await call(url + WEBHOOKS_PATH, body, headers)
     assert (status, document["error"]) == (400, reason)
     assert "whsec" not in str(document)
     assert receiver.counts == {reason: 1}
@@ -79,7 +79,7 @@ async def test_what_is_not_a_genuine_event_is_answered_with_400_and_its_reason(r
 
 async def test_the_signature_is_checked_before_the_body_is_looked_at() -> None:
     async with serving(Receiver()) as url:
-        _, document, _ = await call(url + PATH, b"{", {})
+        _, document, _ = await call(url + WEBHOOKS_PATH, b"{", {})
     assert document["error"] == "no_signature"
 
 
@@ -92,9 +92,9 @@ async def test_a_body_of_the_largest_size_is_taken_and_a_larger_one_is_not_with_
             yield b" " * (LIMIT // 2)
 
     async with serving(receiver) as url:
-        assert (await call(url + PATH, largest))[0] == 200
-        assert (await call(url + PATH, largest + b" "))[0] == 413
-        async with aiohttp.ClientSession() as session, session.post(url + PATH, data=chunks()) as answer:
+        assert (await call(url + WEBHOOKS_PATH, largest))[0] == 200
+        assert (await call(url + WEBHOOKS_PATH, largest + b" "))[0] == 413
+        async with aiohttp.ClientSession() as session, session.post(url + WEBHOOKS_PATH, data=chunks()) as answer:
             assert answer.status == 413
     assert receiver.counts == {"accepted": 1, "too_large": 2}
 
@@ -103,7 +103,7 @@ async def test_a_body_that_does_not_come_is_given_up() -> None:
     receiver = Receiver()
     async with serving(receiver, read_seconds=0.2) as url:
         reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
-        writer.write(f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{{".encode())
+        writer.write(f"POST {WEBHOOKS_PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{{".encode())
         async with asyncio.timeout(60):
             assert b" 408 " in await reader.readline()
         writer.close()
@@ -115,7 +115,7 @@ async def test_other_paths_and_methods_are_404_and_405() -> None:
     receiver = Receiver()
     async with serving(receiver) as url:
         assert (await call(url + "/metrics"))[0] == 404
-        status, _, headers = await call(url + PATH, b"", {}, "GET")
+        status, _, headers = await call(url + WEBHOOKS_PATH, b"", {}, "GET")
     assert (status, headers["Allow"]) == (405, "POST")
     assert receiver.counts == {"not_found": 1, "method_not_allowed": 1}
 
@@ -127,7 +127,7 @@ async def test_a_failure_of_ours_is_a_500_so_that_stripe_sends_the_event_again(c
     receiver = Receiver()
     receiver.answer = fail
     async with serving(receiver) as url:
-        status, document, _ = await call(url + PATH)
+        status, document, _ = await call(url + WEBHOOKS_PATH)
     assert (status, document["error"]) == (500, "failed")
     assert "planned" not in str(document)
     assert "webhook request crashed" in caplog.text
