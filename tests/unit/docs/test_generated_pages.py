@@ -13,6 +13,7 @@ import reporter
 from metering.process import service
 from metering.process.metrics import MetricRow
 from metering.process.settings import describe
+from metering.records import service_limits
 from taximeter import exit_codes
 from taximeter.exit_codes import MEANINGS
 from tests.simulation.planted_table import ALL
