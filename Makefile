@@ -9,7 +9,7 @@ MINUTES ?= 3
 ARGS ?=
 PARALLEL := -n 2 --dist worksteal
 # These use all cores by themselves. A folder that is not there is passed over.
-SERIAL_TESTS := $(wildcard tests/simulation tests/integration tests/end_to_end tests/packaging)
+SERIAL_TESTS := $(wildcard tests/simulation tests/integration tests/end_to_end tests/packaging tests/examples)
 # No addresses of package indexes, and none of our own distributions. `--python-version` is the oldest that is supported.
 LOCK := .lock/bin/uv pip compile --quiet --upgrade pyproject.toml --generate-hashes --universal --python-version 3.11 --no-header --no-annotate \
   --no-emit-index-url --no-emit-package taximeter --no-emit-package taximeter-emitter --no-emit-package taximeter-sandbox

@@ -1,6 +1,7 @@
 """A service that answers questions with a model and meters the tokens: uvicorn app:app
 
-KAFKA_BOOTSTRAP_SERVERS names the brokers, TAXIMETER_SPOOL_DIR a folder on a local disk where events wait while Kafka is away.
+KAFKA_BOOTSTRAP_SERVERS names the brokers, TAXIMETER_TOPIC the topic of events. TAXIMETER_SPOOL_DIR is a folder on a local disk,
+where events wait while Kafka is away.
 """
 
 import os
@@ -23,6 +24,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """One emitter for each process. Closing it sends what it still holds."""
     async with Emitter(
         bootstrap_servers=os.environ["KAFKA_BOOTSTRAP_SERVERS"],
+        topic=os.environ.get("TAXIMETER_TOPIC", "usage.events"),
         source="examples/fastapi",
         spool_dir=os.environ.get("TAXIMETER_SPOOL_DIR"),
     ) as emitter:

@@ -1,4 +1,4 @@
-"""Emit one event for each line of a CSV file `id,customer,input_tokens,output_tokens`: python emit_usage.py usage.csv localhost:9092
+"""Emit one event for each line of a CSV file `id,customer,input_tokens,output_tokens`: python emit_usage.py usage.csv localhost:9092 [topic]
 
 Each event has an id, so the script may be run twice on the same file: what Kafka has already counts once.
 """
@@ -10,9 +10,9 @@ from pathlib import Path
 from taximeter_emitter import Emitter
 
 
-def main(path: str, bootstrap_servers: str) -> int:
+def main(path: str, bootstrap_servers: str, topic: str = "usage.events") -> int:
     """Emit all; the exit code says whether all arrived."""
-    emitter = Emitter(bootstrap_servers=bootstrap_servers, source="examples/script", when_full="block")
+    emitter = Emitter(bootstrap_servers=bootstrap_servers, topic=topic, source="examples/script", when_full="block")
     with Path(path).open(newline="") as file:
         refused = 0
         for row in csv.DictReader(file):
@@ -24,4 +24,4 @@ def main(path: str, bootstrap_servers: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2]))
+    sys.exit(main(*sys.argv[1:]))

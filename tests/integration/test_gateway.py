@@ -39,7 +39,7 @@ def kafka(broker: str) -> KafkaSettings:
 @pytest.fixture(scope="module")
 def running(kafka: KafkaSettings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
     """A gateway for the tests that leave it as it was."""
-    options = {"body_bytes_max": BODY_BYTES_MAX, "events_max": 50, "read_seconds": 1.0}
+    options: dict[str, Any] = {"body_bytes_max": BODY_BYTES_MAX, "events_max": 50, "read_seconds": 1.0}
     with gateway(kafka, tmp_path_factory.mktemp("gateway"), **options) as process:
         yield process
 

@@ -53,10 +53,10 @@ class GatewayProcess:
 
 
 @contextmanager
-def gateway(kafka: KafkaSettings, folder: Path, **options: object) -> Iterator[GatewayProcess]:
+def gateway(kafka: KafkaSettings, folder: Path, *, meters: str = METERS, **options: object) -> Iterator[GatewayProcess]:
     """Start a gateway that is ready, and end it in any case. `options`: settings of section `gateway`; without keys it is anonymous."""
     folder.mkdir(exist_ok=True)
-    (folder / "taximeter.toml").write_text(METERS)
+    (folder / "taximeter.toml").write_text(meters)
     port_file, admin_file, log_file = folder / "port", folder / "admin", folder / "log"
     for file in (port_file, admin_file):
         file.unlink(missing_ok=True)
