@@ -8,6 +8,7 @@ from uuid import uuid4
 import stripe
 
 from billing.calls import PAGE_ROWS, Refused, all_rows, calling, idempotency_key
+from billing.reply_fields import field_of
 
 if TYPE_CHECKING:
     from stripe.params import CustomerCreateParams, CustomerListParams
@@ -137,5 +138,12 @@ async def show_customer(client: stripe.StripeClient, customer_id: str) -> Custom
 
 
 def _record(customer: stripe.Customer) -> Customer:
-    metadata = customer.metadata.to_dict() if customer.metadata is not None else {}
-    return Customer(customer.id, customer.name, customer.email, customer.created, customer.livemode, metadata)
+    metadata = field_of(customer, "metadata")
+    return Customer(
+        id=customer.id,
+        name=field_of(customer, "name"),
+        email=field_of(customer, "email"),
+        created=customer.created,
+        livemode=customer.livemode,
+        metadata={} if metadata is None else metadata.to_dict(),
+    )
