@@ -1,0 +1,37 @@
+"""stripe-mock and its document; every test of the folder is skipped, with one line, where Go or its module proxy is not there."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.contract.stripe_mock.fixtures import metered
+from tests.contract.stripe_mock.module import StripeMock, Unavailable, find_stripe_mock
+from tests.contract.stripe_mock.openapi import Document
+from tests.contract.stripe_mock.process import MockProcess
+
+
+@pytest.fixture(scope="session")
+def stripe_mock() -> StripeMock:
+    try:
+        return find_stripe_mock()
+    except Unavailable as error:
+        pytest.skip(f"no stripe-mock: {error}")
+
+
+@pytest.fixture(scope="session")
+def document(stripe_mock: StripeMock) -> Document:
+    return Document(stripe_mock.document())
+
+
+@pytest.fixture(scope="session")
+def plain_mock(stripe_mock: StripeMock, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MockProcess]:
+    """With the fixtures as Stripe made them."""
+    with MockProcess(stripe_mock, tmp_path_factory.mktemp("plain")) as process:
+        yield process
+
+
+@pytest.fixture(scope="session")
+def metered_mock(stripe_mock: StripeMock, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MockProcess]:
+    """With a metered price among the fixtures, so that the commands get further."""
+    with MockProcess(stripe_mock, tmp_path_factory.mktemp("metered"), metered(stripe_mock.fixtures())) as process:
+        yield process
