@@ -7,12 +7,14 @@ from functools import cached_property
 from typing import Any
 
 from jsonschema import Draft4Validator
-from jsonschema.exceptions import best_match
+from jsonschema.exceptions import ValidationError, best_match
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT4
 
 ADDRESS = "urn:stripe"
 SCHEMAS = "#/components/schemas/"
+# Of earlier versions of the API: Stripe's fixtures have them, as its replies do, and the document has not.
+FIXTURE_FIELDS = {"product": ("type",), "subscription_item": ("plan",), "recurring": ("trial_period_days",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,10 @@ class Document:
     """The document, read as JSON."""
 
     def __init__(self, document: Mapping[str, Any]) -> None:
-        self._schemas: Mapping[str, Any] = document["components"]["schemas"]
+        schemas: dict[str, Any] = dict(document["components"]["schemas"])
+        for name, fields in FIXTURE_FIELDS.items():
+            schemas[name] = {**schemas[name], "properties": {**schemas[name]["properties"], **{each: {} for each in fields}}}
+        self._schemas: Mapping[str, Any] = schemas
         self._paths = [(re.compile(re.sub(r"\{[^}]+\}", "[^/]+", path)), path, verbs) for path, verbs in document["paths"].items()]
 
     def operation(self, method: str, path: str) -> Operation | None:
@@ -40,14 +45,10 @@ class Document:
         reply = found["responses"]["200"]["content"]["application/json"]["schema"]
         return Operation(f"{method.upper()} {shown}", reply, _parameters(found))
 
-    def objection(self, operation: Operation, reply: Any) -> str | None:
-        """Where a reply is not as the document says, and how; None if it is. A field that the document does not have is an objection, too."""
+    def objections(self, operation: Operation, reply: Any) -> list[str]:
+        """Where a reply is not as the document says, and how. A field that the document does not have is an objection, too."""
         validator = Draft4Validator(_translated(operation.reply), registry=self._registry)
-        error = best_match(validator.iter_errors(reply))
-        if error is None:
-            return None
-        place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path)
-        return f"{place or 'the reply'}: {error.message[:300]}"
+        return sorted({_words(error) for error in validator.iter_errors(reply)})
 
     def optional_places(self, operation: Operation, reply: Any) -> set[tuple[str, ...]]:
         """Paths of fields in this reply that the document does not mark as required; `*` is every element of a list."""
@@ -72,6 +73,13 @@ class Document:
                     if name not in schema.get("required", ()):
                         yield *path, name
                     yield from self._optional(inner, value[name], (*path, name))
+
+
+def _words(error: ValidationError) -> str:
+    """Of alternatives, what the likeliest of them objects to; `*` is an element of a list."""
+    error = best_match([error])
+    place = ".".join("*" if isinstance(part, int) else str(part) for part in error.absolute_path)
+    return f"{place or 'the reply'}: {error.message[:200]}"
 
 
 def names_of(parameters: Mapping[str, Any], names: tuple[str, ...]) -> bool:
