@@ -14,7 +14,7 @@ UNKNOWN_PATHS = {
     "POST /v2/core/event_destinations": _V2,
 }
 # Wrong on purpose, so that it has no effect: by the refusal one sees that the key may do it.
-PROBES = {"POST /v1/billing/meter_events": "object property 'event_name' is required"}
+PROBES = {"POST /v1/billing/meter_events": "is required"}
 
 
 def malformed(exchanges: Iterable[Exchange], *, probes: bool = False) -> list[str]:

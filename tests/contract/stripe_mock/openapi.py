@@ -8,7 +8,7 @@ from typing import Any
 
 from jsonschema import Draft4Validator
 from jsonschema.exceptions import ValidationError, best_match
-from referencing import Registry, Resource
+from referencing import Registry
 from referencing.jsonschema import DRAFT4
 
 ADDRESS = "urn:stripe"
@@ -57,7 +57,9 @@ class Document:
     @cached_property
     def _registry(self) -> "Registry[Any]":
         contents = {"components": {"schemas": {name: _translated(schema) for name, schema in self._schemas.items()}}}
-        return Registry().with_resource(ADDRESS, Resource(contents=contents, specification=DRAFT4))
+        empty: Registry[Any] = Registry()
+        found: Registry[Any] = empty.with_resource(ADDRESS, DRAFT4.create_resource(contents))
+        return found
 
     def _optional(self, schema: Mapping[str, Any], value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
         if "$ref" in schema:
