@@ -1,6 +1,7 @@
 """stripe-mock and its document; every test of the folder is skipped, with one line, where Go or its module proxy is not there."""
 
 from collections.abc import Iterator
+from functools import cache
 
 import pytest
 
@@ -10,12 +11,26 @@ from tests.contract.stripe_mock.openapi import Document
 from tests.contract.stripe_mock.process import MockProcess
 
 
-@pytest.fixture(scope="session")
-def stripe_mock() -> StripeMock:
+@cache
+def _found() -> StripeMock | str:
     try:
         return find_stripe_mock()
     except Unavailable as error:
-        pytest.skip(f"no stripe-mock: {error}")
+        return f"no stripe-mock: {error}"
+
+
+def pytest_runtest_setup() -> None:
+    """Here, and not in a fixture: then pytest has one line for all tests of the folder."""
+    found = _found()
+    if isinstance(found, str):
+        pytest.skip(found)
+
+
+@pytest.fixture(scope="session")
+def stripe_mock() -> StripeMock:
+    found = _found()
+    assert isinstance(found, StripeMock), found
+    return found
 
 
 @pytest.fixture(scope="session")

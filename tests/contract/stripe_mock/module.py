@@ -50,7 +50,7 @@ def _run(go: str, variables: dict[str, str], *arguments: str) -> str:
     try:
         done = subprocess.run([go, *arguments], env={**os.environ, **variables}, cwd="/", capture_output=True, text=True, timeout=BUILD_S, check=True)
     except subprocess.CalledProcessError as error:
-        words = " ".join(f"{error.stdout} {error.stderr}".split())
+        words = " ".join(f"{error.stdout} {error.stderr}".replace('"', " ").split())
         raise Unavailable(f"go {arguments[0]} does not get {MODULE}: {words[-200:]}") from error
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Unavailable(f"go {arguments[0]} does not get {MODULE}: {error}") from error
