@@ -1,33 +1,51 @@
 """What Stripe refused after it had accepted it, read from usage.ledger and led back to the meter events."""
 
 import re
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
 
 from aiokafka.structs import ConsumerRecord
 from taximeter_emitter.wire.limits import HOUR_MS
 
+from audit.resends import Resend, Resends
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogReader
 from metering.records.fail_closed import HistoryLost
-from metering.records.ledger_records import REJECTION_FORMAT, Correction, Intent, MeterEvent, Rejection, decode_entry
+from metering.records.ledger_records import (
+    CORRECTION_FORMAT,
+    RECEIPT_FORMAT,
+    REJECTION_FORMAT,
+    Correction,
+    Intent,
+    MeterEvent,
+    Rejection,
+    decode_entry,
+)
 
 # A meter event is sent within 20 hours of its intent (or is parked), and validated soon after.
 BEFORE_MS: Final = 24 * HOUR_MS
 _IDENTIFIER: Final = re.compile(r"(tm-[0-9A-Za-z]+-[0-9]+)-(?:([0-9]+-[0-9]+)-([0-9]+)|c([0-9]+))", re.ASCII)
-_REJECTION: Final = b'{"format":"' + REJECTION_FORMAT.encode() + b'"'
+_REJECTION, _CORRECTION, _RECEIPT = (b'{"format":"' + name.encode() + b'"' for name in (REJECTION_FORMAT, CORRECTION_FORMAT, RECEIPT_FORMAT))
 # As encode_intent writes it, before anything that a customer could have chosen.
 _INTENT: Final = re.compile(rb'"identifier":"([0-9A-Za-z-]+)"')
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class TracedRejection:
-    """One distinct rejection, with those of its identifiers whose meter event is in the ledger."""
+    """One distinct rejection, with those of its identifiers whose meter event is in the ledger, and those that a correction sent again."""
 
     rejection: Rejection
     events: dict[str, MeterEvent]
+    resends: dict[str, Resend] = field(default_factory=dict)
+
+    @property
+    def sent_again(self) -> int:
+        """How many of its errors are billed by now."""
+        return min(self.rejection.error_count, sum(resend.is_billed for resend in self.resends.values()))
 
 
 def distinct(rejections: Iterable[Rejection]) -> list[Rejection]:
@@ -53,20 +71,36 @@ class RejectionReader:
     async def read(self, since_ms: int) -> list[TracedRejection]:
         """The rejections written since then, oldest first."""
         rejections: list[Rejection] = []
+        resends: dict[str, Resend] = {}
         for partition in range(self._partitions):
-            async with aclosing(self._since(partition, since_ms)) as records:
-                async for record in records:
-                    entry = decode_entry(record.value) if (record.value or b"").startswith(_REJECTION) else None
-                    if isinstance(entry, Rejection):
-                        rejections.append(entry)
+            entries, again = await self._read_partition(partition, since_ms)
+            rejections += entries
+            resends |= again
         found = distinct(rejections)
         events: dict[str, MeterEvent] = {}
+        targets: dict[str, str] = {}
         for partition in sorted({rejection.partition for rejection in found if rejection.identifiers}):
-            events |= await self._events(partition, [rejection for rejection in found if rejection.partition == partition])
-        return [TracedRejection(each, {name: events[name] for name in each.identifiers if name in events}) for each in found]
+            events |= await self._events(partition, [rejection for rejection in found if rejection.partition == partition], targets)
+        # A refused correction names the meter event that it sent, and is not what sent it again.
+        again = {name: resends[target] for name, target in targets.items() if target in resends and resends[target].identifier != name}
+        return [TracedRejection(each, _of(events, each), _of(again, each)) for each in found]
 
-    async def _events(self, partition: int, rejections: Sequence[Rejection]) -> dict[str, MeterEvent]:
-        """The meter events that these rejections name."""
+    async def _read_partition(self, partition: int, since_ms: int) -> tuple[list[Rejection], dict[str, Resend]]:
+        """The rejections written since then, and the resends, which stand behind the rejection that they answer."""
+        rejections: list[Rejection] = []
+        resends = Resends()
+        async with aclosing(self._since(partition, since_ms)) as records:
+            async for record in records:
+                value = record.value or b""
+                if value.startswith((_REJECTION, _CORRECTION)) or (resends.are_open and value.startswith(_RECEIPT)):
+                    entry = decode_entry(value)
+                    resends.fold(record.offset, entry)
+                    if isinstance(entry, Rejection):
+                        rejections.append(entry)
+        return rejections, resends.by_target(rejections)
+
+    async def _events(self, partition: int, rejections: Sequence[Rejection], targets: dict[str, str]) -> dict[str, MeterEvent]:
+        """The meter events that these rejections name; `targets` gets the identifier of each as an intent gave it."""
         wanted: dict[str, dict[str, int]] = {}
         corrections: dict[str, int] = {}
         for name in {name for rejection in rejections for name in rejection.identifiers}:
@@ -74,6 +108,7 @@ class RejectionReader:
             if match is not None and match[4] is not None:
                 corrections[name] = int(match[4])
             elif match is not None:
+                targets[name] = name
                 wanted.setdefault(f"{match[1]}-{match[2]}", {})[name] = int(match[3])
         found: dict[str, MeterEvent] = {}
         since_ms = min(rejection.window_start_ms or rejection.at_ms for rejection in rejections) - BEFORE_MS
@@ -86,6 +121,7 @@ class RejectionReader:
             entry = None if record_at is None else decode_entry(record_at)
             if isinstance(entry, Correction) and entry.identifier() == name:
                 found[name] = entry.meter_events[0]
+                targets[name] = entry.target_identifier
         return found
 
     async def _record(self, partition: int, offset: int) -> bytes | None:
@@ -106,6 +142,11 @@ class RejectionReader:
         except HistoryLost:
             # Deleted while it was being read: the next time it is not asked for.
             return
+
+
+def _of(found: Mapping[str, T], rejection: Rejection) -> dict[str, T]:
+    """What is known of the identifiers that a rejection names."""
+    return {name: found[name] for name in rejection.identifiers if name in found}
 
 
 def _meter_events(value: bytes, wanted: dict[str, dict[str, int]]) -> dict[str, MeterEvent]:

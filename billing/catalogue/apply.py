@@ -5,10 +5,11 @@ keeps the first answer to a key for a day, failures and since deleted objects in
 repeated under another key when the answer turns out to be of the past. What is only changed needs no key: to set a value twice is to set it.
 """
 
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 
 import aiohttp
 import orjson
@@ -34,6 +35,7 @@ from billing.catalogue.plan import (
 )
 from billing.catalogue.pricing import Price, Product, Tier
 from billing.money import plain
+from billing.reply_fields import field_of, text_of
 from metering.records.meters import Meter
 from metering.stripe.client import ReplyTooLarge
 
@@ -42,6 +44,9 @@ CREATING: Final = RetryPolicy(base_seconds=0.5, cap_seconds=4.0, deadline_second
 # How often a creation is tried, each time under another idempotency key.
 KEYS: Final = RetryPolicy(base_seconds=2.0, cap_seconds=8.0, attempts_max=4)
 _SERVER_ERROR: Final = 500
+# How old an object may be that an answer of the past names: Stripe keeps answers for a day. And how far clocks may be apart.
+_KEPT_S: Final = 25 * 3600
+_CLOCKS_S: Final = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +67,13 @@ class Stopped(Exception):
         self.cause = cause
 
 
-class _Made(Protocol):
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """The object that Stripe says it made. `is_old`: the answer is one that Stripe kept, to an earlier call under the same key."""
+
     id: str
+    request_id: str
+    is_old: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +81,7 @@ class _Creation:
     """How to create something: the call, who has it already, and whether what an answer names is still there."""
 
     content: tuple[str, ...]
-    create: Callable[[stripe.RequestOptions], Awaitable[_Made]]
+    create: Callable[[stripe.RequestOptions], Awaitable[object]]
     find: Callable[[], Awaitable[str | None]]
     stands: Callable[[str], Awaitable[bool]]
 
@@ -143,7 +153,7 @@ async def _created(creation: _Creation) -> str:
             if found is not None:
                 return found
             raise
-        identity = await creation.find() if isinstance(answer, stripe.StripeError) else answer
+        identity = await creation.find() if isinstance(answer, stripe.StripeError) else answer.id
         if identity is not None and await creation.stands(identity):
             return identity
         delay = backoff.next_delay(clock.monotonic())
@@ -152,7 +162,18 @@ async def _created(creation: _Creation) -> str:
         await clock.sleep(delay)
     if isinstance(answer, stripe.StripeError):
         raise answer
-    raise NotPossible(f"Stripe answers with a {creation.content[0]} of the last 24 hours that was deleted or changed since; try again tomorrow")
+    raise NotPossible(_not_listed(creation.content[0], answer))
+
+
+def _not_listed(kind: str, answer: _Answer) -> str:
+    """What to say of an answer whose object Stripe does not list, though all went well by its status."""
+    came = f"{answer.id}{f' [{answer.request_id}]' if answer.request_id else ''}"
+    if answer.is_old:
+        return f"Stripe answers with a {kind} of the last 24 hours that was deleted or changed since: {came}; try again tomorrow"
+    return (
+        f"Stripe answered that it made the {kind} {came}, and does not list it as what was asked for, {KEYS.attempts_max} times in a row; "
+        "look for it in Stripe's dashboard, and run this again in a minute"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,13 +183,30 @@ class _Creating:
     creation: _Creation
     options: stripe.RequestOptions
 
-    async def __call__(self) -> str | stripe.StripeError:
+    async def __call__(self) -> _Answer | stripe.StripeError:
+        began = time.time()
         try:
-            return (await self.creation.create(self.options)).id
+            made = await self.creation.create(self.options)
         except stripe.StripeError as error:
             if error.http_status == _SERVER_ERROR:
                 return error
             raise
+        reply = field_of(made, "last_response")
+        identity, request_id = text_of(made, "id"), text_of(reply, "request_id")
+        if not identity:
+            raise NotPossible(
+                f"Stripe answered the creation of a {self.creation.content[0]} with an object without an id [{request_id or 'no request id'}]"
+            )
+        return _Answer(identity, request_id, _is_old(made, reply, began))
+
+
+def _is_old(made: object, reply: object, now: float) -> bool:
+    """Whether Stripe says that it repeats an answer, or the object is older than the call, and not older than answers are kept."""
+    headers = field_of(reply, "headers") or {}
+    if any(name.lower() == "idempotent-replayed" and value == "true" for name, value in headers.items()):
+        return True
+    created = field_of(made, "created")
+    return isinstance(created, int) and _CLOCKS_S < now - created < _KEPT_S
 
 
 async def _reactivate(client: stripe.StripeClient, meter: str) -> None:

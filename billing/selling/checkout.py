@@ -8,6 +8,7 @@ from uuid import uuid4
 import stripe
 
 from billing.calls import NotPossible, calling, idempotency_key
+from billing.reply_fields import text_of
 from billing.selling.customers import show_customer
 from billing.selling.prices import find_metered_prices
 
@@ -55,8 +56,10 @@ async def create_checkout(client: stripe.StripeClient, new: NewCheckout) -> Chec
         params["customer"] = new.customer
     key = idempotency_key("checkout", uuid4().hex)
     session = await calling(lambda: client.v1.checkout.sessions.create_async(params, {"idempotency_key": key}))
-    assert session.url is not None, "a session on Stripe's own page has its address"
-    return CheckoutSession(session.id, session.url, session.expires_at)
+    url = text_of(session, "url")
+    if not url:
+        raise NotPossible(f"Stripe made the session {session.id} and gave no address of its page; it costs nothing and ends by itself")
+    return CheckoutSession(session.id, url, session.expires_at)
 
 
 def _check_url(name: str, url: str) -> None:

@@ -8,6 +8,7 @@ from uuid import uuid4
 import stripe
 
 from billing.calls import NotPossible, all_rows, calling, idempotency_key
+from billing.reply_fields import field_of
 from metering.stripe.client import PAGE_ROWS
 
 if TYPE_CHECKING:
@@ -138,5 +139,12 @@ async def show_customer(client: stripe.StripeClient, customer_id: str) -> Custom
 
 
 def _record(customer: stripe.Customer) -> Customer:
-    metadata = customer.metadata.to_dict() if customer.metadata is not None else {}
-    return Customer(customer.id, customer.name, customer.email, customer.created, customer.livemode, metadata)
+    metadata = field_of(customer, "metadata")
+    return Customer(
+        id=customer.id,
+        name=field_of(customer, "name"),
+        email=field_of(customer, "email"),
+        created=customer.created,
+        livemode=customer.livemode,
+        metadata={} if metadata is None else metadata.to_dict(),
+    )

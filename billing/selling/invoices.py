@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import stripe
 
 from billing.calls import NotPossible, all_rows, calling
+from billing.reply_fields import field_of, text_of
 from billing.selling.prices import PriceAtStripe, show_price
 from billing.selling.subscribing import id_of
 from metering.stripe.client import PAGE_ROWS
@@ -75,7 +76,7 @@ async def preview_invoice(client: stripe.StripeClient, subscription: str) -> Inv
         subtotal=invoice.subtotal,
         total=invoice.total,
         amount_due=invoice.amount_due,
-        finalizes_at=invoice.automatically_finalizes_at,
+        finalizes_at=field_of(invoice, "automatically_finalizes_at"),
     )
 
 
@@ -93,18 +94,18 @@ async def _lines(client: stripe.StripeClient, invoice: stripe.Invoice) -> list[s
 
 
 def _price_of(line: stripe.InvoiceLineItem) -> str | None:
-    details = line.pricing.price_details if line.pricing is not None else None
-    return None if details is None else id_of(details.price)
+    return id_of(field_of(line, "pricing", "price_details", "price"))
 
 
 def _line(line: stripe.InvoiceLineItem, prices: dict[str, PriceAtStripe]) -> InvoiceLine:
     price = _price_of(line)
-    quantity: int | Decimal | None = line.quantity
-    if line.quantity_decimal is not None:
-        exact = Decimal(line.quantity_decimal)
+    quantity: int | Decimal | None = field_of(line, "quantity")
+    decimal = field_of(line, "quantity_decimal")
+    if decimal is not None:
+        exact = Decimal(decimal)
         quantity = int(exact) if exact == exact.to_integral_value() else exact
     return InvoiceLine(
-        description=line.description or "",
+        description=text_of(line, "description"),
         price=None if price is None else prices[price],
         quantity=quantity,
         amount=line.amount,

@@ -9,6 +9,7 @@ import stripe
 
 from billing.calls import NotPossible, all_rows, calling
 from billing.money import main_units
+from billing.reply_fields import field_of
 from metering.stripe.client import PAGE_ROWS
 
 if TYPE_CHECKING:
@@ -99,20 +100,28 @@ async def list_prices(client: stripe.StripeClient) -> list[PriceAtStripe]:
 
 def price_record(price: stripe.Price) -> PriceAtStripe:
     """The record of what the library returns."""
-    recurring, transform = price.recurring, price.transform_quantity
+    recurring, transform = field_of(price, "recurring"), field_of(price, "transform_quantity")
     return PriceAtStripe(
         id=price.id,
-        lookup_key=price.lookup_key,
+        lookup_key=field_of(price, "lookup_key"),
         active=price.active,
         currency=price.currency,
-        unit_amount=None if price.billing_scheme == "tiered" else price.unit_amount_decimal,
+        unit_amount=None if price.billing_scheme == "tiered" else _amount(price),
         package=1 if transform is None else transform.divide_by,
         round_up=transform is not None and transform.round == "up",
-        tiers_mode=price.tiers_mode,
+        tiers_mode=field_of(price, "tiers_mode"),
         interval=None if recurring is None else recurring.interval,
         interval_count=1 if recurring is None else recurring.interval_count,
-        meter=None if recurring is None else recurring.meter,
+        meter=field_of(recurring, "meter"),
     )
+
+
+def _amount(price: stripe.Price) -> Decimal | None:
+    """The exact amount; the whole one where Stripe gives no other."""
+    exact, whole = field_of(price, "unit_amount_decimal"), field_of(price, "unit_amount")
+    if exact is not None:
+        return Decimal(exact)
+    return None if whole is None else Decimal(whole)
 
 
 async def _no_such(client: stripe.StripeClient, asked: str) -> NotPossible:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import stripe
 
 from billing.calls import NotPossible, all_rows, calling, idempotency_key
+from billing.reply_fields import field_of, text_of
 from billing.selling.calendar import next_full_minute_end, next_month_start
 from billing.selling.customers import show_customer
 from billing.selling.prices import PriceAtStripe, find_metered_prices
@@ -60,14 +61,14 @@ class Subscription:
         return self.status in _ENDED
 
     @property
-    def period_start(self) -> int:
-        """The first second of the current period."""
-        return self.items[0].period_start
+    def period_start(self) -> int | None:
+        """The first second of the current period; None without an item."""
+        return self.items[0].period_start if self.items else None
 
     @property
-    def period_end(self) -> int:
-        """The second at which the next period begins."""
-        return self.items[0].period_end
+    def period_end(self) -> int | None:
+        """The second at which the next period begins; None without an item."""
+        return self.items[0].period_end if self.items else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,16 +160,16 @@ def subscription_record(subscription: stripe.Subscription) -> Subscription:
         SubscriptionItem(
             id=item.id,
             price=item.price.id,
-            lookup_key=item.price.lookup_key,
-            meter=item.price.recurring.meter if item.price.recurring is not None else None,
+            lookup_key=field_of(item, "price", "lookup_key"),
+            meter=field_of(item, "price", "recurring", "meter"),
             period_start=item.current_period_start,
             period_end=item.current_period_end,
         )
         for item in subscription.items.data
     )
     customer = id_of(subscription.customer)
-    assert items, "Stripe makes no subscription without an item"
-    assert customer is not None, "Stripe makes no subscription without a customer"
+    if customer is None:
+        raise NotPossible(f"Stripe shows the subscription {subscription.id} without a customer")
     return Subscription(
         id=subscription.id,
         customer=customer,
@@ -177,8 +178,8 @@ def subscription_record(subscription: stripe.Subscription) -> Subscription:
         livemode=subscription.livemode,
         items=items,
         cancel_at_period_end=subscription.cancel_at_period_end,
-        payment_method=id_of(subscription.default_payment_method),
-        setup_intent=id_of(subscription.pending_setup_intent),
+        payment_method=id_of(field_of(subscription, "default_payment_method")),
+        setup_intent=id_of(field_of(subscription, "pending_setup_intent")),
     )
 
 
@@ -224,8 +225,8 @@ def _refuse_a_second(present: list[Subscription], prices: list[PriceAtStripe]) -
 
 
 def _subscribed(made: stripe.Subscription) -> Subscribed:
-    intent = made.pending_setup_intent
+    intent = field_of(made, "pending_setup_intent")
     setup = None
-    if intent is not None and not isinstance(intent, str) and intent.client_secret:
-        setup = PendingSetup(intent.id, intent.status, Secret(intent.client_secret))
+    if client_secret := text_of(intent, "client_secret"):
+        setup = PendingSetup(intent.id, intent.status, Secret(client_secret))
     return Subscribed(subscription_record(made), setup)

@@ -76,8 +76,11 @@ def aligned(start: int, end: int, by: By) -> tuple[int, int]:
 
 
 def quantity(value: float) -> tuple[int | Decimal, bool]:
-    """A summary's number, and whether it is exact: an integer where it is one, else the decimal that it shows."""
-    if value.is_integer():
+    """A summary's number, and whether it is exact: an integer where it is one, else the decimal that it shows.
+
+    JSON may write a whole number without a point, which is read as an integer.
+    """
+    if isinstance(value, int) or value.is_integer():
         return int(value), abs(value) < _EXACT_BELOW
     return Decimal(repr(value)), False
 

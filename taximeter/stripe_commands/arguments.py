@@ -134,7 +134,7 @@ def errors(parser: argparse.ArgumentParser) -> None:
     """The options of `taximeter stripe errors`."""
     add_common_options(parser)
     parser.add_argument("--hours", type=_hours, default=ERRORS_HOURS, help="how far back (default %(default)g)")
-    parser.epilog = "Stripe names only a sample of what it refuses. Exit code 2 when there is any."
+    parser.epilog = "Stripe names only a sample of what it refuses. Exit code 2 when any of it was not sent again by a correction."
 
 
 def listen(parser: argparse.ArgumentParser) -> None:

@@ -42,7 +42,7 @@ UNKNOWN_ADVICE: Final = "Not known to this version: look at the message and at t
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Exit code 2 when something was refused, 0 when nothing was."""
+    """Exit code 2 when something was refused and not sent again, 0 otherwise."""
     reader_settings = kafka_settings(arguments)
 
     async def read() -> list[TracedRejection]:
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
         print_json(as_json(refused, arguments.hours))
     else:
         _show(refused, arguments.hours)
-    return DISCREPANCY if refused else OK
+    return DISCREPANCY if _unbilled(refused) else OK
 
 
 def advice(code: str) -> str:
@@ -75,6 +75,7 @@ def as_json(refused: Sequence[TracedRejection], hours: float) -> dict[str, Any]:
     return {
         "hours": hours,
         "errors": sum(counts.values()),
+        "not_billed": _unbilled(refused),
         "codes": [{"code": code, "errors": count, "advice": advice(code)} for code, count in counts.most_common()],
         "rejections": [
             {
@@ -98,8 +99,15 @@ def _samples(refused: TracedRejection) -> list[dict[str, Any]]:
     for name in refused.rejection.identifiers:
         event = refused.events.get(name)
         known = {} if event is None else {"customer": event.customer, "meter": event.meter, "value": event.value, "time_ms": event.time_ms}
-        found.append({"identifier": name, **known})
+        resend = refused.resends.get(name)
+        again = {} if resend is None else {"correction": resend.identifier, "outcome": resend.outcome, "refused_later": resend.refused_later}
+        found.append({"identifier": name, **known, **({"sent_again": again} if again else {})})
     return found
+
+
+def _unbilled(refused: Sequence[TracedRejection]) -> int:
+    """How many of the errors no accepted correction made good."""
+    return sum(each.rejection.error_count - each.sent_again for each in refused)
 
 
 def _counts(refused: Sequence[TracedRejection]) -> Counter[str]:
@@ -109,27 +117,44 @@ def _counts(refused: Sequence[TracedRejection]) -> Counter[str]:
     return counts
 
 
+def _state(refused: Sequence[TracedRejection]) -> str:
+    unbilled = _unbilled(refused)
+    again = sum(each.sent_again for each in refused)
+    if not again:
+        return "They are not billed."
+    left = f"{unbilled:,} are not billed" if unbilled else "none is left that is not billed"
+    return f"{again:,} of them {'was' if again == 1 else 'were'} sent again by a correction that Stripe accepted; {left}."
+
+
+def _cells(refused: TracedRejection, name: str) -> list[str]:
+    rejection, event, resend = refused.rejection, refused.events.get(name), refused.resends.get(name)
+    since = "not billed" if resend is None else resend.as_text()
+    if event is None:
+        return [name, "not in this ledger", rejection.meter, "", "", rejection.code, since]
+    return [name, event.customer, event.meter, f"{event.value:,}", shown(event.time_ms // 1000), rejection.code, since]
+
+
 def _show(refused: Sequence[TracedRejection], hours: float) -> None:
     out = console()
     counts = _counts(refused)
     if not refused:
         out.print(f"Stripe refused nothing in {hours:g} hours after it had accepted it, as far as it told.")
         return
-    out.print(f"Stripe accepted and then refused {sum(counts.values()):,} meter events in {hours:g} hours. They are not billed.")
+    out.print(f"Stripe accepted and then refused {sum(counts.values()):,} meter events in {hours:g} hours. {_state(refused)}")
     for code, count in counts.most_common():
         out.print(f"\n{code}: {count:,}\n  {advice(code)}")
         message = next((each.rejection.message for each in refused if each.rejection.code == code and each.rejection.message), "")
         if message:
             out.print(f"  Stripe says: {message}")
     table = Table(title="What Stripe names of them", title_justify="left")
-    for heading in ("identifier", "customer", "meter", "value", "time", "code"):
+    headings = ["identifier", "customer", "meter", "value", "time", "code"]
+    if any(each.resends for each in refused):
+        headings.append("since then")
+    for heading in headings:
         table.add_column(heading, justify="right" if heading == "value" else "left", overflow="fold")
-    samples = [(each.rejection, name, each.events.get(name)) for each in refused for name in each.rejection.identifiers]
-    for rejection, name, event in samples[-SAMPLES_SHOWN:]:
-        if event is None:
-            table.add_row(name, "not in this ledger", rejection.meter, "", "", rejection.code)
-        else:
-            table.add_row(name, event.customer, event.meter, f"{event.value:,}", shown(event.time_ms // 1000), rejection.code)
+    samples = [(each, name) for each in refused for name in each.rejection.identifiers]
+    for each, name in samples[-SAMPLES_SHOWN:]:
+        table.add_row(*_cells(each, name)[: len(headings)])
     if samples:
         out.print()
         out.print(table)

@@ -21,6 +21,7 @@ import orjson
 import stripe
 from taximeter_emitter.clock import SystemClock
 
+from billing.reply_fields import text_of
 from metering.process.listener import CannotListen, ListenAddress
 from metering.process.secrets import Secret
 from metering.stripe.client import ReplyTooLarge
@@ -133,13 +134,19 @@ async def _registered(connection: StripeConnection, url: str, snapshots: list[st
     try:
         if snapshots:
             made: Any = await connection.client.v1.webhook_endpoints.create_async(endpoint)
-            found.append(Secret(made.secret))
+            found.append(_signing_secret(text_of(made, "secret"), "webhook endpoint"))
         if thin:
             made = await connection.client.v2.core.event_destinations.create_async(destination)
-            found.append(Secret(made.webhook_endpoint.signing_secret))
+            found.append(_signing_secret(text_of(made, "webhook_endpoint", "signing_secret"), "event destination"))
         yield found
     finally:
         await _remove(connection.client, mark, snapshots=bool(snapshots), thin=bool(thin))
+
+
+def _signing_secret(text: str, what: str) -> Secret:
+    if not text:
+        raise CannotDo(f"Stripe made the {what} and did not give its signing secret, without which nothing that arrives can be trusted")
+    return Secret(text)
 
 
 async def _remove(client: stripe.StripeClient, mark: str, *, snapshots: bool, thin: bool) -> None:

@@ -47,7 +47,7 @@ async def _running(connection: StripeConnection, customer: str) -> list[str]:
 def _show(preview: InvoicePreview) -> None:
     out = console()
     currency = preview.currency.upper()
-    out.print(f"{preview.subscription} of {preview.customer}: {main_units(preview.total, preview.currency)} {currency} so far")
+    out.print(f"{preview.subscription} of {preview.customer or 'nobody'}: {main_units(preview.total, preview.currency)} {currency} so far")
     table = Table()
     for heading in ("line", "from", "to", "quantity", "price", f"amount, {currency}"):
         table.add_column(heading, justify="right" if heading.startswith(("quantity", "amount")) else "left")

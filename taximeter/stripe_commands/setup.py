@@ -26,9 +26,10 @@ _STYLES: Final = {"+": "green", "~": "yellow", "-": "yellow", "!": "bold red"}
 
 @dataclass(slots=True)
 class _Run:
-    """What one run of the command has come to."""
+    """What one run of the command has come to. `was_asked`: a person confirmed the plan."""
 
     as_json: bool
+    was_asked: bool
     plan: Plan | None = None
     done: list[Done] = field(default_factory=list)
     result: str = "failed"
@@ -40,7 +41,7 @@ class _Run:
 
 def run(arguments: argparse.Namespace) -> int:
     """Show, ask, do, and look again. See SETUP_EXIT_CODES of the arguments."""
-    this = _Run(arguments.json)
+    this = _Run(arguments.json, was_asked=not arguments.yes)
     try:
         return _run(arguments, this)
     except KeyboardInterrupt:
@@ -85,8 +86,14 @@ async def _do(connection: StripeConnection, this: _Run) -> int:
     wanted = _wanted(connection)
     current = plan(wanted, await _read(connection))
     if current != this.plan:
-        this.result = "changed meanwhile"
-        raise CannotDo("Stripe's side changed while you were asked; nothing was done: run it again to see what is to be done")
+        # Another run, or a call of an interrupted one that Stripe carried out only now. Without a question there is nobody to have been misled.
+        if this.was_asked or current.obstacles:
+            this.result = "changed meanwhile"
+            raise CannotDo("Stripe's side changed meanwhile; nothing was done: run it again to see what is to be done")
+        this.plan = current
+        if not this.as_json:
+            print("Stripe's side changed meanwhile; what is to be done now:")
+            _show(connection, current)
     try:
         await apply(connection.client, current, on_done=lambda done: _tell(done, this))
     except Stopped as stopped:

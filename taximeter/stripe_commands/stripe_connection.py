@@ -83,11 +83,21 @@ def stripe_configuration(arguments: argparse.Namespace) -> Configuration:
 
 
 def explained(error: stripe.StripeError, settings: StripeSettings) -> str:
-    """An error of Stripe's in one line: what it says, about which parameter, and the number to give to Stripe's support."""
+    """An error of Stripe's in one line: what it says, the status and code, about which parameter, and the number to give to Stripe's support."""
     message = error.user_message or str(error) or type(error).__name__
-    parameter = f" (parameter {error.param})" if isinstance(error, stripe.InvalidRequestError) and error.param else ""
+    details = [f"HTTP {error.http_status}"] if error.http_status else []
+    details += [code] if (code := code_of(error)) else []
+    details += [f"parameter {error.param}"] if isinstance(error, stripe.InvalidRequestError) and error.param else []
+    shown = f" ({', '.join(details)})" if details else ""
     request = f" [{error.request_id}]" if error.request_id else ""
-    return f"{settings.api_base} says: {message}{parameter}{request}"
+    return f"{settings.api_base} says: {message}{shown}{request}"
+
+
+def code_of(error: stripe.StripeError) -> str:
+    """Stripe's code; of some errors the library keeps it in the body only. "" where there is none."""
+    body = error.json_body.get("error") if isinstance(error.json_body, dict) else None
+    found = error.code or (body.get("code") if isinstance(body, dict) else None)
+    return found if isinstance(found, str) else ""
 
 
 async def _connected(configuration: Configuration, command: Callable[[StripeConnection], Coroutine[Any, Any, int]]) -> int:

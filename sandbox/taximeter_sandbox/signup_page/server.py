@@ -220,5 +220,5 @@ def _interval(price: PriceAtStripe) -> str:
     return f"every {price.interval}" if price.interval_count == 1 else f"every {price.interval_count} {price.interval}s"
 
 
-def _time(seconds: int) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
+def _time(seconds: int | None) -> str:
+    return "-" if seconds is None else time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -22,15 +23,17 @@ from aiohttp import web
 from stripe.params.billing import MeterCreateParams
 
 import billing
+from billing.catalogue import apply as apply_module
 from billing.catalogue.account import Account
 from billing.catalogue.account_reading import read_account
 from billing.catalogue.apply import Stopped, apply
 from billing.catalogue.plan import plan
-from billing.catalogue.pricing import wanted_of
+from billing.catalogue.pricing import Wanted, wanted_of
 from billing.checkup.permissions import PERMISSIONS
 from reporter.stripe.report_types import REPORT_TYPES
 from taximeter.cli import main
 from taximeter.exit_codes import DISCREPANCY, FAILED, INTERRUPTED, OK, PRECONDITION, USAGE
+from taximeter.stripe_commands import setup
 from tests.support.stripe_simulator_process import SimulatorProcess
 from tests.support.stripe_target import NO_LIMITS, Target
 
@@ -337,9 +340,8 @@ def test_two_runs_at_once_make_nothing_twice(installation: Installation) -> None
     command = [sys.executable, "-m", "taximeter", "stripe", "setup", "--yes", "--config", str(installation.file)]
     runs = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(3)]
     outputs = [run.communicate(timeout=RUN_S)[0] for run in runs]
-    # A run that was overtaken between looking and doing says so, and does nothing.
-    assert all(run.returncode == OK or "changed while you were asked" in output for run, output in zip(runs, outputs, strict=True)), outputs
-    assert any(run.returncode == OK for run in runs)
+    # A run that was overtaken between looking and doing says so, and does what is left.
+    assert all(run.returncode == OK for run in runs), outputs
     account = installation.account()
     assert (len(account.meters), len(account.products), len(account.prices)) == (1, 1, 3)
 
@@ -358,6 +360,69 @@ def test_an_interrupted_run_says_what_is_done_and_the_next_one_continues(install
     assert installation.run("setup", "--yes") == OK
     account = installation.account()
     assert (len(account.meters), len(account.products), len(account.prices)) == (1, 1, 3)
+
+
+def _overtaking(monkeypatch: pytest.MonkeyPatch, change: Callable[[stripe.StripeClient], Any]) -> None:
+    """Between the look and the deed of a run, somebody else does something."""
+    calls = 0
+
+    async def reading(client: stripe.StripeClient, wanted: Wanted) -> Account:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            await change(client)
+        return await read_account(client, wanted)
+
+    monkeypatch.setattr(setup, "read_account", reading)
+
+
+def _make_the_product(client: stripe.StripeClient) -> Any:
+    """What an interrupted run's call does that Stripe carries out late."""
+    return client.v1.products.create_async({"name": "Alpaca AI usage", "metadata": {"taximeter_product": "alpaca_ai"}})
+
+
+def test_what_an_interrupted_run_made_late_is_taken_as_it_is(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    _overtaking(monkeypatch, _make_the_product)
+    assert installation.run("setup", "--yes") == OK
+    assert "changed meanwhile" in installation.out
+    account = installation.account()
+    assert (len(account.meters), len(account.products), len(account.prices)) == (1, 1, 3)
+
+
+def test_who_was_asked_about_another_plan_is_asked_again(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    _overtaking(monkeypatch, _make_the_product)
+    monkeypatch.setattr("sys.stdin", _Terminal("y\n"))
+    assert installation.run("setup") == FAILED
+    assert "changed meanwhile; nothing was done" in installation.err
+    assert installation.account().meters == ()
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_an_answer_that_stripe_does_not_list_is_told_as_it_came(installation: Installation, monkeypatch: pytest.MonkeyPatch, kept: bool) -> None:
+    """Only an answer that Stripe kept is explained by one."""
+    document = {"id": "prod_gone", "object": "product", "created": int(time.time()) - (7200 if kept else 0)}
+
+    async def answered(*_: object) -> stripe.Product:
+        return stripe.Product.construct_from(document, None)
+
+    monkeypatch.setattr(apply_module, "KEY_SECONDS", 0.001)
+    monkeypatch.setattr(stripe.ProductService, "create_async", answered)
+    assert installation.run("setup", "--yes") == FAILED
+    assert "prod_gone" in installation.err
+    assert ("last 24 hours" in installation.err) == kept
+    assert ("does not list it" in installation.err) != kept
+
+
+def test_a_refusal_is_told_with_its_status_code_and_number(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(*_: object) -> stripe.Product:
+        body = {"error": {"type": "invalid_request_error", "code": "parameter_unknown", "message": "Received unknown parameter: colour"}}
+        headers = {"request-id": "req_42"}
+        make: Any = stripe.InvalidRequestError  # the library leaves it without annotations
+        raise make(body["error"]["message"], "colour", "parameter_unknown", None, 400, body, headers)
+
+    monkeypatch.setattr(stripe.ProductService, "create_async", refuse)
+    assert installation.run("setup", "--yes") == FAILED
+    assert "Received unknown parameter: colour (HTTP 400, parameter_unknown, parameter colour) [req_42]" in installation.err
 
 
 def test_settings_that_are_wrong_are_all_told(installation: Installation) -> None:

@@ -1,7 +1,7 @@
 """From rejections in the ledger to customers and values, and what is said about each code."""
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -14,8 +14,10 @@ from metering.records.ledger_records import (
     CorrectionKind,
     Intent,
     MeterEvent,
+    Outcome,
     Receipt,
     Rejection,
+    Settlement,
     encode_correction,
     encode_intent,
     encode_receipt,
@@ -106,7 +108,76 @@ async def test_identifiers_lead_to_the_meter_events_of_intents_and_corrections()
     assert {name: (event.customer, event.value) for name, event in refused.events.items()} == {named[0]: ("cus_4", 4), named[1]: ("cus_7", 7)}
 
 
-async def test_intents_are_read_from_a_day_before_the_report_and_rejections_as_far_as_asked() -> None:
+def a_receipt(offset: int, outcome: Outcome) -> bytes:
+    return encode_receipt(Receipt("ab", 1, 0, 0, "r", [Settlement(offset, 0, outcome, NOW_MS)]))
+
+
+NAMED = "tm-ab-1-0-5-0"
+RESENT = [
+    (NOW_MS, encode_intent(an_intent(0, 7))),
+    (NOW_MS, encode_rejection(a_rejection(NAMED))),
+    (NOW_MS, encode_correction(a_correction(2))),
+]
+
+
+async def test_what_a_correction_sent_again_is_not_called_unbilled(capsys: pytest.CaptureFixture[str]) -> None:
+    refused = await read({1: [*RESENT, (NOW_MS, a_receipt(2, Outcome.UNKNOWN)), (NOW_MS, a_receipt(2, Outcome.ACCEPTED))]})
+    document = as_json(refused, 72.0)
+    assert (document["errors"], document["not_billed"]) == (1, 0)
+    assert document["rejections"][0]["samples"][0]["sent_again"] == {"correction": "tm-ab-1-c2", "outcome": "accepted", "refused_later": False}
+    _show(refused, 72.0)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "1 of them was sent again by a correction that Stripe accepted" in said
+    assert "They are not billed" not in said
+    assert refused[0].resends[NAMED].as_text() == "sent again by correction tm-ab-1-c2 (accepted)"
+
+
+@pytest.mark.parametrize(
+    ("then", "text"),
+    [
+        ([], "sent again by correction tm-ab-1-c2 (open)"),
+        ([a_receipt(2, Outcome.REJECTED)], "sent again by correction tm-ab-1-c2 (rejected)"),
+        ([a_receipt(2, Outcome.PARKED)], "sent again by correction tm-ab-1-c2 (parked)"),
+        (
+            [a_receipt(2, Outcome.ACCEPTED), encode_rejection(a_rejection("tm-ab-1-c2", event_id="evt_2"))],
+            "sent again by correction tm-ab-1-c2 (accepted, refused later)",
+        ),
+    ],
+)
+async def test_a_resend_that_stripe_has_not_taken_leaves_it_unbilled(then: list[bytes], text: str) -> None:
+    refused = await read({1: [*RESENT, *((NOW_MS, value) for value in then)]})
+    assert refused[0].resends[NAMED].as_text() == text
+    assert as_json(refused, 72.0)["not_billed"] == len(refused)
+
+
+async def test_a_refused_resend_is_made_good_by_the_next_one() -> None:
+    later = [
+        a_receipt(2, Outcome.ACCEPTED),
+        encode_rejection(a_rejection("tm-ab-1-c2", event_id="evt_2")),
+        encode_correction(a_correction(5)),
+        a_receipt(5, Outcome.DUPLICATE),
+    ]
+    refused = await read({1: [*RESENT, *((NOW_MS, value) for value in later)]})
+    assert [{name: resend.identifier for name, resend in each.resends.items()} for each in refused] == [
+        {NAMED: "tm-ab-1-c5"},
+        {"tm-ab-1-c2": "tm-ab-1-c5"},
+    ]
+    assert as_json(refused, 72.0)["not_billed"] == 0
+
+
+async def test_a_correction_that_did_not_land_where_its_writer_wanted_and_one_that_takes_back_are_no_resends() -> None:
+    taken_back = replace(a_correction(3), kind=CorrectionKind.CANCEL)
+    log = [
+        *RESENT[:2],
+        (NOW_MS, encode_correction(a_correction(9))),
+        (NOW_MS, encode_correction(taken_back)),
+        (NOW_MS, a_receipt(3, Outcome.ACCEPTED)),
+    ]
+    (refused,) = await read({1: log})
+    assert refused.resends == {}
+
+
+async def test_intents_are_looked_for_a_day_before_the_report_and_rejections_only_as_far_back_as_asked() -> None:
     log = [
         (NOW_MS - 100 * HOUR_MS, encode_rejection(a_rejection(event_id="evt_old", at_ms=NOW_MS - 100 * HOUR_MS))),
         (NOW_MS - 23 * HOUR_MS, encode_intent(an_intent(0, 1))),

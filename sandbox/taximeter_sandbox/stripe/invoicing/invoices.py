@@ -80,6 +80,7 @@ class Invoice:
     due_date: int | None = None
     attempt_count: int = 0
     events_seen: int = 0
+    paid_out_of_band: bool = False
 
     @property
     def total(self) -> int:
@@ -122,7 +123,6 @@ def invoice_object(
             "object": "list",
             "data": lines,
             "has_more": has_more_lines,
-            "total_count": len(invoice.lines),
             "url": f"/v1/invoices/{invoice.id}/lines",
         },
         "livemode": invoice.livemode,
@@ -154,6 +154,7 @@ def _amounts(invoice: Invoice) -> dict[str, object]:
         "amount_due": total,
         "amount_overpaid": 0,
         "amount_paid": paid,
+        "amount_paid_off_stripe": paid if invoice.paid_out_of_band else 0,
         "amount_remaining": total - paid,
         "amount_shipping": 0,
         "ending_balance": None if invoice.status == "draft" else 0,

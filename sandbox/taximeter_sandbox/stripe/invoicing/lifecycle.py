@@ -154,8 +154,8 @@ class Invoicing:
         self._mark(invoice.subscription, "past_due", now_ms)
         return invoice
 
-    def _settle(self, invoice: Invoice, now_ms: int) -> Invoice:
-        invoice = replace(invoice, status="paid", paid_at=now_ms // 1000)
+    def _settle(self, invoice: Invoice, now_ms: int, *, out_of_band: bool = False) -> Invoice:
+        invoice = replace(invoice, status="paid", paid_at=now_ms // 1000, paid_out_of_band=out_of_band)
         self.invoices.put(invoice, now_ms)
         self._tell("paid", invoice, now_ms)
         if self._subscriptions.get(invoice.subscription).status == "past_due" and not self._owes(invoice.subscription):
@@ -177,7 +177,7 @@ class Invoicing:
             reason = "Invoice is already paid" if invoice.status == "paid" else "Invoice is a draft: finalize it before it can be paid"
             raise invalid(reason)
         if out_of_band:
-            return self._settle(invoice, now_ms)
+            return self._settle(invoice, now_ms, out_of_band=True)
         subscription = self._subscriptions.get(invoice.subscription)
         if method_name is None:
             method = self._paying.method_for(subscription)

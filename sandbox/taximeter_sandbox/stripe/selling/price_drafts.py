@@ -82,7 +82,7 @@ def _read_product(parameters: Parameters) -> tuple[str | None, ProductDraft | No
         raise invalid("You may only specify one of these parameters: product, product_data.", "product_data")
     if product is None and data is None:
         raise missing_parameter("product")
-    return product, None if data is None else products.read_draft(data)
+    return product, None if data is None else products.read_inline_draft(data)
 
 
 def _read_amount(parameters: Parameters, name: str) -> str | None:

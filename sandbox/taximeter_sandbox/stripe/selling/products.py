@@ -44,19 +44,25 @@ class ProductDraft(NamedTuple):
 
 
 def read_draft(parameters: Parameters) -> ProductDraft:
-    """Validate the parameters of `POST /v1/products`, or those of `product_data` in a price. Raises ApiError."""
+    """Validate the parameters of `POST /v1/products`. Raises ApiError."""
+    description = parameters.optional_text("description", length_max=40_000)
+    url = parameters.optional_text("url", length_max=2048)
+    return read_inline_draft(parameters)._replace(description=description, url=url)
+
+
+def read_inline_draft(parameters: Parameters) -> ProductDraft:
+    """Validate `product_data` of a price, which takes less. Raises ApiError."""
     draft = ProductDraft(
         id=parameters.optional_text("id", length_max=5000),
         name=parameters.text("name", length_max=5000),
         active=parameters.optional_flag("active") is not False,
-        description=parameters.optional_text("description", length_max=40_000),
+        description=None,
         unit_label=parameters.optional_text("unit_label", length_max=12),
         statement_descriptor=parameters.optional_text("statement_descriptor", length_max=22),
         tax_code=parameters.optional_text("tax_code", length_max=5000),
-        url=parameters.optional_text("url", length_max=2048),
+        url=None,
         metadata=read_metadata(parameters),
     )
-    parameters.optional_choice("type", ("good", "service"))
     parameters.finish()
     return draft
 
