@@ -65,6 +65,8 @@ class Gateway:
             ListenAddress(host=settings.host, port=settings.port, port_file=settings.port_file, keeps_port_file=True),
             ListenerLimits(
                 connections_max=settings.connections_max,
+                per_address_max=settings.connections_per_address_max,
+                head_seconds=settings.read_seconds,
                 finish_seconds=settings.acknowledge_seconds + settings.read_seconds,
                 linger_seconds=_LINGER_SECONDS,
             ),
@@ -104,6 +106,7 @@ class Gateway:
         self._context.log.info("taking events", url=url, keys="none" if self._keys is None else "required")
 
     def _publish_gauges(self) -> None:
+        self._metrics.connections_limit.set(self._settings.connections_max)
         self._metrics.in_flight_limit.set(self._budget.bytes_max)
         self._metrics.in_flight_bytes.set_function(lambda: self._budget.in_flight)
 

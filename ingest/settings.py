@@ -30,9 +30,20 @@ class GatewaySettings:
         minimum=1024 * 1024,
         maximum=4 * 1024 * 1024 * 1024,
     )
-    connections_max: int = option(doc="Most connections at once; further ones are closed at once.", default=1_000, minimum=1, maximum=100_000)
+    connections_max: int = option(
+        doc="Most connections at once; a further one takes the place of the one that has waited longest without a request.",
+        default=1_000,
+        minimum=1,
+        maximum=100_000,
+    )
+    connections_per_address_max: int = option(
+        doc="The same among connections of one remote address (of IPv6: its first 64 bits); 0 for no limit, as behind a load balancer.",
+        default=500,
+        minimum=0,
+        maximum=100_000,
+    )
     read_seconds: float = option(
-        doc="How long a client may take to send a request's body.",
+        doc="How long a client may take to send a request's head, and how long for its body.",
         default=10.0,
         unit="seconds",
         minimum=0.1,

@@ -25,6 +25,7 @@ from ingest.requests.columns import RequestPart
 
 RETRY_SECONDS = 2.0
 _JSON = "application/json"
+_ENDS = frozenset({Refusal.SLOW_BODY, Refusal.BROKEN_BODY, Refusal.BODY_TOO_LARGE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,9 @@ def refused(refusal: RequestRefused) -> web.Response:
         response.headers["WWW-Authenticate"] = 'Bearer realm="taximeter"'
     elif refusal.refusal is Refusal.METHOD_NOT_ALLOWED:
         response.headers["Allow"] = "POST"
+    if refusal.refusal in _ENDS:
+        # The rest of the body must not be read as the next request.
+        response.force_close()
     return response
 
 

@@ -64,24 +64,22 @@ class EventsHandler:
         self._admit(request.content_length or 0, reservation)
         if request.content.is_eof():
             # The body came with the head, so there is nothing to wait for.
-            body = request.content.read_nowait()
-            self._admit(len(body), reservation)
-            self._metrics.body_bytes.observe(len(body))
-            return body
-        chunks: list[bytes] = []
-        size = 0
+            whole = request.content.read_nowait()
+            self._admit(len(whole), reservation)
+            self._metrics.body_bytes.observe(len(whole))
+            return whole
+        body = bytearray()
         try:
             async with asyncio.timeout(self._read_seconds):
                 async for chunk in request.content.iter_any():
-                    chunks.append(chunk)
-                    size += len(chunk)
-                    self._admit(size, reservation)
+                    body += chunk
+                    self._admit(len(body), reservation)
         except TimeoutError:
             raise RequestRefused(Refusal.SLOW_BODY, f"the body did not arrive within {self._read_seconds:.0f} s") from None
         except (ConnectionError, PayloadEncodingError, web.RequestPayloadError) as error:
             raise RequestRefused(Refusal.BROKEN_BODY, f"the body broke off: {type(error).__name__}") from None
-        self._metrics.body_bytes.observe(size)
-        return b"".join(chunks)
+        self._metrics.body_bytes.observe(len(body))
+        return bytes(body)
 
     async def _publish(self, read: ReadEvents) -> web.Response:
         # The link may have been lost while the body was read.

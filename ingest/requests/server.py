@@ -12,13 +12,15 @@ from taximeter_emitter.clock import Clock
 
 from ingest.metrics import GatewayMetrics
 from ingest.refusals import Refusal, RequestRefused
-from ingest.requests.answers import refused
-from metering.process.listener import HttpListener, ListenAddress, ListenerLimits
+from ingest.requests.answers import RETRY_SECONDS, refused
+from metering.process.connections import Fault
+from metering.process.listener import HttpListener, ListenAddress, ListenerHooks, ListenerLimits
 from metering.process.logs import RateLimited, get_log
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.Response]]
 
 PATH: Final = "/v1/events"
+_REFUSALS: Final = {fault: next(refusal for refusal in Refusal if refusal.reason == fault.reason) for fault in Fault}
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -28,7 +30,8 @@ class GatewayServer:
     def __init__(self, handler: Handler, address: ListenAddress, limits: ListenerLimits, *, metrics: GatewayMetrics, clock: Clock) -> None:
         self.is_stopping = False
         self._handler = handler
-        self._listener = HttpListener(self._handle, address, limits)
+        hooks = ListenerHooks(closed=lambda reason: metrics.connections_closed.labels(reason).inc(), answer=self._fault)
+        self._listener = HttpListener(self._handle, address, limits, hooks)
         self._metrics = metrics
         self._clock = clock
         self._log = get_log(__name__)
@@ -36,6 +39,7 @@ class GatewayServer:
         self._in_flight = 0
         self._by_code: dict[int, Counter] = {}
         metrics.requests_in_flight.set_function(lambda: self._in_flight)
+        metrics.connections.set_function(lambda: self._listener.connections)
 
     @property
     def port(self) -> int:
@@ -82,6 +86,13 @@ class GatewayServer:
     def _refuse(self, refusal: RequestRefused) -> web.Response:
         self._metrics.refused.labels(refusal.refusal.reason).inc()
         return refused(refusal)
+
+    def _fault(self, fault: Fault, detail: str) -> web.Response:
+        """Answer what is not HTTP, or not in time, in the same form as everything else."""
+        retry_after = RETRY_SECONDS if fault is Fault.TOO_MANY_CONNECTIONS else None
+        response = self._refuse(RequestRefused(_REFUSALS[fault], detail, retry_after=retry_after))
+        self._count(response.status)
+        return response
 
     def _count(self, code: int | None) -> None:
         if code is None:

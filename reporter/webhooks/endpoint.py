@@ -89,9 +89,11 @@ class Webhooks:
                 body_bytes_max=settings.body_bytes_max,
                 read_seconds=settings.read_seconds,
                 connections_max=settings.connections_max,
+                per_address_max=settings.connections_per_address_max,
             ),
             receive=self._receive,
             count=lambda outcome: metrics.requests.labels(outcome).inc(),
+            closed=lambda reason: metrics.connections_closed.labels(reason).inc(),
             clock=context.clock,
         )
 

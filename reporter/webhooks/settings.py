@@ -36,7 +36,18 @@ class WebhookSettings:
         minimum=1,
         maximum=100_000,
     )
-    connections_max: int = option(doc="Most connections at once; further ones are closed at once.", default=100, minimum=1, maximum=10_000)
+    connections_max: int = option(
+        doc="Most connections at once; a further one takes the place of the one that has waited longest without a request.",
+        default=100,
+        minimum=1,
+        maximum=10_000,
+    )
+    connections_per_address_max: int = option(
+        doc="The same among connections of one remote address (of IPv6: its first 64 bits); 0 for no limit, as behind a load balancer.",
+        default=50,
+        minimum=0,
+        maximum=10_000,
+    )
     read_seconds: float = option(doc="How long a client may take to send a request's body.", default=10.0, unit="seconds", minimum=0.1, maximum=300)
     backfill_seconds: float = option(
         doc="How often Stripe is asked for error reports whose notification was lost; also without an endpoint; 0 means never.",

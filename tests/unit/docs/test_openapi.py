@@ -31,6 +31,7 @@ from ingest.requests.handler import EventsHandler
 from ingest.requests.server import PATH, GatewayServer
 from metering.process import admin
 from metering.process.admin import AdminServer
+from metering.process.connections import Fault
 from metering.process.health import Health
 from metering.process.listener import ListenAddress, ListenerLimits
 from metering.records.meters import Catalogue, Meter
@@ -256,7 +257,8 @@ def test_the_webhook_port_s_statuses_and_reasons_are_the_code_s() -> None:
     reasons = set(re.findall(r'WebhookRefused\(\s*"(\w+)"', source(signatures) + source(webhook_server))) | webhook_server._STATUSES.keys()
     responses = document()["paths"][WEBHOOKS]["post"]["responses"]
     found = {(int(status), reason) for status, answer in responses.items() for reason in enums_in(answer["content"]["application/json"]["schema"])}
-    assert found == {
+    faults = {(fault.status, "failed" if fault is Fault.CRASHED else fault.reason) for fault in Fault}
+    assert found == faults | {
         *((int(webhook_server._STATUSES.get(reason, 400)), reason) for reason in reasons),
         *((200 if admission is not IntakeVerdict.QUEUE_FULL else 503, admission.value) for admission in IntakeVerdict),
     }
