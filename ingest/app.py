@@ -20,6 +20,7 @@ from ingest.requests.server import PATH, GatewayServer
 from ingest.settings import GatewaySettings
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.provision import ensure_topics
+from metering.process.descriptors import raise_descriptor_limit
 from metering.process.listener import CannotListen, ListenAddress, ListenerLimits
 from metering.process.service import ServiceContext
 from metering.process.supervision import RefusedToStart
@@ -86,6 +87,7 @@ class Gateway:
         publishing = context.spawn("publisher", self._publisher.run())
         if self._settings.api_keys_file is not None:
             context.spawn("api keys", self._follow_keys(self._settings.api_keys_file), background=True)
+        raise_descriptor_limit(self._settings.connections_max)
         await self._listen()
         try:
             context.health.mark_started()

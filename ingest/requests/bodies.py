@@ -16,6 +16,7 @@ from taximeter_emitter.wire.event import UsageEvent, check_not_in_future, parse_
 from taximeter_emitter.wire.limits import EVENT_ID_CHARS_MAX
 
 from ingest.refusals import Refusal, RequestRefused
+from ingest.requests.body_size import check_lines, check_size, has_too_many_values, is_large
 from ingest.requests.columns import ColumnReader, RequestPart, parts_of
 from metering.records.meters import Catalogue
 
@@ -63,10 +64,14 @@ class BodyReader:
     def read(self, media_type: str, headers: Mapping[str, str], body: bytes, *, now_ms: int) -> ReadEvents:
         """Read the events of a body. `headers` are those of HTTP, or have lower-case names. Raises RequestRefused if no event can be read."""
         if media_type == JSON and f"{_CE_PREFIX}specversion" in headers:
+            check_size(body, 1)
             return self._read_binary(headers, body, now_ms)
         if media_type == NDJSON:
-            values = [_Line(line) for line in body.split(b"\n") if line.strip()]
+            check_lines(body, self._events_max)
+            suspicious = is_large(body) and has_too_many_values(body, self._events_max)
+            values = [_Line(line, suspicious) for line in body.split(b"\n") if line.strip()]
             return self._read_all(values, now_ms)
+        check_size(body, self._events_max)
         try:
             value = parse_json(body)
         except EventRejected as refusal:
@@ -91,7 +96,7 @@ class BodyReader:
             found: Any = value
             try:
                 if type(value) is _Line:
-                    found = parse_json(value.raw)
+                    found = value.decoded()
                 if cloudevents and type(found) is dict and "specversion" not in found:
                     raise EventRejected(Reason.MISSING_FIELD, "specversion", "a CloudEvent says specversion 1.0")
                 event = parse_event(found, arrival_ms=now_ms)
@@ -124,6 +129,13 @@ class _Line:
     """A line of NDJSON, not decoded yet: a broken line must not refuse the others."""
 
     raw: bytes
+    suspicious: bool
+
+    def decoded(self) -> Any:
+        """The JSON value of the line. Raises EventRejected."""
+        if self.suspicious and has_too_many_values(self.raw, 1):
+            raise EventRejected(Reason.TOO_MANY, "", "has more values than an event may have")
+        return parse_json(self.raw)
 
 
 @lru_cache(maxsize=_MEDIA_TYPES_CACHED)

@@ -23,9 +23,10 @@ from prometheus_client import CollectorRegistry, disable_created_metrics
 from taximeter_emitter.clock import Clock, SystemClock
 
 from metering.process.admin import AdminServer
+from metering.process.descriptors import DescriptorWatch
 from metering.process.health import Health
 from metering.process.listener import CannotListen, ListenAddress
-from metering.process.logs import Log, get_log, logging_to
+from metering.process.logs import Log, RateLimited, get_log, logging_to
 from metering.process.metrics import CommonMetrics
 from metering.process.secrets import Redactor, Secret
 from metering.process.settings import option
@@ -151,10 +152,13 @@ async def _serve(main: Main, *, name: str, settings: ServiceSettings, clock: Clo
     log = get_log(name)
     health = Health(clock)
     address = ListenAddress(host=settings.admin_host, port=settings.admin_port, port_file=settings.admin_port_file)
+    descriptors = DescriptorWatch(log, RateLimited(clock), count=metrics.without_descriptors.inc)
+    health.require("descriptors", descriptors.problem)
     admin = AdminServer(address, registry=registry, health=health)
     try:
         await admin.start()
     except CannotListen as error:
+        descriptors.close()
         log.error("the admin port cannot be opened", host=settings.admin_host, port=settings.admin_port, reason=str(error))
         return EXIT_FAILED
     heartbeat = asyncio.create_task(_heartbeat(clock, health, metrics), name="heartbeat")
@@ -170,6 +174,7 @@ async def _serve(main: Main, *, name: str, settings: ServiceSettings, clock: Clo
         heartbeat.cancel()
         await asyncio.wait({heartbeat})
         await admin.stop()
+        descriptors.close()
 
 
 async def _supervise(main: Main, context: ServiceContext, drain_seconds: float) -> int:
