@@ -32,7 +32,7 @@ _OBJECTS: Final = {dict}
 _CACHED: Final = 4_096
 _CUSTOMERS_KNOWN: Final = 65_536
 _SECOND_CHARS: Final = 19  # 2026-11-22T10:00:00
-_SECOND: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}")
+_SECOND: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-5][0-9]")
 _A_SECOND: Final = "2000-01-01T00:00:00"
 _A_SECOND_MS: Final = parse_time(f"{_A_SECOND}Z", "time")
 
