@@ -99,6 +99,16 @@ Only the settings file says what is billed, in one `[[meters]]` table for each S
 | `dimensions` | array of texts | none | The dimensions that go into the meter event's payload; each combination is a meter event of its own. |
 | `customer_key` | text | `stripe_customer_id` | The meter's `customer_mapping.event_payload_key`. |
 | `value_key` | text | `value` | The meter's `value_settings.event_payload_key`. |
+
+## Usage fields
+
+Each quantity of an event is judged by one rule. A field that a meter sums is billed. A field in `unmetered` of the table `[usage]` is free. A zero
+is free as well, whatever its field is called. Any other field is unknown: the gateway refuses the event and names the field. What is free is carried
+to Kafka, spoils no event and is never billed.
+
+| Key | Type | Default | Meaning |
+| --- | --- | --- | --- |
+| `unmetered` | array of texts | none | Usage fields that producers may send and that no meter sums, at most 64. |
 """
 
 _METRICS_INTRODUCTION: Final = """\

@@ -18,7 +18,7 @@ from taximeter_emitter.wire.limits import EVENT_ID_CHARS_MAX
 from ingest.refusals import Refusal, RequestRefused
 from ingest.requests.body_size import check_lines, check_size, has_too_many_values, is_large
 from ingest.requests.columns import ColumnReader, RequestPart, parts_of
-from metering.records.meters import Catalogue
+from metering.records.meters import Catalogue, FieldVerdict
 
 JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
@@ -57,8 +57,8 @@ class BodyReader:
     """Reads bodies against the catalogue's usage fields."""
 
     def __init__(self, catalogue: Catalogue, *, events_max: int) -> None:
-        self._usage_fields = catalogue.usage_fields
-        self._columns = ColumnReader(catalogue.usage_fields)
+        self._catalogue = catalogue
+        self._columns = ColumnReader(catalogue.known_fields)
         self._events_max = events_max
 
     def read(self, media_type: str, headers: Mapping[str, str], body: bytes, *, now_ms: int) -> ReadEvents:
@@ -119,9 +119,11 @@ class BodyReader:
 
     def _check(self, event: UsageEvent, now_ms: int) -> None:
         check_not_in_future(event.time_ms, now_ms)
-        for name, _ in event.usage:
-            if name not in self._usage_fields:
-                raise EventRejected(Reason.UNKNOWN_USAGE_FIELD, f"usage.{name}", "no meter sums this field")
+        if event.customer != event.customer.strip(" "):
+            raise EventRejected(Reason.WRONG_TYPE, "customer", f"begins or ends with a space: {event.customer!r}")
+        for name, quantity in event.usage:
+            if self._catalogue.judge_field(name, quantity) is FieldVerdict.UNKNOWN:
+                raise EventRejected(Reason.UNKNOWN_USAGE_FIELD, f"usage.{name}", "no meter sums this field, and [usage] unmetered does not name it")
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ class RequestPart(NamedTuple):
 
 
 class ColumnReader:
-    """Reads events with these usage fields, or with some of them."""
+    """Reads events with these usage fields, or with some of them; the reader of single events judges other ones."""
 
     def __init__(self, usage_fields: Collection[str]) -> None:
         self._usage_fields = frozenset(usage_fields)
@@ -89,7 +89,7 @@ class ColumnReader:
         """Whether all are valid customers. Most of them passed the check before."""
         known = self._customers
         if not known.issuperset(column):
-            if not _are_texts(column, CUSTOMER_CHARS_MAX):
+            if not _are_texts(column, CUSTOMER_CHARS_MAX) or any(customer != customer.strip(" ") for customer in set(column)):
                 return False
             if len(known) >= _CUSTOMERS_KNOWN:
                 known.clear()

@@ -264,7 +264,7 @@ def check_name(name: str, field: str) -> None:
     if not 0 < len(name) <= NAME_CHARS_MAX:
         raise EventRejected(Reason.TOO_LONG, field, f"names have 1 to {NAME_CHARS_MAX} characters: {name[:20]!r}")
     if not name.isprintable():
-        raise EventRejected(Reason.WRONG_TYPE, field, f"names have no control characters: {name[:20]!r}")
+        raise EventRejected(Reason.WRONG_TYPE, field, f"{_unprintable(name)}: {name[:20]!r}")
 
 
 def parse_dimensions(value: object, field: str) -> Dimensions:
@@ -280,7 +280,7 @@ def parse_dimensions(value: object, field: str) -> Dimensions:
         if len(text) > DIMENSION_VALUE_CHARS_MAX:
             raise EventRejected(Reason.TOO_LONG, f"{field}.{key}", f"has {len(text)} characters, at most {DIMENSION_VALUE_CHARS_MAX} are taken")
         if not text.isprintable():
-            raise EventRejected(Reason.WRONG_TYPE, f"{field}.{key}", "has control characters")
+            raise EventRejected(Reason.WRONG_TYPE, f"{field}.{key}", _unprintable(text))
     return tuple(value.items()) if len(value) == 1 else tuple(sorted(value.items()))
 
 
@@ -299,8 +299,14 @@ def check_text(value: object, field: str, chars_max: int) -> str:
     if len(value) > chars_max:
         raise EventRejected(Reason.TOO_LONG, field, f"has {len(value)} characters, at most {chars_max} are taken")
     if not value.isprintable():
-        raise EventRejected(Reason.WRONG_TYPE, field, "has control characters")
+        raise EventRejected(Reason.WRONG_TYPE, field, _unprintable(value))
     return value
+
+
+def _unprintable(text: str) -> str:
+    """Says which characters of a text cannot be printed; some of them look like a space, or like nothing."""
+    found = dict.fromkeys(f"U+{ord(char):04X}" for char in text if not char.isprintable())
+    return f"has characters that cannot be printed: {', '.join(list(found)[:5])}"
 
 
 def _text(source: Mapping[str, Any], key: str, chars_max: int) -> str:
