@@ -23,6 +23,7 @@ class Refusal(Enum):
     TLS_ON_PLAIN_PORT = (400, "tls_on_plain_port")
     UNKNOWN_HEADER = (400, "unknown_header")
     BROKEN_BODY = (400, "broken_body")
+    MALFORMED_ENCODING = (400, "malformed_content_encoding")
     MALFORMED_JSON = (400, "malformed_json")
     NOT_AN_ARRAY = (400, "not_an_array")
     NO_EVENTS = (400, "no_events")

@@ -5,6 +5,7 @@ The content type decides the form: an event or an array of events (application/j
 and its data as application/json).
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,6 +27,7 @@ CLOUDEVENT: Final = "application/cloudevents+json"
 CLOUDEVENT_BATCH: Final = "application/cloudevents-batch+json"
 MEDIA_TYPES: Final = (JSON, NDJSON, CLOUDEVENT, CLOUDEVENT_BATCH)
 
+_OTHER_JSON: Final = re.compile(r"application/[a-z0-9!#$&^_.+-]+\+json")
 _CE_PREFIX: Final = "ce-"
 # With at least this many events, reading columns costs less than reading one event after the other.
 _COLUMNS_FROM: Final = 4
@@ -63,7 +65,7 @@ class BodyReader:
 
     def read(self, media_type: str, headers: Mapping[str, str], body: bytes, *, now_ms: int) -> ReadEvents:
         """Read the events of a body. `headers` are those of HTTP, or have lower-case names. Raises RequestRefused if no event can be read."""
-        if media_type == JSON and f"{_CE_PREFIX}specversion" in headers:
+        if media_type == JSON and is_binary(headers):
             check_size(body, 1)
             return self._read_binary(headers, body, now_ms)
         if media_type == NDJSON:
@@ -140,12 +142,19 @@ class _Line:
         return parse_json(self.raw)
 
 
+def is_binary(headers: Mapping[str, str]) -> bool:
+    """Whether these headers are of a CloudEvent in binary mode. Without a Content-Type its data is JSON."""
+    return f"{_CE_PREFIX}specversion" in headers
+
+
 @lru_cache(maxsize=_MEDIA_TYPES_CACHED)
 def media_type_of(content_type: str) -> str:
-    """The media type of a Content-Type header. Raises RequestRefused if the gateway does not take it."""
+    """The media type of a Content-Type header; application/*+json is read as JSON. Raises RequestRefused if the gateway does not take it."""
     media_type, *parameters = (part.strip().lower() for part in content_type.split(";"))
+    if media_type not in MEDIA_TYPES and _OTHER_JSON.fullmatch(media_type) and not media_type.startswith("application/cloudevents"):
+        media_type = JSON
     if media_type not in MEDIA_TYPES:
-        raise RequestRefused(Refusal.UNSUPPORTED_MEDIA_TYPE, f"takes {', '.join(MEDIA_TYPES)}", field="content-type")
+        raise RequestRefused(Refusal.UNSUPPORTED_MEDIA_TYPE, f"takes {', '.join(MEDIA_TYPES)} and application/*+json", field="content-type")
     for parameter in parameters:
         name, _, value = parameter.partition("=")
         if name == "charset" and value.strip('"') not in {"utf-8", "utf8", "us-ascii"}:

@@ -14,12 +14,16 @@ from ingest.metrics import GatewayMetrics
 from ingest.publishing.publisher import Publisher
 from ingest.refusals import Refusal, RequestRefused
 from ingest.requests.answers import RETRY_SECONDS, answered, count_events
-from ingest.requests.bodies import BodyReader, ReadEvents, Rejected, media_type_of
+from ingest.requests.bodies import JSON, BodyReader, ReadEvents, Rejected, is_binary, media_type_of
 from ingest.requests.columns import RequestPart
+from ingest.requests.encodings import GZIP, IDENTITY, decompressed, encoding_of
 
 # No such header exists yet. Ignoring one would leave its sender with an effect that never happens.
 _OWN_HEADERS: Final = "taximeter-"
 
+
+REQUEST_ID: Final = "request_id"
+"""Under this name a request carries its id."""
 
 DECODED_BYTES_PER_BYTE: Final = 4
 DECODED_BYTES_PER_EVENT: Final = 350
@@ -54,18 +58,22 @@ class EventsHandler:
     async def post(self, request: web.BaseRequest) -> web.Response:
         """Answer one request. Waits for its body, then for Kafka. Raises RequestRefused."""
         _check_headers(request)
-        media_type = media_type_of(request.headers.get(hdrs.CONTENT_TYPE, ""))
+        encoding = encoding_of(request.headers.get(hdrs.CONTENT_ENCODING, IDENTITY))
+        media_type = media_type_of(request.headers.get(hdrs.CONTENT_TYPE, JSON if is_binary(request.headers) else ""))
         key = self._authenticate(request)
         rate = self._rate_of(key)
         self._check_kafka()
         with self._budget.reserve() as reservation:
             body = await self._body_of(request, reservation)
+            if encoding == GZIP:
+                body = decompressed(body, self._body_bytes_max)
+                self._admit(len(body), reservation)
             read = self._read(request, media_type, body, key)
             reservation.charge(DECODED_BYTES_PER_BYTE * len(body) + DECODED_BYTES_PER_EVENT * read.count)
             del body
             if rate is not None:
                 rate.spend(read.count, self._clock.monotonic())
-            return await self._publish(read)
+            return await self._publish(read, request.get(REQUEST_ID, ""))
 
     async def _body_of(self, request: web.BaseRequest, reservation: Reservation) -> bytes:
         """Read the body. The reservation grows with it, up to what one request may send and what the budget has left."""
@@ -89,7 +97,7 @@ class EventsHandler:
         self._metrics.body_bytes.observe(len(body))
         return bytes(body)
 
-    async def _publish(self, read: ReadEvents) -> web.Response:
+    async def _publish(self, read: ReadEvents, request_id: str) -> web.Response:
         # The link may have been lost while the body was read.
         self._check_kafka()
         pending = self._publisher.place([part.events for part in read.accepted])
@@ -98,7 +106,7 @@ class EventsHandler:
         self._metrics.accepted.inc(counts.accepted)
         if counts.unknown:
             self._metrics.unknown.inc(counts.unknown)
-        return answered(read, pending, counts)
+        return answered(read, pending, counts, request_id)
 
     def _authenticate(self, request: web.BaseRequest) -> ApiKey | None:
         if self._keys is None:
@@ -149,9 +157,6 @@ def _check_headers(request: web.BaseRequest) -> None:
     for name in request.headers:
         if name.lower().startswith(_OWN_HEADERS):
             raise RequestRefused(Refusal.UNKNOWN_HEADER, "there is no such header", field=name.lower()[:64])
-    encoding = request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower()
-    if encoding != "identity":
-        raise RequestRefused(Refusal.UNSUPPORTED_ENCODING, "send the body as it is, not compressed", field="content-encoding")
 
 
 def _hold_back(read: ReadEvents, customers: frozenset[str]) -> None:

@@ -13,6 +13,8 @@ from taximeter_emitter.clock import Clock
 from ingest.metrics import GatewayMetrics
 from ingest.refusals import Refusal, RequestRefused
 from ingest.requests.answers import RETRY_SECONDS, refused
+from ingest.requests.handler import REQUEST_ID
+from ingest.requests.request_ids import HEADER, RequestIds
 from metering.process.connections import Fault
 from metering.process.listener import HttpListener, ListenAddress, ListenerHooks, ListenerLimits
 from metering.process.logs import RateLimited, get_log
@@ -36,6 +38,7 @@ class GatewayServer:
         self._clock = clock
         self._log = get_log(__name__)
         self._warnings = RateLimited(clock)
+        self._ids = RequestIds()
         self._in_flight = 0
         self._by_code: dict[int, Counter] = {}
         metrics.requests_in_flight.set_function(lambda: self._in_flight)
@@ -58,6 +61,7 @@ class GatewayServer:
         """Answer one request, and count it."""
         started = self._clock.monotonic()
         self._in_flight += 1
+        request[REQUEST_ID] = self._ids.of(request.headers.get(HEADER))
         code: int | None = None
         try:
             response = await self._answer(request)
@@ -77,20 +81,21 @@ class GatewayServer:
                 await _expect(request)
             return await self._handler(request)
         except RequestRefused as refusal:
-            return self._refuse(refusal)
+            return self._refuse(refusal, request[REQUEST_ID])
         except Exception as error:  # the client has to learn that nobody knows what became of its events
             if self._warnings.admit(type(error).__name__) is not None:
-                self._log.failed("request crashed", error)
-            return self._refuse(RequestRefused(Refusal.INTERNAL_ERROR, "the events may or may not have arrived; send them again with the same ids"))
+                self._log.failed("request crashed", error, request_id=request[REQUEST_ID])
+            refusal = RequestRefused(Refusal.INTERNAL_ERROR, "the events may or may not have arrived; send them again with the same ids")
+            return self._refuse(refusal, request[REQUEST_ID])
 
-    def _refuse(self, refusal: RequestRefused) -> web.Response:
+    def _refuse(self, refusal: RequestRefused, request_id: str) -> web.Response:
         self._metrics.refused.labels(refusal.refusal.reason).inc()
-        return refused(refusal)
+        return refused(refusal, request_id)
 
     def _fault(self, fault: Fault, detail: str) -> web.Response:
         """Answer what is not HTTP, or not in time, in the same form as everything else."""
         retry_after = RETRY_SECONDS if fault is Fault.TOO_MANY_CONNECTIONS else None
-        response = self._refuse(RequestRefused(_REFUSALS[fault], detail, retry_after=retry_after))
+        response = self._refuse(RequestRefused(_REFUSALS[fault], detail, retry_after=retry_after), self._ids.of(None))
         self._count(response.status)
         return response
 

@@ -6,6 +6,7 @@ Two forms are read: our own, `{"id", "source", "time", "customer", "usage", "dim
 
 import re
 import struct
+from base64 import b64decode
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
@@ -120,7 +121,8 @@ def parse_event(value: object, *, arrival_ms: int) -> UsageEvent:
     if type(value) is not dict:
         raise EventRejected(Reason.NOT_AN_OBJECT, "", f"an event is a JSON object, this is {type_name.get(type(value), 'something else')}")
     if "specversion" in value:
-        return parse_cloudevent(value, value.get("data"), arrival_ms=arrival_ms)
+        data = _base64_data(value) if "data_base64" in value else value.get("data")
+        return parse_cloudevent(value, data, arrival_ms=arrival_ms)
     if not value.keys() <= _EVENT_FIELD_SET:
         raise _unknown_field(value, _EVENT_FIELD_SET, "")
     return UsageEvent(
@@ -151,6 +153,19 @@ def parse_cloudevent(attributes: Mapping[str, Any], data: object, *, arrival_ms:
         usage=parse_usage(_required(data, "usage"), "data.usage"),
         dimensions=parse_dimensions(data["dimensions"], "data.dimensions") if "dimensions" in data else (),
     )
+
+
+def _base64_data(value: Mapping[str, Any]) -> object:
+    """The JSON value in a CloudEvent's `data_base64`. Raises EventRejected."""
+    text = value["data_base64"]
+    if type(text) is not str:
+        raise _wrong_type("data_base64", "a string", text)
+    if "data" in value:
+        raise EventRejected(Reason.UNKNOWN_FIELD, "data_base64", "a CloudEvent has either data or data_base64")
+    try:
+        return orjson.loads(b64decode(text, validate=True))
+    except ValueError:  # of base64, or of JSON
+        raise EventRejected(Reason.MALFORMED_JSON, "data_base64", "is not the base64 of JSON") from None
 
 
 def encode_event(event: UsageEvent) -> dict[str, Any]:

@@ -31,7 +31,8 @@ def plainly(text: str) -> int | None:
         offset = timedelta(hours=int(found["zh"]), minutes=int(found["zm"])) * (1 if found["sign"] == "+" else -1)
     second = int(found["second"])
     try:
-        moment = datetime(*(int(found[name]) for name in ("year", "month", "day", "hour", "minute")), min(second, 59), tzinfo=timezone(offset))
+        year, month, day, hour, minute = (int(found[name]) for name in ("year", "month", "day", "hour", "minute"))
+        moment = datetime(year, month, day, hour, minute, min(second, 59), tzinfo=timezone(offset))
         since = moment - EPOCH
     except (ValueError, OverflowError):
         return None
