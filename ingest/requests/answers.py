@@ -43,7 +43,7 @@ class AnswerCounts:
 def refused(refusal: RequestRefused, request_id: str = "") -> web.Response:
     """Answer a request that is refused as a whole."""
     error = {"reason": refusal.refusal.reason, "field": refusal.field, "detail": refusal.detail}
-    response = _response(refusal.refusal.status, AnswerCounts(0, 0, 0), [], error, refusal.retry_after, request_id)
+    response = _response(refusal.refusal.status, AnswerCounts(0, 0, 0), [], error, refusal.retry_after, request_id=request_id)
     if refusal.refusal is Refusal.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = 'Bearer realm="taximeter"'
     elif refusal.refusal is Refusal.METHOD_NOT_ALLOWED:
@@ -67,15 +67,15 @@ def answered(read: ReadEvents, pending: PendingRequest, counts: AnswerCounts, re
         results = sorted(chain(results, _unknown(read, pending)), key=lambda result: result["index"])
         detail = "Kafka has not acknowledged in time; the events named unknown may or may not have arrived: send them again, with the same ids"
         error: dict[str, Any] | None = {"reason": Refusal.OUTCOME_UNKNOWN.reason, "field": "", "detail": detail}
-        return _response(Refusal.OUTCOME_UNKNOWN.status, counts, list(results), error, RETRY_SECONDS, request_id)
+        return _response(Refusal.OUTCOME_UNKNOWN.status, counts, list(results), error, RETRY_SECONDS, request_id=request_id)
     if not counts.rejected:
-        return _response(202, counts, [], None, None, request_id)
+        return _response(202, counts, [], None, None, request_id=request_id)
     if counts.accepted:
-        return _response(207, counts, list(results), None, None, request_id)
+        return _response(207, counts, list(results), None, None, request_id=request_id)
     first = read.rejected[0]
     forbidden = all(rejected.reason == Refusal.FORBIDDEN.reason for rejected in read.rejected)
     error = {"reason": first.reason, "field": first.field, "detail": first.detail}
-    return _response(Refusal.FORBIDDEN.status if forbidden else 400, counts, list(results), error, None, request_id)
+    return _response(Refusal.FORBIDDEN.status if forbidden else 400, counts, list(results), error, None, request_id=request_id)
 
 
 def _rejection(rejected: Rejected) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def _problem(status: int, error: dict[str, Any], request_id: str) -> dict[str, A
 
 
 def _response(
-    status: int, counts: AnswerCounts, results: list[dict[str, Any]], error: dict[str, Any] | None, retry_after: float | None, request_id: str
+    status: int, counts: AnswerCounts, results: list[dict[str, Any]], error: dict[str, Any] | None, retry_after: float | None, *, request_id: str
 ) -> web.Response:
     body: dict[str, Any] = {"accepted": counts.accepted, "rejected": counts.rejected, "unknown": counts.unknown, "results": results}
     if error is not None:

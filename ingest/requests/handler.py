@@ -22,9 +22,6 @@ from ingest.requests.encodings import GZIP, IDENTITY, decompressed, encoding_of
 _OWN_HEADERS: Final = "taximeter-"
 
 
-REQUEST_ID: Final = "request_id"
-"""Under this name a request carries its id."""
-
 DECODED_BYTES_PER_BYTE: Final = 4
 DECODED_BYTES_PER_EVENT: Final = 350
 """What a decoded request takes until it is answered. Measured with tracemalloc: 250 to 400 bytes an event in plain form, and 12 kB (4.8 bytes a
@@ -55,8 +52,8 @@ class EventsHandler:
         self._read_seconds = read_seconds
         self._clock = clock
 
-    async def post(self, request: web.BaseRequest) -> web.Response:
-        """Answer one request. Waits for its body, then for Kafka. Raises RequestRefused."""
+    async def post(self, request: web.BaseRequest, request_id: str) -> web.Response:
+        """Answer one request with this id. Waits for its body, then for Kafka. Raises RequestRefused."""
         _check_headers(request)
         encoding = encoding_of(request.headers.get(hdrs.CONTENT_ENCODING, IDENTITY))
         media_type = media_type_of(request.headers.get(hdrs.CONTENT_TYPE, JSON if is_binary(request.headers) else ""))
@@ -73,7 +70,7 @@ class EventsHandler:
             del body
             if rate is not None:
                 rate.spend(read.count, self._clock.monotonic())
-            return await self._publish(read, request.get(REQUEST_ID, ""))
+            return await self._publish(read, request_id)
 
     async def _body_of(self, request: web.BaseRequest, reservation: Reservation) -> bytes:
         """Read the body. The reservation grows with it, up to what one request may send and what the budget has left."""

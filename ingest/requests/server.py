@@ -13,13 +13,13 @@ from taximeter_emitter.clock import Clock
 from ingest.metrics import GatewayMetrics
 from ingest.refusals import Refusal, RequestRefused
 from ingest.requests.answers import RETRY_SECONDS, refused
-from ingest.requests.handler import REQUEST_ID
 from ingest.requests.request_ids import HEADER, RequestIds
 from metering.process.connections import Fault
 from metering.process.listener import HttpListener, ListenAddress, ListenerHooks, ListenerLimits
 from metering.process.logs import RateLimited, get_log
 
-Handler = Callable[[web.BaseRequest], Awaitable[web.Response]]
+Handler = Callable[[web.BaseRequest, str], Awaitable[web.Response]]
+"""Answers a request, given the request's id."""
 
 PATH: Final = "/v1/events"
 _REFUSALS: Final = {fault: next(refusal for refusal in Refusal if refusal.reason == fault.reason) for fault in Fault}
@@ -61,10 +61,10 @@ class GatewayServer:
         """Answer one request, and count it."""
         started = self._clock.monotonic()
         self._in_flight += 1
-        request[REQUEST_ID] = self._ids.of(request.headers.get(HEADER))
+        request_id = self._ids.of(request.headers.get(HEADER))
         code: int | None = None
         try:
-            response = await self._answer(request)
+            response = await self._answer(request, request_id)
             if self.is_stopping:
                 response.force_close()
             code = response.status
@@ -74,19 +74,19 @@ class GatewayServer:
             self._count(code)
             self._metrics.request_seconds.observe(self._clock.monotonic() - started)
 
-    async def _answer(self, request: web.BaseRequest) -> web.Response:
+    async def _answer(self, request: web.BaseRequest, request_id: str) -> web.Response:
         try:
             _check_route(request)
             if hdrs.EXPECT in request.headers:
                 await _expect(request)
-            return await self._handler(request)
+            return await self._handler(request, request_id)
         except RequestRefused as refusal:
-            return self._refuse(refusal, request[REQUEST_ID])
+            return self._refuse(refusal, request_id)
         except Exception as error:  # the client has to learn that nobody knows what became of its events
             if self._warnings.admit(type(error).__name__) is not None:
-                self._log.failed("request crashed", error, request_id=request[REQUEST_ID])
-            refusal = RequestRefused(Refusal.INTERNAL_ERROR, "the events may or may not have arrived; send them again with the same ids")
-            return self._refuse(refusal, request[REQUEST_ID])
+                self._log.failed("request crashed", error, request_id=request_id)
+            crash = RequestRefused(Refusal.INTERNAL_ERROR, "the events may or may not have arrived; send them again with the same ids")
+            return self._refuse(crash, request_id)
 
     def _refuse(self, refusal: RequestRefused, request_id: str) -> web.Response:
         self._metrics.refused.labels(refusal.refusal.reason).inc()
