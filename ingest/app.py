@@ -3,7 +3,9 @@
 Start: the topics, the link to Kafka, the HTTP server. Stop: not ready, no new connections, running requests finish, last batches and heartbeats.
 """
 
+import asyncio
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +21,7 @@ from ingest.requests.handler import EventsHandler
 from ingest.requests.server import PATH, GatewayServer
 from ingest.settings import GatewaySettings
 from metering.kafka.clients import KafkaSettings
-from metering.kafka.provision import ensure_topics
+from metering.kafka.provision import ensure_topics_unless_stopped
 from metering.process.descriptors import raise_descriptor_limit
 from metering.process.listener import CannotListen, ListenAddress, ListenerLimits
 from metering.process.service import ServiceContext
@@ -78,7 +80,9 @@ class Gateway:
     async def run(self) -> None:
         """Run until `context.stop` is set. Raises RefusedToStart if the topics are wrong or the port cannot be opened."""
         context = self._context
-        problems = await ensure_topics(self._kafka, self._kafka.topics, clock=context.clock)
+        problems = await ensure_topics_unless_stopped(self._kafka, self._kafka.topics, clock=context.clock, stop=context.stop)
+        if problems is None:
+            return
         if problems:
             raise RefusedToStart(problems)
         self._publish_gauges()
@@ -117,13 +121,13 @@ class Gateway:
         return f"{share:.0%} of the bytes that may be in flight are" if share > _FULLNESS_MAX else None
 
     async def _follow_keys(self, path: Path) -> None:
-        """Read the file of keys again whenever it changes. A file that cannot be used changes nothing."""
+        """Read the file of keys again whenever it changes, and after SIGHUP. A file that cannot be used changes nothing."""
         assert self._keys is not None, "only a gateway with a file of keys follows it"
         seen = _stamp(path)
         while True:
-            await self._context.clock.sleep(_KEYS_SECONDS)
+            asked = await self._asked_to_reload(_KEYS_SECONDS)
             stamp = _stamp(path)
-            if stamp == seen:
+            if stamp == seen and not asked:
                 continue
             seen = stamp
             try:
@@ -132,6 +136,16 @@ class Gateway:
             except BadKeysFile as bad:
                 for problem in bad.problems:
                     self._context.log.error("the file of API keys cannot be used; the keys before it stay", problem=problem)
+
+    async def _asked_to_reload(self, seconds: float) -> bool:
+        """Wait for SIGHUP, at most this long; whether it came."""
+        reload = self._context.supervisor.reload
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await reload.wait()
+        asked = reload.is_set()
+        reload.clear()
+        return asked
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

@@ -2,9 +2,11 @@
 
 import asyncio
 import gzip
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -54,7 +56,7 @@ def ids_in(batches: list[Batch]) -> set[bytes]:
 
 async def post(url: str, body: bytes, headers: dict[str, str] | None = None) -> tuple[int, dict[str, Any], dict[str, str]]:
     async with aiohttp.ClientSession() as session, session.post(url, data=body, headers=JSON | (headers or {})) as answer:
-        return answer.status, orjson.loads(await answer.read()), dict(answer.headers)
+        return answer.status, orjson.loads(await answer.read()), {name.title(): value for name, value in answer.headers.items()}
 
 
 async def test_202_means_that_the_events_are_in_the_topic(broker: str, tmp_path: Path) -> None:
@@ -207,7 +209,7 @@ async def test_keys_say_who_may_send_for_whom_and_how_much(broker: str, tmp_path
         assert (await send(bound.token, event(2)))[:2] == (403, "customer_not_allowed")
         assert (await send(bound.token, event(1), event(2)))[:2] == (207, "")
         status, reason, headers = await send("", event(1))
-        assert (status, reason, headers["WWW-Authenticate"][:6]) == (401, "unauthorized", "Bearer")
+        assert (status, reason, headers["Www-Authenticate"][:6]) == (401, "unauthorized", "Bearer")
         assert (await send(f"{everybody.token}0", event(1)))[0] == 401
         assert (await send(slow.token, *(event(number) for number in range(40))))[0] == 202
         status, reason, headers = await send(slow.token, event(1))
@@ -326,6 +328,34 @@ def test_the_configuration_is_checked_before_anything_starts(kafka: KafkaSetting
     refused = check(api_keys_file=str(tmp_path / "nowhere"))
     assert "nowhere cannot be read" in refused.stderr
     assert "anonymous" in check().stderr
+
+
+def test_sigterm_while_kafka_is_away_ends_the_start(kafka: KafkaSettings, tmp_path: Path) -> None:
+    (tmp_path / "taximeter.toml").write_text(METERS)
+    environ = environment(kafka, {"TAXIMETER_GATEWAY_ANONYMOUS": "true", "TAXIMETER_GATEWAY_PORT": "0"})
+    environ |= {"TAXIMETER_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "TAXIMETER_KAFKA_STARTUP_TIMEOUT_SECONDS": "300"}
+    command = [sys.executable, "-m", "ingest", "--config", str(tmp_path / "taximeter.toml")]
+    with subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "Kafka is not ready yet" in line:
+                break
+        process.terminate()
+        began = time.monotonic()
+        assert process.wait(30) == 0
+        assert time.monotonic() - began < 10
+        assert "Traceback" not in process.stderr.read()
+
+
+async def test_keys_are_read_again_after_sighup(broker: str, tmp_path: Path) -> None:
+    keys, key = tmp_path / "keys.toml", create_key(tenant="a")
+    keys.write_text(key.entry)
+    with gateway(settings_for(broker), tmp_path / "gateway", api_keys_file=keys) as process:
+        process.process.send_signal(signal.SIGHUP)
+        await asyncio.to_thread(until, lambda: "API keys were read again" in process.log)
+        assert (await post(process.url, orjson.dumps(event(1)), {"Authorization": f"Bearer {key.token}"}))[0] == 202
+        process.process.send_signal(signal.SIGTERM)
+        assert process.terminate() == 0
 
 
 def test_a_port_that_is_taken_is_a_refusal_to_start(kafka: KafkaSettings, tmp_path: Path) -> None:
