@@ -36,7 +36,7 @@ _FULLNESS_MAX: Final = 0.9
 class Gateway:
     """One gateway process."""
 
-    def __init__(self, context: ServiceContext, kafka: KafkaSettings, settings: GatewaySettings, catalogue: Catalogue) -> None:
+    def __init__(self, context: ServiceContext, kafka: KafkaSettings, settings: GatewaySettings, catalogue: Catalogue, age_max_ms: int) -> None:
         self._context = context
         self._kafka = kafka
         self._settings = settings
@@ -54,7 +54,7 @@ class Gateway:
             clock=context.clock,
         )
         handler = EventsHandler(
-            reader=BodyReader(catalogue, events_max=settings.events_max),
+            reader=BodyReader(catalogue, events_max=settings.events_max, age_max_ms=age_max_ms),
             keys=self._keys,
             budget=self._budget,
             publisher=self._publisher,

@@ -14,11 +14,12 @@ from urllib.parse import unquote
 
 from taximeter_emitter.wire.errors import EventRejected, Reason
 from taximeter_emitter.wire.event import UsageEvent, check_not_in_future, parse_cloudevent, parse_event, parse_json
-from taximeter_emitter.wire.limits import EVENT_ID_CHARS_MAX
+from taximeter_emitter.wire.limits import EVENT_AGE_MAX_MS, EVENT_ID_CHARS_MAX
 
 from ingest.refusals import Refusal, RequestRefused
 from ingest.requests.body_size import check_lines, check_size, has_too_many_values, is_large
 from ingest.requests.columns import ColumnReader, RequestPart, parts_of
+from ingest.requests.event_age import check_age
 from metering.records.meters import Catalogue, FieldVerdict
 
 JSON: Final = "application/json"
@@ -56,11 +57,12 @@ class ReadEvents:
 
 
 class BodyReader:
-    """Reads bodies against the catalogue's usage fields."""
+    """Reads bodies against the catalogue's usage fields. Events older than `age_max_ms` are refused."""
 
-    def __init__(self, catalogue: Catalogue, *, events_max: int) -> None:
+    def __init__(self, catalogue: Catalogue, *, events_max: int, age_max_ms: int = EVENT_AGE_MAX_MS) -> None:
         self._catalogue = catalogue
-        self._columns = ColumnReader(catalogue.known_fields)
+        self._columns = ColumnReader(catalogue.known_fields, age_max_ms=age_max_ms)
+        self._age_max_ms = age_max_ms
         self._events_max = events_max
 
     def read(self, media_type: str, headers: Mapping[str, str], body: bytes, *, now_ms: int) -> ReadEvents:
@@ -121,6 +123,7 @@ class BodyReader:
 
     def _check(self, event: UsageEvent, now_ms: int) -> None:
         check_not_in_future(event.time_ms, now_ms)
+        check_age(event.time_ms, now_ms, self._age_max_ms)
         if event.customer != event.customer.strip(" "):
             raise EventRejected(Reason.WRONG_TYPE, "customer", f"begins or ends with a space: {event.customer!r}")
         for name, quantity in event.usage:

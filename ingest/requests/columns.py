@@ -25,7 +25,14 @@ from taximeter_emitter.wire.event import (
     parse_time,
     parse_usage,
 )
-from taximeter_emitter.wire.limits import CUSTOMER_CHARS_MAX, EVENT_ID_CHARS_MAX, FUTURE_TOLERANCE_MS, QUANTITY_MAX, SOURCE_CHARS_MAX
+from taximeter_emitter.wire.limits import (
+    CUSTOMER_CHARS_MAX,
+    EVENT_AGE_MAX_MS,
+    EVENT_ID_CHARS_MAX,
+    FUTURE_TOLERANCE_MS,
+    QUANTITY_MAX,
+    SOURCE_CHARS_MAX,
+)
 
 _KNOWN: Final = frozenset(EVENT_FIELDS)
 _OBJECTS: Final = {dict}
@@ -52,7 +59,8 @@ class RequestPart(NamedTuple):
 class ColumnReader:
     """Reads events with these usage fields, or with some of them; the reader of single events judges other ones."""
 
-    def __init__(self, usage_fields: Collection[str]) -> None:
+    def __init__(self, usage_fields: Collection[str], *, age_max_ms: int = EVENT_AGE_MAX_MS) -> None:
+        self._age_max_ms = age_max_ms
         self._usage_fields = frozenset(usage_fields)
         # Names that passed the check before.
         self._customers: set[str] = set()
@@ -100,7 +108,7 @@ class ColumnReader:
         """Event times in ms; None if one is out of range. The second and the rest of a time are looked up apart, because both repeat often."""
         seconds, fractions = self._seconds, self._fractions
         times = [seconds[text[:_SECOND_CHARS]] + fractions[text[_SECOND_CHARS:]] for text in column]
-        return times if min(times) >= 0 and max(times) <= now_ms + FUTURE_TOLERANCE_MS else None
+        return times if min(times) >= max(0, now_ms - self._age_max_ms) and max(times) <= now_ms + FUTURE_TOLERANCE_MS else None
 
     def _quantities(self, usages: Sequence[Any]) -> tuple[tuple[str, ...], Sequence[Sequence[int]]]:
         """Usage fields, and a column of quantities for each; no fields if something is wrong."""

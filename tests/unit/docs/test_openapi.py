@@ -24,7 +24,7 @@ from ingest.admission.byte_budget import ByteBudget
 from ingest.metrics import GatewayMetrics
 from ingest.publishing.publisher import Publisher
 from ingest.refusals import Refusal, RequestRefused
-from ingest.requests import bodies
+from ingest.requests import bodies, event_age
 from ingest.requests.answers import refused
 from ingest.requests.bodies import MEDIA_TYPES, BodyReader
 from ingest.requests.handler import EventsHandler
@@ -97,7 +97,7 @@ def enums_in(found: Any) -> set[str]:
 
 
 def test_the_gateway_s_statuses_and_reasons_are_the_code_s() -> None:
-    of_events = reasons_named_in(event, bodies)
+    of_events = reasons_named_in(event, bodies, event_age)
     assert set(document()["components"]["schemas"]["EventReason"]["enum"]) == of_events
     assert enums_in(document()["components"]["schemas"]["Result"]["properties"]["reason"]) == of_events | {
         Refusal.FORBIDDEN.reason,

@@ -91,7 +91,7 @@ def test_what_is_read_is_what_the_grammar_says(text: str) -> None:
 
 @given(st.lists(good, min_size=1, max_size=6))
 def test_the_gateway_s_columns_agree(texts: list[str]) -> None:
-    reader = BodyReader(Catalogue([Meter("tokens", ("n",))]), events_max=10)
+    reader = BodyReader(Catalogue([Meter("tokens", ("n",))]), events_max=10, age_max_ms=10**18)
     events = [{"id": str(number), "time": text, "customer": "c", "usage": {"n": 1}} for number, text in enumerate(texts)]
     wanted = [plainly(text) for text in texts]
     read = reader.read(JSON, {}, orjson.dumps(events * 1), now_ms=253_402_300_800_000)
