@@ -129,7 +129,10 @@ What is refused here is named. The gateway answers with the event's place and th
 reason. What another producer wrote to Kafka goes to `usage.deadletters` with the same reason.
 
 Lengths are counted in characters (Unicode code points). All texts must be printable, and none of an event's is empty but the value of a dimension.
-The sizes of requests are settings: `body_bytes_max` and `events_max` in [configuration.md](configuration.md#gateway).
+The sizes of requests are settings: `body_bytes_max` and `events_max` in [configuration.md](configuration.md#gateway). A line of an HTTP head has at
+most 16 KiB, a head 32 KiB and 128 headers. A gzip body grows to at most 200 times what was sent, or 64 KiB, and has at most 64 members.
+The gateway refuses events older than 35 days as `past_horizon`. It refuses those older than `deduplication_horizon_seconds`, too, if that is set in
+its own environment or settings file; otherwise the aggregator sets them aside.
 """
 
 

@@ -12,6 +12,7 @@ from taximeter_emitter.wire.limits import HOUR_MS
 
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import Appender, LogReader, LogUnavailable
+from metering.process.descriptors import raise_descriptor_limit
 from metering.process.listener import CannotListen, ListenAddress
 from metering.process.logs import RateLimited
 from metering.process.service import ServiceContext
@@ -125,6 +126,7 @@ class Webhooks:
 
     async def _open(self) -> None:
         settings = self._settings
+        raise_descriptor_limit(settings.connections_max)
         try:
             await self._server.start()
         except CannotListen as error:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from metering.process.descriptors import descriptor_problem
 from metering.process.secrets import Secret
 from metering.process.settings import option
 from metering.stripe.signatures import BODY_BYTES_MAX, TOLERANCE_S
@@ -72,6 +73,9 @@ class WebhookSettings:
     def problems(self) -> tuple[str, ...]:
         """Broken rules between the fields. Imports the module of the hook."""
         found = []
+        descriptors = descriptor_problem(self.connections_max)
+        if self.enabled and descriptors is not None:
+            found.append(descriptors)
         if self.enabled and not self.signing_secrets:
             found.append("enabled is true, but signing_secrets is empty; it takes the whsec_... of each endpoint in Stripe")
         if any(not secret.reveal().startswith("whsec_") for secret in self.signing_secrets):

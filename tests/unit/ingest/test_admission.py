@@ -64,3 +64,16 @@ def test_no_sender_gets_more_than_its_rate_and_one_request(per_second: int, gaps
             rate.spend(events, now)
             sent += events
     assert sent <= per_second * (now + 1) + 50
+
+
+def test_what_was_decoded_is_charged_whether_there_is_room_or_not_and_given_back() -> None:
+    budget = ByteBudget(100)
+    with budget.reserve() as reservation:
+        assert reservation.grow_to(60)
+        reservation.charge(300)
+        assert budget.in_flight == 300
+        assert not budget.admit(1)
+        reservation.charge(10)
+        assert budget.admit(90)
+        budget.release(90)
+    assert budget.in_flight == 0
