@@ -14,7 +14,7 @@ from aggregator.takeover import CountingTakeover
 from aggregator.worker import CountingWorker
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import Appender, LogReader
-from metering.kafka.provision import ensure_topics
+from metering.kafka.provision import ensure_topics_unless_stopped
 from metering.process.service import ServiceContext
 from metering.process.supervision import RefusedToStart
 from metering.records.meters import Catalogue
@@ -71,7 +71,9 @@ class Aggregator:
 
     async def run(self) -> None:
         """Until the context's stop event; then what was read is tallied and the partitions are given up."""
-        problems = await ensure_topics(self._kafka, self._topics, clock=self._context.clock)
+        problems = await ensure_topics_unless_stopped(self._kafka, self._topics, clock=self._context.clock, stop=self._context.stop)
+        if problems is None:
+            return
         if problems:
             raise RefusedToStart(problems)
         self._metrics.unflushed_bytes.set_function(lambda: sum(worker.unflushed_bytes for worker in self._group.workers.values()))

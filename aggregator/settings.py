@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from aggregator.core.dead_letter_limits import DeadLetterLimits
-from metering.process.settings import option
+from metering.configuration.settings import option
 from metering.records.service_limits import CHAIN_RECORD_BYTES_TARGET, EVENTS_RETENTION_MS
 
 

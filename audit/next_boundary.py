@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from taximeter_emitter.clock import Clock
 
+from metering.configuration.settings import SettingsError, describe
 from metering.process.service_command import load_configuration
-from metering.process.settings import SettingsError, describe
 from metering.stripe.settings import StripeSettings
 from reporter.planning.billing_periods import read_subscription
 from reporter.stripe.subscriptions import StripeSubscriptions, SubscriptionsPort, SubscriptionsUnavailable

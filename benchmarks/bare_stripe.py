@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 import orjson
 
 from benchmarks.simulated_stripe import KEY
-from metering.process.secrets import Secret
+from metering.configuration.secrets import Secret
 from metering.stripe.client import StripeHttp, make_client
 
 STARTED: Final = "started"

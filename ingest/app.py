@@ -3,7 +3,9 @@
 Start: the topics, the producer to Kafka, the HTTP server. Stop: not ready, no new connections, running requests finish, last batches and heartbeats.
 """
 
+import asyncio
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +21,8 @@ from ingest.requests.handler import EventsHandler
 from ingest.requests.server import EVENTS_PATH, GatewayServer
 from ingest.settings import GatewaySettings
 from metering.kafka.clients import KafkaSettings
-from metering.kafka.provision import ensure_topics
+from metering.kafka.provision import ensure_topics_unless_stopped
+from metering.process.descriptors import raise_descriptor_limit
 from metering.process.listener import CannotListen, ListenAddress, ListenerLimits
 from metering.process.service import ServiceContext
 from metering.process.supervision import RefusedToStart
@@ -33,7 +36,7 @@ _FULLNESS_MAX: Final = 0.9
 class Gateway:
     """One gateway process."""
 
-    def __init__(self, context: ServiceContext, kafka: KafkaSettings, settings: GatewaySettings, catalogue: Catalogue) -> None:
+    def __init__(self, context: ServiceContext, kafka: KafkaSettings, settings: GatewaySettings, catalogue: Catalogue, age_max_ms: int) -> None:
         self._context = context
         self._kafka = kafka
         self._settings = settings
@@ -53,7 +56,7 @@ class Gateway:
             clock=context.clock,
         )
         handler = EventsHandler(
-            reader=BodyReader(catalogue, events_max=settings.events_max),
+            reader=BodyReader(catalogue, events_max=settings.events_max, age_max_ms=age_max_ms),
             keys=self._keys,
             budget=self._budget,
             publisher=self._publisher,
@@ -67,6 +70,8 @@ class Gateway:
             ListenAddress(host=settings.host, port=settings.port, port_file=settings.port_file, keeps_port_file=True),
             ListenerLimits(
                 connections_max=settings.connections_max,
+                per_address_max=settings.connections_per_address_max,
+                head_seconds=settings.read_seconds,
                 finish_seconds=settings.acknowledge_seconds + settings.read_seconds,
                 linger_seconds=_LINGER_SECONDS,
             ),
@@ -77,7 +82,9 @@ class Gateway:
     async def run(self) -> None:
         """Run until `context.stop` is set. Raises RefusedToStart if the topics are wrong or the port cannot be opened."""
         context = self._context
-        problems = await ensure_topics(self._kafka, self._kafka.topics, clock=context.clock)
+        problems = await ensure_topics_unless_stopped(self._kafka, self._kafka.topics, clock=context.clock, stop=context.stop)
+        if problems is None:
+            return
         if problems:
             raise RefusedToStart(problems)
         self._publish_gauges()
@@ -86,6 +93,7 @@ class Gateway:
         publishing = context.spawn("publisher", self._publisher.run())
         if self._settings.api_keys_file is not None:
             context.spawn("api keys", self._follow_keys(self._settings.api_keys_file), background=True)
+        raise_descriptor_limit(self._settings.connections_max)
         await self._listen()
         try:
             context.health.mark_started()
@@ -106,6 +114,7 @@ class Gateway:
         self._context.log.info("taking events", url=url, keys="none" if self._keys is None else "required")
 
     def _publish_gauges(self) -> None:
+        self._metrics.connections_limit.set(self._settings.connections_max)
         self._metrics.in_flight_limit.set(self._budget.bytes_max)
         self._metrics.in_flight_bytes.set_function(lambda: self._budget.in_flight)
 
@@ -114,13 +123,13 @@ class Gateway:
         return f"{share:.0%} of the bytes that may be in flight are" if share > _FULLNESS_MAX else None
 
     async def _follow_keys(self, path: Path) -> None:
-        """Read the file of keys again whenever it changes. A file that cannot be used changes nothing."""
+        """Read the file of keys again whenever it changes, and after SIGHUP. A file that cannot be used changes nothing."""
         assert self._keys is not None, "only a gateway with a file of keys follows it"
         seen = _stamp(path)
         while True:
-            await self._context.clock.sleep(_KEYS_SECONDS)
+            asked = await self._asked_to_reload(_KEYS_SECONDS)
             stamp = _stamp(path)
-            if stamp == seen:
+            if stamp == seen and not asked:
                 continue
             seen = stamp
             try:
@@ -129,6 +138,16 @@ class Gateway:
             except BadKeysFile as bad:
                 for problem in bad.problems:
                     self._context.log.error("the file of API keys cannot be used; the keys before it stay", problem=problem)
+
+    async def _asked_to_reload(self, seconds: float) -> bool:
+        """Wait for SIGHUP, at most this long; whether it came."""
+        reload = self._context.supervisor.reload
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await reload.wait()
+        asked = reload.is_set()
+        reload.clear()
+        return asked
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

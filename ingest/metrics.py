@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from taximeter_emitter.wire.errors import Reason
 
 from ingest.refusals import Refusal
+from metering.process.connections import CLOSED
 from metering.process.metrics import COUNTS, HTTP_SECONDS, SIZE_BYTES, counter, gauge, histogram
 
 CUSTOMER_NOT_ALLOWED: Final = Refusal.FORBIDDEN.reason
@@ -34,6 +35,9 @@ class GatewayMetrics:
     in_flight_bytes: Gauge
     in_flight_limit: Gauge
     connected: Gauge
+    connections: Gauge
+    connections_limit: Gauge
+    connections_closed: Counter
 
     @classmethod
     def create(cls, registry: CollectorRegistry) -> Self:
@@ -91,4 +95,12 @@ class GatewayMetrics:
                 registry, f"{prefix}_in_flight_limit_bytes", "Bytes in flight above which requests are refused with 503.", unit="bytes"
             ),
             connected=gauge(registry, f"{prefix}_connected", "1 while there is a working connection to Kafka."),
+            connections=gauge(registry, f"{prefix}_connections", "Connections of clients."),
+            connections_limit=gauge(registry, f"{prefix}_connections_limit", "Connections at which a new one takes the place of an older one."),
+            connections_closed=counter(
+                registry,
+                f"{prefix}_connections_closed_total",
+                "Connections that the gateway closed or refused, by reason.",
+                labels={"reason": CLOSED},
+            ),
         )

@@ -2,12 +2,19 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from taximeter_emitter.buffer.batching import BATCH_EVENTS_DEFAULT
 from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX
 
 from ingest.admission.api_keys import BadKeysFile, read_keys
-from metering.process.settings import option
+from metering.configuration.settings import option
+from metering.process.connections import HEAD_BYTES_MAX
+from metering.process.descriptors import descriptor_problem
+
+BODIES_MIN: Final = 16
+EVENT_BYTES_MIN: Final = 40
+HEADS_PER_BYTE_IN_FLIGHT: Final = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,15 +31,29 @@ class GatewaySettings:
     body_bytes_max: int = option(doc="Largest request body.", default=1024 * 1024, unit="bytes", minimum=1024, maximum=16 * 1024 * 1024)
     events_max: int = option(doc="Most events in one request.", default=1_000, minimum=1, maximum=10_000)
     in_flight_bytes_max: int = option(
-        doc="Request bodies, and batches that Kafka has not acknowledged, together; a request that would exceed this is refused with 503.",
-        default=32 * 1024 * 1024,
+        doc=(
+            "Request bodies, what was decoded from them, and batches that Kafka has not acknowledged, together; a request that would exceed"
+            " this is refused with 503. The process takes about 100 MiB, this, and 28 times body_bytes_max."
+        ),
+        default=64 * 1024 * 1024,
         unit="bytes",
         minimum=1024 * 1024,
         maximum=4 * 1024 * 1024 * 1024,
     )
-    connections_max: int = option(doc="Most connections at once; further ones are closed at once.", default=1_000, minimum=1, maximum=100_000)
+    connections_max: int = option(
+        doc="Most connections at once; a further one takes the place of the one that has waited longest without a request.",
+        default=1_000,
+        minimum=1,
+        maximum=100_000,
+    )
+    connections_per_address_max: int = option(
+        doc="The same among connections of one remote address (of IPv6: its first 64 bits); 0 for no limit, as behind a load balancer.",
+        default=500,
+        minimum=0,
+        maximum=100_000,
+    )
     read_seconds: float = option(
-        doc="How long a client may take to send a request's body.",
+        doc="How long a client may take to send a request's head, and how long for its body.",
         default=10.0,
         unit="seconds",
         minimum=0.1,
@@ -74,6 +95,17 @@ class GatewaySettings:
                 read_keys(self.api_keys_file)
             except BadKeysFile as bad:
                 found += [f"api_keys_file: {problem}" for problem in bad.problems]
-        if 4 * self.body_bytes_max > self.in_flight_bytes_max:
-            found.append("in_flight_bytes_max must have room for four bodies of body_bytes_max")
+        if BODIES_MIN * self.body_bytes_max > self.in_flight_bytes_max:
+            found.append(f"in_flight_bytes_max must have room for {BODIES_MIN} bodies of body_bytes_max: {BODIES_MIN * self.body_bytes_max}")
+        if EVENT_BYTES_MIN * self.events_max > self.body_bytes_max:
+            found.append(f"events_max {self.events_max} do not fit into body_bytes_max: an event has at least {EVENT_BYTES_MIN} bytes")
+        descriptors = descriptor_problem(self.connections_max)
+        if descriptors is not None:
+            found.append(descriptors)
+        heads = self.connections_max * HEAD_BYTES_MAX
+        if heads > HEADS_PER_BYTE_IN_FLIGHT * self.in_flight_bytes_max:
+            found.append(
+                f"connections_max {self.connections_max} may hold {heads} bytes of incomplete heads, more than {HEADS_PER_BYTE_IN_FLIGHT} times"
+                " in_flight_bytes_max: lower one, or raise the other"
+            )
         return tuple(found)

@@ -1,12 +1,13 @@
 """What the services share. It knows no service.
 
 In folders, each importing only what is above it in this list:
-  records    tally, ledger, chain, dead letter, meters, window: what the services say to each other. Pure.
-  folds      the same records in log order, folded into what is accepted, open and settled. Pure.
-  process    settings, logs, metrics, probes: what every process needs to run.
-  kafka      topics, clients, partitions by offset.
-  stripe     the settings and the client of whoever talks to Stripe.
-  workers    partitions shared among processes, one worker for each.
+  records        tally, ledger, chain, dead letter, meters, window: what the services say to each other. Pure.
+  folds          the same records in log order, folded into what is accepted, open and settled. Pure.
+  configuration  settings, and values that are never printed.
+  process        logs, metrics, probes: what every process needs to run.
+  kafka          topics, clients, partitions by offset.
+  stripe         the settings and the client of each process that talks to Stripe.
+  workers        partitions shared among processes, one worker for each.
 
 The words of a single event stand below all of this, in taximeter_emitter.wire: whoever emits needs them, too.
 Entry rule: two services use it, or two services exchange it.

@@ -13,7 +13,7 @@ from taximeter_emitter.wire.partitioner import partition_of
 
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import Appender, LogReader
-from metering.kafka.provision import ensure_topics
+from metering.kafka.provision import ensure_topics_unless_stopped
 from metering.process.service import ServiceContext
 from metering.process.supervision import RefusedToStart
 from metering.records.meters import Catalogue
@@ -136,7 +136,9 @@ class Reporter:
         """Until the context's stop event; then the calls under way are waited for and their outcomes written."""
         context = self._context
         try:
-            problems = await ensure_topics(self._kafka, self._topics, clock=context.clock)
+            problems = await ensure_topics_unless_stopped(self._kafka, self._topics, clock=context.clock, stop=context.stop)
+            if problems is None:
+                return
             if problems:
                 raise RefusedToStart(problems)
             context.health.require("stripe_accepts_the_key", lambda: self._dispatcher.lanes.stopped)

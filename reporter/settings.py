@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from metering.process.settings import option
+from metering.configuration.settings import option
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

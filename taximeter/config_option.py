@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from metering.process.setting_values import FILE_VARIABLE
+from metering.configuration.setting_values import FILE_VARIABLE
 
 
 def add_config_option(parser: argparse.ArgumentParser) -> None:

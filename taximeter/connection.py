@@ -4,9 +4,9 @@ import argparse
 import os
 import sys
 
+from metering.configuration.settings import SettingsError
 from metering.kafka.clients import KafkaSettings
 from metering.process.service_command import load_configuration
-from metering.process.settings import SettingsError
 from taximeter.exit_codes import USAGE
 
 

@@ -17,10 +17,10 @@ from aggregator.metrics import AggregatorMetrics
 from aggregator.settings import AggregatorSettings
 from ingest.metrics import GatewayMetrics
 from ingest.settings import GatewaySettings
+from metering.configuration.settings import SettingRow, describe
 from metering.kafka.clients import KafkaSettings
 from metering.process.metrics import CommonMetrics, MetricRow, catalogue, counter, gauge
 from metering.process.service import ServiceSettings
-from metering.process.settings import SettingRow, describe
 from metering.stripe.settings import StripeSettings
 from reporter.metrics import ReporterMetrics
 from reporter.settings import ReporterSettings
@@ -108,6 +108,16 @@ Only the settings file says what is billed, in one `[[meters]]` table for each S
 | `dimensions` | array of texts | none | The dimensions that go into the meter event's payload; each combination is a meter event of its own. |
 | `customer_key` | text | `stripe_customer_id` | The meter's `customer_mapping.event_payload_key`. |
 | `value_key` | text | `value` | The meter's `value_settings.event_payload_key`. |
+
+## Usage fields
+
+Each quantity of an event is judged by one rule. A field that a meter sums is billed. A field in `unmetered` of the table `[usage]` is free. A zero
+is free as well, whatever its field is called. Any other field is unknown: the gateway refuses the event and names the field. What is free is carried
+to Kafka, spoils no event and is never billed.
+
+| Key | Type | Default | Meaning |
+| --- | --- | --- | --- |
+| `unmetered` | array of texts | none | Usage fields that producers may send and that no meter sums, at most 64. |
 """
 
 _METRICS_INTRODUCTION: Final = """\
@@ -128,7 +138,10 @@ What is refused here is named. The gateway answers with the event's place and th
 reason. What another producer wrote to Kafka goes to `usage.deadletters` with the same reason.
 
 Lengths are counted in characters (Unicode code points). All texts must be printable, and none of an event's is empty but the value of a dimension.
-The sizes of requests are settings: `body_bytes_max` and `events_max` in [configuration.md](configuration.md#gateway).
+The sizes of requests are settings: `body_bytes_max` and `events_max` in [configuration.md](configuration.md#gateway). A line of an HTTP head has at
+most 16 KiB, a head 32 KiB and 128 headers. A gzip body grows to at most 200 times what was sent, or 64 KiB, and has at most 64 members.
+The gateway refuses events older than 35 days as `past_horizon`. It refuses those older than `deduplication_horizon_seconds`, too, if that is set in
+its own environment or settings file; otherwise the aggregator sets them aside.
 """
 
 

@@ -25,7 +25,7 @@ _SERVICE: Final[Mapping[int, tuple[str, str]]] = {
     ),
     probe.EXIT_USAGE: ("Arguments or settings are wrong. Each problem is on stderr.", "Correct them. A restart does not help."),
     service.EXIT_REFUSED: ("It refused to start: Kafka or a topic is not right. Each problem is in the log, with what to do.", "Correct it."),
-    service.EXIT_INTERRUPTED: ("A second signal came while it drained.", "-"),
+    service.EXIT_INTERRUPTED: ("SIGINT (Ctrl-C) came while it drained.", "-"),
 }
 
 

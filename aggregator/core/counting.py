@@ -38,6 +38,7 @@ from metering.records.chain import NO_OFFSET, ChainLink
 from metering.records.dead_letter import DeadLetter
 from metering.records.fail_closed import ChainBroken
 from metering.records.integer_columns import least
+from metering.records.meters import FieldVerdict
 from metering.records.record import LogRecord
 from metering.records.tally import EventCounts, RecordCounts, Tally, encode_tally
 
@@ -65,7 +66,7 @@ class PartitionCounter:
         self._rules = rules
         self._rows = Rows(rules.catalogue)
         self._known = KnownTexts()  # the customers in it are at home in this partition
-        self._plain = PlainEvents(rules.catalogue.usage_fields, lambda customer: rules.partition_of(customer) == partition, rules.shape_min)
+        self._plain = PlainEvents(rules.catalogue.known_fields, lambda customer: rules.partition_of(customer) == partition, rules.shape_min)
         self._plain_sums = PlainSums(rules.catalogue, self._plain)
         self._guard = DeadLetterGuard(rules.dead_letter_limits)
         self._not_counted: dict[int, Sequence[int]] = {}  # places of events whose ids must not be learnt from there
@@ -273,7 +274,7 @@ class PartitionCounter:
             documents,
             log_times,
             partition=self.partition,
-            fields=self._rules.catalogue.usage_fields,
+            fields=self._rules.catalogue.known_fields,
             known=self._known,
             partition_of=self._rules.partition_of,
         )
@@ -326,7 +327,8 @@ class PartitionCounter:
         except EventRejected as rejected:
             self._dead_letter(record, rejected, 1)
             return
-        unknown = [name for name, _ in event.usage if name not in self._rules.catalogue.usage_fields]
+        judge = self._rules.catalogue.judge_field
+        unknown = [name for name, quantity in event.usage if judge(name, quantity) is FieldVerdict.UNKNOWN]
         if unknown:
             refusal = EventRejected(Reason.UNKNOWN_USAGE_FIELD, f"usage.{unknown[0]}", "no meter of the catalogue sums it")
             self._dead_letter(record, refusal, 1)

@@ -33,7 +33,7 @@ def set_aside_reasons(
         for index, moment in enumerate(batch.time):
             if moment < oldest and identity(batch, index) == NO_ID:
                 reasons.setdefault(index, Reason.PAST_HORIZON)
-    for name in () if catalogue.usage_fields.issuperset(batch.usage) else batch.usage.keys() - catalogue.usage_fields:
+    for name in () if catalogue.known_fields.issuperset(batch.usage) else batch.usage.keys() - catalogue.known_fields:
         for index, quantity in enumerate(batch.usage[name]):
             if quantity:
                 reasons.setdefault(index, Reason.UNKNOWN_USAGE_FIELD)

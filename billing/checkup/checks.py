@@ -10,7 +10,7 @@ from billing.catalogue.plan import Action, ArchivePrice, ChangeProduct, Obstacle
 from billing.catalogue.plan_text import describe
 from billing.catalogue.pricing import Wanted
 from billing.checkup.permissions import INDISPENSABLE, REPORTER, Permission
-from metering.process.secrets import Secret
+from metering.configuration.secrets import Secret
 
 SKEW_WARNING_S: Final = 60.0
 SKEW_FAILURE_S: Final = 240.0

@@ -26,7 +26,7 @@ from billing.checkup.checks import (
     check_version,
 )
 from billing.checkup.permissions import PERMISSIONS, Permission
-from metering.process.secrets import Secret
+from metering.configuration.secrets import Secret
 from metering.stripe.client import ReplyTooLarge
 
 KNOCK_SECONDS: Final = 10.0

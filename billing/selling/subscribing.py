@@ -15,7 +15,7 @@ from billing.reply_fields import field_of, text_of
 from billing.selling.calendar import next_full_minute_end, next_month_start
 from billing.selling.customers import show_customer
 from billing.selling.prices import PriceAtStripe, find_metered_prices
-from metering.process.secrets import Secret
+from metering.configuration.secrets import Secret
 from metering.stripe.client import PAGE_ROWS
 
 if TYPE_CHECKING:

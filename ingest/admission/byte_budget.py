@@ -44,13 +44,18 @@ class Reservation:
         self._size = 0
 
     def grow_to(self, size: int) -> bool:
-        """Hold this many bytes, if there is room; whether there was. A reservation never shrinks."""
+        """Hold this many bytes, if there is room; whether there was. It does not shrink."""
         more = size - self._size
         if more > 0:
             if not self._budget.admit(more):
                 return False
             self._size = size
         return True
+
+    def charge(self, size: int) -> None:
+        """Hold exactly this many bytes from now on: what was read takes them already, whether there is room or not."""
+        self._budget.in_flight += size - self._size
+        self._size = size
 
     def __enter__(self) -> Self:
         return self

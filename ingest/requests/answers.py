@@ -4,6 +4,8 @@
      "results": [{"index": 1, "id": "r-2", "status": "rejected", "reason": "negative", "field": "usage.input_tokens", "detail": "..."}],
      "error": {"reason": ..., "field": ..., "detail": ...}}
 
+Where there is an `error`, the members of RFC 9457 say the same in its words: `type`, `title`, `status`, `detail`, `instance`.
+
 `results` names the events that were not accepted, in the order of the request. Status 202: all events are in Kafka. 207: some are; the others
 were refused, and will be refused again. 400: all were refused (403 if the key may not send for their customers). 503: nobody knows whether the
 `unknown` events arrived; send the request again with the same ids. Every status from 400 on has an `error`.
@@ -22,9 +24,11 @@ from ingest.publishing.pending_requests import PendingRequest
 from ingest.refusals import Refusal, RequestRefused
 from ingest.requests.bodies import ReadEvents, Rejected
 from ingest.requests.request_columns import RequestPart
+from ingest.requests.request_ids import HEADER
 
 RETRY_AFTER_SECONDS = 2.0
 _JSON = "application/json"
+_ENDS = frozenset({Refusal.SLOW_BODY, Refusal.BROKEN_BODY, Refusal.BODY_TOO_LARGE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +40,17 @@ class AnswerCounts:
     unknown: int
 
 
-def refused(refusal: RequestRefused) -> web.Response:
+def refused(refusal: RequestRefused, request_id: str = "") -> web.Response:
     """Answer a request that is refused as a whole."""
     error = {"reason": refusal.refusal.reason, "field": refusal.field, "detail": refusal.detail}
-    response = _response(refusal.refusal.status, AnswerCounts(0, 0, 0), [], error, refusal.retry_after)
+    response = _response(refusal.refusal.status, AnswerCounts(0, 0, 0), [], error, refusal.retry_after, request_id=request_id)
     if refusal.refusal is Refusal.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = 'Bearer realm="taximeter"'
     elif refusal.refusal is Refusal.METHOD_NOT_ALLOWED:
         response.headers["Allow"] = "POST"
+    if refusal.refusal in _ENDS:
+        # The rest of the body must not be read as the next request.
+        response.force_close()
     return response
 
 
@@ -53,22 +60,22 @@ def count_events(read: ReadEvents, pending: PendingRequest) -> AnswerCounts:
     return AnswerCounts(read.count - len(read.rejected) - unknown, len(read.rejected), unknown)
 
 
-def answered(read: ReadEvents, pending: PendingRequest, counts: AnswerCounts) -> web.Response:
+def answered(read: ReadEvents, pending: PendingRequest, counts: AnswerCounts, request_id: str = "") -> web.Response:
     """Answer a request whose events were judged one by one."""
     results: Iterable[dict[str, Any]] = map(_rejection, read.rejected)
     if counts.unknown:
         results = sorted(chain(results, _unknown(read, pending)), key=lambda result: result["index"])
         detail = "Kafka has not acknowledged in time; the events named unknown may or may not have arrived: send them again, with the same ids"
         error: dict[str, Any] | None = {"reason": Refusal.OUTCOME_UNKNOWN.reason, "field": "", "detail": detail}
-        return _response(Refusal.OUTCOME_UNKNOWN.status, counts, list(results), error, RETRY_AFTER_SECONDS)
+        return _response(Refusal.OUTCOME_UNKNOWN.status, counts, list(results), error, RETRY_AFTER_SECONDS, request_id=request_id)
     if not counts.rejected:
-        return _response(202, counts, [], None, None)
+        return _response(202, counts, [], None, None, request_id=request_id)
     if counts.accepted:
-        return _response(207, counts, list(results), None, None)
+        return _response(207, counts, list(results), None, None, request_id=request_id)
     first = read.rejected[0]
     forbidden = all(rejected.reason == Refusal.FORBIDDEN.reason for rejected in read.rejected)
     error = {"reason": first.reason, "field": first.field, "detail": first.detail}
-    return _response(Refusal.FORBIDDEN.status if forbidden else 400, counts, list(results), error, None)
+    return _response(Refusal.FORBIDDEN.status if forbidden else 400, counts, list(results), error, None, request_id=request_id)
 
 
 def _rejection(rejected: Rejected) -> dict[str, Any]:
@@ -94,13 +101,23 @@ def _unknown_places(read: ReadEvents, pending: PendingRequest) -> Iterator[tuple
         yield part, pending.unknown(number, len(part.ids))
 
 
+def _problem(status: int, error: dict[str, Any], request_id: str) -> dict[str, Any]:
+    """The members of RFC 9457. The media type stays application/json: clients ask for it, and the body says more than a problem."""
+    reason: str = error["reason"]
+    found = {"type": f"urn:taximeter:problem:{reason}", "title": reason.replace("_", " ").capitalize(), "status": status, "detail": error["detail"]}
+    return found | {"instance": f"urn:taximeter:request:{request_id}"} if request_id else found
+
+
 def _response(
-    status: int, counts: AnswerCounts, results: list[dict[str, Any]], error: dict[str, Any] | None, retry_after: float | None
+    status: int, counts: AnswerCounts, results: list[dict[str, Any]], error: dict[str, Any] | None, retry_after: float | None, *, request_id: str
 ) -> web.Response:
     body: dict[str, Any] = {"accepted": counts.accepted, "rejected": counts.rejected, "unknown": counts.unknown, "results": results}
     if error is not None:
         body["error"] = error
+        body |= _problem(status, error, request_id)
     response = web.Response(status=status, body=orjson.dumps(body), content_type=_JSON)
+    if request_id:
+        response.headers[HEADER] = request_id
     if retry_after is not None:
         response.headers["Retry-After"] = str(max(1, math.ceil(retry_after)))
     return response

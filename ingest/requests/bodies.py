@@ -5,6 +5,7 @@ The content type decides the form: an event or an array of events (application/j
 and its data as application/json).
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,8 +17,11 @@ from taximeter_emitter.wire.event import UsageEvent, check_not_in_future, parse_
 from taximeter_emitter.wire.limits import EVENT_ID_CHARS_MAX
 
 from ingest.refusals import Refusal, RequestRefused
+from ingest.requests.body_size import check_lines, check_size, has_too_many_values, is_large
+from ingest.requests.event_age import check_age
 from ingest.requests.request_columns import ColumnReader, RequestPart, parts_of
-from metering.records.meters import Catalogue
+from metering.records.meters import Catalogue, FieldVerdict
+from metering.records.service_limits import EVENT_AGE_MAX_MS
 
 JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
@@ -25,6 +29,7 @@ CLOUDEVENT: Final = "application/cloudevents+json"
 CLOUDEVENT_BATCH: Final = "application/cloudevents-batch+json"
 MEDIA_TYPES: Final = (JSON, NDJSON, CLOUDEVENT, CLOUDEVENT_BATCH)
 
+_OTHER_JSON: Final = re.compile(r"application/[a-z0-9!#$&^_.+-]+\+json")
 _CE_PREFIX: Final = "ce-"
 # With at least this many events, reading columns costs less than reading one event after the other.
 _COLUMNS_FROM: Final = 4
@@ -53,20 +58,25 @@ class ReadEvents:
 
 
 class BodyReader:
-    """Reads bodies against the catalogue's usage fields."""
+    """Reads bodies against the catalogue's usage fields. Events older than `age_max_ms` are refused."""
 
-    def __init__(self, catalogue: Catalogue, *, events_max: int) -> None:
-        self._usage_fields = catalogue.usage_fields
-        self._columns = ColumnReader(catalogue.usage_fields)
+    def __init__(self, catalogue: Catalogue, *, events_max: int, age_max_ms: int = EVENT_AGE_MAX_MS) -> None:
+        self._catalogue = catalogue
+        self._columns = ColumnReader(catalogue.known_fields, age_max_ms=age_max_ms)
+        self._age_max_ms = age_max_ms
         self._events_max = events_max
 
     def read(self, media_type: str, headers: Mapping[str, str], body: bytes, *, now_ms: int) -> ReadEvents:
         """Read the events of a body. `headers` are those of HTTP, or have lower-case names. Raises RequestRefused if no event can be read."""
-        if media_type == JSON and f"{_CE_PREFIX}specversion" in headers:
+        if media_type == JSON and is_binary(headers):
+            check_size(body, 1)
             return self._read_binary(headers, body, now_ms)
         if media_type == NDJSON:
-            values = [_Line(line) for line in body.split(b"\n") if line.strip()]
+            check_lines(body, self._events_max)
+            suspicious = is_large(body) and has_too_many_values(body, self._events_max)
+            values = [_Line(line, suspicious) for line in body.split(b"\n") if line.strip()]
             return self._read_all(values, now_ms)
+        check_size(body, self._events_max)
         try:
             value = parse_json(body)
         except EventRejected as refusal:
@@ -91,7 +101,7 @@ class BodyReader:
             found: Any = value
             try:
                 if type(value) is _Line:
-                    found = parse_json(value.raw)
+                    found = value.decoded()
                 if cloudevents and type(found) is dict and "specversion" not in found:
                     raise EventRejected(Reason.MISSING_FIELD, "specversion", "a CloudEvent says specversion 1.0")
                 event = parse_event(found, arrival_ms=now_ms)
@@ -114,9 +124,12 @@ class BodyReader:
 
     def _check(self, event: UsageEvent, now_ms: int) -> None:
         check_not_in_future(event.time_ms, now_ms)
-        for name, _ in event.usage:
-            if name not in self._usage_fields:
-                raise EventRejected(Reason.UNKNOWN_USAGE_FIELD, f"usage.{name}", "no meter sums this field")
+        check_age(event.time_ms, now_ms, self._age_max_ms)
+        if event.customer != event.customer.strip(" "):
+            raise EventRejected(Reason.WRONG_TYPE, "customer", f"begins or ends with a space: {event.customer!r}")
+        for name, quantity in event.usage:
+            if self._catalogue.judge_field(name, quantity) is FieldVerdict.UNKNOWN:
+                raise EventRejected(Reason.UNKNOWN_USAGE_FIELD, f"usage.{name}", "no meter sums this field, and [usage] unmetered does not name it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +137,28 @@ class _Line:
     """A line of NDJSON, not decoded yet: a broken line must not refuse the others."""
 
     raw: bytes
+    suspicious: bool
+
+    def decoded(self) -> Any:
+        """The JSON value of the line. Raises EventRejected."""
+        if self.suspicious and has_too_many_values(self.raw, 1):
+            raise EventRejected(Reason.TOO_MANY, "", "has more values than an event may have")
+        return parse_json(self.raw)
+
+
+def is_binary(headers: Mapping[str, str]) -> bool:
+    """Whether these headers are of a CloudEvent in binary mode. Without a Content-Type its data is JSON."""
+    return f"{_CE_PREFIX}specversion" in headers
 
 
 @lru_cache(maxsize=_MEDIA_TYPES_CACHED)
 def media_type_of(content_type: str) -> str:
-    """The media type of a Content-Type header. Raises RequestRefused if the gateway does not take it."""
+    """The media type of a Content-Type header; application/*+json is read as JSON. Raises RequestRefused if the gateway does not take it."""
     media_type, *parameters = (part.strip().lower() for part in content_type.split(";"))
+    if media_type not in MEDIA_TYPES and _OTHER_JSON.fullmatch(media_type) and not media_type.startswith("application/cloudevents"):
+        media_type = JSON
     if media_type not in MEDIA_TYPES:
-        raise RequestRefused(Refusal.UNSUPPORTED_MEDIA_TYPE, f"takes {', '.join(MEDIA_TYPES)}", field="content-type")
+        raise RequestRefused(Refusal.UNSUPPORTED_MEDIA_TYPE, f"takes {', '.join(MEDIA_TYPES)} and application/*+json", field="content-type")
     for parameter in parameters:
         name, _, value = parameter.partition("=")
         if name == "charset" and value.strip('"') not in {"utf-8", "utf8", "us-ascii"}:

@@ -27,12 +27,14 @@ from taximeter_emitter.wire.event import (
 )
 from taximeter_emitter.wire.limits import CUSTOMER_CHARS_MAX, EVENT_ID_CHARS_MAX, FUTURE_TOLERANCE_MS, QUANTITY_MAX, SOURCE_CHARS_MAX
 
+from metering.records.service_limits import EVENT_AGE_MAX_MS
+
 _KNOWN: Final = frozenset(EVENT_FIELDS)
 _OBJECTS: Final = {dict}
 _CACHED: Final = 4_096
 _CUSTOMERS_KNOWN: Final = 65_536
 _SECOND_CHARS: Final = 19  # 2026-11-22T10:00:00
-_SECOND: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}")
+_SECOND: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-5][0-9]")
 _A_SECOND: Final = "2000-01-01T00:00:00"
 _A_SECOND_MS: Final = parse_time(f"{_A_SECOND}Z", "time")
 
@@ -50,9 +52,10 @@ class RequestPart(NamedTuple):
 
 
 class ColumnReader:
-    """Reads events with these usage fields, or with some of them."""
+    """Reads events with these usage fields, or with some of them; the reader of single events judges other ones."""
 
-    def __init__(self, usage_fields: Collection[str]) -> None:
+    def __init__(self, usage_fields: Collection[str], *, age_max_ms: int = EVENT_AGE_MAX_MS) -> None:
+        self._age_max_ms = age_max_ms
         self._usage_fields = frozenset(usage_fields)
         # Names that passed the check before.
         self._customers: set[str] = set()
@@ -89,7 +92,7 @@ class ColumnReader:
         """Whether all are valid customers. Most of them passed the check before."""
         known = self._customers
         if not known.issuperset(column):
-            if not _are_texts(column, CUSTOMER_CHARS_MAX):
+            if not _are_texts(column, CUSTOMER_CHARS_MAX) or any(customer != customer.strip(" ") for customer in set(column)):
                 return False
             if len(known) >= _CUSTOMERS_KNOWN:
                 known.clear()
@@ -100,7 +103,7 @@ class ColumnReader:
         """Event times in ms; None if one is out of range. The second and the rest of a time are looked up apart, because both repeat often."""
         seconds, fractions = self._seconds, self._fractions
         times = [seconds[text[:_SECOND_CHARS]] + fractions[text[_SECOND_CHARS:]] for text in column]
-        return times if min(times) >= 0 and max(times) <= now_ms + FUTURE_TOLERANCE_MS else None
+        return times if min(times) >= max(0, now_ms - self._age_max_ms) and max(times) <= now_ms + FUTURE_TOLERANCE_MS else None
 
     def _quantities(self, usages: Sequence[Any]) -> tuple[tuple[str, ...], Sequence[Sequence[int]]]:
         """Usage fields, and a column of quantities for each; no fields if something is wrong."""

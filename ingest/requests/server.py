@@ -12,13 +12,17 @@ from taximeter_emitter.clock import Clock
 
 from ingest.metrics import GatewayMetrics
 from ingest.refusals import Refusal, RequestRefused
-from ingest.requests.answers import refused
-from metering.process.listener import HttpListener, ListenAddress, ListenerLimits
+from ingest.requests.answers import RETRY_AFTER_SECONDS, refused
+from ingest.requests.request_ids import HEADER, RequestIds
+from metering.process.connections import Fault
+from metering.process.listener import HttpListener, ListenAddress, ListenerHooks, ListenerLimits
 from metering.process.logs import RateLimited, get_log
 
-RequestHandler = Callable[[web.BaseRequest], Awaitable[web.Response]]
+RequestHandler = Callable[[web.BaseRequest, str], Awaitable[web.Response]]
+"""Answers a request, given the request's id."""
 
 EVENTS_PATH: Final = "/v1/events"
+_REFUSALS: Final = {fault: next(refusal for refusal in Refusal if refusal.reason == fault.reason) for fault in Fault}
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -28,14 +32,17 @@ class GatewayServer:
     def __init__(self, handler: RequestHandler, address: ListenAddress, limits: ListenerLimits, *, metrics: GatewayMetrics, clock: Clock) -> None:
         self.is_stopping = False
         self._handler = handler
-        self._listener = HttpListener(self._handle, address, limits)
+        hooks = ListenerHooks(closed=lambda reason: metrics.connections_closed.labels(reason).inc(), answer=self._fault)
+        self._listener = HttpListener(self._handle, address, limits, hooks)
         self._metrics = metrics
         self._clock = clock
         self._log = get_log(__name__)
         self._warnings = RateLimited(clock)
+        self._ids = RequestIds()
         self._in_flight = 0
         self._by_code: dict[int, Counter] = {}
         metrics.requests_in_flight.set_function(lambda: self._in_flight)
+        metrics.connections.set_function(lambda: self._listener.connections)
 
     @property
     def port(self) -> int:
@@ -54,9 +61,10 @@ class GatewayServer:
         """Answer one request, and count it."""
         started = self._clock.monotonic()
         self._in_flight += 1
+        request_id = self._ids.of(request.headers.get(HEADER))
         code: int | None = None
         try:
-            response = await self._answer(request)
+            response = await self._answer(request, request_id)
             if self.is_stopping:
                 response.force_close()
             code = response.status
@@ -66,22 +74,30 @@ class GatewayServer:
             self._count(code)
             self._metrics.request_seconds.observe(self._clock.monotonic() - started)
 
-    async def _answer(self, request: web.BaseRequest) -> web.Response:
+    async def _answer(self, request: web.BaseRequest, request_id: str) -> web.Response:
         try:
             _check_route(request)
             if hdrs.EXPECT in request.headers:
                 await _expect(request)
-            return await self._handler(request)
+            return await self._handler(request, request_id)
         except RequestRefused as refusal:
-            return self._refuse(refusal)
+            return self._refuse(refusal, request_id)
         except Exception as error:  # the client has to learn that nobody knows what became of its events
             if self._warnings.admit(type(error).__name__) is not None:
-                self._log.failed("request crashed", error)
-            return self._refuse(RequestRefused(Refusal.INTERNAL_ERROR, "the events may or may not have arrived; send them again with the same ids"))
+                self._log.failed("request crashed", error, request_id=request_id)
+            crash = RequestRefused(Refusal.INTERNAL_ERROR, "the events may or may not have arrived; send them again with the same ids")
+            return self._refuse(crash, request_id)
 
-    def _refuse(self, refusal: RequestRefused) -> web.Response:
+    def _refuse(self, refusal: RequestRefused, request_id: str) -> web.Response:
         self._metrics.refused.labels(refusal.refusal.reason).inc()
-        return refused(refusal)
+        return refused(refusal, request_id)
+
+    def _fault(self, fault: Fault, detail: str) -> web.Response:
+        """Answer what is not HTTP, or not in time, in the same form as everything else."""
+        retry_after = RETRY_AFTER_SECONDS if fault is Fault.TOO_MANY_CONNECTIONS else None
+        response = self._refuse(RequestRefused(_REFUSALS[fault], detail, retry_after=retry_after), self._ids.of(None))
+        self._count(response.status)
+        return response
 
     def _count(self, code: int | None) -> None:
         if code is None:

@@ -16,9 +16,9 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 from taximeter_emitter.transports.kafka_connection import connection_arguments
 from taximeter_emitter.transports.kafka_options import COMPRESSIONS, SASL_MECHANISMS, SECURITY_PROTOCOLS, KafkaOptions
 
+from metering.configuration.secrets import Secret
+from metering.configuration.settings import option
 from metering.kafka.topics import Topics, topics_named
-from metering.process.secrets import Secret
-from metering.process.settings import option
 
 _TOPIC_PREFIX: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 

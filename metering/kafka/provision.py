@@ -1,5 +1,6 @@
 """Create the topics that are missing and check those that exist: a wrong topic loses money later, so a service refuses to start on it."""
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from random import Random
@@ -28,6 +29,7 @@ from metering.process.logs import get_log
 
 REPLICATION_WANTED: Final = 3
 VISIBLE_SECONDS_MAX: Final = 15.0
+_CANCEL_SECONDS: Final = 1.0
 
 _LOG = get_log("metering.kafka.provision")
 _CHECKED: Final = (
@@ -49,6 +51,21 @@ class TopicState:
     partitions: int
     replicas: int
     configuration: Mapping[str, str]
+
+
+async def ensure_topics_unless_stopped(
+    settings: KafkaSettings, topics: Iterable[TopicSpec], *, clock: Clock, stop: asyncio.Event
+) -> list[str] | None:
+    """`ensure_topics`, given up as soon as `stop` is set; then None. A service that is asked to stop does not wait for Kafka."""
+    ensuring = asyncio.create_task(ensure_topics(settings, topics, clock=clock), name="ensure topics")
+    stopping = asyncio.create_task(stop.wait(), name="stop before the topics")
+    try:
+        await asyncio.wait({ensuring, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return ensuring.result() if ensuring.done() else None
+    finally:
+        for task in (ensuring, stopping):
+            task.cancel()
+        await asyncio.wait({ensuring, stopping}, timeout=_CANCEL_SECONDS)
 
 
 async def ensure_topics(settings: KafkaSettings, topics: Iterable[TopicSpec], *, clock: Clock) -> list[str]:

@@ -16,7 +16,7 @@ from typing import Any, Final, Self, TextIO
 import orjson
 from taximeter_emitter.message_limiter import MessageLimiter
 
-from metering.process.secrets import Redactor
+from metering.configuration.secrets import Redactor
 
 VALUE_CHARS_MAX: Final = 2_000
 TRACE_CHARS_MAX: Final = 16_000

@@ -103,6 +103,7 @@ class CommonMetrics:
     log_messages: Counter
     ready: Gauge
     loop_lag: Histogram
+    without_descriptors: Counter
 
     @classmethod
     def create(cls, registry: CollectorRegistry, *, service: str, version: str, commit: str) -> Self:
@@ -132,6 +133,11 @@ class CommonMetrics:
                 "How late the event loop woke a timer.",
                 unit="seconds",
                 buckets=LOOP_SECONDS,
+            ),
+            without_descriptors=counter(
+                registry,
+                "taximeter_descriptors_exhausted_total",
+                "Looks, two a second, at which the process had no file descriptor left; it cannot accept connections then.",
             ),
         )
 

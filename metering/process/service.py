@@ -1,7 +1,7 @@
 """Start, supervise and stop one service process.
 
 Logs come first, then the admin port, then the service's main. SIGTERM, SIGINT or the end of main asks everything to stop. Everything drains
-under a deadline; the admin port closes last. A second signal exits at once.
+under a deadline; the admin port closes last. A SIGINT after that exits at once.
 
 Tasks are asked to stop through `ServiceContext.stop`, and return when they are done. They are cancelled only if another task crashes or the
 deadline passes. A cancelled task is not drained, so whatever it holds must be safe to lose.
@@ -22,13 +22,14 @@ from typing import Final, TextIO
 from prometheus_client import CollectorRegistry, disable_created_metrics
 from taximeter_emitter.clock import Clock, SystemClock
 
+from metering.configuration.secrets import Redactor, Secret
+from metering.configuration.settings import option
 from metering.process.admin import AdminServer
+from metering.process.descriptors import DescriptorWatch
 from metering.process.health import Health
 from metering.process.listener import CannotListen, ListenAddress
-from metering.process.logs import Log, get_log, logging_to
+from metering.process.logs import Log, RateLimited, get_log, logging_to
 from metering.process.metrics import CommonMetrics
-from metering.process.secrets import Redactor, Secret
-from metering.process.settings import option
 from metering.process.supervision import RefusedToStart, Supervisor, Work
 
 try:
@@ -118,7 +119,7 @@ def run_service(
     `new_event_loop`: `fast_event_loop` (uvloop) suits the gateway. Consumers need the standard loop. It logs a write to a connection that has
     just closed, while uvloop raises RuntimeError, which ends aiokafka's background tasks.
 
-    Exit codes: 0 drained; 1 a task crashed, or the drain deadline passed; 4 `RefusedToStart`; 130 after a second signal.
+    Exit codes: 0 drained; 1 a task crashed, or the drain deadline passed; 4 `RefusedToStart`; 130 after SIGINT while draining.
     `main` calls `context.health.mark_started()` once it can do its work. It returns after `context.stop` is set and it has drained.
     """
     clock = clock or SystemClock()
@@ -150,10 +151,13 @@ async def _serve(main: Main, *, name: str, settings: ServiceSettings, clock: Clo
     log = get_log(name)
     health = Health(clock)
     address = ListenAddress(host=settings.admin_host, port=settings.admin_port, port_file=settings.admin_port_file)
+    descriptors = DescriptorWatch(log, RateLimited(clock), count=metrics.without_descriptors.inc)
+    health.require("descriptors", descriptors.problem)
     admin = AdminServer(address, registry=registry, health=health)
     try:
         await admin.start()
     except CannotListen as error:
+        descriptors.close()
         log.error("the admin port cannot be opened", host=settings.admin_host, port=settings.admin_port, reason=str(error))
         return EXIT_FAILED
     heartbeat = asyncio.create_task(_heartbeat(clock, health, metrics), name="heartbeat")
@@ -169,6 +173,7 @@ async def _serve(main: Main, *, name: str, settings: ServiceSettings, clock: Clo
         heartbeat.cancel()
         await asyncio.wait({heartbeat})
         await admin.stop()
+        descriptors.close()
 
 
 async def _supervise(main: Main, context: ServiceContext, drain_seconds: float) -> int:
@@ -212,25 +217,36 @@ async def _heartbeat(clock: Clock, health: Health, metrics: CommonMetrics) -> No
 
 @contextmanager
 def _signals_stop(supervisor: Supervisor, log: Log) -> Iterator[None]:
-    """The first SIGTERM or SIGINT asks everything to stop. The second one exits at once."""
+    """The first SIGTERM or SIGINT asks everything to stop. A SIGINT after it exits at once; another SIGTERM changes nothing.
+
+    Programs send SIGTERM, some of them twice, and SIGKILL if they mean it. SIGHUP asks the service to read its files again.
+    """
     loop = asyncio.get_running_loop()
     asked = False
 
     def received(name: str) -> None:
         nonlocal asked
+        if asked and name == signal.SIGTERM.name:
+            log.info("still draining", reason=name, left=", ".join(supervisor.running()))
+            return
         if asked:
             log.warning("exiting at once", reason=name, left=", ".join(supervisor.running()))
             os._exit(EXIT_INTERRUPTED)
         asked = True
         supervisor.request_stop(name)
 
+    def reload() -> None:
+        log.info("asked to read files again", reason=signal.SIGHUP.name)
+        supervisor.reload.set()
+
     signals = (signal.SIGTERM, signal.SIGINT)
+    loop.add_signal_handler(signal.SIGHUP, reload)
     for number in signals:
         loop.add_signal_handler(number, received, number.name)
     try:
         yield
     finally:
-        for number in signals:
+        for number in (*signals, signal.SIGHUP):
             loop.remove_signal_handler(number)
 
 

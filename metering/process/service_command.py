@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from metering.configuration.setting_values import FILE_VARIABLE
+from metering.configuration.settings import SettingsError, load_all, read_settings_file, secrets_of
 from metering.process.probe import EXIT_USAGE
 from metering.process.service import EXIT_OK, ServiceContext, ServiceSettings, run_service
-from metering.process.setting_values import FILE_VARIABLE
-from metering.process.settings import SettingsError, load_all, read_settings_file, secrets_of
 
 DEFAULT_FILE: Final = "taximeter.toml"
 

@@ -28,6 +28,8 @@ class Supervisor:
 
     def __init__(self, log: Log, *, on_stop: Callable[[], None]) -> None:
         self.stop = asyncio.Event()
+        # Set by SIGHUP. A service that reads files again waits for it and clears it; the others ignore it.
+        self.reload = asyncio.Event()
         self._log = log
         self._on_stop = on_stop
         self._group = asyncio.TaskGroup()

@@ -9,10 +9,14 @@ It stands in `taximeter.toml`:
     dimensions = ["model"]            # optional
     customer_key = "stripe_customer_id"   # optional: the meter's customer_mapping[event_payload_key]
     value_key = "value"                   # optional: the meter's value_settings[event_payload_key]
+
+    [usage]
+    unmetered = ["cached_tokens"]     # optional: fields that are known, and free
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -25,6 +29,7 @@ from metering.records.service_limits import METERS_MAX
 _METER_KEYS: Final = frozenset({"event_name", "display_name", "sum", "dimensions", "customer_key", "value_key"})
 _DISPLAY_NAME_CHARS_MAX: Final = 250  # Stripe's limit
 _EVENT_NAME_CHARS_MAX: Final = 100  # Stripe's limit for a meter's event_name and payload keys
+_UNMETERED_MAX: Final = 64
 _PROJECTIONS_MAX: Final = 10_000
 
 
@@ -40,16 +45,37 @@ class Meter:
     display_name: str = ""
 
 
-class Catalogue:
-    """The meters, in the order of the file. `version` changes whenever what is billed would change."""
+class FieldVerdict(Enum):
+    """What becomes of one quantity of an event."""
 
-    def __init__(self, meters: Sequence[Meter]) -> None:
+    BILLED = "billed"
+    FREE = "free"
+    UNKNOWN = "unknown"
+
+
+class Catalogue:
+    """The meters, in the order of the file. `version` changes whenever what is billed, or refused, would change."""
+
+    def __init__(self, meters: Sequence[Meter], unmetered: Iterable[str] = ()) -> None:
         self.meters = tuple(meters)
         self.by_name: Mapping[str, Meter] = {meter.event_name: meter for meter in self.meters}
         self.usage_fields = frozenset(field for meter in self.meters for field in meter.fields)
-        canonical = [[m.event_name, sorted(m.fields), sorted(m.dimensions), m.customer_key, m.value_key] for m in self.meters]
+        self.unmetered = frozenset(unmetered)
+        self.known_fields = self.usage_fields | self.unmetered
+        canonical: list[list[Any]] = [[m.event_name, sorted(m.fields), sorted(m.dimensions), m.customer_key, m.value_key] for m in self.meters]
+        if self.unmetered:
+            canonical.append(["", sorted(self.unmetered)])
         self.version = blake2b(orjson.dumps(sorted(canonical)), digest_size=8).hexdigest()
         self._projections: dict[Dimensions, tuple[Dimensions, ...]] = {}
+
+    def judge_field(self, name: str, quantity: int) -> FieldVerdict:
+        """The one rule for a usage field, in every way in: meters sum it, or it costs nothing, or nobody knows what it is.
+
+        An unmetered field and a zero cost nothing whatever the field is called; they spoil no event, and are never billed.
+        """
+        if name in self.usage_fields:
+            return FieldVerdict.BILLED
+        return FieldVerdict.FREE if quantity == 0 or name in self.unmetered else FieldVerdict.UNKNOWN
 
     def project(self, dimensions: Dimensions) -> tuple[Dimensions, ...]:
         """For each meter, the part of an event's dimensions that it bills by."""
@@ -93,7 +119,21 @@ def parse_catalogue(document: Mapping[str, Any]) -> tuple[Catalogue | None, list
     problems += [
         f"meters: event_name {name!r} is used twice; Stripe allows one meter for each" for name in sorted({n for n in names if names.count(n) > 1})
     ]
-    return (None, problems) if problems else (Catalogue(meters), [])
+    unmetered, found = _unmetered(document.get("usage", {}), {field for meter in meters for field in meter.fields})
+    problems += found
+    return (None, problems) if problems else (Catalogue(meters, unmetered), [])
+
+
+def _unmetered(table: object, metered: set[str]) -> tuple[list[str], list[str]]:
+    """The names in `[usage] unmetered`, and what is wrong with the table."""
+    if not isinstance(table, dict):
+        return [], ["usage in the settings file is not a table; write [usage]"]
+    problems = [f"{key} in [usage] is not a setting; known is unmetered" for key in sorted(table.keys() - {"unmetered"})]
+    names = table.get("unmetered", [])
+    if not isinstance(names, list) or len(names) > _UNMETERED_MAX or not all(_is_name(name, NAME_CHARS_MAX) for name in names):
+        return [], [*problems, f"usage.unmetered: must be a list of at most {_UNMETERED_MAX} names of usage fields, is {names!r}"]
+    problems += [f"usage.unmetered: {name!r} is summed by a meter, so it is not free" for name in names if name in metered]
+    return names, problems
 
 
 def catalogue_problems(document: Mapping[str, Any]) -> list[str]:
@@ -126,6 +166,8 @@ def _problems(entry: Mapping[str, Any], where: str) -> list[str]:
             problems.append(f"{where}.{key}: must be a list of 1 to {USAGE_FIELDS_MAX} names, is {names!r}")
         elif len(set(names)) != len(names):
             problems.append(f"{where}.{key}: names a field twice: {names!r}")
+    if entry.get("customer_key", "stripe_customer_id") == entry.get("value_key", "value"):
+        problems.append(f"{where}: customer_key and value_key are both {entry.get('value_key', 'value')!r}; a payload has each key once")
     reserved = {entry.get("customer_key", "stripe_customer_id"), entry.get("value_key", "value")}
     if isinstance(entry.get("dimensions"), list) and reserved & {str(name) for name in entry["dimensions"]}:
         problems.append(f"{where}.dimensions: {sorted(reserved)} are the payload keys of customer and value")

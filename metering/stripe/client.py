@@ -16,7 +16,7 @@ from typing import Any, Final
 import aiohttp
 import stripe
 
-from metering.process.secrets import Secret
+from metering.configuration.secrets import Secret
 
 REPLY_BYTES_MAX: Final = 2 * 1024 * 1024
 PAGE_ROWS: Final = 100  # the most that Stripe gives at once of a list

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
-from metering.process.secrets import Secret
-from metering.process.settings import option
+from metering.configuration.secrets import Secret
+from metering.configuration.settings import option
 from metering.stripe.access import check_api_base, check_key
 
 API_BASE: Final = "https://api.stripe.com"

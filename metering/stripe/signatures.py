@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import orjson
 
-from metering.process.secrets import Secret
+from metering.configuration.secrets import Secret
 
 WEBHOOK_BYTES_MAX: Final = 512 * 1024
 TOLERANCE_S: Final = 300  # Stripe's own

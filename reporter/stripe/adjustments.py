@@ -1,6 +1,6 @@
 """Cancelling meter events through version 1 of Stripe's API; meter events of version 2 are cancelled so, too."""
 
-from metering.process.secrets import Secret
+from metering.configuration.secrets import Secret
 from metering.stripe.client import StripeHttp, make_client
 from reporter.sending.verdicts import Reply, Verdict, classify
 from reporter.stripe.replies import Verdicts

@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import quote_plus
 
-from metering.process.secrets import Secret
+from metering.configuration.secrets import Secret
 from metering.stripe.client import make_client
 from reporter.sending.verdicts import Reply, Verdict, classify
 from reporter.stripe.adjustments import StripeAdjustments

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import stripe
 
-from metering.process.secrets import Redactor, Secret
+from metering.configuration.secrets import Redactor, Secret
 from metering.stripe.client import PAGE_ROWS, ReplyTooLarge, StripeHttp, make_client
 from reporter.stripe.report_types import REPORT_TYPES
 

@@ -8,7 +8,7 @@ import aiohttp
 import orjson
 import stripe
 
-from metering.process.secrets import Redactor, Secret
+from metering.configuration.secrets import Redactor, Secret
 from metering.stripe.client import ReplyTooLarge, StripeHttp
 from reporter.sending.verdicts import Reply, Retry, StopTheWorld, Verdict, classify, interrupted, unreachable
 

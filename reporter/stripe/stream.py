@@ -10,7 +10,7 @@ from typing import Final
 
 from taximeter_emitter.clock import Clock
 
-from metering.process.secrets import Secret
+from metering.configuration.secrets import Secret
 from metering.stripe.client import make_client
 from reporter.sending.verdicts import Delivered, Refused, Reply, Retry, StopTheWorld, TooOld, TryAgain, Verdict, classify, interrupted, unreachable
 from reporter.stripe.adjustments import StripeAdjustments

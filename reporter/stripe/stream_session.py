@@ -9,7 +9,7 @@ from typing import Final
 
 from taximeter_emitter.clock import Clock
 
-from metering.process.secrets import Secret
+from metering.configuration.secrets import Secret
 from reporter.sending.verdicts import Reply, Retry, StopTheWorld, TryAgain, Verdict, classify
 from reporter.stripe.replies import Verdicts
 

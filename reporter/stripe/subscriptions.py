@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol
 import aiohttp
 import stripe
 
-from metering.process.secrets import Redactor, Secret
+from metering.configuration.secrets import Redactor, Secret
 from metering.stripe.client import PAGE_ROWS, ReplyTooLarge, StripeHttp, make_client
 from reporter.planning.billing_periods import Span
 

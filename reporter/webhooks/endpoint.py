@@ -13,6 +13,7 @@ from taximeter_emitter.wire.limits import HOUR_MS
 
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import Appender, LogReader, LogUnavailable
+from metering.process.descriptors import raise_descriptor_limit
 from metering.process.listener import CannotListen, ListenAddress
 from metering.process.logs import RateLimited
 from metering.process.service import ServiceContext
@@ -98,9 +99,11 @@ class Webhooks:
                 body_bytes_max=settings.body_bytes_max,
                 read_seconds=settings.read_seconds,
                 connections_max=settings.connections_max,
+                per_address_max=settings.connections_per_address_max,
             ),
             receive=self._receive,
             count=lambda outcome: metrics.requests.labels(outcome).inc(),
+            closed=lambda reason: metrics.connections_closed.labels(reason).inc(),
             clock=context.clock,
         )
 
@@ -132,6 +135,7 @@ class Webhooks:
 
     async def _open(self) -> None:
         settings = self._settings
+        raise_descriptor_limit(settings.connections_max)
         try:
             await self._server.start()
         except CannotListen as error:

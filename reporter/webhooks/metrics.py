@@ -5,6 +5,7 @@ from typing import Final, Self
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from metering.process.connections import CLOSED, Fault
 from metering.process.metrics import counter, gauge
 from reporter.stripe.report_types import REPORT_TYPES
 from reporter.webhooks.error_reports import CODES, OTHER_CODE
@@ -22,6 +23,7 @@ REFUSALS: Final = (
     "not_found",
     "method_not_allowed",
     "failed",
+    *(fault.reason for fault in Fault if fault not in {Fault.BROKEN_BODY, Fault.CRASHED}),
 )
 STEPS: Final = ("fetch", "ledger", "observer", "unexpected")
 BACKFILLS: Final = ("ok", "incomplete", "unavailable", "forbidden", "failed")
@@ -32,6 +34,7 @@ class WebhookMetrics:
     """Rejections count once they are in the ledger."""
 
     requests: Counter
+    connections_closed: Counter
     events: Counter
     waiting: Gauge
     failures: Counter
@@ -51,6 +54,12 @@ class WebhookMetrics:
                 f"{prefix}_webhook_requests_total",
                 "Requests to the webhook endpoint, by what was answered.",
                 labels={"outcome": (*(each.value for each in IntakeVerdict), *REFUSALS)},
+            ),
+            connections_closed=counter(
+                registry,
+                f"{prefix}_webhook_connections_closed_total",
+                "Connections to the webhook endpoint that the reporter closed or refused, by reason.",
+                labels={"reason": CLOSED},
             ),
             events=counter(
                 registry, f"{prefix}_webhook_events_total", "Events taken, by type.", labels={"type": (*MONITORED, *REPORT_TYPES, OTHER_TYPE)}

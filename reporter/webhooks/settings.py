@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from metering.process.secrets import Secret
-from metering.process.settings import option
+from metering.configuration.secrets import Secret
+from metering.configuration.settings import option
+from metering.process.descriptors import descriptor_problem
 from metering.stripe.signatures import TOLERANCE_S, WEBHOOK_BYTES_MAX
 from reporter.webhooks.hooks import HookUnusable, load_hook
 
@@ -36,7 +37,18 @@ class WebhookSettings:
         minimum=1,
         maximum=100_000,
     )
-    connections_max: int = option(doc="Most connections at once; further ones are closed at once.", default=100, minimum=1, maximum=10_000)
+    connections_max: int = option(
+        doc="Most connections at once; a further one takes the place of the one that has waited longest without a request.",
+        default=100,
+        minimum=1,
+        maximum=10_000,
+    )
+    connections_per_address_max: int = option(
+        doc="The same among connections of one remote address (of IPv6: its first 64 bits); 0 for no limit, as behind a load balancer.",
+        default=50,
+        minimum=0,
+        maximum=10_000,
+    )
     read_seconds: float = option(doc="How long a client may take to send a request's body.", default=10.0, unit="seconds", minimum=0.1, maximum=300)
     backfill_seconds: float = option(
         doc="How often Stripe is asked for error reports whose notification was lost; also without an endpoint; 0 means never.",
@@ -61,6 +73,9 @@ class WebhookSettings:
     def problems(self) -> tuple[str, ...]:
         """Broken rules between the fields. Imports the module of the hook."""
         found = []
+        descriptors = descriptor_problem(self.connections_max)
+        if self.enabled and descriptors is not None:
+            found.append(descriptors)
         if self.enabled and not self.signing_secrets:
             found.append("enabled is true, but signing_secrets is empty; it takes the whsec_... of each endpoint in Stripe")
         if any(not secret.reveal().startswith("whsec_") for secret in self.signing_secrets):

@@ -12,9 +12,10 @@ from aiohttp import web
 from aiohttp.http_exceptions import PayloadEncodingError
 from taximeter_emitter.clock import Clock
 
-from metering.process.listener import HttpListener, ListenAddress, ListenerLimits
+from metering.configuration.secrets import Secret
+from metering.process.connections import Fault
+from metering.process.listener import HttpListener, ListenAddress, ListenerHooks, ListenerLimits
 from metering.process.logs import RateLimited, get_log
-from metering.process.secrets import Secret
 from metering.stripe.signatures import WebhookEvent, WebhookRefused, parse_webhook, verify_signature
 from reporter.webhooks.webhook_intake import IntakeVerdict
 
@@ -41,12 +42,14 @@ class WebhookRules:
     body_bytes_max: int
     read_seconds: float
     connections_max: int
+    per_address_max: int = 0
 
 
 class WebhookServer:
     """Verifies and parses events, and hands them over.
 
-    `receive` decides at once on a genuine event. `count` gets the value of its verdict, or the reason of a refusal, once a request.
+    `receive` decides at once on a genuine event. `count` gets the value of its verdict, or the reason of a refusal, once a request. `closed`
+    gets the reason for each connection that the listener closes.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class WebhookServer:
         receive: Callable[[WebhookEvent], IntakeVerdict],
         count: Callable[[str], None],
         clock: Clock,
+        closed: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._rules = rules
         self._receive = receive
@@ -66,7 +70,13 @@ class WebhookServer:
         self._warnings = RateLimited(clock)
         app = web.Application(middlewares=[self._answer_all], client_max_size=rules.body_bytes_max)
         app.router.add_post(WEBHOOKS_PATH, self._post)
-        self._listener = HttpListener(app, address, ListenerLimits(connections_max=rules.connections_max, finish_seconds=WEBHOOK_STOP_SECONDS))
+        limits = ListenerLimits(
+            connections_max=rules.connections_max,
+            per_address_max=rules.per_address_max,
+            head_seconds=rules.read_seconds,
+            finish_seconds=WEBHOOK_STOP_SECONDS,
+        )
+        self._listener = HttpListener(app, address, limits, ListenerHooks(closed=closed, answer=self._fault))
 
     @property
     def port(self) -> int:
@@ -126,6 +136,13 @@ class WebhookServer:
         except (ConnectionError, PayloadEncodingError, web.RequestPayloadError) as error:
             raise WebhookRefused("broken_body", f"the body broke off: {type(error).__name__}") from None
         return bytes(body)
+
+    def _fault(self, fault: Fault, detail: str) -> web.Response:
+        """Answer what is not HTTP, or not in time. The listener logs it."""
+        reason = "failed" if fault is Fault.CRASHED else fault.reason
+        self._count(reason)
+        headers = {"Retry-After": str(RETRY_SECONDS)} if fault is Fault.TOO_MANY_CONNECTIONS else None
+        return _answer(HTTPStatus(fault.status), {"error": reason, "message": detail}, headers)
 
     def _refuse(self, refusal: WebhookRefused) -> web.Response:
         self._count(refusal.reason)

@@ -14,11 +14,11 @@ from typing import Any
 import orjson
 from taximeter_emitter.clock import SystemClock
 
+from metering.configuration.settings import SettingsError
 from metering.folds.corrections import TAKEN, Corrected, Target
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import Appender, LogReader, LogUnavailable
 from metering.process.service_command import Configuration, load_configuration
-from metering.process.settings import SettingsError
 from metering.records.fail_closed import FailClosed
 from metering.records.ledger_records import BY_CHARS_MAX, REASON_CHARS_MAX, CorrectionKind
 from metering.records.meters import catalogue_of, catalogue_problems

@@ -12,10 +12,10 @@ from taximeter_emitter.clock import SystemClock
 
 from aggregator.repair import AcceptingLoss, Lost, NothingAccepted
 from aggregator.settings import AggregatorSettings
+from metering.configuration.settings import SettingsError
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import Appender, LogReader, LogUnavailable
 from metering.process.service_command import Configuration, load_configuration
-from metering.process.settings import SettingsError
 from metering.records.fail_closed import FailClosed
 from metering.records.ledger_records import BY_CHARS_MAX, REASON_CHARS_MAX
 from taximeter.commands.correct import moment

@@ -18,7 +18,7 @@ from taximeter_emitter.clock import SystemClock
 from billing.catalogue.pricing import parse_wanted
 from billing.checkup.checks import Check
 from billing.checkup.examination import Webhook, examine
-from metering.process.secrets import Redactor
+from metering.configuration.secrets import Redactor
 from reporter.stripe.report_types import REPORT_TYPES
 from reporter.webhooks.webhook_intake import MONITORED
 from taximeter.exit_codes import DISCREPANCY, OK, USAGE

@@ -22,8 +22,8 @@ import stripe
 from taximeter_emitter.clock import SystemClock
 
 from billing.reply_fields import text_of
+from metering.configuration.secrets import Secret
 from metering.process.listener import CannotListen, ListenAddress
-from metering.process.secrets import Secret
 from metering.stripe.client import ReplyTooLarge
 from metering.stripe.signatures import TOLERANCE_S, WEBHOOK_BYTES_MAX, WebhookEvent
 from reporter.stripe.notifications import EventsUnavailable, StripeEvents

@@ -12,9 +12,9 @@ from typing import Any, Final
 import aiohttp
 import stripe
 
-from metering.process.secrets import Redactor
+from metering.configuration.secrets import Redactor
+from metering.configuration.settings import SettingsError
 from metering.process.service_command import Configuration, load_configuration
-from metering.process.settings import SettingsError
 from metering.records.meters import Catalogue, catalogue_of, catalogue_problems
 from metering.stripe.client import ReplyTooLarge, StripeHttp, make_client
 from metering.stripe.settings import StripeSettings

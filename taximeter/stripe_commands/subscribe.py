@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from billing.selling.subscribing import NewSubscription, PendingSetup, Subscribed, subscribe
-from metering.process.secrets import Secret
+from metering.configuration.secrets import Secret
 from taximeter.exit_codes import OK, USAGE
 from taximeter.stripe_commands.running import price_keys, print_json, run_billing, shown
 from taximeter.stripe_commands.stripe_connection import StripeConnection

@@ -16,7 +16,7 @@ from playwright.async_api import BrowserContext, Page, Route, async_playwright, 
 from taximeter_sandbox.signup_page.server import DemoPage, Offer
 
 from billing.selling.prices import find_price
-from metering.process.secrets import Secret
+from metering.configuration.secrets import Secret
 from metering.stripe.client import StripeHttp, make_client
 from tests.support.alpaca import SETTINGS
 from tests.support.stripe_command_line import KEY, NO_LIMITS

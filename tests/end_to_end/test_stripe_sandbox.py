@@ -12,7 +12,7 @@ from taximeter_sandbox.demo.processes import Command, Fleet, own_environment
 from taximeter_sandbox.demo.stripe_account import AccountUnsuitable, StripeAccount
 from taximeter_sandbox.demo.stripe_side import StripeSandbox
 
-from metering.process.secrets import Secret
+from metering.configuration.secrets import Secret
 
 KEY = Secret("sk_test_of_this_test")
 METER = "alpaca_ai_tokens"

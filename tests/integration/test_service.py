@@ -74,6 +74,20 @@ def test_a_second_signal_leaves_at_once(tmp_path: Path) -> None:
     assert json.loads(rest)["left"] == "main"
 
 
+def test_a_second_sigterm_and_a_sighup_change_nothing(tmp_path: Path) -> None:
+    process = start(tmp_path, "await context.supervisor.reload.wait(); await context.stop.wait(); await asyncio.sleep(0.5)")
+    wait_until_running(process)
+    process.send_signal(signal.SIGHUP)
+    assert process.stderr is not None
+    assert "asked to read files again" in process.stderr.readline()
+    process.send_signal(signal.SIGTERM)
+    assert '"stopping"' in process.stderr.readline()
+    process.send_signal(signal.SIGTERM)
+    code, rest = end(process)
+    assert code == EXIT_OK
+    assert [json.loads(line)["message"] for line in rest.splitlines()] == ["still draining", "ended", "stopped"]
+
+
 def test_a_thread_that_never_ends_does_not_keep_the_process(tmp_path: Path) -> None:
     body = "import metering.process.service as s; s.CLOSE_SECONDS = 0.3; await asyncio.to_thread(time.sleep, 60)"
     process = start(tmp_path, body, TAXIMETER_SERVICE_DRAIN_SECONDS="0.2")

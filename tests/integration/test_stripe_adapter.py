@@ -15,7 +15,7 @@ import pytest
 from taximeter_emitter.clock import SystemClock
 from taximeter_emitter.retry import RetryPolicy
 
-from metering.process.secrets import Secret
+from metering.configuration.secrets import Secret
 from metering.records.ledger_records import MeterEvent, Outcome
 from metering.records.meters import Meter
 from reporter.sending.lanes import Attempt, Lanes, MeterSend

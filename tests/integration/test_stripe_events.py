@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import stripe
 
-from metering.process.secrets import Secret
+from metering.configuration.secrets import Secret
 from metering.stripe.client import PAGE_ROWS
 from reporter.stripe.notifications import EventsUnavailable, StripeEvents
 from reporter.stripe.report_types import REPORT_TYPES

@@ -8,8 +8,8 @@ from typing import Any
 
 import stripe
 
+from metering.configuration.secrets import Secret
 from metering.process.listener import ListenAddress
-from metering.process.secrets import Secret
 from metering.stripe.signatures import WebhookEvent
 from reporter.webhooks.webhook_intake import IntakeVerdict
 from reporter.webhooks.webhook_server import WebhookRules, WebhookServer

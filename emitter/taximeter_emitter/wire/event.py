@@ -4,7 +4,9 @@ Two forms are read: our own, `{"id", "source", "time", "customer", "usage", "dim
 `customer` (or the event's `subject` does), `usage` and `dimensions`.
 """
 
+import re
 import struct
+from base64 import b64decode
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from hashlib import blake2b
@@ -53,6 +55,12 @@ _EVENT_FIELD_SET: Final = frozenset(EVENT_FIELDS)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _TIME_CHARS_MIN: Final = 20
 _TIME_CHARS_MAX: Final = 40
+_LAST_SECOND: Final = 86_399
+_MARKS: Final = ((4, "-"), (7, "-"), (10, "T"), (13, ":"), (16, ":"))
+# The grammar of RFC 3339, section 5.6, with the space that its note allows. Days of a month are left to `datetime`.
+_RFC_3339: Final = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ](?:[01][0-9]|2[0-3]):[0-5][0-9]:(?:[0-5][0-9]|60)(?:\.[0-9]+)?(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+)
 
 
 class UsageEvent(NamedTuple):
@@ -114,7 +122,8 @@ def parse_event(value: object, *, arrival_ms: int) -> UsageEvent:
     if type(value) is not dict:
         raise EventRejected(Reason.NOT_AN_OBJECT, "", f"an event is a JSON object, this is {type_name.get(type(value), 'something else')}")
     if "specversion" in value:
-        return parse_cloudevent(value, value.get("data"), arrival_ms=arrival_ms)
+        data = _base64_data(value) if "data_base64" in value else value.get("data")
+        return parse_cloudevent(value, data, arrival_ms=arrival_ms)
     if not value.keys() <= _EVENT_FIELD_SET:
         raise _unknown_field(value, _EVENT_FIELD_SET, "")
     return UsageEvent(
@@ -147,6 +156,19 @@ def parse_cloudevent(attributes: Mapping[str, Any], data: object, *, arrival_ms:
     )
 
 
+def _base64_data(value: Mapping[str, Any]) -> object:
+    """The JSON value in a CloudEvent's `data_base64`. Raises EventRejected."""
+    text = value["data_base64"]
+    if type(text) is not str:
+        raise _wrong_type("data_base64", "a string", text)
+    if "data" in value:
+        raise EventRejected(Reason.UNKNOWN_FIELD, "data_base64", "a CloudEvent has either data or data_base64")
+    try:
+        return orjson.loads(b64decode(text, validate=True))
+    except ValueError:  # of base64, or of JSON
+        raise EventRejected(Reason.MALFORMED_JSON, "data_base64", "is not the base64 of JSON") from None
+
+
 def encode_event(event: UsageEvent) -> dict[str, Any]:
     """The event in our own form, ready to be dumped as JSON; `parse_event` reads the same event back."""
     seconds, milliseconds = divmod(event.time_ms, 1000)
@@ -163,17 +185,21 @@ def encode_event(event: UsageEvent) -> dict[str, Any]:
 
 
 def parse_time(value: object, field: str) -> int:
-    """Milliseconds since the epoch of an RFC 3339 string with a zone. Raises EventRejected."""
+    """Milliseconds since the epoch of an RFC 3339 string with a zone. Raises EventRejected.
+
+    A leap second, 23:59:60 UTC, is taken for the last millisecond before it.
+    """
     if type(value) is not str:
         raise _wrong_type(field, "an RFC 3339 string", value)
     try:
-        moment = parse_iso_time(value) if _TIME_CHARS_MIN <= len(value) <= _TIME_CHARS_MAX else None
-        if moment is None or moment.tzinfo is None:
+        if not _TIME_CHARS_MIN <= len(value) <= _TIME_CHARS_MAX:
             raise ValueError
-        since = moment - _EPOCH
+        # The common form first; see `_since_epoch`.
+        is_common = value[4:20:3] in {"--T::Z", "--T::."} and value[17] < "6" and value[-1] == "Z"
+        since = parse_iso_time(value) - _EPOCH if is_common else _since_epoch(value)
         # By parts: dividing a timedelta by another takes three times as long.
         time_ms = since.days * DAY_MS + since.seconds * 1000 + since.microseconds // 1000
-    except (ValueError, OverflowError):
+    except (ValueError, TypeError, OverflowError):
         raise EventRejected(Reason.BAD_TIME, field, f"not an RFC 3339 time with a zone, such as 2026-11-22T10:00:00Z: {value[:40]!r}") from None
     if time_ms < 0:
         raise EventRejected(Reason.BAD_TIME, field, f"is before 1970: {value[:40]!r}")
@@ -185,11 +211,43 @@ def parse_times(texts: Sequence[str]) -> list[int] | None:
     if not texts or min(map(len, texts)) < _TIME_CHARS_MIN or max(map(len, texts)) > _TIME_CHARS_MAX:
         return None
     try:
-        since = list(map(sub, map(parse_iso_time, texts), repeat(_EPOCH)))
+        parsed = map(sub, map(parse_iso_time, texts), repeat(_EPOCH)) if _are_common_times(texts) else map(_since_epoch, texts)
+        since = list(parsed)
     except (ValueError, TypeError, OverflowError):  # TypeError: one has no zone
         return None
     times = [moment.days * DAY_MS + moment.seconds * 1000 + moment.microseconds // 1000 for moment in since]
     return times if min(times) >= 0 else None
+
+
+def _are_common_times(texts: Sequence[str]) -> bool:
+    """Whether all have the same length, and the form of which `_since_epoch` needs no grammar. By columns of characters, for speed."""
+    count, length, joined = len(texts), len(texts[0]), "".join(texts)
+    return (
+        len(joined) == count * length
+        and set(map(len, texts)) == {length}
+        and all(joined[place::length] == mark * count for place, mark in _MARKS)
+        and not joined[17::length].strip("012345")
+        and joined[length - 1 :: length] == "Z" * count
+        and "," not in joined
+    )
+
+
+def _since_epoch(text: str) -> timedelta:
+    """The time since the epoch of an RFC 3339 text of at least _TIME_CHARS_MIN characters. Raises ValueError, TypeError or OverflowError."""
+    # `fromisoformat` also reads weeks, commas and times without seconds, but none of them in this form.
+    if text[4:17:3] == "--T::" and text[17] < "6" and (text[-1] == "Z" or text[-6:] == "+00:00") and "," not in text:
+        return parse_iso_time(text) - _EPOCH
+    if not _RFC_3339.fullmatch(text):
+        raise ValueError
+    text = text.upper()
+    if text[17:19] != "60":
+        return parse_iso_time(text) - _EPOCH
+    # Python has no leap seconds. There are some only at the end of a day in UTC.
+    zone = text[19:].lstrip(".0123456789")
+    since = parse_iso_time(f"{text[:17]}59{zone}") - _EPOCH
+    if since.seconds != _LAST_SECOND:
+        raise ValueError
+    return since + timedelta(milliseconds=999)
 
 
 def parse_usage(value: object, field: str) -> tuple[tuple[str, int], ...]:
@@ -222,7 +280,7 @@ def check_name(name: str, field: str) -> None:
     if not 0 < len(name) <= NAME_CHARS_MAX:
         raise EventRejected(Reason.TOO_LONG, field, f"names have 1 to {NAME_CHARS_MAX} characters: {name[:20]!r}")
     if not name.isprintable():
-        raise EventRejected(Reason.WRONG_TYPE, field, f"names have no control characters: {name[:20]!r}")
+        raise EventRejected(Reason.WRONG_TYPE, field, f"{_unprintable(name)}: {name[:20]!r}")
 
 
 def parse_dimensions(value: object, field: str) -> Dimensions:
@@ -238,7 +296,7 @@ def parse_dimensions(value: object, field: str) -> Dimensions:
         if len(text) > DIMENSION_VALUE_CHARS_MAX:
             raise EventRejected(Reason.TOO_LONG, f"{field}.{key}", f"has {len(text)} characters, at most {DIMENSION_VALUE_CHARS_MAX} are taken")
         if not text.isprintable():
-            raise EventRejected(Reason.WRONG_TYPE, f"{field}.{key}", "has control characters")
+            raise EventRejected(Reason.WRONG_TYPE, f"{field}.{key}", _unprintable(text))
     return tuple(value.items()) if len(value) == 1 else tuple(sorted(value.items()))
 
 
@@ -257,8 +315,14 @@ def check_text(value: object, field: str, chars_max: int) -> str:
     if len(value) > chars_max:
         raise EventRejected(Reason.TOO_LONG, field, f"has {len(value)} characters, at most {chars_max} are taken")
     if not value.isprintable():
-        raise EventRejected(Reason.WRONG_TYPE, field, "has control characters")
+        raise EventRejected(Reason.WRONG_TYPE, field, _unprintable(value))
     return value
+
+
+def _unprintable(text: str) -> str:
+    """Says which characters of a text cannot be printed; some of them look like a space, or like nothing."""
+    found = dict.fromkeys(f"U+{ord(char):04X}" for char in text if not char.isprintable())
+    return f"has characters that cannot be printed: {', '.join(list(found)[:5])}"
 
 
 def _text(source: Mapping[str, Any], key: str, chars_max: int) -> str:

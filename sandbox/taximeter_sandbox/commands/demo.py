@@ -23,7 +23,7 @@ from aiokafka.errors import KafkaError
 from rich.console import Console
 from taximeter_emitter.wire.errors import TaximeterError
 
-from metering.process.secrets import Redactor, Secret
+from metering.configuration.secrets import Redactor, Secret
 from taximeter.exit_codes import DISCREPANCY, FAILED, INTERRUPTED, OK, PRECONDITION, USAGE
 from taximeter_sandbox.brokers.choose import choose_broker
 from taximeter_sandbox.brokers.interface import BrokerUnavailable

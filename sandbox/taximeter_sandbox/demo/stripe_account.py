@@ -8,7 +8,7 @@ from typing import Final, Self
 
 import stripe
 
-from metering.process.secrets import Secret
+from metering.configuration.secrets import Secret
 from taximeter_sandbox.demo.plan import METERS
 
 # A sandbox takes 25 calls a second; half of that leaves room for the reporters.

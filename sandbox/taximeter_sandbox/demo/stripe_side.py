@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 
 import aiohttp
 
-from metering.process.secrets import Secret
+from metering.configuration.secrets import Secret
 from taximeter_sandbox.demo.load.workload import customer_ids
 from taximeter_sandbox.demo.stripe_account import StripeAccount
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from taximeter_emitter.wire.limits import HOUR_MS
 
-from metering.process.secrets import Secret
+from metering.configuration.secrets import Secret
 from reporter.sending.verdicts import Delivered, Refused, StopTheWorld
 from reporter.stripe.meter_events_v1 import StripeMeterEvents
 from tests.support.stripe_target import KEY, Target

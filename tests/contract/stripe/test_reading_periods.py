@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from audit.next_boundary import find_next_boundary
-from metering.process.secrets import Secret
+from metering.configuration.secrets import Secret
 from metering.records.ledger_records import MeterEvent
 from metering.records.tally import TallyRow
 from reporter.planning.billing_periods import BillingPeriods, SubscriptionPeriods, read_subscription

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import stripe
 
-from metering.process.secrets import Secret
+from metering.configuration.secrets import Secret
 from metering.stripe.signatures import parse_webhook, verify_signature
 from tests.support.stripe_simulator_control import configure
 from tests.support.stripe_simulator_process import SimulatorProcess

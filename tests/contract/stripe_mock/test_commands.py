@@ -10,7 +10,7 @@ from taximeter_sandbox.signup_page.visits import Visit
 
 from billing.catalogue import apply
 from billing.selling.prices import find_price
-from metering.process.secrets import Secret
+from metering.configuration.secrets import Secret
 from metering.stripe.client import StripeHttp, make_client
 from taximeter.command import CommandGroup
 from taximeter.command_table import STRIPE_COMMANDS

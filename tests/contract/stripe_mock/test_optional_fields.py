@@ -18,7 +18,7 @@ from taximeter_emitter.retry import RetryPolicy
 
 from audit.next_boundary import find_next_boundary
 from billing.catalogue import apply
-from metering.process.secrets import Secret
+from metering.configuration.secrets import Secret
 from metering.stripe.client import StripeHttp
 from reporter.planning.billing_periods import read_subscription
 from reporter.stripe.meter_events_v1 import StripeMeterEvents

@@ -6,7 +6,7 @@ import pytest
 from taximeter_emitter.clock import SystemClock
 
 from audit.next_boundary import find_next_boundary
-from metering.process.secrets import Secret
+from metering.configuration.secrets import Secret
 from reporter.planning.billing_periods import read_subscription
 from reporter.sending.verdicts import Delivered, StopTheWorld
 from reporter.stripe.meter_events_v1 import StripeMeterEvents

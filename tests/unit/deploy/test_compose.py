@@ -9,8 +9,8 @@ import pytest
 
 from billing.catalogue.pricing import parse_wanted
 from ingest.settings import GatewaySettings
+from metering.configuration.settings import load_all
 from metering.process.service import LOOP_CLOSE_SECONDS, MAIN_CANCEL_SECONDS, ServiceSettings
-from metering.process.settings import load_all
 from metering.records.meters import parse_catalogue
 from tests.support.deploy_files import DEPLOY, PROCESSES, SECRETS, environment, own_services, read_yaml, services
 from tests.support.repository import ROOT

@@ -10,9 +10,9 @@ from taximeter_emitter.wire import limits as wire_limits
 import aggregator
 import ingest
 import reporter
+from metering.configuration.settings import describe
 from metering.process import service
 from metering.process.metrics import MetricRow
-from metering.process.settings import describe
 from metering.records import service_limits
 from taximeter import exit_codes
 from taximeter.exit_codes import MEANINGS

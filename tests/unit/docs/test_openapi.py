@@ -24,13 +24,14 @@ from ingest.admission.byte_budget import ByteBudget
 from ingest.metrics import GatewayMetrics
 from ingest.publishing.publisher import Publisher
 from ingest.refusals import Refusal, RequestRefused
-from ingest.requests import bodies
+from ingest.requests import bodies, event_age
 from ingest.requests.answers import refused
 from ingest.requests.bodies import MEDIA_TYPES, BodyReader
 from ingest.requests.handler import EventsHandler
 from ingest.requests.server import EVENTS_PATH, GatewayServer
 from metering.process import admin
 from metering.process.admin import AdminServer
+from metering.process.connections import Fault
 from metering.process.health import Health
 from metering.process.listener import ListenAddress, ListenerLimits
 from metering.records.meters import Catalogue, Meter
@@ -96,7 +97,7 @@ def enums_in(found: Any) -> set[str]:
 
 
 def test_the_gateway_s_statuses_and_reasons_are_the_code_s() -> None:
-    of_events = reasons_named_in(event, bodies)
+    of_events = reasons_named_in(event, bodies, event_age)
     assert set(document()["components"]["schemas"]["EventReason"]["enum"]) == of_events
     assert enums_in(document()["components"]["schemas"]["Result"]["properties"]["reason"]) == of_events | {
         Refusal.FORBIDDEN.reason,
@@ -263,7 +264,8 @@ def test_the_webhook_port_s_statuses_and_reasons_are_the_code_s() -> None:
     reasons = set(re.findall(r'WebhookRefused\(\s*"(\w+)"', source(signatures) + source(webhook_server))) | webhook_server._STATUSES.keys()
     responses = document()["paths"][WEBHOOKS]["post"]["responses"]
     found = {(int(status), reason) for status, answer in responses.items() for reason in enums_in(answer["content"]["application/json"]["schema"])}
-    assert found == {
+    faults = {(fault.status, "failed" if fault is Fault.CRASHED else fault.reason) for fault in Fault}
+    assert found == faults | {
         *((int(webhook_server._STATUSES.get(reason, 400)), reason) for reason in reasons),
         *((200 if admission is not IntakeVerdict.QUEUE_FULL else 503, admission.value) for admission in IntakeVerdict),
     }

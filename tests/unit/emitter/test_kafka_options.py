@@ -8,8 +8,8 @@ import pytest
 from taximeter_emitter import Emitter, KafkaOptions
 from taximeter_emitter.transports.kafka_connection import connection_arguments
 
+from metering.configuration.secrets import Secret
 from metering.kafka.clients import KafkaSettings
-from metering.process.secrets import Secret
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import orjson
 from prometheus_client import CollectorRegistry
 from taximeter_emitter.clock import SystemClock
 
+from metering.configuration.secrets import Redactor
 from metering.process.logs import get_log, logging_to
-from metering.process.secrets import Redactor
 from metering.stripe.signatures import WebhookEvent
 from reporter.metrics import ReporterMetrics
 from reporter.period_reader import FAILURES_MAX, PeriodReader

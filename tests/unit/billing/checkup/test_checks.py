@@ -20,7 +20,7 @@ from billing.checkup.checks import (
     check_version,
 )
 from billing.checkup.permissions import PERMISSIONS, Permission, needed_by
-from metering.process.secrets import Secret
+from metering.configuration.secrets import Secret
 from tests.support.billing_catalogue import COMPLETE, FOUND_METER, FOUND_PRICE, FOUND_PRODUCT, WANTED, with_meter, with_price
 
 REPORT = Permission("billing_meter_event_write", ("reporter",), "post", "/v1/billing/meter_events")

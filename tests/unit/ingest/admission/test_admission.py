@@ -28,3 +28,16 @@ def test_a_rate_lets_through_what_it_says_over_time() -> None:
     assert rate.wait_seconds(2.2) == 0
     rate.spend(1, 1_000.0)
     assert rate.wait_seconds(1_000.0) == 0
+
+
+def test_what_was_decoded_is_charged_whether_there_is_room_or_not_and_given_back() -> None:
+    budget = ByteBudget(100)
+    with budget.reserve() as reservation:
+        assert reservation.grow_to(60)
+        reservation.charge(300)
+        assert budget.in_flight == 300
+        assert not budget.admit(1)
+        reservation.charge(10)
+        assert budget.admit(90)
+        budget.release(90)
+    assert budget.in_flight == 0

@@ -178,3 +178,40 @@ def test_other_media_types_are_refused(header: str) -> None:
     with pytest.raises(RequestRefused) as caught:
         media_type_of(header)
     assert caught.value.refusal is Refusal.UNSUPPORTED_MEDIA_TYPE
+
+
+FREE = BodyReader(Catalogue([Meter("tokens", ("input_tokens", "output_tokens"))], ["cached_tokens"]), events_max=5)
+
+
+@pytest.mark.parametrize("count", [1, 5])
+@pytest.mark.parametrize("media_type", [JSON, NDJSON])
+def test_zeros_and_unmetered_fields_are_carried_and_other_unknown_fields_are_refused(media_type: str, count: int) -> None:
+    def read(usage: dict[str, int]) -> ReadEvents:
+        events = [EVENT | {"id": f"r-{number}", "usage": usage} for number in range(count)]
+        body = dumps(events) if media_type == JSON else b"\n".join(map(dumps, events))
+        return FREE.read(media_type, {}, body, now_ms=NOW_MS)
+
+    for usage in ({"input_tokens": 1, "cached_tokens": 7}, {"cached_tokens": 7}, {"input_tokens": 1, "new": 0}, {"new": 0}):
+        found = read(usage)
+        assert (indexes_of(found), found.rejected) == (list(range(count)), [])
+        assert {part.events.fields for part in found.accepted} <= {tuple(sorted(usage)), tuple(usage)}
+    for usage in ({"input_tokens": 1, "new": 1}, {"new": 1}):
+        assert [rejected.reason for rejected in read(usage).rejected] == ["unknown_usage_field"] * count
+
+
+@pytest.mark.parametrize("count", [1, 5])
+@pytest.mark.parametrize(
+    ("customer", "words"),
+    [
+        ("cus_1 ", "begins or ends with a space: 'cus_1 '"),
+        (" cus_1", "begins or ends with a space"),
+        ("cus\u00a01", "has characters that cannot be printed: U+00A0"),
+        ("cus\u200d1", "has characters that cannot be printed: U+200D"),
+        ("c\tus\n", "has characters that cannot be printed: U+0009, U+000A"),
+    ],
+)
+def test_customers_that_look_like_others_are_refused_in_words_that_show_why(customer: str, words: str, count: int) -> None:
+    events = [EVENT | {"id": f"r-{number}", "customer": customer} for number in range(count)]
+    read = READER.read(JSON, {}, dumps(events), now_ms=NOW_MS)
+    assert [(rejected.reason, rejected.field) for rejected in read.rejected] == [(Reason.WRONG_TYPE, "customer")] * count
+    assert words in read.rejected[0].detail

@@ -11,9 +11,9 @@ from aiokafka.codec import has_lz4, has_snappy, has_zstd
 from aiokafka.errors import KafkaConnectionError
 from taximeter_emitter.transports.kafka_connection import make_producer
 
+from metering.configuration.secrets import Secret
+from metering.configuration.settings import SettingsError, load
 from metering.kafka.clients import FetchLimits, KafkaSettings, make_admin, make_group_consumer, make_log_reader, started
-from metering.process.secrets import Secret
-from metering.process.settings import SettingsError, load
 from metering.records.service_limits import CHAIN_RECORD_BYTES_MAX
 
 NOWHERE = KafkaSettings(bootstrap_servers=("127.0.0.1:1",), request_timeout_seconds=7)

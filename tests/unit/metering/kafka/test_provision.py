@@ -1,3 +1,4 @@
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -5,7 +6,7 @@ from taximeter_emitter.clock import SystemClock
 from taximeter_emitter.wire.limits import DAY_MS, EVENT_RECORD_BYTES_MAX
 
 from metering.kafka.clients import KafkaSettings
-from metering.kafka.provision import TopicState, check_topics, ensure_topics
+from metering.kafka.provision import TopicState, check_topics, ensure_topics, ensure_topics_unless_stopped
 from metering.kafka.topics import TopicSpec, topics_named
 from metering.records.service_limits import CHAIN_RECORD_BYTES_MAX
 
@@ -88,6 +89,17 @@ def test_a_topic_without_leaders_is_a_problem() -> None:
     (problem,) = check_topics([TOPICS.events], {}, partitions=4)
     assert "usage.events" in problem
     assert "without a leader" in problem
+
+
+async def test_the_wait_for_a_cluster_ends_when_the_service_has_to_stop() -> None:
+    settings = KafkaSettings(bootstrap_servers=("127.0.0.1:1",), startup_timeout_seconds=60.0)
+    stop = asyncio.Event()
+    waiting = asyncio.create_task(ensure_topics_unless_stopped(settings, settings.topics, clock=SystemClock(), stop=stop))
+    await asyncio.sleep(0.2)
+    assert not waiting.done()
+    stop.set()
+    async with asyncio.timeout(5):
+        assert await waiting is None
 
 
 async def test_a_cluster_that_cannot_be_reached_is_the_problem() -> None:

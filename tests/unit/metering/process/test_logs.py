@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from taximeter_emitter.message_limiter import KEYS_MAX
 
+from metering.configuration.secrets import MASK, Redactor, Secret
 from metering.process.logs import RateLimited, get_log, logging_to
-from metering.process.secrets import MASK, Redactor, Secret
 from tests.support.manual_clock import ManualClock
 
 

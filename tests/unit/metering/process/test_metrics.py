@@ -88,4 +88,5 @@ def test_common_metrics_name_the_build_and_the_process(registry: CollectorRegist
         "taximeter_log_messages_total",
         "taximeter_ready",
         "taximeter_event_loop_lag_seconds",
+        "taximeter_descriptors_exhausted_total",
     }

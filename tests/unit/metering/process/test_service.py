@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from metering.process.secrets import Secret
+from metering.configuration.secrets import Secret
 from metering.process.service import EXIT_FAILED, EXIT_OK, EXIT_REFUSED, ServiceContext, ServiceSettings, run_service
 from metering.process.supervision import RefusedToStart
 

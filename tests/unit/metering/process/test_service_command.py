@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
+from metering.configuration.secrets import Secret
+from metering.configuration.settings import SettingsError, option
 from metering.process.probe import EXIT_USAGE
-from metering.process.secrets import Secret
 from metering.process.service import EXIT_OK, ServiceContext, ServiceSettings
 from metering.process.service_command import Configuration, load_configuration, service_command
-from metering.process.settings import SettingsError, option
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

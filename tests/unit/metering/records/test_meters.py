@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from taximeter_emitter.wire.limits import USAGE_FIELDS_MAX
 
-from metering.records.meters import Catalogue, Meter, catalogue_of, catalogue_problems, parse_catalogue
+from metering.records.meters import Catalogue, FieldVerdict, Meter, catalogue_of, catalogue_problems, parse_catalogue
 from metering.records.service_limits import METERS_MAX
 
 TOKENS = {"event_name": "tokens", "sum": ["input_tokens", "output_tokens"], "dimensions": ["model"]}
@@ -92,3 +92,42 @@ def test_the_memory_of_projections_is_bounded() -> None:
         catalogue.project((("model", str(number)),))
     assert len(catalogue._projections) <= 10_000
     assert catalogue.project((("model", "0"),)) == ((("model", "0"),),)
+
+
+USAGE_METER: dict[str, Any] = {"event_name": "tokens", "sum": ["input_tokens"]}
+
+
+def test_one_rule_says_what_a_usage_field_is() -> None:
+    catalogue, problems = parse_catalogue({"meters": [USAGE_METER], "usage": {"unmetered": ["cached_tokens"]}})
+    assert catalogue is not None, problems
+    assert catalogue.judge_field("input_tokens", 0) is catalogue.judge_field("input_tokens", 5) is FieldVerdict.BILLED
+    assert catalogue.judge_field("cached_tokens", 5) is catalogue.judge_field("anything", 0) is FieldVerdict.FREE
+    assert catalogue.judge_field("anything", 1) is FieldVerdict.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("usage", "problem"),
+    [
+        ("cached", "usage in the settings file is not a table"),
+        ({"unmeterd": []}, "unmeterd in [usage] is not a setting"),
+        ({"unmetered": "cached"}, "usage.unmetered: must be a list"),
+        ({"unmetered": [""]}, "usage.unmetered: must be a list"),
+        ({"unmetered": ["input_tokens"]}, "usage.unmetered: 'input_tokens' is summed by a meter"),
+    ],
+)
+def test_a_wrong_table_of_usage_is_named(usage: Any, problem: str) -> None:
+    catalogue, problems = parse_catalogue({"meters": [USAGE_METER], "usage": usage})
+    assert catalogue is None
+    assert any(found.startswith(problem) for found in problems), problems
+
+
+def test_what_is_free_changes_the_version_only_if_there_is_any() -> None:
+    meter = Meter("tokens", ("input_tokens",))
+    assert Catalogue([meter]).version == Catalogue([meter], []).version != Catalogue([meter], ["cached_tokens"]).version
+
+
+@pytest.mark.parametrize("keys", [{"customer_key": "value"}, {"value_key": "stripe_customer_id"}, {"customer_key": "x", "value_key": "x"}])
+def test_customer_and_value_need_different_keys_of_the_payload(keys: dict[str, str]) -> None:
+    _, problems = parse_catalogue({"meters": [USAGE_METER | keys]})
+    assert len(problems) == 1
+    assert "customer_key and value_key are both" in problems[0]

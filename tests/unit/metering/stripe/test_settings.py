@@ -2,7 +2,7 @@
 
 import pytest
 
-from metering.process.secrets import Secret
+from metering.configuration.secrets import Secret
 from metering.stripe.settings import API_BASE, STREAM_BASE, StripeSettings
 
 

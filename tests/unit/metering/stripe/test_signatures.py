@@ -10,7 +10,7 @@ import stripe
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metering.process.secrets import Secret
+from metering.configuration.secrets import Secret
 from metering.stripe.signatures import WebhookRefused, parse_webhook, verify_signature
 
 NOW_S = 1_790_000_000

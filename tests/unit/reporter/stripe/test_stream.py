@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from taximeter_emitter.clock import Clock, SystemClock
 
-from metering.process.secrets import Secret
+from metering.configuration.secrets import Secret
 from reporter.sending.verdicts import Delivered, Refused, Retry, StopTheWorld, TryAgain, Verdict
 from reporter.stripe.stream import StripeMeterEventStream
 from tests.support.manual_clock import SleeplessClock

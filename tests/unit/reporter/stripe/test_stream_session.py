@@ -5,7 +5,7 @@ from collections import deque
 
 import pytest
 
-from metering.process.secrets import Secret
+from metering.configuration.secrets import Secret
 from reporter.sending.verdicts import Delivered, Refused, Retry, StopTheWorld, TooOld, TryAgain, Verdict
 from reporter.stripe.stream_session import Grant, Session, SessionKeeper, grant_of, without_session
 from tests.support.manual_clock import SleeplessClock

@@ -16,12 +16,12 @@ import stripe
 from prometheus_client import CollectorRegistry
 from taximeter_emitter.clock import SystemClock
 
+from metering.configuration.secrets import Secret
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogUnavailable
 from metering.process.health import Health
 from metering.process.logs import get_log
 from metering.process.metrics import CommonMetrics
-from metering.process.secrets import Secret
 from metering.process.service import ServiceContext
 from metering.process.supervision import RefusedToStart, Supervisor
 from metering.records.ledger_records import Rejection

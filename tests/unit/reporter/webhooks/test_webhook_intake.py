@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metering.process.secrets import Secret
-from metering.process.settings import SettingsError, load
+from metering.configuration.secrets import Secret
+from metering.configuration.settings import SettingsError, load
 from metering.stripe.signatures import WebhookEvent
 from reporter.stripe.report_types import REPORT_TYPES
 from reporter.webhooks.hooks import Hook, HookOutcome, HookRunner, HookUnusable, load_hook

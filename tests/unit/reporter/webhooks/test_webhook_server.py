@@ -11,8 +11,8 @@ import aiohttp
 import orjson
 import pytest
 
+from metering.configuration.secrets import Secret
 from metering.process.listener import CannotListen
-from metering.process.secrets import Secret
 from metering.stripe.signatures import WebhookEvent
 from reporter.webhooks.webhook_intake import IntakeVerdict
 from reporter.webhooks.webhook_server import WEBHOOKS_PATH
@@ -139,20 +139,26 @@ async def close(writer: asyncio.StreamWriter) -> None:
         await writer.wait_closed()
 
 
-async def test_one_connection_too_many_is_closed() -> None:
+async def test_a_connection_that_only_waits_makes_way() -> None:
     async with serving(Receiver(), connections_max=1) as url:
-        port = int(url.rpartition(":")[2])
-        _, first = await asyncio.open_connection("127.0.0.1", port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        assert (await call(url + WEBHOOKS_PATH))[0] == 200
         async with asyncio.timeout(60):
-            while True:
-                reader, second = await asyncio.open_connection("127.0.0.1", port)
-                with_answer = asyncio.create_task(reader.read())
-                done, _ = await asyncio.wait({with_answer}, timeout=1.0)
-                with_answer.cancel()
-                await close(second)
-                if done:
-                    break
-        await close(first)
+            assert await reader.read() == b""
+        await close(writer)
+
+
+async def test_what_is_not_http_is_answered_and_counted() -> None:
+    receiver = Receiver()
+    async with serving(receiver, read_seconds=0.3) as url:
+        for sent, reason in ((b"garbage\r\n\r\n", "malformed_head"), (b"\x16\x03\x01\x02\x00\x01", "tls_on_plain_port"), (b"GET / HT", "slow_head")):
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+            writer.write(sent)
+            async with asyncio.timeout(60):
+                answer = await reader.read()
+            assert orjson.loads(answer.partition(b"\r\n\r\n")[2])["error"] == reason
+            assert receiver.counts[reason] == 1
+            await close(writer)
 
 
 async def test_the_port_file_names_the_port_and_goes_with_the_server(tmp_path: Path) -> None:

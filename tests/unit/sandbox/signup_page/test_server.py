@@ -9,7 +9,7 @@ from taximeter_sandbox.signup_page.server import BODY_BYTES_MAX, DemoPage, Offer
 from taximeter_sandbox.signup_page.visits import Visit, Visits
 
 from billing.selling.prices import PriceAtStripe
-from metering.process.secrets import Secret
+from metering.configuration.secrets import Secret
 from metering.stripe.client import StripeHttp, make_client
 
 PRICE = PriceAtStripe(

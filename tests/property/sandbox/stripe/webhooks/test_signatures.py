@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from taximeter_sandbox.stripe.webhooks.signatures import signature_header
 
-from metering.process.secrets import Secret
+from metering.configuration.secrets import Secret
 from metering.stripe.signatures import verify_signature
 
 SECRETS = st.lists(st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=8).map("whsec_".__add__), min_size=1, max_size=3, unique=True)

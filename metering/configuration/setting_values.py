@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from metering.process.secrets import Secret
+from metering.configuration.secrets import Secret
 
 PREFIX: Final = "TAXIMETER_"
 FILE_VARIABLE: Final = f"{PREFIX}CONFIG"

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from metering.process.secrets import Secret
-from metering.process.settings import SettingsError, describe, load, load_all, option, read_settings_file, secrets_of
+from metering.configuration.secrets import Secret
+from metering.configuration.settings import SettingsError, describe, load, load_all, option, read_settings_file, secrets_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@ import pickle
 
 import pytest
 
-from metering.process.secrets import MASK, Redactor, Secret
+from metering.configuration.secrets import MASK, Redactor, Secret
 
 
 def test_a_secret_is_masked_wherever_it_is_printed() -> None:

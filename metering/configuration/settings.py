@@ -16,8 +16,8 @@ from typing import Any, Final, Protocol, TypeVar, cast, runtime_checkable
 
 from taximeter_emitter.wire.errors import TaximeterError
 
-from metering.process.secrets import Secret
-from metering.process.setting_values import (
+from metering.configuration.secrets import Secret
+from metering.configuration.setting_values import (
     FILE_VARIABLE,
     PREFIX,
     TEXT_CHARS_MAX,
