@@ -9,7 +9,7 @@ MINUTES ?= 3
 ARGS ?=
 PARALLEL := -n 2 --dist worksteal
 # These use all cores by themselves. A folder that is not there is passed over.
-SERIAL_TESTS := $(wildcard tests/simulation tests/integration tests/end_to_end tests/packaging tests/examples)
+SERIAL_TESTS := tests/simulation tests/integration tests/end_to_end
 # No addresses of package indexes, and none of our own distributions. `--python-version` is the oldest that is supported.
 LOCK := .lock/bin/uv pip compile --quiet --upgrade pyproject.toml --generate-hashes --universal --python-version 3.11 --no-header --no-annotate \
   --no-emit-index-url --no-emit-package taximeter --no-emit-package taximeter-emitter --no-emit-package taximeter-sandbox
@@ -38,7 +38,7 @@ test: $(STAMP)  ## Lint, types, import contracts and all tests, on the first bro
 	@$(MAKE) --no-print-directory lint types contracts
 	$(BIN)/pytest $(PARALLEL) tests/unit $(ARGS)
 	$(BIN)/pytest $(PARALLEL) tests/property tests/deploy $(ARGS)
-	$(BIN)/pytest $(PARALLEL) tests/contract $(ARGS)
+	$(BIN)/pytest $(PARALLEL) tests/contract tests/packaging tests/examples $(ARGS)
 	$(BIN)/pytest $(SERIAL_TESTS) $(ARGS)
 
 unit: $(STAMP)  ## The fast tests alone, for the time between two edits (ARGS="-k ledger")

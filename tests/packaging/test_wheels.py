@@ -9,12 +9,9 @@ from tests.support.distributions import DISTRIBUTIONS, EMITTER, Distribution, En
 
 pytestmark = pytest.mark.packaging
 
-IMPORT_MS_MAX = 60
-MEASURE_IMPORT = """
-import asyncio, orjson, sys, time
-before = time.process_time()
+CHEAP_IMPORT = """
+import asyncio, orjson, sys
 import taximeter_emitter
-print((time.process_time() - before) * 1000)
 late = {"aiokafka", "numpy", "pathlib", "prometheus_client", "sqlite3"} & set(sys.modules)
 assert not late, late
 """
@@ -51,11 +48,21 @@ def test_a_distribution_installs_alone_and_every_package_of_it_imports(distribut
 
 def test_the_emitter_is_typed_and_cheap_to_import(emitter_alone: Environment) -> None:
     emitter_alone.run("-c", "from importlib.resources import files; assert files('taximeter_emitter').joinpath('py.typed').is_file()")
-    # The least of several, because the machine does other things as well.
-    assert min(float(emitter_alone.run("-c", MEASURE_IMPORT)) for _ in range(7)) < IMPORT_MS_MAX
+    emitter_alone.run("-c", CHEAP_IMPORT)
 
 
 @pytest.mark.parametrize(("arguments", "extra"), [("bootstrap_servers='k:9092'", "kafka"), ("registry=object(), new_producer=print", "prometheus")])
 def test_a_missing_library_is_named_with_its_extra(emitter_alone: Environment, arguments: str, extra: str) -> None:
     said = emitter_alone.run("-c", MISSING_EXTRA.format(arguments=arguments))
     assert f"pip install '{EMITTER.name}[{extra}]'" in said
+
+
+def test_the_demo_says_what_to_install_and_runs_outside_of_the_repository(wheels: Path, tmp_path: Path) -> None:
+    environment = Environment(tmp_path / "environment", wheels)
+    environment.install("taximeter")
+    code, said = environment.command("taximeter", "demo", "--events", "2000")
+    assert (code, said) == (4, "taximeter: the sandbox is not installed: pip install taximeter-sandbox\n")
+    environment.install("taximeter-sandbox")
+    code, said = environment.command("taximeter", "demo", "--events", "2000")
+    assert code == 0, said
+    assert said.rstrip().endswith("EXACT")

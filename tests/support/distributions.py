@@ -25,7 +25,9 @@ class Distribution:
 EMITTER: Final = Distribution("taximeter-emitter", "emitter", ("taximeter_emitter",), brings={"orjson"})
 SERVICES: Final = Distribution("taximeter", ".", ("metering", "ingest", "aggregator", "reporter", "billing", "audit", "taximeter"))
 
-DISTRIBUTIONS: Final = (EMITTER, SERVICES)
+SANDBOX: Final = Distribution("taximeter-sandbox", "sandbox", ("taximeter_sandbox",))
+
+DISTRIBUTIONS: Final = (EMITTER, SERVICES, SANDBOX)
 
 
 def build_wheels(folder: Path) -> None:
@@ -50,6 +52,12 @@ class Environment:
     def run(self, *arguments: str) -> str:
         """The standard output of the interpreter with these arguments, started outside the repository and knowing nothing of it."""
         return _run([str(self.python), "-I", *arguments], cwd=self.python.parents[2])
+
+    def command(self, name: str, *arguments: str) -> tuple[int, str]:
+        """Exit code and output of an installed command, started outside the repository."""
+        command = [str(self.python.with_name(name)), *arguments]
+        done = subprocess.run(command, cwd=self.python.parents[2], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        return done.returncode, done.stdout
 
     def distributions(self) -> set[str]:
         """Names of what is installed."""
