@@ -1,4 +1,4 @@
-"""What of a partition's past the log still has: read by whoever takes over, and by whoever accepts what is lost."""
+"""What the log still has of a partition's past: read at a takeover, and to accept a loss."""
 
 import secrets
 from collections.abc import AsyncIterator

@@ -173,7 +173,7 @@ def _undoing(target: Target, now_ms: int) -> CorrectionKind:
 
 
 def meter_event_place(identifier: str, partitions: int) -> MeterEventPlace:
-    """The place that an identifier names. Raises NotCorrectable if it is none of ours, or is that of a correction."""
+    """The place that an identifier names. Raises NotCorrectable if it is not one of our identifiers, or is that of a correction."""
     place = place_of(identifier)
     if isinstance(place, CorrectionPlace):
         raise NotCorrectable("it is the identifier of a correction; a correction is not corrected, only the meter event of an intent")

@@ -155,7 +155,7 @@ class FileStorage:
         self._entries: Entries = np.zeros(0, ENTRY)
 
     def grown(self, entries: int) -> Entries:
-        """Room for so many entries; existing ones stay. May block for the disk."""
+        """Make room for this many entries; existing ones stay. May block for the disk."""
         if entries <= len(self._entries):
             return self._entries
         if not self.lost:

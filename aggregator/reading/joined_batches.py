@@ -141,7 +141,7 @@ def join(
 
 
 def _lengths(column: Sequence[Any]) -> list[int]:
-    """Of lists, none of which is empty."""
+    """Of lists that are not empty."""
     if set(map(type, column)) != {list}:
         raise _UnusualError
     found = list(map(len, column))

@@ -83,7 +83,7 @@ class ReactivatePrice:
 
 @dataclass(frozen=True, slots=True)
 class ArchivePrice:
-    """A price that was replaced: nobody can subscribe to it any more, and whoever has keeps it."""
+    """A price that was replaced: nobody can subscribe to it any more, and existing subscriptions keep it."""
 
     id: str
     key: str
@@ -104,7 +104,7 @@ class Obstacle:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Actions in the order in which they must be done; obstacles, of which one forbids every action; notes that ask for nothing."""
+    """Actions in the order in which they must be done; obstacles (a single one forbids every action); notes that ask for nothing."""
 
     actions: tuple[Action, ...] = ()
     obstacles: tuple[Obstacle, ...] = ()

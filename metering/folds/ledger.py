@@ -1,4 +1,4 @@
-"""The fold of one partition of usage.ledger, the same for the reporter and whoever verifies: what is accepted, what is open, what is settled."""
+"""The fold of one partition of usage.ledger, the same for the reporter and the audit: what is accepted, what is open, what is settled."""
 
 from dataclasses import dataclass, field, replace
 

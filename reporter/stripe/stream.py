@@ -66,7 +66,7 @@ class StripeMeterEventStream:
         self._closed = False
 
     def send(self, *, event_name: str, payload: Mapping[str, str], identifier: str, timestamp_s: int, idempotency_key: str) -> Awaitable[Verdict]:
-        """Make one attempt, started at once. Its verdict waits for a free connection and for the network, a bounded time; it raises nothing but
+        """Make one attempt, started at once. Its verdict waits for a free connection and for the network, a bounded time; it raises only
         CancelledError.
 
         An event that shares a request has the request's verdict, unless Stripe refuses the request: then the events are sent in smaller

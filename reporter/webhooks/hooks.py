@@ -70,7 +70,7 @@ class HookRunner:
         self._freeing: set[asyncio.Task[None]] = set()
 
     async def call(self, event: WebhookEvent) -> HookResult:
-        """Call the hook once. Waits at most twice `seconds`. Raises nothing but CancelledError."""
+        """Call the hook once. Waits at most twice `seconds`. Raises only CancelledError."""
         try:
             async with asyncio.timeout(self._seconds):
                 await self._places.acquire()

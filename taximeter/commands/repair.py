@@ -98,7 +98,7 @@ async def _if_agreed(arguments: argparse.Namespace, accepting: AcceptingLoss, lo
     if lost.ids_matter and not arguments.ids:
         raise NothingAccepted(
             f"events may repeat ids that were counted before {moment(lost.ids_from_ms)} and are not known: add --ids to accept that those with an id"
-            " of which nobody can tell are set aside as past_horizon"
+            " that cannot be checked are set aside as past_horizon"
         )
     if not arguments.yes and not _agreed():
         raise NothingAccepted("nothing was done")

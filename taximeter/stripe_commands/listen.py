@@ -150,7 +150,7 @@ def _signing_secret(text: str, what: str) -> Secret:
 
 
 async def _remove(client: stripe.StripeClient, mark: str, *, snapshots: bool, thin: bool) -> None:
-    """Remove what has the mark; what could not be removed is told."""
+    """Remove what has the mark; report what could not be removed."""
     if snapshots:
         with _told("webhook endpoint"):
             endpoints = await client.v1.webhook_endpoints.list_async({"limit": 100})

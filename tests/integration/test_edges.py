@@ -190,7 +190,7 @@ async def test_a_topic_that_was_deleted_and_made_anew_stops_the_partition(kafka:
     await emit(kafka, event("c"))
 
     with aggregator(kafka, tmp_path / "second") as second:
-        assert "was cut or made anew" in await asyncio.to_thread(second.until_it_says, "ChainBroken")
+        assert "was cut or created again" in await asyncio.to_thread(second.until_it_says, "ChainBroken")
     done = await asyncio.to_thread(taximeter, kafka, tmp_path, "repair", "accept-loss", "0", "--reason", "test", "--yes")
     assert "TAXIMETER_KAFKA_TOPIC_PREFIX" in done.stderr
 

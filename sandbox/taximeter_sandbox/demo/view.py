@@ -85,7 +85,7 @@ class PlainView:
 
 
 class LiveView:
-    """A table that is drawn anew twice a second; what happens scrolls by above it."""
+    """A table that is redrawn twice a second; what happens scrolls by above it."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
