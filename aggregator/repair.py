@@ -35,7 +35,7 @@ class NothingAccepted(TaximeterError):
 
 @dataclass(frozen=True, slots=True)
 class EmitterGap:
-    """Numbers of one emitter that may be in what is lost: from `first` on, up to `last` if it went on afterwards (None: nobody can tell)."""
+    """Numbers of one emitter that may be in what is lost: from `first` on, up to `last` if it went on afterwards (None: not known)."""
 
     emitter: str
     first: int

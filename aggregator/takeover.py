@@ -140,7 +140,7 @@ class CountingTakeover:
     async def _check_still_kept(self, partition: int, start: int) -> None:
         """Raise LogUnavailable if retention deleted events from `start` on while they were read for their ids: another takeover finds what is gone.
 
-        Retention deletes every few minutes at most, so that this does not go on for ever.
+        Retention deletes every few minutes at most, so that this does not go on forever.
         """
         kept, _ = await self._reader.bounds(self._rules.topic, partition)
         if kept > start:

@@ -38,7 +38,7 @@ class TallyLog:
         return decode_tally(record.value)
 
     async def between(self, partition: int, start: int, end: int) -> AsyncIterator[tuple[int, Tally]]:
-        """The tallies of [start, end), accepted or not, with their offsets. To be read to the end."""
+        """The tallies of [start, end), accepted or not, with their offsets. Read it to the end."""
         async for records in self._reader.records(self._topic, partition, start, end):
             for record in records:
                 yield record.offset, decode_tally(record.value)

@@ -101,7 +101,7 @@ class Correcting:
     async def correct(self, request: Request) -> Corrected:
         """Append the correction, again as long as others' entries come before it. Raises NotCorrectable; blocks on Kafka.
 
-        Whatever became of an append that was not acknowledged, the log says it: this never writes two corrections that are accepted.
+        The log shows what became of an append that was not acknowledged: this never writes two corrections that are accepted.
         """
         for _ in range(ATTEMPTS_MAX):
             target = await self.find()

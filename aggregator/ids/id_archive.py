@@ -39,7 +39,7 @@ class IdArchive:
 
     @property
     def resident_bytes(self) -> int:
-        """Memory that it takes whatever the storage is."""
+        """Memory that it takes with any storage."""
         return sum(segment.resident_bytes for segment in self._segments)
 
     def add(self, fingerprints: Fingerprints, contents: Words, log_time_ms: int) -> None:

@@ -34,7 +34,7 @@ class Seen(Enum):
 
 
 def content_of(customer: str, dimensions: tuple[tuple[str, str], ...], usage: Iterable[tuple[str, int]]) -> int:
-    """A number that tells events of one id apart by content: the same in every process. It is linear in the quantities, so that columns
+    """A number that distinguishes events with the same id by content: the same in every process. It is linear in the quantities, so that columns
     are quick, and ignores zeros.
     """
     total = _series_content(customer, dimensions)

@@ -86,7 +86,7 @@ class IdTable:
 
     @property
     def resident_bytes(self) -> int:
-        """Memory that it takes whatever the storage is."""
+        """Memory that it takes with any storage."""
         return self._buckets.nbytes + self._links.nbytes
 
     def fingerprints(self, start: int, end: int) -> Fingerprints:

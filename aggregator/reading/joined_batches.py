@@ -1,6 +1,6 @@
 """The quick way to read small batches that follow each other: as one batch with the events of all of them, which is added up at once.
 
-What is read so is read exactly as the long way (`aggregator.reading.decoding`) reads each of them; whatever is unusual in one is left to that way.
+The result is exactly that of the long way (`aggregator.reading.decoding`) for each of them; anything unusual is left to that way.
 """
 
 from array import array

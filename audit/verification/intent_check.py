@@ -1,4 +1,4 @@
-"""Does the ledger tell Stripe what the tallies counted, and is what it takes back or repeats allowed? Pure: all is handed in, in log order."""
+"""Does the ledger report what the tallies counted, and may it take back or repeat what it does? Pure: all is handed in, in log order."""
 
 from collections import Counter
 from typing import TypeGuard

@@ -167,7 +167,7 @@ class Correction:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """What Stripe told, in an error report, of meter events that it had accepted before: they were not recorded.
+    """Meter events that Stripe had accepted, and did not record, as it said in an error report.
 
     `event_id` is the report's (`evt_...`; a report may come more than once, and one report may need several rejections). `meter` is the event
     name, "" if Stripe does not say; `code` and `message` are Stripe's. `error_count` is how many events failed so; `identifiers` are those that

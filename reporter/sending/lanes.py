@@ -58,7 +58,7 @@ class MeterSend:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One call to be made now. `number` counts from 1; the identifier is the send's, whatever the idempotency key."""
+    """One call to be made now. `number` counts from 1; the identifier is the send's, regardless of the idempotency key."""
 
     send: MeterSend
     number: int

@@ -33,7 +33,7 @@ class Retry(StrEnum):
     UNREACHABLE = "unreachable"  # no connection, so nothing was sent
     TIMEOUT = "timeout"
     CONNECTION_LOST = "connection_lost"
-    UNEXPECTED = "unexpected"  # the client library failed in a way nobody foresaw
+    UNEXPECTED = "unexpected"  # the client library failed in an unforeseen way
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ _PATH: Final = "/v1/billing/meter_events"
 class StripeMeterEvents:
     """Meter events by `POST /v1/billing/meter_events`: a MeterEventPort.
 
-    To be created inside the running event loop, for that loop; `close` it there. `connections` bounds the requests in flight, `timeout_s` the
+    Create it inside the running event loop, for that loop; `close` it there. `connections` bounds the requests in flight, `timeout_s` the
     time of one attempt, from asking for a connection to the last byte of the reply. `api_base` is where Stripe's API is, without a path.
     """
 

@@ -81,7 +81,7 @@ async def until_counted(kafka: KafkaSettings, end: int, partition: int = 0) -> P
 
 
 async def until_events_counted(kafka: KafkaSettings, events: int) -> Report:
-    """Wait until verification finds so many events counted."""
+    """Wait until verification finds this many events counted."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while (report := await verify(kafka)).events["counted"] < events:
         assert time.monotonic() < deadline, report

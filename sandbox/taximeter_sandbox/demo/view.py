@@ -21,7 +21,7 @@ PLAIN_SECONDS: Final = 5.0
 
 
 class View(Protocol):
-    """Tells what happens."""
+    """Shows what happens."""
 
     def say(self, text: str) -> None:
         """One sentence about what was just done."""

@@ -63,7 +63,7 @@ class Invoicing:
         self._schedule.push(subscription.period_end * 1000, "close", subscription.id)
 
     def announce(self, subscription_id: str, due_ms: int) -> None:
-        """Tell what the invoice of the current period looks like some days before it is made."""
+        """Notify of the coming invoice of the current period, some days before it is made."""
         subscription = self._subscriptions.get(subscription_id)
         if subscription.runs and not subscription.announced and subscription.period_start * 1000 < due_ms < subscription.period_end * 1000:
             self._subscriptions.put(replace(subscription, announced=True), due_ms)

@@ -83,7 +83,7 @@ class Notifications:
             self._happened(self._thin_event(kind, related, data, now_ms, livemode=livemode), now_ms)
 
     def ping(self, destination: Destination, now_ms: int) -> ThinEvent:
-        """An event for one destination, whatever it listens to."""
+        """An event for one destination, regardless of what it listens to."""
         related = Related(destination.id, "v2.core.event_destination", f"/v2/core/event_destinations/{destination.id}")
         event = self._thin_event(PING, related, {}, now_ms, livemode=destination.livemode)
         self._keep(event)
