@@ -35,7 +35,7 @@ class NothingAccepted(TaximeterError):
 
 @dataclass(frozen=True, slots=True)
 class EmitterGap:
-    """Numbers of one emitter that may be in what is lost: from `first` on, up to `last` if it went on afterwards (None: nobody can tell)."""
+    """Numbers of one emitter that may be in what is lost: from `first` on, up to `last` if it went on afterwards (None: not known)."""
 
     emitter: str
     first: int
@@ -129,8 +129,8 @@ class AcceptingLoss:
         counted_to = head.chain.end
         if counted_to > events_end:
             raise ChainBroken(
-                f"the tallies of partition {partition} end at {counted_to}, its events at {events_end}: the topic was cut or made anew. That is no"
-                " loss that can be accepted: the offsets mean other events. Use a new TAXIMETER_KAFKA_TOPIC_PREFIX"
+                f"the tallies of partition {partition} end at {counted_to}, its events at {events_end}: the topic was cut or created again. That is"
+                " no loss that can be accepted: the offsets mean other events. Use a new TAXIMETER_KAFKA_TOPIC_PREFIX"
             )
         gone, sequences = GoneIds(events_start), SequenceIndex()
         begin = await self._tallies.covering(partition, start, end, head.log_time_ms - memory_ms(self._horizon_ms))

@@ -12,7 +12,7 @@ from metering.process.logs import Log
 
 
 class IdSnapshots:
-    """With a `state_dir`, archived ids lie in files there; without one, in memory. A partition's folder is held until `close`."""
+    """With a `state_dir`, archived ids are in files there; without one, in memory. A partition's folder is held until `close`."""
 
     def __init__(self, state_dir: Path | None, *, topic: str, horizon_ms: int, log: Log) -> None:
         self._state_dir = state_dir

@@ -60,7 +60,7 @@ class CountingTakeover:
         """Bring a counter that stood still, with nothing pending, up to the end of the chain: cheap when nobody else wrote."""
         _, end = await self._tallies.bounds(counter.partition)
         if end < counter.tallies.chain.next_offset:
-            raise ChainBroken(f"usage.tallies of partition {counter.partition} ends at {end}, before what was read of it: it was cut or made anew")
+            raise ChainBroken(f"usage.tallies of partition {counter.partition} ends at {end}, before what was read: it was cut or created again")
         await self._fold(counter, end)
 
     async def catch_up(self, counter: PartitionCounter, own: Tally, offset: int) -> bool:
@@ -78,7 +78,7 @@ class CountingTakeover:
                 others_start = tally.link.start if others_start is None else others_start
                 loss_accepted |= tally.acceptance is not None
         if loss_accepted:
-            raise LogUnavailable(f"a loss in partition {counter.partition} was accepted: what can still be known of it is read anew")
+            raise LogUnavailable(f"a loss in partition {counter.partition} was accepted: what can still be known of it is read again")
         accepted = own is not None and counter.observe(end, own)
         if others_start is not None:
             await self.remember(counter, others_start, counter.tallies.chain.end)
@@ -129,7 +129,7 @@ class CountingTakeover:
         """What is counted next must be there. Returns the first offset of the events that is kept. Raises FailClosed."""
         events_start, events_end = await self._reader.bounds(self._rules.topic, partition)
         if end > events_end:
-            raise ChainBroken(f"the tallies of partition {partition} end at {end}, its events at {events_end}: the topic was cut or made anew")
+            raise ChainBroken(f"the tallies of partition {partition} end at {end}, its events at {events_end}: the topic was cut or created again")
         if end < events_start:
             raise HistoryLost(
                 f"retention deleted events of partition {partition} that were never counted: {end} to {events_start - 1}."
@@ -138,9 +138,9 @@ class CountingTakeover:
         return events_start
 
     async def _check_still_kept(self, partition: int, start: int) -> None:
-        """Raise LogUnavailable if retention deleted events from `start` on while they were read for their ids: to take over anew tells what is gone.
+        """Raise LogUnavailable if retention deleted events from `start` on while they were read for their ids: another takeover finds what is gone.
 
-        Retention deletes every few minutes at most, so that this does not go on for ever.
+        Retention deletes every few minutes at most, so that this does not go on forever.
         """
         kept, _ = await self._reader.bounds(self._rules.topic, partition)
         if kept > start:
@@ -158,7 +158,7 @@ class CountingTakeover:
         return snapshot if record is not None and digest_of(record.value or b"") == snapshot.tally_digest else None
 
     async def _check_ids(self, counter: PartitionCounter, gone: GoneIds) -> None:
-        """Every id that may still matter can be told, or somebody accepted that it cannot. Raises HistoryLost."""
+        """Check that every id that may still matter is known, or that somebody accepted that it is not. Raises HistoryLost."""
         partition, horizon_ms, tallies = counter.partition, self._rules.deduplication_horizon_ms, counter.tallies
         if not gone.matter(tallies.log_time_ms, horizon_ms):
             return

@@ -1,4 +1,4 @@
-"""What of a partition's past the log still has: read by whoever takes over, and by whoever accepts what is lost."""
+"""What the log still has of a partition's past: read at a takeover, and to accept a loss."""
 
 import secrets
 from collections.abc import AsyncIterator
@@ -38,7 +38,7 @@ class TallyLog:
         return decode_tally(record.value)
 
     async def between(self, partition: int, start: int, end: int) -> AsyncIterator[tuple[int, Tally]]:
-        """The tallies of [start, end), accepted or not, with their offsets. To be read to the end."""
+        """The tallies of [start, end), accepted or not, with their offsets. Read it to the end."""
         async for records in self._reader.records(self._topic, partition, start, end):
             for record in records:
                 yield record.offset, decode_tally(record.value)

@@ -184,7 +184,7 @@ class CountingWorker(PartitionWorker):
         self.counter = None
 
     async def _mended(self) -> bool:
-        """Until somebody accepts what is lost (`taximeter repair accept-loss`): then it is read anew whether that is all."""
+        """Wait until somebody accepts what is lost (`taximeter repair accept-loss`), then read again whether that is all."""
         while not self._draining:
             await self._wait(MENDED_SECONDS, work=False)
             try:

@@ -21,7 +21,7 @@ class Resend:
 
     @property
     def is_billed(self) -> bool:
-        """Whether Stripe has the usage by it, as far as Stripe told."""
+        """Whether Stripe has the usage by it, as far as Stripe reported."""
         return self.outcome in TAKEN and not self.refused_later
 
     def as_text(self) -> str:

@@ -92,7 +92,7 @@ async def measure_aggregator(arena: Arena, load: Load) -> Measurement:
 async def until_tallied(
     load: Load, process: WatchedProcess, *, seconds: float = FINISH_SECONDS, on_poll: Callable[[Sequence[EventCounts]], None] = lambda _: None
 ) -> None:
-    """Returns when the tallies account for every event; `on_poll` is told what those of each poll count. Raises ProcessFailed, or TimeoutError."""
+    """Returns when the tallies account for every event; `on_poll` gets what those of each poll count. Raises ProcessFailed, or TimeoutError."""
     topic = load.kafka.topics.tallies.name
     places = [TopicPartition(topic, number) for number in range(load.kafka.partitions)]
     accounted = 0

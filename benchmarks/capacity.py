@@ -64,7 +64,7 @@ def costs_of(kept: Mapping[str, Any]) -> Costs | None:
 
 
 def need_of(rate: int, costs: Costs) -> Need:
-    """Everything for so many events a second."""
+    """Everything for this many events a second."""
     meter_events = math.ceil(rate * 60 / EVENTS_PER_SERIES_MINUTE / REPORT_SECONDS)
     v1 = meter_events <= V1_CALLS_MAX
     with_ids = _cores(rate, costs.counting_ids)

@@ -1,6 +1,6 @@
 """`python -m benchmarks.core [--only numbered,ids] [--events 400000] [--runs 5] [--turn 50] [--profile]`: the aggregator's core alone, without Kafka.
 
-PartitionCounters over records in memory, cut after so many records as a busy aggregator cuts in a second; CPU-seconds of this process.
+PartitionCounters over records in memory, cut after as many records as a busy aggregator handles in a second; CPU-seconds of this process.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def records_of(load: Load, shape: Shape) -> list[list[LogRecord]]:
 
 
 def count(logs: Sequence[Sequence[LogRecord]], events: int, turn_records: int = TURN_RECORDS) -> None:
-    """Count everything, in turns of so many records, with a tally when a partition has read as many bytes as TALLY_EVENTS take."""
+    """Count everything, in turns of this many records, with a tally when a partition has read as many bytes as TALLY_EVENTS take."""
     catalogue = catalogue_of(tomllib.loads(METERS_FILE))
     counters = []
     for partition in range(PARTITIONS):

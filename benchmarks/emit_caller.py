@@ -124,7 +124,7 @@ def percentiles(name: str, nanoseconds: Sequence[int]) -> dict[str, float]:
 
 
 def run(servers: str, topic: str, events: int, work: int) -> dict[str, float]:
-    """Emit so many events and measure each call."""
+    """Emit this many events and measure each call."""
     random = Random(1)
     given = [
         (f"cus_{random.randrange(2_000):06d}", {"input_tokens": random.randrange(8_000), "output_tokens": random.randrange(1_000)}, "alpaca-7b")

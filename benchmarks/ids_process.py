@@ -107,7 +107,7 @@ def time_of(archive: IdArchive, questions: list[Fingerprints], *, known: bool) -
 
 
 def rebuilt(archive: IdArchive, ids: int) -> Stopwatch:
-    """Read records of so many ids again."""
+    """Read records of this many ids again."""
     rules = CountingRules("ids", CATALOGUE, lambda _: 0, "ids", DAY_MS)
     counter, watch = PartitionCounter(0, rules, Tallies(log_time_ms=DAY_MS), archive), Stopwatch()
     for record in records_of(ids):

@@ -1,6 +1,6 @@
 """The results that are kept in the repository, and shown on its pages: benchmarks/results/latest.json.
 
-What is measured anew replaces what was kept of the same path; the rest stays, each row with the commit and the date that it was taken at.
+A new measurement replaces the kept one of the same path; the rest stays, each row with the commit and the date that it was taken at.
 """
 
 from collections.abc import Mapping, Sequence

@@ -24,7 +24,7 @@ class Arena:
     scale: float
 
     def events(self, full: int) -> int:
-        """So many events at full size, fewer in a quick run."""
+        """This many events at full size, fewer in a quick run."""
         return max(200, round(full * self.scale))
 
     def kafka(self, partitions: int = 12) -> KafkaSettings:

@@ -20,7 +20,7 @@ KEY: Final = "sk_test_benchmarks"
 START_SECONDS: Final = 60.0
 CALL_SECONDS: Final = 60.0
 CUSTOMERS_AT_ONCE: Final = 10_000
-# About what a call over a continent takes; a lane waits for it, so many lanes must be under way.
+# About what a call over a continent takes; a lane waits for it, so a large number of lanes must be in use.
 LATENCY: Final = {"distribution": "lognormal", "median_ms": 50, "p99_ms": 200}
 SETTINGS: Final[Mapping[str, Any]] = {
     "limits": {"meter_events_per_second": 0, "stream_events_per_second": 0, "global_per_second": 0, "endpoint_per_second": 0},

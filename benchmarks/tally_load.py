@@ -21,7 +21,7 @@ EVENTS_PER_ROW: Final = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TallyShape:
-    """So many customers, each with usage in every one of so many minutes, the last of which ends at `until_ms` at the latest."""
+    """Usage of each of these customers in every one of these minutes. The last minute ends at `until_ms` at the latest."""
 
     customers: int
     minutes: int

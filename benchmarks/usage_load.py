@@ -85,7 +85,7 @@ def events_of(shape: Shape) -> Iterator[LoadEvent]:
 
 
 def batch_records(shape: Shape, *, partitions: int, size: int, with_ids: bool, emitters: int = 4, first_emitter: int = 0) -> Iterator[LoadRecord]:
-    """Batches of `size` events, written by so many emitters in turn, as the SDK and the gateway write them. `first_emitter` is the number of the
+    """Batches of `size` events, written by this many emitters in turn, as the SDK and the gateway write them. `first_emitter` is the number of the
     first of them: loads in the same topic have other emitters.
     """
     batchers = [Batcher(f"{first_emitter + number:032x}", events_max=size) for number in range(emitters)]

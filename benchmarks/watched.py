@@ -67,7 +67,7 @@ class WatchedProcess(AbstractContextManager["WatchedProcess"]):
             raise ProcessFailed(f"it ended with exit code {code}:\n{self._process.log_tail()}")
 
     def used_since(self, start: Reading, events: int, more: Mapping[str, float] | None = None) -> Measurement:
-        """What so many events cost, from `start` to now."""
+        """What this many events cost, from `start` to now."""
         end = self.read()
         return Measurement(events, end.cpu_seconds - start.cpu_seconds, end.moment - start.moment, self.peak_rss_bytes, more or {})
 

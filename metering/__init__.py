@@ -9,6 +9,6 @@ In folders, each importing only what is above it in this list:
   stripe         the settings and the client of each process that talks to Stripe.
   workers        partitions shared among processes, one worker for each.
 
-The words of a single event stand below all of this, in taximeter_emitter.wire: whoever emits needs them, too.
+The words of a single event are below all of this, in taximeter_emitter.wire: emitters need them, too.
 Entry rule: two services use it, or two services exchange it.
 """

@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return service_command(
         report,
         name="reporter",
-        summary="Tell Stripe, once, what was counted.",
+        summary="Report to Stripe, once, what was counted.",
         sections={"reporter": ReporterSettings, "stripe": StripeSettings, "webhooks": WebhookSettings, "kafka": KafkaSettings},
         check_file=catalogue_problems,
         arguments=arguments,

@@ -61,7 +61,7 @@ class StripePorts:
 class Reporter:
     """Owns the Kafka clients, the dispatcher, the group of partition workers and the webhooks. The ports are closed with it.
 
-    `observers` are told each webhook event but error reports.
+    `observers` get each webhook event except error reports.
     """
 
     def __init__(

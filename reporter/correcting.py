@@ -101,7 +101,7 @@ class Correcting:
     async def correct(self, request: Request) -> Corrected:
         """Append the correction, again as long as others' entries come before it. Raises NotCorrectable; blocks on Kafka.
 
-        Whatever became of an append that was not acknowledged, the log says it: this never writes two corrections that are accepted.
+        The log shows what became of an append that was not acknowledged: this never writes two corrections that are accepted.
         """
         for _ in range(ATTEMPTS_MAX):
             target = await self.find()
@@ -173,7 +173,7 @@ def _undoing(target: Target, now_ms: int) -> CorrectionKind:
 
 
 def meter_event_place(identifier: str, partitions: int) -> MeterEventPlace:
-    """The place that an identifier names. Raises NotCorrectable if it is none of ours, or is that of a correction."""
+    """The place that an identifier names. Raises NotCorrectable if it is not one of our identifiers, or is that of a correction."""
     place = place_of(identifier)
     if isinstance(place, CorrectionPlace):
         raise NotCorrectable("it is the identifier of a correction; a correction is not corrected, only the meter event of an intent")

@@ -25,7 +25,7 @@ REPEATS: Final = RetryPolicy(base_seconds=0.5, cap_seconds=45.0)  # of attempts 
 class Dispatcher:
     """Sends what is in the lanes, and puts what came of it into the partitions' mailboxes. Owns the port.
 
-    Outcomes of a partition without a mailbox are dropped: whoever owns it next sends under the same identifier, and finds the outcome again.
+    Outcomes of a partition without a mailbox are dropped: its next owner sends under the same identifier, and finds the outcome again.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Dispatcher:
         self.answered = 0
 
     def note_log_time(self, log_time_ms: int) -> None:
-        """The broker has just written this time. The age of an intent is counted from it, so a clock of ours that is behind must not be asked."""
+        """The broker has just written this time. The age of an intent is counted from it, so our own clock must not be used if it is behind."""
         self._behind_ms = max(0, log_time_ms - self._clock.now_ms())
 
     def register(self, partition: int, mailbox: Mailbox) -> None:

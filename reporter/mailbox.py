@@ -21,11 +21,11 @@ class Mailbox:
         self._wake()
 
     def first(self, count: int) -> Sequence[Settlement]:
-        """The first so many, which stay here."""
+        """The first ones, this many; they stay here."""
         return self._settlements[:count]
 
     def drop(self, count: int) -> None:
-        """Remove the first so many."""
+        """Remove the first ones, this many."""
         del self._settlements[:count]
 
     def clear(self) -> None:

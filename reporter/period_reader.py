@@ -73,7 +73,7 @@ class PeriodReader:
         await self._port.close()
 
     async def _read_all(self) -> str:
-        """One reading: a label of the metric. A page that fails is asked for again, and what was read stays known whatever comes after."""
+        """One reading: a label of the metric. A page that fails is asked for again, and what was read stays known in any case."""
         after: str | None = None
         subscriptions = 0
         backoff = Backoff(READING_RETRIES, now=self._clock.monotonic(), random=Random())

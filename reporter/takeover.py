@@ -30,7 +30,7 @@ class ReportingTakeover:
         """A reporter that knows every open meter event and stands where the last accepted intent ends."""
         start, end = await self._reader.bounds(self._topics.ledger.name, partition)
         begin, ledger = await ledger_start(self._reader, self._topics.ledger.name, partition, start, end)
-        # A name of its own for each takeover: an entry that this same process wrote before may still be on its way to the log.
+        # Each takeover has its own name: an entry that this same process wrote before may still be on its way to the log.
         writer = f"{self._instance}-{secrets.token_hex(WRITER_BYTES)}"
         reporter = PartitionReporter(partition, writer, ledger, self._rows_max, self._periods)
         async for offset, log_time_ms, entry in self._entries(partition, begin, end):
@@ -58,14 +58,14 @@ class ReportingTakeover:
             raise HistoryLost(f"tallies {position} to {start - 1} of partition {reporter.partition} were deleted before they were reported")
         if position > end:
             raise ChainBroken(
-                f"the ledger of partition {reporter.partition} covers tallies up to {position}, the topic ends at {end}: it was cut or made anew"
+                f"the ledger of partition {reporter.partition} covers tallies up to {position}, the topic ends at {end}: it was cut or created again"
             )
         head = reporter.ledger.tally_head
         if head >= start:
             record = await self._reader.record(self._topics.tallies.name, reporter.partition, head)
             if record is None or decode_tally(record.value).link.end != reporter.ledger.events_end:
                 raise ChainBroken(
-                    f"tally {head} of partition {reporter.partition} is not the one that was reported: the topic was cut and went on, or made anew"
+                    f"tally {head} of partition {reporter.partition} is not the one reported: the topic was cut and went on, or created again"
                 )
 
     async def _entries(self, partition: int, start: int, end: int) -> AsyncIterator[tuple[int, int, Entry]]:

@@ -26,7 +26,7 @@ RECORDS_PER_TURN: Final = 50
 SETTLEMENTS_PER_RECEIPT: Final = 5_000
 INBOX_BYTES_MAX: Final = 32 * 1024 * 1024
 OPEN_SECONDS: Final = 2.0  # the next intent is written when what is open would be sent in this time
-# An intent without meter events is written after so many tallies, so that whoever takes over need not read them all.
+# An intent without meter events is written after this many tallies, so that a takeover need not read them all.
 EMPTY_INTENT_TALLIES: Final = 500
 FOLLOW_SECONDS: Final = 5.0  # how often the ledger is looked at for corrections, which others write
 
@@ -175,9 +175,9 @@ class ReportingWorker(PartitionWorker):
             self._send_what_is_open(reporter, again=True)
 
     def _send_what_is_open(self, reporter: PartitionReporter, *, again: bool) -> None:
-        """Start from what the ledger says: send everything open, whoever planned it, and read on where the last intent ends.
+        """Start from what the ledger says: send everything open, no matter who planned it, and read on where the last intent ends.
 
-        An entry of ours must lie behind it. `again`: we may have sent some of it ourselves.
+        One of our own entries must be behind it. `again`: we may have sent some of it ourselves.
         """
         assert not reporter.must_claim
         self._drop_sends()
@@ -223,7 +223,7 @@ class ReportingWorker(PartitionWorker):
     # Corrections
 
     async def _follow_ledger(self, reporter: PartitionReporter) -> None:
-        """Look now and then for corrections, and send those that are accepted once an entry of ours lies behind them."""
+        """Look now and then for corrections, and send the accepted ones once one of our own entries is behind them."""
         if self._clock.monotonic() - self._followed_at >= FOLLOW_SECONDS:
             head = reporter.ledger.chain.head
             await self._takeover.follow(reporter)

@@ -72,7 +72,7 @@ def run_process() -> int:
         for stream in (sys.stdout, sys.stderr):
             print(end="", file=stream, flush=True)
     except BrokenPipeError:
-        # Whoever read our output has seen enough. The interpreter flushes once more when it ends: into nothing.
+        # The reader of our output has seen enough. The interpreter flushes once more when it ends: into nothing.
         nothing = os.open(os.devnull, os.O_WRONLY)
         for stdout_or_stderr in (1, 2):
             os.dup2(nothing, stdout_or_stderr)

@@ -298,7 +298,7 @@ class PartitionCounter:
         return True
 
     def _count_plain(self, records: Sequence[LogRecord], plain: PlainColumns) -> None:
-        """Fold records without a gap between them, all of which are plain events."""
+        """Fold plain events that have no gap between them."""
         pending = self._pending
         self._enter(records[0].offset)
         self.position = records[-1].offset + 1

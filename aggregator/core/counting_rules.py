@@ -11,9 +11,9 @@ from metering.records.meters import Catalogue
 class CountingRules:
     """What a counter must know of its surroundings. `partition_of` says which partition a customer belongs to.
 
-    `run_min`: from so many records in a row on that may be plain events, reading them as columns takes less than one by one.
-    `shape_min`: from so many on, reading those of one shape (see aggregator.reading.event_shapes) takes less than decoding them.
-    `batches_min`: from so many small batches in a row on, joining them takes less than counting each.
+    `run_min`: with at least this many records in a row that may be plain events, reading them as columns is faster than one by one.
+    `shape_min`: with at least this many, reading those of one shape (see aggregator.reading.event_shapes) is faster than decoding them.
+    `batches_min`: with at least this many small batches in a row, joining them is faster than counting each.
     """
 
     topic: str

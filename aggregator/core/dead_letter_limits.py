@@ -50,7 +50,7 @@ class DeadLetterGuard:
             )
 
     def note_good(self, events: int) -> None:
-        """Take in records of one event each, none of which was dead-lettered."""
+        """Take in records of one event each that were not dead-lettered."""
         for _ in range(events):
             self.note(1, 0)
             if not self._bad:  # all that are left change nothing

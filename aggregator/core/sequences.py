@@ -1,4 +1,4 @@
-"""Which numbers of each emitter have been seen: deduplicates numbered batches in constant memory, whatever their age."""
+"""Which numbers of each emitter have been seen: deduplicates numbered batches in constant memory, regardless of their age."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence

@@ -1,6 +1,6 @@
 """Many fingerprints as one array, and the numbers by which tables find them.
 
-The hash is keyed: whoever chooses the ids does not know which of them meet, so that no choice makes the walks long. It is multilinear in the 32-bit
+The hash is keyed: a client that chooses ids cannot know which of them collide, so no choice makes the walks long. It is multilinear in the 32-bit
 parts of a fingerprint, and its upper 32 bits are strongly universal (Dietzfelbinger et al., "A reliable randomized algorithm for the closest-pair
 problem", 1997; Lemire and Kaser, "Strongly universal string hashing is fast", 2014).
 """

@@ -7,7 +7,7 @@ from typing import Final
 from aggregator.ids.fingerprints import Asked, AskedOne, Fingerprints, Words, asked
 from aggregator.ids.id_table import ABSENT, IdTable, Indexes, Storage
 
-# A table that grows is made anew at once, which takes about 60 ns an id; what fits into a pause of a second bounds it.
+# A table that grows is rebuilt in one go, which takes about 60 ns an id. The bound keeps that pause to a second.
 IDS_PER_SEGMENT_MAX: Final = 1 << 24
 
 
@@ -39,14 +39,14 @@ class IdArchive:
 
     @property
     def resident_bytes(self) -> int:
-        """Memory that it takes whatever the storage is."""
+        """Memory that it takes with any storage."""
         return sum(segment.resident_bytes for segment in self._segments)
 
     def add(self, fingerprints: Fingerprints, contents: Words, log_time_ms: int) -> None:
         """Take in ids that are not here; `log_time_ms` is not before that of earlier calls. Raises OSError when the storage is full."""
         newest = self._segments[-1] if self._segments else None
         if newest is None or log_time_ms - newest.since_ms > self._span_ms or len(newest) + len(fingerprints) > self._ids_max:
-            # As many as the last one held: a table that grows must be made anew.
+            # As many as the last one held: a table that grows must be rebuilt.
             expected = len(newest) if newest is not None else 0
             newest = IdSegment(self._storage(), since_ms=log_time_ms, until_ms=log_time_ms, expected=expected)
             self._segments.append(newest)

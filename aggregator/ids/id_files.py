@@ -89,7 +89,7 @@ class IdFiles:
             return None
 
     def restore(self, snapshot: SnapshotRecord, archive: IdArchive, since_ms: int) -> bool:
-        """Put a snapshot's segments into an empty archive; False when a file is not as it must be: the archive is then of no use.
+        """Put a snapshot's segments into an empty archive; False when a file is not as it must be: the archive is then useless.
 
         Segments that end before `since_ms` are not needed, and may have been deleted since the snapshot was written.
         """
@@ -116,7 +116,7 @@ class IdFiles:
         write_atomically(self._folder / SNAPSHOT, body, sync=durable)
 
     def clear(self) -> None:
-        """Delete everything: what was left here is of no use."""
+        """Delete everything: what was left here is useless."""
         (self._folder / SNAPSHOT).unlink(missing_ok=True)
         for storage in self._storages:
             storage.dispose()
@@ -155,7 +155,7 @@ class FileStorage:
         self._entries: Entries = np.zeros(0, ENTRY)
 
     def grown(self, entries: int) -> Entries:
-        """Room for so many entries; existing ones stay. May block for the disk."""
+        """Make room for this many entries; existing ones stay. May block for the disk."""
         if entries <= len(self._entries):
             return self._entries
         if not self.lost:
@@ -197,7 +197,7 @@ def open_folder(state_dir: Path, topic: str, partition: int, log: Log) -> IdFile
 
 
 def digest_of(tally: bytes) -> str:
-    """What tells one tally's record from another."""
+    """What distinguishes one tally's record from another."""
     return blake2b(tally, digest_size=16).hexdigest()
 
 

@@ -20,7 +20,7 @@ from aggregator.ids.recent_ids import RecentIds
 
 CONTENT_MASK: Final = (1 << 60) - 1
 RECENT_IDS_MAX: Final = 100_000
-IDS_AS_ARRAYS_FROM: Final = 16  # so many ids at once are cheaper by arrays than one by one
+IDS_AS_ARRAYS_FROM: Final = 16  # from this many ids at once, arrays are faster than one by one
 SEGMENTS_PER_MEMORY: Final = 4  # of the archive: fewer cost less to ask, more are forgotten sooner
 DISORDER_MS: Final = 10 * 60_000  # how far the broker's clock may step back, as after a change of leader
 
@@ -34,7 +34,7 @@ class Seen(Enum):
 
 
 def content_of(customer: str, dimensions: tuple[tuple[str, str], ...], usage: Iterable[tuple[str, int]]) -> int:
-    """A number that tells events of one id apart by content: the same in every process. It is linear in the quantities, so that columns
+    """A number that distinguishes events with the same id by content: the same in every process. It is linear in the quantities, so that columns
     are quick, and ignores zeros.
     """
     total = _series_content(customer, dimensions)

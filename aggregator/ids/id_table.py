@@ -1,6 +1,6 @@
 """Ids with their content numbers, packed and exact: 24 bytes of an entry in memory or in a file, and 8 to 21 bytes of memory to find it.
 
-Entries stand in the order of arrival. The ids of a *bucket* are a chain, the latest first, each linked to the one before it. What a bucket
+Entries are in the order of arrival. The ids of a *bucket* are a chain, the latest first, each linked to the one before it. What a bucket
 holds is one word, so that one look answers nearly every question about a new id: the number of its latest entry, that entry's *tag* (some bits
 of the hash), and a filter with a bit for each id in the chain. Links hold a number and a tag, too; the entry is looked at when the tag matches.
 """
@@ -34,7 +34,7 @@ class Storage(Protocol):
     """Where a table keeps its entries."""
 
     def grown(self, entries: int) -> Entries:
-        """Room for at least so many entries, those written before included. May block for the disk; raises OSError when it is full."""
+        """Make room for at least this many entries, including those written before. May block for the disk; raises OSError when it is full."""
         ...
 
     def dispose(self) -> None:
@@ -86,7 +86,7 @@ class IdTable:
 
     @property
     def resident_bytes(self) -> int:
-        """Memory that it takes whatever the storage is."""
+        """Memory that it takes with any storage."""
         return self._buckets.nbytes + self._links.nbytes
 
     def fingerprints(self, start: int, end: int) -> Fingerprints:
@@ -119,7 +119,7 @@ class IdTable:
         self._count = total
 
     def adopt(self, count: int) -> None:
-        """The storage holds so many entries of an earlier process: index them. It must be empty."""
+        """Index this many entries that an earlier process left in the storage. The table must be empty."""
         self._entries = self.storage.grown(count)
         self._make_links(count)
         self._make_buckets(count)
@@ -183,7 +183,7 @@ class IdTable:
         return same
 
     def _grow(self, total: int) -> None:
-        """Make room for so many ids."""
+        """Make room for this many ids."""
         assert total <= ENTRIES_MAX, "what is held open, and what goes into a segment, is bounded far below"
         self._entries = self.storage.grown(total)
         if total >= len(self._links):
@@ -208,7 +208,7 @@ class IdTable:
         return (hashes >> np.uint64(self._shift)).view(np.int64)
 
     def _place_entries(self, count: int) -> None:
-        """Enter the first so many entries into the buckets, which are empty."""
+        """Enter the first entries, this many, into the buckets, which are empty."""
         for start in range(0, count, PLACED_AT_ONCE):
             those = asked(self.fingerprints(start, min(start + PLACED_AT_ONCE, count)))
             self._place(those.hashes, those.marks, start)

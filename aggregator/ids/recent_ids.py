@@ -12,7 +12,7 @@ IDS_AT_FIRST: Final = 1 << 15  # for how many there is room from the beginning, 
 
 
 class RecentIds:
-    """A table in memory, whose last entries are *pending*. Taking ids out makes it anew: that is seldom."""
+    """A table in memory, whose last entries are *pending*. Taking ids out rebuilds it, which is rare."""
 
     def __init__(self, *, expected: int = IDS_AT_FIRST) -> None:
         self._table = IdTable(MemoryStorage(), expected=expected)
@@ -73,7 +73,7 @@ class RecentIds:
         return self._table.fingerprints(0, len(self)), self._table.contents(slice(0, len(self)))
 
     def _keep(self, start: int, end: int) -> None:
-        """Only the entries [start, end), none of which is pending."""
+        """Only the entries [start, end), which must not be pending."""
         kept = IdTable(MemoryStorage(), expected=max(end - start, IDS_AT_FIRST))
         kept.insert(asked(self._table.fingerprints(start, end)), self._table.contents(slice(start, end)))
         self._table, self._counted = kept, end - start

@@ -13,7 +13,7 @@ from typing import Any, Final
 from taximeter_emitter.wire.limits import CUSTOMER_CHARS_MAX, DIMENSION_VALUE_CHARS_MAX, EVENT_ID_CHARS_MAX, QUANTITY_MAX, SOURCE_CHARS_MAX
 
 Path = tuple[str, ...]
-"""Where a value stands in the document: the name of a field, and the name in the object that it is."""
+"""Where a value is in the document: the name of a field, and the name inside it if the field is an object."""
 
 ID: Final = ("id",)
 SOURCE: Final = ("source",)
@@ -36,7 +36,7 @@ _quantity = re.compile(rb"( *: *)[0-9]+( *[,}][^0-9]*)").fullmatch
 
 
 class EventShape:
-    """`paths`: of the values, in the order in which they stand in the text. A time in the usual form is two of them."""
+    """`paths`: of the values, in the order of the text. A time in the usual form is two of them."""
 
     def __init__(self, pattern: bytes, paths: Sequence[Path]) -> None:
         self.paths = tuple(paths)

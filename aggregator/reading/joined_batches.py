@@ -1,6 +1,6 @@
 """The quick way to read small batches that follow each other: as one batch with the events of all of them, which is added up at once.
 
-What is read so is read exactly as the long way (`aggregator.reading.decoding`) reads each of them; whatever is unusual in one is left to that way.
+The result is exactly that of the long way (`aggregator.reading.decoding`) for each of them; anything unusual is left to that way.
 """
 
 from array import array
@@ -141,7 +141,7 @@ def join(
 
 
 def _lengths(column: Sequence[Any]) -> list[int]:
-    """Of lists, none of which is empty."""
+    """Of lists that are not empty."""
     if set(map(type, column)) != {list}:
         raise _UnusualError
     found = list(map(len, column))

@@ -46,7 +46,7 @@ KNOWN_MAX: Final = 50_000  # customers with their dimensions, and sources
 PLAIN_EVENTS_MAX: Final = 500  # records at once; with PLAIN_EVENT_BYTES_MAX it bounds what they add to a tally to what the largest record adds
 PLAIN_EVENT_BYTES_MAX: Final = 2_000
 SHAPES_MAX: Final = 8
-SHAPES_TRIED: Final = 2  # of a run of several, each of which must be that of half of what is left
+SHAPES_TRIED: Final = 2  # of a run of several; each must fit half of what is left
 PAUSE_MAX: Final = 32  # runs
 
 _FIELD_SET: Final = frozenset(EVENT_FIELDS)
@@ -171,7 +171,7 @@ class PlainEvents:
         return len(self.series) >= KNOWN_MAX or len(self._digests) >= KNOWN_MAX
 
     def forget(self) -> None:
-        """Begin anew; positions in `series` mean nothing any more."""
+        """Start over; earlier positions in `series` become invalid."""
         self.series.clear()
         self.longest = 0
         self._numbers.clear()
@@ -382,7 +382,7 @@ class PlainEvents:
         return found
 
     def _is_well_formed(self, document: Any) -> bool:
-        """Whether `_read_alike` can read it, together with others of which the same is said."""
+        """Whether `_read_alike` can read it, together with others that pass this test."""
         if type(document) is not dict or document.keys() != _FIELD_SET:
             return False
         event_id, source, time, customer, usage, dimensions = _fields(document)

@@ -123,7 +123,7 @@ class BatchSums:
         self._sums, self._rows = {}, 0
 
     def _bound_series(self, batch: Batch) -> None:
-        """Begin to number the series anew when they are too many."""
+        """Restart the numbering of the series when there are too many."""
         if len(self._series) + len(batch.customers) > OPEN_SERIES_MAX:
             self.move()
             self._series.clear()

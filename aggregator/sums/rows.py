@@ -47,7 +47,7 @@ class Rows:
                 self._add((event.customer, position, projected[position], start), quantity, 1)
 
     def add_sum(self, series: tuple[str, Dimensions], place: tuple[int, int], quantity: int, events: int) -> None:
-        """Add what so many events of one customer with these dimensions come to; `place`: start of the window and position of the meter."""
+        """Add the total of `events` events of one customer with these dimensions; `place`: start of the window and position of the meter."""
         start, position = place
         self._add((series[0], position, self._catalogue.project(series[1])[position], start), quantity, events)
 

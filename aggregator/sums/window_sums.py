@@ -6,7 +6,7 @@ import numpy as np
 
 from metering.records.integer_columns import Integers
 
-WINDOWS_MAX: Final = 4  # that have arrays; the sums of more go to `Rows`, where only what there is takes memory
+WINDOWS_MAX: Final = 4  # that have arrays; the sums of more go to `Rows`, where only existing sums take memory
 SUM_MAX: Final = 2**62  # of the quantities of one meter in one window, so that no cell overflows
 
 

@@ -67,7 +67,7 @@ class _Numbers:
 
 
 class EmitterBook:
-    """All emitters of all partitions. `whole`: whether every tally is told, from the first one on; otherwise what is missing may lie outside."""
+    """All emitters of all partitions. `whole`: whether every tally is given, from the first one on; otherwise what is missing may be outside."""
 
     def __init__(self, *, whole: bool = True) -> None:
         self._whole = whole
@@ -97,7 +97,7 @@ class EmitterBook:
                 known.last_log_time_ms = max(known.last_log_time_ms, state.last_log_time_ms)
 
     def lines(self) -> tuple[list[EmitterLine], list[str]]:
-        """One line an emitter, and a sentence for each number that was claimed twice and each gap that nobody was told of."""
+        """One line for each emitter, and a sentence for each number that was claimed twice and each gap that nobody reported."""
         lines: dict[str, EmitterLine] = {}
         problems: list[str] = []
         heard: dict[str, int] = {}
@@ -124,7 +124,7 @@ class EmitterBook:
         """Its part of one partition. Adds to the problems."""
         merged, repeated = _merged((claim.first, claim.last) for claim in numbers.claims)
         if repeated:
-            problems.append(f"{where}: {repeated} numbers stand in more than one tally")
+            problems.append(f"{where}: {repeated} numbers are in more than one tally")
         begin = 0 if self._whole or not merged else merged[0][0]
         seen = merged[-1][1] + 1 if merged else begin
         sent = numbers.final if numbers.final is not None and self._whole else seen
@@ -137,7 +137,7 @@ class EmitterBook:
         missing, excused = _length(gaps), _overlap(gaps, explained)
         if missing > excused and self._whole:
             shown = ", ".join(_place(gap, numbers.claims) for gap in gaps[:GAPS_SHOWN])
-            problems.append(f"{where}: {missing - excused} of {sent} numbers never arrived and nobody was told: {shown}")
+            problems.append(f"{where}: {missing - excused} of {sent} numbers never arrived, and their sender does not know: {shown}")
         return EmitterLine(emitter, sent - begin, _length(merged), missing, abandoned, 0, closed=numbers.final is not None, lost=excused - abandoned)
 
     def _lose(self, partition: int) -> None:

@@ -1,4 +1,4 @@
-"""Does the ledger tell Stripe what the tallies counted, and is what it takes back or repeats allowed? Pure: all is handed in, in log order."""
+"""Does the ledger report what the tallies counted, and may it take back or repeat what it does? Pure: all is handed in, in log order."""
 
 from collections import Counter
 from typing import TypeGuard
@@ -19,7 +19,7 @@ UsageKey = tuple[str, str, Dimensions]
 class IntentCheck:
     """Folds one partition's ledger, compares every accepted intent with the tallies that it covers, and checks every accepted correction.
 
-    What `foresee` is told of all entries, before the first of them is folded, bounds what is remembered. Only what `inside` has, once all
+    Pass all entries to `foresee` before the first is folded: that bounds what is remembered. Only what `inside` has, once all
     are foreseen, is compared and added up.
     """
 
@@ -153,7 +153,7 @@ class IntentCheck:
 def covered_tallies(intent: Intent, tallies_end: int) -> int:
     """The offset before which all tallies must be added; raises ChainBroken if the topic does not hold them."""
     if intent.link.end > tallies_end:
-        raise ChainBroken(f"an intent covers tallies up to {intent.link.end}, the topic ends at {tallies_end}: it was cut or made anew")
+        raise ChainBroken(f"an intent covers tallies up to {intent.link.end}, the topic ends at {tallies_end}: it was cut or created again")
     return intent.link.end
 
 

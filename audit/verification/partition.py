@@ -209,7 +209,7 @@ class PartitionVerification:
         found = RangeCount()
         taken = 0
         async for record in events.before(end):
-            # Records below the first tally were there before the chain was founded; the aggregator was told to leave them.
+            # Records below the first tally were there before the chain was founded; the aggregator's settings say to leave them.
             if record.offset >= start:
                 found.take(record)
             taken += 1

@@ -16,9 +16,9 @@ class MeterTotals:
     """Units of one meter, and the events behind `counted`. `outcomes`: units by what became of their meter event.
 
     `unrecorded` units Stripe accepted, and said later that it did not record them. `corrected`: units that corrections took back or sent
-    again; `correcting` ones stand in corrections without an outcome.
+    again; `correcting` ones are in corrections without an outcome.
 
-    `uncovered` units stand in tallies that no intent covers yet, `open` ones in intents without a final outcome.
+    `uncovered` units are in tallies that no intent covers yet, `open` ones in intents without a final outcome.
     """
 
     counted: int = 0
@@ -82,7 +82,7 @@ class MeterTotals:
 class EmitterLine:
     """One emitter over all partitions: numbers sent (known exactly once it `closed`) and received, and those missing.
 
-    `abandoned`: missing numbers whose sender was told that they may not have arrived. `dropped`: events lost before they were numbered.
+    `abandoned`: missing numbers whose sender knows that they may not have arrived. `dropped`: events lost before they were numbered.
     `lost`: missing numbers that may be among records which somebody accepted as lost. `silent`: it did not close, and has not been heard of
     for so long that it must have died; what it sent last may be missing without a trace.
     """
@@ -105,7 +105,7 @@ class EmitterLine:
 
 @dataclass(frozen=True, slots=True)
 class AcceptedLoss:
-    """A tally of which somebody said that the records [start, end) of usage.events are lost, or that ids are known from `ids_from_ms` on only."""
+    """A tally by which somebody accepted that the records [start, end) of usage.events are lost, or that ids are known only from `ids_from_ms` on."""
 
     partition: int
     tally: int
@@ -169,7 +169,7 @@ class Problems:
 class Report:
     """Everything that was read, added up. Counts of records and events are those of the log, which the tallies were compared with.
 
-    `uncounted_records` lie behind the end of the chains, `not_recounted` records were deleted by retention and stand in tallies only.
+    `uncounted_records` are behind the end of the chains. `not_recounted` records were deleted by retention and are in tallies only.
     """
 
     partitions: int = 0
@@ -230,7 +230,7 @@ class Report:
 
     @property
     def verdict(self) -> str:
-        """EXACT; PENDING n: all holds and n are on their way; MISMATCH n: so many things do not hold. Accepted losses are always named."""
+        """EXACT; PENDING n: all holds and n are on their way; MISMATCH n: n things do not hold. Accepted losses are always named."""
         unequal = sum(totals.counted != totals.reported + totals.not_billed + totals.uncovered + totals.open for totals in self.meters.values())
         wrong = self.problems.count + unequal + sum(totals.missing > 0 for totals in self.meters.values())
         if wrong:

@@ -39,7 +39,7 @@ class Inside:
     _wanted: Range | None = None
 
     def select(self, start: int, end: int) -> None:
-        """Only these tallies, and what shares an intent with them. To be told before the ledger is taken."""
+        """Take only these tallies, and what shares an intent with them. Call this before the ledger is taken."""
         self.start, self.end = self._wanted = start, end
 
     def take(self, offset: int, entry: Entry) -> None:

@@ -41,7 +41,7 @@ class Load:
 
 
 def make_load(events: int, *, partitions: int, seed: int = 1) -> Load:
-    """A load with so many events measured, half as many before and a quarter as many after; some ids come again across the parts."""
+    """A load with this many events measured, half as many before and a quarter as many after; some ids come again across the parts."""
     warm, last = max(1, events // 2), max(1, events // 4)
     stream = list(events_of(Shape(events=warm + events + last, repeated=REPEATED, seed=seed)))
     maker = _PartMaker(partitions)

@@ -1,4 +1,4 @@
-"""Where a group is in its topic, and what stands in another: everything through librdkafka, which blocks."""
+"""Where a group is in its topic, and what is in another topic: everything through librdkafka, which blocks."""
 
 import time
 from collections.abc import Iterator

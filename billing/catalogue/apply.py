@@ -1,6 +1,6 @@
 """Carry out a plan, one action after another, so that an interrupted run, or two runs at once, make nothing twice.
 
-What is created is created under an idempotency key that follows from its content, so that whoever does the same gets the same object. Stripe
+Each object is created under an idempotency key that follows from its content, so that a second run gets the same object. Stripe
 keeps the first answer to a key for a day, failures and since deleted objects included; therefore each creation is looked up afterwards, and
 repeated under another key when the answer turns out to be of the past. What is only changed needs no key: to set a value twice is to set it.
 """
@@ -95,7 +95,7 @@ class _Ids:
 
 
 async def apply(client: stripe.StripeClient, plan: Plan, *, on_done: Callable[[Done], None] = lambda _: None) -> tuple[Done, ...]:
-    """Carry out every action of a plan, in its order; `on_done` is told after each.
+    """Carry out every action of a plan, in its order; `on_done` is called after each.
 
     Raises ValueError for a plan with obstacles, before anything is done, and Stopped at the first action that fails for good: to plan
     and apply again continues from there. May be cancelled at any await. Blocks at most for some minutes for each action.
@@ -178,7 +178,7 @@ def _not_listed(kind: str, answer: _Answer) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Creating:
-    """The call: an id, or a failure that Stripe keeps and will answer to this key for a day, so that to ask again is in vain."""
+    """The call: an id, or a failure that Stripe keeps and will answer to this key for a day, so asking again is useless."""
 
     creation: _Creation
     options: stripe.RequestOptions

@@ -1,6 +1,6 @@
 """What has to be done so that Stripe has what the settings file wants. Pure: two descriptions in, an ordered list of actions out.
 
-Stripe keeps some things for ever: a meter's event name, formula and payload keys, a price's amounts. Where such a thing differs, a price is replaced
+Stripe keeps some things forever: a meter's event name, formula and payload keys, a price's amounts. Where such a thing differs, a price is replaced
 by a new one, which takes over its lookup_key; a meter cannot be replaced, because its event name is taken: that is an obstacle, and nothing
 is done until a person has removed it.
 """
@@ -83,7 +83,7 @@ class ReactivatePrice:
 
 @dataclass(frozen=True, slots=True)
 class ArchivePrice:
-    """A price that was replaced: nobody can subscribe to it any more, and whoever has keeps it."""
+    """A price that was replaced: nobody can subscribe to it any more, and existing subscriptions keep it."""
 
     id: str
     key: str
@@ -104,7 +104,7 @@ class Obstacle:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Actions in the order in which they must be done; obstacles, of which one forbids every action; notes that ask for nothing."""
+    """Actions in the order in which they must be done; obstacles (a single one forbids every action); notes that ask for nothing."""
 
     actions: tuple[Action, ...] = ()
     obstacles: tuple[Obstacle, ...] = ()
@@ -211,7 +211,7 @@ def _meter(meter: Meter, found: FoundMeter | None) -> _Part:
         Obstacle(
             subject,
             difference,
-            "Stripe never changes this of a meter, and an event name belongs to one meter for ever",
+            "Stripe never changes this of a meter, and an event name belongs to one meter forever",
             "choose another event_name in [[meters]] and run this again; usage sent from then on goes to the new meter",
         )
         for difference in meter_differences(meter, found)

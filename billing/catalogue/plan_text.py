@@ -55,7 +55,7 @@ def describe(action: Action) -> Line:
         case ReactivatePrice(_, key):
             return Line("~", f"price {key}", "reactivate: it is archived")
         case ArchivePrice(identity, key):
-            return Line("-", f"price {key}", f"archive {identity}, the old one: nobody can subscribe to it any more, whoever has keeps it")
+            return Line("-", f"price {key}", f"archive {identity}, the old one: nobody can subscribe to it any more, existing subscriptions keep it")
 
 
 def price_text(terms: Terms) -> str:

@@ -1,4 +1,4 @@
-"""What is sold, as it stands in the settings file beside `[[meters]]`: products, and prices for what their meters count.
+"""What is sold, as described in the settings file beside `[[meters]]`: products, and prices for what their meters count.
 
     [[products]]
     key = "alpaca_ai"                  # Taximeter's name for it, kept in the product's metadata at Stripe
@@ -11,10 +11,10 @@
     currency = "usd"
     interval = "month"                 # day, week, month, year
     amount = "0.04"                    # in the currency's main unit (0.04 US dollars), as a text
-    package = 1000                     # optional: the amount is for so many units, not for one
+    package = 1000                     # optional: the amount is for this many units, not for one
     round = "up"                       # with package: a package that is begun counts whole (up) or not at all (down)
 
-Instead of an amount, tiers: each up to and including so many units in the period, the last one without end.
+Tiers can replace the amount: each goes up to and including a number of units in the period, the last one without end.
 
     tiers_mode = "graduated"           # each unit at the amount of its tier; "volume": all units at the amount of the tier that the total is in
     tiers = [

@@ -104,10 +104,11 @@ def check_permission(permission: Permission, reply: TimedReply, *, way_to_grant:
     if reply.status < 400 or reply.status == 400 or (reply.status == 404 and reply.code == "resource_missing"):
         return Check(name, "ok", f"granted; for {users}")
     if reply.status == 404:
-        return Check(
-            name, "warning", f"cannot be told: this server does not know {permission.method.upper()} {permission.path}", "see api_base in [stripe]"
-        )
-    return Check(name, "warning", f"cannot be told: the reply was {reply.status}: {reply.message}", "run this again; see https://status.stripe.com")
+        unknown = f"cannot be determined: this server does not know {permission.method.upper()} {permission.path}"
+        return Check(name, "warning", unknown, "see api_base in [stripe]")
+    return Check(
+        name, "warning", f"cannot be determined: the reply was {reply.status}: {reply.message}", "run this again; see https://status.stripe.com"
+    )
 
 
 def check_catalogue(wanted: Wanted, found: Account) -> list[Check]:
@@ -175,5 +176,5 @@ def _delivery(enabled: Sequence[Destination], known: int, *, thin: bool, needed:
     missing = [] if "*" in types else [kind for kind in needed if kind not in types]
     ids = ", ".join(destination.id for destination in mine)
     if missing:
-        return Check(name, "failed" if thin else "warning", f"{ids} is not told of {', '.join(missing)}", "enable these event types")
-    return Check(name, "ok", f"{ids} is told of all that is needed")
+        return Check(name, "failed" if thin else "warning", f"{ids} does not get {', '.join(missing)}", "enable these event types")
+    return Check(name, "ok", f"{ids} gets everything that is needed")

@@ -30,7 +30,7 @@ from metering.configuration.secrets import Secret
 from metering.stripe.client import ReplyTooLarge
 
 KNOCK_SECONDS: Final = 10.0
-# Whoever asks whether Stripe can be reached should not wait a minute for a no.
+# Someone who asks whether Stripe can be reached should not wait a minute for a no.
 FIRST_CALL: Final = RetryPolicy(base_seconds=0.5, cap_seconds=2.0, deadline_seconds=10.0, attempts_max=3)
 DESTINATIONS_MAX: Final = 100  # Stripe allows 16 of each kind
 _UNANSWERED: Final = (aiohttp.ClientError, TimeoutError, ReplyTooLarge, stripe.APIConnectionError)

@@ -1,4 +1,4 @@
-"""Prices as Stripe has them: found by lookup key or id, and told in words."""
+"""Prices as Stripe has them: found by lookup key or id, and described in words."""
 
 import re
 from dataclasses import dataclass

@@ -73,7 +73,7 @@ class Subscription:
 
 @dataclass(frozen=True, slots=True)
 class PendingSetup:
-    """The SetupIntent that waits for payment details. Whoever has the client secret can finish it: it goes to that customer's browser only."""
+    """The SetupIntent that waits for payment details. Anyone who has the client secret can finish it: it goes to that customer's browser only."""
 
     id: str
     status: str

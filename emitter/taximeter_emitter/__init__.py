@@ -1,4 +1,4 @@
-"""Emit usage events to Taximeter from a Python service: never blocks, never raises, counts whatever it lets go of.
+"""Emit usage events to Taximeter from a Python service: never blocks, never raises, counts what it drops.
 
 Read: emitter, buffer, background, collecting, spool, sender, transports; then wire.
 """

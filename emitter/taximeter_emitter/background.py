@@ -115,7 +115,7 @@ class EmitterThread:
         """One life of the background work; False when it crashed and is worth another."""
         try:
             asyncio.run(self._life())
-        except Exception:  # whatever it is must not silence the emitter
+        except Exception:  # no error may silence the emitter
             _LOG.exception("the background work of emitter %s crashed", self.emitter)
             if self._close_seconds is None:
                 threading.Event().wait(_RESTART_SECONDS)

@@ -91,7 +91,7 @@ class Collector:
             self._unsent.put(EncodedBatch(batch.partition, batch.first_seq, batch.count, batch.value))
 
     def _used(self) -> list[int]:
-        """Partitions that have something to say; the drops have no partition, so the first one used tells them (of all, once)."""
+        """Partitions that have something to say; the drops have no partition, so the first one used reports them (of all, once)."""
         used = list(self._batcher.next_seq)
         return used or ([0] if self._counts.dropped else [])
 

@@ -8,7 +8,7 @@ class EmitterCounts:
     """Events, unless said otherwise.
 
     Every emitted event is in exactly one of: buffered (in memory), numbered and waiting (in memory or on disk), sent, lost.
-    `dropped`: refused at the door because the buffer was full or the emitter closed. `rejected`: invalid, by reason.
+    `dropped`: refused by `emit` because the buffer was full or the emitter closed. `rejected`: invalid, by reason.
     `spooled`: written to disk at some time. `adopted`: sent on behalf of a dead process. `lost`: neither Kafka nor the disk had them when
     the emitter closed.
     """

@@ -84,8 +84,8 @@ class Emitter:
     of a refused `emit`.
 
     Pace:
-    `linger_ms`: how long events are gathered to be sent together. `heartbeat_seconds`: silence after which a partition is told that no events
-    are missing. `give_up_seconds`: without any acknowledgement for this long, the connection is replaced.
+    `linger_ms`: how long events are gathered to be sent together. `heartbeat_seconds`: silence after which a heartbeat tells a partition that no
+    events are missing. `give_up_seconds`: without any acknowledgement for this long, the connection is replaced.
 
     For the surroundings:
     `registry`: put metrics on it; needs the extra `prometheus`. `new_producer`: another way out than Kafka, and `clock`: for tests.

@@ -26,13 +26,13 @@ class RetryPolicy:
             raise ValueError("a retry policy needs attempts_max of at least 1")
 
     def wait_seconds(self, attempts: int, random: Random) -> float:
-        """The wait after this many failed attempts (at least 1), for whoever counts them elsewhere."""
+        """The wait after this many failed attempts (at least 1), for callers that count them elsewhere."""
         # Past 2**62 the product says nothing more, and a float would overflow.
         return random.uniform(0.0, min(self.cap_seconds, self.base_seconds * 2.0 ** min(attempts - 1, 62)))
 
 
 class Backoff:
-    """The waits between the attempts of one operation. Pure: it is told the time and given its randomness."""
+    """The waits between the attempts of one operation. Pure: the time and the randomness are arguments."""
 
     __slots__ = ("_attempts", "_policy", "_random", "_started")
 
@@ -51,7 +51,7 @@ class Backoff:
         """Note a failed attempt at monotonic time `now`: seconds to wait before the next one, or None to give up.
 
         `at_least` is what the other side asked for (Retry-After); the cap does not shorten it. A wait that would end after the
-        deadline is refused at once instead of waiting in vain.
+        deadline is refused at once, because waiting would be useless.
         """
         policy = self._policy
         self._attempts += 1
@@ -82,7 +82,7 @@ async def retrying(
 ) -> T:
     """Call `operation` until it returns; an exception of `retry_on` is tried again until the policy gives up, then raised as it is.
 
-    `on_retry` is told the exception and the seconds that will be waited. Blocks at most for the deadline plus one attempt.
+    `on_retry` gets the exception and the seconds until the next attempt. Blocks at most for the deadline plus one attempt.
     """
     backoff = Backoff(policy, now=clock.monotonic(), random=random)
     while True:

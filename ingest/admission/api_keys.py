@@ -75,7 +75,7 @@ class ApiKeys:
         self._keys = dict(keys)
 
     def identify(self, authorization: str) -> ApiKey | None:
-        """The key that an Authorization header proves. Takes the same time whatever is wrong with the header."""
+        """The key that an Authorization header proves. Takes the same time for every fault in the header."""
         scheme, _, token = authorization.partition(" ")
         key_id, _, secret = token.strip().removeprefix(KEY_PREFIX).partition("_")
         key = self._keys.get(key_id)

@@ -14,7 +14,7 @@ _OPENED_PER_EVENT: Final = 8
 # Texts, whose commas and brackets do not count, and the marks that do. A text that does not end is a mark, too.
 _TOKENS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"?|[,\[{]', re.DOTALL)
 _TEXTS_PER_EVENT: Final = 128
-_LARGE_BYTES: Final = 64 * 1024  # whatever they are, they are decoded in milliseconds
+_LARGE_BYTES: Final = 64 * 1024  # any of them is decoded in milliseconds
 
 
 def check_size(body: bytes, events_max: int) -> None:

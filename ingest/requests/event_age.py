@@ -1,4 +1,4 @@
-"""How old an event may be: older ones can never be billed, so whoever sends them is told at once. Pure."""
+"""How old an event may be: older ones can never be billed, so their sender gets an error at once. Pure."""
 
 from collections.abc import Mapping
 from typing import Any, Final

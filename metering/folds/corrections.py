@@ -1,4 +1,4 @@
-"""What may be corrected: the history of single meter events, and the rules that whoever writes a correction has to keep. Pure.
+"""What may be corrected: the history of single meter events, and the rules for writing a correction. Pure.
 
 A meter event may be corrected once: taken back if Stripe has it, sent again if Stripe certainly does not. A correction that Stripe certainly does
 not have leaves its target as it was, free for another one.
@@ -42,7 +42,7 @@ class CorrectionPlace:
 
 
 def place_of(identifier: str) -> MeterEventPlace | CorrectionPlace | None:
-    """What an identifier of ours (`tm-...`), or an idempotency key made of one, stands for; None if it is none."""
+    """What one of our identifiers (`tm-...`), or an idempotency key made from one, stands for; None if it is neither."""
     found = _OF_CORRECTION.fullmatch(identifier)
     if found is not None:
         return CorrectionPlace(found[1], int(found[2]), int(found[3]))
@@ -147,7 +147,7 @@ class CorrectionHistory:
         self._by_place: dict[MeterEventPlace, Target] = {}
 
     def watch(self, places: Iterable[MeterEventPlace]) -> None:
-        """Remember these meter events. To be told before the entries are folded."""
+        """Remember these meter events. Call this before the entries are folded."""
         for place in places:
             self._watched[place.start, place.end].add(place)
 

@@ -1,4 +1,4 @@
-"""The fold of one partition of usage.ledger, the same for the reporter and whoever verifies: what is accepted, what is open, what is settled."""
+"""The fold of one partition of usage.ledger, the same for the reporter and the audit: what is accepted, what is open, what is settled."""
 
 from dataclasses import dataclass, field, replace
 
@@ -23,7 +23,7 @@ class OpenEntry:
     contested: bool = False
 
     def judged(self, outcome: Outcome, instance: str) -> Outcome:
-        """What an outcome is worth that `instance` tells: that Stripe does not have the meter event, only who alone may send it can know."""
+        """How to judge an outcome that `instance` reports. Only an instance that alone may send the meter event can know that Stripe lacks it."""
         contested = self.contested or self.sender != instance
         return Outcome.PARKED if contested and outcome.says_not_taken else outcome
 
@@ -76,11 +76,11 @@ class Ledger:
         return accepted
 
     def news(self, receipt: Receipt) -> list[Settlement]:
-        """The first final outcomes among those that this receipt, read next, tells of what is open, each as it is to be judged."""
+        """The first final outcomes of open meter events in this receipt, which is read next, each as it must be judged."""
         found: dict[tuple[int, int], Settlement] = {}
         for settlement in receipt.settlements:
             entry = self.open.get(settlement.intent)
-            # Not open any more: a second writer tells the same story again, or it was settled before the checkpoint.
+            # Not open any more: a second writer reports it again, or it was settled before the checkpoint.
             if entry is not None and settlement.index in entry.open and settlement.outcome.is_final:
                 outcome = entry.judged(settlement.outcome, receipt.instance)
                 judged = settlement if outcome is settlement.outcome else replace(settlement, outcome=outcome)

@@ -1,4 +1,4 @@
-"""The fold of one partition of usage.tallies, the same for the aggregator, the reporter and whoever verifies."""
+"""The fold of one partition of usage.tallies, the same for the aggregator, the reporter and the audit."""
 
 from dataclasses import dataclass, field, replace
 

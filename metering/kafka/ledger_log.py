@@ -15,7 +15,7 @@ BLOCK_RECORDS_MAX: Final = 1_024
 async def ledger_start(reader: LogReader, topic: str, partition: int, start: int, end: int) -> tuple[int, Ledger]:
     """The offset to fold from, and an empty fold placed there: at the checkpoint that the last entry names, which its writer knew to be accepted.
 
-    The ledger lies in [start, end). Raises HistoryLost if entries that are needed were deleted, RecordCorrupt if there is something else at
+    The ledger is in [start, end). Raises HistoryLost if entries that are needed were deleted, RecordCorrupt if there is something else at
     the checkpoint, LogUnavailable when Kafka does not answer. Blocks on Kafka.
     """
     last = await _last_with_checkpoint(reader, topic, partition, start, end)

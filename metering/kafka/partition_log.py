@@ -82,7 +82,7 @@ class LogReader:
     async def records(self, topic: str, partition: int, start: int, end: int) -> AsyncGenerator[Sequence[ConsumerRecord[bytes, bytes]], None]:
         """The records of [start, end), in order, as they arrive. Raises HistoryLost if `start` is not kept any more, LogUnavailable otherwise.
 
-        Whoever stops before the end must close the generator (`aclosing`): it holds the reader.
+        A caller that stops before the end must close the generator (`aclosing`): it holds the reader.
         """
         if start >= end:
             return

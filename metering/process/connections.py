@@ -229,7 +229,7 @@ class Connection(RequestHandler):
         super().resume_writing()
 
     def shut(self) -> None:
-        """Close the connection whatever it is doing; what a client does not read is thrown away."""
+        """Close the connection even if it is busy; what a client does not read is thrown away."""
         wire = self._wire
         self.force_close()
         if wire is not None and wire.get_write_buffer_size():

@@ -19,7 +19,7 @@ _SHORT: Final = {errno.EMFILE, errno.ENFILE}
 
 
 def descriptor_problem(connections_max: int) -> str | None:
-    """Why this process cannot hold so many connections; None if it can, perhaps after `raise_descriptor_limit`."""
+    """Why this process cannot hold this many connections; None if it can, perhaps after `raise_descriptor_limit`."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = connections_max + RESERVED
     if hard == resource.RLIM_INFINITY or hard >= needed:

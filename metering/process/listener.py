@@ -59,7 +59,7 @@ class ListenerLimits:
 
 
 def answer_fault(fault: Fault, detail: str) -> web.Response:
-    """A plain JSON answer to a fault: what a listener says whose owner has no form of its own."""
+    """A plain JSON answer to a fault, for a listener whose owner does not supply a form."""
     return web.json_response({"error": fault.reason, "message": detail}, status=fault.status)
 
 

@@ -68,7 +68,7 @@ def get_log(name: str, **bound: Any) -> Log:
 
 
 class RateLimited(MessageLimiter):
-    """Warnings of which one per key and interval is written, so that a loop of failures cannot drown the log."""
+    """Writes one warning per key and interval, so that a loop of failures cannot drown the log."""
 
     def warning(self, log: Log, message: str, *, key: str = "", **fields: Any) -> None:
         """Warn unless the same key (by default the message) did so within the interval; `left_out` says how many were silent since."""

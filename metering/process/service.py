@@ -95,7 +95,7 @@ class ServiceContext:
     def spawn(self, name: str, work: Work, *, background: bool = False) -> asyncio.Task[None]:
         """Run a named task beside main. If it raises, everything is cancelled and the process exits with a failure.
 
-        The task has to return soon after `stop` is set; the service waits for it. A `background` task may run for ever: it is cancelled
+        The task has to return soon after `stop` is set; the service waits for it. A `background` task may run forever: it is cancelled
         once main and all other tasks have returned. Raises RuntimeError while everything is ending.
         """
         return self.supervisor.spawn(name, work, background=background)
@@ -269,7 +269,7 @@ def _gc_tuned() -> Iterator[None]:
 
 @contextmanager
 def _exit_anyway_after(seconds: float, log: Log) -> Iterator[None]:
-    """Limit the close of the loop, which otherwise waits for ever for threads and for tasks that ignore cancellation."""
+    """Limit the close of the loop, which otherwise waits forever for threads and for tasks that ignore cancellation."""
 
     def leave() -> None:
         log.error("exiting although threads or tasks do not end", seconds=seconds)

@@ -35,7 +35,7 @@ _KNOWN: Final[Mapping[int, frozenset[str]]] = {LISTS: _ALWAYS, PACKED: _ALWAYS |
 class KnownTexts:
     """Texts that were found good in earlier batches, and are not looked at again.
 
-    `customers` are for the reader to fill, and to bound; the others begin anew at TEXTS_MAX.
+    The reader fills `customers` and bounds it. The others are emptied when they reach TEXTS_MAX.
     """
 
     __slots__ = ("_dimensions", "_fields", "customers")

@@ -2,7 +2,7 @@
 
 A record of a chain topic (usage.tallies; the intents of usage.ledger) covers a range `[start, end)` of offsets of the topic before it. It is
 accepted if and only if its `start` is the `end` of the last accepted record. The first one in log order wins; every reader decides alike,
-so writers need no lock, no transaction and no lease: whatever a zombie appends is skipped by everybody.
+so writers need no lock, no transaction and no lease: everybody skips what a zombie appends.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """What stops a partition: the logs are not what the invariants expect. The class carries the decision.
 
 TaximeterError         root, in taximeter_emitter.wire.errors
-└── FailClosed         the log is not what the invariants expect: the partition stops and somebody is told
+└── FailClosed         the log is not what the invariants expect: the partition stops and an alert fires
     ├── ChainBroken        a record does not follow from the accepted ones
     ├── RecordCorrupt      a record of our own topics cannot be read
     ├── HistoryLost        records that are still needed were deleted by retention

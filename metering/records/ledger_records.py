@@ -1,20 +1,20 @@
-"""The ledger: what was about to be told to Stripe, and what became of it. Records of usage.ledger.
+"""The ledger: what was about to be sent to Stripe, and what became of it. Records of usage.ledger.
 
 An *intent* covers a range of offsets of usage.tallies and lists the meter events that report it. It is a link of a chain, so only one intent
-ever covers a tally, whoever wrote it. Meter events are sent only after their intent is accepted.
+ever covers a tally, no matter who wrote it. Meter events are sent only after their intent is accepted.
 
-A *receipt* tells outcomes of meter events. That Stripe has one is true whoever says so, because only an accepted intent is ever sent, so a
-receipt needs no place in the chain. That Stripe has it *not* is only known to a writer who alone could send it: an intent is *contested*
+A *receipt* records outcomes of meter events. Any writer can know that Stripe has one, because only an accepted intent is ever sent, so a
+receipt needs no place in the chain. Only a writer who alone could send it can know that Stripe does *not* have it: an intent is *contested*
 from the first entry of another `instance` (a process's name and a number drawn at each takeover) after it, and a refusal of a contested
-meter event parks it. Who takes over what is open therefore writes a receipt, an empty one, before the first send.
+meter event parks it. A process that takes over open intents therefore writes an empty receipt before its first send.
 
-A *correction* takes back, or sends again, one meter event of an accepted intent. Whoever writes one has read the whole partition and names the
+A *correction* takes back, or sends again, one meter event of an accepted intent. Its writer has read the whole partition and names the
 offset where the correction must land: it is accepted if it landed there, so that nothing came between what its writer knew and the correction.
 Every reader decides that alike, also one that began at a checkpoint; which targets are allowed is the writer's duty (metering.folds.corrections). It
 is sent and settled as the meter event of an intent is. Its writer never sends, so it contests nothing, and the first intent or receipt behind
-it says who does: whoever wants to send a correction writes an entry behind it first, and a second instance that does so contests it.
+it says who does: an instance that wants to send a correction writes an entry behind it first, and a second instance that does so contests it.
 
-A *rejection* keeps what Stripe told later of events that it had accepted. It is evidence for whoever corrects, and changes nothing by itself.
+A *rejection* keeps what Stripe reported later about events that it had accepted. It is evidence for corrections, and changes nothing by itself.
 """
 
 from collections.abc import Mapping, Sequence
@@ -167,7 +167,7 @@ class Correction:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """What Stripe told, in an error report, of meter events that it had accepted before: they were not recorded.
+    """Meter events that Stripe had accepted, and did not record, as it said in an error report.
 
     `event_id` is the report's (`evt_...`; a report may come more than once, and one report may need several rejections). `meter` is the event
     name, "" if Stripe does not say; `code` and `message` are Stripe's. `error_count` is how many events failed so; `identifiers` are those that

@@ -1,6 +1,6 @@
 """The meter catalogue: which usage fields each Stripe meter sums, and which dimensions go into its payload.
 
-It stands in `taximeter.toml`:
+It is part of `taximeter.toml`:
 
     [[meters]]
     event_name = "alpaca_ai_tokens"

@@ -108,12 +108,12 @@ NO_LOSSES: Final = Losses()
 class Tally:
     """One record of usage.tallies.
 
-    `chain_id` names the chain: drawn when its first tally is written, so that a topic that was deleted and made anew is recognised.
+    `chain_id` names the chain: drawn when its first tally is written, so that a topic that was deleted and created again is recognised.
     `checkpoint` is the offset of the last accepted tally, before this one, that carries `emitter_states` whole (-1: none): a reader needs
     nothing older. Every tally carries what its range added: `ranges` (emitter, first, last), `finals` (emitter, count), `abandoned`
     (emitter, first, last) and `dropped` (emitter, count since it started). `set_aside` are the dead-lettered events, as offset and indexes
     within the batch (empty: the whole record): their ids were not counted, so they may come again, corrected. `repeats`, in the same form,
-    are events with ids in batches whose numbers had been seen: whether their ids were counted is told where the numbers came first.
+    are events with ids in batches whose numbers had been seen: the tally where the numbers came first says whether their ids were counted.
     `losses` are those accepted before this tally, but for `ids_from_ms`, which holds from this tally on. A tally with an `acceptance`
     covers lost offsets only, or none where it accepts nothing but that ids are not known.
     """

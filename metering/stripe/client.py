@@ -38,7 +38,7 @@ class StripeHttp(stripe.AIOHTTPClient):
     The library follows redirects, reads replies of any length, leaves the connection behind when a reply is cut short, and turns Stripe's
     notices into Python warnings.
 
-    To be created inside the running event loop, for that loop; `close_async` it there. `connections` bounds the requests in flight,
+    Create it inside the running event loop, for that loop; `close_async` it there. `connections` bounds the requests in flight,
     `timeout_s` the time of one request, from asking for a connection to the last byte of the reply.
     """
 

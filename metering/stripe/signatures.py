@@ -1,6 +1,6 @@
 """What Stripe posts to a webhook endpoint: whose signature it bears and what it says. Pure: the time is an argument.
 
-Two kinds arrive. A *snapshot* event carries the object it is about. A *thin* notification carries nothing but its type and whom it is
+Two kinds arrive. A *snapshot* event carries the object it is about. A *thin* notification carries only its type and the object it is
 about; what happened is fetched by its id. Stripe delivers both at least once, in any order, and again until it gets a 2xx.
 """
 

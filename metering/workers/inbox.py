@@ -61,7 +61,7 @@ class Inbox:
         return run
 
     def drop(self, count: int) -> None:
-        """Remove so many of the records that `run` gave."""
+        """Remove the first `count` of the records that `run` gave."""
         records, size = self._lists[0]
         if count < len(records) - self._at:
             size = value_bytes(records[self._at : self._at + count])
@@ -73,7 +73,7 @@ class Inbox:
         self._at = self.bytes = 0
 
     def _drop_part(self, count: int, size: int) -> None:
-        """Remove so many of the first list, which are of this size."""
+        """Remove the first `count` records of the first list; they have `size` bytes."""
         records, left = self._lists[0]
         self.bytes -= size
         self._at += count
@@ -84,7 +84,7 @@ class Inbox:
             self._lists[0] = records, left - size
 
     def _join(self, records_max: int) -> None:
-        """Make one of the first lists until that has so many records, if there are so many."""
+        """Join the first lists until the joined one has `records_max` records, or all there are."""
         if len(self._lists) < 2 or len(self._lists[0][0]) - self._at >= records_max:
             return
         records, size = self._lists.popleft()

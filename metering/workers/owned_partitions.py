@@ -78,7 +78,7 @@ class OwnedPartitions(Generic[W]):
         await self.finish(self.workers, seconds)
 
     async def cancel_all(self) -> None:
-        """End every worker, whatever it does."""
+        """End every worker, even a busy one."""
         await self._cancel(list(self._tasks))
 
     def _start(self, partition: int, before: W | None) -> None:

@@ -28,7 +28,7 @@ class PartitionGroup(Generic[W]):
     """A member of a consumer group over one topic.
 
     `start` makes the worker of a partition, as OwnedPartitions says. A worker calls `seek` when it knows where to read, and is handed no record
-    before. `before_drain` is awaited when all is ending, before the workers are told. `by_partition` as Observing says.
+    before. `before_drain` is awaited at the end, before the workers drain. `by_partition` as Observing says.
     """
 
     def __init__(

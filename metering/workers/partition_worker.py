@@ -104,7 +104,7 @@ class PartitionWorker(ABC):
                 self._log.info("what stopped the partition was mended; it goes on")
                 continue
             if self._draining:
-                return  # whoever owns the partition next starts from the log, as this worker would
+                return  # the partition's next owner starts from the log, as this worker would
             await self._clock.sleep(self._backoff.next_delay(self._clock.monotonic()) or STARTING_OVER.cap_seconds)
 
     @abstractmethod

@@ -53,7 +53,7 @@ class Polling:
             await clock.sleep(0.0 if wanted else IDLE_SECONDS)
 
     def _failed(self, error: KafkaError) -> None:
-        """Whatever is wrong with one partition shows again when its next worker takes over."""
+        """A fault of one partition shows again when its next worker takes over."""
         self._warnings.warning(self._context.log, "polling failed", reason=repr(error))
         places = error.args[0] if error.args and isinstance(error.args[0], dict) else {}
         for place in places:

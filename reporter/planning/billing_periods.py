@@ -1,15 +1,15 @@
 """Which billing period usage falls into: what is known of the periods of each customer's subscriptions. Pure: no I/O, and times are arguments.
 
-Stripe puts a meter event into the period that its timestamp lies in, and a period begins at an arbitrary second (current_period_start and
+Stripe puts a meter event into the period that contains its timestamp, and a period begins at an arbitrary second (current_period_start and
 current_period_end of a subscription's items). Usage is counted in minutes of UTC, so each minute belongs to the period in which it begins,
 and a meter event is made of minutes of one period. Two timestamps need care (docs/decisions/0005-billing-periods.md):
 
-- A minute that begins with a period is told one second later: whether the second of the boundary itself belongs to the old or the new
+- A minute that begins with a period is reported one second later: whether the second of the boundary itself belongs to the old or the new
   period is not documented.
 - The minute in which a subscription starts, when no earlier period of that customer covers its begin, would be billed by nobody; it is
-  told one second after the start (in the last second of the minute if that would be in the next).
+  reported one second after the start (in the last second of the minute if that would be in the next).
 
-What is not known changes nothing: minutes of a customer without boundaries merge freely and are told at their begin.
+What is not known changes nothing: minutes of a customer without boundaries merge freely and are reported at their start.
 """
 
 from bisect import bisect_right
@@ -71,7 +71,7 @@ def read_subscription(document: Mapping[str, Any]) -> SubscriptionPeriods | None
 
 @dataclass(frozen=True, slots=True)
 class _CustomerPeriods:
-    """Of one customer, all sorted. From the minute `entries[i]` on usage is on the next side of a boundary; that minute is told at `times[i]`."""
+    """Of one customer, all sorted. Usage from the minute `entries[i]` on is past the next boundary; that minute is reported at `times[i]`."""
 
     spans: tuple[Span, ...]
     boundaries: tuple[int, ...]
@@ -83,7 +83,7 @@ class BillingPeriods:
     """The boundaries that are known, by customer.
 
     Bounded: of one customer the newest BOUNDARIES_MAX boundaries and SPANS_MAX spans are kept (more days than Stripe takes usage for);
-    a new customer beyond `customers_max` is not taken in and counted in `refused`, and its usage is told as if nothing were known.
+    a new customer beyond `customers_max` is not taken in and counted in `refused`, and its usage is reported as if nothing were known.
     `changes` counts what was learnt: while it stays the same, so does every answer.
     """
 
@@ -123,7 +123,7 @@ class BillingPeriods:
         return entries[place - 1] if place else 0, entries[place] if place < len(entries) else 0
 
     def event_time_ms(self, customer: str, minute_ms: int) -> int:
-        """The time to tell Stripe for usage of this minute and later ones on its side; it lies in the minute."""
+        """The time to report to Stripe for usage of this minute and later ones on its side; it is within the minute."""
         known = self._known.get(customer)
         if known is None:
             return minute_ms
@@ -131,7 +131,7 @@ class BillingPeriods:
         return known.times[place] * 1000 if place >= 0 and known.entries[place] * 1000 == minute_ms else minute_ms
 
     def end_s(self, customer: str, time_ms: int) -> int | None:
-        """The end (Unix seconds) of the billing period that this event time lies in; None if it lies in none that is known."""
+        """The end (Unix seconds) of the billing period that contains this event time; None if no known one does."""
         known = self._known.get(customer)
         if known is None:
             return None
@@ -156,7 +156,7 @@ class BillingPeriods:
 
 
 def _told_times(boundaries: Sequence[int], spans: Sequence[Span]) -> dict[int, int]:
-    """For each minute with which a side begins, in order: when it is told."""
+    """When to report each minute that begins a side, in order."""
     starts = {start for start, _ in spans}
     told: dict[int, int] = {}
     for boundary in boundaries:

@@ -109,7 +109,7 @@ class PartitionReporter:
         )
 
     def receipt(self, settlements: Sequence[Settlement]) -> Receipt:
-        """The record that tells these outcomes."""
+        """The record of these outcomes."""
         if self.ledger.chain_id is None:
             raise ChainBroken(f"partition {self.partition} has outcomes and no ledger")
         return Receipt(

@@ -25,7 +25,7 @@ from reporter.sending.verdicts import Delivered, Refused, StopTheWorld, TooOld, 
 ATTEMPT_MARGIN_MS: Final = 5 * MINUTE_MS  # an attempt takes a while, and Stripe's clock is not ours
 # A reply kept under an idempotency key comes back for as long as the key is used. Where no reply betrays that, this many attempts do.
 _ATTEMPTS_PER_KEY: Final = 8
-# So many failures without a success between them are Stripe's or the network's, and not those of single events.
+# This many failures without a success in between are the fault of Stripe or the network, not of single events.
 _OUTAGE_FAILURES: Final = 10
 
 LaneKey = tuple[str, str]
@@ -58,7 +58,7 @@ class MeterSend:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One call to be made now. `number` counts from 1; the identifier is the send's, whatever the idempotency key."""
+    """One call to be made now. `number` counts from 1; the identifier is the send's, regardless of the idempotency key."""
 
     send: MeterSend
     number: int
@@ -198,7 +198,7 @@ class Lanes:
         match verdict:
             case Delivered(duplicate):
                 if attempt.send.doubtful and not duplicate:
-                    # An attempt before ours may still be on its way. Whoever corrects this event must see that in the ledger.
+                    # An earlier attempt may still be on its way. The ledger must show that to anyone who corrects this event.
                     self._record(attempt.send, Outcome.UNKNOWN, now_ms, "an earlier attempt may arrive yet")
                 self._settle(lane, Outcome.DUPLICATE if duplicate else Outcome.ACCEPTED, now_ms, "")
             case Refused(code, message):

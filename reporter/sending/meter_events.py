@@ -18,7 +18,7 @@ class MeterEventPort(Protocol):
     """
 
     def send(self, *, event_name: str, payload: Mapping[str, str], identifier: str, timestamp_s: int, idempotency_key: str) -> Awaitable[Verdict]:
-        """Make one attempt. Awaited, it waits for the network, for a bounded time; it raises nothing but CancelledError.
+        """Make one attempt. Awaited, it waits for the network, for a bounded time; it raises only CancelledError.
 
         A coroutine or a future: an adapter that answers many calls at once needs no task for each.
 

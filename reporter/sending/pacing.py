@@ -5,7 +5,7 @@ Times are monotonic seconds that the caller passes in.
 
 from typing import Final
 
-_CEILING: Final = 0.8  # of the limit: the rest is for whoever else uses the account
+_CEILING: Final = 0.8  # of the limit: the rest is for others who use the account
 _BURST_S: Final = 0.1  # tokens are saved up for this long, so no second sees more than 1.1 times the rate
 _DECREASE: Final = 0.5
 _RECOVERY_S: Final = 60.0  # from nothing back to the ceiling
@@ -14,7 +14,7 @@ _IDLE_WAIT_S: Final = 1.0
 
 
 class Pacer:
-    """A token bucket for one process: `limit_per_s` calls a second for the whole account, of which it takes its share.
+    """A token bucket for one process: its share of `limit_per_s`, the calls a second for the whole account.
 
     The share is partitions owned of all partitions, so that processes divide the limit without talking to each other. The rate falls by
     half when Stripe says that a limit was hit, and climbs back in a straight line while calls succeed.

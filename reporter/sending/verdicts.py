@@ -33,7 +33,7 @@ class Retry(StrEnum):
     UNREACHABLE = "unreachable"  # no connection, so nothing was sent
     TIMEOUT = "timeout"
     CONNECTION_LOST = "connection_lost"
-    UNEXPECTED = "unexpected"  # the client library failed in a way nobody foresaw
+    UNEXPECTED = "unexpected"  # the client library failed in an unforeseen way
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +166,7 @@ def _classify_refusal(reply: Reply) -> Verdict:
     if reply.code == "timestamp_too_far_in_past":
         return TooOld(_clipped(reply.message))
     if reply.code == "timestamp_in_future":
-        # Waiting cures it: clocks differ, the event is no more than minutes ahead of ours.
+        # Waiting cures it: clocks differ, and the event is minutes ahead at most.
         return TryAgain(Retry.IN_FUTURE, _clipped(reply.message), rotate_key=True)
     if reply.status == 404 and reply.code != "resource_missing":
         return StopTheWorld(_described(reply))

@@ -20,7 +20,7 @@ class StripeAdjustments:
 
     async def cancel(self, *, event_name: str, identifier: str, idempotency_key: str) -> Verdict:
         """Make one attempt to cancel the meter event with this identifier. Waits for the network, for the time that `http` allows; raises
-        nothing but CancelledError. Stripe answers `pending` or `complete`; both mean that the event will not be billed. No verdict contains the key.
+        only CancelledError. Stripe answers `pending` or `complete`; both mean that the event will not be billed. No verdict contains the key.
         """
         try:
             adjustment = await self._adjustments.create_async(
@@ -28,7 +28,7 @@ class StripeAdjustments:
             )
         except Exception as error:
             return self._verdicts.of(error)
-        # An adjustment, and of this event if it says of which.
+        # It must be an adjustment, and of this event if it names one.
         named = getattr(getattr(adjustment, "cancel", None), "identifier", None)
         is_one = getattr(adjustment, "object", None) == "billing.meter_event_adjustment" and getattr(adjustment, "status", None) in DONE
         return classify(Reply(200, recognised=is_one and named in {None, identifier}))

@@ -18,7 +18,7 @@ _PATH: Final = "/v1/billing/meter_events"
 class StripeMeterEvents:
     """Meter events by `POST /v1/billing/meter_events`: a MeterEventPort.
 
-    To be created inside the running event loop, for that loop; `close` it there. `connections` bounds the requests in flight, `timeout_s` the
+    Create it inside the running event loop, for that loop; `close` it there. `connections` bounds the requests in flight, `timeout_s` the
     time of one attempt, from asking for a connection to the last byte of the reply. `api_base` is where Stripe's API is, without a path.
     """
 
@@ -29,7 +29,7 @@ class StripeMeterEvents:
         self._verdicts = Verdicts(api_key)
 
     async def send(self, *, event_name: str, payload: Mapping[str, str], identifier: str, timestamp_s: int, idempotency_key: str) -> Verdict:
-        """Make one attempt. Waits for the network at most `timeout_s`; raises nothing but CancelledError. No verdict contains the key."""
+        """Make one attempt. Waits for the network at most `timeout_s`; raises only CancelledError. No verdict contains the key."""
         try:
             with prepared(form_of(event_name=event_name, payload=payload, identifier=identifier, timestamp_s=timestamp_s)):
                 reply = await self._client.raw_request_async("post", _PATH, idempotency_key=idempotency_key)

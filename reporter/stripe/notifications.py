@@ -48,7 +48,7 @@ class EventsPort(Protocol):
         ...
 
     async def meter_name(self, meter_id: str) -> str:
-        """The event name of a meter; its id, when Stripe does not tell."""
+        """The event name of a meter; its id, when Stripe does not give the name."""
         ...
 
     async def close(self) -> None:
@@ -57,7 +57,7 @@ class EventsPort(Protocol):
 
 
 class StripeEvents:
-    """An EventsPort. To be created inside the running event loop, for that loop; `close` it there. `timeout_s` bounds one request."""
+    """An EventsPort. Create it inside the running event loop, for that loop; `close` it there. `timeout_s` bounds one request."""
 
     def __init__(self, *, api_key: Secret, api_base: str, timeout_s: float) -> None:
         self._http = StripeHttp(connections=EVENTS_CONNECTIONS, timeout_s=timeout_s)
@@ -79,7 +79,7 @@ class StripeEvents:
             following = page.get("next_page_url")
             if not isinstance(following, str) or not following:
                 return
-            # Never the address of another host, whatever the reply says: the key goes with the request.
+            # Never the address of another host, even if the reply gives one: the key goes with the request.
             parts = urlsplit(following)
             page = await self._get(f"{parts.path}?{parts.query}")
 

@@ -1,6 +1,6 @@
 """Requests through the official library whose bodies are encoded already.
 
-Of every request the library encodes the parameters again for its debug log, and of every object in a reply it makes an object of its own; for
+The library encodes the parameters of every request again for its debug log, and makes an object of its own for every object in a reply; for
 meter events that is a third of all work. So it is given no parameters, `raw_request_async` makes no object, and the body is put in here.
 """
 

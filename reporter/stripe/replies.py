@@ -50,7 +50,7 @@ class Verdicts:
             return classify(self.parsed(error))
         if isinstance(error, stripe.StripeError):
             return classify(Reply(error.http_status or 0, recognised=False))
-        # Network errors, and whatever nobody foresaw: an attempt was made and must not be forgotten.
+        # Network errors, and anything unforeseen: an attempt was made and must not be forgotten.
         return self._broken(error)
 
     def parsed(self, reply: ErrorReply) -> Reply:

@@ -34,7 +34,7 @@ class _WaitingEvent:
 class StripeMeterEventStream:
     """Meter events by `POST /v2/billing/meter_event_stream`: a MeterEventPort.
 
-    To be created inside the running event loop, for that loop; `close` it there. `connections` bounds the requests in flight, `timeout_s` the
+    Create it inside the running event loop, for that loop; `close` it there. `connections` bounds the requests in flight, `timeout_s` the
     time of one. `api_base` and `stream_base` are where Stripe's API and its stream are, without a path. `requests_per_s` bounds the requests
     started in a second, where it is not the number of events that is limited; events that wait meanwhile share a request.
     """
@@ -66,7 +66,7 @@ class StripeMeterEventStream:
         self._closed = False
 
     def send(self, *, event_name: str, payload: Mapping[str, str], identifier: str, timestamp_s: int, idempotency_key: str) -> Awaitable[Verdict]:
-        """Make one attempt, started at once. Its verdict waits for a free connection and for the network, a bounded time; it raises nothing but
+        """Make one attempt, started at once. Its verdict waits for a free connection and for the network, a bounded time; it raises only
         CancelledError.
 
         An event that shares a request has the request's verdict, unless Stripe refuses the request: then the events are sent in smaller

@@ -30,7 +30,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A session in use; times are monotonic seconds of ours."""
+    """A session in use; times are monotonic seconds of this process."""
 
     token: Secret
     renew_at: float
@@ -40,8 +40,8 @@ class Session:
 class SessionKeeper:
     """Gives out the session. However many wait for a new one, one call makes it.
 
-    `create` asks Stripe for one and returns the grant, or the verdict on why there is none; it raises nothing but CancelledError. To be
-    used inside one event loop; `close` it there.
+    `create` asks Stripe for one and returns the grant, or the verdict on why there is none; it raises only CancelledError. Use it
+    inside one event loop; `close` it there.
     """
 
     def __init__(self, create: Callable[[], Awaitable[Grant | Verdict]], clock: Clock) -> None:

@@ -49,7 +49,7 @@ class SubscriptionsPort(Protocol):
 
 
 class StripeSubscriptions:
-    """A SubscriptionsPort: `GET /v1/subscriptions`. To be created inside the running event loop, for that loop; `close` it there.
+    """A SubscriptionsPort: `GET /v1/subscriptions`. Create it inside the running event loop, for that loop; `close` it there.
 
     `timeout_s` bounds one call. A restricted key needs to read subscriptions.
     """

@@ -207,7 +207,7 @@ class Webhooks:
             await clock.sleep(min(every, BACKFILL_RETRY_SECONDS) if outcome in {"incomplete", "unavailable"} else every)
 
     async def _backfill(self, since_ms: int, now_ms: int) -> str:
-        """Record the unknown reports since `since_ms`. Returns one of BACKFILLS. Raises nothing but CancelledError."""
+        """Record the unknown reports since `since_ms`. Returns one of BACKFILLS. Raises only CancelledError."""
         try:
             listed = [report async for report in self._events.reports(since_ms)]
             if len(listed) >= LISTED_EVENTS_MAX:

@@ -1,4 +1,4 @@
-"""The hook: a function of the operator that gets each webhook event. Whatever it does, the reporter carries on.
+"""The hook: a function of the operator that gets each webhook event. The reporter carries on no matter what it does.
 
 Calls run in threads beside the reporter's event loop. Their number and their time are limited. A plain function that does not return in
 time cannot be stopped: it keeps its place until it returns. While all places are taken, further events skip the hook.
@@ -70,7 +70,7 @@ class HookRunner:
         self._freeing: set[asyncio.Task[None]] = set()
 
     async def call(self, event: WebhookEvent) -> HookResult:
-        """Call the hook once. Waits at most twice `seconds`. Raises nothing but CancelledError."""
+        """Call the hook once. Waits at most twice `seconds`. Raises only CancelledError."""
         try:
             async with asyncio.timeout(self._seconds):
                 await self._places.acquire()

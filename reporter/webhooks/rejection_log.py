@@ -31,7 +31,7 @@ class Recorded:
 
 
 class RejectionLog:
-    """Covers all partitions, whoever owns them: a rejection is not part of the chain. Call `close` in the end."""
+    """Covers all partitions, no matter who owns them: a rejection is not part of the chain. Call `close` at the end."""
 
     def __init__(self, *, reader: LogReader, appender: Appender, topic: str, partitions: int) -> None:
         self._reader = reader

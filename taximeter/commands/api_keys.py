@@ -25,7 +25,7 @@ def create(arguments: argparse.Namespace) -> int:
     path: Path = arguments.file
     try:
         before = path.read_text() if path.exists() else ""
-        # A gateway that reads the file meanwhile sees the old keys or the new ones.
+        # A gateway that reads the file during this sees the old keys or the new ones.
         write_atomically(path, f"{before.rstrip()}\n\n{key.entry}".lstrip(), mode=PRIVATE)
         keys = read_keys(path)
     except (OSError, BadKeysFile) as error:

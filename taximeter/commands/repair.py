@@ -98,7 +98,7 @@ async def _if_agreed(arguments: argparse.Namespace, accepting: AcceptingLoss, lo
     if lost.ids_matter and not arguments.ids:
         raise NothingAccepted(
             f"events may repeat ids that were counted before {moment(lost.ids_from_ms)} and are not known: add --ids to accept that those with an id"
-            " of which nobody can tell are set aside as past_horizon"
+            " that cannot be checked are set aside as past_horizon"
         )
     if not arguments.yes and not _agreed():
         raise NothingAccepted("nothing was done")
@@ -116,7 +116,7 @@ def _show(lost: Lost) -> None:
         print(f"partition {lost.partition} lost no event that was not counted")
     print(f"  counted up to log time {_moment(lost.last_counted_ms)}; the first event that is kept was logged at {_moment(lost.first_kept_ms)}")
     for gap in lost.emitters[:EMITTER_GAPS_SHOWN]:
-        numbers = f"from {gap.first:,} on, and nobody can tell how far" if gap.last is None else f"{gap.first:,} to {gap.last:,}"
+        numbers = f"from {gap.first:,} on, and the end is not known" if gap.last is None else f"{gap.first:,} to {gap.last:,}"
         print(f"  emitter {gap.emitter}: the numbers {numbers}")
     if len(lost.emitters) > EMITTER_GAPS_SHOWN:
         print(f"  and {len(lost.emitters) - EMITTER_GAPS_SHOWN:,} emitters more; see --json")

@@ -178,7 +178,7 @@ def _emitters(report: Report) -> str:
 
 
 def _odd(line: EmitterLine) -> str:
-    told = f"{line.missing:,} missing, of which its senders were told of {line.abandoned:,}; {line.dropped:,} dropped"
+    told = f"{line.missing:,} missing, {line.abandoned:,} of them reported to their senders; {line.dropped:,} dropped"
     if line.lost:
         told += f"; {line.lost:,} may be among the lost records"
     return f"  {line.emitter} ({line.state}): sent {line.sent:,}, received {line.received:,}: {told}"

@@ -113,7 +113,7 @@ def _wanted(events: Sequence[str], *, thin: bool) -> tuple[list[str], list[str]]
 
 @asynccontextmanager
 async def _registered(connection: StripeConnection, url: str, snapshots: list[str], thin: list[str]) -> AsyncIterator[list[Secret]]:
-    """Have Stripe post to this address; yields the signing secrets. Whatever happens, what was made is removed at the end.
+    """Have Stripe post to this address; yields the signing secrets. What was made is always removed at the end.
 
     Snapshot and thin events need a destination each. Both carry a mark, so that one whose creation was not answered is found as well.
     """
@@ -150,7 +150,7 @@ def _signing_secret(text: str, what: str) -> Secret:
 
 
 async def _remove(client: stripe.StripeClient, mark: str, *, snapshots: bool, thin: bool) -> None:
-    """Remove what has the mark; what could not be removed is told."""
+    """Remove what has the mark; report what could not be removed."""
     if snapshots:
         with _told("webhook endpoint"):
             endpoints = await client.v1.webhook_endpoints.list_async({"limit": 100})

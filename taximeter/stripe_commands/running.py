@@ -20,7 +20,7 @@ _PLAIN_WIDTH: Final = 140
 
 
 def run_billing(arguments: argparse.Namespace, command: Callable[[StripeConnection], Coroutine[Any, Any, int]]) -> int:
-    """Run a command against Stripe; what `billing` refuses is told on stderr."""
+    """Run a command against Stripe; refusals of `billing` go to stderr."""
 
     async def guarded(connection: StripeConnection) -> int:
         try:

@@ -55,7 +55,7 @@ class StripeConnection:
 
 
 def run_with_stripe(arguments: argparse.Namespace, command: Callable[[StripeConnection], Coroutine[Any, Any, int]]) -> int:
-    """Run a command against Stripe and return its exit code. What goes wrong is told on stderr, without any secret."""
+    """Run a command against Stripe and return its exit code. Errors go to stderr, without any secret."""
     configuration = stripe_configuration(arguments)
     settings = configuration.of(StripeSettings)
     redact = Redactor([settings.api_key]).redact

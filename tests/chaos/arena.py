@@ -85,7 +85,7 @@ class Arena:
             await self.installation.start([name])
 
     async def doom(self, name: str, point: str, passages: int) -> None:
-        """SIGKILL, and a new process that ends at a named point, at its so many-th passage; one that does not get there in time is killed."""
+        """SIGKILL, and a new process that ends when it passes a named point for the given time; one that does not get there in time is killed."""
         await self.restart_with(name, {"CHAOS_KILL_AT": f"{point}:{passages}"})
         self._doomed[name] = point
         for _ in range(int(DOOMED_SECONDS / WATCH_SECONDS)):

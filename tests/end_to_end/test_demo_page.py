@@ -38,7 +38,7 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
 )
-# Stands in for https://js.stripe.com: notes how it is called; the first confirmation is declined, the second leaves for return_url.
+# Replaces https://js.stripe.com: notes how it is called; the first confirmation is declined, the second leaves for return_url.
 FAKE_STRIPE_JS = """
 window.calls = [];
 window.Stripe = (key) => {

@@ -15,7 +15,7 @@ import pytest
 from taximeter.exit_codes import FAILED, INTERRUPTED, OK, USAGE
 
 SECONDS = 60.0
-# A frame of a function of ours; Python's own start, up to importing `taximeter.__main__`, is Python's.
+# A frame of one of our functions; Python's own start, up to importing `taximeter.__main__`, is Python's.
 OURS = re.compile(r"taximeter/\S+\.py\", line \d+, in \w")
 # Interrupts itself where it imports for the n-th time.
 INTERRUPT_AT_IMPORT = """\

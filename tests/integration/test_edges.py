@@ -81,7 +81,7 @@ async def until_counted(kafka: KafkaSettings, end: int, partition: int = 0) -> P
 
 
 async def until_events_counted(kafka: KafkaSettings, events: int) -> Report:
-    """Wait until verification finds so many events counted."""
+    """Wait until verification finds this many events counted."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while (report := await verify(kafka)).events["counted"] < events:
         assert time.monotonic() < deadline, report
@@ -190,7 +190,7 @@ async def test_a_topic_that_was_deleted_and_made_anew_stops_the_partition(kafka:
     await emit(kafka, event("c"))
 
     with aggregator(kafka, tmp_path / "second") as second:
-        assert "was cut or made anew" in await asyncio.to_thread(second.until_it_says, "ChainBroken")
+        assert "was cut or created again" in await asyncio.to_thread(second.until_it_says, "ChainBroken")
     done = await asyncio.to_thread(taximeter, kafka, tmp_path, "repair", "accept-loss", "0", "--reason", "test", "--yes")
     assert "TAXIMETER_KAFKA_TOPIC_PREFIX" in done.stderr
 

@@ -3,7 +3,7 @@
 - Decoders that remember. Each record is decoded once, however many read it: they get the same bytes, and never change what they make of them,
   which is frozen.
 - An index that archives after a few ids, so that small worlds have archives and snapshots.
-- Random names of chains and writers that the seed decides, so that a run is told to the letter the same way again.
+- Random names of chains and writers that the seed decides, so that a run repeats exactly.
 """
 
 import sys
@@ -37,7 +37,7 @@ class Tokens:
         self._random = Random(seed)
 
     def token_hex(self, size: int) -> str:
-        """So many bytes in hexadecimal digits."""
+        """This many bytes in hexadecimal digits."""
         return self._random.randbytes(size).hex()
 
 

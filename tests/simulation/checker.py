@@ -22,7 +22,7 @@ from tests.simulation.raw_records import METERS, RawEvent, RawRecord, read_meter
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 LARGEST = 6 * HOUR  # the largest window
-HOURLY_MAX = 4  # where there are at most so many sums by the hour, these reporters merge no further
+HOURLY_MAX = 4  # where there are at most this many sums by the hour, these reporters merge no further
 CLOCKS_DIFFER = 15 * MINUTE  # the clocks of producers, five minutes, and of brokers, ten
 
 Account = tuple[str, str]
@@ -77,7 +77,7 @@ class Evidence:
 
 @dataclass(slots=True)
 class _Copies:
-    """Where copies of one logical event lie in the log, and what the accepted tallies did with them."""
+    """Where copies of one logical event are in the log, and what the accepted tallies did with them."""
 
     home_live: int = 0  # in the home partition and not set aside
     away: int = 0  # in another one, from where it must be forwarded
@@ -262,7 +262,7 @@ class Checker:
         return len(self._groups[known.identity, known.has_id]) > 1  # an id used for two contents: one of them is a conflict
 
     def _check_letter(self, partition: int, record: RawRecord, indexes: frozenset[int]) -> None:
-        """What was set aside lies in the dead letters, untouched."""
+        """What was set aside is in the dead letters, untouched."""
         found: set[int] = set()
         any_letter = False
         for letter, about in self._letters.get((partition, record.offset), ()):
@@ -378,7 +378,7 @@ class Checker:
                 self._say("phantom", f"Stripe has {line}, the ledger {wanted}")
             if line.identifier in identifiers:
                 self._sums.booked[line.customer, line.meter] += line.value
-        # What Stripe accepted and did not record is told, and waits for somebody to send it again.
+        # What Stripe accepted and did not record is reported, and waits for somebody to send it again.
         for name, (customer, meter, value) in self._accepted.items():
             if name in self._evidence.dropped and name not in lines:
                 self._sums.refused[customer, meter] += value

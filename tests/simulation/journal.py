@@ -13,7 +13,7 @@ EVENTS_PER_CUSTOMER = 18  # 4**18 stays below the largest quantity an event may 
 class Emitted:
     """One logical event. `identity` is what its producer calls it; copies and corrections share it. `home` is its customer's partition.
 
-    `billable`: nothing in its content forbids to count it. `acknowledged`: its producer was told that it is durable.
+    `billable`: nothing in its content forbids counting it. `acknowledged`: its producer got the acknowledgement that it is durable.
     """
 
     identity: str

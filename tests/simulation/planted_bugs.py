@@ -119,7 +119,7 @@ def every_append_is_accepted() -> Iterator[None]:
 
 @contextmanager
 def a_writer_assumes_its_intent_accepted() -> Iterator[None]:
-    """The reporter sends as soon as its intent is in the log, whoever came between."""
+    """The reporter sends as soon as its intent is in the log, even if another writer came in between."""
     real = ReporterWorker._observed
 
     async def observed(self: ReporterWorker, reporter: PartitionReporter, entry: Intent | Receipt, landed: Appended) -> bool:
@@ -278,7 +278,7 @@ def windows_merge_across_the_end_of_a_billing_period() -> Iterator[None]:
 
 @contextmanager
 def windows_grow_beyond_an_hour_where_hours_would_do() -> Iterator[None]:
-    """Whoever merges up to an hour merges on."""
+    """A merge up to an hour does not stop there."""
     real = UnplannedUsage.merge_to
 
     def merge_to(self: UnplannedUsage, rows: int, _largest_ms: int) -> None:
@@ -331,7 +331,7 @@ def a_correction_has_a_new_identifier_at_each_attempt() -> Iterator[None]:
 
 @contextmanager
 def a_target_may_be_corrected_a_second_time() -> Iterator[None]:
-    """Whoever writes a correction does not look whether there is one."""
+    """The writer of a correction does not look for an existing one."""
 
     def objected(target: Target, kind: CorrectionKind) -> str | None:
         return objection(replace(target, corrections=[]), kind)

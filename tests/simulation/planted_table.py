@@ -25,7 +25,7 @@ KEPT: Final = Path(__file__).with_name("planted_figures.json")
 
 
 def seeds_to_catch(name: str, first: int, seeds_max: int = SEEDS_MAX) -> int | None:
-    """How many seeds from `first` on it takes until this bug shows; None if it does not in so many."""
+    """How many seeds from `first` on it takes until this bug shows; None if it does not within the limit."""
     with ALL[name]():
         for number in range(seeds_max):
             if run(first + number).violations:

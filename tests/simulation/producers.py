@@ -1,6 +1,6 @@
 """Everything that writes usage: services with the SDK, gateways with their clients, and producers that know only Kafka.
 
-Each event goes into the journal before it is sent anywhere, and is marked acknowledged only when its producer was told so.
+Each event goes into the journal before it is sent anywhere, and is marked acknowledged only when its producer got the acknowledgement.
 """
 
 from collections.abc import Sequence
@@ -213,7 +213,7 @@ class Gateway:
         self._waiting.setdefault(id(batch), []).append(event)
 
     def flush(self) -> list[Emitted]:
-        """Send every batch; the events whose clients were told to try again."""
+        """Send every batch; the events whose clients have to try again."""
         refused: list[Emitted] = []
         for batch in self._batcher.take_all():
             events = self._waiting.pop(id(batch))

@@ -25,7 +25,7 @@ class RawRecord(Protocol):
 
 @dataclass(slots=True)
 class RawEvent:
-    """An event as it lies in a record: enough to know it again."""
+    """An event as it is in a record: enough to recognise it."""
 
     customer: str
     quantity: int

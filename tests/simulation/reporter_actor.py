@@ -138,7 +138,7 @@ class ReporterWorker:
             self._start_from(reporter)
 
     def _start_from(self, reporter: PartitionReporter) -> None:
-        """Another writer's intent came first: what is open now, by whoever, is sent again, and tallies are read from where that intent ends."""
+        """Another writer's intent came first: what is open now, no matter whose, is sent again, and tallies are read from where that intent ends."""
         self._drop_sends()
         reporter.take_corrections()
         for offset in list(reporter.ledger.open):

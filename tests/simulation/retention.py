@@ -1,7 +1,7 @@
 """Events that retention deletes before they were counted, or while their ids still matter; and persons who accept that.
 
 It happens where no aggregator ran for long, which is what `delete_a_prefix` makes true. Aggregators that live on may have in memory what is
-deleted, and count it: an acceptance then comes too late for the chain. Whoever stops because of what is gone waits until it is accepted, as
+deleted, and count it: an acceptance then comes too late for the chain. A process that stops because of what is gone waits until it is accepted, as
 `aggregator.worker` does; now and then somebody looks at it, and accepts by the real `aggregator.repair`.
 """
 

@@ -280,7 +280,7 @@ class Simulation:
     # Rest
 
     def _settle(self) -> list[Violation]:
-        """The faults end. Whoever still believes to own something may go on for a while; then one process of each kind must finish."""
+        """The faults end. A process that still believes it owns something may continue for a while; then one process of each kind must finish."""
         world = self.world
         world.weather = CALM
         self.stripe.fall_ill("up", 0)

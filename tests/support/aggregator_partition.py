@@ -1,4 +1,4 @@
-"""The logs of one partition, and whoever counts it."""
+"""The logs of one partition, and its counter."""
 
 from aggregator.core.counting import PartitionCounter
 from aggregator.takeover import CountingTakeover

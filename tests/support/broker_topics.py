@@ -31,7 +31,7 @@ async def make_topic(bootstrap: str, *, partitions: int = 1, config: Mapping[str
 
 
 async def visible(admin: AIOKafkaAdminClient, name: str, partitions: int) -> None:
-    """Wait until the broker shows a topic with so many partitions and a leader for each; 0: until it shows none.
+    """Wait until the broker shows a topic with this many partitions and a leader for each; 0: until it shows none.
 
     A broker of a KRaft cluster answers a change when the controller has it, and learns of it itself a moment later.
     """

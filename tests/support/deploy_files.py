@@ -14,7 +14,7 @@ from tools.documentation import METRICS, declared
 
 DEPLOY = ROOT / "deploy"
 RUNBOOKS = ROOT / "docs/runbooks"
-# Which services of compose are which process of ours.
+# Which services of compose are which of our processes.
 PROCESSES = {"gateway": "ingest", "gateway-open": "ingest", "aggregator": "aggregator", "reporter": "reporter", "reporter-simulated": "reporter"}
 SECRETS = {
     "/run/secrets/stripe_api_key": "rk_test_1",

@@ -28,7 +28,7 @@ class ManualClock:
 
 
 class SleeplessClock:
-    """Stands still until it is moved; whoever sleeps fails."""
+    """Stands still until it is moved; sleeping fails."""
 
     def __init__(self) -> None:
         self.now = 1_000.0

@@ -55,7 +55,7 @@ def response_of(path: str, method: str, status: int) -> Any:
 
 
 def schema_faults(schema: Any, body: Any) -> list[str]:
-    """What is wrong with a decoded body by a schema that stands in the document."""
+    """What is wrong with a decoded body by a schema in the document."""
     anchored = _anchored(schema)
     return [f"{error.json_path}: {error.message}" for error in Draft202012Validator(anchored, registry=_registry()).iter_errors(body)]
 

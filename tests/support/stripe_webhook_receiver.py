@@ -1,4 +1,4 @@
-"""A webhook receiver: a real HTTP server that keeps what it gets and answers as it is told."""
+"""A webhook receiver: a real HTTP server that keeps what it gets and gives scripted answers."""
 
 import asyncio
 import time

@@ -11,7 +11,7 @@ def until(condition: Callable[[], bool]) -> None:
     """Block until the condition holds."""
     deadline = time.monotonic() + LIMIT_SECONDS
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.005)
 
 
@@ -19,5 +19,5 @@ async def until_async(condition: Callable[[], bool]) -> None:
     """Wait until the condition holds, and let the event loop run meanwhile."""
     deadline = time.monotonic() + LIMIT_SECONDS
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, "waited too long"
         await asyncio.sleep(0.002)

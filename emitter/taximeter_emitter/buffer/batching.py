@@ -129,7 +129,7 @@ class PartitionBatch:
         self.size = 0  # bytes, estimated from above
         self.first_seq = -1
         self.value = b""
-        # Columns and not rows: what waits here shall be few objects for Python's garbage collector.
+        # Columns and not rows: waiting events should be few objects for Python's garbage collector.
         self._customers: list[str] = []
         self._dimensions: list[Dimensions] = []
         self._times: list[int] = []

@@ -97,7 +97,7 @@ class EmitBuffer:
             rejected[reason] = rejected.get(reason, 0) + 1
 
     def close(self) -> None:
-        """Take no more events, and wake whoever waits for room."""
+        """Take no more events, and wake the callers that wait for room."""
         with self._lock:
             self.closed = True
             self._look_at_room()

@@ -1,7 +1,7 @@
 """The disk spool of one emitter: batches that Kafka could not take yet, in a SQLite file of their own.
 
 One file per emitter, that is per process life, beside a lock file that its process holds while it lives (the kernel lets go of the lock
-when a process dies). Whoever gets the lock of a dead emitter's file may send what is in it. All calls block for a disk write at most.
+when a process dies). The process that gets the lock of a dead emitter's file may send what is in it. All calls block for a disk write at most.
 
 A full disk must not keep a spool from being emptied. So there is no write-ahead log, which holds everything twice and without which a file
 cannot even be opened; and the last of the disk is left free for the journal of a deletion, which is small.
@@ -183,7 +183,7 @@ def _try_lock(path: Path) -> int | None:
     lock = os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Whoever held it before may have removed the file it was on: then this lock guards nothing.
+        # The previous holder may have removed the file it was on: then this lock guards nothing.
         if os.fstat(lock).st_ino == lock_path.stat().st_ino:
             return lock
     except OSError as error:

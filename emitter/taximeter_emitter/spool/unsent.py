@@ -74,7 +74,7 @@ class Unsent:
             self._counts.adopted += batch.count
 
     def give_back(self) -> None:
-        """The producer failed: whatever was in flight will be sent again."""
+        """The producer failed: everything in flight will be sent again."""
         for outbox in (*self._adopted, self._own):
             self._counts.batches_retried += outbox.give_back()
 

@@ -18,14 +18,14 @@ DISCARD_SECONDS: Final = 2.0
 def is_dead(consumer: AIOKafkaConsumer) -> bool:
     """Whether the tasks behind a started consumer have ended, as they do on an error that aiokafka did not expect.
 
-    It would then return nothing for ever: `getmany` raises only for the group's task, and not for the one that fetches.
+    It would then return nothing forever: `getmany` raises only for the group's task, and not for the one that fetches.
     """
     tasks = (consumer._fetcher._fetch_task, getattr(consumer._coordinator, "_coordination_task", None))
     return any(task is not None and task.done() for task in tasks)
 
 
 async def discard(producer: AIOKafkaProducer) -> None:
-    """Disconnect a producer, whatever the broker does; what was not acknowledged may or may not have arrived. Blocks a few seconds at most.
+    """Disconnect a producer, even from a silent broker; what was not acknowledged may or may not have arrived. Blocks a few seconds at most.
 
     `AIOKafkaProducer.stop` flushes first, which never ends while the broker is away, so its parts are stopped by hand.
     """

@@ -1,4 +1,4 @@
-"""What the emitter needs of whatever carries its batches away."""
+"""What the emitter needs from the transport of its batches."""
 
 import asyncio
 from collections.abc import Callable

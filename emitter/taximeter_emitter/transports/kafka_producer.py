@@ -65,7 +65,7 @@ class KafkaProducer:
         await self.discard()
 
     async def discard(self) -> None:
-        """Disconnect, whatever the broker does."""
+        """Disconnect, even if the broker does not respond."""
         producer, self._producer = self._producer, None
         if producer is None:
             return

@@ -18,7 +18,7 @@ Form 1, `"taximeter": 1`, has lists of integers where form 2 has text, and neith
 entry for each series. Batches of few events are written so, because there it is smaller and quicker; it is read whatever its size.
 
 A record with `count` 0 is a *heartbeat*, of form 1 because it has no columns: it may say `"final": true` (the emitter closed; `first_seq` is
-how many events it ever numbered in this partition), `abandoned` (ranges of numbers whose sender was told that they may not have arrived) and
+how many events it ever numbered in this partition), `abandoned` (ranges of numbers that may not have arrived, as their sender knows) and
 `dropped` (events lost before they were numbered, since the emitter started).
 """
 
@@ -77,7 +77,7 @@ class Batch(NamedTuple):
 
 
 def encode_batch(batch: Batch) -> bytes:
-    """The bytes of a batch or heartbeat as they stand in usage.events."""
+    """The bytes of a batch or heartbeat as they are in usage.events."""
     form = PACKED if batch.count >= PACKED_FROM else LISTS
     document: dict[str, Any] = {
         FORMAT_KEY: form,

@@ -1,7 +1,7 @@
 """What this package raises on purpose, and why an event is refused.
 
 TaximeterError
-├── EventRejected      the input is at fault: refused at the door, or dead-lettered; never retried
+├── EventRejected      the input is at fault: refused before it is sent, or dead-lettered; never retried
 ├── ProducerFailed     Kafka did not take a record; sent again through another producer
 └── SpoolFailed        the disk did not take or give a batch; it stays in memory
 """

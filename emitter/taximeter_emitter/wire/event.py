@@ -220,7 +220,7 @@ def parse_times(texts: Sequence[str]) -> list[int] | None:
 
 
 def _are_common_times(texts: Sequence[str]) -> bool:
-    """Whether all have the same length, and the form of which `_since_epoch` needs no grammar. By columns of characters, for speed."""
+    """Whether all have the same length, and the form that `_since_epoch` reads without a grammar. By columns of characters, for speed."""
     count, length, joined = len(texts), len(texts[0]), "".join(texts)
     return (
         len(joined) == count * length

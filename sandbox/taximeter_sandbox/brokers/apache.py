@@ -38,7 +38,7 @@ class ApacheBroker:
 
     @property
     def port(self) -> int:
-        """Where it listens; clients are told `advertised_port`, if that is another."""
+        """Where it listens. Clients get `advertised_port` instead, if that is different."""
         return self._port
 
     @property

@@ -32,7 +32,7 @@ class EmbeddedBroker:
 
     @property
     def port(self) -> int:
-        """Where it listens; clients are told `advertised_port`, if that is another."""
+        """Where it listens. Clients get `advertised_port` instead, if that is different."""
         return self._port
 
     @property

@@ -25,7 +25,7 @@ class ExternalBroker:
         raise BrokerUnavailable(f"no Kafka broker answers at {self._bootstrap}")
 
     def stop(self) -> None:
-        """Nothing of ours runs."""
+        """No process of the sandbox runs."""
 
     def kill(self) -> None:
         """Raises BrokerCannot."""

@@ -44,4 +44,4 @@ def demo_page(parser: argparse.ArgumentParser) -> None:
         "--publishable-key", metavar="KEY", help=f"pk_test_... of the same account (default: ${KEY_VARIABLE}); only with Stripe itself"
     )
     parser.add_argument("--price", metavar="KEY_OR_ID", help="what is sold (default: the only price of the settings file)")
-    parser.epilog = "A page to look at and to take from, for test keys only; Ctrl-C ends it. With the simulator, a form stands in for Stripe's own."
+    parser.epilog = "A page to look at and to take from, for test keys only; Ctrl-C ends it. With the simulator, a plain form replaces Stripe's own."

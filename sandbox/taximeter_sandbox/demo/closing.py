@@ -111,7 +111,7 @@ def show(outcome: Outcome, console: Console) -> None:
     sections: Sequence[Sequence[tuple[str, Sequence[int]]]] = (
         (
             ("events emitted (journals)", [meter.emitted for meter in outcome.meters]),
-            ("  refused at the door", [meter.refused for meter in outcome.meters]),
+            ("  refused", [meter.refused for meter in outcome.meters]),
             ("  accepted", [meter.accepted for meter in outcome.meters]),
             ("    duplicates", [meter.duplicates for meter in outcome.meters]),
             ("    dead-lettered", [meter.dead_lettered for meter in outcome.meters]),

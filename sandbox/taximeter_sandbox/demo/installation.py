@@ -45,7 +45,7 @@ class Installation:
 
     @property
     def kafka(self) -> KafkaSettings:
-        """For whoever wants to read the topics."""
+        """For code that reads the topics."""
         return KafkaSettings(
             bootstrap_servers=tuple(self.bootstrap_servers.split(",")),
             topic_prefix=self.prefix,

@@ -6,7 +6,7 @@ from typing import Final
 
 PARTITIONS: Final = 12
 EVENTS_MIN: Final = 1_000
-AUDIO_EVERY: Final = 10  # one customer in so many also uses audio
+AUDIO_EVERY: Final = 10  # one customer in this many also uses audio
 
 METERS: Final[Mapping[str, tuple[str, ...]]] = {
     "alpaca_ai_tokens": ("input_tokens", "output_tokens"),
@@ -19,7 +19,7 @@ METERS: Final[Mapping[str, tuple[str, ...]]] = {
 class Mix:
     """Shares of the events of one kind of load, as fractions; the rest is fresh usage.
 
-    `misplaced`: single records without a key, which stand in any partition until they are forwarded. Not together with `conflicts`, where the order
+    `misplaced`: single records without a key, which are in any partition until they are forwarded. Not together with `conflicts`, where the order
     decides which of two contents counts.
     """
 

@@ -79,7 +79,7 @@ class Fleet:
             await asyncio.sleep(POLL_SECONDS)
 
     def kill_all(self) -> None:
-        """SIGKILL to whatever still runs. Blocks until all are gone."""
+        """SIGKILL to everything that still runs. Blocks until all are gone."""
         while self._running:
             self._running.popitem()[1].kill()
 

@@ -79,7 +79,7 @@ class StripeSide(Protocol):
         ...
 
     def environment(self) -> dict[str, str]:
-        """What the reporters must be told."""
+        """The settings that the reporters need."""
         ...
 
     async def set_up(self, customers: int) -> list[str]:

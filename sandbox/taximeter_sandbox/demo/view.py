@@ -21,7 +21,7 @@ PLAIN_SECONDS: Final = 5.0
 
 
 class View(Protocol):
-    """Tells what happens."""
+    """Shows what happens."""
 
     def say(self, text: str) -> None:
         """One sentence about what was just done."""
@@ -85,7 +85,7 @@ class PlainView:
 
 
 class LiveView:
-    """A table that is drawn anew twice a second; what happens scrolls by above it."""
+    """A table that is redrawn twice a second; what happens scrolls by above it."""
 
     def __init__(self, console: Console) -> None:
         self._console = console

@@ -54,7 +54,7 @@ class Offer:
 
 
 class BadRequest(Exception):
-    """What the browser sent cannot be used; the message is for whoever filled in the form."""
+    """What the browser sent cannot be used; the message is for the person who filled in the form."""
 
 
 class DemoPage:

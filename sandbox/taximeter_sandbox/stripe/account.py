@@ -36,7 +36,7 @@ EVENTS_MAX = 2_000_000  # at roughly 800 bytes each, the reply kept under its id
 
 
 class Account:
-    """State of the simulated account. `journal` is told of every change; the caller flushes it before answering."""
+    """State of the simulated account. `journal` records every change; the caller flushes it before answering."""
 
     def __init__(self, *, seed: str, clock: SimulatedClock, journal: Journal, assumptions: Assumptions, processing: Processing) -> None:
         self.assumptions = assumptions
@@ -146,7 +146,7 @@ class Account:
         return customer
 
     def admit_customer(self, customer_id: str, now_ms: int) -> Customer:
-        """A customer with an id of the caller's choice, made anew if it was deleted; Stripe itself has no such call."""
+        """A customer with an id of the caller's choice, created again if it was deleted; Stripe itself has no such call."""
         return self._put_customer(Customer(id=customer_id, created=now_ms // 1000, livemode=False), now_ms)
 
     def change_customer(self, customer_id: str, change: CustomerChange, now_ms: int) -> Customer:

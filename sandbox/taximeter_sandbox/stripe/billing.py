@@ -20,7 +20,7 @@ class BillingPort(InvoicingPort, CheckoutPort, Protocol):
 
 
 class Billing:
-    """What is sold, to whom, and the invoices that come of it. `account` has the meters, the customers and the usage."""
+    """What is sold, to whom, and the resulting invoices. `account` has the meters, the customers and the usage."""
 
     def __init__(self, account: BillingPort) -> None:
         self._account = account

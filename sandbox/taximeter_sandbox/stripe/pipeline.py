@@ -201,7 +201,7 @@ class _Given(NamedTuple):
     is_json: bool
 
     def read(self) -> tuple[Parameters, bytes]:
-        """The parameters and what tells them from others. Raises ApiError."""
+        """The parameters and what distinguishes them from others. Raises ApiError."""
         if self.is_json:
             document = parse_object(self.body)
             tree: dict[str, object] = {**nest(parse_pairs(self.query)), **document}

@@ -55,7 +55,7 @@ async def test_every_acknowledged_record_survives_kill_9_once(running_kafka: Run
     async with consumer_on(running_kafka.bootstrap, topic, auto_offset_reset="earliest") as consumer:
         stored = {(record.partition, record.offset): record.value for record in await read_records(consumer, sent)}
         assert await consumer.getmany(timeout_ms=300) == {}
-    # The producer is idempotent and waited for every answer: each record is there, at the offset it was told, and exactly once.
+    # The producer is idempotent and waited for every answer: each record is there, at the acknowledged offset, and exactly once.
     assert stored == acknowledged
 
 

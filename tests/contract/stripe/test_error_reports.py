@@ -208,7 +208,7 @@ async def test_reports_are_told_once_across_kills(tmp_path: Path, http_client: s
         end_window(target)
         await receiver.until(lambda: len(receiver.received) == 1)
         process.kill()
-        process.start()  # after it was told
+        process.start()  # after the report
         target = Target(client_of(process.url, http_client), "", 2.0, process)
         end_window(target)
         await target.send("tokens", "cus_gone", 1)

@@ -140,7 +140,7 @@ def test_doctor(commands: CommandLine, exchanges: list[Exchange]) -> None:
 
     assert malformed(exchanges, probes=True) == []
     assert answer.code == DISCREPANCY
-    assert "cannot be told" not in answer.out
+    assert "cannot be determined" not in answer.out
 
 
 def test_listen(commands: CommandLine, exchanges: list[Exchange]) -> None:

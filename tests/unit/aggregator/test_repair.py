@@ -34,7 +34,7 @@ class MemoryAppender(Appender):
 
 
 class Later(SystemClock):
-    """A clock that says what it is told."""
+    """A clock with a scripted time."""
 
     def __init__(self, now_ms: int) -> None:
         self._now_ms = now_ms

@@ -110,7 +110,7 @@ def test_a_topic_that_was_cut_or_made_anew_stops_the_owner() -> None:
     with pytest.raises(ChainBroken, match="before what was read"):
         finished(partition.takeover().refresh(counter))
     partition.log.topics[EVENTS].clear()
-    with pytest.raises(ChainBroken, match="was cut or made anew"):
+    with pytest.raises(ChainBroken, match="was cut or created again"):
         partition.owner()
 
 

@@ -38,7 +38,7 @@ def test_a_gap_whose_sender_was_told_is_no_problem_and_still_counted() -> None:
 def test_a_number_in_two_tallies_is_a_problem() -> None:
     _, problems = book_of(tally((0, 4)), tally((3, 6)))
 
-    assert "2 numbers stand in more than one tally" in problems[0]
+    assert "2 numbers are in more than one tally" in problems[0]
 
 
 def test_more_numbers_than_the_emitter_says_it_sent_is_a_problem() -> None:

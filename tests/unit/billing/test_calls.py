@@ -88,7 +88,7 @@ async def test_what_will_not_pass_is_raised_at_once(error: Exception) -> None:
 
 
 def pages(rows: int) -> Any:
-    """A list of Stripe's with so many rows, by cursor."""
+    """A list at Stripe with this many rows, by cursor."""
     ids = [f"id_{number}" for number in range(rows)]
 
     async def fetch(after: str | None) -> Any:

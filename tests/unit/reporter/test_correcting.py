@@ -97,7 +97,7 @@ class FixedClock:
 
 
 class MemoryAppender(Appender):
-    """Appends to a log in memory; before the first append, somebody else's records come. `fails`: so many acknowledgements are lost."""
+    """Appends to a log in memory; before the first append, somebody else's records come. `fails`: how many acknowledgements are lost."""
 
     def __init__(self, log: MemoryLog, *between: bytes, fails: int = 0) -> None:
         self.log = log

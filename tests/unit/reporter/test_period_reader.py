@@ -28,7 +28,7 @@ def subscription(number: int, **fields: Any) -> dict[str, Any]:
 
 
 class Script:
-    """A port that answers what it was told, in order, and then asks for nothing more by never answering."""
+    """A port that gives its scripted answers in order, and then never answers, so that nothing more is asked."""
 
     def __init__(self, *answers: SubscriptionPage | SubscriptionsUnavailable) -> None:
         self.answers = list(answers)

@@ -1,4 +1,4 @@
-"""What one load process did, written by itself: before it sends, what it is about to send; afterwards, what it was told.
+"""What one load process did, written by itself: what it is about to send, before it sends; what came of it, afterwards.
 
 One JSON document a line. `{"n", "kinds", "ids", "customers", "input", "output", "audio"}` before sending, columns of equal length;
 `{"n", "refused": [positions], "failed": [positions], "resent": times}` after it. A number `n` without a second line has no known outcome.

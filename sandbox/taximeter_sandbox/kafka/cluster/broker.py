@@ -1,4 +1,4 @@
-"""The state of one broker, and what a handler is told with each request."""
+"""The state of one broker, and what a handler gets with each request."""
 
 import uuid
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from taximeter_sandbox.kafka.storage.producer_ids import ProducerIds
 
 @dataclass(slots=True)
 class Broker:
-    """Everything the broker knows; ``host`` and ``port`` are what clients are told to connect to."""
+    """Everything the broker knows; clients connect to ``host`` and ``port``."""
 
     settings: BrokerSettings
     cluster_id: str

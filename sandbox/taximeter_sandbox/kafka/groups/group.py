@@ -156,7 +156,7 @@ class Group:
             return answer
         if member.asked.may_skip_assignment:
             return replace(answer, skip_assignment=True)
-        # An older client would assign anew if it were told that it leads; naming its predecessor makes it follow.
+        # An older client would assign again if the answer named it as leader; naming its predecessor makes it follow.
         return replace(answer, leader=old_member_id, members=())
 
     # -- the rebalance ---------------------------------------------------------------------------------------------------------------

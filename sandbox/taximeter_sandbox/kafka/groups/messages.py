@@ -1,4 +1,4 @@
-"""What consumer group members ask, and what they are answered, whatever the version on the wire."""
+"""What consumer group members ask, and the answers, for every version on the wire."""
 
 from dataclasses import dataclass
 

@@ -87,7 +87,7 @@ def build_entity(schema: type[Any], values: Fields) -> Any:
 
 
 def _plan(schema: type[Any]) -> _Plan:
-    """How to fill a kio class; worked out once for each class, of which there are a few hundred."""
+    """How to fill a kio class; worked out once for each of the few hundred classes."""
     plan = _PLANS.get(schema)
     if plan is None:
         hints = get_type_hints(schema)

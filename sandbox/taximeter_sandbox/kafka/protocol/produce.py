@@ -92,7 +92,7 @@ def _answer(partition: int, error: ErrorCode, *, stored: Appended | None = None,
 
 
 async def init_producer_id(context: RequestContext, request: Any) -> Fields:
-    """Give an idempotent producer its id; a transactional one is refused for good, so that it does not retry for ever."""
+    """Give an idempotent producer its id; a transactional one is refused for good, so that it does not retry forever."""
     if request.transactional_id is not None:
         return {"error_code": ErrorCode.transactional_id_authorization_failed, "producer_id": -1, "producer_epoch": -1}
     return {"error_code": ErrorCode.none, "producer_id": context.broker.producer_ids.take(), "producer_epoch": 0}

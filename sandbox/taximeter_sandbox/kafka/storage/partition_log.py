@@ -55,7 +55,7 @@ class PartitionLog:
         self._waiting: set[asyncio.Future[None]] = set()
 
     def close(self) -> None:
-        """Flush to the disk and close; wakes whoever waits for an append."""
+        """Flush to the disk and close; wakes those that wait for an append."""
         self.wake()
         os.fsync(self._fd)
         os.close(self._fd)

@@ -63,7 +63,7 @@ def recover(fd: int, path: Path) -> Recovered:
 
 
 def _batch_after(fd: int, header: BatchHeader, position: int, file_size: int) -> bool:
-    """Whether a valid batch lies in what would be the torn tail: then nothing was torn, and a length is wrong."""
+    """Whether the supposed torn tail contains a valid batch: then nothing was torn, and a length is wrong."""
     if file_size - position > _TORN_BYTES_MAX:
         return True
     tail = os.pread(fd, file_size - position, position)

@@ -3,7 +3,7 @@
 from array import array
 from bisect import bisect_left, bisect_right
 
-#: One entry for about every so many bytes of log: 24 bytes of memory for each.
+#: One entry for about this many bytes of log: 24 bytes of memory for each.
 INTERVAL_BYTES = 4096
 
 

@@ -33,7 +33,7 @@ class BillingControl:
         self._simulator = simulator
 
     def routes(self) -> list[web.RouteDef]:
-        """The one that there is."""
+        """The existing one."""
         return [web.post("/_control/subscriptions", explained(self._subscribe))]
 
     async def _subscribe(self, request: web.Request) -> web.Response:

@@ -128,7 +128,7 @@ class Control:
 
     def _note_clock(self) -> None:
         self._simulator.account.note_clock()
-        self._simulator.account.advance(self._simulator.clock.now_ms())  # whatever the jump makes due is done when the call is answered
+        self._simulator.account.advance(self._simulator.clock.now_ms())  # everything that the jump makes due is done when the call is answered
         self._simulator.journal.flush()
 
     async def _admit_customers(self, request: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""Which call an event comes of: what a call does bears its idempotency key, what was due anyway does not."""
+"""Which call caused an event: effects of a call bear its idempotency key, what was due anyway does not."""
 
 from taximeter_sandbox.stripe.account import Account
 from taximeter_sandbox.stripe.http.routes import Call, Prepared, Result, Route

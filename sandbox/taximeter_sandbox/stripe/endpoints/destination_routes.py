@@ -1,4 +1,4 @@
-"""`/v1/webhook_endpoints` and `/v2/core/event_destinations`: who is told what happens."""
+"""`/v1/webhook_endpoints` and `/v2/core/event_destinations`: who gets which events."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -128,7 +128,7 @@ class _EventEndpoints:
 
 
 def take_usage(parameters: Parameters) -> None:
-    """Take `usage` away, which is no parameter of Stripe's: raw_request_async of stripe-python 16.1 sends telemetry of its own as one
+    """Remove `usage`, which is not one of Stripe's parameters: raw_request_async of stripe-python 16.1 sends telemetry of its own as one
     (`EventNotification.fetch_event_async`, `fetch_related_object_async`)."""
     parameters.texts("usage", count_max=10, length_max=100)
 

@@ -30,7 +30,7 @@ def parse_object(body: bytes) -> JsonTree:
 
 
 def fingerprint_of(query: str, document: Mapping[str, object]) -> bytes:
-    """16 bytes that tell parameters apart, whatever the order of members."""
+    """16 bytes that distinguish parameters, regardless of the order of members."""
     digest = hashlib.blake2b(query.encode(), digest_size=16)
     digest.update(b"\n" + orjson.dumps(document, option=orjson.OPT_SORT_KEYS))
     return digest.digest()

@@ -63,7 +63,7 @@ class Invoicing:
         self._schedule.push(subscription.period_end * 1000, "close", subscription.id)
 
     def announce(self, subscription_id: str, due_ms: int) -> None:
-        """Tell what the invoice of the current period looks like some days before it is made."""
+        """Notify of the coming invoice of the current period, some days before it is made."""
         subscription = self._subscriptions.get(subscription_id)
         if subscription.runs and not subscription.announced and subscription.period_start * 1000 < due_ms < subscription.period_end * 1000:
             self._subscriptions.put(replace(subscription, announced=True), due_ms)
@@ -201,7 +201,7 @@ class Invoicing:
         return usage_range(subscription.period_start, subscription.period_end, opens=opens, inclusive=self._inclusive)
 
     def _draft(self, subscription: Subscription, reason: BillingReason, period: tuple[int, int], usage: UsageRange, now_ms: int) -> Invoice:
-        """A draft with the usage that summaries see; until it is finalised its lines are counted anew whenever it is shown."""
+        """A draft with the usage that summaries see; until it is finalised its lines are counted again whenever it is shown."""
         token = self._account.identities.token
         lines = []
         for item in subscription.items:
@@ -294,7 +294,7 @@ class Invoicing:
     # Coming back after a restart
 
     def resume(self) -> None:
-        """Make the schedule and the numbers anew from the invoices and subscriptions that there are."""
+        """Rebuild the schedule and the numbers from the existing invoices and subscriptions."""
         for invoice in self.invoices:
             if invoice.status != "draft":
                 self._numbers[invoice.customer] = self._numbers.get(invoice.customer, 0) + 1

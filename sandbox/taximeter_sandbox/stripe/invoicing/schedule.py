@@ -7,7 +7,7 @@ WorkKind = Literal["upcoming", "close", "finalize", "expire"]
 
 
 class BillingWork(NamedTuple):
-    """One thing to do at `due_ms`; ties in order of arrival. Whoever does it checks that it is still to be done."""
+    """One thing to do at `due_ms`; ties in order of arrival. The code that does it checks that it is still due."""
 
     due_ms: int
     arrival: int

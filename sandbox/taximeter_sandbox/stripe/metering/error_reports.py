@@ -76,7 +76,7 @@ class ErrorReports:
 
 
 def announce(report: ErrorReport, meters: MeterCatalogue, events: EventStore, assumptions: Assumptions, notifications: Notifications) -> None:
-    """Tell of a report; it happened when its window ended."""
+    """Notify of a report; it happened when its window ended."""
     data = report_data(report, events, assumptions)
     if report.meter_id is None:
         notifications.thin(NO_METER_FOUND, None, data, report.end_ms)

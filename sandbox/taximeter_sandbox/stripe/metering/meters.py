@@ -1,4 +1,4 @@
-"""Meters: what is counted and how. Everything but the display name is immutable; an event name belongs to one meter for ever."""
+"""Meters: what is counted and how. Everything but the display name is immutable; an event name belongs to one meter forever."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

@@ -25,7 +25,7 @@ class Session(NamedTuple):
 
 
 class Sessions:
-    """The last SESSIONS_MAX sessions, the expired included, so that an expired token is told from an unknown one."""
+    """The last SESSIONS_MAX sessions, including expired ones, to distinguish an expired token from an unknown one."""
 
     def __init__(self) -> None:
         self._by_token: dict[str, Session] = {}

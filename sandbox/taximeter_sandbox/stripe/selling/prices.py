@@ -27,7 +27,7 @@ class Tier:
 
 @dataclass(frozen=True, slots=True)
 class Recurring:
-    """How often, and what tells the quantity; `meter` is set for a metered price."""
+    """How often, and where the quantity comes from; `meter` is set for a metered price."""
 
     interval: Interval
     interval_count: int

@@ -89,7 +89,7 @@ def read_subscription_draft(parameters: Parameters) -> SubscriptionDraft:
 
 
 def read_items(parameters: Parameters, name: str) -> tuple[ItemDraft, ...]:
-    """A list of prices, at most 20 of them. Raises ApiError; a quantity is refused, because metered usage tells it."""
+    """A list of prices, at most 20 of them. Raises ApiError; a quantity is refused, because it comes from metered usage."""
     items = []
     for number, given in enumerate(parameters.optional_groups(name, count_max=ITEMS_MAX) or []):
         price = given.text("price", length_max=5000)

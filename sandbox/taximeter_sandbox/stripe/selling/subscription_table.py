@@ -28,7 +28,7 @@ class SubscriptionTable(Table[Subscription]):
         self._tell("created", subscription, now_ms)
 
     def update(self, before: Subscription, after: Subscription, now_ms: int) -> None:
-        """Put a changed subscription in place, and tell so when the API shows a difference."""
+        """Put a changed subscription in place, and notify when the API shows a difference."""
         self.put(after, now_ms)
         shown = self.shown(after)
         previous = differences(self.shown(before), shown)

@@ -27,7 +27,7 @@ class StoredReply(NamedTuple):
 
 
 def fingerprint(pairs: Pairs) -> bytes:
-    """16 bytes that tell parameters apart, whatever their order."""
+    """16 bytes that distinguish parameters, regardless of their order."""
     digest = hashlib.blake2b(digest_size=16)
     for name, value in sorted(pairs):
         digest.update(f"{len(name)}:{name}{len(value)}:{value}".encode())

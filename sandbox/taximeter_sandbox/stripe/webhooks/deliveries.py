@@ -69,7 +69,7 @@ class Webhooks:
 
 
 def retry_wait_ms(attempts: int, scale: float, *, livemode: bool) -> int | None:
-    """How long to wait after so many failed attempts; None to give up."""
+    """How long to wait after this many failed attempts; None to give up."""
     waits = LIVE_WAITS_MS if livemode else SANDBOX_WAITS_MS
     return int(waits[attempts - 1] * scale) if attempts <= len(waits) else None
 

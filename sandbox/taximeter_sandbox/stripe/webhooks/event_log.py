@@ -27,7 +27,7 @@ class Related(NamedTuple):
 
 
 class Cause(NamedTuple):
-    """The call that an event comes of; nothing where it happened by itself."""
+    """The call that caused an event; nothing where it happened by itself."""
 
     request_id: str | None = None
     idempotency_key: str | None = None

@@ -1,7 +1,7 @@
 """What Stripe tells webhook endpoints: every event that happened, of both kinds, and its way to each destination.
 
-Each step is in the journal (entries `notice.*`): what was told, to whom it is owed, and what came of each attempt. An attempt that a
-kill cut off is made again, so a destination may get an event twice. While a journal is replayed nothing new is told: what
+Each step is in the journal (entries `notice.*`): the notification, who is owed it, and what came of each attempt. An attempt that a
+kill cut off is made again, so a destination may get an event twice. While a journal is replayed, no new notification is made: what
 happened then is in the journal itself.
 """
 
@@ -83,7 +83,7 @@ class Notifications:
             self._happened(self._thin_event(kind, related, data, now_ms, livemode=livemode), now_ms)
 
     def ping(self, destination: Destination, now_ms: int) -> ThinEvent:
-        """An event for one destination, whatever it listens to."""
+        """An event for one destination, regardless of what it listens to."""
         related = Related(destination.id, "v2.core.event_destination", f"/v2/core/event_destinations/{destination.id}")
         event = self._thin_event(PING, related, {}, now_ms, livemode=destination.livemode)
         self._keep(event)
@@ -206,7 +206,7 @@ class Notifications:
     def apply(self, entry: Entry) -> None:
         """Make a change again that an earlier process noted. Raises ValueError for an unknown one.
 
-        What led to an event happened before it, so the account is brought to that time first: it must not happen, and be told, again.
+        What led to an event happened before it, so the account is brought to that time first: it must not happen, and be notified, again.
         """
         match entry:
             case ["notice.snapshot", identity, kind, created_ms, livemode, cause, about, previous]:

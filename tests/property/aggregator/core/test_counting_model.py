@@ -19,7 +19,7 @@ STEPS_MS = [0, 0, 1_000, 20 * MINUTE_MS, HOUR_MS, HORIZON_MS, HORIZON_MS + HOUR_
 
 
 class Pipeline:
-    """usage.events and usage.tallies in memory, and whoever counts."""
+    """usage.events and usage.tallies in memory, and the counters."""
 
     def __init__(self) -> None:
         self.log = MemoryLog()

@@ -59,7 +59,7 @@ def test_every_windows_sum_is_kept_however_windows_are_merged(added: list[list[T
     assert all(0 < event.value <= VALUE_MAX for event in events)
     assert [event.time_ms for event in events] == sorted(event.time_ms for event in events)
     windows = {row.window_start_ms for row in everything}
-    assert {event.time_ms for event in events} <= windows, "a meter event is told at the start of its earliest window"
+    assert {event.time_ms for event in events} <= windows, "a meter event is reported at the start of its earliest window"
     backlog.clear()
     assert not backlog.meter_events()
 

@@ -1,4 +1,4 @@
-"""Every form of record is told apart, and every damaged one is refused by reason."""
+"""Every form of record is recognised, and every damaged one is refused with a reason."""
 
 import orjson
 import pytest

@@ -1,4 +1,4 @@
-"""The ledger: what was intended, what became of it, and what is still open, whoever reads it from whichever checkpoint."""
+"""The ledger: what was intended, what became of it, and what is still open, for every reader and from every checkpoint."""
 
 from dataclasses import replace
 from typing import Any

@@ -36,7 +36,7 @@ def knowing(*subscriptions: SubscriptionPeriods) -> BillingPeriods:
 
 
 def told(periods: BillingPeriods, second: int, customer: str = "c") -> int:
-    """When the minute that begins then is told, in seconds after START."""
+    """When the minute that begins then is reported, in seconds after START."""
     return periods.event_time_ms(customer, (START + second) * 1000) // 1000 - START
 
 

@@ -1,4 +1,4 @@
-"""Merging and splitting change how a sum is told, never the sum, and never across a quarter of a day; up to an hour where that is asked for."""
+"""Merging and splitting change how a sum is reported, never the sum, and never across a quarter of a day; up to an hour on request."""
 
 import pytest
 from hypothesis import given

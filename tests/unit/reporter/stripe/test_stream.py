@@ -1,4 +1,4 @@
-"""The stream's adapter against a server that answers as it is told: gathering, splitting, sessions, closing."""
+"""The stream's adapter against a server with scripted answers: gathering, splitting, sessions, closing."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
