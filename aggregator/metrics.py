@@ -9,7 +9,7 @@ from taximeter_emitter.wire.errors import Reason
 from metering.process.metrics import WORK_SECONDS, counter, gauge, histogram
 from metering.workers.group_metrics import GroupMetrics
 
-COUNTING_STOPS: Final = ("ChainBroken", "RecordCorrupt", "HistoryLost", "TooManyDeadLetters", "TooManyEmitters", "PartitionsAdded")
+COUNTING_STOPS: Final = ("ChainBroken", "RecordCorrupt", "HistoryLost", "TooManyDeadLetters", "TooManyEmitters", "PartitionsAdded", "Unforeseen")
 
 
 @dataclass(frozen=True, slots=True)

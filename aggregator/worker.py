@@ -76,6 +76,11 @@ class CountingWorker(PartitionWorker):
         return self.counter.tallies.chain.end if self.counter is not None else None
 
     @property
+    def position(self) -> int | None:
+        """The offset of the next record that is not counted yet."""
+        return self.counter.position if self.counter is not None else None
+
+    @property
     def remembered_ids(self) -> int:
         """Ids in memory for deduplication."""
         return len(self.counter.ids) if self.counter is not None else 0

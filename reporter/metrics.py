@@ -11,7 +11,7 @@ from metering.workers.group_metrics import GroupMetrics
 from reporter.sending.verdicts import Retry
 
 CALL_OUTCOMES: Final = ("ok", "duplicate", "refused", "too_old", "stopped", *(reason.value for reason in Retry))
-REPORTING_STOPS: Final = ("ChainBroken", "RecordCorrupt", "HistoryLost", "MeterMissing", "PartitionsAdded")
+REPORTING_STOPS: Final = ("ChainBroken", "RecordCorrupt", "HistoryLost", "MeterMissing", "PartitionsAdded", "Unforeseen")
 
 
 @dataclass(frozen=True, slots=True)

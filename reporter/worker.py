@@ -90,6 +90,11 @@ class ReportingWorker(PartitionWorker):
         """The end of the accepted intents, in tallies."""
         return self.reporter.ledger.chain.end if self.reporter is not None else None
 
+    @property
+    def position(self) -> int | None:
+        """The offset of the next tally that is not folded yet."""
+        return self.reporter.tally_position if self.reporter is not None else None
+
     # The task
 
     async def run(self) -> None:

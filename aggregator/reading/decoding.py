@@ -86,7 +86,9 @@ def _cloudevent_attributes(record: LogRecord) -> dict[str, Any] | None:
     return attributes or None
 
 
-def _header_text(name: str, value: bytes) -> str:
+def _header_text(name: str, value: bytes | None) -> str:
+    if value is None:
+        raise EventRejected(Reason.BAD_HEADER, name, "has no value")
     try:
         return value.decode()
     except UnicodeDecodeError:

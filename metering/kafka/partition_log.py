@@ -155,7 +155,7 @@ class Appender:
             await discard(producer)
 
     async def append(
-        self, topic: str, partition: int, value: bytes | None, *, key: bytes | None = None, headers: Sequence[tuple[str, bytes]] = ()
+        self, topic: str, partition: int, value: bytes | None, *, key: bytes | None = None, headers: Sequence[tuple[str, bytes | None]] = ()
     ) -> Appended:
         """Append one record; returns when all in-sync replicas have it. Raises LogUnavailable, and then it may have arrived or not."""
         producer = await self._started()

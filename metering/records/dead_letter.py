@@ -26,10 +26,10 @@ class DeadLetter:
     events: int
     key: bytes | None
     value: bytes | None
-    headers: Sequence[tuple[str, bytes]]
+    headers: Sequence[tuple[str, bytes | None]]
 
 
-def encode_dead_letter(letter: DeadLetter) -> tuple[bytes | None, list[tuple[str, bytes]]]:
+def encode_dead_letter(letter: DeadLetter) -> tuple[bytes | None, list[tuple[str, bytes | None]]]:
     """Value and headers of the record of usage.deadletters: the value is the original one, untouched; the headers tell the rest."""
     about: dict[str, Any] = {
         "topic": letter.topic,

@@ -5,7 +5,8 @@ TaximeterError         root, in taximeter_emitter.wire.errors
     ├── ChainBroken        a record does not follow from the accepted ones
     ├── RecordCorrupt      a record of our own topics cannot be read
     ├── HistoryLost        records that are still needed were deleted by retention
-    └── PartitionsAdded    a topic in use was given more partitions
+    ├── PartitionsAdded    a topic in use was given more partitions
+    └── Unforeseen         code failed in a way that nobody foresaw
 """
 
 from taximeter_emitter.wire.errors import TaximeterError
@@ -29,3 +30,7 @@ class HistoryLost(FailClosed):
 
 class PartitionsAdded(FailClosed):
     """A partition beyond those of the settings: customers may have been moved to it by their producers, and nobody counts it."""
+
+
+class Unforeseen(FailClosed):
+    """Code failed over a record, or at a call, in a way that nobody foresaw. It costs that partition, and no other."""

@@ -87,7 +87,7 @@ class OwnedPartitions(Generic[W]):
         self._tasks[partition] = asyncio.create_task(self._supervised(worker), name=f"partition-{partition}")
 
     async def _supervised(self, worker: W) -> None:
-        """A bug in one partition ends the process: going on without it would look healthy and bill nothing."""
+        """A worker stops its partition for whatever fails in it. What still comes out is a fault of the machinery, and ends the process."""
         try:
             await worker.run()
         except Exception as error:

@@ -13,12 +13,13 @@ from taximeter_emitter.retry import Backoff, RetryPolicy
 from metering.kafka.partition_log import Appender, LogUnavailable
 from metering.kafka.topics import Topics
 from metering.process.logs import Log
-from metering.records.fail_closed import ChainBroken, FailClosed
+from metering.records.fail_closed import ChainBroken, FailClosed, Unforeseen
 from metering.records.record import LogRecord
 from metering.workers.group_metrics import GroupMetrics
 from metering.workers.inbox import Inbox
 
 STARTING_OVER: Final = RetryPolicy(base_seconds=0.2, cap_seconds=10.0)
+UNFORESEEN_MAX: Final = 3  # failures without progress of the chain, after which a partition stops
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,8 @@ class PartitionWorker(ABC):
         self._news = asyncio.Event()
         self._draining = False
         self._skipped_at: int | None = None
+        self._failed_at: int | None = None
+        self._failures = 0
         self._backoff = Backoff(STARTING_OVER, now=self._clock.monotonic(), random=Random())
 
     def hand_in(self, records: Sequence[LogRecord]) -> None:
@@ -69,6 +72,11 @@ class PartitionWorker(ABC):
     @abstractmethod
     def chain_end(self) -> int | None:
         """The end of what is accepted; None before the partition is taken over."""
+
+    @property
+    def position(self) -> int | None:
+        """The offset of the next record that is not folded yet; None before the partition is taken over."""
+        return self.chain_end
 
     @property
     @abstractmethod
@@ -92,20 +100,42 @@ class PartitionWorker(ABC):
                 self._drop()
             except FailClosed as error:
                 self.stopped = error
-                self._drop()
-                self._log.error(
-                    "the partition stopped; nothing is lost, and nothing more of it is done until this is mended",
-                    kind=type(error).__name__,
-                    reason=str(error),
-                )
-                if not await self._mended():
+            except Exception as error:
+                self.stopped = self._unforeseen(error)
+            if self.stopped is not None:
+                if not await self._stay_stopped(self.stopped):
                     return
-                self.stopped = None
-                self._log.info("what stopped the partition was mended; it goes on")
                 continue
             if self._draining:
                 return  # the partition's next owner starts from the log, as this worker would
             await self._clock.sleep(self._backoff.next_delay(self._clock.monotonic()) or STARTING_OVER.cap_seconds)
+
+    async def _stay_stopped(self, reason: FailClosed) -> bool:
+        """Until what stopped the partition is mended, or False to leave it stopped."""
+        self._drop()
+        self._log.error(
+            "the partition stopped; nothing is lost, and nothing more of it is done until this is mended",
+            kind=type(reason).__name__,
+            reason=str(reason),
+        )
+        if not await self._mended():
+            return False
+        self.stopped = None
+        self._log.info("what stopped the partition was mended; it goes on")
+        return True
+
+    def _unforeseen(self, error: Exception) -> Unforeseen | None:
+        """Why the partition stops after an exception that nobody foresaw; None to read it again from the log, which is tried a few times."""
+        position, end = self.position, self.chain_end
+        self._drop()
+        self._failures = self._failures + 1 if end == self._failed_at else 1
+        self._failed_at = end
+        self._log.failed("code failed in a way that nobody foresaw", error, position=position, failures=self._failures)
+        if self._failures < UNFORESEEN_MAX:
+            return None
+        self._failures = 0
+        place = "while it was taken over" if position is None else f"before offset {position}"
+        return Unforeseen(f"{type(error).__name__} {place}, {UNFORESEEN_MAX} times in a row: {error}")
 
     @abstractmethod
     async def _own(self) -> None:

@@ -21,9 +21,13 @@ async def make_topics(kafka: KafkaSettings) -> None:
 
 
 async def read_events_topic(kafka: KafkaSettings) -> list[tuple[int, bytes]]:
+    """Partition and value of every record that is in usage.events now."""
+    return await read_topic(kafka, kafka.topics.events.name)
+
+
+async def read_topic(kafka: KafkaSettings, topic: str) -> list[tuple[int, bytes]]:
     """Partition and value of every record that is in the topic now."""
     found: list[tuple[int, bytes]] = []
-    topic = kafka.topics.events.name
     partitions = [TopicPartition(topic, number) for number in range(kafka.partitions)]
     async with started(make_log_reader(kafka, client_id="test")) as reader:
         reader.assign(partitions)

@@ -1,0 +1,78 @@
+"""A worker in which code fails in a way that nobody foresaw."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import cast
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from metering.kafka.partition_log import Appender
+from metering.kafka.topics import topics_named
+from metering.process.logs import get_log
+from metering.records.fail_closed import Unforeseen
+from metering.workers.group_metrics import GroupMetrics
+from metering.workers.partition_worker import UNFORESEEN_MAX, PartitionWorker, WorkerKit
+from tests.support.manual_clock import ManualClock
+from tests.support.waiting import until_async
+
+
+class Worker(PartitionWorker):
+    """Fails once for each of `ends`, with the chain at that end; then works until it is drained."""
+
+    def __init__(self, ends: Sequence[int | None]) -> None:
+        metrics = GroupMetrics.create(CollectorRegistry(), "taximeter_test", lag="Lag.", paused="Paused.", takeover="Takeover.", stop_reasons=())
+        kit = WorkerKit(
+            topics=topics_named("usage"),
+            appender=cast("Appender", None),
+            seek=lambda _partition, _offset: None,
+            metrics=metrics,
+            clock=ManualClock(),
+            log=get_log("test"),
+        )
+        super().__init__(0, kit)
+        self.runs = 0
+        self._ends = list(ends)
+        self._end: int | None = None
+
+    @property
+    def chain_end(self) -> int | None:
+        return self._end
+
+    @property
+    def wants_records(self) -> bool:
+        return True
+
+    @property
+    def may_resume(self) -> bool:
+        return True
+
+    async def _own(self) -> None:
+        self.runs += 1
+        if self._ends:
+            self._end = self._ends.pop(0)
+            raise ValueError("odd")
+        while not self._draining:
+            await self._wait(60.0, work=False)
+
+    def _forget(self) -> None:
+        self._end = None
+
+
+@pytest.mark.parametrize("end", [None, 7])
+async def test_it_tries_a_few_times_and_stops_its_partition_alone(end: int | None) -> None:
+    worker = Worker([end] * 10)
+    await worker.run()
+    assert worker.runs == UNFORESEEN_MAX
+    assert isinstance(worker.stopped, Unforeseen)
+    place = "while it was taken over" if end is None else "before offset 7"
+    assert str(worker.stopped) == f"ValueError {place}, {UNFORESEEN_MAX} times in a row: odd"
+
+
+async def test_a_passing_failure_and_one_after_progress_stop_nothing() -> None:
+    worker = Worker([1, 1, 2, 2, 3, 3])
+    running = asyncio.create_task(worker.run())
+    await until_async(lambda: worker.runs == 7)
+    assert worker.stopped is None
+    worker.drain()
+    await running
