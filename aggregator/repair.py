@@ -26,7 +26,7 @@ from metering.records.fail_closed import ChainBroken, HistoryLost
 from metering.records.tally import Acceptance, EmitterState, EventCounts, RecordCounts, Tally, encode_tally
 
 LOOK_AHEAD_RECORDS: Final = 5_000
-"""How many of the events that are kept are read for the numbers with which emitters went on."""
+"""How many of the kept events are read to find the numbers that emitters continued with."""
 
 
 class NothingAccepted(TaximeterError):
@@ -158,7 +158,7 @@ class AcceptingLoss:
         )
 
     async def _emitter_gaps(self, states: Sequence[EmitterState], start: int, end: int) -> list[EmitterGap]:
-        """Which numbers each emitter had used up when the chain ended, and with which it went on."""
+        """Which numbers each emitter had used when the chain ended, and which it continued with."""
         went_on: dict[str, int] = {}
         async with aclosing(self._reader.records(self._events, self._partition, start, min(end, start + LOOK_AHEAD_RECORDS))) as batches:
             async for records in batches:

@@ -27,7 +27,7 @@ class CountingTakeover:
         self._found_at_log_start = found_at_log_start
 
     async def take_over(self, partition: int) -> PartitionCounter:
-        """A counter that stands at the end of the partition's chain and knows every id inside the horizon."""
+        """A counter that is at the end of the partition's chain and knows every id inside the horizon."""
         tallies_start, tallies_end = await self._tallies.bounds(partition)
         if tallies_start == tallies_end:
             return await self._found(partition, tallies_start)

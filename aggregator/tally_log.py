@@ -46,7 +46,7 @@ class TallyLog:
     async def fold_at(self, partition: int, offset: int) -> Tallies:
         """An empty fold placed just before the accepted tally at `offset`."""
         if offset == 0:
-            return Tallies()  # what stands there need not be accepted
+            return Tallies()  # what is there need not be accepted
         return tallies_from(offset, await self.at(partition, offset))
 
     async def head(self, partition: int, start: int, end: int) -> Tallies:

@@ -86,7 +86,7 @@ class CountingWorker(PartitionWorker):
         return len(self.counter.ids) if self.counter is not None else 0
 
     def release(self) -> PartitionCounter | None:
-        """After `run` has returned: the counter, if it stands exactly at an accepted tally and can go on from there later."""
+        """After `run` has returned: the counter, if it is exactly at an accepted tally and can continue from there later."""
         counter = self.counter
         return counter if counter is not None and self.stopped is None and not counter.pending_records else None
 

@@ -1,4 +1,4 @@
-"""Where each partition stands, read from the log itself: what is counted, what is reported, what waits."""
+"""The position of each partition, read from the log itself: what is counted, what is reported, what waits."""
 
 import asyncio
 from collections import Counter
@@ -163,7 +163,7 @@ class _PositionReader:
         return ledger, outcomes
 
     async def _tallies(self, partition: int, covered: int) -> tuple[Tallies, int]:
-        """The fold at the end of usage.tallies, and how many rows lie at or behind `covered`."""
+        """The fold at the end of usage.tallies, and how many rows are at or behind `covered`."""
         topic = self._topics.tallies.name
         start, end = await self._reader.bounds(topic, partition)
         if start == end:

@@ -86,7 +86,7 @@ class RejectionReader:
         return [TracedRejection(each, _of(events, each), _of(again, each)) for each in found]
 
     async def _read_partition(self, partition: int, since_ms: int) -> tuple[list[Rejection], dict[str, Resend]]:
-        """The rejections written since then, and the resends, which stand behind the rejection that they answer."""
+        """The rejections written since then, and the resends, which come after the rejection that they answer."""
         rejections: list[Rejection] = []
         resends = Resends()
         async with aclosing(self._since(partition, since_ms)) as records:

@@ -1,7 +1,7 @@
 """Stripe's side of a bill: meters, products, prices, customers, subscriptions, usage and invoices, through the official library.
 
 In: a `stripe.StripeClient` (metering.stripe.client makes a bounded one; your own does as well) and the settings file. Out: what Stripe has, as
-small frozen records. Nothing here takes part in metering: the services run without it. The commands `taximeter stripe ...` stand on it.
+small frozen records. Nothing here takes part in metering: the services run without it. The commands `taximeter stripe ...` are built on it.
 
 What the settings file wants, made at Stripe; to do it again does nothing:
 

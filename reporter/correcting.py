@@ -99,7 +99,7 @@ class Correcting:
         return kind_of(target, max(self._clock.now_ms(), self._history.log_time_ms), undo=request.undo)
 
     async def correct(self, request: Request) -> Corrected:
-        """Append the correction, again as long as others' entries come before it. Raises NotCorrectable; blocks on Kafka.
+        """Append the correction, and repeat while others' entries come before it. Raises NotCorrectable; blocks on Kafka.
 
         The log shows what became of an append that was not acknowledged: this never writes two corrections that are accepted.
         """

@@ -27,7 +27,7 @@ class ReportingTakeover:
         self._periods = periods
 
     async def take_over(self, partition: int) -> PartitionReporter:
-        """A reporter that knows every open meter event and stands where the last accepted intent ends."""
+        """A reporter that knows every open meter event and is where the last accepted intent ends."""
         start, end = await self._reader.bounds(self._topics.ledger.name, partition)
         begin, ledger = await ledger_start(self._reader, self._topics.ledger.name, partition, start, end)
         # Each takeover has its own name: an entry that this same process wrote before may still be on its way to the log.

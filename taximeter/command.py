@@ -31,7 +31,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class CommandGroup:
-    """A name that other commands stand behind."""
+    """A name for a group of other commands."""
 
     name: str
     summary: str

@@ -56,7 +56,7 @@ class SequenceIndex:
     def claim_following(
         self, emitters: Sequence[str], firsts: Sequence[int], counts: Sequence[int], log_times_ms: Sequence[int]
     ) -> Sequence[tuple[str, int, int]]:
-        """`claim` for many batches, if each emitter's follow each other and lie beyond all that was seen of it: nearly always.
+        """`claim` for many batches, if each emitter's follow each other and are beyond all that was seen of it: nearly always.
 
         Returns emitter, first and last number of what was new, an entry for each emitter; otherwise changes nothing and returns none.
         Raises TooManyEmitters.

@@ -65,18 +65,18 @@ class AskedOne(NamedTuple):
 
 
 def fingerprints_of(packed: bytes) -> Fingerprints:
-    """Fingerprints that lie one behind the other."""
+    """Fingerprints one behind the other."""
     return np.frombuffer(packed, "<u8").reshape(-1, 2)
 
 
 def asked(fingerprints: Fingerprints) -> Asked:
-    """To ask tables for all of these."""
+    """What to ask tables for all of these."""
     hashes = fingerprints.view("<u4").astype(np.uint64) @ _keys.column
     return Asked(fingerprints, hashes, _MARK_COLUMN.take(((hashes >> np.uint64(_MARK_SHIFT)) & np.uint64(_MARKS - 1)).view(np.int64)))
 
 
 def asked_one(fingerprint: bytes) -> AskedOne:
-    """To ask tables for this one, without arrays: quicker for a few."""
+    """What to ask tables for this one, without arrays: quicker for a few."""
     a, b, c, d = _PARTS.unpack(fingerprint)
     w, x, y, z = _keys.numbers
     hashed = (a * w + b * x + c * y + d * z) & _WORD_MASK
@@ -91,7 +91,7 @@ def each(fingerprints: Fingerprints) -> list[bytes]:
 
 
 def repeated(fingerprints: Fingerprints) -> list[int]:
-    """The positions of those that stand further left, too."""
+    """The positions of those that are further left, too."""
     ordered = fingerprints[:, 0].copy()
     ordered.sort()
     twice = ordered[1:][ordered[1:] == ordered[:-1]]

@@ -89,7 +89,7 @@ class IdFiles:
             return None
 
     def restore(self, snapshot: SnapshotRecord, archive: IdArchive, since_ms: int) -> bool:
-        """Put a snapshot's segments into an empty archive; False when a file is not as it must be: the archive is then useless.
+        """Put a snapshot's segments into an empty archive; False when a file is invalid: the archive is then useless.
 
         Segments that end before `since_ms` are not needed, and may have been deleted since the snapshot was written.
         """

@@ -134,7 +134,7 @@ class IdIndex:
         self._keep(log_time_ms)
 
     def commit(self, log_time_ms: int) -> None:
-        """The pending ids are counted; `log_time_ms` is the latest log time seen. Forgets what lies outside the horizon."""
+        """The pending ids are counted; `log_time_ms` is the latest log time seen. Forgets what is outside the horizon."""
         self._keep(log_time_ms)
         oldest = log_time_ms - self.memory_ms
         self._recent.forget_before(oldest)

@@ -1,4 +1,4 @@
-"""The shape of a single event's text: what stands between its values, which is the same bytes in many events of one producer.
+"""The shape of a single event's text: what is between its values, which is the same bytes in many events of one producer.
 
 A text is of a shape if it is these bytes with other values between them: strings of printable ASCII without a quotation mark or a
 backslash, and integers without a sign. JSON says the same of each such text but for the values, so what was seen of one event by the long

@@ -20,7 +20,7 @@ GAPS_SHOWN: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class _Claim:
-    """Numbers first to last, and the offsets of usage.events [start, end) in which they lie somewhere."""
+    """Numbers first to last, and the range of offsets of usage.events [start, end) that contains them."""
 
     first: int
     last: int
@@ -137,7 +137,7 @@ class EmitterBook:
         missing, excused = _length(gaps), _overlap(gaps, explained)
         if missing > excused and self._whole:
             shown = ", ".join(_place(gap, numbers.claims) for gap in gaps[:GAPS_SHOWN])
-            problems.append(f"{where}: {missing - excused} of {sent} numbers never arrived, and their sender does not know: {shown}")
+            problems.append(f"{where}: {missing - excused} of {sent} numbers never arrived and were not reported missing: {shown}")
         return EmitterLine(emitter, sent - begin, _length(merged), missing, abandoned, 0, closed=numbers.final is not None, lost=excused - abandoned)
 
     def _lose(self, partition: int) -> None:
@@ -159,7 +159,7 @@ class EmitterBook:
 
 
 def _place(gap: Range, claims: list[_Claim]) -> str:
-    """A gap, and between which offsets of usage.events it would lie: those of its neighbours."""
+    """A gap, and the offsets of usage.events around it: those of its neighbours."""
     before = max((claim for claim in claims if claim.last < gap[0]), key=lambda claim: claim.last, default=None)
     after = min((claim for claim in claims if claim.first > gap[1]), key=lambda claim: claim.first, default=None)
     numbers = f"{gap[0]}-{gap[1]}"

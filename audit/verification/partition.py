@@ -1,4 +1,4 @@
-"""One partition: its three logs read in step, so that nothing has to be held but what the next check needs."""
+"""One partition: its three logs read in step, so that memory holds only what the next check needs."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
@@ -59,7 +59,7 @@ class Stream:
         self._reversed: list[ConsumerRecord[bytes, bytes]] = []
 
     async def before(self, offset: int) -> AsyncIterator[ConsumerRecord[bytes, bytes]]:
-        """Those not taken yet that lie before this offset."""
+        """Those before this offset that were not taken yet."""
         while True:
             while self._reversed:
                 if self._reversed[-1].offset >= offset:
@@ -113,7 +113,7 @@ class PartitionVerification:
             self._finish_events()
 
     def _finish_events(self) -> None:
-        """What lies behind the end of the chain waits to be counted, if it is still there."""
+        """Events behind the end of the chain wait to be counted, if they are still there."""
         first, following = self._bounds.events
         end = self._tallies.chain.end if self._tallies.chain.end != NO_OFFSET else first
         self._report.uncounted_records += max(0, following - max(end, first))

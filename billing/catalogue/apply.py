@@ -2,7 +2,7 @@
 
 Each object is created under an idempotency key that follows from its content, so that a second run gets the same object. Stripe
 keeps the first answer to a key for a day, failures and since deleted objects included; therefore each creation is looked up afterwards, and
-repeated under another key when the answer turns out to be of the past. What is only changed needs no key: to set a value twice is to set it.
+repeated under another key when the answer turns out to be of the past. A mere change needs no key: setting a value twice changes nothing.
 """
 
 import time
@@ -97,8 +97,8 @@ class _Ids:
 async def apply(client: stripe.StripeClient, plan: Plan, *, on_done: Callable[[Done], None] = lambda _: None) -> tuple[Done, ...]:
     """Carry out every action of a plan, in its order; `on_done` is called after each.
 
-    Raises ValueError for a plan with obstacles, before anything is done, and Stopped at the first action that fails for good: to plan
-    and apply again continues from there. May be cancelled at any await. Blocks at most for some minutes for each action.
+    Raises ValueError for a plan with obstacles, before anything is done, and Stopped at the first action that fails for good: planning
+    and applying again continues from there. May be cancelled at any await. Blocks at most for some minutes for each action.
     """
     if plan.obstacles:
         raise ValueError("a plan with obstacles is not carried out: " + "; ".join(obstacle.difference for obstacle in plan.obstacles))

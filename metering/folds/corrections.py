@@ -16,14 +16,14 @@ from metering.records.ledger_records import Correction, CorrectionKind, Entry, I
 TAKEN: Final = frozenset({Outcome.ACCEPTED, Outcome.DUPLICATE})
 """Stripe has it."""
 
-# A chain's id may hold anything, the rest is numbers; behind an idempotency key's identifier may stand the number of the key.
+# A chain's id may hold anything, the rest is numbers; the identifier in an idempotency key may be followed by the number of the key.
 _OF_INTENT: Final = re.compile(r"tm-(.+)-(\d+)-(\d+)-(\d+)-(\d+)(?:\.\d+)?")
 _OF_CORRECTION: Final = re.compile(r"tm-(.+)-(\d+)-c(\d+)(?:\.\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
 class MeterEventPlace:
-    """Where a meter event of an intent stands: the intent covers the tallies [start, end) of the partition."""
+    """The place of a meter event of an intent: the intent covers the tallies [start, end) of the partition."""
 
     chain_id: str
     partition: int
@@ -34,7 +34,7 @@ class MeterEventPlace:
 
 @dataclass(frozen=True, slots=True)
 class CorrectionPlace:
-    """Where a correction stands: at this offset of the ledger's partition."""
+    """The place of a correction: this offset of the ledger's partition."""
 
     chain_id: str
     partition: int
@@ -53,7 +53,7 @@ def place_of(identifier: str) -> MeterEventPlace | CorrectionPlace | None:
 
 
 def named_places(entry: Entry) -> list[MeterEventPlace]:
-    """The meter events of intents that this entry says something of by their identifiers: what has to be watched to understand it."""
+    """The meter events of intents whose identifiers this entry mentions. They must be watched to understand it."""
     match entry:
         case Correction():
             places = [place_of(entry.target_identifier)]

@@ -141,7 +141,7 @@ C = TypeVar("C", bound=Client)
 
 @asynccontextmanager
 async def started(client: C) -> AsyncIterator[C]:
-    """Start a producer or consumer and stop it in any case, also when starting failed half way. Blocks while connecting and flushing."""
+    """Start a producer or consumer and stop it in any case, even when starting failed half way. Blocks while connecting and flushing."""
     try:
         await client.start()
         yield client

@@ -29,7 +29,7 @@ class AdminServer:
 
     @property
     def port(self) -> int:
-        """The port it listens on; known after `start`, also when 0 was asked for."""
+        """The port it listens on; known after `start`, even when 0 was asked for."""
         return self._listener.port
 
     async def start(self) -> None:

@@ -99,7 +99,7 @@ class HttpListener:
 
     @property
     def port(self) -> int:
-        """The port it listens on; known after `start`, also when 0 was asked for."""
+        """The port it listens on; known after `start`, even when 0 was asked for."""
         return self._port
 
     @property

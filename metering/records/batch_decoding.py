@@ -46,7 +46,7 @@ class KnownTexts:
         self._fields: set[tuple[str, ...]] = set()
 
     def check_customers(self, customers: Sequence[Any]) -> None:
-        """Raises EventRejected for one that is not as it must be."""
+        """Raises EventRejected for an invalid one."""
         try:
             if self.customers.issuperset(customers):
                 return
@@ -71,7 +71,7 @@ class KnownTexts:
         return found
 
     def check_fields(self, fields: tuple[str, ...]) -> None:
-        """Raises EventRejected for a name of a usage field that is not as it must be."""
+        """Raises EventRejected for an invalid name of a usage field."""
         if fields in self._fields:
             return
         for name in fields:

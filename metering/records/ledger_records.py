@@ -10,7 +10,7 @@ meter event parks it. A process that takes over open intents therefore writes an
 
 A *correction* takes back, or sends again, one meter event of an accepted intent. Its writer has read the whole partition and names the
 offset where the correction must land: it is accepted if it landed there, so that nothing came between what its writer knew and the correction.
-Every reader decides that alike, also one that began at a checkpoint; which targets are allowed is the writer's duty (metering.folds.corrections). It
+Every reader decides that alike, even one that began at a checkpoint; which targets are allowed is the writer's duty (metering.folds.corrections). It
 is sent and settled as the meter event of an intent is. Its writer never sends, so it contests nothing, and the first intent or receipt behind
 it says who does: an instance that wants to send a correction writes an entry behind it first, and a second instance that does so contests it.
 

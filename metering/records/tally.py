@@ -148,7 +148,7 @@ class Tally:
 
 
 def encode_tally(tally: Tally) -> bytes:
-    """The JSON bytes of a tally; the strings of its rows stand once, in dictionaries."""
+    """The JSON bytes of a tally; the strings of its rows are there once, in dictionaries."""
     customers: dict[str, int] = {}
     meters: dict[str, int] = {}
     dimensions: dict[Dimensions, int] = {}

@@ -28,7 +28,7 @@ _TIME_S_MAX: Final = 10**11
 
 Side = tuple[int, int]
 """The minutes between two neighbouring known boundaries: the first one (0: all before), and the first that is beyond (0: none). Two minutes of
-the same side have no boundary between them that was known when either was asked for, also when more became known meanwhile."""
+the same side have no boundary between them that was known when either was asked for, even when more became known meanwhile."""
 
 ALWAYS: Final[Side] = (0, 0)
 

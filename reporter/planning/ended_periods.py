@@ -10,7 +10,7 @@ REPORT_SECONDS_MAX: Final = 60.0
 
 
 class EndedPeriods:
-    """Of one partition. The answers are up to PERIODS_LOOK_SECONDS old, because to look may be to walk over all that is open."""
+    """Of one partition. The answers are up to PERIODS_LOOK_SECONDS old, because a look may walk over all that is open."""
 
     def __init__(self, periods: BillingPeriods) -> None:
         self.oldest_s: int | None = None  # the end of the oldest period that is over and has usage without a final outcome

@@ -127,7 +127,7 @@ class PartitionReporter:
         return any(offset > self._written for offset in self.ledger.open)
 
     def take_corrections(self) -> list[int]:
-        """Offsets of corrections accepted since the last call that are open, and that we have written an entry behind; to be sent once."""
+        """Offsets of open corrections accepted since the last call that one of our entries follows. Send each once."""
         taken = [offset for offset in self._corrections if offset < self._written]
         self._corrections = [offset for offset in self._corrections if offset > self._written]
         return [offset for offset in taken if offset in self.ledger.open]

@@ -165,7 +165,7 @@ class Lanes:
         self._sends += 1
 
     def next_ready(self, now_ms: int, monotonic: float) -> Attempt | None:
-        """The next attempt to make, or None: nothing may be attempted now. Its lane is busy until `done` is called, also if it was cancelled.
+        """The next attempt to make, or None: nothing may be attempted now. Its lane is busy until `done` is called, even if it was cancelled.
 
         Sends that have become too old on the way are settled without an attempt.
         """

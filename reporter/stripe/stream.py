@@ -119,7 +119,7 @@ class StripeMeterEventStream:
         self._start()
 
     def _start(self) -> None:
-        """Start requests with what waits, as far as there are connections; the rest starts when one is free."""
+        """Start requests with waiting events while there are connections; the rest starts when one is free."""
         while len(self._gathered) and len(self._requests) < self._connections and not self._closed:
             now = self._clock.monotonic()
             if now < self._next_at:

@@ -80,7 +80,7 @@ class WebhookServer:
 
     @property
     def port(self) -> int:
-        """The port it listens on; known after `start`, also when 0 was asked for."""
+        """The port it listens on; known after `start`, even when 0 was asked for."""
         return self._listener.port
 
     async def start(self) -> None:

@@ -11,7 +11,7 @@ from taximeter.exit_codes import OK
 
 def run(arguments: argparse.Namespace) -> int:
     """The script goes to stdout. It holds all names, so pressing the key starts nothing; a newer version needs a newer script."""
-    # In zsh shtab offers what stands behind a group two levels down (`customer`) beside the group too.
+    # In zsh shtab offers what follows a group two levels down (`customer`) beside the group too.
     root = parser()
     for one in root.walk():
         for action in one.actions():

@@ -240,7 +240,7 @@ async def test_a_ledger_of_another_chain_stops_the_partition(kafka: KafkaSetting
 async def test_numbers_that_never_arrived_are_named(kafka: KafkaSettings, appender: Appender) -> None:
     report = await report_of(kafka, appender, [FIRST, replace(SECOND, finals=[("e", 5)])], [INTENT, RECEIPT])
 
-    assert "3 of 5 numbers never arrived, and their sender does not know: 2-4" in report.problems.shown[0]
+    assert "3 of 5 numbers never arrived and were not reported missing: 2-4" in report.problems.shown[0]
 
 
 LOSS = replace(

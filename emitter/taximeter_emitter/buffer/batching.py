@@ -106,7 +106,7 @@ BATCH_BYTES_MAX: Final = EVENT_RECORD_BYTES_MAX - _BATCH_FRAME_BYTES - _EVENT_BY
 
 
 def dimension_bytes(dimensions: Dimensions) -> int:
-    """At most how many bytes these dimensions take in the JSON of a batch, where they stand once."""
+    """The most bytes that these dimensions take in the JSON of a batch, which has them once."""
     return sum(_CHAR_BYTES * (len(key) + len(text)) + _QUOTES_BYTES for key, text in dimensions) + _QUOTES_BYTES
 
 

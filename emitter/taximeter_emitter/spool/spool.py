@@ -95,7 +95,7 @@ class Spool:
         return spool
 
     def append(self, batches: Sequence[EncodedBatch]) -> None:
-        """Write all or none, durably, and give each its row. Raises SpoolFailed, also when that would leave the disk all but full."""
+        """Write all or none, durably, and give each its row. Raises SpoolFailed on an error, or if that would leave the disk all but full."""
         self._check_room(sum(batch.spool_bytes for batch in batches))
         cursor = self._connection.cursor()
         rows: list[int] = []

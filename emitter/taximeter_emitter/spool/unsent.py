@@ -79,7 +79,7 @@ class Unsent:
             self._counts.batches_retried += outbox.give_back()
 
     def secure(self) -> None:
-        """Write to disk what is only in memory, as far as there is room."""
+        """Write to disk what is only in memory, while there is room."""
         if self._directory is None or not self._own.memory_bytes:
             return
         try:

@@ -15,7 +15,7 @@ their places in `customers` and `dimensions`. `at` says which series each event 
 events (zeros: that event has none) and is absent when none has.
 
 Form 1, `"taximeter": 1`, has lists of integers where form 2 has text, and neither `series` nor `series_customers`: its `customers` has an
-entry for each series. Batches of few events are written so, because there it is smaller and quicker; it is read whatever its size.
+entry for each series. Batches of few events use it, because there it is smaller and quicker; readers take it in any size.
 
 A record with `count` 0 is a *heartbeat*, of form 1 because it has no columns: it may say `"final": true` (the emitter closed; `first_seq` is
 how many events it ever numbered in this partition), `abandoned` (ranges of numbers that may not have arrived, as their sender knows) and

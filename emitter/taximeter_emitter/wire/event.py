@@ -88,7 +88,7 @@ def fingerprint(source: str, event_id: str) -> bytes:
 
 
 def identity_prefix(source: str) -> bytes:
-    """What stands before the id in the bytes whose digest is the identity."""
+    """What precedes the id in the bytes whose digest is the identity."""
     raw = source.encode()
     return struct.pack(">I", len(raw)) + raw
 

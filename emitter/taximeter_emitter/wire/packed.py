@@ -16,7 +16,7 @@ CHARS_MAX: Final = 11
 TYPECODES: Final[Mapping[str, str]] = {"1": "B", "2": "H", "4": "I", "8": "Q"}
 """The digit that a column begins with, and the type of its integers, for struct and array."""
 
-_ORDER: Final = "<" if sys.byteorder == "big" else "@"  # the machine's own order is packed faster when it is named so
+_ORDER: Final = "<" if sys.byteorder == "big" else "@"  # the machine's own order is packed faster under this name
 
 
 def pack(column: Sequence[int]) -> str:
