@@ -138,7 +138,7 @@ class CountingAppender(Appender):
         self._clock = clock
 
     async def append(
-        self, topic: str, partition: int, value: bytes | None, *, key: bytes | None = None, headers: Sequence[tuple[str, bytes]] = ()
+        self, topic: str, partition: int, value: bytes | None, *, key: bytes | None = None, headers: Sequence[tuple[str, bytes | None]] = ()
     ) -> Appended:
         """At the end."""
         del value, key, headers

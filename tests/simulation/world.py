@@ -69,7 +69,7 @@ class SimulatedRecord:
     timestamp: int
     key: bytes | None
     value: bytes | None
-    headers: Sequence[tuple[str, bytes]] = ()
+    headers: Sequence[tuple[str, bytes | None]] = ()
     content: Any = None
 
 
@@ -144,7 +144,7 @@ class World:
     # Kafka
 
     def land(
-        self, topic: str, partition: int, value: bytes | None, key: bytes | None = None, headers: Sequence[tuple[str, bytes]] = ()
+        self, topic: str, partition: int, value: bytes | None, key: bytes | None = None, headers: Sequence[tuple[str, bytes | None]] = ()
     ) -> SimulatedRecord:
         """The leader appends a record."""
         log = self.logs[topic, partition]
@@ -160,7 +160,7 @@ class World:
         self._wobble_ms[place] = self.rng.between(-2 * MINUTE, 2 * MINUTE)
 
     def produce(
-        self, topic: str, partition: int, value: bytes | None, key: bytes | None = None, headers: Sequence[tuple[str, bytes]] = ()
+        self, topic: str, partition: int, value: bytes | None, key: bytes | None = None, headers: Sequence[tuple[str, bytes | None]] = ()
     ) -> SimulatedRecord | None:
         """Append with whatever fate the weather has for it. None: no acknowledgement came, and it may or may not be, or come to be, in the log."""
         if not self.weather.append_faults or not self.chance(self.weather.append_faults):
@@ -243,7 +243,7 @@ class SimulatedAppender(Appender):
         """Nothing is open."""
 
     async def append(
-        self, topic: str, partition: int, value: bytes | None, *, key: bytes | None = None, headers: Sequence[tuple[str, bytes]] = ()
+        self, topic: str, partition: int, value: bytes | None, *, key: bytes | None = None, headers: Sequence[tuple[str, bytes | None]] = ()
     ) -> Appended:
         await turn()
         record = self._world.produce(topic, partition, value, key, headers)

@@ -41,7 +41,7 @@ EVERY_RECORD: Final[dict[str, st.SearchStrategy[Any]]] = {
     "usage.ledger/receipt": records.receipts.map(encode_receipt).map(orjson.loads),
     "usage.ledger/correction": records.corrections.map(encode_correction).map(orjson.loads),
     "usage.ledger/rejection": records.rejections.map(encode_rejection).map(orjson.loads),
-    "usage.deadletters/dead-letter": records.dead_letters.map(lambda letter: orjson.loads(encode_dead_letter(letter)[1][0][1])),
+    "usage.deadletters/dead-letter": records.dead_letters.map(lambda letter: orjson.loads(encode_dead_letter(letter)[1][0][1] or b"")),
 }
 
 

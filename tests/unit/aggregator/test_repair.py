@@ -26,7 +26,7 @@ class MemoryAppender(Appender):
         self._at_ms = at_ms
 
     async def append(
-        self, topic: str, _partition: int, value: bytes | None, *, key: bytes | None = None, headers: Sequence[tuple[str, bytes]] = ()
+        self, topic: str, _partition: int, value: bytes | None, *, key: bytes | None = None, headers: Sequence[tuple[str, bytes | None]] = ()
     ) -> Appended:
         assert key is None
         assert not headers

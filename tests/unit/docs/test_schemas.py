@@ -112,7 +112,7 @@ def encoded_entry(document: Any) -> bytes:
 def letter_again(document: dict[str, Any]) -> bytes:
     about = {name: value for name, value in document.items() if name not in {"log_time", "reason"}}
     letter = DeadLetter(**about, reason=Reason(document["reason"]), log_time_ms=document["log_time"], key=None, value=None, headers=())
-    return encode_dead_letter(letter)[1][0][1]
+    return encode_dead_letter(letter)[1][0][1] or b""
 
 
 WRITTEN: Final[dict[str, Callable[[Any], bytes]]] = {
