@@ -32,7 +32,7 @@ from reporter.metrics import ReporterMetrics
 from reporter.planning.billing_periods import BillingPeriods
 from reporter.sending.lanes import Lanes
 from reporter.sending.pacing import Pacer
-from reporter.sending.verdicts import Delivered, Retry, Verdict, interrupted
+from reporter.sending.verdicts import Delivered, Retry, TryAgain, Verdict, interrupted
 from reporter.settings import ReporterSettings
 from reporter.takeover import ReportingTakeover
 from reporter.worker import ReportingWorker
@@ -50,7 +50,7 @@ POLL_SECONDS: Final = 1.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrainOrder:
     """Customers with usage every minute; Stripe takes `calls_per_second` of the account's limit and is away from `away_from_minute` of the
-    day for `away_minutes`.
+    day for `away_minutes`. `refused_share` of the other calls get 429, however few there are.
     """
 
     customers: int
@@ -59,6 +59,7 @@ class DrainOrder:
     rows_max: int
     away_from_minute: int
     away_minutes: int
+    refused_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,10 +76,12 @@ class DrainResult:
 
 
 class AwayStripe:
-    """Takes every meter event once, in virtual time; while it is away, calls run into their time-out."""
+    """Takes every meter event once, in virtual time, but for `refused_share` of the calls; while it is away, calls run into their time-out."""
 
-    def __init__(self) -> None:
+    def __init__(self, refused_share: float) -> None:
         self.away = False
+        self._refused_share = refused_share
+        self._random = Random(1)
         self.calls = 0
         self.units: Counter[str] = Counter()
         self._identifiers: set[str] = set()
@@ -91,6 +94,8 @@ class AwayStripe:
             await asyncio.sleep(TIMEOUT_SECONDS)
             return interrupted(Retry.TIMEOUT, "away")
         await asyncio.sleep(CALL_SECONDS)
+        if self._random.random() < self._refused_share:
+            return TryAgain(Retry.RATE_LIMITED, "noise", rate_limited=True)
         if identifier in self._identifiers:
             return Delivered(duplicate=True)
         self._identifiers.add(identifier)
@@ -158,7 +163,7 @@ class DrainWorld:
         self._shape = TallyShape(customers=order.customers, minutes=0, partitions=PARTITIONS, until_ms=first_ms)
         self._customers = by_partition(self._shape)
         self._clock = VirtualClock(loop, first_ms)
-        self._stripe = AwayStripe()
+        self._stripe = AwayStripe(order.refused_share)
         self._stop = asyncio.Event()
         self._fed = 0
         self._workers: list[ReportingWorker] = []

@@ -4,7 +4,8 @@
 a tenth of everything (customers, calls a second, connections, rows_max), which takes as long in virtual time. CPU is of the whole
 simulated day, the making of its tallies included. Seven hours of UTC, which six hours touch wherever they begin, would be too many to send one by
 one, so windows grow to six hours: a customer has two of those, and the meter event of the intent that was open when Stripe went away. No
-customer's billing periods are known. The full size takes nine minutes of CPU, and 600 MB.
+customer's billing periods are known. In the last row Stripe refuses one call in a thousand, whatever the rate. The full size takes nine minutes
+of CPU, and 600 MB.
 """
 
 import json
@@ -30,7 +31,8 @@ ROWS_MAX: Final = 50_000
 AWAY_MINUTES: Final = 360
 ON_THE_HOUR: Final = "from 10:00 to 16:00"
 HALF_PAST: Final = "from 10:30 to 16:30"
-BEGIN: Final = {ON_THE_HOUR: 600, HALF_PAST: 630}
+NOISY: Final = f"{ON_THE_HOUR}, 0.1 % of 429"
+BEGIN: Final = {ON_THE_HOUR: (600, 0.0), HALF_PAST: (630, 0.0), NOISY: (600, 0.001)}
 FINISH_SECONDS: Final = 3_600.0
 MINUTES_MAX: Final = 15.0
 
@@ -39,10 +41,10 @@ MINUTES_MAX: Final = 15.0
 async def begin(share: float, arena: Arena) -> AsyncIterator[Measures]:
     """A share of the full size; the order of the variants says nothing."""
     scale = share * arena.scale
-    yield {name: partial(measure, arena, order_of(scale, minute)) for name, minute in BEGIN.items()}
+    yield {name: partial(measure, arena, order_of(scale, minute, noise)) for name, (minute, noise) in BEGIN.items()}
 
 
-def order_of(scale: float, away_from_minute: int) -> DrainOrder:
+def order_of(scale: float, away_from_minute: int, refused_share: float = 0.0) -> DrainOrder:
     """Everything in proportion: what is left of it takes the same virtual time."""
     return DrainOrder(
         customers=round(CUSTOMERS * scale),
@@ -51,6 +53,7 @@ def order_of(scale: float, away_from_minute: int) -> DrainOrder:
         rows_max=max(100, round(ROWS_MAX * scale)),
         away_from_minute=away_from_minute,
         away_minutes=AWAY_MINUTES,
+        refused_share=refused_share,
     )
 
 

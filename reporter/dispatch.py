@@ -52,6 +52,7 @@ class Dispatcher:
         # To look a label up costs more than to count.
         self._calls_by_outcome = cache(metrics.calls.labels)
         self._calls: set[asyncio.Future[Verdict]] = set()
+        self._paced: Verdict | None = None
         self._halted: str | None = None
         self._behind_ms = 0
         self.answered = 0
@@ -108,6 +109,8 @@ class Dispatcher:
             wait = self.lanes.wait_s(now)
             if wait is None or wait > 0:
                 return WAIT_SECONDS_MAX if wait is None else wait
+            if len(self._calls) >= self.pacer.in_flight_max:
+                return WAIT_SECONDS_MAX  # the end of a call wakes us
             wait = self.pacer.take(now)
             if wait > 0:
                 return wait
@@ -127,7 +130,7 @@ class Dispatcher:
         now = self._clock.monotonic()
         self._metrics.call_seconds.observe(now - began)
         self._calls_by_outcome(_label(verdict)).inc()
-        self._heed(verdict, now)
+        self._heed(verdict, began, now)
         self.lanes.done(attempt, verdict, self._now_ms(), now)
         self._wake.set()
 
@@ -146,19 +149,27 @@ class Dispatcher:
     def _now_ms(self) -> int:
         return self._clock.now_ms() + self._behind_ms
 
-    def _heed(self, verdict: Verdict, now: float) -> None:
-        match verdict:
-            case TryAgain(rate_limited=True):
-                self.pacer.on_rate_limited(now)
-            case Delivered() | Refused() | TooOld():
-                self.answered += 1
-                self.pacer.on_success(now)
-            case _:
-                pass
+    def _heed(self, verdict: Verdict, began: float, now: float) -> None:
+        self.answered += isinstance(verdict, Delivered | Refused | TooOld)
+        # Events that shared a request share its verdict, and come one after the other: that is one reply, not a hundred.
+        if verdict is not self._paced:
+            self._paced = verdict
+            self._pace(verdict, began, now)
         if isinstance(verdict, Refused):
             self._warnings.warning(self._log, "Stripe refused a meter event", code=verdict.code, reason=verdict.message)
         elif isinstance(verdict, TryAgain):
             self._warnings.warning(self._log, "a call to Stripe will be repeated", reason=verdict.reason.value, detail=verdict.detail)
+
+    def _pace(self, verdict: Verdict, began: float, now: float) -> None:
+        match verdict:
+            case TryAgain(concurrency_limited=True):
+                self.pacer.on_concurrency_limited(now, began=began, in_flight=len(self._calls) + 1)
+            case TryAgain(rate_limited=True):
+                self.pacer.on_rate_limited(now, began=began)
+            case Delivered() | Refused() | TooOld():
+                self.pacer.on_success(now, began=began)
+            case _:
+                pass
 
     def _hand_out(self) -> None:
         settled: dict[int, list[Settlement]] = {}

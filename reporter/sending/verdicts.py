@@ -62,13 +62,15 @@ class TooOld:
 class TryAgain:
     """Send it again later, with the same identifier.
 
-    `rate_limited`: a limit on the rate of calls was hit, so all calls must slow down. `maybe_arrived`: Stripe may have taken the event all
-    the same. `rotate_key`: the reply may be kept under the idempotency key, so the next attempt needs another key to be looked at at all.
+    `rate_limited`: a limit on all calls was hit, not one of this event's. `concurrency_limited`: that limit is on the calls under way at
+    once, and not on their rate. `maybe_arrived`: Stripe may have taken the event all the same. `rotate_key`: the reply may be kept under the
+    idempotency key, so the next attempt needs another key to be looked at at all.
     """
 
     reason: Retry
     detail: str = ""
     rate_limited: bool = False
+    concurrency_limited: bool = False
     maybe_arrived: bool = False
     rotate_key: bool = False
 
@@ -146,7 +148,7 @@ def _classify_contention(reply: Reply) -> TryAgain | None:
     if reply.status == 429 or "rate_limit" in {reply.code, reply.error_type}:
         # Without a reason it was not a limiter that spoke, unless the code says so. A limit on one resource is for its own lane to respect.
         limited = limit != "resource-specific" and (bool(limit) or "rate_limit" in {reply.code, reply.error_type})
-        return TryAgain(Retry.RATE_LIMITED, limit or _described(reply), rate_limited=limited)
+        return TryAgain(Retry.RATE_LIMITED, limit or _described(reply), rate_limited=limited, concurrency_limited=limit.endswith("-concurrency"))
     return None
 
 

@@ -148,14 +148,16 @@ class StripeMeterEventStream:
             # Cancelled by `close`.
             _settle(waiting, interrupted(Retry.CONNECTION_LOST, "the connections are closed"))
 
-    async def _judge(self, events: Sequence[StreamEvent]) -> list[Verdict]:
-        """The verdict on each event, in order."""
+    async def _judge(self, events: Sequence[StreamEvent], *, refused_before: bool = False) -> list[Verdict]:
+        """The verdict on each event, in order; one object for all that had one reply."""
         verdict = await self._attempt(events)
+        if refused_before:
+            verdict = _after_refusal(verdict)
         if len(events) == 1 or not _speaks_of_one(verdict):
             return [verdict] * len(events)
         middle = len(events) // 2
-        halves = [*await self._judge(events[:middle]), *await self._judge(events[middle:])]
-        return [_after_refusal(each) for each in halves]
+        halves = events[:middle], events[middle:]
+        return [verdict for half in halves for verdict in await self._judge(half, refused_before=True)]
 
     async def _attempt(self, events: Sequence[StreamEvent]) -> Verdict:
         """One request; once more with a new session if Stripe does not know the one it was made with."""
@@ -209,7 +211,7 @@ def _speaks_of_one(verdict: Verdict) -> bool:
 
 
 def _after_refusal(verdict: Verdict) -> Verdict:
-    """The verdict on an event that was in a refused request before. Stripe does not say whether the others of such a request were taken."""
+    """The verdict on events that were in a refused request before. Stripe does not say whether the others of such a request were taken."""
     match verdict:
         case TryAgain():
             return replace(verdict, maybe_arrived=True)

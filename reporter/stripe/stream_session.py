@@ -103,8 +103,8 @@ class SessionKeeper:
 def without_session(verdict: Verdict) -> TryAgain | StopTheWorld:
     """What a failed call for a session means for events that wait for it: none of them was sent, and none is at fault."""
     match verdict:
-        case TryAgain(reason, detail, rate_limited):
-            return TryAgain(reason, f"meter event session: {detail}", rate_limited=rate_limited)
+        case TryAgain(reason, detail, rate_limited, concurrency_limited):
+            return TryAgain(reason, f"meter event session: {detail}", rate_limited=rate_limited, concurrency_limited=concurrency_limited)
         case StopTheWorld():
             return verdict
         case _:

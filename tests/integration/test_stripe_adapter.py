@@ -314,7 +314,7 @@ async def run_lanes(port: MeterEventPort, lanes: Lanes, pacer: Pacer) -> dict[in
     changed = asyncio.Event()
 
     async def make(attempt: Attempt) -> None:
-        event = attempt.send.event
+        began, event = CLOCK.monotonic(), attempt.send.event
         verdict = await port.send(
             event_name=event.meter,
             payload=payload_of(event, METER),
@@ -323,9 +323,9 @@ async def run_lanes(port: MeterEventPort, lanes: Lanes, pacer: Pacer) -> dict[in
             idempotency_key=attempt.idempotency_key,
         )
         if isinstance(verdict, TryAgain) and verdict.rate_limited:
-            pacer.on_rate_limited(CLOCK.monotonic())
+            pacer.on_rate_limited(CLOCK.monotonic(), began=began)
         elif isinstance(verdict, Delivered):
-            pacer.on_success(CLOCK.monotonic())
+            pacer.on_success(CLOCK.monotonic(), began=began)
         lanes.done(attempt, verdict, CLOCK.now_ms(), CLOCK.monotonic())
         changed.set()
 

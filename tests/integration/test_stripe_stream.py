@@ -124,7 +124,7 @@ class Run:
         return settled
 
     async def _make(self, port: StripeMeterEventStream, attempt: Attempt) -> None:
-        event = attempt.send.event
+        began, event = CLOCK.monotonic(), attempt.send.event
         verdict = await port.send(
             event_name=event.meter,
             payload=payload_of(event, METER),
@@ -134,9 +134,9 @@ class Run:
         )
         self.verdicts.append(verdict)
         if isinstance(verdict, TryAgain) and verdict.rate_limited:
-            self.pacer.on_rate_limited(CLOCK.monotonic())
+            self.pacer.on_rate_limited(CLOCK.monotonic(), began=began)
         elif isinstance(verdict, Delivered):
-            self.pacer.on_success(CLOCK.monotonic())
+            self.pacer.on_success(CLOCK.monotonic(), began=began)
         self.lanes.done(attempt, verdict, CLOCK.now_ms(), CLOCK.monotonic())
         self._changed.set()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from math import inf
 
 from prometheus_client import CollectorRegistry
 from taximeter_emitter.clock import SystemClock
@@ -14,7 +15,7 @@ from reporter.mailbox import Mailbox
 from reporter.metrics import ReporterMetrics
 from reporter.sending.lanes import Lanes, MeterSend
 from reporter.sending.pacing import Pacer
-from reporter.sending.verdicts import Delivered, Verdict
+from reporter.sending.verdicts import Delivered, Retry, TryAgain, Verdict
 from tests.support.waiting import until_async
 
 SOON = 30.0
@@ -31,7 +32,12 @@ class Taker:
         assert (event_name, payload["value"], idempotency_key) == ("tokens", "5", identifier)
         assert timestamp_s > 0
         self.sent.append(identifier)
+        verdict = self.verdict()
         await self.answering.wait()
+        return verdict
+
+    def verdict(self) -> Verdict:
+        """On the call that begins now."""
         return Delivered()
 
     async def cancel(self, *, event_name: str, identifier: str, idempotency_key: str) -> Verdict:
@@ -44,12 +50,12 @@ class Taker:
 class World:
     """A dispatcher that runs, and its port."""
 
-    def __init__(self) -> None:
-        self.port = Taker()
+    def __init__(self, port: Taker | None = None, pacer: Pacer | None = None) -> None:
+        self.port = port or Taker()
         self.stop = asyncio.Event()
         self.dispatcher = Dispatcher(
             lanes=Lanes(capacity=100, in_flight_max=10, retry_delay_s=lambda _: 0.01, probe_every_s=1.0),
-            pacer=Pacer(100_000.0),
+            pacer=pacer or Pacer(100_000.0),
             port=self.port,
             catalogue=Catalogue([Meter("tokens", ("input_tokens",))]),
             metrics=ReporterMetrics.create(CollectorRegistry()),
@@ -125,3 +131,79 @@ def test_a_mailbox_keeps_what_is_not_written_yet() -> None:
     assert (list(box.first(10)), bool(box)) == (settlements[2:], True)
     box.clear()
     assert not box
+
+
+class CountingPacer(Pacer):
+    """Counts what Stripe's replies say of the pace, and lets at most `at_once` calls be under way."""
+
+    def __init__(self, *, at_once: float = inf) -> None:
+        super().__init__(100_000.0)
+        self.at_once = at_once
+        self.heard: list[str] = []
+
+    @property
+    def in_flight_max(self) -> float:
+        return self.at_once
+
+    def on_rate_limited(self, now: float, *, began: float) -> None:
+        assert began <= now
+        self.heard.append("rate")
+
+    def on_concurrency_limited(self, now: float, *, began: float, in_flight: int) -> None:
+        assert began <= now
+        self.heard.append(f"{in_flight} at once")
+
+    def on_success(self, now: float, *, began: float) -> None:
+        assert began <= now
+        self.heard.append("success")
+
+
+class Replier(Taker):
+    """A port to a Stripe that answers the first calls with `verdicts`, in order, all in one turn of the loop."""
+
+    def __init__(self, verdicts: list[Verdict]) -> None:
+        super().__init__()
+        self.verdicts = verdicts
+
+    def verdict(self) -> Verdict:
+        return self.verdicts.pop(0) if self.verdicts else Delivered()
+
+
+def too_many(*, concurrency: bool = False) -> TryAgain:
+    return TryAgain(Retry.RATE_LIMITED, rate_limited=True, concurrency_limited=concurrency)
+
+
+async def heard_after(verdicts: list[Verdict]) -> list[str]:
+    """What the pacer heard of the first replies, to as many customers' calls under way together."""
+    pacer = CountingPacer()
+    world, count = World(Replier(list(verdicts)), pacer), len(verdicts)
+    for customer in range(count):
+        world.send(customer, 0)
+    async with asyncio.timeout(SOON):
+        await world.finish()
+    return pacer.heard
+
+
+async def test_events_that_shared_a_request_are_one_reply_for_the_pace() -> None:
+    assert (await heard_after([too_many()] * 5)).count("rate") == 1
+    assert (await heard_after([too_many() for _ in range(5)])).count("rate") == 5
+    assert await heard_after([Delivered()] * 5) == ["success"]
+
+
+async def test_a_limit_on_calls_at_once_is_not_one_on_their_rate() -> None:
+    heard = await heard_after([too_many(concurrency=True), too_many(), Delivered()])
+    assert heard[:3] == ["3 at once", "rate", "success"]
+
+
+async def test_no_more_calls_are_under_way_than_the_pacer_allows() -> None:
+    pacer = CountingPacer(at_once=2)
+    world = World(pacer=pacer)
+    for customer in range(5):
+        world.send(customer, 0)
+    async with asyncio.timeout(SOON):
+        await until_async(lambda: len(world.port.sent) == 2)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert len(world.port.sent) == 2
+        await world.finish()
+    assert len(world.port.sent) == 5

@@ -1,4 +1,5 @@
 import random
+from math import inf
 
 import pytest
 
@@ -31,55 +32,115 @@ def test_tokens_are_not_saved_up_over_a_long_pause() -> None:
     assert sum(pacer.take(3600.0) == 0.0 for _ in range(1000)) == 80
 
 
-def test_a_rate_limit_halves_the_rate_once_for_calls_refused_together() -> None:
+def refused_together(pacer: Pacer, now: float, *, taken: int, refused: int) -> None:
+    """Replies to requests that began just before, over a quarter of a second."""
+    pacer.on_success(now, began=now)
+    for _ in range(taken - 1):
+        pacer.on_success(now + 0.25, began=now)
+    for _ in range(refused):
+        pacer.on_rate_limited(now + 0.25, began=now)
+
+
+def test_a_stray_refusal_changes_nothing() -> None:
     pacer = Pacer(1000)
+    pacer.on_rate_limited(10.0, began=9.9)
+    pacer.on_rate_limited(10.5, began=10.4)
+    refused_together(pacer, 20.0, taken=1000, refused=80)
     assert pacer.rate_per_s == 800
-    pacer.on_rate_limited(10.0)
-    assert pacer.take(10.0) > 0
-    pacer.on_rate_limited(10.1)
-    pacer.on_rate_limited(10.9)
-    assert pacer.rate_per_s == 400
-    pacer.on_rate_limited(11.0)
-    assert pacer.rate_per_s == 200
+    assert pacer.take(20.25) == 0.0
 
 
-def test_the_rate_never_falls_below_the_least_and_climbs_back_in_a_minute() -> None:
+def test_many_refusals_are_one_fall_to_what_stripe_takes() -> None:
+    pacer = Pacer(1000)
+    refused_together(pacer, 10.0, taken=100, refused=11)
+    assert pacer.rate_per_s == pytest.approx(800 * 100 / 111)
+    assert pacer.take(10.25) > 0
+    for _ in range(100):
+        pacer.on_rate_limited(10.4, began=10.2)
+    assert pacer.rate_per_s == pytest.approx(800 * 100 / 111), "these calls went out at the old rate"
+
+
+def test_refusals_within_a_moment_wait_for_more_replies() -> None:
+    pacer = Pacer(1000)
+    for _ in range(50):
+        pacer.on_rate_limited(10.0, began=9.9)
+    assert pacer.rate_per_s == 800
+    pacer.on_rate_limited(10.25, began=9.9)
+    assert pacer.rate_per_s == 400, "no more than half at once"
+
+
+def test_a_few_calls_a_second_are_judged_by_the_last_ten() -> None:
+    pacer = Pacer(1000)
+    for second in range(20):
+        pacer.on_success(float(second), began=float(second))
+    pacer.on_rate_limited(20.0, began=20.0)
+    pacer.on_rate_limited(21.0, began=21.0)
+    assert pacer.rate_per_s == 800
+    pacer.on_rate_limited(22.0, began=22.0)
+    assert pacer.rate_per_s == pytest.approx(800 * 0.7)
+
+
+def test_the_rate_never_falls_below_the_least() -> None:
     pacer = Pacer(1000, rate_min_per_s=2.0)
-    for now in range(30):
-        pacer.on_rate_limited(float(now))
+    for now in range(60):
+        pacer.on_rate_limited(float(now), began=float(now))
     assert pacer.rate_per_s == 2.0
-    seen = [pacer.rate_per_s]
-    for tenth in range(300, 901):
-        pacer.on_success(tenth / 10)
-        seen.append(pacer.rate_per_s)
-    assert seen == sorted(seen)
-    assert seen[300] == pytest.approx(400, rel=0.05)
-    assert seen[-1] == 800
+
+
+def test_the_rate_comes_back_in_proportion_flat_at_first() -> None:
+    pacer = Pacer(1000)
+    refused_together(pacer, 0.0, taken=30, refused=10)
+    good = pacer.rate_per_s
+    for tenth in range(10, 161):
+        pacer.on_success(tenth / 10, began=tenth / 10)
+        climbed = tenth / 10 - 1.0
+        assert pacer.rate_per_s == pytest.approx(min(800, good * (1 + (climbed / 15) ** 3)))
+    assert pacer.rate_per_s == 800
 
 
 def test_the_climb_depends_on_time_and_not_on_how_many_calls_succeed() -> None:
     slow, fast = Pacer(1000), Pacer(1000)
     for pacer, calls in ((slow, 10), (fast, 1000)):
-        pacer.on_rate_limited(0.0)
-        for call in range(1, calls + 1):
-            pacer.on_success(call * 5.0 / calls)
+        refused_together(pacer, 0.0, taken=10, refused=20)
+        for call in range(calls + 1):
+            pacer.on_success(1.0 + call * 5.0 / calls, began=1.0)
     assert fast.rate_per_s == pytest.approx(slow.rate_per_s)
 
 
 def test_one_success_after_a_long_silence_does_not_undo_what_was_learnt() -> None:
     pacer = Pacer(1000)
-    pacer.on_rate_limited(0.0)
-    pacer.on_success(3600.0)
-    assert pacer.rate_per_s < 420
+    refused_together(pacer, 0.0, taken=20, refused=20)
+    good = pacer.rate_per_s
+    pacer.on_success(1.0, began=1.0)
+    pacer.on_success(3600.0, began=3600.0)
+    assert good < pacer.rate_per_s < 1.001 * good < 800
+
+
+def test_too_many_calls_at_once_lower_the_bound_on_calls_in_flight_and_not_the_rate() -> None:
+    pacer = Pacer(1000)
+    for _ in range(4):
+        pacer.on_concurrency_limited(1.0, began=0.9, in_flight=50)
+    assert pacer.in_flight_max == inf
+    pacer.on_concurrency_limited(1.25, began=1.1, in_flight=50)
+    assert (pacer.in_flight_max, pacer.rate_per_s) == (40, 800)
+    for now in range(2, 60):
+        pacer.on_concurrency_limited(float(now), began=float(now), in_flight=1)
+    assert (pacer.in_flight_max, pacer.rate_per_s) == (1, 800)
+    for now in range(60, 76):
+        pacer.on_success(float(now), began=float(now))
+    assert pacer.in_flight_max == 2
 
 
 def test_the_share_divides_the_limit_and_keeps_what_was_learnt() -> None:
     pacer = Pacer(1000)
     pacer.set_share(owned=2, total=8, now=0.0)
     assert pacer.ceiling_per_s == pacer.rate_per_s == 200
-    pacer.on_rate_limited(1.0)
+    refused_together(pacer, 1.0, taken=10, refused=10)
+    learnt = pacer.rate_per_s
     pacer.set_share(owned=4, total=8, now=2.0)
-    assert (pacer.ceiling_per_s, pacer.rate_per_s) == (400, 200)
+    assert pacer.ceiling_per_s == 400
+    assert pacer.rate_per_s == pytest.approx(2 * learnt)
+    assert learnt < 200
     pacer.set_share(owned=0, total=8, now=3.0)
     assert pacer.take(100.0) > 0
     pacer.set_share(owned=8, total=8, now=101.0)

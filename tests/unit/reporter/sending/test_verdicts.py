@@ -60,7 +60,7 @@ ROWS: list[tuple[str, Reply, Verdict]] = [
     (
         "concurrency limit",
         Reply(429, error_type=INVALID, headers=limited("global-concurrency")),
-        TryAgain(Retry.RATE_LIMITED, "global-concurrency", rate_limited=True),
+        TryAgain(Retry.RATE_LIMITED, "global-concurrency", rate_limited=True, concurrency_limited=True),
     ),
     ("limit of one resource", Reply(429, code="rate_limit", headers=limited("resource-specific")), TryAgain(Retry.RATE_LIMITED, "resource-specific")),
     ("429 that names no limiter", Reply(429, error_type=INVALID), TryAgain(Retry.RATE_LIMITED, f"HTTP 429 {INVALID}")),

@@ -208,6 +208,13 @@ async def test_a_duplicate_says_nothing_of_the_events_beside_it(server: Stripe) 
     assert verdicts == [Delivered(duplicate=number == 3) for number in range(8)]
 
 
+async def test_events_that_shared_a_reply_share_the_verdict_on_it(server: Stripe) -> None:
+    server.answer = lambda identifiers: error(400, "invalid_timestamp") if len(identifiers) > 2 else error(429, "rate_limit")
+    async with adapter(server) as subject:
+        verdicts = await send_all(subject, 4)
+    assert [verdicts[0] is verdicts[1], verdicts[1] is verdicts[2], verdicts[2] is verdicts[3]] == [True, False, True]
+
+
 async def test_what_was_in_a_refused_request_may_have_arrived(server: Stripe) -> None:
     server.answer = lambda identifiers: error(400, "invalid_timestamp") if len(identifiers) > 1 else error(429, "rate_limit")
     async with adapter(server) as subject:

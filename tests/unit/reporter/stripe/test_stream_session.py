@@ -126,6 +126,10 @@ async def test_closing_ends_the_wait() -> None:
             TryAgain(Retry.SERVER_ERROR, "meter event session: HTTP 500"),
         ),
         (TryAgain(Retry.RATE_LIMITED, "x", rate_limited=True), TryAgain(Retry.RATE_LIMITED, "meter event session: x", rate_limited=True)),
+        (
+            TryAgain(Retry.RATE_LIMITED, "x", rate_limited=True, concurrency_limited=True),
+            TryAgain(Retry.RATE_LIMITED, "meter event session: x", rate_limited=True, concurrency_limited=True),
+        ),
         (StopTheWorld("HTTP 401"), StopTheWorld("HTTP 401")),
     ],
 )
