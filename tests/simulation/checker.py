@@ -118,7 +118,7 @@ class Checker:
         for log in self._evidence.deadletters.values():
             for letter in log:
                 assert letter is not None
-                about = orjson.loads(dict(letter.headers)["taximeter-dead-letter"])
+                about = orjson.loads(dict(letter.headers)["taximeter-dead-letter"] or b"")
                 self._letters[about["partition"], about["offset"]].append((letter, about))
         for partition in range(self._evidence.partitions):
             tallies = self._check_tallies(partition)

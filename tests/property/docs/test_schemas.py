@@ -68,7 +68,7 @@ def test_whatever_a_simulated_pipeline_writes_is_valid() -> None:
 def _documents(topic: str, record: SimulatedRecord) -> Iterator[tuple[str, Any]]:
     """What a record says, with the schema that it is for."""
     if topic == DEADLETTERS:
-        yield "usage.deadletters/dead-letter", orjson.loads(dict(record.headers)["taximeter-dead-letter"])
+        yield "usage.deadletters/dead-letter", orjson.loads(dict(record.headers)["taximeter-dead-letter"] or b"")
     elif topic == EVENTS:
         yield from _readable(record)
     else:
@@ -85,7 +85,7 @@ def _readable(record: SimulatedRecord) -> Iterator[tuple[str, Any]]:
         return
     document = orjson.loads(record.value or b"")
     if record.headers:
-        attributes = {name.lower()[3:]: value.decode() for name, value in record.headers if name.lower().startswith("ce_")}
+        attributes = {name.lower()[3:]: (value or b"").decode() for name, value in record.headers if name.lower().startswith("ce_")}
         yield "usage.events/cloudevent", attributes | {"data": document}
     elif FORMAT_KEY in document:
         yield f"usage.events/{'batch' if document['count'] else 'heartbeat'}", document
