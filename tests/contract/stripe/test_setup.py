@@ -21,6 +21,7 @@ import pytest
 import stripe
 from aiohttp import web
 from stripe.params.billing import MeterCreateParams
+from taximeter_emitter.retry import RetryPolicy
 
 import billing
 from billing.catalogue import apply as apply_module
@@ -405,7 +406,7 @@ def test_an_answer_that_stripe_does_not_list_is_told_as_it_came(installation: In
     async def answered(*_: object) -> stripe.Product:
         return stripe.Product.construct_from(document, None)
 
-    monkeypatch.setattr(apply_module, "KEY_SECONDS", 0.001)
+    monkeypatch.setattr(apply_module, "KEYS", RetryPolicy(base_seconds=0.001, cap_seconds=0.001, attempts_max=4))
     monkeypatch.setattr(stripe.ProductService, "create_async", answered)
     assert installation.run("setup", "--yes") == FAILED
     assert "prod_gone" in installation.err
