@@ -97,11 +97,11 @@ class PartitionWorker(ABC):
             except LogUnavailable as error:
                 self._group_metrics.unavailable.inc()
                 self._log.warning("starting over", reason=str(error))
-                self._drop()
             except FailClosed as error:
                 self.stopped = error
             except Exception as error:
                 self.stopped = self._unforeseen(error)
+            self._drop()
             if self.stopped is not None:
                 if not await self._stay_stopped(self.stopped):
                     return
@@ -112,7 +112,6 @@ class PartitionWorker(ABC):
 
     async def _stay_stopped(self, reason: FailClosed) -> bool:
         """Until what stopped the partition is mended, or False to leave it stopped."""
-        self._drop()
         self._log.error(
             "the partition stopped; nothing is lost, and nothing more of it is done until this is mended",
             kind=type(reason).__name__,
@@ -127,7 +126,6 @@ class PartitionWorker(ABC):
     def _unforeseen(self, error: Exception) -> Unforeseen | None:
         """Why the partition stops after an exception that nobody foresaw; None to read it again from the log, which is tried a few times."""
         position, end = self.position, self.chain_end
-        self._drop()
         self._failures = self._failures + 1 if end == self._failed_at else 1
         self._failed_at = end
         self._log.failed("code failed in a way that nobody foresaw", error, position=position, failures=self._failures)

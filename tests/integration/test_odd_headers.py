@@ -9,6 +9,7 @@ import pytest
 from taximeter_emitter.transports.kafka_connection import make_producer
 from taximeter_emitter.wire.limits import EVENT_RECORD_BYTES_MAX
 
+from audit.verification.verifier import verify
 from metering.kafka.clients import KafkaSettings, started
 from metering.records.tally import decode_tally
 from tests.support.aggregator_process import aggregator
@@ -43,6 +44,10 @@ async def test_null_and_odd_headers_stop_nothing(broker: str, tmp_path: Path) ->
         process.until_it_says('"ok":true')
     assert outcomes == {"counted": 2 * len(TAKEN), "bad_header": 2 * len(SET_ASIDE)}
     assert len(await read_topic(kafka, kafka.topics.deadletters.name)) == 2 * len(SET_ASIDE)
+    # Verification reads the log with the same result.
+    report = await verify(kafka)
+    assert report.problems.shown == []
+    assert (report.events["counted"], report.dead_lettered) == (2 * len(TAKEN), {"bad_header": 2 * len(SET_ASIDE)})
 
 
 async def counted(kafka: KafkaSettings) -> Counter[str]:
