@@ -14,7 +14,7 @@ class News(Protocol):
         ...
 
     async def wait(self, seconds: float) -> None:
-        """Forget what was told before; then until something is told or the time has passed."""
+        """Until the next time that it is told, or the time has passed. What was told before does not count."""
         ...
 
 
