@@ -14,7 +14,7 @@ class News(Protocol):
         ...
 
     async def wait(self, seconds: float) -> None:
-        """Until the next time that it is told, or the time has passed. What was told before does not count."""
+        """Return when `tell` is called, or after this time. A call before this one has no effect."""
         ...
 
 
