@@ -81,7 +81,7 @@ def test_what_an_error_report_names_is_not_at_stripe() -> None:
 
 def test_a_scope_leaves_out_other_customers_meters_and_times() -> None:
     ledger, first = settled(Outcome.ACCEPTED)
-    entries = [first, receipt(ledger, (0, 0, Outcome.ACCEPTED))]
+    entries: list[Entry] = [first, receipt(ledger, (0, 0, Outcome.ACCEPTED))]
     for scope in (
         replace(SCOPE, customers=frozenset({"cus_2"})),
         replace(SCOPE, meters=frozenset({"requests"})),
