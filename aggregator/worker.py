@@ -106,6 +106,7 @@ class CountingWorker(PartitionWorker):
         self.counter = counter
         seconds = self._clock.monotonic() - began
         self._group_metrics.takeover_seconds.observe(seconds)
+        self._note_emitters(counter)
         self._log.info("took over", position=counter.position, remembered_ids=len(counter.ids), seconds=round(seconds, 3))
         flushed = self._clock.monotonic()
         while True:
@@ -157,6 +158,7 @@ class CountingWorker(PartitionWorker):
             self._head = cut.value
             self._snapshots.save(counter, cut.value)
             self._note(cut)
+            self._note_emitters(counter)
         else:
             self._head = b""
             self._metrics.tallies.labels("lost").inc()
@@ -227,6 +229,11 @@ class CountingWorker(PartitionWorker):
             metrics.quantity.labels(meter).inc(quantity)
         if tally.log_time_ms:
             metrics.tallied_log_time.labels(str(self.partition)).set(tally.log_time_ms / 1000)
+
+    def _note_emitters(self, counter: PartitionCounter) -> None:
+        partition = str(self.partition)
+        self._metrics.emitters.labels(partition).set(len(counter.sequences))
+        self._metrics.emitter_gaps.labels(partition).set(counter.sequences.gaps)
 
     def _note_set_aside(self, letters: Sequence[DeadLetter]) -> None:
         """Say who sends what cannot be counted, once a minute at most; `/status` has the sums."""
