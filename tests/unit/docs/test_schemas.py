@@ -134,7 +134,7 @@ def test_an_example_is_read_and_what_only_the_code_writes_is_written_just_so(nam
     else:
         event = read(document)
         assert isinstance(event, UsageEvent)
-        assert read(encode_event(event)) == event
+        assert read(encode_event(event)) == event._replace(stamped=False)
 
 
 def test_both_forms_of_every_batch_are_valid() -> None:

@@ -7,7 +7,7 @@ from taximeter_emitter.wire.errors import EventRejected, Reason
 from taximeter_emitter.wire.event import UsageEvent
 from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX
 
-from aggregator.reading.decoding import claimed_events, identity, read
+from aggregator.reading.decoding import claimed_events, has_id, read
 from metering.records.record import Record
 
 EVENT = b'{"id":"1","customer":"c","usage":{"a":1}}'
@@ -91,6 +91,6 @@ def test_an_unreadable_record_stands_for_what_it_says_of_itself_within_reason(va
 
 def test_a_batch_without_ids_has_none_for_every_event() -> None:
     batch = Batch(emitter="e", partition=0, first_seq=0, count=2)
-    assert [identity(batch, index) for index in range(2)] == [NO_ID, NO_ID]
-    batch = batch._replace(ids=b"a" * 16 + b"b" * 16)
-    assert [identity(batch, index) for index in range(2)] == [b"a" * 16, b"b" * 16]
+    assert not any(has_id(batch, index) for index in range(2))
+    batch = batch._replace(ids=NO_ID + b"b" * 16)
+    assert [has_id(batch, index) for index in range(2)] == [False, True]
