@@ -70,7 +70,7 @@ class Emitter:
     multiprocessing's, must call `close` themselves.
 
     Where events go:
-    `source`: names this service; together with an event's id it makes the identity of the event.
+    `source`: names this service; customer, source and id together make the identity of an event.
     `bootstrap_servers`: brokers as host:port, a list or separated by commas. `kafka` instead gives everything: security, compression, time limits.
     `topic`: where usage events go. `partitions`: the topic's, if Kafka should not be asked.
 

@@ -162,6 +162,14 @@ def test_a_cloudevent_says_which_version_it_is(media_type: str) -> None:
     assert (rejected.reason, rejected.field) == (Reason.MISSING_FIELD, "specversion")
 
 
+@pytest.mark.parametrize("count", [1, 5])
+def test_times_that_the_gateway_sets_are_named(count: int) -> None:
+    without = {name: value for name, value in EVENT.items() if name != "time"}
+    for change, stamped in (({}, True), ({"time": "2025-11-22T10:00:00Z"}, False)):
+        read = READER.read(JSON, {}, dumps([without | change] * count), now_ms=NOW_MS)
+        assert [(time_ms, named) for _, _, time_ms, named, _, _ in rows_in(read.accepted)] == [(NOW_MS, stamped)] * count
+
+
 def test_five_minutes_ahead_are_taken() -> None:
     ahead = READER.read(JSON, {}, dumps(EVENT | {"time": "2025-11-22T10:05:00Z"}), now_ms=NOW_MS)
     ((_, _, time_ms, *_),) = rows_in(ahead.accepted)
