@@ -9,7 +9,7 @@ from taximeter_emitter.wire.batch import ABANDONED_RANGES_MAX, EMITTER_CHARS_MAX
 from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX, CUSTOMER_CHARS_MAX, QUANTITY_MAX, USAGE_FIELDS_MAX
 
 from audit.decoder.event_documents import check_name, dimensions_in, is_integer, text_in
-from audit.decoder.record_contents import NO_IDENTITY, BatchContents, HeldEvents, HeartbeatContents, NotReadable
+from audit.decoder.record_contents import NO_IDENTITY, BatchContents, HeartbeatContents, HeldEvents, NotReadable
 
 _BATCH_FIELDS: Final = {
     *("taximeter", "emitter", "partition", "first_seq", "count", "customers", "series_dimensions", "at", "time", "usage", "dimensions"),

@@ -22,9 +22,9 @@ class RangeCount:
     def take(self, record: LogRecord) -> None:
         """Count one record and the events in it; what cannot be read counts as a single one that stands for what it claims."""
         match contents_of(record):
-            case UnreadableContents(_, claimed):
+            case UnreadableContents(_, claims):
                 self.records["singles"] += 1
-                self.events += claimed
+                self.events += claims
             case SingleContents():
                 self.records["singles"] += 1
                 self.events += 1

@@ -10,9 +10,10 @@ from taximeter_emitter.wire.errors import EventRejected
 from taximeter_emitter.wire.event import UsageEvent, encode_event
 from taximeter_emitter.wire.partitioner import partition_of
 
-from aggregator.reading.decoding import claimed_events, identity, read
+from aggregator.reading.decoding import identity, read
+from aggregator.reading.origins import claimed
 from audit.decoder.home_partition import home_of
-from audit.decoder.record_contents import BatchContents, HeldEvents, HeartbeatContents, RecordContents, UnreadableContents
+from audit.decoder.record_contents import BatchContents, HeartbeatContents, HeldEvents, RecordContents, UnreadableContents
 from audit.decoder.record_reading import contents_of
 from metering.records.record import Record
 from tests.support.aggregator_records import ODD_NUMBERS
@@ -134,7 +135,7 @@ def aggregated(record: Record) -> object:
     try:
         content = read(record)
     except EventRejected:
-        return claimed_events(record)
+        return claimed(record).events
     if isinstance(content, UsageEvent):
         return [(content.customer, content.dimensions, content.time_ms, dict(content.usage), content.fingerprint)]
     if not content.count:
