@@ -18,6 +18,7 @@ from metering.kafka.provision import ensure_topics_unless_stopped
 from metering.process.service import ServiceContext
 from metering.process.supervision import RefusedToStart
 from metering.records.meters import Catalogue
+from metering.workers.loop_turns import LoopTurns
 from metering.workers.membership import GroupMember
 from metering.workers.partition_group import PartitionGroup
 from metering.workers.partition_worker import WorkerKit
@@ -40,7 +41,6 @@ class Aggregator:
             partition_of=self._partition_of,
             instance=instance,
             deduplication_horizon_ms=round(settings.deduplication_horizon_seconds * 1000),
-            dead_letter_limits=settings.dead_letter_limits,
         )
         self._snapshots = IdSnapshots(
             Path(settings.state_dir) if settings.state_dir else None,
@@ -66,7 +66,13 @@ class Aggregator:
             by_partition=(self._metrics.tallied_log_time,),
         )
         self._kit = WorkerKit(
-            topics=self._topics, appender=self._appender, seek=self._group.seek, metrics=self._metrics.group, clock=context.clock, log=context.log
+            topics=self._topics,
+            appender=self._appender,
+            seek=self._group.seek,
+            metrics=self._metrics.group,
+            clock=context.clock,
+            log=context.log,
+            turns=LoopTurns(),
         )
 
     async def run(self) -> None:
@@ -76,6 +82,7 @@ class Aggregator:
             return
         if problems:
             raise RefusedToStart(problems)
+        self._context.status.provide("set_aside", self._metrics.set_aside.as_json)
         self._metrics.unflushed_bytes.set_function(lambda: sum(worker.unflushed_bytes for worker in self._group.workers.values()))
         self._metrics.remembered_ids.set_function(lambda: sum(worker.remembered_ids for worker in self._group.workers.values()))
         try:

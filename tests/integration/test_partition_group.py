@@ -15,9 +15,11 @@ from metering.process.health import Health
 from metering.process.logs import get_log
 from metering.process.metrics import CommonMetrics
 from metering.process.service import ServiceContext
+from metering.process.status_page import StatusPage
 from metering.process.supervision import Supervisor
 from metering.records.service_limits import CHAIN_RECORD_BYTES_MAX
 from metering.workers.group_metrics import GroupMetrics
+from metering.workers.loop_turns import LoopTurns
 from metering.workers.membership import GroupMember
 from metering.workers.partition_group import PartitionGroup
 from metering.workers.partition_worker import PartitionWorker, WorkerKit
@@ -67,7 +69,7 @@ def context_of(registry: CollectorRegistry) -> ServiceContext:
     clock = SystemClock()
     health, log = Health(clock), get_log("test")
     metrics = CommonMetrics.create(registry, service="test", version="0", commit="0")
-    return ServiceContext("test", clock, registry, metrics, health, log, Supervisor(log, on_stop=health.mark_stopping))
+    return ServiceContext("test", clock, registry, metrics, health, log, Supervisor(log, on_stop=health.mark_stopping), StatusPage())
 
 
 def cancel_fetching(group: PartitionGroup[Reader]) -> None:
@@ -97,7 +99,9 @@ def group_of(
 
     def start(partition: int, _before: Reader | None) -> Reader:
         appender = Appender(kafka, "test-appender")  # never used, so it opens no connection
-        kit = WorkerKit(topics=kafka.topics, appender=appender, seek=group.seek, metrics=metrics, clock=context.clock, log=context.log)
+        kit = WorkerKit(
+            topics=kafka.topics, appender=appender, seek=group.seek, metrics=metrics, clock=context.clock, log=context.log, turns=LoopTurns()
+        )
         reader = Reader(partition, kit)
         reader.read, reader.drained = read, drained
         return reader
