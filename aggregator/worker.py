@@ -1,7 +1,7 @@
 """One owned partition at run time: takes over, counts what the poll loop hands in, writes tallies, and stops rather than guess."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import orjson
@@ -26,6 +26,7 @@ TURN_RECORDS: Final = 500
 TURN_BYTES: Final = 512 * 1024
 SENDS_AT_ONCE: Final = 500
 CLOCK_AHEAD_MS: Final = 60_000  # of an emitter, so that somebody should set it
+SET_ASIDE_SECONDS: Final = 60.0  # how often a partition logs that events were set aside
 MENDED_SECONDS: Final = 5.0  # how often a stopped partition looks whether somebody accepted what is lost
 
 
@@ -54,7 +55,7 @@ class CountingWorker(PartitionWorker):
         self._tallies_seen = 0  # the first offset of usage.tallies that may hold an acceptance of what stops the partition
         self._partition_of = partition_of
         self._metrics = metrics
-        self._warnings = RateLimited(self._clock)
+        self._warnings = RateLimited(self._clock, interval_seconds=SET_ASIDE_SECONDS)
 
     # For the poll loop
 
@@ -219,6 +220,8 @@ class CountingWorker(PartitionWorker):
         for reason, number in tally.events.dead_lettered.items():
             metrics.events.labels("dead_lettered").inc(number)
             metrics.dead_letters.labels(reason).inc(number)
+        if cut.dead_letters:
+            self._note_set_aside(cut.dead_letters)
         quantities: Counter[str] = Counter()
         for row in tally.rows:
             quantities[row.meter] += row.quantity
@@ -235,3 +238,18 @@ class CountingWorker(PartitionWorker):
         self._metrics.clock_ahead.labels(str(self.partition)).set(most_ms / 1000)
         if most_ms >= CLOCK_AHEAD_MS:
             self._warnings.warning(self._log, "the clock of an emitter is ahead of Kafka's", emitter=emitter, seconds=most_ms // 1000)
+
+    def _note_set_aside(self, letters: Sequence[DeadLetter]) -> None:
+        """Say who sends what cannot be counted, once a minute at most; `/status` has the sums."""
+        self._metrics.set_aside.add(letters)
+        first, origin = letters[0], letters[0].origin
+        self._warnings.warning(
+            self._log,
+            "events were set aside and are not billed",
+            events=sum(letter.events for letter in letters),
+            first_reason=first.reason.value,
+            first_detail=first.detail,
+            first_offset=first.offset,
+            first_source=origin.source or origin.emitter,
+            first_customer=next((customer for customer, _ in origin.customers), ""),
+        )
