@@ -9,7 +9,7 @@ Life of a PartitionCounter:
     observe(other tally)   somebody else's was: what was folded is forgotten, and counting goes on from that tally's end
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
@@ -20,14 +20,15 @@ from taximeter_emitter.wire.event import UsageEvent, check_not_in_future
 from taximeter_emitter.wire.limits import FUTURE_TOLERANCE_MS
 
 from aggregator.core.counting_rules import CountingRules
-from aggregator.core.dead_letter_limits import DeadLetterGuard
 from aggregator.core.pending_tally import Cut, Pending
 from aggregator.core.sequences import SequenceIndex, merged
+from aggregator.core.uncounted_places import UncountedPlaces
 from aggregator.ids.fingerprints import Fingerprints, Words, fingerprints_of
 from aggregator.ids.id_archive import IdArchive
 from aggregator.ids.id_index import IdIndex, Seen, content_of
-from aggregator.reading.decoding import claimed_events, decode_all, identity, read
+from aggregator.reading.decoding import decode_all, identity, read
 from aggregator.reading.joined_batches import alike, first_batches, join
+from aggregator.reading.origins import claimed, origin_of_batch, origin_of_event
 from aggregator.reading.plain_events import PlainColumns, PlainEvents, first_run
 from aggregator.reading.screening import set_aside_reasons
 from aggregator.sums.plain_sums import PlainSums
@@ -35,12 +36,12 @@ from aggregator.sums.rows import Rows
 from metering.folds.tallies import Tallies
 from metering.records.batch_decoding import KnownTexts
 from metering.records.chain import NO_OFFSET, ChainLink
-from metering.records.dead_letter import DeadLetter
+from metering.records.dead_letter import DeadLetter, Origin
 from metering.records.fail_closed import ChainBroken
 from metering.records.integer_columns import least
 from metering.records.meters import FieldVerdict
 from metering.records.record import LogRecord
-from metering.records.tally import EventCounts, RecordCounts, Tally, encode_tally
+from metering.records.tally import EventCounts, RecordCounts, Tally, WhyNotCounted, encode_tally
 
 TALLIES_PER_CHECKPOINT: Final = 200
 _timestamp = attrgetter("timestamp")
@@ -68,8 +69,7 @@ class PartitionCounter:
         self._known = KnownTexts()  # the customers in it are at home in this partition
         self._plain = PlainEvents(rules.catalogue.known_fields, lambda customer: rules.partition_of(customer) == partition, rules.shape_min)
         self._plain_sums = PlainSums(rules.catalogue, self._plain)
-        self._guard = DeadLetterGuard(rules.dead_letter_limits)
-        self._not_counted: dict[int, Sequence[int]] = {}  # places of events whose ids must not be learnt from there
+        self._not_counted = UncountedPlaces()  # of the records whose ids are learnt
         self._tallies_since_checkpoint = TALLIES_PER_CHECKPOINT  # a new owner begins with a checkpoint
         self._chain_id: str | None = None
         self._cut: Tally | None = None
@@ -95,9 +95,7 @@ class PartitionCounter:
             return True
         self._rollback(self.tallies.chain.end)
         self.sequences.restore(tally)
-        self._not_counted.update(tally.set_aside)
-        for position, indexes in tally.repeats:
-            self._not_counted[position] = (*self._not_counted.get(position, ()), *indexes)
+        self._not_counted.add(tally)
         return True
 
     def remember(self, record: LogRecord) -> None:
@@ -105,8 +103,8 @@ class PartitionCounter:
         if record.timestamp > self.tallies.log_time_ms and self.tallies.losses.last == NO_OFFSET:
             # A tally's log time is the latest of what it counted: this is another record than the one that was counted here.
             raise ChainBroken(f"record {record.offset} of partition {self.partition} was appended after it was counted: the log was cut and went on")
-        indexes = self._not_counted.get(record.offset)
-        if indexes is not None and not indexes:
+        not_counted = self._not_counted.of(record.offset)
+        if not_counted is None:
             return
         try:
             content = read(record, self._known)
@@ -118,12 +116,12 @@ class PartitionCounter:
             number = content_of(content.customer, content.dimensions, content.usage)
             self.ids.remember(fingerprints_of(content.fingerprint), np.array([number], np.uint64), record.timestamp)
         elif content.ids:
-            self._remember_batch(content, frozenset(indexes or ()), record.timestamp)
+            self._remember_batch(content, not_counted, record.timestamp)
 
     def remembered(self) -> None:
         """All records that had to be re-read were."""
         self.ids.commit(self.tallies.log_time_ms)
-        self._not_counted.clear()
+        self._not_counted = UncountedPlaces()
 
     # Counting
 
@@ -156,23 +154,20 @@ class PartitionCounter:
         try:
             content = read(record, self._known)
         except EventRejected as rejected:
-            events = claimed_events(record)
+            unread = claimed(record)
             self._pending.singles += 1
-            self._dead_letter(record, rejected, events)
-            self._guard.note(events, events)
+            self._dead_letter(record, rejected, unread.events, unread.origin)
             return
-        before = self._pending.dead_lettered
         if isinstance(content, UsageEvent):
             self._pending.singles += 1
             self._count_event(record, content)
-            self._guard.note(1, self._pending.dead_lettered - before)
         elif not content.count:
             self._pending.heartbeats += 1
+            self._pending.pass_over(record.offset, record.offset + 1)
             self._heartbeat(record, content)
         else:
             self._pending.batches += 1
             self._count_batch(record, content)
-            self._guard.note(content.count, self._pending.dead_lettered - before)
 
     @property
     def pending_records(self) -> int:
@@ -195,7 +190,7 @@ class PartitionCounter:
         if self._chain_id is None:
             raise ChainBroken("the chain was neither found nor founded")
         checkpoint = self._tallies_since_checkpoint >= TALLIES_PER_CHECKPOINT
-        pending = self._pending
+        pending, catalogue = self._pending, self._rules.catalogue
         self._plain_sums.move_to(self._rows)
         tally = Tally(
             chain_id=self._chain_id,
@@ -203,7 +198,7 @@ class PartitionCounter:
             link=ChainLink(pending.start, self.position, chain.head),
             checkpoint=self.tallies.checkpoint,
             instance=self._rules.instance,
-            catalogue=self._rules.catalogue.version,
+            catalogue=catalogue.version,
             log_time_ms=pending.log_time_ms,
             records=RecordCounts(pending.heartbeats, pending.batches, pending.singles, pending.skipped),
             events=EventCounts(pending.counted, pending.duplicates, len(pending.forwards), pending.dead),
@@ -214,7 +209,9 @@ class PartitionCounter:
             dropped=sorted(pending.dropped.items()),
             emitter_states=self.sequences.states() if checkpoint else None,
             set_aside=pending.set_aside(),
-            repeats=pending.repeats,
+            not_counted=pending.not_counted,
+            horizon_ms=self.ids.horizon_ms,
+            catalogue_definition=catalogue.definition if checkpoint or catalogue.version != self.tallies.catalogue else None,
             losses=self.tallies.losses,
         )
         self._cut = tally
@@ -226,7 +223,9 @@ class PartitionCounter:
         """The next record is at this offset."""
         if offset < self.position:
             raise ChainBroken(f"record {offset} of partition {self.partition} was counted already; next is {self.position}")
-        self._pending.skipped += offset - self.position
+        if offset > self.position:
+            self._pending.skipped += offset - self.position
+            self._pending.pass_over(self.position, offset)
 
     def _count_run(self, records: Sequence[LogRecord], until_bytes: int) -> int:
         """Fold records that may be plain events, and have a value; returns how many."""
@@ -293,8 +292,6 @@ class PartitionCounter:
         for emitter, first, last in ranges:
             pending.add_ranges(emitter, [(first, last)])
         self._rows.add_batch(joined.events, None)
-        for count in joined.counts:
-            self._guard.note(count, 0)
         return True
 
     def _count_plain(self, records: Sequence[LogRecord], plain: PlainColumns) -> None:
@@ -307,14 +304,8 @@ class PartitionCounter:
         pending.singles += len(records)
         new = self.ids.claim(plain.fingerprints, plain.contents)
         not_new = np.flatnonzero(~new).tolist()
-        noted = 0
         for place in not_new:
-            before = pending.dead_lettered
             self._count_seen(records[place], plain.fingerprints[place].tobytes(), int(plain.contents[place]))
-            self._guard.note_good(place - noted)
-            self._guard.note(1, pending.dead_lettered - before)
-            noted = place + 1
-        self._guard.note_good(len(records) - noted)
         pending.counted += len(records) - len(not_new)
         if not_new:
             plain = plain.chosen(new)
@@ -325,23 +316,24 @@ class PartitionCounter:
         try:
             check_not_in_future(event.time_ms, record.timestamp)
         except EventRejected as rejected:
-            self._dead_letter(record, rejected, 1)
+            self._dead_letter(record, rejected, 1, origin_of_event(event))
             return
         judge = self._rules.catalogue.judge_field
         unknown = [name for name, quantity in event.usage if judge(name, quantity) is FieldVerdict.UNKNOWN]
         if unknown:
             refusal = EventRejected(Reason.UNKNOWN_USAGE_FIELD, f"usage.{unknown[0]}", "no meter of the catalogue sums it")
-            self._dead_letter(record, refusal, 1)
+            self._dead_letter(record, refusal, 1, origin_of_event(event))
             return
         if self._rules.partition_of(event.customer) != self.partition:
             self._pending.forwards.append(event)
+            self._pending.add_not_counted(record.offset, WhyNotCounted.FORWARDED)
             return
         fingerprint, content = event.fingerprint, content_of(event.customer, event.dimensions, event.usage)
         if self.ids.look_up(fingerprint, content) is not Seen.NEVER:
             self._count_seen(record, fingerprint, content)
         elif event.time_ms < self._ids_known_from(record):
             refusal = EventRejected(Reason.PAST_HORIZON, "time", "older than ids are remembered: it may have been counted")
-            self._dead_letter(record, refusal, 1)
+            self._dead_letter(record, refusal, 1, origin_of_event(event))
         else:
             self.ids.add(fingerprint, content)
             self._rows.add_event(event)
@@ -351,8 +343,10 @@ class PartitionCounter:
         """Count an event whose id is known."""
         if self.ids.look_up(fingerprint, content) is Seen.SAME:
             self._pending.duplicates += 1
+            self._pending.add_not_counted(record.offset, WhyNotCounted.DUPLICATE)
         else:
-            self._dead_letter(record, EventRejected(Reason.CONFLICT, "id", "the same source and id was counted with other content"), 1)
+            refusal = EventRejected(Reason.CONFLICT, "id", "the same source and id was counted with other content")
+            self._dead_letter(record, refusal, *claimed(record))
 
     def _heartbeat(self, record: LogRecord, beat: Batch) -> None:
         if beat.partition != self.partition:
@@ -368,13 +362,12 @@ class PartitionCounter:
     def _count_batch(self, record: LogRecord, batch: Batch) -> None:
         if batch.partition != self.partition:
             detail = f"it was numbered for partition {batch.partition} and stands in {self.partition}"
-            self._dead_letter(record, EventRejected(Reason.WRONG_PARTITION, "partition", detail), batch.count)
+            self._dead_letter(record, EventRejected(Reason.WRONG_PARTITION, "partition", detail), batch.count, origin_of_batch(batch, ()))
             return
         ranges = self.sequences.claim(batch.emitter, batch.first_seq, batch.count, record.timestamp)
         if not ranges:
             self._pending.duplicates += batch.count
-            if batch.ids:
-                self._pending.repeats.append((record.offset, ()))
+            self._pending.add_not_counted(record.offset, WhyNotCounted.KNOWN_NUMBER)
             return
         self._pending.add_ranges(batch.emitter, ranges)
         reasons = set_aside_reasons(batch, record.timestamp, self._rules.catalogue, self._rules.partition_of, home=self._known.customers)
@@ -390,8 +383,8 @@ class PartitionCounter:
         keep = [False] * batch.count
         for first, last in ranges:
             keep[first - batch.first_seq : last + 1 - batch.first_seq] = [True] * (last - first + 1)
-        if batch.ids and not all(keep):
-            self._pending.repeats.append((record.offset, [index for index, wanted in enumerate(keep) if not wanted]))
+        known = [index for index, wanted in enumerate(keep) if not wanted]
+        self._pending.add_some_not_counted(record.offset, known, batch.count, WhyNotCounted.KNOWN_NUMBER)
         self._count_some(record, batch, ids.contents, keep, {index: reasons.get(index) for index in one_by_one})
 
     def _batch_ids(self, batch: Batch) -> _BatchIds:
@@ -411,6 +404,7 @@ class PartitionCounter:
         """
         oldest = self._ids_known_from(record) - batch.base_time_ms
         self._pending.duplicates += keep.count(False)
+        again: list[int] = []
         bad: dict[Reason, list[int]] = {}
         for index, known in one_by_one.items():
             if not keep[index]:
@@ -421,7 +415,7 @@ class PartitionCounter:
                 content = int(contents[index])
                 seen = self.ids.look_up(fingerprint, content)
                 if seen is Seen.SAME:
-                    self._pending.duplicates += 1
+                    again.append(index)
                     keep[index] = False
                     continue
                 if seen is Seen.OTHER_CONTENT:
@@ -433,9 +427,11 @@ class PartitionCounter:
             if reason is not None:
                 bad.setdefault(reason, []).append(index)
                 keep[index] = False
+        self._pending.duplicates += len(again)
+        self._pending.add_some_not_counted(record.offset, again, batch.count, WhyNotCounted.DUPLICATE)
         for reason, indexes in bad.items():
             refusal = EventRejected(reason, "", f"{len(indexes)} of the {batch.count} events of this batch")
-            self._dead_letter(record, refusal, len(indexes), indexes)
+            self._dead_letter(record, refusal, len(indexes), origin_of_batch(batch, indexes), indexes)
         self._rows.add_batch(batch, keep)
         self._pending.counted += sum(keep)
 
@@ -443,13 +439,13 @@ class PartitionCounter:
         """The own time before which an event of this record may have been counted although its id is not known."""
         return max(record.timestamp - self.ids.horizon_ms, self.tallies.losses.ids_from_ms)
 
-    def _remember_batch(self, batch: Batch, not_counted: frozenset[int], log_time_ms: int) -> None:
+    def _remember_batch(self, batch: Batch, not_counted: Collection[int], log_time_ms: int) -> None:
         fingerprints, contents = self._batch_ids(batch)
         wanted = (fingerprints != 0).any(axis=1)
         wanted[[index for index in not_counted if index < batch.count]] = False
         self.ids.remember(fingerprints[wanted], contents[wanted], log_time_ms)
 
-    def _dead_letter(self, record: LogRecord, rejected: EventRejected, events: int, indexes: Sequence[int] = ()) -> None:
+    def _dead_letter(self, record: LogRecord, rejected: EventRejected, events: int, origin: Origin, indexes: Sequence[int] = ()) -> None:
         self._pending.add_dead_letter(
             DeadLetter(
                 topic=self._rules.topic,
@@ -464,6 +460,7 @@ class PartitionCounter:
                 key=record.key,
                 value=record.value,
                 headers=tuple(record.headers),
+                origin=origin,
             )
         )
 
