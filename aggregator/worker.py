@@ -13,6 +13,7 @@ from aggregator.metrics import AggregatorMetrics
 from aggregator.reading.stamped_times import Ahead
 from aggregator.settings import AggregatorSettings
 from aggregator.snapshots import IdSnapshots
+from aggregator.suspects import Suspects
 from aggregator.takeover import CountingTakeover
 from metering.kafka.partition_log import Appended, LogUnavailable
 from metering.process.logs import RateLimited
@@ -51,6 +52,7 @@ class CountingWorker(PartitionWorker):
         self._settings = settings
         self._takeover = takeover
         self._snapshots = snapshots
+        self._suspects = Suspects()
         self._head = b""  # the record of our last accepted tally
         self._tallies_seen = 0  # the first offset of usage.tallies that may hold an acceptance of what stops the partition
         self._partition_of = partition_of
@@ -116,13 +118,16 @@ class CountingWorker(PartitionWorker):
             due = flushed + pause
             await self._wait(due - self._clock.monotonic(), work=bool(self._inbox))
             await self._count_inbox(counter)
+            unreadable = self._unreadable()
+            if unreadable is not None and not counter.pending_records:
+                raise unreadable
             if self._draining:
                 if counter.pending_records:
                     await self._flush(counter)
                 if self._head and not counter.pending_records:
                     self._snapshots.save_all(counter, self._head)
                 return
-            if counter.pending_bytes >= self._settings.flush_bytes or self._is_due(counter, flushed):
+            if unreadable is not None or counter.pending_bytes >= self._settings.flush_bytes or self._is_due(counter, flushed):
                 await self._flush(counter)
                 flushed = self._clock.monotonic()
 
@@ -143,8 +148,16 @@ class CountingWorker(PartitionWorker):
             self._read_again(counter.position, offset)
             return
         # Taken only when they are counted: a cancelled check above leaves nothing half done.
-        run = self._inbox.run(TURN_RECORDS, TURN_BYTES)
-        self._inbox.drop(counter.count_many(run, self._settings.flush_bytes))
+        run = self._suspects.narrowed(self._inbox.run(TURN_RECORDS, TURN_BYTES))
+        if counter.pending_records and run[0].offset in self._suspects:
+            await self._flush(counter)  # so that the chain ends at the record over which code fails
+            return
+        try:
+            taken = counter.count_many(run, self._settings.flush_bytes)
+        except Exception:
+            self._record_at = self._suspects.failed(run)
+            raise
+        self._inbox.drop(taken)
 
     async def _flush(self, counter: PartitionCounter) -> None:
         """Write what was counted as a tally. Raises LogUnavailable (it may have been written: start over) or FailClosed."""
@@ -183,7 +196,7 @@ class CountingWorker(PartitionWorker):
 
     async def _dead_letter(self, letter: DeadLetter) -> Appended:
         value, headers = encode_dead_letter(letter)
-        return await self._appender.append(self._topics.deadletters.name, self.partition, value, key=letter.key, headers=headers)
+        return await self._appender.append(self._topics.deadletters.name, self.partition, value, key=letter.written_key, headers=headers)
 
     async def _forward(self, event: UsageEvent) -> Appended:
         home = self._partition_of(event.customer)

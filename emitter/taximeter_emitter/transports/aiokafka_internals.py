@@ -1,4 +1,7 @@
-"""What only aiokafka's private attributes can tell or do. Nothing else touches them; checked with the version that the tests name."""
+"""What only aiokafka's private attributes can tell or do; checked with the version that the tests name.
+
+Of all other modules only metering.kafka.tolerant_fetching touches them.
+"""
 
 import asyncio
 from contextlib import suppress
