@@ -28,7 +28,7 @@ TURN_BYTES: Final = 512 * 1024
 SENDS_AT_ONCE: Final = 500
 CLOCK_AHEAD_MS: Final = 60_000  # of an emitter, so that somebody should set it
 SET_ASIDE_SECONDS: Final = 60.0  # how often a partition logs that events were set aside
-MENDED_SECONDS: Final = 5.0  # how often a stopped partition looks whether somebody accepted what is lost
+MENDED_SECONDS: Final = 5.0  # how often a stopped partition looks whether somebody mended it
 
 
 class CountingWorker(PartitionWorker):
@@ -54,7 +54,7 @@ class CountingWorker(PartitionWorker):
         self._snapshots = snapshots
         self._suspects = Suspects()
         self._head = b""  # the record of our last accepted tally
-        self._tallies_seen = 0  # the first offset of usage.tallies that may hold an acceptance of what stops the partition
+        self._tallies_seen = 0  # the first offset of usage.tallies that may hold what mends the partition
         self._partition_of = partition_of
         self._metrics = metrics
         self._warnings = RateLimited(self._clock, interval_seconds=SET_ASIDE_SECONDS)
@@ -208,14 +208,14 @@ class CountingWorker(PartitionWorker):
         self.counter = None
 
     async def _mended(self) -> bool:
-        """Wait until somebody accepts what is lost (`taximeter repair accept-loss`), then read again whether that is all."""
+        """Wait until somebody accepts what is lost, or steps over a record (`taximeter repair`), then read again whether that is all."""
         while not self._draining:
             await self._wait(MENDED_SECONDS, work=False)
             try:
-                accepted, self._tallies_seen = await self._takeover.accepted_loss(self.partition, self._tallies_seen)
+                mended, self._tallies_seen = await self._takeover.mended(self.partition, self._tallies_seen)
             except (LogUnavailable, FailClosed):
                 continue  # it is stopped already; what is wrong shows again when it goes on
-            if accepted:
+            if mended:
                 return not self._draining
         return False
 

@@ -32,6 +32,12 @@ _REPAIR: Final = (
         f"{_COMMANDS}.arguments:repair_accept_loss",
         f"{_COMMANDS}.repair:accept_loss",
     ),
+    Command(
+        "skip",
+        "step over the record at which a partition stands, so that it goes on",
+        f"{_COMMANDS}.arguments:repair_skip",
+        f"{_COMMANDS}.repair:skip",
+    ),
 )
 
 _CUSTOMER: Final = (
@@ -63,7 +69,7 @@ COMMANDS: Final = (
     CommandGroup("stripe", "everything on Stripe's side: meters, prices, customers, usage, invoices, webhooks", STRIPE_COMMANDS),
     _command(_COMMANDS, "correct", "take back, or send again, one meter event"),
     _command(_COMMANDS, "corrections", "list what was taken back and sent again"),
-    CommandGroup("repair", "let a partition go on that stopped because events are gone", _REPAIR),
+    CommandGroup("repair", "let a partition go on that stopped: events are gone, or code fails over a record", _REPAIR),
     _command(_COMMANDS, "reconcile", "compare the ledger with Stripe's summaries, by customer, meter and hour or day"),
     _command(_COMMANDS, "verify", "re-read the log and prove every equation that a bill rests on"),
     _command(_COMMANDS, "completion", "print a script that completes commands and options in a shell"),
