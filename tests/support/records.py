@@ -100,6 +100,7 @@ def tallies(draw: st.DrawFn) -> Tally:
         dropped=draw(st.lists(st.tuples(names, small), max_size=2)),
         emitter_states=draw(st.none() | st.lists(_states, max_size=2)),
         set_aside=draw(_places),
+        unknown_usage=draw(st.lists(st.tuples(names, st.integers(1, 9), st.integers(1, 10**15)), max_size=2)),
         not_counted=draw(st.lists(_runs, max_size=3)),
         horizon_ms=draw(st.none() | small),
         catalogue_definition=draw(st.none() | st.lists(_catalogue_entries, max_size=2)),
