@@ -18,6 +18,7 @@ from metering.kafka.provision import ensure_topics_unless_stopped
 from metering.process.service import ServiceContext
 from metering.process.supervision import RefusedToStart
 from metering.records.meters import Catalogue
+from metering.workers.loop_turns import LoopTurns
 from metering.workers.membership import GroupMember
 from metering.workers.partition_group import PartitionGroup
 from metering.workers.partition_worker import WorkerKit
@@ -66,7 +67,13 @@ class Aggregator:
             by_partition=(self._metrics.tallied_log_time,),
         )
         self._kit = WorkerKit(
-            topics=self._topics, appender=self._appender, seek=self._group.seek, metrics=self._metrics.group, clock=context.clock, log=context.log
+            topics=self._topics,
+            appender=self._appender,
+            seek=self._group.seek,
+            metrics=self._metrics.group,
+            clock=context.clock,
+            log=context.log,
+            turns=LoopTurns(),
         )
 
     async def run(self) -> None:

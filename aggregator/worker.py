@@ -1,6 +1,5 @@
 """One owned partition at run time: takes over, counts what the poll loop hands in, writes tallies, and stops rather than guess."""
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable
 from typing import Final
@@ -171,9 +170,9 @@ class CountingWorker(PartitionWorker):
     async def _set_aside(self, cut: Cut) -> None:
         """Make dead letters and forwarded events durable before the tally that accounts for them."""
         for start in range(0, len(cut.dead_letters), SENDS_AT_ONCE):
-            await asyncio.gather(*(self._dead_letter(letter) for letter in cut.dead_letters[start : start + SENDS_AT_ONCE]))
+            await self._turns.together(self._dead_letter(letter) for letter in cut.dead_letters[start : start + SENDS_AT_ONCE])
         for start in range(0, len(cut.forwards), SENDS_AT_ONCE):
-            await asyncio.gather(*(self._forward(event) for event in cut.forwards[start : start + SENDS_AT_ONCE]))
+            await self._turns.together(self._forward(event) for event in cut.forwards[start : start + SENDS_AT_ONCE])
 
     async def _dead_letter(self, letter: DeadLetter) -> Appended:
         value, headers = encode_dead_letter(letter)

@@ -26,6 +26,7 @@ from metering.kafka.topics import topics_named
 from metering.process.logs import get_log
 from metering.records.record import Record
 from metering.records.tally import encode_tally
+from metering.workers.loop_turns import LoopTurns
 from metering.workers.partition_worker import WorkerKit
 from reporter.dispatch import REPEATS, Dispatcher
 from reporter.metrics import ReporterMetrics
@@ -263,6 +264,7 @@ class DrainWorld:
             metrics=self._metrics,
             clock=self._clock,
             log=get_log("drain"),
+            turns=LoopTurns(),
         )
 
     def _make_worker(self, partition: int, offsets: Offsets) -> ReportingWorker:
@@ -276,6 +278,7 @@ class DrainWorld:
                 metrics=self._metrics.group,
                 clock=self._clock,
                 log=get_log("drain"),
+                turns=LoopTurns(),
             ),
             settings=settings,
             takeover=ReportingTakeover(NoReader(offsets), topics, instance="drain", rows_max=settings.rows_max, periods=periods),

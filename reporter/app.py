@@ -18,6 +18,7 @@ from metering.process.service import ServiceContext
 from metering.process.supervision import RefusedToStart
 from metering.records.meters import Catalogue
 from metering.stripe.settings import StripeSettings
+from metering.workers.loop_turns import LoopTurns
 from metering.workers.membership import GroupMember
 from metering.workers.partition_group import PartitionGroup
 from metering.workers.partition_worker import WorkerKit
@@ -78,6 +79,7 @@ class Reporter:
         self._sent = asyncio.Event()  # no call is under way, and none will be
         self._reader = LogReader(kafka, f"{self._instance}-reader")
         self._appender = Appender(kafka, f"{self._instance}-appender")
+        turns = LoopTurns()
         self._dispatcher = Dispatcher(
             lanes=Lanes(
                 capacity=settings.sends_max,
@@ -91,6 +93,7 @@ class Reporter:
             metrics=metrics,
             clock=context.clock,
             log=context.log,
+            turns=turns,
         )
         self._group: PartitionGroup[ReportingWorker] = PartitionGroup(
             context,
@@ -109,7 +112,13 @@ class Reporter:
             before_drain=self._sent.wait,
         )
         self._kit = WorkerKit(
-            topics=self._topics, appender=self._appender, seek=self._group.seek, metrics=metrics.group, clock=context.clock, log=context.log
+            topics=self._topics,
+            appender=self._appender,
+            seek=self._group.seek,
+            metrics=metrics.group,
+            clock=context.clock,
+            log=context.log,
+            turns=turns,
         )
         metrics.invoice_grace.set(stripe.invoice_grace_seconds)
         self._period_reader = PeriodReader(

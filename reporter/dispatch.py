@@ -11,6 +11,7 @@ from taximeter_emitter.retry import RetryPolicy
 from metering.process.logs import Log, RateLimited
 from metering.records.ledger_records import Settlement
 from metering.records.meters import Catalogue
+from metering.workers.turns import CallsUnderWay, Turns
 from reporter.mailbox import Mailbox
 from reporter.metrics import ReporterMetrics
 from reporter.sending.lanes import Attempt, Lanes
@@ -38,6 +39,7 @@ class Dispatcher:
         metrics: ReporterMetrics,
         clock: Clock,
         log: Log,
+        turns: Turns,
     ) -> None:
         self.lanes = lanes
         self.pacer = pacer
@@ -48,10 +50,10 @@ class Dispatcher:
         self._log = log
         self._mailboxes: dict[int, Mailbox] = {}
         self._warnings = RateLimited(clock)
-        self._wake = asyncio.Event()
+        self._wake = turns.news()
         # To look a label up costs more than to count.
         self._calls_by_outcome = cache(metrics.calls.labels)
-        self._calls: set[asyncio.Future[Verdict]] = set()
+        self._calls: CallsUnderWay[Verdict] = turns.calls()
         self._paced: Verdict | None = None
         self._halted: str | None = None
         self._behind_ms = 0
@@ -76,30 +78,21 @@ class Dispatcher:
 
     def wake(self) -> None:
         """Something was added to the lanes."""
-        self._wake.set()
+        self._wake.tell()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`; then waits for the calls under way, whose outcomes still go to their mailboxes."""
         while not stop.is_set():
             seconds = self._dispatch()
             self._hand_out()
-            self._wake.clear()
             self._observe()
-            try:
-                async with asyncio.timeout(min(seconds, WAIT_SECONDS_MAX)):
-                    await self._wake.wait()
-            except TimeoutError:
-                continue
-        if self._calls:
-            await asyncio.wait(self._calls)
+            await self._wake.wait(min(seconds, WAIT_SECONDS_MAX))
+        await self._calls.finish()
         self._hand_out()
 
     async def close(self) -> None:
         """Cancel what is under way and close the connections."""
-        for call in list(self._calls):
-            call.cancel()
-        if self._calls:
-            await asyncio.wait(self._calls)
+        await self._calls.cancel()
         await self._port.close()
 
     def _dispatch(self) -> float:
@@ -117,22 +110,15 @@ class Dispatcher:
             attempt = self.lanes.next_ready(self._now_ms(), now)
             if attempt is None:
                 return WAIT_SECONDS_MAX
-            call = asyncio.ensure_future(self._attempt(attempt))
-            self._calls.add(call)
-            call.add_done_callback(partial(self._ended, attempt, now))
+            self._calls.start(self._attempt(attempt), partial(self._ended, attempt, now))
 
-    def _ended(self, attempt: Attempt, began: float, call: asyncio.Future[Verdict]) -> None:
-        # A callback of the call and no task around it: at thousands of events a second that is half of the work.
-        self._calls.discard(call)
-        if call.cancelled():
-            return
-        verdict = call.result()
+    def _ended(self, attempt: Attempt, began: float, verdict: Verdict) -> None:
         now = self._clock.monotonic()
         self._metrics.call_seconds.observe(now - began)
         self._calls_by_outcome(_label(verdict)).inc()
         self._heed(verdict, began, now)
         self.lanes.done(attempt, verdict, self._now_ms(), now)
-        self._wake.set()
+        self._wake.tell()
 
     def _attempt(self, attempt: Attempt) -> Awaitable[Verdict]:
         send, event = attempt.send, attempt.send.event

@@ -61,7 +61,7 @@ class ReportingWorker(PartitionWorker):
         self._partition_rate = partition_rate
         self._metrics = metrics
         self._unsent: deque[MeterSend] = deque()
-        self._mailbox = Mailbox(self._news.set)
+        self._mailbox = Mailbox(self._news.tell)
         self._planned_at = 0.0
         self._settled_at = 0.0
         self._followed_at = 0.0

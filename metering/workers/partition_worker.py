@@ -1,9 +1,8 @@
 """What the workers of both chains have in common: an inbox, starting over when Kafka is away, and stopping when the log contradicts itself."""
 
-import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
@@ -17,6 +16,7 @@ from metering.records.fail_closed import ChainBroken, FailClosed, Unforeseen
 from metering.records.record import LogRecord
 from metering.workers.group_metrics import GroupMetrics
 from metering.workers.inbox import Inbox
+from metering.workers.turns import Turns
 
 STARTING_OVER: Final = RetryPolicy(base_seconds=0.2, cap_seconds=10.0)
 UNFORESEEN_MAX: Final = 3  # failures without progress of the chain, after which a partition stops
@@ -32,6 +32,8 @@ class WorkerKit:
     metrics: GroupMetrics
     clock: Clock
     log: Log
+    turns: Turns
+    random: Random = field(default_factory=Random)  # of waits
 
 
 class PartitionWorker(ABC):
@@ -51,22 +53,23 @@ class PartitionWorker(ABC):
         self._log = kit.log.bind(partition=partition)
         self._group_metrics = kit.metrics
         self._inbox = Inbox()
-        self._news = asyncio.Event()
+        self._turns = kit.turns
+        self._news = kit.turns.news()
         self._draining = False
         self._skipped_at: int | None = None
         self._failed_at: int | None = None
         self._failures = 0
-        self._backoff = Backoff(STARTING_OVER, now=self._clock.monotonic(), random=Random())
+        self._backoff = Backoff(STARTING_OVER, now=self._clock.monotonic(), random=kit.random)
 
     def hand_in(self, records: Sequence[LogRecord]) -> None:
         """Take records from the poll loop, in log order."""
         self._inbox.add(records)
-        self._news.set()
+        self._news.tell()
 
     def drain(self) -> None:
         """Write down what is known, and let `run` return."""
         self._draining = True
-        self._news.set()
+        self._news.tell()
 
     @property
     @abstractmethod
@@ -153,14 +156,9 @@ class PartitionWorker(ABC):
     async def _wait(self, seconds: float, *, work: bool) -> None:
         """Until something comes or the time has passed; not at all, but for a turn of the others, when there is `work` or all is ending."""
         if work or self._draining:
-            await asyncio.sleep(0)
-            return
-        self._news.clear()
-        try:
-            async with asyncio.timeout(max(0.0, seconds)):
-                await self._news.wait()
-        except TimeoutError:
-            return
+            await self._turns.others()
+        else:
+            await self._news.wait(seconds)
 
     def _continue_at(self, position: int) -> None:
         self._inbox.clear()

@@ -18,6 +18,7 @@ from metering.process.service import ServiceContext
 from metering.process.supervision import Supervisor
 from metering.records.service_limits import CHAIN_RECORD_BYTES_MAX
 from metering.workers.group_metrics import GroupMetrics
+from metering.workers.loop_turns import LoopTurns
 from metering.workers.membership import GroupMember
 from metering.workers.partition_group import PartitionGroup
 from metering.workers.partition_worker import PartitionWorker, WorkerKit
@@ -97,7 +98,9 @@ def group_of(
 
     def start(partition: int, _before: Reader | None) -> Reader:
         appender = Appender(kafka, "test-appender")  # never used, so it opens no connection
-        kit = WorkerKit(topics=kafka.topics, appender=appender, seek=group.seek, metrics=metrics, clock=context.clock, log=context.log)
+        kit = WorkerKit(
+            topics=kafka.topics, appender=appender, seek=group.seek, metrics=metrics, clock=context.clock, log=context.log, turns=LoopTurns()
+        )
         reader = Reader(partition, kit)
         reader.read, reader.drained = read, drained
         return reader

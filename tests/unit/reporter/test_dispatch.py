@@ -10,6 +10,7 @@ from taximeter_emitter.clock import SystemClock
 from metering.process.logs import get_log
 from metering.records.ledger_records import MeterEvent, Outcome, Settlement
 from metering.records.meters import Catalogue, Meter
+from metering.workers.loop_turns import LoopTurns
 from reporter.dispatch import Dispatcher
 from reporter.mailbox import Mailbox
 from reporter.metrics import ReporterMetrics
@@ -61,6 +62,7 @@ class World:
             metrics=ReporterMetrics.create(CollectorRegistry()),
             clock=SystemClock(),
             log=get_log("test"),
+            turns=LoopTurns(),
         )
         self.task = asyncio.create_task(self.dispatcher.run(self.stop))
 

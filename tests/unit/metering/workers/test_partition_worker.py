@@ -12,6 +12,7 @@ from metering.kafka.topics import topics_named
 from metering.process.logs import get_log
 from metering.records.fail_closed import Unforeseen
 from metering.workers.group_metrics import GroupMetrics
+from metering.workers.loop_turns import LoopTurns
 from metering.workers.partition_worker import UNFORESEEN_MAX, PartitionWorker, WorkerKit
 from tests.support.manual_clock import ManualClock
 from tests.support.waiting import until_async
@@ -29,6 +30,7 @@ class Worker(PartitionWorker):
             metrics=metrics,
             clock=ManualClock(),
             log=get_log("test"),
+            turns=LoopTurns(),
         )
         super().__init__(0, kit)
         self.runs = 0
