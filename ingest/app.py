@@ -30,6 +30,7 @@ from metering.records.meters import Catalogue
 
 _LINGER_SECONDS: Final = 2.0
 _KEYS_SECONDS: Final = 5.0
+_OPEN_REQUESTS: Final = 2.0
 _FULLNESS_MAX: Final = 0.9
 
 
@@ -46,7 +47,7 @@ class Gateway:
         self._publisher = Publisher(
             Batcher(f"gateway-{uuid.uuid4().hex}", events_max=settings.batch_events_max),
             new_producer=lambda: KafkaProducer(
-                kafka.options(), topic=kafka.topics.events.name, client_id="gateway", open_seconds=kafka.request_timeout_seconds
+                kafka.options(), topic=kafka.topics.events.name, client_id="gateway", open_seconds=_OPEN_REQUESTS * kafka.request_timeout_seconds
             ),
             budget=self._budget,
             metrics=self._metrics,

@@ -27,7 +27,7 @@ _HEAP: Final = ("-Xms128m", "-Xmx320m")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodePorts:
-    """Where one node listens, or where others are told to find it."""
+    """Where one node listens, or the ports that others know it by."""
 
     client: int
     broker: int
@@ -35,7 +35,7 @@ class NodePorts:
 
 
 Advertise = Callable[[int, NodePorts], NodePorts]
-"""Given a node's number and where it listens: where others are told to find it."""
+"""Given a node's number and where it listens: the ports that others know it by."""
 
 
 class ApacheCluster:
@@ -75,7 +75,7 @@ class ApacheCluster:
 
     @property
     def bootstrap(self) -> str:
-        """The addresses that clients are told, comma-separated."""
+        """The addresses for clients, comma-separated."""
         return ",".join(f"{_HOST}:{self._advertise(number, ports).client}" for number, ports in self._ports.items())
 
     def ports(self, name: str) -> NodePorts:
