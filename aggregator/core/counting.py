@@ -9,7 +9,7 @@ Life of a PartitionCounter:
     observe(other tally)   somebody else's was: what was folded is forgotten, and counting goes on from that tally's end
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
@@ -23,6 +23,7 @@ from aggregator.core.counting_rules import CountingRules
 from aggregator.core.dead_letter_limits import DeadLetterGuard
 from aggregator.core.pending_tally import Cut, Pending
 from aggregator.core.sequences import SequenceIndex, merged
+from aggregator.core.uncounted_places import UncountedPlaces
 from aggregator.ids.fingerprints import Fingerprints, Words, fingerprints_of
 from aggregator.ids.id_archive import IdArchive
 from aggregator.ids.id_index import IdIndex, Seen, content_of
@@ -40,7 +41,7 @@ from metering.records.fail_closed import ChainBroken
 from metering.records.integer_columns import least
 from metering.records.meters import FieldVerdict
 from metering.records.record import LogRecord
-from metering.records.tally import EventCounts, RecordCounts, Tally, encode_tally
+from metering.records.tally import EventCounts, RecordCounts, Tally, WhyNotCounted, encode_tally
 
 TALLIES_PER_CHECKPOINT: Final = 200
 _timestamp = attrgetter("timestamp")
@@ -69,7 +70,7 @@ class PartitionCounter:
         self._plain = PlainEvents(rules.catalogue.known_fields, lambda customer: rules.partition_of(customer) == partition, rules.shape_min)
         self._plain_sums = PlainSums(rules.catalogue, self._plain)
         self._guard = DeadLetterGuard(rules.dead_letter_limits)
-        self._not_counted: dict[int, Sequence[int]] = {}  # places of events whose ids must not be learnt from there
+        self._not_counted = UncountedPlaces()  # of the records whose ids are learnt
         self._tallies_since_checkpoint = TALLIES_PER_CHECKPOINT  # a new owner begins with a checkpoint
         self._chain_id: str | None = None
         self._cut: Tally | None = None
@@ -95,9 +96,7 @@ class PartitionCounter:
             return True
         self._rollback(self.tallies.chain.end)
         self.sequences.restore(tally)
-        self._not_counted.update(tally.set_aside)
-        for position, indexes in tally.repeats:
-            self._not_counted[position] = (*self._not_counted.get(position, ()), *indexes)
+        self._not_counted.add(tally)
         return True
 
     def remember(self, record: LogRecord) -> None:
@@ -105,8 +104,8 @@ class PartitionCounter:
         if record.timestamp > self.tallies.log_time_ms and self.tallies.losses.last == NO_OFFSET:
             # A tally's log time is the latest of what it counted: this is another record than the one that was counted here.
             raise ChainBroken(f"record {record.offset} of partition {self.partition} was appended after it was counted: the log was cut and went on")
-        indexes = self._not_counted.get(record.offset)
-        if indexes is not None and not indexes:
+        not_counted = self._not_counted.of(record.offset)
+        if not_counted is None:
             return
         try:
             content = read(record, self._known)
@@ -118,12 +117,12 @@ class PartitionCounter:
             number = content_of(content.customer, content.dimensions, content.usage)
             self.ids.remember(fingerprints_of(content.fingerprint), np.array([number], np.uint64), record.timestamp)
         elif content.ids:
-            self._remember_batch(content, frozenset(indexes or ()), record.timestamp)
+            self._remember_batch(content, not_counted, record.timestamp)
 
     def remembered(self) -> None:
         """All records that had to be re-read were."""
         self.ids.commit(self.tallies.log_time_ms)
-        self._not_counted.clear()
+        self._not_counted = UncountedPlaces()
 
     # Counting
 
@@ -168,6 +167,7 @@ class PartitionCounter:
             self._guard.note(1, self._pending.dead_lettered - before)
         elif not content.count:
             self._pending.heartbeats += 1
+            self._pending.pass_over(record.offset, record.offset + 1)
             self._heartbeat(record, content)
         else:
             self._pending.batches += 1
@@ -195,7 +195,7 @@ class PartitionCounter:
         if self._chain_id is None:
             raise ChainBroken("the chain was neither found nor founded")
         checkpoint = self._tallies_since_checkpoint >= TALLIES_PER_CHECKPOINT
-        pending = self._pending
+        pending, catalogue = self._pending, self._rules.catalogue
         self._plain_sums.move_to(self._rows)
         tally = Tally(
             chain_id=self._chain_id,
@@ -203,7 +203,7 @@ class PartitionCounter:
             link=ChainLink(pending.start, self.position, chain.head),
             checkpoint=self.tallies.checkpoint,
             instance=self._rules.instance,
-            catalogue=self._rules.catalogue.version,
+            catalogue=catalogue.version,
             log_time_ms=pending.log_time_ms,
             records=RecordCounts(pending.heartbeats, pending.batches, pending.singles, pending.skipped),
             events=EventCounts(pending.counted, pending.duplicates, len(pending.forwards), pending.dead),
@@ -214,7 +214,9 @@ class PartitionCounter:
             dropped=sorted(pending.dropped.items()),
             emitter_states=self.sequences.states() if checkpoint else None,
             set_aside=pending.set_aside(),
-            repeats=pending.repeats,
+            not_counted=pending.not_counted,
+            horizon_ms=self.ids.horizon_ms,
+            catalogue_definition=catalogue.definition if checkpoint or catalogue.version != self.tallies.catalogue else None,
             losses=self.tallies.losses,
         )
         self._cut = tally
@@ -226,7 +228,9 @@ class PartitionCounter:
         """The next record is at this offset."""
         if offset < self.position:
             raise ChainBroken(f"record {offset} of partition {self.partition} was counted already; next is {self.position}")
-        self._pending.skipped += offset - self.position
+        if offset > self.position:
+            self._pending.skipped += offset - self.position
+            self._pending.pass_over(self.position, offset)
 
     def _count_run(self, records: Sequence[LogRecord], until_bytes: int) -> int:
         """Fold records that may be plain events, and have a value; returns how many."""
@@ -335,6 +339,7 @@ class PartitionCounter:
             return
         if self._rules.partition_of(event.customer) != self.partition:
             self._pending.forwards.append(event)
+            self._pending.add_not_counted(record.offset, WhyNotCounted.FORWARDED)
             return
         fingerprint, content = event.fingerprint, content_of(event.customer, event.dimensions, event.usage)
         if self.ids.look_up(fingerprint, content) is not Seen.NEVER:
@@ -351,6 +356,7 @@ class PartitionCounter:
         """Count an event whose id is known."""
         if self.ids.look_up(fingerprint, content) is Seen.SAME:
             self._pending.duplicates += 1
+            self._pending.add_not_counted(record.offset, WhyNotCounted.DUPLICATE)
         else:
             self._dead_letter(record, EventRejected(Reason.CONFLICT, "id", "the same source and id was counted with other content"), 1)
 
@@ -373,8 +379,7 @@ class PartitionCounter:
         ranges = self.sequences.claim(batch.emitter, batch.first_seq, batch.count, record.timestamp)
         if not ranges:
             self._pending.duplicates += batch.count
-            if batch.ids:
-                self._pending.repeats.append((record.offset, ()))
+            self._pending.add_not_counted(record.offset, WhyNotCounted.KNOWN_NUMBER)
             return
         self._pending.add_ranges(batch.emitter, ranges)
         reasons = set_aside_reasons(batch, record.timestamp, self._rules.catalogue, self._rules.partition_of, home=self._known.customers)
@@ -390,8 +395,8 @@ class PartitionCounter:
         keep = [False] * batch.count
         for first, last in ranges:
             keep[first - batch.first_seq : last + 1 - batch.first_seq] = [True] * (last - first + 1)
-        if batch.ids and not all(keep):
-            self._pending.repeats.append((record.offset, [index for index, wanted in enumerate(keep) if not wanted]))
+        known = [index for index, wanted in enumerate(keep) if not wanted]
+        self._pending.add_some_not_counted(record.offset, known, batch.count, WhyNotCounted.KNOWN_NUMBER)
         self._count_some(record, batch, ids.contents, keep, {index: reasons.get(index) for index in one_by_one})
 
     def _batch_ids(self, batch: Batch) -> _BatchIds:
@@ -411,6 +416,7 @@ class PartitionCounter:
         """
         oldest = self._ids_known_from(record) - batch.base_time_ms
         self._pending.duplicates += keep.count(False)
+        again: list[int] = []
         bad: dict[Reason, list[int]] = {}
         for index, known in one_by_one.items():
             if not keep[index]:
@@ -421,7 +427,7 @@ class PartitionCounter:
                 content = int(contents[index])
                 seen = self.ids.look_up(fingerprint, content)
                 if seen is Seen.SAME:
-                    self._pending.duplicates += 1
+                    again.append(index)
                     keep[index] = False
                     continue
                 if seen is Seen.OTHER_CONTENT:
@@ -433,6 +439,8 @@ class PartitionCounter:
             if reason is not None:
                 bad.setdefault(reason, []).append(index)
                 keep[index] = False
+        self._pending.duplicates += len(again)
+        self._pending.add_some_not_counted(record.offset, again, batch.count, WhyNotCounted.DUPLICATE)
         for reason, indexes in bad.items():
             refusal = EventRejected(reason, "", f"{len(indexes)} of the {batch.count} events of this batch")
             self._dead_letter(record, refusal, len(indexes), indexes)
@@ -443,7 +451,7 @@ class PartitionCounter:
         """The own time before which an event of this record may have been counted although its id is not known."""
         return max(record.timestamp - self.ids.horizon_ms, self.tallies.losses.ids_from_ms)
 
-    def _remember_batch(self, batch: Batch, not_counted: frozenset[int], log_time_ms: int) -> None:
+    def _remember_batch(self, batch: Batch, not_counted: Collection[int], log_time_ms: int) -> None:
         fingerprints, contents = self._batch_ids(batch)
         wanted = (fingerprints != 0).any(axis=1)
         wanted[[index for index in not_counted if index < batch.count]] = False

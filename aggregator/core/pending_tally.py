@@ -7,9 +7,9 @@ from typing import Final
 from taximeter_emitter.wire.event import UsageEvent
 
 from metering.records.dead_letter import DeadLetter
-from metering.records.tally import Tally
+from metering.records.tally import NotCounted, Tally, WhyNotCounted, runs_of
 
-_ENTRY_BYTES: Final = 48  # what a range of an emitter's numbers, or a dead letter's place, adds to the record of a tally
+_ENTRY_BYTES: Final = 48  # what a range of an emitter's numbers, a run that did not count, or a dead letter's place adds to the record of a tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Pending:
     dead_lettered: int = 0
     letters: list[DeadLetter] = field(default_factory=list)
     forwards: list[UsageEvent] = field(default_factory=list)
-    repeats: list[tuple[int, Sequence[int]]] = field(default_factory=list)
+    not_counted: list[NotCounted] = field(default_factory=list)
     ranges: list[tuple[str, int, int]] = field(default_factory=list)
     latest_ranges: dict[str, int] = field(default_factory=dict)  # the place of each emitter's in `ranges`
     finals: dict[str, int] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Pending:
     @property
     def entry_bytes(self) -> int:
         """About what all this adds to the record of the tally, beside its rows."""
-        entries = len(self.ranges) + len(self.letters) + len(self.abandoned) + len(self.repeats)
+        entries = len(self.ranges) + len(self.letters) + len(self.abandoned) + len(self.not_counted)
         return _ENTRY_BYTES * entries + 8 * self.dead_lettered
 
     def add_ranges(self, emitter: str, new: Sequence[tuple[int, int]]) -> None:
@@ -61,6 +61,30 @@ class Pending:
             else:
                 self.latest_ranges[emitter] = len(self.ranges)
                 self.ranges.append((emitter, first, last))
+
+    def add_not_counted(self, offset: int, why: WhyNotCounted) -> None:
+        """Note that a record did not count, joined with those before it if there is none between that did."""
+        runs = self.not_counted
+        if runs:
+            last = runs[-1]
+            if last.why is why and not last.events and last.offset + last.offsets == offset:
+                runs[-1] = NotCounted(last.offset, last.offsets + 1, 0, 0, why)
+                return
+        runs.append(NotCounted(offset, 1, 0, 0, why))
+
+    def add_some_not_counted(self, offset: int, indexes: Sequence[int], events: int, why: WhyNotCounted) -> None:
+        """Note that some of the events of a record did not count: their places, in ascending order."""
+        if len(indexes) == events:
+            self.add_not_counted(offset, why)
+        else:
+            self.not_counted += runs_of(offset, indexes, why)
+
+    def pass_over(self, start: int, end: int) -> None:
+        """Note that the offsets [start, end) hold no event: a run that ends there may go on behind them."""
+        if self.not_counted:
+            last = self.not_counted[-1]
+            if not last.events and last.offset + last.offsets == start:
+                self.not_counted[-1] = last._replace(offsets=end - last.offset)
 
     def add_dead_letter(self, letter: DeadLetter) -> None:
         """Events that are not counted, with the reason."""

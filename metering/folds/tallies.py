@@ -12,7 +12,7 @@ class Tallies:
     """Which tallies are accepted, and what a writer must know to continue the chain.
 
     `chain` runs over offsets of usage.events. `checkpoint` is the offset of the last accepted tally that carries the emitter states whole.
-    `losses` are all that were accepted up to here.
+    `losses` are all that were accepted up to here. `catalogue` is the version that the last accepted tally names.
     """
 
     chain: Chain = field(default_factory=Chain)
@@ -20,6 +20,7 @@ class Tallies:
     checkpoint: int = NO_OFFSET
     log_time_ms: int = 0
     losses: Losses = NO_LOSSES
+    catalogue: str = ""
 
     def fold(self, offset: int, tally: Tally) -> bool:
         """Take in the tally at `offset`; say whether it is accepted. Raises ChainBroken if an accepted one belongs to another chain."""
@@ -29,6 +30,7 @@ class Tallies:
             raise ChainBroken(f"the tally at {offset} is of chain {tally.chain_id}, the tallies before it are of chain {self.chain_id}")
         self.chain_id = tally.chain_id
         self.log_time_ms = tally.log_time_ms
+        self.catalogue = tally.catalogue
         if tally.emitter_states is not None:
             self.checkpoint = offset
         # A writer that was frozen meanwhile does not know of an acceptance that covers no offsets, and its tally fits behind it.

@@ -54,7 +54,11 @@ class FieldVerdict(Enum):
 
 
 class Catalogue:
-    """The meters, in the order of the file. `version` changes whenever what is billed, or refused, would change."""
+    """The meters, in the order of the file. `version` changes whenever what is billed, or refused, would change.
+
+    It is the digest of `definition`: an entry for each meter (event name, usage fields, dimensions, payload keys of customer and value), sorted,
+    and before them one with an empty name and the unmetered usage fields, if there are any.
+    """
 
     def __init__(self, meters: Sequence[Meter], unmetered: Iterable[str] = ()) -> None:
         self.meters = tuple(meters)
@@ -62,10 +66,11 @@ class Catalogue:
         self.usage_fields = frozenset(field for meter in self.meters for field in meter.fields)
         self.unmetered = frozenset(unmetered)
         self.known_fields = self.usage_fields | self.unmetered
-        canonical: list[list[Any]] = [[m.event_name, sorted(m.fields), sorted(m.dimensions), m.customer_key, m.value_key] for m in self.meters]
+        definition: list[list[Any]] = [[m.event_name, sorted(m.fields), sorted(m.dimensions), m.customer_key, m.value_key] for m in self.meters]
         if self.unmetered:
-            canonical.append(["", sorted(self.unmetered)])
-        self.version = blake2b(orjson.dumps(sorted(canonical)), digest_size=8).hexdigest()
+            definition.append(["", sorted(self.unmetered)])
+        self.definition: Sequence[Sequence[Any]] = sorted(definition)
+        self.version = blake2b(orjson.dumps(self.definition), digest_size=8).hexdigest()
         self._projections: dict[Dimensions, tuple[Dimensions, ...]] = {}
 
     def judge_field(self, name: str, quantity: int) -> FieldVerdict:
@@ -86,6 +91,19 @@ class Catalogue:
             projected = tuple(tuple(pair for pair in dimensions if pair[0] in meter.dimensions) for meter in self.meters)
             self._projections[dimensions] = projected
         return projected
+
+
+def catalogue_from(definition: Sequence[Sequence[Any]]) -> Catalogue:
+    """The catalogue of this definition: it counts alike and has the same version. Raises ValueError if it is none."""
+    try:
+        unmetered = [name for entry in definition if not entry[0] for name in entry[1]]
+        meters = [
+            Meter(name, tuple(fields), tuple(dimensions), customer_key, value_key)
+            for name, fields, dimensions, customer_key, value_key in (entry for entry in definition if entry[0])
+        ]
+    except (IndexError, TypeError, ValueError) as error:
+        raise ValueError(f"not the definition of a catalogue: {error!r}") from error
+    return Catalogue(meters, unmetered)
 
 
 def parse_catalogue(document: Mapping[str, Any]) -> tuple[Catalogue | None, list[str]]:

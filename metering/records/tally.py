@@ -4,11 +4,15 @@ It accounts for each record and each event of its range:
     end - start = heartbeats + batches + singles + skipped + lost      (skipped: offsets that hold no record, such as transaction markers)
     events      = counted + duplicates + forwarded + dead-lettered
 
+It names each event that it does not count, and the rules it counted by: its range can be read and counted again, alone and at any time.
+
 Lost are offsets that retention deleted before they were counted, and that a person accepted as lost: such a tally covers nothing else.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
+from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -17,7 +21,11 @@ from taximeter_emitter.wire.event import Dimensions
 from metering.records.chain import NO_OFFSET, ChainLink
 from metering.records.fail_closed import RecordCorrupt
 
-TALLY_FORMAT: Final = "tally/1"
+TALLY_FORMAT: Final = "tally/2"
+OLD_TALLY_FORMAT: Final = "tally/1"  # it is read, but does not say all that did not count, nor the horizon
+
+CatalogueDefinition = Sequence[Sequence[Any]]
+"""The meters in the form that their version is the digest of, see metering.records.meters."""
 
 Range = tuple[int, int]
 """First and last sequence number, both included."""
@@ -68,6 +76,26 @@ class EventCounts:
         return self.counted + self.duplicates + self.forwarded + sum(self.dead_lettered.values())
 
 
+class WhyNotCounted(Enum):
+    """Why an event that is no dead letter was not counted where it stands."""
+
+    DUPLICATE = "duplicate"  # its identity was counted before
+    KNOWN_NUMBER = "known_number"  # its number had been seen before
+    FORWARDED = "forwarded"  # it is counted in the partition of its customer
+
+
+class NotCounted(NamedTuple):
+    """Events that did not count, and are not set aside: of each record in the `offsets` offsets from `offset` on, `events` from the place
+    `first` on, or all its events if that is 0. Offsets without a record, and heartbeats, may lie between.
+    """
+
+    offset: int
+    offsets: int
+    first: int
+    events: int
+    why: WhyNotCounted
+
+
 @dataclass(frozen=True, slots=True)
 class EmitterState:
     """What is known of one emitter in one partition: the numbers seen, when it was last heard of (log time, ms), and, once it closed, how
@@ -112,8 +140,9 @@ class Tally:
     `checkpoint` is the offset of the last accepted tally, before this one, that carries `emitter_states` whole (-1: none): a reader needs
     nothing older. Every tally carries what its range added: `ranges` (emitter, first, last), `finals` (emitter, count), `abandoned`
     (emitter, first, last) and `dropped` (emitter, count since it started). `set_aside` are the dead-lettered events, as offset and indexes
-    within the batch (empty: the whole record): their ids were not counted, so they may come again, corrected. `repeats`, in the same form,
-    are events with ids in batches whose numbers had been seen: the tally where the numbers came first says whether their ids were counted.
+    within the batch (empty: the whole record): their ids were not counted, so they may come again, corrected. `not_counted` are all
+    others that are in no row, by offset. Ids are remembered for `horizon_ms`; None: not known, or nothing is counted. A tally with
+    `emitter_states`, and one whose predecessor names another catalogue, carries the `catalogue_definition` that `catalogue` is the digest of.
     `losses` are those accepted before this tally, but for `ids_from_ms`, which holds from this tally on. A tally with an `acceptance`
     covers lost offsets only, or none where it accepts nothing but that ids are not known.
     """
@@ -134,7 +163,9 @@ class Tally:
     dropped: Sequence[tuple[str, int]] = ()
     emitter_states: Sequence[EmitterState] | None = None
     set_aside: Sequence[tuple[int, Sequence[int]]] = ()
-    repeats: Sequence[tuple[int, Sequence[int]]] = ()
+    not_counted: Sequence[NotCounted] = ()
+    horizon_ms: int | None = None
+    catalogue_definition: CatalogueDefinition | None = None
     losses: Losses = NO_LOSSES
     acceptance: Acceptance | None = None
 
@@ -195,8 +226,12 @@ def encode_tally(tally: Tally) -> bytes:
         "abandoned": tally.abandoned,
         "dropped": tally.dropped,
         "set_aside": tally.set_aside,
-        "repeats": tally.repeats,
+        "not_counted": [(*run[:4], run.why.value) for run in tally.not_counted],
     }
+    if tally.horizon_ms is not None:
+        document["horizon"] = tally.horizon_ms
+    if tally.catalogue_definition is not None:
+        document["catalogue_definition"] = tally.catalogue_definition
     if tally.emitter_states is not None:
         document["emitter_states"] = [(state.emitter, state.seen, state.last_log_time_ms, state.final) for state in tally.emitter_states]
     if tally.losses != NO_LOSSES:
@@ -212,8 +247,8 @@ def decode_tally(value: bytes | None) -> Tally:
     """Read a record of usage.tallies. Raises RecordCorrupt: nobody else writes there, so anything else is a reason to stop."""
     try:
         document = orjson.loads(value or b"")
-        if document["format"] != TALLY_FORMAT:
-            raise RecordCorrupt(f"unknown format {document['format']!r}; this version reads {TALLY_FORMAT}")
+        if document["format"] not in (TALLY_FORMAT, OLD_TALLY_FORMAT):
+            raise RecordCorrupt(f"unknown format {document['format']!r}; this version reads {TALLY_FORMAT} and {OLD_TALLY_FORMAT}")
         return _tally(document)
     except (orjson.JSONDecodeError, KeyError, IndexError, TypeError, ValueError) as error:
         raise RecordCorrupt(f"not a tally: {error!r}") from error
@@ -240,7 +275,32 @@ def _tally(document: Mapping[str, Any]) -> Tally:
         dropped=[tuple(entry) for entry in document["dropped"]],
         emitter_states=None if states is None else [EmitterState(e, tuple((a, b) for a, b in seen), at, final) for e, seen, at, final in states],
         set_aside=[(offset, tuple(indexes)) for offset, indexes in document["set_aside"]],
-        repeats=[(offset, tuple(indexes)) for offset, indexes in document["repeats"]],
+        not_counted=_repeats(document) if document["format"] == OLD_TALLY_FORMAT else [_not_counted(*run) for run in document["not_counted"]],
+        horizon_ms=document.get("horizon"),
+        catalogue_definition=document.get("catalogue_definition"),
         losses=Losses(*document.get("losses", ())),
         acceptance=None if acceptance is None else Acceptance(*acceptance),
     )
+
+
+def _not_counted(offset: int, offsets: int, first: int, events: int, why: str) -> NotCounted:
+    return NotCounted(offset, offsets, first, events, WhyNotCounted(why))
+
+
+def _repeats(document: Mapping[str, Any]) -> list[NotCounted]:
+    """What a tally of the old format says: events with ids in batches whose numbers were known, and no others."""
+    known = WhyNotCounted.KNOWN_NUMBER
+    return [
+        run
+        for offset, indexes in document["repeats"]
+        for run in (runs_of(offset, indexes, known) if indexes else (NotCounted(offset, 1, 0, 0, known),))
+    ]
+
+
+def runs_of(offset: int, indexes: Sequence[int], why: WhyNotCounted) -> list[NotCounted]:
+    """These events of one record, their places in ascending order."""
+    runs = []
+    for _, places in groupby(enumerate(indexes), lambda pair: pair[1] - pair[0]):
+        run = [index for _, index in places]
+        runs.append(NotCounted(offset, 1, run[0], len(run), why))
+    return runs

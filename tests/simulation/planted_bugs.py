@@ -15,6 +15,7 @@ from taximeter_emitter.wire.limits import DAY_MS
 from aggregator.core.counting import PartitionCounter
 from aggregator.core.pending_tally import Cut
 from aggregator.core.sequences import SequenceIndex
+from aggregator.core.uncounted_places import UncountedPlaces
 from aggregator.ids.fingerprints import Fingerprints, Mask, Words
 from aggregator.ids.id_index import IdIndex, Seen
 from aggregator.reading import joined_batches
@@ -98,7 +99,7 @@ def ids_set_aside_are_learnt_on_takeover() -> Iterator[None]:
 
     def observe(self: PartitionCounter, offset: int, tally: Any) -> bool:
         accepted = real(self, offset, tally)
-        self._not_counted.clear()
+        self._not_counted = UncountedPlaces()
         return accepted
 
     with _method(PartitionCounter, "observe", observe):

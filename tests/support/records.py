@@ -10,7 +10,7 @@ from metering.records.chain import ChainLink
 from metering.records.dead_letter import DeadLetter
 from metering.records.ledger_records import Correction, CorrectionKind, Intent, MeterEvent, Outcome, Receipt, Rejection, Settlement
 from metering.records.service_limits import VALUE_MAX
-from metering.records.tally import NO_LOSSES, EmitterState, EventCounts, Losses, RecordCounts, Tally, TallyRow
+from metering.records.tally import NO_LOSSES, EmitterState, EventCounts, Losses, NotCounted, RecordCounts, Tally, TallyRow, WhyNotCounted
 
 names = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=8)
 small = st.integers(0, 10**6)
@@ -67,6 +67,15 @@ _rows = st.builds(TallyRow, names, names, dimensions, small.map(lambda n: n * 60
 _states = st.builds(EmitterState, names, st.lists(st.tuples(small, small), max_size=2).map(tuple), small, st.none() | small)
 _reasons = st.sampled_from([reason.value for reason in Reason])
 _places = st.lists(st.tuples(small, st.lists(st.integers(0, BATCH_EVENTS_MAX - 1), max_size=3).map(tuple)), max_size=3)
+_runs = st.builds(
+    NotCounted,
+    small,
+    st.integers(1, 10**6),
+    st.integers(0, BATCH_EVENTS_MAX - 1),
+    st.integers(0, BATCH_EVENTS_MAX - 1),
+    st.sampled_from(WhyNotCounted),
+)
+_catalogue_entries = st.tuples(names, st.lists(names, min_size=1, max_size=2), st.lists(names, max_size=2), names, names).map(list)
 
 
 @st.composite
@@ -90,7 +99,9 @@ def tallies(draw: st.DrawFn) -> Tally:
         dropped=draw(st.lists(st.tuples(names, small), max_size=2)),
         emitter_states=draw(st.none() | st.lists(_states, max_size=2)),
         set_aside=draw(_places),
-        repeats=draw(_places),
+        not_counted=draw(st.lists(_runs, max_size=3)),
+        horizon_ms=draw(st.none() | small),
+        catalogue_definition=draw(st.none() | st.lists(_catalogue_entries, max_size=2)),
         losses=draw(st.just(NO_LOSSES) | st.builds(Losses, small, small, offsets)),
     )
 

@@ -2,10 +2,11 @@
 
 from typing import Any
 
+import orjson
 import pytest
 from taximeter_emitter.wire.limits import USAGE_FIELDS_MAX
 
-from metering.records.meters import Catalogue, FieldVerdict, Meter, catalogue_of, catalogue_problems, parse_catalogue
+from metering.records.meters import Catalogue, FieldVerdict, Meter, catalogue_from, catalogue_of, catalogue_problems, parse_catalogue
 from metering.records.service_limits import METERS_MAX
 
 TOKENS = {"event_name": "tokens", "sum": ["input_tokens", "output_tokens"], "dimensions": ["model"]}
@@ -124,6 +125,19 @@ def test_a_wrong_table_of_usage_is_named(usage: Any, problem: str) -> None:
 def test_what_is_free_changes_the_version_only_if_there_is_any() -> None:
     meter = Meter("tokens", ("input_tokens",))
     assert Catalogue([meter]).version == Catalogue([meter], []).version != Catalogue([meter], ["cached_tokens"]).version
+
+
+def test_a_catalogue_comes_back_from_its_definition() -> None:
+    catalogue = Catalogue([Meter("b", ("y", "x"), ("model",), "who", "how_many", "B"), Meter("a", ("z",))], ["free", "cached"])
+    found = catalogue_from(orjson.loads(orjson.dumps(catalogue.definition)))
+    assert (found.version, found.known_fields, found.unmetered) == (catalogue.version, catalogue.known_fields, catalogue.unmetered)
+    assert found.by_name["b"] == Meter("b", ("x", "y"), ("model",), "who", "how_many")
+
+
+@pytest.mark.parametrize("wrong", [[[]], [["a", 1]], [["a", ["x"], [], "c"]], [["", 7]], [7]])
+def test_what_is_no_definition_of_a_catalogue_is_refused(wrong: Any) -> None:
+    with pytest.raises(ValueError, match="not the definition of a catalogue"):
+        catalogue_from(wrong)
 
 
 @pytest.mark.parametrize("keys", [{"customer_key": "value"}, {"value_key": "stripe_customer_id"}, {"customer_key": "x", "value_key": "x"}])

@@ -7,7 +7,19 @@ import pytest
 
 from metering.records.chain import ChainLink
 from metering.records.fail_closed import RecordCorrupt
-from metering.records.tally import NO_LOSSES, Acceptance, EventCounts, Losses, RecordCounts, Tally, TallyRow, decode_tally, encode_tally
+from metering.records.tally import (
+    NO_LOSSES,
+    Acceptance,
+    EventCounts,
+    Losses,
+    NotCounted,
+    RecordCounts,
+    Tally,
+    TallyRow,
+    WhyNotCounted,
+    decode_tally,
+    encode_tally,
+)
 from tests.support.metering_tallies import a_tally
 
 
@@ -53,6 +65,15 @@ def test_a_tally_of_a_version_that_knew_of_no_losses_reads_as_one_without() -> N
     assert decode_tally(orjson.dumps(document)).losses == NO_LOSSES
 
 
+def test_a_tally_of_the_old_format_is_read_and_says_that_its_horizon_is_not_known() -> None:
+    document = orjson.loads(encode_tally(a_tally())) | {"format": "tally/1", "repeats": [[7, []], [9, [0, 1, 4]]]}
+    del document["not_counted"]
+    found = decode_tally(orjson.dumps(document))
+    known = WhyNotCounted.KNOWN_NUMBER
+    assert found.not_counted == [NotCounted(7, 1, 0, 0, known), NotCounted(9, 1, 0, 2, known), NotCounted(9, 1, 4, 1, known)]
+    assert (found.horizon_ms, found.catalogue_definition) == (None, None)
+
+
 def test_records_and_events_add_up() -> None:
     assert RecordCounts(1, 2, 3, 4, 5).total == 15
     assert EventCounts(1, 2, 3, {"a": 4, "b": 5}).total == 15
@@ -69,11 +90,14 @@ GOOD: dict[str, Any] = orjson.loads(encode_tally(a_tally(rows=[TallyRow("c", "m"
         b"{",
         b"[]",
         b"null",
-        orjson.dumps(GOOD | {"format": "tally/2"}),
+        orjson.dumps(GOOD | {"format": "tally/3"}),
         orjson.dumps(GOOD | {"end": 2}),
         orjson.dumps(GOOD | {"rows": [[7, 0, 0, 0, 1, 1]]}),
         orjson.dumps(GOOD | {"rows": [[0, 0]]}),
         orjson.dumps(GOOD | {"records": {"surprise": 1}}),
+        orjson.dumps(GOOD | {"not_counted": [[0, 1, 0, 0, "surprise"]]}),
+        orjson.dumps(GOOD | {"not_counted": [[0, 1, 0, "duplicate"]]}),
+        orjson.dumps(GOOD | {"format": "tally/1"}),
         *(orjson.dumps({key: value for key, value in GOOD.items() if key != gone}) for gone in GOOD),
     ],
 )
