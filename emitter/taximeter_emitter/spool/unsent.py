@@ -1,13 +1,14 @@
 """Everything an emitter has still to send: its own batches, and those that dead processes left on the disk. Calls block for the disk at most."""
 
 import logging
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Final
 
 from taximeter_emitter.clock import Clock
 from taximeter_emitter.counts import EmitterCounts
 from taximeter_emitter.message_limiter import MessageLimiter
 from taximeter_emitter.spool.encoded_batch import EncodedBatch
-from taximeter_emitter.spool.outbox import Outbox
+from taximeter_emitter.spool.outbox import Outbox, Takes, takes_all
 from taximeter_emitter.spool.spool_failed import SpoolFailed
 
 if TYPE_CHECKING:
@@ -52,11 +53,11 @@ class Unsent:
         """Queue a batch of our own behind all others."""
         self._own.put(batch)
 
-    def take(self) -> tuple[Outbox, EncodedBatch] | None:
-        """The next batch to send, those of dead processes first, with the outbox to settle it in."""
+    def take(self, takes: Takes = takes_all) -> tuple[Outbox, EncodedBatch] | None:
+        """The next batch that may be sent now, those of dead processes first, with the outbox to settle it in."""
         for outbox in (*self._adopted, self._own):
             try:
-                batch = outbox.take()
+                batch = outbox.take(takes)
             except SpoolFailed as failure:
                 self._failed(failure)
                 continue
@@ -78,8 +79,8 @@ class Unsent:
         for outbox in (*self._adopted, self._own):
             self._counts.batches_retried += outbox.give_back()
 
-    def secure(self) -> None:
-        """Write to disk what is only in memory, while there is room."""
+    def secure(self, partitions: Collection[int] | None = None) -> None:
+        """Write to disk what is only in memory of these partitions (None: of all), while there is room."""
         if self._directory is None or not self._own.memory_bytes:
             return
         try:
@@ -87,7 +88,7 @@ class Unsent:
                 self._own.spool = self._directory.create(self._emitter)
                 self._elsewhere = self._directory.bytes_elsewhere(excluding=[self._own.spool.path])
             room = self._directory.bytes_max - self._own.spool.bytes_held - self._elsewhere
-            self._counts.spooled += sum(batch.count for batch in self._own.secure(room))
+            self._counts.spooled += sum(batch.count for batch in self._own.secure(room, partitions))
         except SpoolFailed as failure:
             self._failed(failure)
 
