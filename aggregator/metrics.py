@@ -1,31 +1,35 @@
 """What the aggregator exports."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Self
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from taximeter_emitter.wire.errors import Reason
 
+from aggregator.set_aside import LargestSetAside
 from metering.process.metrics import WORK_SECONDS, counter, gauge, histogram
 from metering.workers.group_metrics import GroupMetrics
 
-COUNTING_STOPS: Final = ("ChainBroken", "RecordCorrupt", "HistoryLost", "TooManyDeadLetters", "TooManyEmitters", "PartitionsAdded", "Unforeseen")
+COUNTING_STOPS: Final = ("ChainBroken", "RecordCorrupt", "HistoryLost", "TooManyEmitters", "PartitionsAdded", "Unforeseen")
 
 
 @dataclass(frozen=True, slots=True)
 class AggregatorMetrics:
-    """All counters move when a tally is accepted, together, so that records and outcomes always agree."""
+    """All counters move when a tally is accepted, together, so that records and outcomes always agree. `set_aside` is for `/status`."""
 
     records: Counter
     events: Counter
     quantity: Counter
     dead_letters: Counter
+    capped_times: Counter
+    clock_ahead: Gauge
     tallies: Counter
     tallied_log_time: Gauge
     unflushed_bytes: Gauge
     remembered_ids: Gauge
     flush_seconds: Histogram
     group: GroupMetrics
+    set_aside: LargestSetAside = field(default_factory=LargestSetAside)
 
     @classmethod
     def create(cls, registry: CollectorRegistry) -> Self:
@@ -47,6 +51,18 @@ class AggregatorMetrics:
             quantity=counter(registry, f"{prefix}_quantity_total", "Units counted (a view: the tallies are the truth).", labels={"meter": ()}),
             dead_letters=counter(
                 registry, f"{prefix}_dead_letters_total", "Events set aside, by reason.", labels={"reason": tuple(reason.value for reason in Reason)}
+            ),
+            capped_times=counter(
+                registry,
+                f"{prefix}_capped_times_total",
+                "Events whose sender set the time itself, by a clock ahead of Kafka's: counted at the log time.",
+            ),
+            clock_ahead=gauge(
+                registry,
+                f"{prefix}_clock_ahead_seconds",
+                "How far the clock of a sender was ahead of Kafka's, at most, in the latest tally of the partition.",
+                unit="seconds",
+                labels={"partition": ()},
             ),
             tallies=counter(
                 registry, f"{prefix}_tallies_total", "Tallies appended; lost: another writer's came first.", labels={"outcome": ("accepted", "lost")}

@@ -1,7 +1,7 @@
 """One owned partition at run time: takes over, counts what the poll loop hands in, writes tallies, and stops rather than guess."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import orjson
@@ -10,10 +10,12 @@ from taximeter_emitter.wire.event import UsageEvent, encode_event
 from aggregator.core.counting import PartitionCounter
 from aggregator.core.pending_tally import Cut
 from aggregator.metrics import AggregatorMetrics
+from aggregator.reading.stamped_times import Ahead
 from aggregator.settings import AggregatorSettings
 from aggregator.snapshots import IdSnapshots
 from aggregator.takeover import CountingTakeover
 from metering.kafka.partition_log import Appended, LogUnavailable
+from metering.process.logs import RateLimited
 from metering.records.dead_letter import DeadLetter, encode_dead_letter
 from metering.records.fail_closed import ChainBroken, FailClosed
 from metering.records.service_limits import CHAIN_RECORD_BYTES_MAX
@@ -23,6 +25,8 @@ from metering.workers.partition_worker import PartitionWorker, WorkerKit
 TURN_RECORDS: Final = 500
 TURN_BYTES: Final = 512 * 1024
 SENDS_AT_ONCE: Final = 500
+CLOCK_AHEAD_MS: Final = 60_000  # of an emitter, so that somebody should set it
+SET_ASIDE_SECONDS: Final = 60.0  # how often a partition logs that events were set aside
 MENDED_SECONDS: Final = 5.0  # how often a stopped partition looks whether somebody accepted what is lost
 
 
@@ -51,6 +55,7 @@ class CountingWorker(PartitionWorker):
         self._tallies_seen = 0  # the first offset of usage.tallies that may hold an acceptance of what stops the partition
         self._partition_of = partition_of
         self._metrics = metrics
+        self._warnings = RateLimited(self._clock, interval_seconds=SET_ASIDE_SECONDS)
 
     # For the poll loop
 
@@ -215,10 +220,36 @@ class CountingWorker(PartitionWorker):
         for reason, number in tally.events.dead_lettered.items():
             metrics.events.labels("dead_lettered").inc(number)
             metrics.dead_letters.labels(reason).inc(number)
+        if cut.dead_letters:
+            self._note_set_aside(cut.dead_letters)
         quantities: Counter[str] = Counter()
         for row in tally.rows:
             quantities[row.meter] += row.quantity
         for meter, quantity in quantities.items():
             metrics.quantity.labels(meter).inc(quantity)
+        self._note_clocks(cut.ahead)
         if tally.log_time_ms:
             metrics.tallied_log_time.labels(str(self.partition)).set(tally.log_time_ms / 1000)
+
+    def _note_clocks(self, ahead: Mapping[str, Ahead]) -> None:
+        self._metrics.capped_times.inc(sum(found.events for found in ahead.values()))
+        emitter = max(ahead, key=lambda name: ahead[name].most_ms, default="")
+        most_ms = ahead[emitter].most_ms if emitter else 0
+        self._metrics.clock_ahead.labels(str(self.partition)).set(most_ms / 1000)
+        if most_ms >= CLOCK_AHEAD_MS:
+            self._warnings.warning(self._log, "the clock of an emitter is ahead of Kafka's", emitter=emitter, seconds=most_ms // 1000)
+
+    def _note_set_aside(self, letters: Sequence[DeadLetter]) -> None:
+        """Say who sends what cannot be counted, once a minute at most; `/status` has the sums."""
+        self._metrics.set_aside.add(letters)
+        first, origin = letters[0], letters[0].origin
+        self._warnings.warning(
+            self._log,
+            "events were set aside and are not billed",
+            events=sum(letter.events for letter in letters),
+            first_reason=first.reason.value,
+            first_detail=first.detail,
+            first_offset=first.offset,
+            first_source=origin.source or origin.emitter,
+            first_customer=next((customer for customer, _ in origin.customers), ""),
+        )

@@ -48,6 +48,7 @@ def batches(draw: st.DrawFn) -> Batch:
         base_time_ms=draw(times_ms),
         time=draw(st.lists(st.integers(0, 10**9), min_size=count, max_size=count)),
         usage=columns,
+        stamped=draw(st.booleans() | st.lists(st.integers(0, 1), min_size=count, max_size=count)),
         ids=draw(st.just(b"") | st.binary(min_size=count * FINGERPRINT_BYTES, max_size=count * FINGERPRINT_BYTES)),
     )
 
@@ -120,6 +121,7 @@ intents = st.builds(
     events_end=small,
     meter_events=st.lists(_meter_events, max_size=4),
     unbillable=st.lists(_meter_events, max_size=4),
+    carried=st.lists(_meter_events, max_size=2),
 )
 receipts = st.builds(Receipt, names, small, offsets, offsets, names, st.lists(_settlements, max_size=4))
 corrections = st.builds(

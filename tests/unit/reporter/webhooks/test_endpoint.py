@@ -23,12 +23,13 @@ from metering.process.health import Health
 from metering.process.logs import get_log
 from metering.process.metrics import CommonMetrics
 from metering.process.service import ServiceContext
+from metering.process.status_page import StatusPage
 from metering.process.supervision import RefusedToStart, Supervisor
 from metering.records.ledger_records import Rejection
 from metering.stripe.signatures import WebhookEvent
 from reporter.stripe.notifications import EventsUnavailable, ListedReport
 from reporter.stripe.report_types import ERROR_REPORT
-from reporter.webhooks.endpoint import Observer, ReportSource, Webhooks
+from reporter.webhooks.endpoint import Observer, Observers, ReportSource, Webhooks
 from reporter.webhooks.rejection_log import Recorded
 from reporter.webhooks.settings import WebhookSettings
 
@@ -148,7 +149,7 @@ async def running(
     log = get_log("reporter")
     registry, clock = CollectorRegistry(), SystemClock()
     metrics = CommonMetrics.create(registry, service="reporter", version="", commit="")
-    context = ServiceContext("reporter", clock, registry, metrics, Health(clock), log, Supervisor(log, on_stop=lambda: None))
+    context = ServiceContext("reporter", clock, registry, metrics, Health(clock), log, Supervisor(log, on_stop=lambda: None), StatusPage())
     events, ledger = events or FakeEvents(), ledger or FakeLedger()
     webhooks = Webhooks(
         context,
@@ -158,7 +159,7 @@ async def running(
         reports=ReportSource(events, lambda _: ()),
         livemode=False,
         owns_backfill=lambda: owner,
-        observers=observers,
+        observers=Observers(observers),
     )
     webhooks._ledger = webhooks._recorder._ledger = ledger  # type: ignore[assignment]  # the same methods, without Kafka
     task = asyncio.create_task(webhooks.run())
