@@ -110,6 +110,7 @@ class CountingWorker(PartitionWorker):
         self.counter = counter
         seconds = self._clock.monotonic() - began
         self._group_metrics.takeover_seconds.observe(seconds)
+        self._note_emitters(counter)
         self._log.info("took over", position=counter.position, remembered_ids=len(counter.ids), seconds=round(seconds, 3))
         flushed = self._clock.monotonic()
         while True:
@@ -161,6 +162,7 @@ class CountingWorker(PartitionWorker):
             self._head = cut.value
             self._snapshots.save(counter, cut.value)
             self._note(cut)
+            self._note_emitters(counter)
         else:
             self._head = b""
             self._metrics.tallies.labels("lost").inc()
@@ -239,6 +241,11 @@ class CountingWorker(PartitionWorker):
             self._metrics.unknown_usage.inc(sum(units for _, _, units in tally.unknown_usage))
             fields = [name for name, _, _ in sorted(tally.unknown_usage, key=lambda entry: -entry[2])[:FIELDS_LOGGED_MAX]]
             self._warnings.warning(self._log, "events have usage fields that the catalogue does not know; these are not billed", fields=fields)
+
+    def _note_emitters(self, counter: PartitionCounter) -> None:
+        partition = str(self.partition)
+        self._metrics.emitters.labels(partition).set(len(counter.sequences))
+        self._metrics.emitter_gaps.labels(partition).set(counter.sequences.gaps)
 
     def _note_clocks(self, ahead: Mapping[str, Ahead]) -> None:
         self._metrics.capped_times.inc(sum(found.events for found in ahead.values()))

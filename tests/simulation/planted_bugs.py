@@ -89,10 +89,10 @@ def fingerprints_have_no_source() -> Iterator[None]:
 def numbers_are_not_looked_up() -> Iterator[None]:
     """Deduplication by an emitter's numbers is off."""
 
-    def claim(_self: SequenceIndex, _emitter: str, first: int, count: int, _log_time_ms: int) -> Sequence[tuple[int, int]]:
-        return [(first, first + count - 1)]
+    def claim(_self: SequenceIndex, _emitter: str, first: int, last: int, *_: object) -> Sequence[tuple[int, int]]:
+        return [(first, last)]
 
-    with _method(SequenceIndex, "claim", claim):
+    with _method(SequenceIndex, "_claim", claim):
         yield
 
 
@@ -208,9 +208,9 @@ def sends_come_before_the_intent() -> Iterator[None]:
 
     async def append(self: ReportingWorker, value: bytes) -> Appended:
         entry = decode_entry(value)
-        for index, event in enumerate(entry.meter_events) if isinstance(entry, Intent) else ():
+        for index, planned in enumerate(entry.meter_events) if isinstance(entry, Intent) else ():
             assert isinstance(entry, Intent)
-            send = MeterSend(self.partition, 0, index, entry.identifier(index), event, 0, doubtful=False)
+            send = MeterSend(self.partition, 0, index, entry.identifier(index), planned, 0, doubtful=False)
             self._dispatcher._calls.start(self._dispatcher._attempt(Attempt(send, 1, send.identifier)), lambda _: None)
         return await real(self, value)
 
