@@ -174,6 +174,11 @@ class PartitionCounter:
             self._count_batch(record, content)
             self._guard.note(content.count, self._pending.dead_lettered - before)
 
+    def skip_to(self, end: int) -> None:
+        """Fold offsets up to `end`, which hold no record, as is proved."""
+        self._enter(end)
+        self.position = end
+
     @property
     def pending_records(self) -> int:
         """Records folded since the last cut."""
@@ -302,10 +307,11 @@ class PartitionCounter:
         return True
 
     def _count_plain(self, records: Sequence[LogRecord], plain: PlainColumns) -> None:
-        """Fold plain events that have no gap between them."""
+        """Fold plain events. Offsets between them hold no record."""
         pending = self._pending
         self._enter(records[0].offset)
         self.position = records[-1].offset + 1
+        pending.skipped += self.position - records[0].offset - len(records)
         pending.log_time_ms = max(pending.log_time_ms, *map(_timestamp, records))
         pending.input_bytes += sum(map(len, map(_value, records)))
         pending.singles += len(records)
@@ -314,6 +320,8 @@ class PartitionCounter:
         noted = 0
         for place in not_new:
             before = pending.dead_lettered
+            if place:
+                pending.pass_over(records[place - 1].offset + 1, records[place].offset)
             self._count_seen(records[place], plain.fingerprints[place].tobytes(), int(plain.contents[place]))
             self._guard.note_good(place - noted)
             self._guard.note(1, pending.dead_lettered - before)

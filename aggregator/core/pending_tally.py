@@ -81,7 +81,7 @@ class Pending:
 
     def pass_over(self, start: int, end: int) -> None:
         """Note that the offsets [start, end) hold no event: a run that ends there may go on behind them."""
-        if self.not_counted:
+        if end > start and self.not_counted:
             last = self.not_counted[-1]
             if not last.events and last.offset + last.offsets == start:
                 self.not_counted[-1] = last._replace(offsets=end - last.offset)

@@ -16,7 +16,7 @@ from typing import Any, TypeVar, cast
 
 from aiokafka.structs import ConsumerRecord
 
-from metering.kafka.partition_log import Appended, Appender, LogReader, LogUnavailable
+from metering.kafka.partition_log import Appended, Appender, LogEnds, LogReader, LogUnavailable
 from metering.kafka.topics import topics_named
 from metering.records.fail_closed import HistoryLost
 
@@ -216,6 +216,19 @@ class SimulatedReader(LogReader):
             found = found[cut:]
         if found:
             yield cast("list[ConsumerRecord[bytes, bytes]]", found)
+
+    async def ends(self, topic: str, partition: int) -> LogEnds:
+        end = (await self.bounds(topic, partition))[1]
+        return LogEnds(end, end)
+
+    async def holds_no_record(self, topic: str, partition: int, start: int, end: int) -> bool:
+        await self._reach()
+        if start < self._kept_from(topic, partition):
+            raise HistoryLost(f"offset {start} of {topic}/{partition} is not kept any more")
+        return self.is_proved_empty(topic, partition, start, end)
+
+    def is_proved_empty(self, topic: str, partition: int, start: int, end: int) -> bool:
+        return not any(self._world.logs[topic, partition][start:end])
 
     async def record(self, topic: str, partition: int, offset: int) -> ConsumerRecord[bytes, bytes] | None:
         await self._reach()
