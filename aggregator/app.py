@@ -41,7 +41,6 @@ class Aggregator:
             partition_of=self._partition_of,
             instance=instance,
             deduplication_horizon_ms=round(settings.deduplication_horizon_seconds * 1000),
-            dead_letter_limits=settings.dead_letter_limits,
         )
         self._snapshots = IdSnapshots(
             Path(settings.state_dir) if settings.state_dir else None,
@@ -83,6 +82,7 @@ class Aggregator:
             return
         if problems:
             raise RefusedToStart(problems)
+        self._context.status.provide("set_aside", self._metrics.set_aside.as_json)
         self._metrics.unflushed_bytes.set_function(lambda: sum(worker.unflushed_bytes for worker in self._group.workers.values()))
         self._metrics.remembered_ids.set_function(lambda: sum(worker.remembered_ids for worker in self._group.workers.values()))
         try:

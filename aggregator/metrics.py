@@ -1,20 +1,21 @@
 """What the aggregator exports."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Self
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from taximeter_emitter.wire.errors import Reason
 
+from aggregator.set_aside import LargestSetAside
 from metering.process.metrics import WORK_SECONDS, counter, gauge, histogram
 from metering.workers.group_metrics import GroupMetrics
 
-COUNTING_STOPS: Final = ("ChainBroken", "RecordCorrupt", "HistoryLost", "TooManyDeadLetters", "TooManyEmitters", "PartitionsAdded", "Unforeseen")
+COUNTING_STOPS: Final = ("ChainBroken", "RecordCorrupt", "HistoryLost", "TooManyEmitters", "PartitionsAdded", "Unforeseen")
 
 
 @dataclass(frozen=True, slots=True)
 class AggregatorMetrics:
-    """All counters move when a tally is accepted, together, so that records and outcomes always agree."""
+    """All counters move when a tally is accepted, together, so that records and outcomes always agree. `set_aside` is for `/status`."""
 
     records: Counter
     events: Counter
@@ -26,6 +27,7 @@ class AggregatorMetrics:
     remembered_ids: Gauge
     flush_seconds: Histogram
     group: GroupMetrics
+    set_aside: LargestSetAside = field(default_factory=LargestSetAside)
 
     @classmethod
     def create(cls, registry: CollectorRegistry) -> Self:

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from aggregator.core.dead_letter_limits import DeadLetterLimits
 from metering.configuration.settings import option
 from metering.records.service_limits import CHAIN_RECORD_BYTES_TARGET, EVENTS_RETENTION_MS
 
@@ -49,21 +48,9 @@ class AggregatorSettings:
         " deleted while no aggregator uses it. None keeps them in memory.",
         default=None,
     )
-    dead_letter_run_max: int = option(
-        doc="A partition stops after this many events in a row were set aside.", default=1_000, minimum=1, maximum=10_000_000
-    )
-    dead_letter_percent_max: int = option(
-        doc="A partition stops when more than this share of its recent events was set aside.", default=50, unit="percent", minimum=1, maximum=100
-    )
-    dead_letter_sample_events: int = option(doc="Number of recent events for dead_letter_percent_max.", default=5_000, minimum=10, maximum=10_000_000)
     stall_seconds: float = option(
         doc="Not ready when events wait and no tally was accepted for this long.", default=120.0, unit="seconds", minimum=1, maximum=3600
     )
     found_at_log_start: bool = option(
         doc="Allow a first tally in a topic whose oldest events are already deleted. They will never be counted.", default=False
     )
-
-    @property
-    def dead_letter_limits(self) -> DeadLetterLimits:
-        """The stop limits of the dead letters."""
-        return DeadLetterLimits(self.dead_letter_run_max, self.dead_letter_percent_max, self.dead_letter_sample_events)

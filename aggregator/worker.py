@@ -1,7 +1,7 @@
 """One owned partition at run time: takes over, counts what the poll loop hands in, writes tallies, and stops rather than guess."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -15,6 +15,7 @@ from aggregator.settings import AggregatorSettings
 from aggregator.snapshots import IdSnapshots
 from aggregator.takeover import CountingTakeover
 from metering.kafka.partition_log import Appended, LogUnavailable
+from metering.process.logs import RateLimited
 from metering.records.dead_letter import DeadLetter, encode_dead_letter
 from metering.records.fail_closed import ChainBroken, FailClosed
 from metering.records.service_limits import CHAIN_RECORD_BYTES_MAX
@@ -25,6 +26,7 @@ TURN_RECORDS: Final = 500
 TURN_BYTES: Final = 512 * 1024
 MARKER_SECONDS: Final = 1.0  # how long nothing comes before the end of the log is looked at for a transaction marker
 SENDS_AT_ONCE: Final = 500
+SET_ASIDE_SECONDS: Final = 60.0  # how often a partition logs that events were set aside
 MENDED_SECONDS: Final = 5.0  # how often a stopped partition looks whether somebody accepted what is lost
 
 
@@ -55,6 +57,7 @@ class CountingWorker(PartitionWorker):
         self._tallies_seen = 0  # the first offset of usage.tallies that may hold an acceptance of what stops the partition
         self._partition_of = partition_of
         self._metrics = metrics
+        self._warnings = RateLimited(self._clock, interval_seconds=SET_ASIDE_SECONDS)
 
     # For the poll loop
 
@@ -235,6 +238,8 @@ class CountingWorker(PartitionWorker):
         for reason, number in tally.events.dead_lettered.items():
             metrics.events.labels("dead_lettered").inc(number)
             metrics.dead_letters.labels(reason).inc(number)
+        if cut.dead_letters:
+            self._note_set_aside(cut.dead_letters)
         quantities: Counter[str] = Counter()
         for row in tally.rows:
             quantities[row.meter] += row.quantity
@@ -242,3 +247,18 @@ class CountingWorker(PartitionWorker):
             metrics.quantity.labels(meter).inc(quantity)
         if tally.log_time_ms:
             metrics.tallied_log_time.labels(str(self.partition)).set(tally.log_time_ms / 1000)
+
+    def _note_set_aside(self, letters: Sequence[DeadLetter]) -> None:
+        """Say who sends what cannot be counted, once a minute at most; `/status` has the sums."""
+        self._metrics.set_aside.add(letters)
+        first, origin = letters[0], letters[0].origin
+        self._warnings.warning(
+            self._log,
+            "events were set aside and are not billed",
+            events=sum(letter.events for letter in letters),
+            first_reason=first.reason.value,
+            first_detail=first.detail,
+            first_offset=first.offset,
+            first_source=origin.source or origin.emitter,
+            first_customer=next((customer for customer, _ in origin.customers), ""),
+        )

@@ -64,6 +64,7 @@ COMMANDS: Final = (
     _command(_COMMANDS, "correct", "take back, or send again, one meter event"),
     _command(_COMMANDS, "corrections", "list what was taken back and sent again"),
     CommandGroup("repair", "let a partition go on that stopped because events are gone", _REPAIR),
+    _command(_COMMANDS, "reconcile", "compare the ledger with Stripe's summaries, by customer, meter and hour or day"),
     _command(_COMMANDS, "verify", "re-read the log and prove every equation that a bill rests on"),
     _command(_COMMANDS, "completion", "print a script that completes commands and options in a shell"),
 )

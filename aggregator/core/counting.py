@@ -20,15 +20,15 @@ from taximeter_emitter.wire.event import UsageEvent, check_not_in_future
 from taximeter_emitter.wire.limits import FUTURE_TOLERANCE_MS
 
 from aggregator.core.counting_rules import CountingRules
-from aggregator.core.dead_letter_limits import DeadLetterGuard
 from aggregator.core.pending_tally import Cut, Pending
 from aggregator.core.sequences import SequenceIndex, merged
 from aggregator.core.uncounted_places import UncountedPlaces
 from aggregator.ids.fingerprints import Fingerprints, Words, fingerprints_of
 from aggregator.ids.id_archive import IdArchive
 from aggregator.ids.id_index import IdIndex, Seen, content_of
-from aggregator.reading.decoding import claimed_events, decode_all, identity, read
+from aggregator.reading.decoding import decode_all, identity, read
 from aggregator.reading.joined_batches import alike, first_batches, join
+from aggregator.reading.origins import claimed, origin_of_batch, origin_of_event
 from aggregator.reading.plain_events import PlainColumns, PlainEvents, first_run
 from aggregator.reading.screening import set_aside_reasons
 from aggregator.sums.plain_sums import PlainSums
@@ -36,7 +36,7 @@ from aggregator.sums.rows import Rows
 from metering.folds.tallies import Tallies
 from metering.records.batch_decoding import KnownTexts
 from metering.records.chain import NO_OFFSET, ChainLink
-from metering.records.dead_letter import DeadLetter
+from metering.records.dead_letter import DeadLetter, Origin
 from metering.records.fail_closed import ChainBroken
 from metering.records.integer_columns import least
 from metering.records.meters import FieldVerdict
@@ -69,7 +69,6 @@ class PartitionCounter:
         self._known = KnownTexts()  # the customers in it are at home in this partition
         self._plain = PlainEvents(rules.catalogue.known_fields, lambda customer: rules.partition_of(customer) == partition, rules.shape_min)
         self._plain_sums = PlainSums(rules.catalogue, self._plain)
-        self._guard = DeadLetterGuard(rules.dead_letter_limits)
         self._not_counted = UncountedPlaces()  # of the records whose ids are learnt
         self._tallies_since_checkpoint = TALLIES_PER_CHECKPOINT  # a new owner begins with a checkpoint
         self._chain_id: str | None = None
@@ -155,16 +154,13 @@ class PartitionCounter:
         try:
             content = read(record, self._known)
         except EventRejected as rejected:
-            events = claimed_events(record)
+            unread = claimed(record)
             self._pending.singles += 1
-            self._dead_letter(record, rejected, events)
-            self._guard.note(events, events)
+            self._dead_letter(record, rejected, unread.events, unread.origin)
             return
-        before = self._pending.dead_lettered
         if isinstance(content, UsageEvent):
             self._pending.singles += 1
             self._count_event(record, content)
-            self._guard.note(1, self._pending.dead_lettered - before)
         elif not content.count:
             self._pending.heartbeats += 1
             self._pending.pass_over(record.offset, record.offset + 1)
@@ -172,7 +168,6 @@ class PartitionCounter:
         else:
             self._pending.batches += 1
             self._count_batch(record, content)
-            self._guard.note(content.count, self._pending.dead_lettered - before)
 
     def skip_to(self, end: int) -> None:
         """Fold offsets up to `end`, which hold no record, as is proved."""
@@ -302,8 +297,6 @@ class PartitionCounter:
         for emitter, first, last in ranges:
             pending.add_ranges(emitter, [(first, last)])
         self._rows.add_batch(joined.events, None)
-        for count in joined.counts:
-            self._guard.note(count, 0)
         return True
 
     def _count_plain(self, records: Sequence[LogRecord], plain: PlainColumns) -> None:
@@ -317,16 +310,10 @@ class PartitionCounter:
         pending.singles += len(records)
         new = self.ids.claim(plain.fingerprints, plain.contents)
         not_new = np.flatnonzero(~new).tolist()
-        noted = 0
         for place in not_new:
-            before = pending.dead_lettered
             if place:
                 pending.pass_over(records[place - 1].offset + 1, records[place].offset)
             self._count_seen(records[place], plain.fingerprints[place].tobytes(), int(plain.contents[place]))
-            self._guard.note_good(place - noted)
-            self._guard.note(1, pending.dead_lettered - before)
-            noted = place + 1
-        self._guard.note_good(len(records) - noted)
         pending.counted += len(records) - len(not_new)
         if not_new:
             plain = plain.chosen(new)
@@ -337,13 +324,13 @@ class PartitionCounter:
         try:
             check_not_in_future(event.time_ms, record.timestamp)
         except EventRejected as rejected:
-            self._dead_letter(record, rejected, 1)
+            self._dead_letter(record, rejected, 1, origin_of_event(event))
             return
         judge = self._rules.catalogue.judge_field
         unknown = [name for name, quantity in event.usage if judge(name, quantity) is FieldVerdict.UNKNOWN]
         if unknown:
             refusal = EventRejected(Reason.UNKNOWN_USAGE_FIELD, f"usage.{unknown[0]}", "no meter of the catalogue sums it")
-            self._dead_letter(record, refusal, 1)
+            self._dead_letter(record, refusal, 1, origin_of_event(event))
             return
         if self._rules.partition_of(event.customer) != self.partition:
             self._pending.forwards.append(event)
@@ -354,7 +341,7 @@ class PartitionCounter:
             self._count_seen(record, fingerprint, content)
         elif event.time_ms < self._ids_known_from(record):
             refusal = EventRejected(Reason.PAST_HORIZON, "time", "older than ids are remembered: it may have been counted")
-            self._dead_letter(record, refusal, 1)
+            self._dead_letter(record, refusal, 1, origin_of_event(event))
         else:
             self.ids.add(fingerprint, content)
             self._rows.add_event(event)
@@ -366,7 +353,8 @@ class PartitionCounter:
             self._pending.duplicates += 1
             self._pending.add_not_counted(record.offset, WhyNotCounted.DUPLICATE)
         else:
-            self._dead_letter(record, EventRejected(Reason.CONFLICT, "id", "the same source and id was counted with other content"), 1)
+            refusal = EventRejected(Reason.CONFLICT, "id", "the same source and id was counted with other content")
+            self._dead_letter(record, refusal, *claimed(record))
 
     def _heartbeat(self, record: LogRecord, beat: Batch) -> None:
         if beat.partition != self.partition:
@@ -382,7 +370,7 @@ class PartitionCounter:
     def _count_batch(self, record: LogRecord, batch: Batch) -> None:
         if batch.partition != self.partition:
             detail = f"it was numbered for partition {batch.partition} and stands in {self.partition}"
-            self._dead_letter(record, EventRejected(Reason.WRONG_PARTITION, "partition", detail), batch.count)
+            self._dead_letter(record, EventRejected(Reason.WRONG_PARTITION, "partition", detail), batch.count, origin_of_batch(batch, ()))
             return
         ranges = self.sequences.claim(batch.emitter, batch.first_seq, batch.count, record.timestamp)
         if not ranges:
@@ -451,7 +439,7 @@ class PartitionCounter:
         self._pending.add_some_not_counted(record.offset, again, batch.count, WhyNotCounted.DUPLICATE)
         for reason, indexes in bad.items():
             refusal = EventRejected(reason, "", f"{len(indexes)} of the {batch.count} events of this batch")
-            self._dead_letter(record, refusal, len(indexes), indexes)
+            self._dead_letter(record, refusal, len(indexes), origin_of_batch(batch, indexes), indexes)
         self._rows.add_batch(batch, keep)
         self._pending.counted += sum(keep)
 
@@ -465,7 +453,7 @@ class PartitionCounter:
         wanted[[index for index in not_counted if index < batch.count]] = False
         self.ids.remember(fingerprints[wanted], contents[wanted], log_time_ms)
 
-    def _dead_letter(self, record: LogRecord, rejected: EventRejected, events: int, indexes: Sequence[int] = ()) -> None:
+    def _dead_letter(self, record: LogRecord, rejected: EventRejected, events: int, origin: Origin, indexes: Sequence[int] = ()) -> None:
         self._pending.add_dead_letter(
             DeadLetter(
                 topic=self._rules.topic,
@@ -480,6 +468,7 @@ class PartitionCounter:
                 key=record.key,
                 value=record.value,
                 headers=tuple(record.headers),
+                origin=origin,
             )
         )
 

@@ -1,9 +1,8 @@
 """What the counting of a partition must know of its surroundings."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from aggregator.core.dead_letter_limits import DeadLetterLimits
 from metering.records.meters import Catalogue
 
 
@@ -21,7 +20,6 @@ class CountingRules:
     partition_of: Callable[[str], int]
     instance: str
     deduplication_horizon_ms: int
-    dead_letter_limits: DeadLetterLimits = field(default_factory=DeadLetterLimits)
     run_min: int = 10
     shape_min: int = 30
     batches_min: int = 4

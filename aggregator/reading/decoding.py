@@ -7,7 +7,6 @@ import orjson
 from taximeter_emitter.wire.batch import FINGERPRINT_BYTES, FORMAT_KEY, NO_ID, Batch
 from taximeter_emitter.wire.errors import EventRejected, Reason
 from taximeter_emitter.wire.event import UsageEvent, parse_cloudevent, parse_event, parse_json
-from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX
 
 from metering.records.batch_decoding import KnownTexts, decode_batch
 from metering.records.record import LogRecord
@@ -51,16 +50,6 @@ def _decoded_one(value: bytes) -> Any:
         return orjson.loads(value)
     except orjson.JSONDecodeError:
         return None
-
-
-def claimed_events(record: LogRecord) -> int:
-    """How many events an unreadable record stands for: what a batch says of itself, otherwise one."""
-    try:
-        document = parse_json(record.value or b"")
-    except EventRejected:
-        return 1
-    count = document.get("count") if type(document) is dict and FORMAT_KEY in document else None
-    return count if type(count) is int and 0 < count <= BATCH_EVENTS_MAX else 1
 
 
 def identity(batch: Batch, index: int) -> bytes:

@@ -7,7 +7,8 @@ from typing import Final
 from taximeter_emitter.wire.batch import Batch
 from taximeter_emitter.wire.errors import EventRejected
 
-from aggregator.reading.decoding import claimed_events, read
+from aggregator.reading.decoding import read
+from aggregator.reading.origins import claimed
 from metering.records.record import LogRecord
 from metering.records.tally import Tally
 
@@ -27,7 +28,7 @@ class RangeCount:
             content = read(record)
         except EventRejected:
             self.records["singles"] += 1
-            self.events += claimed_events(record)
+            self.events += claimed(record).events
             return
         if not isinstance(content, Batch):
             self.records["singles"] += 1

@@ -1,7 +1,7 @@
 """One meter event by hand, outside of the pipeline: to see that a meter, a price and a customer work together.
 
 It is real to Stripe: it is billed, to this customer, in this period. Taximeter's ledger knows nothing of it, so `taximeter verify` does not
-count it, and a comparison with Stripe's summaries shows it as a difference.
+count it, and `taximeter reconcile` shows it as extra.
 """
 
 import re

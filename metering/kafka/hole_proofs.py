@@ -54,7 +54,8 @@ class HoleProofs:
         position = start
         while position < end:
             part = self._parts.get((topic, partition))
-            if part is None or not part.start <= position < part.end:
+            if part is None or not part.start <= position < part.end or part.at(position)[0] is not Holds.NOTHING:
+                # What was a record before may have been taken away since.
                 part = await self._examine(topic, partition, position)
             holds, until = part.at(position)
             if holds is Holds.RECORDS:

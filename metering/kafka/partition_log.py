@@ -59,6 +59,7 @@ class LogReader:
     async def close(self) -> None:
         """Close the connections; the next read opens them again."""
         await self._fetcher.close()
+        self._proofs.forget()
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             with suppress(KafkaError):

@@ -9,22 +9,26 @@ from prometheus_client.exposition import choose_encoder
 
 from metering.process.health import Health, ProbeAnswer
 from metering.process.listener import HttpListener, ListenAddress, ListenerLimits
+from metering.process.status_page import StatusPage
 
 ADMIN_STOP_SECONDS: Final = 1.0
 REQUEST_BYTES_MAX: Final = 1024
+_JSON_HEADERS: Final = {"Content-Type": "application/json", "Cache-Control": "no-store"}
 
 
 class AdminServer:
-    """Serves GET /metrics, /livez, /readyz and /startupz."""
+    """Serves GET /metrics, /livez, /readyz, /startupz and /status."""
 
-    def __init__(self, address: ListenAddress, *, registry: CollectorRegistry, health: Health) -> None:
+    def __init__(self, address: ListenAddress, *, registry: CollectorRegistry, health: Health, status: StatusPage) -> None:
         self._registry = registry
         self._health = health
+        self._status = status
         app = web.Application(client_max_size=REQUEST_BYTES_MAX)
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/livez", self._livez)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/startupz", self._startupz)
+        app.router.add_get("/status", self._status_page)
         self._listener = HttpListener(app, address, ListenerLimits(finish_seconds=ADMIN_STOP_SECONDS))
 
     @property
@@ -53,11 +57,13 @@ class AdminServer:
     async def _startupz(self, _: web.Request) -> web.Response:
         return _answer(self._health.startup())
 
+    async def _status_page(self, _: web.Request) -> web.Response:
+        return web.Response(body=orjson.dumps(self._status.as_json()), headers=_JSON_HEADERS)
+
 
 def _answer(verdict: ProbeAnswer) -> web.Response:
     """200 or 503, with every condition and the names of those that fail."""
     failing = [name for name, problem in verdict.conditions.items() if problem is not None]
     conditions = {name: problem or "ok" for name, problem in verdict.conditions.items()}
     body = orjson.dumps({"ok": verdict.ok, "failing": failing, "conditions": conditions})
-    headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
-    return web.Response(body=body, status=200 if verdict.ok else 503, headers=headers)
+    return web.Response(body=body, status=200 if verdict.ok else 503, headers=_JSON_HEADERS)

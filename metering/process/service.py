@@ -30,6 +30,7 @@ from metering.process.health import Health
 from metering.process.listener import CannotListen, ListenAddress
 from metering.process.logs import Log, RateLimited, get_log, logging_to
 from metering.process.metrics import CommonMetrics
+from metering.process.status_page import StatusPage
 from metering.process.supervision import RefusedToStart, Supervisor, Work
 
 try:
@@ -82,6 +83,7 @@ class ServiceContext:
     health: Health
     log: Log
     supervisor: Supervisor
+    status: StatusPage
 
     @property
     def stop(self) -> asyncio.Event:
@@ -149,11 +151,11 @@ def run_service(
 
 async def _serve(main: Main, *, name: str, settings: ServiceSettings, clock: Clock, registry: CollectorRegistry, metrics: CommonMetrics) -> int:
     log = get_log(name)
-    health = Health(clock)
+    health, status = Health(clock), StatusPage()
     address = ListenAddress(host=settings.admin_host, port=settings.admin_port, port_file=settings.admin_port_file)
     descriptors = DescriptorWatch(log, RateLimited(clock), count=metrics.without_descriptors.inc)
     health.require("descriptors", descriptors.problem)
-    admin = AdminServer(address, registry=registry, health=health)
+    admin = AdminServer(address, registry=registry, health=health, status=status)
     try:
         await admin.start()
     except CannotListen as error:
@@ -164,7 +166,7 @@ async def _serve(main: Main, *, name: str, settings: ServiceSettings, clock: Clo
     log.info("started", version=_version(), commit=settings.commit, admin=f"http://{settings.admin_host}:{admin.port}")
     try:
         supervisor = Supervisor(log, on_stop=health.mark_stopping)
-        context = ServiceContext(name, clock, registry, metrics, health, log, supervisor)
+        context = ServiceContext(name, clock, registry, metrics, health, log, supervisor, status)
         with _signals_stop(supervisor, log):
             code = await _supervise(main, context, settings.drain_seconds)
         log.info("stopped", exit_code=code)

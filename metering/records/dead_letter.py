@@ -2,10 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from taximeter_emitter.wire.errors import Reason
+
+LETTER_CUSTOMERS_MAX: Final = 10  # of one dead letter, in its header
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Whose events a dead letter holds, as far as their record says it: the `source` of a single event, the `emitter` of a batch, and how many events
+    of which customers, the most first, LETTER_CUSTOMERS_MAX at most. Where nothing can be read, the customer is the key of the record.
+    """
+
+    source: str = ""
+    emitter: str = ""
+    customers: Sequence[tuple[str, int]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +40,7 @@ class DeadLetter:
     key: bytes | None
     value: bytes | None
     headers: Sequence[tuple[str, bytes | None]]
+    origin: Origin = Origin()
 
 
 def encode_dead_letter(letter: DeadLetter) -> tuple[bytes | None, list[tuple[str, bytes | None]]]:
@@ -41,6 +55,9 @@ def encode_dead_letter(letter: DeadLetter) -> tuple[bytes | None, list[tuple[str
         "detail": letter.detail[:500],
         "indexes": list(letter.indexes),
         "events": letter.events,
+        "source": letter.origin.source,
+        "emitter": letter.origin.emitter,
+        "largest_customers": letter.origin.customers,
     }
     original = [(f"original-{name}", value) for name, value in letter.headers]
     return letter.value, [("taximeter-dead-letter", orjson.dumps(about)), *original]

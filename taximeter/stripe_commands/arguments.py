@@ -14,7 +14,7 @@ SETUP_EXIT_CODES: Final = """exit codes:
   3  wrong arguments or settings, or no terminal to ask on and no --yes
   4  Stripe does not take the key"""
 WAIT_S: Final = 180.0
-BILLED_WARNING: Final = "this event is billed to the customer, and it is not in Taximeter's ledger: comparisons with Stripe show it as a difference"
+BILLED_WARNING: Final = "this event is billed to the customer, and it is not in Taximeter's ledger: `taximeter reconcile` shows it as extra"
 LAG: Final = "Stripe's summaries lag behind what was sent, by seconds to minutes: what is missing now may be there later."
 SECRETS_VARIABLE: Final = "STRIPE_WEBHOOK_SECRETS"
 ERRORS_HOURS: Final = 72.0

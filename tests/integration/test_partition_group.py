@@ -15,6 +15,7 @@ from metering.process.health import Health
 from metering.process.logs import get_log
 from metering.process.metrics import CommonMetrics
 from metering.process.service import ServiceContext
+from metering.process.status_page import StatusPage
 from metering.process.supervision import Supervisor
 from metering.records.service_limits import CHAIN_RECORD_BYTES_MAX
 from metering.workers.group_metrics import GroupMetrics
@@ -68,7 +69,7 @@ def context_of(registry: CollectorRegistry) -> ServiceContext:
     clock = SystemClock()
     health, log = Health(clock), get_log("test")
     metrics = CommonMetrics.create(registry, service="test", version="0", commit="0")
-    return ServiceContext("test", clock, registry, metrics, health, log, Supervisor(log, on_stop=health.mark_stopping))
+    return ServiceContext("test", clock, registry, metrics, health, log, Supervisor(log, on_stop=health.mark_stopping), StatusPage())
 
 
 def cancel_fetching(group: PartitionGroup[Reader]) -> None:

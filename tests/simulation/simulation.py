@@ -9,7 +9,6 @@ from functools import lru_cache, partial
 from taximeter_emitter.wire.partitioner import partition_of
 
 from aggregator.core.counting_rules import CountingRules
-from aggregator.core.dead_letter_limits import DeadLetterLimits
 from aggregator.ids.id_index import RECENT_IDS_MAX
 from reporter.planning.billing_periods import BillingPeriods, Side, SubscriptionPeriods
 from tests.simulation.aggregator_actor import CATALOGUE, AggregatorProcess
@@ -107,7 +106,6 @@ class Simulation:
             partition_of=partial(partition_of, partitions=world.partitions),
             instance="simulated",
             deduplication_horizon_ms=self.horizon_ms,
-            dead_letter_limits=DeadLetterLimits(run_max=1_000_000, percent_max=100),
         )
         self.started = 0
         self.processes: list[AggregatorProcess | ReporterProcess] = []

@@ -1,12 +1,10 @@
 """Counters that take records one by one or many at a time, and the comparison of what they cut."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from hypothesis import strategies as st
 
 from aggregator.core.counting import PartitionCounter
-from aggregator.core.dead_letter_limits import DeadLetterLimits
 from aggregator.core.pending_tally import Cut
 from aggregator.ids.id_index import IdIndex
 from metering.folds.tallies import Tallies
@@ -17,10 +15,10 @@ LENGTHS = st.lists(st.integers(1, 30), max_size=5)
 FLUSH_BYTES = st.sampled_from([1, 300, 10**9])
 
 
-def counter(run_min: int, *, batches_min: int = 4, recent_max: int = 10**6, limits: DeadLetterLimits | None = None) -> PartitionCounter:
+def counter(run_min: int, *, batches_min: int = 4, recent_max: int = 10**6) -> PartitionCounter:
     """A counter at the start of a chain. From `run_min` single events or `batches_min` small batches in a row on, it takes many at a time."""
     about = rules(run_min=run_min, shape_min=run_min, batches_min=batches_min)
-    made = PartitionCounter(0, about if limits is None else replace(about, dead_letter_limits=limits), Tallies())
+    made = PartitionCounter(0, about, Tallies())
     made.ids = IdIndex(about.deduplication_horizon_ms, recent_max=recent_max)
     made.found(0, "chain")
     return made

@@ -12,7 +12,6 @@ from taximeter_emitter.wire.event import Dimensions, fingerprint
 from taximeter_emitter.wire.limits import DAY_MS, HOUR_MS, MINUTE_MS
 
 from aggregator.core.counting_rules import CountingRules
-from aggregator.core.dead_letter_limits import DeadLetterLimits
 from metering.records.meters import Catalogue, Meter
 from tests.support.batch_forms import in_columns
 
@@ -32,7 +31,6 @@ def rules(**changes: Any) -> CountingRules:
         "partition_of": lambda customer: int(customer.startswith("away")),
         "instance": "test",
         "deduplication_horizon_ms": HORIZON_MS,
-        "dead_letter_limits": DeadLetterLimits(run_max=10**9, percent_max=100),
     }
     return CountingRules(**about | changes)
 

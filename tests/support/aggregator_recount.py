@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from taximeter_emitter.wire.errors import EventRejected
 from taximeter_emitter.wire.event import Dimensions, UsageEvent
 
-from aggregator.reading.decoding import claimed_events, read
+from aggregator.reading.decoding import read
+from aggregator.reading.origins import claimed
 from metering.records.meters import Catalogue, catalogue_from
 from metering.records.record import LogRecord
 from metering.records.tally import Tally
@@ -70,7 +71,7 @@ def _events(record: LogRecord) -> list[UsageEvent | None]:
     try:
         content = read(record)
     except EventRejected:
-        return [None] * claimed_events(record)
+        return [None] * claimed(record).events
     if isinstance(content, UsageEvent):
         return [content]
     return [

@@ -34,6 +34,7 @@ from metering.process.admin import AdminServer
 from metering.process.connections import Fault
 from metering.process.health import Health
 from metering.process.listener import ListenAddress, ListenerLimits
+from metering.process.status_page import StatusPage
 from metering.records.meters import Catalogue, Meter
 from metering.stripe import signatures
 from metering.stripe.signatures import WebhookEvent
@@ -240,7 +241,7 @@ async def test_what_the_gateway_answers_about_keys_is_as_the_document_says() -> 
 async def test_what_the_admin_port_answers_is_as_the_document_says() -> None:
     clock = ManualClock()
     health = Health(clock)
-    server = AdminServer(ListenAddress(host="127.0.0.1", port=0), registry=CollectorRegistry(), health=health)
+    server = AdminServer(ListenAddress(host="127.0.0.1", port=0), registry=CollectorRegistry(), health=health, status=StatusPage())
     await server.start()
 
     async def get(path: str, accept: str = "*/*") -> int:
@@ -256,6 +257,7 @@ async def test_what_the_admin_port_answers_is_as_the_document_says() -> None:
         assert [await get(path) for path in PROBES] == [200, 200, 200]
         for accept in response_of("/metrics", "get", 200)["content"]:
             assert await get("/metrics", f"{accept}; version=1.0.0") == 200
+        assert await get("/status") == 200
     finally:
         await server.stop()
 

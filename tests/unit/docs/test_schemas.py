@@ -38,7 +38,7 @@ from taximeter_emitter.wire.limits import (
 
 from aggregator.reading.decoding import understood
 from metering.kafka.topics import UNLIMITED, topics_named
-from metering.records.dead_letter import DeadLetter, encode_dead_letter
+from metering.records.dead_letter import LETTER_CUSTOMERS_MAX, DeadLetter, Origin, encode_dead_letter
 from metering.records.ledger_records import (
     BY_CHARS_MAX,
     REASON_CHARS_MAX,
@@ -110,8 +110,10 @@ def encoded_entry(document: Any) -> bytes:
 
 
 def letter_again(document: dict[str, Any]) -> bytes:
-    about = {name: value for name, value in document.items() if name not in {"log_time", "reason"}}
-    letter = DeadLetter(**about, reason=Reason(document["reason"]), log_time_ms=document["log_time"], key=None, value=None, headers=())
+    about = {name: value for name, value in document.items() if name not in {"log_time", "reason", "source", "emitter", "largest_customers"}}
+    origin = Origin(document["source"], document["emitter"], document["largest_customers"])
+    reason, log_time_ms = Reason(document["reason"]), document["log_time"]
+    letter = DeadLetter(**about, reason=reason, log_time_ms=log_time_ms, key=None, value=None, headers=(), origin=origin)
     return encode_dead_letter(letter)[1][0][1] or b""
 
 
@@ -187,11 +189,13 @@ LIMITS: Final[dict[tuple[str, str], int]] = {
     ("base_time", "maximum"): TIME_MS_MAX,
     ("time", "maximum"): TIME_MS_MAX,
     ("abandoned", "maxItems"): ABANDONED_RANGES_MAX,
+    ("largest_customers", "maxItems"): LETTER_CUSTOMERS_MAX,
+    ("largest_customers", "maxLength"): CUSTOMER_CHARS_MAX,
     **{(name, "maximum"): BATCH_EVENTS_MAX for name in ("count", "series")},
     **{(name, "maximum"): BATCH_EVENTS_MAX - 1 for name in ("at", "series_dimensions", "set_aside", "not_counted", "indexes")},
     **{(name, "maxItems"): BATCH_EVENTS_MAX for name in ("customers", "dimensions", "at", "series_dimensions", "time", "usage")},
     **{(name, "maxLength"): 100 for name in ("meter", "catalogue_definition")},  # Stripe's limit, which metering.records.meters checks
-    **{(name, "maximum"): VALUE_MAX for name in ("meter_events", "unbillable", "value")},
+    **{(name, "maximum"): VALUE_MAX for name in ("meter_events", "unbillable", "carried", "value")},
     **{(name, "maxLength"): IDENTIFIER_CHARS_MAX for name in ("identifier", "target")},
     **{(name, "maxLength"): SETTLEMENT_DETAIL_CHARS_MAX for name in ("settlements", "message", "detail")},
     ("reason", "maxLength"): REASON_CHARS_MAX,

@@ -1,13 +1,10 @@
 """Counting records many at a time comes to what counting them one by one comes to."""
 
-from collections.abc import Callable
-
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from taximeter_emitter.wire.limits import MINUTE_MS
 
 from aggregator.core.counting import PartitionCounter
-from aggregator.core.dead_letter_limits import DeadLetterLimits, TooManyDeadLetters
 from aggregator.ids.fingerprints import each
 from metering.records.record import Record
 from tests.support.aggregator_counters import FLUSH_BYTES, LENGTHS, compare, count_many, counter, cut
@@ -61,31 +58,3 @@ def test_many_at_a_time_come_to_the_same_as_one_by_one(records: list[Record], le
         assert remembered(one) == remembered(many)
         assert (one.ids.pending, one.ids.recent) == (many.ids.pending, many.ids.recent)
         compare(cut(one), cut(many))
-
-
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-@given(logs(), LENGTHS, st.integers(0, 3), st.integers(0, 100), st.integers(1, 12))
-def test_too_many_dead_letters_are_too_many_at_the_same_record(
-    records: list[Record], lengths: list[int], run_max: int, percent_max: int, sample_events: int
-) -> None:
-    limits = DeadLetterLimits(run_max, percent_max, sample_events)
-    one, many = counter(1, limits=limits), counter(2, limits=limits)
-
-    def one_by_one() -> None:
-        for record in records:
-            one.count(record)
-
-    def many_at_a_time() -> None:
-        count_many(many, records, lengths, 10**9)
-
-    # A run is taken as a whole, and given up as a whole, because the partition stops.
-    assert _refusal(one_by_one) == _refusal(many_at_a_time)
-    assert many.position >= one.position
-
-
-def _refusal(work: Callable[[], None]) -> str:
-    try:
-        work()
-    except TooManyDeadLetters as error:
-        return str(error)
-    return ""

@@ -5,9 +5,8 @@ import pytest
 from taximeter_emitter.wire.batch import NO_ID, Batch, encode_batch
 from taximeter_emitter.wire.errors import EventRejected, Reason
 from taximeter_emitter.wire.event import UsageEvent
-from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX
 
-from aggregator.reading.decoding import claimed_events, identity, read
+from aggregator.reading.decoding import identity, read
 from metering.records.record import Record
 
 EVENT = b'{"id":"1","customer":"c","usage":{"a":1}}'
@@ -69,24 +68,6 @@ def test_a_damaged_record_is_refused_by_reason(found: Record, reason: Reason) ->
     with pytest.raises(EventRejected) as caught:
         read(found)
     assert caught.value.reason is reason
-
-
-@pytest.mark.parametrize(
-    ("value", "events"),
-    [
-        (None, 1),
-        (b"{", 1),
-        (EVENT, 1),
-        (b'{"taximeter":1,"count":7}', 7),
-        (b'{"taximeter":1,"count":0}', 1),
-        (b'{"taximeter":1,"count":-7}', 1),
-        (b'{"taximeter":1,"count":true}', 1),
-        (b'{"taximeter":1,"count":%d}' % (BATCH_EVENTS_MAX + 1), 1),
-        (b'{"count":7}', 1),
-    ],
-)
-def test_an_unreadable_record_stands_for_what_it_says_of_itself_within_reason(value: bytes | None, events: int) -> None:
-    assert claimed_events(record(value)) == events
 
 
 def test_a_batch_without_ids_has_none_for_every_event() -> None:

@@ -72,6 +72,15 @@ def test_offsets_that_nothing_accounts_for_are_lost() -> None:
         empty(StoredLog((2, marker(1, COMMIT, producer=7)), (8, stored(7, 1))), 1, 7)
 
 
+def test_records_that_are_taken_away_later_are_lost_all_the_same() -> None:
+    log = StoredLog((3, stored(0, 3)), (8, stored(3, 5)))
+    proofs = HoleProofs(log.fetch)
+    assert not finished(proofs.holds_no_record("events", 0, 1, 3))
+    log.batches = ((8, stored(3, 5)),)
+    with pytest.raises(HistoryLost):
+        finished(proofs.holds_no_record("events", 0, 1, 3))
+
+
 def test_records_taken_out_of_a_batch_are_lost() -> None:
     with pytest.raises(HistoryLost, match="some of offsets 1 to 2 of"):
         empty(StoredLog((5, compacted(stored(0, 5), 3))), 1, 3)

@@ -12,14 +12,19 @@ from metering.process.admin import AdminServer
 from metering.process.health import Health
 from metering.process.listener import CannotListen, ListenAddress
 from metering.process.metrics import counter
+from metering.process.status_page import StatusPage
 from tests.support.manual_clock import ManualClock
 
 
 @asynccontextmanager
-async def admin(health: Health, port_file: Path | None = None) -> AsyncIterator[tuple[AdminServer, aiohttp.ClientSession]]:
+async def admin(
+    health: Health, port_file: Path | None = None, status: StatusPage | None = None
+) -> AsyncIterator[tuple[AdminServer, aiohttp.ClientSession]]:
     registry = CollectorRegistry()
     counter(registry, "taximeter_events_total", "Events.").inc(3)
-    server = AdminServer(ListenAddress(host="127.0.0.1", port=0, port_file=port_file), registry=registry, health=health)
+    server = AdminServer(
+        ListenAddress(host="127.0.0.1", port=0, port_file=port_file), registry=registry, health=health, status=status or StatusPage()
+    )
     await server.start()
     try:
         async with aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as session:
@@ -61,6 +66,14 @@ async def test_metrics_come_in_the_format_that_was_asked_for() -> None:
             assert (await response.text()).endswith("# EOF\n")
 
 
+async def test_the_status_page_is_json() -> None:
+    status = StatusPage()
+    status.provide("partitions", lambda: [1, 2])
+    async with admin(Health(ManualClock()), status=status) as (_, session), session.get("/status") as response:
+        assert response.status == 200
+        assert json.loads(await response.read()) == {"partitions": [1, 2]}
+
+
 async def test_other_paths_and_methods_are_refused() -> None:
     async with admin(Health(ManualClock())) as (_, session):
         async with session.get("/") as response:
@@ -79,11 +92,11 @@ async def test_the_port_file_appears_whole_and_disappears(tmp_path: Path) -> Non
 async def test_a_taken_port_and_a_missing_folder_are_errors_that_leave_nothing_open(tmp_path: Path) -> None:
     health = Health(ManualClock())
     async with admin(health) as (first, _):
-        second = AdminServer(ListenAddress(host="127.0.0.1", port=first.port), registry=CollectorRegistry(), health=health)
+        second = AdminServer(ListenAddress(host="127.0.0.1", port=first.port), registry=CollectorRegistry(), health=health, status=StatusPage())
         with pytest.raises(CannotListen, match="in use"):
             await second.start()
     nowhere = ListenAddress(host="127.0.0.1", port=0, port_file=tmp_path / "no" / "port")
-    third = AdminServer(nowhere, registry=CollectorRegistry(), health=health)
+    third = AdminServer(nowhere, registry=CollectorRegistry(), health=health, status=StatusPage())
     with pytest.raises(CannotListen, match="port file"):
         await third.start()
     with pytest.raises(ConnectionRefusedError):

@@ -11,11 +11,12 @@ from metering.process.admin import AdminServer
 from metering.process.health import Health
 from metering.process.listener import ListenAddress
 from metering.process.probe import EXIT_UNWELL, EXIT_USAGE, EXIT_WELL, main, probe
+from metering.process.status_page import StatusPage
 
 
 async def test_it_follows_readiness(capsys: pytest.CaptureFixture[str]) -> None:
     health = Health(SystemClock())
-    server = AdminServer(ListenAddress(host="127.0.0.1", port=0), registry=CollectorRegistry(), health=health)
+    server = AdminServer(ListenAddress(host="127.0.0.1", port=0), registry=CollectorRegistry(), health=health, status=StatusPage())
     await server.start()
     try:
         url = f"http://127.0.0.1:{server.port}/readyz"

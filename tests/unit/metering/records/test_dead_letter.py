@@ -3,7 +3,7 @@
 import orjson
 from taximeter_emitter.wire.errors import Reason
 
-from metering.records.dead_letter import DeadLetter, encode_dead_letter
+from metering.records.dead_letter import DeadLetter, Origin, encode_dead_letter
 
 
 def letter(value: bytes | None, detail: str = "is a float") -> DeadLetter:
@@ -20,6 +20,7 @@ def letter(value: bytes | None, detail: str = "is a float") -> DeadLetter:
         key=b"cus_1",
         value=value,
         headers=(("ce_id", b"\xff"), ("taximeter-dead-letter", b"not ours")),
+        origin=Origin("host-1", "", (("cus_1", 2),)),
     )
 
 
@@ -41,6 +42,9 @@ def test_the_header_tells_the_place_and_the_reason() -> None:
         "detail": "is a float",
         "indexes": [1, 4],
         "events": 2,
+        "source": "host-1",
+        "emitter": "",
+        "largest_customers": [["cus_1", 2]],
     }
 
 

@@ -23,6 +23,7 @@ from metering.process.health import Health
 from metering.process.logs import get_log
 from metering.process.metrics import CommonMetrics
 from metering.process.service import ServiceContext
+from metering.process.status_page import StatusPage
 from metering.process.supervision import RefusedToStart, Supervisor
 from metering.records.ledger_records import Rejection
 from metering.stripe.signatures import WebhookEvent
@@ -148,7 +149,7 @@ async def running(
     log = get_log("reporter")
     registry, clock = CollectorRegistry(), SystemClock()
     metrics = CommonMetrics.create(registry, service="reporter", version="", commit="")
-    context = ServiceContext("reporter", clock, registry, metrics, Health(clock), log, Supervisor(log, on_stop=lambda: None))
+    context = ServiceContext("reporter", clock, registry, metrics, Health(clock), log, Supervisor(log, on_stop=lambda: None), StatusPage())
     events, ledger = events or FakeEvents(), ledger or FakeLedger()
     webhooks = Webhooks(
         context,

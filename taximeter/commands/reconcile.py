@@ -1,0 +1,223 @@
+"""`taximeter reconcile`: compare the ledger with Stripe's summaries, by customer, meter and hour or day.
+
+It says settled, arriving, or by how much they differ, with the cause where the ledger knows one.
+"""
+
+import argparse
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, TextIO
+
+from taximeter_emitter.clock import SystemClock
+from taximeter_emitter.wire.limits import DAY_MS, HOUR_MS
+from taximeter_emitter.wire.partitioner import partition_of
+
+from audit.reconciliation.cells import CellScope
+from audit.reconciliation.comparison import CellVerdict
+from audit.reconciliation.ledger_cells import LedgerCellReader
+from audit.reconciliation.reconciler import ComparedCell, CustomerMeter, Pace, Reconciler, pairs_of
+from metering.kafka.clients import KafkaSettings
+from metering.kafka.partition_log import LogUnavailable
+from metering.records.fail_closed import FailClosed
+from taximeter.commands.reconciled_file import ReconciledFile, SavedOtherwise
+from taximeter.commands.stripe_summaries import StripeSummaries
+from taximeter.connection import kafka_settings
+from taximeter.exit_codes import DISCREPANCY, INTERRUPTED, OK, PENDING, PRECONDITION, USAGE
+from taximeter.stripe_commands.running import print_json, run_billing, shown
+from taximeter.stripe_commands.stripe_connection import CannotDo, StripeConnection
+
+READS_PER_SECOND_LIVE: Final = 20.0
+READS_PER_SECOND_TEST: Final = 5.0
+CALLS_UNASKED_MAX: Final = 1_000
+CELLS_SHOWN: Final = 200
+HOURLY_UP_TO_MS: Final = 4 * DAY_MS
+TOLD_SECONDS: Final = 5.0
+SCHEMA: Final = "taximeter.reconciliation/1"
+
+
+@dataclass(slots=True)
+class Reconciliation:
+    """What was found; settled cells are counted, and kept only for `--json`."""
+
+    scope: CellScope
+    verdicts: Counter[CellVerdict] = field(default_factory=Counter)
+    pairs: int = 0
+    cells: list[ComparedCell] = field(default_factory=list)
+    keep_settled: bool = False
+
+    def take(self, cells: Sequence[ComparedCell]) -> None:
+        """One customer and meter."""
+        self.pairs += 1
+        for each in cells:
+            self.verdicts[each.comparison.verdict] += 1
+            if self.keep_settled or each.comparison.verdict is not CellVerdict.SETTLED or each.comparison.taken is not None:
+                self.cells.append(each)
+
+    @property
+    def exit_code(self) -> int:
+        """As the command's help says."""
+        if any(count and verdict.differs for verdict, count in self.verdicts.items()):
+            return DISCREPANCY
+        return PENDING if self.verdicts[CellVerdict.ARRIVING] else OK
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Exit code 0 when every cell is settled, 5 when some are arriving, 2 when one differs."""
+    kafka = kafka_settings(arguments)
+    scope = scope_of(arguments, int(time.time() * 1000))
+    if scope is None:
+        print("taximeter: --from must be before --to", file=sys.stderr)
+        return USAGE
+
+    async def command(connection: StripeConnection) -> int:
+        found = await _reconcile(arguments, kafka, scope, connection)
+        if arguments.json:
+            print_json(as_json(found))
+        else:
+            _show(found)
+        return found.exit_code
+
+    try:
+        return run_billing(arguments, command)
+    except (LogUnavailable, FailClosed) as error:
+        print(f"taximeter: {error}", file=sys.stderr)
+        return PRECONDITION
+    except SavedOtherwise as error:
+        print(f"taximeter: {error}", file=sys.stderr)
+        return USAGE
+    except KeyboardInterrupt:
+        if arguments.save is not None:
+            print(f"taximeter: interrupted; {arguments.save} has what is done, the same command goes on behind it", file=sys.stderr)
+        return INTERRUPTED
+
+
+def scope_of(arguments: argparse.Namespace, now_ms: int) -> CellScope | None:
+    """The cells that were asked for, widened to whole hours or days; None if the range is empty."""
+    to_ms = now_ms if arguments.to_ms is None else arguments.to_ms
+    from_ms = to_ms - DAY_MS if arguments.from_ms is None else arguments.from_ms
+    if from_ms >= to_ms:
+        return None
+    by = arguments.by or ("hour" if to_ms - from_ms <= HOURLY_UP_TO_MS else "day")
+    width = HOUR_MS if by == "hour" else DAY_MS
+    customers = frozenset(arguments.customer) or None
+    return CellScope(from_ms // width * width, -(-to_ms // width) * width, width, customers, frozenset(arguments.meter) or None)
+
+
+async def _reconcile(arguments: argparse.Namespace, kafka: KafkaSettings, scope: CellScope, connection: StripeConnection) -> Reconciliation:
+    meters = arguments.meter or list(connection.catalogue.by_name)
+    asked = [CustomerMeter(customer, meter) for customer in arguments.customer for meter in meters]
+    partitions = range(kafka.partitions) if arguments.all else sorted({partition_of(c, kafka.partitions) for c in arguments.customer})
+    calls_per_second = arguments.calls_per_second or (READS_PER_SECOND_LIVE if connection.settings.production else READS_PER_SECOND_TEST)
+    ledger, summaries, pace = LedgerCellReader(kafka), StripeSummaries(connection.client), Pace(calls_per_second)
+    found = Reconciliation(scope, keep_settled=arguments.json)
+    saved = ReconciledFile(arguments.save, scope) if arguments.save is not None else None
+    try:
+        reconciler = Reconciler(ledger, summaries, scope=scope, pace=pace, settle_ms=round(arguments.settle_seconds * 1000), clock=SystemClock())
+        for number, partition in enumerate(partitions):
+            cells = await ledger.read(partition, scope)
+            here = [pair for pair in asked if partition_of(pair.customer, kafka.partitions) == partition]
+            pairs = pairs_of(cells.cells, here)
+            done = saved.done(partition) if saved is not None else {}
+            for before in done.values():
+                found.take(before)
+            left = [pair for pair in pairs if pair not in done]
+            calls = len(left) * summaries.calls(scope)
+            _may_call(arguments, calls, pace, partition)
+            tell = _progress(sys.stderr, f"partition {partition} ({number + 1} of {len(partitions)})", len(left), pace.seconds(calls))
+            async for pair, compared in reconciler.compare_partition(partition, cells, left):
+                found.take(compared)
+                if saved is not None:
+                    saved.add(partition, pair, compared)
+                tell(1)
+    finally:
+        await ledger.close()
+        if saved is not None:
+            saved.close()
+    return found
+
+
+def _may_call(arguments: argparse.Namespace, calls: int, pace: Pace, partition: int) -> None:
+    """Ask before many calls. Raises CannotDo when the answer is no, or nobody can be asked."""
+    if calls <= CALLS_UNASKED_MAX or arguments.yes:
+        return
+    plan = f"partition {partition} takes {calls:,} calls to Stripe, about {pace.seconds(calls) / 60:,.0f} minutes"
+    if not sys.stdin.isatty():
+        raise CannotDo(f"{plan}; nobody can be asked here: add --yes", USAGE)
+    if input(f"{plan}. Go on? [y/N] ").strip().lower() not in {"y", "yes"}:
+        raise CannotDo("nothing was compared")
+
+
+def _progress(stream: TextIO, what: str, total: int, seconds: float) -> Callable[[int], None]:
+    """A line now and then: how far, how quickly, how long it will take."""
+    began = told = time.monotonic()
+    done = 0
+    if seconds > TOLD_SECONDS:
+        print(f"{what}: {total:,} customers and meters, at least {seconds:,.0f} s", file=stream, flush=True)
+
+    def tell(count: int) -> None:
+        nonlocal told, done
+        done += count
+        now = time.monotonic()
+        if now - told >= TOLD_SECONDS:
+            told, rate = now, done / (now - began)
+            print(f"{what}: {done:,} of {total:,}, {rate:,.1f}/s, about {(total - done) / rate:,.0f} s left", file=stream, flush=True)
+
+    return tell
+
+
+def _show(found: Reconciliation) -> None:
+    verdicts = found.verdicts
+    for each in found.cells[:CELLS_SHOWN]:
+        print(_line(each, found.scope))
+    if len(found.cells) > CELLS_SHOWN:
+        print(f"and {len(found.cells) - CELLS_SHOWN:,} more; see --json")
+    told = ", ".join(f"{verdicts[verdict]:,} {verdict}" for verdict in CellVerdict if verdicts[verdict]) or "nothing"
+    width = "hours" if found.scope.width_ms == HOUR_MS else "days"
+    print(f"{found.pairs:,} customers and meters, from {shown(found.scope.from_ms // 1000)} to {shown(found.scope.to_ms // 1000)}, {width}: {told}")
+    missing = -sum(each.comparison.difference for each in found.cells if each.comparison.verdict is CellVerdict.MISSING)
+    extra = sum(each.comparison.difference for each in found.cells if each.comparison.verdict is CellVerdict.EXTRA)
+    if missing:
+        print(f"Stripe has {missing:,} units less than it accepted. See what it refused later: taximeter stripe errors")
+    if extra:
+        print(f"Stripe has {extra:,} units that the ledger did not send: another program, or a meter event by hand")
+        print("Taximeter takes nothing back by itself")
+
+
+def _line(each: ComparedCell, scope: CellScope) -> str:
+    key, found = each.key, each.comparison
+    when = shown(key.start_ms // 1000)[: len("2026-11-22 10:00") if scope.width_ms == HOUR_MS else len("2026-11-22")]
+    stripe = "?" if found.stripe is None else f"{found.stripe:,}"
+    difference = f" differs by {found.difference:+,}" if found.difference else ""
+    note = f": {found.note}" if found.note else ""
+    return f"{key.customer}  {key.meter}  {when}  ours {found.ours:,}  Stripe {stripe}  {found.verdict}{difference}{note}"
+
+
+def as_json(found: Reconciliation) -> dict[str, Any]:
+    """For `--json`: integers as strings, because a reader may make floats of numbers."""
+    return {
+        "schema": SCHEMA,
+        "from_ms": found.scope.from_ms,
+        "to_ms": found.scope.to_ms,
+        "cell_ms": found.scope.width_ms,
+        "verdicts": {verdict.value: found.verdicts[verdict] for verdict in CellVerdict},
+        "cells": [cell_as_json(each) for each in found.cells],
+    }
+
+
+def cell_as_json(each: ComparedCell) -> dict[str, Any]:
+    """One cell."""
+    key, comparison = each.key, each.comparison
+    return {
+        "customer": key.customer,
+        "meter": key.meter,
+        "start_ms": key.start_ms,
+        "verdict": comparison.verdict.value,
+        "ours": str(comparison.ours),
+        "stripe": None if comparison.stripe is None else str(comparison.stripe),
+        "difference": str(comparison.difference),
+        "taken": None if comparison.taken is None else [str(value) for value in comparison.taken],
+        "note": comparison.note,
+    }
