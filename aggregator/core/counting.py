@@ -311,7 +311,7 @@ class PartitionCounter:
         new = self.ids.claim(plain.fingerprints, plain.contents)
         not_new = np.flatnonzero(~new).tolist()
         for place in not_new:
-            if place:
+            if place and records[place].offset > records[place - 1].offset + 1:
                 pending.pass_over(records[place - 1].offset + 1, records[place].offset)
             self._count_seen(records[place], plain.fingerprints[place].tobytes(), int(plain.contents[place]))
         pending.counted += len(records) - len(not_new)
