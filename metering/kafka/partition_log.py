@@ -53,12 +53,12 @@ class LogReader:
         self._client_id = client_id
         self._consumer: AIOKafkaConsumer | None = None
         self._lock = asyncio.Lock()
-        self._fetcher = BatchFetcher(settings, f"{client_id}-batches")
-        self._proofs = HoleProofs(self._fetcher.fetch)
+        self._batches = BatchFetcher(settings, f"{client_id}-batches")
+        self._proofs = HoleProofs(self._batches.fetch)
 
     async def close(self) -> None:
         """Close the connections; the next read opens them again."""
-        await self._fetcher.close()
+        await self._batches.close()
         self._proofs.forget()
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
@@ -83,7 +83,7 @@ class LogReader:
         """The end of what can be read, and that of the log: they differ while a transaction is open. Raises LogUnavailable or HistoryLost."""
         _, readable = await self.bounds(topic, partition)
         try:
-            fetched = await self._fetcher.fetch(topic, partition, readable, bytes_max=1)
+            fetched = await self._batches.fetch(topic, partition, readable, bytes_max=1)
         except (KafkaError, TimeoutError) as error:
             raise LogUnavailable(f"the end of {topic}/{partition} cannot be read: {error!r}") from error
         return LogEnds(max(readable, fetched.stable_end), max(readable, fetched.end))
