@@ -59,7 +59,7 @@ class BatchFetcher:
         client = await self._started()
         leader = client.cluster.leader_for_partition(place)
         if leader is None or leader < 0:
-            await client.set_topics([place.topic])
+            await client.add_topic(place.topic)
             await client.force_metadata_update()
             leader = client.cluster.leader_for_partition(place)
         if leader is None or leader < 0:
