@@ -25,6 +25,17 @@ _API_KEYS: Final = (
     ),
 )
 
+_DEADLETTERS: Final = (
+    Command("list", "how much was set aside, why, and of whom", f"{_COMMANDS}.arguments:deadletters_list", f"{_COMMANDS}.deadletters:list_groups"),
+    Command("show", "the events, and what was wrong with each", f"{_COMMANDS}.arguments:deadletters_show", f"{_COMMANDS}.deadletters:show"),
+    Command(
+        "redrive",
+        "take events back, each once, edited if that is what they need",
+        f"{_COMMANDS}.arguments:deadletters_redrive",
+        f"{_COMMANDS}.redrive:run",
+    ),
+)
+
 _REPAIR: Final = (
     Command(
         "accept-loss",
@@ -63,6 +74,7 @@ COMMANDS: Final = (
     CommandGroup("stripe", "everything on Stripe's side: meters, prices, customers, usage, invoices, webhooks", STRIPE_COMMANDS),
     _command(_COMMANDS, "correct", "take back, or send again, one meter event"),
     _command(_COMMANDS, "corrections", "list what was taken back and sent again"),
+    CommandGroup("deadletters", "what was set aside: list, show and take back", _DEADLETTERS),
     CommandGroup("repair", "let a partition go on that stopped because events are gone", _REPAIR),
     _command(_COMMANDS, "reconcile", "compare the ledger with Stripe's summaries, by customer, meter and hour or day"),
     _command(_COMMANDS, "verify", "re-read the log and prove every equation that a bill rests on"),
