@@ -72,13 +72,7 @@ class ReportingWorker(PartitionWorker):
     def wants_records(self) -> bool:
         """Whether the poll loop may hand in more tallies."""
         reporter = self.reporter
-        return (
-            reporter is not None
-            and self.stopped is None
-            and not self._draining
-            and not reporter.unplanned.is_full
-            and self._inbox.bytes < INBOX_BYTES_MAX
-        )
+        return reporter is not None and self.stopped is None and not self._draining and not reporter.is_full and self._inbox.bytes < INBOX_BYTES_MAX
 
     @property
     def may_resume(self) -> bool:
@@ -120,7 +114,7 @@ class ReportingWorker(PartitionWorker):
         while True:
             seconds = self._settings.receipt_seconds if self._mailbox else min(1.0, self._settings.report_seconds)
             # While it is full the inbox must wait for Stripe, and this loop with it.
-            await self._wait(seconds, work=bool(self._inbox) and not reporter.unplanned.is_full)
+            await self._wait(seconds, work=bool(self._inbox) and not reporter.is_full)
             self._fold_inbox(reporter)
             if self._unsent:
                 self._fill_lanes()
@@ -136,7 +130,7 @@ class ReportingWorker(PartitionWorker):
 
     def _fold_inbox(self, reporter: PartitionReporter) -> None:
         for _ in range(RECORDS_PER_TURN):
-            if not self._inbox or reporter.unplanned.is_full:
+            if not self._inbox or reporter.is_full:
                 return
             record = self._inbox.take()
             position = reporter.tally_position

@@ -58,6 +58,11 @@ class EmitterThread:
         self._ended = False
         self._close_seconds: float | None = None
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it runs no more: what is still in the buffer is lost."""
+        return self._ended
+
     def counted(self) -> EmitterCounts:
         """A copy of the counts, up to date."""
         counts, emitted = self.counts, self.buffer.emitted
@@ -104,10 +109,21 @@ class EmitterThread:
             self._write_off()
         self._write_off()
         self._ended = True
+        lost = self.counted().lost
+        if lost:
+            _LOG.error("%d events are lost: %s (emitter %s, source %s)", lost, self._why_lost(), self.emitter, self._options.source)
+
+    def _why_lost(self) -> str:
+        """For a person, what neither Kafka nor the disk could do."""
+        sender, unsent = self.sender, self.unsent
+        kafka = (sender.last_error if sender else "") or "the emitter closed before Kafka had them"
+        if self._options.spools is None:
+            return f"{kafka}; and there is no spool_dir to keep them in"
+        return f"{kafka}; and the spool did not take them: {(unsent.last_failure if unsent else '') or 'the time was over'}"
 
     def _write_off(self) -> None:
         """Count as lost what a life that ended had taken and not numbered: nothing else knows of these events."""
-        unnumbered = self.buffer.taken - self.counts.numbered - self._written_off
+        unnumbered = self.buffer.taken - self.counts.numbered - self.counts.unplaced - self._written_off
         self._written_off += unnumbered
         self.counts.lost += unnumbered
 

@@ -1,15 +1,18 @@
 """Buffered events into numbered batches, in the emitter's thread."""
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any, Final
 
-from taximeter_emitter.buffer.batching import Batcher, PartitionBatch
+from taximeter_emitter.buffer.batching import Batcher, EventColumns, PartitionBatch
 from taximeter_emitter.buffer.emit_buffer import EmitBuffer
 from taximeter_emitter.buffer.event_encoding import EventDecoder
 from taximeter_emitter.buffer.partition_cache import PartitionCache
 from taximeter_emitter.clock import Clock
 from taximeter_emitter.counts import EmitterCounts
 from taximeter_emitter.spool.encoded_batch import EncodedBatch
+from taximeter_emitter.spool.placing import spread
+from taximeter_emitter.spool.unplaced import encode_unplaced
 from taximeter_emitter.spool.unsent import Unsent
 
 # How many events are batched in one go, which takes 2 to 3 ms. Between two goes other threads may run, so that an emitting thread waits no longer
@@ -19,7 +22,7 @@ _CHUNK_EVENTS: Final = 1_000
 
 
 class Collector:
-    """Takes from the buffer, hands over to what is unsent. `partitions` None: not known yet, the events wait in the buffer."""
+    """Takes from the buffer, hands over to what is unsent. `partitions` None: not known yet, the events wait in the buffer or on disk."""
 
     def __init__(
         self,
@@ -44,20 +47,29 @@ class Collector:
         self._clock = clock
         self._last_record: dict[int, float] = {}
         self._dropped_told = 0
+        # Taken from the buffer while there were no partitions, and refused by the disk.
+        self._held_back: list[EventColumns] = []
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing waits in the buffer or here."""
+        return not self._buffer.events_held and not self._held_back
 
     async def collect(self) -> None:
-        """Batch what waits now and close every batch."""
-        partitions = self.partitions
-        # Not what comes meanwhile: a caller in a loop would keep this one from ending.
-        rest = self._buffer.events_held
-        while partitions is not None and rest > 0:
-            self._add(self._buffer.take(_CHUNK_EVENTS), partitions)
-            rest -= _CHUNK_EVENTS
-            self._hand_over(self._batcher.take_full())
-            self._buffer.set_behind(self._unsent.memory_bytes + self._batcher.open_bytes)
-            if rest > 0:
-                await asyncio.sleep(0)
+        """Batch what waits now and close every batch; nothing as long as there are no partitions."""
+        for _ in self._batched() if self.partitions is not None else ():
+            await asyncio.sleep(0)
         self.close_batches()
+
+    async def keep_unplaced(self) -> None:
+        """Write what waits now to disk as it is, because nobody knows how many partitions there are."""
+        for _ in self._kept_unplaced():
+            await asyncio.sleep(0)
+
+    def collect_rest(self) -> None:
+        """All that waits, into batches or to the disk, at once: this is the end."""
+        for _ in self._batched() if self.partitions is not None else self._kept_unplaced():
+            pass
 
     def close_batches(self) -> None:
         """Close every batch, so that it can go to Kafka or to the disk."""
@@ -76,6 +88,36 @@ class Collector:
         for partition in self._used():
             self._put_heartbeat(partition, final=True)
         self._buffer.set_behind(self._unsent.memory_bytes)
+
+    def _batched(self) -> Iterable[None]:
+        """Batches chunk after chunk; between two of them other work may be done."""
+        partitions = self.partitions or 0
+        held_back, self._held_back = self._held_back, []
+        for columns in held_back:
+            for partition, part in spread(columns, partitions):
+                self._batcher.add_columns(partition, part)
+        # Not what comes meanwhile: a caller in a loop would keep this one from ending.
+        rest = self._buffer.events_held
+        while rest > 0:
+            self._add(self._buffer.take(_CHUNK_EVENTS), partitions)
+            rest -= _CHUNK_EVENTS
+            self._hand_over(self._batcher.take_full())
+            self._buffer.set_behind(self._unsent.memory_bytes + self._batcher.open_bytes)
+            if rest > 0:
+                yield
+
+    def _kept_unplaced(self) -> Iterable[None]:
+        """Writes chunk after chunk to disk, until it refuses one."""
+        rest = self._buffer.events_held
+        while self._unsent.has_disk and (self._held_back or rest > 0):
+            if not self._held_back:
+                # As if there were one partition: only the columns matter.
+                self._held_back = [columns for _, columns in self._decoder.decode(self._buffer.take(_CHUNK_EVENTS), PartitionCache(1))]
+                rest -= _CHUNK_EVENTS
+            if not self._unsent.keep_unplaced(encode_unplaced(self._held_back)):
+                return
+            self._held_back = []
+            yield
 
     def _add(self, parts: list[Any], partitions: int) -> None:
         if self._partition_cache.partitions != partitions:

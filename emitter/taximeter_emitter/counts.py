@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 class EmitterCounts:
     """Events, unless said otherwise.
 
-    Every emitted event is in exactly one of: buffered (in memory), numbered and waiting (in memory or on disk), sent, lost.
+    Every emitted event is in exactly one of: buffered (in memory), unplaced (on disk, from a time before Kafka was first reached), numbered and
+    waiting (in memory or on disk), sent, lost.
     `dropped`: refused by `emit` because the buffer was full or the emitter closed. `rejected`: invalid, by reason.
     `spooled`: written to disk at some time. `adopted`: sent on behalf of a dead process. `lost`: neither Kafka nor the disk had them when
     the emitter closed.
@@ -15,6 +16,7 @@ class EmitterCounts:
 
     emitted: int = 0
     dropped: int = 0
+    unplaced: int = 0
     numbered: int = 0
     sent: int = 0
     spooled: int = 0

@@ -48,6 +48,9 @@ _INHERITED: Final[list[EmitterThread]] = []
 class EmitterStats:
     """A look at an emitter. `buffered_events` wait in memory to be batched; `spooled_events` and `spool_bytes` wait on disk.
 
+    `spools_left`: spools of dead processes in the spool directory that are not sent yet, and `spools_unreadable` those that nobody can read, as
+    far as this emitter has looked.
+
     `emitter`: the id under which its batches are numbered. `connected`: whether Kafka can be reached; if not, `last_error` says why.
     `memory_bytes`: of all that waits in memory.
     """
@@ -60,6 +63,8 @@ class EmitterStats:
     memory_bytes: int
     spooled_events: int
     spool_bytes: int
+    spools_left: int
+    spools_unreadable: int
 
 
 class Emitter:
@@ -175,10 +180,12 @@ class Emitter:
             emitter=thread.emitter,
             connected=sender is not None and sender.connected,
             last_error="" if sender is None else sender.last_error,
-            buffered_events=thread.buffer.events_held,
-            memory_bytes=thread.buffer.bytes_held + thread.buffer.behind,
+            buffered_events=0 if thread.has_ended else thread.buffer.events_held,
+            memory_bytes=0 if thread.has_ended else thread.buffer.bytes_held + thread.buffer.behind,
             spooled_events=0 if unsent is None else unsent.spooled_events,
             spool_bytes=0 if unsent is None else unsent.spool_bytes,
+            spools_left=0 if unsent is None else unsent.spools_left,
+            spools_unreadable=0 if unsent is None else unsent.spools_unreadable,
         )
 
     def close(self, seconds: float = CLOSE_SECONDS) -> EmitterStats:
@@ -214,7 +221,14 @@ class Emitter:
     def _tell_metrics(self) -> None:
         if self._metrics is not None:
             stats = self.stats()
-            self._metrics.update(stats.counts, connected=stats.connected, buffered_bytes=stats.memory_bytes, spool_bytes=stats.spool_bytes)
+            self._metrics.update(
+                stats.counts,
+                connected=stats.connected,
+                buffered_bytes=stats.memory_bytes,
+                spool_bytes=stats.spool_bytes,
+                spools_left=stats.spools_left,
+                spools_unreadable=stats.spools_unreadable,
+            )
 
     def _event_time(self, time: datetime | str) -> int:
         if isinstance(time, datetime) and time.tzinfo is None:

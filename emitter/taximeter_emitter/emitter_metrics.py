@@ -42,8 +42,17 @@ _SPOOL_FAILURES: Final = EmitterMetric("counter", "taximeter_emitter_spool_failu
 _CONNECTED: Final = EmitterMetric("gauge", "taximeter_emitter_connected", "1 while the emitter has a working link to Kafka.")
 _BUFFERED: Final = EmitterMetric("gauge", "taximeter_emitter_buffered_bytes", "Memory taken by events that Kafka does not have yet.", unit="bytes")
 _SPOOL: Final = EmitterMetric("gauge", "taximeter_emitter_spool_bytes", "Bytes in the disk spool that Kafka does not have yet.", unit="bytes")
+_SPOOLS_LEFT: Final = EmitterMetric(
+    "gauge", "taximeter_emitter_spools_left", "Spools of dead processes in the emitter's spool directory that Kafka does not have yet."
+)
+_SPOOLS_UNREADABLE: Final = EmitterMetric(
+    "gauge", "taximeter_emitter_spools_unreadable", "Spool files in the emitter's spool directory that cannot be read; they stay as they are."
+)
 
-EMITTER_METRICS: Final = (_EVENTS, _REJECTED, _BATCHES_RETRIED, _SPOOL_FAILURES, _CONNECTED, _BUFFERED, _SPOOL)
+EMITTER_METRICS: Final = (
+    *(_EVENTS, _REJECTED, _BATCHES_RETRIED, _SPOOL_FAILURES),
+    *(_CONNECTED, _BUFFERED, _SPOOL, _SPOOLS_LEFT, _SPOOLS_UNREADABLE),
+)
 
 
 class EmitterMetrics:
@@ -57,9 +66,13 @@ class EmitterMetrics:
         self._connected = _gauge(_CONNECTED, registry)
         self._buffered = _gauge(_BUFFERED, registry)
         self._spool = _gauge(_SPOOL, registry)
+        self._spools_left = _gauge(_SPOOLS_LEFT, registry)
+        self._spools_unreadable = _gauge(_SPOOLS_UNREADABLE, registry)
         self._told: dict[str, int] = {}
 
-    def update(self, counts: EmitterCounts, *, connected: bool, buffered_bytes: int, spool_bytes: int) -> None:
+    def update(
+        self, counts: EmitterCounts, *, connected: bool, buffered_bytes: int, spool_bytes: int, spools_left: int, spools_unreadable: int
+    ) -> None:
         """Bring all up to date."""
         for outcome in _OUTCOMES:
             self._raise_to(self._events.labels(outcome), outcome, getattr(counts, outcome))
@@ -70,6 +83,8 @@ class EmitterMetrics:
         self._connected.set(connected)
         self._buffered.set(buffered_bytes)
         self._spool.set(spool_bytes)
+        self._spools_left.set(spools_left)
+        self._spools_unreadable.set(spools_unreadable)
 
     def _raise_to(self, metric: Counter, name: str, value: int) -> None:
         metric.inc(value - self._told.get(name, 0))

@@ -44,12 +44,21 @@ def metrics_on(registry: "CollectorRegistry") -> "EmitterMetrics":
 
 
 def spool_directory(path: "str | os.PathLike[str]", *, topic: str, bytes_max: int) -> "SpoolDirectory":
-    """Where the spools are. Raises ImportError for a Python without sqlite3, or a system without file locks."""
+    """Where the spools are, tried by writing there.
+
+    Raises ValueError for a directory that cannot be used, ImportError for a Python without sqlite3, or a system without file locks.
+    """
     from pathlib import Path
 
     from taximeter_emitter.spool.spool_directory import SpoolDirectory
+    from taximeter_emitter.spool.spool_failed import SpoolFailed
 
-    return SpoolDirectory(Path(path), topic=topic, bytes_max=bytes_max)
+    directory = SpoolDirectory(Path(path), topic=topic, bytes_max=bytes_max)
+    try:
+        directory.probe()
+    except SpoolFailed as failure:
+        raise ValueError(str(failure)) from None
+    return directory
 
 
 def _missing(error: ModuleNotFoundError, module: str, extra: str, need: str) -> ModuleNotFoundError:

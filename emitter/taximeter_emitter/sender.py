@@ -77,6 +77,7 @@ class Sender:
         self._closing = asyncio.Event()
         self._close_at = 0.0
         self._all_collected = False
+        self._looked_at_end = False
         self._put_away = False
 
     def collect_now(self) -> None:
@@ -94,6 +95,7 @@ class Sender:
         """Until closed. Blocks the loop for disk writes only."""
         try:
             await run_together(self._collecting(), self._sending())
+            self._collector.collect_rest()
         finally:
             try:
                 self._collector.close_batches()
@@ -107,20 +109,24 @@ class Sender:
             self._collect_now.clear()
             closing = self._closing.is_set()
             await self._collector.collect()
-            if closing and not self._all_collected and not self._buffer.events_held:
+            await self._care_for_disk()
+            if closing and not self._all_collected and self._collector.is_done:
                 self._collector.finish()
                 self._all_collected = True
             elif self.connected and self._unsent.is_empty and not closing:
                 self._collector.beat()
-            self._care_for_disk()
             self._on_turn()
             self._send_now.set()
 
-    def _care_for_disk(self) -> None:
+    async def _care_for_disk(self) -> None:
         waiting = bool(self._in_flight_bytes) or not self.connected
         stuck = waiting and self._clock.monotonic() - self._progress_at > self._pace.secure
-        if stuck or self._unsent.memory_bytes > self._pace.memory_bytes_max // 2:
+        short_of_memory = self._unsent.memory_bytes + self._buffer.bytes_held > self._pace.memory_bytes_max // 2
+        if stuck or short_of_memory:
             self._unsent.secure()
+        # A process that ends does not wait for a second failure.
+        if self._collector.partitions is None and (stuck or short_of_memory or (self.last_error and self._closing.is_set())):
+            await self._collector.keep_unplaced()
         self._unsent.tidy()
         self._buffer.set_behind(self._unsent.memory_bytes)
 
@@ -135,8 +141,6 @@ class Sender:
             except ProducerFailed as failure:
                 self.last_error = str(failure)
                 self._warn(failure)
-                if self._collector.partitions is None:
-                    self._collector.partitions = self._unsent.recall_partitions()
                 self._give_up_if_all_is_safe()
             finally:
                 self._producer = None
@@ -174,7 +178,6 @@ class Sender:
             raise ProducerFailed("closed before Kafka could be reached") from None
         if self._collector.partitions is None:
             self._collector.partitions = partitions
-            self._unsent.note_partitions(partitions)
             self._collect_now.set()
         elif partitions != self._collector.partitions:
             raise ProducerFailed(f"the topic has {partitions} partitions; customers were spread over {self._collector.partitions}")
@@ -188,9 +191,13 @@ class Sender:
             if self._failure is not None:
                 raise ProducerFailed(str(self._failure) or type(self._failure).__name__)
             self._adopt_now_and_then()
-            next_up = self._unsent.take() if self._in_flight_bytes < _IN_FLIGHT_BYTES_MAX else None
+            has_room = self._in_flight_bytes < _IN_FLIGHT_BYTES_MAX
+            was_placed = has_room and self._unsent.place(self._collector.partitions or 0)
+            next_up = self._unsent.take() if has_room else None
             if next_up is not None:
                 await self._append(producer, *next_up)
+                continue
+            if was_placed:
                 continue
             if self._in_flight_bytes and self._clock.monotonic() - self._progress_at > self._pace.give_up:
                 raise ProducerFailed(f"no acknowledgement for {self._pace.give_up:.0f} s")
@@ -222,9 +229,12 @@ class Sender:
         self._unsent.settle(outbox, batch)
 
     def _adopt_now_and_then(self) -> None:
-        now = self._clock.monotonic()
-        if now >= self._adopt_at and not self._closing.is_set():
+        """At the first opportunity, because a process may live for a second; at the end once more, when all of its own is sent."""
+        now, closing = self._clock.monotonic(), self._closing.is_set()
+        last_look = closing and not self._looked_at_end and self._all_collected and self._unsent.is_empty
+        if now >= self._adopt_at or last_look or self._unsent.wants_to_adopt:
             self._adopt_at = now + _ADOPT_SECONDS
+            self._looked_at_end |= closing
             self._unsent.adopt(self._collector.partitions or 0)
 
     def _remaining(self) -> float:
@@ -234,4 +244,10 @@ class Sender:
     def _is_over(self) -> bool:
         if not self._closing.is_set():
             return False
-        return self._put_away or (self._all_collected and self._unsent.is_empty) or self._remaining() <= 0
+        if self._put_away or self._remaining() <= 0:
+            return True
+        return self._all_collected and self._unsent.is_empty and self._has_helped()
+
+    def _has_helped(self) -> bool:
+        """Whether nothing that dead processes left is still to be sent, as far as anybody knows."""
+        return not self._unsent.spools_left and (self._looked_at_end or not self._unsent.has_others())

@@ -103,6 +103,8 @@ def decode_batch(document: Mapping[str, Any], known: KnownTexts | None = None) -
     column = _packed if form == PACKED else _listed
     if form == PACKED:
         series = _integer(document, "series", BATCH_EVENTS_MAX)
+        if not series:
+            raise _bad("series", "must be at least 1: each event belongs to one")
         customers = list(map(customers.__getitem__, _packed(document.get("series_customers"), "series_customers", series, len(customers) - 1)))
     return Batch(
         emitter,

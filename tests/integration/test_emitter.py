@@ -102,6 +102,43 @@ def test_what_a_killed_process_had_on_disk_is_sent_by_the_next_life(broker: str,
     assert not list(tmp_path.glob("*.spool*"))
 
 
+STRANGER = """
+import sys, time
+from taximeter_emitter import Emitter
+emitter = Emitter(bootstrap_servers={nobody!r}, topic={topic!r}, source="test", spool_dir={spool!r})
+for number in range({first}, {first} + 1_000):
+    emitter.emit(customer=f"cus_{{number % 17}}", usage={{"n": number}})
+if {killed}:
+    while emitter.stats().spooled_events < 1_000:
+        time.sleep(0.01)
+    print("spooled", flush=True)
+    time.sleep(60)
+assert emitter.close().counts.lost == 0
+"""
+
+
+def test_processes_that_never_reached_kafka_lose_nothing_and_one_that_lives_a_second_sends_it(broker: str, tmp_path: Path) -> None:
+    kafka = settings_for(broker)
+    asyncio.run(make_topics(kafka))
+    for first, killed in ((0, False), (1_000, True)):
+        script = STRANGER.format(nobody=NOBODY, topic=kafka.topics.events.name, spool=str(tmp_path), first=first, killed=killed)
+        with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
+            assert child.stdout is not None
+            assert child.stdout.readline() == (b"spooled\n" if killed else b"")
+            if killed:
+                child.kill()
+        assert killed or child.returncode == 0
+    with Emitter(kafka=kafka.options(), topic=kafka.topics.events.name, source="test", spool_dir=tmp_path) as emitter:
+        emit_numbers(emitter, range(2_000, 2_010))
+    stats = emitter.stats()
+    assert (stats.counts.adopted, stats.counts.sent, stats.spools_left) == (2_000, 10, 0)
+    batches = records(kafka)
+    assert quantities(batches) == list(range(2_010))
+    assert gaps(batches) == {}
+    assert sum(finals(batches).values()) == 2_010
+    assert not list(tmp_path.glob("*.spool*"))
+
+
 def test_a_process_that_just_ends_still_delivers(broker: str, tmp_path: Path) -> None:
     kafka = settings_for(broker)
     asyncio.run(make_topics(kafka))

@@ -68,7 +68,7 @@ def emit_all(emitter: Emitter) -> None:
 def main(spool_dir: str) -> None:
     kafka = Kafka()
     new_emitter = partial(Emitter, source="smoke", spool_dir=spool_dir, new_producer=kafka.new_producer, linger_ms=5)
-    with new_emitter(partitions=4) as emitter:
+    with new_emitter() as emitter:
         emit_all(emitter)
     counts = emitter.stats().counts
     assert (counts.emitted, counts.spooled, counts.lost) == (EVENTS, EVENTS, 0), counts

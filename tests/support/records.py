@@ -120,6 +120,7 @@ intents = st.builds(
     events_end=small,
     meter_events=st.lists(_meter_events, max_size=4),
     unbillable=st.lists(_meter_events, max_size=4),
+    carried=st.lists(_meter_events, max_size=2),
 )
 receipts = st.builds(Receipt, names, small, offsets, offsets, names, st.lists(_settlements, max_size=4))
 corrections = st.builds(

@@ -32,7 +32,12 @@ class Outbox:
     @property
     def is_empty(self) -> bool:
         """Whether everything was acknowledged."""
-        return not self._in_flight and not self._memory and self._nothing_on_disk()
+        return not self._in_flight and not self._memory and self._nothing_on_disk() and not self.has_unplaced
+
+    @property
+    def has_unplaced(self) -> bool:
+        """Whether events on its disk have no partition yet; `take` does not give them."""
+        return self.spool is not None and bool(self.spool.unplaced_events)
 
     @property
     def memory_events(self) -> int:
@@ -107,6 +112,14 @@ class Outbox:
             else:
                 self._memory.popleft()
         return chosen
+
+    def place(self, partitions: int) -> int:
+        """Make batches of some thousands of the unplaced events; of how many. Raises SpoolFailed."""
+        if self.spool is None:
+            return 0
+        placed = self.spool.place(partitions)
+        self._exhausted = False
+        return placed
 
     def close(self) -> None:
         """Let go of the spool, and remove it if everything was acknowledged."""

@@ -1,25 +1,32 @@
-"""The disk spool of one emitter: batches that Kafka could not take yet, in a SQLite file of their own.
+"""The disk spool of one emitter: what Kafka could not take yet, in a SQLite file of its own.
 
-One file per emitter, that is per process life, beside a lock file that its process holds while it lives (the kernel lets go of the lock
-when a process dies). The process that gets the lock of a dead emitter's file may send what is in it. All calls block for a disk write at most.
+One file per emitter, that is per process life, beside a lock file that its process holds while it lives. The process that gets the lock of
+a dead emitter's file may send what is in it. All calls block for a disk write at most.
 
 A full disk must not keep a spool from being emptied. So there is no write-ahead log, which holds everything twice and without which a file
 cannot even be opened; and the last of the disk is left free for the journal of a deletion, which is small.
 """
 
-import fcntl
 import os
 import sqlite3
-from collections.abc import Iterable, Sequence
-from contextlib import closing, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from taximeter_emitter.buffer.batching import EventColumns
 from taximeter_emitter.spool.encoded_batch import ROW_BYTES, EncodedBatch
+from taximeter_emitter.spool.placing import place
 from taximeter_emitter.spool.spool_failed import SpoolFailed
+from taximeter_emitter.spool.spool_lock import try_lock
+from taximeter_emitter.spool.unplaced import UnplacedEvents, decode_unplaced
 
 SUFFIX: Final = ".spool"
-_SCHEMA: Final = """
+LEFT_FREE_BYTES: Final = 512 * 1024
+FORMAT: Final = 2
+"""Form 1 had no unplaced events. A file of a later form is left alone."""
+
+_SCHEMA: Final = f"""
 PRAGMA auto_vacuum = INCREMENTAL;
 PRAGMA secure_delete = OFF;
 PRAGMA journal_mode = TRUNCATE;
@@ -28,18 +35,30 @@ CREATE TABLE IF NOT EXISTS about (topic TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS batches (
   row INTEGER PRIMARY KEY AUTOINCREMENT, partition INTEGER NOT NULL, first_seq INTEGER NOT NULL, count INTEGER NOT NULL, value BLOB NOT NULL
 );
+CREATE TABLE IF NOT EXISTS unplaced (row INTEGER PRIMARY KEY AUTOINCREMENT, count INTEGER NOT NULL, value BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS numbers (partition INTEGER PRIMARY KEY, next_seq INTEGER NOT NULL);
+PRAGMA user_version = {FORMAT};
 """
-LEFT_FREE_BYTES: Final = 512 * 1024
+_HELD: Final = """
+SELECT TOTAL(LENGTH(value)) + ? * COUNT(*), TOTAL(count) FROM (SELECT value, count FROM batches UNION ALL SELECT value, count FROM unplaced)
+"""
 _LOCK_WAIT_SECONDS: Final = 5.0
+_PLACED_ROWS_MAX: Final = 64
+_PLACED_EVENTS: Final = 4_000  # at a time: a few milliseconds
+_UNPLACED_NAME: Final = "{}-unplaced"
 
 
 class Spool:
-    """An open spool file, locked by this process. `bytes_held` is what waits in it, `events_held` the events in that."""
+    """An open spool file, locked by this process.
+
+    `bytes_held` is what waits in it, `events_held` the events in that, `unplaced_events` those of them that have no partition yet.
+    """
 
     def __init__(self, path: Path, lock: int, connection: sqlite3.Connection) -> None:
         self.path = path
         self.bytes_held = 0
         self.events_held = 0
+        self.unplaced_events = 0
         self._lock = lock
         self._connection = connection
 
@@ -49,73 +68,78 @@ class Spool:
         path = directory / f"{emitter}{SUFFIX}"
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            lock = _try_lock(path)
+            lock = try_lock(path)
         except OSError as error:
             raise SpoolFailed(f"{directory}: {error.strerror}") from None
         if lock is None:
             raise SpoolFailed(f"{path} is in use by another process")
-        return cls._open(path, lock, topic)
+        return cls.open(path, lock, topic)
 
     @classmethod
-    def adopt(cls, directory: Path, *, topic: str, partitions: int, excluding: Iterable[Path]) -> "list[Spool]":
-        """The spools for this topic that dead processes left in the directory, now ours.
-
-        Left alone is what cannot be read, and what is for partitions that the topic does not have: for another cluster's, then.
-        """
-        found: list[Spool] = []
-        known = set(excluding)
-        try:
-            paths = sorted(path for path in directory.glob(f"*{SUFFIX}") if path not in known)
-        except OSError:
-            return found
-        for path in paths:
-            with suppress(OSError, SpoolFailed):
-                lock = _try_lock(path)
-                if lock is None:
-                    continue
-                if not _is_for(path, topic, partitions):
-                    os.close(lock)
-                    continue
-                found.append(cls._open(path, lock, topic))
-        return found
-
-    @classmethod
-    def _open(cls, path: Path, lock: int, topic: str) -> "Spool":
+    def open(cls, path: Path, lock: int, topic: str) -> "Spool":
+        """A spool whose lock is held; it is let go of if the file cannot be used. Raises SpoolFailed."""
         try:
             connection = sqlite3.connect(path, timeout=_LOCK_WAIT_SECONDS, isolation_level=None, check_same_thread=False)
             connection.executescript(_SCHEMA)
             spool = cls(path, lock, connection)
             if not connection.execute("SELECT topic FROM about").fetchone():
                 connection.execute("INSERT INTO about VALUES (?)", (topic,))
-            (size, rows, events) = connection.execute("SELECT TOTAL(LENGTH(value)), COUNT(*), TOTAL(count) FROM batches").fetchone()
+            size, events = connection.execute(_HELD, (ROW_BYTES,)).fetchone()
+            (unplaced,) = connection.execute("SELECT TOTAL(count) FROM unplaced").fetchone()
         except sqlite3.Error as error:
             os.close(lock)
             raise SpoolFailed(f"{path}: {error}") from None
-        spool.bytes_held, spool.events_held = int(size) + rows * ROW_BYTES, int(events)
+        spool.bytes_held, spool.events_held, spool.unplaced_events = int(size), int(events), int(unplaced)
         return spool
 
     def append(self, batches: Sequence[EncodedBatch]) -> None:
         """Write all or none, durably, and give each its row. Raises SpoolFailed on an error, or if that would leave the disk all but full."""
         self._check_room(sum(batch.spool_bytes for batch in batches))
-        cursor = self._connection.cursor()
-        rows: list[int] = []
-        try:
-            cursor.execute("BEGIN")
-            for batch in batches:
-                cursor.execute(
-                    "INSERT INTO batches (partition, first_seq, count, value) VALUES (?, ?, ?, ?)",
-                    (batch.partition, batch.first_seq, batch.count, batch.value),
-                )
-                rows.append(cursor.lastrowid or 0)
-            cursor.execute("COMMIT")
-        except sqlite3.Error as error:
-            with suppress(sqlite3.Error):
-                cursor.execute("ROLLBACK")
-            raise SpoolFailed(f"{self.path}: {error}") from None
-        for batch, row in zip(batches, rows, strict=True):
-            batch.row = row
-            self.bytes_held += batch.spool_bytes
-            self.events_held += batch.count
+        with self._transaction() as cursor:
+            rows = [_insert(cursor, batch) for batch in batches]
+        self._note_written(batches, rows)
+
+    def append_unplaced(self, chunk: UnplacedEvents) -> None:
+        """Write events that have no partition yet, durably. Raises SpoolFailed as `append` does."""
+        size = len(chunk.value) + ROW_BYTES
+        self._check_room(size)
+        with self._transaction() as cursor:
+            cursor.execute("INSERT INTO unplaced (count, value) VALUES (?, ?)", chunk)
+        self.bytes_held += size
+        self.events_held += chunk.events
+        self.unplaced_events += chunk.events
+
+    def place(self, partitions: int) -> int:
+        """Replace the oldest unplaced events, some thousands, by batches; returns how many events. Raises SpoolFailed.
+
+        Once it returned, the numbers of these events never change, whichever process continues.
+        """
+        with self._transaction() as cursor:
+            cursor.execute("SELECT row, count, value FROM unplaced ORDER BY row LIMIT ?", (_PLACED_ROWS_MAX,))
+            chosen, events = [], 0
+            for row, count, value in cursor.fetchall():
+                chosen.append((row, value))
+                events += count
+                if events >= _PLACED_EVENTS:
+                    break
+            if not chosen:
+                return 0
+            (last,) = cursor.execute("SELECT MAX(row) FROM unplaced").fetchone()
+            placement = place(
+                (columns for row, value in chosen for columns in self._decoded(row, value)),
+                emitter=_UNPLACED_NAME.format(self.path.name.removesuffix(SUFFIX)),
+                partitions=partitions,
+                next_seq=dict(cursor.execute("SELECT partition, next_seq FROM numbers").fetchall()),
+                is_last=chosen[-1][0] == last,
+            )
+            cursor.execute("DELETE FROM unplaced WHERE row <= ?", (chosen[-1][0],))
+            cursor.executemany("INSERT OR REPLACE INTO numbers VALUES (?, ?)", placement.next_seq.items())
+            rows = [_insert(cursor, batch) for batch in placement.batches]
+        self._note_written(placement.batches, rows)
+        self.bytes_held -= sum(len(value) + ROW_BYTES for _, value in chosen)
+        self.events_held -= events
+        self.unplaced_events -= events
+        return events
 
     def read(self, *, after: int, batches_max: int) -> list[EncodedBatch]:
         """The next batches behind this row, in order. Raises SpoolFailed."""
@@ -129,14 +153,8 @@ class Spool:
 
     def delete(self, batches: Sequence[EncodedBatch]) -> None:
         """Forget batches that Kafka has. Raises SpoolFailed; they would then be sent again, which changes nothing."""
-        try:
-            self._connection.execute("BEGIN")
-            self._connection.executemany("DELETE FROM batches WHERE row = ?", [(batch.row,) for batch in batches])
-            self._connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            with suppress(sqlite3.Error):
-                self._connection.execute("ROLLBACK")
-            raise SpoolFailed(f"{self.path}: {error}") from None
+        with self._transaction() as cursor:
+            cursor.executemany("DELETE FROM batches WHERE row = ?", [(batch.row,) for batch in batches])
         for batch in batches:
             self.bytes_held -= batch.spool_bytes
             self.events_held -= batch.count
@@ -147,7 +165,7 @@ class Spool:
     def close(self) -> None:
         """Let go of the file, and remove it when nothing is in it."""
         with suppress(sqlite3.Error):
-            empty = self._connection.execute("SELECT 1 FROM batches LIMIT 1").fetchone() is None
+            empty = self._connection.execute("SELECT 1 FROM batches UNION ALL SELECT 1 FROM unplaced LIMIT 1").fetchone() is None
             self._connection.close()
             if empty:
                 self._unlink()
@@ -164,6 +182,38 @@ class Spool:
         """In a forked child: close the copy of the lock, and touch nothing else of what belongs to the parent."""
         os.close(self._lock)
 
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Cursor]:
+        """All of it is done, durably, or nothing. Raises SpoolFailed."""
+        cursor = self._connection.cursor()
+        try:
+            cursor.execute("BEGIN")
+            yield cursor
+            cursor.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._roll_back(cursor)
+            raise SpoolFailed(f"{self.path}: {error}") from None
+        except BaseException:
+            self._roll_back(cursor)
+            raise
+
+    @staticmethod
+    def _roll_back(cursor: sqlite3.Cursor) -> None:
+        with suppress(sqlite3.Error):
+            cursor.execute("ROLLBACK")
+
+    def _decoded(self, row: int, value: bytes) -> list[EventColumns]:
+        try:
+            return decode_unplaced(value)
+        except ValueError as error:
+            raise SpoolFailed(f"{self.path}: row {row} of unplaced: {error}") from None
+
+    def _note_written(self, batches: Sequence[EncodedBatch], rows: Sequence[int]) -> None:
+        for batch, row in zip(batches, rows, strict=True):
+            batch.row = row
+            self.bytes_held += batch.spool_bytes
+            self.events_held += batch.count
+
     def _check_room(self, size: int) -> None:
         try:
             disk = os.statvfs(self.path.parent)
@@ -177,28 +227,8 @@ class Spool:
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
 
 
-def _try_lock(path: Path) -> int | None:
-    """The descriptor of the held lock, or None when another process holds it. Raises OSError."""
-    lock_path = path.with_name(f"{path.name}.lock")
-    lock = os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # The previous holder may have removed the file it was on: then this lock guards nothing.
-        if os.fstat(lock).st_ino == lock_path.stat().st_ino:
-            return lock
-    except OSError as error:
-        if not isinstance(error, BlockingIOError | FileNotFoundError):
-            os.close(lock)
-            raise
-    os.close(lock)
-    return None
-
-
-def _is_for(path: Path, topic: str, partitions: int) -> bool:
-    """Whether a spool file is for this topic; False when it cannot be read or was just removed."""
-    try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=_LOCK_WAIT_SECONDS)) as connection:
-            row = connection.execute("SELECT topic, (SELECT COALESCE(MAX(partition), 0) FROM batches) FROM about").fetchone()
-            return row is not None and row[0] == topic and row[1] < partitions
-    except sqlite3.Error:
-        return False
+def _insert(cursor: sqlite3.Cursor, batch: EncodedBatch) -> int:
+    cursor.execute(
+        "INSERT INTO batches (partition, first_seq, count, value) VALUES (?, ?, ?, ?)", (batch.partition, batch.first_seq, batch.count, batch.value)
+    )
+    return cursor.lastrowid or 0

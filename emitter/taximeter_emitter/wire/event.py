@@ -195,7 +195,7 @@ def parse_time(value: object, field: str) -> int:
         if not _TIME_CHARS_MIN <= len(value) <= _TIME_CHARS_MAX:
             raise ValueError
         # The common form first; see `_since_epoch`.
-        is_common = value[4:20:3] in {"--T::Z", "--T::."} and value[17] < "6" and value[-1] == "Z"
+        is_common = value[4:20:3] in {"--T::Z", "--T::."} and value[17] < "6" and value[-1] == "Z" and value[-2] != "."
         since = parse_iso_time(value) - _EPOCH if is_common else _since_epoch(value)
         # By parts: dividing a timedelta by another takes three times as long.
         time_ms = since.days * DAY_MS + since.seconds * 1000 + since.microseconds // 1000
@@ -229,13 +229,15 @@ def _are_common_times(texts: Sequence[str]) -> bool:
         and not joined[17::length].strip("012345")
         and joined[length - 1 :: length] == "Z" * count
         and "," not in joined
+        and ".Z" not in joined
     )
 
 
 def _since_epoch(text: str) -> timedelta:
     """The time since the epoch of an RFC 3339 text of at least _TIME_CHARS_MIN characters. Raises ValueError, TypeError or OverflowError."""
     # `fromisoformat` also reads weeks, commas and times without seconds, but none of them in this form.
-    if text[4:17:3] == "--T::" and text[17] < "6" and (text[-1] == "Z" or text[-6:] == "+00:00") and "," not in text:
+    in_utc = (text[-1] == "Z" and text[-2] != ".") or (text[-6:] == "+00:00" and text[-7] != ".")
+    if text[4:17:3] == "--T::" and text[17] < "6" and in_utc and "," not in text:
         return parse_iso_time(text) - _EPOCH
     if not _RFC_3339.fullmatch(text):
         raise ValueError

@@ -195,7 +195,7 @@ LIMITS: Final[dict[tuple[str, str], int]] = {
     **{(name, "maximum"): BATCH_EVENTS_MAX - 1 for name in ("at", "series_dimensions", "set_aside", "not_counted", "indexes")},
     **{(name, "maxItems"): BATCH_EVENTS_MAX for name in ("customers", "dimensions", "at", "series_dimensions", "time", "usage")},
     **{(name, "maxLength"): 100 for name in ("meter", "catalogue_definition")},  # Stripe's limit, which metering.records.meters checks
-    **{(name, "maximum"): VALUE_MAX for name in ("meter_events", "unbillable", "value")},
+    **{(name, "maximum"): VALUE_MAX for name in ("meter_events", "unbillable", "carried", "value")},
     **{(name, "maxLength"): IDENTIFIER_CHARS_MAX for name in ("identifier", "target")},
     **{(name, "maxLength"): SETTLEMENT_DETAIL_CHARS_MAX for name in ("settlements", "message", "detail")},
     ("reason", "maxLength"): REASON_CHARS_MAX,

@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 from taximeter_emitter.buffer.batching import Batcher, PartitionBatch
 from taximeter_emitter.emitter import MEBIBYTE, Emitter
+from taximeter_emitter.spool.encoded_batch import EncodedBatch
+from taximeter_emitter.spool.spool import Spool
+from taximeter_emitter.spool.spool_file import take_over
 from taximeter_emitter.transports.batch_producer import ProducerFailed
 from taximeter_emitter.wire.errors import EventRejected, Reason
 from taximeter_emitter.wire.event import fingerprint
@@ -185,25 +189,6 @@ def test_the_next_life_sends_what_a_closed_one_had_to_leave_on_disk(kafka: FakeK
     assert sum(finals(batches).values()) == 300
     assert gaps(batches) == {}
     assert not list(tmp_path.glob("*.spool*"))
-
-
-def test_partitions_are_remembered_for_a_start_without_kafka(kafka: FakeKafka, opened: list[Emitter], tmp_path: Path) -> None:
-    make(kafka, opened, spool_dir=tmp_path)
-    until(lambda: any(tmp_path.glob("partitions-*")))
-    kafka.is_away = True
-    later = make(kafka, opened, spool_dir=tmp_path)
-    emit_numbers(later, range(10))
-    assert later.close().counts.spooled == 10
-
-
-def test_the_remembered_number_gives_way_to_what_kafka_says(kafka: FakeKafka, opened: list[Emitter], tmp_path: Path) -> None:
-    make(kafka, opened, spool_dir=tmp_path)
-    until(lambda: any(tmp_path.glob("partitions-*")))
-    kafka.partitions = 8
-    later = make(kafka, opened, spool_dir=tmp_path)
-    emit_numbers(later, range(100))
-    later.close()
-    assert {partition for partition, _ in kafka.log} - set(range(4))
 
 
 def test_without_partitions_events_wait_in_memory_and_are_counted_as_lost_at_the_end(kafka: FakeKafka, opened: list[Emitter]) -> None:
@@ -427,3 +412,169 @@ def test_a_topic_with_other_partitions_than_given_is_not_written_to(kafka: FakeK
 async def test_a_link_that_is_not_open_says_so(kafka: FakeKafka) -> None:
     with pytest.raises(ProducerFailed):
         await kafka.new_producer().append(0, b"")
+
+
+def test_the_spool_works_from_the_first_event_on_although_kafka_was_never_reached(kafka: FakeKafka, opened: list[Emitter], tmp_path: Path) -> None:
+    kafka.is_away = True
+    first = make(kafka, opened, spool_dir=tmp_path)
+    emit_numbers(first, range(1_000))
+    stats = first.close()
+    assert (stats.counts.spooled, stats.counts.unplaced, stats.counts.lost, stats.buffered_events) == (1_000, 1_000, 0, 0)
+    kafka.is_away = False
+    second = make(kafka, opened, spool_dir=tmp_path)
+    emit_numbers(second, range(1_000, 1_100))
+    stats = second.close()
+    assert (stats.counts.adopted, stats.counts.sent, stats.counts.lost, stats.spools_left) == (1_000, 100, 0, 0)
+    batches = batches_of(kafka.log)
+    assert quantities(batches) == list(range(1_100))
+    assert gaps(batches) == {}
+    assert sum(finals(batches).values()) == 1_100
+    assert not list(tmp_path.glob("*.spool*"))
+
+
+def test_an_emitter_sends_itself_what_it_kept_before_it_reached_kafka(kafka: FakeKafka, opened: list[Emitter], tmp_path: Path) -> None:
+    kafka.is_away = True
+    emitter = make(kafka, opened, spool_dir=tmp_path)
+    emit_numbers(emitter, range(500))
+    until(lambda: emitter.stats().spooled_events == 500)
+    emit_numbers(emitter, range(500, 900))
+    kafka.is_away = False
+    until(lambda: emitter.stats().counts.sent == 900)
+    emit_numbers(emitter, range(900, 1_000))
+    stats = emitter.close()
+    assert (stats.counts.sent, stats.counts.numbered, stats.counts.unplaced, stats.counts.lost) == (1_000, 1_000, 0, 0)
+    batches = batches_of(kafka.log)
+    assert quantities(batches) == list(range(1_000))
+    assert gaps(batches) == {}
+    assert sum(finals(batches).values()) == 1_000
+    assert not list(tmp_path.glob("*.spool*"))
+
+
+def test_a_close_without_any_time_keeps_what_was_emitted(kafka: FakeKafka, opened: list[Emitter], tmp_path: Path) -> None:
+    kafka.is_away = True
+    for options in ({}, {"partitions": 4}):
+        emitter = make(kafka, opened, spool_dir=tmp_path, linger_ms=60_000, **options)
+        emit_numbers(emitter, range(2_500))
+        stats = emitter.close(0)
+        assert (stats.counts.spooled, stats.counts.lost) == (2_500, 0)
+
+
+def spooled(emitter: Emitter, events: int) -> bool:
+    return emitter.stats().spooled_events == events
+
+
+@pytest.mark.parametrize("crashes_at", range(1, 8))
+def test_a_process_that_dies_while_it_places_changes_no_number(
+    kafka: FakeKafka, opened: list[Emitter], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crashes_at: int
+) -> None:
+    monkeypatch.setattr("taximeter_emitter.spool.spool._PLACED_EVENTS", 100)
+    kafka.is_away = True
+    first = make(kafka, opened, spool_dir=tmp_path)
+    for number in range(0, 800, 100):
+        emit_numbers(first, range(number, number + 100))
+        until(partial(spooled, first, number + 100))
+    first.close()
+    kafka.is_away = False
+    # As often as it takes, a process places some and is gone with what it has sent, or not, on the way.
+    (path,) = tmp_path.glob("*.spool")
+    for placed in range(crashes_at):
+        spool = take_over(path, topic="usage.events", partitions=kafka.partitions)
+        assert isinstance(spool, Spool)
+        assert spool.place(kafka.partitions) == 100
+        if placed % 2:
+            kafka.log += [(batch.partition, batch.value) for batch in spool.read(after=0, batches_max=1_000)]
+        spool.close()
+    make(kafka, opened, spool_dir=tmp_path).close()
+    batches = batches_of(kafka.log)
+    assert quantities(batches) == list(range(800))
+    assert gaps(batches) == {}
+    assert sum(finals(batches).values()) == 800
+
+
+def test_processes_that_live_for_a_moment_take_over_what_others_left(kafka: FakeKafka, opened: list[Emitter], tmp_path: Path) -> None:
+    kafka.is_away = True
+    for start in range(0, 2_000, 100):
+        emitter = make(kafka, opened, spool_dir=tmp_path)
+        emit_numbers(emitter, range(start, start + 100))
+        assert emitter.close().counts.spooled == 100
+    kafka.is_away = False
+    emitter = make(kafka, opened, spool_dir=tmp_path)
+    emit_numbers(emitter, range(2_000, 2_010))
+    stats = emitter.close()
+    assert (stats.counts.adopted, stats.counts.sent, stats.spools_left) == (2_000, 10, 0)
+    assert quantities(batches_of(kafka.log)) == list(range(2_010))
+    assert not list(tmp_path.glob("*.spool*"))
+
+
+def test_files_that_are_no_spools_of_ours_stay_and_are_named(
+    kafka: FakeKafka, opened: list[Emitter], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "broken.spool").write_bytes(b"not a database, but long enough to look like one" * 20)
+    (tmp_path / "empty.spool").touch()
+    newer = Spool.create(tmp_path, emitter="newer", topic="usage.events")
+    newer.append([EncodedBatch(0, 0, 1, b"x")])
+    newer._connection.execute("PRAGMA user_version = 99")
+    newer.close()
+    emitter = make(kafka, opened, spool_dir=tmp_path)
+    emit_numbers(emitter, range(10))
+    stats = emitter.close()
+    assert (stats.counts.sent, stats.counts.adopted, stats.spools_left, stats.spools_unreadable) == (10, 0, 0, 3)
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    for name, why in (("broken", "not a database"), ("empty", "no such table"), ("newer", "form 99")):
+        assert any(f"{name}.spool" in text and why in text for text in said)
+        assert (tmp_path / f"{name}.spool").exists()
+
+
+@pytest.mark.parametrize("where", ["a file", "below a file", "a dangling link", "a read-only file system"])
+def test_a_spool_directory_that_cannot_be_used_is_a_wrong_argument(kafka: FakeKafka, tmp_path: Path, where: str) -> None:
+    file, link = tmp_path / "file", tmp_path / "link"
+    file.touch()
+    link.symlink_to(tmp_path / "nowhere")
+    chosen = {"a file": file, "below a file": file / "spool", "a dangling link": link, "a read-only file system": Path("/proc/taximeter")}[where]
+    with pytest.raises(ValueError, match=f"spool_dir {chosen} cannot be used: ..."):
+        Emitter(source="test", bootstrap_servers="unused:1", new_producer=kafka.new_producer, spool_dir=chosen)
+
+
+def test_a_full_disk_is_found_when_the_emitter_is_made(kafka: FakeKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("taximeter_emitter.spool.spool_directory.LEFT_FREE_BYTES", 2**62)
+    with pytest.raises(ValueError, match="its disk is full"):
+        Emitter(source="test", bootstrap_servers="unused:1", new_producer=kafka.new_producer, spool_dir=tmp_path)
+
+
+def test_a_link_to_a_directory_is_a_spool_directory(kafka: FakeKafka, opened: list[Emitter], tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    kafka.is_away = True
+    emitter = make(kafka, opened, spool_dir=tmp_path / "link")
+    emit_numbers(emitter, range(10))
+    assert emitter.close().counts.spooled == 10
+    assert len(list((tmp_path / "real").glob("*.spool"))) == 1
+
+
+def test_events_that_are_lost_are_an_error_in_the_log_with_their_number_and_why(
+    kafka: FakeKafka, opened: list[Emitter], caplog: pytest.LogCaptureFixture
+) -> None:
+    kafka.is_away = True
+    emitter = make(kafka, opened)
+    emit_numbers(emitter, range(10))
+    stats = emitter.close(0.2)
+    assert (stats.counts.lost, stats.buffered_events, stats.memory_bytes) == (10, 0, 0)
+    (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert record.name == "taximeter.emitter"
+    assert "10 events are lost" in record.getMessage()
+    assert "nobody answers" in record.getMessage()
+    assert "no spool_dir" in record.getMessage()
+
+
+def test_a_disk_that_fails_after_the_start_keeps_events_in_memory_and_loses_none_while_kafka_comes_back(
+    kafka: FakeKafka, opened: list[Emitter], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taximeter_emitter.spool.spool.LEFT_FREE_BYTES", 2**62)
+    kafka.is_away = True
+    emitter = make(kafka, opened, spool_dir=tmp_path)
+    emit_numbers(emitter, range(3_000))
+    until(lambda: emitter.stats().counts.spool_failures > 0)
+    kafka.is_away = False
+    stats = emitter.close()
+    assert (stats.counts.sent, stats.counts.spooled, stats.counts.lost) == (3_000, 0, 0)
+    assert quantities(batches_of(kafka.log)) == list(range(3_000))

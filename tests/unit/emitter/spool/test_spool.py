@@ -28,6 +28,10 @@ def directory_of(path: Path, *, topic: str = TOPIC) -> SpoolDirectory:
     return SpoolDirectory(path, topic=topic, bytes_max=1_000_000)
 
 
+def adopt(path: Path, *, partitions: int = 3) -> list[Spool]:
+    return directory_of(path).adopt(partitions, excluding=[], spools_max=9).adopted
+
+
 def values(batches: list[EncodedBatch]) -> list[bytes]:
     return [batch.value for batch in batches]
 
@@ -52,13 +56,13 @@ def test_what_is_left_when_it_closes_is_adopted_whole(tmp_path: Path) -> None:
     spool.append([batch(1), batch(2)])
     spool.close()
     assert directory_of(tmp_path).bytes_elsewhere(excluding=[]) > 0
-    (adopted,) = Spool.adopt(tmp_path, topic=TOPIC, partitions=3, excluding=[])
+    (adopted,) = adopt(tmp_path)
     found = adopted.read(after=0, batches_max=9)
     assert [(p.partition, p.first_seq, p.count, p.value) for p in found] == [(1, 10, 2, b"value 1"), (2, 20, 2, b"value 2")]
     assert adopted.events_held == 4
     adopted.delete(found)
     adopted.close()
-    assert Spool.adopt(tmp_path, topic=TOPIC, partitions=3, excluding=[]) == []
+    assert adopt(tmp_path) == []
 
 
 def test_nobody_adopts_what_a_living_process_holds_or_what_is_for_another_topic(tmp_path: Path) -> None:
@@ -67,7 +71,7 @@ def test_nobody_adopts_what_a_living_process_holds_or_what_is_for_another_topic(
     other = Spool.create(tmp_path, emitter="other", topic="elsewhere")
     other.append([batch(2)])
     other.close()
-    assert Spool.adopt(tmp_path, topic=TOPIC, partitions=3, excluding=[]) == []
+    assert adopt(tmp_path) == []
     with pytest.raises(SpoolFailed, match="in use"):
         Spool.create(tmp_path, emitter="alive", topic=TOPIC)
     alive.close()
@@ -84,10 +88,10 @@ def test_what_a_killed_process_wrote_is_there(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == b"written\n"
-        assert Spool.adopt(tmp_path, topic=TOPIC, partitions=3, excluding=[]) == []
+        assert adopt(tmp_path) == []
         child.kill()
     deadline = time.monotonic() + 10
-    while not (adopted := Spool.adopt(tmp_path, topic=TOPIC, partitions=3, excluding=[])):
+    while not (adopted := adopt(tmp_path)):
         assert time.monotonic() < deadline
     assert [found.first_seq for found in adopted[0].read(after=0, batches_max=200)] == list(range(100))
     adopted[0].close()
@@ -97,14 +101,14 @@ def test_what_is_for_partitions_that_the_topic_does_not_have_is_left_alone(tmp_p
     spool = Spool.create(tmp_path, emitter="elsewhere", topic=TOPIC)
     spool.append([batch(2)])
     spool.close()
-    assert Spool.adopt(tmp_path, topic=TOPIC, partitions=2, excluding=[]) == []
-    (adopted,) = Spool.adopt(tmp_path, topic=TOPIC, partitions=3, excluding=[])
+    assert adopt(tmp_path, partitions=2) == []
+    (adopted,) = adopt(tmp_path)
     adopted.close()
 
 
 def test_a_damaged_file_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "broken.spool").write_bytes(b"this is no database at all, but it is long enough to look like one" * 10)
-    assert Spool.adopt(tmp_path, topic=TOPIC, partitions=3, excluding=[]) == []
+    assert adopt(tmp_path) == []
     assert (tmp_path / "broken.spool").exists()
 
 
@@ -114,21 +118,11 @@ def test_a_directory_that_cannot_be_made_is_an_error_with_a_name(tmp_path: Path)
         Spool.create(tmp_path / "file" / "spool", emitter="e", topic=TOPIC)
 
 
-def test_the_number_of_partitions_is_remembered_per_topic(tmp_path: Path) -> None:
-    assert directory_of(tmp_path).recall_partitions() is None
-    directory_of(tmp_path / "new").note_partitions(12)
-    assert directory_of(tmp_path / "new").recall_partitions() == 12
-    assert directory_of(tmp_path / "new", topic="other").recall_partitions() is None
-    (memo,) = (tmp_path / "new").iterdir()
-    memo.write_text("nonsense")
-    assert directory_of(tmp_path / "new").recall_partitions() is None
-
-
 def test_a_forked_child_does_not_keep_the_lock(tmp_path: Path) -> None:
     spool = Spool.create(tmp_path, emitter="parent", topic=TOPIC)
     spool.append([batch(1)])
     spool.disown()
-    (adopted,) = Spool.adopt(tmp_path, topic=TOPIC, partitions=3, excluding=[])
+    (adopted,) = adopt(tmp_path)
     adopted.close()
 
 
@@ -164,7 +158,7 @@ def test_a_spool_leaves_enough_of_the_disk_free_to_be_emptied(small_disk: Path) 
     written = fill_spool(spool)
     assert shutil.disk_usage(small_disk).free >= LEFT_FREE_BYTES
     spool.close()
-    (adopted,) = Spool.adopt(small_disk, topic=TOPIC, partitions=1, excluding=[])
+    (adopted,) = adopt(small_disk, partitions=1)
     found = adopted.read(after=0, batches_max=10_000)
     assert len(found) == written
     adopted.delete(found)
@@ -193,6 +187,6 @@ def test_a_spool_with_something_left_to_send_stays(tmp_path: Path) -> None:
     outbox.put(batch(1))
     outbox.secure(10**6)
     outbox.close()
-    (adopted,) = Spool.adopt(tmp_path, topic=TOPIC, partitions=3, excluding=[])
+    (adopted,) = adopt(tmp_path)
     assert adopted.events_held == 2
     adopted.close()

@@ -1,0 +1,112 @@
+"""A look at one spool file that is not ours: whose it is, and what is in it. It changes nothing that is in the file."""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from taximeter_emitter.spool.spool import FORMAT, SUFFIX, Spool
+from taximeter_emitter.spool.spool_failed import SpoolFailed
+from taximeter_emitter.spool.spool_lock import try_lock
+
+SpoolState = Literal["alive", "dead", "unreadable"]
+
+_BUSY_SECONDS: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolFile:
+    """`state`: "alive" while the process that writes it lives, "dead" when anybody may send it, "unreadable" for the reason in `why`.
+
+    `partition_max`: the highest partition that a batch in it is for, -1 if there is none. `changed_at`: seconds since the epoch.
+    """
+
+    path: Path
+    state: SpoolState
+    topic: str = ""
+    events: int = 0
+    bytes: int = 0
+    partition_max: int = -1
+    changed_at: float = 0.0
+    why: str = ""
+
+    @property
+    def emitter(self) -> str:
+        """The id of the emitter that wrote it."""
+        return self.path.name.removesuffix(SUFFIX)
+
+
+def spool_paths(directory: Path) -> list[Path]:
+    """All spool files in a directory; none if it cannot be read."""
+    try:
+        return sorted(directory.glob(f"*{SUFFIX}"))
+    except OSError:
+        return []
+
+
+def look_at(path: Path) -> SpoolFile | None:
+    """What there is to know; None if the file is gone. Blocks for a second at most when another process writes to it."""
+    try:
+        status = path.stat()
+        lock = try_lock(path)
+        found = _read(path, "alive", status) if lock is None else _read_locked(path, lock, status)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return SpoolFile(path, "unreadable", why=error.strerror or str(error))
+    return found
+
+
+def take_over(path: Path, *, topic: str, partitions: int) -> "Spool | SpoolFile | None":
+    """The spool of a dead process, open and locked; or what it is, if it is not to be sent to this topic; None if it is gone."""
+    try:
+        status = path.stat()
+        lock = try_lock(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return SpoolFile(path, "unreadable", why=error.strerror or str(error))
+    if lock is None:
+        return SpoolFile(path, "alive")
+    found = _read(path, "dead", status)
+    if found.state == "unreadable" or found.topic != topic or found.partition_max >= partitions:
+        os.close(lock)
+        return found
+    try:
+        return Spool.open(path, lock, topic)
+    except SpoolFailed as failure:
+        return SpoolFile(path, "unreadable", why=str(failure))
+
+
+def _read_locked(path: Path, lock: int, status: os.stat_result) -> SpoolFile:
+    try:
+        return _read(path, "dead", status)
+    finally:
+        os.close(lock)
+
+
+def _read(path: Path, state: SpoolState, status: os.stat_result) -> SpoolFile:
+    try:
+        with _connection(path, state) as connection:
+            (form,) = connection.execute("PRAGMA user_version").fetchone()
+            if form > FORMAT:
+                return SpoolFile(path, "unreadable", bytes=status.st_size, why=f"it has form {form}, and this version reads forms up to {FORMAT}")
+            row = connection.execute("SELECT topic FROM about").fetchone()
+            events, partition_max = connection.execute("SELECT TOTAL(count), COALESCE(MAX(partition), -1) FROM batches").fetchone()
+            if form > 1:
+                events += connection.execute("SELECT TOTAL(count) FROM unplaced").fetchone()[0]
+    except sqlite3.Error as error:
+        return SpoolFile(path, "unreadable", bytes=status.st_size, changed_at=status.st_mtime, why=str(error))
+    topic = "" if row is None else str(row[0])
+    return SpoolFile(path, state, topic, int(events), status.st_size, partition_max, status.st_mtime)
+
+
+@contextmanager
+def _connection(path: Path, state: SpoolState) -> Iterator[sqlite3.Connection]:
+    # What a process that was killed had begun is rolled back by the first who opens the file, and that is a change.
+    mode = "rw" if state == "dead" and os.access(path, os.W_OK) else "ro"
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=_BUSY_SECONDS)) as connection:
+        yield connection
