@@ -8,6 +8,7 @@ from typing import Final
 from taximeter.command import SANDBOX, Command, CommandGroup
 
 _COMMANDS: Final = "taximeter.commands"
+_LETTERS: Final = "taximeter.dead_letter_commands"
 _STRIPE: Final = "taximeter.stripe_commands"
 
 
@@ -26,13 +27,13 @@ _API_KEYS: Final = (
 )
 
 _DEADLETTERS: Final = (
-    Command("list", "how much was set aside, why, and of whom", f"{_COMMANDS}.arguments:deadletters_list", f"{_COMMANDS}.deadletters:list_groups"),
-    Command("show", "the events, and what was wrong with each", f"{_COMMANDS}.arguments:deadletters_show", f"{_COMMANDS}.deadletters:show"),
+    Command("list", "how much was set aside, why, and of whom", f"{_LETTERS}.arguments:list_groups", f"{_LETTERS}.listing:list_groups"),
+    Command("show", "the events, and what was wrong with each", f"{_LETTERS}.arguments:show", f"{_LETTERS}.listing:show"),
     Command(
         "redrive",
         "take events back, each once, edited if that is what they need",
-        f"{_COMMANDS}.arguments:deadletters_redrive",
-        f"{_COMMANDS}.redrive:run",
+        f"{_LETTERS}.arguments:redrive",
+        f"{_LETTERS}.redrive:run",
     ),
 )
 
@@ -76,7 +77,7 @@ COMMANDS: Final = (
     _command(_COMMANDS, "corrections", "list what was taken back and sent again"),
     CommandGroup("deadletters", "what was set aside: list, show and take back", _DEADLETTERS),
     CommandGroup("repair", "let a partition go on that stopped because events are gone", _REPAIR),
-    _command(_COMMANDS, "reconcile", "compare the ledger with Stripe's summaries, by customer, meter and hour or day"),
+    _command("taximeter.reconcile_command", "reconcile", "compare the ledger with Stripe's summaries, by customer, meter and hour or day"),
     _command(_COMMANDS, "verify", "re-read the log and prove every equation that a bill rests on"),
     _command(_COMMANDS, "completion", "print a script that completes commands and options in a shell"),
 )

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from aggregator.dead_letters.letter_events import indexes_of
+from aggregator.dead_letters.letter_events import indexes_of, readable_events
 from metering.records.dead_letter import LETTER_HEADER, DeadLetter, decode_dead_letter
 from metering.records.fail_closed import FailClosed
 from metering.records.record import LogRecord
-from metering.records.redrive import REDRIVE_HEADER, Redrive, RedriveEnd, decode_redrive
+from metering.records.redrive import NO_EDIT, REDRIVE_HEADER, Redrive, RedriveEnd, decode_redrive
 from metering.records.tally import Tally
 
 LETTERS_MAX: Final = 200_000
@@ -101,6 +101,16 @@ class LetterBook:
         indexes = self._set_aside.get(place.offset, frozenset[int]())
         return SetAsideState.OPEN if indexes is None or place.at in indexes else None
 
+    def nameless_identities(self) -> set[bytes]:
+        """Identities of events that redrives wrote without them: nothing else in the log says that these were counted."""
+        found: set[bytes] = set()
+        for redrive in self.redrives.values():
+            for offset, indexes in redrive.nameless:
+                letter = self.letter_of(EventPlace(offset, indexes[0]))
+                for edit in (NO_EDIT, redrive.edit):
+                    found.update(event.identity for event in readable_events(letter, edit) if event.at in indexes)
+        return found
+
     def is_taken(self, place: EventPlace) -> bool:
         """Whether a redrive closed it."""
         return place in self._taken
@@ -115,7 +125,7 @@ class LetterBook:
             self.unfinished.discard(found.redrive)
             return
         if found.offset != record.offset:
-            return  # something came before it: whoever wrote it did not know that, and wrote again
+            return  # something came before it: its writer did not know that, and wrote again
         self.redrives[record.offset] = found
         self.unfinished.add(record.offset)
         for places, state in ((found.places, SetAsideState.REDRIVEN), (found.known, SetAsideState.KNOWN)):

@@ -96,10 +96,9 @@ def _document(record: Record) -> dict[str, Any] | None:
     return None if any(name.lower().startswith(("ce_", "ce-")) for name, _ in record.headers) else document
 
 
-def is_readable(letter: DeadLetter, edit: Edit) -> bool:
-    """Whether its events can be read after the edit."""
+def readable_events(letter: DeadLetter, edit: Edit = NO_EDIT) -> list[LetterEvent]:
+    """The events of a letter after an edit; none where they cannot be read."""
     try:
-        events_of(letter, edit)
+        return events_of(letter, edit)
     except EventRejected:
-        return False
-    return True
+        return []

@@ -1,7 +1,7 @@
 """What taking set-aside events back would do: which would count, which were counted already, which would fail again. Pure."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
@@ -11,6 +11,7 @@ from taximeter_emitter.buffer.batching import Batcher
 from taximeter_emitter.wire.batch import NO_ID
 from taximeter_emitter.wire.errors import EventRejected, Reason
 from taximeter_emitter.wire.limits import FUTURE_TOLERANCE_MS, HOUR_MS
+from taximeter_emitter.wire.partitioner import partition_of
 
 from aggregator.dead_letters.letter_book import EventPlace, LetterBook, SetAsideState
 from aggregator.dead_letters.letter_events import LetterEvent, events_of
@@ -114,7 +115,7 @@ def places_of(part: Sequence[Judged], verdict: RedriveVerdict, *, look_up: bool 
     return [(offset, tuple(indexes)) for offset, indexes in sorted(found.items())]
 
 
-def batches_of(redrive: Redrive, letters: LetterBook, partition_of: Callable[[str], int]) -> list[tuple[int, bytes]]:
+def batches_of(redrive: Redrive, letters: LetterBook, partitions: int) -> list[tuple[int, bytes]]:
     """Partition and value of each record of usage.events that a redrive writes: batches with the numbers of its own emitter, and heartbeats that
     say how many there are. Always the same for one redrive. Raises KeyError for a letter that is gone.
     """
@@ -129,7 +130,7 @@ def batches_of(redrive: Redrive, letters: LetterBook, partition_of: Callable[[st
                 read[id(letter)] = {event.at: event for event in events_of(letter, redrive.edit)}
             event = read[id(letter)][index]
             batcher.add(
-                partition_of(event.customer),
+                partition_of(event.customer, partitions),
                 customer=event.customer,
                 dimensions=event.dimensions,
                 time_ms=event.time_ms,

@@ -4,13 +4,14 @@ Each step may be repeated by anybody: what is written down is accepted at one of
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
 from taximeter_emitter.clock import Clock
 from taximeter_emitter.wire.errors import TaximeterError
+from taximeter_emitter.wire.partitioner import partition_of
 
 from aggregator.dead_letters.counted_identities import counted_identities
 from aggregator.dead_letters.letter_book import LetterBook
@@ -21,7 +22,7 @@ from metering.kafka.topics import Topics
 from metering.records.fail_closed import HistoryLost
 from metering.records.redrive import REDRIVE_HEADER, Edit, Redrive, RedriveEnd, encode_redrive
 
-ATTEMPTS_MAX: Final = 20
+REDRIVE_ATTEMPTS_MAX: Final = 20
 """How often a redrive is written again because a dead letter came before it."""
 
 
@@ -40,11 +41,11 @@ class Signature:
 class DeadLetterLog:
     """Reads and redrives. Blocks on Kafka; every method may raise LogUnavailable or FailClosed. The reader and the appender stay their owner's."""
 
-    def __init__(self, reader: LogReader, topics: Topics, *, partition_of: Callable[[str], int], clock: Clock) -> None:
+    def __init__(self, reader: LogReader, topics: Topics, *, partitions: int, clock: Clock) -> None:
         self._reader = reader
+        self._partitions = partitions
         self._topics = topics
         self._tallies = TallyLog(reader, topics.tallies.name)
-        self._partition_of = partition_of
         self._clock = clock
 
     async def read(self, partition: int) -> LetterBook:
@@ -60,11 +61,17 @@ class DeadLetterLog:
         return book
 
     async def look_up(self, plan: RedrivePlan) -> None:
-        """Find out which of the old events were counted after all; reads the partitions of their customers whole."""
+        """Find out which of the old events were counted after all: reads the partitions of their customers whole, and all earlier redrives."""
         wanted: defaultdict[int, set[bytes]] = defaultdict(set)
         for identity, customer in plan.to_look_up().items():
-            wanted[self._partition_of(customer)].add(identity)
+            wanted[partition_of(customer, self._partitions)].add(identity)
+        if not wanted:
+            return
         counted: set[bytes] = set()
+        for partition in range(self._partitions):
+            letters = LetterBook(partition)
+            await self._read_letters(letters)
+            counted |= letters.nameless_identities()
         for partition, identities in wanted.items():
             counted |= await counted_identities(self._reader, self._topics, partition, identities)
         plan.looked_up(counted)
@@ -77,7 +84,7 @@ class DeadLetterLog:
 
     async def write(self, book: LetterBook, redrive: Redrive, appender: Appender) -> None:
         """Write the events of a redrive; again, if it was interrupted before its end was written."""
-        for partition, value in batches_of(redrive, book, self._partition_of):
+        for partition, value in batches_of(redrive, book, self._partitions):
             await appender.append(self._topics.events.name, partition, value)
         end = encode_redrive(RedriveEnd(redrive.offset))
         await appender.append(self._topics.deadletters.name, book.partition, end, headers=[(REDRIVE_HEADER, b"end")])
@@ -85,7 +92,7 @@ class DeadLetterLog:
 
     async def _claim(self, book: LetterBook, part: Sequence[Judged], edit: Edit, signature: Signature, appender: Appender) -> Redrive:
         chain_id = await self._chain_id(book.partition)
-        for _ in range(ATTEMPTS_MAX):
+        for _ in range(REDRIVE_ATTEMPTS_MAX):
             redrive = Redrive(
                 chain_id=chain_id,
                 partition=book.partition,

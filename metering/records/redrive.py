@@ -2,7 +2,7 @@
 
 Its writer has read the whole partition and names the offset where the redrive must land. It is accepted if it landed there, so nothing came
 between what its writer knew and the redrive, and an event is taken back by one redrive only. The events are written to usage.events by an
-emitter whose id follows from the redrive, so that whoever repeats the writing repeats the numbers, too. A *redrive end* says that it is done.
+emitter whose id follows from the redrive, so a repetition has the same numbers. A *redrive end* says that it is done.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ import orjson
 from metering.records.fail_closed import RecordCorrupt
 
 REDRIVE_HEADER: Final = "taximeter-redrive"
+EDITS_MAX: Final = 64  # usage fields that one redrive renames, and that it leaves out
 REDRIVE_FORMAT: Final = "redrive/1"
 REDRIVE_END_FORMAT: Final = "redrive-end/1"
 

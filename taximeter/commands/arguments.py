@@ -9,8 +9,6 @@ from taximeter.config_option import add_config_option
 
 SHELLS: Final = ("bash", "zsh", "fish")
 HOURS: Final = 24.0
-LETTER_COLUMNS: Final = ("reason", "field", "source", "customer", "day", "partition")
-SETTLE_SECONDS: Final = 600.0
 
 
 def topics(parser: argparse.ArgumentParser) -> None:
@@ -70,89 +68,12 @@ def repair_accept_loss(parser: argparse.ArgumentParser) -> None:
     add_config_option(parser)
 
 
-def deadletters_list(parser: argparse.ArgumentParser) -> None:
-    """The options of `taximeter deadletters list`."""
-    _select_letters(parser)
-    parser.add_argument(
-        "--by",
-        type=_letter_columns,
-        default=LETTER_COLUMNS[:3],
-        metavar="A,B",
-        help=f"group by these, of {', '.join(LETTER_COLUMNS)} (default {','.join(LETTER_COLUMNS[:3])})",
-    )
-    parser.add_argument("--json", action="store_true", help="the groups as JSON")
-    parser.epilog = "Exit code 2 when something is open, 0 when all was taken back, or nothing was ever set aside."
-
-
-def deadletters_show(parser: argparse.ArgumentParser) -> None:
-    """The options of `taximeter deadletters show`."""
-    _select_letters(parser)
-    parser.add_argument("--limit", type=int, default=20, metavar="N", help="how many events to show (default %(default)s)")
-    parser.add_argument("--all", action="store_true", help="also those that were taken back")
-    parser.add_argument("--json", action="store_true", help="the events as JSON")
-
-
-def deadletters_redrive(parser: argparse.ArgumentParser) -> None:
-    """The options of `taximeter deadletters redrive`."""
-    _select_letters(parser)
-    parser.add_argument("--rename", type=_renaming, action="append", default=[], metavar="OLD=NEW", help="call a usage field otherwise")
-    parser.add_argument("--drop", action="append", default=[], metavar="FIELD", help="leave a usage field out; may be repeated")
-    parser.add_argument("--set-customer", default="", metavar="ID", help="count the events for this customer")
-    parser.add_argument(
-        "--without-ids", action="store_true", help="count events although others with their identity count; for ids that meant nothing"
-    )
-    parser.add_argument("--dry-run", action="store_true", help="show what would be done, and do nothing")
-    parser.add_argument("--reason", help="why; it is kept in the log (needed, but with --dry-run)")
-    parser.add_argument("--by", metavar="NAME", help="who; it is kept in the log (default: the name of your account on this machine)")
-    parser.add_argument("--yes", action="store_true", help="do not ask")
-    parser.add_argument("--json", action="store_true", help="what would be done, or was, as JSON; asks nothing, so it needs --yes or --dry-run")
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = """\
-Each event is taken back once, whoever asks and however often. One that is younger than ids are remembered counts unless its id was counted.
-An older one is looked for in the log first, which reads all that is kept of its partition.
-exit codes:
-  0  all that was selected is taken back, or would be
-  2  some would be set aside again: the plan says why
-  1  nothing was done"""
-
-
 def verify(parser: argparse.ArgumentParser) -> None:
     """The options of `taximeter verify`."""
     add_config_option(parser)
-    parser.add_argument("--from", dest="from_ms", type=_time_ms, metavar="TIME", help="what was counted at this log time or later (RFC 3339)")
-    parser.add_argument("--to", dest="to_ms", type=_time_ms, metavar="TIME", help="what was counted before this log time (RFC 3339)")
+    parser.add_argument("--from", dest="from_ms", type=time_ms, metavar="TIME", help="what was counted at this log time or later (RFC 3339)")
+    parser.add_argument("--to", dest="to_ms", type=time_ms, metavar="TIME", help="what was counted before this log time (RFC 3339)")
     parser.add_argument("--json", action="store_true", help="the whole report as JSON")
-
-
-def reconcile(parser: argparse.ArgumentParser) -> None:
-    """The options of `taximeter reconcile`."""
-    add_config_option(parser)
-    who = parser.add_mutually_exclusive_group(required=True)
-    who.add_argument("--customer", action="append", default=[], metavar="ID", help="this customer; may be repeated")
-    who.add_argument("--all", action="store_true", help="every customer that the ledger has")
-    parser.add_argument("--meter", action="append", default=[], metavar="NAME", help="this meter only; may be repeated (default: all)")
-    parser.add_argument("--from", dest="from_ms", type=_time_ms, metavar="TIME", help="usage of this time or later (RFC 3339; default: 24 hours ago)")
-    parser.add_argument("--to", dest="to_ms", type=_time_ms, metavar="TIME", help="usage before this time (RFC 3339; default: now)")
-    parser.add_argument("--by", choices=("hour", "day"), help="how finely to compare, in UTC (default: hour for four days or less, else day)")
-    parser.add_argument(
-        "--settle-seconds",
-        type=float,
-        default=SETTLE_SECONDS,
-        metavar="S",
-        help="how long Stripe's summaries may lag: what was sent later and is not shown is still arriving (default %(default)g)",
-    )
-    parser.add_argument(
-        "--calls-per-second", type=float, metavar="N", help="calls to Stripe a second (default: 20 with a live key, else 5; of Stripe's 100 and 25)"
-    )
-    parser.add_argument("--save", type=Path, metavar="FILE", help="keep what is done there; the same command again goes on behind it")
-    parser.add_argument("--yes", action="store_true", help="do not ask before more than a thousand calls")
-    parser.add_argument("--json", action="store_true", help="every cell as JSON, settled ones too")
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = """\
-exit codes:
-  0  every cell is settled: Stripe has what the ledger says
-  2  a cell differs, cannot be decided or cannot be read
-  5  no cell differs, and some are still arriving"""
 
 
 def completion(parser: argparse.ArgumentParser) -> None:
@@ -165,35 +86,8 @@ zsh:  eval "$(taximeter completion zsh)"          in ~/.zshrc, after compinit
 fish: taximeter completion fish | source          in ~/.config/fish/config.fish"""
 
 
-def _select_letters(parser: argparse.ArgumentParser) -> None:
-    """The options that select set-aside events."""
-    add_config_option(parser)
-    parser.add_argument("--why", action="append", default=[], metavar="REASON", help="set aside for this reason; each option may be repeated")
-    parser.add_argument("--field", action="append", default=[], metavar="FIELD", help="because of this field, as `show` names it")
-    parser.add_argument("--source", action="append", default=[], metavar="NAME", help="of this source, or of this emitter")
-    parser.add_argument("--customer", action="append", default=[], metavar="ID", help="of this customer")
-    parser.add_argument("--partition", action="append", default=[], type=int, metavar="P", help="in this partition of usage.events")
-    parser.add_argument("--offset", action="append", default=[], type=int, metavar="N", help="in the record at this offset")
-    parser.add_argument("--from", dest="from_ms", type=_time_ms, metavar="TIME", help="that Kafka took at this time or later (RFC 3339)")
-    parser.add_argument("--to", dest="to_ms", type=_time_ms, metavar="TIME", help="that Kafka took before this time (RFC 3339)")
-
-
-def _letter_columns(text: str) -> tuple[str, ...]:
-    names = tuple(text.split(","))
-    wrong = [name for name in names if name not in LETTER_COLUMNS]
-    if wrong:
-        raise argparse.ArgumentTypeError(f"{wrong[0]!r} is not one of {', '.join(LETTER_COLUMNS)}")
-    return names
-
-
-def _renaming(text: str) -> tuple[str, str]:
-    old, equals, new = text.partition("=")
-    if not old or not equals or not new:
-        raise argparse.ArgumentTypeError(f"{text!r} is not OLD=NEW")
-    return old, new
-
-
-def _time_ms(text: str) -> int:
+def time_ms(text: str) -> int:
+    """An RFC 3339 time with a zone, as Unix ms."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

@@ -66,7 +66,7 @@ class MemoryInstallation:
 
     def dead_letters(self) -> DeadLetterLog:
         """A reader of its own each time, as each command has."""
-        return DeadLetterLog(self.log, TOPICS, partition_of=at_home, clock=self.clock)
+        return DeadLetterLog(self.log, TOPICS, partitions=1, clock=self.clock)
 
     def emit(self, document: object) -> None:
         """One record with this JSON."""

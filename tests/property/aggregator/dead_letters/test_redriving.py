@@ -55,8 +55,8 @@ def open_places(book: LetterBook) -> list[EventPlace]:
     return [place for place, _, state in book.places() if state is SetAsideState.OPEN]
 
 
-def redrive(installation: MemoryInstallation, edit: Edit, *, book: LetterBook | None = None) -> int:
-    """As the command does it; returns how many events were open. `book` is what another command read before."""
+def redrive(installation: MemoryInstallation, edit: Edit, *, book: LetterBook | None = None) -> None:
+    """As the command does it. `book` is what another command read before."""
     log, appender = installation.dead_letters(), installation.appender
     read = finished(log.read(0)) if book is None else book
     for offset in sorted(read.unfinished):
@@ -67,7 +67,6 @@ def redrive(installation: MemoryInstallation, edit: Edit, *, book: LetterBook | 
     finished(log.look_up(plan))
     for part in plan.parts():
         finished(log.redrive(read, part, edit, SIGNATURE, appender))
-    return len(places)
 
 
 def take(installation: MemoryInstallation, sender: Sender, kind: str, about: Any) -> None:
@@ -99,10 +98,10 @@ def test_each_event_counts_once(steps: list[tuple[str, Any]]) -> None:
     sender = Sender(installation)
     for kind, about in steps:
         take(installation, sender, kind, about)
+    # A redrive that waited may find its events past the horizon; the next one takes those back.
     for _ in range(4):
         installation.count()
-        if not redrive(installation, RENAMED):
-            break
+        redrive(installation, RENAMED)
     installation.count()
     assert {customer: installation.counted[customer, "tokens"] for customer in CUSTOMERS} == sender.owed()
     assert not [place for place, _, state in finished(installation.dead_letters().read(0)).places() if state is SetAsideState.OPEN]

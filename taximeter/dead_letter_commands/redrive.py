@@ -1,4 +1,4 @@
-"""`taximeter deadletters redrive`: take set-aside events back, each once."""
+"""`taximeter deadletters redrive`: take events back, each once, edited if that is what they need."""
 
 import argparse
 import asyncio
@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from taximeter_emitter.clock import SystemClock
-from taximeter_emitter.wire.partitioner import partition_of
 
 from aggregator.dead_letters.letter_book import LetterBook
 from aggregator.dead_letters.redrive_plan import Judged, RedrivePlan, RedriveRules, RedriveVerdict, plan_redrive
@@ -23,10 +22,10 @@ from metering.process.service_command import Configuration, load_configuration
 from metering.records.fail_closed import FailClosed
 from metering.records.ledger_records import BY_CHARS_MAX, REASON_CHARS_MAX
 from metering.records.meters import Catalogue, catalogue_of, catalogue_problems
-from metering.records.redrive import Edit
-from taximeter.commands.deadletters import selected_of
-from taximeter.commands.letter_selection import selector_of
+from metering.records.redrive import EDITS_MAX, Edit
 from taximeter.connection import NotConfigured
+from taximeter.dead_letter_commands.listing import selected_of
+from taximeter.dead_letter_commands.selection import selector_of
 from taximeter.exit_codes import DISCREPANCY, FAILED, OK, PRECONDITION, USAGE
 from taximeter.stripe_commands.running import print_json
 
@@ -66,9 +65,13 @@ def _configuration(arguments: argparse.Namespace) -> Configuration:
 
 
 def _problems(arguments: argparse.Namespace) -> list[str]:
+    problems = [
+        f"{name} may be given at most {EDITS_MAX} times"
+        for name, given in (("--rename", arguments.rename), ("--drop", arguments.drop))
+        if len(given) > EDITS_MAX
+    ]
     if arguments.dry_run:
-        return []
-    problems = []
+        return problems
     for name, text, bound in (("--reason", arguments.reason or "", REASON_CHARS_MAX), ("--by", arguments.by or getpass.getuser(), BY_CHARS_MAX)):
         if not text.strip() or len(text) > bound:
             problems.append(f"{name} must be 1 to {bound} characters; --dry-run shows what would be done without it")
@@ -81,7 +84,7 @@ async def _redrive(arguments: argparse.Namespace, configuration: Configuration) 
     kafka, catalogue = configuration.of(KafkaSettings), catalogue_of(configuration.file)
     reader, appender = LogReader(kafka, "redrive-reader"), Appender(kafka, "redrive-appender")
     try:
-        log = DeadLetterLog(reader, kafka.topics, partition_of=lambda customer: partition_of(customer, kafka.partitions), clock=SystemClock())
+        log = DeadLetterLog(reader, kafka.topics, partitions=kafka.partitions, clock=SystemClock())
         planned = await _plan(arguments, configuration, log, appender)
         plans = [plan for _, plan in planned]
         if not arguments.json:

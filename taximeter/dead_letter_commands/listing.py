@@ -11,11 +11,9 @@ from typing import Any, Final, NamedTuple
 import orjson
 from rich.table import Table
 from taximeter_emitter.clock import SystemClock
-from taximeter_emitter.wire.errors import EventRejected
-from taximeter_emitter.wire.partitioner import partition_of
 
 from aggregator.dead_letters.letter_book import EventPlace, LetterBook, SetAsideState
-from aggregator.dead_letters.letter_events import LetterEvent, events_of
+from aggregator.dead_letters.letter_events import LetterEvent, readable_events
 from aggregator.dead_letters.letter_selector import LetterSelector
 from aggregator.dead_letters.redriving import DeadLetterLog
 from metering.kafka.clients import KafkaSettings
@@ -23,8 +21,8 @@ from metering.kafka.partition_log import LogReader, LogUnavailable
 from metering.records.dead_letter import DeadLetter
 from metering.records.fail_closed import FailClosed
 from metering.records.service_limits import EVENT_AGE_MAX_MS
-from taximeter.commands.letter_selection import selector_of
 from taximeter.connection import kafka_settings
+from taximeter.dead_letter_commands.selection import selector_of
 from taximeter.exit_codes import DISCREPANCY, OK, PRECONDITION
 from taximeter.stripe_commands.running import console, print_json, shown
 
@@ -43,7 +41,10 @@ class FoundEvent(NamedTuple):
 
 
 def list_groups(arguments: argparse.Namespace) -> int:
-    """Exit code 2 when something is open, 0 otherwise."""
+    """How much was set aside, why, and of whom.
+
+    Exit code 2 when something is open, 0 otherwise.
+    """
 
     async def read(kafka: KafkaSettings) -> list[dict[str, Any]]:
         groups: defaultdict[tuple[str, ...], list[FoundEvent]] = defaultdict(list)
@@ -63,7 +64,10 @@ def list_groups(arguments: argparse.Namespace) -> int:
 
 
 def show(arguments: argparse.Namespace) -> int:
-    """Print single events; exit code 2 when one of them is open."""
+    """The events, and what was wrong with each.
+
+    Exit code 2 when one of them is open.
+    """
 
     async def read(kafka: KafkaSettings) -> list[FoundEvent]:
         found = []
@@ -92,7 +96,7 @@ def selected_of(book: LetterBook, selector: LetterSelector) -> Iterator[FoundEve
     read: dict[int, dict[int, LetterEvent]] = {}
     for place, at, state in book.places():
         if at.offset not in read:
-            read[at.offset] = _events(at.letter)
+            read[at.offset] = {event.at: event for event in readable_events(at.letter)}
         event = read[at.offset].get(place.at)
         if selector.matches(place, at.letter, event):
             yield FoundEvent(book.partition, place, at.letter, event, state)
@@ -128,7 +132,7 @@ def as_json(found: FoundEvent) -> dict[str, Any]:
 async def _selected(kafka: KafkaSettings, selector: LetterSelector) -> AsyncIterator[FoundEvent]:
     reader = LogReader(kafka, "deadletters")
     try:
-        log = DeadLetterLog(reader, kafka.topics, partition_of=lambda customer: partition_of(customer, kafka.partitions), clock=SystemClock())
+        log = DeadLetterLog(reader, kafka.topics, partitions=kafka.partitions, clock=SystemClock())
         for partition in sorted(selector.partitions) or range(kafka.partitions):
             for found in selected_of(await log.read(partition), selector):
                 yield found
@@ -147,13 +151,6 @@ def _answered(arguments: argparse.Namespace, read: Any, tell: Any) -> int:
         print(f"taximeter: the log cannot be trusted: {error}", file=sys.stderr)
         return DISCREPANCY
     return int(tell(answer))
-
-
-def _events(letter: DeadLetter) -> dict[int, LetterEvent]:
-    try:
-        return {event.at: event for event in events_of(letter)}
-    except EventRejected:
-        return {}
 
 
 def _column(found: FoundEvent, name: str) -> str:
