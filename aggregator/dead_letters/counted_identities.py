@@ -8,16 +8,17 @@ from taximeter_emitter.wire.errors import EventRejected
 from taximeter_emitter.wire.event import UsageEvent
 
 from aggregator.core.uncounted_places import UncountedPlaces
-from aggregator.reading.decoding import identity, read
+from aggregator.dead_letters.letter_events import Identity, fingerprint_at
+from aggregator.reading.decoding import read
 from aggregator.tally_log import TallyLog
 from metering.kafka.partition_log import LogReader
 from metering.kafka.topics import Topics
 from metering.records.record import LogRecord
 
-_NONE: Final[frozenset[bytes]] = frozenset()
+_NONE: Final[frozenset[Identity]] = frozenset()
 
 
-async def counted_identities(reader: LogReader, topics: Topics, partition: int, wanted: Collection[bytes]) -> frozenset[bytes]:
+async def counted_identities(reader: LogReader, topics: Topics, partition: int, wanted: Collection[Identity]) -> frozenset[Identity]:
     """Those of `wanted` that an event in this partition has which counted, or which no tally covers yet.
 
     Reads all that is kept of the partition. Blocks on Kafka; raises LogUnavailable or FailClosed. Memory: what tallies say did not count.
@@ -31,7 +32,7 @@ async def counted_identities(reader: LogReader, topics: Topics, partition: int, 
     async for offset, tally in tallies.between(partition, start, end):
         if fold.fold(offset, tally):
             uncounted.add(tally)
-    found: set[bytes] = set()
+    found: set[Identity] = set()
     first, following = await reader.bounds(topics.events.name, partition)
     async with aclosing(reader.records(topics.events.name, partition, first, following)) as batches:
         async for records in batches:
@@ -42,13 +43,13 @@ async def counted_identities(reader: LogReader, topics: Topics, partition: int, 
     return frozenset(found)
 
 
-def _identities(record: LogRecord, not_counted: Collection[int]) -> set[bytes]:
+def _identities(record: LogRecord, not_counted: Collection[int]) -> set[Identity]:
     try:
         content = read(record)
     except EventRejected:
         return set()
     if isinstance(content, UsageEvent):
-        return set() if 0 in not_counted else {content.fingerprint}
+        return set() if 0 in not_counted else {(content.customer, content.fingerprint)}
     if not content.ids:
         return set()
-    return {identity(content, index) for index in range(content.count) if index not in not_counted}
+    return {(content.customers[content.at[index]], fingerprint_at(content, index)) for index in range(content.count) if index not in not_counted}

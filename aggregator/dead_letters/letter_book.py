@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from aggregator.dead_letters.letter_events import indexes_of, readable_events
+from aggregator.dead_letters.letter_events import Identity, indexes_of, readable_events
 from metering.records.dead_letter import LETTER_HEADER, DeadLetter, decode_dead_letter
 from metering.records.fail_closed import FailClosed
 from metering.records.record import LogRecord
@@ -101,9 +101,9 @@ class LetterBook:
         indexes = self._set_aside.get(place.offset, frozenset[int]())
         return SetAsideState.OPEN if indexes is None or place.at in indexes else None
 
-    def nameless_identities(self) -> set[bytes]:
+    def nameless_identities(self) -> set[Identity]:
         """Identities of events that redrives wrote without them: nothing else in the log says that these were counted."""
-        found: set[bytes] = set()
+        found: set[Identity] = set()
         for redrive in self.redrives.values():
             for offset, indexes in redrive.nameless:
                 letter = self.letter_of(EventPlace(offset, indexes[0]))

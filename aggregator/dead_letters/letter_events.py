@@ -1,28 +1,37 @@
 """The events of a dead letter, and what an edit makes of them. Pure."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import orjson
-from taximeter_emitter.wire.batch import NO_ID, Batch
+from taximeter_emitter.wire.batch import FINGERPRINT_BYTES, NO_ID, Batch
 from taximeter_emitter.wire.errors import EventRejected
 from taximeter_emitter.wire.event import Dimensions, UsageEvent, parse_event
 
-from aggregator.reading.decoding import identity, read
+from aggregator.reading.decoding import read
+from aggregator.reading.stamped_times import at_log_time
 from metering.records.dead_letter import DeadLetter
 from metering.records.record import Record
 from metering.records.redrive import NO_EDIT, Edit
 
+Identity: TypeAlias = tuple[str, bytes]
+"""Customer and fingerprint."""
+
 
 class LetterEvent(NamedTuple):
-    """One event that was set aside: its place within its record (`at`), `identity` of 16 bytes (zeros: it has none), and its content."""
+    """One event that was set aside: its place within its record (`at`), `fingerprint` of 16 bytes (zeros: it has none), and its content."""
 
     at: int
     customer: str
     dimensions: Dimensions
     time_ms: int
     usage: tuple[tuple[str, int], ...]
-    identity: bytes
+    fingerprint: bytes
+
+    @property
+    def identity(self) -> Identity:
+        """What no two events that count have in common."""
+        return self.customer, self.fingerprint
 
 
 def events_of(letter: DeadLetter, edit: Edit = NO_EDIT) -> list[LetterEvent]:
@@ -32,7 +41,8 @@ def events_of(letter: DeadLetter, edit: Edit = NO_EDIT) -> list[LetterEvent]:
     if isinstance(content, UsageEvent):
         mark = NO_ID if edit.without_ids else content.fingerprint
         return [LetterEvent(0, content.customer, content.dimensions, content.time_ms, content.usage, mark)]
-    return [_edited(_of_batch(content, index), edit) for index in letter.indexes or range(content.count)]
+    batch, _ = at_log_time(content, letter.log_time_ms)
+    return [_edited(_of_batch(batch, index), edit) for index in letter.indexes or range(batch.count)]
 
 
 def indexes_of(letter: DeadLetter) -> Sequence[int]:
@@ -44,15 +54,20 @@ def _of_batch(batch: Batch, index: int) -> LetterEvent:
     series = batch.at[index]
     usage = tuple((name, column[index]) for name, column in sorted(batch.usage.items()) if column[index])
     dimensions = batch.dimensions[batch.series_dimensions[series]]
-    return LetterEvent(index, batch.customers[series], dimensions, batch.base_time_ms + batch.time[index], usage, identity(batch, index))
+    return LetterEvent(index, batch.customers[series], dimensions, batch.base_time_ms + batch.time[index], usage, fingerprint_at(batch, index))
+
+
+def fingerprint_at(batch: Batch, index: int) -> bytes:
+    """That of an event of a batch; NO_ID where it has none but its number."""
+    return batch.ids[index * FINGERPRINT_BYTES : (index + 1) * FINGERPRINT_BYTES] or NO_ID
 
 
 def _edited(event: LetterEvent, edit: Edit) -> LetterEvent:
-    """An event of a batch. With another customer it keeps its fingerprint: it still tells this event from all others."""
+    """An event of a batch."""
     return event._replace(
         customer=edit.customer or event.customer,
         usage=_edited_usage(event.usage, edit),
-        identity=NO_ID if edit.without_ids else event.identity,
+        fingerprint=NO_ID if edit.without_ids else event.fingerprint,
     )
 
 

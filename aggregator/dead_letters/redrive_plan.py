@@ -14,7 +14,7 @@ from taximeter_emitter.wire.limits import FUTURE_TOLERANCE_MS, HOUR_MS
 from taximeter_emitter.wire.partitioner import partition_of
 
 from aggregator.dead_letters.letter_book import EventPlace, LetterBook, SetAsideState
-from aggregator.dead_letters.letter_events import LetterEvent, events_of
+from aggregator.dead_letters.letter_events import Identity, LetterEvent, events_of
 from metering.records.dead_letter import DeadLetter
 from metering.records.meters import Catalogue, FieldVerdict
 from metering.records.redrive import Edit, Places, Redrive
@@ -60,11 +60,11 @@ class RedrivePlan:
     partition: int
     judged: list[Judged] = field(default_factory=list)
 
-    def to_look_up(self) -> dict[bytes, str]:
-        """The identities that must be looked for in the log, with their customers."""
-        return {each.event.identity: each.event.customer for each in self.judged if each.look_up and each.event is not None}
+    def to_look_up(self) -> set[Identity]:
+        """The identities that must be looked for in the log."""
+        return {each.event.identity for each in self.judged if each.look_up and each.event is not None}
 
-    def looked_up(self, counted: Iterable[bytes]) -> None:
+    def looked_up(self, counted: Iterable[Identity]) -> None:
         """Take in which identities were counted. Of several events with one identity the first is taken."""
         seen = set(counted)
         for position, each in enumerate(self.judged):
@@ -135,7 +135,7 @@ def batches_of(redrive: Redrive, letters: LetterBook, partitions: int) -> list[t
                 dimensions=event.dimensions,
                 time_ms=event.time_ms,
                 usage=event.usage,
-                fingerprint=NO_ID if place in nameless else event.identity,
+                fingerprint=NO_ID if place in nameless else event.fingerprint,
             )
     written = [(batch.partition, batch.value) for batch in batcher.take_all()]
     return written + [(partition, batcher.heartbeat(partition, final=True)) for partition in sorted(batcher.next_seq)]
@@ -164,4 +164,4 @@ def _judge(place: EventPlace, letter: DeadLetter, events: dict[int, LetterEvent]
         why = f"{Reason.CONFLICT}: another event with its identity counts; --without-ids counts both"
         return Judged(place, event, RedriveVerdict.FAILS, why)
     is_old = event.time_ms < rules.now_ms - rules.horizon_ms + HORIZON_MARGIN_MS
-    return Judged(place, event, RedriveVerdict.COUNTED, look_up=is_old and event.identity != NO_ID)
+    return Judged(place, event, RedriveVerdict.COUNTED, look_up=is_old and event.fingerprint != NO_ID)

@@ -15,6 +15,7 @@ from taximeter_emitter.wire.partitioner import partition_of
 
 from aggregator.dead_letters.counted_identities import counted_identities
 from aggregator.dead_letters.letter_book import LetterBook
+from aggregator.dead_letters.letter_events import Identity
 from aggregator.dead_letters.redrive_plan import Judged, RedrivePlan, RedriveVerdict, batches_of, places_of
 from aggregator.tally_log import TallyLog
 from metering.kafka.partition_log import Appender, LogReader
@@ -62,12 +63,12 @@ class DeadLetterLog:
 
     async def look_up(self, plan: RedrivePlan) -> None:
         """Find out which of the old events were counted after all: reads the partitions of their customers whole, and all earlier redrives."""
-        wanted: defaultdict[int, set[bytes]] = defaultdict(set)
-        for identity, customer in plan.to_look_up().items():
-            wanted[partition_of(customer, self._partitions)].add(identity)
+        wanted: defaultdict[int, set[Identity]] = defaultdict(set)
+        for identity in plan.to_look_up():
+            wanted[partition_of(identity[0], self._partitions)].add(identity)
         if not wanted:
             return
-        counted: set[bytes] = set()
+        counted: set[Identity] = set()
         for partition in range(self._partitions):
             letters = LetterBook(partition)
             await self._read_letters(letters)

@@ -112,7 +112,7 @@ def as_json(found: FoundEvent) -> dict[str, Any]:
             "time_ms": event.time_ms,
             "usage": dict(event.usage),
             "dimensions": dict(event.dimensions),
-            "identity": event.identity.hex(),
+            "fingerprint": event.fingerprint.hex(),
         }
     return {
         "partition": found.partition,

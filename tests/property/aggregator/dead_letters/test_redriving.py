@@ -43,7 +43,7 @@ class Sender:
     def send(self, event: tuple[str, int, int, str, int]) -> None:
         customer, _, units, name, hours = event
         moment = datetime.fromtimestamp(self._installation.clock.now_ms() // 1000 - hours * 3600, UTC)
-        document = {"id": "-".join(map(str, event)), "time": moment.isoformat(), "customer": customer, "usage": {name: units}}
+        document = {"id": "-".join(map(str, event[1:])), "time": moment.isoformat(), "customer": customer, "usage": {name: units}}
         self._installation.emit(self.sent.setdefault(event, document))
 
     def owed(self) -> dict[str, int]:

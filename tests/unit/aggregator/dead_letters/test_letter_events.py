@@ -51,12 +51,12 @@ def test_a_single_event_is_read_as_it_was_written() -> None:
         {"cached": 7, "input": 2},
         (("model", "m"),),
     )
-    assert event.identity != NO_ID
+    assert event.fingerprint != NO_ID
 
 
 def test_only_the_events_of_a_batch_that_the_letter_names_are_read() -> None:
     found = events_of(letter(batch(), (0, 2)))
-    assert [(event.at, event.customer, event.time_ms, dict(event.usage), event.identity) for event in found] == [
+    assert [(event.at, event.customer, event.time_ms, dict(event.usage), event.fingerprint) for event in found] == [
         (0, "cus_1", TIME_MS, {"cached": 7}, NO_ID),
         (2, "cus_2", TIME_MS + 2, {"cached": 9, "input": 4}, b"g" * 16),
     ]
@@ -81,7 +81,7 @@ def test_edits_of_a_batch_sum_what_gets_one_name() -> None:
     edit = Edit(rename=(("cached", "input"),), customer="cus_9")
     found = events_of(letter(batch(), (0, 2)), edit)
     assert [(dict(event.usage), event.customer) for event in found] == [({"input": 7}, "cus_9"), ({"input": 13}, "cus_9")]
-    assert found[1].identity == b"g" * 16
+    assert found[1].fingerprint == b"g" * 16
 
 
 def test_a_field_of_a_single_event_is_not_renamed_to_one_that_it_has() -> None:
@@ -89,9 +89,9 @@ def test_a_field_of_a_single_event_is_not_renamed_to_one_that_it_has() -> None:
     assert dict(single(Edit(rename=(("cached", "input"),))).usage) == {"cached": 7, "input": 2}
 
 
-def test_without_ids_leaves_the_identity_out() -> None:
-    assert single(Edit(without_ids=True)).identity == NO_ID
-    assert {event.identity for event in events_of(letter(batch()), Edit(without_ids=True))} == {NO_ID}
+def test_without_ids_leaves_the_fingerprint_out() -> None:
+    assert single(Edit(without_ids=True)).fingerprint == NO_ID
+    assert {event.fingerprint for event in events_of(letter(batch()), Edit(without_ids=True))} == {NO_ID}
 
 
 def test_an_edit_may_mend_what_made_an_event_unreadable() -> None:
