@@ -90,7 +90,7 @@ def test_events_carry_what_was_given(kafka: FakeKafka, opened: list[Emitter]) ->
         ({"customer": "c" * 129}, Reason.TOO_LONG),
         ({"customer": "\ud800"}, Reason.WRONG_TYPE),
         ({"usage": {}}, Reason.MISSING_FIELD),
-        ({"usage": None}, Reason.WRONG_TYPE),
+        ({"usage": None}, Reason.NULL_VALUE),
         ({"usage": {"n": 1.5}}, Reason.NOT_AN_INTEGER),
         ({"usage": {"n": True}}, Reason.WRONG_TYPE),
         ({"usage": {"n": -1}}, Reason.NEGATIVE),
