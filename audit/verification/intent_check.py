@@ -1,6 +1,7 @@
 """Does the ledger report what the tallies counted, and may it take back or repeat what it does? Pure: all is handed in, in log order."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import TypeGuard
 
 from taximeter_emitter.wire.event import Dimensions
@@ -38,7 +39,7 @@ class IntentCheck:
 
     def will_accept(self, entry: Entry) -> TypeGuard[Intent]:
         """Whether this entry is an intent that continues the chain, so that its tallies have to be added before it."""
-        return isinstance(entry, Intent) and self.ledger.chain.continues(entry.link)
+        return isinstance(entry, Intent) and self.ledger.continues(entry)
 
     def add(self, tally: Tally) -> None:
         """The next accepted tally."""
@@ -51,6 +52,7 @@ class IntentCheck:
             self._count_outcomes(entry)
         elif isinstance(entry, Correction) and self.ledger.accepts(offset, entry):
             self._check_correction(offset, entry)
+        waiting = self.ledger.waiting
         accepted = self._history.fold(offset, log_time_ms, entry)
         match entry:
             case Receipt():
@@ -63,7 +65,7 @@ class IntentCheck:
             case Intent() if accepted:
                 if offset in self._inside.intents:
                     self._report.intents += 1
-                    self._compare(offset, entry)
+                    self._compare(offset, entry, waiting)
             case Intent():
                 self._report.intents_skipped += 1
 
@@ -128,10 +130,15 @@ class IntentCheck:
             # What was not recorded is not cancelled: Stripe has nothing less.
             totals.corrected[correction.kind] += correction.event.value
 
-    def _compare(self, offset: int, intent: Intent) -> None:
+    def _compare(self, offset: int, intent: Intent, waiting: Sequence[MeterEvent]) -> None:
         told: Counter[UsageKey] = Counter()
-        for event in (*intent.meter_events, *intent.unbillable):
+        for event in (*intent.meter_events, *intent.unbillable, *intent.carried):
             told[_key(event)] += event.value
+        for event in waiting:
+            told[_key(event)] -= event.value
+            self._report.meter(event.meter).carried -= event.value
+        for event in intent.carried:
+            self._report.meter(event.meter).carried += event.value
         for event in intent.unbillable:
             self._report.meter(event.meter).outcomes[Outcome.UNBILLABLE] += event.value
         for key in told.keys() | self._uncovered.keys():
@@ -147,7 +154,11 @@ class IntentCheck:
             planned = self.ledger.open[settlement.intent].entry
             if isinstance(planned, Intent) and settlement.intent in self._inside.intents:
                 event = planned.meter_events[settlement.index]
-                self._report.meter(event.meter).outcomes[settlement.outcome] += event.value
+                totals = self._report.meter(event.meter)
+                if settlement.outcome is Outcome.POSTPONED:
+                    totals.carried += event.value
+                else:
+                    totals.outcomes[settlement.outcome] += event.value
 
 
 def covered_tallies(intent: Intent, tallies_end: int) -> int:

@@ -4,11 +4,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
-from taximeter_emitter.wire.batch import Batch
-from taximeter_emitter.wire.errors import EventRejected
-
-from aggregator.reading.decoding import read
-from aggregator.reading.origins import claimed
+from audit.decoder.record_contents import BatchContents, HeartbeatContents, SingleContents, UnreadableContents
+from audit.decoder.record_reading import contents_of
 from metering.records.record import LogRecord
 from metering.records.tally import Tally
 
@@ -24,20 +21,18 @@ class RangeCount:
 
     def take(self, record: LogRecord) -> None:
         """Count one record and the events in it; what cannot be read counts as a single one that stands for what it claims."""
-        try:
-            content = read(record)
-        except EventRejected:
-            self.records["singles"] += 1
-            self.events += claimed(record).events
-            return
-        if not isinstance(content, Batch):
-            self.records["singles"] += 1
-            self.events += 1
-        elif content.count:
-            self.records["batches"] += 1
-            self.events += content.count
-        else:
-            self.records["heartbeats"] += 1
+        match contents_of(record):
+            case UnreadableContents(_, claims):
+                self.records["singles"] += 1
+                self.events += claims
+            case SingleContents():
+                self.records["singles"] += 1
+                self.events += 1
+            case BatchContents() as batch:
+                self.records["batches"] += 1
+                self.events += len(batch.events.at)
+            case HeartbeatContents():
+                self.records["heartbeats"] += 1
 
 
 def tally_problems(where: str, tally: Tally, found: RangeCount) -> list[str]:

@@ -76,7 +76,7 @@ class Emitter:
     multiprocessing's, must call `close` themselves.
 
     Where events go:
-    `source`: names this service; together with an event's id it makes the identity of the event.
+    `source`: names this service; customer, source and id together make the identity of an event.
     `bootstrap_servers`: brokers as host:port, a list or separated by commas. `kafka` instead gives everything: security, compression, time limits.
     `topic`: where usage events go. `partitions`: the topic's, if Kafka should not be asked.
 
@@ -165,10 +165,11 @@ class Emitter:
 
         `usage`: integers from 0 to 10^12 by field, as a mapping or an object with fields; a field that is None is absent.
         `time`: when it happened, a datetime with a zone or an RFC 3339 string; now, if not given.
+        A time that is not given is never counted later than Kafka has the event, so that a clock that is ahead does no harm.
         `event_id` is needed only when the same event may be emitted twice, by this or another process.
         """
         try:
-            if self._put(self._encode(customer, usage, dimensions, event_id, self._now_ms() if time is None else self._event_time(time))):
+            if self._put(self._encode(customer, usage, dimensions, event_id, self._now_ms() if time is None else ~self._event_time(time))):
                 return True
             self._refusals.dropped(self._thread.counts.dropped, is_closed=self._closed)
         except EventRejected as refusal:

@@ -23,7 +23,7 @@ _OF_CORRECTION: Final = re.compile(r"tm-(.+)-(\d+)-c(\d+)(?:\.\d+)?")
 
 @dataclass(frozen=True, slots=True)
 class MeterEventPlace:
-    """The place of a meter event of an intent: the intent covers the tallies [start, end) of the partition."""
+    """The place of a meter event of an intent: the intent whose `place` is (start, end), most often the tallies [start, end)."""
 
     chain_id: str
     partition: int
@@ -177,7 +177,7 @@ class CorrectionHistory:
         return self._by_place.get(place)
 
     def _watch(self, offset: int, log_time_ms: int, intent: Intent) -> None:
-        for place in self._watched.get((intent.link.start, intent.link.end), ()):
+        for place in self._watched.get(intent.place, ()):
             if (place.chain_id, place.partition) == (intent.chain_id, intent.partition) and place.index < len(intent.meter_events):
                 event = intent.meter_events[place.index]
                 target = Target(place, offset, intent.identifier(place.index), log_time_ms, event)

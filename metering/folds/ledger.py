@@ -1,10 +1,11 @@
 """The fold of one partition of usage.ledger, the same for the reporter and the audit: what is accepted, what is open, what is settled."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from metering.records.chain import NO_OFFSET, Chain
 from metering.records.fail_closed import ChainBroken
-from metering.records.ledger_records import Correction, Entry, Intent, Outcome, Planned, Receipt, Rejection, Settlement
+from metering.records.ledger_records import Correction, Entry, Intent, MeterEvent, Outcome, Planned, Receipt, Rejection, Settlement
 
 
 @dataclass(slots=True)
@@ -34,6 +35,9 @@ class Ledger:
 
     `chain` runs over offsets of usage.tallies. `open` maps the offset of an accepted intent or correction to what is still open of it, oldest
     first. `settled` counts outcomes of both. A fold may begin at a checkpoint: receipts may then speak of what was settled before it.
+
+    The next intent takes in what the last one `carried` and what was `postponed` since, which maps the offset of an accepted intent to its
+    meter events.
     """
 
     chain: Chain = field(default_factory=Chain)
@@ -42,11 +46,19 @@ class Ledger:
     events_end: int = NO_OFFSET
     open: dict[int, OpenEntry] = field(default_factory=dict)
     settled: dict[Outcome, int] = field(default_factory=dict)
+    carried: Sequence[MeterEvent] = ()
+    postponed: dict[int, list[MeterEvent]] = field(default_factory=dict)
 
     @property
     def checkpoint(self) -> int:
-        """From which offset of the ledger a reader must start to know all that is open."""
-        return next(iter(self.open), self.chain.head)
+        """From which offset of the ledger a reader must start to know all that is open, carried and postponed."""
+        needed = [next(iter(self.open), self.chain.head), *self.postponed]
+        return min([*needed, self.chain.head] if self.carried else needed)
+
+    @property
+    def waiting(self) -> list[MeterEvent]:
+        """What the next intent takes in, besides tallies."""
+        return [*self.carried, *(event for events in self.postponed.values() for event in events)]
 
     @property
     def open_events(self) -> int:
@@ -75,6 +87,11 @@ class Ledger:
             found.sender = entry.instance if found.sender is None else found.sender
         return accepted
 
+    def continues(self, intent: Intent) -> bool:
+        """Whether this intent, read next, is accepted. Two intents of no tallies would both fit one place, so such a one must name the head."""
+        link = intent.link
+        return self.chain.continues(link) and (link.start < link.end or link.previous == self.chain.head)
+
     def news(self, receipt: Receipt) -> list[Settlement]:
         """The first final outcomes of open meter events in this receipt, which is read next, each as it must be judged."""
         found: dict[tuple[int, int], Settlement] = {}
@@ -95,11 +112,15 @@ class Ledger:
         return accepted
 
     def _plan(self, offset: int, log_time_ms: int, intent: Intent) -> bool:
-        if not self.chain.offer(offset, intent.link):
+        if not self.continues(intent):
+            self.chain.skip(offset)
             return False
+        self.chain.offer(offset, intent.link)
         self.chain_id = intent.chain_id
         self.tally_head = intent.tally_head
         self.events_end = intent.events_end
+        self.carried = intent.carried
+        self.postponed = {}
         if intent.meter_events:
             self.open[offset] = OpenEntry(intent, log_time_ms, set(range(len(intent.meter_events))), sender=intent.instance)
         return True
@@ -116,6 +137,8 @@ class Ledger:
             entry.open.discard(settlement.index)
             entry.unknown.discard(settlement.index)
             self.settled[settlement.outcome] = self.settled.get(settlement.outcome, 0) + 1
+            if settlement.outcome is Outcome.POSTPONED and isinstance(entry.entry, Intent):
+                self.postponed.setdefault(settlement.intent, []).append(entry.entry.meter_events[settlement.index])
             if not entry.open:
                 del self.open[settlement.intent]
         return True

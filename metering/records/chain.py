@@ -44,15 +44,18 @@ class Chain:
 
     def offer(self, offset: int, link: ChainLink) -> bool:
         """Fold the record at `offset`; say whether it is accepted. Raises ChainBroken if records come out of order."""
-        if offset < self.next_offset:
-            raise ChainBroken(f"offset {offset} was folded already; next is {self.next_offset}")
-        self.next_offset = offset + 1
         if not self.continues(link):
-            self.skipped += 1
+            self.skip(offset)
             return False
+        self.pass_over(offset)
         self.head = offset
         self.end = link.end
         return True
+
+    def skip(self, offset: int) -> None:
+        """Note that the record at `offset` was read and is not accepted. Raises ChainBroken if records come out of order."""
+        self.pass_over(offset)
+        self.skipped += 1
 
     def pass_over(self, offset: int) -> None:
         """Note that the record at `offset` was read and is no link of the chain."""

@@ -14,6 +14,9 @@ Every reader decides that alike, even one that began at a checkpoint; which targ
 is sent and settled as the meter event of an intent is. Its writer never sends, so it contests nothing, and the first intent or receipt behind
 it says who does: an instance that wants to send a correction writes an entry behind it first, and a second instance that does so contests it.
 
+Usage of a meter that Stripe refuses is *carried*: an intent lists it beside what it sends, and the next intent takes it in, together with the
+meter events that were *postponed* since. So it belongs to exactly one intent at any time, and gets an identifier only when it is sent.
+
 A *rejection* keeps what Stripe reported later about events that it had accepted. It is evidence for corrections, and changes nothing by itself.
 """
 
@@ -30,6 +33,8 @@ from metering.records.fail_closed import RecordCorrupt
 from metering.records.service_limits import IDENTIFIER_CHARS_MAX
 
 INTENT_FORMAT: Final = "intent/1"
+# With usage that is carried: a reader of the first format would drop it, so it must stop.
+CARRYING_INTENT_FORMAT: Final = "intent/2"
 RECEIPT_FORMAT: Final = "receipt/1"
 CORRECTION_FORMAT: Final = "correction/1"
 REJECTION_FORMAT: Final = "rejection/1"
@@ -49,6 +54,7 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"  # an attempt may or may not have arrived
     PARKED = "parked"  # unknown for so long that Stripe may have forgotten the identifier: only evidence may decide
     UNBILLABLE = "unbillable"  # older than Stripe takes
+    POSTPONED = "postponed"  # Stripe refuses its meter: the usage is in a later intent, under another identifier
 
     @property
     def is_final(self) -> bool:
@@ -58,7 +64,7 @@ class Outcome(StrEnum):
     @property
     def says_not_taken(self) -> bool:
         """Whether it claims that Stripe does not have the meter event."""
-        return self in {Outcome.REJECTED, Outcome.UNBILLABLE}
+        return self in {Outcome.REJECTED, Outcome.UNBILLABLE, Outcome.POSTPONED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +85,8 @@ class Intent:
     `tally_head` and `events_end` are the tally chain's head and end after the last covered tally: the next reader starts there.
     `checkpoint` is, when this record was written, the oldest accepted intent or correction with something open, or else the last accepted
     intent (-1: none).
-    `unbillable` are sums too old for Stripe; they are recorded here and never sent.
+    `unbillable` are sums too old for Stripe; they are recorded here and never sent. `carried` are sums of meters that Stripe refuses: the next
+    intent takes them in. What an intent tells is what its tallies hold, what the intent before it carried, and what was postponed since.
     """
 
     chain_id: str
@@ -91,10 +98,20 @@ class Intent:
     events_end: int
     meter_events: Sequence[MeterEvent]
     unbillable: Sequence[MeterEvent] = ()
+    carried: Sequence[MeterEvent] = ()
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """What tells it from every other intent of its chain: its range of tallies; of no tallies, which may happen often at one place, a pair
+        that is no range and is made of the intent before it.
+        """
+        start, end = self.link.start, self.link.end
+        return (start, end) if start < end else (end + self.link.previous + 1, end)
 
     def identifier(self, index: int) -> str:
         """Stripe's identifier of a meter event: a function of its place in the chain, so that every copy of a service derives the same."""
-        return f"tm-{self.chain_id}-{self.partition}-{self.link.start}-{self.link.end}-{index}"
+        first, second = self.place
+        return f"tm-{self.chain_id}-{self.partition}-{first}-{second}-{index}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,12 +230,12 @@ def encode_intent(intent: Intent) -> bytes:
             for event in events
         ]
 
-    meter_events, unbillable = columns(intent.meter_events), columns(intent.unbillable)
+    meter_events, unbillable, carried = columns(intent.meter_events), columns(intent.unbillable), columns(intent.carried)
     assert len(intent.identifier(max(0, len(meter_events) - 1))) <= IDENTIFIER_CHARS_MAX
     assert all(event.value >= 0 for event in intent.meter_events), "only a correction takes back"
     return orjson.dumps(
         {
-            "format": INTENT_FORMAT,
+            "format": CARRYING_INTENT_FORMAT if carried else INTENT_FORMAT,
             "chain": intent.chain_id,
             "partition": intent.partition,
             "start": intent.link.start,
@@ -234,6 +251,7 @@ def encode_intent(intent: Intent) -> bytes:
             "dimensions": [dict(pairs) for pairs in dimensions],
             "meter_events": meter_events,
             "unbillable": unbillable,
+            **({"carried": carried} if carried else {}),
         }
     )
 
@@ -313,7 +331,7 @@ def decode_entry(value: bytes | None) -> Entry:
     try:
         document = orjson.loads(value or b"")
         match document["format"]:
-            case "intent/1":
+            case "intent/1" | "intent/2":
                 return _intent(document)
             case "receipt/1":
                 return _receipt(document)
@@ -344,6 +362,7 @@ def _intent(document: Mapping[str, Any]) -> Intent:
         events_end=document["events_end"],
         meter_events=events("meter_events"),
         unbillable=events("unbillable"),
+        carried=events("carried") if document["format"] == CARRYING_INTENT_FORMAT else (),
     )
 
 

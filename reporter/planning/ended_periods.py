@@ -25,10 +25,10 @@ class EndedPeriods:
         if self._looked_at is not None and monotonic - self._looked_at < PERIODS_LOOK_SECONDS:
             return
         self._looked_at = monotonic
-        ends = [reporter.unplanned.soonest_end_s(), self._soonest_open_end_s(reporter, now_s)]
-        waiting, planned = (end if end is not None and end <= now_s else None for end in ends)
+        ends = [reporter.unplanned.soonest_end_s(), reporter.carried.soonest_end_s(), self._soonest_open_end_s(reporter, now_s)]
+        waiting, carried, planned = (end if end is not None and end <= now_s else None for end in ends)
         self._in_unplanned = waiting is not None
-        self.oldest_s = min((end for end in (waiting, planned) if end is not None), default=None)
+        self.oldest_s = min((end for end in (waiting, carried, planned) if end is not None), default=None)
 
     def report_seconds(self, setting: float) -> float:
         """How long the usage may wait for its intent: at most a minute while it has usage of a period that is over."""

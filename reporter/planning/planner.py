@@ -5,6 +5,7 @@ Life of a PartitionReporter:
     observe(entry)...   fold usage.ledger from a checkpoint to its end
     begin()             from here on tallies may be added, starting at `tally_position`
     add(tally)...       fold the tallies that no intent covers yet
+    hold(meters)        usage of these meters is carried from intent to intent, and not planned
     plan()              an intent for all of them, to append
     observe(own)        it was accepted: its meter events may be sent
     observe(other)      somebody else's was: what was folded is forgotten, and adding goes on from where that intent ends
@@ -12,12 +13,12 @@ Life of a PartitionReporter:
     take_corrections()  what was accepted of corrections, to send
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from taximeter_emitter.wire.limits import HOUR_MS
 
-from metering.folds.ledger import Ledger
+from metering.folds.ledger import Ledger, OpenEntry
 from metering.folds.tallies import Tallies, tallies_after
 from metering.records.chain import NO_OFFSET, ChainLink
 from metering.records.fail_closed import ChainBroken
@@ -40,6 +41,8 @@ class PartitionReporter:
         self.tallies = Tallies()
         self.unplanned = UnplannedUsage(rows_max, periods)
         self.unplanned_since_ms: int | None = None
+        self.carried = UnplannedUsage(rows_max, periods)  # of the held meters
+        self.held: frozenset[str] = frozenset()
         self._instance = instance
         self._written = NO_OFFSET  # the last entry of our own
         self._corrections: list[int] = []
@@ -49,10 +52,17 @@ class PartitionReporter:
         """The next offset of usage.tallies to add."""
         return self.tallies.chain.next_offset
 
+    @property
+    def is_full(self) -> bool:
+        """Whether there is no place for more usage: stop reading tallies."""
+        return self.unplanned.is_full or self.carried.is_full
+
     def begin(self) -> None:
         """The ledger is folded to its end: place the fold of tallies where its last accepted intent ends."""
         self.unplanned.clear()
+        self.carried.clear()
         self.unplanned_since_ms = None
+        self._take_in(self.ledger.waiting)
         if self.ledger.chain_id is None:
             self.tallies = Tallies()
             return
@@ -68,9 +78,26 @@ class PartitionReporter:
         if offset != self.tally_position:
             raise ChainBroken(f"tally {offset} of partition {self.partition} follows {self.tally_position - 1}: records between them are missing")
         if self.tallies.fold(offset, tally):
-            self.unplanned.add(tally.rows)
-            if tally.rows and self.unplanned_since_ms is None:
-                self.unplanned_since_ms = tally.log_time_ms
+            rows = [row for row in tally.rows if row.meter not in self.held] if self.held else tally.rows
+            self.unplanned.add(rows)
+            if rows:
+                self._note_since(tally.log_time_ms)
+            if len(rows) < len(tally.rows):
+                self.carried.add(row for row in tally.rows if row.meter in self.held)
+
+    def hold(self, meters: frozenset[str]) -> None:
+        """Stripe refuses these meters, and takes all others: from now on the usage of these is carried, and that of the others planned."""
+        if meters == self.held:
+            return
+        released = self.held - meters
+        self.held = meters
+        self.unplanned.move_to(self.carried, meters)
+        if not len(self.unplanned):
+            self.unplanned_since_ms = None
+        oldest = [time_ms for meter, (_, time_ms) in self.carried.by_meter().items() if meter in released]
+        self.carried.move_to(self.unplanned, released)
+        for time_ms in oldest:
+            self._note_since(time_ms)
 
     def open_usage(self) -> Iterator[tuple[str, int]]:
         """Customer and time in ms of every meter event that has no final outcome."""
@@ -81,21 +108,38 @@ class PartitionReporter:
                 yield event.customer, event.time_ms
 
     @property
+    def sendable_events(self) -> int:
+        """How many meter events and corrections have no final outcome, without those that wait for a held meter."""
+        return sum(self._sendable(entry) for entry in self.ledger.open.values())
+
+    @property
+    def open_since_ms(self) -> int | None:
+        """When the oldest intent was accepted that has something open, and not only of held meters. A correction holds up no usage."""
+        intents = (entry for entry in self.ledger.open.values() if isinstance(entry.entry, Intent))
+        return next((entry.log_time_ms for entry in intents if self._sendable(entry)), None)
+
+    def _sendable(self, entry: OpenEntry) -> int:
+        if not self.held:
+            return len(entry.open)
+        return sum(entry.entry.meter_events[index].meter not in self.held for index in entry.open)
+
+    @property
     def uncovered(self) -> int:
         """How many records of usage.tallies were folded and are in no intent."""
         return self.tally_position - max(0, self.ledger.chain.end)
 
     def plan(self, now_ms: int, rows_wanted: int, hourly_max: int) -> Intent | None:
-        """An intent that covers all that was added; None if nothing accepted was added.
+        """An intent that covers all that was added; None if nothing accepted was added and nothing is left of an earlier intent.
 
         Windows are merged up to an hour until there are at most `rows_wanted` sums, and beyond an hour only if there are more than `hourly_max`.
         """
-        if self.tallies.chain_id is None or self.tallies.chain.head == self.ledger.tally_head:
+        if self.tallies.chain_id is None or (self.tallies.chain.head == self.ledger.tally_head and not len(self.unplanned)):
             return None
-        self.unplanned.merge_to(rows_wanted, HOUR_MS)
-        self.unplanned.merge_to(max(rows_wanted, hourly_max), LARGEST_MS)
+        for sums in (self.unplanned, self.carried):
+            sums.merge_to(rows_wanted, HOUR_MS)
+            sums.merge_to(max(rows_wanted, hourly_max), LARGEST_MS)
         oldest = now_ms - EVENT_AGE_MAX_MS + PLANNING_MARGIN_MS
-        events = self.unplanned.meter_events()
+        events, carried = self.unplanned.meter_events(), self.carried.meter_events()
         return Intent(
             chain_id=self.tallies.chain_id,
             partition=self.partition,
@@ -105,7 +149,8 @@ class PartitionReporter:
             tally_head=self.tallies.chain.head,
             events_end=self.tallies.chain.end,
             meter_events=[event for event in events if event.time_ms >= oldest],
-            unbillable=[event for event in events if event.time_ms < oldest],
+            unbillable=[event for event in (*events, *carried) if event.time_ms < oldest],
+            carried=[event for event in carried if event.time_ms >= oldest],
         )
 
     def receipt(self, settlements: Sequence[Settlement]) -> Receipt:
@@ -139,7 +184,10 @@ class PartitionReporter:
 
     def observe(self, offset: int, log_time_ms: int, entry: Entry, *, mine: bool = False) -> bool:
         """Fold a record of usage.ledger, in log order. Returns whether it is accepted; what an accepted intent or correction plans is then open."""
+        postponed = {intent: len(events) for intent, events in self.ledger.postponed.items()}
         accepted = self.ledger.fold(offset, log_time_ms, entry)
+        if isinstance(entry, Receipt):
+            self._take_in(event for intent, events in self.ledger.postponed.items() for event in events[postponed.get(intent, 0) :])
         if mine:
             self._written = offset
         if accepted and isinstance(entry, Correction):
@@ -148,10 +196,24 @@ class PartitionReporter:
             return accepted
         if mine:
             self.unplanned.clear()
+            self.carried.clear()
             self.unplanned_since_ms = None
+            self._take_in(entry.carried)
         else:
             self.begin()
         return True
+
+    def _take_in(self, events: Iterable[MeterEvent]) -> None:
+        """Usage that was in an intent before, and must be in the next one."""
+        for event in events:
+            if event.meter in self.held:
+                self.carried.add_event(event)
+            else:
+                self.unplanned.add_event(event)
+                self._note_since(event.time_ms)
+
+    def _note_since(self, time_ms: int) -> None:
+        self.unplanned_since_ms = time_ms if self.unplanned_since_ms is None else min(self.unplanned_since_ms, time_ms)
 
 
 def open_meter_events(ledger: Ledger, intent_offset: int) -> list[tuple[int, MeterEvent]]:

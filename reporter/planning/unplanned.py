@@ -3,7 +3,7 @@
 A sum never has minutes from both sides of a billing period's boundary that was known when they were merged (reporter.planning.billing_periods).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final
 
 from taximeter_emitter.wire.event import Dimensions
@@ -51,6 +51,22 @@ class UnplannedUsage:
             self._add((row.customer, row.meter, row.dimensions), size, row.quantity, row.window_start_ms)
         self.merge_to(self._rows_max, LARGEST_MS)
 
+    def add_event(self, event: MeterEvent) -> None:
+        """Add usage that was in an intent before, as one sum."""
+        minute = window_start(event.time_ms, MINUTE_MS)
+        self._add((event.customer, event.meter, event.dimensions), GRANULARITIES_MS[self._level], event.value, minute)
+        self.merge_to(self._rows_max, LARGEST_MS)
+
+    def move_to(self, other: "UnplannedUsage", meters: Collection[str]) -> None:
+        """Move the sums of these meters there."""
+        moved = [key for key in self._sums if key[1] in meters]
+        for key in moved:
+            quantity, earliest = self._sums.pop(key)
+            other._add(key[:3], GRANULARITIES_MS[other._level], quantity, earliest)  # noqa: SLF001 - the same class
+        if moved:
+            self._changes = -1  # the soonest end may have gone with them
+            other.merge_to(other._rows_max, LARGEST_MS)  # noqa: SLF001 - the same class
+
     def merge_to(self, rows: int, largest_ms: int) -> None:
         """Merge windows until at most `rows` sums are left, or all windows are as large as `largest_ms`, one of GRANULARITIES_MS."""
         while len(self._sums) > rows and GRANULARITIES_MS[self._level] < largest_ms:
@@ -76,6 +92,14 @@ class UnplannedUsage:
             self._changes = self._periods.changes
             self._soonest_end_s = self._periods.soonest_end_s(self.usage())
         return self._soonest_end_s
+
+    def by_meter(self) -> dict[str, tuple[int, int]]:
+        """Units, and the time in ms of the oldest usage, of each meter."""
+        found: dict[str, tuple[int, int]] = {}
+        for (_, meter, _, _, _), (quantity, earliest) in self._sums.items():
+            units, oldest = found.get(meter, (0, earliest))
+            found[meter] = units + quantity, min(oldest, earliest)
+        return found
 
     def usage(self) -> Iterator[tuple[str, int]]:
         """Customer and event time in ms of each sum."""

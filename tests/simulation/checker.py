@@ -16,9 +16,9 @@ from typing import Any, Protocol
 
 import orjson
 
-from tests.simulation.correction_check import CorrectionBook, Outcomes, PartitionCorrections
+from tests.simulation.correction_check import POSTPONED, CorrectionBook, Outcomes, PartitionCorrections
 from tests.simulation.journal import EVENTS_PER_CUSTOMER, Emitted, Journal
-from tests.simulation.raw_records import METERS, RawEvent, RawRecord, read_meter_events, read_record
+from tests.simulation.raw_records import METERS, MeterLine, RawEvent, RawRecord, read_meter_events, read_record
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 LARGEST = 6 * HOUR  # the largest window
@@ -108,9 +108,9 @@ class Checker:
         self._garbage: Counter[bytes | None] = Counter()
         self._letters: dict[tuple[int, int], list[tuple[RawRecord, dict[str, Any]]]] = defaultdict(list)
         self._numbers: set[tuple[int, tuple[str, int]]] = set()
-        self._groups: dict[tuple[str, bool], list[Emitted]] = defaultdict(list)
+        self._groups: dict[tuple[str, str, bool], list[Emitted]] = defaultdict(list)
         for event in evidence.journal.events.values():
-            self._groups[event.identity, event.has_id].append(event)
+            self._groups[event.customer, event.identity, event.has_id].append(event)
 
     def check(self) -> list[Violation]:
         """Everything that is wrong; empty if nothing is."""
@@ -259,7 +259,7 @@ class Checker:
             return True
         if known.time_ms < log_time_ms - (self._evidence.horizon_ms if known.has_id else 35 * DAY):
             return True
-        return len(self._groups[known.identity, known.has_id]) > 1  # an id used for two contents: one of them is a conflict
+        return len(self._groups[known.customer, known.identity, known.has_id]) > 1  # an id used for two contents: one of them is a conflict
 
     def _check_letter(self, partition: int, record: RawRecord, indexes: frozenset[int]) -> None:
         """What was set aside is in the dead letters, untouched."""
@@ -282,6 +282,10 @@ class Checker:
         identifiers: dict[str, tuple[str, str, int]] = {}
         places: dict[str, tuple[int, int]] = {}
         intents: dict[int, list[tuple[str, str, int]]] = {}
+        waiting: list[MeterLine] = []  # what the next intent must take in, besides its tallies
+        whole: dict[int, list[MeterLine]] = {}
+        postponed: set[tuple[int, int]] = set()
+        head = -1
         told = Outcomes()
         corrections = PartitionCorrections(partition, self._corrections, intents, told.final, self._say)
         for record in self._evidence.ledger[partition]:
@@ -296,13 +300,22 @@ class Checker:
                 continue
             told.hear(entry)
             if entry["format"] == "receipt/1":
+                back = [place for place, outcome in told.final.items() if outcome == POSTPONED and place not in postponed]
+                postponed.update(back)
+                waiting += [whole[offset][index] for offset, index in back if offset in whole]
                 continue
             if entry["start"] != end or (entry["previous"] == -1) != (not intents):
                 continue
+            if entry["start"] == entry["end"] and entry["previous"] != head:
+                continue
+            head = record.offset
             covered = [tally for _, tally in tallies[end : entry["end"]] if tally is not None]
             end = entry["end"]
             events, unbillable = (read_meter_events(entry, name) for name in ("meter_events", "unbillable"))
-            self._check_intent(f"intent {record.offset} of {partition}", covered, events + unbillable)
+            carried = read_meter_events(entry, "carried")
+            self._check_intent(f"intent {record.offset} of {partition}", covered, events + unbillable + carried, waiting)
+            waiting = carried
+            whole[record.offset] = events
             corrections.intent(record.offset, entry)
             told.senders[record.offset] = entry["instance"]
             intents[record.offset] = [(customer, meter, value) for customer, meter, _, value in events]
@@ -313,12 +326,14 @@ class Checker:
                 self._sums.refused[customer, meter] += value
         if any(tally is not None and tally["rows"] for _, tally in tallies[end:]):
             self._say("unaccounted", f"tallies of {partition} from {end} on are in no intent")
+        if waiting:
+            self._say("unaccounted", f"{waiting} of {partition} is in no later intent")
         self._check_outcomes(partition, intents, told.final)
         self._accepted |= {name: identifiers[name] for name, place in places.items() if told.final.get(place) in {"accepted", "duplicate"}}
         return identifiers
 
-    def _check_intent(self, where: str, covered: Sequence[dict[str, Any]], events: Sequence[tuple[str, str, int, int]]) -> None:
-        """The meter events of an intent are its tallies' rows, merged, and no window gives to another, and no billing period.
+    def _check_intent(self, where: str, covered: Sequence[dict[str, Any]], events: Sequence[MeterLine], waiting: Sequence[MeterLine]) -> None:
+        """The meter events of an intent are its tallies' rows and what waited for it, merged, and no window gives to another, and no billing period.
 
         Where few are hourly, no hour may give to another.
         """
@@ -327,6 +342,7 @@ class Checker:
             for tally in covered
             for customer, meter, dimensions, window, quantity, _ in tally["rows"]
         ]
+        rows += [(customer, meter, "", time_ms // MINUTE * MINUTE, value) for customer, meter, time_ms, value in waiting]
         hourly = {(name, meter, dimensions, at // HOUR, self._period_of_minute(name, at)) for name, meter, dimensions, at, _ in rows}
         size = HOUR if len(hourly) <= HOURLY_MAX else LARGEST
         wanted: Counter[tuple[str, str, int, int]] = Counter()
@@ -356,7 +372,7 @@ class Checker:
         for offset, events in intents.items():
             for index, (customer, meter, value) in enumerate(events):
                 match outcomes.get((offset, index)):
-                    case "accepted" | "duplicate":
+                    case "accepted" | "duplicate" | "postponed":
                         pass
                     case "parked":
                         self._sums.parked[customer, meter] += value

@@ -12,6 +12,7 @@ Place = tuple[int, int]
 
 TAKEN = ("accepted", "duplicate")
 REFUSED = ("rejected", "unbillable")
+POSTPONED = "postponed"
 
 
 @dataclass(slots=True)
@@ -31,7 +32,7 @@ class Outcomes:
             if sender not in {None, writer}:
                 self.senders[offset] = "several"
         for offset, index, outcome, _, _ in entry.get("settlements", ()):
-            doubted = outcome in REFUSED and self.senders.get(offset) != writer
+            doubted = outcome in {*REFUSED, POSTPONED} and self.senders.get(offset) != writer
             if outcome != "unknown":
                 self.final.setdefault((offset, index), "parked" if doubted else outcome)
         for offset, sender in self.senders.items():

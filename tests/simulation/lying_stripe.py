@@ -9,7 +9,7 @@ event was cancelled or not recorded.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from metering.records.ledger_records import MeterEvent, Rejection, encode_rejection
+from metering.records.ledger_records import Rejection, encode_rejection
 from reporter.sending.verdicts import Reply, Retry, Verdict, classify, interrupted, unreachable
 from tests.simulation.world import HOUR, LEDGER, MINUTE, SECOND, START_MS, World
 
@@ -18,6 +18,16 @@ TIMEOUT = 15 * SECOND
 # A caller that is frozen between its decision to send and the first byte on the wire sends late. More than four hours (24 less 20) would
 # break the promise, and no caller that looks at a clock before it writes to a socket can rule that out.
 LATEST_ARRIVAL = 3 * HOUR
+
+
+@dataclass(frozen=True, slots=True)
+class MeterLine:
+    """What a request says."""
+
+    customer: str
+    meter: str
+    value: int
+    time_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +57,7 @@ class LyingStripe:
         self._taken: dict[str, int] = {}
         self._kept: dict[str, tuple[int, Reply]] = {}
         self._busy: dict[tuple[str, str], int] = {}
+        self._in_use: dict[str, int] = {}
 
     @property
     def health(self) -> str:
@@ -57,9 +68,9 @@ class LyingStripe:
         """Be down or locked out for a while."""
         self._health, self._mended_ms = health, until_ms
 
-    def call(self, identifier: str, idempotency_key: str, event: MeterEvent, deliver: Callable[[Verdict], None]) -> None:
+    def call(self, line: MeterLine, identifier: str, idempotency_key: str, deliver: Callable[[Verdict], None]) -> None:
         """Send a meter event; `deliver` gets the verdict once, later."""
-        self._call(identifier, idempotency_key, lambda: self._take(identifier, event), deliver)
+        self._call(identifier, idempotency_key, lambda: self._take(identifier, line), deliver)
 
     def cancel(self, identifier: str, idempotency_key: str, deliver: Callable[[Verdict], None]) -> None:
         """Cancel a meter event; `deliver` gets the verdict once, later."""
@@ -105,11 +116,19 @@ class LyingStripe:
         if kept is not None and world.now_ms - kept[0] < DAY:
             reply = kept[1]
             return Reply(reply.status, True, reply.error_type, reply.code, reply.message, {"Idempotent-Replayed": "true"})
+        if self._in_use.get(idempotency_key, 0) > world.now_ms:
+            return Reply(409, error_type="idempotency_error", code="idempotency_key_in_use")
+        if world.weather.noise and world.chance(world.weather.noise):
+            return _too_many()
         if not world.chance(world.weather.stripe_faults):
             return work()
-        match world.rng.below(6):
+        return self._answer_badly(idempotency_key, work)
+
+    def _answer_badly(self, idempotency_key: str, work: Callable[[], Reply]) -> Reply | None:
+        world = self._world
+        match world.rng.below(9):
             case 0:
-                return Reply(429, error_type="invalid_request_error", code="rate_limit", headers={"Stripe-Rate-Limited-Reason": "endpoint-rate"})
+                return _too_many()
             case 1:
                 return self._keep(idempotency_key, Reply(500, error_type="api_error", message="before it was taken"))
             case 2:
@@ -120,15 +139,27 @@ class LyingStripe:
                 return None
             case 4:
                 return Reply(503, recognised=False)
+            case 5:
+                work()
+                return Reply(200, recognised=False)  # the reply was cut off
+            case 6:
+                return Reply(200, recognised=False)  # somebody else answered
+            case 7:
+                self._keep(idempotency_key, work())
+                self._in_use[idempotency_key] = world.now_ms + world.rng.spread(SECOND, HOUR)  # it is long in coming
+                return None
             case _:
                 return None
 
-    def _take(self, identifier: str, event: MeterEvent) -> Reply:
+    def _take(self, identifier: str, event: MeterLine) -> Reply:
         now = self._world.now_ms
         lane = (event.customer, event.meter)
         if self._busy.get(lane, 0) > now:
-            return Reply(409, error_type="invalid_request_error", code="too_many_concurrent_requests")
-        self._busy[lane] = now + 50
+            code = "too_many_concurrent_requests" if now % 2 else "lock_timeout"
+            return Reply(409, error_type="invalid_request_error", code=code)
+        faults = self._world.weather.stripe_faults
+        lasting = faults and self._world.chance(faults / 20)
+        self._busy[lane] = now + (self._world.rng.spread(MINUTE, 2 * HOUR) if lasting else 50)
         taken = self._taken.get(identifier)
         if taken is not None and now - taken < DAY:
             return Reply(400, error_type="invalid_request_error", message=f"An event already exists with identifier {identifier}.")
@@ -145,7 +176,7 @@ class LyingStripe:
         self.books.append(Booked(identifier, event.customer, event.meter, event.value, event.time_ms, now))
         return Reply(200)
 
-    def _drop(self, identifier: str, event: MeterEvent) -> None:
+    def _drop(self, identifier: str, event: MeterLine) -> None:
         """Accept an event and do not record it; say so in an error report."""
         world = self._world
         self.dropped.add(identifier)
@@ -179,3 +210,7 @@ class LyingStripe:
     def _keep(self, idempotency_key: str, reply: Reply) -> Reply:
         self._kept[idempotency_key] = (self._world.now_ms, reply)
         return reply
+
+
+def _too_many() -> Reply:
+    return Reply(429, error_type="invalid_request_error", code="rate_limit", headers={"Stripe-Rate-Limited-Reason": "endpoint-rate"})

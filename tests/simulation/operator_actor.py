@@ -4,7 +4,9 @@ from metering.folds.corrections import MeterEventPlace
 from metering.kafka.partition_log import LogUnavailable
 from metering.records.ledger_records import Intent, decode_entry
 from reporter.correcting import Correcting, NotCorrectable, Request
-from tests.simulation.world import LEDGER, TOPICS, Process, SimulatedAppender, SimulatedReader, World, turn
+from tests.simulation.kafka import SimulatedAppender, SimulatedReader
+from tests.simulation.processes import Process
+from tests.simulation.world import LEDGER, TOPICS, World
 
 
 class Operator(Process):
@@ -16,7 +18,7 @@ class Operator(Process):
 
     async def _work(self) -> None:
         while True:
-            await turn()
+            await self.sleep(self.world.rng.spread(1, 60))
             place = self._choose()
             if place is not None:
                 try:
@@ -25,7 +27,7 @@ class Operator(Process):
                     self._note(f"does not correct {place}: {error}")
 
     async def _correct(self, place: MeterEventPlace) -> None:
-        correcting = Correcting(SimulatedReader(self.world), SimulatedAppender(self.world), TOPICS, _OperatorClock(self), place)
+        correcting = Correcting(SimulatedReader(self.world), SimulatedAppender(self.world), TOPICS, self, place)
         request = Request(undo=self.world.chance(0.5), reason="it looked wrong", by=self.name)
         target = await correcting.find()
         try:
@@ -50,19 +52,3 @@ class Operator(Process):
     def _note(self, text: str) -> None:
         if self.world.tracing:
             self.world.note(f"{self.name} {text}")
-
-
-class _OperatorClock:
-    """The clock of an operator's machine: a little wrong, and waiting is somebody else's turn."""
-
-    def __init__(self, operator: Operator) -> None:
-        self._operator = operator
-
-    def now_ms(self) -> int:
-        return self._operator.clock_ms
-
-    def monotonic(self) -> float:
-        return self._operator.monotonic
-
-    async def sleep(self, _seconds: float) -> None:
-        await turn()

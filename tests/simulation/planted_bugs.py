@@ -1,6 +1,6 @@
 """Bugs put in on purpose, one at a time: a simulation that does not catch these would not catch others either."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from itertools import count
@@ -8,7 +8,8 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-from taximeter_emitter.wire.batch import Batch
+from taximeter_emitter.wire import event
+from taximeter_emitter.wire.batch import NO_ID, Batch
 from taximeter_emitter.wire.event import UsageEvent
 from taximeter_emitter.wire.limits import DAY_MS
 
@@ -18,22 +19,25 @@ from aggregator.core.sequences import SequenceIndex
 from aggregator.core.uncounted_places import UncountedPlaces
 from aggregator.ids.fingerprints import Fingerprints, Mask, Words
 from aggregator.ids.id_index import IdIndex, Seen
-from aggregator.reading import joined_batches
+from aggregator.ids.identities import Identities
+from aggregator.reading import joined_batches, plain_events
 from aggregator.sums.rows import Rows
+from aggregator.worker import CountingWorker
 from metering.folds.corrections import Target, objection
 from metering.folds.ledger import Ledger
 from metering.kafka.partition_log import Appended
 from metering.records.chain import NO_OFFSET, Chain, ChainLink
-from metering.records.ledger_records import Correction, CorrectionKind, Intent, Outcome, Planned, Receipt, Settlement
+from metering.records.ledger_records import Correction, CorrectionKind, Intent, Outcome, Receipt, Settlement, decode_entry
 from reporter import correcting
+from reporter.dispatch import Dispatcher
 from reporter.planning import unplanned
 from reporter.planning.billing_periods import ALWAYS, BillingPeriods, Side
 from reporter.planning.planner import PartitionReporter
 from reporter.planning.unplanned import GRANULARITIES_MS, LARGEST_MS, UnplannedUsage
 from reporter.sending import lanes
 from reporter.sending.lanes import Attempt, Lanes, MeterSend
-from tests.simulation.aggregator_actor import AggregatorProcess
-from tests.simulation.reporter_actor import ReporterProcess, ReporterWorker
+from reporter.sending.verdicts import Verdict
+from reporter.worker import ReportingWorker
 from tests.simulation.world import START_MS
 
 
@@ -59,13 +63,36 @@ def ids_are_not_looked_up() -> Iterator[None]:
 
 
 @contextmanager
+def identities_have_no_customer() -> Iterator[None]:
+    """The same source and id of two customers is one event."""
+
+    def number(_self: Identities, _customer: str) -> bytes:
+        return NO_ID
+
+    with _method(Identities, "number", number):
+        yield
+
+
+@contextmanager
+def fingerprints_have_no_source() -> Iterator[None]:
+    """The same id of two sources is one event."""
+    prefix = event.source_prefix
+
+    def without(_source: str) -> bytes:
+        return prefix("")
+
+    with patch.object(event, "source_prefix", without), patch.object(plain_events, "source_prefix", without):
+        yield
+
+
+@contextmanager
 def numbers_are_not_looked_up() -> Iterator[None]:
     """Deduplication by an emitter's numbers is off."""
 
-    def claim(_self: SequenceIndex, _emitter: str, first: int, count: int, _log_time_ms: int) -> Sequence[tuple[int, int]]:
-        return [(first, first + count - 1)]
+    def claim(_self: SequenceIndex, _emitter: str, first: int, last: int, *_: object) -> Sequence[tuple[int, int]]:
+        return [(first, last)]
 
-    with _method(SequenceIndex, "claim", claim):
+    with _method(SequenceIndex, "_claim", claim):
         yield
 
 
@@ -121,46 +148,73 @@ def every_append_is_accepted() -> Iterator[None]:
 @contextmanager
 def a_writer_assumes_its_intent_accepted() -> Iterator[None]:
     """The reporter sends as soon as its intent is in the log, even if another writer came in between."""
-    real = ReporterWorker._observed
+    real = ReportingWorker._observed
 
-    async def observed(self: ReporterWorker, reporter: PartitionReporter, entry: Intent | Receipt, landed: Appended) -> bool:
+    async def observed(self: ReportingWorker, reporter: PartitionReporter, entry: Intent | Receipt, landed: Appended) -> bool:
         if isinstance(entry, Intent):
             reporter.ledger.chain.next_offset = landed.offset
             return reporter.observe(landed.offset, landed.log_time_ms, entry, mine=True)
         return await real(self, reporter, entry, landed)
 
-    with _method(ReporterWorker, "_observed", observed):
+    with _method(ReportingWorker, "_observed", observed):
+        yield
+
+
+@contextmanager
+def a_writer_assumes_its_receipt_accepted() -> Iterator[None]:
+    """The reporter does not read what another writer put into the ledger before its receipt."""
+    real = ReportingWorker._observed
+
+    async def observed(self: ReportingWorker, reporter: PartitionReporter, entry: Intent | Receipt, landed: Appended) -> bool:
+        if isinstance(entry, Receipt):
+            reporter.ledger.chain.next_offset = landed.offset
+            return reporter.observe(landed.offset, landed.log_time_ms, entry, mine=True)
+        return await real(self, reporter, entry, landed)
+
+    with _method(ReportingWorker, "_observed", observed):
+        yield
+
+
+@contextmanager
+def a_writer_assumes_its_tally_accepted() -> Iterator[None]:
+    """The aggregator goes on as soon as its tally is in the log, even if another writer came in between."""
+
+    async def settle(_self: CountingWorker, counter: PartitionCounter, cut: Cut, landed: Appended) -> bool:
+        counter.tallies.chain.next_offset = landed.offset
+        return counter.observe(landed.offset, cut.tally)
+
+    with _method(CountingWorker, "_settle", settle):
         yield
 
 
 @contextmanager
 def receipts_come_before_sends() -> Iterator[None]:
     """What is about to be sent is settled as accepted."""
-    real = ReporterProcess._call
+    real = Dispatcher._attempt
 
-    def call(self: ReporterProcess, attempt: Attempt) -> None:
+    def attempt_(self: Dispatcher, attempt: Attempt) -> Awaitable[Verdict]:
         send = attempt.send
-        self.workers[send.partition].settle([Settlement(send.intent, send.index, Outcome.ACCEPTED, self.clock_ms)])
-        real(self, attempt)
+        self._mailboxes[send.partition].put([Settlement(send.intent, send.index, Outcome.ACCEPTED, self._now_ms())])
+        return real(self, attempt)
 
-    with _method(ReporterProcess, "_call", call):
+    with _method(Dispatcher, "_attempt", attempt_):
         yield
 
 
 @contextmanager
 def sends_come_before_the_intent() -> Iterator[None]:
     """The reporter sends what it planned, and writes the intent afterwards."""
-    real = ReporterWorker._append
+    real = ReportingWorker._append
 
-    async def append(self: ReporterWorker, value: bytes) -> Appended:
-        reporter = self.reporter
-        intent = reporter.plan(self._process.clock_ms, 1_000, 1_000) if reporter is not None and value.startswith(b'{"format":"intent') else None
-        if intent is not None:
-            for index, event in enumerate(intent.meter_events):
-                self._process._stripe.call(intent.identifier(index), intent.identifier(index), event, lambda _: None)
+    async def append(self: ReportingWorker, value: bytes) -> Appended:
+        entry = decode_entry(value)
+        for index, planned in enumerate(entry.meter_events) if isinstance(entry, Intent) else ():
+            assert isinstance(entry, Intent)
+            send = MeterSend(self.partition, 0, index, entry.identifier(index), planned, 0, doubtful=False)
+            self._dispatcher._calls.start(self._dispatcher._attempt(Attempt(send, 1, send.identifier)), lambda _: None)
         return await real(self, value)
 
-    with _method(ReporterWorker, "_append", append):
+    with _method(ReportingWorker, "_append", append):
         yield
 
 
@@ -168,16 +222,15 @@ def sends_come_before_the_intent() -> Iterator[None]:
 def every_retry_has_a_new_identifier() -> Iterator[None]:
     """The identifier is drawn for each attempt."""
     numbers = count()
-    real = ReporterProcess._call
+    real = Dispatcher._attempt
 
-    def call(self: ReporterProcess, attempt: Attempt) -> None:
-        fresh = Attempt(replace(attempt.send, identifier=f"{attempt.send.identifier}.{next(numbers)}"), attempt.number, attempt.idempotency_key)
+    def attempt_(self: Dispatcher, attempt: Attempt) -> Awaitable[Verdict]:
         if attempt.number == 1:
-            real(self, attempt)
-            return
-        self._stripe.call(fresh.send.identifier, fresh.send.identifier, fresh.send.event, lambda verdict: self._verdicts.append((attempt, verdict)))
+            return real(self, attempt)
+        fresh = f"{attempt.send.identifier}.{next(numbers)}"
+        return real(self, Attempt(replace(attempt.send, identifier=fresh), attempt.number, fresh))
 
-    with _method(ReporterProcess, "_call", call):
+    with _method(Dispatcher, "_attempt", attempt_):
         yield
 
 
@@ -209,10 +262,26 @@ def late_events_are_dropped() -> Iterator[None]:
 def dead_letters_are_not_written() -> Iterator[None]:
     """Tallies account for events that lie nowhere."""
 
-    async def set_aside(_self: AggregatorProcess, _partition: int, _cut: Cut) -> None:
+    async def set_aside(_self: CountingWorker, _cut: Cut) -> None:
         return
 
-    with _method(AggregatorProcess, "set_aside", set_aside):
+    with _method(CountingWorker, "_set_aside", set_aside):
+        yield
+
+
+@contextmanager
+def dead_letters_and_forwards_are_written_after_the_tally() -> Iterator[None]:
+    """Who dies in between leaves a tally that accounts for events which lie nowhere."""
+    real_set_aside, real_settle = CountingWorker._set_aside, CountingWorker._settle
+
+    async def set_aside(_self: CountingWorker, _cut: Cut) -> None:
+        return
+
+    async def settle(self: CountingWorker, counter: PartitionCounter, cut: Cut, landed: Appended) -> bool:
+        await real_set_aside(self, cut)
+        return await real_settle(self, counter, cut, landed)
+
+    with _method(CountingWorker, "_set_aside", set_aside), _method(CountingWorker, "_settle", settle):
         yield
 
 
@@ -245,11 +314,15 @@ def anybody_may_found_the_chain_again() -> Iterator[None]:
 @contextmanager
 def a_receipt_does_not_look_at_other_intents() -> Iterator[None]:
     """A worker that meets another writer's intent while it writes a receipt goes on as if nothing had happened."""
+    real = ReportingWorker._send_what_is_open
 
-    def start_from(self: ReporterWorker, _reporter: PartitionReporter) -> None:
-        self._settlements.clear()
+    def send_what_is_open(self: ReportingWorker, reporter: PartitionReporter, *, again: bool) -> None:
+        if again:
+            self._mailbox.clear()
+        else:
+            real(self, reporter, again=False)
 
-    with _method(ReporterWorker, "_start_from", start_from):
+    with _method(ReportingWorker, "_send_what_is_open", send_what_is_open):
         yield
 
 
@@ -307,26 +380,19 @@ def a_period_is_told_with_its_very_first_second() -> Iterator[None]:
         yield
 
 
-def _planned(process: ReporterProcess, send: MeterSend) -> Planned | None:
-    reporter = process.workers[send.partition].reporter
-    entry = reporter.ledger.open.get(send.intent) if reporter is not None else None
-    return None if entry is None else entry.entry
-
-
 @contextmanager
 def a_correction_has_a_new_identifier_at_each_attempt() -> Iterator[None]:
     """What a correction sends again is another meter event to Stripe."""
-    real = ReporterProcess._call
+    real = Dispatcher._attempt
 
-    def call(self: ReporterProcess, attempt: Attempt) -> None:
+    def attempt_(self: Dispatcher, attempt: Attempt) -> Awaitable[Verdict]:
         send = attempt.send
-        if attempt.number == 1 or send.cancels is not None or not isinstance(_planned(self, send), Correction):
-            real(self, attempt)
-            return
+        if attempt.number == 1 or send.cancels is not None or not send.identifier.rpartition("-")[2].startswith("c"):
+            return real(self, attempt)
         fresh = f"{send.identifier}.{attempt.number}"
-        self._stripe.call(fresh, fresh, send.event, lambda verdict: self._verdicts.append((attempt, verdict)))
+        return real(self, Attempt(replace(send, identifier=fresh), attempt.number, fresh))
 
-    with _method(ReporterProcess, "_call", call):
+    with _method(Dispatcher, "_attempt", attempt_):
         yield
 
 
@@ -379,18 +445,23 @@ PLANTED: Mapping[str, Callable[[], AbstractContextManager[None]]] = {
     bug.__name__: bug
     for bug in (
         ids_are_not_looked_up,
+        identities_have_no_customer,
+        fingerprints_have_no_source,
         numbers_are_not_looked_up,
         joined_batches_mix_up_their_series,
         ids_are_forgotten_on_takeover,
         ids_set_aside_are_learnt_on_takeover,
         every_append_is_accepted,
         a_writer_assumes_its_intent_accepted,
+        a_writer_assumes_its_receipt_accepted,
+        a_writer_assumes_its_tally_accepted,
         receipts_come_before_sends,
         sends_come_before_the_intent,
         every_retry_has_a_new_identifier,
         unknown_outcomes_are_resent_for_ever,
         late_events_are_dropped,
         dead_letters_are_not_written,
+        dead_letters_and_forwards_are_written_after_the_tally,
         a_refusal_is_believed_after_an_unknown_outcome,
         anybody_may_found_the_chain_again,
         a_receipt_does_not_look_at_other_intents,

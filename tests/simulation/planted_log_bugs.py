@@ -11,23 +11,23 @@ from aggregator.ids.id_archive import IdArchive
 from aggregator.ids.id_files import SnapshotRecord
 from aggregator.ids.id_index import IdIndex
 from aggregator.takeover import CountingTakeover
+from aggregator.worker import CountingWorker
 from metering.kafka.partition_log import LogUnavailable
-from tests.simulation.aggregator_actor import AggregatorWorker
 
 
 @contextmanager
 def numbers_are_off_by_one() -> Iterator[None]:
     """The last number of each batch is not marked as seen."""
-    real = SequenceIndex.claim
+    real = SequenceIndex._claim
 
-    def claim(self: SequenceIndex, emitter: str, first: int, count: int, log_time_ms: int) -> Sequence[tuple[int, int]]:
-        fresh = real(self, emitter, first, count, log_time_ms)
+    def claim(self: SequenceIndex, emitter: str, first: int, last: int, *times_ms: int) -> Sequence[tuple[int, int]]:
+        fresh = real(self, emitter, first, last, *times_ms)
         known = self._emitters[emitter]
-        if count > 1 and known.lasts[-1] == first + count - 1:
+        if last > first and known.lasts[-1] == last:
             known.lasts[-1] -= 1
         return fresh
 
-    with patch.object(SequenceIndex, "claim", claim):
+    with patch.object(SequenceIndex, "_claim", claim):
         yield
 
 
@@ -45,9 +45,9 @@ def numbers_are_not_restored_on_takeover() -> Iterator[None]:
 @contextmanager
 def what_was_read_is_committed_in_finally() -> Iterator[None]:
     """Counting goes on behind what was read, also when nobody acknowledged the tally."""
-    real = AggregatorWorker._flush
+    real = CountingWorker._flush
 
-    async def flush(self: AggregatorWorker, counter: PartitionCounter) -> None:
+    async def flush(self: CountingWorker, counter: PartitionCounter) -> None:
         end = counter.position
         try:
             await real(self, counter)
@@ -55,7 +55,7 @@ def what_was_read_is_committed_in_finally() -> Iterator[None]:
             counter._rollback(end)
             counter.tallies.chain.end = end
 
-    with patch.object(AggregatorWorker, "_flush", flush):
+    with patch.object(CountingWorker, "_flush", flush):
         yield
 
 

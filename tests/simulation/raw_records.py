@@ -72,5 +72,10 @@ def _unpacked(text: str, count: int) -> list[int]:
     return [int.from_bytes(raw[start : start + width], "little") for start in range(0, len(raw), width)]
 
 
-def read_meter_events(intent: Mapping[str, Any], name: str) -> list[tuple[str, str, int, int]]:
-    return [(intent["customers"][c], intent["meters"][m], time_ms, value) for c, m, _, time_ms, value in intent[name]]
+MeterLine = tuple[str, str, int, int]
+"""Customer, meter, time in ms, value."""
+
+
+def read_meter_events(intent: Mapping[str, Any], name: str) -> list[MeterLine]:
+    """Those of one list of an intent; a list that it lacks is empty."""
+    return [(intent["customers"][c], intent["meters"][m], time_ms, value) for c, m, _, time_ms, value in intent.get(name, ())]

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass, replace
 
-from tests.simulation.world import Draws
+from tests.simulation.chance import Draws
 
 FAULTS = (
     "append",  # acknowledgements are lost, appends land late, twice, or never
     "read",  # the broker does not answer a reader
     "call",  # Stripe answers with errors, late, or not at all
+    "noise",  # Stripe refuses calls as too many, however few there are
+    "transaction",  # producers write in transactions, some of which are aborted or stay open for long
     "outage",  # nobody answers at Stripe, or the key is refused, for up to days
     "kill",
     "freeze",

@@ -11,16 +11,18 @@ from taximeter_emitter.wire.partitioner import partition_of
 from aggregator.core.counting_rules import CountingRules
 from aggregator.ids.id_index import RECENT_IDS_MAX
 from reporter.planning.billing_periods import BillingPeriods, Side, SubscriptionPeriods
-from tests.simulation.aggregator_actor import CATALOGUE, AggregatorProcess
+from tests.simulation.aggregator_process import CATALOGUE, AggregatorOrder, AggregatorProcess
 from tests.simulation.bindings import bound
+from tests.simulation.chance import Draws
 from tests.simulation.checker import Checker, Evidence, Violation
 from tests.simulation.id_disks import Disks
 from tests.simulation.journal import Journal
 from tests.simulation.lying_stripe import LyingStripe
 from tests.simulation.operator_actor import Operator
+from tests.simulation.processes import Process
 from tests.simulation.producers import KINDS, Ages, Customers, GatewayClients, RawProducer, SdkEmitter
-from tests.simulation.reporter_actor import ReporterProcess
-from tests.simulation.retention import MendedAggregator, delete_a_prefix
+from tests.simulation.reporter_process import ReporterProcess
+from tests.simulation.retention import delete_a_prefix
 from tests.simulation.scope import THEMES, Scope, Theme, drawn_scope
 from tests.simulation.subscriptions import boundaries_of
 from tests.simulation.world import (
@@ -32,19 +34,15 @@ from tests.simulation.world import (
     MINUTE,
     SECOND,
     TALLIES,
-    TOPICS,
-    Draws,
     PartitionStopped,
-    Process,
     Weather,
     World,
 )
 
-SETTLING_STEPS = 30_000
-RESTING_STEP = 3 * SECOND  # a request with its reply takes about as long
+SETTLING_STEPS = 20_000
 STRIDES = (1, 2, 4)  # how often at most a process goes on before another one may
 DELETING_WORLDS = 0.04
-CHAOS = 4 * ("producer", "kill", "freeze") + 2 * ("outage",) + 5 * ("rebalance",) + ("elect",)
+CHAOS = 4 * ("producer", "kill", "freeze") + 2 * ("outage",) + 5 * ("rebalance",) + ("elect", "operator")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,42 +157,35 @@ class Simulation:
         world = self.world
         if len(self.processes) < self.aggregators + self.reporters:
             self._keep_up()
-        if self.operators and world.rng.random() < 0.25:
-            self._operate(world.rng.pick(self.operators))
-        for _ in range(3):
-            process = world.rng.pick(self.processes)
-            if process.frozen_until_ms <= world.now_ms:
-                for _ in range(world.rng.between(1, self.stride + 1)):
-                    process.step()
+        for _ in range(world.rng.between(1, self.stride + 1)):
+            if not world.step():
                 return
 
-    def _operate(self, operator: Operator) -> None:
-        """A command goes on; or it is interrupted, and the operator begins another."""
-        if self.world.chance(self.world.weather.chaos):
-            operator.kill()
-            self._tell(operator, "is interrupted")
-            self.operators[self.operators.index(operator)] = Operator(self.world, operator.name)
-            return
-        for _ in range(self.world.rng.between(1, 6)):
-            operator.step()
+    def _interrupt(self) -> None:
+        """A command is interrupted, and the operator begins another."""
+        operator = self.world.rng.pick(self.operators)
+        operator.kill()
+        self._tell(operator, "is interrupted")
+        self.operators[self.operators.index(operator)] = Operator(self.world, operator.name)
 
     def _keep_up(self) -> None:
         """Somebody starts one of those that are missing."""
         missing = sum(isinstance(process, AggregatorProcess) for process in self.processes) < self.aggregators
-        process = self._start(aggregator=missing)
+        process = self._start_aggregator() if missing else self._start_reporter()
         for partition in range(self.world.partitions):
             if self.world.chance(0.8):
                 process.assign(partition)
 
-    def _start(self, *, aggregator: bool) -> AggregatorProcess | ReporterProcess:
+    def _start_aggregator(self) -> AggregatorProcess:
         self.started += 1
-        process: AggregatorProcess | ReporterProcess
-        if aggregator:
-            name = f"aggregator-{self.started}"
-            kind = MendedAggregator if self.deletes else AggregatorProcess
-            process = kind(self.world, name, self.rules, self.disks.take(name))
-        else:
-            process = ReporterProcess(self.world, f"reporter-{self.started}", TOPICS, self.stripe, SubscribedPeriods())
+        name = f"aggregator-{self.started}"
+        process = AggregatorProcess(self.world, name, AggregatorOrder(self.rules, self.deletes), self.disks.take(name))
+        self.processes.append(process)
+        return process
+
+    def _start_reporter(self) -> ReporterProcess:
+        self.started += 1
+        process = ReporterProcess(self.world, f"reporter-{self.started}", self.stripe, SubscribedPeriods())
         self.processes.append(process)
         return process
 
@@ -231,6 +222,9 @@ class Simulation:
                 world.elect()
             case "outage":
                 self._change_stripe()
+            case "operator":
+                if self.operators:
+                    self._interrupt()
             case _ if self.processes:
                 self._disturb(rng.pick(self.processes), fault)
 
@@ -241,7 +235,7 @@ class Simulation:
                 self._tell(process, "is killed")
                 self._kill(process)
             case "freeze":
-                process.frozen_until_ms = world.now_ms + int(10 ** rng.uniform(3, 8.05))
+                process.freeze(int(10 ** rng.uniform(3, 8.05)))
                 self._tell(process, f"is frozen for {(process.frozen_until_ms - world.now_ms) / 1000:.0f} s")
             case _:
                 partition = rng.below(world.partitions)
@@ -259,7 +253,7 @@ class Simulation:
         world = self.world
         for process in [found for found in self.processes if isinstance(found, AggregatorProcess)]:
             if world.chance(0.2):
-                process.frozen_until_ms = world.now_ms + world.rng.spread(MINUTE, HOUR)
+                process.freeze(world.rng.spread(MINUTE, HOUR))
             else:
                 self._kill(process)
         delete_a_prefix(world)
@@ -283,8 +277,7 @@ class Simulation:
         world.weather = CALM
         self.stripe.fall_ill("up", 0)
         self._go_on()
-        for process in list(self.processes):
-            process.frozen_until_ms = 0
+        self._thaw()
         for _ in range(2):
             world.advance(world.rng.below(self.horizon_ms // 2))
             self.clients.emit(1)
@@ -298,6 +291,11 @@ class Simulation:
         world.advance(4 * HOUR)  # what is on its way arrives
         return self._come_to_rest(survivors=self.seed % 2 == 0)
 
+    def _thaw(self) -> None:
+        for process in self.processes:
+            process.frozen_until_ms = 0
+            process.thaw()
+
     def _go_on(self) -> None:
         """What still runs does some more, the more the longer it ran."""
         for _ in range(4 + self.scope.steps // 20):
@@ -307,29 +305,25 @@ class Simulation:
     def _come_to_rest(self, *, survivors: bool) -> list[Violation]:
         """One aggregator and one reporter finish everything: new ones, or two that have seen it all."""
         world = self.world
-        last: list[AggregatorProcess | ReporterProcess] = []
-        for kind in (AggregatorProcess, ReporterProcess):
-            found = [process for process in self.processes if isinstance(process, kind)]
-            for process in found[survivors:]:
-                self._kill(process)
-            last.append(found[0] if survivors and found else self._start(aggregator=kind is AggregatorProcess))
-        self.processes = last
-        for process in last:
-            process.frozen_until_ms = 0
+        aggregators = [process for process in self.processes if isinstance(process, AggregatorProcess)]
+        reporters = [process for process in self.processes if isinstance(process, ReporterProcess)]
+        retired: list[AggregatorProcess | ReporterProcess] = [*aggregators[survivors:], *reporters[survivors:]]
+        for process in retired:
+            self._kill(process)
+        aggregator = aggregators[0] if survivors and aggregators else self._start_aggregator()
+        reporter = reporters[0] if survivors and reporters else self._start_reporter()
+        self.processes = [aggregator, reporter]
+        for process in self.processes:
             for partition in range(world.partitions):
                 if not process.owns(partition):
                     process.assign(partition)
-        world.hurried = True
         for _ in range(SETTLING_STEPS):
             self.steps += 1
-            for process in last:
-                process.step_all()
-            world.advance(RESTING_STEP)
-            if last[0].is_done and last[1].is_done:
-                if world.is_quiet:
-                    return []
-                world.advance(MINUTE)  # what was given up may arrive yet
-        return [Violation("unaccounted", f"no rest after {SETTLING_STEPS} steps: {[process.is_done for process in last]}")]
+            if not world.step():
+                if world.is_quiet and aggregator.is_done and reporter.is_done:
+                    return [Violation("slow", "Stripe is called at less than the pace")] if reporter.is_slow_without_cause else []
+                world.advance_to_next(MINUTE)
+        return [Violation("unaccounted", f"no rest after {SETTLING_STEPS} steps: {[process.is_done for process in self.processes]}")]
 
     def _replay(self) -> list[Violation]:
         """Everything starts again from nothing: that must cost nothing and change nothing."""
@@ -384,10 +378,11 @@ def _uncollected() -> Iterator[None]:
 
 def _weather(rng: Draws, theme: Theme, off: frozenset[str]) -> Weather:
     """Switching a fault off changes none of the others."""
-    append, read, call, chaos, jumps = (
+    append, read, call, noise, chaos, jumps = (
         rng.pick((0.0, 0.03, 0.1, 0.25)),
         rng.pick((0.0, 0.01, 0.05)),
         rng.pick(theme.stripe_faults),
+        rng.pick((0.0, 0.0, 0.01, 0.1)),
         rng.pick(theme.chaos),
         rng.pick(theme.jumps),
     )
@@ -395,6 +390,7 @@ def _weather(rng: Draws, theme: Theme, off: frozenset[str]) -> Weather:
         append_faults=0.0 if "append" in off else append,
         read_faults=0.0 if "read" in off else read,
         stripe_faults=0.0 if "call" in off else call,
+        noise=0.0 if "noise" in off else noise,
         chaos=chaos,
         jumps=0.0 if "jump" in off else jumps,
         longest_jump_ms=rng.pick((10 * MINUTE, 30 * HOUR, 60 * HOUR)),

@@ -71,6 +71,8 @@ mangled = st.builds(
 @given(good | mangled | st.text("0123456789-:TZW., +", max_size=32))
 @example("2026-W48-4T10:00:00Z")
 @example("2026-W48-4T10:00:00.000Z")
+@example("2026-11-22T10:00:00.Z")
+@example("2026-11-22T10:00:00.+00:00")
 @example("20261122T100000Z    ")
 @example("2026-11-22T10:00:00,5Z")
 @example("2026-11-22T10:00Z")

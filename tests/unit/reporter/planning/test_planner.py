@@ -1,17 +1,22 @@
 """The reporter's core, case by case."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import pytest
 from taximeter_emitter.wire.limits import DAY_MS, MINUTE_MS
 
-from metering.folds.ledger import Ledger
+from metering.folds.ledger import Ledger, ledger_from
 from metering.records.chain import ChainLink
 from metering.records.fail_closed import ChainBroken
-from metering.records.ledger_records import Outcome, Settlement
-from metering.records.tally import Tally
+from metering.records.ledger_records import MeterEvent, Outcome, Settlement
+from metering.records.tally import Tally, TallyRow
 from reporter.planning.billing_periods import BillingPeriods
 from reporter.planning.planner import PLANNING_MARGIN_MS, PartitionReporter, open_meter_events
 from reporter.planning.unplanned import LARGEST_MS
 from tests.support.reporter_planning import NOW_MS, planned, tally
+
+HELD = frozenset({"tokens"})
 
 
 def reporter(*tallies: Tally) -> PartitionReporter:
@@ -111,3 +116,108 @@ def test_the_age_of_what_waits_is_that_of_the_first_tally_with_usage() -> None:
     subject.observe(0, 0, planned(subject), mine=True)
     ages.append(subject.unplanned_since_ms)
     assert ages == [None, NOW_MS, None]
+
+
+def sums(events: Sequence[MeterEvent]) -> int:
+    return sum(event.value for event in events)
+
+
+def test_usage_of_a_held_meter_goes_from_intent_to_intent_and_is_sent_once_when_the_meter_is_back() -> None:
+    subject = reporter(tally(0, -1, 5, 6))
+    subject.hold(HELD)
+    first = planned(subject)
+    assert (first.meter_events, sums(first.carried)) == ([], 11)
+    assert subject.observe(0, 0, first, mine=True)
+    subject.add(1, tally(1, 0, 7))
+    second = planned(subject)
+    assert (second.meter_events, sums(second.carried)) == ([], 18)
+    assert subject.observe(1, 0, second, mine=True)
+    subject.hold(frozenset())
+    third = planned(subject)  # no tally came since
+    assert (third.link, sums(third.meter_events), third.carried) == (ChainLink(2, 2, 1), 18, [])
+    assert subject.observe(2, 0, third, mine=True)
+    assert subject.plan(NOW_MS, 10, 10) is None
+
+
+def test_a_new_owner_finds_what_is_carried_even_where_nothing_is_open() -> None:
+    subject = reporter(tally(0, -1, 5))
+    subject.hold(HELD)
+    intent = planned(subject)
+    subject.observe(0, 0, intent, mine=True)
+    assert subject.ledger.checkpoint == 0
+    heir = PartitionReporter(0, "heir", ledger_from(0, intent), rows_max=100, periods=BillingPeriods())
+    heir.observe(0, 0, intent)
+    heir.begin()
+    assert sums(planned(heir).meter_events) == 5
+
+
+def test_what_was_postponed_is_in_the_next_intent_and_until_then_the_ledger_is_read_from_where_it_was_planned() -> None:
+    subject = reporter(tally(0, -1, 5, 6))
+    intent = planned(subject)
+    subject.observe(0, 0, intent, mine=True)
+    subject.observe(1, 0, subject.receipt([Settlement(0, 0, Outcome.POSTPONED, NOW_MS), Settlement(0, 1, Outcome.ACCEPTED, NOW_MS)]), mine=True)
+    assert (subject.ledger.open, subject.ledger.checkpoint) == ({}, 0)
+    again = planned(subject)
+    assert [event.value for event in again.meter_events] == [intent.meter_events[0].value]
+    assert again.identifier(0) != intent.identifier(0)
+    subject.observe(2, 0, again, mine=True)
+    assert (subject.ledger.waiting, subject.ledger.checkpoint) == ([], 2)
+
+
+def test_who_is_not_alone_postpones_nothing() -> None:
+    subject = reporter(tally(0, -1, 5))
+    subject.observe(0, 0, planned(subject), mine=True)
+    rival = PartitionReporter(0, "rival", subject.ledger, rows_max=100, periods=BillingPeriods())
+    subject.observe(1, 0, rival.receipt([]))
+    subject.observe(2, 0, subject.receipt([Settlement(0, 0, Outcome.POSTPONED, NOW_MS)]), mine=True)
+    assert (subject.ledger.waiting, subject.ledger.settled) == ([], {Outcome.PARKED: 1})
+    assert subject.plan(NOW_MS, 10, 10) is None
+
+
+def test_of_two_intents_without_tallies_at_one_place_the_first_counts() -> None:
+    subject, rival = reporter(tally(0, -1, 5)), reporter(tally(0, -1, 5))
+    subject.hold(HELD)
+    first = planned(subject)
+    for each in (subject, rival):
+        each.observe(0, 0, first, mine=each is subject)
+        each.hold(frozenset())
+    taken, late = planned(subject), planned(rival)
+    assert taken.link == late.link
+    assert subject.observe(1, 0, taken, mine=True)
+    assert not subject.observe(2, 0, late)
+    assert rival.observe(1, 0, taken)
+    assert not rival.observe(2, 0, late, mine=True)
+    assert rival.plan(NOW_MS, 10, 10) is None
+    assert len({first.identifier(0), taken.identifier(0)}) == 2
+
+
+def test_intents_without_tallies_have_identifiers_of_their_own() -> None:
+    subject = reporter(tally(0, -1, 5))
+    names = set()
+    for offset in range(0, 6, 2):
+        intent = planned(subject)
+        names.add(intent.identifier(0))
+        subject.observe(offset, 0, intent, mine=True)
+        subject.observe(offset + 1, 0, subject.receipt([Settlement(offset, 0, Outcome.POSTPONED, NOW_MS)]), mine=True)
+    assert len(names) == 3
+
+
+def test_usage_of_other_meters_is_planned_beside_a_held_one() -> None:
+    subject = reporter()
+    rows = [TallyRow("cus", meter, (), NOW_MS, 3, 1) for meter in ("tokens", "images")]
+    subject.hold(HELD)
+    subject.add(0, replace(tally(0, -1, 1), rows=rows))
+    intent = planned(subject)
+    assert ([event.meter for event in intent.meter_events], [event.meter for event in intent.carried]) == (["images"], ["tokens"])
+
+
+def test_carried_usage_that_becomes_too_old_is_unbillable() -> None:
+    subject = reporter(tally(0, -1, 5))
+    subject.hold(HELD)
+    subject.observe(0, 0, planned(subject), mine=True)
+    subject.add(1, tally(1, 0))
+    intent = subject.plan(NOW_MS + 35 * DAY_MS, 100, 100)
+    assert intent is not None
+    assert (sums(intent.unbillable), intent.carried) == (5, [])
+    subject.observe(1, 0, intent, mine=True)
+    assert (len(subject.carried), subject.ledger.waiting) == (0, [])
