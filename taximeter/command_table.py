@@ -56,7 +56,7 @@ STRIPE_COMMANDS: Final = (
 
 COMMANDS: Final = (
     _command(SANDBOX, "demo", "run the whole pipeline under load on this machine, and compare"),
-    _command(SANDBOX, "broker", "run the embedded Kafka-protocol broker in the foreground"),
+    _command(SANDBOX, "broker", "run the embedded Kafka-protocol broker, or Apache Kafka, in the foreground"),
     _command(_COMMANDS, "topics", "create or check the four topics"),
     CommandGroup("api-keys", "make keys for those who send events to the gateway", _API_KEYS),
     _command(_COMMANDS, "status", "show where each partition stands"),

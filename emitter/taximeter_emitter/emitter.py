@@ -113,7 +113,7 @@ class Emitter:
         on_rejected: OnRejected | None = None,
         linger_ms: int = 100,
         heartbeat_seconds: float = 60.0,
-        give_up_seconds: float = 5.0,
+        give_up_seconds: float = 20.0,
         registry: "CollectorRegistry | None" = None,
         new_producer: ProducerFactory | None = None,
         clock: Clock | None = None,
