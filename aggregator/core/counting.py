@@ -177,6 +177,11 @@ class PartitionCounter:
             self._pending.batches += 1
             self._count_batch(record, content)
 
+    def skip_to(self, end: int) -> None:
+        """Fold offsets up to `end`, which hold no record, as is proved."""
+        self._enter(end)
+        self.position = end
+
     @property
     def pending_records(self) -> int:
         """Records folded since the last cut."""
@@ -312,16 +317,19 @@ class PartitionCounter:
         return True
 
     def _count_plain(self, records: Sequence[LogRecord], plain: PlainColumns) -> None:
-        """Fold plain events that have no gap between them."""
+        """Fold plain events. Offsets between them hold no record."""
         pending = self._pending
         self._enter(records[0].offset)
         self.position = records[-1].offset + 1
+        pending.skipped += self.position - records[0].offset - len(records)
         pending.log_time_ms = max(pending.log_time_ms, *map(_timestamp, records))
         pending.input_bytes += sum(map(len, map(_value, records)))
         pending.singles += len(records)
         new = self.ids.claim(plain.identities, plain.contents)
         not_new = np.flatnonzero(~new).tolist()
         for place in not_new:
+            if place and records[place].offset > records[place - 1].offset + 1:
+                pending.pass_over(records[place - 1].offset + 1, records[place].offset)
             self._count_seen(records[place], plain.identities[place].tobytes(), int(plain.contents[place]))
         pending.counted += len(records) - len(not_new)
         if not_new:

@@ -47,6 +47,8 @@ class Pending:
     letters: list[DeadLetter] = field(default_factory=list)
     forwards: list[UsageEvent] = field(default_factory=list)
     not_counted: list[NotCounted] = field(default_factory=list)
+    passed_from: int = -1  # the latest offsets without events, up to the one below
+    passed_to: int = -1
     ranges: list[tuple[str, int, int]] = field(default_factory=list)
     latest_ranges: dict[str, int] = field(default_factory=dict)  # the place of each emitter's in `ranges`
     finals: dict[str, int] = field(default_factory=dict)
@@ -82,12 +84,13 @@ class Pending:
         self.ahead[emitter] = Ahead(before.events + new.events, max(before.most_ms, new.most_ms))
 
     def add_not_counted(self, offset: int, why: WhyNotCounted) -> None:
-        """Note that a record did not count, joined with those before it if there is none between that did."""
+        """Note that a record did not count, joined with those before it if no events lie between."""
         runs = self.not_counted
         if runs:
             last = runs[-1]
-            if last.why is why and not last.events and last.offset + last.offsets == offset:
-                runs[-1] = NotCounted(last.offset, last.offsets + 1, 0, 0, why)
+            end = last.offset + last.offsets
+            if last.why is why and not last.events and (end == offset or (self.passed_to == offset and self.passed_from <= end)):
+                runs[-1] = NotCounted(last.offset, offset + 1 - last.offset, 0, 0, why)
                 return
         runs.append(NotCounted(offset, 1, 0, 0, why))
 
@@ -99,11 +102,10 @@ class Pending:
             self.not_counted += runs_of(offset, indexes, why)
 
     def pass_over(self, start: int, end: int) -> None:
-        """Note that the offsets [start, end) hold no event: a run that ends there may go on behind them."""
-        if self.not_counted:
-            last = self.not_counted[-1]
-            if not last.events and last.offset + last.offsets == start:
-                self.not_counted[-1] = last._replace(offsets=end - last.offset)
+        """Note that the offsets [start, end) hold no event."""
+        if start != self.passed_to:
+            self.passed_from = start
+        self.passed_to = end
 
     def add_dead_letter(self, letter: DeadLetter) -> None:
         """Events that are not counted, with the reason."""
