@@ -1,6 +1,8 @@
 """Finds the one record over which code fails, among many that are counted at once. Pure."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
+from operator import attrgetter
 
 from metering.records.record import LogRecord
 
@@ -12,7 +14,7 @@ class Suspects:
         self._offsets = range(0)
 
     def failed(self, run: Sequence[LogRecord]) -> int | None:
-        """Code failed over these records, which follow each other. Returns the offset if it is one."""
+        """Code failed over these records, in log order. Returns the offset if it is one."""
         self._offsets = range(run[0].offset, run[-1].offset + 1)
         return run[0].offset if len(run) == 1 else None
 
@@ -20,7 +22,7 @@ class Suspects:
         """The first of these records that may be counted at once."""
         if not self._offsets or run[0].offset >= self._offsets.stop:
             return run
-        return run[: max(1, self._offsets.start - run[0].offset)]
+        return run[: max(1, bisect_left(run, self._offsets.start, key=attrgetter("offset")))]
 
     def __contains__(self, offset: int) -> bool:
         return offset in self._offsets

@@ -1,194 +1,107 @@
-"""Record batches as Kafka's own clients read them: for the few that aiokafka cannot read. Pure.
+"""The headers of stored record batches: which offsets hold records, which hold nothing to read, and which nobody accounts for. Pure."""
 
-aiokafka takes a record's attributes for a varint and refuses a header name that is not UTF-8. Brokers take both. Here everything that a broker
-takes is a record. What is left are batches that are damaged: they are BatchUnreadable, with the reason.
-"""
+import struct
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from enum import IntEnum
+from typing import Final, NamedTuple
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from struct import Struct
-from typing import Final
+from metering.records.fail_closed import RecordCorrupt
 
-from aiokafka import codec
-from aiokafka.record.util import calc_crc32c
-from taximeter_emitter.wire.errors import TaximeterError
-
-_FRAME: Final = Struct(">qiib")  # base offset, length of what follows it, leader epoch, magic
-_HEADER: Final = Struct(">qiibIhiqqqhii")  # the same; checksum, attributes, last offset delta, two timestamps, producer, epoch, sequence, records
-HEADER_BYTES: Final = _HEADER.size
-_LENGTH_ENDS: Final = 12  # the bytes that the length does not count
-_CHECKED_FROM: Final = 21  # what follows the checksum
+# Base offset, length after it, leader epoch, magic, CRC, attributes, last offset delta, first and largest time, producer id and epoch, first
+# sequence number, records.
+_HEADER: Final = struct.Struct(">qiibIhiqqqhii")
+_LENGTH_FROM: Final = 12  # the length counts what follows it
 _MAGIC: Final = 2
-
-_CODEC_MASK: Final = 0x07
-_LOG_APPEND_TIME: Final = 0x08
-_TRANSACTIONAL: Final = 0x10
-_CONTROL: Final = 0x20
-
-_VARINT_BYTES: Final = 5
-_VARLONG_BYTES: Final = 10
-
-_DECODERS: Final[Mapping[int, Callable[[bytes], bytes]]] = {
-    1: codec.gzip_decode,
-    2: codec.snappy_decode,
-    3: codec.lz4_decode,
-    4: codec.zstd_decode,
-}
+_TRANSACTIONAL, _CONTROL = 0x10, 0x20
+_ABORT: Final = 0
 
 
-class BatchUnreadable(TaximeterError):
-    """A batch is damaged, or of a form that is not known."""
+class Holds(IntEnum):
+    """What the offsets of one batch hold."""
+
+    RECORDS = 0  # each of them one
+    NOTHING = 1  # a transaction marker, or data of a transaction that was aborted
+    SOME = 2  # records were taken out of it, as compaction does
 
 
-@dataclass(frozen=True, slots=True)
-class BatchHeader:
-    """What a batch says of itself before its records."""
+class BatchSpan(NamedTuple):
+    """The offsets [start, end) of one batch."""
 
-    base_offset: int
-    next_offset: int
-    attributes: int
-    first_timestamp: int
-    max_timestamp: int
-    producer_id: int
-    records: int
-
-    @property
-    def is_control(self) -> bool:
-        """Whether it holds no records of producers, but the marker of a transaction."""
-        return bool(self.attributes & _CONTROL)
-
-    @property
-    def is_transactional(self) -> bool:
-        """Whether it belongs to a transaction."""
-        return bool(self.attributes & _TRANSACTIONAL)
+    start: int
+    end: int
+    holds: Holds
 
 
-@dataclass(frozen=True, slots=True)
-class PlainRecord:
-    """One record of a batch. A header name that is not UTF-8 has its odd bytes as `\\xff`."""
+def spans_of(data: bytes, aborted: Sequence[tuple[int, int]]) -> Iterator[BatchSpan]:
+    """The batches of a fetched part of a log, in order; an incomplete one at its end is left out.
 
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes | None]]
-    timestamp_type: int = 0
-    checksum: None = None
-
-
-def batches(fetched: bytes) -> Iterator[memoryview]:
-    """The whole batches of what a broker sent; it may cut the last one off.
-
-    Raises BatchUnreadable for lengths that cannot be, after the batches before, and for a first batch that is cut off.
+    `aborted`: producer id and first offset of the aborted transactions that the part touches, as the broker names them. Raises RecordCorrupt
+    for a format that is not read.
     """
-    view, at = memoryview(fetched), 0
-    while len(view) - at >= _FRAME.size:
-        _, length, _, _ = _FRAME.unpack_from(view, at)
-        end = at + _LENGTH_ENDS + length
-        if length < _FRAME.size - _LENGTH_ENDS:
-            raise BatchUnreadable(f"a batch of {length} bytes")
-        if end > len(view):
-            break
-        yield view[at:end]
-        at = end
-    if not at and fetched:
-        raise BatchUnreadable(f"{len(fetched)} bytes, which are no whole batch")
+    upcoming = sorted(aborted, key=lambda entry: entry[1], reverse=True)
+    open_aborted: set[int] = set()
+    at = 0
+    while at + _HEADER.size <= len(data):
+        base, length, _, magic, _, attributes, delta, _, _, producer, _, _, count = _HEADER.unpack_from(data, at)
+        following = at + _LENGTH_FROM + length
+        if magic != _MAGIC:
+            raise RecordCorrupt(f"the batch at offset {base} has message format {magic}; only {_MAGIC} is read")
+        if following > len(data):
+            return
+        end = base + delta + 1
+        while upcoming and upcoming[-1][1] <= base:
+            open_aborted.add(upcoming.pop()[0])
+        if attributes & _CONTROL:
+            if _marker(data, at + _HEADER.size) == _ABORT:
+                open_aborted.discard(producer)
+            yield BatchSpan(base, end, Holds.NOTHING)
+        elif attributes & _TRANSACTIONAL and producer in open_aborted:
+            yield BatchSpan(base, end, Holds.NOTHING)
+        else:
+            yield BatchSpan(base, end, Holds.RECORDS if count == end - base else Holds.SOME)
+        at = following
 
 
-def header_of(batch: memoryview) -> BatchHeader:
-    """Raises BatchUnreadable if the batch is damaged, or not of the form that Kafka has written since 2017."""
-    magic = batch[_FRAME.size - 1]
-    if magic != _MAGIC:
-        raise BatchUnreadable(f"form {magic} of a batch is not known")
-    if len(batch) < HEADER_BYTES:
-        raise BatchUnreadable(f"a batch of {len(batch)} bytes")
-    base, _, _, _, checksum, attributes, last_delta, first_timestamp, max_timestamp, producer_id, _, _, records = _HEADER.unpack_from(batch)
-    if calc_crc32c(batch[_CHECKED_FROM:].tobytes()) != checksum:
-        raise BatchUnreadable("the checksum is wrong")
-    if last_delta < 0 or records < 0:
-        raise BatchUnreadable(f"{records} records, the last one {last_delta} offsets after the first")
-    return BatchHeader(base, base + last_delta + 1, attributes, first_timestamp, max_timestamp, producer_id, records)
+def _marker(data: bytes, at: int) -> int:
+    """The type of the control record that begins here; its key is a version and the type, two bytes each."""
+    _, at = _varint(data, at)  # length
+    at += 1  # attributes
+    for _ in range(3):  # differences of time and offset, length of the key
+        _, at = _varint(data, at)
+    return int.from_bytes(data[at + 2 : at + 4], "big")
 
 
-def records_of(batch: memoryview, header: BatchHeader) -> list[PlainRecord]:
-    """The records of a batch. Raises BatchUnreadable."""
-    data = batch[HEADER_BYTES:].tobytes()
-    number = header.attributes & _CODEC_MASK
-    if number:
-        data = _decompressed(number, data)
-    reader = _Reader(data)
-    found = [_record(reader, header) for _ in range(header.records)]
-    if reader.at != len(data):
-        raise BatchUnreadable(f"{len(data) - reader.at} bytes after the last record")
-    return found
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """A zigzag number, and where it ends."""
+    number = shift = 0
+    while True:
+        byte = data[at]
+        number |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80:
+            return (number >> 1) ^ -(number & 1), at
 
 
-def _decompressed(number: int, data: bytes) -> bytes:
-    decode = _DECODERS.get(number)
-    if decode is None:
-        raise BatchUnreadable(f"compression {number} is not known")
-    try:
-        return bytes(decode(data))
-    except Exception as error:  # the libraries raise errors of their own, and MemoryError
-        raise BatchUnreadable(f"its records cannot be decompressed: {error}") from error
+class ExaminedPart:
+    """A part of a log, [start, end): what each offset holds. Neighbours that hold the same are one entry of three integers."""
 
+    def __init__(self, start: int, spans: Iterator[BatchSpan]) -> None:
+        self.start = self.end = start
+        self._starts, self._ends, self._holds = array("q"), array("q"), bytearray()
+        for span in spans:
+            if self._ends and self._ends[-1] == span.start and self._holds[-1] == span.holds:
+                self._ends[-1] = span.end
+            else:
+                self._starts.append(span.start)
+                self._ends.append(span.end)
+                self._holds.append(span.holds)
+            self.end = span.end
 
-class _Reader:
-    """Takes fields from bytes, one after the other. Raises BatchUnreadable at the end, and for lengths that cannot be."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self.at = 0
-
-    def byte(self) -> int:
-        if self.at >= len(self._data):
-            raise BatchUnreadable("a record is cut off")
-        self.at += 1
-        return self._data[self.at - 1]
-
-    def varint(self, bytes_max: int = _VARINT_BYTES) -> int:
-        unsigned = 0
-        for place in range(bytes_max):
-            byte = self.byte()
-            unsigned |= (byte & 0x7F) << 7 * place
-            if byte < 0x80:
-                return (unsigned >> 1) ^ -(unsigned & 1)
-        raise BatchUnreadable(f"an integer of more than {bytes_max} bytes")
-
-    def sized(self) -> bytes | None:
-        size = self.varint()
-        if size < 0:
-            return None
-        if size > len(self._data) - self.at:
-            raise BatchUnreadable(f"a field of {size} bytes where {len(self._data) - self.at} are left")
-        self.at += size
-        return self._data[self.at - size : self.at]
-
-
-def _record(reader: _Reader, header: BatchHeader) -> PlainRecord:
-    size = reader.varint()
-    begin = reader.at
-    reader.byte()  # attributes: none is in use
-    timestamp = header.first_timestamp + reader.varint(_VARLONG_BYTES)
-    if header.attributes & _LOG_APPEND_TIME:
-        timestamp = header.max_timestamp
-    offset = header.base_offset + reader.varint()
-    key, value = reader.sized(), reader.sized()
-    headers = [(_name(reader), reader.sized()) for _ in range(_count(reader))]
-    if reader.at - begin != size:
-        raise BatchUnreadable(f"a record of {size} bytes has {reader.at - begin}")
-    return PlainRecord(offset, timestamp, key, value, headers)
-
-
-def _count(reader: _Reader) -> int:
-    count = reader.varint()
-    if count < 0:
-        raise BatchUnreadable(f"{count} headers")
-    return count
-
-
-def _name(reader: _Reader) -> str:
-    name = reader.sized()
-    if name is None:
-        raise BatchUnreadable("a header without a name")
-    return name.decode("utf-8", "backslashreplace")
+    def at(self, offset: int) -> tuple[Holds | None, int]:
+        """What an offset of this part holds (None: no batch has it), and up to which offset the same is true."""
+        place = bisect_right(self._starts, offset) - 1
+        if place >= 0 and offset < self._ends[place]:
+            return Holds(self._holds[place]), self._ends[place]
+        return None, self._starts[place + 1] if place + 1 < len(self._starts) else self.end

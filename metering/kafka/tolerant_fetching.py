@@ -1,7 +1,7 @@
 """Lets a started consumer of aiokafka read whatever brokers take, and charges what is damaged to its partition.
 
 aiokafka gives up a partition for ever at a record that it cannot parse, loses the records before it, and ends all fetching at lengths that cannot
-be. Here each batch is read by itself: by aiokafka, which is quick, and if that fails by metering.kafka.record_batches. If that fails too,
+be. Here each batch is read by itself: by aiokafka, which is quick, and if that fails by metering.kafka.plain_batches. If that fails too,
 `getmany` raises RecordsUnreadable for that partition once everything before it was returned, again and again, until the position is moved.
 
 This touches private attributes; it was written against the minor version CHECKED_WITH of taximeter_emitter.transports.aiokafka_internals.
@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.structs import ConsumerRecord
 
-from metering.kafka.record_batches import HEADER_BYTES, BatchUnreadable, batches, header_of, records_of
+from metering.kafka.plain_batches import HEADER_BYTES, BatchUnreadable, batches, header_of, records_of
 
 _FETCH: Final = 1  # the number of the request
 # What the library parses in place of what was fetched: the header of a batch without records.

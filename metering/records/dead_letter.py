@@ -9,6 +9,11 @@ import orjson
 from taximeter_emitter.wire.errors import Reason
 from taximeter_emitter.wire.limits import EVENT_RECORD_BYTES_MAX
 
+from metering.records.fail_closed import RecordCorrupt
+from metering.records.record import LogRecord
+
+LETTER_HEADER: Final = "taximeter-dead-letter"
+_ORIGINAL: Final = "original-"
 LETTER_CUSTOMERS_MAX: Final = 10  # of one dead letter, in its header
 
 # Together they fit into the largest record of usage.deadletters, and leave room for the header about it.
@@ -80,12 +85,12 @@ def encode_dead_letter(letter: DeadLetter) -> tuple[bytes | None, list[tuple[str
         "largest_customers": letter.origin.customers,
     }
     value = None if letter.value is None else letter.value[:VALUE_BYTES_MAX]
-    original = _fitting([(f"original-{name}", value) for name, value in letter.headers])
+    original = _fitting([(f"{_ORIGINAL}{name}", value) for name, value in letter.headers])
     written = (letter.written_key, value, *(value for _, value in original))
     given = (letter.key, letter.value, *(value for _, value in letter.headers))
     if len(original) < len(letter.headers) or sum(map(_size, written)) < sum(map(_size, given)):
         about["cut_bytes"] = sum(map(_size, given)) - sum(map(_size, written))
-    return value, [("taximeter-dead-letter", orjson.dumps(about)), *original]
+    return value, [(LETTER_HEADER, orjson.dumps(about)), *original]
 
 
 def _fitting(headers: Sequence[tuple[str, bytes | None]]) -> Sequence[tuple[str, bytes | None]]:
@@ -96,3 +101,27 @@ def _fitting(headers: Sequence[tuple[str, bytes | None]]) -> Sequence[tuple[str,
 
 def _size(value: bytes | None) -> int:
     return 0 if value is None else len(value)
+
+
+def decode_dead_letter(record: LogRecord) -> DeadLetter:
+    """Read a record of usage.deadletters that has the header LETTER_HEADER. Raises RecordCorrupt."""
+    headers = [(name, value) for name, value in record.headers if name != LETTER_HEADER]
+    try:
+        about = orjson.loads(dict(record.headers)[LETTER_HEADER] or b"")
+        return DeadLetter(
+            topic=about["topic"],
+            partition=about["partition"],
+            offset=about["offset"],
+            log_time_ms=about["log_time"],
+            reason=Reason(about["reason"]),
+            field=about["field"],
+            detail=about["detail"],
+            indexes=tuple(about["indexes"]),
+            events=about["events"],
+            key=record.key,
+            value=record.value,
+            headers=[(name.removeprefix(_ORIGINAL), value) for name, value in headers],
+            origin=Origin(about.get("source", ""), about.get("emitter", ""), [(name, count) for name, count in about.get("largest_customers", ())]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise RecordCorrupt(f"offset {record.offset} of the dead letters is no dead letter: {error!r}") from error

@@ -5,7 +5,9 @@ It accounts for each record and each event of its range:
                                                        (skipped: offsets that hold no record, such as transaction markers)
     events      = counted + duplicates + forwarded + dead-lettered
 
-It names each event that it does not count, and the rules it counted by: its range can be read and counted again, alone and at any time.
+An event counts for the usage fields that the catalogue knows. What it has of others is in no row; `unknown_usage` names it.
+
+The tally names each event that it does not count, and the rules it counted by: its range can be read and counted again, alone and at any time.
 
 Lost are offsets that retention deleted before they were counted, and that a person accepted as lost: such a tally covers nothing else.
 """
@@ -190,6 +192,7 @@ class Tally:
     `losses` are those accepted before this tally, but for `ids_from_ms`, which holds from this tally on. A tally with an `acceptance`
     covers lost offsets only, or none where it accepts nothing but that ids are not known. A tally with `stepped_over` covers the record that was
     passed over, or all records of a batch that is damaged, and nothing else.
+    `unknown_usage` (field, events, units) is what the events that it counted have of fields that the catalogue does not know.
     """
 
     chain_id: str
@@ -216,6 +219,7 @@ class Tally:
     losses: Losses = NO_LOSSES
     acceptance: Acceptance | None = None
     stepped_over: SteppedOver | None = None
+    unknown_usage: Sequence[tuple[str, int, int]] = ()
 
     def __post_init__(self) -> None:
         if self.link.end - self.link.start != self.records.total:
@@ -282,6 +286,8 @@ def encode_tally(tally: Tally) -> bytes:
         "set_aside": tally.set_aside,
         "not_counted": [(*run[:4], run.why.value) for run in tally.not_counted],
     }
+    if tally.unknown_usage:
+        document["unknown_usage"] = tally.unknown_usage
     if tally.horizon_ms is not None:
         document["horizon"] = tally.horizon_ms
     if tally.catalogue_definition is not None:
@@ -351,6 +357,7 @@ def _tally(document: Mapping[str, Any]) -> Tally:
         losses=Losses(*document.get("losses", ())),
         acceptance=None if acceptance is None else Acceptance(*acceptance),
         stepped_over=SteppedOver(*document["stepped_over"]) if "stepped_over" in document else None,
+        unknown_usage=[tuple(entry) for entry in document.get("unknown_usage", ())],
     )
 
 
