@@ -20,6 +20,7 @@ from metering.process.logs import RateLimited
 from metering.records.dead_letter import DeadLetter, encode_dead_letter
 from metering.records.fail_closed import ChainBroken, FailClosed
 from metering.records.service_limits import CHAIN_RECORD_BYTES_MAX
+from metering.records.tally import Tally
 from metering.workers.partition_worker import PartitionWorker, WorkerKit
 
 # What is counted before other partitions get the event loop.
@@ -28,6 +29,7 @@ TURN_BYTES: Final = 512 * 1024
 MARKER_SECONDS: Final = 1.0  # how long nothing comes before the end of the log is looked at for a transaction marker
 SENDS_AT_ONCE: Final = 500
 CLOCK_AHEAD_MS: Final = 60_000  # of an emitter, so that somebody should set it
+FIELDS_LOGGED_MAX: Final = 10
 SET_ASIDE_SECONDS: Final = 60.0  # how often a partition logs that events were set aside
 MENDED_SECONDS: Final = 5.0  # how often a stopped partition looks whether somebody accepted what is lost
 
@@ -250,8 +252,15 @@ class CountingWorker(PartitionWorker):
         for meter, quantity in quantities.items():
             metrics.quantity.labels(meter).inc(quantity)
         self._note_clocks(cut.ahead)
+        self._note_unknown_usage(tally)
         if tally.log_time_ms:
             metrics.tallied_log_time.labels(str(self.partition)).set(tally.log_time_ms / 1000)
+
+    def _note_unknown_usage(self, tally: Tally) -> None:
+        if tally.unknown_usage:
+            self._metrics.unknown_usage.inc(sum(units for _, _, units in tally.unknown_usage))
+            fields = [name for name, _, _ in sorted(tally.unknown_usage, key=lambda entry: -entry[2])[:FIELDS_LOGGED_MAX]]
+            self._warnings.warning(self._log, "events have usage fields that the catalogue does not know; these are not billed", fields=fields)
 
     def _note_emitters(self, counter: PartitionCounter) -> None:
         partition = str(self.partition)

@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from taximeter_emitter.wire.event import UsageEvent
+from taximeter_emitter.wire.limits import NAME_CHARS_MAX
 
 from aggregator.reading.stamped_times import NOT_AHEAD, Ahead
 from metering.records.dead_letter import DeadLetter
 from metering.records.tally import NotCounted, Tally, WhyNotCounted, runs_of
 
 _ENTRY_BYTES: Final = 48  # what a range of an emitter's numbers, a run that did not count, or a dead letter's place adds to the record of a tally
+_UNKNOWN_BYTES: Final = _ENTRY_BYTES + 4 * NAME_CHARS_MAX  # what the name of an unknown usage field adds
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +55,13 @@ class Pending:
     abandoned: list[tuple[str, int, int]] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=dict)
     ahead: dict[str, Ahead] = field(default_factory=dict)
+    unknown: dict[str, tuple[int, int]] = field(default_factory=dict)  # events and units by usage field
 
     @property
     def entry_bytes(self) -> int:
         """About what all this adds to the record of the tally, beside its rows."""
         entries = len(self.ranges) + len(self.letters) + len(self.abandoned) + len(self.not_counted) + len(self.finals) + len(self.dropped)
-        return _ENTRY_BYTES * entries + 8 * self.dead_lettered
+        return _ENTRY_BYTES * entries + 8 * self.dead_lettered + _UNKNOWN_BYTES * len(self.unknown)
 
     def add_ranges(self, emitter: str, new: Sequence[tuple[int, int]]) -> None:
         """Note new numbers of an emitter, joined with the latest before them if they follow on: nearly always."""
@@ -69,6 +72,11 @@ class Pending:
             else:
                 self.latest_ranges[emitter] = len(self.ranges)
                 self.ranges.append((emitter, first, last))
+
+    def add_unknown(self, name: str, events: int, units: int) -> None:
+        """Note what events that count have of a usage field that nobody knows."""
+        before = self.unknown.get(name, (0, 0))
+        self.unknown[name] = (before[0] + events, before[1] + units)
 
     def add_ahead(self, emitter: str, new: Ahead) -> None:
         """Note stamped events whose time was ahead of the log's."""
