@@ -83,7 +83,7 @@ class World:
         self.partitions = partitions
         self.weather = weather
         self.constancy = self.rng.pick((0.0, 0.3, 0.7))  # how often what went on last goes on next
-        self.lateness_ms = self.rng.pick((1, 2 * SECOND, 10 * SECOND))  # of whoever wakes up by the clock
+        self.lateness_ms = self.rng.pick(tuple(int(x) for x in __import__("os").environ.get("LATE","1,2000,10000").split(",")))  # of whoever wakes up by the clock
         self.ready: list[Runnable] = []
         self.logs: dict[tuple[str, int], Log] = {
             (topic, partition): [] for topic in (EVENTS, TALLIES, LEDGER, DEADLETTERS) for partition in range(partitions)
