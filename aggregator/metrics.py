@@ -21,6 +21,8 @@ class AggregatorMetrics:
     events: Counter
     quantity: Counter
     dead_letters: Counter
+    capped_times: Counter
+    clock_ahead: Gauge
     tallies: Counter
     tallied_log_time: Gauge
     unflushed_bytes: Gauge
@@ -49,6 +51,18 @@ class AggregatorMetrics:
             quantity=counter(registry, f"{prefix}_quantity_total", "Units counted (a view: the tallies are the truth).", labels={"meter": ()}),
             dead_letters=counter(
                 registry, f"{prefix}_dead_letters_total", "Events set aside, by reason.", labels={"reason": tuple(reason.value for reason in Reason)}
+            ),
+            capped_times=counter(
+                registry,
+                f"{prefix}_capped_times_total",
+                "Events whose sender set the time itself, by a clock ahead of Kafka's: counted at the log time.",
+            ),
+            clock_ahead=gauge(
+                registry,
+                f"{prefix}_clock_ahead_seconds",
+                "How far the clock of a sender was ahead of Kafka's, at most, in the latest tally of the partition.",
+                unit="seconds",
+                labels={"partition": ()},
             ),
             tallies=counter(
                 registry, f"{prefix}_tallies_total", "Tallies appended; lost: another writer's came first.", labels={"outcome": ("accepted", "lost")}

@@ -31,7 +31,7 @@ class IdSnapshots:
     def restored(self, partition: int, snapshot: SnapshotRecord, since_ms: int) -> IdArchive | None:
         """An archive with a snapshot's ids of `since_ms` and later; None when its files are not whole."""
         folder = self._folders[partition]
-        archive = self._archive(folder.storage)
+        archive = self._archive(folder.storage, bytes.fromhex(snapshot.key))
         if not folder.restore(snapshot, archive, since_ms):
             return None
         self._known_since_ms[partition] = snapshot.known_since_ms
@@ -76,6 +76,7 @@ class IdSnapshots:
             tally_digest=tally_digest,
             events_end=tallies.chain.end,
             known_since_ms=self._known_since_ms[counter.partition],
+            key=counter.ids.archive.key.hex(),
             segments=folder.segments(counter.ids.archive),
         )
         try:
@@ -94,5 +95,5 @@ class IdSnapshots:
                 self._folders[partition] = folder
         return folder
 
-    def _archive(self, storage: Callable[[], Storage]) -> IdArchive:
-        return IdArchive(storage, span_ms=self._span_ms)
+    def _archive(self, storage: Callable[[], Storage], key: bytes | None = None) -> IdArchive:
+        return IdArchive(storage, span_ms=self._span_ms, key=key)

@@ -1,7 +1,7 @@
 """One owned partition at run time: takes over, counts what the poll loop hands in, writes tallies, and stops rather than guess."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import orjson
@@ -10,6 +10,7 @@ from taximeter_emitter.wire.event import UsageEvent, encode_event
 from aggregator.core.counting import PartitionCounter
 from aggregator.core.pending_tally import Cut
 from aggregator.metrics import AggregatorMetrics
+from aggregator.reading.stamped_times import Ahead
 from aggregator.settings import AggregatorSettings
 from aggregator.snapshots import IdSnapshots
 from aggregator.takeover import CountingTakeover
@@ -24,6 +25,7 @@ from metering.workers.partition_worker import PartitionWorker, WorkerKit
 TURN_RECORDS: Final = 500
 TURN_BYTES: Final = 512 * 1024
 SENDS_AT_ONCE: Final = 500
+CLOCK_AHEAD_MS: Final = 60_000  # of an emitter, so that somebody should set it
 SET_ASIDE_SECONDS: Final = 60.0  # how often a partition logs that events were set aside
 MENDED_SECONDS: Final = 5.0  # how often a stopped partition looks whether somebody accepted what is lost
 
@@ -225,8 +227,17 @@ class CountingWorker(PartitionWorker):
             quantities[row.meter] += row.quantity
         for meter, quantity in quantities.items():
             metrics.quantity.labels(meter).inc(quantity)
+        self._note_clocks(cut.ahead)
         if tally.log_time_ms:
             metrics.tallied_log_time.labels(str(self.partition)).set(tally.log_time_ms / 1000)
+
+    def _note_clocks(self, ahead: Mapping[str, Ahead]) -> None:
+        self._metrics.capped_times.inc(sum(found.events for found in ahead.values()))
+        emitter = max(ahead, key=lambda name: ahead[name].most_ms, default="")
+        most_ms = ahead[emitter].most_ms if emitter else 0
+        self._metrics.clock_ahead.labels(str(self.partition)).set(most_ms / 1000)
+        if most_ms >= CLOCK_AHEAD_MS:
+            self._warnings.warning(self._log, "the clock of an emitter is ahead of Kafka's", emitter=emitter, seconds=most_ms // 1000)
 
     def _note_set_aside(self, letters: Sequence[DeadLetter]) -> None:
         """Say who sends what cannot be counted, once a minute at most; `/status` has the sums."""

@@ -68,7 +68,9 @@ def measure(folder: Folder, ids: int) -> dict[str, float]:
         "new_20_us": time_of(archive, [random_ids(20) for _ in range(ROUNDS)], known=False),
         "known_500_us": time_of(archive, [last[start : start + 500] for start in range(0, min(len(last), ROUNDS * 500), 500)], known=True),
     }
-    snapshot = SnapshotRecord(chain_id="ids", tally_offset=0, tally_digest="", events_end=0, known_since_ms=0, segments=files.segments(archive))
+    snapshot = SnapshotRecord(
+        chain_id="ids", tally_offset=0, tally_digest="", events_end=0, known_since_ms=0, key=archive.key.hex(), segments=files.segments(archive)
+    )
     files.write(snapshot, durable=True)
     files.close()
     del archive

@@ -13,6 +13,7 @@ from metering.stripe.settings import StripeSettings
 from reporter.app import Reporter, ReporterConfiguration, StripePorts
 from reporter.sending.meter_events import MeterEventPort
 from reporter.settings import ReporterSettings
+from reporter.stripe.listed_meters import StripeMeters
 from reporter.stripe.meter_events_v1 import StripeMeterEvents
 from reporter.stripe.notifications import StripeEvents
 from reporter.stripe.stream import StripeMeterEventStream
@@ -37,6 +38,7 @@ async def report(context: ServiceContext, configuration: Configuration) -> None:
         ),
         StripePorts(
             meter_events=port,
+            meters=StripeMeters(api_key=stripe.api_key, api_base=stripe.api_base, timeout_s=stripe.timeout_seconds),
             reports=ReportSource(StripeEvents(api_key=stripe.api_key, api_base=stripe.api_base, timeout_s=stripe.timeout_seconds), identifiers_of),
             subscriptions=StripeSubscriptions(api_key=stripe.api_key, api_base=stripe.api_base, timeout_s=stripe.timeout_seconds),
         ),

@@ -23,6 +23,7 @@ from metering.workers.membership import GroupMember
 from metering.workers.partition_group import PartitionGroup
 from metering.workers.partition_worker import WorkerKit
 from reporter.dispatch import REPEATS, Dispatcher
+from reporter.meter_watch import LookTimes, MeterWatch
 from reporter.metrics import ReporterMetrics
 from reporter.period_reader import PeriodReader
 from reporter.planning.billing_periods import BillingPeriods
@@ -30,13 +31,15 @@ from reporter.sending.lanes import Lanes
 from reporter.sending.meter_events import MeterEventPort
 from reporter.sending.pacing import Pacer
 from reporter.settings import ReporterSettings
+from reporter.stripe.listed_meters import MetersPort
 from reporter.stripe.subscriptions import SubscriptionsPort
 from reporter.takeover import ReportingTakeover
-from reporter.webhooks.endpoint import Observer, ReportSource, Webhooks
+from reporter.webhooks.endpoint import Observer, Observers, ReportSource, Webhooks
 from reporter.webhooks.settings import WebhookSettings
 from reporter.worker import ReportingWorker
 
 NEXT_PERIOD_END_SECONDS: Final = 15.0
+CARRIED_LOOK_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,9 +55,10 @@ class ReporterConfiguration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StripePorts:
-    """The ways to Stripe: where meter events go, and where error reports and subscriptions come from."""
+    """The ways to Stripe: where meter events go, and where meters, error reports and subscriptions come from."""
 
     meter_events: MeterEventPort
+    meters: MetersPort
     reports: ReportSource
     subscriptions: SubscriptionsPort
 
@@ -72,6 +76,7 @@ class Reporter:
         self._context = context
         self._kafka = kafka
         self._settings = settings
+        self._catalogue = configuration.catalogue
         self._topics = kafka.topics
         self._instance = settings.instance_id or f"reporter-{secrets.token_hex(4)}"
         self._metrics = metrics = ReporterMetrics.create(context.registry)
@@ -130,6 +135,15 @@ class Reporter:
             clock=context.clock,
             log=context.log,
         )
+        self._meter_watch = MeterWatch(
+            self._dispatcher.lanes.held,
+            port=ports.meters,
+            catalogue=configuration.catalogue,
+            times=LookTimes(every=settings.meters_seconds, after_failure=settings.probe_seconds),
+            metrics=metrics,
+            clock=context.clock,
+            log=context.log,
+        )
         self._webhooks = Webhooks(
             context,
             configuration.webhooks,
@@ -138,7 +152,7 @@ class Reporter:
             reports=ports.reports,
             livemode=stripe.production,
             owns_backfill=lambda: 0 in self._group.workers,
-            observers=(self._period_reader.observe, *observers),
+            observers=Observers((self._period_reader.observe, self._meter_watch.observe, *observers), (self._meter_watch.reported,)),
         )
 
     async def run(self) -> None:
@@ -150,9 +164,12 @@ class Reporter:
                 return
             if problems:
                 raise RefusedToStart(problems)
-            context.health.require("stripe_accepts_the_key", lambda: self._dispatcher.lanes.stopped)
+            context.health.require("stripe_accepts_the_key", lambda: self._dispatcher.lanes.stopped or self._meter_watch.key_problem)
+            context.health.mention("stripe_takes_all_meters", self._dispatcher.lanes.held.problem)
+            context.spawn("meters", self._meter_watch.run(), background=True)
             context.spawn("dispatch", self._dispatch())
             context.spawn("observe", self._observe(), background=True)
+            context.spawn("carried usage", self._observe_carried(), background=True)
             context.spawn("billing periods", self._period_reader.run(), background=True)
             context.spawn("next period end", self._observe_next_period_end(), background=True)
             webhooks = context.spawn("webhooks", self._webhooks.run())
@@ -160,6 +177,7 @@ class Reporter:
             await webhooks
         finally:
             await self._period_reader.close()
+            await self._meter_watch.close()
             await self._webhooks.close()
             await self._dispatcher.close()
             await self._reader.close()
@@ -190,8 +208,21 @@ class Reporter:
             unknown = [entry.log_time_ms for reporter in reporters for entry in reporter.ledger.open.values() if entry.unknown]
             self._metrics.oldest_unknown.set(min(unknown) / 1000 if unknown else math.nan)
             self._metrics.waiting.set(self._dispatcher.lanes.sends)
-            self._metrics.backlog_rows.set(sum(len(reporter.unplanned) for reporter in reporters))
+            self._metrics.backlog_rows.set(sum(len(reporter.unplanned) + len(reporter.carried) for reporter in reporters))
             await self._context.clock.sleep(0.5)
+
+    async def _observe_carried(self) -> None:
+        while True:
+            found: dict[str, tuple[int, int]] = {}
+            for reporter in [worker.reporter for worker in self._group.workers.values() if worker.reporter is not None]:
+                for meter, (units, oldest_ms) in reporter.carried.by_meter().items():
+                    before, since_ms = found.get(meter, (0, oldest_ms))
+                    found[meter] = before + units, min(since_ms, oldest_ms)
+            for meter in self._catalogue.by_name:
+                units, oldest = found.get(meter, (0, None))
+                self._metrics.carried_quantity.labels(meter).set(units)
+                self._metrics.carried_since.labels(meter).set(math.nan if oldest is None else oldest / 1000)
+            await self._context.clock.sleep(CARRIED_LOOK_SECONDS)
 
     async def _observe_next_period_end(self) -> None:
         partitions, workers = self._kafka.partitions, self._group.workers

@@ -14,10 +14,10 @@ from metering.records.meters import Catalogue
 from metering.workers.turns import CallsUnderWay, Turns
 from reporter.mailbox import Mailbox
 from reporter.metrics import ReporterMetrics
-from reporter.sending.lanes import Attempt, Lanes
+from reporter.sending.lanes import Attempt, Lanes, MeterSend
 from reporter.sending.meter_events import MeterEventPort, payload_of
 from reporter.sending.pacing import Pacer
-from reporter.sending.verdicts import Delivered, Refused, StopTheWorld, TooOld, TryAgain, Verdict
+from reporter.sending.verdicts import Delivered, MeterRefused, Refused, StopTheWorld, TooOld, TryAgain, Verdict
 
 WAIT_SECONDS_MAX: Final = 1.0
 REPEATS: Final = RetryPolicy(base_seconds=0.5, cap_seconds=45.0)  # of attempts that may succeed later
@@ -56,6 +56,7 @@ class Dispatcher:
         self._calls: CallsUnderWay[Verdict] = turns.calls()
         self._paced: Verdict | None = None
         self._halted: str | None = None
+        self._held: frozenset[str] = frozenset()
         self._behind_ms = 0
         self.answered = 0
 
@@ -116,7 +117,7 @@ class Dispatcher:
         now = self._clock.monotonic()
         self._metrics.call_seconds.observe(now - began)
         self._calls_by_outcome(_label(verdict)).inc()
-        self._heed(verdict, began, now)
+        self._heed(attempt.send, verdict, began, now)
         self.lanes.done(attempt, verdict, self._now_ms(), now)
         self._wake.tell()
 
@@ -135,14 +136,24 @@ class Dispatcher:
     def _now_ms(self) -> int:
         return self._clock.now_ms() + self._behind_ms
 
-    def _heed(self, verdict: Verdict, began: float, now: float) -> None:
+    def _heed(self, send: MeterSend, verdict: Verdict, began: float, now: float) -> None:
         self.answered += isinstance(verdict, Delivered | Refused | TooOld)
         # Events that shared a request share its verdict, and come one after the other: that is one reply, not a hundred.
         if verdict is not self._paced:
             self._paced = verdict
             self._pace(verdict, began, now)
         if isinstance(verdict, Refused):
-            self._warnings.warning(self._log, "Stripe refused a meter event", code=verdict.code, reason=verdict.message)
+            self._warnings.warning(self._log, "Stripe refused a meter event", identifier=send.identifier, code=verdict.code, reason=verdict.message)
+        elif isinstance(verdict, MeterRefused):
+            meter = send.event.meter
+            self._warnings.warning(
+                self._log,
+                "Stripe refused a meter event because of its meter; its usage waits",
+                key=f"meter {meter}",
+                meter=meter,
+                identifier=send.identifier,
+                reason=verdict.reason,
+            )
         elif isinstance(verdict, TryAgain):
             self._warnings.warning(self._log, "a call to Stripe will be repeated", reason=verdict.reason.value, detail=verdict.detail)
 
@@ -152,7 +163,7 @@ class Dispatcher:
                 self.pacer.on_concurrency_limited(now, began=began, in_flight=len(self._calls) + 1)
             case TryAgain(rate_limited=True):
                 self.pacer.on_rate_limited(now, began=began)
-            case Delivered() | Refused() | TooOld():
+            case Delivered() | Refused() | MeterRefused() | TooOld():
                 self.pacer.on_success(now, began=began)
             case _:
                 pass
@@ -175,8 +186,21 @@ class Dispatcher:
                 self._log.info("Stripe accepts calls again")
             self._halted = stopped
         self._metrics.halted.set(0 if stopped is None else 1)
+        self._observe_meters()
         self._metrics.in_flight.set(self.lanes.in_flight)
+        self._metrics.in_flight_limit.set(min(self.lanes.in_flight_max, self.pacer.in_flight_max))
         self._metrics.rate_limit.set(self.pacer.rate_per_s)
+
+    def _observe_meters(self) -> None:
+        holds = self.lanes.held.holds
+        for meter, hold in holds.items():
+            if meter not in self._held:
+                self._log.error("nothing of this meter is sent any more, its usage waits: Stripe refuses the meter", meter=meter, reason=hold.reason)
+        for meter in self._held - holds.keys():
+            self._log.info("a meter is tried again", meter=meter)
+        self._held = frozenset(holds)
+        for meter in self._catalogue.by_name:
+            self._metrics.meters_held.labels(meter).set(meter in holds)
 
 
 def _label(verdict: Verdict) -> str:
@@ -185,6 +209,8 @@ def _label(verdict: Verdict) -> str:
             return "duplicate" if duplicate else "ok"
         case Refused():
             return "refused"
+        case MeterRefused():
+            return "meter_refused"
         case TooOld():
             return "too_old"
         case StopTheWorld():

@@ -9,8 +9,9 @@ from metering.process.metrics import STRIPE_SECONDS, counter, gauge, histogram
 from metering.records.ledger_records import CorrectionKind, Outcome
 from metering.workers.group_metrics import GroupMetrics
 from reporter.sending.verdicts import Retry
+from reporter.stripe.listed_meters import WhyUnread
 
-CALL_OUTCOMES: Final = ("ok", "duplicate", "refused", "too_old", "stopped", *(reason.value for reason in Retry))
+CALL_OUTCOMES: Final = ("ok", "duplicate", "refused", "meter_refused", "too_old", "stopped", *(reason.value for reason in Retry))
 REPORTING_STOPS: Final = ("ChainBroken", "RecordCorrupt", "HistoryLost", "MeterMissing", "PartitionsAdded", "Unforeseen")
 
 
@@ -27,6 +28,10 @@ class ReporterMetrics:
     receipts: Counter
     waiting: Gauge
     in_flight: Gauge
+    in_flight_limit: Gauge
+    meters_held: Gauge
+    carried_quantity: Gauge
+    carried_since: Gauge
     backlog_rows: Gauge
     rate_limit: Gauge
     halted: Gauge
@@ -37,6 +42,7 @@ class ReporterMetrics:
     invoice_grace: Gauge
     period_customers: Gauge
     period_reads: Counter
+    meter_reads: Counter
     group: GroupMetrics
 
     @classmethod
@@ -75,6 +81,24 @@ class ReporterMetrics:
             receipts=counter(registry, f"{prefix}_receipts_total", "Receipts appended."),
             waiting=gauge(registry, f"{prefix}_waiting_meter_events", "Meter events of accepted intents without a final outcome."),
             in_flight=gauge(registry, f"{prefix}_in_flight_calls", "Calls under way."),
+            in_flight_limit=gauge(
+                registry,
+                f"{prefix}_in_flight_limit_calls",
+                "Calls that may be under way at once: as many as there are connections, fewer while Stripe says that there are too many.",
+            ),
+            meters_held=gauge(
+                registry, f"{prefix}_meters_held", "1 while Stripe refuses the meter: nothing of it is sent, its usage waits.", labels={"meter": ()}
+            ),
+            carried_quantity=gauge(
+                registry, f"{prefix}_carried_quantity", "Units that wait because Stripe refuses their meter.", labels={"meter": ()}
+            ),
+            carried_since=gauge(
+                registry,
+                f"{prefix}_carried_usage_timestamp_seconds",
+                "Time of the oldest usage that waits because Stripe refuses its meter; NaN when none does.",
+                unit="timestamp_seconds",
+                labels={"meter": ()},
+            ),
             backlog_rows=gauge(registry, f"{prefix}_backlog_rows", "Counted sums that are in no intent yet."),
             rate_limit=gauge(registry, f"{prefix}_rate_limit_per_second", "Calls a second that this process allows itself.", unit="per_second"),
             halted=gauge(registry, f"{prefix}_halted", "1 while Stripe refuses the key or the address is wrong: only probes are sent."),
@@ -111,6 +135,12 @@ class ReporterMetrics:
                 f"{prefix}_period_reads_total",
                 "Readings of all subscriptions; refused: the key may not read them.",
                 labels={"outcome": ("ok", "refused", "failed")},
+            ),
+            meter_reads=counter(
+                registry,
+                f"{prefix}_meter_reads_total",
+                "Readings of all meters; forbidden: the key may not read them.",
+                labels={"outcome": ("ok", *(why.value for why in WhyUnread))},
             ),
             group=GroupMetrics.create(
                 registry,

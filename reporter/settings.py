@@ -44,10 +44,18 @@ class ReporterSettings:
         minimum=0,
         maximum=86_400,
     )
+    meters_seconds: float = option(
+        doc="How often Stripe's meters are read, so that usage of one that is inactive, unknown or reads other payload keys is held before it is "
+        "sent; 0 means only at start and while a meter is held.",
+        default=300.0,
+        unit="seconds",
+        minimum=0,
+        maximum=86_400,
+    )
     rows_max: int = option(doc="Sums that a partition may hold before its reading pauses.", default=50_000, minimum=100, maximum=200_000)
     sends_max: int = option(doc="Meter events that may wait to be sent, over all partitions.", default=300_000, minimum=1_000, maximum=5_000_000)
     probe_seconds: float = option(
-        doc="How often one call tests a key that Stripe has refused.",
+        doc="How often one call tests a key that Stripe has refused. A held meter is first looked at after this time, then more rarely.",
         default=30.0,
         unit="seconds",
         minimum=1,

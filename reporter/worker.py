@@ -115,6 +115,7 @@ class ReportingWorker(PartitionWorker):
             seconds = self._settings.receipt_seconds if self._mailbox else min(1.0, self._settings.report_seconds)
             # While it is full the inbox must wait for Stripe, and this loop with it.
             await self._wait(seconds, work=bool(self._inbox) and not reporter.is_full)
+            reporter.hold(self._dispatcher.lanes.held.names)
             self._fold_inbox(reporter)
             if self._unsent:
                 self._fill_lanes()
@@ -148,7 +149,7 @@ class ReportingWorker(PartitionWorker):
             return reporter.uncovered >= EMPTY_INTENT_TALLIES
         if waited < self._ended_periods.report_seconds(self._settings.report_seconds) and not reporter.unplanned.is_full:
             return False
-        few_open = reporter.ledger.open_events <= self._partition_rate() * OPEN_SECONDS
+        few_open = reporter.sendable_events <= self._partition_rate() * OPEN_SECONDS
         return few_open and not self._unsent and self._dispatcher.lanes.room >= 2 * len(reporter.unplanned) and self._dispatcher.lanes.stopped is None
 
     async def _write_intent(self, reporter: PartitionReporter) -> None:
@@ -203,6 +204,7 @@ class ReportingWorker(PartitionWorker):
                     log_time_ms=entry.log_time_ms,
                     doubtful=doubtful,
                     cancels=cancelled_by(planned),
+                    is_correction=isinstance(planned, Correction),
                 )
             )
         self._fill_lanes()
@@ -298,9 +300,8 @@ class ReportingWorker(PartitionWorker):
         self._drop_sends()
 
     def _observe(self, reporter: PartitionReporter) -> None:
-        # A correction holds up no usage.
-        oldest = next((found for found in reporter.ledger.open.values() if isinstance(found.entry, Intent)), None)
-        times = [oldest.log_time_ms] if oldest is not None else []
+        since_ms = reporter.open_since_ms
+        times = [since_ms] if since_ms is not None else []
         if reporter.unplanned_since_ms is not None:
             times.append(reporter.unplanned_since_ms)
         now_ms = self._clock.now_ms()

@@ -26,11 +26,12 @@ from aggregator.core.uncounted_places import UncountedPlaces
 from aggregator.ids.fingerprints import Fingerprints, Words, fingerprints_of
 from aggregator.ids.id_archive import IdArchive
 from aggregator.ids.id_index import IdIndex, Seen, content_of
-from aggregator.reading.decoding import decode_all, identity, read
+from aggregator.reading.decoding import decode_all, has_id, read
 from aggregator.reading.joined_batches import alike, first_batches, join
 from aggregator.reading.origins import claimed, origin_of_batch, origin_of_event
 from aggregator.reading.plain_events import PlainColumns, PlainEvents, first_run
 from aggregator.reading.screening import set_aside_reasons
+from aggregator.reading.stamped_times import at_log_time
 from aggregator.sums.plain_sums import PlainSums
 from aggregator.sums.rows import Rows
 from metering.folds.tallies import Tallies
@@ -46,14 +47,16 @@ from metering.records.tally import EventCounts, RecordCounts, Tally, WhyNotCount
 TALLIES_PER_CHECKPOINT: Final = 200
 _timestamp = attrgetter("timestamp")
 _value = attrgetter("value")
-_NO_WORDS: Final[Words] = np.zeros(0, np.uint64)
 
 
 class _BatchIds(NamedTuple):
-    """The fingerprints of the events of a batch, zeros where there is none, and their content numbers; empty if none has an id."""
+    """The identities of the events of a batch, which mean nothing for one without an id, and their content numbers; empty if none has an id."""
 
-    fingerprints: Fingerprints
+    identities: Fingerprints
     contents: Words
+
+
+_NO_IDS: Final = _BatchIds(np.zeros((0, 2), np.uint64), np.zeros(0, np.uint64))
 
 
 class PartitionCounter:
@@ -67,7 +70,9 @@ class PartitionCounter:
         self._rules = rules
         self._rows = Rows(rules.catalogue)
         self._known = KnownTexts()  # the customers in it are at home in this partition
-        self._plain = PlainEvents(rules.catalogue.known_fields, lambda customer: rules.partition_of(customer) == partition, rules.shape_min)
+        self._plain = PlainEvents(
+            rules.catalogue.known_fields, lambda customer: rules.partition_of(customer) == partition, self.ids.identities, rules.shape_min
+        )
         self._plain_sums = PlainSums(rules.catalogue, self._plain)
         self._not_counted = UncountedPlaces()  # of the records whose ids are learnt
         self._tallies_since_checkpoint = TALLIES_PER_CHECKPOINT  # a new owner begins with a checkpoint
@@ -114,7 +119,8 @@ class PartitionCounter:
             if self._rules.partition_of(content.customer) != self.partition:
                 return  # it was forwarded, and is known where it is counted
             number = content_of(content.customer, content.dimensions, content.usage)
-            self.ids.remember(fingerprints_of(content.fingerprint), np.array([number], np.uint64), record.timestamp)
+            identity = self.ids.identities.of(content.customer, content.fingerprint)
+            self.ids.remember(fingerprints_of(identity), np.array([number], np.uint64), record.timestamp)
         elif content.ids:
             self._remember_batch(content, not_counted, record.timestamp)
 
@@ -215,7 +221,7 @@ class PartitionCounter:
             losses=self.tallies.losses,
         )
         self._cut = tally
-        return Cut(tally, encode_tally(tally), pending.letters, pending.forwards)
+        return Cut(tally, encode_tally(tally), pending.letters, pending.forwards, pending.ahead)
 
     # Inside
 
@@ -291,6 +297,8 @@ class PartitionCounter:
         pending.counted += joined.events.count
         for emitter, first, last in ranges:
             pending.add_ranges(emitter, [(first, last)])
+        for emitter, ahead in joined.ahead.items():
+            pending.add_ahead(emitter, ahead)
         self._rows.add_batch(joined.events, None)
         return True
 
@@ -302,10 +310,10 @@ class PartitionCounter:
         pending.log_time_ms = max(pending.log_time_ms, *map(_timestamp, records))
         pending.input_bytes += sum(map(len, map(_value, records)))
         pending.singles += len(records)
-        new = self.ids.claim(plain.fingerprints, plain.contents)
+        new = self.ids.claim(plain.identities, plain.contents)
         not_new = np.flatnonzero(~new).tolist()
         for place in not_new:
-            self._count_seen(records[place], plain.fingerprints[place].tobytes(), int(plain.contents[place]))
+            self._count_seen(records[place], plain.identities[place].tobytes(), int(plain.contents[place]))
         pending.counted += len(records) - len(not_new)
         if not_new:
             plain = plain.chosen(new)
@@ -328,24 +336,24 @@ class PartitionCounter:
             self._pending.forwards.append(event)
             self._pending.add_not_counted(record.offset, WhyNotCounted.FORWARDED)
             return
-        fingerprint, content = event.fingerprint, content_of(event.customer, event.dimensions, event.usage)
-        if self.ids.look_up(fingerprint, content) is not Seen.NEVER:
-            self._count_seen(record, fingerprint, content)
+        identity, content = self.ids.identities.of(event.customer, event.fingerprint), content_of(event.customer, event.dimensions, event.usage)
+        if self.ids.look_up(identity, content) is not Seen.NEVER:
+            self._count_seen(record, identity, content)
         elif event.time_ms < self._ids_known_from(record):
             refusal = EventRejected(Reason.PAST_HORIZON, "time", "older than ids are remembered: it may have been counted")
             self._dead_letter(record, refusal, 1, origin_of_event(event))
         else:
-            self.ids.add(fingerprint, content)
+            self.ids.add(identity, content)
             self._rows.add_event(event)
             self._pending.counted += 1
 
-    def _count_seen(self, record: LogRecord, fingerprint: bytes, content: int) -> None:
-        """Count an event whose id is known."""
-        if self.ids.look_up(fingerprint, content) is Seen.SAME:
+    def _count_seen(self, record: LogRecord, identity: bytes, content: int) -> None:
+        """Count an event whose identity is known."""
+        if self.ids.look_up(identity, content) is Seen.SAME:
             self._pending.duplicates += 1
             self._pending.add_not_counted(record.offset, WhyNotCounted.DUPLICATE)
         else:
-            refusal = EventRejected(Reason.CONFLICT, "id", "the same source and id was counted with other content")
+            refusal = EventRejected(Reason.CONFLICT, "id", "the same customer, source and id was counted with other content")
             self._dead_letter(record, refusal, *claimed(record))
 
     def _heartbeat(self, record: LogRecord, beat: Batch) -> None:
@@ -370,11 +378,14 @@ class PartitionCounter:
             self._pending.add_not_counted(record.offset, WhyNotCounted.KNOWN_NUMBER)
             return
         self._pending.add_ranges(batch.emitter, ranges)
+        batch, ahead = at_log_time(batch, record.timestamp)
+        if ahead.events:
+            self._pending.add_ahead(batch.emitter, ahead)
         reasons = set_aside_reasons(batch, record.timestamp, self._rules.catalogue, self._rules.partition_of, home=self._known.customers)
         whole = not reasons and ranges[0] == (batch.first_seq, batch.first_seq + batch.count - 1)
         one_by_one: Sequence[int] = range(batch.count) if batch.ids or not whole else ()
         ids = self._batch_ids(batch)
-        if whole and batch.ids and self._all_may_be_new(record, batch, ids):
+        if whole and batch.ids and self._all_may_be_new(record, batch):
             one_by_one = np.flatnonzero(~self.ids.claim(*ids)).tolist()
         if not one_by_one:
             self._rows.add_batch(batch, None)
@@ -385,20 +396,20 @@ class PartitionCounter:
             keep[first - batch.first_seq : last + 1 - batch.first_seq] = [True] * (last - first + 1)
         known = [index for index, wanted in enumerate(keep) if not wanted]
         self._pending.add_some_not_counted(record.offset, known, batch.count, WhyNotCounted.KNOWN_NUMBER)
-        self._count_some(record, batch, ids.contents, keep, {index: reasons.get(index) for index in one_by_one})
+        self._count_some(record, batch, ids, keep, {index: reasons.get(index) for index in one_by_one})
 
     def _batch_ids(self, batch: Batch) -> _BatchIds:
-        return _BatchIds(fingerprints_of(batch.ids), self._rows.contents(batch) if batch.ids else _NO_WORDS)
+        return _BatchIds(self.ids.identities.of_batch(batch), self._rows.contents(batch)) if batch.ids else _NO_IDS
 
-    def _all_may_be_new(self, record: LogRecord, batch: Batch, ids: _BatchIds) -> bool:
+    def _all_may_be_new(self, record: LogRecord, batch: Batch) -> bool:
         """Whether every event of a batch has an id, and is young enough to be counted if that is new."""
         oldest = self._ids_known_from(record) - batch.base_time_ms
         if oldest > 0 and least(batch.time) < oldest:
             return False
         # The first finds zeros anywhere, and is quick.
-        return NO_ID not in batch.ids or bool(ids.fingerprints.any(axis=1).all())
+        return NO_ID not in batch.ids or bool(fingerprints_of(batch.ids).any(axis=1).all())
 
-    def _count_some(self, record: LogRecord, batch: Batch, contents: Words, keep: list[bool], one_by_one: Mapping[int, Reason | None]) -> None:
+    def _count_some(self, record: LogRecord, batch: Batch, ids: _BatchIds, keep: list[bool], one_by_one: Mapping[int, Reason | None]) -> None:
         """Count the events of a batch, those at the positions `one_by_one` singly: they may be repeated, set aside for a reason that is known
         already, or carry no id.
         """
@@ -410,10 +421,9 @@ class PartitionCounter:
             if not keep[index]:
                 continue
             reason = known
-            fingerprint = identity(batch, index)
-            if reason is None and fingerprint != NO_ID:
-                content = int(contents[index])
-                seen = self.ids.look_up(fingerprint, content)
+            if reason is None and has_id(batch, index):
+                identity, content = ids.identities[index].tobytes(), int(ids.contents[index])
+                seen = self.ids.look_up(identity, content)
                 if seen is Seen.SAME:
                     again.append(index)
                     keep[index] = False
@@ -423,7 +433,7 @@ class PartitionCounter:
                 elif batch.time[index] < oldest:
                     reason = Reason.PAST_HORIZON
                 else:
-                    self.ids.add(fingerprint, content)
+                    self.ids.add(identity, content)
             if reason is not None:
                 bad.setdefault(reason, []).append(index)
                 keep[index] = False
@@ -440,10 +450,10 @@ class PartitionCounter:
         return max(record.timestamp - self.ids.horizon_ms, self.tallies.losses.ids_from_ms)
 
     def _remember_batch(self, batch: Batch, not_counted: Collection[int], log_time_ms: int) -> None:
-        fingerprints, contents = self._batch_ids(batch)
-        wanted = (fingerprints != 0).any(axis=1)
+        identities, contents = self._batch_ids(batch)
+        wanted = (fingerprints_of(batch.ids) != 0).any(axis=1)
         wanted[[index for index in not_counted if index < batch.count]] = False
-        self.ids.remember(fingerprints[wanted], contents[wanted], log_time_ms)
+        self.ids.remember(identities[wanted], contents[wanted], log_time_ms)
 
     def _dead_letter(self, record: LogRecord, rejected: EventRejected, events: int, origin: Origin, indexes: Sequence[int] = ()) -> None:
         self._pending.add_dead_letter(

@@ -1,11 +1,12 @@
 """What was folded and is not in a tally yet, and the tally that is made of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from taximeter_emitter.wire.event import UsageEvent
 
+from aggregator.reading.stamped_times import NOT_AHEAD, Ahead
 from metering.records.dead_letter import DeadLetter
 from metering.records.tally import NotCounted, Tally, WhyNotCounted, runs_of
 
@@ -14,12 +15,16 @@ _ENTRY_BYTES: Final = 48  # what a range of an emitter's numbers, a run that did
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """What was counted since the last cut. Dead letters and forwarded events must be acknowledged by Kafka before `value` is appended."""
+    """What was counted since the last cut. Dead letters and forwarded events must be acknowledged by Kafka before `value` is appended.
+
+    `ahead`: of each emitter whose clock was ahead of Kafka's.
+    """
 
     tally: Tally
     value: bytes
     dead_letters: Sequence[DeadLetter]
     forwards: Sequence[UsageEvent]
+    ahead: Mapping[str, Ahead]
 
 
 @dataclass(slots=True)
@@ -45,6 +50,7 @@ class Pending:
     finals: dict[str, int] = field(default_factory=dict)
     abandoned: list[tuple[str, int, int]] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=dict)
+    ahead: dict[str, Ahead] = field(default_factory=dict)
 
     @property
     def entry_bytes(self) -> int:
@@ -61,6 +67,11 @@ class Pending:
             else:
                 self.latest_ranges[emitter] = len(self.ranges)
                 self.ranges.append((emitter, first, last))
+
+    def add_ahead(self, emitter: str, new: Ahead) -> None:
+        """Note stamped events whose time was ahead of the log's."""
+        before = self.ahead.get(emitter, NOT_AHEAD)
+        self.ahead[emitter] = Ahead(before.events + new.events, max(before.most_ms, new.most_ms))
 
     def add_not_counted(self, offset: int, why: WhyNotCounted) -> None:
         """Note that a record did not count, joined with those before it if there is none between that did."""

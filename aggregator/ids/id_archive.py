@@ -1,11 +1,13 @@
 """Ids that were counted a while ago: in segments that follow each other in log time and are forgotten whole."""
 
+import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from aggregator.ids.fingerprints import Asked, AskedOne, Fingerprints, Words, asked
 from aggregator.ids.id_table import ABSENT, IdTable, Indexes, Storage
+from aggregator.ids.identities import KEY_BYTES
 
 # A table that grows is rebuilt in one go, which takes about 60 ns an id. The bound keeps that pause to a second.
 IDS_PER_SEGMENT_MAX: Final = 1 << 24
@@ -21,9 +23,15 @@ class IdSegment(IdTable):
 
 
 class IdArchive:
-    """Segments in order of log time. `storage` makes the next one's; each spans at most `span_ms`, so that memory is given back in time."""
+    """Segments in order of log time. `storage` makes the next one's; each spans at most `span_ms`, so that memory is given back in time.
 
-    def __init__(self, storage: Callable[[], Storage], *, span_ms: int, ids_per_segment_max: int = IDS_PER_SEGMENT_MAX) -> None:
+    `key`: under which its identities are; a new one, if None.
+    """
+
+    def __init__(
+        self, storage: Callable[[], Storage], *, span_ms: int, ids_per_segment_max: int = IDS_PER_SEGMENT_MAX, key: bytes | None = None
+    ) -> None:
+        self.key = os.urandom(KEY_BYTES) if key is None else key
         self._storage = storage
         self._span_ms = span_ms
         self._ids_max = ids_per_segment_max

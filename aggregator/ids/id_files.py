@@ -24,7 +24,7 @@ from aggregator.ids.id_table import ENTRY, Entries
 from metering.process.atomic_files import write_atomically
 from metering.process.logs import Log
 
-IDS_FORMAT: Final = "ids/1"
+IDS_FORMAT: Final = "ids/2"
 SNAPSHOT: Final = "snapshot.json"
 CHUNK_ENTRIES: Final = 1 << 18  # 6 MiB at a time
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
@@ -44,7 +44,8 @@ class SegmentRecord:
 class SnapshotRecord:
     """What a snapshot is worth: every id counted from log time `known_since_ms` up to the tally at `tally_offset` is in its segments.
 
-    `tally_digest` is of that tally's record, `events_end` the offset of usage.events after it.
+    `tally_digest` is of that tally's record, `events_end` the offset of usage.events after it. `key`, in hexadecimal digits: that of the
+    identities.
     """
 
     chain_id: str
@@ -52,6 +53,7 @@ class SnapshotRecord:
     tally_digest: str
     events_end: int
     known_since_ms: int
+    key: str
     segments: Sequence[SegmentRecord]
 
 
@@ -208,6 +210,7 @@ def _snapshot(document: dict[str, Any]) -> SnapshotRecord:
         tally_digest=document["tally_digest"],
         events_end=document["events_end"],
         known_since_ms=document["known_since_ms"],
+        key=document["key"],
         segments=[SegmentRecord(**segment) for segment in document["segments"]],
     )
 

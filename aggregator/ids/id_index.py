@@ -1,4 +1,4 @@
-"""Has an event with this id been counted inside the horizon? Exact, by 128-bit fingerprint.
+"""Has an event with this id been counted inside the horizon? Exact, by an identity of 128 bits.
 
 Ids enter as *pending* with the records being counted. They become part of the index when the tally that counted them is accepted, and are
 taken out again when another writer's tally won. When the latest are many they move to the archive.
@@ -16,6 +16,7 @@ from taximeter_emitter.wire.limits import FUTURE_TOLERANCE_MS
 from aggregator.ids.fingerprints import AskedOne, Fingerprints, Mask, Words, asked, asked_one, each, repeated
 from aggregator.ids.id_archive import IdArchive
 from aggregator.ids.id_table import MemoryStorage
+from aggregator.ids.identities import Identities
 from aggregator.ids.recent_ids import RecentIds
 
 CONTENT_MASK: Final = (1 << 60) - 1
@@ -70,6 +71,8 @@ def memory_ms(horizon_ms: int) -> int:
 class IdIndex:
     """The ids counted inside the horizon: the recent ones by the hour of log time, the rest in an archive.
 
+    They are known by what `identities` makes of them: all fingerprints here are such.
+
     An event whose own time is more than `horizon_ms` before its record's log time is never looked up as new (the caller sets it aside), so
     remembering each id for the horizon plus the tolerance for clocks makes the answer exact.
 
@@ -79,6 +82,7 @@ class IdIndex:
     def __init__(self, horizon_ms: int, archive: IdArchive | None = None, *, recent_max: int = RECENT_IDS_MAX) -> None:
         self.horizon_ms = horizon_ms
         self.archive = IdArchive(MemoryStorage, span_ms=span_ms(horizon_ms)) if archive is None else archive
+        self.identities = Identities(self.archive.key)
         self._recent_max = recent_max
         self._recent = RecentIds()
 

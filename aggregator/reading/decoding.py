@@ -52,9 +52,9 @@ def _decoded_one(value: bytes) -> Any:
         return None
 
 
-def identity(batch: Batch, index: int) -> bytes:
-    """The fingerprint of an event of a batch; NO_ID where it has none but its number."""
-    return batch.ids[index * FINGERPRINT_BYTES : (index + 1) * FINGERPRINT_BYTES] or NO_ID
+def has_id(batch: Batch, index: int) -> bool:
+    """Whether an event of a batch has an id, and not only its number."""
+    return batch.ids[index * FINGERPRINT_BYTES : (index + 1) * FINGERPRINT_BYTES] not in (b"", NO_ID)
 
 
 def _cloudevent_attributes(record: LogRecord) -> dict[str, Any] | None:

@@ -4,7 +4,7 @@ The result is exactly that of the long way (`aggregator.reading.decoding`) for e
 """
 
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import accumulate, chain, takewhile
 from operator import attrgetter, eq, methodcaller
@@ -13,12 +13,13 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import orjson
-from taximeter_emitter.wire.batch import FORMAT_KEY, LISTED_FIELDS, LISTS, PACKED_FROM, SEQUENCE_MAX, TIME_MS_MAX, Batch
+from taximeter_emitter.wire.batch import FORMAT_KEY, LISTED_FIELDS, LISTS, PACKED_FROM, SEQUENCE_MAX, STAMPED_FIELD, TIME_MS_MAX, Batch
 from taximeter_emitter.wire.errors import EventRejected
 from taximeter_emitter.wire.event import Dimensions
 from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX, FUTURE_TOLERANCE_MS, QUANTITY_MAX
 
 from aggregator.reading.screening import are_at_home
+from aggregator.reading.stamped_times import NOT_AHEAD, Ahead, ahead_of
 from metering.records.batch_decoding import KnownTexts, check_emitter
 from metering.records.record import LogRecord
 from metering.records.service_limits import EVENT_AGE_MAX_MS
@@ -29,6 +30,8 @@ SMALL_BATCH_EVENTS_MAX: Final = PACKED_FROM  # of one batch: larger ones are pac
 JOINED_BATCHES_MAX: Final = BATCH_EVENTS_MAX // SMALL_BATCH_EVENTS_MAX  # joined, they are no larger than the largest batch
 SMALL_BATCH_BYTES_MAX: Final = 8_000
 
+_STAMPED_LAYOUT: Final = (*LISTED_FIELDS, STAMPED_FIELD)
+
 _value = attrgetter("value")
 _headers = attrgetter("headers")
 _offset = attrgetter("offset")
@@ -36,12 +39,13 @@ _is_alike = methodcaller("startswith", b'{"%s":%d,' % (FORMAT_KEY.encode(), LIST
 
 
 class JoinedBatches(NamedTuple):
-    """Batches in the order of the log, a number each of `firsts` and `counts`, and all their events as one."""
+    """Batches in the order of the log, a number each of `firsts` and `counts`, and all their events as one. `ahead`: of emitters whose clock was."""
 
     emitters: Sequence[str]
     firsts: Sequence[int]
     counts: Sequence[int]
     events: Batch
+    ahead: Mapping[str, Ahead]
 
 
 class _UnusualError(Exception):
@@ -73,17 +77,22 @@ def _may_be_small(record: LogRecord) -> bool:
 
 
 def alike(documents: Sequence[Any], start: int) -> int:
-    """How many decoded values from `start` on have LISTED_FIELDS and no others, such as ids; and the usage fields of the first."""
+    """How many decoded values from `start` on have LISTED_FIELDS, are all stamped or none, and have no other fields, such as ids; and the usage
+    fields of the first.
+    """
     fields = _layout_of(documents[start])
     return 0 if fields is None else sum(1 for _ in takewhile(partial(eq, fields), map(_layout_of, documents[start:])))
 
 
-def _layout_of(document: Any) -> tuple[str, ...] | None:
-    """The usage fields of a decoded value that has LISTED_FIELDS and no others."""
-    if type(document) is not dict or tuple(document) != LISTED_FIELDS:
+def _layout_of(document: Any) -> tuple[bool, tuple[str, ...]] | None:
+    """Whether all of a batch is stamped, and its usage fields, if it has LISTED_FIELDS and no others."""
+    if type(document) is not dict:
+        return None
+    stamped = document.get(STAMPED_FIELD) is True
+    if tuple(document) != (_STAMPED_LAYOUT if stamped else LISTED_FIELDS):
         return None
     usage = document["usage"]
-    return tuple(usage) if type(usage) is dict and usage else None
+    return (stamped, tuple(usage)) if type(usage) is dict and usage else None
 
 
 def join(
@@ -101,7 +110,7 @@ def join(
     """
     if len(documents) > JOINED_BATCHES_MAX:
         return None
-    forms, emitters, partitions, firsts, counts, customers, dimensions_of, at, time, usages, dimensions, bases = zip(
+    forms, emitters, partitions, firsts, counts, customers, dimensions_of, at, time, usages, dimensions, bases, *stamped = zip(
         *map(dict.values, documents), strict=True
     )
     try:
@@ -122,6 +131,7 @@ def join(
         usage = {name: _quantities(column, sizes) for name, column in zip(usages[0], zip(*map(dict.values, usages), strict=True), strict=True)}
         known.check_fields(tuple(usage))
         begins, named = _dimensions(dimensions, known)
+        times, ahead = _times(time, sizes, _numbers(bases, TIME_MS_MAX), log_times_ms, emitters, stamped=bool(stamped))
         events = Batch(
             "",
             partition,
@@ -132,10 +142,10 @@ def join(
             _places(dimensions_of, lengths, _lengths(dimensions), begins).tolist(),
             _packable(_places(at, sizes, lengths, [0, *accumulate(lengths[:-1])])),
             0,
-            _packable(_times(time, sizes, _numbers(bases, TIME_MS_MAX), log_times_ms)),
+            _packable(times),
             usage,
         )
-        return JoinedBatches(emitters, _numbers(firsts, SEQUENCE_MAX).tolist(), sizes, events)
+        return JoinedBatches(emitters, _numbers(firsts, SEQUENCE_MAX).tolist(), sizes, events, ahead)
     except (EventRejected, OverflowError, TypeError, _UnusualError):
         return None
 
@@ -192,12 +202,32 @@ def _places(lists: Sequence[list[Any]], lengths: Sequence[int], below: Sequence[
     return places + np.repeat(np.array(begins, np.uint64), lengths)
 
 
-def _times(lists: Sequence[list[Any]], lengths: Sequence[int], bases: Unsigned, log_times_ms: Sequence[int]) -> Unsigned:
-    """When the events happened, if each is young enough, and not in the future, by the clock of every record."""
-    times = _flat(lists, lengths, SEQUENCE_MAX) + np.repeat(bases, lengths)
+def _times(
+    lists: Sequence[list[Any]], lengths: Sequence[int], bases: Unsigned, log_times_ms: Sequence[int], emitters: Sequence[str], *, stamped: bool
+) -> tuple[Unsigned, Mapping[str, Ahead]]:
+    """When the events happened, if each is young enough, and not in the future, by the clock of every record; and whose clock was ahead."""
+    times = _flat(lists, lengths, TIME_MS_MAX) + np.repeat(bases, lengths)
+    ahead: dict[str, Ahead] = {}
+    if stamped and int(times.max()) > min(log_times_ms):
+        times, ahead = _at_log_times(times, lengths, log_times_ms, emitters)
     if int(times.max()) > min(log_times_ms) + FUTURE_TOLERANCE_MS or int(times.min()) < max(log_times_ms) - EVENT_AGE_MAX_MS:
         raise _UnusualError
-    return times
+    return times, ahead
+
+
+def _at_log_times(times: Unsigned, lengths: Sequence[int], log_times_ms: Sequence[int], emitters: Sequence[str]) -> tuple[Unsigned, dict[str, Ahead]]:
+    """As `at_log_time`, of stamped batches."""
+    limits = np.repeat(np.array(log_times_ms, np.int64), lengths)
+    signed = times.view(np.int64)
+    ahead: dict[str, Ahead] = {}
+    start = 0
+    for emitter, length in zip(emitters, lengths, strict=True):
+        found = ahead_of(signed[start : start + length], limits[start : start + length])
+        if found.events:
+            before = ahead.get(emitter, NOT_AHEAD)
+            ahead[emitter] = Ahead(before.events + found.events, max(before.most_ms, found.most_ms))
+        start += length
+    return np.minimum(signed, limits).view(np.uint64), ahead
 
 
 def _dimensions(lists: Sequence[Any], known: KnownTexts) -> tuple[list[int], list[Dimensions]]:

@@ -19,11 +19,12 @@ import numpy.typing as npt
 import orjson
 from taximeter_emitter.wire.batch import FORMAT_KEY
 from taximeter_emitter.wire.errors import EventRejected
-from taximeter_emitter.wire.event import EVENT_FIELDS, Dimensions, identity_prefix, parse_event, parse_time, parse_times
+from taximeter_emitter.wire.event import EVENT_FIELDS, Dimensions, parse_event, parse_time, parse_times, source_prefix
 from taximeter_emitter.wire.limits import EVENT_ID_CHARS_MAX, NAME_CHARS_MAX, QUANTITY_MAX, USAGE_FIELDS_MAX
 
 from aggregator.ids.fingerprints import Fingerprints, Words, fingerprints_of
 from aggregator.ids.id_index import CONTENT_MASK, content_of, field_factor
+from aggregator.ids.identities import Identities
 from aggregator.reading.decoding import decode_all
 from aggregator.reading.event_shapes import (
     CUSTOMER,
@@ -63,26 +64,26 @@ _is_batch = methodcaller("startswith", b'{"' + FORMAT_KEY.encode())
 
 @dataclass(frozen=True, slots=True)
 class PlainColumns:
-    """Plain events. `series`: positions in `PlainEvents.series`. `fingerprints` and `contents` are what `IdIndex` knows an event by."""
+    """Plain events. `series`: positions in `PlainEvents.series`. `identities` and `contents` are what `IdIndex` knows an event by."""
 
-    fingerprints: Fingerprints
+    identities: Fingerprints
     contents: Words
     times: Column
     series: Column
     usage: dict[str, Column]
 
     def __len__(self) -> int:
-        return len(self.fingerprints)
+        return len(self.identities)
 
     def part(self, start: int, end: int) -> "PlainColumns":
         """The events [start, end)."""
         usage = {name: column[start:end] for name, column in self.usage.items()}
-        return PlainColumns(self.fingerprints[start:end], self.contents[start:end], self.times[start:end], self.series[start:end], usage)
+        return PlainColumns(self.identities[start:end], self.contents[start:end], self.times[start:end], self.series[start:end], usage)
 
     def chosen(self, mask: npt.NDArray[np.bool_]) -> "PlainColumns":
         """The events for which `mask` is true."""
         usage = {name: column[mask] for name, column in self.usage.items()}
-        return PlainColumns(self.fingerprints[mask], self.contents[mask], self.times[mask], self.series[mask], usage)
+        return PlainColumns(self.identities[mask], self.contents[mask], self.times[mask], self.series[mask], usage)
 
 
 def _in_order(parts: Sequence[tuple[Column, PlainColumns]]) -> PlainColumns | None:
@@ -92,7 +93,7 @@ def _in_order(parts: Sequence[tuple[Column, PlainColumns]]) -> PlainColumns | No
     columns = [part for _, part in parts]
     order = np.argsort(np.concatenate([places for places, _ in parts]))
     return PlainColumns(
-        np.concatenate([part.fingerprints for part in columns])[order],
+        np.concatenate([part.identities for part in columns])[order],
         np.concatenate([part.contents for part in columns])[order],
         np.concatenate([part.times for part in columns])[order],
         np.concatenate([part.series for part in columns])[order],
@@ -151,13 +152,15 @@ class PlainEvents:
     series, with 8 for each dimension.
     """
 
-    def __init__(self, usage_fields: frozenset[str], is_home: Callable[[str], bool], shape_min: int) -> None:
+    def __init__(self, usage_fields: frozenset[str], is_home: Callable[[str], bool], identities: Identities, shape_min: int) -> None:
         self.series: list[tuple[str, Dimensions]] = []
         self.longest = 0
         self._is_home = is_home
+        self._identities = identities
         self._factors = {name: field_factor(name) for name in usage_fields if 0 < len(name) <= NAME_CHARS_MAX and name.isprintable()}
         self._numbers: dict[bytes, int] = {}
         self._bare: Words = np.zeros(1_000, np.uint64)  # the content number of each series without quantities
+        self._customers: Fingerprints = np.zeros((1_000, 2), np.uint64)  # the secret number of the customer of each series
         self._digests: dict[str, Callable[[], Any]] = {}
         self._shapes: list[_KnownShape] = []  # the one that was of use last comes first
         self._minutes: dict[bytes, int] = {}
@@ -260,7 +263,7 @@ class PlainEvents:
             wanted = good.tolist()
             ids, begins = list(compress(ids, wanted)), list(compress(begins, wanted))
             times, series, usage = times[good], series[good], {name: column[good] for name, column in usage.items()}
-        return keep, PlainColumns(_fingerprints(begins, ids), self._contents(series, usage), times, series, usage)
+        return keep, PlainColumns(self._known_by(series, _fingerprints(begins, ids)), self._contents(series, usage), times, series, usage)
 
     def _series(self, known: _KnownShape, values: Sequence[bytes], at: Mapping[Path, Sequence[bytes]]) -> tuple[list[int], list[Any]]:
         """Of values of a known shape: the number of the series of each, below zero where it is not plain, and the begun digest of its source."""
@@ -322,7 +325,9 @@ class PlainEvents:
             times, series, usage = times[good], series[good], {name: column[good] for name, column in usage.items()}
         if not chosen:
             return every, None
-        columns = PlainColumns(_fingerprints(begins, map(str.encode, ids)), self._contents(series, usage), times, series, usage)
+        columns = PlainColumns(
+            self._known_by(series, _fingerprints(begins, map(str.encode, ids))), self._contents(series, usage), times, series, usage
+        )
         return (() if len(chosen) == len(every) else sorted(set(every).difference(chosen))), columns
 
     def _learn(self, document: Any) -> tuple[int, Callable[[], Any] | None]:
@@ -341,14 +346,16 @@ class PlainEvents:
             return _UNKNOWN, None
         if not self._is_home(event.customer):
             return _UNKNOWN, None
-        begin = self._digests.setdefault(event.source, blake2b(identity_prefix(event.source), digest_size=16).copy)
+        begin = self._digests.setdefault(event.source, blake2b(source_prefix(event.source), digest_size=16).copy)
         number = self._numbers.setdefault(key, len(self.series))
         if number == len(self.series):
             self.series.append((event.customer, event.dimensions))
             self.longest = max(self.longest, len(event.customer) + sum(len(name) + len(value) + 8 for name, value in event.dimensions))
             if number >= len(self._bare):
                 self._bare = np.concatenate([self._bare, np.zeros(number, np.uint64)])
+                self._customers = np.concatenate([self._customers, np.zeros((number, 2), np.uint64)])
             self._bare[number] = content_of(event.customer, event.dimensions, ())
+            self._customers[number] = self._identities.numbers((event.customer,))[0]
         return number, begin
 
     def _read_alike(self, documents: Sequence[Any]) -> _Read | None:
@@ -396,6 +403,10 @@ class PlainEvents:
             and all(type(text) is str for text in dimensions.values())
             and parse_times((time,)) is not None
         )
+
+    def _known_by(self, series: Column, fingerprints: Fingerprints) -> Fingerprints:
+        """The identity of each event."""
+        return fingerprints ^ self._customers.take(series, axis=0)
 
     def _contents(self, series: Column, usage: dict[str, Column]) -> Words:
         """`content_of` each event. What is cut off at 64 bits on the way is masked away in any case."""

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from taximeter_emitter.wire.batch import NO_ID, Batch
+from taximeter_emitter.wire.batch import Batch
 from taximeter_emitter.wire.errors import Reason
 from taximeter_emitter.wire.limits import FUTURE_TOLERANCE_MS
 
-from aggregator.reading.decoding import identity
+from aggregator.reading.decoding import has_id
 from metering.records.integer_columns import fits, least
 from metering.records.meters import Catalogue
 from metering.records.service_limits import EVENT_AGE_MAX_MS
@@ -31,7 +31,7 @@ def set_aside_reasons(
     if oldest > 0 and least(batch.time) < oldest:
         # Its emitter may have been forgotten; an event with an id is judged by the horizon of ids instead.
         for index, moment in enumerate(batch.time):
-            if moment < oldest and identity(batch, index) == NO_ID:
+            if moment < oldest and not has_id(batch, index):
                 reasons.setdefault(index, Reason.PAST_HORIZON)
     for name in () if catalogue.known_fields.issuperset(batch.usage) else batch.usage.keys() - catalogue.known_fields:
         for index, quantity in enumerate(batch.usage[name]):

@@ -13,7 +13,7 @@ from audit.decoder.record_contents import NO_IDENTITY, BatchContents, HeartbeatC
 
 _BATCH_FIELDS: Final = {
     *("taximeter", "emitter", "partition", "first_seq", "count", "customers", "series_dimensions", "at", "time", "usage", "dimensions"),
-    *("base_time", "ids", "final", "abandoned", "dropped"),
+    *("base_time", "stamped", "ids", "final", "abandoned", "dropped"),
 }
 _FIELDS: Final = {1: _BATCH_FIELDS, 2: {*_BATCH_FIELDS, "series", "series_customers"}}
 _BASE64: Final = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?", re.ASCII)
@@ -22,8 +22,8 @@ _ZEROS: Final = bytes(FINGERPRINT_BYTES)
 _Column = Callable[[object, str, int, int], list[int]]
 
 
-def batch_in(document: Mapping[str, Any]) -> BatchContents | HeartbeatContents:
-    """The batch or heartbeat of a JSON object with the key `taximeter`. Raises NotReadable."""
+def batch_in(document: Mapping[str, Any], log_time_ms: int) -> BatchContents | HeartbeatContents:
+    """The batch or heartbeat of a JSON object with the key `taximeter`. No stamped event happened after `log_time_ms`. Raises NotReadable."""
     form = document["taximeter"]
     if not is_integer(form, 2) or form not in _FIELDS:
         raise NotReadable("taximeter is not 1 or 2")
@@ -36,7 +36,7 @@ def batch_in(document: Mapping[str, Any]) -> BatchContents | HeartbeatContents:
     first = _integer(document, "first_seq", SEQUENCE_MAX)
     if count == 0:
         return _heartbeat(document, emitter, partition, first)
-    return BatchContents(emitter, partition, first, _events(document, count, _packed if form == 2 else _listed))
+    return BatchContents(emitter, partition, first, _events(document, count, _packed if form == 2 else _listed, log_time_ms))
 
 
 def _heartbeat(document: Mapping[str, Any], emitter: str, partition: int, first: int) -> HeartbeatContents:
@@ -49,7 +49,7 @@ def _heartbeat(document: Mapping[str, Any], emitter: str, partition: int, first:
     return HeartbeatContents(emitter, partition, first if final else None, [(first, last) for first, last in abandoned], dropped)
 
 
-def _events(document: Mapping[str, Any], count: int, column: _Column) -> HeldEvents:
+def _events(document: Mapping[str, Any], count: int, column: _Column, log_time_ms: int) -> HeldEvents:
     customers = _list(document, "customers")
     for customer in customers:
         text_in({"customers": customer}, "customers", CUSTOMER_CHARS_MAX)
@@ -59,6 +59,8 @@ def _events(document: Mapping[str, Any], count: int, column: _Column) -> HeldEve
         customers = [customers[place] for place in column(document.get("series_customers"), "series_customers", series, len(customers) - 1)]
     sets = column(document.get("series_dimensions"), "series_dimensions", len(customers), len(dimensions) - 1)
     base = _integer(document, "base_time", TIME_MS_MAX)
+    times = [base + after for after in column(document.get("time"), "time", count, TIME_MS_MAX)]
+    stamped = _stamped(document, count, column)
     usage = document.get("usage")
     if not isinstance(usage, dict) or not 1 <= len(usage) <= USAGE_FIELDS_MAX:
         raise NotReadable(f"usage is not an object of 1 to {USAGE_FIELDS_MAX} columns")
@@ -67,10 +69,17 @@ def _events(document: Mapping[str, Any], count: int, column: _Column) -> HeldEve
     return HeldEvents(
         series=[(customer, dimensions[place]) for customer, place in zip(customers, sets, strict=True)],
         at=column(document.get("at"), "at", count, len(customers) - 1),
-        times=[base + after for after in column(document.get("time"), "time", count, TIME_MS_MAX)],
+        times=[min(time, log_time_ms) if own else time for time, own in zip(times, stamped, strict=True)],
         usage={field: column(entries, f"usage.{field}", count, QUANTITY_MAX) for field, entries in usage.items()},
         identities=_identities(document["ids"], count) if "ids" in document else [NO_IDENTITY] * count,
     )
+
+
+def _stamped(document: Mapping[str, Any], count: int, column: _Column) -> list[int]:
+    """For each event, whether its sender set the time itself."""
+    if "stamped" not in document:
+        return [0] * count
+    return [1] * count if document["stamped"] is True else column(document["stamped"], "stamped", count, 1)
 
 
 def _listed(entries: object, name: str, length: int, maximum: int) -> list[int]:

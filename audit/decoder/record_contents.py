@@ -18,7 +18,8 @@ class HeldEvents:
     """The events of one record, in order: one for a single event, many for a batch.
 
     `series` are customers with their dimensions, sorted by key; `at` says which of them each event belongs to. `times` are Unix ms. `usage` has
-    a quantity for each event and usage field. `identities` are the fingerprints of 16 bytes, NO_IDENTITY for an event that has only its number.
+    a quantity for each event and usage field. `identities` are the fingerprints of 16 bytes, NO_IDENTITY for an event that has only its number;
+    two events are the same only if their customers are, too.
     """
 
     series: Sequence[tuple[str, Dimensions]]

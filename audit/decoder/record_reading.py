@@ -23,7 +23,7 @@ def contents_of(record: LogRecord) -> RecordContents:
         if attributes:
             return SingleContents(cloudevent_in(attributes, document, record.timestamp))
         if isinstance(document, dict) and "taximeter" in document:
-            return batch_in(document)
+            return batch_in(document, record.timestamp)
         return SingleContents(event_in(document, record.timestamp))
     except NotReadable as problem:
         return UnreadableContents(str(problem), _claimed(document))

@@ -75,7 +75,7 @@ class Emitter:
     multiprocessing's, must call `close` themselves.
 
     Where events go:
-    `source`: names this service; together with an event's id it makes the identity of the event.
+    `source`: names this service; customer, source and id together make the identity of an event.
     `bootstrap_servers`: brokers as host:port, a list or separated by commas. `kafka` instead gives everything: security, compression, time limits.
     `topic`: where usage events go. `partitions`: the topic's, if Kafka should not be asked.
 
@@ -160,10 +160,11 @@ class Emitter:
         """Hand over one event; whether it was taken. Never raises, and never blocks unless `when_full` is "block".
 
         `usage`: integers from 0 to 10^12 by field. `time`: when it happened, a datetime with a zone or an RFC 3339 string; now, if not given.
+        A time that is not given is never counted later than Kafka has the event, so that a clock that is ahead does no harm.
         `event_id` is needed only when the same event may be emitted twice, by this or another process.
         """
         try:
-            return self._put(self._encode(customer, usage, dimensions, event_id, self._now_ms() if time is None else self._event_time(time)))
+            return self._put(self._encode(customer, usage, dimensions, event_id, self._now_ms() if time is None else ~self._event_time(time)))
         except EventRejected as refusal:
             self._refuse(refusal, customer=customer, usage=usage, dimensions=dimensions, event_id=event_id, time=time)
         except Exception as error:  # a strange argument must not break the caller's request

@@ -85,7 +85,8 @@ class ColumnReader:
         if source is None or times is None or not names:
             return None
         size = event_bytes(fields=len(names), customer_chars=max(map(len, customers)), dimensions=dimensions_size)
-        events = EventColumns(names, customers, dimensions, times, fingerprints(source, ids), quantities, size)
+        stamped = ["time" not in columns] * count
+        events = EventColumns(names, customers, dimensions, times, stamped, fingerprints(source, ids), quantities, size)
         return RequestPart(events, range(count), ids, min(times))
 
     def _are_customers(self, column: Sequence[Any]) -> bool:
@@ -130,10 +131,11 @@ def parts_of(events: Sequence[tuple[int, UsageEvent]]) -> list[RequestPart]:
 
 
 def _part_of_one(index: int, event: UsageEvent) -> RequestPart:
-    event_id, _, customer, time_ms, usage, dimensions = event
+    event_id, _, customer, time_ms, usage, dimensions, stamped = event
     size = event_bytes(fields=len(usage), customer_chars=len(customer), dimensions=dimension_bytes(dimensions))
     fields, quantities = zip(*usage, strict=True)
-    columns = EventColumns(fields, (customer,), (dimensions,), (time_ms,), (event.fingerprint,), tuple(zip(quantities, strict=True)), size)
+    found = tuple(zip(quantities, strict=True))
+    columns = EventColumns(fields, (customer,), (dimensions,), (time_ms,), (stamped,), (event.fingerprint,), found, size)
     return RequestPart(columns, (index,), (event_id,), time_ms)
 
 

@@ -62,8 +62,9 @@ class AdminServer:
 
 
 def _answer(verdict: ProbeAnswer) -> web.Response:
-    """200 or 503, with every condition and the names of those that fail."""
+    """200 or 503, with every condition, the names of those that fail, and what is mentioned besides."""
     failing = [name for name, problem in verdict.conditions.items() if problem is not None]
     conditions = {name: problem or "ok" for name, problem in verdict.conditions.items()}
-    body = orjson.dumps({"ok": verdict.ok, "failing": failing, "conditions": conditions})
+    said = {"ok": verdict.ok, "failing": failing, "conditions": conditions} | ({"mentions": verdict.mentions} if verdict.mentions else {})
+    body = orjson.dumps(said)
     return web.Response(body=body, status=200 if verdict.ok else 503, headers=_JSON_HEADERS)

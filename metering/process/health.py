@@ -1,7 +1,7 @@
 """Is the process alive, and is money moving? Pure: callers report what happens; only the clock is asked."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from taximeter_emitter.clock import Clock
@@ -14,9 +14,10 @@ Condition = Callable[[], str | None]
 
 @dataclass(frozen=True, slots=True)
 class ProbeAnswer:
-    """The answer to one probe: for each condition what is wrong, or None."""
+    """The answer to one probe: for each condition what is wrong, or None. `mentions` are troubles that do not decide."""
 
     conditions: dict[str, str | None]
+    mentions: dict[str, str] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -60,13 +61,14 @@ class Progress:
 class Health:
     """The state behind the probes of one process."""
 
-    __slots__ = ("_beat", "_clock", "_conditions", "_heartbeat_seconds_max", "_started", "_stopping")
+    __slots__ = ("_beat", "_clock", "_conditions", "_heartbeat_seconds_max", "_mentions", "_started", "_stopping")
 
     def __init__(self, clock: Clock, *, heartbeat_seconds_max: float = HEARTBEAT_SECONDS_MAX) -> None:
         self._clock = clock
         self._heartbeat_seconds_max = heartbeat_seconds_max
         self._beat = clock.monotonic()
         self._conditions: dict[str, Condition] = {}
+        self._mentions: dict[str, Condition] = {}
         self._started = False
         self._stopping = False
 
@@ -79,6 +81,10 @@ class Health:
         if name in self._conditions:
             raise ValueError(f"readiness condition {name} exists")
         self._conditions[name] = condition
+
+    def mention(self, name: str, condition: Condition) -> None:
+        """Add a trouble that readiness names, and that does not make the service unready: it is of some partitions or clients, not of all."""
+        self._mentions[name] = condition
 
     def release(self, name: str) -> None:
         """Remove a condition, for example of a partition that moved away."""
@@ -108,7 +114,8 @@ class Health:
         conditions["not_stopping"] = "draining" if self._stopping else None
         for name, condition in self._conditions.items():
             conditions[name] = _asked(condition)
-        return ProbeAnswer(conditions)
+        mentions = {name: said for name, condition in self._mentions.items() if (said := _asked(condition)) is not None}
+        return ProbeAnswer(conditions, mentions)
 
 
 def _asked(condition: Condition) -> str | None:

@@ -17,6 +17,7 @@ from taximeter_emitter.wire.batch import (
     PACKED,
     PARTITION_MAX,
     SEQUENCE_MAX,
+    STAMPED_FIELD,
     TIME_MS_MAX,
     Batch,
 )
@@ -28,7 +29,7 @@ from metering.records.integer_columns import fits, greatest, unpack
 
 TEXTS_MAX: Final = 1_000
 _INTS: Final = {int}
-_ALWAYS: Final = frozenset({*LISTED_FIELDS, "ids", "final", "abandoned", "dropped"})
+_ALWAYS: Final = frozenset({*LISTED_FIELDS, STAMPED_FIELD, "ids", "final", "abandoned", "dropped"})
 _KNOWN: Final[Mapping[int, frozenset[str]]] = {LISTS: _ALWAYS, PACKED: _ALWAYS | {"series", "series_customers"}}
 
 
@@ -118,6 +119,7 @@ def decode_batch(document: Mapping[str, Any], known: KnownTexts | None = None) -
         _integer(document, "base_time", TIME_MS_MAX),
         column(document.get("time"), "time", count, TIME_MS_MAX),
         _usage(document.get("usage"), count, column, known),
+        STAMPED_FIELD in document and (document[STAMPED_FIELD] is True or column(document[STAMPED_FIELD], STAMPED_FIELD, count, 1)),
         _ids(document["ids"], count) if "ids" in document else b"",
     )
 

@@ -18,7 +18,7 @@ from typing import Final
 
 from taximeter_emitter.wire.limits import HOUR_MS
 
-from metering.folds.ledger import Ledger
+from metering.folds.ledger import Ledger, OpenEntry
 from metering.folds.tallies import Tallies, tallies_after
 from metering.records.chain import NO_OFFSET, ChainLink
 from metering.records.fail_closed import ChainBroken
@@ -106,6 +106,22 @@ class PartitionReporter:
             for index in entry.open:
                 event = meter_events[index]
                 yield event.customer, event.time_ms
+
+    @property
+    def sendable_events(self) -> int:
+        """How many meter events and corrections have no final outcome, without those that wait for a held meter."""
+        return sum(self._sendable(entry) for entry in self.ledger.open.values())
+
+    @property
+    def open_since_ms(self) -> int | None:
+        """When the oldest intent was accepted that has something open, and not only of held meters. A correction holds up no usage."""
+        intents = (entry for entry in self.ledger.open.values() if isinstance(entry.entry, Intent))
+        return next((entry.log_time_ms for entry in intents if self._sendable(entry)), None)
+
+    def _sendable(self, entry: OpenEntry) -> int:
+        if not self.held:
+            return len(entry.open)
+        return sum(entry.entry.meter_events[index].meter not in self.held for index in entry.open)
 
     @property
     def uncovered(self) -> int:

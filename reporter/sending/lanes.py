@@ -1,13 +1,14 @@
 """The lanes: in what order, and when, meter events are attempted, and what each attempt's verdict makes of them. Pure: no I/O, no clock.
 
 Stripe takes one meter event at a time for each customer and meter, so these have a lane of their own: one attempt in flight, in order, and
-nothing overtakes an event that waits for its next attempt. Lanes never wait for each other, except when the world is stopped.
+nothing overtakes an event that waits for its next attempt. Lanes never wait for each other, except when the world is stopped, or when Stripe
+refuses their meter: then its lanes stand still (reporter.sending.held_meters), and what Stripe certainly does not have of them is POSTPONED.
 
 Two times are passed in: `now_ms`, wall time in milliseconds, decides what is too old; `monotonic`, in seconds, decides when to retry, so
 that a clock set back holds nothing up.
 
 A send is *doubtful* once Stripe may have taken it without our knowing. From then on only Stripe's word that it has the event makes it
-ACCEPTED; any other end is PARKED, because a refusal of the second attempt says nothing about the first.
+ACCEPTED; any other end is PARKED, because a refusal of the second attempt says nothing about the first. So it waits in its lane for a held meter.
 """
 
 import heapq
@@ -20,13 +21,15 @@ from taximeter_emitter.wire.limits import MINUTE_MS
 
 from metering.records.ledger_records import MeterEvent, Outcome, Settlement
 from metering.records.service_limits import EVENT_AGE_MAX_MS, RETRY_SAME_IDENTIFIER_MS
-from reporter.sending.verdicts import Delivered, Refused, StopTheWorld, TooOld, TryAgain, Verdict
+from reporter.sending.held_meters import HeldMeters
+from reporter.sending.verdicts import Delivered, MeterRefused, Refused, StopTheWorld, TooOld, TryAgain, Verdict
 
 ATTEMPT_MARGIN_MS: Final = 5 * MINUTE_MS  # an attempt takes a while, and Stripe's clock is not ours
 # A reply kept under an idempotency key comes back for as long as the key is used. Where no reply betrays that, this many attempts do.
 _ATTEMPTS_PER_KEY: Final = 8
 # This many failures without a success in between are the fault of Stripe or the network, not of single events.
 _OUTAGE_FAILURES: Final = 10
+HELD_LOOK_S: Final = 5.0  # how often what waits for a held meter is looked at: it may have become too old
 
 LaneKey = tuple[str, str]
 
@@ -49,6 +52,7 @@ class MeterSend:
     log_time_ms: int
     doubtful: bool
     cancels: str | None = None
+    is_correction: bool = False
 
     @property
     def lane(self) -> LaneKey:
@@ -85,6 +89,10 @@ class _Lane:
         self.forgotten = False  # the attempt in flight belongs to a partition that was given up
         self.reset(None)
 
+    @property
+    def meter(self) -> str:
+        return self.key[1]
+
     def reset(self, head: MeterSend | None) -> None:
         self.attempts = 0
         self.rotations = 0
@@ -98,16 +106,20 @@ class Lanes:
     `capacity` bounds the sends and the settlements not yet taken, together; a doubtful send may add one UNKNOWN to that.
 
     `retry_delay_s` gives the wait after a number of failed attempts; the first success after an outage ends all long waits. While the world is
-    stopped, one attempt each `probe_every_s` seconds finds out whether it may go on.
+    stopped, one attempt each `probe_every_s` seconds finds out whether it may go on. `held`: the meters that Stripe refuses.
     """
 
-    def __init__(self, *, capacity: int, in_flight_max: int, retry_delay_s: Callable[[int], float], probe_every_s: float) -> None:
+    def __init__(
+        self, *, capacity: int, in_flight_max: int, retry_delay_s: Callable[[int], float], probe_every_s: float, held: HeldMeters | None = None
+    ) -> None:
         if capacity < 1 or in_flight_max < 1 or probe_every_s <= 0:
             raise ValueError("capacity, in_flight_max and probe_every_s must be above zero")
         self._capacity = capacity
         self._in_flight_max = in_flight_max
         self._retry_delay_s = retry_delay_s
         self._probe_every_s = probe_every_s
+        self.held = held or HeldMeters(probe_every_s)
+        self._trials: dict[str, Attempt] = {}  # by meter
         self._lanes: dict[LaneKey, _Lane] = {}
         self._ready: deque[_Lane] = deque()
         self._waiting: list[tuple[float, int, _Lane]] = []
@@ -129,6 +141,11 @@ class Lanes:
     def sends(self) -> int:
         """Sends without a final settlement, those in flight included."""
         return self._sends
+
+    @property
+    def in_flight_max(self) -> int:
+        """How many attempts may be in flight."""
+        return self._in_flight_max
 
     @property
     def in_flight(self) -> int:
@@ -179,9 +196,14 @@ class Lanes:
             lane = self._ready.popleft()
             while lane.queue and self._gave_up(lane, now_ms):
                 pass
-            if lane.queue:
+            if lane.queue and self.held.is_held(lane.meter):
+                self._postpone(lane, now_ms)
+            if not lane.queue:
+                del self._lanes[lane.key]
+            elif self.held.is_held(lane.meter) or lane.meter in self._trials:
+                self._wait(lane, monotonic + HELD_LOOK_S)
+            else:
                 return self._launch(lane)
-            del self._lanes[lane.key]
         return None
 
     def done(self, attempt: Attempt, verdict: Verdict, now_ms: int, monotonic: float) -> None:
@@ -191,6 +213,7 @@ class Lanes:
         lane.flying = None
         self._in_flight -= 1
         self._heed(attempt, verdict, monotonic)
+        self._heed_meter(attempt, verdict, now_ms, monotonic)
         if lane.forgotten:
             lane.forgotten = False
             self._free(lane)
@@ -205,6 +228,10 @@ class Lanes:
                 self._settle_refused(lane, Outcome.REJECTED, now_ms, f"{code}: {message}")
             case TooOld(message):
                 self._settle_refused(lane, Outcome.UNBILLABLE, now_ms, message)
+            case MeterRefused(maybe_arrived=maybe_arrived):
+                # Kept under this key, so that it would be the answer again when the meter is back.
+                lane.rotations += 1
+                self._doubt(lane, maybe_arrived, verdict.reason, now_ms)
             case TryAgain():
                 self._repeat(lane, verdict, now_ms, monotonic)
                 return
@@ -261,6 +288,8 @@ class Lanes:
         self._in_flight += 1
         if self._stopped is not None:
             self._probe = attempt
+        if self.held.is_on_trial(lane.meter):
+            self._trials[lane.meter] = attempt
         return attempt
 
     def _free(self, lane: _Lane) -> None:
@@ -289,6 +318,23 @@ class Lanes:
                 self._hurry(monotonic)
             self._failures = 0
 
+    def _heed_meter(self, attempt: Attempt, verdict: Verdict, now_ms: int, monotonic: float) -> None:
+        """Hold the meter that Stripe refuses, or let all its lanes go on if the one on trial came through."""
+        meter = attempt.send.event.meter
+        tried = self._trials.get(meter) is attempt
+        if tried:
+            del self._trials[meter]
+        match verdict:
+            case MeterRefused():
+                self.held.refused(meter, verdict.reason, now_ms, monotonic)
+            case Delivered() | Refused() | TooOld() if tried:
+                # Stripe looks at the meter before it looks at the rest.
+                self.held.took(meter)
+                self._waiting = [(min(at, monotonic) if lane.meter == meter else at, number, lane) for at, number, lane in self._waiting]
+                heapq.heapify(self._waiting)
+            case _:
+                pass
+
     def _hurry(self, monotonic: float) -> None:
         """Stripe answers again: lanes that waited longer and longer need not wait to their end. The pace of calls is limited elsewhere."""
         self._waiting = [(min(at, monotonic + self._retry_delay_s(1)), number, lane) for at, number, lane in self._waiting]
@@ -306,14 +352,38 @@ class Lanes:
         return True
 
     def _repeat(self, lane: _Lane, verdict: TryAgain, now_ms: int, monotonic: float) -> None:
-        lane.last = f"{verdict.reason}: {verdict.detail}" if verdict.detail else str(verdict.reason)
-        if verdict.maybe_arrived and not lane.doubtful:
-            lane.doubtful = True
-            self._record(lane.queue[0], Outcome.UNKNOWN, now_ms, lane.last)
+        self._doubt(lane, verdict.maybe_arrived, f"{verdict.reason}: {verdict.detail}" if verdict.detail else str(verdict.reason), now_ms)
         if verdict.rotate_key or lane.attempts % _ATTEMPTS_PER_KEY == 0:
             lane.rotations += 1
+        self._wait(lane, monotonic + self._retry_delay_s(lane.attempts))
+
+    def _doubt(self, lane: _Lane, maybe_arrived: bool, said: str, now_ms: int) -> None:
+        """Note what was said of the lane's head, and whether Stripe may have it."""
+        lane.last = said
+        if maybe_arrived and not lane.doubtful:
+            lane.doubtful = True
+            self._record(lane.queue[0], Outcome.UNKNOWN, now_ms, said)
+
+    def _wait(self, lane: _Lane, until: float) -> None:
         self._waits += 1
-        heapq.heappush(self._waiting, (monotonic + self._retry_delay_s(lane.attempts), self._waits, lane))
+        heapq.heappush(self._waiting, (until, self._waits, lane))
+
+    def _postpone(self, lane: _Lane, now_ms: int) -> None:
+        """Settle all that Stripe certainly does not have: the usage of a meter event goes into a later intent, a correction back to its writer."""
+        head, kept = lane.queue[0], deque[MeterSend]()
+        for send in lane.queue:
+            if lane.doubtful if send is head else send.doubtful:
+                kept.append(send)
+                continue
+            detail = f"Stripe refuses the meter: {self.held.reason(lane.meter)}"
+            if send.is_correction:
+                self._record(send, Outcome.REJECTED, now_ms, f"{detail}; write it again when Stripe takes the meter")
+            else:
+                self._record(send, Outcome.POSTPONED, now_ms, detail)
+            self._sends -= 1
+        lane.queue = kept
+        if not kept or kept[0] is not head:
+            lane.reset(kept[0] if kept else None)
 
     def _settle_refused(self, lane: _Lane, outcome: Outcome, now_ms: int, detail: str) -> None:
         if lane.doubtful:

@@ -1,9 +1,10 @@
 """What Stripe's reply to one attempt means for the meter event. Pure: no I/O, no clock.
 
-Every reply, and every way of getting none, becomes one of five verdicts:
+Every reply, and every way of getting none, becomes one of six verdicts:
 
     Delivered      Stripe has the event, from this attempt or from an earlier one
     Refused        Stripe will never take this event as it is
+    MeterRefused   Stripe takes no event of this meter, as the meter is
     TooOld         Stripe takes no event of that age
     TryAgain       the same event may be sent again, under the same identifier
     StopTheWorld   no event would fare better: the key or the address is wrong
@@ -52,6 +53,22 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class MeterRefused:
+    """No event of this meter fares better, until a person changes the meter at Stripe or in the settings: it is inactive, unknown to this
+    account and mode, or reads other payload keys. `maybe_arrived`: an earlier request had the event, and may have been taken in part.
+    """
+
+    code: str
+    message: str
+    maybe_arrived: bool = False
+
+    @property
+    def reason(self) -> str:
+        """In a few words, as Stripe says it."""
+        return f"{self.code}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
 class TooOld:
     """Stripe says that the event's timestamp is too far in the past."""
 
@@ -82,7 +99,7 @@ class StopTheWorld:
     reason: str
 
 
-Verdict = Delivered | Refused | TooOld | TryAgain | StopTheWorld
+Verdict = Delivered | Refused | MeterRefused | TooOld | TryAgain | StopTheWorld
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +116,29 @@ class Reply:
     code: str | None = None
     message: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+    param: str = ""
 
 
+METER_CODES: Final = frozenset(
+    {
+        "archived_meter",
+        "no_meter",
+        # What we send has a customer and a value, under the keys of the settings: a meter that finds none reads other keys.
+        "payload_no_customer_defined",
+        "payload_no_value_defined",
+        "meter_event_no_customer_defined",
+        "meter_event_value_not_found",
+    }
+)
+"""Stripe's codes, at once or in an error report, for what is wrong with a meter and not with a meter event."""
+
+# Version 1 of the API gives these no code. From the beginning only: further on a message may repeat what a customer sent.
+_METER_MESSAGE: Final = re.compile(
+    r"No active meter found\b|No such (?:billing )?meter\b|No meter (?:is |was )?found\b|There is no (?:active )?meter\b"
+    r"|(?:The|This) meter (?:must be|is not|is already|is) (?:active|inactive|archived|deactivated)\b",
+    re.IGNORECASE,
+)
+_PAYLOAD_KEY: Final = re.compile(r"payload\[.+\]|payload\..+")
 _DUPLICATE_CODE: Final = "duplicate_meter_event"
 # Version 1 of the API gives a duplicate no code: its wording is all there is.
 _DUPLICATE_MESSAGE: Final = re.compile(r"An event already exists with identifier\b")
@@ -170,9 +208,22 @@ def _classify_refusal(reply: Reply) -> Verdict:
     if reply.code == "timestamp_in_future":
         # Waiting cures it: clocks differ, and the event is minutes ahead at most.
         return TryAgain(Retry.IN_FUTURE, _clipped(reply.message), rotate_key=True)
+    if _speaks_of_meter(reply):
+        # A kept reply is about the meter as it was, and says that nothing was taken.
+        if _is_replayed(reply):
+            return TryAgain(Retry.ASKED_TO, _described(reply), rotate_key=True)
+        return MeterRefused(reply.code or "no_meter", _clipped(reply.message))
     if reply.status == 404 and reply.code != "resource_missing":
         return StopTheWorld(_described(reply))
     return Refused(reply.code or reply.error_type or f"http_{reply.status}", _clipped(reply.message))
+
+
+def _speaks_of_meter(reply: Reply) -> bool:
+    if reply.code in METER_CODES or _METER_MESSAGE.match(reply.message):
+        return True
+    return (
+        reply.code in {"parameter_missing", None} and bool(_PAYLOAD_KEY.fullmatch(reply.param)) and reply.message.startswith("Missing required param")
+    )
 
 
 def unreachable(detail: str) -> TryAgain:

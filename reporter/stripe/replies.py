@@ -67,6 +67,7 @@ class Verdicts:
             error_type=self._text(said.get("type")),
             code=self._text(said.get("code")),
             message=self._text(said.get("message")) or "",
+            param=self._text(said.get("param")) or "",
             headers=reply.headers,
         )
 

@@ -12,7 +12,20 @@ from taximeter_emitter.clock import Clock
 
 from metering.configuration.secrets import Secret
 from metering.stripe.client import make_client
-from reporter.sending.verdicts import Delivered, Refused, Reply, Retry, StopTheWorld, TooOld, TryAgain, Verdict, classify, interrupted, unreachable
+from reporter.sending.verdicts import (
+    Delivered,
+    MeterRefused,
+    Refused,
+    Reply,
+    Retry,
+    StopTheWorld,
+    TooOld,
+    TryAgain,
+    Verdict,
+    classify,
+    interrupted,
+    unreachable,
+)
 from reporter.stripe.adjustments import StripeAdjustments
 from reporter.stripe.prepared_bodies import PreparedHttp, prepared
 from reporter.stripe.replies import SENDING_REPLY_BYTES_MAX, ErrorReply, Verdicts
@@ -204,7 +217,7 @@ def _settle(waiting: Sequence[_WaitingEvent], *verdicts: Verdict) -> None:
 def _speaks_of_one(verdict: Verdict) -> bool:
     """Whether a verdict on a request is about one of its events, and says nothing of the others."""
     match verdict:
-        case Refused() | TooOld() | Delivered(duplicate=True) | TryAgain(reason=Retry.IN_FUTURE):
+        case Refused() | MeterRefused() | TooOld() | Delivered(duplicate=True) | TryAgain(reason=Retry.IN_FUTURE):
             return True
         case _:
             return False
@@ -213,7 +226,7 @@ def _speaks_of_one(verdict: Verdict) -> bool:
 def _after_refusal(verdict: Verdict) -> Verdict:
     """The verdict on events that were in a refused request before. Stripe does not say whether the others of such a request were taken."""
     match verdict:
-        case TryAgain():
+        case TryAgain() | MeterRefused():
             return replace(verdict, maybe_arrived=True)
         case StopTheWorld(reason):
             # As it is, it would leave no trace of the earlier request. The next attempt finds the world still stopped.

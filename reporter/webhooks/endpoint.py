@@ -24,13 +24,22 @@ from reporter.webhooks.error_reports import IdentifiersOf, ReportReader
 from reporter.webhooks.hooks import HookOutcome, HookRunner, load_hook
 from reporter.webhooks.metrics import WebhookMetrics
 from reporter.webhooks.rejection_log import Recorded, RejectionLog
-from reporter.webhooks.rejection_recorder import RejectionRecorder
+from reporter.webhooks.rejection_recorder import RejectionObserver, RejectionRecorder
 from reporter.webhooks.settings import WebhookSettings
 from reporter.webhooks.webhook_intake import IntakeVerdict, Lane, WebhookIntake, label_of, lane_of
 from reporter.webhooks.webhook_server import WEBHOOKS_PATH, WebhookRules, WebhookServer
 
 Observer = Callable[[WebhookEvent], None]
 """Gets each event except error reports, in the reporter's event loop; it must return at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observers:
+    """Who gets each event except error reports, and who each rejection that was written to the ledger."""
+
+    events: Sequence[Observer] = ()
+    rejections: Sequence[RejectionObserver] = ()
+
 
 REPORT_WORKERS: Final = 4
 BACKFILL_MS: Final = 72 * HOUR_MS  # as long as Stripe tries to deliver
@@ -61,13 +70,13 @@ class Webhooks:
         reports: ReportSource,
         livemode: bool,
         owns_backfill: Callable[[], bool],
-        observers: Sequence[Observer],
+        observers: Observers,
     ) -> None:
         self._context = context
         self._settings = settings
         self._events = reports.events
         self._owns_backfill = owns_backfill
-        self._observers = observers
+        self._observers = observers.events
         self._log = context.log.bind(part="webhooks")
         self._warnings = RateLimited(context.clock, interval_seconds=60.0)
         self._metrics = metrics = WebhookMetrics.create(context.registry)
@@ -85,6 +94,7 @@ class Webhooks:
         self._recorder = RejectionRecorder(
             events=reports.events,
             ledger=self._ledger,
+            observers=observers.rejections,
             reader=ReportReader(partitions=kafka.partitions, instance=instance, identifiers_of=reports.identifiers_of),
             metrics=metrics,
             clock=context.clock,

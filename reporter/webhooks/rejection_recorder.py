@@ -1,6 +1,6 @@
 """Fetches an error report by its id and writes its rejections to the ledger."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, Final
 
@@ -18,6 +18,10 @@ from reporter.webhooks.rejection_log import Recorded, RejectionLog
 RECORDING_RETRIES: Final = RetryPolicy(base_seconds=0.5, cap_seconds=5.0, deadline_seconds=60.0, attempts_max=6)
 
 
+RejectionObserver = Callable[[Rejection], None]
+"""Gets each rejection once it is in the ledger; it must return at once."""
+
+
 class RejectionRecorder:
     """Records reports, with bounded retries. While `stopping`, nothing is retried: the next start finds what is missing."""
 
@@ -31,6 +35,7 @@ class RejectionRecorder:
         clock: Clock,
         log: Log,
         stopping: Callable[[], bool],
+        observers: Sequence[RejectionObserver] = (),
     ) -> None:
         self._events = events
         self._ledger = ledger
@@ -39,6 +44,7 @@ class RejectionRecorder:
         self._clock = clock
         self._log = log
         self._stopping = stopping
+        self._observers = observers
 
     async def record(self, event_id: str, recorded: Recorded) -> bool:
         """Write what is not `recorded` of the report. Returns False if that failed; counts and logs the failure. Takes about a minute at most."""
@@ -69,6 +75,8 @@ class RejectionRecorder:
         recorded.counts.update({(rejection.code, rejection.partition): rejection.error_count for rejection in missing})
         for rejection in missing:
             self._tell(rejection)
+            for observe in self._observers:
+                observe(rejection)
 
     def _tell(self, rejection: Rejection) -> None:
         self._metrics.rejections.labels(label_of(rejection.code)).inc(rejection.error_count)

@@ -21,7 +21,7 @@ from metering.records.meters import Meter
 from reporter.sending.lanes import Attempt, Lanes, MeterSend
 from reporter.sending.meter_events import MeterEventPort, payload_of
 from reporter.sending.pacing import Pacer
-from reporter.sending.verdicts import Delivered, Refused, Retry, StopTheWorld, TryAgain, Verdict
+from reporter.sending.verdicts import Delivered, MeterRefused, Retry, StopTheWorld, TryAgain, Verdict
 from reporter.stripe.meter_events_v1 import StripeMeterEvents
 from reporter.stripe.replies import SENDING_REPLY_BYTES_MAX
 from tests.support.stripe_simulator_process import SimulatorProcess
@@ -288,7 +288,7 @@ async def test_the_simulator_takes_an_event_once_whatever_the_key(simulator: Sim
         assert await send_one(subject) in {Delivered(), Delivered(duplicate=True)}
         assert await send_one(subject, idempotency_key="tm-1.2") == Delivered(duplicate=True)
         refused = await send_one(subject, "tm-2", event_name="nothing")
-        assert isinstance(refused, Refused)
+        assert isinstance(refused, MeterRefused)
         assert "No active meter found" in refused.message
     (row,) = simulator.call("GET", "/_oracle/books")["rows"]
     assert row["total"] == "5"

@@ -108,9 +108,9 @@ class Checker:
         self._garbage: Counter[bytes | None] = Counter()
         self._letters: dict[tuple[int, int], list[tuple[RawRecord, dict[str, Any]]]] = defaultdict(list)
         self._numbers: set[tuple[int, tuple[str, int]]] = set()
-        self._groups: dict[tuple[str, bool], list[Emitted]] = defaultdict(list)
+        self._groups: dict[tuple[str, str, bool], list[Emitted]] = defaultdict(list)
         for event in evidence.journal.events.values():
-            self._groups[event.identity, event.has_id].append(event)
+            self._groups[event.customer, event.identity, event.has_id].append(event)
 
     def check(self) -> list[Violation]:
         """Everything that is wrong; empty if nothing is."""
@@ -259,7 +259,7 @@ class Checker:
             return True
         if known.time_ms < log_time_ms - (self._evidence.horizon_ms if known.has_id else 35 * DAY):
             return True
-        return len(self._groups[known.identity, known.has_id]) > 1  # an id used for two contents: one of them is a conflict
+        return len(self._groups[known.customer, known.identity, known.has_id]) > 1  # an id used for two contents: one of them is a conflict
 
     def _check_letter(self, partition: int, record: RawRecord, indexes: frozenset[int]) -> None:
         """What was set aside is in the dead letters, untouched."""

@@ -145,7 +145,7 @@ class Disks:
         events_end, offset = self._world.rng.between(2, 12), self._world.rng.below(4)
         return Disk(
             snapshot=SnapshotRecord(
-                chain_id=ANOTHER_CHAIN, tally_offset=offset, tally_digest="00", events_end=events_end, known_since_ms=0, segments=[]
+                chain_id=ANOTHER_CHAIN, tally_offset=offset, tally_digest="00", events_end=events_end, known_since_ms=0, key="", segments=[]
             )
         )
 

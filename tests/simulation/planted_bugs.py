@@ -8,7 +8,8 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-from taximeter_emitter.wire.batch import Batch
+from taximeter_emitter.wire import event
+from taximeter_emitter.wire.batch import NO_ID, Batch
 from taximeter_emitter.wire.event import UsageEvent
 from taximeter_emitter.wire.limits import DAY_MS
 
@@ -18,7 +19,8 @@ from aggregator.core.sequences import SequenceIndex
 from aggregator.core.uncounted_places import UncountedPlaces
 from aggregator.ids.fingerprints import Fingerprints, Mask, Words
 from aggregator.ids.id_index import IdIndex, Seen
-from aggregator.reading import joined_batches
+from aggregator.ids.identities import Identities
+from aggregator.reading import joined_batches, plain_events
 from aggregator.sums.rows import Rows
 from aggregator.worker import CountingWorker
 from metering.folds.corrections import Target, objection
@@ -57,6 +59,29 @@ def ids_are_not_looked_up() -> Iterator[None]:
         return
 
     with _method(IdIndex, "look_up", look_up), _method(IdIndex, "claim", claim), _method(IdIndex, "add", add):
+        yield
+
+
+@contextmanager
+def identities_have_no_customer() -> Iterator[None]:
+    """The same source and id of two customers is one event."""
+
+    def number(_self: Identities, _customer: str) -> bytes:
+        return NO_ID
+
+    with _method(Identities, "number", number):
+        yield
+
+
+@contextmanager
+def fingerprints_have_no_source() -> Iterator[None]:
+    """The same id of two sources is one event."""
+    prefix = event.source_prefix
+
+    def without(_source: str) -> bytes:
+        return prefix("")
+
+    with patch.object(event, "source_prefix", without), patch.object(plain_events, "source_prefix", without):
         yield
 
 
@@ -420,6 +445,8 @@ PLANTED: Mapping[str, Callable[[], AbstractContextManager[None]]] = {
     bug.__name__: bug
     for bug in (
         ids_are_not_looked_up,
+        identities_have_no_customer,
+        fingerprints_have_no_source,
         numbers_are_not_looked_up,
         joined_batches_mix_up_their_series,
         ids_are_forgotten_on_takeover,

@@ -50,10 +50,11 @@ class Customers:
         self._made = 0
         self._next_digit: dict[str, int] = {}
 
-    def event(self, identity: str, *, has_id: bool, age_ms: int, like: Emitted | None = None) -> Emitted:
-        """Make an event and write it down. `like`: of the same time and partition as this one."""
+    def event(self, identity: str, *, has_id: bool, age_ms: int, like: Emitted | None = None, customer: str | None = None) -> Emitted:
+        """Make an event and write it down. `like`: of the same time and partition as this one. `customer`: any, if None."""
         rng = self._world.rng
-        customer = self._customer() if like is None else self._neighbour(like)
+        if customer is None:
+            customer = self._customer() if like is None else self._neighbour(like)
         digit = self._next_digit[customer]
         if digit + 1 < EVENTS_PER_CUSTOMER:
             self._next_digit[customer] = digit + 1
@@ -85,8 +86,13 @@ class Customers:
 
     def _neighbour(self, event: Emitted) -> str:
         """A customer of the same partition, the same one while it has digits left: ids are only told apart within a partition."""
-        if event.customer in self._next_digit:
-            return event.customer
+        return event.customer if event.customer in self._next_digit else self.next_to(event)
+
+    def next_to(self, event: Emitted) -> str:
+        """Another customer of the same partition."""
+        found = [name for name in self._next_digit if name != event.customer and partition_of(name, self._world.partitions) == event.home]
+        if found:
+            return self._world.rng.pick(found)
         while partition_of(name := self._new_customer(), self._world.partitions) != event.home:
             continue
         return name
@@ -260,6 +266,9 @@ class GatewayClients:
                 self._again(event)
             if self._world.chance(0.03):
                 self._gateway.take(self._customers.event(identity, has_id=True, age_ms=0, like=event))  # an id used twice
+            if self._world.chance(0.03):
+                other = self._customers.next_to(event)
+                self._gateway.take(self._customers.event(identity, has_id=True, age_ms=0, like=event, customer=other))
             if self._world.chance(0.05):
                 self._gateway.take(event)
 
@@ -352,11 +361,12 @@ class RawProducer:
 
     def _encode(self, event: Emitted, usage: dict[str, int]) -> tuple[bytes, tuple[tuple[str, bytes], ...]]:
         time = datetime.fromtimestamp(event.time_ms / 1000, UTC).isoformat(timespec="milliseconds")
+        event_id = event.identity.removeprefix("raw-")  # as the clients of a gateway number theirs, from another source
         data = {"customer": event.customer, "usage": usage, "dimensions": {"model": "alpaca-7b", "region": "eu"}}
-        attributes = {"specversion": "1.0", "type": "usage", "source": "raw", "id": event.identity, "time": time}
+        attributes = {"specversion": "1.0", "type": "usage", "source": "raw", "id": event_id, "time": time}
         match self._world.rng.below(3):
             case 0:
-                return orjson.dumps({"id": event.identity, "source": "raw", "time": time} | data), ()
+                return orjson.dumps({"id": event_id, "source": "raw", "time": time} | data), ()
             case 1:
                 return orjson.dumps(attributes | {"data": data}), ()
             case _:

@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 
 from aggregator.core.counting import PartitionCounter
 from aggregator.core.pending_tally import Cut
-from aggregator.ids.id_index import IdIndex
+from aggregator.ids.id_archive import IdArchive
+from aggregator.ids.id_index import IdIndex, span_ms
+from aggregator.ids.id_table import MemoryStorage
 from metering.folds.tallies import Tallies
 from metering.records.record import Record
 from tests.support.aggregator_records import rules
@@ -18,8 +20,9 @@ FLUSH_BYTES = st.sampled_from([1, 300, 10**9])
 def counter(run_min: int, *, batches_min: int = 4, recent_max: int = 10**6) -> PartitionCounter:
     """A counter at the start of a chain. From `run_min` single events or `batches_min` small batches in a row on, it takes many at a time."""
     about = rules(run_min=run_min, shape_min=run_min, batches_min=batches_min)
-    made = PartitionCounter(0, about, Tallies())
-    made.ids = IdIndex(about.deduplication_horizon_ms, recent_max=recent_max)
+    archive = IdArchive(MemoryStorage, span_ms=span_ms(about.deduplication_horizon_ms), key=b"of all counters, so that their ids compare")
+    made = PartitionCounter(0, about, Tallies(), archive)
+    made.ids = IdIndex(about.deduplication_horizon_ms, archive, recent_max=recent_max)
     made.found(0, "chain")
     return made
 
@@ -51,3 +54,4 @@ def compare(first: Cut, second: Cut) -> None:
     assert sorted(map(repr, one.rows)) == sorted(map(repr, many.rows))
     assert first.dead_letters == second.dead_letters
     assert first.forwards == second.forwards
+    assert first.ahead == second.ahead

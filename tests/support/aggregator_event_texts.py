@@ -8,8 +8,10 @@ from taximeter_emitter.wire.event import parse_event
 
 from aggregator.ids.fingerprints import each
 from aggregator.ids.id_index import content_of
+from aggregator.ids.identities import Identities
 from aggregator.reading.plain_events import PlainEvents
 
+IDENTITIES = Identities(b"a test's")
 FOREIGN = "foreign"
 LATEST_MS = 4_000_000_000_000
 COMPACT = b'{"id":"q-1","source":"s","time":"2026-11-22T10:00:00.250Z","customer":"c","usage":{"input":1,"output":20},"dimensions":{"model":"m"}}'
@@ -32,7 +34,7 @@ def marks(text: bytes) -> list[int]:
 
 
 def experienced(texts: Sequence[bytes] = TEXTS) -> PlainEvents:
-    plain = PlainEvents(frozenset({"input", "output"}), lambda customer: customer != FOREIGN, 1)
+    plain = PlainEvents(frozenset({"input", "output"}), lambda customer: customer != FOREIGN, IDENTITIES, 1)
     for text in texts:
         plain._pause = 0
         plain.read([text], np.zeros(1, np.int64), np.full(1, LATEST_MS))
@@ -49,7 +51,7 @@ def read(plain: PlainEvents, values: Sequence[bytes]) -> list[tuple[object, ...]
     for at, place in enumerate(chosen):
         assert columns is not None
         usage = {name: int(column[at]) for name, column in columns.usage.items() if column[at]}
-        found[place] = (each(columns.fingerprints)[at], int(columns.contents[at]), int(columns.times[at]), plain.series[columns.series[at]], usage)
+        found[place] = (each(columns.identities)[at], int(columns.contents[at]), int(columns.times[at]), plain.series[columns.series[at]], usage)
     return found
 
 
@@ -58,4 +60,5 @@ def facts(value: bytes) -> tuple[object, ...]:
     event = parse_event(orjson.loads(value), arrival_ms=-1)
     assert event.customer != FOREIGN
     usage = {name: quantity for name, quantity in event.usage if quantity}
-    return event.fingerprint, content_of(event.customer, event.dimensions, event.usage), event.time_ms, (event.customer, event.dimensions), usage
+    identity = IDENTITIES.of(event.customer, event.fingerprint)
+    return identity, content_of(event.customer, event.dimensions, event.usage), event.time_ms, (event.customer, event.dimensions), usage

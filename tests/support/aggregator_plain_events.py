@@ -8,9 +8,11 @@ import orjson
 from taximeter_emitter.wire.event import UsageEvent
 
 from aggregator.ids.id_index import content_of
+from aggregator.ids.identities import Identities
 from aggregator.reading.plain_events import PlainColumns, PlainEvents
 
 FIELDS = frozenset({"input", "output"})
+IDENTITIES = Identities(b"a test's")
 LATEST_MS = 4_000_000_000_000
 GOOD: dict[str, Any] = {
     "id": "q-1",
@@ -27,7 +29,7 @@ def document(change: dict[str, Any], missing: frozenset[str] = frozenset()) -> b
 
 
 def plain_events_of(usage_fields: frozenset[str] = FIELDS) -> PlainEvents:
-    return PlainEvents(usage_fields, lambda customer: customer != "foreign", 3)
+    return PlainEvents(usage_fields, lambda customer: customer != "foreign", IDENTITIES, 3)
 
 
 def read(plain: PlainEvents, values: Sequence[bytes]) -> tuple[Sequence[int], PlainColumns | None]:
@@ -45,10 +47,11 @@ def events_of(plain: PlainEvents, values: Sequence[bytes]) -> list[tuple[object,
         assert columns is not None
         usage = {name: int(column[at]) for name, column in columns.usage.items() if column[at]}
         series = plain.series[columns.series[at]]
-        found[place] = (columns.fingerprints[at].tobytes(), int(columns.contents[at]), int(columns.times[at]), series, usage)
+        found[place] = (columns.identities[at].tobytes(), int(columns.contents[at]), int(columns.times[at]), series, usage)
     return found
 
 
 def facts(event: UsageEvent) -> tuple[object, ...]:
     usage = {name: quantity for name, quantity in event.usage if quantity}
-    return event.fingerprint, content_of(event.customer, event.dimensions, event.usage), event.time_ms, (event.customer, event.dimensions), usage
+    identity = IDENTITIES.of(event.customer, event.fingerprint)
+    return identity, content_of(event.customer, event.dimensions, event.usage), event.time_ms, (event.customer, event.dimensions), usage

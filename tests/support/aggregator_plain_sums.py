@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from aggregator.ids.identities import Identities
 from aggregator.reading.plain_events import PlainColumns, PlainEvents
 from aggregator.sums.plain_sums import PlainSums
 from aggregator.sums.rows import Rows
@@ -27,7 +28,7 @@ def columns(plain: PlainEvents, documents: list[dict[str, Any]]) -> PlainColumns
 
 
 def sums() -> tuple[PlainEvents, PlainSums, Rows]:
-    plain = PlainEvents(CATALOGUE.usage_fields, lambda _: True, 2)
+    plain = PlainEvents(CATALOGUE.usage_fields, lambda _: True, Identities(b""), 2)
     return plain, PlainSums(CATALOGUE, plain), Rows(CATALOGUE)
 
 

@@ -30,8 +30,10 @@ AGES = [
     HORIZON_MS,
     HORIZON_MS + 1,
     HORIZON_MS + HOUR_MS,
+    -1,
     -5 * MINUTE_MS,
     -5 * MINUTE_MS - 1,
+    -35 * DAY_MS,
     35 * DAY_MS,
     35 * DAY_MS + 1,
 ]
@@ -52,7 +54,9 @@ def events(ids: st.SearchStrategy[Any]) -> st.SearchStrategy[Event]:
     """Events whose time is relative to that of their record."""
     customers = st.sampled_from(["c1", "c1", "c2", "away"])
     times = st.sampled_from([-age for age in AGES])
-    return st.builds(Event, ids, customers, st.sampled_from(USAGES), st.sampled_from(["m1", "m1", "m2"]), times)
+    return st.builds(
+        Event, ids, customers, st.sampled_from(USAGES), st.sampled_from(["m1", "m1", "m2"]), times, st.sampled_from([False, False, True])
+    )
 
 
 ITEMS: st.SearchStrategy[Item] = st.one_of(

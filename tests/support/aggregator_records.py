@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -37,18 +37,19 @@ def rules(**changes: Any) -> CountingRules:
 
 @dataclass(frozen=True)
 class Event:
-    """`event_id` None: only its number identifies it (batches). `age_ms` before the log time of its record when first drawn."""
+    """`event_id` None: only its number identifies it (batches). `stamped`: its emitter set its time (batches)."""
 
     event_id: str | None
     customer: str
     usage: tuple[tuple[str, int], ...]
     model: str
     time_ms: int
+    stamped: bool = False
 
     @property
     def content(self) -> object:
-        """What makes two events of one id the same."""
-        return self.customer, self.model, tuple(pair for pair in self.usage if pair[1])
+        """What makes two events of one identity the same."""
+        return self.model, tuple(pair for pair in self.usage if pair[1])
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,7 @@ def _batch(batch: Numbered) -> bytes:
     at = [series.setdefault((event.customer, (("model", event.model),)), len(series)) for event in batch.events]
     names = sorted({name for event in batch.events for name, _ in event.usage})
     base = min(event.time_ms for event in batch.events)
+    stamped = [int(event.stamped) for event in batch.events]
     ids = b"".join(NO_ID if event.event_id is None else fingerprint("s", event.event_id) for event in batch.events)
     return encode_batch(
         Batch(
@@ -137,6 +139,7 @@ def _batch(batch: Numbered) -> bytes:
             base_time_ms=base,
             time=[event.time_ms - base for event in batch.events],
             usage={name: [dict(event.usage).get(name, 0) for event in batch.events] for name in names},
+            stamped=stamped if 0 < sum(stamped) < len(stamped) else bool(stamped[0]),
             ids=ids if ids.strip(b"\0") else b"",
         )
     )
@@ -158,7 +161,7 @@ class Model:
     """Remembers everything for ever, in dictionaries."""
 
     def __init__(self) -> None:
-        self.ids: dict[str, object] = {}
+        self.ids: dict[tuple[str, str], object] = {}
         self.numbers: set[tuple[str, int]] = set()
 
     def count(self, items: Sequence[tuple[Item, int]]) -> Outcome:
@@ -184,15 +187,17 @@ class Model:
         return outcome
 
     def _event(self, outcome: Outcome, event: Event, log_time_ms: int, *, single: bool) -> None:
+        if event.stamped and not single:
+            event = replace(event, time_ms=min(event.time_ms, log_time_ms))
         reason = self._reason(event, log_time_ms, single=single)
         if reason == "forwarded":
             outcome.forwarded += 1
         elif reason is not None:
             outcome.dead[reason] += 1
-        elif event.event_id is not None and event.event_id in self.ids:
+        elif event.event_id is not None and (event.customer, event.event_id) in self.ids:
             if event.time_ms < log_time_ms - HORIZON_MS:
                 outcome.past += 1
-            elif self.ids[event.event_id] == event.content:
+            elif self.ids[event.customer, event.event_id] == event.content:
                 outcome.duplicates += 1
             else:
                 outcome.dead["conflict"] += 1
@@ -200,7 +205,7 @@ class Model:
             outcome.dead["past_horizon"] += 1
         else:
             if event.event_id is not None:
-                self.ids[event.event_id] = event.content
+                self.ids[event.customer, event.event_id] = event.content
             self._add(outcome, event)
 
     @staticmethod
@@ -228,7 +233,7 @@ class Model:
 
 def small_batch(emitter: str, first_seq: int, events: Sequence[Event], now_ms: int) -> bytes:
     """The value of a batch in lists; the times of its events count from now."""
-    moved = tuple(Event(event.event_id, event.customer, event.usage, event.model, now_ms + event.time_ms) for event in events)
+    moved = tuple(replace(event, time_ms=now_ms + event.time_ms) for event in events)
     # An even number has this form; the record is numbered right afterwards.
     value, _ = encode(Numbered(emitter, 0, moved))
     assert value is not None

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 
+from taximeter_emitter.wire.batch import Batch
 from taximeter_emitter.wire.errors import EventRejected
 from taximeter_emitter.wire.event import Dimensions, UsageEvent
 
@@ -66,6 +67,12 @@ class Recount:
                 sums[event.customer, meter.event_name, dimensions, event.time_ms // 60_000 * 60_000] += quantity
 
 
+def _time(batch: Batch, index: int, log_time_ms: int) -> int:
+    time_ms = batch.base_time_ms + batch.time[index]
+    stamped = batch.stamped if isinstance(batch.stamped, bool) else batch.stamped[index]
+    return min(time_ms, log_time_ms) if stamped else time_ms
+
+
 def _events(record: LogRecord) -> list[UsageEvent | None]:
     """The events of a record; None for each that cannot be read."""
     try:
@@ -79,7 +86,7 @@ def _events(record: LogRecord) -> list[UsageEvent | None]:
             event_id="",
             source="",
             customer=content.customers[series],
-            time_ms=content.base_time_ms + content.time[index],
+            time_ms=_time(content, index, record.timestamp),
             usage=tuple((name, column[index]) for name, column in content.usage.items()),
             dimensions=content.dimensions[content.series_dimensions[series]],
         )

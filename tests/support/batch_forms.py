@@ -14,10 +14,12 @@ def in_lists(value: bytes) -> bytes:
         return value
     count, series = document["count"], document.pop("series")
     customers = _numbers(document.pop("series_customers"), series)
+    stamped = {"stamped": _numbers(document["stamped"], count)} if isinstance(document.get("stamped"), str) else {}
     return orjson.dumps(
         document
         | {
             "taximeter": 1,
+            **stamped,
             "customers": [document["customers"][place] for place in customers],
             "series_dimensions": _numbers(document["series_dimensions"], series),
             "at": _numbers(document["at"], count),
@@ -33,10 +35,12 @@ def in_columns(value: bytes) -> bytes:
     if document["taximeter"] == 2:
         return value
     customers = list(dict.fromkeys(document["customers"]))
+    stamped = {"stamped": _text(document["stamped"])} if isinstance(document.get("stamped"), list) else {}
     return orjson.dumps(
         document
         | {
             "taximeter": 2,
+            **stamped,
             "customers": customers,
             "series": len(document["customers"]),
             "series_customers": _text([customers.index(customer) for customer in document["customers"]]),
@@ -66,4 +70,5 @@ def plain(batch: Batch) -> Batch:
         at=list(batch.at),
         time=list(batch.time),
         usage={name: list(column) for name, column in batch.usage.items()},
+        stamped=batch.stamped if isinstance(batch.stamped, bool) else list(batch.stamped),
     )

@@ -55,6 +55,6 @@ def plain(parts: list[RequestPart]) -> list[tuple[Any, ...]]:
     found = []
     for part in parts:
         for row, index, event_id in zip(rows_of(part.events), part.indexes, part.ids, strict=True):
-            customer, dimensions, time_ms, identity, quantities = row
-            found.append((index, event_id, customer, dimensions, time_ms, identity, sorted(zip(part.events.fields, quantities, strict=True))))
+            customer, dimensions, time_ms, stamped, print_, quantities = row
+            found.append((index, event_id, customer, dimensions, time_ms, stamped, print_, sorted(zip(part.events.fields, quantities, strict=True))))
     return sorted(found, key=lambda row: row[0])

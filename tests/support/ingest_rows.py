@@ -9,7 +9,7 @@ from ingest.requests.request_columns import RequestPart
 
 def rows_of(events: EventColumns) -> list[EventRow]:
     quantities = zip(*events.quantities, strict=True)
-    return list(zip(events.customers, events.dimensions, events.times, events.fingerprints, quantities, strict=True))
+    return list(zip(events.customers, events.dimensions, events.times, events.stamped, events.fingerprints, quantities, strict=True))
 
 
 def rows_in(parts: Iterable[RequestPart]) -> list[EventRow]:

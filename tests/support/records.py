@@ -48,6 +48,7 @@ def batches(draw: st.DrawFn) -> Batch:
         base_time_ms=draw(times_ms),
         time=draw(st.lists(st.integers(0, 10**9), min_size=count, max_size=count)),
         usage=columns,
+        stamped=draw(st.booleans() | st.lists(st.integers(0, 1), min_size=count, max_size=count)),
         ids=draw(st.just(b"") | st.binary(min_size=count * FINGERPRINT_BYTES, max_size=count * FINGERPRINT_BYTES)),
     )
 

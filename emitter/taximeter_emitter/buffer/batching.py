@@ -24,8 +24,9 @@ from taximeter_emitter.wire.packed import CHARS_MAX
 BATCH_EVENTS_DEFAULT: Final = 500
 BATCH_BYTES_DEFAULT: Final = 256 * 1024
 
-EventRow = tuple[str, Dimensions, int, bytes, tuple[int, ...]]
-"""Customer, dimensions, event time in ms, fingerprint (16 bytes; NO_ID for an event that its number alone identifies), and quantities.
+EventRow = tuple[str, Dimensions, int, bool, bytes, tuple[int, ...]]
+"""Customer, dimensions, event time in ms, whether the writer of the batch set that by its own clock, fingerprint (16 bytes; NO_ID for an event
+that its number alone identifies), and quantities.
 
 Which usage fields the quantities are of is said once for many rows. A plain tuple, because `zip` makes many of them at once.
 """
@@ -42,6 +43,7 @@ class EventColumns(NamedTuple):
     customers: Sequence[str]
     dimensions: Sequence[Dimensions]
     times: Sequence[int]
+    stamped: Sequence[bool]
     fingerprints: Sequence[bytes]
     quantities: Sequence[Sequence[int]]
     row_bytes: int
@@ -49,21 +51,22 @@ class EventColumns(NamedTuple):
     @classmethod
     def of_rows(cls, fields: tuple[str, ...], rows: Sequence[EventRow], row_bytes: int) -> "EventColumns":
         """The columns of at least one row."""
-        customers, dimensions, times, fingerprints, quantities = zip(*rows, strict=True)
-        return cls(fields, customers, dimensions, times, fingerprints, tuple(zip(*quantities, strict=True)), row_bytes)
+        customers, dimensions, times, stamped, fingerprints, quantities = zip(*rows, strict=True)
+        return cls(fields, customers, dimensions, times, stamped, fingerprints, tuple(zip(*quantities, strict=True)), row_bytes)
 
     @classmethod
     def joined(cls, parts: "Sequence[EventColumns]") -> "EventColumns":
         """The events of all parts, at least one, which have the same usage fields."""
         if len(parts) == 1:
             return parts[0]
-        fields, customers, dimensions, times, fingerprints, quantities, row_bytes = zip(*parts, strict=True)
+        fields, customers, dimensions, times, stamped, fingerprints, quantities, row_bytes = zip(*parts, strict=True)
         every = chain.from_iterable
         return cls(
             fields[0],
             list(every(customers)),
             list(every(dimensions)),
             list(every(times)),
+            list(every(stamped)),
             list(every(fingerprints)),
             [list(every(columns)) for columns in zip(*quantities, strict=True)],
             max(row_bytes),
@@ -79,16 +82,15 @@ class EventColumns(NamedTuple):
         return self._each(itemgetter(slice(start, end)))
 
     def _each(self, pick: Any) -> "EventColumns":
-        fields, customers, dimensions, times, fingerprints, quantities, row_bytes = self
-        return EventColumns(
-            fields, pick(customers), pick(dimensions), pick(times), pick(fingerprints), [pick(column) for column in quantities], row_bytes
-        )
+        fields, customers, dimensions, times, stamped, fingerprints, quantities, row_bytes = self
+        picked = [pick(column) for column in quantities]
+        return EventColumns(fields, pick(customers), pick(dimensions), pick(times), pick(stamped), pick(fingerprints), picked, row_bytes)
 
 
-# Upper bounds of what one more event adds to the JSON of a batch: three places in columns of places, a time offset and a fingerprint; and a
-# number in the column of each field that it has, which takes more in a small batch, where it is written in digits. What it adds to the columns
-# of other fields its batch knows: a zero, which takes more in a large batch.
-_EVENT_BYTES: Final = 48
+# Upper bounds of what one more event adds to the JSON of a batch: three places in columns of places, a time offset, whether it is stamped, and a
+# fingerprint; and a number in the column of each field that it has, which takes more in a small batch, where it is written in digits. What it
+# adds to the columns of other fields its batch knows: a zero, which takes more in a large batch.
+_EVENT_BYTES: Final = 50
 _NUMBER_BYTES: Final = 14
 _ZERO_BYTES: Final = CHARS_MAX
 _QUOTES_BYTES: Final = 8
@@ -121,7 +123,7 @@ def event_bytes(*, fields: int, customer_chars: int, dimensions: int) -> int:
 class PartitionBatch:
     """Events of one partition. Open until it is closed; then `value` holds its bytes and `first_seq` the number of its first event."""
 
-    __slots__ = ("_columns", "_customers", "_dimensions", "_fingerprints", "_times", "count", "first_seq", "partition", "size", "value")
+    __slots__ = ("_columns", "_customers", "_dimensions", "_fingerprints", "_stamped", "_times", "count", "first_seq", "partition", "size", "value")
 
     def __init__(self, partition: int) -> None:
         self.partition = partition
@@ -133,6 +135,7 @@ class PartitionBatch:
         self._customers: list[str] = []
         self._dimensions: list[Dimensions] = []
         self._times: list[int] = []
+        self._stamped: list[bool] = []
         self._fingerprints: list[bytes] = []
         self._columns: dict[str, list[int]] = {}
 
@@ -155,6 +158,7 @@ class PartitionBatch:
         self._customers += events.customers
         self._dimensions += events.dimensions
         self._times += events.times
+        self._stamped += events.stamped
         self._fingerprints += events.fingerprints
         count = self.count
         for name, numbers in zip(events.fields, events.quantities, strict=True):
@@ -188,13 +192,14 @@ class PartitionBatch:
             base_time_ms=base,
             time=[time_ms - base for time_ms in self._times],
             usage=self._columns,
+            stamped=self._stamped[0] if self._stamped.count(self._stamped[0]) == self.count else list(map(int, self._stamped)),
             ids=ids if ids.count(0) < len(ids) else b"",
         )
         self.first_seq = first_seq
         self.value = encode_batch(batch)
         self.size = len(self.value)
         # The columns are in the bytes; a closed batch may wait long for its acknowledgement.
-        self._customers, self._dimensions, self._times, self._fingerprints, self._columns = [], [], [], [], {}
+        self._customers, self._dimensions, self._times, self._stamped, self._fingerprints, self._columns = [], [], [], [], [], {}
 
 
 class Batcher:
@@ -221,12 +226,21 @@ class Batcher:
         return sum(batch.size for batch in self._open.values())
 
     def add(
-        self, partition: int, *, customer: str, dimensions: Dimensions, time_ms: int, usage: tuple[tuple[str, int], ...], fingerprint: bytes
+        self,
+        partition: int,
+        *,
+        customer: str,
+        dimensions: Dimensions,
+        time_ms: int,
+        usage: tuple[tuple[str, int], ...],
+        fingerprint: bytes,
+        stamped: bool = False,
     ) -> PartitionBatch:
         """Put one event into the partition's batch, and say which batch that is; as `add_columns` does."""
         fields, quantities = tuple(name for name, _ in usage), [(quantity,) for _, quantity in usage]
         size = event_bytes(fields=len(usage), customer_chars=len(customer), dimensions=dimension_bytes(dimensions))
-        ((batch, _),) = self.add_columns(partition, EventColumns(fields, (customer,), (dimensions,), (time_ms,), (fingerprint,), quantities, size))
+        event = EventColumns(fields, (customer,), (dimensions,), (time_ms,), (stamped,), (fingerprint,), quantities, size)
+        ((batch, _),) = self.add_columns(partition, event)
         return batch
 
     def add_columns(self, partition: int, events: EventColumns) -> list[tuple[PartitionBatch, int]]:

@@ -46,7 +46,8 @@ class Form:
 
 
 Event = tuple[str, Form, int, str | None, int, int]
-"""Customer, form, event time in ms, id, quantities (each takes _QUANTITY_BITS of one number, the first the highest), and size in bytes.
+"""Customer, form, event time in ms (its one's complement if the caller gave it), id, quantities (each takes _QUANTITY_BITS of one number, the
+first the highest), and size in bytes.
 
 One number and no tuple: thousands of waiting tuples would set off Python's garbage collector in the threads that emit, some 20 us every few
 hundred events and sometimes much longer. This tuple does not wait itself: see emit_buffer.
@@ -68,7 +69,7 @@ class EventEncoder:
         self._layouts: dict[tuple[str, ...], Layout] = {}
 
     def encode(self, customer: str, usage: Mapping[str, int], dimensions: Mapping[str, str] | None, event_id: str | None, time_ms: int) -> Event:
-        """One event; what was given may change afterwards. Raises EventRejected, and TypeError or others for strange arguments."""
+        """One event; what was given may change afterwards. `time_ms` as in Event. Raises EventRejected, TypeError or others for strange arguments."""
         if type(customer) is not str or not 0 < len(customer) <= CUSTOMER_CHARS_MAX or not customer.isprintable():
             check_text(customer, "customer", CUSTOMER_CHARS_MAX)
         # A copy, so that quantities and names stay in step when another thread adds one.
@@ -125,6 +126,9 @@ class EventDecoder:
     def decode(self, parts: Sequence[Any], partition_cache: PartitionCache) -> Iterator[tuple[int, EventColumns]]:
         """The events of each partition and layout, in their order. `parts`: those of at least one event, one after the other."""
         customers, forms, times, ids, quantities = (parts[place::EVENT_PARTS] for place in range(EVENT_PARTS - 1))
+        stamped = [time_ms >= 0 for time_ms in times]
+        if not all(stamped):
+            times = [time_ms if time_ms >= 0 else ~time_ms for time_ms in times]
         dimensions = list(map(_DIMENSIONS, forms))
         dimensions_size = max(map(dimension_bytes, set(dimensions)))
         customer_chars = max(map(len, customers))
@@ -135,7 +139,7 @@ class EventDecoder:
         for layout, by_partition in by_layout.items():
             columns = [[number >> shift & _QUANTITY_MASK for number in quantities] for shift in layout.shifts]
             row_bytes = event_bytes(fields=len(layout.fields), customer_chars=customer_chars, dimensions=dimensions_size)
-            events = EventColumns(layout.fields, customers, dimensions, times, fingerprints, columns, row_bytes)
+            events = EventColumns(layout.fields, customers, dimensions, times, stamped, fingerprints, columns, row_bytes)
             for partition, places in by_partition.items():
                 yield partition, events if len(places) == len(customers) else events.at(places)
 

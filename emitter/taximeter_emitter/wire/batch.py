@@ -7,12 +7,16 @@ The value is JSON, so that anybody can read it:
      "series": 3, "series_customers": "1AAEA", "series_dimensions": "1AAAB",
      "at": "1AAEC", "base_time": 1763800000000, "time": "1AAUJ",
      "usage": {"input_tokens": "2LAMoAAcA", "output_tokens": "1pAMB"},
-     "ids": "<base64 of 16 bytes an event>"}
+     "stamped": "1AAEB", "ids": "<base64 of 16 bytes an event>"}
 
 A *series* is a customer with a set of dimensions; there are `series` of them, and `series_customers` and `series_dimensions` say which, by
 their places in `customers` and `dimensions`. `at` says which series each event belongs to. The columns of integers are packed as
 `packed` says: above, `at` is 0, 1, 2 in one byte each, and `input_tokens` is 812, 40, 7 in two. `ids` holds the fingerprints of the
-events (zeros: that event has none) and is absent when none has.
+events (zeros: that event has none) and is absent when none has. A fingerprint with the event's customer is its identity.
+
+`stamped` says of which events the emitter or gateway set the time itself, by its own clock: `true` for all, a column of 0 and 1 for some,
+absent for none. **The time of a stamped event is the earlier of what the batch says and the log time of its record; the time of any other
+event is what the batch says, and is judged.** So a host whose clock is ahead costs at most its own precision.
 
 Form 1, `"taximeter": 1`, has lists of integers where form 2 has text, and neither `series` nor `series_customers`: its `customers` has an
 entry for each series. Batches of few events use it, because there it is smaller and quicker; readers take it in any size.
@@ -47,7 +51,8 @@ LISTED_FIELDS: Final = (
     *(FORMAT_KEY, "emitter", "partition", "first_seq", "count", "customers"),
     *("series_dimensions", "at", "time", "usage", "dimensions", "base_time"),
 )
-"""The fields that each batch of form 1 has, in the order in which they are written; `ids` may follow."""
+"""The fields that each batch of form 1 has, in the order in which they are written; `stamped` and `ids` may follow."""
+STAMPED_FIELD: Final = "stamped"
 
 _NO_USAGE: Final[Mapping[str, Sequence[int]]] = MappingProxyType({})
 
@@ -55,7 +60,8 @@ _NO_USAGE: Final[Mapping[str, Sequence[int]]] = MappingProxyType({})
 class Batch(NamedTuple):
     """A batch or heartbeat. Columns have `count` entries; `ids` is b"" or 16 bytes an event; times in milliseconds.
 
-    `customers` and `series_dimensions` have an entry for each series. Columns that were decoded are of type `array`.
+    `customers` and `series_dimensions` have an entry for each series. `stamped`: True, False, or a column of 0 and 1. Columns that were
+    decoded are of type `array`.
     A named tuple and not a dataclass, because one is made of every record: 0.5 us against 2 us.
     """
 
@@ -70,6 +76,7 @@ class Batch(NamedTuple):
     base_time_ms: int = 0
     time: Sequence[int] = ()
     usage: Mapping[str, Sequence[int]] = _NO_USAGE
+    stamped: bool | Sequence[int] = False
     ids: bytes = b""
     final: bool = False
     abandoned: Sequence[tuple[int, int]] = ()
@@ -90,6 +97,10 @@ def encode_batch(batch: Batch) -> bytes:
         document |= _packed_columns(batch) if form == PACKED else _listed_columns(batch)
         document["dimensions"] = [dict(dimensions) for dimensions in batch.dimensions]
         document["base_time"] = batch.base_time_ms
+        if batch.stamped is True:
+            document[STAMPED_FIELD] = True
+        elif batch.stamped is not False:
+            document[STAMPED_FIELD] = pack(batch.stamped) if form == PACKED else list(batch.stamped)
         if batch.ids:
             document["ids"] = b2a_base64(batch.ids, newline=False).decode()
     if batch.final:

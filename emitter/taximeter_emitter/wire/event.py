@@ -66,6 +66,8 @@ _RFC_3339: Final = re.compile(
 class UsageEvent(NamedTuple):
     """One immutable fact: a customer used something. `time_ms` is when it happened, in milliseconds since the epoch.
 
+    `stamped`: the event came without a time, and `time_ms` is when it arrived.
+
     A named tuple and not a dataclass, because one is made of every event: 0.3 us against 1.1 us.
     """
 
@@ -75,28 +77,32 @@ class UsageEvent(NamedTuple):
     time_ms: int
     usage: tuple[tuple[str, int], ...]
     dimensions: Dimensions
+    stamped: bool = False
 
     @property
     def fingerprint(self) -> bytes:
-        """The 16 bytes that stand for the identity of this event."""
+        """The 16 bytes that stand for source and id; with the customer they are the identity of this event."""
         return fingerprint(self.source, self.event_id)
 
 
 def fingerprint(source: str, event_id: str) -> bytes:
-    """Digest of the identity (source, id); the length prefix keeps ("a", "bc") and ("ab", "c") apart. 16 bytes."""
-    return blake2b(identity_prefix(source) + event_id.encode(), digest_size=16).digest()
+    """Digest of (source, id), 16 bytes; the length prefix keeps ("a", "bc") and ("ab", "c") apart.
+
+    The identity of an event is its customer together with these bytes. They stand apart, so that no fingerprint that a writer makes up is
+    that of another customer's event.
+    """
+    return blake2b(source_prefix(source) + event_id.encode(), digest_size=16).digest()
 
 
-def identity_prefix(source: str) -> bytes:
-    """What precedes the id in the bytes whose digest is the identity."""
+def source_prefix(source: str) -> bytes:
+    """What precedes the id in the bytes whose digest is the fingerprint."""
     raw = source.encode()
     return struct.pack(">I", len(raw)) + raw
 
 
 def fingerprints(source: str, event_ids: Iterable[str]) -> list[bytes]:
     """`fingerprint` of many ids of one source, at less than half the cost: the source is digested once."""
-    raw = source.encode()
-    begin = blake2b(struct.pack(">I", len(raw)) + raw, digest_size=16).copy
+    begin = blake2b(source_prefix(source), digest_size=16).copy
     found = []
     for event_id in event_ids:
         digest = begin()
@@ -133,6 +139,7 @@ def parse_event(value: object, *, arrival_ms: int) -> UsageEvent:
         time_ms=parse_time(value["time"], "time") if "time" in value else arrival_ms,
         usage=parse_usage(_required(value, "usage"), "usage"),
         dimensions=parse_dimensions(value["dimensions"], "dimensions") if "dimensions" in value else (),
+        stamped="time" not in value,
     )
 
 
@@ -153,6 +160,7 @@ def parse_cloudevent(attributes: Mapping[str, Any], data: object, *, arrival_ms:
         time_ms=parse_time(attributes["time"], "time") if "time" in attributes else arrival_ms,
         usage=parse_usage(_required(data, "usage"), "data.usage"),
         dimensions=parse_dimensions(data["dimensions"], "data.dimensions") if "dimensions" in data else (),
+        stamped="time" not in attributes,
     )
 
 

@@ -5,13 +5,14 @@ from typing import Any
 import orjson
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from taximeter_emitter.wire.batch import NO_ID, Batch, encode_batch
+from taximeter_emitter.wire.batch import FINGERPRINT_BYTES, NO_ID, Batch, encode_batch
 from taximeter_emitter.wire.errors import EventRejected
 from taximeter_emitter.wire.event import UsageEvent, encode_event
 from taximeter_emitter.wire.partitioner import partition_of
 
-from aggregator.reading.decoding import identity, read
+from aggregator.reading.decoding import read
 from aggregator.reading.origins import claimed
+from aggregator.reading.stamped_times import at_log_time
 from audit.decoder.home_partition import home_of
 from audit.decoder.record_contents import BatchContents, HeartbeatContents, HeldEvents, RecordContents, UnreadableContents
 from audit.decoder.record_reading import contents_of
@@ -82,7 +83,9 @@ def spoilt(draw: st.DrawFn) -> Any:
         case "drop":
             del place[key]
         case _ if isinstance(place, dict):
-            place[draw(texts | st.sampled_from(["time", "ids", "series", "taximeter", "specversion", "dropped", "final"]))] = draw(json_values)
+            place[draw(texts | st.sampled_from(["time", "stamped", "ids", "series", "taximeter", "specversion", "dropped", "final"]))] = draw(
+                json_values
+            )
         case _:
             place.append(draw(json_values))
     return document
@@ -141,11 +144,12 @@ def aggregated(record: Record) -> object:
     if not content.count:
         final = content.first_seq if content.final else None
         return content.emitter, content.partition, final, list(content.abandoned), content.dropped
-    return content.emitter, content.partition, content.first_seq, [_event(content, index) for index in range(content.count)]
+    batch, _ = at_log_time(content, record.timestamp)
+    return batch.emitter, batch.partition, batch.first_seq, [_event(batch, index) for index in range(batch.count)]
 
 
 def _event(batch: Batch, index: int) -> object:
-    series, fingerprint = batch.at[index], identity(batch, index)
+    series, fingerprint = batch.at[index], batch.ids[FINGERPRINT_BYTES * index : FINGERPRINT_BYTES * (index + 1)]
     usage = {field: column[index] for field, column in batch.usage.items()}
     dimensions = batch.dimensions[batch.series_dimensions[series]]
     return batch.customers[series], dimensions, batch.base_time_ms + batch.time[index], usage, b"" if fingerprint == NO_ID else fingerprint

@@ -54,7 +54,7 @@ def test_whatever_the_code_writes_is_valid(name: str, data: st.DataObject) -> No
 def test_whatever_a_simulated_pipeline_writes_is_valid() -> None:
     """Of usage.events, what the aggregator reads: the simulation writes bad records as well."""
     seen = dict.fromkeys(NAMES, 0)
-    for seed in range(30):
+    for seed in range(90):
         simulation = Simulation(seed, tracing=False, scope=None)
         simulation.run()
         for (topic, _), log in simulation.world.logs.items():

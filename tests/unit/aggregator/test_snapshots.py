@@ -200,7 +200,9 @@ def test_a_full_disk_costs_memory_and_no_id(tmp_path: Path, monkeypatch: pytest.
     archive.add(*packed(ids[2:], [2, 3, 4]), 0)
     assert [archive.look_up(asked_one(one)) for one in ids] == [0, 1, 2, 3, 4]
     assert storage.lost
-    record = id_files.SnapshotRecord(chain_id="c", tally_offset=0, tally_digest="", events_end=0, known_since_ms=0, segments=folder.segments(archive))
+    record = id_files.SnapshotRecord(
+        chain_id="c", tally_offset=0, tally_digest="", events_end=0, known_since_ms=0, key="", segments=folder.segments(archive)
+    )
     folder.write(replace(record), durable=True)
     assert folder.read() is None, "a snapshot must not claim what is in memory only"
     folder.close()

@@ -80,6 +80,22 @@ def test_events_carry_what_was_given(kafka: FakeKafka, opened: list[Emitter]) ->
     assert [batch.base_time_ms + offset for offset in batch.time] == [1_763_805_600_250, 1_763_805_600_000]
     assert [batch.dimensions[batch.series_dimensions[at]] for at in batch.at] == [(("model", "alpaca"),), ()]
     assert batch.ids == fingerprint("test", "r-1") + bytes(16)
+    assert batch.stamped is False
+
+
+def test_a_batch_says_which_times_the_emitter_set(kafka: FakeKafka, opened: list[Emitter]) -> None:
+    emitter = make(kafka, opened)
+    assert emitter.emit(customer="cus_1", usage={"n": 1})
+    assert emitter.emit(customer="cus_1", usage={"n": 2}, time="1970-01-01T00:00:00Z")
+    emitter.close()
+    (batch,) = [batch for batch in batches_of(kafka.log) if batch.count]
+    assert not isinstance(batch.stamped, bool)
+    assert list(batch.stamped) == [1, 0]
+    assert batch.base_time_ms + batch.time[1] == 0
+    other = make(kafka, opened)
+    assert other.emit(customer="cus_1", usage={"n": 1})
+    other.close()
+    assert [batch.stamped for batch in batches_of(kafka.log) if batch.emitter == other.stats().emitter and batch.count] == [True]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Small batches that are joined come to what they come to one by one, whatever is wrong with one of them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -28,6 +29,7 @@ VALUES: list[Any] = [
     {"input": [1]},
     {"input": [True]},
     "\ud7ff",
+    "1AQ==",
 ]
 TIMES = [0, 0, 0, 1_000, MINUTE_MS, -5 * MINUTE_MS, -5 * MINUTE_MS - 1, 35 * DAY_MS, 35 * DAY_MS + 1]
 USUAL = st.builds(
@@ -36,7 +38,7 @@ USUAL = st.builds(
     st.sampled_from(["c1", "c2", "c3"]),
     st.sampled_from([(("input", 3), ("output", 5)), (("input", 10**12), ("output", 0))]),
     st.sampled_from(["m1", "m2"]),
-    st.sampled_from([0, 0, -1_000, -MINUTE_MS]),
+    st.sampled_from([0, 0, -1_000, -MINUTE_MS, 1_000]),
 )
 STRANGE = st.builds(
     Event,
@@ -45,6 +47,7 @@ STRANGE = st.builds(
     st.sampled_from([(("input", 3), ("output", 5)), (("calls", 1),), (("input", 1), ("mystery", 1))]),
     st.sampled_from(["m1", "m3"]),
     st.sampled_from([-age for age in TIMES]),
+    st.booleans(),
 )
 
 
@@ -63,7 +66,7 @@ def spoiled(value: bytes, draw: Callable[[st.SearchStrategy[Any]], Any]) -> byte
         case "order":
             document[field] = document.pop(field)
         case "more":
-            document[draw(st.sampled_from(["ids", "final", "abandoned", "dropped", "series", "other"]))] = draw(st.sampled_from(VALUES))
+            document[draw(st.sampled_from(["stamped", "ids", "final", "abandoned", "dropped", "series", "other"]))] = draw(st.sampled_from(VALUES))
         case _:
             del document[field]
     try:
@@ -83,6 +86,8 @@ def logs(draw: st.DrawFn) -> list[Record]:
         now_ms += draw(st.sampled_from([0, 0, 0, 1_000]))
         emitter = draw(st.sampled_from(["e1", "e2"]))
         events = draw(st.lists(STRANGE if kind == "strange" else USUAL, min_size=1, max_size=3))
+        if kind != "strange" and draw(st.booleans()):
+            events = [replace(event, stamped=True) for event in events]
         following[emitter] = following.get(emitter, 0) + (kind == "hole")
         value = small_batch(emitter, following[emitter], events, now_ms)
         following[emitter] += len(events)

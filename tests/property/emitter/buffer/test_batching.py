@@ -21,6 +21,7 @@ events = st.fixed_dictionaries(
             lambda d: tuple(sorted(d.items()))
         ),
         "fingerprint": st.just(NO_ID) | st.binary(min_size=16, max_size=16),
+        "stamped": st.booleans(),
     }
 )
 steps = st.lists(st.tuples(st.integers(0, 2), events) | st.sampled_from(["take_full", "take_all"]), max_size=60)
@@ -37,6 +38,7 @@ def events_of(batch: Batch) -> list[dict[str, Any]]:
                 "time_ms": batch.base_time_ms + batch.time[index],
                 # An absent field and a zero are the same usage.
                 "usage": {name: column[index] for name, column in batch.usage.items() if column[index]},
+                "stamped": batch.stamped if isinstance(batch.stamped, bool) else bool(batch.stamped[index]),
                 "fingerprint": batch.ids[index * FINGERPRINT_BYTES : (index + 1) * FINGERPRINT_BYTES] or NO_ID,
             }
         )
@@ -91,8 +93,8 @@ def test_many_events_at_once_are_spread_over_batches_like_single_events(sizes: l
         rows: list[EventRow] = []
         for _ in range(size):
             number += 1
-            rows.append((f"cus_{number % 5}", (), number, NO_ID, (number,) * len(fields)))
-            single.add(0, customer=rows[-1][0], dimensions=(), time_ms=number, usage=tuple(zip(fields, rows[-1][4], strict=True)), fingerprint=NO_ID)
+            rows.append((f"cus_{number % 5}", (), number, False, NO_ID, (number,) * len(fields)))
+            single.add(0, customer=rows[-1][0], dimensions=(), time_ms=number, usage=tuple(zip(fields, rows[-1][5], strict=True)), fingerprint=NO_ID)
         row_bytes = event_bytes(fields=len(fields), customer_chars=5, dimensions=dimension_bytes(()))
         placed = many.add_columns(0, EventColumns.of_rows(fields, rows, row_bytes))
         assert sum(count for _, count in placed) == len(rows)

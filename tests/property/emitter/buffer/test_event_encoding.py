@@ -1,5 +1,6 @@
 """Any events come out of the emitter's buffer as they went in."""
 
+import operator
 import sys
 from itertools import chain
 from typing import Any
@@ -25,7 +26,7 @@ events = st.lists(
             "usage": st.dictionaries(texts, st.integers(0, QUANTITY_MAX), min_size=1, max_size=3),
             "dimensions": st.none() | st.dictionaries(texts, texts, max_size=3),
             "event_id": st.none() | texts,
-            "time_ms": st.integers(0, 2**42),
+            "time_ms": st.integers(0, 2**42) | st.integers(0, 2**42).map(operator.inv),
         }
     ),
     min_size=1,
@@ -41,7 +42,9 @@ def test_events_come_out_as_they_went_in_by_partition_and_fields(found: list[dic
         fields = tuple(sorted(event["usage"]))
         dimensions = parse_dimensions(event["dimensions"] or {}, "dimensions")
         identity = NO_ID if event["event_id"] is None else fingerprint("s", event["event_id"])
-        row = (event["customer"], dimensions, event["time_ms"], identity, tuple(event["usage"][name] for name in fields))
+        stamped = event["time_ms"] >= 0
+        time_ms = event["time_ms"] if stamped else ~event["time_ms"]
+        row = (event["customer"], dimensions, time_ms, stamped, identity, tuple(event["usage"][name] for name in fields))
         expected.setdefault((partition_of(event["customer"], 3), fields), []).append(row)
     rows = read([encode(**event) for event in found], 3)
     # Fields that came in another order are columns of their own, and so are not between the others.

@@ -21,6 +21,7 @@ rows = st.tuples(
     st.sampled_from(["cus_1", "cus_2", "müller", "cus_4"]),
     st.dictionaries(names, st.sampled_from(["x", "ÿ"]), max_size=2).map(lambda found: tuple(sorted(found.items()))),
     st.integers(0, 10**13),
+    st.booleans(),
     st.just(NO_ID) | st.binary(min_size=16, max_size=16),
     st.tuples(st.integers(0, 10**12), st.integers(0, 10**12)),
 )

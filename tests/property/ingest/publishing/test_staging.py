@@ -28,7 +28,7 @@ def columns(fields: tuple[str, ...], customers: list[int], first: int) -> EventC
     """Events whose time is their number, from `first` on."""
     times = list(range(first, first + len(customers)))
     names = [f"cus_{customer}" for customer in customers]
-    return EventColumns(fields, names, [()] * len(times), times, [NO_ID] * len(times), [times for _ in fields], 100)
+    return EventColumns(fields, names, [()] * len(times), times, [False] * len(times), [NO_ID] * len(times), [times for _ in fields], 100)
 
 
 def numbers_of(batch: Batch) -> list[int]:

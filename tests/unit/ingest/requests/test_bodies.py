@@ -64,7 +64,7 @@ def test_a_cloudevent_in_binary_mode_has_its_attributes_in_headers() -> None:
         "ce-time": "2025-11-22T10:00:00Z",
     }
     read = READER.read(JSON, headers, dumps({"usage": {"input_tokens": 5}}), now_ms=NOW_MS)
-    ((customer, _, time_ms, identity, quantities),) = rows_in(read.accepted)
+    ((customer, _, time_ms, _, identity, quantities),) = rows_in(read.accepted)
     assert (customer, time_ms, identity, quantities) == ("cus_1", NOW_MS, fingerprint("/svc/é", "r-1"), (5,))
     assert list(read.accepted[0].ids) == ["r-1"]
 
@@ -162,9 +162,17 @@ def test_a_cloudevent_says_which_version_it_is(media_type: str) -> None:
     assert (rejected.reason, rejected.field) == (Reason.MISSING_FIELD, "specversion")
 
 
+@pytest.mark.parametrize("count", [1, 5])
+def test_times_that_the_gateway_sets_are_named(count: int) -> None:
+    without = {name: value for name, value in EVENT.items() if name != "time"}
+    for change, stamped in (({}, True), ({"time": "2025-11-22T10:00:00Z"}, False)):
+        read = READER.read(JSON, {}, dumps([without | change] * count), now_ms=NOW_MS)
+        assert [(time_ms, named) for _, _, time_ms, named, _, _ in rows_in(read.accepted)] == [(NOW_MS, stamped)] * count
+
+
 def test_five_minutes_ahead_are_taken() -> None:
     ahead = READER.read(JSON, {}, dumps(EVENT | {"time": "2025-11-22T10:05:00Z"}), now_ms=NOW_MS)
-    ((_, _, time_ms, _, _),) = rows_in(ahead.accepted)
+    ((_, _, time_ms, *_),) = rows_in(ahead.accepted)
     assert time_ms == NOW_MS + FUTURE_TOLERANCE_MS
 
 

@@ -5,6 +5,7 @@ import pytest
 from reporter.sending.verdicts import (
     VERDICT_DETAIL_CHARS_MAX,
     Delivered,
+    MeterRefused,
     Refused,
     Reply,
     Retry,
@@ -102,9 +103,35 @@ ROWS: list[tuple[str, Reply, Verdict]] = [
     (
         "unknown meter",
         Reply(400, error_type=INVALID, message='No active meter found for event name "x"'),
-        Refused(INVALID, 'No active meter found for event name "x"'),
+        MeterRefused("no_meter", 'No active meter found for event name "x"'),
     ),
-    ("meter archived, v2", Reply(400, code="archived_meter", message="must be Active"), Refused("archived_meter", "must be Active")),
+    (
+        "unknown meter, from a key that kept the reply",
+        Reply(400, error_type=INVALID, message='No active meter found for event name "x"', headers={"Idempotent-Replayed": "true"}),
+        TryAgain(Retry.ASKED_TO, f'HTTP 400 {INVALID}: No active meter found for event name "x"', rotate_key=True),
+    ),
+    ("meter archived, v2", Reply(400, code="archived_meter", message="must be Active"), MeterRefused("archived_meter", "must be Active")),
+    ("no such meter", Reply(404, code="resource_missing", message="No such meter: 'x'"), MeterRefused("resource_missing", "No such meter: 'x'")),
+    (
+        "the meter reads another key",
+        Reply(400, error_type=INVALID, code="parameter_missing", message="Missing required param: payload[cus].", param="payload[cus]"),
+        MeterRefused("parameter_missing", "Missing required param: payload[cus]."),
+    ),
+    (
+        "it reads another key, v2",
+        Reply(400, code="payload_no_value_defined", message="no value"),
+        MeterRefused("payload_no_value_defined", "no value"),
+    ),
+    (
+        "another parameter is missing",
+        Reply(400, error_type=INVALID, code="parameter_missing", message="Missing required param: event_name.", param="event_name"),
+        Refused("parameter_missing", "Missing required param: event_name."),
+    ),
+    (
+        "a message that repeats what a customer sent",
+        Reply(400, error_type=INVALID, message="Invalid value: No active meter found"),
+        Refused(INVALID, "Invalid value: No active meter found"),
+    ),
     (
         "no such customer",
         Reply(400, error_type=INVALID, code="resource_missing", message="No such customer"),

@@ -29,7 +29,7 @@ from metering.records.ledger_records import Rejection
 from metering.stripe.signatures import WebhookEvent
 from reporter.stripe.notifications import EventsUnavailable, ListedReport
 from reporter.stripe.report_types import ERROR_REPORT
-from reporter.webhooks.endpoint import Observer, ReportSource, Webhooks
+from reporter.webhooks.endpoint import Observer, Observers, ReportSource, Webhooks
 from reporter.webhooks.rejection_log import Recorded
 from reporter.webhooks.settings import WebhookSettings
 
@@ -159,7 +159,7 @@ async def running(
         reports=ReportSource(events, lambda _: ()),
         livemode=False,
         owns_backfill=lambda: owner,
-        observers=observers,
+        observers=Observers(observers),
     )
     webhooks._ledger = webhooks._recorder._ledger = ledger  # type: ignore[assignment]  # the same methods, without Kafka
     task = asyncio.create_task(webhooks.run())
