@@ -208,9 +208,9 @@ def sends_come_before_the_intent() -> Iterator[None]:
 
     async def append(self: ReportingWorker, value: bytes) -> Appended:
         entry = decode_entry(value)
-        for index, event in enumerate(entry.meter_events) if isinstance(entry, Intent) else ():
+        for index, planned in enumerate(entry.meter_events) if isinstance(entry, Intent) else ():
             assert isinstance(entry, Intent)
-            send = MeterSend(self.partition, 0, index, entry.identifier(index), event, 0, doubtful=False)
+            send = MeterSend(self.partition, 0, index, entry.identifier(index), planned, 0, doubtful=False)
             self._dispatcher._calls.start(self._dispatcher._attempt(Attempt(send, 1, send.identifier)), lambda _: None)
         return await real(self, value)
 

@@ -97,6 +97,4 @@ def drawn_scope(rng: Draws, theme: Theme) -> Scope:
     """One of the theme's sizes."""
     dice = rng.random()
     _, events, steps = next(size for size in theme.sizes if dice < size[0])
-    import os
-    k=float(os.environ.get("SCALE","1"))
-    return Scope(rng.between(*events), int(k*rng.between(*steps)))
+    return Scope(rng.between(*events), rng.between(*steps))

@@ -199,8 +199,11 @@ class Simulation:
             rng.pick(self.emitters).emit(min(room, rng.between(1, 7)))
         elif dice < 0.45:
             self.clients.emit(min(room, rng.between(1, 5)))
-        elif dice < 0.6:
+        elif dice < 0.57:
             self.raw.emit()
+        elif dice < 0.6:
+            if "transaction" not in self.scope.off:
+                self.raw.emit_in_transaction()
         elif dice < 0.85:
             emitter = rng.pick(self.emitters)
             if rng.random() < 0.5:
@@ -217,7 +220,7 @@ class Simulation:
             return
         match fault:
             case "producer":
-                (self.clients if rng.random() < 0.5 else rng.pick(self.emitters)).crash()
+                self._end_a_producer()
             case "elect":
                 world.elect()
             case "outage":
@@ -227,6 +230,16 @@ class Simulation:
                     self._interrupt()
             case _ if self.processes:
                 self._disturb(rng.pick(self.processes), fault)
+
+    def _end_a_producer(self) -> None:
+        rng = self.world.rng
+        dice = rng.random()
+        if dice < 0.3:
+            self.clients.crash()
+        elif dice < 0.7:
+            rng.pick(self.emitters).crash()
+        else:
+            rng.pick(self.emitters).restart()
 
     def _disturb(self, process: AggregatorProcess | ReporterProcess, fault: str) -> None:
         world, rng = self.world, self.world.rng
@@ -350,6 +363,7 @@ class Simulation:
             books=self.stripe.books,
             cancelled=self.stripe.cancelled,
             dropped=self.stripe.dropped,
+            refused=self.stripe.refused,
             kept_from=self.world.kept_from,
             boundaries={customer: boundaries_of(customer) for customer, _ in self.journal.events},
         )

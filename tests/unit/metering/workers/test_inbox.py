@@ -14,6 +14,15 @@ def test_a_run_ends_before_a_gap() -> None:
     assert [record.offset for record in inbox.run(100, 10**6)] == [8, 9]
 
 
+def test_a_run_ends_where_the_client_went_back() -> None:
+    inbox = Inbox()
+    inbox.add(records(3))
+    inbox.add(records(1, 5))
+    assert [record.offset for record in inbox.run(100, 10**6)] == [3]
+    inbox.drop(1)
+    assert [record.offset for record in inbox.run(100, 10**6)] == [1]
+
+
 def test_a_run_is_bounded_by_records_and_bytes_and_is_never_empty() -> None:
     inbox = Inbox()
     inbox.add(records(0, 1, 2, 3, 4, 5))
