@@ -57,8 +57,8 @@ class Violation:
 class Evidence:
     """All that the checker may look at. `horizon_ms`: for how long ids are remembered. `boundaries`: of customers' billing periods, Unix seconds.
 
-    `cancelled` are identifiers in the books that Stripe has cancelled, `dropped` those that it accepted and did not record, `refused` those that it would not
-    take. `kept_from`: by partition, the first offset of the events that retention has not deleted; the logs still have what was.
+    `cancelled` are identifiers in the books that Stripe has cancelled, `dropped` those that it accepted and did not record, `refused` those that
+    it would not take. `kept_from`: by partition, the first offset of the events that retention has not deleted; the logs still have what was.
     """
 
     partitions: int
