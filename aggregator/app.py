@@ -63,7 +63,7 @@ class Aggregator:
             ),
             self._metrics.group,
             start=self._worker,
-            by_partition=(self._metrics.tallied_log_time,),
+            by_partition=(self._metrics.tallied_log_time, self._metrics.emitters, self._metrics.emitter_gaps),
         )
         self._kit = WorkerKit(
             topics=self._topics,

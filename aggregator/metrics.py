@@ -6,11 +6,12 @@ from typing import Final, Self
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from taximeter_emitter.wire.errors import Reason
 
+from aggregator.core.sequences import EMITTERS_MAX, GAPS_MAX
 from aggregator.set_aside import LargestSetAside
 from metering.process.metrics import WORK_SECONDS, counter, gauge, histogram
 from metering.workers.group_metrics import GroupMetrics
 
-COUNTING_STOPS: Final = ("ChainBroken", "RecordCorrupt", "HistoryLost", "TooManyEmitters", "PartitionsAdded", "Unforeseen")
+COUNTING_STOPS: Final = ("ChainBroken", "RecordCorrupt", "HistoryLost", "PartitionsAdded", "Unforeseen")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,8 @@ class AggregatorMetrics:
     tallied_log_time: Gauge
     unflushed_bytes: Gauge
     remembered_ids: Gauge
+    emitters: Gauge
+    emitter_gaps: Gauge
     flush_seconds: Histogram
     group: GroupMetrics
     set_aside: LargestSetAside = field(default_factory=LargestSetAside)
@@ -76,6 +79,18 @@ class AggregatorMetrics:
             ),
             unflushed_bytes=gauge(registry, f"{prefix}_unflushed_bytes", "Bytes of events read and not yet in an accepted tally.", unit="bytes"),
             remembered_ids=gauge(registry, f"{prefix}_remembered_ids", "Event ids in memory for deduplication."),
+            emitters=gauge(
+                registry,
+                f"{prefix}_emitters",
+                f"Emitters that are remembered in the partition. Beyond {EMITTERS_MAX} the oldest are forgotten.",
+                labels={"partition": ()},
+            ),
+            emitter_gaps=gauge(
+                registry,
+                f"{prefix}_emitter_gaps",
+                f"Gaps in the numbers of the emitters of the partition. Beyond {GAPS_MAX} they are forgotten, where there are most.",
+                labels={"partition": ()},
+            ),
             flush_seconds=histogram(
                 registry, f"{prefix}_flush_duration_seconds", "Time from cutting a tally to its acceptance.", unit="seconds", buckets=WORK_SECONDS
             ),

@@ -23,7 +23,7 @@ from metering.kafka.partition_log import Appender, LogReader
 from metering.kafka.topics import Topics
 from metering.records.chain import ChainLink
 from metering.records.fail_closed import ChainBroken, HistoryLost
-from metering.records.tally import Acceptance, EmitterState, EventCounts, RecordCounts, Tally, encode_tally
+from metering.records.tally import Acceptance, EventCounts, RecordCounts, Tally, encode_tally
 
 LOOK_AHEAD_RECORDS: Final = 5_000
 """How many of the kept events are read to find the numbers that emitters continued with."""
@@ -153,11 +153,11 @@ class AcceptingLoss:
             ids_from_ms,
             # Where events were counted up to what is lost, the aggregator asks of the ids before them; the next event may be far younger.
             not accepted and (counted_to >= events_start or gone.matter(next_ms, self._horizon_ms)),
-            await self._emitter_gaps(sequences.states(), events_start, events_end) if events_start > counted_to else (),
+            await self._emitter_gaps(sequences, events_start, events_end) if events_start > counted_to else (),
             head,
         )
 
-    async def _emitter_gaps(self, states: Sequence[EmitterState], start: int, end: int) -> list[EmitterGap]:
+    async def _emitter_gaps(self, known: SequenceIndex, start: int, end: int) -> list[EmitterGap]:
         """Which numbers each emitter had used when the chain ended, and which it continued with."""
         went_on: dict[str, int] = {}
         async with aclosing(self._reader.records(self._events, self._partition, start, min(end, start + LOOK_AHEAD_RECORDS))) as batches:
@@ -169,11 +169,10 @@ class AcceptingLoss:
                         continue
                     if isinstance(content, Batch) and content.partition == self._partition:
                         went_on[content.emitter] = min(content.first_seq, went_on.get(content.emitter, content.first_seq))
-        following = {state.emitter: state.seen[-1][1] + 1 if state.seen else 0 for state in states}
-        ended = {state.emitter for state in states if state.final is not None and state.final <= following[state.emitter]}
+        alive = {state.emitter for state in known.states() if state.final is None or state.final > known.following(state.emitter)}
         gaps = []
-        for emitter in sorted((following.keys() | went_on.keys()) - ended):
-            first, after = following.get(emitter, 0), went_on.get(emitter)
+        for emitter in sorted(alive | went_on.keys()):
+            first, after = known.following(emitter), went_on.get(emitter)
             if after is None or after > first:
                 gaps.append(EmitterGap(emitter, first, None if after is None else after - 1))
         return gaps

@@ -108,6 +108,7 @@ class CountingWorker(PartitionWorker):
         self.counter = counter
         seconds = self._clock.monotonic() - began
         self._group_metrics.takeover_seconds.observe(seconds)
+        self._note_emitters(counter)
         self._log.info("took over", position=counter.position, remembered_ids=len(counter.ids), seconds=round(seconds, 3))
         flushed = self._clock.monotonic()
         while True:
@@ -159,6 +160,7 @@ class CountingWorker(PartitionWorker):
             self._head = cut.value
             self._snapshots.save(counter, cut.value)
             self._note(cut)
+            self._note_emitters(counter)
         else:
             self._head = b""
             self._metrics.tallies.labels("lost").inc()
@@ -230,6 +232,11 @@ class CountingWorker(PartitionWorker):
         self._note_clocks(cut.ahead)
         if tally.log_time_ms:
             metrics.tallied_log_time.labels(str(self.partition)).set(tally.log_time_ms / 1000)
+
+    def _note_emitters(self, counter: PartitionCounter) -> None:
+        partition = str(self.partition)
+        self._metrics.emitters.labels(partition).set(len(counter.sequences))
+        self._metrics.emitter_gaps.labels(partition).set(counter.sequences.gaps)
 
     def _note_clocks(self, ahead: Mapping[str, Ahead]) -> None:
         self._metrics.capped_times.inc(sum(found.events for found in ahead.values()))

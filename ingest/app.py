@@ -30,6 +30,10 @@ from metering.records.meters import Catalogue
 
 _LINGER_SECONDS: Final = 2.0
 _KEYS_SECONDS: Final = 5.0
+_OPEN_REQUESTS: Final = 2.0
+
+PUBLISHER_CLOSE_SECONDS: Final = 5.0
+"""For the last batches and heartbeats. All requests are answered by then, so it is only for order that they are waited for."""
 _FULLNESS_MAX: Final = 0.9
 
 
@@ -46,7 +50,7 @@ class Gateway:
         self._publisher = Publisher(
             Batcher(f"gateway-{uuid.uuid4().hex}", events_max=settings.batch_events_max),
             new_producer=lambda: KafkaProducer(
-                kafka.options(), topic=kafka.topics.events.name, client_id="gateway", open_seconds=kafka.request_timeout_seconds
+                kafka.options(), topic=kafka.topics.events.name, client_id="gateway", open_seconds=_OPEN_REQUESTS * kafka.request_timeout_seconds
             ),
             budget=self._budget,
             metrics=self._metrics,
@@ -90,6 +94,8 @@ class Gateway:
         self._publish_gauges()
         context.health.require("kafka", self._publisher.problem)
         context.health.require("room", self._fullness)
+        context.health.require("partitions", self._most_refused)
+        context.health.mention("refused_partitions", self._some_refused)
         publishing = context.spawn("publisher", self._publisher.run())
         if self._settings.api_keys_file is not None:
             context.spawn("api keys", self._follow_keys(self._settings.api_keys_file), background=True)
@@ -102,7 +108,7 @@ class Gateway:
             await context.clock.sleep(self._settings.pre_stop_seconds)
         finally:
             await self._server.stop()
-            await self._publisher.close(self._settings.acknowledge_seconds)
+            await self._publisher.close(PUBLISHER_CLOSE_SECONDS)
         await publishing
 
     async def _listen(self) -> None:
@@ -117,6 +123,20 @@ class Gateway:
         self._metrics.connections_limit.set(self._settings.connections_max)
         self._metrics.in_flight_limit.set(self._budget.bytes_max)
         self._metrics.in_flight_bytes.set_function(lambda: self._budget.in_flight)
+
+    def _some_refused(self) -> str | None:
+        refused = self._publisher.refused_partitions()
+        if not refused:
+            return None
+        return "; ".join(
+            f"partition {partition}: its events are answered with 503, Kafka has acknowledged nothing for {seconds:.0f} s"
+            for partition, seconds in sorted(refused.items())
+        )
+
+    def _most_refused(self) -> str | None:
+        """Another gateway may do better once this one serves less than half. With fewer refused, being taken out would cost more than it helps."""
+        refused = len(self._publisher.refused_partitions())
+        return f"{refused} of {self._kafka.partitions} partitions are refused" if 2 * refused > self._kafka.partitions else None
 
     def _fullness(self) -> str | None:
         share = self._budget.in_flight / self._budget.bytes_max

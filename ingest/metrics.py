@@ -34,6 +34,7 @@ class GatewayMetrics:
     produce_failures: Counter
     in_flight_bytes: Gauge
     in_flight_limit: Gauge
+    refused_partitions: Gauge
     connected: Gauge
     connections: Gauge
     connections_limit: Gauge
@@ -93,6 +94,9 @@ class GatewayMetrics:
             in_flight_bytes=gauge(registry, f"{prefix}_in_flight_bytes", "Request bodies and unacknowledged batches.", unit="bytes"),
             in_flight_limit=gauge(
                 registry, f"{prefix}_in_flight_limit_bytes", "Bytes in flight above which requests are refused with 503.", unit="bytes"
+            ),
+            refused_partitions=gauge(
+                registry, f"{prefix}_refused_partitions", "Partitions whose events are answered with 503, because Kafka does not acknowledge them."
             ),
             connected=gauge(registry, f"{prefix}_connected", "1 while there is a working connection to Kafka."),
             connections=gauge(registry, f"{prefix}_connections", "Connections of clients."),

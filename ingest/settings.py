@@ -60,8 +60,11 @@ class GatewaySettings:
         maximum=300,
     )
     acknowledge_seconds: float = option(
-        doc="How long a request waits for Kafka's acknowledgement before it is answered with 503.",
-        default=10.0,
+        doc=(
+            "How long a request waits for Kafka's acknowledgement before it is answered with 503. Kafka needs nine seconds to replace a broker that"
+            " went silent, and three more if that one was the controller."
+        ),
+        default=18.0,
         unit="seconds",
         minimum=0.1,
         maximum=300,

@@ -23,6 +23,7 @@ from taximeter_emitter.wire.limits import (
     USAGE_FIELDS_MAX,
 )
 
+from aggregator.core.sequences import EMITTER_GAPS_MAX, EMITTERS_MAX, GAPS_MAX
 from metering.records.ledger_records import BY_CHARS_MAX, REASON_CHARS_MAX
 from metering.records.service_limits import (
     CHAIN_RECORD_BYTES_MAX,
@@ -72,6 +73,21 @@ LIMITS: Final[dict[str, Sequence[Limit]]] = {
         Limit("events of a batch", BATCH_EVENTS_MAX, "events", f"The batch is refused: `{Reason.BAD_BATCH}`."),
         Limit("`emitter` of a batch", EMITTER_CHARS_MAX, "characters", f"The batch is refused: `{Reason.BAD_BATCH}`."),
         Limit("`abandoned` of a heartbeat", ABANDONED_RANGES_MAX, "ranges", f"The heartbeat is refused: `{Reason.BAD_BATCH}`."),
+    ),
+    "What an aggregator remembers of a partition": (
+        Limit(
+            "emitters",
+            EMITTERS_MAX,
+            "emitters",
+            f"The oldest are forgotten. Late events without ids that may be theirs are set aside: `{Reason.PAST_HORIZON}`.",
+        ),
+        Limit(
+            "gaps in the numbers of one emitter",
+            EMITTER_GAPS_MAX,
+            "gaps",
+            f"The lower half is forgotten; batches among them are set aside: `{Reason.PAST_HORIZON}`.",
+        ),
+        Limit("gaps in the numbers of all", GAPS_MAX, "gaps", "The same, where there are most."),
     ),
     "What is billed": (
         Limit("`[[meters]]`", METERS_MAX, "meters", "No service starts."),

@@ -10,6 +10,7 @@ Life of a PartitionCounter:
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
@@ -39,12 +40,14 @@ from metering.records.batch_decoding import KnownTexts
 from metering.records.chain import NO_OFFSET, ChainLink
 from metering.records.dead_letter import DeadLetter, Origin
 from metering.records.fail_closed import ChainBroken
-from metering.records.integer_columns import least
+from metering.records.integer_columns import greatest, least
 from metering.records.meters import FieldVerdict
 from metering.records.record import LogRecord
-from metering.records.tally import EventCounts, RecordCounts, Tally, WhyNotCounted, encode_tally
+from metering.records.service_limits import CHAIN_RECORD_BYTES_MAX
+from metering.records.tally import NO_DIGESTED_EMITTERS, EventCounts, RecordCounts, Tally, WhyNotCounted, encode_tally
 
 TALLIES_PER_CHECKPOINT: Final = 200
+EMITTERS_PER_TALLY: Final = 64  # a checkpoint with many emitters is written as many tallies later
 _timestamp = attrgetter("timestamp")
 _value = attrgetter("value")
 
@@ -75,7 +78,7 @@ class PartitionCounter:
         )
         self._plain_sums = PlainSums(rules.catalogue, self._plain)
         self._not_counted = UncountedPlaces()  # of the records whose ids are learnt
-        self._tallies_since_checkpoint = TALLIES_PER_CHECKPOINT  # a new owner begins with a checkpoint
+        self._tallies_to_checkpoint = 0  # a new owner begins with one
         self._chain_id: str | None = None
         self._cut: Tally | None = None
         self.position = tallies.chain.end
@@ -195,7 +198,7 @@ class PartitionCounter:
         chain = self.tallies.chain
         if self._chain_id is None:
             raise ChainBroken("the chain was neither found nor founded")
-        checkpoint = self._tallies_since_checkpoint >= TALLIES_PER_CHECKPOINT
+        checkpoint = self._tallies_to_checkpoint <= 0
         pending, catalogue = self._pending, self._rules.catalogue
         self._plain_sums.move_to(self._rows)
         tally = Tally(
@@ -214,6 +217,8 @@ class PartitionCounter:
             abandoned=pending.abandoned,
             dropped=sorted(pending.dropped.items()),
             emitter_states=self.sequences.states() if checkpoint else None,
+            digested_emitters=self.sequences.digested() if checkpoint else NO_DIGESTED_EMITTERS,
+            emitters_from_ms=self.sequences.known_from_ms,
             set_aside=pending.set_aside(),
             not_counted=pending.not_counted,
             horizon_ms=self.ids.horizon_ms,
@@ -221,7 +226,11 @@ class PartitionCounter:
             losses=self.tallies.losses,
         )
         self._cut = tally
-        return Cut(tally, encode_tally(tally), pending.letters, pending.forwards, pending.ahead)
+        value = encode_tally(tally)
+        if checkpoint and len(value) > CHAIN_RECORD_BYTES_MAX:  # the next tally may have room for what is known of emitters
+            tally = self._cut = replace(tally, emitter_states=None, digested_emitters=NO_DIGESTED_EMITTERS)
+            value = encode_tally(tally)
+        return Cut(tally, value, pending.letters, pending.forwards, pending.ahead)
 
     # Inside
 
@@ -285,7 +294,7 @@ class PartitionCounter:
         )
         if joined is None:
             return False
-        ranges = self.sequences.claim_following(joined.emitters, joined.firsts, joined.counts, log_times)
+        ranges = self.sequences.claim_following(joined.emitters, joined.firsts, joined.counts, log_times, latest_ms=greatest(joined.events.time))
         if not ranges:
             return False
         pending = self._pending
@@ -372,7 +381,13 @@ class PartitionCounter:
             detail = f"it was numbered for partition {batch.partition} and stands in {self.partition}"
             self._dead_letter(record, EventRejected(Reason.WRONG_PARTITION, "partition", detail), batch.count, origin_of_batch(batch, ()))
             return
-        ranges = self.sequences.claim(batch.emitter, batch.first_seq, batch.count, record.timestamp)
+        try:
+            ranges = self.sequences.claim(
+                batch.emitter, batch.first_seq, batch.count, record.timestamp, latest_ms=batch.base_time_ms + greatest(batch.time)
+            )
+        except EventRejected as rejected:
+            self._dead_letter(record, rejected, batch.count, origin_of_batch(batch, ()))
+            return
         if not ranges:
             self._pending.duplicates += batch.count
             self._pending.add_not_counted(record.offset, WhyNotCounted.KNOWN_NUMBER)
@@ -381,7 +396,14 @@ class PartitionCounter:
         batch, ahead = at_log_time(batch, record.timestamp)
         if ahead.events:
             self._pending.add_ahead(batch.emitter, ahead)
-        reasons = set_aside_reasons(batch, record.timestamp, self._rules.catalogue, self._rules.partition_of, home=self._known.customers)
+        reasons = set_aside_reasons(
+            batch,
+            record.timestamp,
+            self._rules.catalogue,
+            self._rules.partition_of,
+            home=self._known.customers,
+            numbers_from_ms=self.sequences.known_from(batch.emitter),
+        )
         whole = not reasons and ranges[0] == (batch.first_seq, batch.first_seq + batch.count - 1)
         one_by_one: Sequence[int] = range(batch.count) if batch.ids or not whole else ()
         ids = self._batch_ids(batch)
@@ -477,7 +499,10 @@ class PartitionCounter:
     def _commit(self, tally: Tally) -> None:
         self.sequences.commit(tally.log_time_ms)
         self.ids.commit(tally.log_time_ms)
-        self._tallies_since_checkpoint = 0 if tally.emitter_states is not None else self._tallies_since_checkpoint + 1
+        if tally.emitter_states is not None:
+            self._tallies_to_checkpoint = TALLIES_PER_CHECKPOINT + len(self.sequences) // EMITTERS_PER_TALLY
+        else:
+            self._tallies_to_checkpoint -= 1
         self._reset(self.tallies.chain.end)
 
     def _rollback(self, position: int) -> None:

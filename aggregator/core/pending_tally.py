@@ -55,7 +55,7 @@ class Pending:
     @property
     def entry_bytes(self) -> int:
         """About what all this adds to the record of the tally, beside its rows."""
-        entries = len(self.ranges) + len(self.letters) + len(self.abandoned) + len(self.not_counted)
+        entries = len(self.ranges) + len(self.letters) + len(self.abandoned) + len(self.not_counted) + len(self.finals) + len(self.dropped)
         return _ENTRY_BYTES * entries + 8 * self.dead_lettered
 
     def add_ranges(self, emitter: str, new: Sequence[tuple[int, int]]) -> None:

@@ -16,18 +16,18 @@ HOME_CUSTOMERS_MAX: Final = 100_000
 
 
 def set_aside_reasons(
-    batch: Batch, log_time_ms: int, catalogue: Catalogue, partition_of: Callable[[str], int], *, home: set[str]
+    batch: Batch, log_time_ms: int, catalogue: Catalogue, partition_of: Callable[[str], int], *, home: set[str], numbers_from_ms: int
 ) -> dict[int, Reason]:
     """The index and reason of each event that the batch alone, without the ids counted before, shows to be unacceptable.
 
     `home` remembers customers that are known to belong to the batch's partition, so that `partition_of` is asked once for each; it starts
-    empty and stays bounded.
+    empty and stays bounded. `numbers_from_ms`: own time before which the emitter's numbers may have been forgotten.
     """
     reasons: dict[int, Reason] = {}
     latest = log_time_ms + FUTURE_TOLERANCE_MS - batch.base_time_ms
     if not fits(batch.time, latest):
         reasons.update((index, Reason.IN_FUTURE) for index, moment in enumerate(batch.time) if moment > latest)
-    oldest = log_time_ms - EVENT_AGE_MAX_MS - batch.base_time_ms
+    oldest = max(log_time_ms - EVENT_AGE_MAX_MS, numbers_from_ms) - batch.base_time_ms
     if oldest > 0 and least(batch.time) < oldest:
         # Its emitter may have been forgotten; an event with an id is judged by the horizon of ids instead.
         for index, moment in enumerate(batch.time):

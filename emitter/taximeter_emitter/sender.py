@@ -1,7 +1,8 @@
 """The emitter's background work: batches to Kafka, and to the disk while Kafka is away.
 
 Two tasks on one event loop. One collects what was emitted and writes to disk what has waited too long; the other keeps a producer open
-and sends batches in order, as often as it takes, always the same bytes.
+and sends batches in the order of each partition, as often as it takes, always the same bytes. A partition that Kafka does not take keeps no other
+waiting.
 """
 
 import asyncio
@@ -16,16 +17,16 @@ from taximeter_emitter.buffer.emit_buffer import EmitBuffer
 from taximeter_emitter.clock import Clock
 from taximeter_emitter.collecting import Collector
 from taximeter_emitter.deadlines import run_together, timeout, wait_for_event
-from taximeter_emitter.message_limiter import MessageLimiter
+from taximeter_emitter.logs.message_limiter import MessageLimiter
 from taximeter_emitter.retry import Backoff, RetryPolicy
 from taximeter_emitter.spool.encoded_batch import EncodedBatch
 from taximeter_emitter.spool.outbox import Outbox
 from taximeter_emitter.spool.unsent import Unsent
 from taximeter_emitter.transports.batch_producer import BatchProducer, ProducerFactory, ProducerFailed
+from taximeter_emitter.transports.in_flight import InFlight
 
 _LOG: Final = logging.getLogger("taximeter.emitter")
 
-_IN_FLIGHT_BYTES_MAX: Final = 4 * 1024 * 1024
 _IDLE_SECONDS: Final = 0.5
 _ADOPT_SECONDS: Final = 30.0
 _CLOSING_PRODUCER_SECONDS: Final = 1.0
@@ -34,8 +35,8 @@ _RECONNECT: Final = RetryPolicy(base_seconds=0.2, cap_seconds=5.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendingPace:
-    """Times in seconds. `secure`: a batch that Kafka has not acknowledged by then goes to disk as well. `give_up`: without any
-    acknowledgement for this long the producer is replaced. `memory_bytes_max`: from half of it on, batches go to disk although Kafka is there."""
+    """Times in seconds. `secure`: of a partition without an acknowledgement for this long, batches go to disk as well. `give_up`: when that is so
+    of all partitions, for this long, the producer is replaced. `memory_bytes_max`: from half of it on, batches go to disk although Kafka is there."""
 
     linger: float
     secure: float
@@ -69,9 +70,9 @@ class Sender:
         self._warnings = MessageLimiter(clock)
         self._collect_now = asyncio.Event()
         self._send_now = asyncio.Event()
-        self._in_flight_bytes = 0
+        self._in_flight = InFlight()
         self._failure: BaseException | None = None
-        self._progress_at = clock.monotonic()
+        self._away_since = clock.monotonic()
         self._adopt_at = 0.0
         self._producer: BatchProducer | None = None
         self._closing = asyncio.Event()
@@ -119,13 +120,15 @@ class Sender:
             self._send_now.set()
 
     async def _care_for_disk(self) -> None:
-        waiting = bool(self._in_flight_bytes) or not self.connected
-        stuck = waiting and self._clock.monotonic() - self._progress_at > self._pace.secure
+        now = self._clock.monotonic()
+        away = not self.connected and now - self._away_since > self._pace.secure
         short_of_memory = self._unsent.memory_bytes + self._buffer.bytes_held > self._pace.memory_bytes_max // 2
-        if stuck or short_of_memory:
+        if away or short_of_memory:
             self._unsent.secure()
+        elif silent := self._in_flight.silent(now, self._pace.secure):
+            self._unsent.secure(silent)
         # A process that ends does not wait for a second failure.
-        if self._collector.partitions is None and (stuck or short_of_memory or (self.last_error and self._closing.is_set())):
+        if self._collector.partitions is None and (away or short_of_memory or (self.last_error and self._closing.is_set())):
             await self._collector.keep_unplaced()
         self._unsent.tidy()
         self._buffer.set_behind(self._unsent.memory_bytes)
@@ -144,10 +147,12 @@ class Sender:
                 self._give_up_if_all_is_safe()
             finally:
                 self._producer = None
-                self.connected = False
+                if self.connected:
+                    self.connected = False
+                    self._away_since = self._clock.monotonic()
                 await producer.discard()
                 self._unsent.give_back()
-                self._in_flight_bytes = 0
+                self._in_flight.clear()
             await self._pause(backoff.next_delay(self._clock.monotonic()) or 0.0)
         self._collect_now.set()
 
@@ -184,36 +189,33 @@ class Sender:
         self.connected = True
         self.last_error = ""
         self._failure = None
-        self._progress_at = self._clock.monotonic()
+        self._in_flight = InFlight(partitions)
 
     async def _send_through(self, producer: BatchProducer) -> None:
         while not self._is_over():
             if self._failure is not None:
                 raise ProducerFailed(str(self._failure) or type(self._failure).__name__)
             self._adopt_now_and_then()
-            has_room = self._in_flight_bytes < _IN_FLIGHT_BYTES_MAX
-            was_placed = has_room and self._unsent.place(self._collector.partitions or 0)
-            next_up = self._unsent.take() if has_room else None
+            next_up = self._unsent.take(self._in_flight.has_room)
             if next_up is not None:
                 await self._append(producer, *next_up)
                 continue
-            if was_placed:
+            if self._unsent.place(self._collector.partitions or 0):
+                await asyncio.sleep(0)
                 continue
-            if self._in_flight_bytes and self._clock.monotonic() - self._progress_at > self._pace.give_up:
+            if self._in_flight.all_silent(self._clock.monotonic(), self._pace.give_up):
                 raise ProducerFailed(f"no acknowledgement for {self._pace.give_up:.0f} s")
             self._send_now.clear()
             await wait_for_event(self._send_now, min(_IDLE_SECONDS, self._remaining()))
         await producer.close(seconds=min(_CLOSING_PRODUCER_SECONDS, self._remaining()))
 
     async def _append(self, producer: BatchProducer, outbox: Outbox, batch: EncodedBatch) -> None:
-        if not self._in_flight_bytes:
-            self._progress_at = self._clock.monotonic()
         try:
             async with timeout(min(self._pace.give_up, self._remaining())):
                 acknowledged = await producer.append(batch.partition, batch.value)
         except TimeoutError:
             raise ProducerFailed("Kafka takes no more records") from None
-        self._in_flight_bytes += len(batch.value)
+        self._in_flight.add(batch.partition, len(batch.value), self._clock.monotonic())
         acknowledged.add_done_callback(partial(self._acknowledged, producer, outbox, batch))
 
     def _acknowledged(self, producer: BatchProducer, outbox: Outbox, batch: EncodedBatch, future: "asyncio.Future[object]") -> None:
@@ -224,8 +226,7 @@ class Sender:
         if future.cancelled() or failure is not None:
             self._failure = failure or ProducerFailed("the producer was closed")
             return
-        self._progress_at = self._clock.monotonic()
-        self._in_flight_bytes -= len(batch.value)
+        self._in_flight.settle(batch.partition, len(batch.value), self._clock.monotonic())
         self._unsent.settle(outbox, batch)
 
     def _adopt_now_and_then(self) -> None:

@@ -3,6 +3,9 @@
 Batches are closed when nothing is on its way to Kafka, when everything on its way has arrived, when they are full, or when they have lingered
 long enough. So a lone event does not wait, and batches grow under load.
 
+Each partition has a queue of its own. One that Kafka does not acknowledge takes no more events after a while: they have an unknown fate at once,
+and all other events go on. Its next acknowledgement ends that.
+
 A batch that fails is not sent again. Its senders learn that its fate is unknown and send the same ids again; the aggregator drops those that
 it has. The next heartbeat names the numbers of the batch as abandoned.
 """
@@ -23,6 +26,7 @@ from taximeter_emitter.transports.batch_producer import BatchProducer, ProducerF
 from ingest.admission.byte_budget import ByteBudget
 from ingest.metrics import GatewayMetrics
 from ingest.publishing.abandoned_numbers import AbandonedNumbers
+from ingest.publishing.partition_lanes import PartitionLanes
 from ingest.publishing.pending_requests import PendingRequest
 from ingest.publishing.staging import Staging
 from metering.process.logs import RateLimited, get_log
@@ -32,6 +36,8 @@ _TURN_SECONDS: Final = 0.5
 # The producer is replaced after this many times the seconds that a request waits for an acknowledgement.
 _PATIENCE: Final = 2.0
 _HEARTBEAT_WAIT_SECONDS: Final = 5.0
+# What a partition may hold of the budget while it does not move: all of them together, half of it.
+_SHARE_OF_BUDGET: Final = 2
 # This many staged events are spread without waiting for more: a partition may have a full batch of them.
 _STAGED_EVENTS_MAX: Final = 2_000
 
@@ -66,23 +72,28 @@ class Publisher:
         self._producer: BatchProducer | None = None
         self._partition_cache = PartitionCache(0)
         self._problem = "not connected to Kafka yet"
-        # Closed batches without an acknowledgement, and when each was closed. The requests that wait for a batch, also for an open one.
-        self._under_way: dict[PartitionBatch, float] = {}
+        self._lanes = PartitionLanes(0, patience_seconds=acknowledge_seconds, bytes_max=0)
+        # The requests that wait for a batch, also for an open one.
         self._waiting: dict[PartitionBatch, list[PendingRequest]] = {}
         self._flush_handle: asyncio.Handle | None = None
-        self._appends: set[asyncio.Task[None]] = set()
+        self._appending: asyncio.Task[None] | None = None
         self._last_record: dict[int, float] = {}
-        self._progress_at = clock.monotonic()
+        self._beating: dict[int, asyncio.Future[object]] = {}
         self._producer_lost = asyncio.Event()
         self._stopping = asyncio.Event()
 
     def problem(self) -> str | None:
-        """Why events cannot be taken now; None if they can."""
+        """Why no events at all can be taken now; None if some can."""
         if self._producer is None:
             return self._problem
-        if self._under_way and self._clock.monotonic() - self._progress_at > self._acknowledge_seconds:
-            return f"Kafka has acknowledged nothing for {self._acknowledge_seconds:.0f} s"
+        refused = self._lanes.refused(self._clock.monotonic())
+        if refused and len(refused) == self._lanes.partitions:
+            return f"Kafka has acknowledged nothing for {min(refused.values()):.0f} s"
         return None
+
+    def refused_partitions(self) -> dict[int, float]:
+        """The partitions whose events are not taken now, each with the seconds for which Kafka has acknowledged nothing of it."""
+        return {} if self._producer is None else self._lanes.refused(self._clock.monotonic())
 
     def place(self, parts: Sequence[EventColumns]) -> PendingRequest:
         """Take the events of one request. Must not be called while there is a `problem`."""
@@ -99,9 +110,14 @@ class Publisher:
         return request
 
     def _spread(self) -> None:
-        """Put what is staged into batches."""
-        for batch, requests in self._staging.spread(self._batcher, self._partition_cache).items():
-            self._waiting.setdefault(batch, []).extend(requests)
+        """Put what is staged into batches; what is of a refused partition fails."""
+        refused = self._lanes.refused(self._clock.monotonic())
+        for batch, requests in self._staging.spread(self._batcher, self._partition_cache, refused).items():
+            if batch.partition in refused and not batch.count:
+                for request in requests:
+                    request.resolve(batch, acknowledged=False)
+            else:
+                self._waiting.setdefault(batch, []).extend(requests)
 
     async def settled(self, request: PendingRequest) -> None:
         """Wait until the fate of all batches of the request is known, but at most `acknowledge_seconds`. The request then knows which arrived."""
@@ -143,14 +159,16 @@ class Publisher:
         if producer is None:
             return
         self._flush()
-        while self._under_way and self._clock.monotonic() < deadline and not self._producer_lost.is_set():
+        while self._lanes and self._clock.monotonic() < deadline and not self._producer_lost.is_set():
             await self._clock.sleep(0.01)
         self._abandon_all()
         with suppress(ProducerFailed):
             await self._send_heartbeats(producer, list(self._batcher.next_seq), final=True)
+        if self._beating:
+            await asyncio.wait(self._beating.values(), timeout=min(_HEARTBEAT_WAIT_SECONDS, max(0.0, deadline - self._clock.monotonic())))
         self._producer = None
-        for task in self._appends:
-            task.cancel()
+        if self._appending is not None:
+            self._appending.cancel()
         await producer.close(seconds=max(0.0, deadline - self._clock.monotonic()))
 
     async def _open(self, producer: BatchProducer) -> None:
@@ -161,8 +179,10 @@ class Publisher:
             raise ProducerFailed(f"the topic has {partitions} partitions now; customers were spread over {self._partition_cache.partitions}")
         if not self._partition_cache.partitions:
             self._partition_cache = PartitionCache(partitions)
+        share = self._budget.bytes_max // (_SHARE_OF_BUDGET * partitions)
+        self._lanes = PartitionLanes(partitions, patience_seconds=self._acknowledge_seconds, bytes_max=share)
+        self._beating.clear()
         self._producer_lost.clear()
-        self._progress_at = self._clock.monotonic()
         self._producer = producer
         self._metrics.connected.set(1)
 
@@ -175,33 +195,41 @@ class Publisher:
             if self._producer_lost.is_set():
                 raise ProducerFailed(self._problem)
             now = self._clock.monotonic()
-            if self._under_way and now - self._progress_at > _PATIENCE * self._acknowledge_seconds:
-                raise ProducerFailed(f"no acknowledgement for {now - self._progress_at:.0f} s")
+            if self._lanes.all_silent(now, _PATIENCE * self._acknowledge_seconds):
+                raise ProducerFailed(f"no acknowledgement for {_PATIENCE * self._acknowledge_seconds:.0f} s")
+            self._note_refused()
             silent = [p for p in self._batcher.next_seq if now - self._last_record[p] >= self._heartbeat_seconds or self._abandoned.has(p)]
             await self._send_heartbeats(producer, silent, final=False)
 
+    def _note_refused(self) -> None:
+        refused = self.refused_partitions()
+        self._metrics.refused_partitions.set(len(refused))
+        if refused:
+            self._warnings.warning(self._log, "Kafka does not acknowledge these partitions; their events are refused", partitions=sorted(refused))
+
     async def _send_heartbeats(self, producer: BatchProducer, partitions: list[int], *, final: bool) -> None:
-        sent: list[asyncio.Future[object]] = []
-        try:
-            async with asyncio.timeout(_HEARTBEAT_WAIT_SECONDS):
-                for partition in partitions:
-                    abandoned = self._abandoned.of(partition)
-                    sent.append(await producer.append(partition, self._batcher.heartbeat(partition, final=final, abandoned=abandoned)))
-                    self._last_record[partition] = self._clock.monotonic()
-                if sent:
-                    await asyncio.wait(sent)
-        except TimeoutError:
-            return
-        for partition, future in zip(partitions, sent, strict=True):
-            if not future.cancelled() and future.exception() is None:
+        """Give a heartbeat of each partition to the client, unless it does not move, or an earlier one is still under way."""
+        for partition in partitions:
+            if self._lanes.has_room(partition) and (final or partition not in self._beating):
+                abandoned = self._abandoned.of(partition)
+                heard = await producer.append(partition, self._batcher.heartbeat(partition, final=final, abandoned=abandoned))
+                self._beating[partition] = heard
+                heard.add_done_callback(partial(self._heard, partition))
+                self._last_record[partition] = self._clock.monotonic()
+
+    def _heard(self, partition: int, heartbeat: "asyncio.Future[object]") -> None:
+        if self._beating.get(partition) is heartbeat:
+            del self._beating[partition]
+            if not heartbeat.cancelled() and heartbeat.exception() is None:
                 self._abandoned.told(partition)
 
     def _plan_flush(self) -> None:
         if self._flush_handle is not None or (self._batcher.is_empty and not self._staging.count):
             return
         loop = asyncio.get_running_loop()
+        moving = self._lanes.is_moving(self._clock.monotonic())
         # After everything else that the loop has ready, so that requests that arrived together share a batch.
-        self._flush_handle = loop.call_later(self._linger_seconds, self._flush) if self._under_way else loop.call_soon(self._flush)
+        self._flush_handle = loop.call_later(self._linger_seconds, self._flush) if moving else loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         if self._flush_handle is not None:
@@ -214,25 +242,24 @@ class Publisher:
         if not batches:
             return
         now = self._clock.monotonic()
-        if not self._under_way:
-            self._progress_at = now
         for batch in batches:
-            self._under_way[batch] = now
+            self._lanes.add(batch, now)
             self._last_record[batch.partition] = now
             self._budget.charge(batch.size)
         self._metrics.batches.inc(len(batches))
-        producer = self._producer
-        if producer is None:
+        if self._producer is None:
             # The producer was lost while the events lingered.
             for batch in batches:
                 self._resolve(batch, acknowledged=False)
-            return
-        task = asyncio.get_running_loop().create_task(self._append(producer, batches))
-        self._appends.add(task)
-        task.add_done_callback(self._appends.discard)
+        else:
+            self._hand_over(self._producer)
 
-    async def _append(self, producer: BatchProducer, batches: list[PartitionBatch]) -> None:
-        for batch in batches:
+    def _hand_over(self, producer: BatchProducer) -> None:
+        if self._appending is None or self._appending.done():
+            self._appending = asyncio.get_running_loop().create_task(self._append(producer))
+
+    async def _append(self, producer: BatchProducer) -> None:
+        while producer is self._producer and (batch := self._lanes.next(self._clock.monotonic())) is not None:
             try:
                 acknowledged = await producer.append(batch.partition, batch.value)
             except ProducerFailed as failure:
@@ -245,11 +272,13 @@ class Publisher:
         if future.cancelled() or failure is not None:
             self._lose(producer, str(failure) if failure is not None else "the producer was closed")
             return
-        if batch in self._under_way:
-            self._progress_at = self._clock.monotonic()
-            self._metrics.produce_seconds.observe(self._progress_at - self._under_way[batch])
+        if batch in self._lanes:
+            now = self._clock.monotonic()
+            self._lanes.acknowledge(batch, now)
             self._resolve(batch, acknowledged=True)
-            if not self._under_way:
+            if self._lanes.any_waiting:
+                self._hand_over(producer)
+            if not self._lanes.is_moving(now):
                 self._flush()
 
     def _lose(self, producer: BatchProducer, problem: str) -> None:
@@ -260,12 +289,15 @@ class Publisher:
 
     def _abandon_all(self) -> None:
         self._spread()
-        for batch in [*self._batcher.take_all(), *self._under_way]:
+        for batch in [*self._batcher.take_all(), *self._lanes.given_up()]:
             self._resolve(batch, acknowledged=False)
 
     def _resolve(self, batch: PartitionBatch, *, acknowledged: bool) -> None:
-        if self._under_way.pop(batch, None) is not None:
+        added = self._lanes.remove(batch)
+        if added is not None:
             self._budget.release(batch.size)
+            if acknowledged:
+                self._metrics.produce_seconds.observe(self._clock.monotonic() - added)
         if not acknowledged:
             self._abandoned.add(batch.partition, batch.first_seq, batch.first_seq + batch.count - 1)
             self._metrics.produce_failures.inc()

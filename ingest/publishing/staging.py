@@ -5,7 +5,7 @@ Spreading costs the same for each partition, whether it gets one event or a hund
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import chain
 
 from taximeter_emitter.buffer.batching import Batcher, EventColumns, PartitionBatch
@@ -32,13 +32,16 @@ class Staging:
             self.count += len(events.customers)
             self._parts.setdefault(events.fields, []).append((request, number, events))
 
-    def spread(self, batcher: Batcher, partition_cache: PartitionCache) -> dict[PartitionBatch, list[PendingRequest]]:
-        """Put all events into batches, in the order of their arrival. Returns the requests that wait for each batch."""
+    def spread(self, batcher: Batcher, partition_cache: PartitionCache, refused: Collection[int] = ()) -> dict[PartitionBatch, list[PendingRequest]]:
+        """Put all events into batches, in the order of their arrival. Returns the requests that wait for each batch.
+
+        Events of `refused` partitions go into batches that are not the batcher's, and are never closed.
+        """
         requests, self._requests = self._requests, []
         staged, self._parts, self.count = self._parts, {}, 0
         batches: dict[PendingRequest, set[PartitionBatch]] = {request: set() for request in requests}
         for parts in staged.values():
-            _spread_alike(parts, batches, batcher, partition_cache)
+            _spread_alike(parts, batches, batcher, partition_cache, refused)
         waiting: defaultdict[PartitionBatch, list[PendingRequest]] = defaultdict(list)
         for request, own in batches.items():
             request.start(own)
@@ -48,7 +51,11 @@ class Staging:
 
 
 def _spread_alike(
-    parts: Sequence[_Part], batches: dict[PendingRequest, set[PartitionBatch]], batcher: Batcher, partition_cache: PartitionCache
+    parts: Sequence[_Part],
+    batches: dict[PendingRequest, set[PartitionBatch]],
+    batcher: Batcher,
+    partition_cache: PartitionCache,
+    refused: Collection[int],
 ) -> None:
     """Spread parts with the same usage fields; adds to the batches of each request."""
     events = EventColumns.joined([part for _, _, part in parts])
@@ -59,7 +66,8 @@ def _spread_alike(
     in_partition: dict[int, list[EventsInBatch]] = {}
     for partition, places in by_partition.items():
         chosen = events if len(places) == len(partition_of_each) else events.at(places)
-        in_partition[partition] = list(_placed(batcher.add_columns(partition, chosen), places))
+        added = [(PartitionBatch(partition), len(places))] if partition in refused else batcher.add_columns(partition, chosen)
+        in_partition[partition] = list(_placed(added, places))
     placed = list(chain.from_iterable(in_partition.values()))
     first = 0
     for request, number, part in parts:

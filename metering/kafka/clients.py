@@ -13,13 +13,20 @@ from typing import Any, Final, Protocol, TypeVar
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from taximeter_emitter.transports.kafka_connection import connection_arguments
-from taximeter_emitter.transports.kafka_options import COMPRESSIONS, SASL_MECHANISMS, SECURITY_PROTOCOLS, KafkaOptions
+from taximeter_emitter.transports.kafka_connection import connection_arguments, reaching_nodes_apart
+from taximeter_emitter.transports.kafka_options import (
+    COMPRESSIONS,
+    REQUEST_SECONDS_DEFAULT,
+    SASL_MECHANISMS,
+    SECURITY_PROTOCOLS,
+    KafkaOptions,
+)
 
 from metering.configuration.secrets import Secret
 from metering.configuration.settings import option
 from metering.kafka.topics import Topics, topics_named
 
+_JOIN_SPARE_SECONDS: Final = 5.0
 _TOPIC_PREFIX: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -62,8 +69,8 @@ class KafkaSettings:
     # 0.92, 0.94 and 1.04, the producer 0.05, 0.12 and 0.23. So it is worth it where the network or the disk costs more than the CPU.
     compression: str = option(doc="Compression of produced records.", default="none", choices=COMPRESSIONS)
     request_timeout_seconds: float = option(
-        doc="How long one request to a broker, or one record waiting to be acknowledged, may take.",
-        default=30.0,
+        doc="How long a broker may take to answer a request. Brokers give up one that is silent after nine seconds; less than that finds it in time.",
+        default=REQUEST_SECONDS_DEFAULT,
         unit="seconds",
         minimum=1,
         maximum=300,
@@ -164,17 +171,19 @@ def make_group_consumer(
     seek every partition when it is assigned: with `auto_offset_reset="none"` a partition without a position raises instead of skipping.
     """
     session_ms = _ms(settings.session_timeout_seconds)
-    return AIOKafkaConsumer(
+    rebalance_ms = max(session_ms, _ms(settings.rebalance_timeout_seconds))
+    consumer = AIOKafkaConsumer(
         **_reading(settings, client_id, fetch),
         group_id=group_id,
         group_instance_id=instance_id,
         session_timeout_ms=session_ms,
         # Three heartbeats fit into a session, so that one lost does not move partitions.
         heartbeat_interval_ms=max(1, session_ms // 3),
-        rebalance_timeout_ms=max(session_ms, _ms(settings.rebalance_timeout_seconds)),
+        rebalance_timeout_ms=rebalance_ms,
         max_poll_interval_ms=_ms(max_poll_interval_seconds),
         partition_assignment_strategy=(RoundRobinPartitionAssignor,),
     )
+    return reaching_nodes_apart(consumer, settings.options(), join_seconds=rebalance_ms / 1000 + _JOIN_SPARE_SECONDS)
 
 
 def make_log_reader(
@@ -184,12 +193,13 @@ def make_log_reader(
     fetch: FetchLimits = FETCH_LIMITS,
 ) -> AIOKafkaConsumer:
     """A reader outside any group: `assign` partitions by hand, then `seek` each at once. It can be used and thrown away freely."""
-    return AIOKafkaConsumer(**_reading(settings, client_id, fetch), group_id=None)
+    return reaching_nodes_apart(AIOKafkaConsumer(**_reading(settings, client_id, fetch), group_id=None), settings.options())
 
 
 def make_admin(settings: KafkaSettings, *, client_id: str) -> AIOKafkaAdminClient:
     """An administration client; unlike the others it is closed with `close()`."""
-    return AIOKafkaAdminClient(**connection_arguments(settings.options(), client_id))
+    options = settings.options()
+    return reaching_nodes_apart(AIOKafkaAdminClient(**connection_arguments(options, client_id)), options)
 
 
 def _reading(settings: KafkaSettings, client_id: str, fetch: FetchLimits) -> dict[str, Any]:

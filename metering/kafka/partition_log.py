@@ -165,6 +165,10 @@ class Appender:
             if self._producer is producer:
                 await self.close()
             raise LogUnavailable(f"a record could not be appended to {topic}/{partition}: {error!r}") from error
+        if found.offset < 0 or (found.log_start_offset or 0) < 0:
+            # A broker that took the record before, and has forgotten where, calls it a duplicate; the client calls that success. Every answer with
+            # an offset that is known has a log start, also where the client has added a record's place in its batch to an offset of -1.
+            raise LogUnavailable(f"a record is in {topic}/{partition}, and the broker does not say at which offset")
         return Appended(found.offset, found.timestamp)
 
     async def _started(self) -> AIOKafkaProducer:

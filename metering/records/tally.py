@@ -9,6 +9,7 @@ It names each event that it does not count, and the rules it counted by: its ran
 Lost are offsets that retention deleted before they were counted, and that a person accepted as lost: such a tally covers nothing else.
 """
 
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -22,6 +23,7 @@ from metering.records.chain import NO_OFFSET, ChainLink
 from metering.records.fail_closed import RecordCorrupt
 
 TALLY_FORMAT: Final = "tally/2"
+EMITTER_DIGEST_BYTES: Final = 16
 OLD_TALLY_FORMAT: Final = "tally/1"  # it is read, but does not say all that did not count, nor the horizon
 
 CatalogueDefinition = Sequence[Sequence[Any]]
@@ -99,12 +101,38 @@ class NotCounted(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class EmitterState:
     """What is known of one emitter in one partition: the numbers seen, when it was last heard of (log time, ms), and, once it closed, how
-    many events it ever numbered."""
+    many events it ever numbered.
+
+    No event of it that counted is younger than `latest_ms` (own time, Unix ms). What was forgotten of it, where there was too much to remember:
+    events older than `known_from_ms` (own time) may have been counted before it was known, and of the numbers below `told_from` that are in `seen`,
+    some may never have come.
+    """
 
     emitter: str
     seen: tuple[Range, ...]
     last_log_time_ms: int
     final: int | None = None
+    latest_ms: int = 0
+    known_from_ms: int = 0
+    told_from: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DigestedEmitters:
+    """Emitters of which no number is missing, by the digest of their names, one after the other: BLAKE2b, EMITTER_DIGEST_BYTES each. For each of
+    them the number after the last that was seen, and the own time of its latest event: Unix seconds, rounded up.
+    """
+
+    digests: bytes = b""
+    following: Sequence[int] = ()
+    latest_s: Sequence[int] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.digests) != EMITTER_DIGEST_BYTES * len(self.following) or len(self.following) != len(self.latest_s):
+            raise RecordCorrupt(f"{len(self.digests)} bytes of digests for {len(self.following)} emitters")
+
+
+NO_DIGESTED_EMITTERS: Final = DigestedEmitters()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +171,8 @@ class Tally:
     within the batch (empty: the whole record): their ids were not counted, so they may come again, corrected. `not_counted` are all
     others that are in no row, by offset. Ids are remembered for `horizon_ms`; None: not known, or nothing is counted. A tally with
     `emitter_states`, and one whose predecessor names another catalogue, carries the `catalogue_definition` that `catalogue` is the digest of.
+    Beside `emitter_states` it carries the `digested_emitters`, and both are all that is known of emitters. Of those that are not known, events that
+    are older than `emitters_from_ms` (own time, Unix ms; 0: there are none) may have been counted.
     `losses` are those accepted before this tally, but for `ids_from_ms`, which holds from this tally on. A tally with an `acceptance`
     covers lost offsets only, or none where it accepts nothing but that ids are not known.
     """
@@ -162,6 +192,8 @@ class Tally:
     abandoned: Sequence[tuple[str, int, int]] = ()
     dropped: Sequence[tuple[str, int]] = ()
     emitter_states: Sequence[EmitterState] | None = None
+    digested_emitters: DigestedEmitters = NO_DIGESTED_EMITTERS
+    emitters_from_ms: int = 0
     set_aside: Sequence[tuple[int, Sequence[int]]] = ()
     not_counted: Sequence[NotCounted] = ()
     horizon_ms: int | None = None
@@ -233,7 +265,12 @@ def encode_tally(tally: Tally) -> bytes:
     if tally.catalogue_definition is not None:
         document["catalogue_definition"] = tally.catalogue_definition
     if tally.emitter_states is not None:
-        document["emitter_states"] = [(state.emitter, state.seen, state.last_log_time_ms, state.final) for state in tally.emitter_states]
+        document["emitter_states"] = list(map(_encoded_state, tally.emitter_states))
+    digested = tally.digested_emitters
+    if digested.following:
+        document["digested_emitters"] = (b2a_base64(digested.digests, newline=False).decode(), digested.following, digested.latest_s)
+    if tally.emitters_from_ms:
+        document["emitters_from"] = tally.emitters_from_ms
     if tally.losses != NO_LOSSES:
         document["losses"] = (tally.losses.records, tally.losses.ids_from_ms, tally.losses.last)
     if tally.acceptance is not None:
@@ -241,6 +278,12 @@ def encode_tally(tally: Tally) -> bytes:
         document["records"]["lost"] = tally.records.lost
         document["acceptance"] = (tally.acceptance.reason, tally.acceptance.by, tally.acceptance.at_ms)
     return orjson.dumps(document)
+
+
+def _encoded_state(state: EmitterState) -> tuple[Any, ...]:
+    forgotten = (state.known_from_ms, state.told_from) if state.known_from_ms or state.told_from else ()
+    latest = (state.latest_ms, *forgotten) if state.latest_ms or forgotten else ()
+    return (state.emitter, state.seen, state.last_log_time_ms, state.final, *latest)
 
 
 def decode_tally(value: bytes | None) -> Tally:
@@ -273,7 +316,9 @@ def _tally(document: Mapping[str, Any]) -> Tally:
         finals=[tuple(entry) for entry in document["finals"]],
         abandoned=[tuple(entry) for entry in document["abandoned"]],
         dropped=[tuple(entry) for entry in document["dropped"]],
-        emitter_states=None if states is None else [EmitterState(e, tuple((a, b) for a, b in seen), at, final) for e, seen, at, final in states],
+        emitter_states=None if states is None else [EmitterState(e, tuple((a, b) for a, b in seen), *rest) for e, seen, *rest in states],
+        digested_emitters=_digested(*document["digested_emitters"]) if "digested_emitters" in document else NO_DIGESTED_EMITTERS,
+        emitters_from_ms=document.get("emitters_from", 0),
         set_aside=[(offset, tuple(indexes)) for offset, indexes in document["set_aside"]],
         not_counted=_repeats(document) if document["format"] == OLD_TALLY_FORMAT else [_not_counted(*run) for run in document["not_counted"]],
         horizon_ms=document.get("horizon"),
@@ -304,3 +349,7 @@ def runs_of(offset: int, indexes: Sequence[int], why: WhyNotCounted) -> list[Not
         run = [index for _, index in places]
         runs.append(NotCounted(offset, 1, run[0], len(run), why))
     return runs
+
+
+def _digested(digests: str, following: Sequence[int], latest_s: Sequence[int]) -> DigestedEmitters:
+    return DigestedEmitters(a2b_base64(digests), following, latest_s)

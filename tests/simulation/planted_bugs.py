@@ -89,10 +89,10 @@ def fingerprints_have_no_source() -> Iterator[None]:
 def numbers_are_not_looked_up() -> Iterator[None]:
     """Deduplication by an emitter's numbers is off."""
 
-    def claim(_self: SequenceIndex, _emitter: str, first: int, count: int, _log_time_ms: int) -> Sequence[tuple[int, int]]:
-        return [(first, first + count - 1)]
+    def claim(_self: SequenceIndex, _emitter: str, first: int, last: int, *_: object) -> Sequence[tuple[int, int]]:
+        return [(first, last)]
 
-    with _method(SequenceIndex, "claim", claim):
+    with _method(SequenceIndex, "_claim", claim):
         yield
 
 

@@ -18,16 +18,16 @@ from metering.kafka.partition_log import LogUnavailable
 @contextmanager
 def numbers_are_off_by_one() -> Iterator[None]:
     """The last number of each batch is not marked as seen."""
-    real = SequenceIndex.claim
+    real = SequenceIndex._claim
 
-    def claim(self: SequenceIndex, emitter: str, first: int, count: int, log_time_ms: int) -> Sequence[tuple[int, int]]:
-        fresh = real(self, emitter, first, count, log_time_ms)
+    def claim(self: SequenceIndex, emitter: str, first: int, last: int, *times_ms: int) -> Sequence[tuple[int, int]]:
+        fresh = real(self, emitter, first, last, *times_ms)
         known = self._emitters[emitter]
-        if count > 1 and known.lasts[-1] == first + count - 1:
+        if last > first and known.lasts[-1] == last:
             known.lasts[-1] -= 1
         return fresh
 
-    with patch.object(SequenceIndex, "claim", claim):
+    with patch.object(SequenceIndex, "_claim", claim):
         yield
 
 

@@ -8,18 +8,28 @@ from taximeter_emitter.transports.batch_producer import ProducerFailed
 
 @dataclass(slots=True)
 class FakeKafka:
-    """One topic. `is_away`: nobody can connect. `is_silent`: records are taken and never acknowledged. `keeps`: ... but they are in the log."""
+    """One topic. `is_away`: nobody can connect. `is_silent`: records are taken and never acknowledged. `keeps`: ... but they are in the log.
+
+    `silent_partitions`: the same for these alone, until `wake`.
+    """
 
     partitions: int = 4
     is_away: bool = False
     is_silent: bool = False
     keeps: bool = True
+    silent_partitions: set[int] = field(default_factory=set)
     log: list[tuple[int, bytes]] = field(default_factory=list)
     producers: list["FakeProducer"] = field(default_factory=list)
 
     def new_producer(self) -> "FakeProducer":
         self.producers.append(FakeProducer(self))
         return self.producers[-1]
+
+    def wake(self) -> None:
+        """Acknowledge what silent partitions have taken, and all that comes."""
+        self.silent_partitions = set()
+        for producer in self.producers:
+            producer.wake()
 
     def break_producers(self) -> None:
         """All that is not acknowledged fails."""
@@ -48,7 +58,7 @@ class FakeProducer:
         future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         if not self._kafka.is_silent or self._kafka.keeps:
             self._kafka.log.append((partition, value))
-        if self._kafka.is_silent:
+        if self._kafka.is_silent or partition in self._kafka.silent_partitions:
             self._unacknowledged.append(future)
         else:
             future.set_result(len(self._kafka.log))
@@ -60,6 +70,12 @@ class FakeProducer:
 
     async def discard(self) -> None:
         self.is_open = False
+        self._unacknowledged.clear()
+
+    def wake(self) -> None:
+        for future in self._unacknowledged:
+            if not future.done():
+                future.set_result(None)
         self._unacknowledged.clear()
 
     def fail(self) -> None:

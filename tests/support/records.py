@@ -10,7 +10,19 @@ from metering.records.chain import ChainLink
 from metering.records.dead_letter import DeadLetter
 from metering.records.ledger_records import Correction, CorrectionKind, Intent, MeterEvent, Outcome, Receipt, Rejection, Settlement
 from metering.records.service_limits import VALUE_MAX
-from metering.records.tally import NO_LOSSES, EmitterState, EventCounts, Losses, NotCounted, RecordCounts, Tally, TallyRow, WhyNotCounted
+from metering.records.tally import (
+    NO_DIGESTED_EMITTERS,
+    NO_LOSSES,
+    DigestedEmitters,
+    EmitterState,
+    EventCounts,
+    Losses,
+    NotCounted,
+    RecordCounts,
+    Tally,
+    TallyRow,
+    WhyNotCounted,
+)
 
 names = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=8)
 small = st.integers(0, 10**6)
@@ -65,7 +77,14 @@ heartbeats = st.builds(
 )
 
 _rows = st.builds(TallyRow, names, names, dimensions, small.map(lambda n: n * 60_000), st.integers(1, 2**62), st.integers(1, 10**9))
-_states = st.builds(EmitterState, names, st.lists(st.tuples(small, small), max_size=2).map(tuple), small, st.none() | small)
+_states = st.builds(EmitterState, names, st.lists(st.tuples(small, small), max_size=2).map(tuple), small, st.none() | small, small, small, small)
+_digested = st.lists(st.tuples(st.binary(min_size=16, max_size=16), small, small), max_size=3).map(
+    lambda entries: (
+        DigestedEmitters(b"".join(entry[0] for entry in entries), [entry[1] for entry in entries], [entry[2] for entry in entries])
+        if entries
+        else NO_DIGESTED_EMITTERS
+    )
+)
 _reasons = st.sampled_from([reason.value for reason in Reason])
 _places = st.lists(st.tuples(small, st.lists(st.integers(0, BATCH_EVENTS_MAX - 1), max_size=3).map(tuple)), max_size=3)
 _runs = st.builds(
@@ -99,6 +118,8 @@ def tallies(draw: st.DrawFn) -> Tally:
         abandoned=draw(st.lists(st.tuples(names, small, small), max_size=2)),
         dropped=draw(st.lists(st.tuples(names, small), max_size=2)),
         emitter_states=draw(st.none() | st.lists(_states, max_size=2)),
+        digested_emitters=draw(_digested),
+        emitters_from_ms=draw(small),
         set_aside=draw(_places),
         not_counted=draw(st.lists(_runs, max_size=3)),
         horizon_ms=draw(st.none() | small),

@@ -1,33 +1,46 @@
-"""What an emitter has still to send, in order: first what is on disk, then what is in memory. Nothing leaves it before Kafka has it.
+"""What an emitter has still to send: what is on disk, then what is in memory, in the order of each partition. Nothing leaves it before Kafka has it.
 
-The order is kept by one rule: the spool is always older than memory. So whatever goes to disk goes as the front of what is in memory,
-batches in flight included.
+The order is kept by one rule: of each partition, the spool is always older than memory. So what goes to disk of a partition goes as the front
+of what is in memory, batches in flight included. Between partitions there is no order: one that Kafka does not take now keeps no other waiting.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from taximeter_emitter.spool.encoded_batch import EncodedBatch
+from taximeter_emitter.wire.limits import EVENT_RECORD_BYTES_MAX
 
 if TYPE_CHECKING:
     from taximeter_emitter.spool.spool import Spool
 
 _READ_AHEAD_BATCHES: Final = 16
+_HELD_BATCHES_MAX: Final = 64
+
+Takes = Callable[[int, int], bool]
+"""Whether a batch may be sent now; given its partition and its bytes."""
+
+
+def takes_all(_partition: int, _size: int) -> bool:
+    """Every batch may be sent now."""
+    return True
 
 
 class Outbox:
-    """A queue of batches. `memory_bytes` is what it holds in memory (batches read from the spool are bounded by what is in flight)."""
+    """A queue of batches for each partition. `memory_bytes` is what it holds in memory (what is read from the spool is bounded by itself)."""
 
     def __init__(self, spool: "Spool | None" = None) -> None:
         self.spool = spool
         self.memory_bytes = 0
-        self._memory: deque[EncodedBatch] = deque()
+        self._memory: dict[int, deque[EncodedBatch]] = {}
         self._ahead: deque[EncodedBatch] = deque()
         self._in_flight: dict[EncodedBatch, None] = {}
         self._cursor = 0
         self._exhausted = spool is None
         self._settled: list[EncodedBatch] = []
+        # Partitions of which batches were passed over on the way through the spool, and the first such row: they are read again later.
+        self._passed: set[int] = set()
+        self._passed_row = 0
 
     @property
     def is_empty(self) -> bool:
@@ -42,24 +55,18 @@ class Outbox:
     @property
     def memory_events(self) -> int:
         """Events that are in memory only: they would be lost with the process."""
-        return sum(batch.count for batch in (*self._in_flight, *self._memory) if not batch.row)
+        return sum(batch.count for batch in self._only_in_memory())
 
     def put(self, batch: EncodedBatch) -> None:
-        """Queue a batch behind all others."""
-        self._memory.append(batch)
+        """Queue a batch behind all others of its partition."""
+        self._memory.setdefault(batch.partition, deque()).append(batch)
         self.memory_bytes += len(batch.value)
 
-    def take(self) -> EncodedBatch | None:
-        """The next batch to send, from now on in flight; None when there is none. Raises SpoolFailed."""
-        while not self._ahead and not self._nothing_on_disk():
-            self._ahead.extend(self._read())
-        if self._ahead:
-            batch = self._ahead.popleft()
-        elif self._memory:
-            batch = self._memory.popleft()
-        else:
-            return None
-        self._in_flight[batch] = None
+    def take(self, takes: Takes = takes_all) -> EncodedBatch | None:
+        """The next batch that may be sent now, from now on in flight; None when there is none. Raises SpoolFailed."""
+        batch = self._from_disk(takes) or self._from_memory(takes)
+        if batch is not None:
+            self._in_flight[batch] = None
         return batch
 
     def settle(self, batch: EncodedBatch) -> bool:
@@ -83,20 +90,23 @@ class Outbox:
         """Nothing is in flight any more and nobody knows what arrived: all of it will be sent again, as it is. How many batches that is."""
         returned = list(self._in_flight)
         self._in_flight.clear()
-        if self._ahead or any(batch.row for batch in returned):
-            self._ahead.clear()
-            self._cursor = 0
-            self._exhausted = False
-        self._memory.extendleft(batch for batch in reversed(returned) if not batch.row)
+        if self._ahead or self._passed or any(batch.row for batch in returned):
+            self._read_again_from(0)
+        for batch in reversed(returned):
+            if not batch.row:
+                self._memory.setdefault(batch.partition, deque()).appendleft(batch)
         return len(returned)
 
-    def secure(self, room: int) -> Iterable[EncodedBatch]:
-        """Write to the spool what is only in memory, oldest first, at most `room` bytes. What was written. Raises SpoolFailed."""
+    def secure(self, room: int, partitions: Collection[int] | None = None) -> Iterable[EncodedBatch]:
+        """Write to the spool what is only in memory, at most `room` bytes, oldest first; of these partitions (None: of all).
+
+        What was written. Raises SpoolFailed.
+        """
         if self.spool is None:
             return ()
         chosen: list[EncodedBatch] = []
-        for batch in (*self._in_flight, *self._memory):
-            if not batch.row:
+        for batch in self._only_in_memory():
+            if partitions is None or batch.partition in partitions:
                 room -= batch.spool_bytes
                 if room < 0:
                     break
@@ -107,10 +117,8 @@ class Outbox:
         self._exhausted = False
         for batch in chosen:
             self.memory_bytes -= len(batch.value)
-            if batch in self._in_flight:
-                self._cursor = batch.row
-            else:
-                self._memory.popleft()
+            if batch not in self._in_flight:
+                self._take_from_memory(batch.partition)
         return chosen
 
     def place(self, partitions: int) -> int:
@@ -128,17 +136,72 @@ class Outbox:
         elif self.spool is not None:
             self.spool.close()
 
+    def _only_in_memory(self) -> Iterator[EncodedBatch]:
+        """Batches without a row, those in flight first."""
+        yield from (batch for batch in self._in_flight if not batch.row)
+        for queue in self._memory.values():
+            yield from queue
+
     def _nothing_on_disk(self) -> bool:
-        return self._exhausted and not self._ahead
+        return self._exhausted and not self._ahead and not self._passed
+
+    def _from_disk(self, takes: Takes) -> EncodedBatch | None:
+        """The next batch of the spool that may be sent. Once through it, back to what was passed over if that may be sent by now."""
+        while True:
+            batch = self._from_ahead(takes)
+            if batch is not None:
+                return batch
+            if self._exhausted:
+                if not any(takes(partition, EVENT_RECORD_BYTES_MAX) for partition in self._passed):
+                    return None
+                self._read_again_from(self._passed_row - 1)
+            if len(self._ahead) >= _HELD_BATCHES_MAX:
+                self._pass_over()
+            self._ahead.extend(self._read())
+
+    def _from_ahead(self, takes: Takes) -> EncodedBatch | None:
+        held: set[int] = set()
+        for at, batch in enumerate(self._ahead):
+            if batch.partition not in held and takes(batch.partition, len(batch.value)):
+                del self._ahead[at]
+                return batch
+            held.add(batch.partition)
+        return None
+
+    def _pass_over(self) -> None:
+        """All that was read is of partitions that take nothing now: forget it for the moment, to see what is behind it."""
+        self._passed_row = self._passed_row or self._ahead[0].row
+        self._passed.update(batch.partition for batch in self._ahead)
+        self._ahead.clear()
+
+    def _from_memory(self, takes: Takes) -> EncodedBatch | None:
+        on_disk = {batch.partition for batch in self._ahead} | self._passed
+        for partition, queue in self._memory.items():
+            if partition not in on_disk and takes(partition, len(queue[0].value)):
+                return self._take_from_memory(partition)
+        return None
+
+    def _take_from_memory(self, partition: int) -> EncodedBatch:
+        """The first of a partition, whose turn comes again after all others'."""
+        queue = self._memory.pop(partition)
+        batch = queue.popleft()
+        if queue:
+            self._memory[partition] = queue
+        return batch
+
+    def _read_again_from(self, row: int) -> None:
+        self._ahead.clear()
+        self._passed.clear()
+        self._cursor, self._passed_row, self._exhausted = row, 0, False
 
     def _read(self) -> list[EncodedBatch]:
+        """Some more of the spool, without what is under way or done, and what has to wait for something that was passed over."""
         if self.spool is None:
+            self._exhausted = True
             return []
         found = self.spool.read(after=self._cursor, batches_max=_READ_AHEAD_BATCHES)
         self._exhausted = not found
         if found:
             self._cursor = found[-1].row
-        if not self._settled:
-            return found
-        settled = {batch.row for batch in self._settled}
-        return [batch for batch in found if batch.row not in settled]
+        known = {batch.row for batch in (*self._in_flight, *self._settled)}
+        return [batch for batch in found if batch.row not in known and batch.partition not in self._passed]

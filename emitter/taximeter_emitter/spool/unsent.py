@@ -1,15 +1,15 @@
 """Everything an emitter has still to send: its own batches, and those that dead processes left on the disk. Calls block for the disk at most."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from taximeter_emitter.clock import Clock
 from taximeter_emitter.counts import EmitterCounts
-from taximeter_emitter.message_limiter import MessageLimiter
+from taximeter_emitter.logs.message_limiter import MessageLimiter
 from taximeter_emitter.spool.encoded_batch import EncodedBatch
-from taximeter_emitter.spool.outbox import Outbox
+from taximeter_emitter.spool.outbox import Outbox, Takes, takes_all
 from taximeter_emitter.spool.spool_failed import SpoolFailed
 from taximeter_emitter.spool.unplaced import UnplacedEvents
 
@@ -82,11 +82,11 @@ class Unsent:
         """Queue a batch of our own behind all others."""
         self._own.put(batch)
 
-    def take(self) -> tuple[Outbox, EncodedBatch] | None:
-        """The next batch to send, our own first, with the outbox to settle it in."""
+    def take(self, takes: Takes = takes_all) -> tuple[Outbox, EncodedBatch] | None:
+        """The next batch that may be sent now, our own first, with the outbox to settle it in."""
         for outbox in self._outboxes():
             try:
-                batch = outbox.take()
+                batch = outbox.take(takes)
             except SpoolFailed as failure:
                 self._failed(failure)
                 continue
@@ -124,13 +124,13 @@ class Unsent:
         for outbox in self._outboxes():
             self._counts.batches_retried += outbox.give_back()
 
-    def secure(self) -> None:
-        """Write to disk what is only in memory, while there is room."""
+    def secure(self, partitions: Collection[int] | None = None) -> None:
+        """Write to disk what is only in memory of these partitions (None: of all), while there is room."""
         if self._directory is None or not self._own.memory_bytes:
             return
         try:
             room = self._room(self._own_spool(self._directory), self._directory.bytes_max)
-            self._counts.spooled += sum(batch.count for batch in self._own.secure(room))
+            self._counts.spooled += sum(batch.count for batch in self._own.secure(room, partitions))
         except SpoolFailed as failure:
             self._failed(failure)
 

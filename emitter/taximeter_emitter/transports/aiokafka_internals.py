@@ -1,8 +1,8 @@
-"""What only aiokafka's private attributes can tell or do. Nothing else touches them; checked with the version that the tests name."""
+"""What only aiokafka's private attributes can tell or do; checked with the version that the tests name. node_connections uses more of them."""
 
 import asyncio
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -13,6 +13,20 @@ CHECKED_WITH: Final = "0.14"
 """The minor version of aiokafka whose source was read for what is here."""
 
 DISCARD_SECONDS: Final = 2.0
+
+
+def client_of(owner: Any) -> Any:
+    """The AIOKafkaClient inside a producer, a consumer or an administration client."""
+    return owner.client if isinstance(owner, AIOKafkaProducer) else owner._client
+
+
+def limit_produce_wait(producer: AIOKafkaProducer, seconds: float) -> None:
+    """How long a broker may hold back the answer to a produce request while a copy is not written; then the record is sent again.
+
+    A broker answers one request of a connection after the other, and a request has records of many partitions. So this must be well below the
+    time after which the connection is given up, and it is how long one partition keeps others of the same leader waiting.
+    """
+    producer._sender._request_timeout_ms = round(seconds * 1000)
 
 
 def is_dead(consumer: AIOKafkaConsumer) -> bool:

@@ -1,17 +1,22 @@
 """aiokafka's arguments from KafkaOptions, with every one that touches money set by name; the library's defaults lose or invent usage."""
 
 import ssl
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from aiokafka import AIOKafkaProducer
 
+from taximeter_emitter.transports.aiokafka_internals import client_of, limit_produce_wait
 from taximeter_emitter.transports.kafka_options import KafkaOptions
+from taximeter_emitter.transports.node_connections import CONNECT_SECONDS_MAX, NodeConnections
 from taximeter_emitter.wire.limits import ENVELOPE_BYTES
 
 RETRY_BACKOFF_MS: Final = 100
 METADATA_MAX_AGE_MS: Final = 60_000
 CONNECTIONS_MAX_IDLE_MS: Final = 540_000
 PRODUCE_BATCH_BYTES_MAX: Final = 256 * 1024
+_PRODUCE_WAIT: Final = 0.4  # of the request timeout
+
+C = TypeVar("C")
 
 
 def connection_arguments(options: KafkaOptions, client_id: str) -> dict[str, Any]:
@@ -33,6 +38,20 @@ def connection_arguments(options: KafkaOptions, client_id: str) -> dict[str, Any
     return arguments
 
 
+def reaching_nodes_apart(client: C, options: KafkaOptions, *, join_seconds: float = 0.0) -> C:
+    """The same producer, consumer or administration client of aiokafka, not started: a silent node will not keep it from the others.
+
+    `join_seconds`: how long a member of a group may have to wait for the other members.
+    """
+    NodeConnections(
+        client_of(client),
+        connect_seconds=min(CONNECT_SECONDS_MAX, options.request_timeout_seconds),
+        request_seconds=options.request_timeout_seconds,
+        join_seconds=join_seconds,
+    )
+    return client
+
+
 def make_producer(
     options: KafkaOptions, *, client_id: str, record_bytes_max: int, batch_bytes_max: int = PRODUCE_BATCH_BYTES_MAX, linger_ms: int = 0
 ) -> AIOKafkaProducer:
@@ -40,7 +59,7 @@ def make_producer(
 
     `record_bytes_max`: bytes of the largest value it will send. `batch_bytes_max`: bytes gathered per partition before `send` waits.
     """
-    return AIOKafkaProducer(
+    producer = AIOKafkaProducer(
         **connection_arguments(options, client_id),
         acks="all",
         enable_idempotence=True,
@@ -49,6 +68,8 @@ def make_producer(
         max_batch_size=batch_bytes_max,
         linger_ms=linger_ms,
     )
+    limit_produce_wait(producer, _PRODUCE_WAIT * options.request_timeout_seconds)
+    return reaching_nodes_apart(producer, options)
 
 
 def _ssl_context(options: KafkaOptions) -> ssl.SSLContext | None:

@@ -8,6 +8,9 @@ from typing import Final
 
 COMPRESSIONS: Final = ("none", "gzip", "lz4", "snappy", "zstd")
 SECURITY_PROTOCOLS: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+REQUEST_SECONDS_DEFAULT: Final = 6.0
+"""A broker that is silent for nine seconds has lost its place in the cluster. This is less, so that a request is sent again by then."""
+
 SASL_MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 
 _SERVER: Final = re.compile(r"(\[[0-9A-Fa-f:]+\]|[^\s:/@]+):[0-9]{1,5}")
@@ -27,7 +30,7 @@ class KafkaOptions:
     bootstrap_servers: Sequence[str]
     client_id: str = "taximeter"
     compression: str = "none"
-    request_timeout_seconds: float = 30.0
+    request_timeout_seconds: float = REQUEST_SECONDS_DEFAULT
     security_protocol: str = "PLAINTEXT"
     sasl_mechanism: str = "SCRAM-SHA-512"
     sasl_username: str | None = None

@@ -5,7 +5,7 @@ import os
 import socket
 from typing import Any
 
-from taximeter_sandbox.brokers.broker_properties import COMMON
+from taximeter_sandbox.brokers.broker_properties import COMMON, ONE_NODE
 from taximeter_sandbox.brokers.interface import BrokerUnavailable
 from taximeter_sandbox.brokers.readiness import free_port, wait_until_answers
 
@@ -39,6 +39,7 @@ class DockerBroker:
         self._port = free_port(_HOST)
         properties = {
             **COMMON,
+            **ONE_NODE,
             "listeners": "BROKER://:9092,CONTROLLER://:9093",
             "advertised.listeners": f"BROKER://{_HOST}:{self._port}",
             "controller.quorum.voters": "1@localhost:9093",

@@ -31,9 +31,12 @@ def demo(parser: argparse.ArgumentParser) -> None:
 
 def broker(parser: argparse.ArgumentParser) -> None:
     """The options of `taximeter broker`."""
+    kinds = ("embedded", "apache")
+    parser.add_argument("--kafka", choices=kinds, default="embedded", help="the embedded broker, or Apache Kafka on Java (default %(default)s)")
+    parser.add_argument("--brokers", type=int, default=1, help="with --kafka apache: 1, or a cluster of 3 to 9 (default %(default)s)")
     parser.add_argument("--data", type=Path, default=_BROKER_DATA, help="folder that holds everything; made if missing (default %(default)s)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
-    parser.add_argument("--port", type=int, default=_BROKER_PORT, help="port for clients, 0 for a free one (default %(default)s)")
+    parser.add_argument("--port", type=int, default=_BROKER_PORT, help="port for clients, 0 for a free one; a cluster takes one after the other")
 
 
 def demo_page(parser: argparse.ArgumentParser) -> None:

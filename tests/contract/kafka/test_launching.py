@@ -12,12 +12,16 @@ from pathlib import Path
 import psutil
 import pytest
 from taximeter_sandbox.brokers import choose
+from taximeter_sandbox.brokers.apache_cluster import ApacheCluster
 from taximeter_sandbox.brokers.child_process import ChildProcess
 from taximeter_sandbox.brokers.choose import choose_broker
 from taximeter_sandbox.brokers.embedded import EmbeddedBroker
 from taximeter_sandbox.brokers.external import ExternalBroker
 from taximeter_sandbox.brokers.interface import BrokerCannot, BrokerUnavailable, RunnableBroker
 from taximeter_sandbox.brokers.readiness import answers, free_port
+
+from taximeter.cli import main
+from taximeter.exit_codes import USAGE
 
 
 def _unavailable(reason: str) -> RunnableBroker:
@@ -109,6 +113,14 @@ def test_the_embedded_broker_starts_restarts_on_its_port_and_leaves_nothing() ->
         broker.stop()
     assert not answers(host, int(port))
     assert not folder.exists()
+
+
+def test_a_cluster_has_three_brokers_or_more(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(BrokerUnavailable, match="three copies need three"):
+        ApacheCluster(brokers=2)
+    assert main(["broker", "--brokers", "3"]) == USAGE
+    assert "--kafka apache --brokers 3" in capsys.readouterr().err
+    assert main(["broker", "--kafka", "apache", "--host", "0.0.0.0"]) == USAGE
 
 
 def test_data_in_a_folder_of_the_callers_is_kept(tmp_path: Path) -> None:

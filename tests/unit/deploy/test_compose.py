@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from billing.catalogue.pricing import parse_wanted
+from ingest.app import PUBLISHER_CLOSE_SECONDS
 from ingest.settings import GatewaySettings
 from metering.configuration.settings import load_all
 from metering.process.service import LOOP_CLOSE_SECONDS, MAIN_CANCEL_SECONDS, ServiceSettings
@@ -69,8 +70,8 @@ def test_a_gateway_may_drain_for_as_long_as_its_slowest_request_takes() -> None:
     for name in ("gateway", "gateway-open"):
         given = environment(services()[name])
         pre_stop = float(given["TAXIMETER_GATEWAY_PRE_STOP_SECONDS"])
-        # A body is read, its batches acknowledged; then the publisher is closed, which waits for acknowledgements once more.
-        slowest = pre_stop + gateway.read_seconds + 2 * gateway.acknowledge_seconds
+        # A body is read, its batches acknowledged; then the publisher is closed.
+        slowest = pre_stop + gateway.read_seconds + gateway.acknowledge_seconds + PUBLISHER_CLOSE_SECONDS
         assert float(given["TAXIMETER_SERVICE_DRAIN_SECONDS"]) >= slowest
 
 

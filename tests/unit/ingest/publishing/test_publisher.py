@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 from prometheus_client import CollectorRegistry
 from taximeter_emitter.buffer.batching import Batcher
+from taximeter_emitter.buffer.partition_cache import PartitionCache
 from taximeter_emitter.clock import SystemClock
 from taximeter_emitter.wire.event import UsageEvent
 
@@ -44,8 +45,10 @@ def unknown(pending: PendingRequest, request: list[RequestPart]) -> list[int]:
     return [part.indexes[place] for number, part in enumerate(request) for place in pending.unknown(number, len(part.ids))]
 
 
-def make(kafka: FakeKafka, *, acknowledge_seconds: float = 20.0, heartbeat_seconds: float = 60.0) -> tuple[Publisher, ByteBudget]:
-    budget = ByteBudget(10**9)
+def make(
+    kafka: FakeKafka, *, acknowledge_seconds: float = 20.0, heartbeat_seconds: float = 60.0, budget_bytes: int = 10**9
+) -> tuple[Publisher, ByteBudget]:
+    budget = ByteBudget(budget_bytes)
     publisher = Publisher(
         Batcher("gateway", events_max=50),
         new_producer=kafka.new_producer,
@@ -120,6 +123,69 @@ async def test_a_late_acknowledgement_is_unknown_to_the_request_and_no_gap_to_th
     batches = batches_of(kafka.log)
     assert sorted({(first, last) for batch in batches for first, last in batch.abandoned}) == [(0, 0)]
     assert finals(batches).values()
+
+
+def numbers_of(partition: int, count: int) -> list[int]:
+    """Events whose customers are of one partition of four."""
+    cache = PartitionCache(4)
+    return [number for number in range(17 * count) if cache.of(f"cus_{number % 17}") == partition][:count]
+
+
+async def test_a_silent_partition_is_refused_alone_and_comes_back_by_itself() -> None:
+    kafka = FakeKafka(silent_partitions={1})
+    publisher, budget = make(kafka, acknowledge_seconds=0.05)
+    stuck, well = numbers_of(1, 3), numbers_of(2, 3)
+    async with running(publisher):
+        pending, request = place(publisher, stuck + well)
+        await publisher.settled(pending)
+        assert unknown(pending, request) == [0, 1, 2]
+        await until_async(lambda: set(publisher.refused_partitions()) == {1})
+        assert publisher.problem() is None
+        held = budget.in_flight
+        for _ in range(50):
+            pending, request = place(publisher, stuck + well)
+            await publisher.settled(pending)
+            assert unknown(pending, request) == [0, 1, 2]
+        # What is refused is not sent, and holds nothing.
+        assert budget.in_flight == held
+        assert len(kafka.producers) == 1
+        kafka.wake()
+        await until_async(lambda: not publisher.refused_partitions())
+        pending, request = place(publisher, stuck)
+        await publisher.settled(pending)
+        assert pending.all_acknowledged
+        assert budget.in_flight == 0
+    # Refused events had no number yet, so nothing is missing.
+    assert gaps(batches_of(kafka.log)) == {}
+    assert set(finals(batches_of(kafka.log))) == {("gateway", 1), ("gateway", 2)}
+
+
+async def test_a_partition_that_does_not_move_holds_no_more_than_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest.publishing.partition_lanes.MOVING_SECONDS", 0.02)
+    kafka = FakeKafka(silent_partitions={1})
+    publisher, budget = make(kafka, budget_bytes=8_000)
+    async with running(publisher):
+        waiting = []
+        for _ in range(100):
+            waiting.append(asyncio.create_task(publisher.settled(place(publisher, numbers_of(1, 5))[0])))
+            await asyncio.sleep(0.005)
+        assert 0 < budget.in_flight < 3_000
+        pending, _ = place(publisher, numbers_of(2, 5))
+        await publisher.settled(pending)
+        assert pending.all_acknowledged
+        kafka.wake()
+        await asyncio.gather(*waiting)
+
+
+async def test_all_partitions_refused_is_a_problem_of_the_gateway() -> None:
+    kafka = FakeKafka(silent_partitions={0, 1, 2, 3})
+    publisher, _ = make(kafka, acknowledge_seconds=0.05)
+    async with running(publisher):
+        for partition in range(4):
+            place(publisher, numbers_of(partition, 1))
+        await until_async(lambda: "acknowledged nothing" in (publisher.problem() or ""))
+        kafka.wake()
+        await until_async(lambda: publisher.problem() is None)
 
 
 async def test_a_broken_link_fails_what_was_under_way_and_names_its_numbers() -> None:
