@@ -59,6 +59,7 @@ class Evidence:
 
     `cancelled` are identifiers in the books that Stripe has cancelled, `dropped` those that it accepted and did not record, `refused` those that
     it would not take. `kept_from`: by partition, the first offset of the events that retention has not deleted; the logs still have what was.
+    `crowded`: emitters may be forgotten, and new numbers of theirs are then set aside.
     """
 
     partitions: int
@@ -72,6 +73,7 @@ class Evidence:
     cancelled: Collection[str]
     dropped: Collection[str]
     refused: Collection[str]
+    crowded: bool
     kept_from: Sequence[int]
     boundaries: Mapping[str, Sequence[int]]
 
@@ -266,7 +268,7 @@ class Checker:
             copies.away += 1
 
     def _may_be_aside(self, known: Emitted, event: RawEvent, log_time_ms: int) -> bool:
-        if event.mystery or not known.billable or known.time_ms > log_time_ms + 5 * MINUTE:
+        if event.mystery or not known.billable or known.time_ms > log_time_ms + 5 * MINUTE or (self._evidence.crowded and event.number is not None):
             return True
         if known.time_ms < log_time_ms - (self._evidence.horizon_ms if known.has_id else 35 * DAY):
             return True

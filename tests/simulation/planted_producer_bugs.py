@@ -26,10 +26,8 @@ def lives_of_an_emitter_share_their_numbers() -> Iterator[None]:
     def claim_(self: SequenceIndex, emitter: str, first: int, count: int, log_time_ms: int) -> Sequence[tuple[int, int]]:
         return claim(self, emitter.partition(".")[0], first, count, log_time_ms)
 
-    def following_(
-        self: SequenceIndex, emitters: Sequence[str], firsts: Sequence[int], counts: Sequence[int], log_times_ms: Sequence[int]
-    ) -> Sequence[tuple[str, int, int]]:
-        return following(self, [emitter.partition(".")[0] for emitter in emitters], firsts, counts, log_times_ms)
+    def following_(self: SequenceIndex, emitters: Sequence[str], *more: Any, **named: Any) -> Sequence[tuple[str, int, int]]:
+        return following(self, [emitter.partition(".")[0] for emitter in emitters], *more, **named)
 
     with patch.object(SequenceIndex, "claim", claim_), patch.object(SequenceIndex, "claim_following", following_):
         yield
@@ -71,6 +69,28 @@ def who_only_closes_is_not_written_down() -> Iterator[None]:
             real(self, record, beat)
 
     with patch.object(PartitionCounter, "_heartbeat", heartbeat):
+        yield
+
+
+@contextmanager
+def an_emitter_that_was_forgotten_is_new() -> Iterator[None]:
+    """There are too many to remember all, and which may have been forgotten is not."""
+
+    def forgotten(_self: SequenceIndex, _latest_ms: int) -> None:
+        return
+
+    with patch.object(SequenceIndex, "_forgotten", forgotten):
+        yield
+
+
+@contextmanager
+def who_closes_is_forgotten() -> Iterator[None]:
+    """An emitter that has closed with nothing missing is not remembered, and what its spool sends again counts again."""
+
+    def digest(self: SequenceIndex, emitter: str) -> None:
+        del self._emitters[emitter]
+
+    with patch.object(SequenceIndex, "_digest", digest):
         yield
 
 
@@ -128,6 +148,8 @@ PLANTED_FOR_PRODUCERS: Mapping[str, Callable[[], AbstractContextManager[None]]] 
         ids_of_numbered_events_are_not_looked_up,
         what_an_emitter_says_at_its_end_counts_as_seen,
         who_only_closes_is_not_written_down,
+        an_emitter_that_was_forgotten_is_new,
+        who_closes_is_forgotten,
         transactions_are_read_before_they_end,
         a_marker_is_taken_for_a_record_that_is_missing,
         a_record_that_is_missing_is_taken_for_a_marker,

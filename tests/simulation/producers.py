@@ -193,7 +193,7 @@ class SdkEmitter:
             return
         for event in events:
             event.acknowledged = True
-        if not self._world.chance(0.1):  # otherwise the spool forgets that it was acknowledged
+        if not self._world.chance(0.15):  # otherwise the spool forgets that it was acknowledged
             del self._spool[at]
 
     def crash(self) -> None:

@@ -40,8 +40,10 @@ from tests.simulation.world import (
 )
 
 SETTLING_STEPS = 20_000
+RESTING_LATENESS_MS = 10 * SECOND
 STRIDES = (1, 2, 4)  # how often at most a process goes on before another one may
 DELETING_WORLDS = 0.04
+CROWDED_WORLDS = 0.15  # in which only few emitters are remembered
 CHAOS = 4 * ("producer", "kill", "freeze") + 2 * ("outage",) + 5 * ("rebalance",) + ("elect", "operator")
 
 
@@ -115,6 +117,7 @@ class Simulation:
         tiny = chooser.random() < theme.archives and "archive" not in scope.off
         self.recent_ids_max = chooser.between(0, 12) if tiny else RECENT_IDS_MAX
         self.disks = Disks(world, self.horizon_ms, machines=chooser.between(1, 4) if tiny else 0)
+        self.crowded = chooser.random() < CROWDED_WORLDS and "crowd" not in scope.off
         self.tempo_ms = chooser.pick((600, 3_000, 15_000))  # what a step takes at most
         self.deletes = chooser.random() < DELETING_WORLDS and "retention" not in scope.off
         self.deletes_at = chooser.between(scope.steps // 4, scope.steps)
@@ -209,6 +212,8 @@ class Simulation:
             if rng.random() < 0.5:
                 emitter.close_batches()
             emitter.send()
+            if self.crowded and rng.random() < 0.4:
+                emitter.restart()
         else:
             self.clients.retry()
             self.clients.send()
@@ -330,6 +335,7 @@ class Simulation:
             for partition in range(world.partitions):
                 if not process.owns(partition):
                     process.assign(partition)
+        world.lateness_ms = RESTING_LATENESS_MS
         for _ in range(SETTLING_STEPS):
             self.steps += 1
             if not world.step():
@@ -364,6 +370,7 @@ class Simulation:
             cancelled=self.stripe.cancelled,
             dropped=self.stripe.dropped,
             refused=self.stripe.refused,
+            crowded=self.crowded,
             kept_from=self.world.kept_from,
             boundaries={customer: boundaries_of(customer) for customer, _ in self.journal.events},
         )
@@ -373,7 +380,7 @@ def run(seed: int, *, tracing: bool = False, scope: Scope | None = None) -> Resu
     """Run one seed to its verdict, in this scope or in that which the seed has."""
     with _uncollected():
         simulation = Simulation(seed, tracing=tracing, scope=scope)
-        with bound(seed, recent_ids_max=simulation.recent_ids_max):
+        with bound(seed, recent_ids_max=simulation.recent_ids_max, crowded=simulation.crowded):
             return simulation.run()
 
 
