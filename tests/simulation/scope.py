@@ -56,8 +56,8 @@ class Theme:
     """
 
     name: str
-    aggregators_max: int
-    reporters_max: int
+    aggregators: tuple[int, ...]
+    reporters: tuple[int, ...]
     operators: tuple[int, ...]
     archives: float  # how often ids are archived after a few
     stripe_faults: tuple[float, ...]
@@ -71,8 +71,8 @@ _LONG = (4, 25), (60, 225)
 _LARGE = (40, 150), (80, 300)
 _ANY = Theme(
     "any",
-    aggregators_max=3,
-    reporters_max=3,
+    aggregators=(1, 1, 2, 2, 2, 3),
+    reporters=(1, 1, 2, 2, 2, 3),
     operators=(0, 0, 0, 1),
     archives=0.7,
     stripe_faults=(0.0, 0.1, 0.3, 0.6),
@@ -83,7 +83,7 @@ _ANY = Theme(
 _STRIPE = replace(
     _ANY,
     name="stripe",
-    aggregators_max=1,
+    aggregators=(1,),
     stripe_faults=(0.3, 0.6),
     chaos=(0.05, 0.15),
     jumps=(0.02, 0.06),

@@ -91,7 +91,7 @@ class Simulation:
         self.scope = scope = scope or drawn
         self.theme = theme
         weather = _weather(chooser, theme, scope.off)
-        self.world = world = World(seed, partitions=chooser.pick((1, 1, 1, 2)), weather=weather, tracing=tracing)
+        self.world = world = World(seed, partitions=chooser.pick((1, 1, 1, 1, 2)), weather=weather, tracing=tracing)
         self.horizon_ms = chooser.pick((HOUR, 6 * HOUR, 24 * HOUR))
         self.journal = Journal()
         self.stripe = LyingStripe(world)
@@ -111,8 +111,8 @@ class Simulation:
         self.processes: list[AggregatorProcess | ReporterProcess] = []
         operators = chooser.pick(theme.operators) * ("operator" not in scope.off)
         self.operators = [Operator(world, f"operator-{number}") for number in range(operators)]
-        self.aggregators = chooser.between(1, theme.aggregators_max + 1)
-        self.reporters = chooser.between(1, theme.reporters_max + 1)
+        self.aggregators = chooser.pick(theme.aggregators)
+        self.reporters = chooser.pick(theme.reporters)
         self.stride = chooser.pick(STRIDES)
         tiny = chooser.random() < theme.archives and "archive" not in scope.off
         self.recent_ids_max = chooser.between(0, 12) if tiny else RECENT_IDS_MAX
