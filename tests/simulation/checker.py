@@ -399,6 +399,9 @@ class Checker:
                         if outcome == "rejected" and names[offset, index] not in self._evidence.refused:
                             self._say("unaccounted", f"{names[offset, index]} is rejected, and Stripe never refused it")
                         self._sums.refused[customer, meter] += value
+                        # A meter is refused until it is back; a customer may stay away for good.
+                        if outcome == "rejected" and not customer.startswith(("cus_missing", "cus_later")):
+                            self._say("lost-write", f"meter event {index} of intent {offset} of {partition} is given up, for its meter")
                     case other:
                         self._say("unaccounted", f"meter event {index} of intent {offset} of {partition} has outcome {other}")
 
