@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +19,8 @@ from metering.records.service_limits import CHAIN_RECORD_BYTES_MAX
 
 READ_POLL_MS: Final = 500
 STALL_SECONDS: Final = 60.0
+TURN_SECONDS: Final = 1.0
+READS_MAX: Final = 4
 # What is asked for is there already: waiting at the broker for more would only delay the next range.
 _FETCH: Final = FetchLimits(wait_ms_max=5)
 
@@ -36,46 +38,42 @@ class Appended:
 
 
 class LogReader:
-    """Reads ranges of partitions. One range at a time: a second caller waits for the first. Owns its Kafka consumer."""
+    """Reads ranges of partitions. One range at a time, and a second caller waits for the first; but not long, since that one may wait for a broker
+    that is silent: then the second reads beside it. Owns its Kafka consumers.
+    """
 
     def __init__(self, settings: KafkaSettings, client_id: str) -> None:
         self._settings = settings
         self._client_id = client_id
-        self._consumer: AIOKafkaConsumer | None = None
-        self._lock = asyncio.Lock()
+        self._idle: AIOKafkaConsumer | None = None
+        self._reads = 0
+        self._turns = asyncio.Condition()
 
     async def close(self) -> None:
         """Close the connections; the next read opens them again."""
-        consumer, self._consumer = self._consumer, None
+        consumer, self._idle = self._idle, None
         if consumer is not None:
-            with suppress(KafkaError):
-                await consumer.stop()
+            await _stop(consumer)
 
     async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
         """The first offset that is kept, and the offset that the next record will get. Raises LogUnavailable."""
         place = TopicPartition(topic, partition)
-        async with self._lock:
-            try:
-                consumer = await self._started()
-                async with asyncio.timeout(STALL_SECONDS):
-                    starts = await consumer.beginning_offsets([place])
-                    ends = await consumer.end_offsets([place])
-            except (KafkaError, TimeoutError) as error:
-                await self.close()
-                raise LogUnavailable(f"the bounds of {topic}/{partition} cannot be read: {error!r}") from error
+        try:
+            async with self._consumer() as consumer, asyncio.timeout(STALL_SECONDS):
+                starts = await consumer.beginning_offsets([place])
+                ends = await consumer.end_offsets([place])
+        except (KafkaError, TimeoutError) as error:
+            raise LogUnavailable(f"the bounds of {topic}/{partition} cannot be read: {error!r}") from error
         return starts[place], ends[place]
 
     async def offset_for_time(self, topic: str, partition: int, log_time_ms: int) -> int | None:
         """The first offset whose log time is at least this; None if there is none. Raises LogUnavailable."""
         place = TopicPartition(topic, partition)
-        async with self._lock:
-            try:
-                consumer = await self._started()
-                async with asyncio.timeout(STALL_SECONDS):
-                    found = await consumer.offsets_for_times({place: max(0, log_time_ms)})
-            except (KafkaError, TimeoutError) as error:
-                await self.close()
-                raise LogUnavailable(f"offsets of {topic}/{partition} by time cannot be read: {error!r}") from error
+        try:
+            async with self._consumer() as consumer, asyncio.timeout(STALL_SECONDS):
+                found = await consumer.offsets_for_times({place: max(0, log_time_ms)})
+        except (KafkaError, TimeoutError) as error:
+            raise LogUnavailable(f"offsets of {topic}/{partition} by time cannot be read: {error!r}") from error
         entry = found[place]
         return None if entry is None else int(entry.offset)
 
@@ -87,21 +85,16 @@ class LogReader:
         if start >= end:
             return
         place = TopicPartition(topic, partition)
-        async with self._lock:
-            try:
-                consumer = await self._started()
+        try:
+            async with self._consumer() as consumer:
                 consumer.assign([place])
                 consumer.seek(place, start)
                 async for records in _until(consumer, place, end):
                     yield records
-            except KafkaError as error:
-                await self.close()
-                if type(error).__name__ == "OffsetOutOfRangeError":
-                    raise HistoryLost(f"offset {start} of {topic}/{partition} is not kept any more") from error
-                raise LogUnavailable(f"{topic}/{partition} cannot be read: {error!r}") from error
-            except LogUnavailable:
-                await self.close()
-                raise
+        except KafkaError as error:
+            if type(error).__name__ == "OffsetOutOfRangeError":
+                raise HistoryLost(f"offset {start} of {topic}/{partition} is not kept any more") from error
+            raise LogUnavailable(f"{topic}/{partition} cannot be read: {error!r}") from error
 
     async def record(self, topic: str, partition: int, offset: int) -> ConsumerRecord[bytes, bytes] | None:
         """The record at this offset, or None if the offset holds none. Raises as `records` does."""
@@ -110,16 +103,44 @@ class LogReader:
                 return records[0]
         return None
 
-    async def _started(self) -> AIOKafkaConsumer:
-        if self._consumer is None:
-            consumer = make_log_reader(self._settings, client_id=self._client_id, fetch=_FETCH)
-            try:
+    @asynccontextmanager
+    async def _consumer(self) -> AsyncIterator[AIOKafkaConsumer]:
+        """A consumer for one read. It is kept for the next one, unless there is one already, or this one failed."""
+        await self._wait_for_turn()
+        consumer, self._idle = self._idle, None
+        keep = True
+        try:
+            if consumer is None:
+                consumer = make_log_reader(self._settings, client_id=self._client_id, fetch=_FETCH)
+                keep = False
                 await consumer.start()
-            except BaseException:
-                await consumer.stop()
-                raise
-            self._consumer = consumer
-        return self._consumer
+                keep = True
+            yield consumer
+        except (KafkaError, LogUnavailable, TimeoutError):
+            keep = False
+            raise
+        finally:
+            if keep and self._idle is None:
+                self._idle = consumer
+            elif consumer is not None:
+                await _stop(consumer)
+            async with self._turns:
+                self._reads -= 1
+                self._turns.notify_all()
+
+    async def _wait_for_turn(self) -> None:
+        async with self._turns:
+            try:
+                async with asyncio.timeout(TURN_SECONDS):
+                    await self._turns.wait_for(lambda: not self._reads)
+            except TimeoutError:
+                await self._turns.wait_for(lambda: self._reads < READS_MAX)
+            self._reads += 1
+
+
+async def _stop(consumer: AIOKafkaConsumer) -> None:
+    with suppress(KafkaError):
+        await consumer.stop()
 
 
 async def _until(consumer: AIOKafkaConsumer, place: TopicPartition, end: int) -> AsyncIterator[Sequence[ConsumerRecord[bytes, bytes]]]:

@@ -19,19 +19,14 @@ from taximeter_emitter.clock import SystemClock
 from audit.next_boundary import NextBoundary, next_boundary_if_configured
 from audit.positions import PartitionPosition, Positions
 from metering.kafka.clients import KafkaSettings
-from metering.kafka.partition_log import LogUnavailable
 from taximeter.connection import kafka_settings
 from taximeter.exit_codes import DISCREPANCY, OK, PRECONDITION
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Exit code 2 when a partition's log contradicts itself."""
+    """Exit code 2 when a partition's log contradicts itself, 4 when Kafka does not answer about one."""
     kafka = kafka_settings(arguments)
-    try:
-        positions, boundary = asyncio.run(_read(kafka, arguments))
-    except LogUnavailable as error:
-        print(f"taximeter: {error}", file=sys.stderr)
-        return PRECONDITION
+    positions, boundary = asyncio.run(_read(kafka, arguments))
     if arguments.json:
         found: dict[str, Any] = {"partitions": [position.as_json() for position in positions]}
         if boundary is not None:
@@ -41,10 +36,12 @@ def run(arguments: argparse.Namespace) -> int:
         _show(positions, arguments.hours)
         if boundary is not None:
             print(boundary.as_text(SystemClock().now_ms() // 1000))
-    problems = [position for position in positions if position.problem]
-    for position in problems:
-        print(f"taximeter: partition {position.partition}: {position.problem}", file=sys.stderr)
-    return DISCREPANCY if problems else OK
+    for position in positions:
+        if said := position.problem or position.unread:
+            print(f"taximeter: partition {position.partition}: {said}", file=sys.stderr)
+    if any(position.problem for position in positions):
+        return DISCREPANCY
+    return PRECONDITION if any(position.unread for position in positions) else OK
 
 
 async def _read(kafka: KafkaSettings, arguments: argparse.Namespace) -> tuple[list[PartitionPosition], NextBoundary | None]:
@@ -63,6 +60,9 @@ def _show(positions: Sequence[PartitionPosition], hours: float) -> None:
         table.add_column(heading, justify="right")
     table.add_column(f"outcomes of {hours:g} h")
     for each in positions:
+        if each.unread:
+            table.add_row(str(each.partition), *["?"] * (len(headings) - 1), each.unread, style="red")
+            continue
         table.add_row(
             str(each.partition),
             f"{each.events_end:,}",
@@ -84,6 +84,9 @@ def _show(positions: Sequence[PartitionPosition], hours: float) -> None:
     of_them = f", {corrections:,} of them corrections" if corrections else ""
     console = Console(width=None if sys.stdout.isatty() else 160, no_color="NO_COLOR" in os.environ or None)
     console.print(table)
+    unread = sum(bool(each.unread) for each in positions)
+    if unread:
+        console.print(f"{unread:,} of {len(positions):,} partitions could not be asked about; the sums below are of the others", highlight=False)
     console.print(
         f"{behind:,} records to count, {waiting:,} sums to report, {still_open:,} meter events without an outcome{of_them}", highlight=False
     )

@@ -5,7 +5,6 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -26,7 +25,6 @@ from taximeter_sandbox.demo.stripe_side import SimulatedStripe
 
 from audit.positions import Positions, all_settled
 from audit.verification.verifier import verify
-from metering.kafka.partition_log import LogUnavailable
 from tests.chaos.actions import ACTIONS, Action
 from tests.chaos.arena import Arena
 from tests.chaos.proxy import FaultProxy
@@ -237,18 +235,16 @@ class Chaos:
         deadline = time.monotonic() + SETTLE_SECONDS
         rest = "Kafka did not answer"
         while time.monotonic() < deadline:
-            with suppress(LogUnavailable):
-                found = await self._positions.read()
-                stopped = [f"partition {each.partition} stopped: {each.problem}" for each in found if each.problem]
-                if stopped:
-                    result.problems += stopped
-                    return
-                if all_settled(found):
-                    return
-                uncounted, rows, waiting = (
-                    sum(getattr(each, name) for each in found) for name in ("uncounted", "uncovered_rows", "open_meter_events")
-                )
-                rest = f"{uncounted} records uncounted, {rows} sums unreported, {waiting} meter events without an outcome"
+            found = await self._positions.read()
+            stopped = [f"partition {each.partition} stopped: {each.problem}" for each in found if each.problem]
+            if stopped:
+                result.problems += stopped
+                return
+            if all_settled(found):
+                return
+            uncounted, rows, waiting = (sum(getattr(each, name) for each in found) for name in ("uncounted", "uncovered_rows", "open_meter_events"))
+            unread = [f"partition {each.partition}: {each.unread}" for each in found if each.unread]
+            rest = f"{uncounted} records uncounted, {rows} sums unreported, {waiting} meter events without an outcome; unread: {unread}"
             await asyncio.sleep(0.5)
         result.problems.append(f"not at rest after {SETTLE_SECONDS:.0f} s: {rest}")
 

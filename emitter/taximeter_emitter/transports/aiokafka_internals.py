@@ -20,6 +20,12 @@ def client_of(owner: Any) -> Any:
     return owner.client if isinstance(owner, AIOKafkaProducer) else owner._client
 
 
+def silent_seconds(owner: Any) -> float:
+    """For how long no node has answered a producer, consumer or administration client that reaches nodes apart. A member of a group always asks."""
+    found: float = client_of(owner).silent_seconds()
+    return found
+
+
 def limit_produce_wait(producer: AIOKafkaProducer, seconds: float) -> None:
     """How long a broker may hold back the answer to a produce request while a copy is not written; then the record is sent again.
 
