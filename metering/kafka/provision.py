@@ -113,6 +113,28 @@ def _words(error: Exception) -> str:
     return str(error.args[0]) if isinstance(error, TooFewBrokers) else type(error).__name__
 
 
+async def topic_problems(settings: KafkaSettings, topics: Iterable[TopicSpec], *, clock: Clock) -> list[str]:
+    """What is wrong with the topics now, each with the way out; changes nothing. Raises KafkaError while the cluster does not answer."""
+    specs = tuple(topics)
+    admin = make_admin(settings, client_id="topics")
+    try:
+        await admin.start()
+        states = await _states(admin, {spec.name for spec in specs}, clock)
+        return check_topics(specs, states, partitions=settings.partitions, copies=settings.replication_factor)
+    finally:
+        await admin.close()
+
+
+async def partition_counts(settings: KafkaSettings, topics: Iterable[TopicSpec]) -> dict[str, int]:
+    """How many partitions each topic that exists has at the brokers, whatever the settings say. Raises KafkaError."""
+    admin = make_admin(settings, client_id="partitions")
+    try:
+        await admin.start()
+        return {name: len(partitions) for name, partitions in (await _listed(admin, {spec.name for spec in topics})).items()}
+    finally:
+        await admin.close()
+
+
 async def _ensure_once(settings: KafkaSettings, specs: tuple[TopicSpec, ...], clock: Clock, show: Callable[[TopicState], None]) -> list[str]:
     admin = make_admin(settings, client_id="provision")
     try:

@@ -8,53 +8,82 @@ import asyncio
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from aiokafka.errors import KafkaError
 from rich.console import Console
 from rich.table import Table
 from taximeter_emitter.clock import SystemClock
 
 from audit.next_boundary import NextBoundary, next_boundary_if_configured
 from audit.positions import PartitionPosition, Positions, carried_usage
+from audit.stops import stopped_partitions
 from metering.kafka.clients import KafkaSettings
+from metering.kafka.partition_log import LogUnavailable
+from metering.kafka.provision import topic_problems
 from taximeter.commands.correct import moment
-from taximeter.connection import kafka_settings
+from taximeter.connection import group_ids, kafka_settings
 from taximeter.exit_codes import DISCREPANCY, OK, PRECONDITION
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Exit code 2 when a partition's log contradicts itself, 4 when Kafka does not answer about one."""
-    kafka = kafka_settings(arguments)
-    positions, boundary = asyncio.run(_read(kafka, arguments))
+    """Exit code 2 when a partition's log contradicts itself, a service stopped a partition, or topics are not as they must be; 4 when Kafka does not
+    answer about something.
+    """
+    kafka, groups = kafka_settings(arguments), group_ids(arguments)
+    found_now = asyncio.run(_read(kafka, groups, arguments))
+    positions, boundary = found_now.positions, found_now.boundary
     if arguments.json:
-        found: dict[str, Any] = {"partitions": [position.as_json() for position in positions]}
+        found: dict[str, Any] = {
+            "partitions": [position.as_json() | {"stopped": found_now.stopped.get(position.partition, "")} for position in positions],
+            "topic_problems": found_now.topic_problems,
+        }
         if boundary is not None:
             found["next_billing_boundary"] = boundary.as_json()
         print(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
     else:
-        _show(positions, arguments.hours)
+        _show(positions, arguments.hours, found_now.stopped)
         if boundary is not None:
             print(boundary.as_text(SystemClock().now_ms() // 1000))
-    for position in positions:
-        if said := position.problem or position.unread:
-            print(f"taximeter: partition {position.partition}: {said}", file=sys.stderr)
-    if any(position.problem for position in positions):
+    problems = [f"partition {position.partition}: {position.problem}" for position in positions if position.problem]
+    problems += [f"partition {partition} is stopped by the {reason}" for partition, reason in found_now.stopped.items()]
+    problems += found_now.topic_problems
+    unasked = [f"partition {position.partition}: {position.unread}" for position in positions if position.unread] + found_now.unasked
+    for problem in (*problems, *unasked):
+        print(f"taximeter: {problem}", file=sys.stderr)
+    if problems:
         return DISCREPANCY
-    return PRECONDITION if any(position.unread for position in positions) else OK
+    return PRECONDITION if unasked else OK
 
 
-async def _read(kafka: KafkaSettings, arguments: argparse.Namespace) -> tuple[list[PartitionPosition], NextBoundary | None]:
+@dataclass(frozen=True, slots=True)
+class _Now:
+    positions: list[PartitionPosition]
+    boundary: NextBoundary | None
+    stopped: dict[int, str]
+    topic_problems: list[str]
+    unasked: list[str]
+
+
+async def _read(kafka: KafkaSettings, groups: Mapping[str, str], arguments: argparse.Namespace) -> _Now:
     clock = SystemClock()
     positions = Positions(kafka, clock)
     try:
-        return await positions.read(hours=arguments.hours), await next_boundary_if_configured(arguments, clock)
+        found = _Now(await positions.read(hours=arguments.hours), await next_boundary_if_configured(arguments, clock), {}, [], [])
+        try:
+            found.stopped.update(await stopped_partitions(kafka, groups))
+            found.topic_problems.extend(await topic_problems(kafka, kafka.topics, clock=clock))
+        except (LogUnavailable, KafkaError) as error:
+            found.unasked.append(f"what stops partitions, and the topics' settings, cannot be read: {error}")
+        return found
     finally:
         await positions.close()
 
 
-def _show(positions: Sequence[PartitionPosition], hours: float) -> None:
+def _show(positions: Sequence[PartitionPosition], hours: float, stopped: Mapping[int, str]) -> None:
     table = Table()
     headings = ("partition", "events end", "counted to", "behind", "tallies end", "reported to", "behind", "sums waiting", "open", "unknown")
     for heading in headings:
@@ -76,7 +105,7 @@ def _show(positions: Sequence[PartitionPosition], hours: float) -> None:
             f"{each.open_meter_events:,}",
             f"{each.unknown_meter_events:,}",
             _outcomes(each.outcomes),
-            style="red" if each.problem else "",
+            style="red" if each.problem or each.partition in stopped else "",
         )
     behind = sum(each.uncounted for each in positions)
     waiting = sum(each.uncovered_rows for each in positions)
@@ -94,6 +123,12 @@ def _show(positions: Sequence[PartitionPosition], hours: float) -> None:
     for line in _carried_lines(positions):
         console.print(line, highlight=False)
     for each in positions:
+        if each.held_back:
+            console.print(
+                f"partition {each.partition}: an open transaction of another producer at offset {each.readable_end} holds back"
+                f" {each.held_back:,} records",
+                highlight=False,
+            )
         if each.lost_records or each.ids_from_ms:
             console.print(
                 f"partition {each.partition}: {each.lost_records:,} records were accepted as lost; taximeter verify says by whom and why",
