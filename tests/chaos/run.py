@@ -35,7 +35,7 @@ RUNNER: Final = ("tests.chaos.service",)
 LIVES: Final = "lives-1"
 TRANSACTIONS: Final = "transactions-1"
 MORE_LOADS: Final = {"lives": "tests.chaos.loads.lives", "transactions": "tests.chaos.loads.transactions"}
-LIVES_EVENTS_PER_SECOND: Final = 15
+LIVES_EVENTS_PER_SECOND: Final = 8
 TRANSACTIONS_EVENTS_PER_SECOND: Final = 30
 PAUSE_SECONDS: Final = (0.1, 1.2)
 AT_ONCE: Final = 3
@@ -245,6 +245,7 @@ class Chaos:
 
     async def _come_to_rest(self, arena: Arena, orders: Sequence[LoadOrder], result: ChaosResult) -> None:
         deadline = time.monotonic() + SETTLE_SECONDS + self.plan.seconds
+        await arena.mend_stripe()
         while not all(read_progress(order.progress).done for order in orders):
             if time.monotonic() > deadline:
                 result.problems.append("the load did not end")
