@@ -1,6 +1,6 @@
 """Emit usage events to Taximeter from a Python service: never blocks, never raises, counts what it drops.
 
-Read: emitter, buffer, background, collecting, spool, sender, transports; then wire.
+Read: emitter, buffer, background, collecting, spool, sender, transports, logs; then wire.
 """
 
 from taximeter_emitter.counts import EmitterCounts

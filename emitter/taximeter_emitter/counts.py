@@ -11,7 +11,7 @@ class EmitterCounts:
     waiting (in memory or on disk), sent, lost.
     `dropped`: refused by `emit` because the buffer was full or the emitter closed. `rejected`: invalid, by reason.
     `spooled`: written to disk at some time. `adopted`: sent on behalf of a dead process. `lost`: neither Kafka nor the disk had them when
-    the emitter closed.
+    the emitter closed. `left_out`: taken without a usage field that `usage_fields` does not name, by field.
     """
 
     emitted: int = 0
@@ -27,3 +27,4 @@ class EmitterCounts:
     restarts: int = 0
     callback_failures: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 
 from taximeter_emitter.background import EmitterOptions, EmitterThread
 from taximeter_emitter.buffer.emit_buffer import WhenFull
-from taximeter_emitter.buffer.event_encoding import Event, EventEncoder
+from taximeter_emitter.buffer.event_encoding import Event, EventEncoder, GivenUsage
 from taximeter_emitter.clock import Clock, SystemClock
 from taximeter_emitter.counts import EmitterCounts
+from taximeter_emitter.logs.refusal_log import RefusalLog
 from taximeter_emitter.optional_parts import kafka_producers, metrics_on, spool_directory
 from taximeter_emitter.sender import SendingPace
 from taximeter_emitter.transports.batch_producer import ProducerFactory
@@ -85,8 +86,8 @@ class Emitter:
     in async code).
 
     What is refused at once:
-    `usage_fields`: the names that usage may have; any, if None. `on_rejected`: called in the emitting thread with the reason and the arguments
-    of a refused `emit`.
+    `usage_fields`: the names that usage may have; any, if None. Other fields are left out of their event. `on_rejected`: called in the emitting
+    thread with the reason and the arguments of a refused `emit`.
 
     Pace:
     `linger_ms`: how long events are gathered to be sent together. `heartbeat_seconds`: silence after which a heartbeat tells a partition that no
@@ -141,6 +142,7 @@ class Emitter:
         self._now_ms = self._clock.now_ms
         self._encode = EventEncoder(usage_fields).encode
         self._on_rejected = on_rejected
+        self._refusals = RefusalLog(source, self._clock)
         self._metrics = None if registry is None else metrics_on(registry)
         self._closed = False
         self._thread = self._new_thread()
@@ -152,24 +154,29 @@ class Emitter:
         self,
         *,
         customer: str,
-        usage: Mapping[str, int],
+        usage: GivenUsage,
         dimensions: Mapping[str, str] | None = None,
         event_id: str | None = None,
         time: datetime | str | None = None,
     ) -> bool:
         """Hand over one event; whether it was taken. Never raises, and never blocks unless `when_full` is "block".
 
-        `usage`: integers from 0 to 10^12 by field. `time`: when it happened, a datetime with a zone or an RFC 3339 string; now, if not given.
+        Why events are not taken is in the log, at most once a minute for each reason.
+
+        `usage`: integers from 0 to 10^12 by field, as a mapping or an object with fields; a field that is None is absent.
+        `time`: when it happened, a datetime with a zone or an RFC 3339 string; now, if not given.
         A time that is not given is never counted later than Kafka has the event, so that a clock that is ahead does no harm.
         `event_id` is needed only when the same event may be emitted twice, by this or another process.
         """
         try:
-            return self._put(self._encode(customer, usage, dimensions, event_id, self._now_ms() if time is None else ~self._event_time(time)))
+            if self._put(self._encode(customer, usage, dimensions, event_id, self._now_ms() if time is None else ~self._event_time(time))):
+                return True
+            self._refusals.dropped(self._thread.counts.dropped, is_closed=self._closed)
         except EventRejected as refusal:
-            self._refuse(refusal, customer=customer, usage=usage, dimensions=dimensions, event_id=event_id, time=time)
+            self._refuse(refusal, None, customer=customer, usage=usage, dimensions=dimensions, event_id=event_id, time=time)
         except Exception as error:  # a strange argument must not break the caller's request
             strange = EventRejected(Reason.WRONG_TYPE, "", f"{type(error).__name__}: {error}"[:200])
-            self._refuse(strange, customer=customer, usage=usage, dimensions=dimensions, event_id=event_id, time=time)
+            self._refuse(strange, error, customer=customer, usage=usage, dimensions=dimensions, event_id=event_id, time=time)
         return False
 
     def stats(self) -> EmitterStats:
@@ -217,9 +224,11 @@ class Emitter:
         await self.aclose()
 
     def _new_thread(self) -> EmitterThread:
-        return EmitterThread(self._options, new_producer=self._new_producer, on_turn=self._tell_metrics, clock=self._clock)
+        return EmitterThread(self._options, new_producer=self._new_producer, on_turn=self._tell, clock=self._clock)
 
-    def _tell_metrics(self) -> None:
+    def _tell(self) -> None:
+        if self._thread.counts.left_out:
+            self._refusals.left_out(self._thread.counts.left_out)
         if self._metrics is not None:
             stats = self.stats()
             self._metrics.update(
@@ -238,9 +247,13 @@ class Emitter:
         check_not_in_future(time_ms, self._clock.now_ms())
         return time_ms
 
-    def _refuse(self, refusal: EventRejected, **arguments: Any) -> None:
+    def _refuse(self, refusal: EventRejected, error: Exception | None, **arguments: Any) -> None:
         thread = self._thread
-        thread.buffer.reject(refusal.reason)
+        total = thread.buffer.reject(refusal.reason)
+        if error is None:
+            self._refusals.refused(refusal, total)
+        else:
+            self._refusals.not_readable(error, arguments, refusal.reason, total)
         if self._on_rejected is not None:
             try:
                 self._on_rejected(refusal, arguments)

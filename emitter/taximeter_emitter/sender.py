@@ -17,7 +17,7 @@ from taximeter_emitter.buffer.emit_buffer import EmitBuffer
 from taximeter_emitter.clock import Clock
 from taximeter_emitter.collecting import Collector
 from taximeter_emitter.deadlines import run_together, timeout, wait_for_event
-from taximeter_emitter.message_limiter import MessageLimiter
+from taximeter_emitter.logs.message_limiter import MessageLimiter
 from taximeter_emitter.retry import Backoff, RetryPolicy
 from taximeter_emitter.spool.encoded_batch import EncodedBatch
 from taximeter_emitter.spool.outbox import Outbox

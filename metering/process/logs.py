@@ -14,7 +14,9 @@ from datetime import UTC, datetime
 from typing import Any, Final, Self, TextIO
 
 import orjson
-from taximeter_emitter.message_limiter import MessageLimiter
+from taximeter_emitter.clock import SystemClock
+from taximeter_emitter.logs.flood_filter import FloodFilter
+from taximeter_emitter.logs.message_limiter import MessageLimiter
 
 from metering.configuration.secrets import Redactor
 
@@ -22,7 +24,7 @@ VALUE_CHARS_MAX: Final = 2_000
 TRACE_CHARS_MAX: Final = 16_000
 
 _FIELDS: Final = "taximeter_fields"
-# They report each connection and request; the metrics have what matters of that.
+# They report each connection and request, and while a server is away each attempt; the metrics have what matters of that.
 _CHATTY: Final = ("aiokafka", "aiohttp.access", "stripe", "asyncio")
 
 
@@ -151,11 +153,13 @@ def logging_to(
     """Send all logs of the process to `stream` (default stderr) while the context lasts, then restore the handlers.
 
     `level` is debug, info, warning or error; `style` is json, text, or auto (text on a terminal). `count` gets each message's level.
+    What libraries repeat is limited, so that the lines that tell how an outage began outlive it in a log of bounded size.
     Writing blocks while the reader of stderr does.
     """
     target = stream if stream is not None else sys.stderr
     readable = style == "text" or (style == "auto" and target.isatty())
     handler = _CountingHandler(target, count)
+    handler.addFilter(FloodFilter(SystemClock(), _is_chatty))
     handler.setFormatter(TextFormatter(redactor) if readable else JsonFormatter(redactor, service=service))
     root = logging.getLogger()
     before, level_before = root.handlers[:], root.level
@@ -174,6 +178,10 @@ def logging_to(
         root.setLevel(level_before)
         for name, old in chatty_before.items():
             logging.getLogger(name).setLevel(old)
+
+
+def _is_chatty(record: logging.LogRecord) -> bool:
+    return any(record.name == name or record.name.startswith(f"{name}.") for name in _CHATTY)
 
 
 def _time(record: logging.LogRecord) -> datetime:

@@ -75,6 +75,7 @@ class PartitionGroup(Generic[W]):
         context.health.require("progress", self.progress.problem)
         context.health.require("takeover", self._observing.not_taken_over)
         context.health.require("kafka", self._silence)
+        context.health.require("transactions", self._observing.open_transactions)
         try:
             while not context.stop.is_set():
                 try:

@@ -90,11 +90,12 @@ class EmitBuffer:
             self.behind = size
             self._look_at_room()
 
-    def reject(self, reason: str) -> None:
-        """Count an event that was refused."""
+    def reject(self, reason: str) -> int:
+        """Count an event that was refused; how many were, for this reason."""
         with self._lock:
             rejected = self.counts.rejected
-            rejected[reason] = rejected.get(reason, 0) + 1
+            rejected[reason] = total = rejected.get(reason, 0) + 1
+        return total
 
     def close(self) -> None:
         """Take no more events, and wake the callers that wait for room."""

@@ -4,12 +4,13 @@ An event is what one call of emit gave and little more: what its kind has in com
 caller pays for every object that is made and every line of code that is touched here; after other code had the core, they come from memory.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import reduce
 from itertools import chain
-from operator import attrgetter
-from typing import Any, Final, get_args
+from operator import attrgetter, index
+from typing import Any, Final, Protocol, SupportsIndex, get_args
 
 from taximeter_emitter.buffer.batching import EventColumns, dimension_bytes, event_bytes
 from taximeter_emitter.buffer.partition_cache import PartitionCache
@@ -30,10 +31,14 @@ _QUANTITY_BYTES: Final = 6
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layout:
-    """Usage fields, sorted by name, and by how many bits the number of an event's quantities is shifted to have the quantity of each."""
+    """Usage fields, sorted by name, and by how many bits the number of an event's quantities is shifted to have the quantity of each.
+
+    `left_out`: fields of these events that no meter sums; their quantities are in the number and go no further.
+    """
 
     fields: tuple[str, ...]
     shifts: tuple[int, ...]
+    left_out: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +49,17 @@ class Form:
     dimensions: Dimensions
     size: int
 
+
+class HasModelDump(Protocol):
+    """A model of pydantic, such as the usage that clients of model servers return."""
+
+    def model_dump(self) -> dict[str, Any]:
+        """Its fields."""
+        ...
+
+
+GivenUsage = Mapping[str, SupportsIndex | None] | HasModelDump
+"""What `emit` takes as usage. A field that is None is absent; whatever Python takes as an integer, but no bool, is one."""
 
 Event = tuple[str, Form, int, str | None, int, int]
 """Customer, form, event time in ms (its one's complement if the caller gave it), id, quantities (each takes _QUANTITY_BITS of one number, the
@@ -60,7 +76,7 @@ _DIMENSIONS: Final = attrgetter("dimensions")
 
 
 class EventEncoder:
-    """Checks what `emit` is given. `usage_fields` None: any name will do. May be called by many threads at once."""
+    """Checks what `emit` is given. `usage_fields` None: any name will do; others are left out otherwise. May be called by many threads at once."""
 
     def __init__(self, usage_fields: Collection[str] | None) -> None:
         self._usage_fields = None if usage_fields is None else frozenset(usage_fields)
@@ -68,35 +84,55 @@ class EventEncoder:
         self._forms: dict[tuple[tuple[str, ...], Dimensions], Form] = {}
         self._layouts: dict[tuple[str, ...], Layout] = {}
 
-    def encode(self, customer: str, usage: Mapping[str, int], dimensions: Mapping[str, str] | None, event_id: str | None, time_ms: int) -> Event:
+    def encode(self, customer: str, usage: GivenUsage, dimensions: Mapping[str, str] | None, event_id: str | None, time_ms: int) -> Event:
         """One event; what was given may change afterwards. `time_ms` as in Event. Raises EventRejected, TypeError or others for strange arguments."""
         if type(customer) is not str or not 0 < len(customer) <= CUSTOMER_CHARS_MAX or not customer.isprintable():
             check_text(customer, "customer", CUSTOMER_CHARS_MAX)
         # A copy, so that quantities and names stay in step when another thread adds one.
-        usage = usage.copy() if type(usage) is dict else dict(usage)
+        given: dict[str, Any] = usage.copy() if type(usage) is dict else _as_dict(usage)
         quantities = 0
-        for quantity in usage.values():
+        for quantity in given.values():
             if type(quantity) is not int or not 0 <= quantity <= QUANTITY_MAX:
-                parse_usage(usage, "usage")
+                given = self._plain(given)
+                quantities = reduce(_joined, given.values(), 0)
+                break
             quantities = quantities << _QUANTITY_BITS | quantity
         if dimensions and type(dimensions) is not dict:
             dimensions = dict(dimensions)
         try:
-            form = self._forms[tuple(usage), tuple(dimensions.items()) if dimensions else ()]
+            form = self._forms[tuple(given), tuple(dimensions.items()) if dimensions else ()]
         except (KeyError, TypeError):
             # Not seen before; or a value that cannot be hashed, which is no string: the words for it are found there.
-            form = self._learn(usage, dict(dimensions or {}))
+            form = self._learn(given, dict(dimensions or {}))
         size = form.size + customer.__sizeof__()
         if event_id is not None:
             size += check_text(event_id, "event_id", EVENT_ID_CHARS_MAX).__sizeof__() + _ROUNDED_BYTES
         return customer, form, time_ms, event_id, quantities, size
 
+    def _plain(self, usage: dict[str, Any]) -> dict[str, int]:
+        """Usage that has more than plain integers, made plain: without None, and whatever counts as an integer is one. Raises EventRejected."""
+        plain: dict[str, int] = {}
+        for name, quantity in usage.items():
+            if quantity is not None:
+                plain[name] = _integer(quantity) if self._is_known(name) else 0
+        self._check_usage(plain)
+        return plain
+
+    def _check_usage(self, usage: dict[str, int]) -> None:
+        for name in usage:
+            if not isinstance(name, str):
+                raise EventRejected(Reason.WRONG_TYPE, "usage", f"names of usage fields are strings; one is {type(name).__name__}")
+        known = {name: quantity for name, quantity in usage.items() if self._is_known(name)}
+        if usage and not known:
+            raise EventRejected(Reason.UNKNOWN_USAGE_FIELD, f"usage.{next(iter(usage))[:40]}", "usage_fields names no field of this event")
+        parse_usage(known, "usage")
+
+    def _is_known(self, name: str) -> bool:
+        return self._usage_fields is None or name in self._usage_fields
+
     def _learn(self, usage: dict[str, int], dimensions: dict[str, str]) -> Form:
         """Check the names and the dimensions, and remember them. What is returned has the bytes of what is remembered in its size."""
-        parse_usage(usage, "usage")
-        for name in usage:
-            if self._usage_fields is not None and name not in self._usage_fields:
-                raise EventRejected(Reason.UNKNOWN_USAGE_FIELD, f"usage.{name}", "no meter sums this field")
+        self._check_usage(usage)
         parsed = parse_dimensions(dimensions, "dimensions")
         # Without what a subclass adds, such as that of an enumeration.
         names = tuple(map(str.__str__, usage))
@@ -110,18 +146,19 @@ class EventEncoder:
     def _layout(self, names: tuple[str, ...]) -> Layout:
         layout = self._layouts.get(names)
         if layout is None:
-            fields = tuple(sorted(names))
-            shifts = tuple(_QUANTITY_BITS * (len(names) - 1 - names.index(field)) for field in fields)
-            layout = Layout(fields, shifts)
+            known = tuple(sorted(filter(self._is_known, names)))
+            shifts = tuple(_QUANTITY_BITS * (len(names) - 1 - names.index(name)) for name in known)
+            layout = Layout(known, shifts, tuple(name for name in names if not self._is_known(name)))
             _remember(self._layouts, names, layout)
         return layout
 
 
 class EventDecoder:
-    """Turns events into columns. `source` is that of all of them."""
+    """Turns events into columns. `source` is that of all of them. `left_out`: of how many events so far each usage field was left out."""
 
     def __init__(self, source: str) -> None:
         self._source = source
+        self.left_out: Counter[str] = Counter()
 
     def decode(self, parts: Sequence[Any], partition_cache: PartitionCache) -> Iterator[tuple[int, EventColumns]]:
         """The events of each partition and layout, in their order. `parts`: those of at least one event, one after the other."""
@@ -137,11 +174,43 @@ class EventDecoder:
         for place, (layout, partition) in enumerate(zip(map(_LAYOUT, forms), map(partition_cache.of, customers), strict=True)):
             by_layout[layout][partition].append(place)
         for layout, by_partition in by_layout.items():
+            if layout.left_out:
+                self.left_out.update(dict.fromkeys(layout.left_out, sum(map(len, by_partition.values()))))
             columns = [[number >> shift & _QUANTITY_MASK for number in quantities] for shift in layout.shifts]
             row_bytes = event_bytes(fields=len(layout.fields), customer_chars=customer_chars, dimensions=dimensions_size)
             events = EventColumns(layout.fields, customers, dimensions, times, stamped, fingerprints, columns, row_bytes)
             for partition, places in by_partition.items():
                 yield partition, events if len(places) == len(customers) else events.at(places)
+
+
+def _as_dict(usage: object) -> dict[str, Any]:
+    """Usage as libraries give it: a mapping, or an object with fields, such as a model of pydantic or a dataclass. Raises EventRejected."""
+    given: Any = usage
+    try:
+        if isinstance(usage, Mapping):
+            return dict(given)
+        if callable(getattr(usage, "model_dump", None)):
+            return dict(given.model_dump())
+        if is_dataclass(usage):
+            return {field.name: getattr(usage, field.name) for field in fields(usage)}
+        return dict(given)
+    except (TypeError, ValueError):
+        reason = Reason.NULL_VALUE if usage is None else Reason.WRONG_TYPE
+        raise EventRejected(reason, "usage", f"must be a mapping of field names to integers, is {type(usage).__name__}") from None
+
+
+def _integer(quantity: Any) -> Any:
+    """An integer for what Python takes as one, such as those of numpy; all else as it is."""
+    if isinstance(quantity, bool):
+        return quantity
+    try:
+        return index(quantity)
+    except TypeError:
+        return quantity
+
+
+def _joined(quantities: int, quantity: int) -> int:
+    return quantities << _QUANTITY_BITS | quantity
 
 
 def _remember(known: dict[Any, Any], key: object, value: object) -> None:

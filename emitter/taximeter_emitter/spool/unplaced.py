@@ -39,16 +39,10 @@ def _document(columns: EventColumns) -> dict[str, Any]:
     # Once each: thousands of events have the same few.
     places: dict[Dimensions, int] = {}
     at = [places.setdefault(dimensions, len(places)) for dimensions in columns.dimensions]
-    return {
-        "fields": columns.fields,
-        "customers": columns.customers,
+    return columns._asdict() | {
         "dimensions": list(places),
         "at": at,
-        "times": columns.times,
-        "stamped": columns.stamped,
         "fingerprints": b64encode(b"".join(columns.fingerprints)).decode(),
-        "quantities": columns.quantities,
-        "row_bytes": columns.row_bytes,
     }
 
 
@@ -56,12 +50,10 @@ def _columns(document: dict[str, Any]) -> EventColumns:
     dimensions = [tuple((key, text) for key, text in pairs) for pairs in document["dimensions"]]
     raw = b64decode(document["fingerprints"], validate=True)
     return EventColumns(
-        tuple(document["fields"]),
-        document["customers"],
-        [dimensions[place] for place in document["at"]],
-        document["times"],
-        document["stamped"],
-        [raw[start : start + FINGERPRINT_BYTES] for start in range(0, len(raw), FINGERPRINT_BYTES)],
-        document["quantities"],
-        document["row_bytes"],
+        **document
+        | {
+            "fields": tuple(document["fields"]),
+            "dimensions": [dimensions[place] for place in document.pop("at")],
+            "fingerprints": [raw[start : start + FINGERPRINT_BYTES] for start in range(0, len(raw), FINGERPRINT_BYTES)],
+        }
     )

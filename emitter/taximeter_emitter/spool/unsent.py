@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from taximeter_emitter.clock import Clock
 from taximeter_emitter.counts import EmitterCounts
-from taximeter_emitter.message_limiter import MessageLimiter
+from taximeter_emitter.logs.message_limiter import MessageLimiter
 from taximeter_emitter.spool.encoded_batch import EncodedBatch
 from taximeter_emitter.spool.outbox import Outbox, Takes, takes_all
 from taximeter_emitter.spool.spool_failed import SpoolFailed

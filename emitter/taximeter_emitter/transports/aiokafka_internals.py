@@ -4,7 +4,7 @@ import asyncio
 from contextlib import suppress
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaClient, AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from taximeter_emitter.deadlines import timeout
@@ -16,7 +16,9 @@ DISCARD_SECONDS: Final = 2.0
 
 
 def client_of(owner: Any) -> Any:
-    """The AIOKafkaClient inside a producer, a consumer or an administration client."""
+    """The AIOKafkaClient inside a producer, a consumer or an administration client; or the owner itself, if it is one."""
+    if isinstance(owner, AIOKafkaClient):
+        return owner
     return owner.client if isinstance(owner, AIOKafkaProducer) else owner._client
 
 

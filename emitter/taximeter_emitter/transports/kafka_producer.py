@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 from taximeter_emitter.deadlines import timeout
 from taximeter_emitter.transports.aiokafka_internals import discard
 from taximeter_emitter.transports.batch_producer import ProducerFailed
+from taximeter_emitter.transports.client_logs import limit_client_logs
 from taximeter_emitter.transports.kafka_connection import make_producer
 from taximeter_emitter.transports.kafka_options import KafkaOptions
 from taximeter_emitter.wire.limits import EVENT_RECORD_BYTES_MAX
@@ -30,6 +31,7 @@ class KafkaProducer:
 
     async def open(self) -> int:
         """Connect, at most for `open_seconds`."""
+        limit_client_logs()
         try:
             producer = self._producer = make_producer(self._kafka, client_id=self._client_id, record_bytes_max=EVENT_RECORD_BYTES_MAX)
             async with timeout(self._open_seconds):

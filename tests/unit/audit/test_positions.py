@@ -1,48 +1,36 @@
-"""Positions of partitions when Kafka answers about some only."""
-
-import asyncio
-from dataclasses import replace
+"""Usage of held meters in positions."""
 
 import pytest
-from taximeter_emitter.clock import SystemClock
 
-from audit import positions
-from audit.positions import PartitionPosition, Positions, all_settled
-from metering.kafka.clients import KafkaSettings
-from metering.kafka.partition_log import LogUnavailable
-
-KAFKA = KafkaSettings(bootstrap_servers=("127.0.0.1:9",), partitions=20)
+from audit.positions import CarriedUsage, PartitionPosition, all_settled, carried_usage
+from taximeter.commands.status import _show
 
 
-async def _position(_reader: object, partition: int, _hours: float) -> PartitionPosition:
-    if partition % 5 == 3:
-        raise LogUnavailable("nobody leads it")
-    if partition % 5 == 4:
-        await asyncio.sleep(600)
-    return replace(PartitionPosition.not_read(partition, ""), events_end=0, counted_to=0, tallies_end=0, reported_to=0)
+def position(partition: int, **carried: CarriedUsage) -> PartitionPosition:
+    return PartitionPosition(
+        partition=partition,
+        events_end=5,
+        counted_to=5,
+        tallies_end=2,
+        reported_to=2,
+        uncovered_rows=0,
+        open_meter_events=0,
+        unknown_meter_events=0,
+        open_corrections=0,
+        carried=carried,
+    )
 
 
-@pytest.fixture(autouse=True)
-def _kafka(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("audit.positions._PositionReader._partition", _position)
-
-
-async def test_a_partition_that_kafka_does_not_answer_about_is_a_row_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(positions, "PARTITION_SECONDS_MAX", 0.05)
-    found = await Positions(KAFKA, SystemClock()).read()
-    assert [each.partition for each in found] == list(range(20))
-    assert {each.partition for each in found if each.unread} == {partition for partition in range(20) if partition % 5 >= 3}
-    assert found[3].unread == "nobody leads it"
-    assert "did not answer within" in found[4].unread
-    assert found[3].uncounted == found[3].unreported == 0
+def test_usage_that_waits_for_a_held_meter_is_added_up_and_is_not_settled() -> None:
+    found = [position(0, tokens=CarriedUsage(7, 2_000)), position(1, tokens=CarriedUsage(5, 1_000), images=CarriedUsage(1, 3_000)), position(2)]
+    assert carried_usage(found) == {"tokens": CarriedUsage(12, 1_000), "images": CarriedUsage(1, 3_000)}
     assert not all_settled(found)
-    assert all_settled([each for each in found if not each.unread])
+    assert all_settled(found[2:])
+    assert found[0].as_json()["carried"] == {"tokens": {"units": 7, "oldest_ms": 2_000}}
 
 
-async def test_all_of_it_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(positions, "POSITIONS_SECONDS_MAX", 0.05)
-    monkeypatch.setattr(positions, "READERS", 2)
-    found = await Positions(KAFKA, SystemClock()).read()
-    assert [each.partition for each in found] == list(range(20))
-    assert found[0].unread == ""
-    assert found[19].unread.startswith("not asked")
+def test_status_says_what_waits_since_when_and_what_to_type(capsys: pytest.CaptureFixture[str]) -> None:
+    _show([position(0, tokens=CarriedUsage(1_234_567, 1_790_000_000_000))], 24.0)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "meter tokens: 1,234,567 units since 2026-09-21 14:13:20 UTC wait because Stripe refuses the meter" in shown
+    assert "taximeter stripe setup --yes mends it" in shown

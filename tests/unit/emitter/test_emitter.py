@@ -106,7 +106,7 @@ def test_a_batch_says_which_times_the_emitter_set(kafka: FakeKafka, opened: list
         ({"customer": "c" * 129}, Reason.TOO_LONG),
         ({"customer": "\ud800"}, Reason.WRONG_TYPE),
         ({"usage": {}}, Reason.MISSING_FIELD),
-        ({"usage": None}, Reason.WRONG_TYPE),
+        ({"usage": None}, Reason.NULL_VALUE),
         ({"usage": {"n": 1.5}}, Reason.NOT_AN_INTEGER),
         ({"usage": {"n": True}}, Reason.WRONG_TYPE),
         ({"usage": {"n": -1}}, Reason.NEGATIVE),

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from taximeter_emitter.message_limiter import KEYS_MAX
+from taximeter_emitter.logs.message_limiter import KEYS_MAX
 
 from metering.configuration.secrets import MASK, Redactor, Secret
 from metering.process.logs import RateLimited, get_log, logging_to
@@ -161,3 +161,15 @@ async def test_asyncio_complaints_are_logged() -> None:
     with captured() as out:
         asyncio.get_running_loop().call_exception_handler({"message": "something was never retrieved"})
     assert out.lines[0]["level"] == "error"
+
+
+def test_what_a_library_repeats_is_a_few_lines_and_what_we_say_is_not_touched() -> None:
+    with captured() as out:
+        for number in range(500):
+            logging.getLogger("aiokafka.conn").warning("no node answers, attempt %d", number)
+        for _ in range(20):
+            get_log("aggregator.app").warning("Kafka is away")
+    names = Counter(line["logger"] for line in out.lines)
+    assert names == {"aiokafka.conn": 5, "aggregator.app": 20}
+    assert out.lines[0]["message"] == "no node answers, attempt 0"
+    assert out.levels["warning"] == 25
