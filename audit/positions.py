@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from taximeter_emitter.clock import Clock
@@ -13,14 +13,26 @@ from metering.folds.ledger import Ledger
 from metering.folds.tallies import Tallies, tallies_from
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.ledger_log import ledger_start
-from metering.kafka.partition_log import LogReader
+from metering.kafka.partition_log import LogEnds, LogReader
 from metering.kafka.topics import Topics
 from metering.records.chain import NO_OFFSET
-from metering.records.fail_closed import FailClosed
+from metering.records.fail_closed import ChainBroken, FailClosed
 from metering.records.ledger_records import Correction, Receipt, decode_entry
 from metering.records.tally import Tally, decode_tally
 
 READERS: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class CarriedUsage:
+    """Units of one meter that wait because Stripe refuses the meter, and the time of the oldest of them (Unix ms)."""
+
+    units: int
+    oldest_ms: int
+
+    def plus(self, other: "CarriedUsage") -> "CarriedUsage":
+        """Both together."""
+        return CarriedUsage(self.units + other.units, min(self.oldest_ms, other.oldest_ms))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,15 +41,19 @@ class PartitionPosition:
 
     `open_corrections` are among the `open_meter_events`. `lost_records` are those that were accepted as lost, ever.
 
+    `events_end` is the high watermark. Below it, from `readable_end` on, lies what an open transaction of another producer holds back.
     `counted_to` is how far the tallies cover usage.events, `reported_to` how far the intents cover usage.tallies. `uncovered_rows` are
-    sums that no intent covers, `outcomes` those of the receipts in the time asked for.
+    sums that no intent covers, in `unreported` tallies; `outcomes` those of the receipts in the time asked for. `carried` is usage by meter that
+    waits because Stripe refuses the meter.
     """
 
     partition: int
     events_end: int
+    readable_end: int
     counted_to: int
     tallies_end: int
     reported_to: int
+    unreported: int
     uncovered_rows: int
     open_meter_events: int
     unknown_meter_events: int
@@ -45,28 +61,31 @@ class PartitionPosition:
     outcomes: Counter[str] = field(default_factory=Counter)
     lost_records: int = 0
     ids_from_ms: int = 0
+    carried: Mapping[str, CarriedUsage] = field(default_factory=dict)
     problem: str = ""
 
     @property
     def uncounted(self) -> int:
         """Records of usage.events that no accepted tally covers."""
-        return self.events_end - max(0, self.counted_to)
+        return max(0, self.events_end - max(0, self.counted_to))
 
     @property
-    def unreported(self) -> int:
-        """Tallies that no accepted intent covers; some of them may hold no sum."""
-        return self.tallies_end - max(0, self.reported_to)
+    def held_back(self) -> int:
+        """Records that nobody can read before a transaction of another producer ends."""
+        return self.events_end - self.readable_end
 
     @property
     def is_settled(self) -> bool:
         """Whether all that is in usage.events has reached its end."""
-        return not (self.problem or self.uncounted or self.uncovered_rows or self.open_meter_events)
+        return not (self.problem or self.uncounted or self.uncovered_rows or self.open_meter_events or self.carried)
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
         return {
             "partition": self.partition,
             "events_end": self.events_end,
+            "readable_end": self.readable_end,
+            "held_back_records": self.held_back,
             "counted_to": self.counted_to,
             "uncounted_records": self.uncounted,
             "tallies_end": self.tallies_end,
@@ -77,6 +96,7 @@ class PartitionPosition:
             "unknown_meter_events": self.unknown_meter_events,
             "open_corrections": self.open_corrections,
             "outcomes": dict(self.outcomes),
+            "carried": {meter: asdict(usage) for meter, usage in self.carried.items()},
             "lost_records": self.lost_records,
             "ids_known_from_ms": self.ids_from_ms,
             "problem": self.problem,
@@ -121,28 +141,41 @@ class _PositionReader:
 
     async def _partition(self, partition: int, hours: float) -> PartitionPosition:
         # From the end of the line to its start: what is read later can only be further on.
-        tallies, ledger, outcomes, uncovered, problem = Tallies(), Ledger(), Counter[str](), 0, ""
+        tallies, ledger, outcomes, uncovered, unreported, problem = Tallies(), Ledger(), Counter[str](), 0, 0, ""
+        ends = await self._reader.ends(self._topics.events.name, partition)
         try:
             ledger, outcomes = await self._ledger(partition, hours)
-            tallies, uncovered = await self._tallies(partition, max(0, ledger.chain.end))
+            tallies, uncovered, unreported = await self._tallies(partition, max(0, ledger.chain.end))
+            ends = await self._reader.ends(self._topics.events.name, partition)
+            await self._check_next(partition, tallies.chain.end, ends)
         except FailClosed as error:
             problem = f"{type(error).__name__}: {error}"
-        _, events_end = await self._reader.bounds(self._topics.events.name, partition)
         return PartitionPosition(
             partition=partition,
-            events_end=events_end,
+            events_end=ends.end,
+            readable_end=ends.stable_end,
             counted_to=tallies.chain.end,
             tallies_end=tallies.chain.next_offset,
             reported_to=ledger.chain.end,
+            unreported=unreported,
             uncovered_rows=uncovered,
             open_meter_events=ledger.open_events,
             unknown_meter_events=sum(len(entry.unknown) for entry in ledger.open.values()),
             open_corrections=sum(isinstance(entry.entry, Correction) for entry in ledger.open.values()),
             outcomes=outcomes,
+            carried=_carried(ledger),
             lost_records=tallies.losses.records,
             ids_from_ms=tallies.losses.ids_from_ms,
             problem=problem,
         )
+
+    async def _check_next(self, partition: int, counted_to: int, ends: LogEnds) -> None:
+        """What is counted next must be there: raise what the aggregator stops for."""
+        topic = self._topics.events.name
+        if counted_to > ends.end:
+            raise ChainBroken(f"the tallies end at {counted_to}, the events at {ends.end}: the topic was cut or created again")
+        if 0 <= counted_to < ends.stable_end:
+            await self._reader.holds_no_record(topic, partition, counted_to, counted_to + 1)
 
     async def _ledger(self, partition: int, hours: float) -> tuple[Ledger, Counter[str]]:
         topic = self._topics.ledger.name
@@ -162,22 +195,23 @@ class _PositionReader:
                     outcomes.update(settlement.outcome.value for settlement in entry.settlements)
         return ledger, outcomes
 
-    async def _tallies(self, partition: int, covered: int) -> tuple[Tallies, int]:
-        """The fold at the end of usage.tallies, and how many rows are at or behind `covered`."""
+    async def _tallies(self, partition: int, covered: int) -> tuple[Tallies, int, int]:
+        """The fold at the end of usage.tallies; how many rows are at or behind `covered`, and in how many tallies."""
         topic = self._topics.tallies.name
         start, end = await self._reader.bounds(topic, partition)
         if start == end:
-            return Tallies(), 0
+            return Tallies(), 0, 0
         last = await self._tally(partition, end - 1)
         begin = last.link.previous if last.link.previous != NO_OFFSET else start
         if covered < end:
             begin = min(begin, await self._accepted_before(partition, covered, start))
         tallies = tallies_from(begin, await self._tally(partition, begin))
-        rows = 0
+        rows = found = 0
         async for offset, tally in self._tallies_from(partition, begin, end):
             if tallies.fold(offset, tally) and offset >= covered:
                 rows += len(tally.rows)
-        return tallies, rows
+                found += bool(tally.rows)
+        return tallies, rows, found
 
     async def _accepted_before(self, partition: int, covered: int, start: int) -> int:
         """An accepted tally at or before the one at `covered`: folding from it decides rightly about all that follow."""
@@ -193,6 +227,23 @@ class _PositionReader:
         async for records in self._reader.records(self._topics.tallies.name, partition, start, end):
             for record in records:
                 yield record.offset, decode_tally(record.value)
+
+
+def carried_usage(positions: Iterable[PartitionPosition]) -> dict[str, CarriedUsage]:
+    """What waits of each meter, over partitions."""
+    return _added((meter, usage) for position in positions for meter, usage in position.carried.items())
+
+
+def _carried(ledger: Ledger) -> dict[str, CarriedUsage]:
+    return _added((event.meter, CarriedUsage(event.value, event.time_ms)) for event in ledger.waiting)
+
+
+def _added(found: Iterable[tuple[str, CarriedUsage]]) -> dict[str, CarriedUsage]:
+    sums: dict[str, CarriedUsage] = {}
+    for meter, usage in found:
+        before = sums.get(meter)
+        sums[meter] = usage if before is None else before.plus(usage)
+    return sums
 
 
 def all_settled(positions: Sequence[PartitionPosition]) -> bool:

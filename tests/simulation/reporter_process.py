@@ -24,8 +24,9 @@ from tests.simulation.world import LEDGER, TALLIES, TOPICS, World
 
 ROWS_MAX: Final = 60
 LIMIT_PER_S: Final = 50.0
-LEAST_PER_S: Final = 2.0
+LEAST_PER_S: Final = (2.0, 40.0)  # 40 is all that is allowed of the limit
 STRAY_REFUSALS: Final = 2
+LOOK_SECONDS: Final = 10.0
 _NEVER: Final = asyncio.Event()
 
 
@@ -66,12 +67,13 @@ class ReporterProcess(Process):
     def __init__(self, world: World, name: str, stripe: LyingStripe, periods: BillingPeriods) -> None:
         super().__init__(world, name)
         rng = world.rng
+        least_per_s = rng.pick(LEAST_PER_S)
         # By the rate at its least these still allow HOURLY_MAX hourly sums, so that the checker knows what is merged no further.
         self._settings = ReporterSettings(
             report_seconds=rng.pick((0.5, 3.0, 10.0)),
             receipt_seconds=rng.pick((0.05, 0.5, 3.0)),
             drain_target_seconds=rng.pick((0.05, 0.5, 25.0)),
-            hourly_drain_seconds=rng.pick((2 * HOURLY_MAX / LEAST_PER_S, 25.0)),
+            hourly_drain_seconds=rng.pick((HOURLY_MAX * world.partitions / least_per_s, 25.0)),
             rows_max=ROWS_MAX,
         )
         self._periods = periods
@@ -79,7 +81,7 @@ class ReporterProcess(Process):
         log = ProcessLog(LOGGER, {}, world, name)
         turns = SimulatedTurns(self)
         self._port = StripePort(stripe)
-        self.pacer = Pacer(LIMIT_PER_S, rate_min_per_s=LEAST_PER_S)
+        self.pacer = Pacer(LIMIT_PER_S, rate_min_per_s=least_per_s)
         self._dispatcher = Dispatcher(
             lanes=Lanes(capacity=5_000, in_flight_max=6, retry_delay_s=partial(REPEATS.wait_seconds, random=rng), probe_every_s=30.0),
             pacer=self.pacer,
@@ -103,6 +105,7 @@ class ReporterProcess(Process):
         )
         self.workers: dict[int, ReportingWorker] = {}
         self.start("dispatch", self._dispatcher.run(_NEVER))
+        self.start("meters", self._look_at_meters(stripe))
 
     def assign(self, partition: int) -> None:
         """Own a partition."""
@@ -146,12 +149,27 @@ class ReporterProcess(Process):
         """Whether it calls at less than its pace, although hardly any call was refused because there are too many."""
         return self._port.refusals <= STRAY_REFUSALS and self.pacer.rate_per_s < self.pacer.ceiling_per_s
 
+    async def _look_at_meters(self, stripe: LyingStripe) -> None:
+        """What the watch over meters does: a held one is tried again when it is active, or now and then where the key may not look."""
+        held, blind = self._dispatcher.lanes.held, self.world.chance(0.3)
+        while True:
+            await self.sleep(LOOK_SECONDS)
+            now = self.monotonic()
+            for meter, hold in held.holds.items():
+                if hold.look_at > now:
+                    continue
+                if blind or stripe.is_active(meter):
+                    held.try_again(meter, seen_at=now)
+                else:
+                    held.still_refused(meter, "inactive", self.now_ms(), now)
+
     def _has_reported(self, worker: ReportingWorker) -> bool:
         reporter = worker.reporter
         return (
             reporter is not None
             and not reporter.ledger.open
             and not len(reporter.unplanned)
+            and not len(reporter.carried)
             and reporter.ledger.chain.next_offset == len(self.world.logs[LEDGER, worker.partition])
             and reporter.tally_position == len(self.world.logs[TALLIES, worker.partition])
         )
