@@ -11,7 +11,7 @@ from aggregator.set_aside import LargestSetAside
 from metering.process.metrics import WORK_SECONDS, counter, gauge, histogram
 from metering.workers.group_metrics import GroupMetrics
 
-COUNTING_STOPS: Final = ("ChainBroken", "RecordCorrupt", "HistoryLost", "PartitionsAdded", "Unforeseen")
+COUNTING_STOPS: Final = ("ChainBroken", "RecordCorrupt", "RecordUnreadable", "HistoryLost", "PartitionsAdded", "Unforeseen")
 
 
 @dataclass(frozen=True, slots=True)
