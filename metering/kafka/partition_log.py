@@ -101,6 +101,13 @@ class LogReader:
         except (KafkaError, TimeoutError) as error:
             raise LogUnavailable(f"a hole in {topic}/{partition} at {start} cannot be looked at: {error!r}") from error
 
+    async def lost_to(self, topic: str, partition: int, start: int) -> int:
+        """The end of the offsets from `start` on of which nothing is left; `start` if there are none. Raises LogUnavailable or HistoryLost."""
+        try:
+            return await self._proofs.lost_to(topic, partition, start)
+        except (KafkaError, TimeoutError) as error:
+            raise LogUnavailable(f"{topic}/{partition} cannot be looked at from {start} on: {error!r}") from error
+
     def is_proved_empty(self, topic: str, partition: int, start: int, end: int) -> bool:
         """`holds_no_record`, as far as it is known without asking."""
         return self._proofs.is_proved(topic, partition, start, end)
