@@ -34,6 +34,11 @@ _REPAIR: Final = (
     ),
 )
 
+_SPOOL: Final = (
+    Command("list", "show the spools in a directory", f"{_COMMANDS}.arguments:spool_list", f"{_COMMANDS}.spool:list_all"),
+    Command("send", "send the spools of processes that ended", f"{_COMMANDS}.arguments:spool_send", f"{_COMMANDS}.spool:send"),
+)
+
 _CUSTOMER: Final = (
     Command("create", "make a customer and print its id", f"{_STRIPE}.arguments:customer_create", f"{_STRIPE}.customer:create"),
     Command("list", "show the customers, newest first", f"{_STRIPE}.arguments:customer_list", f"{_STRIPE}.customer:list_all"),
@@ -65,6 +70,7 @@ COMMANDS: Final = (
     _command(_COMMANDS, "corrections", "list what was taken back and sent again"),
     CommandGroup("repair", "let a partition go on that stopped because events are gone", _REPAIR),
     _command(_COMMANDS, "reconcile", "compare the ledger with Stripe's summaries, by customer, meter and hour or day"),
+    CommandGroup("spool", "list and send what emitters left on the disk of a host", _SPOOL),
     _command(_COMMANDS, "verify", "re-read the log and prove every equation that a bill rests on"),
     _command(_COMMANDS, "completion", "print a script that completes commands and options in a shell"),
 )
