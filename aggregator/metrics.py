@@ -22,6 +22,7 @@ class AggregatorMetrics:
     events: Counter
     quantity: Counter
     dead_letters: Counter
+    unknown_usage: Counter
     capped_times: Counter
     clock_ahead: Gauge
     tallies: Counter
@@ -54,6 +55,11 @@ class AggregatorMetrics:
             quantity=counter(registry, f"{prefix}_quantity_total", "Units counted (a view: the tallies are the truth).", labels={"meter": ()}),
             dead_letters=counter(
                 registry, f"{prefix}_dead_letters_total", "Events set aside, by reason.", labels={"reason": tuple(reason.value for reason in Reason)}
+            ),
+            unknown_usage=counter(
+                registry,
+                f"{prefix}_unknown_usage_units_total",
+                "Units, in counted events, of usage fields that the catalogue does not know: not billed. The tallies name the fields.",
             ),
             capped_times=counter(
                 registry,

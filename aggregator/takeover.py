@@ -1,7 +1,5 @@
 """Rebuild a partition's state from the log alone, when it is assigned and after another writer was ahead."""
 
-from contextlib import aclosing
-
 from aggregator.core.counting import PartitionCounter
 from aggregator.core.counting_rules import CountingRules
 from aggregator.ids.id_files import SnapshotRecord, digest_of
@@ -104,12 +102,12 @@ class CountingTakeover:
         return found, max(start, end)
 
     async def holds_no_record(self, partition: int, start: int, end: int) -> bool:
-        """Whether the offsets [start, end) of usage.events really hold nothing (transaction markers do), asked of the log a second time."""
-        async with aclosing(self._reader.records(self._rules.topic, partition, start, end)) as found:
-            async for records in found:
-                if records:
-                    return False
-        return True
+        """Whether the offsets [start, end) of usage.events never held anything to count, as transaction markers do. Proved, or HistoryLost."""
+        return await self._reader.holds_no_record(self._rules.topic, partition, start, end)
+
+    def is_proved_empty(self, partition: int, start: int, end: int) -> bool:
+        """The same, as far as it is known without asking."""
+        return self._reader.is_proved_empty(self._rules.topic, partition, start, end)
 
     async def _found(self, partition: int, tallies_start: int) -> PartitionCounter:
         if tallies_start > 0:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import orjson
@@ -19,13 +20,16 @@ from metering.process.logs import RateLimited
 from metering.records.dead_letter import DeadLetter, encode_dead_letter
 from metering.records.fail_closed import ChainBroken, FailClosed
 from metering.records.service_limits import CHAIN_RECORD_BYTES_MAX
+from metering.records.tally import Tally
 from metering.workers.partition_worker import PartitionWorker, WorkerKit
 
 # What is counted before other partitions get the event loop.
 TURN_RECORDS: Final = 500
 TURN_BYTES: Final = 512 * 1024
+MARKER_SECONDS: Final = 1.0  # how long nothing comes before the end of the log is looked at for a transaction marker
 SENDS_AT_ONCE: Final = 500
 CLOCK_AHEAD_MS: Final = 60_000  # of an emitter, so that somebody should set it
+FIELDS_LOGGED_MAX: Final = 10
 SET_ASIDE_SECONDS: Final = 60.0  # how often a partition logs that events were set aside
 MENDED_SECONDS: Final = 5.0  # how often a stopped partition looks whether somebody accepted what is lost
 
@@ -52,6 +56,8 @@ class CountingWorker(PartitionWorker):
         self._takeover = takeover
         self._snapshots = snapshots
         self._head = b""  # the record of our last accepted tally
+        self._waiting_at = 0  # the position at which nothing came, since then
+        self._waiting_since = 0.0
         self._tallies_seen = 0  # the first offset of usage.tallies that may hold an acceptance of what stops the partition
         self._partition_of = partition_of
         self._metrics = metrics
@@ -114,8 +120,11 @@ class CountingWorker(PartitionWorker):
         while True:
             pause = self._settings.flush_seconds if counter.pending_records else self._settings.idle_tally_seconds
             due = flushed + pause
+            if self.readable_end > counter.position:
+                due = min(due, self._clock.monotonic() + MARKER_SECONDS)
             await self._wait(due - self._clock.monotonic(), work=bool(self._inbox))
             await self._count_inbox(counter)
+            await self._pass_markers(counter)
             if self._draining:
                 if counter.pending_records:
                     await self._flush(counter)
@@ -133,7 +142,7 @@ class CountingWorker(PartitionWorker):
         return full or self._clock.monotonic() >= flushed + self._settings.flush_seconds
 
     async def _count_inbox(self, counter: PartitionCounter) -> None:
-        """Count the first records of the inbox that follow each other, until the tally is large enough or others must have a turn."""
+        """Count records of the inbox until the tally is large enough or others must have a turn."""
         while self._inbox and self._inbox.first.offset < counter.position:
             self._inbox.take()
         if not self._inbox or counter.pending_bytes >= self._settings.flush_bytes:
@@ -143,8 +152,21 @@ class CountingWorker(PartitionWorker):
             self._read_again(counter.position, offset)
             return
         # Taken only when they are counted: a cancelled check above leaves nothing half done.
-        run = self._inbox.run(TURN_RECORDS, TURN_BYTES)
+        run = self._inbox.run(TURN_RECORDS, TURN_BYTES, partial(self._takeover.is_proved_empty, self.partition))
         self._inbox.drop(counter.count_many(run, self._settings.flush_bytes))
+
+    async def _pass_markers(self, counter: PartitionCounter) -> None:
+        """Count offsets at the end of the log as skipped if they hold no record, as the marker of a last transaction does: none will come of them.
+
+        Looked at only when nothing came for a while, because usually a record is on its way.
+        """
+        now = self._clock.monotonic()
+        if self._inbox or self.readable_end <= counter.position or counter.position != self._waiting_at:
+            self._waiting_at, self._waiting_since = counter.position, now
+        elif now >= self._waiting_since + MARKER_SECONDS:
+            self._waiting_since, end = now, self.readable_end
+            if await self._takeover.holds_no_record(self.partition, counter.position, end):
+                counter.skip_to(end)
 
     async def _flush(self, counter: PartitionCounter) -> None:
         """Write what was counted as a tally. Raises LogUnavailable (it may have been written: start over) or FailClosed."""
@@ -230,8 +252,15 @@ class CountingWorker(PartitionWorker):
         for meter, quantity in quantities.items():
             metrics.quantity.labels(meter).inc(quantity)
         self._note_clocks(cut.ahead)
+        self._note_unknown_usage(tally)
         if tally.log_time_ms:
             metrics.tallied_log_time.labels(str(self.partition)).set(tally.log_time_ms / 1000)
+
+    def _note_unknown_usage(self, tally: Tally) -> None:
+        if tally.unknown_usage:
+            self._metrics.unknown_usage.inc(sum(units for _, _, units in tally.unknown_usage))
+            fields = [name for name, _, _ in sorted(tally.unknown_usage, key=lambda entry: -entry[2])[:FIELDS_LOGGED_MAX]]
+            self._warnings.warning(self._log, "events have usage fields that the catalogue does not know; these are not billed", fields=fields)
 
     def _note_emitters(self, counter: PartitionCounter) -> None:
         partition = str(self.partition)

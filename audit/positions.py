@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from taximeter_emitter.clock import Clock
@@ -23,6 +23,18 @@ from metering.records.tally import Tally, decode_tally
 READERS: Final = 4
 
 
+@dataclass(frozen=True, slots=True)
+class CarriedUsage:
+    """Units of one meter that wait because Stripe refuses the meter, and the time of the oldest of them (Unix ms)."""
+
+    units: int
+    oldest_ms: int
+
+    def plus(self, other: "CarriedUsage") -> "CarriedUsage":
+        """Both together."""
+        return CarriedUsage(self.units + other.units, min(self.oldest_ms, other.oldest_ms))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionPosition:
     """One partition. Ends are next offsets; -1 where there is no chain yet. `problem` says why it could not be read further.
@@ -30,7 +42,8 @@ class PartitionPosition:
     `open_corrections` are among the `open_meter_events`. `lost_records` are those that were accepted as lost, ever.
 
     `counted_to` is how far the tallies cover usage.events, `reported_to` how far the intents cover usage.tallies. `uncovered_rows` are
-    sums that no intent covers, `outcomes` those of the receipts in the time asked for.
+    sums that no intent covers, `outcomes` those of the receipts in the time asked for. `carried` is usage by meter that waits because Stripe
+    refuses the meter.
     """
 
     partition: int
@@ -45,6 +58,7 @@ class PartitionPosition:
     outcomes: Counter[str] = field(default_factory=Counter)
     lost_records: int = 0
     ids_from_ms: int = 0
+    carried: Mapping[str, CarriedUsage] = field(default_factory=dict)
     problem: str = ""
 
     @property
@@ -60,7 +74,7 @@ class PartitionPosition:
     @property
     def is_settled(self) -> bool:
         """Whether all that is in usage.events has reached its end."""
-        return not (self.problem or self.uncounted or self.uncovered_rows or self.open_meter_events)
+        return not (self.problem or self.uncounted or self.uncovered_rows or self.open_meter_events or self.carried)
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
@@ -77,6 +91,7 @@ class PartitionPosition:
             "unknown_meter_events": self.unknown_meter_events,
             "open_corrections": self.open_corrections,
             "outcomes": dict(self.outcomes),
+            "carried": {meter: asdict(usage) for meter, usage in self.carried.items()},
             "lost_records": self.lost_records,
             "ids_known_from_ms": self.ids_from_ms,
             "problem": self.problem,
@@ -139,6 +154,7 @@ class _PositionReader:
             unknown_meter_events=sum(len(entry.unknown) for entry in ledger.open.values()),
             open_corrections=sum(isinstance(entry.entry, Correction) for entry in ledger.open.values()),
             outcomes=outcomes,
+            carried=_carried(ledger),
             lost_records=tallies.losses.records,
             ids_from_ms=tallies.losses.ids_from_ms,
             problem=problem,
@@ -193,6 +209,23 @@ class _PositionReader:
         async for records in self._reader.records(self._topics.tallies.name, partition, start, end):
             for record in records:
                 yield record.offset, decode_tally(record.value)
+
+
+def carried_usage(positions: Iterable[PartitionPosition]) -> dict[str, CarriedUsage]:
+    """What waits of each meter, over partitions."""
+    return _added((meter, usage) for position in positions for meter, usage in position.carried.items())
+
+
+def _carried(ledger: Ledger) -> dict[str, CarriedUsage]:
+    return _added((event.meter, CarriedUsage(event.value, event.time_ms)) for event in ledger.waiting)
+
+
+def _added(found: Iterable[tuple[str, CarriedUsage]]) -> dict[str, CarriedUsage]:
+    sums: dict[str, CarriedUsage] = {}
+    for meter, usage in found:
+        before = sums.get(meter)
+        sums[meter] = usage if before is None else before.plus(usage)
+    return sums
 
 
 def all_settled(positions: Sequence[PartitionPosition]) -> bool:

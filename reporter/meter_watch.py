@@ -5,6 +5,7 @@ Nothing waits for it. Where the key may not read meters, only Stripe's refusals 
 """
 
 import asyncio
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -58,7 +59,7 @@ class MeterWatch:
             outcome = await self._look()
             self._metrics.meter_reads.labels(outcome).inc()
             await self._clock.sleep(LOOK_GAP_SECONDS)
-            await self._wait(outcome)
+            await self._wait(outcome, self._clock.monotonic())
 
     async def close(self) -> None:
         """End the looking, then close the port."""
@@ -81,15 +82,21 @@ class MeterWatch:
             self._held.refused(rejection.meter, f"{rejection.code}: {rejection.message}", now_ms, self._clock.monotonic())
         self._soon.set()
 
-    async def _wait(self, outcome: str) -> None:
-        waits = [wait for wait in (self._held.wait_s(self._clock.monotonic()), self._times.every or None) if wait is not None]
-        if outcome == WhyUnread.KEY_REFUSED:
-            waits.append(self._times.after_failure)
-        try:
-            async with asyncio.timeout(min(waits, default=None)):
-                await self._soon.wait()
-        except TimeoutError:
-            return
+    async def _wait(self, outcome: str, since: float) -> None:
+        """Until it is time for the next look. A meter may be held meanwhile, so this wakes up now and then."""
+        longest = min(self._times.every or math.inf, self._times.after_failure if outcome == WhyUnread.KEY_REFUSED else math.inf)
+        while True:
+            now = self._clock.monotonic()
+            held_s = self._held.wait_s(now)
+            left = min(since + longest - now, math.inf if held_s is None else held_s)
+            if left <= 0:
+                return
+            try:
+                async with asyncio.timeout(min(left, LOOK_GAP_SECONDS)):
+                    await self._soon.wait()
+                return
+            except TimeoutError:
+                continue
 
     async def _look(self) -> str:
         """One look: a label of the metric."""

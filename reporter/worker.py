@@ -85,6 +85,14 @@ class ReportingWorker(PartitionWorker):
         return self.reporter.ledger.chain.end if self.reporter is not None else None
 
     @property
+    def settled_to(self) -> int | None:
+        """The end of the accepted intents; or of what was folded, if it has no usage to report: such tallies wait for nothing."""
+        reporter = self.reporter
+        if reporter is None:
+            return None
+        return reporter.ledger.chain.end if len(reporter.unplanned) else reporter.tally_position
+
+    @property
     def position(self) -> int | None:
         """The offset of the next tally that is not folded yet."""
         return self.reporter.tally_position if self.reporter is not None else None

@@ -8,6 +8,8 @@ from typing import Final
 from taximeter.command import SANDBOX, Command, CommandGroup
 
 _COMMANDS: Final = "taximeter.commands"
+_TRACING: Final = "taximeter.trace_commands"
+_LETTERS: Final = "taximeter.dead_letter_commands"
 _STRIPE: Final = "taximeter.stripe_commands"
 
 
@@ -22,6 +24,17 @@ _API_KEYS: Final = (
         "make a key, add its digest to the file, and print the key once",
         f"{_COMMANDS}.arguments:api_keys_create",
         f"{_COMMANDS}.api_keys:create",
+    ),
+)
+
+_DEADLETTERS: Final = (
+    Command("list", "how much was set aside, why, and of whom", f"{_LETTERS}.arguments:list_groups", f"{_LETTERS}.listing:list_groups"),
+    Command("show", "the events, and what was wrong with each", f"{_LETTERS}.arguments:show", f"{_LETTERS}.listing:show"),
+    Command(
+        "redrive",
+        "take events back, each once, edited if that is what they need",
+        f"{_LETTERS}.arguments:redrive",
+        f"{_LETTERS}.redrive:run",
     ),
 )
 
@@ -68,8 +81,11 @@ COMMANDS: Final = (
     CommandGroup("stripe", "everything on Stripe's side: meters, prices, customers, usage, invoices, webhooks", STRIPE_COMMANDS),
     _command(_COMMANDS, "correct", "take back, or send again, one meter event"),
     _command(_COMMANDS, "corrections", "list what was taken back and sent again"),
+    CommandGroup("deadletters", "what was set aside: list, show and take back", _DEADLETTERS),
     CommandGroup("repair", "let a partition go on that stopped because events are gone", _REPAIR),
-    _command(_COMMANDS, "reconcile", "compare the ledger with Stripe's summaries, by customer, meter and hour or day"),
+    _command("taximeter.reconcile_command", "reconcile", "compare the ledger with Stripe's summaries, by customer, meter and hour or day"),
+    _command(_TRACING, "trace", "follow one event, or one meter event, through every log to Stripe's answer"),
+    _command(_TRACING, "explain", "what a customer's usage of a meter is made of, down to the events"),
     CommandGroup("spool", "list and send what emitters left on the disk of a host", _SPOOL),
     _command(_COMMANDS, "verify", "re-read the log and prove every equation that a bill rests on"),
     _command(_COMMANDS, "completion", "print a script that completes commands and options in a shell"),

@@ -112,8 +112,9 @@ Only the settings file says what is billed, in one `[[meters]]` table for each S
 ## Usage fields
 
 Each quantity of an event is judged by one rule. A field that a meter sums is billed. A field in `unmetered` of the table `[usage]` is free. A zero
-is free as well, whatever its field is called. Any other field is unknown: the gateway refuses the event and names the field. What is free is carried
-to Kafka, spoils no event and is never billed.
+is free as well, whatever its field is called. Any other field is unknown: the event counts for its other fields. What is not billed is named in the
+gateway's answer, in the tally and by `taximeter verify`. An event of nothing but unknown fields is refused or set aside
+([decision 13](decisions/0013-unknown-usage.md)). What is free is carried to Kafka, spoils no event and is never billed.
 
 | Key | Type | Default | Meaning |
 | --- | --- | --- | --- |

@@ -31,7 +31,7 @@ from aggregator.reading.decoding import decode_all, has_id, read
 from aggregator.reading.joined_batches import alike, first_batches, join
 from aggregator.reading.origins import claimed, origin_of_batch, origin_of_event
 from aggregator.reading.plain_events import PlainColumns, PlainEvents, first_run
-from aggregator.reading.screening import set_aside_reasons
+from aggregator.reading.screening import set_aside_reasons, unknown_usage
 from aggregator.reading.stamped_times import at_log_time
 from aggregator.sums.plain_sums import PlainSums
 from aggregator.sums.rows import Rows
@@ -41,7 +41,6 @@ from metering.records.chain import NO_OFFSET, ChainLink
 from metering.records.dead_letter import DeadLetter, Origin
 from metering.records.fail_closed import ChainBroken
 from metering.records.integer_columns import greatest, least
-from metering.records.meters import FieldVerdict
 from metering.records.record import LogRecord
 from metering.records.service_limits import CHAIN_RECORD_BYTES_MAX
 from metering.records.tally import NO_DIGESTED_EMITTERS, EventCounts, RecordCounts, Tally, WhyNotCounted, encode_tally
@@ -178,6 +177,11 @@ class PartitionCounter:
             self._pending.batches += 1
             self._count_batch(record, content)
 
+    def skip_to(self, end: int) -> None:
+        """Fold offsets up to `end`, which hold no record, as is proved."""
+        self._enter(end)
+        self.position = end
+
     @property
     def pending_records(self) -> int:
         """Records folded since the last cut."""
@@ -224,6 +228,7 @@ class PartitionCounter:
             horizon_ms=self.ids.horizon_ms,
             catalogue_definition=catalogue.definition if checkpoint or catalogue.version != self.tallies.catalogue else None,
             losses=self.tallies.losses,
+            unknown_usage=[(name, *found) for name, found in sorted(pending.unknown.items())],
         )
         self._cut = tally
         value = encode_tally(tally)
@@ -312,16 +317,19 @@ class PartitionCounter:
         return True
 
     def _count_plain(self, records: Sequence[LogRecord], plain: PlainColumns) -> None:
-        """Fold plain events that have no gap between them."""
+        """Fold plain events. Offsets between them hold no record."""
         pending = self._pending
         self._enter(records[0].offset)
         self.position = records[-1].offset + 1
+        pending.skipped += self.position - records[0].offset - len(records)
         pending.log_time_ms = max(pending.log_time_ms, *map(_timestamp, records))
         pending.input_bytes += sum(map(len, map(_value, records)))
         pending.singles += len(records)
         new = self.ids.claim(plain.identities, plain.contents)
         not_new = np.flatnonzero(~new).tolist()
         for place in not_new:
+            if place and records[place].offset > records[place - 1].offset + 1:
+                pending.pass_over(records[place - 1].offset + 1, records[place].offset)
             self._count_seen(records[place], plain.identities[place].tobytes(), int(plain.contents[place]))
         pending.counted += len(records) - len(not_new)
         if not_new:
@@ -335,10 +343,9 @@ class PartitionCounter:
         except EventRejected as rejected:
             self._dead_letter(record, rejected, 1, origin_of_event(event))
             return
-        judge = self._rules.catalogue.judge_field
-        unknown = [name for name, quantity in event.usage if judge(name, quantity) is FieldVerdict.UNKNOWN]
-        if unknown:
-            refusal = EventRejected(Reason.UNKNOWN_USAGE_FIELD, f"usage.{unknown[0]}", "no meter of the catalogue sums it")
+        unknown = self._rules.catalogue.unknown_in(event.usage)
+        if unknown and self._rules.catalogue.knows_nothing_of(event.usage):
+            refusal = EventRejected(Reason.UNKNOWN_USAGE_FIELD, f"usage.{unknown[0][0]}", "no meter of the catalogue sums it")
             self._dead_letter(record, refusal, 1, origin_of_event(event))
             return
         if self._rules.partition_of(event.customer) != self.partition:
@@ -355,6 +362,8 @@ class PartitionCounter:
             self.ids.add(identity, content)
             self._rows.add_event(event)
             self._pending.counted += 1
+            for name, quantity in unknown:
+                self._pending.add_unknown(name, 1, quantity)
 
     def _count_seen(self, record: LogRecord, identity: bytes, content: int) -> None:
         """Count an event whose identity is known."""
@@ -410,7 +419,7 @@ class PartitionCounter:
         if whole and batch.ids and self._all_may_be_new(record, batch):
             one_by_one = np.flatnonzero(~self.ids.claim(*ids)).tolist()
         if not one_by_one:
-            self._rows.add_batch(batch, None)
+            self._add_batch(batch, None)
             self._pending.counted += batch.count
             return
         keep = [False] * batch.count
@@ -464,8 +473,14 @@ class PartitionCounter:
         for reason, indexes in bad.items():
             refusal = EventRejected(reason, "", f"{len(indexes)} of the {batch.count} events of this batch")
             self._dead_letter(record, refusal, len(indexes), origin_of_batch(batch, indexes), indexes)
-        self._rows.add_batch(batch, keep)
+        self._add_batch(batch, keep)
         self._pending.counted += sum(keep)
+
+    def _add_batch(self, batch: Batch, keep: Sequence[bool] | None) -> None:
+        """Add up those events of a batch that count (None: all)."""
+        self._rows.add_batch(batch, keep)
+        for name, events, units in unknown_usage(batch, keep, self._rules.catalogue):
+            self._pending.add_unknown(name, events, units)
 
     def _ids_known_from(self, record: LogRecord) -> int:
         """The own time before which an event of this record may have been counted although its id is not known."""

@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from taximeter_emitter.wire.event import UsageEvent
+from taximeter_emitter.wire.limits import NAME_CHARS_MAX
 
 from aggregator.reading.stamped_times import NOT_AHEAD, Ahead
 from metering.records.dead_letter import DeadLetter
 from metering.records.tally import NotCounted, Tally, WhyNotCounted, runs_of
 
 _ENTRY_BYTES: Final = 48  # what a range of an emitter's numbers, a run that did not count, or a dead letter's place adds to the record of a tally
+_UNKNOWN_BYTES: Final = _ENTRY_BYTES + 4 * NAME_CHARS_MAX  # what the name of an unknown usage field adds
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +47,21 @@ class Pending:
     letters: list[DeadLetter] = field(default_factory=list)
     forwards: list[UsageEvent] = field(default_factory=list)
     not_counted: list[NotCounted] = field(default_factory=list)
+    passed_from: int = -1  # the latest offsets without events, up to the one below
+    passed_to: int = -1
     ranges: list[tuple[str, int, int]] = field(default_factory=list)
     latest_ranges: dict[str, int] = field(default_factory=dict)  # the place of each emitter's in `ranges`
     finals: dict[str, int] = field(default_factory=dict)
     abandoned: list[tuple[str, int, int]] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=dict)
     ahead: dict[str, Ahead] = field(default_factory=dict)
+    unknown: dict[str, tuple[int, int]] = field(default_factory=dict)  # events and units by usage field
 
     @property
     def entry_bytes(self) -> int:
         """About what all this adds to the record of the tally, beside its rows."""
         entries = len(self.ranges) + len(self.letters) + len(self.abandoned) + len(self.not_counted) + len(self.finals) + len(self.dropped)
-        return _ENTRY_BYTES * entries + 8 * self.dead_lettered
+        return _ENTRY_BYTES * entries + 8 * self.dead_lettered + _UNKNOWN_BYTES * len(self.unknown)
 
     def add_ranges(self, emitter: str, new: Sequence[tuple[int, int]]) -> None:
         """Note new numbers of an emitter, joined with the latest before them if they follow on: nearly always."""
@@ -68,18 +73,24 @@ class Pending:
                 self.latest_ranges[emitter] = len(self.ranges)
                 self.ranges.append((emitter, first, last))
 
+    def add_unknown(self, name: str, events: int, units: int) -> None:
+        """Note what events that count have of a usage field that nobody knows."""
+        before = self.unknown.get(name, (0, 0))
+        self.unknown[name] = (before[0] + events, before[1] + units)
+
     def add_ahead(self, emitter: str, new: Ahead) -> None:
         """Note stamped events whose time was ahead of the log's."""
         before = self.ahead.get(emitter, NOT_AHEAD)
         self.ahead[emitter] = Ahead(before.events + new.events, max(before.most_ms, new.most_ms))
 
     def add_not_counted(self, offset: int, why: WhyNotCounted) -> None:
-        """Note that a record did not count, joined with those before it if there is none between that did."""
+        """Note that a record did not count, joined with those before it if no events lie between."""
         runs = self.not_counted
         if runs:
             last = runs[-1]
-            if last.why is why and not last.events and last.offset + last.offsets == offset:
-                runs[-1] = NotCounted(last.offset, last.offsets + 1, 0, 0, why)
+            end = last.offset + last.offsets
+            if last.why is why and not last.events and (end == offset or (self.passed_to == offset and self.passed_from <= end)):
+                runs[-1] = NotCounted(last.offset, offset + 1 - last.offset, 0, 0, why)
                 return
         runs.append(NotCounted(offset, 1, 0, 0, why))
 
@@ -91,11 +102,10 @@ class Pending:
             self.not_counted += runs_of(offset, indexes, why)
 
     def pass_over(self, start: int, end: int) -> None:
-        """Note that the offsets [start, end) hold no event: a run that ends there may go on behind them."""
-        if self.not_counted:
-            last = self.not_counted[-1]
-            if not last.events and last.offset + last.offsets == start:
-                self.not_counted[-1] = last._replace(offsets=end - last.offset)
+        """Note that the offsets [start, end) hold no event."""
+        if start != self.passed_to:
+            self.passed_from = start
+        self.passed_to = end
 
     def add_dead_letter(self, letter: DeadLetter) -> None:
         """Events that are not counted, with the reason."""

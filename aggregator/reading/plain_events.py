@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import compress, repeat
-from operator import attrgetter, itemgetter, methodcaller
+from operator import attrgetter, itemgetter, lt, methodcaller
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -59,6 +59,7 @@ _ZERO_SECONDS: Final = int(np.frombuffer(b"00.000", np.uint8) @ _SECONDS)
 _fields = itemgetter(*EVENT_FIELDS)
 _value = attrgetter("value")
 _headers = attrgetter("headers")
+_offset = attrgetter("offset")
 _is_batch = methodcaller("startswith", b'{"' + FORMAT_KEY.encode())
 
 
@@ -123,21 +124,29 @@ class _Read(NamedTuple):
 
 
 def first_run(records: Sequence[LogRecord], start: int) -> Sequence[LogRecord]:
-    """The records from `start` on, PLAIN_EVENTS_MAX at most, that may be plain events and whose offsets, which rise, have no gap."""
+    """The records from `start` on, PLAIN_EVENTS_MAX at most, that may be plain events and whose offsets rise."""
     if not _may_be_plain(records[start]):
         return ()
     run = records[start : start + PLAIN_EVENTS_MAX]
-    offset = run[0].offset
     values: list[Any] = list(map(_value, run))
     if (
         None not in values
         and max(map(len, values)) <= PLAIN_EVENT_BYTES_MAX
         and not any(map(_headers, run))
         and not any(map(_is_batch, values))
-        and run[-1].offset - offset == len(run) - 1
+        and _rise(run)
     ):
         return run
-    return run[: next(at for at, record in enumerate(run) if record.offset != offset + at or not _may_be_plain(record))]
+    for at, record in enumerate(run):
+        if not _may_be_plain(record) or (at and record.offset <= run[at - 1].offset):
+            return run[:at]
+    return run
+
+
+def _rise(records: Sequence[LogRecord]) -> bool:
+    """Whether each offset is above the one before it."""
+    offsets = list(map(_offset, records))
+    return offsets[-1] - offsets[0] == len(offsets) - 1 or all(map(lt, offsets, offsets[1:]))
 
 
 def _may_be_plain(record: LogRecord) -> bool:

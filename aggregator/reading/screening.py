@@ -1,14 +1,16 @@
 """Which events of a batch must not be counted, and why. Cheap when nothing is wrong, exact when something is."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
 from taximeter_emitter.wire.batch import Batch
 from taximeter_emitter.wire.errors import Reason
 from taximeter_emitter.wire.limits import FUTURE_TOLERANCE_MS
 
 from aggregator.reading.decoding import has_id
-from metering.records.integer_columns import fits, least
+from metering.records.integer_columns import fits, integers, least, view
 from metering.records.meters import Catalogue
 from metering.records.service_limits import EVENT_AGE_MAX_MS
 
@@ -33,16 +35,39 @@ def set_aside_reasons(
         for index, moment in enumerate(batch.time):
             if moment < oldest and not has_id(batch, index):
                 reasons.setdefault(index, Reason.PAST_HORIZON)
-    for name in () if catalogue.known_fields.issuperset(batch.usage) else batch.usage.keys() - catalogue.known_fields:
-        for index, quantity in enumerate(batch.usage[name]):
-            if quantity:
-                reasons.setdefault(index, Reason.UNKNOWN_USAGE_FIELD)
+    if not catalogue.known_fields.issuperset(batch.usage):
+        has_known, has_unknown = (_have_any(batch, names) for names in (catalogue.known_fields, batch.usage.keys() - catalogue.known_fields))
+        for index in np.flatnonzero(has_unknown & ~has_known).tolist():
+            reasons.setdefault(index, Reason.UNKNOWN_USAGE_FIELD)
     foreign = set() if home.issuperset(batch.customers) else _foreign(batch, home, partition_of)
     if foreign:
         for index, series in enumerate(batch.at):
             if series in foreign:
                 reasons.setdefault(index, Reason.WRONG_PARTITION)
     return reasons
+
+
+def unknown_usage(batch: Batch, keep: Sequence[bool] | None, catalogue: Catalogue) -> list[tuple[str, int, int]]:
+    """What the events of a batch have of fields that the catalogue does not know: field, events and units. `keep`: which events (None: all)."""
+    if catalogue.known_fields.issuperset(batch.usage):
+        return []
+    found = []
+    for name in batch.usage.keys() - catalogue.known_fields:
+        column = integers(batch.usage[name])
+        chosen = column if keep is None else column[np.array(keep, np.bool_)]
+        events = int(np.count_nonzero(chosen))
+        if events:
+            found.append((name, events, int(chosen.sum())))
+    return found
+
+
+def _have_any(batch: Batch, names: Collection[str]) -> "npt.NDArray[np.bool_]":
+    """Which events of a batch have some of these usage fields."""
+    found = np.zeros(batch.count, np.bool_)
+    for name in names:
+        if name in batch.usage:
+            found |= view(batch.usage[name]) > 0
+    return found
 
 
 def are_at_home(customers: Iterable[str], partition: int, partition_of: Callable[[str], int], *, home: set[str]) -> bool:

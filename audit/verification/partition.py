@@ -230,6 +230,7 @@ class PartitionVerification:
         report.events["forwarded"] += tally.events.forwarded
         report.events["dead_lettered"] += sum(tally.events.dead_lettered.values())
         report.dead_lettered.update(tally.events.dead_lettered)
+        report.unknown_usage.update({name: units for name, _, units in tally.unknown_usage})
         for row in tally.rows:
             totals = report.meter(row.meter)
             totals.counted += row.quantity

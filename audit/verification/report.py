@@ -178,6 +178,7 @@ class Problems:
 class Report:
     """Everything that was read, added up. Counts of records and events are those of the log, which the tallies were compared with.
 
+    `unknown_usage`: units of counted events, by usage field, that are not billed because the catalogue did not know the field.
     `uncounted_records` are behind the end of the chains. `not_recounted` records were deleted by retention and are in tallies only.
     """
 
@@ -193,6 +194,7 @@ class Report:
     records: Counter[str] = field(default_factory=Counter)
     events: Counter[str] = field(default_factory=Counter)
     dead_lettered: Counter[str] = field(default_factory=Counter)
+    unknown_usage: Counter[str] = field(default_factory=Counter)
     uncounted_records: int = 0
     not_recounted: int = 0
     open_meter_events: int = 0
@@ -227,6 +229,7 @@ class Report:
         self.records += other.records
         self.events += other.events
         self.dead_lettered += other.dead_lettered
+        self.unknown_usage += other.unknown_usage
         for name, totals in other.meters.items():
             self.meter(name).add(totals)
         self.problems.add_all(other.problems)
@@ -275,6 +278,7 @@ class Report:
             "not_recounted_records": self.not_recounted,
             "events": dict(self.events),
             "dead_lettered": dict(self.dead_lettered),
+            "unknown_usage": dict(sorted(self.unknown_usage.items())),
             "meters": {name: totals.as_json() for name, totals in sorted(self.meters.items())},
             "emitters": [
                 {

@@ -4,6 +4,8 @@
      "results": [{"index": 1, "id": "r-2", "status": "rejected", "reason": "negative", "field": "usage.input_tokens", "detail": "..."}],
      "error": {"reason": ..., "field": ..., "detail": ...}}
 
+Where accepted events have quantities of usage fields that nobody knows, `unknown_usage` has the units of each: they are not billed.
+
 Where there is an `error`, the members of RFC 9457 say the same in its words: `type`, `title`, `status`, `detail`, `instance`.
 
 `results` names the events that were not accepted, in the order of the request. Status 202: all events are in Kafka. 207: some are; the others
@@ -12,10 +14,11 @@ were refused, and will be refused again. 400: all were refused (403 if the key m
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 import orjson
 from aiohttp import web
@@ -27,6 +30,7 @@ from ingest.requests.request_columns import RequestPart
 from ingest.requests.request_ids import HEADER
 
 RETRY_AFTER_SECONDS = 2.0
+NOTHING_UNKNOWN: Final[Mapping[str, int]] = MappingProxyType({})
 _JSON = "application/json"
 _ENDS = frozenset({Refusal.SLOW_BODY, Refusal.BROKEN_BODY, Refusal.BODY_TOO_LARGE})
 
@@ -60,8 +64,10 @@ def count_events(read: ReadEvents, pending: PendingRequest) -> AnswerCounts:
     return AnswerCounts(read.count - len(read.rejected) - unknown, len(read.rejected), unknown)
 
 
-def answered(read: ReadEvents, pending: PendingRequest, counts: AnswerCounts, request_id: str = "") -> web.Response:
-    """Answer a request whose events were judged one by one."""
+def answered(
+    read: ReadEvents, pending: PendingRequest, counts: AnswerCounts, request_id: str = "", *, unknown_usage: Mapping[str, int] = NOTHING_UNKNOWN
+) -> web.Response:
+    """Answer a request whose events were judged one by one. `unknown_usage`: units of accepted events that are not billed, by usage field."""
     results: Iterable[dict[str, Any]] = map(_rejection, read.rejected)
     if counts.unknown:
         results = sorted(chain(results, _unknown(read, pending)), key=lambda result: result["index"])
@@ -69,9 +75,9 @@ def answered(read: ReadEvents, pending: PendingRequest, counts: AnswerCounts, re
         error: dict[str, Any] | None = {"reason": Refusal.OUTCOME_UNKNOWN.reason, "field": "", "detail": detail}
         return _response(Refusal.OUTCOME_UNKNOWN.status, counts, list(results), error, RETRY_AFTER_SECONDS, request_id=request_id)
     if not counts.rejected:
-        return _response(202, counts, [], None, None, request_id=request_id)
+        return _response(202, counts, [], None, None, request_id=request_id, unknown_usage=unknown_usage)
     if counts.accepted:
-        return _response(207, counts, list(results), None, None, request_id=request_id)
+        return _response(207, counts, list(results), None, None, request_id=request_id, unknown_usage=unknown_usage)
     first = read.rejected[0]
     forbidden = all(rejected.reason == Refusal.FORBIDDEN.reason for rejected in read.rejected)
     error = {"reason": first.reason, "field": first.field, "detail": first.detail}
@@ -109,9 +115,18 @@ def _problem(status: int, error: dict[str, Any], request_id: str) -> dict[str, A
 
 
 def _response(
-    status: int, counts: AnswerCounts, results: list[dict[str, Any]], error: dict[str, Any] | None, retry_after: float | None, *, request_id: str
+    status: int,
+    counts: AnswerCounts,
+    results: list[dict[str, Any]],
+    error: dict[str, Any] | None,
+    retry_after: float | None,
+    *,
+    request_id: str,
+    unknown_usage: Mapping[str, int] = NOTHING_UNKNOWN,
 ) -> web.Response:
     body: dict[str, Any] = {"accepted": counts.accepted, "rejected": counts.rejected, "unknown": counts.unknown, "results": results}
+    if unknown_usage:
+        body["unknown_usage"] = unknown_usage
     if error is not None:
         body["error"] = error
         body |= _problem(status, error, request_id)

@@ -6,6 +6,7 @@ and its data as application/json).
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,7 +21,7 @@ from ingest.refusals import Refusal, RequestRefused
 from ingest.requests.body_size import check_lines, check_size, has_too_many_values, is_large
 from ingest.requests.event_age import check_age
 from ingest.requests.request_columns import ColumnReader, RequestPart, parts_of
-from metering.records.meters import Catalogue, FieldVerdict
+from metering.records.meters import Catalogue
 from metering.records.service_limits import EVENT_AGE_MAX_MS
 
 JSON: Final = "application/json"
@@ -87,6 +88,15 @@ class BodyReader:
             return self._read_all(value, now_ms, cloudevents=media_type == CLOUDEVENT_BATCH)
         return self._read_all([value], now_ms, cloudevents=media_type == CLOUDEVENT, is_single=True)
 
+    def unknown_usage(self, read: ReadEvents) -> dict[str, int]:
+        """The units of acceptable events that no meter sums and that are not free, by usage field: nobody is billed for them."""
+        units: Counter[str] = Counter()
+        for part in read.accepted:
+            for name, quantities in zip(part.events.fields, part.events.quantities, strict=True):
+                if name not in self._catalogue.known_fields:
+                    units[name] += sum(quantities)
+        return {name: quantity for name, quantity in sorted(units.items()) if quantity}
+
     def _read_all(self, values: list[Any], now_ms: int, *, cloudevents: bool = False, is_single: bool = False) -> ReadEvents:
         if not values:
             raise RequestRefused(Refusal.NO_EVENTS, "the body has no events")
@@ -127,9 +137,9 @@ class BodyReader:
         check_age(event.time_ms, now_ms, self._age_max_ms)
         if event.customer != event.customer.strip(" "):
             raise EventRejected(Reason.WRONG_TYPE, "customer", f"begins or ends with a space: {event.customer!r}")
-        for name, quantity in event.usage:
-            if self._catalogue.judge_field(name, quantity) is FieldVerdict.UNKNOWN:
-                raise EventRejected(Reason.UNKNOWN_USAGE_FIELD, f"usage.{name}", "no meter sums this field, and [usage] unmetered does not name it")
+        if self._catalogue.knows_nothing_of(event.usage):
+            name, _ = self._catalogue.unknown_in(event.usage)[0]
+            raise EventRejected(Reason.UNKNOWN_USAGE_FIELD, f"usage.{name}", "no meter sums this field, and [usage] unmetered does not name it")
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,7 +103,7 @@ class EventsHandler:
         self._metrics.accepted.inc(counts.accepted)
         if counts.unknown:
             self._metrics.unknown.inc(counts.unknown)
-        return answered(read, pending, counts, request_id)
+        return answered(read, pending, counts, request_id, unknown_usage=self._reader.unknown_usage(read))
 
     def _authenticate(self, request: web.BaseRequest) -> ApiKey | None:
         if self._keys is None:

@@ -125,6 +125,8 @@ def objection(target: Target, kind: CorrectionKind) -> str | None:
         return "it has no outcome yet, so Stripe may or may not have it: try again when the reporter has settled it"
     if fate.outcome is Outcome.UNBILLABLE:
         return "its usage is older than Stripe takes, so it was never billed and cannot be"
+    if fate.outcome is Outcome.POSTPONED:
+        return "Stripe refused its meter, so its usage is in a later intent, under another identifier: correct that one"
     if fate.at_stripe is None:
         return f"it is {fate.outcome}, and nobody knows whether Stripe has it: compare Stripe's sums with the ledger first"
     if kind is CorrectionKind.RESEND:

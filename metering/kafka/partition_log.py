@@ -13,7 +13,9 @@ from taximeter_emitter.transports.aiokafka_internals import discard, is_dead
 from taximeter_emitter.transports.kafka_connection import make_producer
 from taximeter_emitter.wire.errors import TaximeterError
 
+from metering.kafka.batch_fetcher import BatchFetcher
 from metering.kafka.clients import FetchLimits, KafkaSettings, make_log_reader
+from metering.kafka.hole_proofs import HoleProofs
 from metering.records.fail_closed import HistoryLost
 from metering.records.service_limits import CHAIN_RECORD_BYTES_MAX
 
@@ -35,24 +37,36 @@ class Appended:
     log_time_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class LogEnds:
+    """Next offsets. `end` is the high watermark. If `stable_end` is below it, an open transaction begins there: nobody can read further."""
+
+    stable_end: int
+    end: int
+
+
 class LogReader:
-    """Reads ranges of partitions. One range at a time: a second caller waits for the first. Owns its Kafka consumer."""
+    """Reads ranges of partitions. One range at a time: a second caller waits for the first. Owns its Kafka clients."""
 
     def __init__(self, settings: KafkaSettings, client_id: str) -> None:
         self._settings = settings
         self._client_id = client_id
         self._consumer: AIOKafkaConsumer | None = None
         self._lock = asyncio.Lock()
+        self._batches = BatchFetcher(settings, f"{client_id}-batches")
+        self._proofs = HoleProofs(self._batches.fetch)
 
     async def close(self) -> None:
         """Close the connections; the next read opens them again."""
+        await self._batches.close()
+        self._proofs.forget()
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             with suppress(KafkaError):
                 await consumer.stop()
 
     async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
-        """The first offset that is kept, and the offset that the next record will get. Raises LogUnavailable."""
+        """The first offset that is kept, and the end of what can be read: that of the log, or the first open transaction. Raises LogUnavailable."""
         place = TopicPartition(topic, partition)
         async with self._lock:
             try:
@@ -64,6 +78,29 @@ class LogReader:
                 await self.close()
                 raise LogUnavailable(f"the bounds of {topic}/{partition} cannot be read: {error!r}") from error
         return starts[place], ends[place]
+
+    async def ends(self, topic: str, partition: int) -> LogEnds:
+        """The end of what can be read, and that of the log: they differ while a transaction is open. Raises LogUnavailable or HistoryLost."""
+        _, readable = await self.bounds(topic, partition)
+        try:
+            fetched = await self._batches.fetch(topic, partition, readable, bytes_max=1)
+        except (KafkaError, TimeoutError) as error:
+            raise LogUnavailable(f"the end of {topic}/{partition} cannot be read: {error!r}") from error
+        return LogEnds(max(readable, fetched.stable_end), max(readable, fetched.end))
+
+    async def holds_no_record(self, topic: str, partition: int, start: int, end: int) -> bool:
+        """Whether the offsets [start, end) never had a record to read: they are transaction markers, or data of aborted transactions.
+
+        False: there is one. Raises HistoryLost where records were taken away, LogUnavailable when Kafka does not answer.
+        """
+        try:
+            return await self._proofs.holds_no_record(topic, partition, start, end)
+        except (KafkaError, TimeoutError) as error:
+            raise LogUnavailable(f"a hole in {topic}/{partition} at {start} cannot be looked at: {error!r}") from error
+
+    def is_proved_empty(self, topic: str, partition: int, start: int, end: int) -> bool:
+        """`holds_no_record`, as far as it is known without asking."""
+        return self._proofs.is_proved(topic, partition, start, end)
 
     async def offset_for_time(self, topic: str, partition: int, log_time_ms: int) -> int | None:
         """The first offset whose log time is at least this; None if there is none. Raises LogUnavailable."""
@@ -80,20 +117,28 @@ class LogReader:
         return None if entry is None else int(entry.offset)
 
     async def records(self, topic: str, partition: int, start: int, end: int) -> AsyncGenerator[Sequence[ConsumerRecord[bytes, bytes]], None]:
-        """The records of [start, end), in order, as they arrive. Raises HistoryLost if `start` is not kept any more, LogUnavailable otherwise.
+        """The records of [start, end), in order, as they arrive. Offsets without one are transaction markers or aborted data, which is proved.
+
+        Raises HistoryLost if `start` is not kept any more or records were taken away in between, LogUnavailable otherwise.
 
         A caller that stops before the end must close the generator (`aclosing`): it holds the reader.
         """
         if start >= end:
             return
         place = TopicPartition(topic, partition)
+        position = start
         async with self._lock:
             try:
                 consumer = await self._started()
                 consumer.assign([place])
                 consumer.seek(place, start)
                 async for records in _until(consumer, place, end):
+                    if records[-1].offset - position != len(records) - 1:
+                        await self._check_holes(place, position, records)
+                    position = records[-1].offset + 1
                     yield records
+                if position < end:
+                    await self._check_hole(place, position, end)
             except KafkaError as error:
                 await self.close()
                 if type(error).__name__ == "OffsetOutOfRangeError":
@@ -109,6 +154,16 @@ class LogReader:
             async for records in found:
                 return records[0]
         return None
+
+    async def _check_holes(self, place: TopicPartition, position: int, records: Sequence[ConsumerRecord[bytes, bytes]]) -> None:
+        for record in records:
+            if record.offset > position:
+                await self._check_hole(place, position, record.offset)
+            position = record.offset + 1
+
+    async def _check_hole(self, place: TopicPartition, start: int, end: int) -> None:
+        if not await self.holds_no_record(place.topic, place.partition, start, end):
+            raise LogUnavailable(f"the client passed over records of {place.topic}/{place.partition} from {start} on")
 
     async def _started(self) -> AIOKafkaConsumer:
         if self._consumer is None:

@@ -7,6 +7,11 @@ from typing import Any, Final
 import orjson
 from taximeter_emitter.wire.errors import Reason
 
+from metering.records.fail_closed import RecordCorrupt
+from metering.records.record import LogRecord
+
+LETTER_HEADER: Final = "taximeter-dead-letter"
+_ORIGINAL: Final = "original-"
 LETTER_CUSTOMERS_MAX: Final = 10  # of one dead letter, in its header
 
 
@@ -59,5 +64,29 @@ def encode_dead_letter(letter: DeadLetter) -> tuple[bytes | None, list[tuple[str
         "emitter": letter.origin.emitter,
         "largest_customers": letter.origin.customers,
     }
-    original = [(f"original-{name}", value) for name, value in letter.headers]
-    return letter.value, [("taximeter-dead-letter", orjson.dumps(about)), *original]
+    original = [(f"{_ORIGINAL}{name}", value) for name, value in letter.headers]
+    return letter.value, [(LETTER_HEADER, orjson.dumps(about)), *original]
+
+
+def decode_dead_letter(record: LogRecord) -> DeadLetter:
+    """Read a record of usage.deadletters that has the header LETTER_HEADER. Raises RecordCorrupt."""
+    headers = [(name, value) for name, value in record.headers if name != LETTER_HEADER]
+    try:
+        about = orjson.loads(dict(record.headers)[LETTER_HEADER] or b"")
+        return DeadLetter(
+            topic=about["topic"],
+            partition=about["partition"],
+            offset=about["offset"],
+            log_time_ms=about["log_time"],
+            reason=Reason(about["reason"]),
+            field=about["field"],
+            detail=about["detail"],
+            indexes=tuple(about["indexes"]),
+            events=about["events"],
+            key=record.key,
+            value=record.value,
+            headers=[(name.removeprefix(_ORIGINAL), value) for name, value in headers],
+            origin=Origin(about.get("source", ""), about.get("emitter", ""), [(name, count) for name, count in about.get("largest_customers", ())]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise RecordCorrupt(f"offset {record.offset} of the dead letters is no dead letter: {error!r}") from error

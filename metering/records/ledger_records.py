@@ -204,6 +204,11 @@ class Rejection:
     window_end_ms: int
     at_ms: int
 
+    @property
+    def unnamed(self) -> int:
+        """How many of its errors Stripe counts and does not name, so that nobody can send them again by name."""
+        return max(0, self.error_count - len(self.identifiers))
+
 
 Entry = Intent | Receipt | Correction | Rejection
 """A record of usage.ledger."""

@@ -82,6 +82,14 @@ class Catalogue:
             return FieldVerdict.BILLED
         return FieldVerdict.FREE if quantity == 0 or name in self.unmetered else FieldVerdict.UNKNOWN
 
+    def unknown_in(self, usage: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
+        """The quantities of an event that nobody knows what they are: they are named, not billed, and do not keep the others from counting."""
+        return [(name, quantity) for name, quantity in usage if self.judge_field(name, quantity) is FieldVerdict.UNKNOWN]
+
+    def knows_nothing_of(self, usage: Iterable[tuple[str, int]]) -> bool:
+        """Whether an event has unknown quantities and no others: it is then refused, or set aside. A zero is as good as absent."""
+        return {name in self.known_fields for name, quantity in usage if quantity} == {False}
+
     def project(self, dimensions: Dimensions) -> tuple[Dimensions, ...]:
         """For each meter, the part of an event's dimensions that it bills by."""
         projected = self._projections.get(dimensions)

@@ -4,7 +4,9 @@ It accounts for each record and each event of its range:
     end - start = heartbeats + batches + singles + skipped + lost      (skipped: offsets that hold no record, such as transaction markers)
     events      = counted + duplicates + forwarded + dead-lettered
 
-It names each event that it does not count, and the rules it counted by: its range can be read and counted again, alone and at any time.
+An event counts for the usage fields that the catalogue knows. What it has of others is in no row; `unknown_usage` names it.
+
+The tally names each event that it does not count, and the rules it counted by: its range can be read and counted again, alone and at any time.
 
 Lost are offsets that retention deleted before they were counted, and that a person accepted as lost: such a tally covers nothing else.
 """
@@ -174,7 +176,8 @@ class Tally:
     Beside `emitter_states` it carries the `digested_emitters`, and both are all that is known of emitters. Of those that are not known, events that
     are older than `emitters_from_ms` (own time, Unix ms; 0: there are none) may have been counted.
     `losses` are those accepted before this tally, but for `ids_from_ms`, which holds from this tally on. A tally with an `acceptance`
-    covers lost offsets only, or none where it accepts nothing but that ids are not known.
+    covers lost offsets only, or none where it accepts nothing but that ids are not known. `unknown_usage` (field, events, units) is what the
+    events that it counted have of fields that the catalogue does not know.
     """
 
     chain_id: str
@@ -200,6 +203,7 @@ class Tally:
     catalogue_definition: CatalogueDefinition | None = None
     losses: Losses = NO_LOSSES
     acceptance: Acceptance | None = None
+    unknown_usage: Sequence[tuple[str, int, int]] = ()
 
     def __post_init__(self) -> None:
         if self.link.end - self.link.start != self.records.total:
@@ -260,6 +264,8 @@ def encode_tally(tally: Tally) -> bytes:
         "set_aside": tally.set_aside,
         "not_counted": [(*run[:4], run.why.value) for run in tally.not_counted],
     }
+    if tally.unknown_usage:
+        document["unknown_usage"] = tally.unknown_usage
     if tally.horizon_ms is not None:
         document["horizon"] = tally.horizon_ms
     if tally.catalogue_definition is not None:
@@ -325,6 +331,7 @@ def _tally(document: Mapping[str, Any]) -> Tally:
         catalogue_definition=document.get("catalogue_definition"),
         losses=Losses(*document.get("losses", ())),
         acceptance=None if acceptance is None else Acceptance(*acceptance),
+        unknown_usage=[tuple(entry) for entry in document.get("unknown_usage", ())],
     )
 
 

@@ -17,6 +17,7 @@ class GroupMetrics:
 
     stop_reasons: tuple[str, ...]
     lag: Gauge
+    open_transaction_seconds: Gauge
     assigned: Gauge
     stopped: Gauge
     paused: Gauge
@@ -31,6 +32,13 @@ class GroupMetrics:
         return cls(
             stop_reasons=tuple(stop_reasons),
             lag=gauge(registry, f"{prefix}_lag_records", lag, labels={"partition": ()}),
+            open_transaction_seconds=gauge(
+                registry,
+                f"{prefix}_open_transaction_seconds",
+                "How long the same open transaction of another producer has held back records of the topic. 0: none.",
+                unit="seconds",
+                labels={"partition": ()},
+            ),
             assigned=gauge(registry, f"{prefix}_assigned_partitions", "Partitions that this process owns."),
             stopped=gauge(registry, f"{prefix}_stopped_partitions", "Owned partitions that stopped, by reason.", labels={"reason": reasons}),
             paused=gauge(registry, f"{prefix}_paused_partitions", paused),

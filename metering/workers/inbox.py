@@ -1,8 +1,8 @@
 """Records between the poll loop and a partition's worker, in the lists in which they came: no work for each of them on the way."""
 
 from collections import deque
-from collections.abc import Sequence
-from itertools import accumulate
+from collections.abc import Callable, Sequence
+from itertools import accumulate, pairwise
 from operator import attrgetter
 
 from metering.records.record import LogRecord
@@ -13,6 +13,11 @@ _value = attrgetter("value")
 def value_bytes(records: Sequence[LogRecord]) -> int:
     """Bytes of their values."""
     return sum(map(len, filter(None, map(_value, records))))
+
+
+def _follows(offset: int, following: int, is_hole: Callable[[int, int], bool]) -> bool:
+    """Whether no record is missing between these two."""
+    return following == offset + 1 or (following > offset and is_hole(offset + 1, following))
 
 
 class Inbox:
@@ -47,14 +52,18 @@ class Inbox:
         self._drop_part(1, len(record.value or b""))
         return record
 
-    def run(self, records_max: int, bytes_max: int) -> Sequence[LogRecord]:
-        """The first records whose offsets follow each other without a gap, within both bounds but at least one; they stay here."""
+    def run(self, records_max: int, bytes_max: int, is_hole: Callable[[int, int], bool]) -> Sequence[LogRecord]:
+        """The first records that follow each other, within both bounds but at least one; they stay here.
+
+        `is_hole`: whether it is known that these offsets, from the first to the one before the second, hold no record.
+        """
         self._join(records_max)
         records, size = self._lists[0]
         run = records if not self._at and len(records) <= records_max else records[self._at : self._at + records_max]
         first = run[0].offset
         if run[-1].offset - first != len(run) - 1:
-            run = run[: next(at for at, record in enumerate(run) if record.offset != first + at)]
+            gaps = (at for at, (one, next_one) in enumerate(pairwise(run), 1) if not _follows(one.offset, next_one.offset, is_hole))
+            run = run[: next(gaps, len(run))]
         if size > bytes_max and value_bytes(run) > bytes_max:
             sizes = accumulate(len(record.value or b"") for record in run)
             run = run[: max(1, sum(1 for size in sizes if size <= bytes_max))]

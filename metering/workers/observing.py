@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer
@@ -18,6 +19,15 @@ from metering.workers.owned_partitions import OwnedPartitions
 PUBLISH_SECONDS: Final = 2.0
 
 
+@dataclass(frozen=True, slots=True)
+class HeldBack:
+    """Records from `offset` on that cannot be read before a transaction ends; `since`: monotonic seconds."""
+
+    offset: int
+    records: int
+    since: float
+
+
 class Observing:
     """`by_partition`: gauges beside the lag that are labelled by partition, whose series go with it."""
 
@@ -28,7 +38,9 @@ class Observing:
         self._context = context
         self._owned = owned
         self._metrics = metrics
-        self._by_partition = (metrics.lag, *by_partition)
+        self._by_partition = (metrics.lag, metrics.open_transaction_seconds, *by_partition)
+        self._stall_seconds = stall_seconds
+        self._held_back: dict[int, HeldBack] = {}
         self._warnings = RateLimited(context.clock)
         self._ends = 0
         self._exported: set[int] = set()
@@ -42,14 +54,39 @@ class Observing:
             if end is None or place not in assignment:
                 lag += 1  # not known, and not nothing: a partition that never gets to work must not look idle
                 continue
-            behind = max(0, (consumer.highwater(place) or 0) - max(0, end))
-            self._metrics.lag.labels(str(partition)).set(behind)
-            lag += behind
             ends += max(0, end)
+            settled, log_end = max(0, worker.settled_to or 0), consumer.highwater(place) or 0
+            readable = self._look_behind(partition, consumer.last_stable_offset(place), log_end)
+            worker.tell_readable_end(readable)
+            self._metrics.lag.labels(str(partition)).set(max(0, log_end - settled))
+            lag += max(0, readable - settled)
         self.progress.pending(lag)
         if ends != self._ends:
             self._ends = ends
             self.progress.moved()
+
+    def _look_behind(self, partition: int, stable_end: int | None, log_end: int) -> int:
+        """Note what an open transaction holds back. Returns how far the partition can be read; a broker that knows no transactions does not say."""
+        readable = log_end if stable_end is None or stable_end < 0 else min(stable_end, log_end)
+        before, now = self._held_back.pop(partition, None), self._context.clock.monotonic()
+        if readable < log_end:
+            since = before.since if before is not None and before.offset == readable else now
+            self._held_back[partition] = HeldBack(readable, log_end - readable, since)
+            self._metrics.open_transaction_seconds.labels(str(partition)).set(now - since)
+        else:
+            self._metrics.open_transaction_seconds.labels(str(partition)).set(0)
+        return readable
+
+    def open_transactions(self) -> str | None:
+        """Which open transactions of other producers have held records back for too long, in words; None when none does."""
+        now = self._context.clock.monotonic()
+        found = [
+            f"partition {partition}: an open transaction of another producer at offset {held.offset} holds back {held.records} records"
+            f" for {now - held.since:.0f} s"
+            for partition, held in sorted(self._held_back.items())
+            if partition in self._owned.workers and now - held.since > self._stall_seconds
+        ]
+        return "; ".join(found) or None
 
     def forget_others(self) -> None:
         """Drop the series of partitions that are not owned any more: what another process knows better must not be shown as it was here."""
@@ -68,17 +105,17 @@ class Observing:
         return "; ".join(f"partition {partition}: {type(error).__name__}: {error}" for partition, error in sorted(stopped.items()))
 
     async def publish(self, consumer: AIOKafkaConsumer) -> None:
-        """Commit the ends of the chains again and again, until cancelled."""
+        """Commit up to where nothing waits, again and again, until cancelled."""
         while True:
             await self._context.clock.sleep(PUBLISH_SECONDS)
             await self.publish_once(consumer)
 
     async def publish_once(self, consumer: AIOKafkaConsumer) -> None:
-        """Commit the ends of the chains, for lag tools only."""
+        """Commit up to where nothing waits, for lag tools only."""
         assignment = consumer.assignment()
         offsets = {}
         for partition, worker in self._owned.with_kept():
-            end, place = worker.chain_end, self._owned.place(partition)
+            end, place = worker.settled_to, self._owned.place(partition)
             if end is not None and end >= 0 and place in assignment:
                 offsets[place] = OffsetAndMetadata(end, "")
         # A commit in the middle of a rebalance fails, and makes the client join once more: the group would never settle.

@@ -70,6 +70,7 @@ class PartitionGroup(Generic[W]):
         context = self._context
         context.health.require("partitions", self._observing.stopped_partitions)
         context.health.require("progress", self.progress.problem)
+        context.health.require("transactions", self._observing.open_transactions)
         try:
             while not context.stop.is_set():
                 try:

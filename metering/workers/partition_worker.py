@@ -46,6 +46,7 @@ class PartitionWorker(ABC):
     def __init__(self, partition: int, kit: WorkerKit) -> None:
         self.partition = partition
         self.stopped: FailClosed | None = None
+        self.readable_end = 0  # of the log, as far as the poll loop knows
         self._topics = kit.topics
         self._appender = kit.appender
         self._seek = kit.seek
@@ -66,6 +67,13 @@ class PartitionWorker(ABC):
         self._inbox.add(records)
         self._news.tell()
 
+    def tell_readable_end(self, end: int) -> None:
+        """Note how far the partition can be read: up to the first open transaction, or to its end."""
+        if end != self.readable_end:
+            self.readable_end = end
+            if not self._inbox:
+                self._news.tell()
+
     def drain(self) -> None:
         """Write down what is known, and let `run` return."""
         self._draining = True
@@ -75,6 +83,11 @@ class PartitionWorker(ABC):
     @abstractmethod
     def chain_end(self) -> int | None:
         """The end of what is accepted; None before the partition is taken over."""
+
+    @property
+    def settled_to(self) -> int | None:
+        """Up to here nothing waits; None before the partition is taken over."""
+        return self.chain_end
 
     @property
     def position(self) -> int | None:

@@ -8,7 +8,7 @@ with many events is looked up.
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -60,7 +60,8 @@ class ReportReader:
     identifiers_of: IdentifiersOf
 
     def rejections(self, document: Mapping[str, Any], *, meter: str, at_ms: int) -> list[Rejection]:
-        """One rejection for each code and partition; their counts add up to the report's count. `meter` is the meter's event name, or "".
+        """One rejection for each code and partition; their counts add up to the report's count, if it gives one: errors beyond those of
+        the codes are `unreadable`. `meter` is the meter's event name, or "".
 
         Errors that cannot be traced to identifiers of this installation go to partition 0, without identifiers. Never raises, and returns at
         least one rejection: a report that cannot be read becomes one as well.
@@ -80,13 +81,14 @@ class ReportReader:
             at_ms=at_ms,
         )
         by_code = [rejection for error in _error_types(data) for rejection in self._of_code(about, error)]
-        return by_code or [about]
+        left = about.error_count - sum(rejection.error_count for rejection in by_code)
+        return [*by_code, replace(about, error_count=left)] if left > 0 else by_code
 
     def _of_code(self, about: Rejection, error: Mapping[str, Any]) -> Iterator[Rejection]:
         code = _text(error.get("code"), _NAME_CHARS_MAX) or UNREADABLE
         samples = _samples(error)
-        # Stripe already has a duplicate. Naming it as refused would invite somebody to send it again.
-        shares = {} if "duplicate" in code else self._shares(samples)
+        # Naming it as refused would invite somebody to send it again.
+        shares = {} if is_duplicate(code) else self._shares(samples)
         named = sum(share.count for share in shares.values())
         total = max(_count(error.get("error_count")), len(samples), 1)
         if total > named or not shares:
@@ -143,6 +145,11 @@ class ReportReader:
         """The identifiers in a request with many events, each with its partition."""
         found = (self._own(identifier) for identifier in self.identifiers_of(key))
         return dict(own for own in found if own is not None)
+
+
+def is_duplicate(code: str) -> bool:
+    """Whether Stripe refused a meter event because it has it already."""
+    return "duplicate" in code
 
 
 def label_of(code: str) -> str:

@@ -40,6 +40,7 @@ class WebhookMetrics:
     failures: Counter
     hook_calls: Counter
     rejections: Counter
+    unnamed: Counter
     rejected_at: Gauge
     backfills: Counter
     recovered: Counter
@@ -83,6 +84,12 @@ class WebhookMetrics:
                 registry,
                 f"{prefix}_async_rejections_total",
                 "Meter events that Stripe took and refused later, by its code.",
+                labels={"code": (*CODES, OTHER_CODE)},
+            ),
+            unnamed=counter(
+                registry,
+                "taximeter_webhooks_unnamed_refusals_total",
+                "Meter events that Stripe took and refused later, which its error reports count and do not name.",
                 labels={"code": (*CODES, OTHER_CODE)},
             ),
             rejected_at=gauge(

@@ -11,7 +11,7 @@ from metering.kafka.partition_log import LogUnavailable
 from metering.process.logs import Log
 from metering.records.ledger_records import Rejection
 from reporter.stripe.notifications import EventsPort, EventsUnavailable
-from reporter.webhooks.error_reports import ReportReader, label_of
+from reporter.webhooks.error_reports import ReportReader, is_duplicate, label_of
 from reporter.webhooks.metrics import WebhookMetrics
 from reporter.webhooks.rejection_log import Recorded, RejectionLog
 
@@ -80,6 +80,8 @@ class RejectionRecorder:
 
     def _tell(self, rejection: Rejection) -> None:
         self._metrics.rejections.labels(label_of(rejection.code)).inc(rejection.error_count)
+        if not is_duplicate(rejection.code):
+            self._metrics.unnamed.labels(label_of(rejection.code)).inc(rejection.unnamed)
         self._metrics.rejected_at.set(rejection.at_ms / 1000)
         self._log.error(
             "Stripe refused meter events that it had accepted",
@@ -88,6 +90,7 @@ class RejectionRecorder:
             code=rejection.code,
             partition=rejection.partition,
             errors=rejection.error_count,
+            unnamed=rejection.unnamed,
             identifiers=", ".join(rejection.identifiers[:5]),
             reason=rejection.message,
         )

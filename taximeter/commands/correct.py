@@ -23,9 +23,11 @@ from metering.records.fail_closed import FailClosed
 from metering.records.ledger_records import BY_CHARS_MAX, REASON_CHARS_MAX, CorrectionKind
 from metering.records.meters import catalogue_of, catalogue_problems
 from reporter.correcting import Correcting, NotCorrectable, Request, meter_event_place
+from taximeter.commands.customer_state import CustomerState, customer_state
 from taximeter.connection import NotConfigured
 from taximeter.exit_codes import DISCREPANCY, FAILED, OK, PENDING, PRECONDITION, USAGE
 
+SENDS_USAGE = frozenset({CorrectionKind.RESEND, CorrectionKind.NEGATE})
 DOES = {
     CorrectionKind.CANCEL: "have Stripe cancel it, which it does within 24 hours of having received it",
     CorrectionKind.NEGATE: "send the same meter event with the negative value, because it can no longer be cancelled for certain",
@@ -34,7 +36,7 @@ DOES = {
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Exit code 0 when the correction is in the ledger, with --wait when Stripe has it; 5 when it had no outcome in that time; else 1."""
+    """Exit code 0 when the correction is in the ledger, with --wait when Stripe has it and its customer; 5 while that is not known; else 1."""
     request = Request(arguments.undo, arguments.reason, arguments.by or getpass.getuser())
     problems = _problems(request, arguments)
     for problem in problems:
@@ -86,6 +88,9 @@ async def _correct(arguments: argparse.Namespace, configuration: Configuration, 
             raise NotCorrectable(
                 f"its meter {target.event.meter} is not in the settings file; a reporter without it could not send anything: put it back"
             )
+        customer, doubt = await customer_state(arguments, target.event.customer) if kind in SENDS_USAGE else (CustomerState.EXISTS, "")
+        if customer is CustomerState.GONE:
+            raise NotCorrectable(f"{doubt}: Stripe would take the meter event now and not record it")
         if not arguments.json:
             _show(target, kind)
         if not arguments.yes and not _agreed():
@@ -100,6 +105,9 @@ async def _correct(arguments: argparse.Namespace, configuration: Configuration, 
             print(orjson.dumps(as_json(corrected), option=orjson.OPT_INDENT_2).decode())
         elif arguments.wait is not None:
             print(f"outcome: {corrected.fate.outcome or 'none yet; see taximeter corrections'}")
+        if code == OK and arguments.wait is not None and customer is CustomerState.UNKNOWN:
+            print(f"on its way: Stripe took it and looks its customer up later; {doubt}; see taximeter stripe errors", file=sys.stderr)
+            return PENDING
         return code
     finally:
         await reader.close()

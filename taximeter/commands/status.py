@@ -17,9 +17,10 @@ from rich.table import Table
 from taximeter_emitter.clock import SystemClock
 
 from audit.next_boundary import NextBoundary, next_boundary_if_configured
-from audit.positions import PartitionPosition, Positions
+from audit.positions import PartitionPosition, Positions, carried_usage
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogUnavailable
+from taximeter.commands.correct import moment
 from taximeter.connection import kafka_settings
 from taximeter.exit_codes import DISCREPANCY, OK, PRECONDITION
 
@@ -87,12 +88,22 @@ def _show(positions: Sequence[PartitionPosition], hours: float) -> None:
     console.print(
         f"{behind:,} records to count, {waiting:,} sums to report, {still_open:,} meter events without an outcome{of_them}", highlight=False
     )
+    for line in _carried_lines(positions):
+        console.print(line, highlight=False)
     for each in positions:
         if each.lost_records or each.ids_from_ms:
             console.print(
                 f"partition {each.partition}: {each.lost_records:,} records were accepted as lost; taximeter verify says by whom and why",
                 highlight=False,
             )
+
+
+def _carried_lines(positions: Sequence[PartitionPosition]) -> list[str]:
+    return [
+        f"meter {meter}: {usage.units:,} units since {moment(usage.oldest_ms)} wait because Stripe refuses the meter;"
+        " taximeter stripe setup --dry-run says what is wrong, taximeter stripe setup --yes mends it"
+        for meter, usage in sorted(carried_usage(positions).items())
+    ]
 
 
 def _outcomes(outcomes: Counter[str]) -> str:

@@ -29,6 +29,7 @@ from taximeter.exit_codes import DISCREPANCY, OK, PENDING, PRECONDITION, USAGE
 
 PLAIN_SECONDS: Final = 5.0
 EMITTERS_SHOWN: Final = 20
+FIELDS_SHOWN_MAX: Final = 20
 STATES: Final = {"closed": "closed", "open": "open", "silent": "silent for a day without closing"}
 
 
@@ -91,6 +92,10 @@ def _show(report: Report) -> None:
     console.print(f"  events: {events.total():,} = " + " + ".join(f"{count:,} {what.replace('_', '-')}" for what, count in events.items()))
     if report.dead_lettered:
         console.print("  dead letters: " + ", ".join(f"{count:,} {reason}" for reason, count in report.dead_lettered.most_common()))
+    for name, units in report.unknown_usage.most_common(FIELDS_SHOWN_MAX):
+        console.print(f"not billed: {units:,} units of the usage field {name}, which the catalogue did not know", style="yellow", markup=False)
+    if len(report.unknown_usage) > FIELDS_SHOWN_MAX:
+        console.print(f"not billed: units of {len(report.unknown_usage) - FIELDS_SHOWN_MAX} more such fields; --json has them all", style="yellow")
     console.print(f"{report.intents:,} intents and {report.receipts:,} receipts; {report.open_meter_events:,} meter events without an outcome")
     if report.corrections or report.rejections:
         console.print(f"{report.corrections:,} corrections, {report.rejections:,} error reports of Stripe's")

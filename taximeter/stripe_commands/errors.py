@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from rich.table import Table
@@ -22,6 +23,7 @@ from taximeter.exit_codes import DISCREPANCY, OK, PRECONDITION
 from taximeter.stripe_commands.running import console, print_json, shown
 
 SAMPLES_SHOWN: Final = 50
+RECONCILE_BEFORE_MS: Final = 24 * HOUR_MS
 
 _AGAIN: Final = 'then send these meter events again: taximeter correct IDENTIFIER --resend --reason "..."'
 ADVICE: Final[Mapping[str, str]] = {
@@ -85,6 +87,7 @@ def as_json(refused: Sequence[TracedRejection], hours: float) -> dict[str, Any]:
                 "message": each.rejection.message,
                 "partition": each.rejection.partition,
                 "errors": each.rejection.error_count,
+                "unnamed": each.rejection.unnamed,
                 "window_start_ms": each.rejection.window_start_ms,
                 "window_end_ms": each.rejection.window_end_ms,
                 "samples": _samples(each),
@@ -126,6 +129,38 @@ def _state(refused: Sequence[TracedRejection]) -> str:
     return f"{again:,} of them {'was' if again == 1 else 'were'} sent again by a correction that Stripe accepted; {left}."
 
 
+def _by_code(refused: Sequence[TracedRejection]) -> Table:
+    """How many of each code and meter Stripe names, how many it does not, how many were sent again, and what is left to do."""
+    table = Table()
+    for heading in ("code", "meter", "named", "unnamed", "sent again", "next"):
+        table.add_column(heading, justify="right" if heading in {"named", "unnamed", "sent again"} else "left", overflow="fold")
+    rows: dict[tuple[str, str], list[TracedRejection]] = {}
+    for each in refused:
+        rows.setdefault((each.rejection.code, each.rejection.meter), []).append(each)
+    for (code, meter), found in rows.items():
+        named = sum(each.rejection.error_count - each.rejection.unnamed for each in found)
+        again = sum(each.sent_again for each in found)
+        unnamed = sum(each.rejection.unnamed for each in found)
+        table.add_row(code, meter, f"{named:,}", f"{unnamed:,}", f"{again:,}", _next(named, again, unnamed))
+    return table
+
+
+def _next(named: int, again: int, unnamed: int) -> str:
+    """What is left to do about those of one code and meter."""
+    steps = [*(["correct"] if named > again else []), *(["reconcile"] if unnamed else [])]
+    return ", ".join(steps) or "nothing"
+
+
+def _reconcile_command(refused: Sequence[TracedRejection]) -> str | None:
+    """What finds the customers and hours of those that Stripe does not name; None if it names all."""
+    unnamed = [each.rejection for each in refused if each.rejection.unnamed]
+    if not unnamed:
+        return None
+    # A meter event is sent within 20 hours, and its usage is of the time before.
+    since_ms = min(rejection.window_start_ms or rejection.at_ms for rejection in unnamed) - RECONCILE_BEFORE_MS
+    return f"taximeter reconcile --all --from {datetime.fromtimestamp(since_ms // HOUR_MS * 3600, UTC):%Y-%m-%dT%H:00:00Z}"
+
+
 def _cells(refused: TracedRejection, name: str) -> list[str]:
     rejection, event, resend = refused.rejection, refused.events.get(name), refused.resends.get(name)
     since = "not billed" if resend is None else resend.as_text()
@@ -141,11 +176,16 @@ def _show(refused: Sequence[TracedRejection], hours: float) -> None:
         out.print(f"Stripe refused nothing in {hours:g} hours after it had accepted it, as far as it told.")
         return
     out.print(f"Stripe accepted and then refused {sum(counts.values()):,} meter events in {hours:g} hours. {_state(refused)}")
-    for code, count in counts.most_common():
-        out.print(f"\n{code}: {count:,}\n  {advice(code)}")
+    out.print()
+    out.print(_by_code(refused))
+    for code in (code for code, _ in counts.most_common()):
+        out.print(f"\n{code}:\n  {advice(code)}")
         message = next((each.rejection.message for each in refused if each.rejection.code == code and each.rejection.message), "")
         if message:
             out.print(f"  Stripe says: {message}")
+    command = _reconcile_command(refused)
+    if command is not None:
+        out.print(f"\nThose that are not named are in no list of Stripe's. This finds the customers and hours where units are missing:\n  {command}")
     table = Table(title="What Stripe names of them", title_justify="left")
     headings = ["identifier", "customer", "meter", "value", "time", "code"]
     if any(each.resends for each in refused):
@@ -160,6 +200,3 @@ def _show(refused: Sequence[TracedRejection], hours: float) -> None:
         out.print(table)
     if len(samples) > SAMPLES_SHOWN:
         out.print(f"These are the last {SAMPLES_SHOWN} of {len(samples):,}; --json has all.")
-    unnamed = sum(counts.values()) - len(samples)
-    if unnamed > 0:
-        out.print(f"{unnamed:,} more are counted by Stripe and not named.")

@@ -25,7 +25,7 @@ from metering.records.chain import NO_OFFSET, ChainLink
 from metering.records.ledger_records import CorrectionKind, Intent, decode_entry
 from metering.records.tally import EventCounts, RecordCounts, Tally, TallyRow, encode_tally
 from reporter.correcting import Correcting, NotCorrectable, Request, meter_event_place
-from taximeter.exit_codes import FAILED, OK
+from taximeter.exit_codes import FAILED, OK, PENDING
 from tests.support.gateway_process import METERS, environment
 from tests.support.reporter_process import ReporterProcess, reporter
 from tests.support.stripe_simulator_process import SimulatorProcess
@@ -66,14 +66,18 @@ class Installation:
             "TAXIMETER_WEBHOOKS_SIGNING_SECRETS": "whsec_unused",
         }
 
-    def create_meter(self) -> None:
-        client = stripe.StripeClient(KEY, base_addresses={"api": self.simulator.url}, http_client=stripe.UrllibClient())
-        client.v1.billing.meters.create({"display_name": "Tokens", "event_name": "tokens", "default_aggregation": {"formula": "sum"}})
+    @property
+    def client(self) -> stripe.StripeClient:
+        return stripe.StripeClient(KEY, base_addresses={"api": self.simulator.url}, http_client=stripe.UrllibClient())
 
-    def correct(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def create_meter(self) -> None:
+        self.client.v1.billing.meters.create({"display_name": "Tokens", "event_name": "tokens", "default_aggregation": {"formula": "sum"}})
+
+    def correct(self, *arguments: str, has_key: bool = True) -> subprocess.CompletedProcess[str]:
         """`taximeter correct`, to its end."""
         command = [sys.executable, "-m", "taximeter", "correct", *arguments, "--reason", "wrong customer", "--by", "ann", "--yes", "--json"]
-        variables = dict(environment(self.kafka, {}))
+        access = {name: value for name, value in self.variables.items() if "STRIPE" in name} if has_key else {}
+        variables = dict(environment(self.kafka, access))
         return subprocess.run(command, cwd=self.folder, env=variables, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
 
     async def intent(self) -> Intent:
@@ -215,6 +219,9 @@ async def test_two_commands_at_once_negate_an_old_meter_event_once_also_after_a_
 
 
 async def test_what_stripe_refused_is_sent_again_when_the_cause_is_mended(installation: Installation) -> None:
+    installation.create_meter()
+    installation.simulator.call("POST", "/_control/config", {"assumptions": {"missing_customer": "sync"}})
+    installation.client.v1.customers.delete(CUSTOMER)
     with reporter(installation.kafka, installation.folder / "reporter", installation.variables) as running:
         await reported(running, "rejected")
         identifier = (await installation.intent()).identifier(0)
@@ -222,7 +229,9 @@ async def test_what_stripe_refused_is_sent_again_when_the_cause_is_mended(instal
         assert undone.returncode == FAILED
         assert "nothing to take back" in undone.stderr
         assert (await installation.verified()).verdict.startswith("MISMATCH")
-        installation.create_meter()
+        gone = await asyncio.to_thread(installation.correct, identifier, "--resend", "--wait", "90")
+        assert (gone.returncode, f"the customer {CUSTOMER} is deleted" in gone.stderr) == (FAILED, True), gone.stderr
+        installation.simulator.call("POST", "/_control/customers", {"ids": [CUSTOMER]})
         done = await asyncio.to_thread(installation.correct, identifier, "--resend", "--wait", "90")
         assert done.returncode == OK, done.stderr + running.log
         again = await asyncio.to_thread(installation.correct, identifier, "--resend")
@@ -231,6 +240,20 @@ async def test_what_stripe_refused_is_sent_again_when_the_cause_is_mended(instal
     assert json.loads(done.stdout)["kind"] == "resend"
     assert installation.units_at_stripe() == QUANTITY
     assert billed(await installation.verified()) == ("EXACT", QUANTITY, QUANTITY)
+
+
+async def test_what_was_sent_again_is_on_its_way_while_nobody_has_looked_the_customer_up(installation: Installation) -> None:
+    installation.create_meter()
+    installation.simulator.call("POST", "/_control/config", {"assumptions": {"missing_customer": "sync"}})
+    installation.client.v1.customers.delete(CUSTOMER)
+    with reporter(installation.kafka, installation.folder / "reporter", installation.variables) as running:
+        await reported(running, "rejected")
+        identifier = (await installation.intent()).identifier(0)
+        installation.simulator.call("POST", "/_control/config", {"assumptions": {"missing_customer": "async"}})
+        done = await asyncio.to_thread(installation.correct, identifier, "--resend", "--wait", "90", has_key=False)
+        assert (done.returncode, "on its way" in done.stderr) == (PENDING, True), done.stderr + running.log
+        assert json.loads(done.stdout)["outcome"] == "accepted"
+        assert running.terminate() == 0, running.log
 
 
 async def test_an_identifier_of_nothing_is_refused_in_words(installation: Installation) -> None:

@@ -1,14 +1,10 @@
 """What retention, deleted topics and added partitions do to the aggregator, on a broker; and how it goes on."""
 
 import asyncio
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
 
 import orjson
 import pytest
@@ -17,21 +13,16 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, Records
 from taximeter_emitter.clock import SystemClock
 from taximeter_emitter.wire.partitioner import partition_of
 
-from audit.positions import PartitionPosition, Positions
 from audit.verification.report import Report
 from audit.verification.verifier import verify
 from metering.kafka.clients import KafkaSettings, make_admin
-from metering.kafka.partition_log import Appender
 from metering.kafka.provision import ensure_topics
 from taximeter.exit_codes import FAILED, OK, PENDING, PRECONDITION
 from tests.support.aggregator_process import aggregator
 from tests.support.broker_topics import unique_name, visible
-from tests.support.gateway_process import METERS, environment
+from tests.support.usage_on_broker import PATIENCE_SECONDS, emit, event, taximeter, until_counted
 
 pytestmark = pytest.mark.broker
-
-PATIENCE_SECONDS: Final = 120.0
-COMMAND_SECONDS: Final = 120.0
 
 
 @pytest.fixture
@@ -51,35 +42,6 @@ async def admin(broker: str) -> AsyncIterator[AIOKafkaAdminClient]:
         await client.close()
 
 
-def event(event_id: str, customer: str = "cus_1", *, time_ms: int | None = None, units: int = 5) -> bytes:
-    moment = datetime.fromtimestamp((SystemClock().now_ms() if time_ms is None else time_ms) / 1000, UTC)
-    return orjson.dumps({"id": event_id, "source": "test", "customer": customer, "time": moment.isoformat(), "usage": {"n": units}})
-
-
-async def emit(kafka: KafkaSettings, *values: bytes, partition: int = 0) -> None:
-    appender = Appender(kafka, "test")
-    try:
-        for value in values:
-            await appender.append(kafka.topics.events.name, partition, value)
-    finally:
-        await appender.close()
-
-
-async def until_counted(kafka: KafkaSettings, end: int, partition: int = 0) -> PartitionPosition:
-    """Wait until the chain of a partition ends there."""
-    positions = Positions(kafka, SystemClock())
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    try:
-        while True:
-            position = (await positions.read())[partition]
-            if position.counted_to == end:
-                return position
-            assert time.monotonic() < deadline, position
-            await asyncio.sleep(0.1)
-    finally:
-        await positions.close()
-
-
 async def until_events_counted(kafka: KafkaSettings, events: int) -> Report:
     """Wait until verification finds this many events counted."""
     deadline = time.monotonic() + PATIENCE_SECONDS
@@ -91,13 +53,6 @@ async def until_events_counted(kafka: KafkaSettings, events: int) -> Report:
 
 async def delete_before(admin: AIOKafkaAdminClient, kafka: KafkaSettings, offset: int) -> None:
     await admin.delete_records({TopicPartition(kafka.topics.events.name, 0): RecordsToDelete(before_offset=offset)})
-
-
-def taximeter(kafka: KafkaSettings, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    file = folder / "command.toml"
-    file.write_text(METERS)
-    command = [sys.executable, "-m", "taximeter", *arguments, "--config", str(file)]
-    return subprocess.run(command, env=environment(kafka, {}), capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False)
 
 
 async def test_a_partition_that_retention_cut_stops_and_goes_on_by_itself_once_the_loss_is_accepted(

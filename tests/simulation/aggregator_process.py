@@ -98,7 +98,7 @@ class AggregatorProcess(Process):
         counter = worker.counter
         if counter is None or counter.pending_records:
             return False
-        return not any(self.world.logs[EVENTS, worker.partition][counter.position :])
+        return counter.position >= self.world.end_of(EVENTS, worker.partition)
 
     def _stop_feed(self, partition: int) -> None:
         if partition in self._feeds:

@@ -376,8 +376,11 @@ class Checker:
                         pass
                     case "parked":
                         self._sums.parked[customer, meter] += value
-                    case "rejected" | "unbillable":
+                    case "rejected" | "unbillable" as outcome:
                         self._sums.refused[customer, meter] += value
+                        # A meter is refused until it is back; a customer may stay away for good.
+                        if outcome == "rejected" and not customer.startswith(("cus_missing", "cus_later")):
+                            self._say("lost-write", f"meter event {index} of intent {offset} of {partition} is given up, for its meter")
                     case other:
                         self._say("unaccounted", f"meter event {index} of intent {offset} of {partition} has outcome {other}")
 

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from aiokafka.structs import ConsumerRecord
 
-from metering.kafka.partition_log import Appended, Appender, LogReader, LogUnavailable
+from metering.kafka.partition_log import Appended, Appender, LogEnds, LogReader, LogUnavailable
 from metering.records.fail_closed import HistoryLost
 from metering.workers.partition_worker import PartitionWorker
 from tests.simulation.processes import Process, turn
@@ -50,6 +50,19 @@ class SimulatedReader(LogReader):
             found = found[cut:]
         if found:
             yield cast("list[ConsumerRecord[bytes, bytes]]", found)
+
+    async def ends(self, topic: str, partition: int) -> LogEnds:
+        await self._reach()
+        return LogEnds(self._world.end_of(topic, partition), len(self._world.logs[topic, partition]))
+
+    async def holds_no_record(self, topic: str, partition: int, start: int, end: int) -> bool:
+        await self._reach()
+        if start < self._kept_from(topic, partition):
+            raise HistoryLost(f"offset {start} of {topic}/{partition} is not kept any more")
+        return self.is_proved_empty(topic, partition, start, end)
+
+    def is_proved_empty(self, topic: str, partition: int, start: int, end: int) -> bool:
+        return not any(self._world.logs[topic, partition][start:end])
 
     async def record(self, topic: str, partition: int, offset: int) -> ConsumerRecord[bytes, bytes] | None:
         await self._reach()
@@ -142,6 +155,7 @@ class Feed:
             worker.hand_in(cast("Sequence[Any]", run))
             if self._topic == EVENTS:
                 world.read_to[self._partition] = max(world.read_to[self._partition], self._position)
+        worker.tell_readable_end(end)
         if self._position < end:
             self.alert()
 

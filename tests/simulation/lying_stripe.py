@@ -58,6 +58,7 @@ class LyingStripe:
         self._kept: dict[str, tuple[int, Reply]] = {}
         self._busy: dict[tuple[str, str], int] = {}
         self._in_use: dict[str, int] = {}
+        self._inactive: dict[str, int] = {}
 
     @property
     def health(self) -> str:
@@ -67,6 +68,14 @@ class LyingStripe:
     def fall_ill(self, health: str, until_ms: int) -> None:
         """Be down or locked out for a while."""
         self._health, self._mended_ms = health, until_ms
+
+    def deactivate(self, meter: str, until_ms: int) -> None:
+        """Somebody deactivates a meter for a while; at or before now: it is active."""
+        self._inactive[meter] = until_ms
+
+    def is_active(self, meter: str) -> bool:
+        """Whether it takes meter events of this meter."""
+        return self._inactive.get(meter, 0) <= self._world.now_ms
 
     def call(self, line: MeterLine, identifier: str, idempotency_key: str, deliver: Callable[[Verdict], None]) -> None:
         """Send a meter event; `deliver` gets the verdict once, later."""
@@ -121,7 +130,8 @@ class LyingStripe:
         if world.weather.noise and world.chance(world.weather.noise):
             return _too_many()
         if not world.chance(world.weather.stripe_faults):
-            return work()
+            reply = work()
+            return self._keep(idempotency_key, reply) if reply.status == 400 and world.chance(0.5) else reply
         return self._answer_badly(idempotency_key, work)
 
     def _answer_badly(self, idempotency_key: str, work: Callable[[], Reply]) -> Reply | None:
@@ -157,6 +167,9 @@ class LyingStripe:
         if self._busy.get(lane, 0) > now:
             code = "too_many_concurrent_requests" if now % 2 else "lock_timeout"
             return Reply(409, error_type="invalid_request_error", code=code)
+        # Nobody knows whether it first looks at the meter or at the identifier.
+        if not self.is_active(event.meter) and (identifier not in self._taken or self._world.chance(0.5)):
+            return Reply(400, error_type="invalid_request_error", message=f'No active meter found for event name "{event.meter}"')
         faults = self._world.weather.stripe_faults
         lasting = faults and self._world.chance(faults / 20)
         self._busy[lane] = now + (self._world.rng.spread(MINUTE, 2 * HOUR) if lasting else 50)

@@ -8,7 +8,7 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-from taximeter_emitter.wire import event
+from taximeter_emitter.wire import event as wire_event
 from taximeter_emitter.wire.batch import NO_ID, Batch
 from taximeter_emitter.wire.event import UsageEvent
 from taximeter_emitter.wire.limits import DAY_MS
@@ -76,12 +76,12 @@ def identities_have_no_customer() -> Iterator[None]:
 @contextmanager
 def fingerprints_have_no_source() -> Iterator[None]:
     """The same id of two sources is one event."""
-    prefix = event.source_prefix
+    prefix = wire_event.source_prefix
 
     def without(_source: str) -> bytes:
         return prefix("")
 
-    with patch.object(event, "source_prefix", without), patch.object(plain_events, "source_prefix", without):
+    with patch.object(wire_event, "source_prefix", without), patch.object(plain_events, "source_prefix", without):
         yield
 
 

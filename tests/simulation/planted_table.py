@@ -15,9 +15,10 @@ import orjson
 from tests.simulation.planted_bugs import PLANTED
 from tests.simulation.planted_log_bugs import PLANTED_IN_LOGS
 from tests.simulation.planted_loss_bugs import PLANTED_IN_LOSSES
+from tests.simulation.planted_meter_bugs import PLANTED_IN_METERS
 from tests.simulation.simulation import run
 
-ALL: Mapping[str, Callable[[], AbstractContextManager[None]]] = {**PLANTED, **PLANTED_IN_LOGS, **PLANTED_IN_LOSSES}
+ALL: Mapping[str, Callable[[], AbstractContextManager[None]]] = {**PLANTED, **PLANTED_IN_LOGS, **PLANTED_IN_LOSSES, **PLANTED_IN_METERS}
 SEEDS_MAX = 40_000
 OFFSETS = 20
 APART = 1_000_000

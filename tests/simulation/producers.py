@@ -327,9 +327,10 @@ class RawProducer:
             self._send_and_correct()
         else:
             event = self._event()
-            self._send(event, {})
+            usage = dict(usage_of(event)) | ({"mystery": 1} if self._world.chance(0.05) else {})  # which spoils nothing
+            self._send(event, usage)
             if self._world.chance(0.1):
-                self._send(event, {})
+                self._send(event, usage)
 
     def _event(self, like: Emitted | None = None) -> Emitted:
         if like is not None:
@@ -343,19 +344,20 @@ class RawProducer:
             self._journal.garbage.append(value)
 
     def _send_and_correct(self) -> None:
-        """An event with a field that no meter knows, then, later, the same id without it."""
+        """An event with nothing but a field that no meter knows, then, later, the same id with others."""
         wrong = self._event()
         wrong.billable = False
-        self._send(wrong, {"mystery": 1})
+        self._send(wrong, {"mystery": wrong.quantity})
 
         def correct() -> None:
-            self._send(self._event(like=wrong), {})
+            right = self._event(like=wrong)
+            self._send(right, dict(usage_of(right)))
 
         self._world.at(self._world.now_ms + self._world.rng.spread(SECOND, 2 * HOUR), correct)
 
-    def _send(self, event: Emitted, more: dict[str, int]) -> None:
+    def _send(self, event: Emitted, usage: dict[str, int]) -> None:
         partition = event.home if self._world.chance(0.8) else self._world.rng.below(self._world.partitions)
-        value, headers = self._encode(event, dict(usage_of(event)) | more)
+        value, headers = self._encode(event, usage)
         if self._world.produce(EVENTS, partition, value, event.customer.encode(), headers) is not None:
             event.acknowledged = True
 

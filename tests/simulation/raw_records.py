@@ -52,7 +52,7 @@ def read_record(record: RawRecord) -> tuple[str, list[RawEvent], int]:
     if not sound or not usage:
         return "singles", [], 1
     quantity = usage.get("input_tokens", 0) + usage.get("output_tokens", 0)
-    return "singles", [RawEvent(customer, quantity, "mystery" in usage)], 1
+    return "singles", [RawEvent(customer, quantity or usage.get("mystery", 0), mystery=not quantity)], 1
 
 
 def _columns(batch: Mapping[str, Any]) -> Iterator[RawEvent]:

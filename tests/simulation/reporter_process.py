@@ -26,6 +26,7 @@ ROWS_MAX: Final = 60
 LIMIT_PER_S: Final = 50.0
 LEAST_PER_S: Final = 2.0
 STRAY_REFUSALS: Final = 2
+LOOK_SECONDS: Final = 10.0
 _NEVER: Final = asyncio.Event()
 
 
@@ -103,6 +104,7 @@ class ReporterProcess(Process):
         )
         self.workers: dict[int, ReportingWorker] = {}
         self.start("dispatch", self._dispatcher.run(_NEVER))
+        self.start("meters", self._look_at_meters(stripe))
 
     def assign(self, partition: int) -> None:
         """Own a partition."""
@@ -146,12 +148,27 @@ class ReporterProcess(Process):
         """Whether it calls at less than its pace, although hardly any call was refused because there are too many."""
         return self._port.refusals <= STRAY_REFUSALS and self.pacer.rate_per_s < self.pacer.ceiling_per_s
 
+    async def _look_at_meters(self, stripe: LyingStripe) -> None:
+        """What the watch over meters does: a held one is tried again when it is active, or now and then where the key may not look."""
+        held, blind = self._dispatcher.lanes.held, self.world.chance(0.3)
+        while True:
+            await self.sleep(LOOK_SECONDS)
+            now = self.monotonic()
+            for meter, hold in held.holds.items():
+                if hold.look_at > now:
+                    continue
+                if blind or stripe.is_active(meter):
+                    held.try_again(meter, seen_at=now)
+                else:
+                    held.still_refused(meter, "inactive", self.now_ms(), now)
+
     def _has_reported(self, worker: ReportingWorker) -> bool:
         reporter = worker.reporter
         return (
             reporter is not None
             and not reporter.ledger.open
             and not len(reporter.unplanned)
+            and not len(reporter.carried)
             and reporter.ledger.chain.next_offset == len(self.world.logs[LEDGER, worker.partition])
             and reporter.tally_position == len(self.world.logs[TALLIES, worker.partition])
         )

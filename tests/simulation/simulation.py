@@ -21,6 +21,7 @@ from tests.simulation.lying_stripe import LyingStripe
 from tests.simulation.operator_actor import Operator
 from tests.simulation.processes import Process
 from tests.simulation.producers import KINDS, Ages, Customers, GatewayClients, RawProducer, SdkEmitter
+from tests.simulation.raw_records import METERS
 from tests.simulation.reporter_process import ReporterProcess
 from tests.simulation.retention import delete_a_prefix
 from tests.simulation.scope import THEMES, Scope, Theme, drawn_scope
@@ -264,6 +265,15 @@ class Simulation:
         self.stripe.fall_ill(health, world.now_ms + int(10 ** world.rng.uniform(4, 8.6)))  # up to four and a half days
         if world.tracing:
             world.note(f"stripe is {health}")
+        if world.chance(0.3):
+            self._deactivate_a_meter()
+
+    def _deactivate_a_meter(self) -> None:
+        world = self.world
+        meter, until_ms = world.rng.pick(tuple(METERS)), world.now_ms + int(10 ** world.rng.uniform(3.5, 8.6))
+        self.stripe.deactivate(meter, until_ms)
+        if world.tracing:
+            world.note(f"the meter {meter} is inactive until {until_ms}")
 
     def _tell(self, process: Process, what: str) -> None:
         if self.world.tracing:
@@ -276,6 +286,8 @@ class Simulation:
         world = self.world
         world.weather = CALM
         self.stripe.fall_ill("up", 0)
+        for meter in METERS:
+            self.stripe.deactivate(meter, 0)
         self._go_on()
         self._thaw()
         for _ in range(2):

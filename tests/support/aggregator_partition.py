@@ -23,7 +23,7 @@ class Partition:
 
     def emit(self, event_id: str, *, wait_ms: int = 1_000, mystery: int = 0) -> None:
         self.now_ms += wait_ms
-        usage = (("input", 1), ("mystery", 1)) if mystery else (("input", 1),)
+        usage = (("mystery", 1),) if mystery else (("input", 1),)
         value, headers = encode(Single(Event(event_id, "c", usage, "m", self.now_ms), "own"))
         self.log.append(EVENTS, value, at_ms=self.now_ms, headers=headers)
 

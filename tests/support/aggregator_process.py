@@ -64,7 +64,7 @@ class AggregatorProcess:
 
 
 @contextmanager
-def aggregator(kafka: KafkaSettings, folder: Path) -> Iterator[AggregatorProcess]:
+def aggregator(kafka: KafkaSettings, folder: Path, *, stall_seconds: int = 60) -> Iterator[AggregatorProcess]:
     """Start an aggregator, and end it in any case. It may not be ready yet."""
     folder.mkdir(exist_ok=True)
     (folder / "taximeter.toml").write_text(METERS)
@@ -73,6 +73,7 @@ def aggregator(kafka: KafkaSettings, folder: Path) -> Iterator[AggregatorProcess
     variables = {
         "TAXIMETER_SERVICE_ADMIN_PORT_FILE": str(admin_file),
         "TAXIMETER_AGGREGATOR_FLUSH_SECONDS": "0.05",
+        "TAXIMETER_AGGREGATOR_STALL_SECONDS": str(stall_seconds),
         "TAXIMETER_AGGREGATOR_GROUP_ID": f"{kafka.topic_prefix}-aggregator",
         "TAXIMETER_KAFKA_SESSION_TIMEOUT_SECONDS": "6",
     }

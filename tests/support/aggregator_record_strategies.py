@@ -44,6 +44,8 @@ USAGES = [
     (("calls", 0),),
     (("input", 3), ("mystery", 1)),
     (("input", 4), ("mystery", 0)),
+    (("input", 0), ("mystery", 2)),
+    (("mystery", 5),),
 ]
 IDS: st.SearchStrategy[Any] = st.sampled_from(["a", "b", "c", "d"])
 NUMBERS = st.integers(0, 8)

@@ -214,7 +214,7 @@ class Model:
             return "in_future"
         if event.event_id is None and event.time_ms < log_time_ms - 35 * DAY_MS:
             return "past_horizon"
-        if any(name == "mystery" and quantity for name, quantity in event.usage):
+        if {name for name, quantity in event.usage if quantity} == {"mystery"}:
             return "unknown_usage_field"
         if event.customer.startswith("away"):
             return "forwarded" if single else "wrong_partition"

@@ -34,6 +34,7 @@ class Recount:
                 for index in range(run.first, run.first + run.events) if run.events else (None,):
                     assert others.setdefault((offset, index), run.why.value) == run.why.value
         sums: Sums = Counter()
+        unknown: Counter[str] = Counter()
         found: Counter[str] = Counter()
         for record in records:
             if tally.link.start <= record.offset < tally.link.end:
@@ -46,9 +47,12 @@ class Recount:
                     if not why:
                         assert event is not None
                         self._add(sums, event, tally.catalogue)
+                        known = self._catalogues[tally.catalogue].known_fields
+                        unknown.update({name: quantity for name, quantity in event.usage if quantity and name not in known})
         assert (found["counted"], found["forwarded"]) == (tally.events.counted, tally.events.forwarded)
         assert found["duplicate"] + found["known_number"] == tally.events.duplicates
         assert found["dead"] == sum(tally.events.dead_lettered.values())
+        assert unknown == {name: units for name, _, units in tally.unknown_usage}
         assert sums == Counter({(row.customer, row.meter, row.dimensions, row.window_start_ms): row.quantity for row in tally.rows})
 
     def _learn(self, tally: Tally) -> None:

@@ -5,7 +5,7 @@ from typing import Any, TypeVar, cast
 
 from aiokafka.structs import ConsumerRecord
 
-from metering.kafka.partition_log import LogReader
+from metering.kafka.partition_log import LogEnds, LogReader
 from metering.records.fail_closed import HistoryLost
 from metering.records.record import Record
 
@@ -22,9 +22,10 @@ def finished(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 class MemoryLog(LogReader):
-    """Topics by name, one partition each. `first_kept` is what retention left. An offset may hold no record."""
+    """Topics by name, one partition each. `first_kept` is what retention left. An offset may hold no record: a marker, or what was `lost`."""
 
     def __init__(self) -> None:
+        self.lost: set[tuple[str, int]] = set()
         self.topics: dict[str, list[Record | None]] = {}
         self.first_kept: dict[str, int] = {}
         self.reads: list[tuple[str, int, int]] = []
@@ -40,6 +41,11 @@ class MemoryLog(LogReader):
         """An offset without a record."""
         self.topics.setdefault(topic, []).append(None)
 
+    def lose(self, topic: str, offset: int) -> None:
+        """What compaction does to a record."""
+        self.topics[topic][offset] = None
+        self.lost.add((topic, offset))
+
     def delete_before(self, topic: str, offset: int) -> None:
         """Retention."""
         self.first_kept[topic] = offset
@@ -49,6 +55,19 @@ class MemoryLog(LogReader):
 
     async def bounds(self, topic: str, _partition: int) -> tuple[int, int]:
         return self.first_kept.get(topic, 0), len(self.topics.get(topic, []))
+
+    async def ends(self, topic: str, partition: int) -> LogEnds:
+        end = (await self.bounds(topic, partition))[1]
+        return LogEnds(end, end)
+
+    async def holds_no_record(self, topic: str, partition: int, start: int, end: int) -> bool:
+        found = any(record is not None for record in self.topics[topic][start:end])
+        if not found and not self.is_proved_empty(topic, partition, start, end):
+            raise HistoryLost(f"offsets {start} to {end - 1} of {topic} hold neither a record nor a marker")
+        return not found
+
+    def is_proved_empty(self, topic: str, _partition: int, start: int, end: int) -> bool:
+        return all(self.topics[topic][offset] is None and (topic, offset) not in self.lost for offset in range(start, end))
 
     async def offset_for_time(self, topic: str, _partition: int, log_time_ms: int) -> int | None:
         for record in self.topics.get(topic, [])[self.first_kept.get(topic, 0) :]:
@@ -62,6 +81,8 @@ class MemoryLog(LogReader):
         self.reads.append((topic, start, end))
         if start < self.first_kept.get(topic, 0):
             raise HistoryLost(f"offset {start} of {topic} is not kept any more")
-        for record in self.topics[topic][start:end]:
+        for offset, record in enumerate(self.topics[topic][start:end], start):
+            if (topic, offset) in self.lost:
+                raise HistoryLost(f"offset {offset} of {topic} holds neither a record nor a marker")
             if record is not None:
                 yield [record]

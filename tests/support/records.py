@@ -121,6 +121,7 @@ def tallies(draw: st.DrawFn) -> Tally:
         digested_emitters=draw(_digested),
         emitters_from_ms=draw(small),
         set_aside=draw(_places),
+        unknown_usage=draw(st.lists(st.tuples(names, st.integers(1, 9), st.integers(1, 10**15)), max_size=2)),
         not_counted=draw(st.lists(_runs, max_size=3)),
         horizon_ms=draw(st.none() | small),
         catalogue_definition=draw(st.none() | st.lists(_catalogue_entries, max_size=2)),

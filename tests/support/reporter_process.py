@@ -52,10 +52,10 @@ class ReporterProcess:
 
 
 @contextmanager
-def reporter(kafka: KafkaSettings, folder: Path, variables: Mapping[str, str]) -> Iterator[ReporterProcess]:
+def reporter(kafka: KafkaSettings, folder: Path, variables: Mapping[str, str], *, meters: str = METERS) -> Iterator[ReporterProcess]:
     """Start a reporter with an endpoint for webhooks, and end it in any case."""
     folder.mkdir(exist_ok=True)
-    (folder / "taximeter.toml").write_text(METERS)
+    (folder / "taximeter.toml").write_text(meters)
     port_file, admin_file, log_file = folder / "port", folder / "admin", folder / "log"
     for file in (port_file, admin_file):
         file.unlink(missing_ok=True)

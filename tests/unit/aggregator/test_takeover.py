@@ -231,6 +231,23 @@ def test_an_offset_without_a_record_is_told_from_one_that_was_skipped() -> None:
     assert not finished(takeover.holds_no_record(0, 0, 3))
 
 
+def test_what_compaction_took_is_no_marker() -> None:
+    partition = Partition()
+    counter = partition.owner()
+    for event_id in "abcd":
+        partition.emit(event_id)
+    partition.flush(counter)
+    partition.emit("e")
+    partition.emit("f")
+    partition.log.lose(EVENTS, 4)
+    with pytest.raises(HistoryLost, match="neither a record nor a marker"):
+        finished(partition.takeover().holds_no_record(0, 4, 5))
+    # Its ids would not be known to a new owner.
+    partition.log.lose(EVENTS, 2)
+    with pytest.raises(HistoryLost, match="neither a record nor a marker"):
+        partition.owner()
+
+
 def test_a_tally_that_was_written_late_still_tells_what_was_set_aside() -> None:
     """The aggregator was away for longer than the horizon; what it then sets aside was logged long before."""
     partition = Partition()

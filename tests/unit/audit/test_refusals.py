@@ -226,7 +226,15 @@ def test_the_table_says_how_many_are_not_named(capsys: pytest.CaptureFixture[str
     event = MeterEvent("cus_1", "tokens", (), NOW_MS, 81200)
     _show([TracedRejection(a_rejection("tm-ab-1-0-5-0", count=40), {"tm-ab-1-0-5-0": event})], 72.0)
     shown = capsys.readouterr().out
-    for words in ("40 meter events in 72 hours", CODE, "taximeter correct IDENTIFIER --resend", "cus_1", "81,200", "39 more are counted"):
+    for words in (
+        "40 meter events in 72 hours",
+        CODE,
+        "taximeter correct IDENTIFIER --resend",
+        "cus_1",
+        "81,200",
+        "39",
+        "taximeter reconcile --all --from",
+    ):
         assert words in " ".join(shown.split())
     _show([], 72.0)
     assert "refused nothing in 72 hours" in capsys.readouterr().out

@@ -36,6 +36,7 @@ from taximeter_emitter.wire.limits import (
     USAGE_FIELDS_MAX,
 )
 
+from aggregator.dead_letters.redrive_plan import PLACES_PER_REDRIVE_MAX
 from aggregator.reading.decoding import understood
 from metering.kafka.topics import UNLIMITED, topics_named
 from metering.records.dead_letter import LETTER_CUSTOMERS_MAX, DeadLetter, Origin, encode_dead_letter
@@ -57,6 +58,7 @@ from metering.records.ledger_records import (
     encode_rejection,
 )
 from metering.records.record import Record
+from metering.records.redrive import EDITS_MAX, decode_redrive, encode_redrive
 from metering.records.service_limits import IDENTIFIER_CHARS_MAX, VALUE_MAX
 from metering.records.tally import decode_tally, encode_tally
 from tests.support.batch_forms import in_columns, in_lists
@@ -117,12 +119,17 @@ def letter_again(document: dict[str, Any]) -> bytes:
     return encode_dead_letter(letter)[1][0][1] or b""
 
 
+def redrive_again(document: Any) -> bytes:
+    return encode_redrive(decode_redrive(orjson.dumps(document)))
+
+
 WRITTEN: Final[dict[str, Callable[[Any], bytes]]] = {
     "usage.events/batch": written_again,
     "usage.events/heartbeat": written_again,
     "usage.tallies/tally": lambda document: encode_tally(decode_tally(orjson.dumps(document))),
     **dict.fromkeys((f"usage.ledger/{kind}" for kind in ("intent", "receipt", "correction", "rejection")), encoded_entry),
     "usage.deadletters/dead-letter": letter_again,
+    **dict.fromkeys((f"usage.deadletters/{kind}" for kind in ("redrive", "redrive-end")), redrive_again),
 }
 PRODUCED: Final = {"usage.events/single-event", "usage.events/cloudevent"}
 """Others write these."""
@@ -199,6 +206,9 @@ LIMITS: Final[dict[tuple[str, str], int]] = {
     **{(name, "maximum"): VALUE_MAX for name in ("meter_events", "unbillable", "carried", "value")},
     **{(name, "maxLength"): IDENTIFIER_CHARS_MAX for name in ("identifier", "target")},
     **{(name, "maxLength"): SETTLEMENT_DETAIL_CHARS_MAX for name in ("settlements", "message", "detail")},
+    **{(name, "maxItems"): PLACES_PER_REDRIVE_MAX for name in ("places", "nameless", "known")},
+    **{(name, "maximum"): BATCH_EVENTS_MAX - 1 for name in ("places", "nameless", "known")},
+    **{(name, "maxItems"): EDITS_MAX for name in ("rename", "drop")},
     ("reason", "maxLength"): REASON_CHARS_MAX,
     ("by", "maxLength"): BY_CHARS_MAX,
     ("identifiers", "maxItems"): REJECTION_IDENTIFIERS_MAX,

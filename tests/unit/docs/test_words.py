@@ -32,7 +32,8 @@ ONE_MEANING_EVERYWHERE = {
     "takeover": "how a partition's state is rebuilt from the log",
     "worker": "one owned partition at run time",
 }
-COMMANDS = ("taximeter/commands", "taximeter/stripe_commands")  # a module is named as the command is typed: `taximeter topics`
+# A module is named as the command is typed: `taximeter topics`.
+COMMANDS = tuple(f"taximeter/{folder}" for folder in ("commands", "stripe_commands", "dead_letter_commands", "reconcile_command", "trace_commands"))
 PUBLIC_OPTIONS = {"Emitter"}  # users construct it with keywords, which its documentation groups
 # Beside the names, in a line that says what to read.
 READING_WORDS = {"a", "an", "and", "event", "for", "how", "in", "is", "much", "order"}

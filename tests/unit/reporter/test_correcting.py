@@ -62,6 +62,8 @@ def test_what_was_sent_once_and_lately_is_cancelled_and_anything_else_negated(ag
         (target(Outcome.PARKED), True, "nobody knows"),
         (target(Outcome.PARKED), False, "nobody knows"),
         (target(Outcome.UNBILLABLE), False, "never billed"),
+        (target(Outcome.POSTPONED), False, "in a later intent"),
+        (target(Outcome.POSTPONED), True, "in a later intent"),
         (target(reported=True), True, "nothing to take back"),
         (target(reported=True, repeated=True), True, "nobody knows"),
         (target(reported=True, repeated=True), False, "nobody knows"),

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -50,7 +51,7 @@ class ScriptedMeters:
 
 
 class HurriedClock(SystemClock):
-    """Its time passes only while somebody sleeps, who then sleeps for no time."""
+    """Beside the real time, what was slept has passed as well, and took none."""
 
     def __init__(self) -> None:
         self.passed = 100.0
@@ -59,7 +60,7 @@ class HurriedClock(SystemClock):
         return round(self.passed * 1000)
 
     def monotonic(self) -> float:
-        return self.passed
+        return self.passed + time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
         self.passed += seconds
@@ -188,3 +189,16 @@ def test_a_fresh_report_holds_the_meter_that_it_blames(changes: dict[str, Any], 
 )
 def test_what_is_wrong_with_a_meter(found: ListedMeter | None, problem: str | None) -> None:
     assert meter_problem(TOKENS, found) == problem
+
+
+async def test_a_meter_that_is_held_between_two_looks_is_looked_at_in_its_time() -> None:
+    subject = Watching({"tokens": GOOD}, {"tokens": GOOD}, every=0.0)
+    with logging_to(subject.logged, service="reporter", level="info", style="json", redactor=Redactor()):
+        task = asyncio.create_task(subject.watch.run())
+        await asyncio.sleep(0.05)
+        subject.held.refused("tokens", "no_meter", 0, subject.clock.monotonic())
+        async with asyncio.timeout(30):
+            while not subject.held.is_on_trial("tokens"):  # noqa: ASYNC110 - nothing tells that it is
+                await asyncio.sleep(0.01)
+        await subject.watch.close()
+    assert task.cancelled()

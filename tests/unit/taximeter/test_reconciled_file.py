@@ -7,7 +7,7 @@ import pytest
 from audit.reconciliation.cells import CellKey, CellScope
 from audit.reconciliation.comparison import CellVerdict, Comparison
 from audit.reconciliation.reconciler import ComparedCell, CustomerMeter
-from taximeter.commands.reconciled_file import ReconciledFile, SavedOtherwise
+from taximeter.reconcile_command.reconciled_file import ReconciledFile, SavedOtherwise
 
 SCOPE = CellScope(0, 7_200_000, 3_600_000)
 ANN, BOB = CustomerMeter("cus_1", "tokens"), CustomerMeter("cus_2", "tokens")

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from metering.records.record import Record
 from metering.workers.inbox import Inbox
+from tests.support.metering_inbox_records import no_hole
 
 STEPS = st.lists(
     st.one_of(
@@ -39,7 +40,7 @@ def test_it_holds_what_a_plain_list_would_hold(steps: list[tuple[str, Any]]) -> 
             assert inbox.take() is wanted.pop(0)
         elif wanted:
             records_max, bytes_max, dropped = argument
-            run = inbox.run(records_max, bytes_max)
+            run = inbox.run(records_max, bytes_max, no_hole)
             assert list(run) == wanted[: len(run)] == longest_run(wanted, records_max, bytes_max)
             inbox.drop(min(dropped, len(run)))
             del wanted[: min(dropped, len(run))]

@@ -29,7 +29,7 @@ def one_id_for_everything(number: int) -> bytes:
 
 
 def extra_field(number: int) -> bytes:
-    return _batch(number, {"input": [1], "mystery": [3]})
+    return _batch(number, {"mystery": [3]})
 
 
 def garbage(number: int) -> bytes:

@@ -8,6 +8,7 @@ from aggregator.core.counting import PartitionCounter
 from metering.folds.tallies import Tallies
 from metering.records.meters import Catalogue
 from metering.records.record import Record
+from metering.records.tally import Tally, encode_tally
 from tests.support.aggregator_records import METERS, START_MS, rules
 
 FIELD = METERS[0].fields[0]
@@ -44,11 +45,15 @@ WAYS = pytest.mark.parametrize("values", [one_single, many_singles, small_batche
 
 def counted(values: list[bytes]) -> tuple[int, dict[str, int], int]:
     """Events counted, events set aside by reason, and units of the field."""
+    tally = tallied(values)
+    return tally.events.counted, dict(tally.events.dead_lettered), sum(row.quantity for row in tally.rows)
+
+
+def tallied(values: list[bytes]) -> Tally:
     counter = PartitionCounter(0, rules(catalogue=CATALOGUE), Tallies())
     counter.found(0, "c")
     counter.count_many([Record(offset, START_MS, None, value) for offset, value in enumerate(values)], 10**9)
-    tally = counter.cut().tally
-    return tally.events.counted, dict(tally.events.dead_lettered), sum(row.quantity for row in tally.rows)
+    return counter.cut().tally
 
 
 @WAYS
@@ -62,8 +67,38 @@ def test_an_unmetered_field_and_a_zero_cost_nothing_and_spoil_nothing(values: ob
 
 
 @WAYS
-def test_an_unknown_field_is_set_aside(values: object) -> None:
+def test_an_unknown_field_costs_its_quantity_and_not_the_event(values: object) -> None:
     assert callable(values)
-    found = counted(values({FIELD: 7, "unheard_of": 1}))
-    assert found[0] == 0
-    assert list(found[1]) == ["unknown_usage_field"]
+    expected = counted(values({FIELD: 7}))
+    given = values({FIELD: 7, "unheard_of": 2, "odd": 3})
+    assert counted(given) == expected
+    assert tallied(given).unknown_usage == [("odd", expected[0], 3 * expected[0]), ("unheard_of", expected[0], 2 * expected[0])]
+    assert counted(values({"free": 1, "unheard_of": 2}))[:2] == expected[:2]
+
+
+@WAYS
+def test_an_event_of_nothing_but_unknown_fields_is_set_aside(values: object) -> None:
+    assert callable(values)
+    for usage in ({"unheard_of": 1}, {FIELD: 0, "free": 0, "unheard_of": 1}):
+        tally = tallied(values(usage))
+        assert tally.events.counted == 0
+        assert list(tally.events.dead_lettered) == ["unknown_usage_field"]
+        assert not tally.unknown_usage
+
+
+def test_what_does_not_count_is_not_named_again() -> None:
+    """A duplicate, and an event that was set aside, have no unknown quantities: those of the event that counted are named once."""
+    usage = {FIELD: 1, "unheard_of": 5}
+    assert tallied([single(0, usage), single(0, usage), single(0, usage | {FIELD: 2})]).unknown_usage == [("unheard_of", 1, 5)]
+    some = batch(0, 3, usage)
+    assert tallied([some, some, batch(2, 3, usage)]).unknown_usage == [("unheard_of", 5, 25)]
+
+
+def test_names_of_unknown_fields_make_a_tally_full() -> None:
+    counter = PartitionCounter(0, rules(catalogue=CATALOGUE), Tallies())
+    counter.found(0, "c")
+    names = [f"{number:064}" for number in range(100)]
+    counter.count_many([Record(offset, START_MS, None, single(offset, {FIELD: 1, name: 1})) for offset, name in enumerate(names)], 10**9)
+    before, after = counter.pending_bytes, len(encode_tally(counter.cut().tally))
+    assert before > 6_400
+    assert before > after - 2_000  # the frame of a tally

@@ -69,9 +69,9 @@ def test_a_run_ends_before_a_record_that_cannot_be_a_plain_event() -> None:
     assert run_lengths(with_headers) == 1
 
 
-def test_a_run_ends_before_a_gap_between_offsets_and_where_it_is_long_enough() -> None:
+def test_a_run_goes_on_over_offsets_without_a_record_ends_before_a_step_back_and_where_it_is_long_enough() -> None:
     records = records_of([b"{}"] * (PLAIN_EVENTS_MAX + 10))
     assert run_lengths(records) == PLAIN_EVENTS_MAX
-    assert run_lengths([*records[:3], *records[4:]]) == 3
+    assert run_lengths([*records[:3], *records[4:9]]) == 8
     assert run_lengths([*records[:3], *records[2:]]) == 3
     assert len(first_run(records, PLAIN_EVENTS_MAX)) == 10

@@ -193,17 +193,25 @@ FREE = BodyReader(Catalogue([Meter("tokens", ("input_tokens", "output_tokens"))]
 
 @pytest.mark.parametrize("count", [1, 5])
 @pytest.mark.parametrize("media_type", [JSON, NDJSON])
-def test_zeros_and_unmetered_fields_are_carried_and_other_unknown_fields_are_refused(media_type: str, count: int) -> None:
+def test_an_event_is_refused_only_if_all_that_it_has_is_of_unknown_fields(media_type: str, count: int) -> None:
     def read(usage: dict[str, int]) -> ReadEvents:
         events = [EVENT | {"id": f"r-{number}", "usage": usage} for number in range(count)]
         body = dumps(events) if media_type == JSON else b"\n".join(map(dumps, events))
         return FREE.read(media_type, {}, body, now_ms=NOW_MS)
 
-    for usage in ({"input_tokens": 1, "cached_tokens": 7}, {"cached_tokens": 7}, {"input_tokens": 1, "new": 0}, {"new": 0}):
+    for usage, unknown in (
+        ({"input_tokens": 1, "cached_tokens": 7}, {}),
+        ({"cached_tokens": 7}, {}),
+        ({"input_tokens": 1, "new": 0}, {}),
+        ({"new": 0}, {}),
+        ({"input_tokens": 1, "new": 3, "other": 1}, {"new": 3 * count, "other": count}),
+        ({"cached_tokens": 1, "new": 3}, {"new": 3 * count}),
+    ):
         found = read(usage)
+        assert FREE.unknown_usage(found) == unknown
         assert (indexes_of(found), found.rejected) == (list(range(count)), [])
         assert {part.events.fields for part in found.accepted} <= {tuple(sorted(usage)), tuple(usage)}
-    for usage in ({"input_tokens": 1, "new": 1}, {"new": 1}):
+    for usage in ({"input_tokens": 0, "new": 1}, {"new": 1}):
         assert [rejected.reason for rejected in read(usage).rejected] == ["unknown_usage_field"] * count
 
 

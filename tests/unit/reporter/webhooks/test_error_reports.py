@@ -171,3 +171,16 @@ def test_the_ledger_begins_a_rejection_as_its_readers_recognise_it() -> None:
     (found,) = rejections(error([sample("tm-ab-3-0-1-0")])).values()
     assert encode_rejection(found).startswith(b'{"format":"rejection/1"')
     assert orjson.loads(encode_rejection(found))["event_id"] == "evt_1"
+
+
+def test_errors_of_a_report_beyond_those_of_its_codes_are_counted_too() -> None:
+    document = {"id": "evt_1", "data": {"reason": {"error_count": 7, "error_types": [{"code": "no_meter", "error_count": 4, "sample_errors": []}]}}}
+    found = reader().rejections(document, meter="tokens", at_ms=5)
+    assert [(each.code, each.partition, each.error_count, each.unnamed) for each in found] == [("no_meter", 0, 4, 4), (UNREADABLE, 0, 3, 3)]
+
+
+def test_what_is_counted_and_not_named_is_known_of_each_rejection() -> None:
+    samples = [{"error_message": "gone", "request": {"identifier": f"tm-ab-1-0-5-{index}"}} for index in range(31)]
+    document = {"data": {"reason": {"error_types": [{"code": "no_meter", "error_count": "32", "sample_errors": samples}]}}}
+    found = reader().rejections(document, meter="tokens", at_ms=5)
+    assert (sum(each.error_count for each in found), sum(len(each.identifiers) for each in found), sum(each.unnamed for each in found)) == (32, 31, 1)

@@ -22,10 +22,10 @@ from audit.reconciliation.reconciler import ComparedCell, CustomerMeter, Pace, R
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogUnavailable
 from metering.records.fail_closed import FailClosed
-from taximeter.commands.reconciled_file import ReconciledFile, SavedOtherwise
-from taximeter.commands.stripe_summaries import StripeSummaries
 from taximeter.connection import kafka_settings
 from taximeter.exit_codes import DISCREPANCY, INTERRUPTED, OK, PENDING, PRECONDITION, USAGE
+from taximeter.reconcile_command.reconciled_file import ReconciledFile, SavedOtherwise
+from taximeter.reconcile_command.stripe_summaries import StripeSummaries
 from taximeter.stripe_commands.running import print_json, run_billing, shown
 from taximeter.stripe_commands.stripe_connection import CannotDo, StripeConnection
 

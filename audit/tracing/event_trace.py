@@ -1,0 +1,79 @@
+"""Follow an event: its record, what became of it, the tally, the intent, the meter event, and Stripe's answer."""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from audit.tracing.event_outcomes import EventOutcome, outcome_of
+from audit.tracing.event_search import EventAt, EventQuery, events_in, search
+from audit.tracing.ledger_search import LedgerSearch, TallyReport, UsageAt
+from audit.tracing.tally_search import TallySearch
+from metering.kafka.partition_log import LogReader
+from metering.kafka.topics import Topics
+from metering.records.meters import Catalogue
+from metering.records.tally import Tally
+
+
+@dataclass(slots=True)
+class TracedEvent:
+    """One event and all that is known of it. `units` by meter are those that it adds; `report` is what the ledger says of them."""
+
+    partition: int
+    event: EventAt
+    outcome: EventOutcome
+    tally_offset: int | None = None
+    tally: Tally | None = None
+    units: dict[str, int] = field(default_factory=dict)
+    report: TallyReport | None = None
+
+
+class Tracer:
+    """Blocks on Kafka; every method may raise LogUnavailable or FailClosed. The reader stays its owner's."""
+
+    def __init__(self, reader: LogReader, topics: Topics) -> None:
+        self._reader = reader
+        self._topics = topics
+        self._tallies = TallySearch(reader, topics.tallies.name)
+        self._ledger = LedgerSearch(reader, topics.ledger.name)
+
+    async def find(self, partition: int, query: EventQuery, from_ms: int, to_ms: int | None) -> AsyncGenerator[EventAt, None]:
+        """The events that are meant, in the records that Kafka took in this time (Unix ms; None: until now)."""
+        topic = self._topics.events.name
+        start, end = await self._reader.bounds(topic, partition)
+        first = await self._reader.offset_for_time(topic, partition, from_ms)
+        last = None if to_ms is None else await self._reader.offset_for_time(topic, partition, to_ms)
+        if first is None:
+            return
+        async with aclosing(self._reader.records(topic, partition, max(start, first), end if last is None else min(end, last))) as batches:
+            async for records in batches:
+                for record in records:
+                    for event in search(record, query):
+                        yield event
+
+    async def at(self, partition: int, offset: int) -> Sequence[EventAt]:
+        """The events of the record at this offset; none if it is not kept, or holds none."""
+        start, end = await self._reader.bounds(self._topics.events.name, partition)
+        record = await self._reader.record(self._topics.events.name, partition, offset) if start <= offset < end else None
+        return () if record is None else list(events_in(record))
+
+    async def trace(self, partition: int, event: EventAt) -> TracedEvent:
+        """All that is known of an event."""
+        found = await self._tallies.covering(partition, event.offset, event.log_time_ms)
+        if found is None:
+            return TracedEvent(partition, event, EventOutcome.WAITING)
+        offset, tally = found
+        traced = TracedEvent(partition, event, outcome_of(tally, event.offset, event.at), offset, tally)
+        catalogue = self._tallies.catalogue_of(tally)
+        if traced.outcome is not EventOutcome.COUNTED or catalogue is None:
+            return traced
+        traced.units = units_of(event, catalogue)
+        usage = [UsageAt(event.customer, meter, event.time_ms) for meter in traced.units]
+        traced.report = await self._ledger.report(partition, offset, tally.log_time_ms, usage)
+        return traced
+
+
+def units_of(event: EventAt, catalogue: Catalogue) -> dict[str, int]:
+    """What an event adds to each meter, without those that it adds nothing to."""
+    usage = dict(event.usage)
+    sums = {meter.event_name: sum(usage.get(name, 0) for name in meter.fields) for meter in catalogue.meters}
+    return {name: units for name, units in sums.items() if units}

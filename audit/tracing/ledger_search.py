@@ -1,0 +1,185 @@
+"""Find what the ledger says of a tally's usage: the intent that reports it, its meter events, and what became of each."""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from taximeter_emitter.wire.limits import HOUR_MS
+
+from metering.folds.corrections import CorrectionPlace, MeterEventPlace, place_of
+from metering.folds.ledger import Ledger, ledger_from
+from metering.kafka.partition_log import LogReader
+from metering.records.chain import NO_OFFSET
+from metering.records.fail_closed import RecordCorrupt
+from metering.records.ledger_records import Correction, Entry, Intent, MeterEvent, Outcome, Receipt, Rejection, Settlement, decode_entry
+
+LARGEST_WINDOW_MS = 6 * HOUR_MS
+
+
+@dataclass(slots=True)
+class ReportedEvent:
+    """A meter event of the accepted intent at offset `intent`. `settled` is its final outcome; None while it is open."""
+
+    intent: int
+    planned_ms: int
+    identifier: str
+    event: MeterEvent
+    settled: Settlement | None = None
+    corrections: list[tuple[int, Correction, Outcome | None]] = field(default_factory=list)
+    reports: list[Rejection] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class TallyReport:
+    """What the ledger says of one tally: the intent that covers it (None: none does yet), and the meter events that may hold its usage.
+
+    Usage that an intent carries, because Stripe refuses its meter, is followed into the intents behind it.
+    """
+
+    intent: int | None = None
+    events: list[ReportedEvent] = field(default_factory=list)
+    carried: bool = False
+    unbillable: bool = False
+
+
+class UsageAt(NamedTuple):
+    """Usage of a customer and meter at this time (Unix ms)."""
+
+    customer: str
+    meter: str
+    time_ms: int
+
+
+class _ReadEntry(NamedTuple):
+    """An entry as the fold took it: the first final outcomes in it, and whether it was accepted."""
+
+    offset: int
+    log_time_ms: int
+    entry: Entry
+    news: Sequence[Settlement]
+    accepted: bool
+
+
+class _ReportFold:
+    """Follows usage of one tally through the ledger."""
+
+    def __init__(self, tally: int, usage: Sequence[UsageAt]) -> None:
+        self.found = TallyReport()
+        self._tally = tally
+        self._usage = usage
+        self._watched: dict[tuple[int, int], ReportedEvent] = {}
+        self._corrections: dict[int, tuple[ReportedEvent, int]] = {}
+
+    def take(self, read: _ReadEntry) -> None:
+        """The next entry."""
+        match read.entry:
+            case Intent() as intent if read.accepted and (intent.link.start <= self._tally < intent.link.end or self.found.carried):
+                self._plan(read, intent)
+            case Correction() as correction if read.accepted and (correction.intent, correction.index) in self._watched:
+                target = self._watched[correction.intent, correction.index]
+                self._corrections[read.offset] = target, len(target.corrections)
+                target.corrections.append((read.offset, correction, None))
+            case Receipt():
+                for settlement in read.news:
+                    self._settle(settlement)
+            case Rejection() as rejection:
+                for each in self.found.events:
+                    if each.identifier in rejection.identifiers:
+                        each.reports.append(rejection)
+            case _:
+                pass
+
+    def _plan(self, read: _ReadEntry, intent: Intent) -> None:
+        found = self.found
+        found.intent = read.offset if found.intent is None else found.intent
+        found.carried = any(_holds(event, self._usage) for event in intent.carried)
+        found.unbillable |= any(_holds(event, self._usage) for event in intent.unbillable)
+        for index, event in enumerate(intent.meter_events):
+            if _holds(event, self._usage):
+                self._watched[read.offset, index] = ReportedEvent(read.offset, read.log_time_ms, intent.identifier(index), event)
+                found.events.append(self._watched[read.offset, index])
+
+    def _settle(self, settlement: Settlement) -> None:
+        if (settlement.intent, settlement.index) in self._watched:
+            self._watched[settlement.intent, settlement.index].settled = settlement
+            self.found.carried |= settlement.outcome is Outcome.POSTPONED
+        elif settlement.intent in self._corrections:
+            target, at = self._corrections[settlement.intent]
+            target.corrections[at] = (*target.corrections[at][:2], settlement.outcome)
+
+
+class LedgerSearch:
+    """Reads usage.ledger. Blocks on Kafka; every method may raise LogUnavailable or FailClosed."""
+
+    def __init__(self, reader: LogReader, topic: str) -> None:
+        self._reader = reader
+        self._topic = topic
+
+    async def report(self, partition: int, tally: int, since_ms: int, usage: Sequence[UsageAt]) -> TallyReport:
+        """What became of usage that the accepted tally at this offset counted at `since_ms`."""
+        fold = _ReportFold(tally, usage)
+        async with aclosing(self._entries(partition, since_ms)) as entries:
+            async for read in entries:
+                fold.take(read)
+        return fold.found
+
+    async def intent_of(self, partition: int, identifier: str) -> tuple[ReportedEvent, Intent] | None:
+        """The meter event with this identifier, or that a correction with it is about, and its intent; None if there is none.
+
+        Reads the ledger from its start: an identifier says no time.
+        """
+        place = place_of(identifier)
+        if isinstance(place, CorrectionPlace):
+            record = await self._reader.record(self._topic, partition, place.offset)
+            entry = None if record is None else decode_entry(record.value)
+            place = place_of(entry.target_identifier) if isinstance(entry, Correction) else None
+        if not isinstance(place, MeterEventPlace):
+            return None
+        async with aclosing(self._entries(partition, 0)) as entries:
+            async for read in entries:
+                found = read.entry
+                if isinstance(found, Intent) and read.accepted and found.place == (place.start, place.end) and place.index < len(found.meter_events):
+                    return ReportedEvent(read.offset, read.log_time_ms, identifier, found.meter_events[place.index]), found
+        return None
+
+    async def _entries(self, partition: int, since_ms: int) -> AsyncGenerator[_ReadEntry, None]:
+        """The entries, from one on that is not behind `since_ms`."""
+        start, end = await self._reader.bounds(self._topic, partition)
+        begin, ledger = await self._begin(partition, since_ms, start, end)
+        async with aclosing(self._reader.records(self._topic, partition, begin, end)) as batches:
+            async for records in batches:
+                for record in records:
+                    entry = decode_entry(record.value)
+                    news = ledger.news(entry) if isinstance(entry, Receipt) else ()
+                    yield _ReadEntry(record.offset, record.timestamp, entry, news, ledger.fold(record.offset, record.timestamp, entry))
+
+    async def _begin(self, partition: int, since_ms: int, start: int, end: int) -> tuple[int, Ledger]:
+        found = await self._reader.offset_for_time(self._topic, partition, since_ms) if since_ms else start
+        if found is None or found >= end:
+            return end, Ledger()
+        async with aclosing(self._reader.records(self._topic, partition, found, end)) as batches:
+            async for records in batches:
+                for record in records:
+                    entry = decode_entry(record.value)
+                    if isinstance(entry, Rejection):
+                        continue
+                    if entry.checkpoint == NO_OFFSET or entry.checkpoint < start:
+                        return start, Ledger()
+                    return entry.checkpoint, await self._ledger_at(partition, entry.checkpoint)
+        return end, Ledger()
+
+    async def _ledger_at(self, partition: int, offset: int) -> Ledger:
+        record = await self._reader.record(self._topic, partition, offset)
+        entry = None if record is None else decode_entry(record.value)
+        if not isinstance(entry, Intent | Correction):
+            raise RecordCorrupt(f"checkpoint {offset} of the ledger of partition {partition} is no intent and no correction")
+        return ledger_from(offset, entry)
+
+
+def _holds(event: MeterEvent, usage: Sequence[UsageAt]) -> bool:
+    """Whether a meter event may hold some of this usage: its time is that of the earliest usage in it, of six hours at most."""
+    return any(
+        event.customer == customer and event.meter == meter and event.time_ms - 60_000 < time_ms < event.time_ms + LARGEST_WINDOW_MS
+        for customer, meter, time_ms in usage
+    )

@@ -1,0 +1,123 @@
+"""A redrive: which set-aside events a person took back, how they were edited, and by whom. Records of usage.deadletters, beside the dead letters.
+
+Its writer has read the whole partition and names the offset where the redrive must land. It is accepted if it landed there, so nothing came
+between what its writer knew and the redrive, and an event is taken back by one redrive only. The events are written to usage.events by an
+emitter whose id follows from the redrive, so a repetition has the same numbers. A *redrive end* says that it is done.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from metering.records.fail_closed import RecordCorrupt
+
+REDRIVE_HEADER: Final = "taximeter-redrive"
+EDITS_MAX: Final = 64  # usage fields that one redrive renames, and that it leaves out
+REDRIVE_FORMAT: Final = "redrive/1"
+REDRIVE_END_FORMAT: Final = "redrive-end/1"
+
+Places = Sequence[tuple[int, Sequence[int]]]
+"""Events of usage.events, as offset and indexes within the batch; (0,) for a single event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """What is changed in each event that is taken back: usage fields renamed or left out, another customer.
+
+    `without_ids`: the ids are left out, so an event counts although another with its identity was counted.
+    """
+
+    rename: Sequence[tuple[str, str]] = ()
+    drop: Sequence[str] = ()
+    customer: str = ""
+    without_ids: bool = False
+
+
+NO_EDIT: Final = Edit()
+
+
+@dataclass(frozen=True, slots=True)
+class Redrive:
+    """Takes back the events at `places` of the same partition of usage.events.
+
+    `offset` is where it must land. Of `nameless` places the ids are left out because they are older than ids are remembered; their writer
+    looked in the log and found that they were never counted. `known` places were counted already: they are closed, and not written.
+    """
+
+    chain_id: str
+    partition: int
+    offset: int
+    places: Places
+    nameless: Places
+    known: Places
+    edit: Edit
+    reason: str
+    by: str
+    at_ms: int
+
+    @property
+    def emitter(self) -> str:
+        """The emitter that writes the events: a function of the redrive's place, so that every repetition has the same."""
+        return f"redrive-{self.chain_id}-{self.partition}-{self.offset}"
+
+
+@dataclass(frozen=True, slots=True)
+class RedriveEnd:
+    """All events of the redrive at `redrive` are in usage.events."""
+
+    redrive: int
+
+
+def encode_redrive(record: Redrive | RedriveEnd) -> bytes:
+    """The value of its record."""
+    if isinstance(record, RedriveEnd):
+        return orjson.dumps({"format": REDRIVE_END_FORMAT, "redrive": record.redrive})
+    return orjson.dumps(
+        {
+            "format": REDRIVE_FORMAT,
+            "chain": record.chain_id,
+            "partition": record.partition,
+            "offset": record.offset,
+            "places": record.places,
+            "nameless": record.nameless,
+            "known": record.known,
+            "rename": record.edit.rename,
+            "drop": record.edit.drop,
+            "customer": record.edit.customer,
+            "without_ids": record.edit.without_ids,
+            "reason": record.reason,
+            "by": record.by,
+            "at": record.at_ms,
+        }
+    )
+
+
+def decode_redrive(value: bytes | None) -> Redrive | RedriveEnd:
+    """Read the value of a record with the header REDRIVE_HEADER. Raises RecordCorrupt."""
+    try:
+        document = orjson.loads(value or b"")
+        if document["format"] == REDRIVE_END_FORMAT:
+            return RedriveEnd(document["redrive"])
+        if document["format"] != REDRIVE_FORMAT:
+            raise RecordCorrupt(f"unknown format {document['format']!r}; this version reads {REDRIVE_FORMAT}")
+        edit = Edit([(old, new) for old, new in document["rename"]], tuple(document["drop"]), document["customer"], document["without_ids"])
+        return Redrive(
+            document["chain"],
+            document["partition"],
+            document["offset"],
+            _places(document["places"]),
+            _places(document["nameless"]),
+            _places(document["known"]),
+            edit,
+            document["reason"],
+            document["by"],
+            document["at"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise RecordCorrupt(f"not a redrive: {error!r}") from error
+
+
+def _places(entries: Any) -> Places:
+    return [(offset, tuple(indexes)) for offset, indexes in entries]

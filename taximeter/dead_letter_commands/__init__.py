@@ -1,0 +1,1 @@
+"""`taximeter deadletters ...`: what was set aside, and taking it back."""

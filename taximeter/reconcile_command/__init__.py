@@ -1,0 +1,1 @@
+"""`taximeter reconcile`: the ledger against Stripe's summaries."""

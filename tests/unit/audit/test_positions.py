@@ -1,0 +1,36 @@
+"""Usage of held meters in positions."""
+
+import pytest
+
+from audit.positions import CarriedUsage, PartitionPosition, all_settled, carried_usage
+from taximeter.commands.status import _show
+
+
+def position(partition: int, **carried: CarriedUsage) -> PartitionPosition:
+    return PartitionPosition(
+        partition=partition,
+        events_end=5,
+        counted_to=5,
+        tallies_end=2,
+        reported_to=2,
+        uncovered_rows=0,
+        open_meter_events=0,
+        unknown_meter_events=0,
+        open_corrections=0,
+        carried=carried,
+    )
+
+
+def test_usage_that_waits_for_a_held_meter_is_added_up_and_is_not_settled() -> None:
+    found = [position(0, tokens=CarriedUsage(7, 2_000)), position(1, tokens=CarriedUsage(5, 1_000), images=CarriedUsage(1, 3_000)), position(2)]
+    assert carried_usage(found) == {"tokens": CarriedUsage(12, 1_000), "images": CarriedUsage(1, 3_000)}
+    assert not all_settled(found)
+    assert all_settled(found[2:])
+    assert found[0].as_json()["carried"] == {"tokens": {"units": 7, "oldest_ms": 2_000}}
+
+
+def test_status_says_what_waits_since_when_and_what_to_type(capsys: pytest.CaptureFixture[str]) -> None:
+    _show([position(0, tokens=CarriedUsage(1_234_567, 1_790_000_000_000))], 24.0)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "meter tokens: 1,234,567 units since 2026-09-21 14:13:20 UTC wait because Stripe refuses the meter" in shown
+    assert "taximeter stripe setup --yes mends it" in shown

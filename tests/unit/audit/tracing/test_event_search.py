@@ -1,0 +1,110 @@
+"""Events are found in records, whatever form they have, and what became of them is read from the tally."""
+
+import orjson
+import pytest
+from taximeter_emitter.wire.batch import Batch, encode_batch
+from taximeter_emitter.wire.event import fingerprint
+
+from audit.tracing.event_outcomes import EventOutcome, outcome_of
+from audit.tracing.event_search import EventQuery, query_for, search
+from audit.tracing.event_trace import units_of
+from metering.records.chain import ChainLink
+from metering.records.meters import Catalogue, Meter
+from metering.records.record import Record
+from metering.records.tally import EventCounts, NotCounted, RecordCounts, Tally, WhyNotCounted
+
+TIME_MS = 1_780_000_000_000
+SINGLE = Record(7, TIME_MS, None, orjson.dumps({"id": "a", "source": "s", "customer": "cus_1", "usage": {"n": 3, "m": 0}}))
+BATCH = Record(
+    8,
+    TIME_MS,
+    None,
+    encode_batch(
+        Batch(
+            emitter="e",
+            partition=0,
+            first_seq=40,
+            count=2,
+            customers=["cus_1", "Zoë"],
+            dimensions=[()],
+            series_dimensions=[0, 0],
+            at=[0, 1],
+            base_time_ms=TIME_MS,
+            time=[0, 5],
+            usage={"n": [1, 2]},
+            ids=fingerprint("s", "a") + fingerprint("s", "b"),
+        )
+    ),
+)
+
+
+def found(query: EventQuery) -> list[tuple[int, int]]:
+    return [(event.offset, event.at) for record in (SINGLE, BATCH) for event in search(record, query)]
+
+
+@pytest.mark.parametrize(
+    ("query", "places"),
+    [
+        (query_for("a", "s", "cus_1"), [(7, 0), (8, 0)]),
+        (query_for("a", "s", None), [(7, 0), (8, 0)]),
+        (query_for("b", "s", "Zoë"), [(8, 1)]),
+        (query_for("a", "", "cus_1"), []),
+        (query_for("a", "s", "cus_2"), []),
+        (EventQuery("cus_1"), [(7, 0), (8, 0)]),
+    ],
+)
+def test_events_are_found_by_identity_and_by_customer(query: EventQuery, places: list[tuple[int, int]]) -> None:
+    assert found(query) == places
+
+
+def test_a_customer_that_is_written_with_escapes_is_found() -> None:
+    value = SINGLE.value or b""
+    escaped = Record(7, TIME_MS, None, value.replace(b"cus_1", rb"\u0063us_1"))
+    assert [event.customer for event in search(escaped, EventQuery("cus_1"))] == ["cus_1"]
+
+
+def test_an_event_of_a_batch_knows_its_number() -> None:
+    (event,) = search(BATCH, query_for("b", "s", None))
+    assert (event.emitter, event.number, event.time_ms, event.usage) == ("e", 41, TIME_MS + 5, (("n", 2),))
+
+
+@pytest.mark.parametrize("value", [None, b"", b"{}", b'{"taximeter": 1}'])
+def test_in_what_cannot_be_read_nothing_is_found(value: bytes | None) -> None:
+    assert list(search(Record(1, TIME_MS, None, value), EventQuery())) == []
+
+
+def test_an_outcome_is_what_the_tally_names_and_else_counted() -> None:
+    tally = Tally(
+        chain_id="c",
+        partition=0,
+        link=ChainLink(10, 16, -1),
+        checkpoint=-1,
+        instance="i",
+        catalogue="k",
+        log_time_ms=TIME_MS,
+        records=RecordCounts(batches=6),
+        events=EventCounts(),
+        rows=(),
+        set_aside=[(10, ()), (11, (1,))],
+        not_counted=[
+            NotCounted(12, 2, 0, 0, WhyNotCounted.DUPLICATE),
+            NotCounted(14, 1, 2, 3, WhyNotCounted.KNOWN_NUMBER),
+            NotCounted(15, 1, 0, 1, WhyNotCounted.FORWARDED),
+        ],
+    )
+    assert [outcome_of(tally, offset, at) for offset, at in ((10, 9), (11, 0), (11, 1), (13, 5), (14, 1), (14, 2), (14, 4), (14, 5), (15, 0))] == [
+        EventOutcome.SET_ASIDE,
+        EventOutcome.COUNTED,
+        EventOutcome.SET_ASIDE,
+        EventOutcome.DUPLICATE,
+        EventOutcome.COUNTED,
+        EventOutcome.KNOWN_NUMBER,
+        EventOutcome.KNOWN_NUMBER,
+        EventOutcome.COUNTED,
+        EventOutcome.FORWARDED,
+    ]
+
+
+def test_units_are_those_of_the_meters_that_sum_the_fields() -> None:
+    (event,) = search(SINGLE, EventQuery("cus_1"))
+    assert units_of(event, Catalogue([Meter("tokens", ("n", "m")), Meter("calls", ("calls",))])) == {"tokens": 3}
