@@ -70,7 +70,7 @@ class EmitterThread:
         counts, emitted = self.counts, self.buffer.emitted
         # What was put while the last of it was looked at: nobody takes it any more.
         left = emitted - self.buffer.taken if self._ended else 0
-        return replace(counts, emitted=emitted, lost=counts.lost + left, rejected=dict(counts.rejected), left_out=dict(counts.left_out))
+        return replace(counts, emitted=emitted, lost=counts.lost + left, rejected=dict(counts.rejected), unknown_usage=dict(counts.unknown_usage))
 
     def start(self) -> None:
         """Start the thread, once."""

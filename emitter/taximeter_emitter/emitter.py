@@ -96,7 +96,7 @@ class Emitter:
     in async code).
 
     What is refused at once:
-    `usage_fields`: the names that usage may have; any, if None. Other fields are left out of their event. `on_rejected`: called in the emitting
+    `usage_fields`: the names that usage may have; any, if None. Others cost themselves and not their event. `on_rejected`: called in the emitting
     thread with the reason and the arguments of a refused `emit`.
 
     Pace:
@@ -152,7 +152,8 @@ class Emitter:
         self._new_producer = new_producer or kafka_producers(kafka or _options_of(bootstrap_servers), topic=topic)
         self._clock = clock or SystemClock()
         self._now_ms = self._clock.now_ms
-        self._encode = EventEncoder(usage_fields).encode
+        self._encoder = EventEncoder(usage_fields)
+        self._encode = self._encoder.encode
         self._on_rejected = on_rejected
         self._refusals = RefusalLog(source, self._clock)
         self._metrics = None if registry is None else metrics_on(registry)
@@ -242,8 +243,12 @@ class Emitter:
         return EmitterThread(self._options, new_producer=self._new_producer, on_turn=self._tell, clock=self._clock)
 
     def _tell(self) -> None:
-        if self._thread.counts.left_out:
-            self._refusals.left_out(self._thread.counts.left_out)
+        counts = self._thread.counts
+        not_carried = self._encoder.not_carried
+        for name in tuple(not_carried):
+            counts.note_unknown_usage({name: not_carried.pop(name, 0)})
+        if counts.unknown_usage:
+            self._refusals.unknown_usage(counts.unknown_usage)
         if self._metrics is not None:
             stats = self.stats()
             self._metrics.update(
