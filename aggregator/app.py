@@ -15,6 +15,7 @@ from aggregator.worker import CountingWorker
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import Appender, LogReader
 from metering.kafka.provision import ensure_topics_unless_stopped
+from metering.kafka.topic_watch import TopicWatch
 from metering.process.service import ServiceContext
 from metering.process.supervision import RefusedToStart
 from metering.records.meters import Catalogue
@@ -83,6 +84,10 @@ class Aggregator:
         if problems:
             raise RefusedToStart(problems)
         self._context.status.provide("set_aside", self._metrics.set_aside.as_json)
+        context = self._context
+        watch = TopicWatch(self._kafka, self._topics, problems=self._metrics.topic_problems, clock=context.clock, log=context.log)
+        context.health.require("topics", watch.problem)
+        context.spawn("topics", watch.run(), background=True)
         self._metrics.unflushed_bytes.set_function(lambda: sum(worker.unflushed_bytes for worker in self._group.workers.values()))
         self._metrics.remembered_ids.set_function(lambda: sum(worker.remembered_ids for worker in self._group.workers.values()))
         try:

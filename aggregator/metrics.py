@@ -11,7 +11,7 @@ from aggregator.set_aside import LargestSetAside
 from metering.process.metrics import WORK_SECONDS, counter, gauge, histogram
 from metering.workers.group_metrics import GroupMetrics
 
-COUNTING_STOPS: Final = ("ChainBroken", "RecordCorrupt", "HistoryLost", "PartitionsAdded", "Unforeseen")
+COUNTING_STOPS: Final = ("ChainBroken", "RecordCorrupt", "RecordUnreadable", "HistoryLost", "PartitionsAdded", "Unforeseen")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,7 @@ class AggregatorMetrics:
     tallied_log_time: Gauge
     unflushed_bytes: Gauge
     remembered_ids: Gauge
+    topic_problems: Gauge
     emitters: Gauge
     emitter_gaps: Gauge
     flush_seconds: Histogram
@@ -96,6 +97,9 @@ class AggregatorMetrics:
                 f"{prefix}_emitter_gaps",
                 f"Gaps in the numbers of the emitters of the partition. Beyond {GAPS_MAX} they are forgotten, where there are most.",
                 labels={"partition": ()},
+            ),
+            topic_problems=gauge(
+                registry, f"{prefix}_topic_problems", "What is wrong with the four topics at the brokers, as readiness says under topics."
             ),
             flush_seconds=histogram(
                 registry, f"{prefix}_flush_duration_seconds", "Time from cutting a tally to its acceptance.", unit="seconds", buckets=WORK_SECONDS

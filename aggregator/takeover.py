@@ -84,21 +84,28 @@ class CountingTakeover:
 
     async def remember(self, counter: PartitionCounter, start: int, end: int) -> None:
         """Re-read the events of [start, end), which are counted, for their ids."""
+        for offsets in counter.stepped_over:  # there may be damage
+            if start <= offsets.start and offsets.stop <= end:
+                await self._remember(counter, start, offsets.start)
+                start = offsets.stop
+        await self._remember(counter, start, end)
+        counter.remembered()
+
+    async def _remember(self, counter: PartitionCounter, start: int, end: int) -> None:
         async for records in self._reader.records(self._rules.topic, counter.partition, start, end):
             for record in records:
                 counter.remember(record)
-        counter.remembered()
 
     async def tallies_end(self, partition: int) -> int:
         """The next offset of usage.tallies."""
         return (await self._tallies.bounds(partition))[1]
 
-    async def accepted_loss(self, partition: int, start: int) -> tuple[bool, int]:
-        """Whether somebody accepted a loss in usage.tallies from offset `start` on, and the offset to ask from the next time."""
+    async def mended(self, partition: int, start: int) -> tuple[bool, int]:
+        """Whether somebody accepted a loss, or stepped over a record, in usage.tallies from offset `start` on; and where to ask next time."""
         kept, end = await self._tallies.bounds(partition)
         found = False
         async for _, tally in self._tallies.between(partition, max(kept, start), end):
-            found |= tally.acceptance is not None
+            found |= tally.acceptance is not None or tally.stepped_over is not None
         return found, max(start, end)
 
     async def holds_no_record(self, partition: int, start: int, end: int) -> bool:

@@ -14,6 +14,7 @@ from aggregator.metrics import AggregatorMetrics
 from aggregator.reading.stamped_times import Ahead
 from aggregator.settings import AggregatorSettings
 from aggregator.snapshots import IdSnapshots
+from aggregator.suspects import Suspects
 from aggregator.takeover import CountingTakeover
 from metering.kafka.partition_log import Appended, LogUnavailable
 from metering.process.logs import RateLimited
@@ -31,7 +32,7 @@ SENDS_AT_ONCE: Final = 500
 CLOCK_AHEAD_MS: Final = 60_000  # of an emitter, so that somebody should set it
 FIELDS_LOGGED_MAX: Final = 10
 SET_ASIDE_SECONDS: Final = 60.0  # how often a partition logs that events were set aside
-MENDED_SECONDS: Final = 5.0  # how often a stopped partition looks whether somebody accepted what is lost
+MENDED_SECONDS: Final = 5.0  # how often a stopped partition looks whether somebody mended it
 
 
 class CountingWorker(PartitionWorker):
@@ -55,10 +56,11 @@ class CountingWorker(PartitionWorker):
         self._settings = settings
         self._takeover = takeover
         self._snapshots = snapshots
+        self._suspects = Suspects()
         self._head = b""  # the record of our last accepted tally
+        self._tallies_seen = 0  # the first offset of usage.tallies that may hold what mends the partition
         self._waiting_at = 0  # the position at which nothing came, since then
         self._waiting_since = 0.0
-        self._tallies_seen = 0  # the first offset of usage.tallies that may hold an acceptance of what stops the partition
         self._partition_of = partition_of
         self._metrics = metrics
         self._warnings = RateLimited(self._clock, interval_seconds=SET_ASIDE_SECONDS)
@@ -124,6 +126,9 @@ class CountingWorker(PartitionWorker):
                 due = min(due, self._clock.monotonic() + MARKER_SECONDS)
             await self._wait(due - self._clock.monotonic(), work=bool(self._inbox))
             await self._count_inbox(counter)
+            unreadable = self._unreadable()
+            if unreadable is not None and not counter.pending_records:
+                raise unreadable
             await self._pass_markers(counter)
             if self._draining:
                 if counter.pending_records:
@@ -131,7 +136,7 @@ class CountingWorker(PartitionWorker):
                 if self._head and not counter.pending_records:
                     self._snapshots.save_all(counter, self._head)
                 return
-            if counter.pending_bytes >= self._settings.flush_bytes or self._is_due(counter, flushed):
+            if unreadable is not None or counter.pending_bytes >= self._settings.flush_bytes or self._is_due(counter, flushed):
                 await self._flush(counter)
                 flushed = self._clock.monotonic()
 
@@ -152,8 +157,16 @@ class CountingWorker(PartitionWorker):
             self._read_again(counter.position, offset)
             return
         # Taken only when they are counted: a cancelled check above leaves nothing half done.
-        run = self._inbox.run(TURN_RECORDS, TURN_BYTES, partial(self._takeover.is_proved_empty, self.partition))
-        self._inbox.drop(counter.count_many(run, self._settings.flush_bytes))
+        run = self._suspects.narrowed(self._inbox.run(TURN_RECORDS, TURN_BYTES, partial(self._takeover.is_proved_empty, self.partition)))
+        if counter.pending_records and run[0].offset in self._suspects:
+            await self._flush(counter)  # so that the chain ends at the record over which code fails
+            return
+        try:
+            taken = counter.count_many(run, self._settings.flush_bytes)
+        except Exception:
+            self._record_at = self._suspects.failed(run)
+            raise
+        self._inbox.drop(taken)
 
     async def _pass_markers(self, counter: PartitionCounter) -> None:
         """Count offsets at the end of the log as skipped if they hold no record, as the marker of a last transaction does: none will come of them.
@@ -205,7 +218,7 @@ class CountingWorker(PartitionWorker):
 
     async def _dead_letter(self, letter: DeadLetter) -> Appended:
         value, headers = encode_dead_letter(letter)
-        return await self._appender.append(self._topics.deadletters.name, self.partition, value, key=letter.key, headers=headers)
+        return await self._appender.append(self._topics.deadletters.name, self.partition, value, key=letter.written_key, headers=headers)
 
     async def _forward(self, event: UsageEvent) -> Appended:
         home = self._partition_of(event.customer)
@@ -217,14 +230,14 @@ class CountingWorker(PartitionWorker):
         self.counter = None
 
     async def _mended(self) -> bool:
-        """Wait until somebody accepts what is lost (`taximeter repair accept-loss`), then read again whether that is all."""
+        """Wait until somebody accepts what is lost, or steps over a record (`taximeter repair`), then read again whether that is all."""
         while not self._draining:
             await self._wait(MENDED_SECONDS, work=False)
             try:
-                accepted, self._tallies_seen = await self._takeover.accepted_loss(self.partition, self._tallies_seen)
+                mended, self._tallies_seen = await self._takeover.mended(self.partition, self._tallies_seen)
             except (LogUnavailable, FailClosed):
                 continue  # it is stopped already; what is wrong shows again when it goes on
-            if accepted:
+            if mended:
                 return not self._draining
         return False
 

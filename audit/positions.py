@@ -13,10 +13,10 @@ from metering.folds.ledger import Ledger
 from metering.folds.tallies import Tallies, tallies_from
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.ledger_log import ledger_start
-from metering.kafka.partition_log import LogReader
+from metering.kafka.partition_log import LogEnds, LogReader
 from metering.kafka.topics import Topics
 from metering.records.chain import NO_OFFSET
-from metering.records.fail_closed import FailClosed
+from metering.records.fail_closed import ChainBroken, FailClosed
 from metering.records.ledger_records import Correction, Receipt, decode_entry
 from metering.records.tally import Tally, decode_tally
 
@@ -41,16 +41,19 @@ class PartitionPosition:
 
     `open_corrections` are among the `open_meter_events`. `lost_records` are those that were accepted as lost, ever.
 
+    `events_end` is the high watermark. Below it, from `readable_end` on, lies what an open transaction of another producer holds back.
     `counted_to` is how far the tallies cover usage.events, `reported_to` how far the intents cover usage.tallies. `uncovered_rows` are
-    sums that no intent covers, `outcomes` those of the receipts in the time asked for. `carried` is usage by meter that waits because Stripe
-    refuses the meter.
+    sums that no intent covers, in `unreported` tallies; `outcomes` those of the receipts in the time asked for. `carried` is usage by meter that
+    waits because Stripe refuses the meter.
     """
 
     partition: int
     events_end: int
+    readable_end: int
     counted_to: int
     tallies_end: int
     reported_to: int
+    unreported: int
     uncovered_rows: int
     open_meter_events: int
     unknown_meter_events: int
@@ -64,12 +67,12 @@ class PartitionPosition:
     @property
     def uncounted(self) -> int:
         """Records of usage.events that no accepted tally covers."""
-        return self.events_end - max(0, self.counted_to)
+        return max(0, self.events_end - max(0, self.counted_to))
 
     @property
-    def unreported(self) -> int:
-        """Tallies that no accepted intent covers; some of them may hold no sum."""
-        return self.tallies_end - max(0, self.reported_to)
+    def held_back(self) -> int:
+        """Records that nobody can read before a transaction of another producer ends."""
+        return self.events_end - self.readable_end
 
     @property
     def is_settled(self) -> bool:
@@ -81,6 +84,8 @@ class PartitionPosition:
         return {
             "partition": self.partition,
             "events_end": self.events_end,
+            "readable_end": self.readable_end,
+            "held_back_records": self.held_back,
             "counted_to": self.counted_to,
             "uncounted_records": self.uncounted,
             "tallies_end": self.tallies_end,
@@ -136,19 +141,23 @@ class _PositionReader:
 
     async def _partition(self, partition: int, hours: float) -> PartitionPosition:
         # From the end of the line to its start: what is read later can only be further on.
-        tallies, ledger, outcomes, uncovered, problem = Tallies(), Ledger(), Counter[str](), 0, ""
+        tallies, ledger, outcomes, uncovered, unreported, problem = Tallies(), Ledger(), Counter[str](), 0, 0, ""
+        ends = await self._reader.ends(self._topics.events.name, partition)
         try:
             ledger, outcomes = await self._ledger(partition, hours)
-            tallies, uncovered = await self._tallies(partition, max(0, ledger.chain.end))
+            tallies, uncovered, unreported = await self._tallies(partition, max(0, ledger.chain.end))
+            ends = await self._reader.ends(self._topics.events.name, partition)
+            await self._check_next(partition, tallies.chain.end, ends)
         except FailClosed as error:
             problem = f"{type(error).__name__}: {error}"
-        _, events_end = await self._reader.bounds(self._topics.events.name, partition)
         return PartitionPosition(
             partition=partition,
-            events_end=events_end,
+            events_end=ends.end,
+            readable_end=ends.stable_end,
             counted_to=tallies.chain.end,
             tallies_end=tallies.chain.next_offset,
             reported_to=ledger.chain.end,
+            unreported=unreported,
             uncovered_rows=uncovered,
             open_meter_events=ledger.open_events,
             unknown_meter_events=sum(len(entry.unknown) for entry in ledger.open.values()),
@@ -159,6 +168,14 @@ class _PositionReader:
             ids_from_ms=tallies.losses.ids_from_ms,
             problem=problem,
         )
+
+    async def _check_next(self, partition: int, counted_to: int, ends: LogEnds) -> None:
+        """What is counted next must be there: raise what the aggregator stops for."""
+        topic = self._topics.events.name
+        if counted_to > ends.end:
+            raise ChainBroken(f"the tallies end at {counted_to}, the events at {ends.end}: the topic was cut or created again")
+        if 0 <= counted_to < ends.stable_end:
+            await self._reader.holds_no_record(topic, partition, counted_to, counted_to + 1)
 
     async def _ledger(self, partition: int, hours: float) -> tuple[Ledger, Counter[str]]:
         topic = self._topics.ledger.name
@@ -178,22 +195,23 @@ class _PositionReader:
                     outcomes.update(settlement.outcome.value for settlement in entry.settlements)
         return ledger, outcomes
 
-    async def _tallies(self, partition: int, covered: int) -> tuple[Tallies, int]:
-        """The fold at the end of usage.tallies, and how many rows are at or behind `covered`."""
+    async def _tallies(self, partition: int, covered: int) -> tuple[Tallies, int, int]:
+        """The fold at the end of usage.tallies; how many rows are at or behind `covered`, and in how many tallies."""
         topic = self._topics.tallies.name
         start, end = await self._reader.bounds(topic, partition)
         if start == end:
-            return Tallies(), 0
+            return Tallies(), 0, 0
         last = await self._tally(partition, end - 1)
         begin = last.link.previous if last.link.previous != NO_OFFSET else start
         if covered < end:
             begin = min(begin, await self._accepted_before(partition, covered, start))
         tallies = tallies_from(begin, await self._tally(partition, begin))
-        rows = 0
+        rows = found = 0
         async for offset, tally in self._tallies_from(partition, begin, end):
             if tallies.fold(offset, tally) and offset >= covered:
                 rows += len(tally.rows)
-        return tallies, rows
+                found += bool(tally.rows)
+        return tallies, rows, found
 
     async def _accepted_before(self, partition: int, covered: int, start: int) -> int:
         """An accepted tally at or before the one at `covered`: folding from it decides rightly about all that follow."""

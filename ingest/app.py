@@ -22,6 +22,7 @@ from ingest.requests.server import EVENTS_PATH, GatewayServer
 from ingest.settings import GatewaySettings
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.provision import ensure_topics_unless_stopped
+from metering.kafka.topic_watch import TopicWatch
 from metering.process.descriptors import raise_descriptor_limit
 from metering.process.listener import CannotListen, ListenAddress, ListenerLimits
 from metering.process.service import ServiceContext
@@ -94,6 +95,9 @@ class Gateway:
         self._publish_gauges()
         context.health.require("kafka", self._publisher.problem)
         context.health.require("room", self._fullness)
+        # It goes on taking events, in the partitions that the settings name: what it takes is counted as soon as the topics are mended.
+        watch = TopicWatch(self._kafka, self._kafka.topics, problems=self._metrics.topic_problems, clock=context.clock, log=context.log)
+        context.spawn("topics", watch.run(), background=True)
         context.health.require("partitions", self._most_refused)
         context.health.mention("refused_partitions", self._some_refused)
         publishing = context.spawn("publisher", self._publisher.run())

@@ -39,12 +39,14 @@ class GatewayMetrics:
     connections: Gauge
     connections_limit: Gauge
     connections_closed: Counter
+    topic_problems: Gauge
 
     @classmethod
     def create(cls, registry: CollectorRegistry) -> Self:
         """Declare the metrics on this registry."""
         prefix = "taximeter_gateway"
         return cls(
+            topic_problems=gauge(registry, f"{prefix}_topic_problems", "What is wrong with the four topics at the brokers, as the log says."),
             requests=counter(registry, f"{prefix}_http_requests_total", "Requests answered, by status code.", labels={"code": ()}),
             request_seconds=histogram(
                 registry,

@@ -45,6 +45,12 @@ _REPAIR: Final = (
         f"{_COMMANDS}.arguments:repair_accept_loss",
         f"{_COMMANDS}.repair:accept_loss",
     ),
+    Command(
+        "skip",
+        "step over the record at which a partition stands, so that it goes on",
+        f"{_COMMANDS}.arguments:repair_skip",
+        f"{_COMMANDS}.repair:skip",
+    ),
 )
 
 _SPOOL: Final = (
@@ -82,7 +88,7 @@ COMMANDS: Final = (
     _command(_COMMANDS, "correct", "take back, or send again, one meter event"),
     _command(_COMMANDS, "corrections", "list what was taken back and sent again"),
     CommandGroup("deadletters", "what was set aside: list, show and take back", _DEADLETTERS),
-    CommandGroup("repair", "let a partition go on that stopped because events are gone", _REPAIR),
+    CommandGroup("repair", "let a partition go on that stopped: events are gone, or code fails over a record", _REPAIR),
     _command("taximeter.reconcile_command", "reconcile", "compare the ledger with Stripe's summaries, by customer, meter and hour or day"),
     _command(_TRACING, "trace", "follow one event, or one meter event, through every log to Stripe's answer"),
     _command(_TRACING, "explain", "what a customer's usage of a meter is made of, down to the events"),

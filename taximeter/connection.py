@@ -3,10 +3,13 @@
 import argparse
 import os
 import sys
+from collections.abc import Mapping
 
+from aggregator.settings import AggregatorSettings
 from metering.configuration.settings import SettingsError
 from metering.kafka.clients import KafkaSettings
-from metering.process.service_command import load_configuration
+from metering.process.service_command import Configuration, load_configuration
+from reporter.settings import ReporterSettings
 from taximeter.exit_codes import USAGE
 
 
@@ -19,8 +22,18 @@ class NotConfigured(SystemExit):
 
 def kafka_settings(arguments: argparse.Namespace) -> KafkaSettings:
     """From the environment and the settings file. Raises NotConfigured."""
+    return _loaded({"kafka": KafkaSettings}, arguments).of(KafkaSettings)
+
+
+def group_ids(arguments: argparse.Namespace) -> dict[str, str]:
+    """The consumer group of each service that owns partitions. Raises NotConfigured."""
+    found = _loaded({"aggregator": AggregatorSettings, "reporter": ReporterSettings}, arguments)
+    return {"aggregator": found.of(AggregatorSettings).group_id, "reporter": found.of(ReporterSettings).group_id}
+
+
+def _loaded(sections: Mapping[str, type], arguments: argparse.Namespace) -> Configuration:
     try:
-        return load_configuration({"kafka": KafkaSettings}, environ=os.environ, file=arguments.config).of(KafkaSettings)
+        return load_configuration(sections, environ=os.environ, file=arguments.config)
     except SettingsError as error:
         for problem in error.problems:
             print(f"taximeter: {problem}", file=sys.stderr)

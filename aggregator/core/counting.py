@@ -77,6 +77,7 @@ class PartitionCounter:
         )
         self._plain_sums = PlainSums(rules.catalogue, self._plain)
         self._not_counted = UncountedPlaces()  # of the records whose ids are learnt
+        self.stepped_over: list[range] = []  # offsets that must not be read again
         self._tallies_to_checkpoint = 0  # a new owner begins with one
         self._chain_id: str | None = None
         self._cut: Tally | None = None
@@ -103,6 +104,8 @@ class PartitionCounter:
         self._rollback(self.tallies.chain.end)
         self.sequences.restore(tally)
         self._not_counted.add(tally)
+        if tally.stepped_over is not None:
+            self.stepped_over.append(range(tally.link.start, tally.link.end))
         return True
 
     def remember(self, record: LogRecord) -> None:

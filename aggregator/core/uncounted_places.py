@@ -29,6 +29,8 @@ class UncountedPlaces:
                     self._places.setdefault(place, []).extend(range(first, first + events))
             else:
                 whole.append((offset, offsets))
+        if tally.stepped_over is not None:
+            whole.append((tally.link.start, tally.records.stepped_over))
         for offset, offsets in sorted(whole):
             self._starts.append(offset)
             self._ends.append(offset + offsets)

@@ -16,11 +16,13 @@ from taximeter_emitter.wire.errors import TaximeterError
 from metering.kafka.batch_fetcher import BatchFetcher
 from metering.kafka.clients import FetchLimits, KafkaSettings, make_log_reader
 from metering.kafka.hole_proofs import HoleProofs
-from metering.records.fail_closed import HistoryLost
+from metering.kafka.tolerant_fetching import RecordsUnreadable, fetch_tolerantly
+from metering.records.fail_closed import HistoryLost, RecordUnreadable
 from metering.records.service_limits import CHAIN_RECORD_BYTES_MAX
 
 READ_POLL_MS: Final = 500
 STALL_SECONDS: Final = 60.0
+UNREADABLE_MAX: Final = 3  # attempts to fetch records that are damaged: the damage may have happened on the way
 # What is asked for is there already: waiting at the broker for more would only delay the next range.
 _FETCH: Final = FetchLimits(wait_ms_max=5)
 
@@ -119,7 +121,8 @@ class LogReader:
     async def records(self, topic: str, partition: int, start: int, end: int) -> AsyncGenerator[Sequence[ConsumerRecord[bytes, bytes]], None]:
         """The records of [start, end), in order, as they arrive. Offsets without one are transaction markers or aborted data, which is proved.
 
-        Raises HistoryLost if `start` is not kept any more or records were taken away in between, LogUnavailable otherwise.
+        Raises HistoryLost if `start` is not kept any more or records were taken away in between, RecordUnreadable for damaged records, LogUnavailable
+        otherwise.
 
         A caller that stops before the end must close the generator (`aclosing`): it holds the reader.
         """
@@ -173,6 +176,7 @@ class LogReader:
             except BaseException:
                 await consumer.stop()
                 raise
+            fetch_tolerantly(consumer)
             self._consumer = consumer
         return self._consumer
 
@@ -181,15 +185,22 @@ async def _until(consumer: AIOKafkaConsumer, place: TopicPartition, end: int) ->
     loop = asyncio.get_running_loop()
     moved = loop.time()
     position = await consumer.position(place)
+    unreadable = 0
     while position < end:
-        batch = await consumer.getmany(place, timeout_ms=READ_POLL_MS)
+        try:
+            batch = await consumer.getmany(place, timeout_ms=READ_POLL_MS)
+        except RecordsUnreadable as error:
+            unreadable += 1
+            if unreadable >= UNREADABLE_MAX:
+                raise RecordUnreadable(str(error)) from error
+            continue
         records = [record for record in batch.get(place, ()) if record.offset < end]
         if records:
             yield records
         # The position passes control records, which are never returned.
         after = await consumer.position(place)
         if after > position:
-            position, moved = after, loop.time()
+            position, moved, unreadable = after, loop.time(), 0
         elif is_dead(consumer) or loop.time() - moved > STALL_SECONDS:
             raise LogUnavailable(f"{place.topic}/{place.partition} stands at {position} of {end}")
 

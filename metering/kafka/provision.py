@@ -90,6 +90,27 @@ async def ensure_topics(settings: KafkaSettings, topics: Iterable[TopicSpec], *,
         return [f"the topics cannot be checked on {servers}: {error or type(error).__name__}; is Kafka running, reachable, and may this user?"]
 
 
+async def topic_problems(settings: KafkaSettings, topics: Iterable[TopicSpec], *, clock: Clock) -> list[str]:
+    """What is wrong with the topics now, each with the way out; changes nothing. Raises KafkaError while the cluster does not answer."""
+    specs = tuple(topics)
+    admin = make_admin(settings, client_id="topics")
+    try:
+        await admin.start()
+        return check_topics(specs, await _states(admin, {spec.name for spec in specs}, clock), partitions=settings.partitions)
+    finally:
+        await admin.close()
+
+
+async def partition_counts(settings: KafkaSettings, topics: Iterable[TopicSpec]) -> dict[str, int]:
+    """How many partitions each topic that exists has at the brokers, whatever the settings say. Raises KafkaError."""
+    admin = make_admin(settings, client_id="partitions")
+    try:
+        await admin.start()
+        return {name: len(partitions) for name, partitions in (await _listed(admin, {spec.name for spec in topics})).items()}
+    finally:
+        await admin.close()
+
+
 async def _ensure_once(settings: KafkaSettings, specs: tuple[TopicSpec, ...], clock: Clock) -> list[str]:
     admin = make_admin(settings, client_id="provision")
     try:

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Final
 
 import orjson
 from taximeter_emitter.wire.errors import Reason
+from taximeter_emitter.wire.limits import EVENT_RECORD_BYTES_MAX
 
 from metering.records.fail_closed import RecordCorrupt
 from metering.records.record import LogRecord
@@ -13,6 +15,12 @@ from metering.records.record import LogRecord
 LETTER_HEADER: Final = "taximeter-dead-letter"
 _ORIGINAL: Final = "original-"
 LETTER_CUSTOMERS_MAX: Final = 10  # of one dead letter, in its header
+
+# Together they fit into the largest record of usage.deadletters, and leave room for the header about it.
+VALUE_BYTES_MAX: Final = 3 * EVENT_RECORD_BYTES_MAX // 2
+HEADER_BYTES_MAX: Final = EVENT_RECORD_BYTES_MAX // 4
+KEY_BYTES_MAX: Final = 64 * 1024
+_HEADER_OVERHEAD_BYTES: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +55,21 @@ class DeadLetter:
     headers: Sequence[tuple[str, bytes | None]]
     origin: Origin = Origin()
 
+    @property
+    def written_key(self) -> bytes | None:
+        """The key of its record: the original one, but cut at KEY_BYTES_MAX, and empty where key and value are both null. Kafka's client writes no
+        such record.
+        """
+        if self.key is None:
+            return b"" if self.value is None else None
+        return self.key[:KEY_BYTES_MAX]
+
 
 def encode_dead_letter(letter: DeadLetter) -> tuple[bytes | None, list[tuple[str, bytes | None]]]:
-    """Value and headers of the record of usage.deadletters: the value is the original one, untouched; the headers tell the rest."""
+    """Value and headers of the record of usage.deadletters: the value is the original one, untouched; the headers tell the rest.
+
+    A record that was compressed may be larger than a dead letter can be. What is left out is in usage.events: `cut_bytes` says how much it is.
+    """
     about: dict[str, Any] = {
         "topic": letter.topic,
         "partition": letter.partition,
@@ -64,8 +84,23 @@ def encode_dead_letter(letter: DeadLetter) -> tuple[bytes | None, list[tuple[str
         "emitter": letter.origin.emitter,
         "largest_customers": letter.origin.customers,
     }
-    original = [(f"{_ORIGINAL}{name}", value) for name, value in letter.headers]
-    return letter.value, [(LETTER_HEADER, orjson.dumps(about)), *original]
+    value = None if letter.value is None else letter.value[:VALUE_BYTES_MAX]
+    original = _fitting([(f"{_ORIGINAL}{name}", value) for name, value in letter.headers])
+    written = (letter.written_key, value, *(value for _, value in original))
+    given = (letter.key, letter.value, *(value for _, value in letter.headers))
+    if len(original) < len(letter.headers) or sum(map(_size, written)) < sum(map(_size, given)):
+        about["cut_bytes"] = sum(map(_size, given)) - sum(map(_size, written))
+    return value, [(LETTER_HEADER, orjson.dumps(about)), *original]
+
+
+def _fitting(headers: Sequence[tuple[str, bytes | None]]) -> Sequence[tuple[str, bytes | None]]:
+    """The first of these that HEADER_BYTES_MAX has room for."""
+    sizes = accumulate(len(name.encode()) + _size(value) + _HEADER_OVERHEAD_BYTES for name, value in headers)
+    return headers[: sum(1 for size in sizes if size <= HEADER_BYTES_MAX)]
+
+
+def _size(value: bytes | None) -> int:
+    return 0 if value is None else len(value)
 
 
 def decode_dead_letter(record: LogRecord) -> DeadLetter:

@@ -4,6 +4,7 @@ TaximeterError         root, in taximeter_emitter.wire.errors
 └── FailClosed         the log is not what the invariants expect: the partition stops and an alert fires
     ├── ChainBroken        a record does not follow from the accepted ones
     ├── RecordCorrupt      a record of our own topics cannot be read
+    ├── RecordUnreadable   records are damaged, or of a form that is not known
     ├── HistoryLost        records that are still needed were deleted by retention
     ├── PartitionsAdded    a topic in use was given more partitions
     └── Unforeseen         code failed in a way that nobody foresaw
@@ -22,6 +23,10 @@ class ChainBroken(FailClosed):
 
 class RecordCorrupt(FailClosed):
     """A record in usage.tallies or usage.ledger cannot be decoded."""
+
+
+class RecordUnreadable(FailClosed):
+    """Records of a log are damaged on the broker's disk or on the way, or Kafka wrote them in a form that is not known."""
 
 
 class HistoryLost(FailClosed):

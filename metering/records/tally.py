@@ -1,7 +1,8 @@
 """A tally: what the aggregator counted in one unbroken range of usage.events, as one record of usage.tallies.
 
 It accounts for each record and each event of its range:
-    end - start = heartbeats + batches + singles + skipped + lost      (skipped: offsets that hold no record, such as transaction markers)
+    end - start = heartbeats + batches + singles + skipped + lost + stepped over
+                                                       (skipped: offsets that hold no record, such as transaction markers)
     events      = counted + duplicates + forwarded + dead-lettered
 
 An event counts for the usage fields that the catalogue knows. What it has of others is in no row; `unknown_usage` names it.
@@ -58,11 +59,12 @@ class RecordCounts:
     singles: int = 0
     skipped: int = 0
     lost: int = 0
+    stepped_over: int = 0
 
     @property
     def total(self) -> int:
         """The length of the range."""
-        return self.heartbeats + self.batches + self.singles + self.skipped + self.lost
+        return self.heartbeats + self.batches + self.singles + self.skipped + self.lost + self.stepped_over
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,18 @@ class Acceptance:
 
 
 @dataclass(frozen=True, slots=True)
+class SteppedOver:
+    """A person decided that a record is passed over uncounted: why, who, when by the clock of their machine (Unix ms), and how many events the
+    record said that it holds (None: it could not be read).
+    """
+
+    reason: str
+    by: str
+    at_ms: int
+    events: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Losses:
     """What was accepted as lost in a partition; each tally says what was accepted before it, so that its reader needs nothing older.
 
@@ -176,8 +190,9 @@ class Tally:
     Beside `emitter_states` it carries the `digested_emitters`, and both are all that is known of emitters. Of those that are not known, events that
     are older than `emitters_from_ms` (own time, Unix ms; 0: there are none) may have been counted.
     `losses` are those accepted before this tally, but for `ids_from_ms`, which holds from this tally on. A tally with an `acceptance`
-    covers lost offsets only, or none where it accepts nothing but that ids are not known. `unknown_usage` (field, events, units) is what the
-    events that it counted have of fields that the catalogue does not know.
+    covers lost offsets only, or none where it accepts nothing but that ids are not known. A tally with `stepped_over` covers the record that was
+    passed over, or all records of a batch that is damaged, and nothing else.
+    `unknown_usage` (field, events, units) is what the events that it counted have of fields that the catalogue does not know.
     """
 
     chain_id: str
@@ -203,6 +218,7 @@ class Tally:
     catalogue_definition: CatalogueDefinition | None = None
     losses: Losses = NO_LOSSES
     acceptance: Acceptance | None = None
+    stepped_over: SteppedOver | None = None
     unknown_usage: Sequence[tuple[str, int, int]] = ()
 
     def __post_init__(self) -> None:
@@ -212,6 +228,12 @@ class Tally:
             raise RecordCorrupt(f"tally [{self.link.start}, {self.link.end}) has {self.records.lost} lost records, which nobody accepted alone")
         if self.acceptance is not None and (self.rows or self.events.total):
             raise RecordCorrupt(f"tally [{self.link.start}, {self.link.end}) accepts a loss and counts events")
+        if self.records.stepped_over != (self.records.total if self.stepped_over is not None else 0):
+            raise RecordCorrupt(
+                f"tally [{self.link.start}, {self.link.end}) passes over {self.records.stepped_over} records, which nobody decided alone"
+            )
+        if self.stepped_over is not None and (self.rows or self.events.total):
+            raise RecordCorrupt(f"tally [{self.link.start}, {self.link.end}) passes over records and counts events")
 
 
 def encode_tally(tally: Tally) -> bytes:
@@ -283,6 +305,9 @@ def encode_tally(tally: Tally) -> bytes:
         # Only here, so that a version that knows of no losses refuses the record instead of reading over it.
         document["records"]["lost"] = tally.records.lost
         document["acceptance"] = (tally.acceptance.reason, tally.acceptance.by, tally.acceptance.at_ms)
+    if tally.stepped_over is not None:
+        document["records"]["stepped_over"] = tally.records.stepped_over
+        document["stepped_over"] = (tally.stepped_over.reason, tally.stepped_over.by, tally.stepped_over.at_ms, tally.stepped_over.events)
     return orjson.dumps(document)
 
 
@@ -331,6 +356,7 @@ def _tally(document: Mapping[str, Any]) -> Tally:
         catalogue_definition=document.get("catalogue_definition"),
         losses=Losses(*document.get("losses", ())),
         acceptance=None if acceptance is None else Acceptance(*acceptance),
+        stepped_over=SteppedOver(*document["stepped_over"]) if "stepped_over" in document else None,
         unknown_usage=[tuple(entry) for entry in document.get("unknown_usage", ())],
     )
 

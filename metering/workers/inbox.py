@@ -21,7 +21,9 @@ def _follows(offset: int, following: int, is_hole: Callable[[int, int], bool]) -
 
 
 class Inbox:
-    """Records in log order. Those taken out one by one stay in memory until the list in which they came is through."""
+    """Lists of records, each in log order; one may go back behind the end of the last. Those taken out one by one stay in memory until the
+    list in which they came is through.
+    """
 
     def __init__(self) -> None:
         self.bytes = 0  # of the values
@@ -93,12 +95,12 @@ class Inbox:
             self._lists[0] = records, left - size
 
     def _join(self, records_max: int) -> None:
-        """Join the first lists until the joined one has `records_max` records, or all there are."""
+        """Join the first lists until the joined one has `records_max` records, or all there are, or the next one goes back."""
         if len(self._lists) < 2 or len(self._lists[0][0]) - self._at >= records_max:
             return
         records, size = self._lists.popleft()
         joined = [*records[self._at :]]
-        while self._lists and len(joined) < records_max:
+        while self._lists and len(joined) < records_max and self._lists[0][0][0].offset > joined[-1].offset:
             more, more_size = self._lists.popleft()
             joined += more
             size += more_size

@@ -10,6 +10,7 @@ from prometheus_client import Counter
 from taximeter_emitter.wire.errors import TaximeterError
 
 from metering.kafka.clients import KafkaSettings, make_group_consumer, started
+from metering.kafka.tolerant_fetching import fetch_tolerantly
 from metering.process.service import ServiceContext
 from metering.records.fail_closed import FailClosed, PartitionsAdded
 from metering.workers.owned_partitions import OwnedPartitions
@@ -60,6 +61,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
         member = self._member
         consumer = make_group_consumer(self._kafka, group_id=member.group_id, client_id=member.instance, instance_id=member.static_instance_id)
         async with started(consumer):
+            fetch_tolerantly(consumer)
             self._consumer = consumer
             self._owned.settled = False
             consumer.subscribe([member.topic], listener=self)

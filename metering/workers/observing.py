@@ -1,15 +1,16 @@
 """What others see of the owned partitions: lag, progress, what stopped them, and committed offsets for lag tools."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 from prometheus_client import Gauge
 
+from metering.kafka.stop_notes import stop_note
 from metering.process.health import Progress
 from metering.process.logs import RateLimited
 from metering.process.service import ServiceContext
@@ -41,6 +42,7 @@ class Observing:
         self._by_partition = (metrics.lag, metrics.open_transaction_seconds, *by_partition)
         self._stall_seconds = stall_seconds
         self._held_back: dict[int, HeldBack] = {}
+        self._published: dict[int, int] = {}  # the latest offset of each partition
         self._warnings = RateLimited(context.clock)
         self._ends = 0
         self._exported: set[int] = set()
@@ -111,17 +113,28 @@ class Observing:
             await self.publish_once(consumer)
 
     async def publish_once(self, consumer: AIOKafkaConsumer) -> None:
-        """Commit up to where nothing waits, for lag tools only."""
-        assignment = consumer.assignment()
+        """Commit up to where nothing waits, for lag tools only; and beside it what stopped a partition."""
+        if not self._owned.settled:
+            return  # a commit in the middle of a rebalance fails, and makes the client join once more: the group would never settle
+        try:
+            for partition, worker in list(self._owned.workers.items()):
+                if worker.stopped is not None and partition not in self._published:
+                    self._published[partition] = await consumer.committed(self._owned.place(partition)) or 0
+            offsets = self._publishable(consumer.assignment())
+            if offsets and self._owned.settled:
+                await consumer.commit(offsets)
+        except KafkaError as error:
+            self._warnings.warning(self._context.log, "offsets could not be published", reason=repr(error))
+
+    def _publishable(self, assignment: Collection[TopicPartition]) -> dict[TopicPartition, OffsetAndMetadata]:
         offsets = {}
         for partition, worker in self._owned.with_kept():
             end, place = worker.settled_to, self._owned.place(partition)
-            if end is not None and end >= 0 and place in assignment:
+            if place not in assignment:
+                continue
+            if worker.stopped is not None and partition in self._published:
+                offsets[place] = OffsetAndMetadata(self._published[partition], stop_note(worker.stopped))
+            elif end is not None and end >= 0:
+                self._published[partition] = end
                 offsets[place] = OffsetAndMetadata(end, "")
-        # A commit in the middle of a rebalance fails, and makes the client join once more: the group would never settle.
-        if not offsets or not self._owned.settled:
-            return
-        try:
-            await consumer.commit(offsets)
-        except KafkaError as error:
-            self._warnings.warning(self._context.log, "offsets could not be published", reason=repr(error))
+        return offsets

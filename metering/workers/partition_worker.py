@@ -9,10 +9,10 @@ from typing import Final
 from taximeter_emitter.clock import Clock
 from taximeter_emitter.retry import Backoff, RetryPolicy
 
-from metering.kafka.partition_log import Appender, LogUnavailable
+from metering.kafka.partition_log import UNREADABLE_MAX, Appender, LogUnavailable
 from metering.kafka.topics import Topics
 from metering.process.logs import Log
-from metering.records.fail_closed import ChainBroken, FailClosed, Unforeseen
+from metering.records.fail_closed import ChainBroken, FailClosed, RecordUnreadable, Unforeseen
 from metering.records.record import LogRecord
 from metering.workers.group_metrics import GroupMetrics
 from metering.workers.inbox import Inbox
@@ -60,11 +60,21 @@ class PartitionWorker(ABC):
         self._skipped_at: int | None = None
         self._failed_at: int | None = None
         self._failures = 0
+        self._record_at: int | None = None  # the offset of the record that is worked on, while there is one
+        self._unread_at: int | None = None
+        self._unread_reason = ""
+        self._unread_times = 0
         self._backoff = Backoff(STARTING_OVER, now=self._clock.monotonic(), random=kit.random)
 
     def hand_in(self, records: Sequence[LogRecord]) -> None:
         """Take records from the poll loop, in log order."""
         self._inbox.add(records)
+        self._news.tell()
+
+    def cannot_read(self, offset: int, reason: str) -> None:
+        """Note that the poll loop failed to read the records from this offset on; it tries again as long as this worker wants records."""
+        self._unread_times = self._unread_times + 1 if offset == self._unread_at else 1
+        self._unread_at, self._unread_reason = offset, reason
         self._news.tell()
 
     def tell_readable_end(self, end: int) -> None:
@@ -149,7 +159,15 @@ class PartitionWorker(ABC):
             return None
         self._failures = 0
         place = "while it was taken over" if position is None else f"before offset {position}"
+        if self._record_at is not None:
+            place = f"at offset {self._record_at}"
         return Unforeseen(f"{type(error).__name__} {place}, {UNFORESEEN_MAX} times in a row: {error}")
+
+    def _unreadable(self) -> RecordUnreadable | None:
+        """Why the partition cannot go on after all that was read: what comes next is damaged, however often it is fetched."""
+        if self._inbox or self._unread_times < UNREADABLE_MAX or self._unread_at != self.position:
+            return None
+        return RecordUnreadable(f"the records from offset {self._unread_at} on cannot be read: {self._unread_reason}")
 
     @abstractmethod
     async def _own(self) -> None:
@@ -187,4 +205,6 @@ class PartitionWorker(ABC):
 
     def _drop(self) -> None:
         self._inbox.clear()
+        self._record_at = self._unread_at = None
+        self._unread_times = 0
         self._forget()

@@ -8,6 +8,7 @@ from aiokafka.errors import KafkaError
 from prometheus_client import Gauge
 from taximeter_emitter.transports.aiokafka_internals import is_dead
 
+from metering.kafka.tolerant_fetching import RecordsUnreadable
 from metering.process.logs import RateLimited
 from metering.process.service import ServiceContext
 from metering.workers.membership import MembershipLost
@@ -40,6 +41,12 @@ class Polling:
             wanted = [self._owned.place(partition) for partition, worker in self._owned.workers.items() if worker.wants_records]
             try:
                 batch = await consumer.getmany(*wanted, timeout_ms=GROUP_POLL_MS) if wanted else {}
+            except RecordsUnreadable as error:
+                worker = self._owned.workers.get(error.place.partition)
+                if worker is not None:
+                    worker.cannot_read(error.offset, error.reason)
+                await clock.sleep(0.0)
+                continue
             except KafkaError as error:
                 self._failed(error)
                 await clock.sleep(FAILED_SECONDS)

@@ -69,6 +69,17 @@ def repair_accept_loss(parser: argparse.ArgumentParser) -> None:
     add_config_option(parser)
 
 
+def repair_skip(parser: argparse.ArgumentParser) -> None:
+    """The options of `taximeter repair skip`."""
+    parser.add_argument("--partition", type=int, required=True, help="the partition that stopped")
+    parser.add_argument("--offset", type=int, required=True, help="the offset of usage.events at which it stands, as its reason and `status` say it")
+    parser.add_argument("--reason", help="why; it is kept in the chain. Without a reason, what stands there is shown and nothing is done")
+    parser.add_argument("--by", metavar="NAME", help="who; it is kept in the chain (default: the name of your account on this machine)")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--json", action="store_true", help="what stands there as JSON; asks nothing, so with a reason it needs --yes")
+    add_config_option(parser)
+
+
 def spool_list(parser: argparse.ArgumentParser) -> None:
     """The options of `taximeter spool list`."""
     parser.add_argument("directory", type=Path, metavar="DIR", help="the spool_dir of emitters")

@@ -1,10 +1,11 @@
-"""`taximeter repair`: let a partition go on that stopped because events are gone."""
+"""`taximeter repair`: let a partition go on that stopped because events are gone, or because code fails over a record."""
 
 import argparse
 import asyncio
 import getpass
 import os
 import sys
+from collections.abc import Callable, Coroutine
 from typing import Final
 
 import orjson
@@ -12,6 +13,7 @@ from taximeter_emitter.clock import SystemClock
 
 from aggregator.repair import AcceptingLoss, Lost, NothingAccepted
 from aggregator.settings import AggregatorSettings
+from aggregator.stepping_over import NothingSteppedOver, Step, SteppingOver
 from metering.configuration.settings import SettingsError
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import Appender, LogReader, LogUnavailable
@@ -30,6 +32,18 @@ def accept_loss(arguments: argparse.Namespace) -> int:
 
     Exit code 0 when the loss is accepted or, without a reason, shown; 1 when nothing was accepted; 2 when the log cannot be trusted.
     """
+    return _run(arguments, _accept)
+
+
+def skip(arguments: argparse.Namespace) -> int:
+    """Step over the record at which a partition stands, so that it goes on.
+
+    Exit code 0 when it is stepped over, was before, or, without a reason, is shown; 1 when nothing was done; 2 when the log cannot be trusted.
+    """
+    return _run(arguments, _skip)
+
+
+def _run(arguments: argparse.Namespace, repair: Callable[[argparse.Namespace, Configuration], Coroutine[None, None, int]]) -> int:
     configuration = _configuration(arguments)
     problems = _problems(arguments, configuration.of(KafkaSettings))
     for problem in problems:
@@ -37,8 +51,8 @@ def accept_loss(arguments: argparse.Namespace) -> int:
     if problems:
         return USAGE
     try:
-        return asyncio.run(_accept(arguments, configuration))
-    except NothingAccepted as error:
+        return asyncio.run(repair(arguments, configuration))
+    except (NothingAccepted, NothingSteppedOver) as error:
         print(f"taximeter: {error}", file=sys.stderr)
         return FAILED
     except LogUnavailable as error:
@@ -100,13 +114,59 @@ async def _if_agreed(arguments: argparse.Namespace, accepting: AcceptingLoss, lo
             f"events may repeat ids that were counted before {moment(lost.ids_from_ms)} and are not known: add --ids to accept that those with an id"
             " that cannot be checked are set aside as past_horizon"
         )
-    if not arguments.yes and not _agreed():
+    if not arguments.yes and not _agreed("Accept that it is never billed?"):
         raise NothingAccepted("nothing was done")
     return await accepting.accept(lost, appender, reason=arguments.reason, by=arguments.by or getpass.getuser())
 
 
-def _agreed() -> bool:
-    return input("Accept that it is never billed? [y/N] ").strip().lower() in {"y", "yes"}
+async def _skip(arguments: argparse.Namespace, configuration: Configuration) -> int:
+    kafka = configuration.of(KafkaSettings)
+    reader, appender = LogReader(kafka, "repair-reader"), Appender(kafka, "repair-appender")
+    try:
+        stepping = SteppingOver(reader, kafka.topics, arguments.partition, clock=SystemClock())
+        step = await stepping.find(arguments.offset)
+        if not arguments.json:
+            _show_step(step)
+        offset = None
+        if arguments.reason is not None and step.done is None:
+            if not arguments.yes and not _agreed("Step over it?"):
+                raise NothingSteppedOver("nothing was done")
+            offset = await stepping.apply(step, appender, reason=arguments.reason, by=arguments.by or getpass.getuser())
+        if arguments.json:
+            print(orjson.dumps({**step.as_json(), "stepped_over_at_offset": offset}, option=orjson.OPT_INDENT_2).decode())
+        elif offset is not None:
+            print(f"tally {offset} of partition {step.partition} steps over it; an aggregator that stopped there goes on within seconds")
+        elif step.done is None:
+            print("nothing was done; to step over it, say --reason")
+        return OK
+    finally:
+        await reader.close()
+        await appender.close()
+
+
+def _show_step(step: Step) -> None:
+    where = f"partition {step.partition} stands at offset {step.start:,}"
+    if step.done is not None:
+        print(
+            f"offset {step.start:,} of partition {step.partition} was stepped over by {step.done.by} at {moment(step.done.at_ms)}: {step.done.reason}"
+        )
+    elif step.record is None:
+        print(f"{where}. Offsets {step.start:,} to {step.end - 1:,} cannot be read:")
+        print(f"  {step.unreadable}")
+        print("  how many events they hold is not known; they will never be billed, and there is nothing to send again")
+    else:
+        told = step.as_json()
+        print(f"{where}: a record of {told['value_bytes']:,} bytes, logged at {moment(step.record.timestamp)}")
+        print(f"  it says that it holds {step.events:,} events; they are not billed, and the record becomes a dead letter (stepped_over)")
+        for name in ("source", "emitter"):
+            if told[name]:
+                print(f"  {name}: {told[name]}")
+        if told["customers"]:
+            print(f"  customers: {', '.join(told['customers'])}")
+
+
+def _agreed(question: str) -> bool:
+    return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
 
 
 def _show(lost: Lost) -> None:

@@ -8,56 +8,79 @@ import asyncio
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from aiokafka.errors import KafkaError
 from rich.console import Console
 from rich.table import Table
 from taximeter_emitter.clock import SystemClock
 
 from audit.next_boundary import NextBoundary, next_boundary_if_configured
 from audit.positions import PartitionPosition, Positions, carried_usage
+from audit.stops import stopped_partitions
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogUnavailable
+from metering.kafka.provision import topic_problems
 from taximeter.commands.correct import moment
-from taximeter.connection import kafka_settings
+from taximeter.connection import group_ids, kafka_settings
 from taximeter.exit_codes import DISCREPANCY, OK, PRECONDITION
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Exit code 2 when a partition's log contradicts itself."""
-    kafka = kafka_settings(arguments)
+    """Exit code 2 when a partition's log contradicts itself, a service stopped a partition, or topics are not as they must be."""
+    kafka, groups = kafka_settings(arguments), group_ids(arguments)
     try:
-        positions, boundary = asyncio.run(_read(kafka, arguments))
-    except LogUnavailable as error:
+        found_now = asyncio.run(_read(kafka, groups, arguments))
+    except (LogUnavailable, KafkaError) as error:
         print(f"taximeter: {error}", file=sys.stderr)
         return PRECONDITION
+    positions, boundary = found_now.positions, found_now.boundary
     if arguments.json:
-        found: dict[str, Any] = {"partitions": [position.as_json() for position in positions]}
+        found: dict[str, Any] = {
+            "partitions": [position.as_json() | {"stopped": found_now.stopped.get(position.partition, "")} for position in positions],
+            "topic_problems": found_now.topic_problems,
+        }
         if boundary is not None:
             found["next_billing_boundary"] = boundary.as_json()
         print(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
     else:
-        _show(positions, arguments.hours)
+        _show(positions, arguments.hours, found_now.stopped)
         if boundary is not None:
             print(boundary.as_text(SystemClock().now_ms() // 1000))
-    problems = [position for position in positions if position.problem]
-    for position in problems:
-        print(f"taximeter: partition {position.partition}: {position.problem}", file=sys.stderr)
+    problems = [f"partition {position.partition}: {position.problem}" for position in positions if position.problem]
+    problems += [f"partition {partition} is stopped by the {reason}" for partition, reason in found_now.stopped.items()]
+    problems += found_now.topic_problems
+    for problem in problems:
+        print(f"taximeter: {problem}", file=sys.stderr)
     return DISCREPANCY if problems else OK
 
 
-async def _read(kafka: KafkaSettings, arguments: argparse.Namespace) -> tuple[list[PartitionPosition], NextBoundary | None]:
+@dataclass(frozen=True, slots=True)
+class _Now:
+    positions: list[PartitionPosition]
+    boundary: NextBoundary | None
+    stopped: dict[int, str]
+    topic_problems: list[str]
+
+
+async def _read(kafka: KafkaSettings, groups: Mapping[str, str], arguments: argparse.Namespace) -> _Now:
     clock = SystemClock()
     positions = Positions(kafka, clock)
     try:
-        return await positions.read(hours=arguments.hours), await next_boundary_if_configured(arguments, clock)
+        return _Now(
+            await positions.read(hours=arguments.hours),
+            await next_boundary_if_configured(arguments, clock),
+            await stopped_partitions(kafka, groups),
+            await topic_problems(kafka, kafka.topics, clock=clock),
+        )
     finally:
         await positions.close()
 
 
-def _show(positions: Sequence[PartitionPosition], hours: float) -> None:
+def _show(positions: Sequence[PartitionPosition], hours: float, stopped: Mapping[int, str]) -> None:
     table = Table()
     headings = ("partition", "events end", "counted to", "behind", "tallies end", "reported to", "behind", "sums waiting", "open", "unknown")
     for heading in headings:
@@ -76,7 +99,7 @@ def _show(positions: Sequence[PartitionPosition], hours: float) -> None:
             f"{each.open_meter_events:,}",
             f"{each.unknown_meter_events:,}",
             _outcomes(each.outcomes),
-            style="red" if each.problem else "",
+            style="red" if each.problem or each.partition in stopped else "",
         )
     behind = sum(each.uncounted for each in positions)
     waiting = sum(each.uncovered_rows for each in positions)
@@ -91,6 +114,12 @@ def _show(positions: Sequence[PartitionPosition], hours: float) -> None:
     for line in _carried_lines(positions):
         console.print(line, highlight=False)
     for each in positions:
+        if each.held_back:
+            console.print(
+                f"partition {each.partition}: an open transaction of another producer at offset {each.readable_end} holds back"
+                f" {each.held_back:,} records",
+                highlight=False,
+            )
         if each.lost_records or each.ids_from_ms:
             console.print(
                 f"partition {each.partition}: {each.lost_records:,} records were accepted as lost; taximeter verify says by whom and why",

@@ -1,13 +1,16 @@
 """Transactions of other producers, on a broker that has them: markers settle, open ones are named, and compaction is not taken for either."""
 
 import asyncio
+import subprocess
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import orjson
 import pytest
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from taximeter_emitter.clock import SystemClock
 
@@ -15,9 +18,10 @@ from metering.kafka.clients import KafkaSettings, make_admin
 from metering.kafka.partition_log import Appender, LogEnds, LogReader
 from metering.kafka.provision import ensure_topics
 from metering.records.fail_closed import HistoryLost
+from taximeter.exit_codes import DISCREPANCY, OK
 from tests.support.aggregator_process import aggregator
 from tests.support.broker import RunningBroker
-from tests.support.broker_topics import unique_name
+from tests.support.broker_topics import unique_name, visible
 from tests.support.usage_on_broker import PATIENCE_SECONDS, emit, event, taximeter, until_counted
 
 pytestmark = pytest.mark.broker
@@ -93,7 +97,10 @@ async def test_small_transactions_are_counted_to_their_last_marker(kafka: KafkaS
     with aggregator(kafka, tmp_path / "aggregator") as running:
         await until_counted(kafka, 200)
         await asyncio.to_thread(running.until_it_says, '"ok":true')
-    assert (await asyncio.to_thread(taximeter, kafka, tmp_path, "status")).returncode == 0
+        status = await asyncio.to_thread(taximeter, kafka, tmp_path, "status", "--json")
+        assert (status.returncode, status.stderr) == (OK, "")
+        (position,) = orjson.loads(status.stdout)["partitions"]
+        assert (position["uncounted_records"], position["held_back_records"], position["problem"]) == (0, 0, "")
 
 
 async def test_an_open_transaction_is_named_and_its_records_are_counted_when_it_ends(kafka: KafkaSettings, tmp_path: Path) -> None:
@@ -107,6 +114,10 @@ async def test_an_open_transaction_is_named_and_its_records_are_counted_when_it_
             said = await asyncio.to_thread(running.until_it_says, "open transaction")
             assert "partition 0: an open transaction of another producer at offset 1 holds back 3 records" in said
             assert "nothing moved" not in said
+            status = await asyncio.to_thread(taximeter, kafka, tmp_path, "status")
+            assert status.returncode == OK
+            assert "partition 0: an open transaction of another producer at offset 1 holds back 3 records" in status.stdout
+            assert "3 records to count" in status.stdout
             await writer.commit_transaction()
             await until_counted(kafka, 5)
             await asyncio.to_thread(running.until_it_says, '"ok":true')
@@ -120,13 +131,41 @@ async def test_a_topic_that_was_compacted_meanwhile_stops_the_partition(kafka: K
     await compacted(kafka, admin)
     with aggregator(kafka, tmp_path / "second") as second:
         assert "compaction or a deletion took what was there" in await asyncio.to_thread(second.until_it_says, "HistoryLost")
+        status = await asyncio.to_thread(until_status_says, kafka, tmp_path, "partition 0 is stopped by the aggregator: HistoryLost")
+        assert status.returncode == DISCREPANCY
+        assert "partition 0: HistoryLost: " in status.stderr
+
+
+async def test_partitions_added_and_a_shorter_retention_are_said_while_the_aggregator_runs(
+    kafka: KafkaSettings, admin: AIOKafkaAdminClient, tmp_path: Path
+) -> None:
+    with aggregator(kafka, tmp_path / "aggregator") as running:
+        await emit(kafka, event("a"))
+        await until_counted(kafka, 1)
+        await admin.create_partitions({kafka.topics.events.name: NewPartitions(total_count=2)})
+        await visible(admin, kafka.topics.events.name, 2)
+        status = await asyncio.to_thread(taximeter, kafka, tmp_path, "status")
+        assert status.returncode == DISCREPANCY
+        assert f"topic {kafka.topics.events.name} has 2 partitions, TAXIMETER_KAFKA_PARTITIONS is 1" in status.stderr
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, kafka.topics.events.name, {"retention.ms": "60000"})])
+        said = await asyncio.to_thread(running.until_it_says, "retention.ms=60000")
+        assert "has 2 partitions, TAXIMETER_KAFKA_PARTITIONS is 1" in said
+
+
+def until_status_says(kafka: KafkaSettings, folder: Path, words: str) -> subprocess.CompletedProcess[str]:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while words not in (found := taximeter(kafka, folder, "status")).stderr:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.5)
+    return found
 
 
 async def compacted(kafka: KafkaSettings, admin: AIOKafkaAdminClient) -> None:
-    """Write many events with one key, and wait until compaction left a hole at offset 1."""
+    """Write many events with one key, and wait until compaction left a hole at offset 1; then nothing shows that it ever ran."""
     topic, appender, reader = kafka.topics.events.name, Appender(kafka, "keyed"), LogReader(kafka, "look")
+    usual = kafka.topics.events.configuration(min_insync_replicas=1)
     settings = {"cleanup.policy": "compact", "segment.ms": "100", "min.cleanable.dirty.ratio": "0.01", "max.compaction.lag.ms": "100"}
-    await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, settings)])
+    await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, usual | settings)])
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
             number = 1
@@ -137,6 +176,7 @@ async def compacted(kafka: KafkaSettings, admin: AIOKafkaAdminClient) -> None:
                 try:
                     await reader.holds_no_record(topic, 0, 1, 3)
                 except HistoryLost:
+                    await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, usual)])
                     return
                 await reader.close()
                 await asyncio.sleep(0.5)

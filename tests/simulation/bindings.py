@@ -17,8 +17,10 @@ from typing import Any, cast
 from taximeter_emitter.wire.batch import Batch
 
 from aggregator import repair, tally_log
-from aggregator.core import counting
+from aggregator.core import counting, sequences
+from aggregator.ids import recent_ids
 from aggregator.ids.id_index import IdIndex
+from aggregator.ids.recent_ids import RecentIds
 from aggregator.reading.decoding import decoded, read, understood
 from metering.records import ledger_records, tally
 from metering.records.batch_decoding import KnownTexts
@@ -27,6 +29,8 @@ from reporter import takeover as reporter_takeover
 from tests.simulation.world import SimulatedRecord
 
 PACKAGES = ("aggregator.", "metering.", "reporter.", "taximeter.")
+IDS_AT_FIRST = 64
+FEW_EMITTERS = {"EMITTERS_MAX": 1, "NAMED_EMITTERS_MAX": 1, "GAPS_MAX": 2, "EMITTER_GAPS_MAX": 1}
 KEPT = 4_096  # decoded entries and tallies, of all runs of a process
 
 
@@ -41,25 +45,37 @@ class Tokens:
         return self._random.randbytes(size).hex()
 
 
+def _make_small_tables() -> None:
+    """Room for the ids that a small world has: a table of the usual size is a megabyte of zeros, and there are many."""
+    recent_ids.IDS_AT_FIRST = IDS_AT_FIRST  # type: ignore[misc]  # a constant of production
+    RecentIds.__init__.__kwdefaults__ = {"expected": IDS_AT_FIRST}
+
+
 @contextmanager
-def bound(seed: int, *, recent_ids_max: int) -> Iterator[None]:
-    """Put the replacements in, and take them out again."""
+def bound(seed: int, *, recent_ids_max: int, crowded: bool) -> Iterator[None]:
+    """Put the replacements in, and take them out again. `crowded`: few emitters are remembered."""
     own: dict[ModuleType, tuple[str, Any]] = {counting: ("IdIndex", partial(IdIndex, recent_max=recent_ids_max))}
     tokens = Tokens(seed)
     for module in (tally_log, repair, reporter_takeover):
         own[module] = ("secrets", tokens)
+    few = FEW_EMITTERS if crowded else {}
+    many = {name: getattr(sequences, name) for name in few}
     before = [(module, name, getattr(module, name)) for module, (name, _) in own.items()]
     try:
         for module, (name, replacement) in own.items():
             setattr(module, name, replacement)
         for module, name, remembering, _ in _DECODERS:
             setattr(module, name, remembering)
+        for name, value in few.items():
+            setattr(sequences, name, value)
         yield
     finally:
         for module, name, _, original in _DECODERS:
             setattr(module, name, original)
         for module, name, original in before:
             setattr(module, name, original)
+        for name, value in many.items():
+            setattr(sequences, name, value)
 
 
 def _read_once(record: LogRecord, known: KnownTexts | None = None) -> Any:
@@ -98,3 +114,4 @@ def _decoders() -> Iterator[tuple[ModuleType, str, Callable[..., Any], Callable[
 
 
 _DECODERS = list(_decoders())
+_make_small_tables()

@@ -18,7 +18,7 @@ import orjson
 
 from tests.simulation.correction_check import POSTPONED, CorrectionBook, Outcomes, PartitionCorrections
 from tests.simulation.journal import EVENTS_PER_CUSTOMER, Emitted, Journal
-from tests.simulation.raw_records import METERS, MeterLine, RawEvent, RawRecord, read_meter_events, read_record
+from tests.simulation.raw_records import METERS, MeterLine, RawEvent, RawRecord, read_final, read_meter_events, read_record
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 LARGEST = 6 * HOUR  # the largest window
@@ -57,8 +57,9 @@ class Violation:
 class Evidence:
     """All that the checker may look at. `horizon_ms`: for how long ids are remembered. `boundaries`: of customers' billing periods, Unix seconds.
 
-    `cancelled` are identifiers in the books that Stripe has cancelled, `dropped` those that it accepted and did not record. `kept_from`: by
-    partition, the first offset of the events that retention has not deleted; the logs still have what was.
+    `cancelled` are identifiers in the books that Stripe has cancelled, `dropped` those that it accepted and did not record, `refused` those that
+    it would not take. `kept_from`: by partition, the first offset of the events that retention has not deleted; the logs still have what was.
+    `crowded`: emitters may be forgotten, and new numbers of theirs are then set aside.
     """
 
     partitions: int
@@ -71,6 +72,8 @@ class Evidence:
     books: Sequence[BookEntry]
     cancelled: Collection[str]
     dropped: Collection[str]
+    refused: Collection[str]
+    crowded: bool
     kept_from: Sequence[int]
     boundaries: Mapping[str, Sequence[int]]
 
@@ -221,6 +224,7 @@ class Checker:
             self._say("unaccounted", f"{where} set aside {sorted(aside)}, which is not in its range")
         if dict(kinds) != {kind: number for kind, number in tally["records"].items() if number}:
             self._say("unaccounted", f"{where} says {tally['records']}, the log {dict(kinds)}")
+        self._check_finals(where, partition, tally, log)
         said = tally["events"]
         letters = sum(said["dead_lettered"].values())
         if said["counted"] + said["duplicates"] + said["forwarded"] + letters != events or letters != dead:
@@ -230,6 +234,15 @@ class Checker:
             self._sums.tallied[account] += quantity
             if window % MINUTE:
                 self._say("unaccounted", f"{where} has a window that starts at {window}")
+
+    def _check_finals(self, where: str, partition: int, tally: dict[str, Any], log: Log) -> None:
+        """Which emitters have closed, also such as have sent nothing else."""
+        if tally["records"]["heartbeats"] or tally["finals"]:
+            finals: dict[str, int] = {}
+            for record in log[tally["start"] : tally["end"]]:
+                finals |= read_final(record, partition) if record is not None and read_record(record)[0] == "heartbeats" else {}
+            if dict(tally["finals"]) != finals:
+                self._say("unaccounted", f"{where} says that {tally['finals']} have closed, the log {finals}")
 
     def _note_copy(self, place: tuple[int, int, int], log_time_ms: int, event: RawEvent, *, aside: bool, ids_from_ms: int) -> None:
         """An event lies at this place (partition, offset, index in the batch)."""
@@ -255,7 +268,7 @@ class Checker:
             copies.away += 1
 
     def _may_be_aside(self, known: Emitted, event: RawEvent, log_time_ms: int) -> bool:
-        if event.mystery or not known.billable or known.time_ms > log_time_ms + 5 * MINUTE:
+        if event.mystery or not known.billable or known.time_ms > log_time_ms + 5 * MINUTE or (self._evidence.crowded and event.number is not None):
             return True
         if known.time_ms < log_time_ms - (self._evidence.horizon_ms if known.has_id else 35 * DAY):
             return True
@@ -328,7 +341,7 @@ class Checker:
             self._say("unaccounted", f"tallies of {partition} from {end} on are in no intent")
         if waiting:
             self._say("unaccounted", f"{waiting} of {partition} is in no later intent")
-        self._check_outcomes(partition, intents, told.final)
+        self._check_outcomes(partition, intents, told.final, {place: name for name, place in places.items()})
         self._accepted |= {name: identifiers[name] for name, place in places.items() if told.final.get(place) in {"accepted", "duplicate"}}
         return identifiers
 
@@ -368,7 +381,13 @@ class Checker:
         period = self._period_at(customer, minute_ms)
         return period or min(1, self._period_at(customer, minute_ms + MINUTE - 1))
 
-    def _check_outcomes(self, partition: int, intents: dict[int, list[tuple[str, str, int]]], outcomes: dict[tuple[int, int], str]) -> None:
+    def _check_outcomes(
+        self,
+        partition: int,
+        intents: dict[int, list[tuple[str, str, int]]],
+        outcomes: dict[tuple[int, int], str],
+        names: Mapping[tuple[int, int], str],
+    ) -> None:
         for offset, events in intents.items():
             for index, (customer, meter, value) in enumerate(events):
                 match outcomes.get((offset, index)):
@@ -377,6 +396,8 @@ class Checker:
                     case "parked":
                         self._sums.parked[customer, meter] += value
                     case "rejected" | "unbillable" as outcome:
+                        if outcome == "rejected" and names[offset, index] not in self._evidence.refused:
+                            self._say("unaccounted", f"{names[offset, index]} is rejected, and Stripe never refused it")
                         self._sums.refused[customer, meter] += value
                         # A meter is refused until it is back; a customer may stay away for good.
                         if outcome == "rejected" and not customer.startswith(("cus_missing", "cus_later")):

@@ -64,7 +64,7 @@ class ForkedSimulation(Simulation):
 def fate_of(seed: int, cut: Cut) -> Fate:
     """Run one seed with this fork."""
     simulation = ForkedSimulation(seed, cut)
-    with bound(seed, recent_ids_max=simulation.recent_ids_max):
+    with bound(seed, recent_ids_max=simulation.recent_ids_max, crowded=simulation.crowded):
         try:
             result = simulation.run()
         except (IndexError, KeyError):

@@ -50,6 +50,7 @@ class LyingStripe:
         self.books: list[Booked] = []
         self.cancelled: set[str] = set()
         self.dropped: set[str] = set()
+        self.refused: set[str] = set()
         self.calls = 0
         self._frees = world.chance(0.5)
         self._health = "up"
@@ -121,12 +122,12 @@ class LyingStripe:
             return Reply(401, error_type="invalid_request_error", message="Invalid API Key provided")
         if self.health == "down":
             return None
+        if self._in_use.get(idempotency_key, 0) > world.now_ms:
+            return Reply(409, error_type="idempotency_error", code="idempotency_key_in_use")
         kept = self._kept.get(idempotency_key)
         if kept is not None and world.now_ms - kept[0] < DAY:
             reply = kept[1]
             return Reply(reply.status, True, reply.error_type, reply.code, reply.message, {"Idempotent-Replayed": "true"})
-        if self._in_use.get(idempotency_key, 0) > world.now_ms:
-            return Reply(409, error_type="idempotency_error", code="idempotency_key_in_use")
         if world.weather.noise and world.chance(world.weather.noise):
             return _too_many()
         if not world.chance(world.weather.stripe_faults):
@@ -155,8 +156,9 @@ class LyingStripe:
             case 6:
                 return Reply(200, recognised=False)  # somebody else answered
             case 7:
-                self._keep(idempotency_key, work())
-                self._in_use[idempotency_key] = world.now_ms + world.rng.spread(SECOND, HOUR)  # it is long in coming
+                # The reply is long in coming, and nobody knows meanwhile what it will be.
+                self._keep(idempotency_key, work() if world.chance(0.5) else Reply(500, error_type="api_error", message="it took too long"))
+                self._in_use[idempotency_key] = world.now_ms + world.rng.spread(SECOND, HOUR)
                 return None
             case _:
                 return None
@@ -171,12 +173,13 @@ class LyingStripe:
         if not self.is_active(event.meter) and (identifier not in self._taken or self._world.chance(0.5)):
             return Reply(400, error_type="invalid_request_error", message=f'No active meter found for event name "{event.meter}"')
         faults = self._world.weather.stripe_faults
-        lasting = faults and self._world.chance(faults / 20)
+        lasting = faults and self._world.chance(faults / 8)
         self._busy[lane] = now + (self._world.rng.spread(MINUTE, 2 * HOUR) if lasting else 50)
         taken = self._taken.get(identifier)
         if taken is not None and now - taken < DAY:
             return Reply(400, error_type="invalid_request_error", message=f"An event already exists with identifier {identifier}.")
         if event.customer.startswith("cus_missing") or (event.customer.startswith("cus_later") and now < self._created_ms(event.customer)):
+            self.refused.add(identifier)
             return Reply(400, error_type="invalid_request_error", code="resource_missing", message="No such customer")
         if event.time_ms < now - 35 * DAY:
             return Reply(400, error_type="invalid_request_error", code="timestamp_too_far_in_past", message="too old")

@@ -18,7 +18,7 @@ class Operator(Process):
 
     async def _work(self) -> None:
         while True:
-            await self.sleep(self.world.rng.spread(1, 60))
+            await self.sleep(self.world.rng.spread(1, 20))
             place = self._choose()
             if place is not None:
                 try:

@@ -16,9 +16,18 @@ from tests.simulation.planted_bugs import PLANTED
 from tests.simulation.planted_log_bugs import PLANTED_IN_LOGS
 from tests.simulation.planted_loss_bugs import PLANTED_IN_LOSSES
 from tests.simulation.planted_meter_bugs import PLANTED_IN_METERS
+from tests.simulation.planted_producer_bugs import PLANTED_FOR_PRODUCERS
+from tests.simulation.planted_stripe_bugs import PLANTED_AT_STRIPE
 from tests.simulation.simulation import run
 
-ALL: Mapping[str, Callable[[], AbstractContextManager[None]]] = {**PLANTED, **PLANTED_IN_LOGS, **PLANTED_IN_LOSSES, **PLANTED_IN_METERS}
+ALL: Mapping[str, Callable[[], AbstractContextManager[None]]] = {
+    **PLANTED,
+    **PLANTED_IN_LOGS,
+    **PLANTED_IN_LOSSES,
+    **PLANTED_IN_METERS,
+    **PLANTED_FOR_PRODUCERS,
+    **PLANTED_AT_STRIPE,
+}
 SEEDS_MAX = 40_000
 OFFSETS = 20
 APART = 1_000_000

@@ -21,11 +21,6 @@ def turn() -> Generator[None, None, None]:
     yield
 
 
-@types.coroutine
-def _until_told(news: "SimulatedNews") -> Generator["SimulatedNews", None, None]:
-    yield news
-
-
 class Process:
     """A set of tasks that die together, and a clock that is a little wrong."""
 
@@ -120,9 +115,9 @@ class Task:
         if awaited is None:
             world.ready.append(self)
             return
-        self._waits += 1
+        waits = self._waits = self._waits + 1
         awaited.waiting = self
-        world.wake_at(awaited.until_ms, partial(self._timed_out, self._waits, awaited))
+        world.wake_at(awaited.until_ms, partial(self._timed_out, waits, awaited))
 
     def wake(self) -> None:
         """What it waits for came."""
@@ -174,11 +169,12 @@ class SimulatedNews:
         if task is not None:
             task.wake()
 
-    async def wait(self, seconds: float) -> None:
+    @types.coroutine
+    def wait(self, seconds: float) -> Generator["SimulatedNews", None, None]:
         """See News."""
         world = self._world
-        self.until_ms = world.now_ms + max(1, int(seconds * 1000)) + world.rng.below(world.lateness_ms)
-        await _until_told(self)
+        self.until_ms = world.now_ms + (int(seconds * 1000) if seconds > 0.001 else 1) + int(world.rng.random() * world.lateness_ms)
+        yield self
 
 
 class SimulatedCall(Generic[T]):

@@ -136,7 +136,10 @@ class Ages:
 
 
 class SdkEmitter:
-    """A service that emits through the SDK: numbered batches, resent until acknowledged, from a spool that may outlive its process."""
+    """A service that emits through the SDK: numbered batches, resent until acknowledged, from a spool that may outlive its process.
+
+    Some of its events have ids. These the host emits again after a crash, in a new life with new numbers, if it does not know that they arrived.
+    """
 
     def __init__(self, world: World, customers: Customers, name: str, ages: Ages) -> None:
         self._world = world
@@ -145,6 +148,7 @@ class SdkEmitter:
         self._ages = ages
         self._lives = 0
         self._spool: list[tuple[PartitionBatch, list[Emitted]]] = []
+        self._with_ids: list[Emitted] = []
         self._begin()
 
     def _begin(self) -> None:
@@ -157,13 +161,20 @@ class SdkEmitter:
         """Some usage happens."""
         for _ in range(count):
             self._emitted += 1
+            has_id = self._world.chance(0.25)
             identity = f"{self._batcher.emitter}/{self._emitted}"
-            event = self._customers.event(identity, has_id=False, age_ms=self._ages.draw(has_id=False))
-            batch = self._batcher.add(
-                event.home, customer=event.customer, dimensions=MODEL, time_ms=event.time_ms, usage=usage_of(event), fingerprint=NO_ID
-            )
-            self._open.setdefault(id(batch), []).append(event)
-            self._spool += [(full, self._open.pop(id(full))) for full in self._batcher.take_full()]
+            event = self._customers.event(identity, has_id=has_id, age_ms=self._ages.draw(has_id=has_id))
+            if has_id:
+                self._with_ids.append(event)
+            self._take(event)
+
+    def _take(self, event: Emitted) -> None:
+        number = fingerprint(self._name, event.identity) if event.has_id else NO_ID
+        batch = self._batcher.add(
+            event.home, customer=event.customer, dimensions=MODEL, time_ms=event.time_ms, usage=usage_of(event), fingerprint=number
+        )
+        self._open.setdefault(id(batch), []).append(event)
+        self._spool += [(full, self._open.pop(id(full))) for full in self._batcher.take_full()]
 
     def close_batches(self) -> None:
         """The linger time is over."""
@@ -182,13 +193,30 @@ class SdkEmitter:
             return
         for event in events:
             event.acknowledged = True
-        if not self._world.chance(0.1):  # otherwise the spool forgets that it was acknowledged
+        if not self._world.chance(0.15):  # otherwise the spool forgets that it was acknowledged
             del self._spool[at]
 
     def crash(self) -> None:
         """The process dies; its spool may survive, and be sent by the next life under the old numbers."""
         if self._world.chance(0.3):
             self._spool.clear()
+        self._begin()
+        for event in self._with_ids:
+            if not event.acknowledged or self._world.chance(0.3):
+                self._take(event)
+        del self._with_ids[:-4]  # of these the host still has notes
+
+    def restart(self) -> None:
+        """An orderly end: the process says how many events it has numbered, sends what it can, and another one begins. It may have had none.
+
+        What it says may overtake what it sends, which may come from its spool days later.
+        """
+        self.close_batches()
+        for partition in range(self._world.partitions):
+            if self._world.chance(0.7):
+                self._world.produce(EVENTS, partition, self._batcher.heartbeat(partition, final=True))
+        if self._world.chance(0.7):
+            self.send()
         self._begin()
 
     def finish(self) -> bool:
@@ -321,8 +349,11 @@ class RawProducer:
     def emit(self) -> None:
         """Send one record, good or bad."""
         dice = self._world.rng.random()
-        if dice < 0.12:
+        if dice < 0.1:
             self._send_garbage()
+        elif dice < 0.12:
+            for _ in range(self._world.rng.between(5, 15)):
+                self._send_garbage()
         elif dice < 0.2:
             self._send_and_correct()
         else:
@@ -354,6 +385,40 @@ class RawProducer:
             self._send(right, dict(usage_of(right)))
 
         self._world.at(self._world.now_ms + self._world.rng.spread(SECOND, 2 * HOUR), correct)
+
+    def emit_in_transaction(self) -> None:
+        """Some events in one transaction, and again in others if it is aborted, until one is committed or the producer gives up.
+
+        Nobody sees anything of its partition meanwhile; if the producer dies, the broker aborts in the end.
+        """
+        first = self._event()
+        if first.home not in self._world.stable:
+            events = [first, *(self._event(like=first) for _ in range(self._world.rng.below(3)))]
+            self._transact(events)
+
+    def _transact(self, events: Sequence[Emitted]) -> None:
+        world, partition = self._world, events[0].home
+        world.begin(partition)
+        for event in events:
+            value, headers = self._encode(event, dict(usage_of(event)))
+            record = world.land(EVENTS, partition, value, event.customer.encode(), headers)
+            world.transacted.setdefault(partition, []).append(record.offset)
+        lives = world.chance(0.8)
+
+        def end() -> None:
+            committed = lives and world.chance(0.6)
+            world.end(partition, committed=committed)
+            if committed:
+                for event in events:
+                    event.acknowledged = True
+            elif world.chance(0.7) and world.weather.chaos:
+                world.at(world.now_ms + world.rng.spread(SECOND, MINUTE), again)
+
+        def again() -> None:
+            if partition not in world.stable:
+                self._transact(events)
+
+        world.at(world.now_ms + (world.rng.spread(10, MINUTE) if lives else world.rng.spread(MINUTE, HOUR)), end)
 
     def _send(self, event: Emitted, usage: dict[str, int]) -> None:
         partition = event.home if self._world.chance(0.8) else self._world.rng.below(self._world.partitions)

@@ -55,6 +55,12 @@ def read_record(record: RawRecord) -> tuple[str, list[RawEvent], int]:
     return "singles", [RawEvent(customer, quantity or usage.get("mystery", 0), mystery=not quantity)], 1
 
 
+def read_final(heartbeat: RawRecord, partition: int) -> dict[str, int]:
+    """The emitter that says in this heartbeat that it has closed here, and how many events it has numbered; empty if none does."""
+    document = orjson.loads(heartbeat.value or b"")
+    return {document["emitter"]: document["first_seq"]} if document.get("final") and document["partition"] == partition else {}
+
+
 def _columns(batch: Mapping[str, Any]) -> Iterator[RawEvent]:
     packed, count, customers = batch["taximeter"] == 2, batch["count"], batch["customers"]
     usage = {name: _unpacked(column, count) if packed else column for name, column in batch["usage"].items()}

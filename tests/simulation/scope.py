@@ -19,6 +19,7 @@ FAULTS = (
     "producer",  # emitters and gateways crash
     "operator",  # somebody corrects meter events
     "retention",  # events are deleted, counted or not
+    "crowd",  # emitters are forgotten, because there are too many
     "archive",  # ids move to archives and snapshots, which are stale or lost
 )
 
@@ -55,8 +56,8 @@ class Theme:
     """
 
     name: str
-    aggregators_max: int
-    reporters_max: int
+    aggregators: tuple[int, ...]
+    reporters: tuple[int, ...]
     operators: tuple[int, ...]
     archives: float  # how often ids are archived after a few
     stripe_faults: tuple[float, ...]
@@ -65,13 +66,13 @@ class Theme:
     sizes: tuple[tuple[float, tuple[int, int], tuple[int, int]], ...]
 
 
-_SHORT = (2, 12), (30, 100)
-_LONG = (4, 25), (120, 450)
-_LARGE = (40, 150), (160, 600)
+_SHORT = (2, 12), (15, 50)
+_LONG = (4, 25), (60, 225)
+_LARGE = (40, 150), (80, 300)
 _ANY = Theme(
     "any",
-    aggregators_max=3,
-    reporters_max=3,
+    aggregators=(1, 1, 2, 2, 2, 3),
+    reporters=(1, 1, 2, 2, 2, 3),
     operators=(0, 0, 0, 1),
     archives=0.7,
     stripe_faults=(0.0, 0.1, 0.3, 0.6),
@@ -82,12 +83,12 @@ _ANY = Theme(
 _STRIPE = replace(
     _ANY,
     name="stripe",
-    aggregators_max=1,
+    aggregators=(1,),
     stripe_faults=(0.3, 0.6),
     chaos=(0.05, 0.15),
     jumps=(0.02, 0.06),
     archives=0.1,
-    sizes=((1.0, (2, 10), (60, 300)),),
+    sizes=((1.0, (2, 10), (30, 150)),),
 )
 _OPERATORS = replace(_STRIPE, name="operators", operators=(2,))
 THEMES = (_ANY, _ANY, _STRIPE, _OPERATORS)

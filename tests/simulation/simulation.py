@@ -41,8 +41,10 @@ from tests.simulation.world import (
 )
 
 SETTLING_STEPS = 20_000
+RESTING_LATENESS_MS = 10 * SECOND
 STRIDES = (1, 2, 4)  # how often at most a process goes on before another one may
 DELETING_WORLDS = 0.04
+CROWDED_WORLDS = 0.15  # in which only few emitters are remembered
 CHAOS = 4 * ("producer", "kill", "freeze") + 2 * ("outage",) + 5 * ("rebalance",) + ("elect", "operator")
 
 
@@ -90,7 +92,7 @@ class Simulation:
         self.scope = scope = scope or drawn
         self.theme = theme
         weather = _weather(chooser, theme, scope.off)
-        self.world = world = World(seed, partitions=chooser.pick((1, 1, 1, 2)), weather=weather, tracing=tracing)
+        self.world = world = World(seed, partitions=chooser.pick((1, 1, 1, 1, 2)), weather=weather, tracing=tracing)
         self.horizon_ms = chooser.pick((HOUR, 6 * HOUR, 24 * HOUR))
         self.journal = Journal()
         self.stripe = LyingStripe(world)
@@ -110,12 +112,13 @@ class Simulation:
         self.processes: list[AggregatorProcess | ReporterProcess] = []
         operators = chooser.pick(theme.operators) * ("operator" not in scope.off)
         self.operators = [Operator(world, f"operator-{number}") for number in range(operators)]
-        self.aggregators = chooser.between(1, theme.aggregators_max + 1)
-        self.reporters = chooser.between(1, theme.reporters_max + 1)
+        self.aggregators = chooser.pick(theme.aggregators)
+        self.reporters = chooser.pick(theme.reporters)
         self.stride = chooser.pick(STRIDES)
         tiny = chooser.random() < theme.archives and "archive" not in scope.off
         self.recent_ids_max = chooser.between(0, 12) if tiny else RECENT_IDS_MAX
         self.disks = Disks(world, self.horizon_ms, machines=chooser.between(1, 4) if tiny else 0)
+        self.crowded = chooser.random() < CROWDED_WORLDS and "crowd" not in scope.off
         self.tempo_ms = chooser.pick((600, 3_000, 15_000))  # what a step takes at most
         self.deletes = chooser.random() < DELETING_WORLDS and "retention" not in scope.off
         self.deletes_at = chooser.between(scope.steps // 4, scope.steps)
@@ -200,13 +203,18 @@ class Simulation:
             rng.pick(self.emitters).emit(min(room, rng.between(1, 7)))
         elif dice < 0.45:
             self.clients.emit(min(room, rng.between(1, 5)))
-        elif dice < 0.6:
+        elif dice < 0.57:
             self.raw.emit()
+        elif dice < 0.6:
+            if "transaction" not in self.scope.off:
+                self.raw.emit_in_transaction()
         elif dice < 0.85:
             emitter = rng.pick(self.emitters)
             if rng.random() < 0.5:
                 emitter.close_batches()
             emitter.send()
+            if self.crowded and rng.random() < 0.4:
+                emitter.restart()
         else:
             self.clients.retry()
             self.clients.send()
@@ -218,7 +226,7 @@ class Simulation:
             return
         match fault:
             case "producer":
-                (self.clients if rng.random() < 0.5 else rng.pick(self.emitters)).crash()
+                self._end_a_producer()
             case "elect":
                 world.elect()
             case "outage":
@@ -228,6 +236,16 @@ class Simulation:
                     self._interrupt()
             case _ if self.processes:
                 self._disturb(rng.pick(self.processes), fault)
+
+    def _end_a_producer(self) -> None:
+        rng = self.world.rng
+        dice = rng.random()
+        if dice < 0.3:
+            self.clients.crash()
+        elif dice < 0.7:
+            rng.pick(self.emitters).crash()
+        else:
+            rng.pick(self.emitters).restart()
 
     def _disturb(self, process: AggregatorProcess | ReporterProcess, fault: str) -> None:
         world, rng = self.world, self.world.rng
@@ -329,6 +347,7 @@ class Simulation:
             for partition in range(world.partitions):
                 if not process.owns(partition):
                     process.assign(partition)
+        world.lateness_ms = RESTING_LATENESS_MS
         for _ in range(SETTLING_STEPS):
             self.steps += 1
             if not world.step():
@@ -362,6 +381,8 @@ class Simulation:
             books=self.stripe.books,
             cancelled=self.stripe.cancelled,
             dropped=self.stripe.dropped,
+            refused=self.stripe.refused,
+            crowded=self.crowded,
             kept_from=self.world.kept_from,
             boundaries={customer: boundaries_of(customer) for customer, _ in self.journal.events},
         )
@@ -371,7 +392,7 @@ def run(seed: int, *, tracing: bool = False, scope: Scope | None = None) -> Resu
     """Run one seed to its verdict, in this scope or in that which the seed has."""
     with _uncollected():
         simulation = Simulation(seed, tracing=tracing, scope=scope)
-        with bound(seed, recent_ids_max=simulation.recent_ids_max):
+        with bound(seed, recent_ids_max=simulation.recent_ids_max, crowded=simulation.crowded):
             return simulation.run()
 
 

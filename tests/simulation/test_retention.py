@@ -16,7 +16,7 @@ def test_what_was_deleted_is_accepted_by_name_and_nothing_counts_twice(monkeypat
     lost, only_ids = 0, 0
     for seed in range(SEEDS):
         world = Simulation(seed, tracing=False, scope=None)
-        with bound(seed, recent_ids_max=world.recent_ids_max):
+        with bound(seed, recent_ids_max=world.recent_ids_max, crowded=world.crowded):
             assert not world.run().violations, seed
         for (topic, _), log in world.world.logs.items():
             for record in log if topic == TALLIES else ():

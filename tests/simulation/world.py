@@ -83,13 +83,14 @@ class World:
         self.partitions = partitions
         self.weather = weather
         self.constancy = self.rng.pick((0.0, 0.3, 0.7))  # how often what went on last goes on next
-        self.lateness_ms = self.rng.pick((1, 2 * SECOND, 10 * SECOND))  # of whoever wakes up by the clock
+        self.lateness_ms = self.rng.pick((2 * SECOND, 10 * SECOND, 30 * SECOND))  # of whoever wakes up by the clock, at most
         self.ready: list[Runnable] = []
         self.logs: dict[tuple[str, int], Log] = {
             (topic, partition): [] for topic in (EVENTS, TALLIES, LEDGER, DEADLETTERS) for partition in range(partitions)
         }
         self.followers: dict[tuple[str, int], list[Callable[[], None]]] = {place: [] for place in self.logs}
         self.stable: dict[int, int] = {}  # by events partition, where an open transaction begins: nobody sees what lies behind
+        self.transacted: dict[int, list[int]] = {}  # by events partition, the offsets of records of the open transaction
         self.read_to = [0] * partitions  # the end of what any aggregator has read of the events of each partition
         self.kept_from = [0] * partitions  # the first offset of the events that retention has not deleted; the checker still sees what lies before
         self.tracing = tracing
@@ -175,9 +176,22 @@ class World:
         self.tell(topic, partition)
         return record
 
-    def mark(self, partition: int) -> None:
-        """The leader writes a marker of a transaction: an offset without a record."""
-        self.logs[EVENTS, partition].append(None)
+    def begin(self, partition: int) -> None:
+        """A producer begins a transaction in a partition of the events, in which none is open."""
+        assert partition not in self.stable
+        self.stable[partition] = len(self.logs[EVENTS, partition])
+
+    def end(self, partition: int, *, committed: bool) -> None:
+        """The transaction ends with a marker, which is an offset without a record. Nobody sees the records of one that was aborted."""
+        log = self.logs[EVENTS, partition]
+        start = self.stable.pop(partition)
+        if not committed:
+            for offset in self.transacted.pop(partition, ()):
+                log[offset] = None
+        self.transacted.pop(partition, None)
+        log.append(None)
+        if self.tracing:
+            self.note(f"the transaction in {partition} from {start} on is {'committed' if committed else 'aborted'}")
         self.tell(EVENTS, partition)
 
     def tell(self, topic: str, partition: int) -> None:

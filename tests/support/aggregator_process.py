@@ -18,6 +18,7 @@ from tests.support.gateway_process import METERS, environment
 
 START_SECONDS: Final = 120.0
 STOP_SECONDS: Final = 60.0
+GROUP_VARIABLE: Final = "TAXIMETER_AGGREGATOR_GROUP_ID"
 
 
 @dataclass(slots=True)
@@ -63,6 +64,11 @@ class AggregatorProcess:
         return said
 
 
+def group_of(kafka: KafkaSettings) -> str:
+    """The consumer group of the aggregators on these topics."""
+    return f"{kafka.topic_prefix}-aggregator"
+
+
 @contextmanager
 def aggregator(kafka: KafkaSettings, folder: Path, *, stall_seconds: int = 60) -> Iterator[AggregatorProcess]:
     """Start an aggregator, and end it in any case. It may not be ready yet."""
@@ -74,7 +80,7 @@ def aggregator(kafka: KafkaSettings, folder: Path, *, stall_seconds: int = 60) -
         "TAXIMETER_SERVICE_ADMIN_PORT_FILE": str(admin_file),
         "TAXIMETER_AGGREGATOR_FLUSH_SECONDS": "0.05",
         "TAXIMETER_AGGREGATOR_STALL_SECONDS": str(stall_seconds),
-        "TAXIMETER_AGGREGATOR_GROUP_ID": f"{kafka.topic_prefix}-aggregator",
+        GROUP_VARIABLE: group_of(kafka),
         "TAXIMETER_KAFKA_SESSION_TIMEOUT_SECONDS": "6",
     }
     with log_file.open("wb") as log:

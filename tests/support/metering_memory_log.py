@@ -5,8 +5,8 @@ from typing import Any, TypeVar, cast
 
 from aiokafka.structs import ConsumerRecord
 
-from metering.kafka.partition_log import LogEnds, LogReader
-from metering.records.fail_closed import HistoryLost
+from metering.kafka.partition_log import Appended, Appender, LogEnds, LogReader
+from metering.records.fail_closed import HistoryLost, RecordUnreadable
 from metering.records.record import Record
 
 T = TypeVar("T")
@@ -22,18 +22,23 @@ def finished(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 class MemoryLog(LogReader):
-    """Topics by name, one partition each. `first_kept` is what retention left. An offset may hold no record: a marker, or what was `lost`."""
+    """Topics by name, one partition each. `first_kept` is what retention left. An offset may hold no record (a marker, or what was `lost`), or be
+    `damaged`.
+    """
 
     def __init__(self) -> None:
         self.lost: set[tuple[str, int]] = set()
         self.topics: dict[str, list[Record | None]] = {}
         self.first_kept: dict[str, int] = {}
+        self.damaged: dict[str, range] = {}
         self.reads: list[tuple[str, int, int]] = []
 
-    def append(self, topic: str, value: bytes | None, *, at_ms: int, headers: Sequence[tuple[str, bytes]] = ()) -> Record:
+    def append(
+        self, topic: str, value: bytes | None, *, at_ms: int, key: bytes | None = None, headers: Sequence[tuple[str, bytes | None]] = ()
+    ) -> Record:
         """Add a record with this log time."""
         log = self.topics.setdefault(topic, [])
-        record = Record(len(log), at_ms, None, value, headers)
+        record = Record(len(log), at_ms, key, value, headers)
         log.append(record)
         return record
 
@@ -82,7 +87,22 @@ class MemoryLog(LogReader):
         if start < self.first_kept.get(topic, 0):
             raise HistoryLost(f"offset {start} of {topic} is not kept any more")
         for offset, record in enumerate(self.topics[topic][start:end], start):
+            if offset in self.damaged.get(topic, ()):
+                raise RecordUnreadable(f"offset {offset} of {topic} is damaged")
             if (topic, offset) in self.lost:
                 raise HistoryLost(f"offset {offset} of {topic} holds neither a record nor a marker")
             if record is not None:
                 yield [record]
+
+
+class MemoryAppender(Appender):
+    """Appends to topics in memory."""
+
+    def __init__(self, log: MemoryLog, at_ms: int) -> None:
+        self._log = log
+        self._at_ms = at_ms
+
+    async def append(
+        self, topic: str, _partition: int, value: bytes | None, *, key: bytes | None = None, headers: Sequence[tuple[str, bytes | None]] = ()
+    ) -> Appended:
+        return Appended(self._log.append(topic, value, at_ms=self._at_ms, key=key, headers=headers).offset, self._at_ms)

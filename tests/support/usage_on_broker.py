@@ -14,6 +14,7 @@ from taximeter_emitter.clock import SystemClock
 from audit.positions import PartitionPosition, Positions
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import Appender
+from tests.support.aggregator_process import GROUP_VARIABLE, group_of
 from tests.support.gateway_process import METERS, environment
 
 PATIENCE_SECONDS: Final = 120.0
@@ -53,4 +54,6 @@ def taximeter(kafka: KafkaSettings, folder: Path, *arguments: str) -> subprocess
     file = folder / "command.toml"
     file.write_text(METERS)
     command = [sys.executable, "-m", "taximeter", *arguments, "--config", str(file)]
-    return subprocess.run(command, env=environment(kafka, {}), capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False)
+    return subprocess.run(
+        command, env=environment(kafka, {GROUP_VARIABLE: group_of(kafka)}), capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False
+    )

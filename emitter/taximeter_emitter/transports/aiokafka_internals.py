@@ -1,4 +1,7 @@
-"""What only aiokafka's private attributes can tell or do; checked with the version that the tests name. node_connections uses more of them."""
+"""What only aiokafka's private attributes can tell or do; checked with the version that the tests name.
+
+Of all other modules only node_connections and metering.kafka.tolerant_fetching use them.
+"""
 
 import asyncio
 from contextlib import suppress

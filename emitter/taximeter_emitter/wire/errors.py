@@ -36,6 +36,7 @@ class Reason(str, Enum):
     BAD_BATCH = "bad_batch"
     BAD_HEADER = "bad_header"
     WRONG_PARTITION = "wrong_partition"
+    STEPPED_OVER = "stepped_over"
 
 
 class TaximeterError(Exception):

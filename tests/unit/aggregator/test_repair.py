@@ -1,36 +1,19 @@
 """Accepting that events are gone: exactly those, once, by a link of the chain, and no id counts twice afterwards."""
 
-from collections.abc import Sequence
-
 import pytest
 from taximeter_emitter.clock import SystemClock
 from taximeter_emitter.wire.limits import DAY_MS, FUTURE_TOLERANCE_MS, HOUR_MS
 
 from aggregator.core.counting import PartitionCounter
 from aggregator.repair import AcceptingLoss, EmitterGap, Lost, NothingAccepted
-from metering.kafka.partition_log import Appended, Appender, LogUnavailable
+from metering.kafka.partition_log import LogUnavailable
 from metering.kafka.topics import topics_named
 from metering.records.chain import NO_OFFSET
 from metering.records.fail_closed import ChainBroken, HistoryLost
 from metering.records.tally import Acceptance, Losses, Tally, decode_tally
 from tests.support.aggregator_partition import Partition
 from tests.support.aggregator_records import EVENTS, HORIZON_MS, TALLIES, Beat, Event, Numbered, encode
-from tests.support.metering_memory_log import MemoryLog, finished
-
-
-class MemoryAppender(Appender):
-    """Appends to topics in memory."""
-
-    def __init__(self, log: MemoryLog, at_ms: int) -> None:
-        self._log = log
-        self._at_ms = at_ms
-
-    async def append(
-        self, topic: str, _partition: int, value: bytes | None, *, key: bytes | None = None, headers: Sequence[tuple[str, bytes | None]] = ()
-    ) -> Appended:
-        assert key is None
-        assert not headers
-        return Appended(self._log.append(topic, value, at_ms=self._at_ms).offset, self._at_ms)
+from tests.support.metering_memory_log import MemoryAppender, finished
 
 
 class Later(SystemClock):
@@ -161,9 +144,9 @@ def test_a_stopped_partition_sees_the_acceptance() -> None:
     lose_uncounted(partition)
     takeover = partition.takeover()
     end = finished(takeover.tallies_end(0))
-    assert finished(takeover.accepted_loss(0, end)) == (False, end)
+    assert finished(takeover.mended(0, end)) == (False, end)
     accept(partition)
-    assert finished(takeover.accepted_loss(0, end)) == (True, end + 1)
+    assert finished(takeover.mended(0, end)) == (True, end + 1)
 
 
 def test_ids_that_were_counted_and_are_gone_set_events_aside_and_count_none_twice() -> None:

@@ -1,4 +1,6 @@
-"""Usage of held meters in positions."""
+"""Positions: usage of held meters, open transactions, and nothing below zero."""
+
+from dataclasses import replace
 
 import pytest
 
@@ -10,9 +12,11 @@ def position(partition: int, **carried: CarriedUsage) -> PartitionPosition:
     return PartitionPosition(
         partition=partition,
         events_end=5,
+        readable_end=5,
         counted_to=5,
         tallies_end=2,
         reported_to=2,
+        unreported=0,
         uncovered_rows=0,
         open_meter_events=0,
         unknown_meter_events=0,
@@ -30,7 +34,20 @@ def test_usage_that_waits_for_a_held_meter_is_added_up_and_is_not_settled() -> N
 
 
 def test_status_says_what_waits_since_when_and_what_to_type(capsys: pytest.CaptureFixture[str]) -> None:
-    _show([position(0, tokens=CarriedUsage(1_234_567, 1_790_000_000_000))], 24.0)
+    _show([position(0, tokens=CarriedUsage(1_234_567, 1_790_000_000_000))], 24.0, {})
     shown = " ".join(capsys.readouterr().out.split())
     assert "meter tokens: 1,234,567 units since 2026-09-21 14:13:20 UTC wait because Stripe refuses the meter" in shown
     assert "taximeter stripe setup --yes mends it" in shown
+
+
+def test_what_an_open_transaction_holds_back_is_counted_as_waiting_and_named(capsys: pytest.CaptureFixture[str]) -> None:
+    found = replace(position(3), events_end=9)
+    assert (found.uncounted, found.held_back, found.is_settled) == (4, 4, False)
+    _show([found], 24.0, {})
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "4 records to count" in shown
+    assert "partition 3: an open transaction of another producer at offset 5 holds back 4 records" in shown
+
+
+def test_a_topic_that_ends_before_its_tallies_has_nothing_to_count() -> None:
+    assert replace(position(0), events_end=2, readable_end=2).uncounted == 0

@@ -215,8 +215,8 @@ LIMITS: Final[dict[tuple[str, str], int]] = {
 }
 """By the name of the field or definition."""
 KINDS = ("maximum", "minLength", "maxLength", "maxItems", "maxProperties")
-ONLY_BELOW: Final = {("rows", "maxItems"), ("acceptance", "maxLength"), ("packed", "minLength")}
-"""Of a tally with an acceptance, which has no rows and two texts; of a packed column, which has at least one integer."""
+ONLY_BELOW: Final = {("rows", "maxItems"), ("acceptance", "maxLength"), ("stepped_over", "maxLength"), ("packed", "minLength")}
+"""Of a tally with a decision, which has no rows and two texts; of a packed column, which has at least one integer."""
 
 
 def test_every_bound_in_the_schemas_is_one_of_the_code_s() -> None:
@@ -231,6 +231,8 @@ def test_every_bound_in_the_schemas_is_one_of_the_code_s() -> None:
     assert [bound for bound in found if bound[:2] not in ONLY_BELOW and LIMITS[bound[:2]] != bound[2]] == []
     accepted = schema("usage.tallies/tally")["properties"]["acceptance"]["prefixItems"]
     assert [text.get("maxLength") for text in accepted] == [REASON_CHARS_MAX, BY_CHARS_MAX, None]
+    stepped = schema("usage.tallies/tally")["properties"]["stepped_over"]["prefixItems"]
+    assert [text.get("maxLength") for text in stepped] == [REASON_CHARS_MAX, BY_CHARS_MAX, None, None]
     assert str(PACKED_FROM) in schema("usage.events/batch")["$defs"]["form2"]["description"]
 
 

@@ -1,4 +1,4 @@
-"""What `taximeter repair accept-loss` and `taximeter verify` refuse before they ask Kafka anything."""
+"""What `taximeter repair` and `taximeter verify` refuse before they ask Kafka anything."""
 
 import io
 import sys
@@ -28,6 +28,19 @@ def no_broker(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_an_acceptance_that_is_not_whole_is_refused(arguments: list[str], problem: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["repair", "accept-loss", *arguments]) == USAGE
+    assert problem in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--partition", "12", "--offset", "0"], "there is no partition 12: there are 12, from 0"),
+        (["--partition", "0", "--offset", "7", "--reason", " "], "--reason must be 1 to 500 characters"),
+        (["--partition", "0", "--offset", "7", "--reason", "x"], "nobody can be asked here: add --yes"),
+    ],
+)
+def test_a_step_that_is_not_whole_is_refused(arguments: list[str], problem: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["repair", "skip", *arguments]) == USAGE
     assert problem in capsys.readouterr().err
 
 

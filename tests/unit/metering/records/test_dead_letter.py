@@ -1,7 +1,10 @@
 """A dead letter holds the original, untouched, and says where it came from and why it is there."""
 
+from dataclasses import replace
+
 import orjson
 from taximeter_emitter.wire.errors import Reason
+from taximeter_emitter.wire.limits import EVENT_RECORD_BYTES_MAX
 
 from metering.records.dead_letter import DeadLetter, Origin, encode_dead_letter
 
@@ -56,3 +59,25 @@ def test_the_originals_headers_are_kept_under_names_that_cannot_be_taken_for_our
 def test_a_long_detail_is_cut() -> None:
     about = orjson.loads(encode_dead_letter(letter(b"{}", "x" * 10_000))[1][0][1] or b"")
     assert len(about["detail"]) == 500
+
+
+def test_the_key_is_the_original_s_and_empty_where_the_client_could_not_write_the_record() -> None:
+    assert letter(None).written_key == b"cus_1"
+    assert replace(letter(b"{}"), key=None).written_key is None
+    assert replace(letter(None), key=None).written_key == b""
+
+
+def test_a_record_that_was_larger_when_it_was_decompressed_is_cut_and_says_so() -> None:
+    large = replace(letter(b"x" * 50_000_000), key=b"k" * 1_000_000, headers=[("h" * 100, b"v" * 1_000)] * 5_000)
+    value, headers = encode_dead_letter(large)
+    size = len(large.written_key or b"") + len(value or b"") + sum(len(name) + len(text or b"") + 10 for name, text in headers)
+    assert size < 2 * EVENT_RECORD_BYTES_MAX
+    about = orjson.loads(headers[0][1] or b"")
+    assert about["cut_bytes"] > 50_000_000
+    assert "cut_bytes" not in orjson.loads(encode_dead_letter(letter(b"x" * EVENT_RECORD_BYTES_MAX))[1][0][1] or b"")
+
+
+def test_half_a_million_empty_headers_fit() -> None:
+    _, headers = encode_dead_letter(replace(letter(b"{}"), headers=[("", b"")] * 500_000))
+    assert len(headers) < 20_000
+    assert orjson.loads(headers[0][1] or b"")["cut_bytes"] == 0

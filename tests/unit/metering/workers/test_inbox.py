@@ -23,6 +23,15 @@ def test_a_run_goes_on_over_offsets_that_are_known_to_hold_no_record() -> None:
     assert [record.offset for record in inbox.run(100, 10**6, lambda _start, _end: True)] == [10, 12]
 
 
+def test_a_run_ends_where_the_client_went_back() -> None:
+    inbox = Inbox()
+    inbox.add(records(3))
+    inbox.add(records(1, 5))
+    assert [record.offset for record in inbox.run(100, 10**6, no_hole)] == [3]
+    inbox.drop(1)
+    assert [record.offset for record in inbox.run(100, 10**6, no_hole)] == [1]
+
+
 def test_a_run_is_bounded_by_records_and_bytes_and_is_never_empty() -> None:
     inbox = Inbox()
     inbox.add(records(0, 1, 2, 3, 4, 5))

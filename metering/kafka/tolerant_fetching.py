@@ -1,0 +1,139 @@
+"""Lets a started consumer of aiokafka read whatever brokers take, and charges what is damaged to its partition.
+
+aiokafka gives up a partition for ever at a record that it cannot parse, loses the records before it, and ends all fetching at lengths that cannot
+be. Here each batch is read by itself: by aiokafka, which is quick, and if that fails by metering.kafka.plain_batches. If that fails too,
+`getmany` raises RecordsUnreadable for that partition once everything before it was returned, again and again, until the position is moved.
+
+This touches private attributes; it was written against the minor version CHECKED_WITH of taximeter_emitter.transports.aiokafka_internals.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.consumer.fetcher import READ_COMMITTED, FetchError, FetchResult, PartitionRecords
+from aiokafka.errors import KafkaError
+from aiokafka.record.default_records import DefaultRecordBatch
+from aiokafka.structs import ConsumerRecord
+
+from metering.kafka.plain_batches import HEADER_BYTES, BatchUnreadable, batches, header_of, records_of
+
+_FETCH: Final = 1  # the number of the request
+# What the library parses in place of what was fetched: the header of a batch without records.
+_STAND_IN: Final = bytes(8) + (HEADER_BYTES - 12).to_bytes(4, "big") + bytes(4) + b"\2" + bytes(HEADER_BYTES - 17)
+
+
+class RecordsUnreadable(KafkaError):  # type: ignore[misc]  # aiokafka ships no types
+    """The batch at this offset of a partition is damaged, or of a form that nobody knows."""
+
+    def __init__(self, place: TopicPartition, offset: int, reason: str) -> None:
+        super().__init__(f"{place.topic}/{place.partition} cannot be read from offset {offset} on: {reason}")
+        self.place = place
+        self.offset = offset
+        self.reason = reason
+
+
+def fetch_tolerantly(consumer: AIOKafkaConsumer) -> None:
+    """To be called right after `start`, before partitions are assigned or subscribed to."""
+    fetcher = consumer._fetcher
+    client = _FetchingClient(fetcher._client)
+    fetcher._client = client
+    fetcher._records = _Results(client, fetcher)
+
+
+class _FetchingClient:
+    """The library's client, which keeps what was fetched to itself."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.fetched: dict[TopicPartition, bytes] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    async def send(self, node_id: int, request: Any, **options: Any) -> Any:
+        response = await self._client.send(node_id, request, **options)
+        if response is not None and response.API_KEY == _FETCH:
+            for topic, partitions in response.topics:
+                for place, (partition, *about, fetched) in enumerate(partitions):
+                    self.fetched.pop(TopicPartition(topic, partition), None)
+                    if fetched:
+                        self.fetched[TopicPartition(topic, partition)] = bytes(fetched)
+                        partitions[place] = (partition, *about, _STAND_IN)
+        return response
+
+
+class _Results(OrderedDict[TopicPartition, Any]):
+    """Fetched and not returned yet, by partition."""
+
+    def __init__(self, client: _FetchingClient, fetcher: Any) -> None:
+        super().__init__()
+        self._client = client
+        self._fetcher = fetcher
+
+    def __setitem__(self, place: TopicPartition, result: Any) -> None:
+        fetched = self._client.fetched.pop(place, None)
+        if type(result) is FetchResult and fetched is not None:
+            result = self._tolerant(place, result, fetched)
+        super().__setitem__(place, result)
+
+    def _tolerant(self, place: TopicPartition, result: Any, fetched: bytes) -> Any:
+        try:
+            result._partition_records = _FetchedRecords(place, result._partition_records, fetched)
+        except BatchUnreadable as error:
+            offset = result._partition_records.next_fetch_offset
+            return FetchError(error=RecordsUnreadable(place, offset, str(error)), backoff=self._fetcher._prefetch_backoff)
+        return result
+
+
+class _FetchedRecords(PartitionRecords):  # type: ignore[misc]  # aiokafka ships no types
+    """The records of one partition of one response, up to the first batch that cannot be read. Raises BatchUnreadable if that is the very first."""
+
+    def __init__(self, place: TopicPartition, replaced: Any, fetched: bytes) -> None:
+        super().__init__(place, None, replaced._aborted_transactions, replaced.next_fetch_offset, None, None, True, replaced._isolation_level)
+        self.next_fetch_offset: int = replaced.next_fetch_offset
+        self._batches = batches(fetched)
+        self._first: tuple[Any, Sequence[Any]] | None = _read(next(self._batches))
+
+    def _unpack_records(self) -> Iterator[ConsumerRecord[bytes, bytes]]:
+        found = self._first
+        self._first = None
+        while found is not None:
+            batch, records = found
+            if not self._leaves_out(batch):
+                for record in records:
+                    if record.offset >= self.next_fetch_offset:
+                        self.next_fetch_offset = record.offset + 1
+                        yield self._consumer_record(self._tp, record)
+            # Beyond the last record there may be offsets that compaction emptied.
+            self.next_fetch_offset = max(self.next_fetch_offset, batch.next_offset)
+            found = self._next()
+
+    def _next(self) -> tuple[Any, Sequence[Any]] | None:
+        try:
+            return _read(next(self._batches))
+        except (StopIteration, BatchUnreadable):
+            return None  # the next fetch begins there, and says so
+
+    def _leaves_out(self, batch: Any) -> bool:
+        """Whether a batch holds the marker of a transaction, or records of one that was aborted."""
+        if self._isolation_level == READ_COMMITTED and batch.producer_id is not None:
+            self._consume_aborted_up_to(batch.base_offset)
+            if batch.is_control_batch and self._contains_abort_marker(batch):
+                self._aborted_producers.discard(batch.producer_id)
+            if batch.is_transactional and batch.producer_id in self._aborted_producers:
+                return True
+        return bool(batch.is_control_batch)
+
+
+def _read(data: memoryview) -> tuple[Any, Sequence[Any]]:
+    """A batch as the library knows it, and its records; none of a transaction's marker. Raises BatchUnreadable."""
+    header = header_of(data)
+    batch = DefaultRecordBatch(data)
+    if header.is_control:
+        return batch, ()
+    try:
+        return batch, list(batch)
+    except Exception:  # the library's parsers raise whatever they come upon
+        return batch, records_of(data, header)
