@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Final
 
+from metering.folds.ledger import is_next
 from metering.records.chain import Chain, ChainLink
 from metering.records.ledger_records import Entry, Intent
 from metering.records.tally import Range
@@ -46,7 +47,10 @@ class Inside:
         """The next entry of the ledger."""
         if not isinstance(entry, Intent):
             self._chain.pass_over(offset)
-        elif self._chain.offer(offset, entry.link):
+        elif not is_next(self._chain, entry):
+            self._chain.skip(offset)
+        else:
+            self._chain.offer(offset, entry.link)
             self._take(offset, entry.link)
 
     def _take(self, offset: int, link: ChainLink) -> None:
