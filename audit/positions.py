@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Self
 
+from aiokafka.errors import KafkaError
 from taximeter_emitter.clock import Clock
 from taximeter_emitter.wire.limits import HOUR_MS
 
@@ -14,6 +15,7 @@ from metering.folds.tallies import Tallies, tallies_from
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.ledger_log import ledger_start
 from metering.kafka.partition_log import LogEnds, LogReader, LogUnavailable
+from metering.kafka.provision import partition_counts
 from metering.kafka.topics import Topics
 from metering.records.chain import NO_OFFSET
 from metering.records.fail_closed import ChainBroken, FailClosed
@@ -154,6 +156,22 @@ class Positions:
 
         await asyncio.gather(*(work(reader) for reader in self._readers))
         return sorted(found, key=lambda position: position.partition)
+
+
+async def uncounted_partitions(kafka: KafkaSettings) -> dict[int, int]:
+    """How many records are in partitions of usage.events beyond those of the settings, which nobody counts. Raises LogUnavailable."""
+    topic, reader = kafka.topics.events, LogReader(kafka, "positions-beyond")
+    try:
+        existing = (await partition_counts(kafka, (topic,))).get(topic.name, 0)
+        found = {}
+        for partition in range(kafka.partitions, existing):
+            start, _ = await reader.bounds(topic.name, partition)
+            found[partition] = (await reader.ends(topic.name, partition)).end - start
+        return found
+    except KafkaError as error:
+        raise LogUnavailable(f"the partitions of {topic.name} cannot be read: {error!r}") from error
+    finally:
+        await reader.close()
 
 
 class _PositionReader:

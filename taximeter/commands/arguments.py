@@ -10,6 +10,7 @@ from taximeter.config_option import add_config_option
 SHELLS: Final = ("bash", "zsh", "fish")
 HOURS: Final = 24.0
 WORKERS_MAX: Final = 256
+PATIENCE_SECONDS: Final = 30.0
 
 
 def topics(parser: argparse.ArgumentParser) -> None:
@@ -77,6 +78,23 @@ def repair_skip(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--by", metavar="NAME", help="who; it is kept in the chain (default: the name of your account on this machine)")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument("--json", action="store_true", help="what stands there as JSON; asks nothing, so with a reason it needs --yes")
+    add_config_option(parser)
+
+
+def spool_list(parser: argparse.ArgumentParser) -> None:
+    """The options of `taximeter spool list`."""
+    parser.add_argument("directory", type=Path, metavar="DIR", help="the spool_dir of emitters")
+    parser.add_argument("--json", action="store_true", help="JSON instead of a table")
+
+
+def spool_send(parser: argparse.ArgumentParser) -> None:
+    """The options of `taximeter spool send`."""
+    parser.add_argument("directory", type=Path, metavar="DIR", help="the spool_dir of emitters")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument(
+        "--patience", type=float, metavar="SECONDS", default=PATIENCE_SECONDS, help="stop after so long without any progress (default %(default)g)"
+    )
+    parser.add_argument("--json", action="store_true", help="the plan and what was done as JSON; asks nothing, so it needs --yes")
     add_config_option(parser)
 
 
