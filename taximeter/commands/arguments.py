@@ -103,6 +103,9 @@ def verify(parser: argparse.ArgumentParser) -> None:
     add_config_option(parser)
     parser.add_argument("--from", dest="from_ms", type=time_ms, metavar="TIME", help="what was counted at this log time or later (RFC 3339)")
     parser.add_argument("--to", dest="to_ms", type=time_ms, metavar="TIME", help="what was counted before this log time (RFC 3339)")
+    parser.add_argument(
+        "--with-stripe", action="store_true", help="compare every customer with Stripe's summaries, too, as `taximeter reconcile --all` does"
+    )
     parser.add_argument("--workers", type=_count, default=1, metavar="N", help="share the partitions among this many processes (default %(default)s)")
     parser.add_argument("--json", action="store_true", help="the whole report as JSON")
 

@@ -23,7 +23,9 @@ from audit.verification.verdict import ProofVerdict, ProofWord, verdict_of
 from audit.verification.verifier import OnProgress, verify
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogUnavailable
+from metering.records.fail_closed import FailClosed
 from metering.records.ledger_records import CorrectionKind
+from metering.records.service_limits import EVENT_AGE_MAX_MS
 from taximeter.commands.correct import moment
 from taximeter.connection import kafka_settings
 from taximeter.exit_codes import DISCREPANCY, INCOMPLETE, OK, PENDING, PRECONDITION, USAGE
@@ -53,6 +55,11 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"taximeter: {error}", file=sys.stderr)
         return PRECONDITION
     verdict = verdict_of(report)
+    if arguments.with_stripe:
+        compared, code = _compared(arguments, kafka, verdict)
+        if compared is None:
+            return code
+        verdict = compared
     exit_code = VERDICT_CODES[verdict.word]
     if arguments.json:
         document = {**verdict.as_json(), "exit_code": exit_code, **report.as_json()}
@@ -60,6 +67,31 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         _show(report, verdict)
     return exit_code
+
+
+def _compared(arguments: argparse.Namespace, kafka: KafkaSettings, verdict: ProofVerdict) -> tuple[ProofVerdict | None, int]:
+    """The verdict with Stripe's sums of all customers; or none, and an exit code, when they cannot be read."""
+    # Only here: the Stripe library takes half a second to import.
+    from audit.reconciliation.stripe_terms import with_stripe  # noqa: PLC0415
+    from taximeter.reconcile_command.reconcile import ReconcileOptions, cell_scope, reconcile  # noqa: PLC0415
+    from taximeter.stripe_commands.running import run_billing  # noqa: PLC0415
+    from taximeter.stripe_commands.stripe_connection import StripeConnection  # noqa: PLC0415
+
+    found: list[ProofVerdict] = []
+    to_ms = arguments.to_ms or int(time.time() * 1000)
+    scope = cell_scope(arguments.from_ms if arguments.from_ms is not None else to_ms - EVENT_AGE_MAX_MS, to_ms)
+
+    async def command(connection: StripeConnection) -> int:
+        reconciliation = await reconcile(ReconcileOptions(every=True, yes=True), kafka, scope, connection)
+        found.append(with_stripe(verdict, reconciliation.cells, reconciliation.verdicts))
+        return OK
+
+    try:
+        code = run_billing(arguments, command)
+    except (LogUnavailable, FailClosed) as error:
+        print(f"taximeter: {error}", file=sys.stderr)
+        return None, PRECONDITION
+    return (found[0] if found else None), code
 
 
 def _with_progress(kafka: KafkaSettings, times: TimeRange, workers: int, stream: TextIO) -> Report:

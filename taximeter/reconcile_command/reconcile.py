@@ -8,7 +8,8 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Final, TextIO
 
 from taximeter_emitter.clock import SystemClock
@@ -24,6 +25,7 @@ from metering.kafka.partition_log import LogUnavailable
 from metering.records.fail_closed import FailClosed
 from taximeter.connection import kafka_settings
 from taximeter.exit_codes import DISCREPANCY, INTERRUPTED, OK, PENDING, PRECONDITION, USAGE
+from taximeter.reconcile_command.arguments import SETTLE_SECONDS
 from taximeter.reconcile_command.reconciled_file import ReconciledFile, SavedOtherwise
 from taximeter.reconcile_command.stripe_summaries import StripeSummaries
 from taximeter.stripe_commands.running import print_json, run_billing, shown
@@ -64,6 +66,20 @@ class Reconciliation:
         return PENDING if self.verdicts[CellVerdict.ARRIVING] else OK
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReconcileOptions:
+    """Whom to compare, and how. `every`: all customers that the ledger has. `calls_per_second` None: by the kind of key."""
+
+    customers: tuple[str, ...] = ()
+    meters: tuple[str, ...] = ()
+    every: bool = False
+    calls_per_second: float | None = None
+    settle_seconds: float = SETTLE_SECONDS
+    save: Path | None = None
+    yes: bool = False
+    keep_settled: bool = False
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Exit code 0 when every cell is settled, 5 when some are arriving, 2 when one differs."""
     kafka = kafka_settings(arguments)
@@ -72,8 +88,19 @@ def run(arguments: argparse.Namespace) -> int:
         print("taximeter: --from must be before --to", file=sys.stderr)
         return USAGE
 
+    options = ReconcileOptions(
+        customers=tuple(arguments.customer),
+        meters=tuple(arguments.meter),
+        every=arguments.all,
+        calls_per_second=arguments.calls_per_second,
+        settle_seconds=arguments.settle_seconds,
+        save=arguments.save,
+        yes=arguments.yes,
+        keep_settled=arguments.json,
+    )
+
     async def command(connection: StripeConnection) -> int:
-        found = await _reconcile(arguments, kafka, scope, connection)
+        found = await reconcile(options, kafka, scope, connection)
         if arguments.json:
             print_json(as_json(found))
         else:
@@ -95,27 +122,33 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def scope_of(arguments: argparse.Namespace, now_ms: int) -> CellScope | None:
-    """The cells that were asked for, widened to whole hours or days; None if the range is empty."""
+    """The cells that were asked for; None if the range is empty."""
     to_ms = now_ms if arguments.to_ms is None else arguments.to_ms
     from_ms = to_ms - DAY_MS if arguments.from_ms is None else arguments.from_ms
     if from_ms >= to_ms:
         return None
-    by = arguments.by or ("hour" if to_ms - from_ms <= HOURLY_UP_TO_MS else "day")
-    width = HOUR_MS if by == "hour" else DAY_MS
-    customers = frozenset(arguments.customer) or None
-    return CellScope(from_ms // width * width, -(-to_ms // width) * width, width, customers, frozenset(arguments.meter) or None)
+    return replace(
+        cell_scope(from_ms, to_ms, arguments.by), customers=frozenset(arguments.customer) or None, meters=frozenset(arguments.meter) or None
+    )
 
 
-async def _reconcile(arguments: argparse.Namespace, kafka: KafkaSettings, scope: CellScope, connection: StripeConnection) -> Reconciliation:
-    meters = arguments.meter or list(connection.catalogue.by_name)
-    asked = [CustomerMeter(customer, meter) for customer in arguments.customer for meter in meters]
-    partitions = range(kafka.partitions) if arguments.all else sorted({partition_of(c, kafka.partitions) for c in arguments.customer})
-    calls_per_second = arguments.calls_per_second or (READS_PER_SECOND_LIVE if connection.settings.production else READS_PER_SECOND_TEST)
+def cell_scope(from_ms: int, to_ms: int, by: str | None = None) -> CellScope:
+    """The cells of this time, widened to whole hours or days: hours for four days or less, if `by` does not say it."""
+    width = HOUR_MS if (by or ("hour" if to_ms - from_ms <= HOURLY_UP_TO_MS else "day")) == "hour" else DAY_MS
+    return CellScope(from_ms // width * width, -(-to_ms // width) * width, width)
+
+
+async def reconcile(options: ReconcileOptions, kafka: KafkaSettings, scope: CellScope, connection: StripeConnection) -> Reconciliation:
+    """Compare. Raises what the sources raise, CannotDo and SavedOtherwise; blocks on Kafka and on Stripe."""
+    meters = options.meters or list(connection.catalogue.by_name)
+    asked = [CustomerMeter(customer, meter) for customer in options.customers for meter in meters]
+    partitions = range(kafka.partitions) if options.every else sorted({partition_of(c, kafka.partitions) for c in options.customers})
+    calls_per_second = options.calls_per_second or (READS_PER_SECOND_LIVE if connection.settings.production else READS_PER_SECOND_TEST)
     ledger, summaries, pace = LedgerCellReader(kafka), StripeSummaries(connection.client), Pace(calls_per_second)
-    found = Reconciliation(scope, keep_settled=arguments.json)
-    saved = ReconciledFile(arguments.save, scope) if arguments.save is not None else None
+    found = Reconciliation(scope, keep_settled=options.keep_settled)
+    saved = ReconciledFile(options.save, scope) if options.save is not None else None
     try:
-        reconciler = Reconciler(ledger, summaries, scope=scope, pace=pace, settle_ms=round(arguments.settle_seconds * 1000), clock=SystemClock())
+        reconciler = Reconciler(ledger, summaries, scope=scope, pace=pace, settle_ms=round(options.settle_seconds * 1000), clock=SystemClock())
         for number, partition in enumerate(partitions):
             cells = await ledger.read(partition, scope)
             here = [pair for pair in asked if partition_of(pair.customer, kafka.partitions) == partition]
@@ -125,7 +158,7 @@ async def _reconcile(arguments: argparse.Namespace, kafka: KafkaSettings, scope:
                 found.take(before)
             left = [pair for pair in pairs if pair not in done]
             calls = len(left) * summaries.calls(scope)
-            _may_call(arguments, calls, pace, partition)
+            _may_call(options, calls, pace, partition)
             tell = _progress(sys.stderr, f"partition {partition} ({number + 1} of {len(partitions)})", len(left), pace.seconds(calls))
             async for pair, compared in reconciler.compare_partition(partition, cells, left):
                 found.take(compared)
@@ -139,9 +172,9 @@ async def _reconcile(arguments: argparse.Namespace, kafka: KafkaSettings, scope:
     return found
 
 
-def _may_call(arguments: argparse.Namespace, calls: int, pace: Pace, partition: int) -> None:
+def _may_call(options: ReconcileOptions, calls: int, pace: Pace, partition: int) -> None:
     """Ask before many calls. Raises CannotDo when the answer is no, or nobody can be asked."""
-    if calls <= CALLS_UNASKED_MAX or arguments.yes:
+    if calls <= CALLS_UNASKED_MAX or options.yes:
         return
     plan = f"partition {partition} takes {calls:,} calls to Stripe, about {pace.seconds(calls) / 60:,.0f} minutes"
     if not sys.stdin.isatty():
