@@ -6,6 +6,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 STAMP := $(VENV)/.installed
 SEEDS ?= 2000
 MINUTES ?= 3
+BROKERS ?= 1
 ARGS ?=
 PARALLEL := -n 2 --dist worksteal
 # These use all cores by themselves. A folder that is not there is passed over.
@@ -58,8 +59,8 @@ contracts: $(STAMP)  ## Which package may import which
 simulate: $(STAMP)  ## Seeded simulation of the whole pipeline's cores (SEEDS=100000)
 	$(BIN)/python -m tests.simulation --seeds 0:$(SEEDS) $(ARGS)
 
-chaos: $(STAMP)  ## Break real processes on a real broker and compare the books (MINUTES=30 ARGS="--seed 7 --kafka embedded")
-	$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(ARGS)
+chaos: $(STAMP)  ## Break real processes on a real broker and compare the books (MINUTES=30 BROKERS=3 ARGS="--seed 7")
+	$(BIN)/python -m tests.chaos --minutes $(MINUTES) --brokers $(BROKERS) $(ARGS)
 
 bench: $(STAMP)  ## CPU of whole processes as ratios to a bare client (ARGS="--only aggregator --runs 3 --json FILE")
 	$(BIN)/python -m benchmarks $(ARGS)

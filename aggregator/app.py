@@ -56,7 +56,7 @@ class Aggregator:
             kafka,
             GroupMember(
                 topic=self._topics.events.name,
-                group_id=settings.group_id,
+                group_id=kafka.group_id("aggregator", settings.group_id),
                 instance=instance,
                 static_instance_id=settings.instance_id,
                 revoke_seconds=settings.flush_seconds,

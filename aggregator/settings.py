@@ -10,7 +10,10 @@ from metering.records.service_limits import CHAIN_RECORD_BYTES_TARGET, EVENTS_RE
 class AggregatorSettings:
     """Section `aggregator`."""
 
-    group_id: str = option(doc="Consumer group that shares the partitions among aggregators.", default="taximeter-aggregator")
+    group_id: str = option(
+        doc="Consumer group that shares the partitions among aggregators; empty: taximeter-aggregator- and the topic prefix.",
+        default="",
+    )
     instance_id: str | None = option(
         doc="Name of this instance, unique in the group; with one, a restart within the session timeout moves no partitions.", default=None
     )

@@ -33,7 +33,7 @@ class NothingSteppedOver(TaximeterError):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What is stepped over: the offsets [start, end) of usage.events, which is one record, or a whole batch that is damaged.
+    """What is stepped over: the offsets [start, end) of usage.events: one record, a whole batch that is damaged, or where records are missing.
 
     `record` is what stands there, None if it cannot be read; `unreadable` then says why. `done` is the decision, if somebody made it before.
     """
@@ -107,6 +107,8 @@ class SteppingOver:
             record = await self._reader.record(events, partition, offset)
         except RecordUnreadable as error:
             return Step(partition, offset, await self._readable_from(offset, events_end), None, str(error), head)
+        except HistoryLost as error:
+            return Step(partition, offset, await self._reader.lost_to(events, partition, offset), None, str(error), head)
         if record is None:
             raise NothingSteppedOver(f"offset {offset} of partition {partition} holds no record, such as a transaction marker: nothing stops there")
         return Step(partition, offset, offset + 1, record, "", head)

@@ -19,7 +19,7 @@ from aggregator.takeover import CountingTakeover
 from metering.kafka.partition_log import Appended, LogUnavailable
 from metering.process.logs import RateLimited
 from metering.records.dead_letter import DeadLetter, encode_dead_letter
-from metering.records.fail_closed import ChainBroken, FailClosed
+from metering.records.fail_closed import ChainBroken, FailClosed, HistoryLost
 from metering.records.service_limits import CHAIN_RECORD_BYTES_MAX
 from metering.records.tally import Tally
 from metering.workers.partition_worker import PartitionWorker, WorkerKit
@@ -153,7 +153,7 @@ class CountingWorker(PartitionWorker):
         if not self._inbox or counter.pending_bytes >= self._settings.flush_bytes:
             return
         offset = self._inbox.first.offset
-        if offset > counter.position and not await self._takeover.holds_no_record(self.partition, counter.position, offset):
+        if offset > counter.position and not await self._is_hole(counter, offset):
             self._read_again(counter.position, offset)
             return
         # Taken only when they are counted: a cancelled check above leaves nothing half done.
@@ -178,8 +178,17 @@ class CountingWorker(PartitionWorker):
             self._waiting_at, self._waiting_since = counter.position, now
         elif now >= self._waiting_since + MARKER_SECONDS:
             self._waiting_since, end = now, self.readable_end
-            if await self._takeover.holds_no_record(self.partition, counter.position, end):
+            if await self._is_hole(counter, end):
                 counter.skip_to(end)
+
+    async def _is_hole(self, counter: PartitionCounter, end: int) -> bool:
+        """Whether there is nothing to count up to `end`. Raises HistoryLost, once the chain ends where records are missing."""
+        try:
+            return await self._takeover.holds_no_record(self.partition, counter.position, end)
+        except HistoryLost:
+            if counter.pending_records:
+                await self._flush(counter)
+            raise
 
     async def _flush(self, counter: PartitionCounter) -> None:
         """Write what was counted as a tally. Raises LogUnavailable (it may have been written: start over) or FailClosed."""

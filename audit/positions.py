@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from taximeter_emitter.clock import Clock
 from taximeter_emitter.wire.limits import HOUR_MS
@@ -13,14 +13,16 @@ from metering.folds.ledger import Ledger
 from metering.folds.tallies import Tallies, tallies_from
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.ledger_log import ledger_start
-from metering.kafka.partition_log import LogEnds, LogReader
+from metering.kafka.partition_log import LogEnds, LogReader, LogUnavailable
 from metering.kafka.topics import Topics
 from metering.records.chain import NO_OFFSET
 from metering.records.fail_closed import ChainBroken, FailClosed
 from metering.records.ledger_records import Correction, Receipt, decode_entry
 from metering.records.tally import Tally, decode_tally
 
-READERS: Final = 4
+READERS: Final = 8
+PARTITION_SECONDS_MAX: Final = 8.0
+POSITIONS_SECONDS_MAX: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,8 @@ class CarriedUsage:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionPosition:
     """One partition. Ends are next offsets; -1 where there is no chain yet. `problem` says why it could not be read further.
+
+    `unread` says why Kafka did not answer about it; then nothing else of it is known.
 
     `open_corrections` are among the `open_meter_events`. `lost_records` are those that were accepted as lost, ever.
 
@@ -63,6 +67,25 @@ class PartitionPosition:
     ids_from_ms: int = 0
     carried: Mapping[str, CarriedUsage] = field(default_factory=dict)
     problem: str = ""
+    unread: str = ""
+
+    @classmethod
+    def not_read(cls, partition: int, why: str) -> Self:
+        """Of a partition that cannot be asked about now."""
+        return cls(
+            partition=partition,
+            events_end=NO_OFFSET,
+            readable_end=NO_OFFSET,
+            unreported=0,
+            counted_to=NO_OFFSET,
+            tallies_end=NO_OFFSET,
+            reported_to=NO_OFFSET,
+            uncovered_rows=0,
+            open_meter_events=0,
+            unknown_meter_events=0,
+            open_corrections=0,
+            unread=why,
+        )
 
     @property
     def uncounted(self) -> int:
@@ -77,7 +100,8 @@ class PartitionPosition:
     @property
     def is_settled(self) -> bool:
         """Whether all that is in usage.events has reached its end."""
-        return not (self.problem or self.uncounted or self.uncovered_rows or self.open_meter_events or self.carried)
+        waits = self.uncounted or self.uncovered_rows or self.open_meter_events or self.carried
+        return not (self.problem or self.unread or waits)
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
@@ -100,11 +124,12 @@ class PartitionPosition:
             "lost_records": self.lost_records,
             "ids_known_from_ms": self.ids_from_ms,
             "problem": self.problem,
+            "unread": self.unread,
         }
 
 
 class Positions:
-    """Reads positions, again and again if wanted. Raises LogUnavailable; close it in the end."""
+    """Reads positions, again and again if wanted; close it in the end."""
 
     def __init__(self, kafka: KafkaSettings, clock: Clock) -> None:
         self._partitions = kafka.partitions
@@ -117,10 +142,20 @@ class Positions:
             await reader.close()
 
     async def read(self, *, hours: float = 0.0) -> list[PartitionPosition]:
-        """All partitions. `hours`: how far back outcomes are counted; with 0, only those since the oldest intent that is still open."""
-        shares = [range(number, self._partitions, READERS) for number in range(READERS)]
-        found = await asyncio.gather(*(reader.read(share, hours) for reader, share in zip(self._readers, shares, strict=True)))
-        return sorted((position for positions in found for position in positions), key=lambda position: position.partition)
+        """All partitions. `hours`: how far back outcomes are counted; with 0, only those since the oldest intent that is still open.
+
+        Takes POSITIONS_SECONDS_MAX at most: a partition that Kafka does not answer about is among them, with the reason.
+        """
+        waiting = iter(range(self._partitions))
+        found: list[PartitionPosition] = []
+        deadline = asyncio.get_running_loop().time() + POSITIONS_SECONDS_MAX
+
+        async def work(reader: _PositionReader) -> None:
+            for partition in waiting:
+                found.append(await reader.read(partition, hours, deadline))
+
+        await asyncio.gather(*(work(reader) for reader in self._readers))
+        return sorted(found, key=lambda position: position.partition)
 
 
 class _PositionReader:
@@ -135,9 +170,18 @@ class _PositionReader:
         """Close the connection."""
         await self._reader.close()
 
-    async def read(self, partitions: Iterable[int], hours: float) -> list[PartitionPosition]:
-        """The positions of some partitions."""
-        return [await self._partition(partition, hours) for partition in partitions]
+    async def read(self, partition: int, hours: float, deadline: float) -> PartitionPosition:
+        """The position of a partition, or why Kafka does not tell it. `deadline`: time of the loop by which it must be had."""
+        seconds = min(PARTITION_SECONDS_MAX, deadline - asyncio.get_running_loop().time())
+        if seconds <= 0:
+            return PartitionPosition.not_read(partition, f"not asked: others had not answered after {POSITIONS_SECONDS_MAX:.0f} s")
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._partition(partition, hours)
+        except LogUnavailable as error:
+            return PartitionPosition.not_read(partition, str(error))
+        except TimeoutError:
+            return PartitionPosition.not_read(partition, f"Kafka did not answer within {seconds:.0f} s")
 
     async def _partition(self, partition: int, hours: float) -> PartitionPosition:
         # From the end of the line to its start: what is read later can only be further on.

@@ -105,7 +105,7 @@ class Reporter:
             kafka,
             GroupMember(
                 topic=self._topics.tallies.name,
-                group_id=settings.group_id,
+                group_id=kafka.group_id("reporter", settings.group_id),
                 instance=self._instance,
                 static_instance_id=settings.instance_id,
                 revoke_seconds=settings.receipt_seconds * 4,

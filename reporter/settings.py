@@ -9,7 +9,10 @@ from metering.configuration.settings import option
 class ReporterSettings:
     """Section `reporter`."""
 
-    group_id: str = option(doc="Consumer group that shares the partitions among reporters.", default="taximeter-reporter")
+    group_id: str = option(
+        doc="Consumer group that shares the partitions among reporters; empty: taximeter-reporter- and the topic prefix.",
+        default="",
+    )
     instance_id: str | None = option(
         doc="Name of this instance, unique in the group; with one, a restart within the session timeout moves no partitions.", default=None
     )

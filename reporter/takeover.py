@@ -51,6 +51,10 @@ class ReportingTakeover:
         async for at, at_ms, entry in self._entries(reporter.partition, reporter.ledger.chain.next_offset, end):
             reporter.observe(at, at_ms, entry)
 
+    async def holds_no_record(self, partition: int, start: int, end: int) -> bool:
+        """Whether the offsets [start, end) of usage.tallies never held a record, as transaction markers do. Proved, or HistoryLost."""
+        return await self._reader.holds_no_record(self._topics.tallies.name, partition, start, end)
+
     async def _check_tallies(self, reporter: PartitionReporter) -> None:
         start, end = await self._reader.bounds(self._topics.tallies.name, reporter.partition)
         position = reporter.tally_position

@@ -124,7 +124,7 @@ class ReportingWorker(PartitionWorker):
             # While it is full the inbox must wait for Stripe, and this loop with it.
             await self._wait(seconds, work=bool(self._inbox) and not reporter.is_full)
             reporter.hold(self._dispatcher.lanes.held.names)
-            self._fold_inbox(reporter)
+            await self._fold_inbox(reporter)
             if self._unsent:
                 self._fill_lanes()
             if self._receipt_is_due():
@@ -137,17 +137,19 @@ class ReportingWorker(PartitionWorker):
                     await self._write_intent(reporter)
             self._observe(reporter)
 
-    def _fold_inbox(self, reporter: PartitionReporter) -> None:
+    async def _fold_inbox(self, reporter: PartitionReporter) -> None:
         for _ in range(RECORDS_PER_TURN):
             if not self._inbox or reporter.is_full:
                 return
+            offset, position = self._inbox.first.offset, reporter.tally_position
+            if offset > position:
+                if not await self._takeover.holds_no_record(self.partition, position, offset):
+                    self._read_again(position, offset)
+                    return
+                reporter.pass_over(offset)
             record = self._inbox.take()
-            position = reporter.tally_position
-            if record.offset > position:
-                self._read_again(position, record.offset)
-                return
-            if record.offset == position:
-                reporter.add(record.offset, decode_tally(record.value))
+            if offset >= position:
+                reporter.add(offset, decode_tally(record.value))
 
     # Intents
 

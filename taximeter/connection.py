@@ -27,8 +27,10 @@ def kafka_settings(arguments: argparse.Namespace) -> KafkaSettings:
 
 def group_ids(arguments: argparse.Namespace) -> dict[str, str]:
     """The consumer group of each service that owns partitions. Raises NotConfigured."""
-    found = _loaded({"aggregator": AggregatorSettings, "reporter": ReporterSettings}, arguments)
-    return {"aggregator": found.of(AggregatorSettings).group_id, "reporter": found.of(ReporterSettings).group_id}
+    found = _loaded({"kafka": KafkaSettings, "aggregator": AggregatorSettings, "reporter": ReporterSettings}, arguments)
+    kafka = found.of(KafkaSettings)
+    chosen = {"aggregator": found.of(AggregatorSettings).group_id, "reporter": found.of(ReporterSettings).group_id}
+    return {service: kafka.group_id(service, group) for service, group in chosen.items()}
 
 
 def _loaded(sections: Mapping[str, type], arguments: argparse.Namespace) -> Configuration:

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from aiokafka import AIOKafkaClient, TopicPartition
 from aiokafka.errors import KafkaError, LeaderNotAvailableError, NoError, OffsetOutOfRangeError, for_code
 from aiokafka.protocol.fetch import FetchRequest
-from taximeter_emitter.transports.kafka_connection import connection_arguments
+from taximeter_emitter.transports.kafka_connection import connection_arguments, reaching_nodes_apart
 
 from metering.kafka.clients import KafkaSettings
 from metering.records.fail_closed import HistoryLost
@@ -46,14 +46,15 @@ class BatchFetcher:
 
     async def fetch(self, topic: str, partition: int, offset: int, *, bytes_max: int) -> Fetched:
         """What is there now, one batch at least if there is any: nothing is waited for. Raises HistoryLost outside the log, or KafkaError."""
-        async with self._lock:
-            try:
-                return await self._fetch(TopicPartition(topic, partition), offset, bytes_max)
-            except OffsetOutOfRangeError as error:
-                raise HistoryLost(f"offset {offset} of {topic}/{partition} is not kept any more") from error
-            except KafkaError:
-                await self.close()
-                raise
+        try:
+            return await self._fetch(TopicPartition(topic, partition), offset, bytes_max)
+        except OffsetOutOfRangeError as error:
+            raise HistoryLost(f"offset {offset} of {topic}/{partition} is not kept any more") from error
+        except KafkaError as error:
+            # Others may fetch from other brokers meanwhile: the client stays, and learns who leads.
+            if self._client is not None and error.invalid_metadata:
+                self._client.force_metadata_update()
+            raise
 
     async def _fetch(self, place: TopicPartition, offset: int, bytes_max: int) -> Fetched:
         client = await self._started()
@@ -76,12 +77,14 @@ class BatchFetcher:
         raise KafkaError(f"the answer for {place.topic}/{place.partition} is empty")
 
     async def _started(self) -> AIOKafkaClient:
-        if self._client is None:
-            client = AIOKafkaClient(**connection_arguments(self._settings.options(), self._client_id))
-            try:
-                await client.bootstrap()
-            except BaseException:
-                await client.close()
-                raise
-            self._client = client
-        return self._client
+        async with self._lock:
+            if self._client is None:
+                options = self._settings.options()
+                client = reaching_nodes_apart(AIOKafkaClient(**connection_arguments(options, self._client_id)), options)
+                try:
+                    await client.bootstrap()
+                except BaseException:
+                    await client.close()
+                    raise
+                self._client = client
+            return self._client

@@ -3,9 +3,10 @@
 All factories need a running event loop and return a client that is not started; `started` starts and always stops one.
 """
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
@@ -27,6 +28,7 @@ from metering.configuration.settings import option
 from metering.kafka.topics import Topics, topics_named
 
 _JOIN_SPARE_SECONDS: Final = 5.0
+STOP_SECONDS_MAX: Final = 5.0
 _TOPIC_PREFIX: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -58,9 +60,12 @@ class KafkaSettings:
         minimum=1,
         maximum=1000,
     )
-    replication_factor: int | None = option(
-        doc="Copies of each partition in topics that Taximeter creates; none means three, or one for each broker if there are fewer.",
-        default=None,
+    replication_factor: int = option(
+        doc=(
+            "Copies that each partition of the topics must have. Fewer than three can lose acknowledged usage with one broker: 1 is for a single"
+            " broker in development, and never a default."
+        ),
+        default=3,
         minimum=1,
         maximum=10,
     )
@@ -125,6 +130,10 @@ class KafkaSettings:
             ssl_key_password=None if self.ssl_key_password is None else self.ssl_key_password.reveal(),
         )
 
+    def group_id(self, service: str, chosen: str) -> str:
+        """The consumer group of a service: `chosen`, or else one that no other installation on the same cluster has."""
+        return chosen or f"taximeter-{service}-{self.topic_prefix}"
+
     @property
     def topics(self) -> Topics:
         """The four topics under the configured prefix."""
@@ -153,7 +162,10 @@ async def started(client: C) -> AsyncIterator[C]:
         await client.start()
         yield client
     finally:
-        await client.stop()
+        # A member that cannot say good-bye is missed after the session timeout.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_SECONDS_MAX):
+                await client.stop()
 
 
 def make_group_consumer(

@@ -62,11 +62,19 @@ class HoleProofs:
                 return False
             if holds is not Holds.NOTHING:
                 raise HistoryLost(
-                    f"{'some of ' if holds else ''}offsets {position} to {min(until, end) - 1} of {topic}/{partition} hold neither a record nor a"
+                    f"offsets {position} to {min(until, end) - 1} of {topic}/{partition} hold neither a record nor a"
                     " transaction marker: compaction or a deletion took what was there"
                 )
             position = until
         return True
+
+    async def lost_to(self, topic: str, partition: int, start: int) -> int:
+        """The end of the offsets from `start` on of which nothing is left, neither a record nor a marker; `start` if there are none.
+
+        Raises HistoryLost if the log begins behind it, KafkaError when Kafka does not answer.
+        """
+        holds, until = (await self._examine(topic, partition, start)).at(start)
+        return until if holds is None else start
 
     async def _examine(self, topic: str, partition: int, position: int) -> ExaminedPart:
         fetched = await self._fetch(topic, partition, position, bytes_max=PART_BYTES)

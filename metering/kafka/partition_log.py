@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,6 +22,8 @@ from metering.records.service_limits import CHAIN_RECORD_BYTES_MAX
 
 READ_POLL_MS: Final = 500
 STALL_SECONDS: Final = 60.0
+TURN_SECONDS: Final = 1.0
+READS_MAX: Final = 4
 UNREADABLE_MAX: Final = 3  # attempts to fetch records that are damaged: the damage may have happened on the way
 # What is asked for is there already: waiting at the broker for more would only delay the next range.
 _FETCH: Final = FetchLimits(wait_ms_max=5)
@@ -48,13 +50,16 @@ class LogEnds:
 
 
 class LogReader:
-    """Reads ranges of partitions. One range at a time: a second caller waits for the first. Owns its Kafka clients."""
+    """Reads ranges of partitions. One range at a time, and a second caller waits for the first; but not long, since that one may wait for a broker
+    that is silent: then the second reads beside it. Owns its Kafka consumers.
+    """
 
     def __init__(self, settings: KafkaSettings, client_id: str) -> None:
         self._settings = settings
         self._client_id = client_id
-        self._consumer: AIOKafkaConsumer | None = None
-        self._lock = asyncio.Lock()
+        self._idle: AIOKafkaConsumer | None = None
+        self._reads = 0
+        self._turns = asyncio.Condition()
         self._batches = BatchFetcher(settings, f"{client_id}-batches")
         self._proofs = HoleProofs(self._batches.fetch)
 
@@ -62,23 +67,19 @@ class LogReader:
         """Close the connections; the next read opens them again."""
         await self._batches.close()
         self._proofs.forget()
-        consumer, self._consumer = self._consumer, None
+        consumer, self._idle = self._idle, None
         if consumer is not None:
-            with suppress(KafkaError):
-                await consumer.stop()
+            await _stop(consumer)
 
     async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
         """The first offset that is kept, and the end of what can be read: that of the log, or the first open transaction. Raises LogUnavailable."""
         place = TopicPartition(topic, partition)
-        async with self._lock:
-            try:
-                consumer = await self._started()
-                async with asyncio.timeout(STALL_SECONDS):
-                    starts = await consumer.beginning_offsets([place])
-                    ends = await consumer.end_offsets([place])
-            except (KafkaError, TimeoutError) as error:
-                await self.close()
-                raise LogUnavailable(f"the bounds of {topic}/{partition} cannot be read: {error!r}") from error
+        try:
+            async with self._consumer() as consumer, asyncio.timeout(STALL_SECONDS):
+                starts = await consumer.beginning_offsets([place])
+                ends = await consumer.end_offsets([place])
+        except (KafkaError, TimeoutError) as error:
+            raise LogUnavailable(f"the bounds of {topic}/{partition} cannot be read: {error!r}") from error
         return starts[place], ends[place]
 
     async def ends(self, topic: str, partition: int) -> LogEnds:
@@ -100,6 +101,13 @@ class LogReader:
         except (KafkaError, TimeoutError) as error:
             raise LogUnavailable(f"a hole in {topic}/{partition} at {start} cannot be looked at: {error!r}") from error
 
+    async def lost_to(self, topic: str, partition: int, start: int) -> int:
+        """The end of the offsets from `start` on of which nothing is left; `start` if there are none. Raises LogUnavailable or HistoryLost."""
+        try:
+            return await self._proofs.lost_to(topic, partition, start)
+        except (KafkaError, TimeoutError) as error:
+            raise LogUnavailable(f"{topic}/{partition} cannot be looked at from {start} on: {error!r}") from error
+
     def is_proved_empty(self, topic: str, partition: int, start: int, end: int) -> bool:
         """`holds_no_record`, as far as it is known without asking."""
         return self._proofs.is_proved(topic, partition, start, end)
@@ -107,14 +115,11 @@ class LogReader:
     async def offset_for_time(self, topic: str, partition: int, log_time_ms: int) -> int | None:
         """The first offset whose log time is at least this; None if there is none. Raises LogUnavailable."""
         place = TopicPartition(topic, partition)
-        async with self._lock:
-            try:
-                consumer = await self._started()
-                async with asyncio.timeout(STALL_SECONDS):
-                    found = await consumer.offsets_for_times({place: max(0, log_time_ms)})
-            except (KafkaError, TimeoutError) as error:
-                await self.close()
-                raise LogUnavailable(f"offsets of {topic}/{partition} by time cannot be read: {error!r}") from error
+        try:
+            async with self._consumer() as consumer, asyncio.timeout(STALL_SECONDS):
+                found = await consumer.offsets_for_times({place: max(0, log_time_ms)})
+        except (KafkaError, TimeoutError) as error:
+            raise LogUnavailable(f"offsets of {topic}/{partition} by time cannot be read: {error!r}") from error
         entry = found[place]
         return None if entry is None else int(entry.offset)
 
@@ -130,9 +135,8 @@ class LogReader:
             return
         place = TopicPartition(topic, partition)
         position = start
-        async with self._lock:
-            try:
-                consumer = await self._started()
+        try:
+            async with self._consumer() as consumer:
                 consumer.assign([place])
                 consumer.seek(place, start)
                 async for records in _until(consumer, place, end):
@@ -142,14 +146,10 @@ class LogReader:
                     yield records
                 if position < end:
                     await self._check_hole(place, position, end)
-            except KafkaError as error:
-                await self.close()
-                if type(error).__name__ == "OffsetOutOfRangeError":
-                    raise HistoryLost(f"offset {start} of {topic}/{partition} is not kept any more") from error
-                raise LogUnavailable(f"{topic}/{partition} cannot be read: {error!r}") from error
-            except LogUnavailable:
-                await self.close()
-                raise
+        except KafkaError as error:
+            if type(error).__name__ == "OffsetOutOfRangeError":
+                raise HistoryLost(f"offset {start} of {topic}/{partition} is not kept any more") from error
+            raise LogUnavailable(f"{topic}/{partition} cannot be read: {error!r}") from error
 
     async def record(self, topic: str, partition: int, offset: int) -> ConsumerRecord[bytes, bytes] | None:
         """The record at this offset, or None if the offset holds none. Raises as `records` does."""
@@ -168,17 +168,45 @@ class LogReader:
         if not await self.holds_no_record(place.topic, place.partition, start, end):
             raise LogUnavailable(f"the client passed over records of {place.topic}/{place.partition} from {start} on")
 
-    async def _started(self) -> AIOKafkaConsumer:
-        if self._consumer is None:
-            consumer = make_log_reader(self._settings, client_id=self._client_id, fetch=_FETCH)
-            try:
+    @asynccontextmanager
+    async def _consumer(self) -> AsyncIterator[AIOKafkaConsumer]:
+        """A consumer for one read. It is kept for the next one, unless there is one already, or this one failed."""
+        await self._wait_for_turn()
+        consumer, self._idle = self._idle, None
+        keep = True
+        try:
+            if consumer is None:
+                consumer = make_log_reader(self._settings, client_id=self._client_id, fetch=_FETCH)
+                keep = False
                 await consumer.start()
-            except BaseException:
-                await consumer.stop()
-                raise
-            fetch_tolerantly(consumer)
-            self._consumer = consumer
-        return self._consumer
+                fetch_tolerantly(consumer)
+                keep = True
+            yield consumer
+        except (KafkaError, LogUnavailable, TimeoutError):
+            keep = False
+            raise
+        finally:
+            if keep and self._idle is None:
+                self._idle = consumer
+            elif consumer is not None:
+                await _stop(consumer)
+            async with self._turns:
+                self._reads -= 1
+                self._turns.notify_all()
+
+    async def _wait_for_turn(self) -> None:
+        async with self._turns:
+            try:
+                async with asyncio.timeout(TURN_SECONDS):
+                    await self._turns.wait_for(lambda: not self._reads)
+            except TimeoutError:
+                await self._turns.wait_for(lambda: self._reads < READS_MAX)
+            self._reads += 1
+
+
+async def _stop(consumer: AIOKafkaConsumer) -> None:
+    with suppress(KafkaError):
+        await consumer.stop()
 
 
 async def _until(consumer: AIOKafkaConsumer, place: TopicPartition, end: int) -> AsyncIterator[Sequence[ConsumerRecord[bytes, bytes]]]:

@@ -1,7 +1,7 @@
 """Create the topics that are missing and check those that exist: a wrong topic loses money later, so a service refuses to start on it."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
@@ -27,7 +27,7 @@ from metering.kafka.clients import KafkaSettings, make_admin
 from metering.kafka.topics import LOG_APPEND_TIME, UNLIMITED, TopicSpec
 from metering.process.logs import get_log
 
-REPLICATION_WANTED: Final = 3
+COPIES_SAFE: Final = 3
 VISIBLE_SECONDS_MAX: Final = 15.0
 _CANCEL_SECONDS: Final = 1.0
 
@@ -46,6 +46,11 @@ _CHECKED: Final = (
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicState:
     """What the cluster says about one existing topic; `replicas` is the smallest number that any partition has."""
+
+    def __str__(self) -> str:
+        in_sync = self.configuration.get("min.insync.replicas", "an unknown number")
+        copies = "1 copy" if self.replicas == 1 else f"{self.replicas} copies"
+        return f"{self.name}: {self.partitions} partitions, {copies}, {in_sync} in sync to acknowledge"
 
     name: str
     partitions: int
@@ -68,26 +73,44 @@ async def ensure_topics_unless_stopped(
         await asyncio.wait({ensuring, stopping}, timeout=_CANCEL_SECONDS)
 
 
-async def ensure_topics(settings: KafkaSettings, topics: Iterable[TopicSpec], *, clock: Clock) -> list[str]:
+def log_topic(state: TopicState) -> None:
+    """Say in the log what a topic is like."""
+    in_sync = state.configuration.get("min.insync.replicas")
+    _LOG.info("topic", topic=state.name, partitions=state.partitions, copies=state.replicas, min_insync=in_sync)
+
+
+class TooFewBrokers(KafkaError):  # type: ignore[misc]  # aiokafka ships no types
+    """Topics cannot be created with as many copies as they must have, as long as brokers are away."""
+
+
+async def ensure_topics(
+    settings: KafkaSettings, topics: Iterable[TopicSpec], *, clock: Clock, show: Callable[[TopicState], None] = log_topic
+) -> list[str]:
     """Create the missing topics, verify the existing ones; returns what is wrong, each with the way out. Nothing existing is altered.
 
-    Blocks for at most `startup_timeout_seconds` while Kafka cannot be reached (then that is the problem returned), and some seconds
-    until new topics are visible. Several services may call it at the same time.
+    `show` is given each topic as it is. Blocks for at most `startup_timeout_seconds` while Kafka cannot be reached or has too few brokers for new
+    topics (then that is the problem returned), and some seconds until new topics are visible. Several services may call it at the same time.
     """
     specs = tuple(topics)
     policy = RetryPolicy(base_seconds=0.25, cap_seconds=3.0, deadline_seconds=settings.startup_timeout_seconds)
     try:
         return await retrying(
-            lambda: _ensure_once(settings, specs, clock),
+            lambda: _ensure_once(settings, specs, clock, show),
             policy=policy,
             clock=clock,
             random=Random(),
-            retry_on=(KafkaConnectionError, KafkaTimeoutError, NodeNotReadyError, NotControllerError, TimeoutError),
-            on_retry=lambda error, delay: _LOG.warning("Kafka is not ready yet", reason=type(error).__name__, retry_seconds=round(delay, 2)),
+            retry_on=(KafkaConnectionError, KafkaTimeoutError, NodeNotReadyError, NotControllerError, TooFewBrokers, TimeoutError),
+            on_retry=lambda error, delay: _LOG.warning("Kafka is not ready yet", reason=_words(error), retry_seconds=round(delay, 2)),
         )
+    except TooFewBrokers as error:
+        return [_words(error)]
     except (TimeoutError, KafkaError, IncompatibleBrokerVersion) as error:
         servers = ", ".join(settings.bootstrap_servers)
         return [f"the topics cannot be checked on {servers}: {error or type(error).__name__}; is Kafka running, reachable, and may this user?"]
+
+
+def _words(error: Exception) -> str:
+    return str(error.args[0]) if isinstance(error, TooFewBrokers) else type(error).__name__
 
 
 async def topic_problems(settings: KafkaSettings, topics: Iterable[TopicSpec], *, clock: Clock) -> list[str]:
@@ -96,7 +119,8 @@ async def topic_problems(settings: KafkaSettings, topics: Iterable[TopicSpec], *
     admin = make_admin(settings, client_id="topics")
     try:
         await admin.start()
-        return check_topics(specs, await _states(admin, {spec.name for spec in specs}, clock), partitions=settings.partitions)
+        states = await _states(admin, {spec.name for spec in specs}, clock)
+        return check_topics(specs, states, partitions=settings.partitions, copies=settings.replication_factor)
     finally:
         await admin.close()
 
@@ -111,7 +135,7 @@ async def partition_counts(settings: KafkaSettings, topics: Iterable[TopicSpec])
         await admin.close()
 
 
-async def _ensure_once(settings: KafkaSettings, specs: tuple[TopicSpec, ...], clock: Clock) -> list[str]:
+async def _ensure_once(settings: KafkaSettings, specs: tuple[TopicSpec, ...], clock: Clock, show: Callable[[TopicState], None]) -> list[str]:
     admin = make_admin(settings, client_id="provision")
     try:
         await admin.start()
@@ -119,13 +143,18 @@ async def _ensure_once(settings: KafkaSettings, specs: tuple[TopicSpec, ...], cl
         listed = await _listed(admin, names)
         missing = [spec for spec in specs if spec.name not in listed]
         problems = await _create(admin, settings, missing) if missing else []
-        return problems or check_topics(specs, await _states(admin, names, clock), partitions=settings.partitions)
+        if problems:
+            return problems
+        states = await _states(admin, names, clock)
+        for state in states.values():
+            show(state)
+        return check_topics(specs, states, partitions=settings.partitions, copies=settings.replication_factor)
     finally:
         await admin.close()
 
 
-def check_topics(specs: Iterable[TopicSpec], existing: Mapping[str, TopicState], *, partitions: int) -> list[str]:
-    """What is wrong with the topics, each with the way out. Pure."""
+def check_topics(specs: Iterable[TopicSpec], existing: Mapping[str, TopicState], *, partitions: int, copies: int) -> list[str]:
+    """What is wrong with the topics, each with the way out. `copies`: how many were asked for, at least. Pure."""
     problems: list[str] = []
     for spec in specs:
         state = existing.get(spec.name)
@@ -133,6 +162,7 @@ def check_topics(specs: Iterable[TopicSpec], existing: Mapping[str, TopicState],
             problems.append(f"topic {spec.name} has partitions without a leader, or does not show yet; try again when the cluster is well")
         else:
             problems += _partition_problems(state, partitions)
+            problems += _copies_problems(state, copies)
             problems += _configuration_problems(spec, state)
     return problems
 
@@ -144,6 +174,17 @@ def _partition_problems(state: TopicState, partitions: int) -> list[str]:
         f"topic {state.name} has {state.partitions} partitions, TAXIMETER_KAFKA_PARTITIONS is {partitions}: a customer's events, tallies and"
         f" ledger must have the same partition number. Set it to {state.partitions} if all topics have that many; if partitions were added"
         " to a topic in use, use a new TAXIMETER_KAFKA_TOPIC_PREFIX"
+    )
+    return [problem]
+
+
+def _copies_problems(state: TopicState, copies: int) -> list[str]:
+    if state.replicas >= copies:
+        return []
+    problem = (
+        f"topic {state.name} has a partition with {state.replicas} of {copies} copies, as topics have that were created while a broker was away:"
+        " acknowledged usage could be lost with a broker. Add copies with kafka-reassign-partitions; or ask for fewer by name, with"
+        f" TAXIMETER_KAFKA_REPLICATION_FACTOR={state.replicas}, where losing usage does not matter"
     )
     return [problem]
 
@@ -168,8 +209,12 @@ def _configuration_problems(spec: TopicSpec, state: TopicState) -> list[str]:
         wrong("max.message.bytes", f"a record of {spec.record_bytes_max} bytes would be refused", str(spec.max_message_bytes))
     if values.get("unclean.leader.election.enable") == "true":
         wrong("unclean.leader.election.enable", "a broker that missed acknowledged records could lead", "false")
-    if state.replicas >= REPLICATION_WANTED and not _at_least(values.get("min.insync.replicas"), 2):
-        wrong("min.insync.replicas", "one broker alone could acknowledge a record and be lost with it", "2")
+    if state.replicas >= COPIES_SAFE:
+        in_sync = values.get("min.insync.replicas")
+        if not _at_least(in_sync, 2):
+            wrong("min.insync.replicas", "one broker alone could acknowledge a record and be lost with it", "2")
+        elif _at_least(in_sync, state.replicas):
+            wrong("min.insync.replicas", "nothing could be written while any broker is away", str(state.replicas - 1))
     return found
 
 
@@ -186,12 +231,10 @@ def _at_least(value: str | None, minimum: int | None) -> bool:
 
 async def _create(admin: AIOKafkaAdminClient, settings: KafkaSettings, missing: list[TopicSpec]) -> list[str]:
     replication = settings.replication_factor
-    if replication is None:
-        brokers = len((await admin.describe_cluster())["brokers"])
-        replication = max(1, min(REPLICATION_WANTED, brokers))
-        if replication < REPLICATION_WANTED:
-            _LOG.warning("topics are created with fewer copies than production needs", replication_factor=replication, brokers=brokers)
-    in_sync = 2 if replication >= REPLICATION_WANTED else 1
+    brokers = len((await admin.describe_cluster())["brokers"])
+    if brokers < replication:
+        raise TooFewBrokers(_too_few(missing, replication, brokers))
+    in_sync = 2 if replication >= COPIES_SAFE else 1
     new = [
         NewTopic(
             name=spec.name,
@@ -207,13 +250,24 @@ async def _create(admin: AIOKafkaAdminClient, settings: KafkaSettings, missing: 
         error = for_code(code)
         if error is NotControllerError:
             raise NotControllerError
+        if error is InvalidReplicationFactorError:
+            # A broker that has just gone, or is not ready to take copies yet.
+            raise TooFewBrokers(_too_few(missing, replication, brokers))
         if code == 0:
             _LOG.info("topic created", topic=name, partitions=settings.partitions, replication_factor=replication)
         elif error is not TopicAlreadyExistsError:
             detail = f" ({message[0]})" if message and message[0] else ""
-            way_out = "set TAXIMETER_KAFKA_REPLICATION_FACTOR" if error is InvalidReplicationFactorError else "give this user the right to"
-            problems.append(f"topic {name} cannot be created: {error.__name__}{detail}; {way_out}, or create it by hand")
+            problems.append(f"topic {name} cannot be created: {error.__name__}{detail}; give this user the right to, or create it by hand")
     return problems
+
+
+def _too_few(missing: Iterable[TopicSpec], copies: int, brokers: int) -> str:
+    names = ", ".join(spec.name for spec in missing)
+    here = "1 is" if brokers == 1 else f"{brokers} are"
+    return (
+        f"{names} must have {copies} copies of each partition, and {here} here of the {copies} brokers that this takes: start the others, or ask"
+        f" for fewer copies by name, with TAXIMETER_KAFKA_REPLICATION_FACTOR={brokers} (1 for a single broker in development)"
+    )
 
 
 async def _listed(admin: AIOKafkaAdminClient, names: set[str]) -> dict[str, list[dict[str, Any]]]:

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from typing import Final, NamedTuple
 
+from aiokafka.record.default_records import DefaultRecordBatch
+
 from metering.records.fail_closed import RecordCorrupt
 
 # Base offset, length after it, leader epoch, magic, CRC, attributes, last offset delta, first and largest time, producer id and epoch, first
@@ -19,15 +21,14 @@ _ABORT: Final = 0
 
 
 class Holds(IntEnum):
-    """What the offsets of one batch hold."""
+    """What offsets of a batch hold."""
 
     RECORDS = 0  # each of them one
     NOTHING = 1  # a transaction marker, or data of a transaction that was aborted
-    SOME = 2  # records were taken out of it, as compaction does
 
 
 class BatchSpan(NamedTuple):
-    """The offsets [start, end) of one batch."""
+    """The offsets [start, end) of one batch, or of one record of a batch that others were taken out of."""
 
     start: int
     end: int
@@ -59,8 +60,11 @@ def spans_of(data: bytes, aborted: Sequence[tuple[int, int]]) -> Iterator[BatchS
             yield BatchSpan(base, end, Holds.NOTHING)
         elif attributes & _TRANSACTIONAL and producer in open_aborted:
             yield BatchSpan(base, end, Holds.NOTHING)
+        elif count == end - base:
+            yield BatchSpan(base, end, Holds.RECORDS)
         else:
-            yield BatchSpan(base, end, Holds.RECORDS if count == end - base else Holds.SOME)
+            # Compaction keeps the range of a batch. What it left must be looked at one by one.
+            yield from (BatchSpan(record.offset, record.offset + 1, Holds.RECORDS) for record in DefaultRecordBatch(data[at:following]))
         at = following
 
 
@@ -88,7 +92,7 @@ class ExaminedPart:
     """A part of a log, [start, end): what each offset holds. Neighbours that hold the same are one entry of three integers."""
 
     def __init__(self, start: int, spans: Iterator[BatchSpan]) -> None:
-        self.start = self.end = start
+        self.start, self.end = start, start
         self._starts, self._ends, self._holds = array("q"), array("q"), bytearray()
         for span in spans:
             if self._ends and self._ends[-1] == span.start and self._holds[-1] == span.holds:

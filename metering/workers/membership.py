@@ -7,6 +7,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from prometheus_client import Counter
+from taximeter_emitter.transports.aiokafka_internals import silent_seconds
 from taximeter_emitter.wire.errors import TaximeterError
 
 from metering.kafka.clients import KafkaSettings, make_group_consumer, started
@@ -54,6 +55,14 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
         self._rebalances = rebalances
         self._on_assigned = on_assigned
         self._consumer: AIOKafkaConsumer | None = None
+        self._heard_at = context.clock.monotonic()
+
+    def silent_seconds(self) -> float:
+        """For how long no broker has answered this member."""
+        now = self._context.clock.monotonic()
+        if self._consumer is not None:
+            self._heard_at = max(self._heard_at, now - silent_seconds(self._consumer))
+        return now - self._heard_at
 
     @asynccontextmanager
     async def joined(self) -> AsyncIterator[AIOKafkaConsumer]:

@@ -106,6 +106,13 @@ class Observing:
             return None
         return "; ".join(f"partition {partition}: {type(error).__name__}: {error}" for partition, error in sorted(stopped.items()))
 
+    def not_taken_over(self) -> str | None:
+        """What this process owns and has not begun to work on, in words; None when there is nothing such."""
+        if not self._owned.settled:
+            return "the group has not agreed yet who owns which partition"
+        waiting = [partition for partition, worker in self._owned.workers.items() if worker.chain_end is None and worker.stopped is None]
+        return f"partitions that are not taken over yet: {', '.join(map(str, sorted(waiting)))}" if waiting else None
+
     async def publish(self, consumer: AIOKafkaConsumer) -> None:
         """Commit up to where nothing waits, again and again, until cancelled."""
         while True:

@@ -58,8 +58,12 @@ class OwnedPartitions(Generic[W]):
         self._start(partition, None)
 
     async def finish(self, partitions: Iterable[int], seconds: float | None) -> None:
-        """Let the workers of these partitions drain for so long (None: until they are done), then cancel them. Those that are done are kept."""
+        """Let the workers of these partitions drain for so long (None: until they are done), then cancel them. Those that are done are kept.
+
+        One that has not taken its partition over has nothing to write down, and is not waited for.
+        """
         partitions = list(partitions)
+        await self._cancel([partition for partition in partitions if partition in self.workers and self.workers[partition].chain_end is None])
         for partition in partitions:
             if partition in self.workers:
                 self.workers[partition].drain()

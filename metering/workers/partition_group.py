@@ -22,6 +22,9 @@ from metering.workers.owned_partitions import OwnedPartitions, W
 from metering.workers.polling import Polling
 
 REJOIN_SECONDS: Final = 1.0
+# Longer than Kafka takes to replace a broker that went silent.
+SILENT_SECONDS_MAX: Final = 15.0
+DRAIN_SECONDS_MAX: Final = 15.0
 
 
 class PartitionGroup(Generic[W]):
@@ -70,6 +73,8 @@ class PartitionGroup(Generic[W]):
         context = self._context
         context.health.require("partitions", self._observing.stopped_partitions)
         context.health.require("progress", self.progress.problem)
+        context.health.require("takeover", self._observing.not_taken_over)
+        context.health.require("kafka", self._silence)
         context.health.require("transactions", self._observing.open_transactions)
         try:
             while not context.stop.is_set():
@@ -96,5 +101,9 @@ class PartitionGroup(Generic[W]):
                 await asyncio.wait({publisher})
             if self._before_drain is not None:
                 await self._before_drain()
-            await self._owned.finish_all(None)
+            await self._owned.finish_all(DRAIN_SECONDS_MAX)
             await self._observing.publish_once(consumer)
+
+    def _silence(self) -> str | None:
+        silent = self._membership.silent_seconds()
+        return f"Kafka has not answered for {silent:.0f} s" if silent > SILENT_SECONDS_MAX else None

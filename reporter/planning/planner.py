@@ -73,6 +73,10 @@ class PartitionReporter:
             chain_id=self.ledger.chain_id,
         )
 
+    def pass_over(self, end: int) -> None:
+        """The offsets of usage.tallies before `end` hold no record, as is proved."""
+        self.tallies.chain.next_offset = end
+
     def add(self, offset: int, tally: Tally) -> None:
         """Fold the tally at `offset`; a tally that is not accepted is passed over. Raises ChainBroken if offsets are missing."""
         if offset != self.tally_position:

@@ -30,13 +30,11 @@ from taximeter.exit_codes import DISCREPANCY, OK, PRECONDITION
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Exit code 2 when a partition's log contradicts itself, a service stopped a partition, or topics are not as they must be."""
+    """Exit code 2 when a partition's log contradicts itself, a service stopped a partition, or topics are not as they must be; 4 when Kafka does not
+    answer about something.
+    """
     kafka, groups = kafka_settings(arguments), group_ids(arguments)
-    try:
-        found_now = asyncio.run(_read(kafka, groups, arguments))
-    except (LogUnavailable, KafkaError) as error:
-        print(f"taximeter: {error}", file=sys.stderr)
-        return PRECONDITION
+    found_now = asyncio.run(_read(kafka, groups, arguments))
     positions, boundary = found_now.positions, found_now.boundary
     if arguments.json:
         found: dict[str, Any] = {
@@ -53,9 +51,12 @@ def run(arguments: argparse.Namespace) -> int:
     problems = [f"partition {position.partition}: {position.problem}" for position in positions if position.problem]
     problems += [f"partition {partition} is stopped by the {reason}" for partition, reason in found_now.stopped.items()]
     problems += found_now.topic_problems
-    for problem in problems:
+    unasked = [f"partition {position.partition}: {position.unread}" for position in positions if position.unread] + found_now.unasked
+    for problem in (*problems, *unasked):
         print(f"taximeter: {problem}", file=sys.stderr)
-    return DISCREPANCY if problems else OK
+    if problems:
+        return DISCREPANCY
+    return PRECONDITION if unasked else OK
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +65,20 @@ class _Now:
     boundary: NextBoundary | None
     stopped: dict[int, str]
     topic_problems: list[str]
+    unasked: list[str]
 
 
 async def _read(kafka: KafkaSettings, groups: Mapping[str, str], arguments: argparse.Namespace) -> _Now:
     clock = SystemClock()
     positions = Positions(kafka, clock)
     try:
-        return _Now(
-            await positions.read(hours=arguments.hours),
-            await next_boundary_if_configured(arguments, clock),
-            await stopped_partitions(kafka, groups),
-            await topic_problems(kafka, kafka.topics, clock=clock),
-        )
+        found = _Now(await positions.read(hours=arguments.hours), await next_boundary_if_configured(arguments, clock), {}, [], [])
+        try:
+            found.stopped.update(await stopped_partitions(kafka, groups))
+            found.topic_problems.extend(await topic_problems(kafka, kafka.topics, clock=clock))
+        except (LogUnavailable, KafkaError) as error:
+            found.unasked.append(f"what stops partitions, and the topics' settings, cannot be read: {error}")
+        return found
     finally:
         await positions.close()
 
@@ -87,6 +90,9 @@ def _show(positions: Sequence[PartitionPosition], hours: float, stopped: Mapping
         table.add_column(heading, justify="right")
     table.add_column(f"outcomes of {hours:g} h")
     for each in positions:
+        if each.unread:
+            table.add_row(str(each.partition), *["?"] * (len(headings) - 1), each.unread, style="red")
+            continue
         table.add_row(
             str(each.partition),
             f"{each.events_end:,}",
@@ -108,6 +114,9 @@ def _show(positions: Sequence[PartitionPosition], hours: float, stopped: Mapping
     of_them = f", {corrections:,} of them corrections" if corrections else ""
     console = Console(width=None if sys.stdout.isatty() else 160, no_color="NO_COLOR" in os.environ or None)
     console.print(table)
+    unread = sum(bool(each.unread) for each in positions)
+    if unread:
+        console.print(f"{unread:,} of {len(positions):,} partitions could not be asked about; the sums below are of the others", highlight=False)
     console.print(
         f"{behind:,} records to count, {waiting:,} sums to report, {still_open:,} meter events without an outcome{of_them}", highlight=False
     )

@@ -10,7 +10,7 @@ import sys
 from taximeter_emitter.clock import SystemClock
 
 from metering.kafka.clients import KafkaSettings, make_admin
-from metering.kafka.provision import ensure_topics
+from metering.kafka.provision import TopicState, ensure_topics
 from taximeter.connection import kafka_settings
 from taximeter.exit_codes import OK, PRECONDITION
 
@@ -22,18 +22,21 @@ def run(arguments: argparse.Namespace) -> int:
     for problem in problems:
         print(f"taximeter: {problem}", file=sys.stderr)
     if not problems:
-        for topic in kafka.topics:
-            print(f"{topic.name}: {kafka.partitions} partitions, as they must be")
+        print("as they must be")
     return PRECONDITION if problems else OK
 
 
 async def _create(kafka: KafkaSettings) -> list[str]:
-    return await ensure_topics(kafka, kafka.topics, clock=SystemClock())
+    return await ensure_topics(kafka, kafka.topics, clock=SystemClock(), show=_show)
+
+
+def _show(state: TopicState) -> None:
+    print(state)
 
 
 async def _check(kafka: KafkaSettings) -> list[str]:
     missing = await _missing(kafka)
-    return missing or await ensure_topics(kafka, kafka.topics, clock=SystemClock())
+    return missing or await ensure_topics(kafka, kafka.topics, clock=SystemClock(), show=_show)
 
 
 async def _missing(kafka: KafkaSettings) -> list[str]:

@@ -1,4 +1,4 @@
-"""`python -m tests.chaos --minutes 3 [--seed N] [--kafka apache|embedded] [--actions a,b] [--json FILE]`."""
+"""`python -m tests.chaos --minutes 3 [--seed N] [--kafka apache|embedded] [--brokers 3] [--actions a,b] [--json FILE]`."""
 
 import argparse
 import asyncio
@@ -9,13 +9,14 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import orjson
 from taximeter_sandbox.brokers.choose import choose_broker
 from taximeter_sandbox.brokers.interface import BrokerUnavailable
 
-from tests.chaos.actions import ACTIONS, BY_NAME
-from tests.chaos.run import AT_ONCE, Chaos, ChaosPlan, ChaosResult, broker_of
+from tests.chaos.actions import ACTIONS, BY_NAME, CLUSTER_ACTIONS
+from tests.chaos.run import AT_ONCE, Chaos, ChaosPlan, ChaosResult, brokers_of
 
 
 def main() -> int:
@@ -33,7 +34,8 @@ def main() -> int:
         events_per_second=arguments.rate,
         stripe_api=arguments.stripe_api,
         at_once=arguments.at_once,
-        actions=[replace(BY_NAME[name], weight=BY_NAME[name].weight or 1) for name in names] or ACTIONS,
+        actions=[replace(BY_NAME[name], weight=BY_NAME[name].weight or 1) for name in names]
+        or (CLUSTER_ACTIONS if arguments.brokers > 1 else ACTIONS),
     )
     folder = Path(tempfile.mkdtemp(prefix="taximeter-chaos-"))
     began = time.monotonic()
@@ -43,11 +45,12 @@ def main() -> int:
 
     say(f"seed {plan.seed}, {arguments.minutes:g} minutes, files in {folder}")
     try:
-        broker, proxy_port = broker_of(kind, folder)
+        random = Random(plan.seed)
+        brokers = brokers_of(kind, arguments.brokers, folder, random)
     except BrokerUnavailable as error:
         print(f"chaos: {error}", file=sys.stderr)
         return 4
-    result = asyncio.run(_run(Chaos(plan, folder, broker, proxy_port, say)))
+    result = asyncio.run(_run(Chaos(plan, folder, brokers, random, say)))
     _show(result)
     if arguments.json:
         arguments.json.write_bytes(orjson.dumps(result.as_json(), option=orjson.OPT_INDENT_2))
@@ -85,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, default=3.0, help="how long things are broken (default %(default)g)")
     parser.add_argument("--seed", type=int, help="what is broken when (the processes' own timing is not repeatable)")
     parser.add_argument("--kafka", choices=("apache", "embedded"), help="default: Apache Kafka where this machine can run it")
+    parser.add_argument("--brokers", type=int, choices=(1, 3), default=1, help="3: a cluster of Apache Kafka, three copies (default %(default)d)")
     parser.add_argument("--rate", type=int, default=1_500, metavar="EVENTS", help="events a second (default %(default)d)")
     parser.add_argument("--at-once", type=int, default=AT_ONCE, metavar="N", help="actions at the same time (default %(default)d)")
     parser.add_argument("--actions", default="", metavar="A,B", help="only these")

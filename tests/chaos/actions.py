@@ -4,11 +4,15 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from random import Random
 from typing import Final
 
 from taximeter_sandbox.demo.installation import AGGREGATORS, GATEWAY, REPORTERS, WORKERS
 
+from tests.chaos import cluster_actions as cluster
 from tests.chaos.arena import Arena
+from tests.chaos.proxy import FaultProxy
 from tests.chaos.service import POINTS
 
 SPARE: Final = {"aggregator": "aggregator-3", "reporter": "reporter-3"}
@@ -100,6 +104,40 @@ async def rebalance_storm(arena: Arena) -> None:
     arena.counts["rebalance storm"] += 1
 
 
+async def rival_owner(arena: Arena) -> None:
+    """A worker of another group: it owns every partition, beside those that own them already."""
+    service = arena.random.choice(list(SPARE))
+    name = f"{service}-rival"
+    if name in arena.busy:
+        return
+    async with arena.holding(name):
+        arena.installation.environments[name] = {f"TAXIMETER_{service.upper()}_GROUP_ID": f"{arena.installation.prefix}-rival"}
+        await arena.installation.start([name])
+        await asyncio.sleep(arena.random.uniform(3.0, 12.0))
+        await asyncio.to_thread(arena.installation.kill, name)
+    arena.counts[f"rival {service}"] += 1
+
+
+async def spoil_snapshots(arena: Arena) -> None:
+    """Bytes of an aggregator's files of ids are overwritten or cut off, between two lives."""
+    name = AGGREGATORS[0]
+    if not arena.free(name):
+        return
+    async with arena.holding(name):
+        await asyncio.to_thread(arena.installation.kill, name)
+        files = [path for path in arena.state_folder(name).rglob("*") if path.is_file()]
+        for path in arena.random.sample(files, min(3, len(files))):
+            _spoil(path, arena.random)
+        await arena.installation.start([name])
+    arena.counts["snapshots spoilt"] += 1
+
+
+def _spoil(path: Path, random: Random) -> None:
+    data = bytearray(path.read_bytes())
+    at = random.randrange(len(data) + 1)
+    path.write_bytes(data[:at] if random.random() < 0.5 else data[:at] + random.randbytes(16) + data[at + 16 :])
+
+
 async def kill_broker(arena: Arena) -> None:
     if "broker" not in arena.busy:
         await arena.kill_broker(arena.random.uniform(0.2, 4.0))
@@ -121,14 +159,19 @@ async def freeze_broker_for_a_minute(arena: Arena) -> None:
         await arena.freeze_broker(60.0)
 
 
+def _some_proxy(arena: Arena) -> FaultProxy:
+    return arena.random.choice(list(arena.brokers.proxies.values()))
+
+
 async def _network(arena: Arena, name: str, seconds: float, **toxics: float | bool) -> None:
     if "network" in arena.busy:
         return
     async with arena.holding("network"):
+        proxy = _some_proxy(arena)
         for toxic, value in toxics.items():
-            setattr(arena.proxy.toxics, toxic, value)
+            setattr(proxy.toxics, toxic, value)
         await asyncio.sleep(seconds)
-        arena.proxy.heal()
+        proxy.heal()
         arena.counts[f"network {name}"] += 1
 
 
@@ -145,13 +188,13 @@ async def half_open_network(arena: Arena) -> None:
 
 
 async def refusing_network(arena: Arena) -> None:
-    arena.proxy.reset()
+    _some_proxy(arena).reset()
     await _network(arena, "refusing", arena.random.uniform(1.0, 5.0), refusing=True)
 
 
 async def reset_connections(arena: Arena) -> None:
     for _ in range(3):
-        arena.proxy.reset()
+        _some_proxy(arena).reset()
         await asyncio.sleep(arena.random.uniform(0.1, 1.0))
     arena.counts["network reset"] += 1
 
@@ -180,6 +223,17 @@ async def stripe_refuses_the_pace(arena: Arena) -> None:
     times = 2 if kind == "key_revoked" else arena.random.randint(5, 40)
     await arena.tell_stripe("/_control/script", {"route": ROUTES[arena.stripe_api], "kind": kind, "times": times})
     arena.counts[f"Stripe {kind}"] += times
+
+
+async def noise_of_refusals(arena: Arena) -> None:
+    """For some seconds, one call in a hundred is answered with 429, whatever the rate."""
+    if "stripe" in arena.busy:
+        return
+    async with arena.holding("stripe"):
+        for _ in range(10):
+            await arena.tell_stripe("/_control/script", {"route": ROUTES[arena.stripe_api], "kind": "rate_limited", "times": 1})
+            await asyncio.sleep(arena.random.uniform(0.2, 0.8))
+        arena.counts["Stripe 429, now and then"] += 10
 
 
 async def full_disk(arena: Arena) -> None:
@@ -219,6 +273,8 @@ ACTIONS: Final[Sequence[Action]] = (
     Action("stop", 1.5, "SIGTERM under load", stop_one),
     Action("rolling-restart", 0.3, "rolling restart", rolling_restart),
     Action("rebalance-storm", 0.5, "rebalance storm", rebalance_storm),
+    Action("rival-owner", 0.5, "rival owners", rival_owner),
+    Action("spoil-snapshots", 0.5, "files of ids spoilt", spoil_snapshots),
     Action("kill-broker", 0.7, "kill -9 and restart of the broker", kill_broker),
     Action("broker-away", 0, "broker away for ten minutes", broker_away),
     Action("freeze-broker", 0.5, "broker frozen for seconds", freeze_broker),
@@ -231,7 +287,21 @@ ACTIONS: Final[Sequence[Action]] = (
     Action("stripe-outage", 0.7, "Stripe away", stripe_outage),
     Action("stripe-lies", 1.5, "Stripe takes an event and does not say so", stripe_lies),
     Action("stripe-refuses", 0.7, "429, 409, 401", stripe_refuses_the_pace),
+    Action("stripe-noise", 0.5, "429 now and then", noise_of_refusals),
     Action("full-disk", 0.2, "disk full under the spool", full_disk),
     Action("clock-step", 0.7, "clock steps", step_clock),
 )
-BY_NAME: Final[Mapping[str, Action]] = {action.name: action for action in ACTIONS}
+_ON_ONE_BROKER: Final = {"kill-broker", "broker-away", "freeze-broker", "freeze-broker-minute"}
+CLUSTER_ACTIONS: Final[Sequence[Action]] = (
+    *(action for action in ACTIONS if action.name not in _ON_ONE_BROKER),
+    Action("kill-node", 1.5, "kill -9 of one broker of three, leaders with it", cluster.kill_a_node),
+    Action("silent-node", 1.5, "one broker of three silent without a reset", cluster.silent_node),
+    Action("roll-nodes", 0.3, "rolling restart of the brokers", cluster.rolling_restart_of_nodes),
+    Action("below-min-insync", 0.7, "two brokers of three away", cluster.below_min_insync),
+    Action("cut-off", 1, "a broker cut off from the others", cluster.cut_off),
+    Action("move-leaders", 1, "leaders moved every second or two", cluster.move_leaders),
+    Action("reassign", 0.7, "every copy moved", cluster.reassign),
+)
+"""The same on a cluster of three, and what only a cluster can suffer."""
+
+BY_NAME: Final[Mapping[str, Action]] = {action.name: action for action in (*ACTIONS, *CLUSTER_ACTIONS)}

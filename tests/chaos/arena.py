@@ -13,12 +13,10 @@ from random import Random
 from typing import Any, Final
 
 import aiohttp
-from taximeter_sandbox.brokers.apache import ApacheBroker
-from taximeter_sandbox.brokers.embedded import EmbeddedBroker
 from taximeter_sandbox.demo.installation import AGGREGATORS, GATEWAY, REPORTERS, SERVICES, WORKERS, Installation
 from taximeter_sandbox.demo.processes import Fleet
 
-from tests.chaos.proxy import FaultProxy
+from tests.chaos.brokers import Brokers
 from tests.chaos.service import KILLED
 
 RESTART_SECONDS: Final = (0.0, 1.5)
@@ -43,8 +41,7 @@ class Arena:
     random: Random
     fleet: Fleet
     installation: Installation
-    broker: ApacheBroker | EmbeddedBroker
-    proxy: FaultProxy
+    brokers: Brokers
     stripe_url: str
     stripe_api: str
     say: Callable[[str], None]
@@ -163,24 +160,26 @@ class Arena:
                 raise TimeoutError(f"still busy: {sorted(self.busy)}")
             await asyncio.sleep(WATCH_SECONDS)
 
-    # The broker and the network
+    # The brokers and the network
 
     async def kill_broker(self, down_seconds: float) -> None:
-        """SIGKILL, and a restart on the same data."""
+        """SIGKILL to one node, and a restart on the same data."""
         async with self.holding("broker"):
-            await asyncio.to_thread(self.broker.kill)
+            name = self.random.choice(list(self.brokers.names))
+            await asyncio.to_thread(self.brokers.kill, name)
             await asyncio.sleep(down_seconds)
-            await asyncio.to_thread(self.broker.restart)
+            await asyncio.to_thread(self.brokers.restart, name)
             self.counts["kill -9 broker"] += 1
 
     async def freeze_broker(self, seconds: float) -> None:
-        """SIGSTOP: it holds its connections and answers nothing."""
+        """SIGSTOP to one node: it holds its connections and answers nothing."""
         async with self.holding("broker"):
-            os.kill(self.broker.pid, signal.SIGSTOP)
+            name = self.random.choice(list(self.brokers.names))
+            self.brokers.freeze(name)
             try:
                 await asyncio.sleep(seconds)
             finally:
-                os.kill(self.broker.pid, signal.SIGCONT)
+                self.brokers.thaw(name)
             self.counts["SIGSTOP broker"] += 1
 
     # Stripe
@@ -194,11 +193,24 @@ class Arena:
         ):
             await response.read()
 
+    async def mend_stripe(self) -> None:
+        """Forget what was scripted and has not come to pass. A reporter without a key makes a call in half a minute: it would take very long."""
+        timeout = aiohttp.ClientTimeout(total=CALL_SECONDS)
+        async with (
+            aiohttp.ClientSession(timeout=timeout, raise_for_status=True) as session,
+            session.delete(f"{self.stripe_url}/_control/script") as response,
+        ):
+            await response.read()
+
     # Clocks
 
     def clock_file(self, name: str) -> Path:
         """Where a service reads by how many milliseconds its clock is off."""
         return self.folder / f"{name}.clock"
+
+    def state_folder(self, name: str) -> Path:
+        """Where an aggregator keeps its ids on disk."""
+        return self.folder / f"{name}.state"
 
     def prepare(self, runner: tuple[str, ...]) -> None:
         """Every service runs with weak spots and a clock that can be moved; some are static members of their group, some keep ids on disk."""
@@ -207,7 +219,7 @@ class Arena:
             self.installation.environments[name] = {"CHAOS_CLOCK_FILE": str(self.clock_file(name))}
         for name in REPORTERS:
             self.installation.environments[name]["TAXIMETER_STRIPE_METER_EVENTS"] = self.stripe_api
-        self.installation.environments[AGGREGATORS[0]]["TAXIMETER_AGGREGATOR_STATE_DIR"] = str(self.folder / f"{AGGREGATORS[0]}.state")
+        self.installation.environments[AGGREGATORS[0]]["TAXIMETER_AGGREGATOR_STATE_DIR"] = str(self.state_folder(AGGREGATORS[0]))
         for name in WORKERS[::2]:
             self.installation.environments[name][f"TAXIMETER_{_service(name).upper()}_INSTANCE_ID"] = name
 

@@ -5,39 +5,44 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any, Final
 
 from taximeter_emitter.clock import SystemClock
-from taximeter_sandbox.brokers.apache import ApacheBroker
-from taximeter_sandbox.brokers.embedded import EmbeddedBroker
-from taximeter_sandbox.brokers.readiness import free_port
 from taximeter_sandbox.demo.books import expected_books
 from taximeter_sandbox.demo.closing import MeterComparison, compare, log_problems
 from taximeter_sandbox.demo.installation import GATEWAY, SERVICES, Installation
+from taximeter_sandbox.demo.load.journal import SUFFIX
 from taximeter_sandbox.demo.load.load_orders import LoadOrder, read_progress
-from taximeter_sandbox.demo.load.load_plan import load_commands, load_orders
+from taximeter_sandbox.demo.load.load_plan import MODULES, load_commands, load_orders
 from taximeter_sandbox.demo.plan import Mix, Pace, Plan
 from taximeter_sandbox.demo.processes import Command, Fleet, own_environment
 from taximeter_sandbox.demo.stripe_side import SimulatedStripe
 
 from audit.positions import Positions, all_settled
 from audit.verification.verifier import verify
-from metering.kafka.partition_log import LogUnavailable
+from metering.kafka.provision import ensure_topics
 from tests.chaos.actions import ACTIONS, Action
 from tests.chaos.arena import Arena
-from tests.chaos.proxy import FaultProxy
+from tests.chaos.brokers import Brokers, OneBroker, ThreeBrokers
+from tests.chaos.loads.lives import UNNUMBERED_SUFFIX, customers_without_ids
+from tests.chaos.loads.unnumbered import METER, take_in
 from tests.support.small_disks import SmallDisks
 
 RUNNER: Final = ("tests.chaos.service",)
+LIVES: Final = "lives-1"
+TRANSACTIONS: Final = "transactions-1"
+MORE_LOADS: Final = {"lives": "tests.chaos.loads.lives", "transactions": "tests.chaos.loads.transactions"}
+LIVES_EVENTS_PER_SECOND: Final = 8
+TRANSACTIONS_EVENTS_PER_SECOND: Final = 30
 PAUSE_SECONDS: Final = (0.1, 1.2)
 AT_ONCE: Final = 3
 SETTLE_SECONDS: Final = 300.0
 START_SECONDS: Final = 30.0
 TELL_SECONDS: Final = 15.0
+END_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,16 +104,14 @@ class ChaosResult:
 class Chaos:
     """One run in a folder of its own; `close` ends everything that was started."""
 
-    def __init__(self, plan: ChaosPlan, folder: Path, broker: ApacheBroker | EmbeddedBroker, proxy_port: int, say: Callable[[str], None]) -> None:
+    def __init__(self, plan: ChaosPlan, folder: Path, brokers: Brokers, random: Random, say: Callable[[str], None]) -> None:
         self.plan = plan
         self._folder = folder
-        self._broker = broker
-        self._proxy_port = proxy_port
+        self._brokers = brokers
         self._say = say
-        self._random = Random(plan.seed)
+        self._random = random
         self._fleet = Fleet(folder)
         self._disks = SmallDisks()
-        self._proxy: FaultProxy | None = None
         self._positions: Positions | None = None
         self._watcher: asyncio.Task[None] | None = None
 
@@ -119,24 +122,23 @@ class Chaos:
         if self._positions is not None:
             await self._positions.close()
         self._fleet.kill_all()
-        if self._proxy is not None:
-            await self._proxy.close()
-        await asyncio.to_thread(self._broker.stop)
+        await self._brokers.close()
         await asyncio.to_thread(self._disks.unmount)
 
     async def run(self) -> ChaosResult:
         """Everything. Raises what set-up raises; what goes wrong later is among the problems."""
         began = time.monotonic()
         arena, stripe, orders = await self._set_up()
-        result = ChaosResult(self.plan.seed, self._broker.describe(), 0.0, counts=arena.counts)
+        result = ChaosResult(self.plan.seed, self._brokers.describe(), 0.0, counts=arena.counts)
         await self._break_things(arena, orders)
         self._say("the load is done and nothing is broken any more; waiting until all is counted and reported")
         await self._come_to_rest(arena, orders, result)
         result.problems += [f"crash: {crash}" for crash in arena.crashes]
         books = await asyncio.to_thread(expected_books, [order.journal for order in orders])
         report = await verify(arena.installation.kafka)
-        wanted = {(name, customer): units for name, line in books.meters.items() for customer, units in line.by_customer.items()}
-        result.meters = compare(books, report, await stripe.books(wanted))
+        in_stripe = await stripe.books({})
+        result.problems += take_in(books, self._folder.glob(f"*{UNNUMBERED_SUFFIX}"), in_stripe.by_customer(METER))
+        result.meters = compare(books, report, in_stripe)
         result.problems += log_problems(books, report)
         result.facts |= {
             "events emitted": books.totals.emitted,
@@ -157,38 +159,65 @@ class Chaos:
             pace=Pace(flush=0.5, report=1.5, receipt=0.3, session=3.0),
             record_mix=Mix(retries=0.05, late=0.02, malformed=0.01, misplaced=0.02),
         )
-        self._say(f"starting {self._broker.describe()}")
-        await asyncio.to_thread(self._broker.start)
-        self._proxy = FaultProxy(self._proxy_port, self._broker.port, self._random)
-        await self._proxy.start()
+        self._say(f"starting {self._brokers.describe()}")
+        await self._brokers.start()
         port_file = self._folder / "stripe.port"
         arguments = ("taximeter_sandbox.stripe", "--port", "0", "--port-file", str(port_file), "--seed", str(self.plan.seed))
         self._fleet.start(Command("stripe", arguments, own_environment()))
         url = f"http://127.0.0.1:{await self._fleet.wait_for_file('stripe', port_file, START_SECONDS)}"
         stripe = SimulatedStripe(url)
         customers = await stripe.set_up(plan.customers)
+        await stripe.add_customers(customers_without_ids(LIVES))
         installation = Installation(
             folder=self._folder,
             fleet=self._fleet,
             plan=plan,
-            bootstrap_servers=f"127.0.0.1:{self._proxy_port}",
+            bootstrap_servers=self._brokers.bootstrap,
+            copies=self._brokers.copies,
             prefix=f"chaos-{secrets.token_hex(3)}",
             stripe=stripe,
         )
-        arena = Arena(self._folder, self._random, self._fleet, installation, self._broker, self._proxy, url, self.plan.stripe_api, self._say)
+        arena = Arena(self._folder, self._random, self._fleet, installation, self._brokers, url, self.plan.stripe_api, self._say)
         arena.prepare(RUNNER)
         installation.prepare()
         self._positions = Positions(installation.kafka, SystemClock())
+        problems = await ensure_topics(installation.kafka, installation.kafka.topics, clock=SystemClock())
+        assert not problems, problems
+        # A reassignment leaves two copies for a moment, and services that start then must not refuse to.
+        installation.copies = min(2, installation.copies)
         await installation.start(SERVICES)
         await installation.wait_until_ready(SERVICES)
-        orders = load_orders(plan, installation, customers)
+        orders = [*load_orders(plan, installation, customers), *self._more_orders(plan, installation, customers)]
         arena.small_disk = await asyncio.to_thread(self._disks.mount, next(order.spool for order in orders if order.name.startswith("sdk")))
         if arena.small_disk is None:
             self._say("a small disk cannot be mounted here: no disk will be full")
-        for command in load_commands(orders, self._folder):
+        for command in load_commands(orders, self._folder, MODULES | MORE_LOADS):
             self._fleet.start(command)
         self._watcher = asyncio.create_task(arena.watch(), name="watch")
         return arena, stripe, orders
+
+    def _more_orders(self, plan: Plan, installation: Installation, customers: Sequence[str]) -> list[LoadOrder]:
+        """Loads that the demo does not have; transactions only where the broker has them."""
+        found = []
+        for name, per_second in ((LIVES, LIVES_EVENTS_PER_SECOND), (TRANSACTIONS, TRANSACTIONS_EVENTS_PER_SECOND)):
+            if name == TRANSACTIONS and "Apache" not in self._brokers.describe():
+                continue
+            order = LoadOrder(
+                name=name,
+                events=max(40, int(per_second * plan.load_seconds)),
+                seconds=plan.load_seconds,
+                seed=plan.seed,
+                customers=customers,
+                mix=Mix(retries=0.05, late=0.02, malformed=0.0),
+                journal=installation.folder / f"{name}{SUFFIX}",
+                progress=installation.folder / f"{name}.progress.json",
+                bootstrap_servers=installation.bootstrap_servers,
+                topic_prefix=installation.prefix,
+                partitions=installation.kafka.partitions,
+                spool=installation.folder / f"{name}.spool",
+            )
+            found.append(order)
+        return found
 
     async def _break_things(self, arena: Arena, orders: Sequence[LoadOrder]) -> None:
         """Up to `at_once` actions at the same time, until the time is over; then all of them are waited for."""
@@ -216,13 +245,14 @@ class Chaos:
 
     async def _come_to_rest(self, arena: Arena, orders: Sequence[LoadOrder], result: ChaosResult) -> None:
         deadline = time.monotonic() + SETTLE_SECONDS + self.plan.seconds
+        await arena.mend_stripe()
         while not all(read_progress(order.progress).done for order in orders):
             if time.monotonic() > deadline:
                 result.problems.append("the load did not end")
                 return
             await asyncio.sleep(0.3)
         result.problems += [f"{order.name}: {failure}" for order in orders if (failure := read_progress(order.progress).failure)]
-        await self._fleet.join([order.name for order in orders])
+        await self._fleet.join([order.name for order in orders], END_SECONDS)
         # The gateway says how many events it sent, so that the verification can see that none is missing.
         await arena.all_running()
         async with arena.holding(GATEWAY):
@@ -237,18 +267,16 @@ class Chaos:
         deadline = time.monotonic() + SETTLE_SECONDS
         rest = "Kafka did not answer"
         while time.monotonic() < deadline:
-            with suppress(LogUnavailable):
-                found = await self._positions.read()
-                stopped = [f"partition {each.partition} stopped: {each.problem}" for each in found if each.problem]
-                if stopped:
-                    result.problems += stopped
-                    return
-                if all_settled(found):
-                    return
-                uncounted, rows, waiting = (
-                    sum(getattr(each, name) for each in found) for name in ("uncounted", "uncovered_rows", "open_meter_events")
-                )
-                rest = f"{uncounted} records uncounted, {rows} sums unreported, {waiting} meter events without an outcome"
+            found = await self._positions.read()
+            stopped = [f"partition {each.partition} stopped: {each.problem}" for each in found if each.problem]
+            if stopped:
+                result.problems += stopped
+                return
+            if all_settled(found):
+                return
+            uncounted, rows, waiting = (sum(getattr(each, name) for each in found) for name in ("uncounted", "uncovered_rows", "open_meter_events"))
+            unread = [f"partition {each.partition}: {each.unread}" for each in found if each.unread]
+            rest = f"{uncounted} records uncounted, {rows} sums unreported, {waiting} meter events without an outcome; unread: {unread}"
             await asyncio.sleep(0.5)
         result.problems.append(f"not at rest after {SETTLE_SECONDS:.0f} s: {rest}")
 
@@ -262,11 +290,8 @@ async def _named(action: Action, arena: Arena) -> None:
         arena.crashes.append(f"action {action.name}: {type(error).__name__}: {error}")
 
 
-def broker_of(kind: str, folder: Path) -> tuple[ApacheBroker | EmbeddedBroker, int]:
-    """A broker that tells its clients the port of a proxy, and that port. Raises BrokerUnavailable."""
-    port = free_port("127.0.0.1")
+def brokers_of(kind: str, count: int, folder: Path, random: Random) -> Brokers:
+    """One broker (`kind`: apache or embedded) or a cluster of three. Raises BrokerUnavailable."""
     data = folder / "broker"
     data.mkdir(parents=True)
-    if kind == "apache":
-        return ApacheBroker(data, advertised_port=port), port
-    return EmbeddedBroker(data, advertised_port=port), port
+    return ThreeBrokers(data, random) if count > 1 else OneBroker(kind, data, random)

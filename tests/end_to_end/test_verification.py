@@ -80,7 +80,7 @@ RECEIPT = Receipt("c", 0, 0, 0, "r", [Settlement(0, 0, Outcome.ACCEPTED, TIME_MS
 
 @pytest.fixture
 async def kafka(broker: str) -> KafkaSettings:
-    settings = KafkaSettings(bootstrap_servers=(broker,), topic_prefix=unique_name("verify"), partitions=1)
+    settings = KafkaSettings(bootstrap_servers=(broker,), topic_prefix=unique_name("verify"), partitions=1, replication_factor=1)
     assert await ensure_topics(settings, settings.topics, clock=SystemClock()) == []
     return settings
 

@@ -46,7 +46,7 @@ class SoakOrder:
 def run(order: SoakOrder) -> int:
     """Emit until the time is over, close in order, and write the sums. Exit code 0 only if every event reached Kafka."""
     random = Random(f"{order.seed}:{order.name}")
-    kafka = KafkaSettings(bootstrap_servers=(order.bootstrap_servers,), topic_prefix=order.topic_prefix, partitions=order.partitions)
+    kafka = KafkaSettings(bootstrap_servers=tuple(order.bootstrap_servers.split(",")), topic_prefix=order.topic_prefix, partitions=order.partitions)
     emitter = Emitter(source=f"soak/{order.name}", kafka=kafka.options(), topic=kafka.topics.events.name, when_full="block")
     sums: Counter[str] = Counter()
     emitted = 0

@@ -1,5 +1,7 @@
 """Record batches as a broker stores them, with transactions: by aiokafka's own builder, and markers byte by byte."""
 
+from collections.abc import Sequence
+
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 ABORT, COMMIT = 0, 1
@@ -33,9 +35,16 @@ def marker(base: int, kind: int, *, producer: int) -> bytes:
     return bytes(data)
 
 
-def compacted(batch: bytes, left: int) -> bytes:
-    """The same batch after compaction left so many of its records: the header keeps its range, and counts what is left."""
-    return batch[:57] + left.to_bytes(4, "big") + batch[61:]
+def compacted(base: int, count: int, *, left: Sequence[int]) -> bytes:
+    """What compaction leaves of a batch: records at these places, and a header that keeps the whole range."""
+    builder = DefaultRecordBatchBuilder(
+        magic=2, compression_type=0, is_transactional=False, producer_id=-1, producer_epoch=-1, base_sequence=-1, batch_size=10**6
+    )
+    for number in left:
+        assert builder.append(number, 1_000, b"key", b"value", [])
+    data = bytearray(_placed(bytes(builder.build()), base))
+    data[23:27] = (count - 1).to_bytes(4, "big")
+    return bytes(data)
 
 
 def _placed(batch: bytes, base: int) -> bytes:

@@ -71,6 +71,9 @@ class MemoryLog(LogReader):
             raise HistoryLost(f"offsets {start} to {end - 1} of {topic} hold neither a record nor a marker")
         return not found
 
+    async def lost_to(self, topic: str, _partition: int, start: int) -> int:
+        return next(offset for offset in range(start, len(self.topics[topic]) + 1) if (topic, offset) not in self.lost)
+
     def is_proved_empty(self, topic: str, _partition: int, start: int, end: int) -> bool:
         return all(self.topics[topic][offset] is None and (topic, offset) not in self.lost for offset in range(start, end))
 

@@ -7,7 +7,7 @@ import asyncio
 from contextlib import suppress
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaClient, AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from taximeter_emitter.deadlines import timeout
@@ -19,8 +19,16 @@ DISCARD_SECONDS: Final = 2.0
 
 
 def client_of(owner: Any) -> Any:
-    """The AIOKafkaClient inside a producer, a consumer or an administration client."""
+    """The AIOKafkaClient inside a producer, a consumer or an administration client; or the owner itself, if it is one."""
+    if isinstance(owner, AIOKafkaClient):
+        return owner
     return owner.client if isinstance(owner, AIOKafkaProducer) else owner._client
+
+
+def silent_seconds(owner: Any) -> float:
+    """For how long no node has answered a producer, consumer or administration client that reaches nodes apart. A member of a group always asks."""
+    found: float = client_of(owner).silent_seconds()
+    return found
 
 
 def limit_produce_wait(producer: AIOKafkaProducer, seconds: float) -> None:

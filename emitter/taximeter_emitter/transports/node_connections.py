@@ -43,7 +43,7 @@ _ConnectionId = tuple[Any, Any]  # node and group, as aiokafka keeps them
 class NodeConnections:
     """Takes the place of what `client` (an AIOKafkaClient that is not started) does about connections.
 
-    `join_seconds`: how long the group's coordinator may hold a request back until the other members have come. All methods are called by aiokafka.
+    `join_seconds`: how long the group's coordinator may hold a request back until the other members have come. aiokafka calls the methods.
     """
 
     def __init__(self, client: Any, *, connect_seconds: float, request_seconds: float, join_seconds: float) -> None:
@@ -53,12 +53,18 @@ class NodeConnections:
         self._join_seconds = join_seconds
         self._locks: defaultdict[_ConnectionId, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._probes: dict[Any, asyncio.Task[None]] = {}
+        self._answered_at = asyncio.get_running_loop().time()
         self._close_client = client.close
         client.bootstrap = self.bootstrap
         client.close = self.close
         client.get_random_node = self.random_node
         client.send = self.send
         client._get_conn = self.connection
+        client.silent_seconds = self.silent_seconds
+
+    def silent_seconds(self) -> float:
+        """For how long no node has answered anything, asked or not."""
+        return asyncio.get_running_loop().time() - self._answered_at
 
     async def bootstrap(self) -> None:
         """Ask the bootstrap servers for the layout of the cluster; the first answer is taken. Raises KafkaConnectionError."""
@@ -140,7 +146,9 @@ class NodeConnections:
 
     async def _ask(self, connection: Any, request: Any, seconds: float) -> Any:
         connection._request_timeout = seconds  # read in the same step, for this request alone
-        return await connection.send(request, expect_response=not (isinstance(request, ProduceRequest) and request.required_acks == 0))
+        answer = await connection.send(request, expect_response=not (isinstance(request, ProduceRequest) and request.required_acks == 0))
+        self._answered_at = asyncio.get_running_loop().time()
+        return answer
 
     def _open_one(self, key: _ConnectionId) -> Any:
         found = self._client._conns.get(key)

@@ -62,10 +62,9 @@ class ApacheCluster:
         self._data = data
         self._temporary: Path | None = None
         self._numbers = range(1, brokers + 1)
-        self._client_ports = client_ports
+        self._ports = {number: _listening(client_ports[number - 1] if client_ports else 0) for number in self._numbers}
         self._advertise: Advertise = advertise or (lambda _, ports: ports)
         self._properties = dict(properties or {})
-        self._ports: dict[int, NodePorts] = {}
         self._nodes: dict[str, ApacheNode] = {}
 
     @property
@@ -79,7 +78,7 @@ class ApacheCluster:
         return ",".join(f"{_HOST}:{self._advertise(number, ports).client}" for number, ports in self._ports.items())
 
     def ports(self, name: str) -> NodePorts:
-        """Where a node listens."""
+        """Where a node listens, or will."""
         return self._ports[node_number(name)]
 
     def pid(self, name: str) -> int:
@@ -95,7 +94,6 @@ class ApacheCluster:
         if self._data is None:
             self._data = self._temporary = Path(tempfile.mkdtemp(prefix="taximeter-apache-cluster-"))
         self._data.mkdir(parents=True, exist_ok=True)
-        self._ports = {number: self._listening(number) for number in self._numbers}
         self._nodes = {_name(number): self._node(number, self._data) for number in self._numbers}
         try:
             cluster_id = new_cluster_id()
@@ -150,10 +148,6 @@ class ApacheCluster:
         """SIGCONT after ``freeze_node``."""
         self._nodes[name].thaw()
 
-    def _listening(self, number: int) -> NodePorts:
-        client = self._client_ports[number - 1] if self._client_ports else free_port(_HOST)
-        return NodePorts(client=client, broker=free_port(_HOST), controller=free_port(_HOST))
-
     def _node(self, number: int, data: Path) -> ApacheNode:
         told = {other: self._advertise(other, ports) for other, ports in self._ports.items()}
         properties = {
@@ -174,6 +168,10 @@ class ApacheCluster:
         except BrokerUnavailable:
             node.kill()
             raise
+
+
+def _listening(client: int) -> NodePorts:
+    return NodePorts(client=client or free_port(_HOST), broker=free_port(_HOST), controller=free_port(_HOST))
 
 
 def _name(number: int) -> str:

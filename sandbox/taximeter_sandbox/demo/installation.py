@@ -30,6 +30,7 @@ class Installation:
     """One set of topics and the five services on them. `prefix` keeps it apart from everything else on the same Kafka.
 
     `runner`: a module, and what it takes before a service's own module and arguments. `environments`: what one service gets besides, by name.
+    `copies`: of each partition; one is enough for a run whose topics nobody reads again.
     """
 
     folder: Path
@@ -42,6 +43,7 @@ class Installation:
     environments: dict[str, dict[str, str]] = field(default_factory=dict)
     admin_urls: dict[str, str] = field(default_factory=dict)
     gateway_url: str = ""
+    copies: int = 1
 
     @property
     def kafka(self) -> KafkaSettings:
@@ -50,6 +52,7 @@ class Installation:
             bootstrap_servers=tuple(self.bootstrap_servers.split(",")),
             topic_prefix=self.prefix,
             partitions=PARTITIONS,
+            replication_factor=self.copies,
             session_timeout_seconds=self.plan.pace.session,
         )
 
@@ -126,6 +129,7 @@ class Installation:
             "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap_servers,
             "TAXIMETER_KAFKA_TOPIC_PREFIX": self.prefix,
             "TAXIMETER_KAFKA_PARTITIONS": str(PARTITIONS),
+            "TAXIMETER_KAFKA_REPLICATION_FACTOR": str(self.copies),
             "TAXIMETER_KAFKA_SESSION_TIMEOUT_SECONDS": str(self.plan.pace.session),
         }
         pace = self.plan.pace

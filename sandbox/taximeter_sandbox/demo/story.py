@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -13,7 +12,6 @@ from taximeter_emitter.clock import SystemClock
 from audit.positions import Positions, all_settled
 from audit.verification.report import Report
 from audit.verification.verifier import verify
-from metering.kafka.partition_log import LogUnavailable
 from taximeter_sandbox.brokers.interface import RunnableBroker
 from taximeter_sandbox.demo.books import ExpectedBooks, expected_books
 from taximeter_sandbox.demo.closing import Outcome, compare, log_problems
@@ -177,13 +175,12 @@ class Demo:
         found = None
         while time.monotonic() < deadline:
             self.fleet.check()
-            with suppress(LogUnavailable):
-                found = await self.positions.read()
-                stopped = [f"partition {each.partition}: {each.problem}" for each in found if each.problem]
-                if stopped:
-                    raise DidNotSettle("; ".join(stopped))
-                if all_settled(found):
-                    return
+            found = await self.positions.read()
+            stopped = [f"partition {each.partition}: {each.problem}" for each in found if each.problem]
+            if stopped:
+                raise DidNotSettle("; ".join(stopped))
+            if all_settled(found):
+                return
             await asyncio.sleep(POLL_SECONDS)
         rest = "Kafka did not answer"
         if found is not None:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -117,6 +117,10 @@ class SimulatedStripe:
         await self._ask("/_control/customers", {"ids": ids})
         await self._ask("/_control/config", FAULTS)
         return ids
+
+    async def add_customers(self, ids: Sequence[str]) -> None:
+        """More customers, with these ids. Raises aiohttp.ClientError."""
+        await self._ask("/_control/customers", {"ids": list(ids)})
 
     async def books(self, expected: Mapping[BookKey, int]) -> StripeBooks:
         """From the oracle, which knows when it has worked off everything; blocks until then. Raises aiohttp.ClientError."""

@@ -153,3 +153,19 @@ def test_a_takeover_meets_damage_only_where_nobody_stepped_over_it() -> None:
     partition.log.damaged[EVENTS] = range(1, 2)
     with pytest.raises(RecordUnreadable):
         partition.owner()
+
+
+def test_where_records_are_missing_all_that_is_missing_is_stepped_over() -> None:
+    partition = standing_at_two()
+    for event_id in "ef":
+        partition.emit(event_id)
+    for offset in (2, 3, 4):
+        partition.log.lose(EVENTS, offset)
+    step = find(partition, 2)
+    assert (step.start, step.end, step.record) == (2, 5, None)
+    assert "neither a record nor a marker" in step.unreadable
+    step_over(partition, 2)
+    owner = partition.owner()
+    partition.flush(owner)
+    assert tally_at(partition, -1).events.counted == 1
+    assert partition.owner().position == 6

@@ -16,7 +16,7 @@ from aggregator.stepping_over import SteppingOver
 from aggregator.worker import CountingWorker
 from metering.kafka.topics import topics_named
 from metering.process.logs import get_log
-from metering.records.fail_closed import RecordUnreadable, Unforeseen
+from metering.records.fail_closed import HistoryLost, RecordUnreadable, Unforeseen
 from metering.records.record import LogRecord
 from metering.records.tally import decode_tally
 from metering.workers.loop_turns import LoopTurns
@@ -149,3 +149,27 @@ async def test_a_damaged_batch_stops_the_partition_after_all_before_it_and_it_go
         await step_over(partition, BAD)
         await until_counted(partition, RECORDS - 20)
         assert found.worker.stopped is None
+
+
+async def test_missing_records_stop_the_partition_after_all_before_them_and_it_goes_on_behind_them() -> None:
+    partition = with_events(RECORDS)
+    for offset in range(BAD, BAD + 20):
+        partition.log.lose(EVENTS, offset)
+    async with owned(partition) as found:
+        assert isinstance(await until_stopped(found), HistoryLost)
+        await until_counted(partition, BAD)
+        await step_over(partition, BAD)
+        await until_counted(partition, RECORDS - 20)
+        assert found.worker.stopped is None
+
+
+async def test_markers_behind_the_last_record_are_tallied_without_a_later_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "MARKER_SECONDS", 0.02)
+    partition = with_events(3)
+    for _ in range(2):
+        partition.log.skip(EVENTS)
+    async with owned(partition) as found:
+        await until_counted(partition, 3)
+        found.worker.tell_readable_end(5)
+        await until_async(lambda: found.worker.chain_end == 5)
+    assert sum(decode_tally(record.value).records.skipped for record in partition.log.topics[TALLIES] if record is not None) == 2

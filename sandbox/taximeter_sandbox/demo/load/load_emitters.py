@@ -26,7 +26,7 @@ def run(order: LoadOrder) -> int:
     workload = Workload(order.name, seed=order.seed, customers=order.customers, mix=order.mix)
     clock, times, timetable = SystemClock(), Times(), Timetable(order.events, order.seconds)
     fields = frozenset(field for summed in METERS.values() for field in summed)
-    kafka = KafkaSettings(bootstrap_servers=(order.bootstrap_servers,), topic_prefix=order.topic_prefix, partitions=order.partitions)
+    kafka = KafkaSettings(bootstrap_servers=tuple(order.bootstrap_servers.split(",")), topic_prefix=order.topic_prefix, partitions=order.partitions)
     emitted = 0
 
     def new_emitter() -> Emitter:

@@ -1,6 +1,6 @@
 """Share a run's events among its load processes, and say how to start each."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -48,13 +48,13 @@ def load_orders(plan: Plan, installation: Installation, customers: Sequence[str]
     return orders
 
 
-def load_commands(orders: Sequence[LoadOrder], folder: Path) -> list[Command]:
-    """Write each order into a file, and say which process takes it."""
+def load_commands(orders: Sequence[LoadOrder], folder: Path, modules: Mapping[str, str] = MODULES) -> list[Command]:
+    """Write each order into a file, and say which process takes it: the module of its kind, with which its name begins."""
     commands = []
     for order in orders:
         path = folder / f"{order.name}.order.json"
         order.write(path)
-        commands.append(Command(order.name, (MODULES[order.name.partition("-")[0]], str(path)), own_environment()))
+        commands.append(Command(order.name, (modules[order.name.partition("-")[0]], str(path)), own_environment()))
     return commands
 
 

@@ -97,7 +97,7 @@ async def run(order: LoadOrder) -> int:
     """Send everything; 15 minutes without Kafka end the process with a traceback and leave the journal without an outcome."""
     workload = Workload(order.name, seed=order.seed, customers=order.customers, mix=order.mix)
     clock, timetable = SystemClock(), Timetable(order.events, order.seconds)
-    kafka = KafkaSettings(bootstrap_servers=(order.bootstrap_servers,), topic_prefix=order.topic_prefix, partitions=order.partitions)
+    kafka = KafkaSettings(bootstrap_servers=tuple(order.bootstrap_servers.split(",")), topic_prefix=order.topic_prefix, partitions=order.partitions)
     load = RecordLoad(order, lambda: make_producer(kafka.options(), client_id=order.name, record_bytes_max=EVENT_RECORD_BYTES_MAX, linger_ms=5))
     emitted = again = 0
     with Journal(order.journal) as journal:

@@ -138,3 +138,10 @@ def test_topic_names_take_the_prefix() -> None:
         "blue.usage.ledger",
         "blue.usage.deadletters",
     ]
+
+
+def test_two_installations_on_one_cluster_share_no_group() -> None:
+    blue, green = (KafkaSettings(bootstrap_servers=("a:1",), topic_prefix=prefix) for prefix in ("blue", "green"))
+    assert blue.group_id("aggregator", "") == "taximeter-aggregator-blue"
+    assert len({blue.group_id(service, "") for service in ("aggregator", "reporter")} | {green.group_id("aggregator", "")}) == 3
+    assert blue.group_id("aggregator", "ours") == "ours"

@@ -81,9 +81,12 @@ def test_records_that_are_taken_away_later_are_lost_all_the_same() -> None:
         finished(proofs.holds_no_record("events", 0, 1, 3))
 
 
-def test_records_taken_out_of_a_batch_are_lost() -> None:
-    with pytest.raises(HistoryLost, match="some of offsets 1 to 2 of"):
-        empty(StoredLog((5, compacted(stored(0, 5), 3))), 1, 3)
+def test_records_taken_out_of_a_batch_are_lost_and_those_left_are_not() -> None:
+    log = StoredLog((5, compacted(0, 5, left=(0, 3))), (8, stored(7, 1)))
+    with pytest.raises(HistoryLost, match="offsets 1 to 2 of"):
+        empty(log, 1, 3)
+    proofs = HoleProofs(log.fetch)
+    assert [finished(proofs.lost_to("events", 0, offset)) for offset in (0, 1, 2, 3, 4, 7)] == [0, 3, 3, 3, 7, 7]
 
 
 def test_where_nothing_is_to_be_had_nothing_is_said() -> None:

@@ -18,8 +18,8 @@ def as_created(spec: TopicSpec, changed: dict[str, str] | None = None, *, replic
     return TopicState(name=spec.name, partitions=4, replicas=replicas, configuration=configuration)
 
 
-def problems(state: TopicState) -> list[str]:
-    return check_topics([TOPICS.events], {TOPICS.events.name: state}, partitions=4)
+def problems(state: TopicState, *, copies: int = 1) -> list[str]:
+    return check_topics([TOPICS.events], {TOPICS.events.name: state}, partitions=4, copies=copies)
 
 
 def test_retention_and_sizes_are_what_the_design_says() -> None:
@@ -40,7 +40,7 @@ def test_retention_and_sizes_are_what_the_design_says() -> None:
 def test_topics_as_they_are_created_have_no_problem() -> None:
     for replicas in (1, 3):
         states = {spec.name: as_created(spec, replicas=replicas) for spec in TOPICS}
-        assert check_topics(TOPICS, states, partitions=4) == []
+        assert check_topics(TOPICS, states, partitions=4, copies=replicas) == []
 
 
 @pytest.mark.parametrize(
@@ -70,6 +70,25 @@ def test_three_copies_need_two_in_sync_and_one_copy_cannot() -> None:
     assert problems(as_created(TOPICS.events, replicas=1)) == []
 
 
+def test_fewer_copies_than_were_asked_for_are_a_problem_and_so_is_a_quorum_of_all() -> None:
+    (problem,) = problems(as_created(TOPICS.events, replicas=2), copies=3)
+    assert "a partition with 2 of 3 copies" in problem
+    assert "TAXIMETER_KAFKA_REPLICATION_FACTOR=2" in problem
+    assert problems(as_created(TOPICS.events, replicas=2), copies=2) == []
+    assert problems(as_created(TOPICS.events, replicas=5), copies=3) == []
+    (problem,) = problems(as_created(TOPICS.events, {"min.insync.replicas": "3"}, replicas=3), copies=3)
+    assert "nothing could be written while any broker is away" in problem
+
+
+def test_fewer_than_three_copies_are_no_default() -> None:
+    assert KafkaSettings(bootstrap_servers=("a:1",)).replication_factor == 3
+
+
+def test_a_topic_says_its_copies_and_how_many_acknowledge() -> None:
+    assert str(as_created(TOPICS.events)) == "usage.events: 4 partitions, 1 copy, 1 in sync to acknowledge"
+    assert str(as_created(TOPICS.events, replicas=3)) == "usage.events: 4 partitions, 3 copies, 2 in sync to acknowledge"
+
+
 def test_a_setting_that_the_cluster_does_not_tell_is_a_problem_where_money_depends_on_it() -> None:
     silent = TopicState(name="usage.events", partitions=4, replicas=1, configuration={})
     assert [problem.split("=")[0] for problem in problems(silent)] == [
@@ -86,7 +105,7 @@ def test_another_number_of_partitions_is_refused() -> None:
 
 
 def test_a_topic_without_leaders_is_a_problem() -> None:
-    (problem,) = check_topics([TOPICS.events], {}, partitions=4)
+    (problem,) = check_topics([TOPICS.events], {}, partitions=4, copies=1)
     assert "usage.events" in problem
     assert "without a leader" in problem
 

@@ -39,8 +39,17 @@ def test_a_later_aborted_transaction_of_the_same_producer_changes_nothing_before
     assert [holds for _, _, holds in held(data, [(7, 2)])] == [Holds.RECORDS, Holds.NOTHING, Holds.NOTHING]
 
 
-def test_a_batch_that_compaction_took_records_from_is_seen() -> None:
-    assert held(compacted(stored(4, 5), 3)) == [(4, 9, Holds.SOME)]
+def test_of_a_batch_that_compaction_took_records_from_those_are_seen_that_are_left() -> None:
+    data = stored(0, 2) + compacted(4, 9, left=(1, 2, 7)) + stored(13, 1)
+    assert held(data) == [
+        (0, 2, Holds.RECORDS),
+        (5, 6, Holds.RECORDS),
+        (6, 7, Holds.RECORDS),
+        (11, 12, Holds.RECORDS),
+        (13, 14, Holds.RECORDS),
+    ]
+    part = ExaminedPart(0, spans_of(data, []))
+    assert [part.at(offset) for offset in (3, 5, 8, 12)] == [(None, 5), (Holds.RECORDS, 7), (None, 11), (None, 13)]
 
 
 @pytest.mark.parametrize("cut", [1, 30, 61, 80])
