@@ -13,6 +13,7 @@ from typing import Final
 import orjson
 
 from tests.simulation.planted_bugs import PLANTED
+from tests.simulation.planted_emitter_bugs import PLANTED_IN_EMITTERS
 from tests.simulation.planted_log_bugs import PLANTED_IN_LOGS
 from tests.simulation.planted_loss_bugs import PLANTED_IN_LOSSES
 from tests.simulation.planted_meter_bugs import PLANTED_IN_METERS
@@ -25,6 +26,7 @@ ALL: Mapping[str, Callable[[], AbstractContextManager[None]]] = {
     **PLANTED_IN_LOGS,
     **PLANTED_IN_LOSSES,
     **PLANTED_IN_METERS,
+    **PLANTED_IN_EMITTERS,
     **PLANTED_FOR_PRODUCERS,
     **PLANTED_AT_STRIPE,
 }
