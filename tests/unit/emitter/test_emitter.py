@@ -1,7 +1,9 @@
 """The Emitter against a Kafka in memory: never raises, loses nothing that it has room for, counts whatever it lets go."""
 
 import asyncio
+import copy
 import os
+import pickle
 import signal
 import threading
 from collections.abc import Iterator, Mapping
@@ -14,6 +16,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from taximeter_emitter.buffer.batching import Batcher, PartitionBatch
 from taximeter_emitter.buffer.partition_cache import PartitionCache
+from taximeter_emitter.deadlines import work_to_the_end
 from taximeter_emitter.emitter import MEBIBYTE, Emitter
 from taximeter_emitter.spool.encoded_batch import EncodedBatch
 from taximeter_emitter.spool.spool import Spool
@@ -628,3 +631,30 @@ def test_a_disk_that_fails_after_the_start_keeps_events_in_memory_and_loses_none
     stats = emitter.close()
     assert (stats.counts.sent, stats.counts.spooled, stats.counts.lost) == (3_000, 0, 0)
     assert quantities(batches_of(kafka.log)) == list(range(3_000))
+
+
+def test_a_pickled_emitter_is_the_same_one_in_its_own_process_and_a_new_one_when_that_is_closed(opened: list[Emitter]) -> None:
+    registry = CollectorRegistry()
+    emitter = Emitter(bootstrap_servers="127.0.0.1:9", source="test", memory_bytes_max=2 * MEBIBYTE, registry=registry)
+    opened.append(emitter)
+    pickled = pickle.dumps(emitter)
+    assert pickle.loads(pickled) is emitter
+    assert copy.deepcopy(emitter) is emitter
+    emitter.close(0)
+    rebuilt = pickle.loads(pickled)
+    opened.append(rebuilt)
+    assert rebuilt is not emitter
+    assert rebuilt.stats().emitter != emitter.stats().emitter or not rebuilt.stats().emitter
+    assert rebuilt.emit(customer="c", usage={"n": 1})
+    assert pickle.loads(pickled) is rebuilt is pickle.loads(pickle.dumps(rebuilt))
+
+
+async def test_a_loop_does_by_itself_what_its_executor_refuses_at_the_end() -> None:
+    loop = asyncio.get_running_loop()
+    work_to_the_end(loop)
+    assert await loop.run_in_executor(None, len, "abc") == 3
+    await loop.shutdown_default_executor()
+    assert await loop.run_in_executor(None, len, "abcd") == 4
+    assert await loop.getaddrinfo("127.0.0.1", 9)
+    with pytest.raises(ZeroDivisionError):
+        await loop.run_in_executor(None, divmod, 1, 0)
