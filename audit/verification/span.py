@@ -21,6 +21,10 @@ class TimeRange:
         """Whether nothing is left out."""
         return self.from_ms is None and self.to_ms is None
 
+    def holds(self, log_time_ms: int) -> bool:
+        """Whether this time is inside."""
+        return (self.from_ms is None or log_time_ms >= self.from_ms) and (self.to_ms is None or log_time_ms < self.to_ms)
+
 
 EVERYTHING: Final = TimeRange()
 
@@ -35,6 +39,7 @@ class Inside:
 
     start: int
     end: int
+    times: TimeRange = EVERYTHING
     intents: set[int] = field(default_factory=set)
     _chain: Chain = field(default_factory=Chain)
     _wanted: Range | None = None
