@@ -111,10 +111,11 @@ class EventEncoder:
 
     def _plain(self, usage: dict[str, Any]) -> dict[str, int]:
         """Usage that has more than plain integers, made plain: without None, and whatever counts as an integer is one. Raises EventRejected."""
-        plain: dict[str, int] = {}
-        for name, quantity in usage.items():
-            if quantity is not None:
-                plain[name] = _integer(quantity) if self._is_known(name) else 0
+        given = {name: quantity for name, quantity in usage.items() if quantity is not None}
+        if not any(map(self._is_known, given)):
+            self._check_usage(given)
+            return given
+        plain = {name: _integer(quantity) if self._is_known(name) else 0 for name, quantity in given.items()}
         self._check_usage(plain)
         return plain
 
@@ -123,9 +124,10 @@ class EventEncoder:
             if not isinstance(name, str):
                 raise EventRejected(Reason.WRONG_TYPE, "usage", f"names of usage fields are strings; one is {type(name).__name__}")
         known = {name: quantity for name, quantity in usage.items() if self._is_known(name)}
-        if usage and not known:
+        if any(usage.values()) and not known:
             raise EventRejected(Reason.UNKNOWN_USAGE_FIELD, f"usage.{next(iter(usage))[:40]}", "usage_fields names no field of this event")
-        parse_usage(known, "usage")
+        # A zero is as good as absent, whatever its field is called: an event of nothing but zeros is taken, as the gateway takes it.
+        parse_usage(known or usage, "usage")
 
     def _is_known(self, name: str) -> bool:
         return self._usage_fields is None or name in self._usage_fields
@@ -138,7 +140,8 @@ class EventEncoder:
         names = tuple(map(str.__str__, usage))
         known = tuple((str.__str__(key), text) for key, text in parsed)
         form = Form(self._layout(names), known, _EVENT_BYTES + _NUMBER_BYTES + _QUANTITY_BYTES * len(names) + _ROUNDED_BYTES)
-        _remember(self._forms, (names, tuple(dimensions.items())), form)
+        if any(map(self._is_known, names)):  # of others the quantities must be looked at each time
+            _remember(self._forms, (names, tuple(dimensions.items())), form)
         # Each string in the form, and in what it is found by.
         strings = [*names, *chain.from_iterable(known)]
         return replace(form, size=form.size + sum(2 * (string.__sizeof__() + _ROUNDED_BYTES) for string in strings))
@@ -146,9 +149,9 @@ class EventEncoder:
     def _layout(self, names: tuple[str, ...]) -> Layout:
         layout = self._layouts.get(names)
         if layout is None:
-            known = tuple(sorted(filter(self._is_known, names)))
+            known = tuple(sorted(filter(self._is_known, names))) or tuple(sorted(names))
             shifts = tuple(_QUANTITY_BITS * (len(names) - 1 - names.index(name)) for name in known)
-            layout = Layout(known, shifts, tuple(name for name in names if not self._is_known(name)))
+            layout = Layout(known, shifts, tuple(name for name in names if name not in known))
             _remember(self._layouts, names, layout)
         return layout
 
