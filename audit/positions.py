@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Self
 
+from aiokafka.errors import KafkaError
 from taximeter_emitter.clock import Clock
 from taximeter_emitter.wire.limits import HOUR_MS
 
@@ -14,6 +15,7 @@ from metering.folds.tallies import Tallies, tallies_from
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.ledger_log import ledger_start
 from metering.kafka.partition_log import LogEnds, LogReader, LogUnavailable
+from metering.kafka.provision import partition_counts
 from metering.kafka.topics import Topics
 from metering.records.chain import NO_OFFSET
 from metering.records.fail_closed import ChainBroken, FailClosed
@@ -46,6 +48,7 @@ class PartitionPosition:
     `open_corrections` are among the `open_meter_events`. `lost_records` are those that were accepted as lost, ever.
 
     `events_end` is the high watermark. Below it, from `readable_end` on, lies what an open transaction of another producer holds back.
+    `uncounted` records can be read and no accepted tally covers them; transaction markers at the end of the log are none.
     `counted_to` is how far the tallies cover usage.events, `reported_to` how far the intents cover usage.tallies. `uncovered_rows` are
     sums that no intent covers, in `unreported` tallies; `outcomes` those of the receipts in the time asked for. `carried` is usage by meter that
     waits because Stripe refuses the meter.
@@ -54,6 +57,7 @@ class PartitionPosition:
     partition: int
     events_end: int
     readable_end: int
+    uncounted: int
     counted_to: int
     tallies_end: int
     reported_to: int
@@ -76,6 +80,7 @@ class PartitionPosition:
             partition=partition,
             events_end=NO_OFFSET,
             readable_end=NO_OFFSET,
+            uncounted=0,
             unreported=0,
             counted_to=NO_OFFSET,
             tallies_end=NO_OFFSET,
@@ -88,11 +93,6 @@ class PartitionPosition:
         )
 
     @property
-    def uncounted(self) -> int:
-        """Records of usage.events that no accepted tally covers."""
-        return max(0, self.events_end - max(0, self.counted_to))
-
-    @property
     def held_back(self) -> int:
         """Records that nobody can read before a transaction of another producer ends."""
         return self.events_end - self.readable_end
@@ -100,7 +100,7 @@ class PartitionPosition:
     @property
     def is_settled(self) -> bool:
         """Whether all that is in usage.events has reached its end."""
-        waits = self.uncounted or self.uncovered_rows or self.open_meter_events or self.carried
+        waits = self.uncounted or self.held_back or self.uncovered_rows or self.open_meter_events or self.carried
         return not (self.problem or self.unread or waits)
 
     def as_json(self) -> dict[str, Any]:
@@ -158,6 +158,22 @@ class Positions:
         return sorted(found, key=lambda position: position.partition)
 
 
+async def uncounted_partitions(kafka: KafkaSettings) -> dict[int, int]:
+    """How many records are in partitions of usage.events beyond those of the settings, which nobody counts. Raises LogUnavailable."""
+    topic, reader = kafka.topics.events, LogReader(kafka, "positions-beyond")
+    try:
+        existing = (await partition_counts(kafka, (topic,))).get(topic.name, 0)
+        found = {}
+        for partition in range(kafka.partitions, existing):
+            start, _ = await reader.bounds(topic.name, partition)
+            found[partition] = (await reader.ends(topic.name, partition)).end - start
+        return found
+    except KafkaError as error:
+        raise LogUnavailable(f"the partitions of {topic.name} cannot be read: {error!r}") from error
+    finally:
+        await reader.close()
+
+
 class _PositionReader:
     """Reads one partition after the other. Owns its log reader."""
 
@@ -198,6 +214,7 @@ class _PositionReader:
             partition=partition,
             events_end=ends.end,
             readable_end=ends.stable_end,
+            uncounted=await self._uncounted(partition, tallies.chain.end, ends),
             counted_to=tallies.chain.end,
             tallies_end=tallies.chain.next_offset,
             reported_to=ledger.chain.end,
@@ -212,6 +229,17 @@ class _PositionReader:
             ids_from_ms=tallies.losses.ids_from_ms,
             problem=problem,
         )
+
+    async def _uncounted(self, partition: int, counted_to: int, ends: LogEnds) -> int:
+        topic = self._topics.events.name
+        start, _ = await self._reader.bounds(topic, partition)
+        first = max(start, counted_to)
+        try:
+            if first >= ends.stable_end or await self._reader.holds_no_record(topic, partition, first, ends.stable_end):
+                return 0
+        except FailClosed:
+            pass  # what stops the aggregator there is said as the problem
+        return ends.stable_end - first
 
     async def _check_next(self, partition: int, counted_to: int, ends: LogEnds) -> None:
         """What is counted next must be there: raise what the aggregator stops for."""

@@ -17,7 +17,7 @@ from reporter.metrics import ReporterMetrics
 from reporter.sending.lanes import Attempt, Lanes, MeterSend
 from reporter.sending.meter_events import MeterEventPort, payload_of
 from reporter.sending.pacing import Pacer
-from reporter.sending.verdicts import Delivered, MeterRefused, Refused, StopTheWorld, TooOld, TryAgain, Verdict
+from reporter.sending.verdicts import Delivered, MeterRefused, Refused, Retry, StopTheWorld, TooOld, TryAgain, Verdict
 
 WAIT_SECONDS_MAX: Final = 1.0
 REPEATS: Final = RetryPolicy(base_seconds=0.5, cap_seconds=45.0)  # of attempts that may succeed later
@@ -111,7 +111,12 @@ class Dispatcher:
             attempt = self.lanes.next_ready(self._now_ms(), now)
             if attempt is None:
                 return WAIT_SECONDS_MAX
-            self._calls.start(self._attempt(attempt), partial(self._ended, attempt, now))
+            try:
+                call = self._attempt(attempt)
+            except Exception as error:  # it costs this meter event, which is tried again, and no other
+                self._failed(attempt, now, error)
+                continue
+            self._calls.start(call, partial(self._ended, attempt, now), partial(self._failed, attempt, now))
 
     def _ended(self, attempt: Attempt, began: float, verdict: Verdict) -> None:
         now = self._clock.monotonic()
@@ -120,6 +125,12 @@ class Dispatcher:
         self._heed(attempt.send, verdict, began, now)
         self.lanes.done(attempt, verdict, self._now_ms(), now)
         self._wake.tell()
+
+    def _failed(self, attempt: Attempt, began: float, error: Exception) -> None:
+        """Code failed in a way that nobody foresaw. Stripe may have the meter event: it is tried again under the same identifier."""
+        if self._warnings.admit("an attempt failed") is not None:
+            self._log.failed("code failed over a meter event; it will be tried again", error, identifier=attempt.send.identifier)
+        self._ended(attempt, began, TryAgain(Retry.UNEXPECTED, type(error).__name__, maybe_arrived=True))
 
     def _attempt(self, attempt: Attempt) -> Awaitable[Verdict]:
         send, event = attempt.send, attempt.send.event

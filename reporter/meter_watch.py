@@ -107,6 +107,9 @@ class MeterWatch:
         except MetersUnread as error:
             self._not_seen(error, began)
             return error.why
+        except Exception as error:  # sending goes on; a meter that Stripe refuses is then noticed by its refusals
+            self._log.failed("Stripe's meters could not be read", error)
+            return WhyUnread.UNAVAILABLE
         self.key_problem = None
         for meter in self._catalogue.by_name.values():
             self._judge(meter, found, began)

@@ -61,7 +61,11 @@ class PeriodReader:
         """Until `close`: read everything, wait. Returns at once when `every_seconds` is 0. No failure of Stripe's ends it."""
         self._reading = asyncio.current_task()
         while self._every_seconds > 0:
-            outcome = await self._read_all()
+            try:
+                outcome = await self._read_all()
+            except Exception as error:  # usage is reported without it
+                self._log.failed("billing periods could not be read", error)
+                outcome = "failed"
             self._metrics.period_reads.labels(outcome).inc()
             await self._clock.sleep(self._every_seconds)
 
@@ -100,7 +104,11 @@ class PeriodReader:
         return "failed"
 
     def _learn(self, subscription: Mapping[str, Any]) -> None:
-        found = read_subscription(subscription)
+        try:
+            found = read_subscription(subscription)
+        except Exception as error:  # one subscription that nobody foresaw hides no other
+            self._log.failed("a subscription could not be read", error, subscription=str(subscription.get("id"))[:64])
+            return
         if found is None:
             return
         self._periods.learn(found)

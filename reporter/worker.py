@@ -155,7 +155,7 @@ class ReportingWorker(PartitionWorker):
 
     def _intent_is_due(self, reporter: PartitionReporter) -> bool:
         waited = self._clock.monotonic() - self._planned_at
-        if not len(reporter.unplanned):
+        if not len(reporter.unplanned) and not reporter.carries_more:
             return reporter.uncovered >= EMPTY_INTENT_TALLIES
         if waited < self._ended_periods.report_seconds(self._settings.report_seconds) and not reporter.unplanned.is_full:
             return False

@@ -53,6 +53,11 @@ _REPAIR: Final = (
     ),
 )
 
+_SPOOL: Final = (
+    Command("list", "show the spools in a directory", f"{_COMMANDS}.arguments:spool_list", f"{_COMMANDS}.spool:list_all"),
+    Command("send", "send the spools of processes that ended", f"{_COMMANDS}.arguments:spool_send", f"{_COMMANDS}.spool:send"),
+)
+
 _CUSTOMER: Final = (
     Command("create", "make a customer and print its id", f"{_STRIPE}.arguments:customer_create", f"{_STRIPE}.customer:create"),
     Command("list", "show the customers, newest first", f"{_STRIPE}.arguments:customer_list", f"{_STRIPE}.customer:list_all"),
@@ -87,6 +92,7 @@ COMMANDS: Final = (
     _command("taximeter.reconcile_command", "reconcile", "compare the ledger with Stripe's summaries, by customer, meter and hour or day"),
     _command(_TRACING, "trace", "follow one event, or one meter event, through every log to Stripe's answer"),
     _command(_TRACING, "explain", "what a customer's usage of a meter is made of, down to the events"),
+    CommandGroup("spool", "list and send what emitters left on the disk of a host", _SPOOL),
     _command(_COMMANDS, "verify", "re-read the log and prove every equation that a bill rests on"),
     _command(_COMMANDS, "completion", "print a script that completes commands and options in a shell"),
 )

@@ -9,6 +9,7 @@ DISCREPANCY: Final = 2
 USAGE: Final = 3
 PRECONDITION: Final = 4
 PENDING: Final = 5
+INCOMPLETE: Final = 6
 INTERRUPTED: Final = 130
 
 MEANINGS: Final[Mapping[int, str]] = {
@@ -18,5 +19,6 @@ MEANINGS: Final[Mapping[int, str]] = {
     USAGE: "Arguments or configuration are wrong.",
     PRECONDITION: "Kafka, a topic, a broker or the installation is not right.",
     PENDING: "Everything agrees so far, and something is still on its way.",
+    INCOMPLETE: "Everything agrees, and something is set aside, lost or not proved.",
     INTERRUPTED: "It was interrupted.",
 }

@@ -31,6 +31,7 @@ class IntentCheck:
         self._partition = partition
         self._report = report
         self._uncovered: Counter[UsageKey] = Counter()
+        self._reports: set[tuple[str, str]] = set()
 
     def foresee(self, offset: int, entry: Entry) -> None:
         """Remember what this entry will speak of."""
@@ -59,6 +60,7 @@ class IntentCheck:
                 self._report.receipts += 1
             case Rejection():
                 self._report.rejections += 1
+                self._note_refusals(entry)
             case Correction():
                 self._report.corrections += accepted
                 self._report.corrections_skipped += not accepted
@@ -129,6 +131,18 @@ class IntentCheck:
         elif fate.at_stripe and not (correction.kind is CorrectionKind.CANCEL and target is not None and target.fate.at_stripe is False):
             # What was not recorded is not cancelled: Stripe has nothing less.
             totals.corrected[correction.kind] += correction.event.value
+
+    def _note_refusals(self, rejection: Rejection) -> None:
+        """Count what the report names, and what it only counts. The same report may have been written more than once."""
+        report = rejection.event_id, rejection.code
+        # Stripe has what it refuses as a duplicate.
+        if report in self._reports or "duplicate" in rejection.code or not self._inside.times.holds(rejection.at_ms):
+            return
+        self._reports.add(report)
+        named = len(rejection.identifiers)
+        self._report.refusals.named += named
+        if rejection.error_count > named:
+            self._report.refusals.unnamed[rejection.code] += rejection.error_count - named
 
     def _compare(self, offset: int, intent: Intent, waiting: Sequence[MeterEvent]) -> None:
         told: Counter[UsageKey] = Counter()

@@ -6,17 +6,21 @@ from dataclasses import dataclass
 
 from aiokafka.structs import ConsumerRecord
 
+from audit.decoder.home_partition import home_of
+from audit.recount.seen_identities import SeenIdentities, remembered_ms
+from audit.recount.taken_numbers import TakenNumbers
+from audit.recount.tally_recount import KINDS, RecountHistory, TallyRecount
 from audit.verification.emitters import EmitterBook
 from audit.verification.intent_check import IntentCheck, covered_tallies
-from audit.verification.report import AcceptedLoss, Covered, Report
+from audit.verification.report import AcceptedLoss, AcceptedRedrive, AcceptedStep, Covered, OpenTransaction, Report
 from audit.verification.span import Inside, TimeRange
-from audit.verification.tally_check import KINDS, RangeCount, tally_problems
 from metering.folds.tallies import Tallies, tallies_from
-from metering.kafka.partition_log import LogReader
+from metering.kafka.partition_log import LogEnds, LogReader, LogUnavailable
 from metering.kafka.topics import Topics
 from metering.records.chain import NO_OFFSET
 from metering.records.fail_closed import FailClosed, HistoryLost, RecordCorrupt
 from metering.records.ledger_records import decode_entry
+from metering.records.redrive import REDRIVE_HEADER, RedriveEnd, decode_redrive
 from metering.records.tally import Acceptance, Tally, decode_tally
 
 LogRecords = Sequence[ConsumerRecord[bytes, bytes]]
@@ -24,11 +28,21 @@ LogRecords = Sequence[ConsumerRecord[bytes, bytes]]
 
 @dataclass(frozen=True, slots=True)
 class LogBounds:
-    """First kept offset and next offset of the three logs of a partition."""
+    """First kept offset and end of what can be read of the three logs of a partition. `events_ends` also says what an open transaction hides."""
 
     events: tuple[int, int]
+    events_ends: LogEnds
     tallies: tuple[int, int]
     ledger: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationScope:
+    """What is verified: the topics, in a time range. `partitions` is how many the settings say."""
+
+    topics: Topics
+    partitions: int
+    times: TimeRange
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +57,9 @@ class Readers:
         """Of one partition. The ledger is asked first: what it covers is then surely inside the bounds of the others."""
         ledger = await self.ledger.bounds(topics.ledger.name, partition)
         tallies = await self.tallies.bounds(topics.tallies.name, partition)
-        return LogBounds(await self.events.bounds(topics.events.name, partition), tallies, ledger)
+        start, _ = await self.events.bounds(topics.events.name, partition)
+        ends = await self.events.ends(topics.events.name, partition)
+        return LogBounds((start, ends.stable_end), ends, tallies, ledger)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -52,19 +68,37 @@ class Readers:
 
 
 class Stream:
-    """A range of records, to be taken piece by piece, in order."""
+    """A range of records, to be taken piece by piece, in order. `open_at` opens it at an offset. Close it in the end."""
 
-    def __init__(self, batches: AsyncIterator[LogRecords]) -> None:
-        self._batches = batches
+    def __init__(self, open_at: Callable[[int], AsyncGenerator[LogRecords]], start: int) -> None:
+        self._open_at = open_at
+        self._batches = open_at(start)
         self._reversed: list[ConsumerRecord[bytes, bytes]] = []
+        self._following = start
+
+    async def aclose(self) -> None:
+        """No more is wanted."""
+        await self._batches.aclose()
+
+    async def pass_over(self, offset: int) -> None:
+        """Go on at this offset, without looking at what is before it."""
+        self._reversed = [record for record in self._reversed if record.offset >= offset]
+        if not self._reversed and offset > self._following:
+            await self._batches.aclose()
+            self._batches = self._open_at(offset)
+        self._following = max(offset, self._following)
 
     async def before(self, offset: int) -> AsyncIterator[ConsumerRecord[bytes, bytes]]:
-        """Those before this offset that were not taken yet."""
-        while True:
+        """Those before this offset that were not taken yet. What is behind them is not asked for: it may be damaged."""
+        while self._following < offset or self._reversed:
             while self._reversed:
                 if self._reversed[-1].offset >= offset:
                     return
-                yield self._reversed.pop()
+                record = self._reversed.pop()
+                self._following = record.offset + 1
+                yield record
+            if self._following >= offset:
+                return
             following = await anext(self._batches, None)
             if following is None:
                 return
@@ -72,51 +106,69 @@ class Stream:
 
 
 class PartitionVerification:
-    """Use once: `run` adds everything to the report it was given."""
+    """Use once: `run` adds everything to the report it was given. `history.forwarded` is then what must be in other partitions."""
 
     def __init__(
         self,
         partition: int,
         *,
         readers: Readers,
-        topics: Topics,
+        scope: VerificationScope,
         bounds: LogBounds,
-        times: TimeRange,
         emitters: EmitterBook,
         report: Report,
         on_records: Callable[[int], None],
     ) -> None:
         self._partition = partition
         self._readers = readers
-        self._topics = topics
+        self._topics = scope.topics
         self._bounds = bounds
         self._emitters = emitters
         self._report = report
         self._on_records = on_records
-        self._times = times
+        self._times = scope.times
         self._tallies = Tallies()
-        self._inside = Inside(*bounds.tallies)
+        self._inside = Inside(*bounds.tallies, scope.times)
         self._first_start: int | None = None
         self._intents = IntentCheck(partition, report, self._inside)
+        self._place = "nothing"
+        self.history = RecountHistory(partition, lambda customer: home_of(customer, scope.partitions))
 
     async def run(self) -> None:
-        """Read and check. Raises LogUnavailable; what does not hold goes into the report, and ends the reading where it cannot go on."""
+        """Read and check. What does not hold goes into the report, and ends the reading of this partition where it cannot go on."""
         self._report.partitions += 1
+        where = f"partition {self._partition}"
         try:
             await self._read()
         except FailClosed as error:
-            self._report.problems.add(f"partition {self._partition}: {error}")
+            self._report.problems.add(f"{where}: {error}")
+        except LogUnavailable as error:
+            self._report.problems.add(f"{where} cannot be read: {error}")
+        except Exception as error:  # one partition's fault must not keep the others from being verified
+            self._report.problems.add(f"{where}, {self._place}: this check itself failed, so that nothing more is known: {error!r}")
         self._intents.finish()
+        self._report.identity_share = max(self._report.identity_share, self.history.identities.share)
+        for reason, totals in self.history.aside.totals.items():
+            self._report.aside[reason] = totals
         if not self._times.is_everything:
             self._note_covered()
         if self._times.to_ms is None:
-            self._finish_events()
+            try:
+                await self._finish_events()
+            except (FailClosed, LogUnavailable) as error:
+                self._report.problems.add(f"{where}: {error}")
 
-    def _finish_events(self) -> None:
+    async def _finish_events(self) -> None:
         """Events behind the end of the chain wait to be counted, if they are still there."""
-        first, following = self._bounds.events
+        first, readable = self._bounds.events
         end = self._tallies.chain.end if self._tallies.chain.end != NO_OFFSET else first
-        self._report.uncounted_records += max(0, following - max(end, first))
+        waiting = readable - max(end, first)
+        # Transaction markers at the end of the log wait for nothing.
+        if waiting > 0 and not await self._readers.events.holds_no_record(self._topics.events.name, self._partition, max(end, first), readable):
+            self._report.uncounted_records += waiting
+        ends = self._bounds.events_ends
+        if ends.end > ends.stable_end:
+            self._report.open_transactions.append(OpenTransaction(self._partition, ends.stable_end, ends.end - ends.stable_end))
         if end < first:
             self._report.problems.add(
                 f"partition {self._partition}: records {end} to {first - 1} were deleted before they were counted;"
@@ -140,20 +192,24 @@ class PartitionVerification:
         self._inside.select(offsets[0], max(offsets))
 
     async def _begin(self) -> tuple[int, int]:
-        """Where to read usage.tallies and usage.events from, so that the first tally of the range is known to be accepted or not."""
-        start, topic = self._inside.start, self._topics.tallies.name
+        """Where to read usage.tallies and usage.events from: from a checkpoint on it is known which tallies are accepted, and what they rest on."""
+        start = self._inside.start
         if start == 0:
             return 0, self._bounds.events[0]
         if start >= self._inside.end:
             return start, self._bounds.events[1]
-        previous = (await self._tally(topic, start)).link.previous
+        previous = (await self._tally(start)).link.previous
         if previous in {0, NO_OFFSET}:
             return 0, self._bounds.events[0]
-        before = await self._tally(topic, previous)
-        self._tallies = tallies_from(previous, before)
-        return previous, max(self._bounds.events[0], before.link.end)
+        before = await self._tally(previous)
+        checkpoint = previous if before.emitter_states is not None else before.checkpoint
+        if checkpoint in {0, NO_OFFSET}:
+            return 0, max(self._bounds.events[0], before.link.end)
+        self._tallies = tallies_from(checkpoint, await self._tally(checkpoint))
+        return checkpoint, max(self._bounds.events[0], before.link.end)
 
-    async def _tally(self, topic: str, offset: int) -> Tally:
+    async def _tally(self, offset: int) -> Tally:
+        topic = self._topics.tallies.name
         record = await self._readers.tallies.record(topic, self._partition, offset)
         if record is None:
             raise RecordCorrupt(f"offset {offset} of {topic}/{self._partition} holds no tally")
@@ -168,57 +224,123 @@ class PartitionVerification:
         async with aclosing(self._readers.ledger.records(topics.ledger.name, partition, *bounds.ledger)) as batches:
             async for records in batches:
                 for record in records:
+                    self._at(topics.ledger.name, record.offset)
                     self._intents.foresee(record.offset, decode_entry(record.value))
+        await self._read_redrives()
         tallies_from_offset, events_from = await self._begin()
         async with AsyncExitStack() as open_streams:
 
             async def stream(reader: LogReader, topic: str, limits: tuple[int, int]) -> Stream:
-                records: AsyncGenerator[LogRecords] = reader.records(topic, partition, *limits)
-                return Stream(await open_streams.enter_async_context(aclosing(records)))
+                start, end = limits
+
+                def open_at(offset: int) -> AsyncGenerator[LogRecords]:
+                    return reader.records(topic, partition, offset, end)
+
+                return await open_streams.enter_async_context(aclosing(Stream(open_at, start)))
 
             events = await stream(self._readers.events, topics.events.name, (events_from, bounds.events[1]))
             tallies = await stream(self._readers.tallies, topics.tallies.name, (tallies_from_offset, self._inside.end))
             ledger = await stream(self._readers.ledger, topics.ledger.name, bounds.ledger)
             async for record in ledger.before(bounds.ledger[1]):
+                self._at(topics.ledger.name, record.offset)
                 entry = decode_entry(record.value)
                 if self._intents.will_accept(entry):
                     await self._add_tallies(tallies, events, covered_tallies(entry, bounds.tallies[1]))
                 self._intents.fold(record.offset, record.timestamp, entry)
             await self._add_tallies(tallies, events, self._inside.end)
 
+    async def _read_redrives(self) -> None:
+        """Which events that were set aside were taken back, by redrives that landed where their writer wanted."""
+        topic, reader = self._topics.deadletters.name, self._readers.ledger
+        found: dict[int, AcceptedRedrive] = {}
+        async with aclosing(reader.records(topic, self._partition, *await reader.bounds(topic, self._partition))) as batches:
+            async for records in batches:
+                for record in records:
+                    if not any(name == REDRIVE_HEADER for name, _ in record.headers):
+                        continue
+                    self._at(topic, record.offset)
+                    redrive = decode_redrive(record.value)
+                    if isinstance(redrive, RedriveEnd):
+                        if redrive.redrive in found:
+                            found[redrive.redrive].ended = True
+                    elif redrive.offset == record.offset:
+                        events = sum(len(indexes) for _, indexes in redrive.places)
+                        found[record.offset] = AcceptedRedrive(self._partition, record.offset, redrive.emitter, events)
+                        for offset, indexes in (*redrive.places, *redrive.known):
+                            self.history.redriven.setdefault(offset, set()).update(indexes)
+        if self._times.is_everything:
+            self._report.redrives += found.values()
+
     async def _add_tallies(self, tallies: Stream, events: Stream, end: int) -> None:
         async for record in tallies.before(end):
+            self._at(self._topics.tallies.name, record.offset)
             tally = decode_tally(record.value)
             if not self._tallies.fold(record.offset, tally):
-                self._report.tallies_skipped += 1
+                # What is before the range was read only to know what it rests on.
+                self._report.tallies_skipped += record.offset >= self._inside.start
                 continue
             if record.offset < self._inside.start:
+                self._learn(tally)
                 continue
             if self._first_start is None:
                 self._first_start = tally.link.start
+                if self._times.from_ms is not None or tally.link.start < self._bounds.events[0]:
+                    self.history.identities = SeenIdentities(strict_from_ms=tally.log_time_ms + remembered_ms(tally.horizon_ms or 0))
             await self._check(record.offset, tally, events)
             self._note(tally)
             if tally.acceptance is not None:
                 self._note_loss(record.offset, tally, tally.acceptance)
+            if tally.stepped_over is not None:
+                step = tally.stepped_over
+                self._report.steps.append(
+                    AcceptedStep(self._partition, record.offset, tally.link.start, tally.link.end, step.events, step.reason, step.by, step.at_ms)
+                )
+
+    def _learn(self, tally: Tally) -> None:
+        """Take over what an accepted tally before the range says, without looking at its records."""
+        self.history.catalogues.learn(tally)
+        if tally.emitter_states is not None:
+            self.history.numbers = TakenNumbers(tally.emitter_states)
+        else:
+            self.history.learn_numbers(tally)
 
     async def _check(self, offset: int, tally: Tally, events: Stream) -> None:
         start, end = tally.link.start, tally.link.end
         where = f"tally {offset} of partition {self._partition} (records {start} to {end - 1})"
         if end > self._bounds.events[1]:
             self._report.problems.add(f"{where} ends behind the log of events, at {self._bounds.events[1]}")
-        found = RangeCount()
+        recount = TallyRecount(tally, self.history)
+        if tally.stepped_over is not None:
+            await events.pass_over(end)
         taken = 0
         async for record in events.before(end):
             # Records below the first tally were there before the chain was founded; the aggregator's settings say to leave them.
             if record.offset >= start:
-                found.take(record)
+                self._at(self._topics.events.name, record.offset)
+                self._take(recount, record)
             taken += 1
         self._on_records(taken)
-        if start < self._bounds.events[0] and tally.acceptance is None:
+        was_deleted = start < self._bounds.events[0] and tally.acceptance is None
+        if was_deleted or not recount.is_derived:
+            self._report.underived.tallies += 1
+            for row in tally.rows:
+                self._report.underived.units[row.meter] += row.quantity
+            self.history.identities.is_unsure_until(tally.log_time_ms + remembered_ms(tally.horizon_ms or 0))
+        if was_deleted:
             self._report.not_recounted += min(end, self._bounds.events[0]) - start
+            self.history.learn_numbers(tally)
             return
-        for problem in tally_problems(where, tally, found):
-            self._report.problems.add(problem)
+        for phrase in recount.phrases():
+            self._report.problems.add(f"{where} {phrase}")
+
+    def _take(self, recount: TallyRecount, record: ConsumerRecord[bytes, bytes]) -> None:
+        try:
+            recount.take(record)
+        except Exception as error:  # the records after this one must be verified
+            self._report.problems.add(f"partition {self._partition}, {self._place}: this check itself failed over it: {error!r}")
+
+    def _at(self, topic: str, offset: int) -> None:
+        self._place = f"offset {offset} of {topic}"
 
     def _note(self, tally: Tally) -> None:
         report = self._report

@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
+from audit.recount.aside_book import AsideTotals
 from metering.records.ledger_records import CorrectionKind, Outcome
 
 PROBLEMS_SHOWN: Final = 50
@@ -43,6 +44,11 @@ class MeterTotals:
         return sum(units for outcome, units in self.outcomes.items() if outcome not in REPORTED)
 
     @property
+    def unbillable(self) -> int:
+        """Units that are older than Stripe takes."""
+        return self.outcomes[Outcome.UNBILLABLE]
+
+    @property
     def accounted(self) -> int:
         """Units by where they are: as many as were counted."""
         return self.reported + self.not_billed + self.uncovered + self.open + self.carried
@@ -50,7 +56,12 @@ class MeterTotals:
     @property
     def missing(self) -> int:
         """Units that Stripe should have, does not have, or may not have, and that no correction sent again."""
-        return self.not_billed + self.unrecorded - self.corrected[CorrectionKind.RESEND]
+        return self.not_billed - self.unbillable + self.unrecorded - self.corrected[CorrectionKind.RESEND]
+
+    @property
+    def unequal(self) -> int:
+        """By how much what was counted differs from what became of it; 0 if every unit is accounted for."""
+        return self.counted - self.accounted
 
     @property
     def billed(self) -> int:
@@ -141,6 +152,20 @@ class AcceptedLoss:
 
 
 @dataclass(frozen=True, slots=True)
+class AcceptedStep:
+    """A tally by which somebody passed over the records [start, end) of usage.events. `events`: how many they said to hold, if they could be read."""
+
+    partition: int
+    tally: int
+    start: int
+    end: int
+    events: int | None
+    reason: str
+    by: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Covered:
     """What of one partition a verification of a time range covers: [first, end) of usage.tallies, of usage.events, and the intents that
     report those tallies (None: none does), by the first and last of their offsets in usage.ledger."""
@@ -175,11 +200,57 @@ class Problems:
 
 
 @dataclass(slots=True)
+class Underived:
+    """Tallies whose rows were taken as they are: their records were deleted, or they do not say all that they leave out."""
+
+    tallies: int = 0
+    units: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTransaction:
+    """An open transaction of another producer: `records` offsets from `offset` on cannot be read before it ends."""
+
+    partition: int
+    offset: int
+    records: int
+
+
+@dataclass(slots=True)
+class AcceptedRedrive:
+    """A redrive at `offset` of usage.deadletters, which takes back `events` events; its emitter writes them. `ended`: all of them are written."""
+
+    partition: int
+    offset: int
+    emitter: str
+    events: int
+    ended: bool = False
+
+
+@dataclass(slots=True)
+class Refusals:
+    """What Stripe's error reports say: `named` meter events, and the `unnamed` ones that it only counts, by code."""
+
+    named: int = 0
+    unnamed: Counter[str] = field(default_factory=Counter)
+
+
+_SUMS: Final = (
+    *("partitions", "tallies", "tallies_skipped", "intents", "intents_skipped", "receipts", "rejections", "corrections", "corrections_skipped"),
+    *("uncounted_records", "not_recounted", "open_meter_events"),
+)
+_COUNTERS: Final = ("records", "events", "dead_lettered", "unknown_usage", "unread_partitions")
+_LISTS: Final = ("losses", "steps", "covered", "open_transactions", "redrives")
+
+
+@dataclass(slots=True)
 class Report:
     """Everything that was read, added up. Counts of records and events are those of the log, which the tallies were compared with.
 
     `unknown_usage`: units of counted events, by usage field, that are not billed because the catalogue did not know the field.
-    `uncounted_records` are behind the end of the chains. `not_recounted` records were deleted by retention and are in tallies only.
+    `uncounted_records` can be read and are behind the end of the chains. `not_recounted` records were deleted by retention and are in tallies only.
+    `unread_partitions`: records of partitions that exist and that nobody counts, by partition. `identity_share`: how many event ids there
+    are for each that was looked at.
     """
 
     partitions: int = 0
@@ -194,13 +265,21 @@ class Report:
     records: Counter[str] = field(default_factory=Counter)
     events: Counter[str] = field(default_factory=Counter)
     dead_lettered: Counter[str] = field(default_factory=Counter)
+    aside: dict[str, AsideTotals] = field(default_factory=dict)
+    underived: Underived = field(default_factory=Underived)
+    identity_share: int = 1
+    redrives: list[AcceptedRedrive] = field(default_factory=list)
     unknown_usage: Counter[str] = field(default_factory=Counter)
     uncounted_records: int = 0
+    open_transactions: list[OpenTransaction] = field(default_factory=list)
+    unread_partitions: Counter[int] = field(default_factory=Counter)
     not_recounted: int = 0
     open_meter_events: int = 0
+    refusals: Refusals = field(default_factory=Refusals)
     meters: dict[str, MeterTotals] = field(default_factory=dict)
     emitters: Sequence[EmitterLine] = ()
     losses: list[AcceptedLoss] = field(default_factory=list)
+    steps: list[AcceptedStep] = field(default_factory=list)
     covered: list[Covered] = field(default_factory=list)
     problems: Problems = field(default_factory=Problems)
 
@@ -210,58 +289,40 @@ class Report:
 
     def add(self, other: "Report") -> None:
         """Add another partition's findings; emitters are not added, they span partitions."""
-        for name in (
-            "partitions",
-            "tallies",
-            "tallies_skipped",
-            "intents",
-            "intents_skipped",
-            "receipts",
-            "rejections",
-            "corrections",
-            "corrections_skipped",
-        ):
+        for name in (*_SUMS, *_LISTS):
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        for name in ("uncounted_records", "not_recounted", "open_meter_events"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.losses += other.losses
-        self.covered += other.covered
-        self.records += other.records
-        self.events += other.events
-        self.dead_lettered += other.dead_lettered
-        self.unknown_usage += other.unknown_usage
+        for name in _COUNTERS:
+            getattr(self, name).update(getattr(other, name))
         for name, totals in other.meters.items():
             self.meter(name).add(totals)
+        for reason, aside in other.aside.items():
+            self.aside.setdefault(reason, AsideTotals()).add(aside)
+        self.underived.tallies += other.underived.tallies
+        self.underived.units += other.underived.units
+        self.refusals.named += other.refusals.named
+        self.refusals.unnamed += other.refusals.unnamed
+        self.identity_share = max(self.identity_share, other.identity_share)
         self.problems.add_all(other.problems)
 
     @property
-    def pending(self) -> int:
-        """Units, meter events and records that are on their way."""
-        units = sum(totals.uncovered + totals.open + max(0, totals.carried) + totals.correcting for totals in self.meters.values())
-        return units or self.open_meter_events or self.uncounted_records
+    def set_aside(self) -> Counter[str]:
+        """Events that are set aside, by the reason that the tallies give, each once, and without those that came back."""
+        return self.dead_lettered - Counter({reason: totals.came_back for reason, totals in self.aside.items()})
 
     @property
-    def verdict(self) -> str:
-        """EXACT; PENDING n: all holds and n are on their way; MISMATCH n: n things do not hold. Accepted losses are always named."""
-        unequal = sum(totals.counted != totals.accounted for totals in self.meters.values())
-        wrong = self.problems.count + unequal + sum(totals.missing > 0 for totals in self.meters.values())
-        if wrong:
-            return f"MISMATCH {wrong}"
-        return (f"PENDING {self.pending}" if self.pending else "EXACT") + self._accepted
-
-    @property
-    def _accepted(self) -> str:
-        lost = sum(loss.end - loss.start for loss in self.losses)
-        if lost:
-            return f", with {lost} records accepted as lost"
-        return ", with ids accepted as not known" if self.losses else ""
+    def unfinished_redrives(self) -> list[tuple[AcceptedRedrive, int]]:
+        """Redrives of which events are not counted or judged yet, and how many."""
+        received = {line.emitter: line.received for line in self.emitters}
+        waiting = [(redrive, redrive.events - received.get(redrive.emitter, 0)) for redrive in self.redrives]
+        return [(redrive, missing) for redrive, missing in waiting if missing > 0]
 
     def as_json(self) -> dict[str, Any]:
-        """For `--json`."""
+        """For `--json`, without the verdict."""
         return {
-            "verdict": self.verdict,
             "partitions": self.partitions,
+            "unread_partitions": {str(partition): records for partition, records in sorted(self.unread_partitions.items())},
             "tallies": {"accepted": self.tallies, "skipped": self.tallies_skipped},
+            "underived": {"tallies": self.underived.tallies, "units": dict(self.underived.units)},
             "ledger": {
                 "intents": self.intents,
                 "skipped": self.intents_skipped,
@@ -271,28 +332,33 @@ class Report:
                 "corrections_skipped": self.corrections_skipped,
                 "open": self.open_meter_events,
             },
+            "refusals": {"named": self.refusals.named, "unnamed": dict(self.refusals.unnamed)},
             "records": dict(self.records),
             "losses": [loss.as_json() for loss in self.losses],
+            "stepped_over": [asdict(step) for step in self.steps],
             "covered": [each.as_json() for each in self.covered],
             "uncounted_records": self.uncounted_records,
+            "open_transactions": [{"partition": each.partition, "offset": each.offset, "records": each.records} for each in self.open_transactions],
             "not_recounted_records": self.not_recounted,
             "events": dict(self.events),
             "dead_lettered": dict(self.dead_lettered),
             "unknown_usage": dict(sorted(self.unknown_usage.items())),
-            "meters": {name: totals.as_json() for name, totals in sorted(self.meters.items())},
-            "emitters": [
-                {
-                    "emitter": line.emitter,
-                    "sent": line.sent,
-                    "received": line.received,
-                    "missing": line.missing,
-                    "abandoned": line.abandoned,
-                    "dropped": line.dropped,
-                    "closed": line.closed,
-                    "lost": line.lost,
-                    "state": line.state,
+            "set_aside": {
+                reason: {
+                    "events": events,
+                    "units": {meter: units for meter, units in self.aside_of(reason).units.items() if units},
+                    "counted_since": self.aside_of(reason).counted_since,
+                    "redriven": self.aside_of(reason).redriven,
                 }
-                for line in self.emitters
-            ],
+                for reason, events in self.set_aside.items()
+            },
+            "redrives": [asdict(redrive) for redrive in self.redrives],
+            "identities": {"one_in": self.identity_share},
+            "meters": {name: totals.as_json() for name, totals in sorted(self.meters.items())},
+            "emitters": [{**asdict(line), "state": line.state} for line in self.emitters],
             "problems": {"count": self.problems.count, "first": list(self.problems.shown)},
         }
+
+    def aside_of(self, reason: str) -> AsideTotals:
+        """What is known of the events that are set aside for this reason."""
+        return self.aside.get(reason, AsideTotals())

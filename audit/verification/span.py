@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Final
 
+from metering.folds.ledger import is_next
 from metering.records.chain import Chain, ChainLink
 from metering.records.ledger_records import Entry, Intent
 from metering.records.tally import Range
@@ -20,6 +21,10 @@ class TimeRange:
         """Whether nothing is left out."""
         return self.from_ms is None and self.to_ms is None
 
+    def holds(self, log_time_ms: int) -> bool:
+        """Whether this time is inside."""
+        return (self.from_ms is None or log_time_ms >= self.from_ms) and (self.to_ms is None or log_time_ms < self.to_ms)
+
 
 EVERYTHING: Final = TimeRange()
 
@@ -34,6 +39,7 @@ class Inside:
 
     start: int
     end: int
+    times: TimeRange = EVERYTHING
     intents: set[int] = field(default_factory=set)
     _chain: Chain = field(default_factory=Chain)
     _wanted: Range | None = None
@@ -46,7 +52,10 @@ class Inside:
         """The next entry of the ledger."""
         if not isinstance(entry, Intent):
             self._chain.pass_over(offset)
-        elif self._chain.offer(offset, entry.link):
+        elif not is_next(self._chain, entry):
+            self._chain.skip(offset)
+        else:
+            self._chain.offer(offset, entry.link)
             self._take(offset, entry.link)
 
     def _take(self, offset: int, link: ChainLink) -> None:

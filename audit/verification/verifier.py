@@ -1,30 +1,80 @@
-"""Verify all partitions of an installation."""
+"""Verify all partitions of an installation, those that exist and not only those of the settings."""
 
-from collections.abc import Callable
+import asyncio
+import multiprocessing
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing.sharedctypes import Synchronized
+from typing import Final
 
+from aiokafka.errors import KafkaError
+
+from audit.recount.tally_recount import Forwarded
 from audit.verification.emitters import EmitterBook
-from audit.verification.partition import LogBounds, PartitionVerification, Readers
+from audit.verification.forwarding import missing_copies
+from audit.verification.partition import LogBounds, PartitionVerification, Readers, VerificationScope
 from audit.verification.report import Report
 from audit.verification.span import EVERYTHING, TimeRange
 from metering.kafka.clients import KafkaSettings
-from metering.kafka.partition_log import LogReader
+from metering.kafka.partition_log import LogReader, LogUnavailable
+from metering.kafka.provision import partition_counts
 from metering.kafka.topics import Topics
+from metering.records.fail_closed import FailClosed
+
+PROGRESS_SECONDS: Final = 0.5
 
 OnProgress = Callable[[int, int], None]
 """Records of usage.events read so far, and in all."""
 
 
-async def verify(kafka: KafkaSettings, on_progress: OnProgress = lambda _done, _total: None, *, times: TimeRange = EVERYTHING) -> Report:
+@dataclass(slots=True)
+class Findings:
+    """What the verification of some partitions found."""
+
+    emitters: EmitterBook
+    report: Report = field(default_factory=Report)
+    forwarded: list[Forwarded] = field(default_factory=list)
+
+    def add(self, other: "Findings") -> None:
+        """Add those of other partitions."""
+        self.emitters.add(other.emitters)
+        self.report.add(other.report)
+        self.forwarded += other.forwarded
+
+
+async def verify(
+    kafka: KafkaSettings, on_progress: OnProgress = lambda _done, _total: None, *, times: TimeRange = EVERYTHING, workers: int = 1
+) -> Report:
     """Read the log once, as it stands now: the whole of it, or what the tallies of a time range cover, and the intents that report those.
 
-    Raises LogUnavailable when Kafka does not answer; what does not hold is in the report. Memory: one fetch of each topic, the sums of one
-    intent, the ledger's open entries, and what `EmitterBook` and `CorrectionHistory` say; none of it grows with the number of events.
+    With 2 `workers` and more, that many processes share the partitions. Raises LogUnavailable when Kafka does not answer; what does not hold is
+    in the report. Memory of each process: one fetch of each topic, the sums of one tally and of one intent, the ledger's open entries, and
+    what `EmitterBook`, `CorrectionHistory`, `SeenIdentities` and `AsideBook` say; only what is bounded grows with the number of events.
     """
-    topics = kafka.topics
+    scope = VerificationScope(kafka.topics, kafka.partitions, times)
+    existing = await _existing_partitions(kafka)
+    partitions = range(min(kafka.partitions, existing) or kafka.partitions)
+    if workers > 1:
+        found = await _side_by_side(kafka, scope, partitions, min(workers, len(partitions)), on_progress)
+    else:
+        found = await verify_partitions(kafka, scope, partitions, on_progress)
+    report = found.report
+    await _look_elsewhere(kafka, found, range(kafka.partitions, existing))
+    report.emitters, problems = found.emitters.lines()
+    for problem in problems:
+        report.problems.add(problem)
+    return report
+
+
+async def verify_partitions(kafka: KafkaSettings, scope: VerificationScope, partitions: Sequence[int], on_progress: OnProgress) -> Findings:
+    """One after the other, in this process. Raises LogUnavailable if none can be read."""
+    topics = scope.topics
     readers = Readers(*(LogReader(kafka, f"verify-{name}") for name in ("events", "tallies", "ledger")))
+    found = Findings(EmitterBook(whole=scope.times.is_everything))
     try:
-        bounds = [await readers.bounds(topics, partition) for partition in range(kafka.partitions)]
-        total = sum([await _events_in(readers.events, topics, partition, each, times) for partition, each in enumerate(bounds)])
+        bounds = {partition: await readers.bounds(topics, partition) for partition in partitions}
+        total = sum([await _events_in(readers.events, topics, partition, each, scope.times) for partition, each in bounds.items()])
         done = 0
 
         def on_records(count: int) -> None:
@@ -32,19 +82,73 @@ async def verify(kafka: KafkaSettings, on_progress: OnProgress = lambda _done, _
             done += count
             on_progress(done, total)
 
-        report, emitters = Report(), EmitterBook(whole=times.is_everything)
-        for partition, each in enumerate(bounds):
+        for partition, each in bounds.items():
             verification = PartitionVerification(
-                partition, readers=readers, topics=topics, bounds=each, times=times, emitters=emitters, report=report, on_records=on_records
+                partition, readers=readers, scope=scope, bounds=each, emitters=found.emitters, report=found.report, on_records=on_records
             )
             await verification.run()
-        lines, problems = emitters.lines()
-        report.emitters = lines
-        for problem in problems:
-            report.problems.add(problem)
-        return report
+            found.forwarded += verification.history.forwarded
+        return found
     finally:
         await readers.close()
+
+
+async def _existing_partitions(kafka: KafkaSettings) -> int:
+    try:
+        return (await partition_counts(kafka, (kafka.topics.events,))).get(kafka.topics.events.name, 0)
+    except KafkaError as error:
+        raise LogUnavailable(f"the partitions of {kafka.topics.events.name} cannot be read: {error!r}") from error
+
+
+async def _look_elsewhere(kafka: KafkaSettings, found: Findings, unread: Sequence[int]) -> None:
+    """Look for forwarded events in their own partitions, and at the partitions that nobody counts."""
+    topic, report = kafka.topics.events.name, found.report
+    reader = LogReader(kafka, "verify-elsewhere")
+    try:
+        for event in await missing_copies(reader, topic, found.forwarded):
+            report.problems.add(f"record {event.offset} was forwarded to partition {event.home}, and its event is not there")
+        for partition in unread:
+            start, _ = await reader.bounds(topic, partition)
+            report.unread_partitions[partition] = (await reader.ends(topic, partition)).end - start
+    except (FailClosed, LogUnavailable) as error:
+        report.problems.add(f"what was forwarded, or is in partitions that nobody counts, could not be looked at: {error}")
+    finally:
+        await reader.close()
+
+
+async def _side_by_side(kafka: KafkaSettings, scope: VerificationScope, partitions: Sequence[int], workers: int, on_progress: OnProgress) -> Findings:
+    context = multiprocessing.get_context("spawn")
+    done, total = context.Value("q", 0), context.Value("q", 0)
+    found = Findings(EmitterBook(whole=scope.times.is_everything))
+    loop = asyncio.get_running_loop()
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(done, total)) as pool:
+        waiting = {loop.run_in_executor(pool, _verify_one, kafka, scope, partition) for partition in partitions}
+        while waiting:
+            finished, waiting = await asyncio.wait(waiting, timeout=PROGRESS_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            for each in finished:
+                found.add(each.result())
+            on_progress(done.value, total.value)
+    return found
+
+
+_counters: list["Synchronized[int]"] = []
+
+
+def _start_worker(done: "Synchronized[int]", total: "Synchronized[int]") -> None:
+    _counters[:] = [done, total]
+
+
+def _verify_one(kafka: KafkaSettings, scope: VerificationScope, partition: int) -> Findings:
+    """In a process of its own."""
+    before = [0, 0]
+
+    def on_progress(*now: int) -> None:
+        for place, value in enumerate(now):
+            with _counters[place].get_lock():
+                _counters[place].value += value - before[place]
+            before[place] = value
+
+    return asyncio.run(verify_partitions(kafka, scope, [partition], on_progress))
 
 
 async def _events_in(reader: LogReader, topics: Topics, partition: int, bounds: LogBounds, times: TimeRange) -> int:

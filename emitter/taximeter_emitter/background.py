@@ -12,6 +12,7 @@ from taximeter_emitter.buffer.emit_buffer import EmitBuffer, WhenFull
 from taximeter_emitter.clock import Clock
 from taximeter_emitter.collecting import Collector
 from taximeter_emitter.counts import EmitterCounts
+from taximeter_emitter.deadlines import work_to_the_end
 from taximeter_emitter.sender import Sender, SendingPace
 from taximeter_emitter.spool.unsent import Unsent
 from taximeter_emitter.transports.batch_producer import ProducerFactory
@@ -56,6 +57,7 @@ class EmitterThread:
         self._starting = threading.Lock()
         self._written_off = 0
         self._ended = False
+        self._is_done = False
         self._close_seconds: float | None = None
 
     @property
@@ -68,7 +70,7 @@ class EmitterThread:
         counts, emitted = self.counts, self.buffer.emitted
         # What was put while the last of it was looked at: nobody takes it any more.
         left = emitted - self.buffer.taken if self._ended else 0
-        return replace(counts, emitted=emitted, lost=counts.lost + left, rejected=dict(counts.rejected), left_out=dict(counts.left_out))
+        return replace(counts, emitted=emitted, lost=counts.lost + left, rejected=dict(counts.rejected), unknown_usage=dict(counts.unknown_usage))
 
     def start(self) -> None:
         """Start the thread, once."""
@@ -132,6 +134,9 @@ class EmitterThread:
         try:
             asyncio.run(self._life())
         except Exception:  # no error may silence the emitter
+            if self._is_done:
+                # The interpreter ends, and asyncio cannot join the threads of its executor any more.
+                return True
             _LOG.exception("the background work of emitter %s crashed", self.emitter)
             if self._close_seconds is None:
                 threading.Event().wait(_RESTART_SECONDS)
@@ -142,6 +147,7 @@ class EmitterThread:
 
     async def _life(self) -> None:
         self._loop = asyncio.get_running_loop()
+        work_to_the_end(self._loop)
         options, clock = self._options, self._clock
         self.emitter = uuid.uuid4().hex
         unsent = self.unsent = Unsent(emitter=self.emitter, directory=options.spools, counts=self.counts, clock=clock)
@@ -162,3 +168,4 @@ class EmitterThread:
         if self._close_seconds is not None:
             sender.request_close(self._close_seconds)
         await sender.run()
+        self._is_done = True

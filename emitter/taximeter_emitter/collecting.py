@@ -19,7 +19,6 @@ from taximeter_emitter.spool.unsent import Unsent
 # than the interpreter's own switch interval of 5 ms. Fewer would cost the emitting threads more: each go that ends has to ask for the interpreter
 # again.
 _CHUNK_EVENTS: Final = 1_000
-_LEFT_OUT_FIELDS_MAX: Final = 100
 
 
 class Collector:
@@ -114,7 +113,7 @@ class Collector:
             if not self._held_back:
                 # As if there were one partition: only the columns matter.
                 self._held_back = [columns for _, columns in self._decoder.decode(self._buffer.take(_CHUNK_EVENTS), PartitionCache(1))]
-                self._note_left_out()
+                self._note_unknown_usage()
                 rest -= _CHUNK_EVENTS
             if not self._unsent.keep_unplaced(encode_unplaced(self._held_back)):
                 return
@@ -126,15 +125,11 @@ class Collector:
             self._partition_cache = PartitionCache(partitions)
         for partition, columns in self._decoder.decode(parts, self._partition_cache):
             self._batcher.add_columns(partition, columns)
-        self._note_left_out()
+        self._note_unknown_usage()
 
-    def _note_left_out(self) -> None:
-        """Count the events whose usage lost a field, by the field, of which a program could have very many."""
-        known = self._counts.left_out
-        for field, events in self._decoder.left_out.items():
-            name = field if field in known or len(known) < _LEFT_OUT_FIELDS_MAX else "..."
-            known[name] = known.get(name, 0) + events
-        self._decoder.left_out.clear()
+    def _note_unknown_usage(self) -> None:
+        self._counts.note_unknown_usage(self._decoder.unknown_usage)
+        self._decoder.unknown_usage.clear()
 
     def _hand_over(self, batches: list[PartitionBatch]) -> None:
         now = self._clock.monotonic()

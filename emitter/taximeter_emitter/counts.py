@@ -1,6 +1,10 @@
 """What an emitter did with events, counted once, in one place, over all restarts of its background work."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
+
+UNKNOWN_FIELDS_MAX: Final = 100
 
 
 @dataclass(slots=True)
@@ -11,7 +15,8 @@ class EmitterCounts:
     waiting (in memory or on disk), sent, lost.
     `dropped`: refused by `emit` because the buffer was full or the emitter closed. `rejected`: invalid, by reason.
     `spooled`: written to disk at some time. `adopted`: sent on behalf of a dead process. `lost`: neither Kafka nor the disk had them when
-    the emitter closed. `left_out`: taken without a usage field that `usage_fields` does not name, by field.
+    the emitter closed. `unknown_usage`: events with a quantity of a field that `usage_fields` does not name,
+    by field.
     """
 
     emitted: int = 0
@@ -27,4 +32,12 @@ class EmitterCounts:
     restarts: int = 0
     callback_failures: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
-    left_out: dict[str, int] = field(default_factory=dict)
+    unknown_usage: dict[str, int] = field(default_factory=dict)
+
+    def note_unknown_usage(self, events: Mapping[str, int]) -> None:
+        """Add to `unknown_usage`, which keeps the first hundred names: a program could have very many."""
+        known = self.unknown_usage
+        for name, count in events.items():
+            if count:
+                kept = name if name in known or len(known) < UNKNOWN_FIELDS_MAX else "..."
+                known[kept] = known.get(kept, 0) + count

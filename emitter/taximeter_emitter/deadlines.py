@@ -59,6 +59,27 @@ async def run_together(*coroutines: Coroutine[Any, Any, None]) -> None:
         task.result()
 
 
+def work_to_the_end(loop: asyncio.AbstractEventLoop) -> None:
+    """Make the loop do by itself what its executor refuses when the interpreter ends: to look up a host name, or to compute for SASL.
+
+    An emitter that closes at exit would not reach a broker otherwise. It blocks the loop, where nothing else is left to do.
+    """
+    in_executor = loop.run_in_executor
+
+    def run_in_executor(executor: Any, function: Callable[..., Any], *arguments: Any) -> "asyncio.Future[Any]":
+        try:
+            return in_executor(executor, function, *arguments)
+        except RuntimeError:
+            future = loop.create_future()
+            try:
+                future.set_result(function(*arguments))
+            except Exception as error:  # whatever it is, the one who waits gets it
+                future.set_exception(error)
+            return future
+
+    loop.run_in_executor = run_in_executor  # type: ignore[assignment]  # asyncio itself looks names up through it
+
+
 async def _cancel(tasks: "Sequence[asyncio.Future[None]]") -> None:
     pending = {task for task in tasks if not task.done()}
     while pending:

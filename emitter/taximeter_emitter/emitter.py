@@ -8,6 +8,8 @@ emitter.close()
 import asyncio
 import atexit
 import os
+import sys
+import uuid
 import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,6 +43,11 @@ _SECURE_SECONDS: Final = 1.0
 OnRejected = Callable[[EventRejected, Mapping[str, Any]], None]
 
 _EMITTERS: Final["weakref.WeakSet[Emitter]"] = weakref.WeakSet()
+# By the token that a pickle carries: unpickling in the same process gives the same emitter again.
+_BY_TOKEN: Final["weakref.WeakValueDictionary[str, Emitter]"] = weakref.WeakValueDictionary()
+_AFTER_ALL_OTHERS: Final = -100
+# The process in which the finaliser of multiprocessing was registered; a fork copies this, and not the registration.
+_FINALISED: Final[dict[str, int]] = {}
 # What a forked child inherits of its parent's emitters. It must not be finalised there: the loop's descriptors and the database are shared.
 _INHERITED: Final[list[EmitterThread]] = []
 
@@ -72,8 +79,11 @@ class Emitter:
     """Takes usage events from any thread, and from async code, and brings them to Kafka from a thread of its own.
 
     The constructor never waits for Kafka. It raises ValueError when an argument cannot be right, and ImportError, naming the extra to
-    install, when a library is missing. After a fork the child has an emitter of its own, empty. Processes that end by os._exit, such as
-    multiprocessing's, must call `close` themselves.
+    install, when a library is missing.
+
+    After a fork the child has an emitter of its own, empty. A pickled emitter becomes, in another process, one with the same arguments, but
+    without `registry`. An emitter that nobody closed is closed when the interpreter, or a child of multiprocessing, ends. A process that a
+    signal kills, or that calls os._exit, ends without that.
 
     Where events go:
     `source`: names this service; customer, source and id together make the identity of an event.
@@ -86,7 +96,7 @@ class Emitter:
     in async code).
 
     What is refused at once:
-    `usage_fields`: the names that usage may have; any, if None. Other fields are left out of their event. `on_rejected`: called in the emitting
+    `usage_fields`: the names that usage may have; any, if None. Others cost themselves and not their event. `on_rejected`: called in the emitting
     thread with the reason and the arguments of a refused `emit`.
 
     Pace:
@@ -118,6 +128,8 @@ class Emitter:
         new_producer: ProducerFactory | None = None,
         clock: Clock | None = None,
     ) -> None:
+        self._arguments = {name: value for name, value in locals().items() if name not in {"self", "registry"}}
+        self._token = uuid.uuid4().hex
         if memory_bytes_max < MEBIBYTE or spool_bytes_max < MEBIBYTE:
             raise ValueError("memory_bytes_max and spool_bytes_max are at least a mebibyte")
         if when_full not in get_args(WhenFull) or not 0 < linger_ms <= 60_000:
@@ -140,7 +152,8 @@ class Emitter:
         self._new_producer = new_producer or kafka_producers(kafka or _options_of(bootstrap_servers), topic=topic)
         self._clock = clock or SystemClock()
         self._now_ms = self._clock.now_ms
-        self._encode = EventEncoder(usage_fields).encode
+        self._encoder = EventEncoder(usage_fields)
+        self._encode = self._encoder.encode
         self._on_rejected = on_rejected
         self._refusals = RefusalLog(source, self._clock)
         self._metrics = None if registry is None else metrics_on(registry)
@@ -223,12 +236,19 @@ class Emitter:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self.aclose()
 
+    def __reduce__(self) -> "tuple[Callable[[str, dict[str, Any]], Emitter], tuple[str, dict[str, Any]]]":
+        return _rebuilt, (self._token, self._arguments)
+
     def _new_thread(self) -> EmitterThread:
         return EmitterThread(self._options, new_producer=self._new_producer, on_turn=self._tell, clock=self._clock)
 
     def _tell(self) -> None:
-        if self._thread.counts.left_out:
-            self._refusals.left_out(self._thread.counts.left_out)
+        counts = self._thread.counts
+        not_carried = self._encoder.not_carried
+        for name in tuple(not_carried):
+            counts.note_unknown_usage({name: not_carried.pop(name, 0)})
+        if counts.unknown_usage:
+            self._refusals.unknown_usage(counts.unknown_usage)
         if self._metrics is not None:
             stats = self.stats()
             self._metrics.update(
@@ -269,6 +289,7 @@ class Emitter:
 
     def _start_and_put(self, event: Event) -> bool:
         self._thread.start()
+        _close_with_child()
         self._put = self._thread.buffer.put
         return self._put(event)
 
@@ -278,9 +299,22 @@ def _options_of(bootstrap_servers: str | Sequence[str]) -> KafkaOptions:
     return KafkaOptions(bootstrap_servers=tuple(server.strip() for server in servers))
 
 
+def _rebuilt(token: str, arguments: dict[str, Any]) -> Emitter:
+    """What a pickle becomes: the emitter of this process that it stands for, made when it comes for the first time."""
+    known = _BY_TOKEN.get(token)
+    if known is not None and known in _EMITTERS:
+        return known
+    emitter = Emitter(**arguments)
+    emitter._token = token  # noqa: SLF001  # same module
+    _BY_TOKEN[token] = emitter
+    return emitter
+
+
 def _remember(emitter: Emitter) -> None:
     _watch_process()
+    _close_with_child()
     _EMITTERS.add(emitter)
+    _BY_TOKEN[emitter._token] = emitter  # noqa: SLF001  # same module
 
 
 @cache
@@ -288,6 +322,14 @@ def _watch_process() -> None:
     """Once: close at exit, start again after a fork."""
     atexit.register(_close_all)
     os.register_at_fork(after_in_child=_after_fork)
+
+
+def _close_with_child() -> None:
+    """Children of multiprocessing end by os._exit, past atexit, but run finalisers of their own before."""
+    process, util = sys.modules.get("multiprocessing.process"), sys.modules.get("multiprocessing.util")
+    if process is not None and util is not None and process.parent_process() is not None and _FINALISED.get("process") != os.getpid():
+        _FINALISED["process"] = os.getpid()
+        util.Finalize(None, _close_all, exitpriority=_AFTER_ALL_OTHERS)
 
 
 def _close_all() -> None:

@@ -88,9 +88,8 @@ class Ledger:
         return accepted
 
     def continues(self, intent: Intent) -> bool:
-        """Whether this intent, read next, is accepted. Two intents of no tallies would both fit one place, so such a one must name the head."""
-        link = intent.link
-        return self.chain.continues(link) and (link.start < link.end or link.previous == self.chain.head)
+        """Whether this intent, read next, is accepted."""
+        return is_next(self.chain, intent)
 
     def news(self, receipt: Receipt) -> list[Settlement]:
         """The first final outcomes of open meter events in this receipt, which is read next, each as it must be judged."""
@@ -142,6 +141,11 @@ class Ledger:
             if not entry.open:
                 del self.open[settlement.intent]
         return True
+
+
+def is_next(chain: Chain, intent: Intent) -> bool:
+    """Whether this intent, read next, is accepted. Where one covers no tallies, another fits the same range, so each must name the head."""
+    return chain.continues(intent.link) and intent.link.previous == chain.head
 
 
 def ledger_from(offset: int, entry: Planned) -> Ledger:

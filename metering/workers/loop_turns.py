@@ -57,16 +57,21 @@ class LoopCalls(Generic[T]):
     def __len__(self) -> int:
         return len(self._calls)
 
-    def start(self, call: Awaitable[T], ended: Callable[[T], None]) -> None:
+    def start(self, call: Awaitable[T], ended: Callable[[T], None], failed: Callable[[Exception], None]) -> None:
         """See CallsUnderWay."""
         future = asyncio.ensure_future(call)
         self._calls.add(future)
         # A callback of the call and no task around it: at thousands of events a second that is half of the work.
-        future.add_done_callback(partial(self._done, ended))
+        future.add_done_callback(partial(self._done, ended, failed))
 
-    def _done(self, ended: Callable[[T], None], call: asyncio.Future[T]) -> None:
+    def _done(self, ended: Callable[[T], None], failed: Callable[[Exception], None], call: asyncio.Future[T]) -> None:
         self._calls.discard(call)
-        if not call.cancelled():
+        if call.cancelled():
+            return
+        error = call.exception()
+        if isinstance(error, Exception):
+            failed(error)
+        else:
             ended(call.result())
 
     async def finish(self) -> None:

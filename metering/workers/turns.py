@@ -23,8 +23,8 @@ class CallsUnderWay(Protocol[T]):
 
     def __len__(self) -> int: ...
 
-    def start(self, call: Awaitable[T], ended: Callable[[T], None]) -> None:
-        """Begin a call. `ended` gets its result, never before this returns, and nothing if it is cancelled."""
+    def start(self, call: Awaitable[T], ended: Callable[[T], None], failed: Callable[[Exception], None]) -> None:
+        """Begin a call. `ended` gets its result, or `failed` what it raised: never before this returns, and neither if it is cancelled."""
         ...
 
     async def finish(self) -> None:

@@ -42,6 +42,7 @@ class PartitionReporter:
         self.unplanned = UnplannedUsage(rows_max, periods)
         self.unplanned_since_ms: int | None = None
         self.carried = UnplannedUsage(rows_max, periods)  # of the held meters
+        self.carries_more = False  # whether usage was counted that no intent carries yet
         self.held: frozenset[str] = frozenset()
         self._instance = instance
         self._written = NO_OFFSET  # the last entry of our own
@@ -61,6 +62,7 @@ class PartitionReporter:
         """The ledger is folded to its end: place the fold of tallies where its last accepted intent ends."""
         self.unplanned.clear()
         self.carried.clear()
+        self.carries_more = False
         self.unplanned_since_ms = None
         self._take_in(self.ledger.waiting)
         if self.ledger.chain_id is None:
@@ -88,6 +90,7 @@ class PartitionReporter:
                 self._note_since(tally.log_time_ms)
             if len(rows) < len(tally.rows):
                 self.carried.add(row for row in tally.rows if row.meter in self.held)
+                self.carries_more = True
 
     def hold(self, meters: frozenset[str]) -> None:
         """Stripe refuses these meters, and takes all others: from now on the usage of these is carried, and that of the others planned."""
@@ -201,6 +204,7 @@ class PartitionReporter:
         if mine:
             self.unplanned.clear()
             self.carried.clear()
+            self.carries_more = False
             self.unplanned_since_ms = None
             self._take_in(entry.carried)
         else:

@@ -9,6 +9,8 @@ from taximeter.config_option import add_config_option
 
 SHELLS: Final = ("bash", "zsh", "fish")
 HOURS: Final = 24.0
+WORKERS_MAX: Final = 256
+PATIENCE_SECONDS: Final = 30.0
 
 
 def topics(parser: argparse.ArgumentParser) -> None:
@@ -79,11 +81,29 @@ def repair_skip(parser: argparse.ArgumentParser) -> None:
     add_config_option(parser)
 
 
+def spool_list(parser: argparse.ArgumentParser) -> None:
+    """The options of `taximeter spool list`."""
+    parser.add_argument("directory", type=Path, metavar="DIR", help="the spool_dir of emitters")
+    parser.add_argument("--json", action="store_true", help="JSON instead of a table")
+
+
+def spool_send(parser: argparse.ArgumentParser) -> None:
+    """The options of `taximeter spool send`."""
+    parser.add_argument("directory", type=Path, metavar="DIR", help="the spool_dir of emitters")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument(
+        "--patience", type=float, metavar="SECONDS", default=PATIENCE_SECONDS, help="stop after so long without any progress (default %(default)g)"
+    )
+    parser.add_argument("--json", action="store_true", help="the plan and what was done as JSON; asks nothing, so it needs --yes")
+    add_config_option(parser)
+
+
 def verify(parser: argparse.ArgumentParser) -> None:
     """The options of `taximeter verify`."""
     add_config_option(parser)
     parser.add_argument("--from", dest="from_ms", type=time_ms, metavar="TIME", help="what was counted at this log time or later (RFC 3339)")
     parser.add_argument("--to", dest="to_ms", type=time_ms, metavar="TIME", help="what was counted before this log time (RFC 3339)")
+    parser.add_argument("--workers", type=_count, default=1, metavar="N", help="share the partitions among this many processes (default %(default)s)")
     parser.add_argument("--json", action="store_true", help="the whole report as JSON")
 
 
@@ -95,6 +115,12 @@ def completion(parser: argparse.ArgumentParser) -> None:
 bash: eval "$(taximeter completion bash)"         in ~/.bashrc
 zsh:  eval "$(taximeter completion zsh)"          in ~/.zshrc, after compinit
 fish: taximeter completion fish | source          in ~/.config/fish/config.fish"""
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= WORKERS_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {WORKERS_MAX}")
+    return int(text)
 
 
 def time_ms(text: str) -> int:

@@ -19,7 +19,7 @@ from rich.table import Table
 from taximeter_emitter.clock import SystemClock
 
 from audit.next_boundary import NextBoundary, next_boundary_if_configured
-from audit.positions import PartitionPosition, Positions, carried_usage
+from audit.positions import PartitionPosition, Positions, carried_usage, uncounted_partitions
 from audit.stops import stopped_partitions
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogUnavailable
@@ -76,6 +76,8 @@ async def _read(kafka: KafkaSettings, groups: Mapping[str, str], arguments: argp
         try:
             found.stopped.update(await stopped_partitions(kafka, groups))
             found.topic_problems.extend(await topic_problems(kafka, kafka.topics, clock=clock))
+            for partition, records in (await uncounted_partitions(kafka)).items():
+                found.topic_problems.append(f"partition {partition} of {kafka.topics.events.name} holds {records:,} records that nobody counts")
         except (LogUnavailable, KafkaError) as error:
             found.unasked.append(f"what stops partitions, and the topics' settings, cannot be read: {error}")
         return found

@@ -1,12 +1,11 @@
 """`taximeter verify`: re-read the log and prove every equation that a bill rests on.
 
-It says EXACT, PENDING or MISMATCH.
+It says EXACT, EXACT BUT, PENDING or NOT EXACT, and what of.
 """
 
 import argparse
 import asyncio
 import os
-import re
 import sys
 import time
 from collections import Counter
@@ -18,49 +17,59 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from audit.verification.report import AcceptedLoss, Covered, EmitterLine, MeterTotals, Report
+from audit.verification.report import AcceptedLoss, AcceptedStep, Covered, EmitterLine, MeterTotals, Report
 from audit.verification.span import TimeRange
+from audit.verification.verdict import ProofVerdict, ProofWord, verdict_of
 from audit.verification.verifier import OnProgress, verify
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogUnavailable
 from metering.records.ledger_records import CorrectionKind
+from taximeter.commands.correct import moment
 from taximeter.connection import kafka_settings
-from taximeter.exit_codes import DISCREPANCY, OK, PENDING, PRECONDITION, USAGE
+from taximeter.exit_codes import DISCREPANCY, INCOMPLETE, OK, PENDING, PRECONDITION, USAGE
 
 PLAIN_SECONDS: Final = 5.0
 EMITTERS_SHOWN: Final = 20
-FIELDS_SHOWN_MAX: Final = 20
+VERDICT_CODES: Final = {ProofWord.EXACT: OK, ProofWord.EXACT_BUT: INCOMPLETE, ProofWord.PENDING: PENDING, ProofWord.NOT_EXACT: DISCREPANCY}
+STYLES: Final = {
+    ProofWord.EXACT: "bold green",
+    ProofWord.EXACT_BUT: "bold yellow",
+    ProofWord.PENDING: "bold yellow",
+    ProofWord.NOT_EXACT: "bold red",
+}
 STATES: Final = {"closed": "closed", "open": "open", "silent": "silent for a day without closing"}
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Exit code 0 only if everything is counted, reported and equal; 5 when all holds and something is on its way; 2 otherwise."""
+    """Exit code 0 only if everything that was emitted is billed; docs/verdicts.md has the others."""
     kafka = kafka_settings(arguments)
     times = TimeRange(arguments.from_ms, arguments.to_ms)
     if times.from_ms is not None and times.to_ms is not None and times.from_ms >= times.to_ms:
         print("taximeter: --from must be before --to", file=sys.stderr)
         return USAGE
     try:
-        report = _with_progress(kafka, times, sys.stderr)
+        report = _with_progress(kafka, times, arguments.workers, sys.stderr)
     except LogUnavailable as error:
         print(f"taximeter: {error}", file=sys.stderr)
         return PRECONDITION
+    verdict = verdict_of(report)
+    exit_code = VERDICT_CODES[verdict.word]
     if arguments.json:
-        print(orjson.dumps(report.as_json(), option=orjson.OPT_INDENT_2).decode())
+        document = {**verdict.as_json(), "exit_code": exit_code, **report.as_json()}
+        print(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode())
     else:
-        _show(report)
-    if report.verdict.startswith("EXACT"):
-        return OK
-    return PENDING if report.verdict.startswith("PENDING") else DISCREPANCY
+        _show(report, verdict)
+    return exit_code
 
 
-def _with_progress(kafka: KafkaSettings, times: TimeRange, stream: TextIO) -> Report:
+def _with_progress(kafka: KafkaSettings, times: TimeRange, workers: int, stream: TextIO) -> Report:
     if not stream.isatty():
-        return asyncio.run(verify(kafka, _plain_lines(stream), times=times))
+        return asyncio.run(verify(kafka, _plain_lines(stream), times=times, workers=workers))
     columns = (TextColumn("reading"), BarColumn(), TaskProgressColumn(), MofNCompleteColumn(), TextColumn("records"), TimeRemainingColumn())
     with Progress(*columns, console=Console(file=stream), transient=True) as progress:
         task = progress.add_task("reading", total=None)
-        return asyncio.run(verify(kafka, lambda done, total: progress.update(task, completed=done, total=total), times=times))
+        update = lambda done, total: progress.update(task, completed=done, total=total)  # noqa: E731
+        return asyncio.run(verify(kafka, update, times=times, workers=workers))
 
 
 def _plain_lines(stream: TextIO) -> OnProgress:
@@ -79,10 +88,12 @@ def _plain_lines(stream: TextIO) -> OnProgress:
     return tell
 
 
-def _show(report: Report) -> None:
+def _show(report: Report, verdict: ProofVerdict) -> None:
     console = Console(width=None if sys.stdout.isatty() else 140, no_color="NO_COLOR" in os.environ or None, highlight=False)
-    style = {"EXACT": "bold green", "PENDING": "bold yellow", "MISMATCH": "bold red"}[re.split("[ ,]", report.verdict)[0]]
-    console.print(report.verdict, style=style)
+    console.print(verdict.text, style=STYLES[verdict.word], markup=False)
+    for term in verdict.all_terms:
+        console.print(f"  {term.text}", markup=False)
+        console.print(f"    -> {term.mend}", markup=False)
     console.print(_headline(report))
     for each in report.covered:
         console.print(f"  {_covered(each)}")
@@ -90,21 +101,21 @@ def _show(report: Report) -> None:
     console.print(f"{report.tallies:,} tallies of {report.partitions} partitions cover {records.total():,} records without gap or overlap:")
     console.print("  records: " + " + ".join(f"{count:,} {kind}" for kind, count in records.items() if count))
     console.print(f"  events: {events.total():,} = " + " + ".join(f"{count:,} {what.replace('_', '-')}" for what, count in events.items()))
-    if report.dead_lettered:
-        console.print("  dead letters: " + ", ".join(f"{count:,} {reason}" for reason, count in report.dead_lettered.most_common()))
-    for name, units in report.unknown_usage.most_common(FIELDS_SHOWN_MAX):
-        console.print(f"not billed: {units:,} units of the usage field {name}, which the catalogue did not know", style="yellow", markup=False)
-    if len(report.unknown_usage) > FIELDS_SHOWN_MAX:
-        console.print(f"not billed: units of {len(report.unknown_usage) - FIELDS_SHOWN_MAX} more such fields; --json has them all", style="yellow")
+    for reason, count in report.set_aside.most_common():
+        console.print(f"  {_aside(report, reason, count)}", markup=False)
     console.print(f"{report.intents:,} intents and {report.receipts:,} receipts; {report.open_meter_events:,} meter events without an outcome")
     if report.corrections or report.rejections:
         console.print(f"{report.corrections:,} corrections, {report.rejections:,} error reports of Stripe's")
     skipped = report.tallies_skipped + report.intents_skipped + report.corrections_skipped
     console.print(f"{skipped:,} appends continued no chain and were skipped; {report.uncounted_records:,} records are not counted yet")
+    if report.identity_share > 1:
+        console.print(f"of the events with an id, 1 in {report.identity_share:,} was looked at for duplicates: there are too many to remember")
     if report.not_recounted:
         console.print(f"{report.not_recounted:,} records were deleted by retention; their tallies were taken as they are")
     for loss in report.losses:
         console.print(f"lost: {_loss(loss)}", style="yellow", markup=False)
+    for step in report.steps:
+        console.print(f"stepped over: {_step(step)}", style="yellow", markup=False)
     console.print(_meters(report))
     for name, totals in sorted(report.meters.items()):
         if totals.unrecorded or totals.corrected or totals.correcting:
@@ -150,6 +161,15 @@ def _headline(report: Report) -> str:
     return f"sent {sent:,}, received {received:,}, counted {report.events['counted']:,} events, billed {billed}, gaps: {missing or 'none'}"
 
 
+def _aside(report: Report, reason: str, count: int) -> str:
+    """Events that are set aside for one reason."""
+    totals = report.aside_of(reason)
+    units = " + ".join(f"{quantity:,} units of {meter}" for meter, quantity in sorted(totals.units.items()) if quantity)
+    back = totals.counted_since + totals.redriven
+    since = f"; {back:,} more came back" if back else ""
+    return f"set aside: {count:,} {reason}{f', {units}' if units else ''}{since}"
+
+
 def _covered(covered: Covered) -> str:
     (first, end), (start, following) = covered.tallies, covered.events
     tallies = f"tallies {first:,} to {end - 1:,}" if end > first else "no tallies"
@@ -162,6 +182,12 @@ def _loss(loss: AcceptedLoss) -> str:
     when = datetime.fromtimestamp(loss.at_ms // 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     what = f"{loss.end - loss.start:,} records ({loss.start:,} to {loss.end - 1:,})" if loss.end > loss.start else "no record, but ids"
     return f"partition {loss.partition}, {what}, accepted in tally {loss.tally} by {loss.by} at {when}: {loss.reason}"
+
+
+def _step(step: AcceptedStep) -> str:
+    what = f"partition {step.partition}, records {step.start:,} to {step.end - 1:,}"
+    events = "events not known" if step.events is None else f"{step.events:,} events"
+    return f"{what} ({events}), in tally {step.tally} by {step.by} at {moment(step.at_ms)}: {step.reason}"
 
 
 def _emitters(report: Report) -> str:

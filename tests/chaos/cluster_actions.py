@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
+from aiokafka.errors import KafkaError
+
 from metering.kafka.clients import make_admin
 from tests.chaos.arena import Arena
 from tests.chaos.brokers import ThreeBrokers
@@ -14,7 +16,7 @@ _ELECT_LEADERS: Final = 43
 _REASSIGN: Final = 45
 _PREFERRED: Final = 0
 _WIRE_SECONDS: Final = timedelta(seconds=10)
-_IN_SYNC_SECONDS: Final = 60.0
+_IN_SYNC_SECONDS: Final = 120.0
 
 Layout = Mapping[str, Mapping[int, Sequence[int]]]
 """The nodes that hold each partition of each topic, the preferred leader first."""
@@ -111,14 +113,18 @@ def _direct(arena: Arena) -> str:
 
 
 async def _partitions(arena: Arena) -> dict[str, list[dict[str, Any]]]:
-    """What the cluster says of our topics, asked as a client asks."""
-    admin = make_admin(arena.installation.kafka, client_id="chaos")
-    await admin.start()
-    try:
-        prefix = arena.installation.prefix
-        return {topic["topic"]: topic["partitions"] for topic in await admin.describe_topics() if topic["topic"].startswith(prefix)}
-    finally:
-        await admin.close()
+    """What the cluster says of our topics, asked as a client asks: again and again, since the network may be broken as well. Raises TimeoutError."""
+    async with asyncio.timeout(_IN_SYNC_SECONDS):
+        while True:
+            admin = make_admin(arena.installation.kafka, client_id="chaos")
+            try:
+                await admin.start()
+                topics = await admin.describe_topics()
+                return {topic["topic"]: topic["partitions"] for topic in topics if topic["topic"].startswith(arena.installation.prefix)}
+            except (KafkaError, OSError):
+                await asyncio.sleep(0.5)
+            finally:
+                await admin.close()
 
 
 async def _layout(arena: Arena) -> dict[str, dict[int, list[int]]]:

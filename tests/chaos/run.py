@@ -22,6 +22,7 @@ from taximeter_sandbox.demo.processes import Command, Fleet, own_environment
 from taximeter_sandbox.demo.stripe_side import SimulatedStripe
 
 from audit.positions import Positions, all_settled
+from audit.verification.verdict import verdict_of
 from audit.verification.verifier import verify
 from metering.kafka.provision import ensure_topics
 from tests.chaos.actions import ACTIONS, Action
@@ -145,7 +146,7 @@ class Chaos:
             "events counted": report.events["counted"],
             "duplicates recognised": report.events["duplicates"],
             "appends of losers skipped": report.tallies_skipped + report.intents_skipped,
-            "verdict": report.verdict,
+            "verdict": verdict_of(report).text,
         }
         result.seconds = time.monotonic() - began
         return result

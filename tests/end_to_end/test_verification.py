@@ -10,22 +10,31 @@ from aiokafka.admin import RecordsToDelete
 from taximeter_emitter.clock import SystemClock
 from taximeter_emitter.wire.batch import Batch, encode_batch
 
+from audit.decoder.home_partition import home_of
 from audit.positions import PartitionPosition, Positions
+from audit.recount.tally_recount import TallyRecount
+from audit.verification.partition import PartitionVerification
 from audit.verification.report import AcceptedLoss, Report
 from audit.verification.span import EVERYTHING, TimeRange
+from audit.verification.verdict import ProofWord, verdict_of
 from audit.verification.verifier import verify
 from metering.kafka.clients import KafkaSettings, make_admin
 from metering.kafka.partition_log import Appender, LogReader
 from metering.kafka.provision import ensure_topics
 from metering.records.chain import ChainLink
 from metering.records.ledger_records import Intent, MeterEvent, Outcome, Receipt, Settlement, encode_intent, encode_receipt
-from metering.records.tally import Acceptance, EventCounts, Losses, RecordCounts, Tally, TallyRow, encode_tally
+from metering.records.meters import Catalogue, Meter
+from metering.records.record import LogRecord
+from metering.records.tally import Acceptance, EventCounts, Losses, NotCounted, RecordCounts, Tally, TallyRow, WhyNotCounted, encode_tally
 from tests.support.broker_topics import unique_name
 from tests.support.waiting import until_async
 
 pytestmark = pytest.mark.broker
 METER = "alpaca_ai_tokens"
 TIME_MS = 1_763_800_020_000
+ASIDE = "EXACT BUT 1 EVENT SET ASIDE"
+
+CATALOGUE = Catalogue([Meter(METER, ("input_tokens",))])
 
 BATCH = Batch(
     emitter="e",
@@ -40,7 +49,7 @@ BATCH = Batch(
     time=[0, 1],
     usage={"input_tokens": [3, 4]},
 )
-SINGLE = {"id": "1", "customer": "cus_1", "usage": {"input_tokens": 5}}
+SINGLE = {"id": "1", "time": "2025-11-22T08:27:00Z", "customer": "cus_1", "usage": {"input_tokens": 5}}
 EVENTS = (encode_batch(BATCH), orjson.dumps(SINGLE), encode_batch(Batch("e", 0, 2, 0, final=True)), b"{")
 # Four records: a batch of two events, a single one, a heartbeat, and one that is no JSON.
 FIRST = Tally(
@@ -49,12 +58,14 @@ FIRST = Tally(
     link=ChainLink(0, 2, -1),
     checkpoint=-1,
     instance="i",
-    catalogue="v",
+    catalogue=CATALOGUE.version,
     log_time_ms=TIME_MS,
     records=RecordCounts(batches=1, singles=1),
     events=EventCounts(counted=3),
     rows=[TallyRow("cus_1", METER, (), TIME_MS, 12, 3)],
     ranges=[("e", 0, 1)],
+    horizon_ms=86_400_000,
+    catalogue_definition=CATALOGUE.definition,
 )
 SECOND = replace(
     FIRST,
@@ -64,6 +75,7 @@ SECOND = replace(
     rows=[],
     ranges=[],
     finals=[("e", 2)],
+    set_aside=[(3, ())],
 )
 INTENT = Intent(
     chain_id="c",
@@ -144,9 +156,9 @@ async def test_a_whole_log_is_exact(kafka: KafkaSettings, appender: Appender) ->
     report = await report_of(kafka, appender, [FIRST, SECOND], [INTENT, RECEIPT])
 
     assert report.problems.shown == []
-    assert report.verdict == "EXACT"
+    assert verdict_of(report).text == ASIDE
     assert (report.meters[METER].counted, report.meters[METER].reported) == (12, 12)
-    assert report.records == {"batches": 1, "singles": 2, "heartbeats": 1, "skipped": 0, "lost": 0}
+    assert report.records == {"batches": 1, "singles": 2, "heartbeats": 1, "skipped": 0, "lost": 0, "stepped_over": 0}
     assert [(line.sent, line.received, line.closed) for line in report.emitters] == [(2, 2, True)]
     position = await position_of(kafka)
     assert position.is_settled
@@ -154,7 +166,7 @@ async def test_a_whole_log_is_exact(kafka: KafkaSettings, appender: Appender) ->
 
 
 async def test_an_empty_log_is_exact(kafka: KafkaSettings) -> None:
-    assert (await verify(kafka)).verdict == "EXACT"
+    assert verdict_of(await verify(kafka)).text == "EXACT"
     assert (await position_of(kafka)).is_settled
 
 
@@ -162,7 +174,7 @@ async def test_what_is_not_reported_yet_is_pending(kafka: KafkaSettings, appende
     report = await report_of(kafka, appender, [FIRST], [])
 
     assert report.problems.shown == []
-    assert report.verdict == "PENDING 12"
+    assert verdict_of(report).text == f"PENDING: 2 records to count, 12 units of {METER} to report"
     assert report.uncounted_records == 2
     position = await position_of(kafka)
     assert (position.uncounted, position.uncovered_rows, position.is_settled) == (2, 1, False)
@@ -171,7 +183,7 @@ async def test_what_is_not_reported_yet_is_pending(kafka: KafkaSettings, appende
 async def test_an_intent_without_a_receipt_is_pending(kafka: KafkaSettings, appender: Appender) -> None:
     report = await report_of(kafka, appender, [FIRST, SECOND], [INTENT])
 
-    assert report.verdict == "PENDING 12"
+    assert verdict_of(report).text == f"PENDING: 1 meter event open (12 units of {METER})"
     assert report.open_meter_events == 1
     assert (await position_of(kafka)).open_meter_events == 1
 
@@ -180,7 +192,7 @@ async def test_a_rejected_meter_event_is_a_mismatch(kafka: KafkaSettings, append
     refusal = replace(RECEIPT, settlements=[Settlement(0, 0, Outcome.REJECTED, TIME_MS)])
     report = await report_of(kafka, appender, [FIRST, SECOND], [INTENT, refusal])
 
-    assert report.verdict == "MISMATCH 1"
+    assert verdict_of(report).text == f"NOT EXACT: 12 units of {METER} that Stripe does not have"
     assert report.meters[METER].not_billed == 12
 
 
@@ -189,15 +201,15 @@ async def test_a_rejected_meter_event_is_a_mismatch(kafka: KafkaSettings, append
     [
         (replace(FIRST, records=RecordCounts(batches=2)), "counts 2 batches, the log holds 1"),
         (replace(FIRST, records=RecordCounts(batches=1, skipped=1)), "counts 0 singles, the log holds 1"),
-        (replace(FIRST, events=EventCounts(counted=2)), "accounts for 2 events, the log holds 3"),
-        (replace(FIRST, events=EventCounts(counted=3, duplicates=1)), "accounts for 4 events, the log holds 3"),
-        (replace(FIRST, ranges=[("e", 0, 9)]), "claims more numbers than the log holds events"),
+        (replace(FIRST, events=EventCounts(counted=2)), "counts 2 events, its records hold 3"),
+        (replace(FIRST, events=EventCounts(counted=3, duplicates=1)), "leaves out as duplicates 1 events, its records hold 0"),
+        (replace(FIRST, ranges=[("e", 0, 9)]), "claims the numbers 0-9 of emitter e, its records hold 0-1"),
     ],
 )
 async def test_a_tally_that_miscounts_is_found(kafka: KafkaSettings, appender: Appender, tally: Tally, problem: str) -> None:
     report = await report_of(kafka, appender, [tally, SECOND], [INTENT, RECEIPT])
 
-    assert report.verdict.startswith("MISMATCH")
+    assert verdict_of(report).text.startswith("NOT EXACT")
     assert any(problem in sentence for sentence in report.problems.shown), report.problems.shown
 
 
@@ -220,7 +232,7 @@ async def test_the_tally_of_a_loser_is_skipped_and_changes_nothing(kafka: KafkaS
     first = replace(INTENT, link=ChainLink(0, 3, -1), tally_head=2)
     report = await report_of(kafka, appender, [FIRST, zombie, SECOND], [first, RECEIPT])
 
-    assert report.verdict == "EXACT"
+    assert verdict_of(report).text == ASIDE
     assert report.tallies_skipped == 1
 
 
@@ -240,7 +252,7 @@ async def test_a_ledger_of_another_chain_stops_the_partition(kafka: KafkaSetting
 async def test_numbers_that_never_arrived_are_named(kafka: KafkaSettings, appender: Appender) -> None:
     report = await report_of(kafka, appender, [FIRST, replace(SECOND, finals=[("e", 5)])], [INTENT, RECEIPT])
 
-    assert "3 of 5 numbers never arrived and were not reported missing: 2-4" in report.problems.shown[0]
+    assert any("3 of 5 numbers never arrived and were not reported missing: 2-4" in problem for problem in report.problems.shown)
 
 
 LOSS = replace(
@@ -248,6 +260,7 @@ LOSS = replace(
     records=RecordCounts(lost=2),
     events=EventCounts(),
     finals=[],
+    set_aside=(),
     acceptance=Acceptance("the disk broke", "ann", TIME_MS),
     losses=Losses(ids_from_ms=TIME_MS),
 )
@@ -259,9 +272,9 @@ async def test_accepted_losses_are_named_and_never_plainly_exact(kafka: KafkaSet
     report = await verify(kafka)
 
     assert report.problems.shown == []
-    assert report.verdict == "EXACT, with 2 records accepted as lost"
+    assert verdict_of(report).text == "EXACT BUT 2 RECORDS ACCEPTED AS LOST, 1 TALLY NOT COUNTED AGAIN"
     assert report.losses == [AcceptedLoss(0, 1, 2, 4, TIME_MS, "the disk broke", "ann", TIME_MS)]
-    assert report.records == {"batches": 1, "singles": 1, "heartbeats": 0, "skipped": 0, "lost": 2}
+    assert report.records == {"batches": 1, "singles": 1, "heartbeats": 0, "skipped": 0, "lost": 2, "stepped_over": 0}
     position = await position_of(kafka)
     assert (position.lost_records, position.is_settled) == (2, True)
 
@@ -276,7 +289,7 @@ async def test_accepted_ids_are_named_too(kafka: KafkaSettings, appender: Append
     ids = replace(LOSS, link=ChainLink(4, 4, 1), records=RecordCounts())
     report = await report_of(kafka, appender, [FIRST, SECOND, ids], [replace(INTENT, link=ChainLink(0, 3, -1), tally_head=2), RECEIPT])
 
-    assert report.verdict == "EXACT, with ids accepted as not known"
+    assert verdict_of(report).text == "EXACT BUT 1 EVENT SET ASIDE, IDS ACCEPTED AS NOT KNOWN"
 
 
 async def test_events_that_were_deleted_uncounted_are_a_mismatch_until_somebody_accepts_it(kafka: KafkaSettings, appender: Appender) -> None:
@@ -291,15 +304,15 @@ async def test_a_time_range_covers_whole_intents_and_says_which(kafka: KafkaSett
     """Two intents, of which the second reports nothing; each tally has its own."""
     first, second = replace(INTENT, link=ChainLink(0, 1, -1), tally_head=0), replace(INTENT, link=ChainLink(1, 2, 0), meter_events=[])
     whole = await report_of(kafka, appender, [FIRST, SECOND], [first, RECEIPT, second])
-    assert whole.verdict == "EXACT"
+    assert verdict_of(whole).text == ASIDE
     second_ms = await log_time_of_tally(kafka, 1)
 
     early = await verify(kafka, times=TimeRange(to_ms=second_ms))
     late = await verify(kafka, times=TimeRange(from_ms=second_ms))
     neither = await verify(kafka, times=TimeRange(from_ms=second_ms + 3_600_000))
 
-    assert (early.verdict, early.tallies, early.meters[METER].counted, early.covered[0].intents) == ("EXACT", 1, 12, (0, 0))
-    assert (late.verdict, late.tallies, late.records["heartbeats"]) == ("EXACT", 1, 1)
+    assert (verdict_of(early).text, early.tallies, early.meters[METER].counted, early.covered[0].intents) == ("EXACT", 1, 12, (0, 0))
+    assert (verdict_of(late).text, late.tallies, late.records["heartbeats"]) == (ASIDE, 1, 1)
     assert (late.covered[0].tallies, late.covered[0].events, late.covered[0].intents) == ((1, 2), (2, 4), (2, 2))
     assert (neither.tallies, neither.problems.shown) == (0, [])
 
@@ -310,7 +323,7 @@ async def test_a_time_range_inside_an_intent_is_widened_to_all_that_it_reports(k
 
     report = await verify(kafka, times=TimeRange(from_ms=second_ms))
 
-    assert (report.verdict, report.tallies, report.meters[METER].reported) == ("EXACT", 2, 12)
+    assert (verdict_of(report).text, report.tallies, report.meters[METER].reported) == (ASIDE, 2, 12)
     assert report.covered[0].tallies == (0, 2)
 
 
@@ -322,4 +335,75 @@ async def test_a_loser_inside_a_time_range_is_skipped(kafka: KafkaSettings, appe
 
     report = await verify(kafka, times=TimeRange(from_ms=second_ms))
 
-    assert (report.verdict, report.tallies, report.tallies_skipped) == ("EXACT", 1, 1)
+    assert (verdict_of(report).text, report.tallies, report.tallies_skipped) == (ASIDE, 1, 1)
+
+
+async def test_processes_that_share_the_partitions_find_the_same(kafka: KafkaSettings, appender: Appender) -> None:
+    report = await report_of(kafka, appender, [FIRST, replace(SECOND, finals=[])], [INTENT, RECEIPT])
+    progress: list[tuple[int, int]] = []
+    shared = await verify(kafka, lambda done, total: progress.append((done, total)), workers=2)
+
+    assert shared.as_json() == report.as_json()
+    assert verdict_of(shared).word is ProofWord.NOT_EXACT
+    assert progress[-1] == (4, 4)
+
+
+async def test_a_fault_of_the_check_over_one_record_costs_that_record(
+    kafka: KafkaSettings, appender: Appender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take = TallyRecount.take
+
+    def fail(recount: TallyRecount, record: LogRecord) -> None:
+        if record.offset == 1:
+            raise TypeError("nobody foresaw this")
+        take(recount, record)
+
+    monkeypatch.setattr(TallyRecount, "take", fail)
+    report = await report_of(kafka, appender, [FIRST, SECOND], [INTENT, RECEIPT])
+
+    assert verdict_of(report).word is ProofWord.NOT_EXACT
+    assert f"partition 0, offset 1 of {kafka.topics.events.name}: this check itself failed over it: TypeError" in report.problems.shown[0]
+    assert (report.tallies, report.uncounted_records, report.meters[METER].reported) == (2, 0, 12)
+
+
+async def test_a_fault_of_the_check_over_a_partition_costs_that_partition(broker: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kafka = KafkaSettings(bootstrap_servers=(broker,), topic_prefix=unique_name("verify"), partitions=2)
+    assert await ensure_topics(kafka, kafka.topics, clock=SystemClock()) == []
+    appender = Appender(kafka, "test")
+    for partition in range(2):
+        row = TallyRow("cus_1", METER, (), TIME_MS, 5, 1)
+        tally = replace(FIRST, partition=partition, link=ChainLink(0, 1, -1), records=RecordCounts(singles=1), rows=[row], ranges=[])
+        await appender.append(kafka.topics.events.name, partition, orjson.dumps(SINGLE))
+        await appender.append(kafka.topics.tallies.name, partition, encode_tally(replace(tally, events=EventCounts(counted=1))))
+    await appender.close()
+    note = PartitionVerification._note
+
+    def fail(verification: PartitionVerification, tally: Tally) -> None:
+        if tally.partition == 0:
+            raise TypeError("nobody foresaw this")
+        note(verification, tally)
+
+    monkeypatch.setattr(PartitionVerification, "_note", fail)
+    report = await verify(kafka)
+
+    assert "this check itself failed" in report.problems.shown[0]
+    assert (report.partitions, report.tallies, report.meters[METER].counted) == (2, 1, 5)
+
+
+async def test_an_event_that_was_forwarded_must_be_in_its_own_partition(broker: str) -> None:
+    kafka = KafkaSettings(bootstrap_servers=(broker,), topic_prefix=unique_name("verify"), partitions=2)
+    assert await ensure_topics(kafka, kafka.topics, clock=SystemClock()) == []
+    home = home_of("cus_1", 2)
+    away = 1 - home
+    run = NotCounted(0, 1, 0, 0, WhyNotCounted.FORWARDED)
+    tally = replace(FIRST, partition=away, link=ChainLink(0, 1, -1), records=RecordCounts(singles=1), events=EventCounts(forwarded=1), ranges=[])
+    appender = Appender(kafka, "test")
+    await appender.append(kafka.topics.events.name, away, orjson.dumps(SINGLE))
+    await appender.append(kafka.topics.tallies.name, away, encode_tally(replace(tally, rows=[], not_counted=[run])))
+    gone = await verify(kafka)
+    await appender.append(kafka.topics.events.name, home, orjson.dumps(SINGLE))
+    there = await verify(kafka)
+    await appender.close()
+
+    assert gone.problems.shown == [f"record 0 was forwarded to partition {home}, and its event is not there"]
+    assert verdict_of(there).text == "PENDING: 1 record to count"

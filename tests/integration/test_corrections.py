@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,16 +14,18 @@ import orjson
 import pytest
 import stripe
 from taximeter_emitter.clock import SystemClock
-from taximeter_emitter.wire.limits import HOUR_MS
+from taximeter_emitter.wire.limits import DAY_MS, HOUR_MS
 from taximeter_emitter.wire.partitioner import partition_of
 
 from audit.verification.report import Report
+from audit.verification.verdict import verdict_of
 from audit.verification.verifier import verify
 from metering.folds.corrections import TAKEN, Corrected, MeterEventPlace
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import Appender, LogReader
 from metering.records.chain import NO_OFFSET, ChainLink
 from metering.records.ledger_records import CorrectionKind, Intent, decode_entry
+from metering.records.meters import Catalogue, Meter
 from metering.records.tally import EventCounts, RecordCounts, Tally, TallyRow, encode_tally
 from reporter.correcting import Correcting, NotCorrectable, Request, meter_event_place
 from taximeter.exit_codes import FAILED, OK, PENDING
@@ -131,19 +134,23 @@ async def installation(broker: str, simulator: SimulatorProcess, tmp_path: Path)
     await make_topics(kafka)
     made = Installation(kafka, simulator, tmp_path)
     now_ms = int(time.time() * 1000)
-    event = {"id": "1", "customer": CUSTOMER, "usage": {"input_tokens": QUANTITY}}
+    moment = datetime.fromtimestamp(now_ms // 1000, UTC).isoformat()
+    event = {"id": "1", "time": moment, "customer": CUSTOMER, "usage": {"n": QUANTITY}}
+    catalogue = Catalogue([Meter("tokens", ("n", "m"))])
     tally = Tally(
         chain_id="0123456789abcdef",
         partition=made.partition,
         link=ChainLink(0, 1, NO_OFFSET),
         checkpoint=NO_OFFSET,
         instance="test",
-        catalogue="test",
+        catalogue=catalogue.version,
         log_time_ms=now_ms,
         records=RecordCounts(singles=1),
         events=EventCounts(counted=1),
         rows=[TallyRow(CUSTOMER, "tokens", (), now_ms // 60_000 * 60_000, QUANTITY, 1)],
         emitter_states=[],
+        horizon_ms=DAY_MS,
+        catalogue_definition=catalogue.definition,
     )
     await made.appender.append(kafka.topics.events.name, made.partition, orjson.dumps(event))
     await made.appender.append(kafka.topics.tallies.name, made.partition, encode_tally(tally))
@@ -170,7 +177,7 @@ async def corrected(running: ReporterProcess, kind: CorrectionKind) -> None:
 def billed(report: Report) -> tuple[str, int, int]:
     assert report.problems.shown == []
     totals = report.meters["tokens"]
-    return report.verdict, totals.counted, totals.billed
+    return verdict_of(report).text, totals.counted, totals.billed
 
 
 async def test_a_young_meter_event_is_cancelled_once_however_often_it_is_asked_for(installation: Installation) -> None:
@@ -208,7 +215,7 @@ async def test_two_commands_at_once_negate_an_old_meter_event_once_also_after_a_
     assert won.correction.kind is CorrectionKind.NEGATE
     assert installation.units_at_stripe() == QUANTITY
     pending = await installation.verified()
-    assert pending.verdict == f"PENDING {QUANTITY}"
+    assert verdict_of(pending).text == f"PENDING: 1 meter event open ({QUANTITY} units of tokens)"
     with reporter(installation.kafka, installation.folder / "second", installation.variables) as running:
         async with asyncio.timeout(PATIENCE_S):
             outcome = (await both[found.index(won)].settled(won)).fate.outcome
@@ -228,7 +235,7 @@ async def test_what_stripe_refused_is_sent_again_when_the_cause_is_mended(instal
         undone = await asyncio.to_thread(installation.correct, identifier, "--undo")
         assert undone.returncode == FAILED
         assert "nothing to take back" in undone.stderr
-        assert (await installation.verified()).verdict.startswith("MISMATCH")
+        assert verdict_of(await installation.verified()).text.startswith("NOT EXACT")
         gone = await asyncio.to_thread(installation.correct, identifier, "--resend", "--wait", "90")
         assert (gone.returncode, f"the customer {CUSTOMER} is deleted" in gone.stderr) == (FAILED, True), gone.stderr
         installation.simulator.call("POST", "/_control/customers", {"ids": [CUSTOMER]})

@@ -14,6 +14,7 @@ from taximeter_emitter.clock import SystemClock
 from taximeter_emitter.wire.partitioner import partition_of
 
 from audit.verification.report import Report
+from audit.verification.verdict import verdict_of
 from audit.verification.verifier import verify
 from metering.kafka.clients import KafkaSettings, make_admin
 from metering.kafka.provision import ensure_topics
@@ -88,7 +89,8 @@ async def test_a_partition_that_retention_cut_stops_and_goes_on_by_itself_once_t
 
     report = await verify(kafka)
     assert report.problems.shown == []
-    assert report.verdict == "PENDING 10, with 2 records accepted as lost"
+    assert verdict_of(report).text == "PENDING: 10 units of tokens to report"
+    assert [term.name for term in verdict_of(report).all_terms] == ["uncovered", "set_aside", "lost", "underived"]
     assert [(loss.start, loss.end, loss.by, loss.reason) for loss in report.losses] == [(2, 4, "ann", "the disk broke")]
     # What is kept was emitted before ids were known again: it may repeat one of those that are gone.
     assert (report.events["counted"], report.dead_lettered) == (2, {"past_horizon": 1})
@@ -118,7 +120,7 @@ async def test_an_aggregator_that_cannot_rebuild_its_ids_stops_and_sets_aside_wh
 
     report = await verify(kafka)
     assert (report.events["counted"], report.dead_lettered, report.problems.shown) == (2, {"past_horizon": 1}, [])
-    assert report.verdict == "PENDING 10, with ids accepted as not known"
+    assert [term.name for term in verdict_of(report).all_terms] == ["uncovered", "set_aside", "ids_not_known", "underived"]
 
 
 async def test_topics_with_unequal_partitions_are_refused_at_start(broker: str, admin: AIOKafkaAdminClient, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from taximeter_emitter.transports.kafka_connection import make_producer
 from taximeter_emitter.wire.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from taximeter_emitter.wire.partitioner import partition_of
 
+from audit.verification.verdict import verdict_of
 from audit.verification.verifier import verify
 from metering.kafka.clients import KafkaSettings, make_admin, started
 from metering.kafka.partition_log import Appender
@@ -145,7 +146,7 @@ async def test_usage_past_35_days_is_unbillable_by_name_and_never_sent(installat
     report = await verify(installation.kafka)
     assert report.problems.shown == []
     assert report.meters["tokens"].outcomes == {Outcome.UNBILLABLE: UNITS}
-    assert report.verdict == "MISMATCH 1"
+    assert verdict_of(report).text == f"EXACT BUT {UNITS} UNITS TOO OLD FOR STRIPE, 1 TALLY NOT COUNTED AGAIN"
     assert installation.units_at_stripe() == 0
 
 

@@ -5,6 +5,7 @@ import subprocess
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -144,8 +145,10 @@ async def test_partitions_added_and_a_shorter_retention_are_said_while_the_aggre
         await until_counted(kafka, 1)
         await admin.create_partitions({kafka.topics.events.name: NewPartitions(total_count=2)})
         await visible(admin, kafka.topics.events.name, 2)
+        await emit(replace(kafka, partitions=2), event("b"), event("c"), partition=1)
         status = await asyncio.to_thread(taximeter, kafka, tmp_path, "status")
         assert status.returncode == DISCREPANCY
+        assert f"partition 1 of {kafka.topics.events.name} holds 2 records that nobody counts" in status.stderr
         assert f"topic {kafka.topics.events.name} has 2 partitions, TAXIMETER_KAFKA_PARTITIONS is 1" in status.stderr
         await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, kafka.topics.events.name, {"retention.ms": "60000"})])
         said = await asyncio.to_thread(running.until_it_says, "retention.ms=60000")

@@ -29,5 +29,7 @@ def test_events_are_kept_and_sent_and_counted(version: str, wheels: Path, tmp_pa
     environment = Environment(tmp_path / "environment", wheels, python)
     environment.install(EMITTER.name)
     environment.run("-W", "error", str(SCRIPT), str(tmp_path / "spool"))
+    said = environment.run("-W", "error", str(SCRIPT))
+    assert said.splitlines()[-1] == "all sent"
     environment.install(f"{EMITTER.name}[kafka]")
     environment.run("-c", NOBODY_LISTENS)

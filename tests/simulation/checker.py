@@ -319,7 +319,7 @@ class Checker:
                 continue
             if entry["start"] != end or (entry["previous"] == -1) != (not intents):
                 continue
-            if entry["start"] == entry["end"] and entry["previous"] != head:
+            if entry["previous"] != head:
                 continue
             head = record.offset
             covered = [tally for _, tally in tallies[end : entry["end"]] if tally is not None]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from metering.records.ledger_records import Rejection, encode_rejection
 from reporter.sending.verdicts import Reply, Retry, Verdict, classify, interrupted, unreachable
+from tests.simulation.raw_records import METERS
 from tests.simulation.world import HOUR, LEDGER, MINUTE, SECOND, START_MS, World
 
 DAY = 24 * HOUR
@@ -143,10 +144,10 @@ class LyingStripe:
             case 1:
                 return self._keep(idempotency_key, Reply(500, error_type="api_error", message="before it was taken"))
             case 2:
-                work()
+                self._work_and_go_away(work)
                 return self._keep(idempotency_key, Reply(500, error_type="api_error", message="after it was taken"))
             case 3:
-                work()
+                self._work_and_go_away(work)
                 return None
             case 4:
                 return Reply(503, recognised=False)
@@ -162,6 +163,13 @@ class LyingStripe:
                 return None
             case _:
                 return None
+
+    def _work_and_go_away(self, work: Callable[[], Reply]) -> None:
+        """The caller will not know that it was taken, and somebody may deactivate a meter before the next attempt."""
+        work()
+        world = self._world
+        if world.chance(0.1):
+            self.deactivate(world.rng.pick(tuple(METERS)), world.now_ms + world.rng.spread(SECOND, HOUR))
 
     def _take(self, identifier: str, event: MeterLine) -> Reply:
         now = self._world.now_ms

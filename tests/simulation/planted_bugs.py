@@ -211,7 +211,7 @@ def sends_come_before_the_intent() -> Iterator[None]:
         for index, planned in enumerate(entry.meter_events) if isinstance(entry, Intent) else ():
             assert isinstance(entry, Intent)
             send = MeterSend(self.partition, 0, index, entry.identifier(index), planned, 0, doubtful=False)
-            self._dispatcher._calls.start(self._dispatcher._attempt(Attempt(send, 1, send.identifier)), lambda _: None)
+            self._dispatcher._calls.start(self._dispatcher._attempt(Attempt(send, 1, send.identifier)), lambda _: None, lambda _: None)
         return await real(self, value)
 
     with _method(ReportingWorker, "_append", append):

@@ -6,7 +6,6 @@ from typing import Any
 from unittest.mock import patch
 
 from metering.folds.ledger import Ledger
-from metering.records.ledger_records import Outcome
 from reporter.sending import verdicts
 from reporter.sending.lanes import Lanes
 
@@ -38,19 +37,11 @@ def what_was_postponed_is_forgotten_on_takeover() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def who_is_not_alone_may_postpone() -> Iterator[None]:
-    """Usage goes into a later intent although another process may have sent it."""
-    with patch.object(Outcome, "says_not_taken", property(lambda self: self in {Outcome.REJECTED, Outcome.UNBILLABLE})):
-        yield
-
-
 PLANTED_IN_METERS: Mapping[str, Callable[[], AbstractContextManager[None]]] = {
     planted.__name__: planted
     for planted in (
         a_refusal_of_the_meter_is_final,
         a_meter_event_in_doubt_is_postponed,
         what_was_postponed_is_forgotten_on_takeover,
-        who_is_not_alone_may_postpone,
     )
 }

@@ -197,8 +197,8 @@ class SimulatedCalls(Generic[T]):
     def __len__(self) -> int:
         return self._under_way
 
-    def start(self, call: Awaitable[T], ended: Callable[[T], None]) -> None:
-        """See CallsUnderWay."""
+    def start(self, call: Awaitable[T], ended: Callable[[T], None], _failed: Callable[[Exception], None]) -> None:
+        """See CallsUnderWay. What fails here fails the simulation."""
         assert isinstance(call, SimulatedCall)
         self._under_way += 1
 

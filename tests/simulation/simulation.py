@@ -12,6 +12,7 @@ from aggregator.core.counting_rules import CountingRules
 from aggregator.ids.id_index import RECENT_IDS_MAX
 from reporter.planning.billing_periods import BillingPeriods, Side, SubscriptionPeriods
 from tests.simulation.aggregator_process import CATALOGUE, AggregatorOrder, AggregatorProcess
+from tests.simulation.audit_check import audit_violations
 from tests.simulation.bindings import bound
 from tests.simulation.chance import Draws
 from tests.simulation.checker import Checker, Evidence, Violation
@@ -130,13 +131,16 @@ class Simulation:
         stopped = False
         try:
             self._bad_times()
-            violations = self._settle() or self._replay() or Checker(self._evidence()).check()
+            violations = self._settle() or self._replay() or Checker(self._evidence()).check() or self._audit()
         except PartitionStopped as error:
             violations, stopped = [Violation("unaccounted", str(error))], True
         finally:
             for process in (*self.processes, *self.operators):
                 process.kill()
         return Result(self.seed, self.scope, violations, len(self.journal.events), self.steps, self.stripe.calls, stopped, list(self.world.trace))
+
+    def _audit(self) -> Sequence[Violation]:
+        return audit_violations(self._evidence(), self.rules.partition_of)
 
     # Faults
 

@@ -22,6 +22,7 @@ from taximeter_sandbox.demo.processes import Command, Fleet, own_environment
 from taximeter_sandbox.demo.stripe_side import SimulatedStripe
 
 from audit.positions import PartitionPosition, Positions, all_settled
+from audit.verification.verdict import ProofWord, verdict_of
 from audit.verification.verifier import verify
 from benchmarks.plot import Panel, svg
 from tests.soak.load import SoakOrder
@@ -157,13 +158,13 @@ class Soak:
                 f"{len(wrong)} customers differ, such as {wrong[0]}: {expected[wrong[0]]} emitted, {books[wrong[0]]} in Stripe's books"
             )
         report = await verify(installation.kafka)
-        if report.verdict != "EXACT":
-            self.problems.append(f"the verification of the log says {report.verdict}")
+        if verdict_of(report).word is not ProofWord.EXACT:
+            self.problems.append(f"the verification of the log says {verdict_of(report).text}")
         self.facts |= {
             "events": emitted,
             "units": sum(expected.values()),
             "events_per_second": round(emitted / self.seconds),
-            "verdict": report.verdict,
+            "verdict": verdict_of(report).text,
         }
         for name, one in self.series.items():
             first, last = one.samples[0], one.samples[-1]

@@ -1,6 +1,10 @@
-"""Run by each Python version in an environment that has the emitter and nothing else: emits, spools, crashes, and empties the spool."""
+"""Run by each Python version in an environment that has the emitter and nothing else.
+
+With a directory: emits, spools, crashes, and empties the spool. Without: leaves everything to the end of the interpreter.
+"""
 
 import asyncio
+import atexit
 import sys
 import time
 from collections.abc import Callable
@@ -32,6 +36,8 @@ class Producer:
     async def open(self) -> int:
         if self._kafka.is_away:
             raise ProducerFailed("nobody answers")
+        # As a client that looks up the names of brokers does, in the loop's executor.
+        await asyncio.get_running_loop().getaddrinfo("localhost", 9092)
         return 4
 
     async def append(self, partition: int, value: bytes) -> "asyncio.Future[object]":
@@ -83,5 +89,25 @@ def main(spool_dir: str) -> None:
     assert kafka.records > 0
 
 
+def leave_to_the_exit() -> None:
+    """An emitter that nobody closes reaches Kafka for the first time while the interpreter ends."""
+    kafka = Kafka()
+    emitters: list[Emitter] = []
+
+    def at_the_end() -> None:
+        counts = emitters[0].stats().counts
+        assert (counts.sent, counts.lost) == (1, 0), counts
+        print("all sent", flush=True)
+
+    # Those registered last run first: this after the emitter's own, and the other before.
+    atexit.register(at_the_end)
+    emitters.append(Emitter(source="smoke", new_producer=kafka.new_producer, linger_ms=5))
+    atexit.register(lambda: setattr(kafka, "is_away", False))
+    assert emitters[0].emit(customer="c", usage={"n": 1})
+
+
 if __name__ == "__main__":
-    main(sys.argv[1])
+    if sys.argv[1:]:
+        main(sys.argv[1])
+    else:
+        leave_to_the_exit()

@@ -5,7 +5,7 @@ caller pays for every object that is made and every line of code that is touched
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import reduce
 from itertools import chain
@@ -17,7 +17,7 @@ from taximeter_emitter.buffer.partition_cache import PartitionCache
 from taximeter_emitter.wire.batch import NO_ID
 from taximeter_emitter.wire.errors import EventRejected, Reason
 from taximeter_emitter.wire.event import Dimensions, check_text, fingerprint, parse_dimensions, parse_usage
-from taximeter_emitter.wire.limits import CUSTOMER_CHARS_MAX, EVENT_ID_CHARS_MAX, QUANTITY_MAX
+from taximeter_emitter.wire.limits import CUSTOMER_CHARS_MAX, EVENT_ID_CHARS_MAX, NAME_CHARS_MAX, QUANTITY_MAX, USAGE_FIELDS_MAX
 
 _KNOWN_MAX: Final = 4_096
 _ROUNDED_BYTES: Final = 16  # what the allocator adds to an object at most
@@ -33,12 +33,12 @@ _QUANTITY_BYTES: Final = 6
 class Layout:
     """Usage fields, sorted by name, and by how many bits the number of an event's quantities is shifted to have the quantity of each.
 
-    `left_out`: fields of these events that no meter sums; their quantities are in the number and go no further.
+    `unknown`: those that `usage_fields` does not name, with the same.
     """
 
     fields: tuple[str, ...]
     shifts: tuple[int, ...]
-    left_out: tuple[str, ...]
+    unknown: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,9 +76,14 @@ _DIMENSIONS: Final = attrgetter("dimensions")
 
 
 class EventEncoder:
-    """Checks what `emit` is given. `usage_fields` None: any name will do; others are left out otherwise. May be called by many threads at once."""
+    """Checks what `emit` is given. `usage_fields` None: any name will do. May be called by many threads at once.
+
+    An unknown field costs its own quantity and not the event, unless nothing else is in it. It is carried along where it can be.
+    `not_carried`: of how many events a field could not be.
+    """
 
     def __init__(self, usage_fields: Collection[str] | None) -> None:
+        self.not_carried: dict[str, int] = {}
         self._usage_fields = None if usage_fields is None else frozenset(usage_fields)
         # What was found good before: usage fields in the order in which they came, and whole dimensions. They come again and again.
         self._forms: dict[tuple[tuple[str, ...], Dimensions], Form] = {}
@@ -111,23 +116,37 @@ class EventEncoder:
 
     def _plain(self, usage: dict[str, Any]) -> dict[str, int]:
         """Usage that has more than plain integers, made plain: without None, and whatever counts as an integer is one. Raises EventRejected."""
-        given = {name: quantity for name, quantity in usage.items() if quantity is not None}
-        if not any(map(self._is_known, given)):
-            self._check_usage(given)
-            return given
-        plain = {name: _integer(quantity) if self._is_known(name) else 0 for name, quantity in given.items()}
-        self._check_usage(plain)
+        plain: dict[str, int] = {}
+        strange = []
+        for name, quantity in usage.items():
+            number = _integer(quantity)
+            if quantity is None:
+                continue
+            if self._is_known(name) or (type(number) is int and 0 <= number <= QUANTITY_MAX):
+                plain[name] = number
+            else:
+                strange.append(name)
+        self._check_usage(plain, strange)
+        for name in strange:
+            self.not_carried[name] = self.not_carried.get(name, 0) + 1
         return plain
 
-    def _check_usage(self, usage: dict[str, int]) -> None:
-        for name in usage:
+    def _check_usage(self, usage: dict[str, int], strange: Sequence[str] = ()) -> None:
+        """`strange`: unknown fields without a quantity that could be carried. Raises EventRejected."""
+        for name in (*usage, *strange):
             if not isinstance(name, str):
                 raise EventRejected(Reason.WRONG_TYPE, "usage", f"names of usage fields are strings; one is {type(name).__name__}")
-        known = {name: quantity for name, quantity in usage.items() if self._is_known(name)}
-        if any(usage.values()) and not known:
-            raise EventRejected(Reason.UNKNOWN_USAGE_FIELD, f"usage.{next(iter(usage))[:40]}", "usage_fields names no field of this event")
-        # A zero is as good as absent, whatever its field is called: an event of nothing but zeros is taken, as the gateway takes it.
-        parse_usage(known or usage, "usage")
+        if not self._knows_any(usage) and (strange or any(usage.values())):
+            raise EventRejected(Reason.UNKNOWN_USAGE_FIELD, f"usage.{[*usage, *strange][0][:40]}", "usage_fields names no field of this event")
+        parse_usage({name: usage[name] for name in self._carried(tuple(usage))}, "usage")
+
+    def _carried(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """The fields that an event keeps: those that are known, and others that an event may have."""
+        few = self._usage_fields is None or len(names) <= USAGE_FIELDS_MAX
+        return tuple(name for name in names if self._is_known(name) or (few and 0 < len(name) <= NAME_CHARS_MAX and name.isprintable()))
+
+    def _knows_any(self, names: Iterable[str]) -> bool:
+        return self._usage_fields is None or any(map(self._is_known, names))
 
     def _is_known(self, name: str) -> bool:
         return self._usage_fields is None or name in self._usage_fields
@@ -140,7 +159,7 @@ class EventEncoder:
         names = tuple(map(str.__str__, usage))
         known = tuple((str.__str__(key), text) for key, text in parsed)
         form = Form(self._layout(names), known, _EVENT_BYTES + _NUMBER_BYTES + _QUANTITY_BYTES * len(names) + _ROUNDED_BYTES)
-        if any(map(self._is_known, names)):  # of others the quantities must be looked at each time
+        if self._knows_any(names):
             _remember(self._forms, (names, tuple(dimensions.items())), form)
         # Each string in the form, and in what it is found by.
         strings = [*names, *chain.from_iterable(known)]
@@ -149,19 +168,20 @@ class EventEncoder:
     def _layout(self, names: tuple[str, ...]) -> Layout:
         layout = self._layouts.get(names)
         if layout is None:
-            known = tuple(sorted(filter(self._is_known, names))) or tuple(sorted(names))
-            shifts = tuple(_QUANTITY_BITS * (len(names) - 1 - names.index(name)) for name in known)
-            layout = Layout(known, shifts, tuple(name for name in names if name not in known))
+            shifts = {name: _QUANTITY_BITS * (len(names) - 1 - place) for place, name in enumerate(names)}
+            carried = tuple(sorted(self._carried(names)))
+            unknown = tuple((name, shifts[name]) for name in names if not self._is_known(name))
+            layout = Layout(carried, tuple(shifts[name] for name in carried), unknown)
             _remember(self._layouts, names, layout)
         return layout
 
 
 class EventDecoder:
-    """Turns events into columns. `source` is that of all of them. `left_out`: of how many events so far each usage field was left out."""
+    """Turns events into columns. `source` is that of all of them. `unknown_usage`: in how many events each unknown field had a quantity."""
 
     def __init__(self, source: str) -> None:
         self._source = source
-        self.left_out: Counter[str] = Counter()
+        self.unknown_usage: Counter[str] = Counter()
 
     def decode(self, parts: Sequence[Any], partition_cache: PartitionCache) -> Iterator[tuple[int, EventColumns]]:
         """The events of each partition and layout, in their order. `parts`: those of at least one event, one after the other."""
@@ -177,8 +197,8 @@ class EventDecoder:
         for place, (layout, partition) in enumerate(zip(map(_LAYOUT, forms), map(partition_cache.of, customers), strict=True)):
             by_layout[layout][partition].append(place)
         for layout, by_partition in by_layout.items():
-            if layout.left_out:
-                self.left_out.update(dict.fromkeys(layout.left_out, sum(map(len, by_partition.values()))))
+            for name, shift in layout.unknown:
+                self.unknown_usage[name] += sum(bool(quantities[place] >> shift & _QUANTITY_MASK) for place in chain(*by_partition.values()))
             columns = [[number >> shift & _QUANTITY_MASK for number in quantities] for shift in layout.shifts]
             row_bytes = event_bytes(fields=len(layout.fields), customer_chars=customer_chars, dimensions=dimensions_size)
             events = EventColumns(layout.fields, customers, dimensions, times, stamped, fingerprints, columns, row_bytes)

@@ -42,12 +42,12 @@ class RefusalLog:
         """A valid event was dropped; `total` so far."""
         self._say("closed" if is_closed else "full", _CLOSED if is_closed else _FULL, total)
 
-    def left_out(self, fields: dict[str, int]) -> None:
-        """`fields`: of how many events each usage field was left out so far. Says nothing if there is no news."""
+    def unknown_usage(self, fields: dict[str, int]) -> None:
+        """`fields`: how many events had each unknown field so far. Says nothing if there is no news."""
         total = sum(fields.values())
-        if total > self._said.get("left_out", (0.0, 0))[1]:
-            names = ", ".join(list(fields)[:10])
-            self._say("left_out", f"usage fields that usage_fields does not name are left out, and their events are taken: {_clean(names)}", total)
+        if total > self._said.get("unknown_usage", (0.0, 0))[1]:
+            names = _clean(", ".join(list(fields)[:10]))
+            self._say("unknown_usage", f"usage_fields does not name these fields, and no meter sums them; their events are taken: {names}", total)
 
     def _say(self, reason: str, text: str, total: int) -> None:
         now = self._clock.monotonic()

@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from taximeter_emitter.spool.spool import FORMAT, SUFFIX, Spool
 from taximeter_emitter.spool.spool_failed import SpoolFailed
-from taximeter_emitter.spool.spool_lock import try_lock
+from taximeter_emitter.spool.spool_lock import is_locked, try_lock
 
 SpoolState = Literal["alive", "dead", "unreadable"]
 
@@ -51,13 +51,11 @@ def look_at(path: Path) -> SpoolFile | None:
     """What there is to know; None if the file is gone. Blocks for a second at most when another process writes to it."""
     try:
         status = path.stat()
-        lock = try_lock(path)
-        found = _read(path, "alive", status) if lock is None else _read_locked(path, lock, status)
+        return _read(path, "alive" if is_locked(path) else "dead", status)
     except FileNotFoundError:
         return None
     except OSError as error:
         return SpoolFile(path, "unreadable", why=error.strerror or str(error))
-    return found
 
 
 def take_over(path: Path, *, topic: str, partitions: int) -> "Spool | SpoolFile | None":
@@ -79,13 +77,6 @@ def take_over(path: Path, *, topic: str, partitions: int) -> "Spool | SpoolFile 
         return Spool.open(path, lock, topic)
     except SpoolFailed as failure:
         return SpoolFile(path, "unreadable", why=str(failure))
-
-
-def _read_locked(path: Path, lock: int, status: os.stat_result) -> SpoolFile:
-    try:
-        return _read(path, "dead", status)
-    finally:
-        os.close(lock)
 
 
 def _read(path: Path, state: SpoolState, status: os.stat_result) -> SpoolFile:

@@ -5,6 +5,21 @@ import os
 from pathlib import Path
 
 
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock of this spool file now. Raises OSError. It is asked so briefly that nobody else is kept from the lock."""
+    try:
+        lock = os.open(path.with_name(f"{path.name}.lock"), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
 def try_lock(path: Path) -> int | None:
     """The descriptor of the held lock of this spool file, or None when another process holds it. Raises OSError."""
     beside = path.with_name(f"{path.name}.lock")

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Collection, Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from taximeter_emitter.clock import Clock
@@ -14,6 +13,8 @@ from taximeter_emitter.spool.spool_failed import SpoolFailed
 from taximeter_emitter.spool.unplaced import UnplacedEvents
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from taximeter_emitter.spool.spool import Spool
     from taximeter_emitter.spool.spool_directory import SpoolDirectory
 
@@ -202,7 +203,7 @@ class Unsent:
     def _spools(self) -> "list[Spool]":
         return [outbox.spool for outbox in self._outboxes() if outbox.spool is not None]
 
-    def _paths(self) -> list[Path]:
+    def _paths(self) -> "list[Path]":
         return [spool.path for spool in self._spools()]
 
     def _own_spool(self, directory: "SpoolDirectory") -> "Spool":

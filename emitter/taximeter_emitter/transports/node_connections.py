@@ -22,8 +22,10 @@ from aiokafka.protocol.produce import ProduceRequest
 
 from taximeter_emitter.deadlines import timeout
 
-CONNECT_SECONDS_MAX: Final = 3.0
-"""How long a connection may take: TCP, TLS, versions and SASL."""
+CONNECT_SECONDS_MAX: Final = 5.0
+"""How long a connection may take: TCP, TLS, versions and SASL. Where nobody waits for it in vain it may take CONNECT_PATIENCE times that."""
+
+CONNECT_PATIENCE: Final = 4
 
 PROBE_SECONDS: Final = 0.5
 SHUNNED_SECONDS: Final = 0.3
@@ -109,7 +111,7 @@ class NodeConnections:
             if found is not None or node in self._probes:
                 return found
             try:
-                found = self._client._conns[key] = await self._connect(node)
+                found = self._client._conns[key] = await self._connect(node, self._connect_seconds)
             except _FAILED as error:
                 _LOG.warning("no connection to node %s: %r", node, error)
                 self._shun(node)
@@ -138,7 +140,7 @@ class NodeConnections:
                 if answer.done():
                     return answer.result()
                 try:
-                    (await self._connect(node)).close()
+                    (await self._connect(node, self._connect_seconds)).close()
                 except _FAILED as error:
                     raise TimeoutError(f"node {node} is silent") from error
         finally:
@@ -168,7 +170,7 @@ class NodeConnections:
         while self._client.cluster.broker_metadata(node) is not None:
             await asyncio.sleep(PROBE_SECONDS)
             try:
-                connection = await self._connect(node)
+                connection = await self._connect(node, CONNECT_PATIENCE * self._connect_seconds)
             except _FAILED as error:
                 _LOG.debug("node %s is still silent: %r", node, error)
                 continue
@@ -176,19 +178,19 @@ class NodeConnections:
                 connection.close()
             return
 
-    async def _connect(self, node: Any) -> Any:
+    async def _connect(self, node: Any, seconds: float) -> Any:
         broker = self._client.cluster.broker_metadata(node)
         if broker is None:
             raise NodeNotReadyError(f"node {node} is not in the layout of the cluster")
-        return await self._dial(broker.host, broker.port, on_close=self._client._on_connection_closed)
+        return await self._dial(broker.host, broker.port, seconds, on_close=self._client._on_connection_closed)
 
-    async def _dial(self, host: str, port: int, *, on_close: Callable[[Any, Any], None] | None) -> Any:
+    async def _dial(self, host: str, port: int, seconds: float, *, on_close: Callable[[Any, Any], None] | None) -> Any:
         client = self._client
         connecting = create_conn(
             host,
             port,
             client_id=client._client_id,
-            request_timeout_ms=self._connect_seconds * 1000,
+            request_timeout_ms=seconds * 1000,
             ssl_context=client._ssl_context,
             security_protocol=client._security_protocol,
             on_close=on_close,
@@ -200,7 +202,7 @@ class NodeConnections:
             sasl_kerberos_domain_name=client._sasl_kerberos_domain_name,
             sasl_oauth_token_provider=client._sasl_oauth_token_provider,
         )
-        async with timeout(self._connect_seconds):  # its steps have this limit each; all of them together have it, too
+        async with timeout(seconds):  # its steps have this limit each; all of them together have it, too
             return await connecting
 
     async def _first_answer(self) -> tuple[Any, Any]:
@@ -225,7 +227,7 @@ class NodeConnections:
 
     async def _layout_from(self, host: str, port: int) -> tuple[Any, Any]:
         try:
-            connection = await self._dial(host, port, on_close=None)
+            connection = await self._dial(host, port, CONNECT_PATIENCE * self._connect_seconds, on_close=None)
             try:
                 return connection, await connection.send(MetadataRequest([]))
             except BaseException:

@@ -11,6 +11,7 @@ from taximeter_emitter.clock import SystemClock
 
 from audit.positions import Positions, all_settled
 from audit.verification.report import Report
+from audit.verification.verdict import verdict_of
 from audit.verification.verifier import verify
 from taximeter_sandbox.brokers.interface import RunnableBroker
 from taximeter_sandbox.demo.books import ExpectedBooks, expected_books
@@ -218,8 +219,8 @@ class Demo:
             again = after.meters[name]
             if (again.counted, again.reported) != (totals.counted, totals.reported):
                 self.problems.append(f"after the replay {again.counted:,} units of {name} are counted and {again.reported:,} reported")
-        if after.verdict != before.verdict:
-            self.problems.append(f"after the replay the verification of the log says {after.verdict}")
+        if verdict_of(after).word is not verdict_of(before).word:
+            self.problems.append(f"after the replay the verification of the log says {verdict_of(after).text}")
 
     async def _wait_for_partitions(self) -> None:
         """Until both groups own all partitions again: before that, silence proves nothing."""

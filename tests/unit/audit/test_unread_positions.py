@@ -19,7 +19,7 @@ async def _position(_reader: object, partition: int, _hours: float) -> Partition
         raise LogUnavailable("nobody leads it")
     if partition % 5 == 4:
         await asyncio.sleep(600)
-    return replace(PartitionPosition.not_read(partition, ""), events_end=0, counted_to=0, tallies_end=0, reported_to=0)
+    return replace(PartitionPosition.not_read(partition, ""), events_end=0, readable_end=0, counted_to=0, tallies_end=0, reported_to=0)
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,9 @@
 """The Emitter against a Kafka in memory: never raises, loses nothing that it has room for, counts whatever it lets go."""
 
 import asyncio
+import copy
 import os
+import pickle
 import signal
 import threading
 from collections.abc import Iterator, Mapping
@@ -13,6 +15,8 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 from taximeter_emitter.buffer.batching import Batcher, PartitionBatch
+from taximeter_emitter.buffer.partition_cache import PartitionCache
+from taximeter_emitter.deadlines import work_to_the_end
 from taximeter_emitter.emitter import MEBIBYTE, Emitter
 from taximeter_emitter.spool.encoded_batch import EncodedBatch
 from taximeter_emitter.spool.spool import Spool
@@ -68,6 +72,39 @@ def test_every_event_arrives_and_the_last_word_says_how_many(kafka: FakeKafka, o
     assert sum(finals(batches).values()) == 3_000 == stats.counts.sent == stats.counts.emitted
     assert stats.counts.lost == stats.counts.dropped == 0
     assert emitter.close().counts == stats.counts
+
+
+@pytest.mark.parametrize("with_disk", [True, False])
+def test_a_partition_that_kafka_does_not_take_keeps_no_other_waiting(
+    kafka: FakeKafka, opened: list[Emitter], tmp_path: Path, with_disk: bool
+) -> None:
+    kafka.silent_partitions = {1}
+    emitter = make(kafka, opened, spool_dir=tmp_path if with_disk else None, give_up_seconds=600.0)
+    of_each = PartitionCache(4)
+    customers = {of_each.of(f"cus_{number}"): f"cus_{number}" for number in range(40)}
+    silent = 0
+    for round_ in range(60):
+        for partition, customer in customers.items():
+            assert emitter.emit(customer=customer, usage={"n": 10_000 * partition + round_})
+            silent += partition == 1
+        until(partial(_has_sent, emitter, 3 * (round_ + 1)))
+    stats = emitter.stats()
+    assert stats.counts.sent == 3 * 60
+    assert len(kafka.producers) == 1
+    if with_disk:
+        # Of the silent partition alone, batches go to disk.
+        until(lambda: emitter.stats().spooled_events == silent)
+    kafka.wake()
+    stats = emitter.close(20.0)
+    assert stats.counts.sent == stats.counts.emitted
+    assert stats.counts.lost == 0
+    batches = batches_of(kafka.log)
+    assert gaps(batches) == {}
+    assert quantities(batches) == sorted(10_000 * partition + number for partition in range(4) for number in range(60))
+
+
+def _has_sent(emitter: Emitter, events: int) -> bool:
+    return emitter.stats().counts.sent >= events
 
 
 def test_events_carry_what_was_given(kafka: FakeKafka, opened: list[Emitter]) -> None:
@@ -605,3 +642,30 @@ def test_a_disk_that_fails_after_the_start_keeps_events_in_memory_and_loses_none
     stats = emitter.close()
     assert (stats.counts.sent, stats.counts.spooled, stats.counts.lost) == (3_000, 0, 0)
     assert quantities(batches_of(kafka.log)) == list(range(3_000))
+
+
+def test_a_pickled_emitter_is_the_same_one_in_its_own_process_and_a_new_one_when_that_is_closed(opened: list[Emitter]) -> None:
+    registry = CollectorRegistry()
+    emitter = Emitter(bootstrap_servers="127.0.0.1:9", source="test", memory_bytes_max=2 * MEBIBYTE, registry=registry)
+    opened.append(emitter)
+    pickled = pickle.dumps(emitter)
+    assert pickle.loads(pickled) is emitter
+    assert copy.deepcopy(emitter) is emitter
+    emitter.close(0)
+    rebuilt = pickle.loads(pickled)
+    opened.append(rebuilt)
+    assert rebuilt is not emitter
+    assert rebuilt.stats().emitter != emitter.stats().emitter or not rebuilt.stats().emitter
+    assert rebuilt.emit(customer="c", usage={"n": 1})
+    assert pickle.loads(pickled) is rebuilt is pickle.loads(pickle.dumps(rebuilt))
+
+
+async def test_a_loop_does_by_itself_what_its_executor_refuses_at_the_end() -> None:
+    loop = asyncio.get_running_loop()
+    work_to_the_end(loop)
+    assert await loop.run_in_executor(None, len, "abc") == 3
+    await loop.shutdown_default_executor()
+    assert await loop.run_in_executor(None, len, "abcd") == 4
+    assert await loop.getaddrinfo("127.0.0.1", 9)
+    with pytest.raises(ZeroDivisionError):
+        await loop.run_in_executor(None, divmod, 1, 0)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from math import inf
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 from taximeter_emitter.clock import SystemClock
@@ -121,6 +122,43 @@ async def test_a_former_worker_does_not_take_its_successors_mailbox_away() -> No
     async with asyncio.timeout(SOON):
         await world.finish()
     assert (len(former), len(successor)) == (0, 1)
+
+
+class Breaking(Taker):
+    """Its code fails over the first attempts of two partitions: at once, and in the call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failed: list[str] = []
+
+    def send(self, *, identifier: str, **about: Any) -> Any:
+        if identifier not in self.failed and identifier in {"tm-0-0", "tm-1-0"}:
+            self.failed.append(identifier)
+            if identifier == "tm-0-0":
+                raise KeyError("nobody foresaw this")
+            return self._break()
+        return super().send(identifier=identifier, **about)
+
+    async def _break(self) -> Verdict:
+        raise ZeroDivisionError
+
+
+async def test_code_that_fails_over_a_meter_event_costs_that_one_a_repetition_and_others_nothing() -> None:
+    world = World(Breaking())
+    boxes = {partition: Mailbox(lambda: None) for partition in range(3)}
+    for partition, box in boxes.items():
+        world.dispatcher.register(partition, box)
+        for number in range(2):
+            world.send(partition, number)
+    async with asyncio.timeout(SOON):
+        await world.finish()
+    assert isinstance(world.port, Breaking)
+    assert sorted(world.port.failed) == ["tm-0-0", "tm-1-0"]
+    for box in boxes.values():
+        assert {found.index: found.outcome for found in box.first(10)} == {0: Outcome.ACCEPTED, 1: Outcome.ACCEPTED}
+    # Until it was, nobody knew whether Stripe had it.
+    assert [found.outcome for found in boxes[1].first(1)] == [Outcome.UNKNOWN]
+    assert [found.outcome for found in boxes[2].first(1)] == [Outcome.ACCEPTED]
 
 
 def test_a_mailbox_keeps_what_is_not_written_yet() -> None:

@@ -6,15 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
+import pytest
 from prometheus_client import CollectorRegistry
 from taximeter_emitter.clock import SystemClock
 
 from metering.configuration.secrets import Redactor
 from metering.process.logs import get_log, logging_to
 from metering.stripe.signatures import WebhookEvent
+from reporter import period_reader
 from reporter.metrics import ReporterMetrics
 from reporter.period_reader import FAILURES_MAX, PeriodReader
-from reporter.planning.billing_periods import BillingPeriods, Span
+from reporter.planning.billing_periods import BillingPeriods, Span, read_subscription
 from reporter.stripe.subscriptions import SubscriptionPage, SubscriptionsUnavailable
 
 START = 1_780_000_000
@@ -30,7 +32,7 @@ def subscription(number: int, **fields: Any) -> dict[str, Any]:
 class Script:
     """A port that gives its scripted answers in order, and then never answers, so that nothing more is asked."""
 
-    def __init__(self, *answers: SubscriptionPage | SubscriptionsUnavailable) -> None:
+    def __init__(self, *answers: SubscriptionPage | Exception) -> None:
         self.answers = list(answers)
         self.asked: list[str | None] = []
         self.closed = False
@@ -43,7 +45,7 @@ class Script:
             await asyncio.Event().wait()
         self.asked.append(after)
         answer = self.answers.pop(0)
-        if isinstance(answer, SubscriptionsUnavailable):
+        if isinstance(answer, Exception):
             raise answer
         return answer
 
@@ -165,3 +167,25 @@ async def test_webhooks_about_subscriptions_teach_and_others_do_not() -> None:
     observe(event("customer.subscription.deleted", {"data": {"object": subscription(1, ended_at=START + 400)}}))
     assert reading.periods.next_end_s(START, lambda _: True) == START + 400
     await reading.reader.close()
+
+
+async def test_a_reading_that_fails_in_a_way_that_nobody_foresaw_ends_nothing() -> None:
+    reading = Reading(Script(KeyError("data"), page(1)))
+    records = await reading.until_exhausted()
+    assert len(reading.periods) == 1
+    assert (reading.reads("failed"), reading.reads("ok")) == (1, 1)
+    assert any("KeyError" in str(record.get("error")) for record in records)
+
+
+async def test_a_subscription_that_cannot_be_read_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+
+    def failing(found: Mapping[str, Any]) -> Any:
+        if found["id"] == "sub_1":
+            raise RecursionError
+        return read_subscription(found)
+
+    monkeypatch.setattr(period_reader, "read_subscription", failing)
+    reading = Reading(Script(page(1, 2, 3)))
+    records = await reading.until_exhausted()
+    assert len(reading.periods) == 2
+    assert [record["subscription"] for record in records if "subscription" in record] == ["sub_1"]

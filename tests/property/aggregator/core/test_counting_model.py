@@ -9,10 +9,10 @@ from taximeter_emitter.wire.limits import HOUR_MS, MINUTE_MS
 from aggregator.core.counting import PartitionCounter
 from aggregator.core.pending_tally import Cut
 from aggregator.takeover import CountingTakeover
+from audit.recount.tally_recount import RecountHistory, TallyRecount
 from metering.records.tally import Tally, decode_tally
 from tests.support.aggregator_record_strategies import ITEMS, placed
 from tests.support.aggregator_records import EVENTS, HORIZON_MS, START_MS, TALLIES, Garbage, Item, Model, Numbered, encode, rules
-from tests.support.aggregator_recount import Recount
 from tests.support.ids_in_memory import in_memory
 from tests.support.metering_memory_log import MemoryLog, finished
 
@@ -90,10 +90,12 @@ def test_every_record_has_the_outcome_that_the_model_gives_it(data: st.DataObjec
 
 
 def compare(pipeline: Pipeline) -> None:
-    """Each accepted tally against the model, which counts the same ranges of the log once, and against a recount of its range alone."""
-    model, recount = Model(), Recount()
+    """Each accepted tally against the model, which counts the same ranges of the log once, and against the audit's recount of its range."""
+    model, history = Model(), RecountHistory(0, rules().partition_of)
+    dead_lettered: Counter[str] = Counter()
     for tally in pipeline.accepted():
-        recount.check(tally, [record for record in pipeline.log.topics[EVENTS] if record is not None])
+        audit(tally, history, pipeline)
+        dead_lettered.update(tally.events.dead_lettered)
         taken = [pipeline.items[offset] for offset in range(tally.link.start, tally.link.end) if offset in pipeline.items]
         wanted = model.count(taken)
         kinds = Counter(type(item).__name__ for item, _ in taken)
@@ -114,6 +116,20 @@ def compare(pipeline: Pipeline) -> None:
         whole = [offset for offset, indexes in tally.set_aside if not indexes]
         sizes = {offset: claimed(pipeline.items[offset][0]) for offset in whole}
         assert sum(in_batches.values()) + sum(sizes.values()) == dead.total()
+    found = Counter({reason: totals.events + totals.repeated + totals.counted_since for reason, totals in history.aside.totals.items()})
+    unread = found.pop("unreadable", 0)
+    assert not found - Counter(dead_lettered)
+    assert dead_lettered.total() == found.total() + unread
+
+
+def audit(tally: Tally, history: RecountHistory, pipeline: Pipeline) -> None:
+    """The audit, which shares no code with the counter, agrees with each tally."""
+    recount = TallyRecount(tally, history)
+    for record in pipeline.log.topics[EVENTS][tally.link.start : tally.link.end]:
+        if record is not None:
+            recount.take(record)
+    assert recount.is_derived
+    assert recount.phrases() == []
 
 
 def claimed(item: Item) -> int:

@@ -178,7 +178,7 @@ def test_what_is_dropped_is_said(caplog: pytest.LogCaptureFixture) -> None:
     assert any("the emitter is closed" in text for text in said(caplog))
 
 
-@pytest.mark.parametrize("strange", [1, 1.5, "x", None, {"a": 1}, -1], ids=repr)
+@pytest.mark.parametrize("strange", [0, 1, 1.5, "x", None, {"a": 1}, -1], ids=repr)
 def test_a_field_that_no_meter_sums_costs_that_field_and_not_the_event(strange: Any, caplog: pytest.LogCaptureFixture) -> None:
     kafka = FakeKafka()
     with Emitter(source="test", bootstrap_servers="unused:1", new_producer=kafka.new_producer, linger_ms=5, usage_fields=["n"]) as emitter:
@@ -187,11 +187,22 @@ def test_a_field_that_no_meter_sums_costs_that_field_and_not_the_event(strange: 
     stats = emitter.stats()
     batches = batches_of(kafka.log)
     assert quantities(batches) == [2, 3]
-    assert {field for batch in batches for field in batch.usage} == {"n"}
+    # What can be carried is, so that a later meter can sum it.
+    assert sum(quantities(batches, "cached_tokens")) == (2 if strange == 1 else 0)
     assert stats.counts.rejected == {}
-    if strange is not None:
-        assert stats.counts.left_out == {"cached_tokens": 2}
-        assert any("cached_tokens" in text for text in said(caplog))
+    assert stats.counts.unknown_usage == ({"cached_tokens": 2} if strange else {})
+    assert any("cached_tokens" in text for text in said(caplog)) == bool(strange)
+
+
+@pytest.mark.parametrize(
+    ("usage", "is_taken"), [({"other": 0}, True), ({"other": 1}, False), ({"other": 1.5}, False), ({"other": 0, "more": 1}, False)]
+)
+def test_an_event_of_nothing_but_unknown_fields_is_refused_each_time_unless_all_are_zero(usage: Any, is_taken: bool) -> None:
+    with Emitter(source="test", bootstrap_servers="unused:1", new_producer=FakeKafka().new_producer, usage_fields=["n"]) as emitter:
+        assert emitter.emit(customer="c", usage={"other": 0})
+        assert emitter.emit(customer="c", usage={"other": 0, "more": 0})
+        assert [emitter.emit(customer="c", usage=usage) for _ in range(3)] == [is_taken] * 3
+    assert emitter.stats().counts.rejected == ({} if is_taken else {Reason.UNKNOWN_USAGE_FIELD: 3})
 
 
 def test_an_event_with_more_unknown_fields_than_an_event_may_have_keeps_the_known_ones() -> None:

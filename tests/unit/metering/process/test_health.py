@@ -31,6 +31,17 @@ def test_readiness_needs_started_not_stopping_and_every_condition() -> None:
     assert health.liveness().ok
 
 
+def test_what_is_mentioned_does_not_decide() -> None:
+    health = Health(ManualClock())
+    health.mark_started()
+    said: list[str | None] = [None]
+    health.mention("refused_partitions", lambda: said[0])
+    assert health.readiness().mentions == {}
+    said[0] = "partition 3"
+    assert health.readiness().ok
+    assert health.readiness().mentions == {"refused_partitions": "partition 3"}
+
+
 def test_a_condition_that_raises_fails_without_its_text() -> None:
     health = Health(ManualClock())
     health.mark_started()

@@ -36,7 +36,7 @@ async def test_a_call_ends_after_start_has_returned_and_is_then_no_longer_under_
     async def call() -> int:
         return 5
 
-    calls.start(call(), lambda result: ended.append((result, len(calls))))
+    calls.start(call(), lambda result: ended.append((result, len(calls))), lambda _: pytest.fail("it ended otherwise"))
     assert not ended
     assert len(calls) == 1
     await calls.finish()
@@ -48,11 +48,24 @@ async def test_a_call_ends_after_start_has_returned_and_is_then_no_longer_under_
 async def test_a_cancelled_call_tells_nothing() -> None:
     calls: LoopCalls[None] = LoopTurns().calls()
     ended: list[None] = []
-    calls.start(asyncio.sleep(SOON), ended.append)
+    calls.start(asyncio.sleep(SOON), ended.append, lambda _: pytest.fail("it ended otherwise"))
     await calls.cancel()
     await asyncio.sleep(0)
     assert not ended
     assert not len(calls)
+
+
+async def test_a_call_that_raises_is_told_with_what_it_raised_and_is_no_longer_under_way() -> None:
+    calls: LoopCalls[int] = LoopTurns().calls()
+    failed: list[tuple[str, int]] = []
+
+    async def call() -> int:
+        raise KeyError("nobody foresaw this")
+
+    calls.start(call(), lambda _: pytest.fail("it ended otherwise"), lambda error: failed.append((type(error).__name__, len(calls))))
+    await calls.finish()
+    await asyncio.sleep(0)
+    assert failed == [("KeyError", 0)]
 
 
 async def test_appends_go_together_and_one_that_fails_does_not_end_the_others() -> None:

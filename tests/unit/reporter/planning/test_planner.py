@@ -139,6 +139,15 @@ def test_usage_of_a_held_meter_goes_from_intent_to_intent_and_is_sent_once_when_
     assert subject.plan(NOW_MS, 10, 10) is None
 
 
+def test_usage_of_held_meters_alone_is_worth_an_intent_until_one_carries_it() -> None:
+    subject = reporter()
+    subject.hold(HELD)
+    subject.add(0, tally(0, -1, 5))
+    assert (len(subject.unplanned), subject.carries_more) == (0, True)
+    subject.observe(0, 0, planned(subject), mine=True)
+    assert (len(subject.carried), subject.carries_more) == (1, False)
+
+
 def test_a_new_owner_finds_what_is_carried_even_where_nothing_is_open() -> None:
     subject = reporter(tally(0, -1, 5))
     subject.hold(HELD)
@@ -189,6 +198,23 @@ def test_of_two_intents_without_tallies_at_one_place_the_first_counts() -> None:
     assert not rival.observe(2, 0, late, mine=True)
     assert rival.plan(NOW_MS, 10, 10) is None
     assert len({first.identifier(0), taken.identifier(0)}) == 2
+
+
+def test_an_intent_from_before_one_without_tallies_does_not_count_although_its_range_fits() -> None:
+    subject, rival = reporter(tally(0, -1, 5)), reporter(tally(0, -1, 5))
+    subject.hold(HELD)
+    first = planned(subject)
+    for each in (subject, rival):
+        each.observe(0, 0, first, mine=each is subject)
+        each.hold(frozenset())
+    rival.add(1, tally(1, 0, 7))
+    taken, late = planned(subject), planned(rival)
+    assert subject.observe(1, 0, taken, mine=True)
+    assert not subject.observe(2, 0, late)
+    assert rival.observe(1, 0, taken)
+    assert not rival.observe(2, 0, late, mine=True)
+    rival.add(1, tally(1, 0, 7))
+    assert sums(planned(rival).meter_events) == 7
 
 
 def test_intents_without_tallies_have_identifiers_of_their_own() -> None:

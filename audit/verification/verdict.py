@@ -1,0 +1,247 @@
+"""The verdict of a verification: one word, and every term that keeps it from EXACT, with what mends it. Pure."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Final
+
+from audit.verification.report import MeterTotals, Report
+from metering.records.ledger_records import Outcome
+
+_DEAD_LETTERS: Final = "taximeter deadletters list"
+_REFUSED: Final = 'taximeter stripe errors; taximeter correct IDENTIFIER --resend --reason "..."'
+
+
+class ProofWord(Enum):
+    """From the best to the worst."""
+
+    EXACT = "EXACT"
+    EXACT_BUT = "EXACT BUT"
+    PENDING = "PENDING"
+    NOT_EXACT = "NOT EXACT"
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One thing that keeps the verdict from EXACT. `short` is its part of the verdict's line, `text` a sentence, `mend` a command or page."""
+
+    name: str
+    count: int
+    short: str
+    text: str
+    mend: str
+    units: Mapping[str, int] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {"name": self.name, "count": self.count, "text": self.text, "units": dict(self.units), "mend": self.mend}
+
+
+@dataclass(frozen=True, slots=True)
+class ProofVerdict:
+    """`terms` by the word that each of them alone would make the verdict; the worst of them is the verdict's word."""
+
+    terms: Mapping[ProofWord, tuple[Term, ...]]
+
+    @property
+    def word(self) -> ProofWord:
+        """The worst."""
+        return next(word for word in reversed(ProofWord) if word is ProofWord.EXACT or self.terms.get(word))
+
+    @property
+    def text(self) -> str:
+        """One line: the word, and what of."""
+        shorts = [term.short for term in self.terms.get(self.word, ())]
+        match self.word:
+            case ProofWord.EXACT:
+                return "EXACT"
+            case ProofWord.EXACT_BUT:
+                return f"EXACT BUT {', '.join(shorts).upper()}"
+            case _:
+                return f"{self.word.value}: {', '.join(shorts)}"
+
+    @property
+    def all_terms(self) -> Iterator[Term]:
+        """The worst first."""
+        return (term for word in reversed(ProofWord) for term in self.terms.get(word, ()))
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "verdict": self.text,
+            "word": self.word.value,
+            "terms": {word.name.lower(): [term.as_json() for term in terms] for word, terms in self.terms.items()},
+        }
+
+
+def verdict_of(report: Report) -> ProofVerdict:
+    """What the report comes to."""
+    return ProofVerdict(
+        {
+            ProofWord.NOT_EXACT: tuple(_not_exact(report)),
+            ProofWord.PENDING: tuple(_pending(report)),
+            ProofWord.EXACT_BUT: tuple(_but(report)),
+        }
+    )
+
+
+def _not_exact(report: Report) -> Iterator[Term]:
+    if report.problems.count:
+        count = report.problems.count
+        yield Term("problems", count, _of(count, "problem"), f"{_of(count, 'thing')} below do not hold", "docs/verdicts.md")
+    for name, totals in sorted(report.meters.items()):
+        if totals.unequal:
+            what = f"{abs(totals.unequal):,} units of {name} {'have no outcome' if totals.unequal > 0 else 'were never counted'}"
+            yield Term("unequal", abs(totals.unequal), what, f"{what}: counted is not reported, not billed, waiting and open", "docs/verdicts.md")
+    yield from _missing(report)
+    unnamed = report.refusals.unnamed.total()
+    if unnamed:
+        codes = ", ".join(f"{count:,} {code}" for code, count in report.refusals.unnamed.most_common())
+        yield Term(
+            "unnamed_refusals",
+            unnamed,
+            f"{_of(unnamed, 'refusal')} that Stripe counted and did not name",
+            f"{_of(unnamed, 'refusal')} that Stripe counted and did not name ({codes}): which meter events it did not record is not known",
+            "taximeter reconcile",
+        )
+    lost = [(redrive, missing) for redrive, missing in report.unfinished_redrives if redrive.ended and not report.uncounted_records]
+    if lost:
+        missing = sum(count for _, count in lost)
+        what = f"{_of(missing, 'redriven event')} missing"
+        yield Term("redrive_lost", missing, what, f"{what}: redrives say that they wrote them, and no tally has them", "docs/verdicts.md")
+    if report.unread_partitions:
+        records = report.unread_partitions.total()
+        places = ", ".join(map(str, sorted(report.unread_partitions)))
+        what = f"{_of(len(report.unread_partitions), 'partition')} that nobody counts"
+        yield Term(
+            "unread_partitions",
+            records,
+            what,
+            f"{what} (partition {places}) hold {_of(records, 'record')}: the topic was given more partitions than the settings say",
+            "docs/runbooks/TaximeterPartitionStopped.md",
+        )
+
+
+def _missing(report: Report) -> Iterator[Term]:
+    units = {name: totals.missing for name, totals in sorted(report.meters.items()) if totals.missing > 0}
+    if not units:
+        return
+    parts = ", ".join(f"{name}: {_why_missing(report.meters[name])}" for name in units)
+    yield Term(
+        "missing_at_stripe", sum(units.values()), f"{_units(units)} that Stripe does not have", f"Stripe does not have {parts}", _REFUSED, units
+    )
+
+
+def _why_missing(totals: MeterTotals) -> str:
+    parts = [f"{units:,} {outcome}" for outcome, units in sorted(totals.outcomes.items()) if units and outcome in {Outcome.REJECTED, Outcome.PARKED}]
+    parts += [f"{totals.unrecorded:,} accepted and not recorded"] if totals.unrecorded else []
+    again = totals.missing - totals.unrecorded - sum(totals.outcomes[outcome] for outcome in (Outcome.REJECTED, Outcome.PARKED))
+    return f"{' + '.join(parts)}{f' - {-again:,} sent again' if again else ''} units"
+
+
+def _pending(report: Report) -> Iterator[Term]:
+    if report.uncounted_records:
+        what = f"{_of(report.uncounted_records, 'record')} to count"
+        yield Term("uncounted", report.uncounted_records, what, what, "taximeter status")
+    for each in report.open_transactions:
+        yield Term(
+            "open_transaction",
+            each.records,
+            f"an open transaction at offset {each.offset} of partition {each.partition}",
+            f"an open transaction of another producer at offset {each.offset} of partition {each.partition} holds back {_of(each.records, 'record')}",
+            "docs/runbooks/TaximeterTransactionOpen.md",
+        )
+    unfinished = [(redrive, missing) for redrive, missing in report.unfinished_redrives if not redrive.ended or report.uncounted_records]
+    if unfinished:
+        missing = sum(count for _, count in unfinished)
+        what = f"{_of(missing, 'redriven event')} to count"
+        yield Term("redrive", missing, what, f"{what}, of {_of(len(unfinished), 'redrive')}", "taximeter deadletters redrive")
+    uncovered = {name: totals.uncovered for name, totals in sorted(report.meters.items()) if totals.uncovered}
+    if uncovered:
+        yield Term(
+            "uncovered",
+            sum(uncovered.values()),
+            f"{_units(uncovered)} to report",
+            f"{_units(uncovered)} that no intent covers yet",
+            "taximeter status",
+            uncovered,
+        )
+    carried = {name: totals.carried for name, totals in sorted(report.meters.items()) if totals.carried > 0}
+    if carried:
+        yield Term(
+            "carried",
+            sum(carried.values()),
+            f"{_units(carried)} held",
+            f"{_units(carried)} wait until Stripe takes their meter again",
+            "taximeter stripe doctor",
+            carried,
+        )
+    open_units = {name: totals.open for name, totals in sorted(report.meters.items()) if totals.open}
+    correcting = {name: totals.correcting for name, totals in sorted(report.meters.items()) if totals.correcting}
+    if report.open_meter_events:
+        what = f"{_of(report.open_meter_events, 'meter event')} open"
+        said = [f"{_units(open_units)} told"] if open_units else []
+        said += [f"{_units(correcting)} in corrections"] if correcting else []
+        yield Term(
+            "open",
+            report.open_meter_events,
+            f"{what}{f' ({_units(open_units or correcting)})' if said else ''}",
+            f"{what}, without an outcome: {', '.join(said)}",
+            "taximeter status",
+            open_units,
+        )
+
+
+def _but(report: Report) -> Iterator[Term]:
+    aside = report.set_aside
+    if aside:
+        units: dict[str, int] = {}
+        for reason in aside:
+            for meter, quantity in report.aside_of(reason).units.items():
+                units[meter] = units.get(meter, 0) + quantity
+        units = {meter: quantity for meter, quantity in units.items() if quantity}
+        known = f"; those that can be read are {_units(units)}" if units else ""
+        what = f"{_of(aside.total(), 'event')} set aside"
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in aside.most_common())
+        yield Term("set_aside", aside.total(), what, f"{what}: {reasons}{known}", _DEAD_LETTERS, units)
+    if report.unknown_usage:
+        count = report.unknown_usage.total()
+        fields = ", ".join(f"{units:,} of {name}" for name, units in report.unknown_usage.most_common(5))
+        text = f"{_of(count, 'unit')} of usage fields that the catalogue did not know, in events that count: {fields}"
+        yield Term("unknown_usage", count, f"{_of(count, 'unit')} of unknown fields", text, "docs/runbooks/TaximeterUnknownUsage.md")
+    lost = sum(loss.end - loss.start for loss in report.losses)
+    if lost:
+        what = f"{_of(lost, 'record')} accepted as lost"
+        yield Term("lost", lost, what, f"{what}, as it says below", "docs/runbooks/TaximeterPartitionStopped.md")
+    elif report.losses:
+        what = "ids accepted as not known"
+        yield Term("ids_not_known", len(report.losses), what, f"{what}, as it says below", "docs/runbooks/TaximeterPartitionStopped.md")
+    if report.steps:
+        records = sum(step.end - step.start for step in report.steps)
+        events = sum(step.events or 0 for step in report.steps)
+        what = f"{_of(records, 'record')} stepped over"
+        unread = " and what could not be read" if any(step.events is None for step in report.steps) else ""
+        text = f"{what}, with {_of(events, 'event')}{unread}, as it says below"
+        yield Term("stepped_over", records, what, text, "docs/runbooks/TaximeterPartitionStopped.md")
+    unbillable = {name: totals.unbillable for name, totals in sorted(report.meters.items()) if totals.unbillable}
+    if unbillable:
+        count = sum(unbillable.values())
+        text = f"{_units(unbillable)} are older than Stripe takes"
+        yield Term("unbillable", count, f"{_of(count, 'unit')} too old for Stripe", text, "docs/runbooks/TaximeterUsageUnbillable.md", unbillable)
+    gone = sum(line.dropped + line.abandoned for line in report.emitters)
+    if gone:
+        what = f"{_of(gone, 'event')} lost by their emitters"
+        yield Term("lost_by_emitters", gone, what, f"{what}, as they reported", "docs/runbooks/TaximeterEmitterLosesEvents.md")
+    if report.underived.tallies:
+        units = {meter: quantity for meter, quantity in sorted(report.underived.units.items()) if quantity}
+        what = f"{report.underived.tallies:,} {'tally' if report.underived.tallies == 1 else 'tallies'} not counted again"
+        text = f"{what} ({_units(units)}): their records were deleted by retention, or they are of an older format"
+        yield Term("underived", report.underived.tallies, what, text, "taximeter verify --from TIME", units)
+
+
+def _of(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def _units(units: Mapping[str, int]) -> str:
+    return " + ".join(f"{quantity:,} units of {name}" for name, quantity in units.items()) or "0 units"

@@ -1,0 +1,205 @@
+"""`taximeter spool`: what emitters that ended left on the disk of a host, and sending it."""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+from taximeter_emitter import Emitter
+from taximeter_emitter.spool.spool_file import SpoolFile, look_at, spool_paths
+
+from metering.kafka.clients import KafkaSettings
+from taximeter.connection import kafka_settings
+from taximeter.exit_codes import DISCREPANCY, FAILED, OK, PRECONDITION, USAGE
+
+_POLL_SECONDS: Final = 0.2
+_SAY_SECONDS: Final = 2.0
+_CLOSE_SECONDS: Final = 10.0
+
+
+def list_all(arguments: argparse.Namespace) -> int:
+    """Show the spools in a directory.
+
+    Exit code 2 when a file cannot be read, 4 when there is no such directory.
+    """
+    if not arguments.directory.is_dir():
+        return _no_directory(arguments.directory)
+    found = _look(arguments.directory)
+    if arguments.json:
+        print(orjson.dumps({"spools": [_as_json(file) for file in found]}, option=orjson.OPT_INDENT_2).decode())
+    else:
+        _show(found)
+    return DISCREPANCY if any(file.state == "unreadable" for file in found) else OK
+
+
+def send(arguments: argparse.Namespace) -> int:
+    """Send the spools of processes that ended.
+
+    Exit code 0 when all that is for this topic was sent, 1 when something is left, 4 when Kafka cannot be reached.
+    """
+    if not arguments.directory.is_dir():
+        return _no_directory(arguments.directory)
+    if not arguments.yes and (arguments.json or not sys.stdin.isatty()):
+        print("taximeter: nobody can be asked here: add --yes", file=sys.stderr)
+        return USAGE
+    kafka = kafka_settings(arguments)
+    plan = _plan(_look(arguments.directory), kafka)
+    if not arguments.json:
+        _show_plan(plan, kafka)
+    if plan.to_send and not arguments.yes and not _agreed():
+        print("nothing was done", file=sys.stderr)
+        return FAILED
+    try:
+        sent, error = _send(plan, kafka, arguments) if plan.to_send else (0, "")
+    except ValueError as problem:
+        print(f"taximeter: {problem}", file=sys.stderr)
+        return PRECONDITION
+    left = [file for file in plan.to_send if file.path.exists()]
+    if arguments.json:
+        print(orjson.dumps(plan.as_json() | {"sent_events": sent, "left": [file.path.name for file in left]}, option=orjson.OPT_INDENT_2).decode())
+    elif plan.to_send:
+        print(f"sent {sent:,} events; {len(plan.to_send) - len(left)} of {len(plan.to_send)} spools are gone")
+    if left:
+        print(f"taximeter: {len(left)} spools are left; run it again to go on: {error or 'another process sends them'}", file=sys.stderr)
+    return OK if not left else PRECONDITION if error else FAILED
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolPlan:
+    """What `send` would do: the spools that it sends, and those that it leaves alone, each with the reason."""
+
+    to_send: list[SpoolFile]
+    left_alone: list[tuple[SpoolFile, str]]
+
+    def as_json(self) -> dict[str, Any]:
+        """For machines."""
+        return {
+            "to_send": [_as_json(file) for file in self.to_send],
+            "left_alone": [_as_json(file) | {"reason": reason} for file, reason in self.left_alone],
+        }
+
+
+def _plan(found: Sequence[SpoolFile], kafka: KafkaSettings) -> SpoolPlan:
+    plan = SpoolPlan([], [])
+    for file in found:
+        reason = _why_not(file, kafka)
+        if reason:
+            plan.left_alone.append((file, reason))
+        else:
+            plan.to_send.append(file)
+    return plan
+
+
+def _why_not(file: SpoolFile, kafka: KafkaSettings) -> str:
+    """Why a spool is not sent; nothing if it is."""
+    topic = kafka.topics.events.name
+    if file.state == "unreadable":
+        return f"cannot be read: {file.why}"
+    if file.state == "alive":
+        return "the process that writes it lives, and sends it itself"
+    if file.topic != topic:
+        return f"is for the topic {file.topic}; the settings say {topic}"
+    if file.partition_max >= kafka.partitions:
+        return f"is for partition {file.partition_max}; the settings say that there are {kafka.partitions}"
+    return ""
+
+
+def _send(plan: SpoolPlan, kafka: KafkaSettings, arguments: argparse.Namespace) -> tuple[int, str]:
+    """How many events were sent, and why not all were. An emitter does the work, as it does for the spools of dead processes anywhere."""
+    emitter = Emitter(kafka=kafka.options(), topic=kafka.topics.events.name, source="taximeter spool send", spool_dir=arguments.directory)
+    error = ""
+    try:
+        progress_at = said_at = time.monotonic()
+        before = (0, len(plan.to_send))
+        while before[1] or _find_more(plan, kafka, arguments.directory):
+            time.sleep(_POLL_SECONDS)
+            now, stats = time.monotonic(), emitter.stats()
+            state = (stats.counts.adopted, sum(file.path.exists() for file in plan.to_send))
+            if state != before:
+                before, progress_at = state, now
+            if now - progress_at > arguments.patience:
+                error = stats.last_error or f"no progress for {arguments.patience:g} s"
+                break
+            if now - said_at > _SAY_SECONDS and not arguments.json:
+                said_at = now
+                wait = f"; {stats.last_error}" if stats.last_error else ""
+                events = sum(file.events for file in plan.to_send)
+                print(f"{stats.counts.adopted:,} of {events:,} events sent, {state[1]} spools left{wait}", file=sys.stderr)
+    finally:
+        # What is under way when a person interrupts it is acknowledged, or sent again by the next.
+        adopted = emitter.close(0.0 if error else _CLOSE_SECONDS).counts.adopted
+    return adopted, error
+
+
+def _find_more(plan: SpoolPlan, kafka: KafkaSettings, directory: Path) -> bool:
+    """Put spools into the plan whose processes ended, or that nobody looks at any more, since it was made; whether there are any."""
+    known = {file.path for file in plan.to_send}
+    more = [file for file in _plan(_look(directory), kafka).to_send if file.path not in known]
+    plan.to_send.extend(more)
+    return bool(more)
+
+
+def _look(directory: Path) -> list[SpoolFile]:
+    return [file for path in spool_paths(directory) if (file := look_at(path)) is not None]
+
+
+def _no_directory(directory: Path) -> int:
+    print(f"taximeter: {directory} is not a directory", file=sys.stderr)
+    return PRECONDITION
+
+
+def _agreed() -> bool:
+    return input("Send them? [y/N] ").strip().lower() in {"y", "yes"}
+
+
+def _show_plan(plan: SpoolPlan, kafka: KafkaSettings) -> None:
+    events, size = sum(file.events for file in plan.to_send), sum(file.bytes for file in plan.to_send)
+    print(f"to send to {kafka.topics.events.name}: {len(plan.to_send)} spools, {events:,} events, {size:,} bytes")
+    for file, reason in plan.left_alone:
+        print(f"  left alone: {file.path.name}: {reason}")
+
+
+def _show(found: Sequence[SpoolFile]) -> None:
+    if not found:
+        print("no spools")
+        return
+    table = Table()
+    for heading in ("file", "state", "topic", "events", "bytes", "age", "why"):
+        table.add_column(heading, justify="right" if heading in {"events", "bytes", "age"} else "left", overflow="fold")
+    for file in found:
+        counted = "" if file.state == "unreadable" else f"{file.events:,}"
+        table.add_row(file.path.name, file.state, file.topic, counted, f"{file.bytes:,}", _age(file), file.why)
+    Console(width=None if sys.stdout.isatty() else 200, no_color="NO_COLOR" in os.environ or None, markup=False, highlight=False).print(table)
+
+
+def _age(file: SpoolFile) -> str:
+    """Since the last change, in the largest unit that fits."""
+    seconds = _age_seconds(file)
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
+def _age_seconds(file: SpoolFile) -> int:
+    return max(0, int(time.time() - file.changed_at)) if file.changed_at else 0
+
+
+def _as_json(file: SpoolFile) -> dict[str, Any]:
+    return {
+        "file": file.path.name,
+        "emitter": file.emitter,
+        "state": file.state,
+        "topic": file.topic,
+        "events": file.events,
+        "bytes": file.bytes,
+        "age_seconds": _age_seconds(file),
+        "why": file.why,
+    }

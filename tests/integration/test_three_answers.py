@@ -1,0 +1,249 @@
+"""`verify`, `status` and `/readyz` never contradict each other in any state; a pipeline that has finished is exact, ready and idle."""
+
+import asyncio
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pytest
+import stripe
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import NewPartitions, RecordsToDelete
+from taximeter_emitter.clock import SystemClock
+
+from audit.positions import PartitionPosition, Positions
+from audit.verification.verdict import ProofVerdict, ProofWord, verdict_of
+from audit.verification.verifier import verify
+from metering.kafka.clients import KafkaSettings, make_admin
+from metering.kafka.partition_log import Appender
+from metering.kafka.provision import ensure_topics
+from metering.records.ledger_records import Rejection, encode_rejection
+from tests.support.aggregator_process import aggregator
+from tests.support.broker import RunningBroker
+from tests.support.broker_topics import unique_name, visible
+from tests.support.reporter_process import reporter
+from tests.support.stripe_simulator_process import SimulatorProcess
+from tests.support.stripe_target import KEY, NO_LIMITS
+from tests.support.usage_on_broker import PATIENCE_SECONDS, emit, event
+
+pytestmark = pytest.mark.broker
+GOOD: Final = {ProofWord.EXACT, ProofWord.EXACT_BUT}
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the three say at about one moment; `ready` by service."""
+
+    verdict: ProofVerdict
+    positions: list[PartitionPosition]
+    ready: dict[str, bool]
+
+    @property
+    def terms(self) -> set[str]:
+        return {term.name for term in self.verdict.all_terms}
+
+    @property
+    def settled(self) -> bool:
+        return all(position.is_settled for position in self.positions)
+
+    def contradictions(self) -> list[str]:
+        """Each way in which one of the three says that all is well and another that it is not."""
+        found = []
+        if self.verdict.word in GOOD and not self.settled:
+            found.append("verify finds nothing on its way, status does")
+        if self.verdict.word in GOOD and not all(self.ready.values()):
+            found.append("verify finds nothing wrong, a service is not ready")
+        if self.verdict.word is ProofWord.PENDING and self.settled:
+            found.append("verify finds something on its way, status does not")
+        said = {term.name: term.count for term in self.verdict.all_terms}
+        if said.get("uncounted", 0) != sum(position.uncounted for position in self.positions):
+            found.append("verify and status count other records that wait")
+        if said.get("open", 0) != sum(position.open_meter_events for position in self.positions):
+            found.append("verify and status count other open meter events")
+        return found
+
+
+class Pipeline:
+    """Topics, a Stripe, and services that are started when they are asked for."""
+
+    def __init__(self, kafka: KafkaSettings, simulator: SimulatorProcess, folder: Path) -> None:
+        self.kafka, self._simulator, self._folder = kafka, simulator, folder
+        self._running = ExitStack()
+        self._admins: dict[str, Callable[[], str]] = {}
+
+    def create_meter(self) -> None:
+        client = stripe.StripeClient(KEY, base_addresses={"api": self._simulator.url}, http_client=stripe.UrllibClient())
+        client.v1.billing.meters.create({"display_name": "Tokens", "event_name": "tokens", "default_aggregation": {"formula": "sum"}})
+
+    def count(self) -> None:
+        """Start an aggregator."""
+        running = self._running.enter_context(aggregator(self.kafka, self._folder / "aggregator", stall_seconds=1))
+        self._admins["aggregator"] = lambda: f"http://127.0.0.1:{json.loads(running.admin_file.read_text())}"
+
+    def report(self) -> None:
+        """Start a reporter."""
+        variables = {
+            "STRIPE_API_KEY": KEY,
+            "TAXIMETER_STRIPE_API_BASE": self._simulator.url,
+            "TAXIMETER_REPORTER_REPORT_SECONDS": "0.2",
+            "TAXIMETER_KAFKA_SESSION_TIMEOUT_SECONDS": "6",
+            "TAXIMETER_WEBHOOKS_SIGNING_SECRETS": "whsec_unused",
+        }
+        running = self._running.enter_context(reporter(self.kafka, self._folder / "reporter", variables))
+        self._admins["reporter"] = lambda: running.admin
+
+    def stop(self) -> None:
+        self._running.close()
+        self._admins.clear()
+
+    async def ask(self) -> Answers:
+        """All three; nothing may change meanwhile."""
+        positions = Positions(self.kafka, SystemClock())
+        try:
+            found = await positions.read()
+        finally:
+            await positions.close()
+        ready = {name: await asyncio.to_thread(_is_ready, url) for name, url in self._admins.items()}
+        return Answers(verdict_of(await verify(self.kafka)), found, ready)
+
+    async def until(self, reached: Callable[[Answers], bool]) -> Answers:
+        """Ask until the state is reached, and twice more: then they must agree."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not reached(answers := await self.ask()):
+            assert time.monotonic() < deadline, f"{answers.verdict.text} {answers.ready}"
+            await asyncio.sleep(0.3)
+        answers = await self.ask()
+        assert answers.contradictions() == [], answers
+        return answers
+
+
+def _is_ready(admin: Callable[[], str]) -> bool:
+    try:
+        with urllib.request.urlopen(f"{admin()}/readyz") as answer:
+            return bool(answer.status == 200)
+    except urllib.error.HTTPError:
+        return False
+    except (OSError, ValueError):
+        return False
+
+
+@pytest.fixture
+def simulator(tmp_path: Path) -> Iterator[SimulatorProcess]:
+    process = SimulatorProcess(tmp_path)
+    process.start()
+    try:
+        process.call("POST", "/_control/config", {"limits": NO_LIMITS})
+        process.call("POST", "/_control/customers", {"ids": ["cus_1"]})
+        yield process
+    finally:
+        process.stop()
+
+
+@pytest.fixture
+async def pipeline(running_broker: RunningBroker, simulator: SimulatorProcess, tmp_path: Path) -> AsyncIterator[Pipeline]:
+    kafka = KafkaSettings(bootstrap_servers=(running_broker.bootstrap,), topic_prefix=unique_name("answers"), partitions=1, replication_factor=1)
+    assert await ensure_topics(kafka, kafka.topics, clock=SystemClock()) == []
+    made = Pipeline(kafka, simulator, tmp_path)
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+def finished(answers: Answers) -> bool:
+    return answers.verdict.word is ProofWord.EXACT and answers.settled and all(answers.ready.values())
+
+
+async def test_from_an_idle_start_over_a_backlog_to_the_end(pipeline: Pipeline) -> None:
+    idle = await pipeline.ask()
+    assert (idle.verdict.text, idle.contradictions()) == ("EXACT", [])
+    await emit(pipeline.kafka, event("a"), event("b"))
+    waiting = await pipeline.until(lambda answers: "uncounted" in answers.terms)
+    assert waiting.verdict.text == "PENDING: 2 records to count"
+
+    pipeline.count()
+    await pipeline.until(lambda answers: answers.terms == {"uncovered"})
+
+    # Without its meter the usage waits, and is neither lost nor exact.
+    pipeline.report()
+    held = await pipeline.until(lambda answers: bool(answers.terms) and answers.terms <= {"carried", "open", "uncovered"})
+    assert "10 units of tokens" in held.verdict.text
+    pipeline.create_meter()
+    await pipeline.until(finished)
+
+    await emit(pipeline.kafka, b"{")
+    aside = await pipeline.until(lambda answers: answers.verdict.word is ProofWord.EXACT_BUT and all(answers.ready.values()))
+    assert aside.verdict.text == "EXACT BUT 1 EVENT SET ASIDE"
+
+    appender = Appender(pipeline.kafka, "test")
+    told = Rejection(0, "test", "evt_1", "tokens", "archived_meter", "", 2, (), 0, 1, 2)
+    await appender.append(pipeline.kafka.topics.ledger.name, 0, encode_rejection(told))
+    await appender.close()
+    refused = await pipeline.until(lambda answers: "unnamed_refusals" in answers.terms)
+    assert refused.verdict.text == "NOT EXACT: 2 refusals that Stripe counted and did not name"
+
+
+async def test_a_partition_that_nobody_counts(pipeline: Pipeline) -> None:
+    pipeline.count()
+    await emit(pipeline.kafka, event("a"))
+    await pipeline.until(lambda answers: answers.terms == {"uncovered"})
+    admin = make_admin(pipeline.kafka, client_id="test")
+    try:
+        await admin.start()
+        await admin.create_partitions({pipeline.kafka.topics.events.name: NewPartitions(total_count=2)})
+        await visible(admin, pipeline.kafka.topics.events.name, 2)
+    finally:
+        await admin.close()
+    await emit(pipeline.kafka, event("b"), event("c"), partition=1)
+    answers = await pipeline.until(lambda answers: not answers.ready["aggregator"])
+    assert answers.verdict.text == "NOT EXACT: 1 partition that nobody counts"
+    assert answers.verdict.terms[ProofWord.NOT_EXACT][0].count == 2
+
+
+async def test_records_that_were_deleted_before_they_were_counted(pipeline: Pipeline) -> None:
+    pipeline.count()
+    await emit(pipeline.kafka, event("a"))
+    await pipeline.until(lambda answers: answers.terms == {"uncovered"})
+    pipeline.stop()
+    await emit(pipeline.kafka, event("b"), event("c"))
+    admin = make_admin(pipeline.kafka, client_id="test")
+    try:
+        await admin.start()
+        await admin.delete_records({TopicPartition(pipeline.kafka.topics.events.name, 0): RecordsToDelete(before_offset=3)})
+    finally:
+        await admin.close()
+    pipeline.count()
+    answers = await pipeline.until(lambda answers: not answers.ready["aggregator"] and answers.verdict.word is ProofWord.NOT_EXACT)
+    assert answers.positions[0].problem.startswith("HistoryLost")
+
+
+async def test_transactions_of_other_producers(pipeline: Pipeline, running_broker: RunningBroker) -> None:
+    if running_broker.broker.name == "embedded":
+        pytest.skip("the embedded broker has no transactions")
+    kafka, topic = pipeline.kafka, pipeline.kafka.topics.events.name
+    pipeline.create_meter()
+    pipeline.count()
+    pipeline.report()
+    writer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers[0], transactional_id=unique_name("writer"), transaction_timeout_ms=60_000)
+    await writer.start()
+    try:
+        # The log ends with a marker, and nothing waits.
+        async with writer.transaction():
+            await writer.send_and_wait(topic, event("a"), partition=0)
+        await pipeline.until(finished)
+        await writer.begin_transaction()
+        await writer.send_and_wait(topic, event("b"), partition=0)
+        await emit(kafka, event("c"))
+        answers = await pipeline.until(lambda answers: "open_transaction" in answers.terms and not answers.ready["aggregator"])
+        assert answers.verdict.text == "PENDING: an open transaction at offset 2 of partition 0"
+        assert answers.positions[0].held_back == 2
+        await writer.commit_transaction()
+        await pipeline.until(finished)
+    finally:
+        await writer.stop()

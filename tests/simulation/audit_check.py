@@ -1,0 +1,57 @@
+"""The audit over the logs of a world: what `verify` says of tallies, without Kafka. The checker is apart from it and knows the journal."""
+
+from collections.abc import Callable, Iterator
+
+from audit.decoder.record_contents import SingleContents
+from audit.decoder.record_reading import contents_of
+from audit.recount.tally_recount import RecountHistory, TallyRecount, identity_in
+from metering.folds.tallies import Tallies
+from metering.records.record import Record
+from metering.records.tally import decode_tally
+from tests.simulation.checker import Evidence, Log, Violation
+from tests.simulation.raw_records import RawRecord
+
+
+def audit_violations(evidence: Evidence, partition_of: Callable[[str], int]) -> list[Violation]:
+    """Every sentence that `verify` would say of the tallies of this world."""
+    return [Violation("unaccounted", f"the audit: {text}") for text in _sentences(evidence, partition_of)]
+
+
+def _sentences(evidence: Evidence, partition_of: Callable[[str], int]) -> Iterator[str]:
+    forwarded: list[tuple[int, bytes]] = []
+    for partition in range(evidence.partitions):
+        history = RecountHistory(partition, partition_of)
+        yield from _partition(history, evidence.events[partition], evidence.tallies[partition])
+        forwarded += [(event.home, event.identity) for event in history.forwarded]
+    homes = {home: set(_identities(evidence.events[home])) for home in {home for home, _ in forwarded}}
+    for home, identity in forwarded:
+        if identity not in homes[home]:
+            yield f"{identity!r} was forwarded to partition {home} and is not there"
+
+
+def _partition(history: RecountHistory, events: Log, log: Log) -> Iterator[str]:
+    tallies = Tallies()
+    for record in log:
+        tally = None if record is None else decode_tally(record.value)
+        if record is None or tally is None or not tallies.fold(record.offset, tally):
+            continue
+        recount = TallyRecount(tally, history)
+        for event in events[tally.link.start : tally.link.end]:
+            # What was accepted as lost was deleted; the logs of a world still have it.
+            if event is not None and tally.acceptance is None:
+                recount.take(_record(event))
+        if not recount.is_derived:
+            yield f"tally {record.offset} of partition {history.partition} cannot be counted again"
+        for phrase in recount.phrases():
+            yield f"tally {record.offset} of partition {history.partition} {phrase}"
+
+
+def _identities(log: Log) -> Iterator[bytes]:
+    for event in log:
+        contents = None if event is None else contents_of(_record(event))
+        if isinstance(contents, SingleContents):
+            yield identity_in(contents.events, 0)
+
+
+def _record(event: RawRecord) -> Record:
+    return Record(event.offset, event.timestamp, None, event.value, event.headers)
