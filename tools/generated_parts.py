@@ -11,7 +11,7 @@ from aggregator.ids.id_files import CHUNK_ENTRIES
 from aggregator.ids.id_table import ENTRY
 from metering.process import probe, service
 from taximeter.exit_codes import MEANINGS
-from tests.simulation.planted_table import ALL, table
+from tests.simulation.planted_table import ALL, OFFSETS, table
 
 _ROOT: Final = Path(__file__).parents[1]
 _IDS: Final = _ROOT / "benchmarks" / "results" / "ids.json"
@@ -38,7 +38,7 @@ def _exit_codes() -> Iterable[str]:
 
 
 def _planted_bugs() -> Iterable[str]:
-    yield f"There are {len(ALL)}. Each is put in alone, and the simulation runs until it is caught, from 20 different first seeds:"
+    yield f"There are {len(ALL)}. Each is put in alone, and the simulation runs until it is caught, from {OFFSETS} different first seeds:"
     yield "`python -m tests.simulation --planted-table` measures that. The tests look for each bug in up to 40,000 seeds."
     yield ""
     yield from table()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.simulation.campaign import campaign, describe, long_campaign, story
 from tests.simulation.forks import fork_table
-from tests.simulation.planted_table import ALL, keep, measured, table
+from tests.simulation.planted_table import ALL, keep, measured, power, table
 from tests.simulation.scope import Scope, scope_from
 from tests.simulation.simulation import run
 
@@ -22,6 +22,7 @@ def main() -> int:
     parser.add_argument("--trace", action="store_true", help="with --seed: tell every step")
     parser.add_argument("--planted", choices=ALL, help="put this bug in, and say in which seeds it shows")
     parser.add_argument("--planted-table", action="store_true", help="measure how many seeds it takes to catch each planted bug, keep and print it")
+    parser.add_argument("--power", action="store_true", help="measure the same, print the means and their sums, and keep nothing")
     parser.add_argument("--fork-table", action="store_true", help="what becomes of logs that were cut and went on, as Markdown, in these seeds")
     parser.add_argument("--workers", type=int, help="processes; default: one a core")
     parser.add_argument("--campaign", type=int, metavar="N", help="run N seeds in pieces, at the lowest priority, and go on after an interruption")
@@ -35,6 +36,10 @@ def main() -> int:
         # With --planted: that bug alone. It takes seconds, all of them a quarter of an hour.
         keep(dict(measured(ALL if arguments.planted is None else [arguments.planted])))
         print("\n".join(table()))
+        return 0
+    if arguments.power:
+        for line in power(dict(measured(ALL if arguments.planted is None else [arguments.planted]))):
+            print(line, flush=True)
         return 0
     if arguments.fork_table:
         for line in fork_table(range(first, end)):

@@ -55,7 +55,7 @@ class ForkedSimulation(Simulation):
         left = max(0, len(log) - world.rng.between(1, RECORDS_MAX + 1))
         if self._cut is Cut.UNREAD_EVENTS:
             left = max(left, world.read_to[partition])
-        if left >= len(log):
+        if left >= len(log) or (topic == EVENTS and partition in world.stable):
             return False
         del log[left:]
         return True

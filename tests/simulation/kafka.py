@@ -62,7 +62,8 @@ class SimulatedReader(LogReader):
         return self.is_proved_empty(topic, partition, start, end)
 
     def is_proved_empty(self, topic: str, partition: int, start: int, end: int) -> bool:
-        return not any(self._world.logs[topic, partition][start:end])
+        log = self._world.logs[topic, partition]
+        return end <= len(log) and not any(log[start:end])
 
     async def record(self, topic: str, partition: int, offset: int) -> ConsumerRecord[bytes, bytes] | None:
         await self._reach()
@@ -153,9 +154,10 @@ class Feed:
         self._position = run[-1].offset + 1 if run else self._past_holes(end)
         if run:
             worker.hand_in(cast("Sequence[Any]", run))
-            if self._topic == EVENTS:
-                world.read_to[self._partition] = max(world.read_to[self._partition], self._position)
         worker.tell_readable_end(end)
+        if self._topic == EVENTS:
+            # Offsets without a record at the end are settled without being handed in.
+            world.read_to[self._partition] = max(world.read_to[self._partition], self._past_holes(end))
         if self._position < end:
             self.alert()
 

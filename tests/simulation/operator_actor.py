@@ -5,7 +5,7 @@ from metering.kafka.partition_log import LogUnavailable
 from metering.records.ledger_records import Intent, decode_entry
 from reporter.correcting import Correcting, NotCorrectable, Request
 from tests.simulation.kafka import SimulatedAppender, SimulatedReader
-from tests.simulation.processes import Process
+from tests.simulation.processes import Process, turn
 from tests.simulation.world import LEDGER, TOPICS, World
 
 
@@ -18,9 +18,11 @@ class Operator(Process):
 
     async def _work(self) -> None:
         while True:
-            await self.sleep(self.world.rng.spread(1, 20))
+            await turn()
             place = self._choose()
-            if place is not None:
+            if place is None:
+                await super().sleep(1.0)
+            else:
                 try:
                     await self._correct(place)
                 except (NotCorrectable, LogUnavailable) as error:
@@ -36,6 +38,10 @@ class Operator(Process):
             request = Request(undo=not request.undo, reason=request.reason, by=self.name)
         corrected = await correcting.correct(request)
         self._note(f"corrects {target.identifier} ({corrected.correction.kind}) at {corrected.offset} of {place.partition}")
+
+    async def sleep(self, _seconds: float) -> None:
+        """Somebody else's turn: a person waits no longer than that."""
+        await turn()
 
     def _choose(self) -> MeterEventPlace | None:
         """Any meter event that any intent names, the accepted ones among them."""

@@ -88,7 +88,7 @@ _STRIPE = replace(
     chaos=(0.05, 0.15),
     jumps=(0.02, 0.06),
     archives=0.1,
-    sizes=((1.0, (2, 10), (30, 150)),),
+    sizes=((1.0, (2, 10), (60, 300)),),
 )
 _OPERATORS = replace(_STRIPE, name="operators", operators=(2,))
 THEMES = (_ANY, _ANY, _STRIPE, _OPERATORS)
