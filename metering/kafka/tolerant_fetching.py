@@ -8,8 +8,8 @@ This touches private attributes; it was written against the minor version CHECKE
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.consumer.fetcher import READ_COMMITTED, FetchError, FetchResult, PartitionRecords
@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.structs import ConsumerRecord
 
-from metering.kafka.plain_batches import HEADER_BYTES, BatchUnreadable, batches, header_of, records_of
+from metering.kafka.plain_batches import HEADER_BYTES, BatchHeader, BatchUnreadable, batches, header_of, records_of
 
 _FETCH: Final = 1  # the number of the request
 # What the library parses in place of what was fetched: the header of a batch without records.
@@ -48,6 +48,7 @@ class _FetchingClient:
     def __init__(self, client: Any) -> None:
         self._client = client
         self.fetched: dict[TopicPartition, bytes] = {}
+        self.doubtful: set[TopicPartition] = set()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
@@ -80,39 +81,67 @@ class _Results(OrderedDict[TopicPartition, Any]):
 
     def _tolerant(self, place: TopicPartition, result: Any, fetched: bytes) -> Any:
         try:
-            result._partition_records = _FetchedRecords(place, result._partition_records, fetched)
+            result._partition_records = _FetchedRecords(place, result._partition_records, fetched, doubtful=self._client.doubtful)
         except BatchUnreadable as error:
             offset = result._partition_records.next_fetch_offset
             return FetchError(error=RecordsUnreadable(place, offset, str(error)), backoff=self._fetcher._prefetch_backoff)
         return result
 
 
-class _FetchedRecords(PartitionRecords):  # type: ignore[misc]  # aiokafka ships no types
-    """The records of one partition of one response, up to the first batch that cannot be read. Raises BatchUnreadable if that is the very first."""
+class _OpenedBatch(NamedTuple):
+    """A batch whose checksum is right: its bytes, its header as read here, and the batch as the library knows it."""
 
-    def __init__(self, place: TopicPartition, replaced: Any, fetched: bytes) -> None:
+    data: memoryview
+    header: BatchHeader
+    batch: Any
+
+
+class _FetchedRecords(PartitionRecords):  # type: ignore[misc]  # aiokafka ships no types
+    """The records of one partition of one response, up to the first batch that cannot be read.
+
+    Raises BatchUnreadable if that is the very first: at once for a wrong checksum or form, and for its records if the place is in `doubtful`. That
+    they cannot be read is found out when they are asked for, and then the place is put there; the next response begins with the same batch.
+    """
+
+    def __init__(self, place: TopicPartition, replaced: Any, fetched: bytes, *, doubtful: set[TopicPartition]) -> None:
         super().__init__(place, None, replaced._aborted_transactions, replaced.next_fetch_offset, None, None, True, replaced._isolation_level)
         self.next_fetch_offset: int = replaced.next_fetch_offset
+        self._doubtful = doubtful
         self._batches = batches(fetched)
-        self._first: tuple[Any, Sequence[Any]] | None = _read(next(self._batches))
+        self._first: _OpenedBatch | None = _opened(next(self._batches))
+        if place in doubtful:
+            records_of(self._first.data, self._first.header)
+            doubtful.discard(place)
 
     def _unpack_records(self) -> Iterator[ConsumerRecord[bytes, bytes]]:
         found = self._first
         self._first = None
         while found is not None:
-            batch, records = found
-            if not self._leaves_out(batch):
-                for record in records:
-                    if record.offset >= self.next_fetch_offset:
-                        self.next_fetch_offset = record.offset + 1
-                        yield self._consumer_record(self._tp, record)
+            if not self._leaves_out(found.batch):
+                try:
+                    yield from self._new(found.batch)
+                except Exception:  # the library's parsers raise whatever they come upon
+                    try:
+                        records = records_of(found.data, found.header)
+                    except BatchUnreadable:
+                        self._doubtful.add(self._tp)
+                        return
+                    yield from self._new(records)
             # Beyond the last record there may be offsets that compaction emptied.
-            self.next_fetch_offset = max(self.next_fetch_offset, batch.next_offset)
+            self.next_fetch_offset = max(self.next_fetch_offset, found.header.next_offset)
             found = self._next()
 
-    def _next(self) -> tuple[Any, Sequence[Any]] | None:
+    def _new(self, records: Iterable[Any]) -> Iterator[ConsumerRecord[bytes, bytes]]:
+        """Those that were not given out yet."""
+        for record in records:
+            if record.offset >= self.next_fetch_offset:
+                consumer_record = self._consumer_record(self._tp, record)
+                self.next_fetch_offset = record.offset + 1
+                yield consumer_record
+
+    def _next(self) -> _OpenedBatch | None:
         try:
-            return _read(next(self._batches))
+            return _opened(next(self._batches))
         except (StopIteration, BatchUnreadable):
             return None  # the next fetch begins there, and says so
 
@@ -127,13 +156,7 @@ class _FetchedRecords(PartitionRecords):  # type: ignore[misc]  # aiokafka ships
         return bool(batch.is_control_batch)
 
 
-def _read(data: memoryview) -> tuple[Any, Sequence[Any]]:
-    """A batch as the library knows it, and its records; none of a transaction's marker. Raises BatchUnreadable."""
+def _opened(data: memoryview) -> _OpenedBatch:
+    """Raises BatchUnreadable."""
     header = header_of(data)
-    batch = DefaultRecordBatch(data)
-    if header.is_control:
-        return batch, ()
-    try:
-        return batch, list(batch)
-    except Exception:  # the library's parsers raise whatever they come upon
-        return batch, records_of(data, header)
+    return _OpenedBatch(data, header, DefaultRecordBatch(data))

@@ -367,7 +367,7 @@ async def test_a_fault_of_the_check_over_one_record_costs_that_record(
 
 
 async def test_a_fault_of_the_check_over_a_partition_costs_that_partition(broker: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    kafka = KafkaSettings(bootstrap_servers=(broker,), topic_prefix=unique_name("verify"), partitions=2)
+    kafka = KafkaSettings(bootstrap_servers=(broker,), topic_prefix=unique_name("verify"), partitions=2, replication_factor=1)
     assert await ensure_topics(kafka, kafka.topics, clock=SystemClock()) == []
     appender = Appender(kafka, "test")
     for partition in range(2):
@@ -391,7 +391,7 @@ async def test_a_fault_of_the_check_over_a_partition_costs_that_partition(broker
 
 
 async def test_an_event_that_was_forwarded_must_be_in_its_own_partition(broker: str) -> None:
-    kafka = KafkaSettings(bootstrap_servers=(broker,), topic_prefix=unique_name("verify"), partitions=2)
+    kafka = KafkaSettings(bootstrap_servers=(broker,), topic_prefix=unique_name("verify"), partitions=2, replication_factor=1)
     assert await ensure_topics(kafka, kafka.topics, clock=SystemClock()) == []
     home = home_of("cus_1", 2)
     away = 1 - home

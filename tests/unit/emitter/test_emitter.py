@@ -180,6 +180,17 @@ def test_bad_arguments_are_counted_by_reason_and_never_raise(kafka: FakeKafka, o
     assert stats.counts.sent == 1
 
 
+@pytest.mark.parametrize("usage_fields", [None, ["n"]])
+def test_zeros_of_unknown_fields_are_taken_as_the_gateway_takes_them(kafka: FakeKafka, opened: list[Emitter], usage_fields: list[str] | None) -> None:
+    emitter = make(kafka, opened, usage_fields=usage_fields)
+    for usage in ({"other": 0}, {"n": 1, "other": 0}, {"another": 0, "other": 0}, {"other": 0}):
+        assert emitter.emit(customer="cus_1", usage=usage)
+    assert emitter.emit(customer="cus_1", usage={"other": 1}) is (usage_fields is None)
+    counts = emitter.close().counts
+    assert counts.rejected == ({} if usage_fields is None else {Reason.UNKNOWN_USAGE_FIELD: 1})
+    assert sum(quantity for batch in batches_of(kafka.log) for quantity in batch.usage.get("n", ())) == 1
+
+
 def test_the_caller_may_change_its_dict_afterwards(kafka: FakeKafka, opened: list[Emitter]) -> None:
     emitter = make(kafka, opened)
     usage = {"n": 1}
