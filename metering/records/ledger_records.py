@@ -367,7 +367,7 @@ def _intent(document: Mapping[str, Any]) -> Intent:
         events_end=document["events_end"],
         meter_events=events("meter_events"),
         unbillable=events("unbillable"),
-        carried=events("carried") if document["format"] == CARRYING_INTENT_FORMAT else (),
+        carried=events("carried") if document["format"] == CARRYING_INTENT_FORMAT else [],
     )
 
 

@@ -51,6 +51,10 @@ def test_whatever_the_code_writes_is_valid(name: str, data: st.DataObject) -> No
     assert faults(name, data.draw(EVERY_RECORD[name])) == []
 
 
+OF_OPERATORS: Final = {"usage.deadletters/redrive", "usage.deadletters/redrive-end"}
+"""A command writes these, and the simulation runs none: see tests/property/aggregator/dead_letters."""
+
+
 def test_whatever_a_simulated_pipeline_writes_is_valid() -> None:
     """Of usage.events, what the aggregator reads: the simulation writes bad records as well."""
     seen = dict.fromkeys(NAMES, 0)
@@ -62,7 +66,7 @@ def test_whatever_a_simulated_pipeline_writes_is_valid() -> None:
                 for name, document in _documents(topic, record) if record is not None else ():
                     assert faults(name, document) == [], document
                     seen[name] += 1
-    assert all(seen.values()), seen
+    assert all(count for name, count in seen.items() if name not in OF_OPERATORS), seen
 
 
 def _documents(topic: str, record: SimulatedRecord) -> Iterator[tuple[str, Any]]:

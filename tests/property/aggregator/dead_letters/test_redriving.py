@@ -4,6 +4,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,10 +12,11 @@ from aggregator.dead_letters.letter_book import EventPlace, LetterBook, SetAside
 from aggregator.dead_letters.redrive_plan import RedriveRules, plan_redrive
 from aggregator.dead_letters.redriving import NotRedriven, Signature
 from metering.kafka.partition_log import LogUnavailable
-from metering.records.redrive import NO_EDIT, Edit
-from tests.support.aggregator_installation import MemoryInstallation
+from metering.records.redrive import NO_EDIT, REDRIVE_HEADER, Edit
+from tests.support.aggregator_installation import TOPICS, MemoryInstallation
 from tests.support.aggregator_records import HORIZON_MS
 from tests.support.metering_memory_log import finished
+from tests.support.schemas import faults
 
 CUSTOMERS = ("ann", "bob")
 RENAMED = Edit(rename=(("mystery", "input"),))
@@ -104,4 +106,8 @@ def test_each_event_counts_once(steps: list[tuple[str, Any]]) -> None:
         redrive(installation, RENAMED)
     installation.count()
     assert {customer: installation.counted[customer, "tokens"] for customer in CUSTOMERS} == sender.owed()
+    for record in installation.log.topics.get(TOPICS.deadletters.name, []):
+        if record is not None and REDRIVE_HEADER in dict(record.headers):
+            document = orjson.loads(record.value or b"")
+            assert faults(f"usage.deadletters/{document['format'].partition('/')[0]}", document) == []
     assert not [place for place, _, state in finished(installation.dead_letters().read(0)).places() if state is SetAsideState.OPEN]
