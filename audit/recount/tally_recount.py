@@ -43,6 +43,7 @@ class RecountHistory:
     home_of: Callable[[str], int]
     catalogues: KnownCatalogues = field(default_factory=KnownCatalogues)
     numbers: TakenNumbers = field(default_factory=TakenNumbers)
+    counted_numbers: TakenNumbers = field(default_factory=TakenNumbers)  # those of events that are in rows
     identities: SeenIdentities = field(default_factory=SeenIdentities)
     aside: AsideBook = field(default_factory=AsideBook)
     forwarded: list[Forwarded] = field(default_factory=list)
@@ -186,18 +187,19 @@ class TallyRecount:
             )
         new = [(batch.first, batch.first + count - 1)] if not known else ranges_of(batch.first, [at for at in range(count) if at not in known])
         for first, last in new:
-            if self._tally.horizon_ms is not None and not numbers.are_new(batch.emitter, first, last):
-                self._check_repeated(record, batch, range(first - batch.first, last + 1 - batch.first), left_out)
+            if self._tally.horizon_ms is not None:
+                self._count_numbers(record, batch, range(first - batch.first, last + 1 - batch.first), left_out)
             numbers.take(batch.emitter, first, last)
         self._ranges.setdefault(batch.emitter, []).extend(new)
 
-    def _check_repeated(self, record: LogRecord, batch: BatchContents, places: range, left_out: Mapping[int, LeftOut]) -> None:
-        """Numbers may be taken again after their emitter was forgotten, but an event counts once."""
-        numbers = self._history.numbers
-        twice = [place for place in places if place not in left_out and numbers.has(batch.emitter, batch.first + place)]
-        if twice:
-            number = batch.first + twice[0]
-            self._say(f"counts {len(twice)} events of record {record.offset} again: number {number} of emitter {batch.emitter} was taken before")
+    def _count_numbers(self, record: LogRecord, batch: BatchContents, places: range, left_out: Mapping[int, LeftOut]) -> None:
+        """A number may be taken again after its emitter was forgotten. But an event that counted does not count again."""
+        counted = self._history.counted_numbers
+        for first, last in ranges_of(batch.first, [place for place in places if place not in left_out] if left_out else places):
+            if not counted.are_new(batch.emitter, first, last):
+                number = next(number for number in range(first, last + 1) if counted.has(batch.emitter, number))
+                self._say(f"counts events of record {record.offset} again: number {number} of emitter {batch.emitter} was counted before")
+            counted.take(batch.emitter, first, last)
 
     # Events
 

@@ -122,7 +122,7 @@ def test_an_event_whose_number_was_taken_is_not_counted_again(log: CountedLog) -
     [row] = log.tallies[1].rows
     known = [run for run in log.tallies[1].not_counted if run.offset != 10]
     said = log.said(rows=[row._replace(quantity=13, events=4)], not_counted=known, events=EventCounts(4, 1), ranges=[("e1", 0, 2)])
-    assert said[0] == "counts 3 events of record 10 again: number 0 of emitter e1 was taken before"
+    assert said[0] == "counts events of record 10 again: number 0 of emitter e1 was counted before"
 
 
 def test_a_single_event_has_no_number(log: CountedLog) -> None:
