@@ -17,6 +17,7 @@ from aiokafka.errors import (
     NodeNotReadyError,
     NotControllerError,
     TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
     for_code,
 )
 from taximeter_emitter.clock import Clock
@@ -284,29 +285,33 @@ async def _states(admin: AIOKafkaAdminClient, names: set[str], clock: Clock) -> 
     while True:
         listed = await _listed(admin, names)
         led = {name: partitions for name, partitions in listed.items() if partitions and all(each["leader"] >= 0 for each in partitions)}
-        if len(led) == len(names) or clock.monotonic() > deadline:
+        # One broker may name a topic, and the one that is asked for its settings may not know it yet.
+        configurations = await _configurations(admin, sorted(led))
+        if len(configurations) == len(names) or clock.monotonic() > deadline:
             break
         await clock.sleep(0.2)
-    configurations = await _configurations(admin, sorted(led))
     return {
         name: TopicState(
             name=name,
             partitions=len(partitions),
             replicas=min(len(each["replicas"]) for each in partitions),
-            configuration=configurations.get(name, {}),
+            configuration=configurations[name],
         )
         for name, partitions in led.items()
+        if name in configurations
     }
 
 
 async def _configurations(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:
-    """Each topic's checked settings. Raises KafkaError when the cluster refuses to tell."""
+    """The checked settings of each topic that the broker knows. Raises KafkaError when the cluster refuses to tell."""
     if not names:
         return {}
     resources = [ConfigResource(ConfigResourceType.TOPIC, name, dict.fromkeys(_CHECKED, "")) for name in names]
     found: dict[str, dict[str, str]] = {}
     for response in await admin.describe_configs(resources):
         for code, message, _, name, entries in response.resources:
+            if code == UnknownTopicOrPartitionError.errno:
+                continue
             if code != 0:
                 raise for_code(code)(f"configuration of {name}: {message}")
             found[name] = {entry[0]: entry[1] for entry in entries if entry[1] is not None}
