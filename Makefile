@@ -9,8 +9,8 @@ MINUTES ?= 3
 BROKERS ?= 1
 ARGS ?=
 PARALLEL := -n 2 --dist worksteal
-# These use all cores by themselves. A folder that is not there is passed over.
-SERIAL_TESTS := tests/simulation tests/integration tests/end_to_end
+# Each of two processes has a broker of its own, and the tests of one file stay together. The simulation uses all cores by itself.
+BY_FILE := -n 2 --dist loadfile
 # No addresses of package indexes, and none of our own distributions. `--python-version` is the oldest that is supported.
 LOCK := .lock/bin/uv pip compile --quiet --upgrade pyproject.toml --generate-hashes --universal --python-version 3.11 --no-header --no-annotate \
   --no-emit-index-url --no-emit-package taximeter --no-emit-package taximeter-emitter --no-emit-package taximeter-sandbox
@@ -40,7 +40,8 @@ test: $(STAMP)  ## Lint, types, import contracts and all tests, on the first bro
 	$(BIN)/pytest $(PARALLEL) tests/unit $(ARGS)
 	$(BIN)/pytest $(PARALLEL) tests/property tests/deploy $(ARGS)
 	$(BIN)/pytest $(PARALLEL) tests/contract tests/packaging tests/examples $(ARGS)
-	$(BIN)/pytest $(SERIAL_TESTS) $(ARGS)
+	$(BIN)/pytest tests/simulation $(ARGS)
+	$(BIN)/pytest $(BY_FILE) tests/integration tests/end_to_end $(ARGS)
 
 unit: $(STAMP)  ## The fast tests alone, for the time between two edits (ARGS="-k ledger")
 	$(BIN)/pytest $(PARALLEL) tests/unit $(ARGS)
