@@ -20,6 +20,7 @@ from metering.workers.turns import Turns
 
 STARTING_OVER: Final = RetryPolicy(base_seconds=0.2, cap_seconds=10.0)
 UNFORESEEN_MAX: Final = 3  # failures without progress of the chain, after which a partition stops
+SKIPS_MAX: Final = 5  # how often the client may pass over the same records before the partition stops
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,7 @@ class PartitionWorker(ABC):
         self._news = kit.turns.news()
         self._draining = False
         self._skipped_at: int | None = None
+        self._skips = 0
         self._failed_at: int | None = None
         self._failures = 0
         self._record_at: int | None = None  # the offset of the record that is worked on, while there is one
@@ -196,11 +198,12 @@ class PartitionWorker(ABC):
         self._seek(self.partition, position)
 
     def _read_again(self, position: int, offset: int) -> None:
-        """The Kafka client passed over records that are there (it may when another partition's fetch fails): go back for them, once."""
-        if self._skipped_at == position:
-            raise ChainBroken(f"the client skips records {position} to {offset - 1} of partition {self.partition} every time")
+        """The Kafka client passed over records that are there (it may when another partition's fetch fails): go back for them, a few times."""
+        self._skips = self._skips + 1 if self._skipped_at == position else 1
         self._skipped_at = position
-        self._log.warning("the client skipped records; they are read again", position=position, offset=offset)
+        if self._skips > SKIPS_MAX:
+            raise ChainBroken(f"the client skips records {position} to {offset - 1} of partition {self.partition} every time")
+        self._log.warning("the client skipped records; they are read again", position=position, offset=offset, times=self._skips)
         self._continue_at(position)
 
     def _drop(self) -> None:

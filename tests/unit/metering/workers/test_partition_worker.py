@@ -10,10 +10,10 @@ from prometheus_client import CollectorRegistry
 from metering.kafka.partition_log import Appender
 from metering.kafka.topics import topics_named
 from metering.process.logs import get_log
-from metering.records.fail_closed import Unforeseen
+from metering.records.fail_closed import ChainBroken, Unforeseen
 from metering.workers.group_metrics import GroupMetrics
 from metering.workers.loop_turns import LoopTurns
-from metering.workers.partition_worker import UNFORESEEN_MAX, PartitionWorker, WorkerKit
+from metering.workers.partition_worker import SKIPS_MAX, UNFORESEEN_MAX, PartitionWorker, WorkerKit
 from tests.support.manual_clock import ManualClock
 from tests.support.waiting import until_async
 
@@ -78,3 +78,14 @@ async def test_a_passing_failure_and_one_after_progress_stop_nothing() -> None:
     assert worker.stopped is None
     worker.drain()
     await running
+
+
+async def test_records_that_the_client_passes_over_are_read_again_a_few_times_before_the_partition_stops() -> None:
+    worker = Worker([])
+    for _ in range(SKIPS_MAX):
+        worker._read_again(7, 9)
+    worker._read_again(12, 13)  # elsewhere it begins anew
+    for _ in range(SKIPS_MAX):
+        worker._read_again(7, 9)
+    with pytest.raises(ChainBroken, match="skips records 7 to 8 of partition 0 every time"):
+        worker._read_again(7, 9)
