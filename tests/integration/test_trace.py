@@ -17,7 +17,7 @@ from taximeter_emitter.transports.kafka_connection import make_producer
 from taximeter_emitter.wire.limits import EVENT_RECORD_BYTES_MAX
 
 from metering.kafka.clients import KafkaSettings, started
-from taximeter.exit_codes import FAILED, OK
+from taximeter.exit_codes import DISCREPANCY, FAILED, OK
 from tests.support.aggregator_process import aggregator
 from tests.support.gateway_process import environment
 from tests.support.reporter_process import reporter
@@ -81,6 +81,28 @@ async def test_an_event_is_followed_to_stripes_answer_and_a_sum_to_its_events(br
         events = [json.loads(line) for line in (tmp_path / "e.ndjson").read_text().splitlines()]
         assert sorted(event["units"] for event in events if event["outcome"] == "counted") == [1, 2, 5]
 
+        # Stripe's own sums, first as they should be, then with a meter event that somebody sent by hand.
+        simulator.call("POST", "/_control/clock", {"advance_ms": 300_000})
+        code, verified = command(kafka, tmp_path, "verify", "--with-stripe", stripe_base=simulator.url)
+        assert (code, verified["verdict"]) == (OK, "EXACT")
+        by_hand(simulator, 5000)
+        code, verified = command(kafka, tmp_path, "verify", "--with-stripe", stripe_base=simulator.url)
+        assert (code, verified["verdict"]) == (DISCREPANCY, "NOT EXACT: 1 cell in which Stripe has other sums")
+
+
+def by_hand(simulator: SimulatorProcess, value: int) -> None:
+    """A meter event that the ledger does not know."""
+    client = stripe.StripeClient(KEY, base_addresses={"api": simulator.url}, http_client=stripe.UrllibClient())
+    client.v1.billing.meter_events.create(
+        {
+            "event_name": "tokens",
+            "payload": {"stripe_customer_id": CUSTOMER, "value": str(value)},
+            "identifier": "by-hand",
+            "timestamp": int(time.time()) // 60 * 60,
+        }
+    )
+    simulator.call("POST", "/_control/clock", {"advance_ms": 300_000})
+
 
 async def emit(kafka: KafkaSettings) -> None:
     """Of one customer a single event twice, and a batch of two; of another one event."""
@@ -101,16 +123,16 @@ def simulator_units(simulator: SimulatorProcess) -> int:
     return sum(int(event["value"]) for event in simulator.call("GET", "/_oracle/events")["events"])
 
 
-def command(kafka: KafkaSettings, folder: Path, *arguments: str) -> tuple[int, Any]:
+def command(kafka: KafkaSettings, folder: Path, *arguments: str, stripe_base: str = "") -> tuple[int, Any]:
     """The command's exit code and its JSON, if it has any."""
     done = subprocess.run(
         [sys.executable, "-m", "taximeter", *arguments, "--json"],
         cwd=folder / "aggregator",
-        env=environment(kafka, {}),
+        env=environment(kafka, {"STRIPE_API_KEY": KEY, "TAXIMETER_STRIPE_API_BASE": stripe_base} if stripe_base else {}),
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,
         check=False,
     )
-    assert done.returncode in {OK, FAILED}, done.stderr
+    assert done.returncode in {OK, FAILED, DISCREPANCY}, done.stderr
     return done.returncode, json.loads(done.stdout)
