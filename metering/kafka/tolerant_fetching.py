@@ -119,7 +119,7 @@ class _FetchedRecords(PartitionRecords):  # type: ignore[misc]  # aiokafka ships
         while found is not None:
             if not self._leaves_out(found.batch):
                 try:
-                    yield from self._new(found.batch)
+                    yield from self._new(_in_order(found))
                 except Exception:  # the library's parsers raise whatever they come upon
                     try:
                         records = records_of(found.data, found.header)
@@ -154,6 +154,21 @@ class _FetchedRecords(PartitionRecords):  # type: ignore[misc]  # aiokafka ships
             if batch.is_transactional and batch.producer_id in self._aborted_producers:
                 return True
         return bool(batch.is_control_batch)
+
+
+def _in_order(opened: _OpenedBatch) -> Iterator[Any]:
+    """The records as the library reads them, while their offsets are those that follow. Raises BatchUnreadable where they are not.
+
+    It takes the attributes of a record for a number of several bytes. Where that goes wrong it may raise nothing, and give a wrong offset.
+    """
+    expected = opened.header.base_offset
+    for record in opened.batch:
+        if record.offset != expected:
+            break
+        expected += 1
+        yield record
+    if expected != opened.header.next_offset:
+        raise BatchUnreadable(f"the library finds no record at offset {expected}")
 
 
 def _opened(data: memoryview) -> _OpenedBatch:

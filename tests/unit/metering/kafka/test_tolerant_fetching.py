@@ -3,15 +3,22 @@
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.consumer.fetcher import PartitionRecords
+from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.memory_records import MemoryRecords
 
-from metering.kafka.plain_batches import BatchUnreadable
+from metering.kafka.plain_batches import BatchUnreadable, header_of, records_of
 from metering.kafka.tolerant_fetching import _FetchedRecords
 from tests.support.wire_records import WireBatch, WireRecord
 
 PLACE = TopicPartition("usage.events", 3)
 ODD = WireRecord(b"k", b"odd", [(b"\xff", None)], attributes=0x80)
 GOOD = WireRecord(b"k", b"good")
+# A batch of three, from offset 116 on, of which the library reads the second as one at offset 118, and raises nothing.
+MISREAD = bytes.fromhex(
+    "0000000000000074000000700000000002a9558773000800000002ffffffffffffffff000001a21be92986ffffffffffffffffffffffffffff000000"
+    "03a0800001808000808000818000818000808000bc8080800080ffffffffff3f82808080008480808000fffe82808080007b80808080001000000404"
+    "fffe0100"
+)
 
 
 def fetched(data: bytes, offset: int, doubtful: set[TopicPartition]) -> _FetchedRecords:
@@ -28,6 +35,14 @@ def test_records_that_the_library_cannot_read_are_given_out_with_their_neighbour
     found = fetched(at(0, GOOD, GOOD, ODD, GOOD) + at(4, ODD) + at(5, GOOD), 1, set())
     assert [(record.offset, record.value) for record in found] == [(1, b"good"), (2, b"odd"), (3, b"good"), (4, b"odd"), (5, b"good")]
     assert found.next_fetch_offset == 6
+
+
+def test_a_record_that_the_library_misreads_without_a_word_is_given_out_as_it_is() -> None:
+    assert [record.offset for record in DefaultRecordBatch(MISREAD)] == [116, 118, 118]
+    expected = [(record.offset, record.key, record.value) for record in records_of(memoryview(MISREAD), header_of(memoryview(MISREAD)))]
+    assert [offset for offset, _, _ in expected] == [116, 117, 118]
+    assert [(record.offset, record.key, record.value) for record in fetched(MISREAD + at(119, GOOD), 116, set())] == [*expected, (119, b"k", b"good")]
+    assert [record.offset for record in fetched(MISREAD, 117, set())] == [117, 118]
 
 
 def test_what_is_before_damaged_records_is_given_out_and_the_next_response_says_what_is_wrong() -> None:
