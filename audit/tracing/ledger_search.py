@@ -8,10 +8,8 @@ from typing import NamedTuple
 from taximeter_emitter.wire.limits import HOUR_MS
 
 from metering.folds.corrections import CorrectionPlace, MeterEventPlace, place_of
-from metering.folds.ledger import Ledger, ledger_from
+from metering.kafka.ledger_log import ledger_since
 from metering.kafka.partition_log import LogReader
-from metering.records.chain import NO_OFFSET
-from metering.records.fail_closed import RecordCorrupt
 from metering.records.ledger_records import Correction, Entry, Intent, MeterEvent, Outcome, Receipt, Rejection, Settlement, decode_entry
 
 LARGEST_WINDOW_MS = 6 * HOUR_MS
@@ -146,35 +144,13 @@ class LedgerSearch:
     async def _entries(self, partition: int, since_ms: int) -> AsyncGenerator[_ReadEntry, None]:
         """The entries, from one on that is not behind `since_ms`."""
         start, end = await self._reader.bounds(self._topic, partition)
-        begin, ledger = await self._begin(partition, since_ms, start, end)
+        begin, ledger = await ledger_since(self._reader, self._topic, partition, since_ms, start=start, end=end)
         async with aclosing(self._reader.records(self._topic, partition, begin, end)) as batches:
             async for records in batches:
                 for record in records:
                     entry = decode_entry(record.value)
                     news = ledger.news(entry) if isinstance(entry, Receipt) else ()
                     yield _ReadEntry(record.offset, record.timestamp, entry, news, ledger.fold(record.offset, record.timestamp, entry))
-
-    async def _begin(self, partition: int, since_ms: int, start: int, end: int) -> tuple[int, Ledger]:
-        found = await self._reader.offset_for_time(self._topic, partition, since_ms) if since_ms else start
-        if found is None or found >= end:
-            return end, Ledger()
-        async with aclosing(self._reader.records(self._topic, partition, found, end)) as batches:
-            async for records in batches:
-                for record in records:
-                    entry = decode_entry(record.value)
-                    if isinstance(entry, Rejection):
-                        continue
-                    if entry.checkpoint == NO_OFFSET or entry.checkpoint < start:
-                        return start, Ledger()
-                    return entry.checkpoint, await self._ledger_at(partition, entry.checkpoint)
-        return end, Ledger()
-
-    async def _ledger_at(self, partition: int, offset: int) -> Ledger:
-        record = await self._reader.record(self._topic, partition, offset)
-        entry = None if record is None else decode_entry(record.value)
-        if not isinstance(entry, Intent | Correction):
-            raise RecordCorrupt(f"checkpoint {offset} of the ledger of partition {partition} is no intent and no correction")
-        return ledger_from(offset, entry)
 
 
 def _holds(event: MeterEvent, usage: Sequence[UsageAt]) -> bool:

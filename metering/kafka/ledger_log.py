@@ -27,13 +27,46 @@ async def ledger_start(reader: LogReader, topic: str, partition: int, start: int
         if start > 0:
             raise HistoryLost(f"the ledger of partition {partition} starts at {start}; the entries that are still open were deleted")
         return start, Ledger()
-    record = await reader.record(topic, partition, last)
+    return last, await _ledger_at(reader, topic, partition, last)
+
+
+async def ledger_since(reader: LogReader, topic: str, partition: int, since_ms: int, *, start: int, end: int) -> tuple[int, Ledger]:
+    """The offset to fold from, and an empty fold placed there, so that all that was open at this log time (Unix ms) is known, and all since.
+
+    It is the checkpoint that the first entry behind that time names; `end` if there is none. The ledger is in [start, end). Raises as
+    `ledger_start` does.
+    """
+    found = await reader.offset_for_time(topic, partition, since_ms)
+    checkpoint = None if found is None else await _first_checkpoint(reader, topic, partition, found, end)
+    if checkpoint is None:
+        return end, Ledger()
+    if checkpoint == NO_OFFSET and start == 0:
+        return start, Ledger()
+    if checkpoint < start:
+        raise HistoryLost(f"the ledger of partition {partition} is kept from {start}, and older entries are needed: ask for a later time")
+    return checkpoint, await _ledger_at(reader, topic, partition, checkpoint)
+
+
+async def _first_checkpoint(reader: LogReader, topic: str, partition: int, begin: int, end: int) -> int | None:
+    """The checkpoint of the first entry that has one; rejections have none."""
+    async with aclosing(reader.records(topic, partition, begin, end)) as blocks:
+        async for records in blocks:
+            for record in records:
+                entry = decode_entry(record.value)
+                if not isinstance(entry, Rejection):
+                    return entry.checkpoint
+    return None
+
+
+async def _ledger_at(reader: LogReader, topic: str, partition: int, offset: int) -> Ledger:
+    """The fold just before the intent or correction at a checkpoint."""
+    record = await reader.record(topic, partition, offset)
     if record is None:
-        raise RecordCorrupt(f"offset {last} of {topic}/{partition} holds no entry")
+        raise RecordCorrupt(f"offset {offset} of {topic}/{partition} holds no entry")
     entry = decode_entry(record.value)
-    if not isinstance(entry, Intent | Correction) or (isinstance(entry, Correction) and entry.offset != last):
-        raise RecordCorrupt(f"checkpoint {last} of the ledger of partition {partition} is no intent, and no correction that was accepted")
-    return last, ledger_from(last, entry)
+    if not isinstance(entry, Intent | Correction) or (isinstance(entry, Correction) and entry.offset != offset):
+        raise RecordCorrupt(f"checkpoint {offset} of the ledger of partition {partition} is no intent, and no correction that was accepted")
+    return ledger_from(offset, entry)
 
 
 async def _last_with_checkpoint(reader: LogReader, topic: str, partition: int, start: int, end: int) -> int | None:
