@@ -13,6 +13,8 @@ from taximeter_emitter.transports.kafka_connection import connection_arguments, 
 from metering.kafka.clients import KafkaSettings
 from metering.records.fail_closed import HistoryLost
 
+LEADER_SECONDS_MAX: Final = 5.0  # how long a partition may be without a leader that answers: a new topic, or leadership that moves
+_LEADER_POLL_SECONDS: Final = 0.1
 _READ_COMMITTED: Final = 1
 
 
@@ -45,16 +47,24 @@ class BatchFetcher:
                 await client.close()
 
     async def fetch(self, topic: str, partition: int, offset: int, *, bytes_max: int) -> Fetched:
-        """What is there now, one batch at least if there is any: nothing is waited for. Raises HistoryLost outside the log, or KafkaError."""
-        try:
-            return await self._fetch(TopicPartition(topic, partition), offset, bytes_max)
-        except OffsetOutOfRangeError as error:
-            raise HistoryLost(f"offset {offset} of {topic}/{partition} is not kept any more") from error
-        except KafkaError as error:
-            # Others may fetch from other brokers meanwhile: the client stays, and learns who leads.
-            if self._client is not None and error.invalid_metadata:
-                self._client.force_metadata_update()
-            raise
+        """What is there now, one batch at least if there is any: no record is waited for. Raises HistoryLost outside the log, or KafkaError.
+
+        Takes LEADER_SECONDS_MAX longer while the partition has no leader.
+        """
+        deadline = asyncio.get_running_loop().time() + LEADER_SECONDS_MAX
+        while True:
+            try:
+                return await self._fetch(TopicPartition(topic, partition), offset, bytes_max)
+            except OffsetOutOfRangeError as error:
+                raise HistoryLost(f"offset {offset} of {topic}/{partition} is not kept any more") from error
+            except KafkaError as error:
+                # Others may fetch from other brokers meanwhile: the client stays, and learns who leads.
+                if self._client is None or not error.invalid_metadata:
+                    raise
+                await self._client.force_metadata_update()
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+            await asyncio.sleep(_LEADER_POLL_SECONDS)
 
     async def _fetch(self, place: TopicPartition, offset: int, bytes_max: int) -> Fetched:
         client = await self._started()

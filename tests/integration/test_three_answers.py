@@ -104,13 +104,20 @@ class Pipeline:
 
     async def ask(self) -> Answers:
         """All three; nothing may change meanwhile."""
-        positions = Positions(self.kafka, SystemClock())
-        try:
-            found = await positions.read()
-        finally:
-            await positions.close()
+        found = await self._positions()
         ready = {name: await asyncio.to_thread(_is_ready, url) for name, url in self._admins.items()}
         return Answers(verdict_of(await verify(self.kafka)), found, ready)
+
+    async def _positions(self) -> list[PartitionPosition]:
+        """As soon as Kafka answers about all of them: that it does not is no state of the pipeline."""
+        positions, deadline = Positions(self.kafka, SystemClock()), time.monotonic() + PATIENCE_SECONDS
+        try:
+            found = await positions.read()
+            while any(position.unread for position in found) and time.monotonic() < deadline:
+                found = await positions.read()
+            return found
+        finally:
+            await positions.close()
 
     async def until(self, reached: Callable[[Answers], bool]) -> Answers:
         """Ask until the state is reached, and twice more: then they must agree."""
