@@ -23,6 +23,7 @@ from metering.records.fail_closed import FailClosed
 from metering.records.ledger_records import BY_CHARS_MAX, REASON_CHARS_MAX
 from metering.records.meters import Catalogue, catalogue_of, catalogue_problems
 from metering.records.redrive import EDITS_MAX, Edit
+from taximeter.account_prices import PlanMoney, plan_money
 from taximeter.connection import NotConfigured
 from taximeter.dead_letter_commands.listing import selected_of
 from taximeter.dead_letter_commands.selection import selector_of
@@ -87,8 +88,9 @@ async def _redrive(arguments: argparse.Namespace, configuration: Configuration) 
         log = DeadLetterLog(reader, kafka.topics, partitions=kafka.partitions, clock=SystemClock())
         planned = await _plan(arguments, configuration, log, appender)
         plans = [plan for _, plan in planned]
+        money = await plan_money(arguments)
         if not arguments.json:
-            _show(plans, catalogue)
+            _show(plans, catalogue, money)
         verdicts = Counter(each.verdict for plan in plans for each in plan.judged)
         written = 0
         if not arguments.dry_run and verdicts[RedriveVerdict.COUNTED] + verdicts[RedriveVerdict.KNOWN]:
@@ -97,7 +99,7 @@ async def _redrive(arguments: argparse.Namespace, configuration: Configuration) 
                 return FAILED
             written = await _write(arguments, log, planned, appender)
         if arguments.json:
-            print_json(as_json(plans, catalogue, written))
+            print_json(as_json(plans, catalogue, money, written))
         return DISCREPANCY if verdicts[RedriveVerdict.FAILS] else OK
     finally:
         await reader.close()
@@ -155,7 +157,7 @@ def _tell(arguments: argparse.Namespace, line: str) -> None:
     print(line, file=sys.stderr if arguments.json else sys.stdout, flush=True)
 
 
-def _show(plans: Sequence[RedrivePlan], catalogue: Catalogue) -> None:
+def _show(plans: Sequence[RedrivePlan], catalogue: Catalogue, money: PlanMoney) -> None:
     judged = [each for plan in plans for each in plan.judged]
     verdicts = Counter(each.verdict for each in judged)
     print(
@@ -163,8 +165,10 @@ def _show(plans: Sequence[RedrivePlan], catalogue: Catalogue) -> None:
         + (", ".join(f"{verdicts[one]:,} {one}" for one in RedriveVerdict if verdicts[one]) or "none")
     )
     units = _units(plans, catalogue)
-    for meter, quantity in sorted(units.items()):
+    for meter, quantity in sorted(_by_meter(units).items()):
         print(f"  {quantity:,} units more of {meter}, for {_customers(judged):,} customers")
+    for line in money.lines(_entries(units)) if units else ():
+        print(f"  {line}")
     reasons = Counter(each.why for each in judged if each.why)
     for why, count in reasons.most_common(WHY_SHOWN):
         print(f"  {count:,}: {why}")
@@ -172,19 +176,33 @@ def _show(plans: Sequence[RedrivePlan], catalogue: Catalogue) -> None:
         print(f"  and {len(reasons) - WHY_SHOWN:,} more reasons; see --json")
 
 
-def _units(plans: Sequence[RedrivePlan], catalogue: Catalogue) -> Counter[str]:
-    units: Counter[str] = Counter()
+def _units(plans: Sequence[RedrivePlan], catalogue: Catalogue) -> Counter[tuple[str, str]]:
+    """Units by meter and customer."""
+    units: Counter[tuple[str, str]] = Counter()
     for plan in plans:
         units.update(plan.units(catalogue))
     return units
+
+
+def _by_meter(units: Counter[tuple[str, str]]) -> Counter[str]:
+    summed: Counter[str] = Counter()
+    for (meter, _), quantity in units.items():
+        summed[meter] += quantity
+    return summed
+
+
+def _entries(units: Counter[tuple[str, str]]) -> list[tuple[str, int]]:
+    """Meter and units of each customer, as prices are asked: as if all were of one billing period."""
+    return [(meter, quantity) for (meter, _), quantity in units.items()]
 
 
 def _customers(judged: Sequence[Judged]) -> int:
     return len({each.event.customer for each in judged if each.event is not None and each.verdict is RedriveVerdict.COUNTED})
 
 
-def as_json(plans: Sequence[RedrivePlan], catalogue: Catalogue, written: int) -> dict[str, Any]:
+def as_json(plans: Sequence[RedrivePlan], catalogue: Catalogue, money: PlanMoney, written: int) -> dict[str, Any]:
     """For `--json`."""
+    units = _units(plans, catalogue)
     judged = [each for plan in plans for each in plan.judged]
     verdicts = Counter(each.verdict for each in judged)
     return {
@@ -193,7 +211,8 @@ def as_json(plans: Sequence[RedrivePlan], catalogue: Catalogue, written: int) ->
         "counted": verdicts[RedriveVerdict.COUNTED],
         "known": verdicts[RedriveVerdict.KNOWN],
         "fails": verdicts[RedriveVerdict.FAILS],
-        "units": {meter: str(quantity) for meter, quantity in sorted(_units(plans, catalogue).items())},
+        "units": {meter: str(quantity) for meter, quantity in sorted(_by_meter(units).items())},
+        "money": money.as_json(_entries(units)),
         "customers": _customers(judged),
         "why": dict(Counter(each.why for each in judged if each.why).most_common()),
         "written": written,
