@@ -2,7 +2,7 @@
 
 aiokafka gives up a partition for ever at a record that it cannot parse, loses the records before it, ends all fetching at lengths that cannot
 be, and inflates what is compressed without a bound. Here each batch is inflated within bounds and read by itself: by aiokafka, which is quick,
-and if that fails by metering.kafka.plain_batches. If that fails too,
+and if that fails by metering.kafka.batches.plain_batches. If that fails too,
 `getmany` raises RecordsUnreadable for that partition once everything before it was returned, again and again, until the position is moved.
 
 This touches private attributes; it was written against the minor version CHECKED_WITH of taximeter_emitter.transports.aiokafka_internals.
@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.structs import ConsumerRecord
 
-from metering.kafka.plain_batches import HEADER_BYTES, BatchHeader, BatchUnreadable, batches, header_of, records_of, uncompressed
+from metering.kafka.batches.plain_batches import HEADER_BYTES, BatchHeader, BatchUnreadable, batches, header_of, records_of, uncompressed
 from metering.records.service_limits import BATCH_INFLATED_BYTES_MAX
 
 _FETCH: Final = 1  # the number of the request

@@ -6,8 +6,9 @@ from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.memory_records import MemoryRecords
 
-from metering.kafka import plain_batches, tolerant_fetching
-from metering.kafka.plain_batches import BatchUnreadable, header_of, records_of
+from metering.kafka import tolerant_fetching
+from metering.kafka.batches import plain_batches
+from metering.kafka.batches.plain_batches import BatchUnreadable, header_of, records_of
 from metering.kafka.tolerant_fetching import _FetchedRecords
 from tests.support.wire_records import COMPRESS, WireBatch, WireRecord
 

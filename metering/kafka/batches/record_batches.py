@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from typing import Final, NamedTuple
 
-from metering.kafka.plain_batches import BatchUnreadable, header_of, records_of
+from metering.kafka.batches.plain_batches import BatchUnreadable, header_of, records_of
 from metering.records.fail_closed import RecordCorrupt, RecordUnreadable
 
 # Base offset, length after it, leader epoch, magic, CRC, attributes, last offset delta, first and largest time, producer id and epoch, first

@@ -7,8 +7,8 @@ import tracemalloc
 import pytest
 from aiokafka import codec
 
-from metering.kafka.inflating import NotInflated, inflated
-from metering.kafka.plain_batches import BatchUnreadable, header_of, records_of, uncompressed
+from metering.kafka.batches.inflating import NotInflated, inflated
+from metering.kafka.batches.plain_batches import BatchUnreadable, header_of, records_of, uncompressed
 from metering.records.service_limits import BATCH_HEADERS_MAX, BATCH_INFLATED_BYTES_MAX, BATCH_RECORDS_MAX
 from tests.support.wire_records import COMPRESS, GZIP, SNAPPY, WireBatch, WireRecord, varint
 

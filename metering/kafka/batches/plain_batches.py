@@ -13,7 +13,7 @@ from typing import Final
 from aiokafka.record.util import calc_crc32c
 from taximeter_emitter.wire.errors import TaximeterError
 
-from metering.kafka.inflating import NotInflated, inflated
+from metering.kafka.batches.inflating import NotInflated, inflated
 from metering.records.service_limits import BATCH_HEADERS_MAX, BATCH_INFLATED_BYTES_MAX, BATCH_RECORDS_MAX
 
 _FRAME: Final = Struct(">qiib")  # base offset, length of what follows it, leader epoch, magic
