@@ -189,6 +189,10 @@ class Reporter:
         finally:
             self._sent.set()
 
+    def _note_foreign(self, partition: int) -> None:
+        self._metrics.foreign_records.labels("ledger").inc()
+        self._context.log.warning("a record that Taximeter did not write is passed over", topic=self._topics.ledger.name, partition=partition)
+
     def _partition_rate(self) -> float:
         """Calls a second that one owned partition may count on."""
         return self._dispatcher.pacer.rate_per_s / max(1, len(self._group.workers))
@@ -236,7 +240,14 @@ class Reporter:
             partition,
             self._kit,
             settings=self._settings,
-            takeover=ReportingTakeover(self._reader, self._topics, instance=self._instance, rows_max=self._settings.rows_max, periods=self._periods),
+            takeover=ReportingTakeover(
+                self._reader,
+                self._topics,
+                instance=self._instance,
+                rows_max=self._settings.rows_max,
+                periods=self._periods,
+                on_foreign=self._note_foreign,
+            ),
             dispatcher=self._dispatcher,
             periods=self._periods,
             partition_rate=self._partition_rate,

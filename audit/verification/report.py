@@ -236,6 +236,18 @@ class AcceptedRedrive:
     ended: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class PassedRecord:
+    """A person's decision that nobody takes in the record at `offset` of `topic` (tallies or ledger)."""
+
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+    by: str
+    at_ms: int
+
+
 @dataclass(slots=True)
 class Refusals:
     """What Stripe's error reports say: `named` meter events, and the `unnamed` ones that it only counts, by code."""
@@ -279,8 +291,8 @@ _SUMS: Final = (
     *("partitions", "tallies", "tallies_skipped", "intents", "intents_skipped", "receipts", "rejections", "corrections", "corrections_skipped"),
     *("uncounted_records", "not_recounted", "open_meter_events"),
 )
-_COUNTERS: Final = ("records", "events", "dead_lettered", "unknown_usage", "unread_partitions")
-_LISTS: Final = ("losses", "steps", "covered", "open_transactions", "redrives")
+_COUNTERS: Final = ("records", "events", "dead_lettered", "unknown_usage", "unread_partitions", "foreign_records")
+_LISTS: Final = ("losses", "steps", "passed_over", "covered", "open_transactions", "redrives")
 
 
 @dataclass(slots=True)
@@ -289,6 +301,7 @@ class Report:
 
     `unknown_usage`: units of counted events, by usage field, that are not billed because the catalogue did not know the field.
     `uncounted_records` can be read and are behind the end of the chains. `not_recounted` records were deleted by retention and are in tallies only.
+    `foreign_records` are those of tallies and of the ledger that Taximeter did not write, by topic; `passed_over`, those that look as if it had.
     `unread_partitions`: records of partitions that exist and that nobody counts, by partition. `identity_share`: how many event ids there
     are for each that was looked at.
     """
@@ -322,6 +335,8 @@ class Report:
     emitters: Sequence[EmitterLine] = ()
     losses: list[AcceptedLoss] = field(default_factory=list)
     steps: list[AcceptedStep] = field(default_factory=list)
+    passed_over: list[PassedRecord] = field(default_factory=list)
+    foreign_records: Counter[str] = field(default_factory=Counter)
     covered: list[Covered] = field(default_factory=list)
     problems: Problems = field(default_factory=Problems)
 
@@ -382,6 +397,8 @@ class Report:
             "records": dict(self.records),
             "losses": [loss.as_json() for loss in self.losses],
             "stepped_over": [asdict(step) for step in self.steps],
+            "passed_over": [asdict(record) for record in self.passed_over],
+            "foreign_records": dict(self.foreign_records),
             "covered": [each.as_json() for each in self.covered],
             "uncounted_records": self.uncounted_records,
             "open_transactions": [{"partition": each.partition, "offset": each.offset, "records": each.records} for each in self.open_transactions],

@@ -240,6 +240,11 @@ def _but(report: Report) -> Iterator[Term]:
         unread = " and what could not be read" if any(step.events is None for step in report.steps) else ""
         text = f"{what}, with {_of(events, 'event')}{unread}, as it says below"
         yield Term("stepped_over", records, what, text, "docs/runbooks/TaximeterPartitionStopped.md")
+    if report.foreign_records or report.passed_over:
+        count = report.foreign_records.total() + len(report.passed_over)
+        what = f"{_of(count, 'foreign record')} in tallies or ledger"
+        text = f"{what} passed over: whether they were meant as usage is not known"
+        yield Term("foreign", count, what, text, "docs/runbooks/TaximeterForeignRecords.md")
     unbillable = {name: totals.unbillable for name, totals in sorted(report.meters.items()) if totals.unbillable}
     if unbillable:
         count = sum(unbillable.values())

@@ -5,9 +5,9 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
-from aiokafka.structs import ConsumerRecord
 from taximeter_emitter.wire.limits import FUTURE_TOLERANCE_MS
 
+from metering.kafka.chain_records import PartitionPlace, chain_records
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.ledger_log import ledger_since
 from metering.kafka.partition_log import LogReader
@@ -57,12 +57,7 @@ class LedgerCellReader:
         return PartitionCells(cells.finish(), cells.rejections)
 
     async def _entries(self, partition: int, begin: int, end: int, on_entries: OnEntries) -> AsyncGenerator[tuple[int, int, Entry], None]:
-        async with aclosing(self._reader.records(self._topic, partition, begin, end)) as batches:
-            async for records in batches:
-                for record in records:
-                    yield _read(record)
-                on_entries(len(records))
-
-
-def _read(record: ConsumerRecord[bytes, bytes]) -> tuple[int, int, Entry]:
-    return record.offset, record.timestamp, decode_entry(record.value)
+        async with aclosing(chain_records(self._reader, PartitionPlace(self._topic, partition), begin, end, decode_entry)) as entries:
+            async for entry in entries:
+                yield entry
+                on_entries(1)
