@@ -10,11 +10,12 @@ from taximeter_emitter.wire.limits import DAY_MS, MINUTE_MS
 
 from metering.folds.ledger import Ledger, ledger_from
 from metering.records.chain import NO_OFFSET, ChainLink
-from metering.records.ledger_records import Intent, Outcome, Receipt, Rejection, Settlement, decode_entry, encode_intent, encode_receipt
+from metering.records.ledger_records import Intent, MeterEvent, Outcome, Receipt, Rejection, Settlement, decode_entry, encode_intent, encode_receipt
 from metering.records.tally import EventCounts, RecordCounts, Tally, TallyRow
 from reporter.planning.billing_periods import BillingPeriods
 from reporter.planning.planner import PLANNING_MARGIN_MS, PartitionReporter, open_meter_events
 from reporter.planning.unplanned import LARGEST_MS
+from tests.support.metering_tallies import an_adjustment
 
 NOW_MS = 1_780_000_000_000 // LARGEST_MS * LARGEST_MS
 REPORTERS = 3
@@ -55,6 +56,16 @@ class ReporterMachine(RuleBasedStateMachine):
         if link.start == start:
             self.accepted.append(len(self.tallies))
         self.tallies.append(Tally("chain", 0, link, NO_OFFSET, "a", "k", NOW_MS, RecordCounts(singles=2), EventCounts(counted=2), rows))
+
+    @precondition(lambda self: self.accepted)
+    @rule(minutes=st.lists(st.integers(0, 4), min_size=1, max_size=4), copies=st.integers(1, 2), quantity=st.integers(-9, -1))
+    def usage_is_taken_out(self, minutes: list[int], copies: int, quantity: int) -> None:
+        offset, head = len(self.tallies), self.accepted[-1]
+        end = self.tallies[head].link.end
+        rows = [TallyRow("c", "tokens", (), NOW_MS - minute * MINUTE_MS, quantity, -1) for minute in minutes]
+        found = an_adjustment(rows, offset=offset, end=end, link=ChainLink(end, end, head), chain_id="chain", log_time_ms=NOW_MS)
+        self.tallies += [found] * copies
+        self.accepted.append(offset)
 
     # The reporters
 
@@ -144,19 +155,38 @@ class ReporterMachine(RuleBasedStateMachine):
 
     def accepted_intents(self) -> dict[int, Intent]:
         found: dict[int, Intent] = {}
-        end = 0
+        end, head = 0, NO_OFFSET
         for offset, value in enumerate(self.ledger):
             entry = decode_entry(value)
-            if isinstance(entry, Intent) and entry.link.start == end and (entry.link.previous == NO_OFFSET) == (not found):
+            if isinstance(entry, Intent) and (entry.link.start, entry.link.previous) == (end, head):
                 found[offset] = entry
-                end = entry.link.end
+                end, head = entry.link.end, offset
+        return found
+
+    def postponed_before(self) -> dict[int, list[MeterEvent]]:
+        """By accepted intent, the meter events that it takes in, because they were postponed since the one before it."""
+        intents, found = self.accepted_intents(), {}
+        postponed: list[MeterEvent] = []
+        seen: set[tuple[int, int]] = set()
+        for offset, value in enumerate(self.ledger):
+            entry = decode_entry(value)
+            if offset in intents:
+                found[offset], postponed = postponed, []
+            if isinstance(entry, Receipt):
+                for told in entry.settlements:
+                    if told.outcome is not Outcome.UNKNOWN and (told.intent, told.index) not in seen:
+                        seen.add((told.intent, told.index))
+                        postponed += [intents[told.intent].meter_events[told.index]] if told.outcome is Outcome.POSTPONED else []
         return found
 
     @invariant()
     def each_accepted_tally_is_reported_by_exactly_one_intent(self) -> None:
-        for intent in self.accepted_intents().values():
+        postponed = self.postponed_before()
+        for at, intent in self.accepted_intents().items():
             covered = [self.tallies[offset] for offset in range(intent.link.start, intent.link.end) if offset in self.accepted]
             wanted: Counter[tuple[str, int]] = Counter()
+            for event in postponed[at]:
+                wanted[event.customer, event.time_ms // LARGEST_MS] += event.value
             for tally in covered:
                 for row in tally.rows:
                     wanted[row.customer, row.window_start_ms // LARGEST_MS] += row.quantity
