@@ -48,6 +48,6 @@ def tallies_from(offset: int, tally: Tally) -> Tallies:
     return Tallies(chain=Chain(head=tally.link.previous, end=tally.link.start, next_offset=offset), checkpoint=tally.checkpoint)
 
 
-def tallies_after(*, head: int, end: int, next_offset: int, chain_id: str) -> Tallies:
+def tallies_after(*, head: int, end: int, next_offset: int, chain_id: str | None) -> Tallies:
     """A fold that has read up to `next_offset` and knows the last accepted tally there: `head` its offset, `end` the end of its range."""
     return Tallies(chain=Chain(head=head, end=end, next_offset=next_offset), chain_id=chain_id)

@@ -21,11 +21,14 @@ from metering.records.ledger_records import (
     CorrectionKind,
     Entry,
     Intent,
+    LedgerAdoption,
+    LedgerClosing,
     MeterEvent,
     Outcome,
     Receipt,
     Rejection,
     encode_correction,
+    encode_handover,
     encode_intent,
     encode_receipt,
     encode_rejection,
@@ -113,6 +116,8 @@ def encoded(entry: Entry) -> bytes:
             return encode_correction(entry)
         case Rejection():
             return encode_rejection(entry)
+        case LedgerClosing() | LedgerAdoption():
+            return encode_handover(entry)
 
 
 @pytest.fixture

@@ -48,11 +48,14 @@ from metering.records.ledger_records import (
     Correction,
     CorrectionKind,
     Intent,
+    LedgerAdoption,
+    LedgerClosing,
     Outcome,
     Receipt,
     Rejection,
     decode_entry,
     encode_correction,
+    encode_handover,
     encode_intent,
     encode_receipt,
     encode_rejection,
@@ -109,6 +112,8 @@ def encoded_entry(document: Any) -> bytes:
             return encode_correction(entry)
         case Rejection() as entry:
             return encode_rejection(entry)
+        case (LedgerClosing() | LedgerAdoption()) as entry:
+            return encode_handover(entry)
 
 
 def letter_again(document: dict[str, Any]) -> bytes:
@@ -127,7 +132,7 @@ WRITTEN: Final[dict[str, Callable[[Any], bytes]]] = {
     "usage.events/batch": written_again,
     "usage.events/heartbeat": written_again,
     "usage.tallies/tally": lambda document: encode_tally(decode_tally(orjson.dumps(document))),
-    **dict.fromkeys((f"usage.ledger/{kind}" for kind in ("intent", "receipt", "correction", "rejection")), encoded_entry),
+    **dict.fromkeys((f"usage.ledger/{kind}" for kind in ("intent", "receipt", "correction", "rejection", "closing", "adoption")), encoded_entry),
     "usage.deadletters/dead-letter": letter_again,
     **dict.fromkeys((f"usage.deadletters/{kind}" for kind in ("redrive", "redrive-end")), redrive_again),
 }
