@@ -6,11 +6,23 @@ from typing import TypeGuard
 
 from taximeter_emitter.wire.event import Dimensions
 
-from audit.verification.report import Report
+from audit.verification.report import AcceptedHandover, Report
 from audit.verification.span import Inside
 from metering.folds.corrections import TAKEN, Corrected, CorrectionHistory, Target, named_places, objection
 from metering.records.fail_closed import ChainBroken
-from metering.records.ledger_records import Correction, CorrectionKind, Entry, Intent, MeterEvent, Outcome, Receipt, Rejection
+from metering.records.ledger_records import (
+    Correction,
+    CorrectionKind,
+    Entry,
+    Handover,
+    Intent,
+    LedgerAdoption,
+    LedgerClosing,
+    MeterEvent,
+    Outcome,
+    Receipt,
+    Rejection,
+)
 from metering.records.tally import Tally
 
 UsageKey = tuple[str, str, Dimensions]
@@ -70,6 +82,9 @@ class IntentCheck:
                     self._compare(offset, entry, waiting)
             case Intent():
                 self._report.intents_skipped += 1
+            case LedgerClosing() | LedgerAdoption():
+                if accepted:
+                    self._note_handover(offset, entry)
 
     def finish(self) -> None:
         """After the last entry and the last tally: what is left is on its way."""
@@ -89,6 +104,11 @@ class IntentCheck:
         for corrected in self._history.corrections.values():
             if corrected.correction.intent in self._inside.intents:
                 self._finish_correction(corrected)
+
+    def _note_handover(self, offset: int, entry: Handover) -> None:
+        kind, cluster = ("closing", entry.successor) if isinstance(entry, LedgerClosing) else ("adoption", entry.predecessor)
+        doubt = (entry.in_doubt, entry.uncounted) if isinstance(entry, LedgerAdoption) else ((), 0)
+        self._report.handovers.append(AcceptedHandover(self._partition, offset, kind, cluster, *doubt, entry.reason, entry.by, entry.at_ms))
 
     def _check_correction(self, offset: int, correction: Correction) -> None:
         """What its writer had to see before it wrote, because readers that begin at a checkpoint cannot."""
