@@ -56,7 +56,7 @@ class Dispatcher:
         self._calls: CallsUnderWay[Verdict] = turns.calls()
         self._paced: Verdict | None = None
         self._halted: str | None = None
-        self._held: frozenset[str] | None = None  # as was told last
+        self._held: frozenset[str] | None = None  # at the last look; None: there was none
         self._behind_ms = 0
         self.answered = 0
 

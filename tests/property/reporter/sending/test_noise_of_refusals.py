@@ -19,7 +19,6 @@ from reporter.metrics import ReporterMetrics
 from reporter.sending.lanes import Lanes, MeterSend
 from reporter.sending.pacing import Pacer
 from reporter.sending.verdicts import Delivered, Retry, TryAgain, Verdict
-from tests.simulation.planted_stripe_bugs import a_single_429_halves_the_pace
 
 START_MS: Final = 1_795_305_600_000
 LIMIT_PER_S: Final = 100.0
@@ -95,6 +94,11 @@ def test_refusals_now_and_then_cost_little_of_the_rate(share: float, cost: float
     assert lost_share(share) <= cost
 
 
-def test_a_pacer_that_halves_for_each_refusal_is_found_out() -> None:
-    with a_single_429_halves_the_pace():
-        assert lost_share(0.001) > 0.2
+def test_a_pacer_that_takes_each_refusal_to_heart_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def halve(self: Pacer, now: float, **_: float) -> None:
+        self._fill(now)
+        self._rate = self._within(self._rate / 2)
+        self._climb = type(self._climb)(self._rate)
+
+    monkeypatch.setattr(Pacer, "on_rate_limited", halve)
+    assert lost_share(0.001) > 0.2
