@@ -9,6 +9,7 @@ from audit.decoder.batch_documents import batch_in
 from audit.decoder.event_documents import cloudevent_in, event_in, is_integer
 from audit.decoder.record_contents import NotReadable, RecordContents, SingleContents, UnreadableContents
 from metering.records.record import LogRecord
+from metering.records.service_limits import EVENT_VALUE_BYTES_MAX
 
 _JSON_TYPES: Final = {"application/json", "application/cloudevents+json", "text/json"}
 _NO_DOCUMENT: Final = object()
@@ -32,6 +33,8 @@ def contents_of(record: LogRecord) -> RecordContents:
 def _document(value: bytes | None) -> object:
     if value is None:
         raise NotReadable("it has no value")
+    if len(value) > EVENT_VALUE_BYTES_MAX:
+        raise NotReadable(f"it has {len(value)} bytes")
     try:
         return orjson.loads(value)
     except orjson.JSONDecodeError:

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 
 from metering.records.chain import NO_OFFSET, Chain
 from metering.records.fail_closed import ChainBroken
-from metering.records.ledger_records import Correction, Entry, Intent, MeterEvent, Outcome, Planned, Receipt, Rejection, Settlement
+from metering.records.ledger_records import Correction, Entry, Intent, MeterEvent, Note, Outcome, Planned, Receipt, Settlement
+from metering.records.notes.resolution import Resolution
 
 
 @dataclass(slots=True)
@@ -72,9 +73,9 @@ class Ledger:
 
     def fold(self, offset: int, log_time_ms: int, entry: Entry) -> bool:
         """Take in the entry at `offset`; say whether it was accepted. Raises ChainBroken if it belongs to another chain."""
-        if isinstance(entry, Rejection):
+        if isinstance(entry, Note):
             self.chain.pass_over(offset)
-            return True
+            return not isinstance(entry, Resolution) or (entry.offset, entry.chain_id) == (offset, self.chain_id)
         if self.chain_id is not None and entry.chain_id != self.chain_id:
             raise ChainBroken(f"ledger entry at {offset} is of chain {entry.chain_id}, the ledger is of chain {self.chain_id}")
         if isinstance(entry, Correction):

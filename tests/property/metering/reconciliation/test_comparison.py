@@ -5,8 +5,9 @@ from itertools import combinations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.reconciliation.cells import Cell, Doubt, DoubtCause
-from audit.reconciliation.comparison import CellVerdict, compare
+from metering.reconciliation.cells import Cell, Doubt, DoubtCause
+from metering.reconciliation.comparison import compare
+from metering.records.notes.evidence import CellVerdict
 
 
 @given(st.lists(st.integers(-4, 9).filter(bool), max_size=7), st.integers(-60, 60))

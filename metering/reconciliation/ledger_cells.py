@@ -8,10 +8,10 @@ from typing import Final
 from aiokafka.structs import ConsumerRecord
 from taximeter_emitter.wire.limits import FUTURE_TOLERANCE_MS
 
-from audit.reconciliation.cells import Cells, CellScope, LedgerCells
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.ledger_log import ledger_since
 from metering.kafka.partition_log import LogReader
+from metering.reconciliation.cells import Cells, CellScope, LedgerCells
 from metering.records.ledger_records import Entry, Rejection, decode_entry
 
 _NOTHING: Final[Cells] = {}

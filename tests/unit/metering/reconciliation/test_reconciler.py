@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from audit.reconciliation.cells import Cell, CellKey, Cells, CellScope
-from audit.reconciliation.comparison import CellVerdict
-from audit.reconciliation.reconciler import ComparedCell, CustomerMeter, Pace, Reconciler, SummariesRefused, SummaryValue, pairs_of
+from metering.reconciliation.cells import Cell, CellKey, Cells, CellScope
+from metering.reconciliation.reconciler import ComparedCell, CustomerMeter, Pace, Reconciler, SummariesRefused, SummaryValue, pairs_of
 from metering.records.ledger_records import Rejection
+from metering.records.notes.evidence import CellVerdict
 from tests.support.manual_clock import ManualClock
 from tests.support.metering_ledger_entries import REJECTION
 

@@ -2,8 +2,9 @@
 
 import pytest
 
-from audit.reconciliation.cells import Cell, Doubt, DoubtCause
-from audit.reconciliation.comparison import CellVerdict, Comparison, compare, taken_doubts
+from metering.reconciliation.cells import Cell, Doubt, DoubtCause
+from metering.reconciliation.comparison import Comparison, compare, taken_doubts
+from metering.records.notes.evidence import CellVerdict
 
 HOUR_MS = 3_600_000
 TOLD_MS = 10 * HOUR_MS

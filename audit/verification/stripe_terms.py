@@ -2,10 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Final
 
-from audit.reconciliation.comparison import CellVerdict
-from audit.reconciliation.reconciler import ComparedCell
 from audit.verification.verdict import ProofVerdict, ProofWord, Term
+from metering.reconciliation.reconciler import ComparedCell
+from metering.records.notes.evidence import CellVerdict
+
+_OF_EARLIER_READS: Final = {"differs_by_evidence", "mended"}
 
 
 def with_stripe(verdict: ProofVerdict, cells: Sequence[ComparedCell], verdicts: Mapping[CellVerdict, int]) -> ProofVerdict:
@@ -13,7 +16,8 @@ def with_stripe(verdict: ProofVerdict, cells: Sequence[ComparedCell], verdicts: 
 
     Where every cell is settled, refusals that Stripe did not name are answered: it has what the ledger says.
     """
-    terms = {word: list(verdict.terms.get(word, ())) for word in ProofWord}
+    # What was read now is more than what was read before.
+    terms = {word: [term for term in verdict.terms.get(word, ()) if term.name not in _OF_EARLIER_READS] for word in ProofWord}
     differing = [each for each in cells if each.comparison.verdict.differs]
     arriving = verdicts.get(CellVerdict.ARRIVING, 0)
     if differing:

@@ -135,7 +135,7 @@ class LedgerCells:
             target_found = self._history.targets.get((correction.intent, correction.index))
             if correction.kind is CorrectionKind.CANCEL and target_found is not None and target_found.fate.at_stripe is False:
                 continue  # what was not recorded is not cancelled: Stripe has nothing less
-            sign = 1 if correction.kind is CorrectionKind.RESEND else -1
+            sign = 1 if correction.kind in {CorrectionKind.RESEND, CorrectionKind.MOVE} else -1
             cell = self._cell(correction.event)
             if cell is not None:
                 cell.told(corrected.log_time_ms)

@@ -2,11 +2,12 @@
 
 from collections import Counter
 
-from audit.reconciliation.cells import CellKey
-from audit.reconciliation.comparison import CellVerdict, Comparison
-from audit.reconciliation.reconciler import ComparedCell
-from audit.reconciliation.stripe_terms import with_stripe
+from audit.verification.stripe_terms import with_stripe
 from audit.verification.verdict import ProofVerdict, ProofWord, Term
+from metering.reconciliation.cells import CellKey
+from metering.reconciliation.comparison import Comparison
+from metering.reconciliation.reconciler import ComparedCell
+from metering.records.notes.evidence import CellVerdict
 
 EXACT = ProofVerdict({})
 UNNAMED = ProofVerdict({ProofWord.NOT_EXACT: (Term("unnamed_refusals", 1, "1 refusal", "1 refusal", "taximeter reconcile"),)})

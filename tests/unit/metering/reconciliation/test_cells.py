@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from audit.reconciliation.cells import CellKey, CellScope, DoubtCause, LedgerCells
 from metering.folds.ledger import Ledger
+from metering.reconciliation.cells import CellKey, CellScope, DoubtCause, LedgerCells
 from metering.records.ledger_records import CorrectionKind, Entry, Outcome
 from tests.support.metering_corrections import EVENT, correction, intent, receipt, settled
 from tests.support.metering_ledger_entries import REJECTION

@@ -8,10 +8,11 @@ from typing import Final, NamedTuple, Protocol
 
 from taximeter_emitter.clock import Clock
 
-from audit.reconciliation.cells import Cell, CellKey, Cells, CellScope
-from audit.reconciliation.comparison import CellVerdict, Comparison, compare
-from audit.rejections import distinct
+from metering.folds.distinct_reports import distinct
+from metering.reconciliation.cells import Cell, CellKey, Cells, CellScope
+from metering.reconciliation.comparison import Comparison, compare
 from metering.records.ledger_records import Rejection
+from metering.records.notes.evidence import CellVerdict
 
 AT_ONCE: Final = 8
 _EMPTY: Final = Cell()

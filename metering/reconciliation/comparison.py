@@ -3,29 +3,13 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
-from audit.reconciliation.cells import Cell, Doubt, DoubtCause
+from metering.reconciliation.cells import Cell, Doubt, DoubtCause
+from metering.records.notes.evidence import CellVerdict
 
 SUMS_MAX: Final = 20_000  # how many sums of doubts are looked at, before it is said that nobody can tell
 _DIGITS: Final = 10**15  # of a larger floating-point sum the last digits mean nothing
-
-
-class CellVerdict(StrEnum):
-    """How a cell stands."""
-
-    SETTLED = "settled"
-    ARRIVING = "arriving"
-    MISSING = "missing"
-    EXTRA = "extra"
-    UNDECIDED = "undecided"
-    UNREADABLE = "unreadable"
-
-    @property
-    def differs(self) -> bool:
-        """Whether a person must look."""
-        return self not in {CellVerdict.SETTLED, CellVerdict.ARRIVING}
 
 
 @dataclass(frozen=True, slots=True)
