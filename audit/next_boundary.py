@@ -4,16 +4,15 @@ import argparse
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from taximeter_emitter.clock import Clock
 
-from metering.configuration.settings import SettingsError, describe
+from metering.configuration.settings import SettingsError
 from metering.process.service_command import load_configuration
-from metering.stripe.settings import StripeSettings
+from metering.stripe.settings import StripeSettings, stripe_is_configured
 from reporter.planning.billing_periods import read_subscription
 from reporter.stripe.subscriptions import StripeSubscriptions, SubscriptionsPort, SubscriptionsUnavailable
 
@@ -56,14 +55,6 @@ class NextBoundary:
         whose = f"{bound[1]}{self.customers:,} customer{'' if self.customers == 1 else 's'}"
         final = f"invoices are final {_span(self.grace_s)} later"
         return f"next billing boundary {bound[0]} {_span(max(0, self.at_s - now_s))} ({_iso(self.at_s)}, {whose}), {final}"
-
-
-def stripe_is_configured(file: Mapping[str, Any], environ: Mapping[str, str]) -> bool:
-    """Whether somebody has set a Stripe key, right or wrong."""
-    key = next(row for row in describe(StripeSettings, "stripe") if row.key == "api_key")
-    names = [name + suffix for name in (key.variable, key.alias) for suffix in ("", "_FILE")]
-    table = file.get("stripe")
-    return any(environ.get(name) for name in names) or (isinstance(table, Mapping) and key.key in table)
 
 
 async def next_boundary_if_configured(arguments: argparse.Namespace, clock: Clock) -> NextBoundary | None:

@@ -74,14 +74,14 @@ class RedrivePlan:
                 self.judged[position] = each._replace(verdict=RedriveVerdict.KNOWN, why="an event with its identity was counted", look_up=False)
             seen.add(each.event.identity)
 
-    def units(self, catalogue: Catalogue) -> Counter[str]:
-        """Units by meter that would be counted."""
-        found: Counter[str] = Counter()
+    def units(self, catalogue: Catalogue) -> Counter[tuple[str, str]]:
+        """Units by meter and customer that would be counted."""
+        found: Counter[tuple[str, str]] = Counter()
         for each in self.judged:
             if each.verdict is RedriveVerdict.COUNTED and each.event is not None:
                 usage = dict(each.event.usage)
                 for meter in catalogue.meters:
-                    found[meter.event_name] += sum(usage.get(name, 0) for name in meter.fields)
+                    found[meter.event_name, each.event.customer] += sum(usage.get(name, 0) for name in meter.fields)
         return found
 
     def parts(self) -> Iterable[Sequence[Judged]]:

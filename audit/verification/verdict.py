@@ -1,5 +1,6 @@
 """The verdict of a verification: one word, and every term that keeps it from EXACT, with what mends it. Pure."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -94,6 +95,11 @@ def _not_exact(report: Report) -> Iterator[Term]:
             what = f"{abs(totals.unequal):,} units of {name} {'have no outcome' if totals.unequal > 0 else 'were never counted'}"
             yield Term("unequal", abs(totals.unequal), what, f"{what}: counted is not reported, not billed, waiting and open", "docs/verdicts.md")
     yield from _missing(report)
+    if report.evidence.differing:
+        cells = len(report.evidence.differing) + report.evidence.unkept
+        what = f"{_of(cells, 'cell')} in which Stripe had other sums at the last comparisons"
+        text = f"{what}, a cell being a customer, a meter and an hour: see `taximeter reconcile`"
+        yield Term("differs_by_evidence", cells, what, text, "taximeter reconcile --all --plan DIR", dict(report.evidence.units))
     unnamed = report.refusals.unnamed.total()
     if unnamed:
         codes = ", ".join(f"{count:,} {code}" for code, count in report.refusals.unnamed.most_common())
@@ -135,7 +141,8 @@ def _missing(report: Report) -> Iterator[Term]:
 def _why_missing(totals: MeterTotals) -> str:
     parts = [f"{units:,} {outcome}" for outcome, units in sorted(totals.outcomes.items()) if units and outcome in {Outcome.REJECTED, Outcome.PARKED}]
     parts += [f"{totals.unrecorded:,} accepted and not recorded"] if totals.unrecorded else []
-    again = totals.missing - totals.unrecorded - sum(totals.outcomes[outcome] for outcome in (Outcome.REJECTED, Outcome.PARKED))
+    parts += [f"- {totals.proved:,} parked that Stripe has"] if totals.proved else []
+    again = totals.missing - totals.unrecorded + totals.proved - sum(totals.outcomes[outcome] for outcome in (Outcome.REJECTED, Outcome.PARKED))
     return f"{' + '.join(parts)}{f' - {-again:,} sent again' if again else ''} units"
 
 
@@ -166,6 +173,16 @@ def _pending(report: Report) -> Iterator[Term]:
             "taximeter status",
             uncovered,
         )
+    unbilled = report.moves.unbilled
+    if unbilled:
+        units: Counter[str] = Counter()
+        for event in unbilled.values():
+            units[event.meter] += event.value
+        what = f"{_units(units)} to be billed to another customer"
+        yield Term("moving", units.total(), what, f"{what}, as was decided", "taximeter correct --to-customer CUSTOMER, as before", units)
+    if report.evidence.mended:
+        what = f"{_of(report.evidence.mended, 'corrected cell')} to compare with Stripe again"
+        yield Term("mended", report.evidence.mended, what, what, "taximeter reconcile --all")
     carried = {name: totals.carried for name, totals in sorted(report.meters.items()) if totals.carried > 0}
     if carried:
         yield Term(

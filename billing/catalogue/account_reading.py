@@ -1,5 +1,6 @@
 """Read what Stripe has of that which the settings file speaks of: its meters, products and prices."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final, cast
@@ -10,6 +11,7 @@ from stripe.params.billing import MeterListParams
 
 from billing.calls import all_rows
 from billing.catalogue.account import Account, FoundMeter, FoundPrice, FoundProduct, Terms
+from billing.catalogue.price_list import PriceList
 from billing.catalogue.pricing import Package, Tier, Wanted
 from metering.stripe.client import PAGE_ROWS
 
@@ -60,6 +62,17 @@ async def read_products(client: stripe.StripeClient) -> tuple[FoundProduct, ...]
 async def find_price(client: stripe.StripeClient, key: str) -> FoundPrice | None:
     """The price that holds this lookup_key, archived or not. Raises as read_account does."""
     return next(iter((await _read_prices(client, {"lookup_keys": [key]})).values()), None)
+
+
+async def read_price_list(client: stripe.StripeClient) -> PriceList:
+    """Every active price that bills a meter. Changes nothing. Raises as read_account does."""
+    meters = {meter.id: meter.event_name for meter in await read_meters(client)}
+    found = await _read_prices(client, {"active": True})
+    prices: defaultdict[str, list[FoundPrice]] = defaultdict(list)
+    for price in found.values():
+        if price.terms.meter in meters:
+            prices[meters[price.terms.meter]].append(price)
+    return PriceList({meter: tuple(each) for meter, each in prices.items()})
 
 
 async def _read_prices(client: stripe.StripeClient, which: Mapping[str, object]) -> dict[str, FoundPrice]:

@@ -14,12 +14,13 @@ from metering.records.ledger_records import (
     LedgerClosing,
     LedgerPlace,
     MeterEvent,
+    Note,
     Outcome,
     Planned,
     Receipt,
-    Rejection,
     Settlement,
 )
+from metering.records.notes.resolution import Resolution
 
 
 @dataclass(slots=True)
@@ -103,9 +104,9 @@ class Ledger:
 
     def fold(self, offset: int, log_time_ms: int, entry: Entry) -> bool:
         """Take in the entry at `offset`; say whether it was accepted. Raises ChainBroken if it belongs to another chain."""
-        if isinstance(entry, Rejection):
+        if isinstance(entry, Note):
             self.chain.pass_over(offset)
-            return True
+            return not isinstance(entry, Resolution) or (entry.offset, entry.chain_id) == (offset, self.chain_id)
         if isinstance(entry, LedgerClosing | LedgerAdoption) and not entry.chain_id:
             return self._hand_over(offset, entry)  # its writer saw no intent
         if self.chain_id is not None and entry.chain_id != self.chain_id:

@@ -18,6 +18,7 @@ Usage of a meter that Stripe refuses is *carried*: an intent lists it beside wha
 meter events that were *postponed* since. So it belongs to exactly one intent at any time, and gets an identifier only when it is sent.
 
 A *rejection* keeps what Stripe reported later about events that it had accepted. It is evidence for corrections, and changes nothing by itself.
+*Evidence* keeps what Stripe's summaries showed, and a *resolution* what a person decided on it (metering.records.notes).
 
 A *closing* is the last word of a ledger that goes on in another cluster: behind it no intent and no correction is accepted. An *adoption* opens
 the copy of that ledger there. Both are accepted only at the offset that they name, as corrections are (metering.folds.ledger).
@@ -33,6 +34,8 @@ from taximeter_emitter.wire.event import Dimensions
 
 from metering.records.chain import NO_OFFSET, ChainLink
 from metering.records.fail_closed import RecordCorrupt
+from metering.records.notes.evidence import Evidence, encode_evidence, evidence_of
+from metering.records.notes.resolution import Resolution, encode_resolution, resolution_of
 from metering.records.service_limits import IDENTIFIER_CHARS_MAX
 
 INTENT_FORMAT: Final = "intent/1"
@@ -148,11 +151,14 @@ class CorrectionKind(StrEnum):
     CANCEL = "cancel"  # an adjustment that cancels the meter event; Stripe takes it within 24 hours of the event
     NEGATE = "negate"  # a meter event with the negative value
     RESEND = "resend"  # the same meter event under a new identifier
+    MOVE = "move"  # the same meter event for another customer, in that customer's partition; a resolution says so beside the meter event
 
 
 @dataclass(frozen=True, slots=True)
 class Correction:
     """Takes back or sends again meter event `index` of the accepted intent at offset `intent`.
+
+    For MOVE the intent is in the partition that `target_identifier` names, and `event` is the meter event as it is sent, for the other customer.
 
     `offset` is where it must land. `chain_head`, `chain_end`, `tally_head` and `events_end` are those of the fold before it: a reader may start
     here. `target_identifier` and `event` repeat what the target is, because such a reader does not see the intent. `reason` and `by` say why
@@ -282,7 +288,10 @@ class LedgerAdoption:
         return self.closing != NO_OFFSET
 
 
-Entry = Intent | Receipt | Correction | Rejection | LedgerClosing | LedgerAdoption
+Note = Rejection | Evidence | Resolution
+"""What is in no chain, contests nothing and knows no checkpoint."""
+
+Entry = Intent | Receipt | Correction | LedgerClosing | LedgerAdoption | Note
 """A record of usage.ledger."""
 
 Handover = LedgerClosing | LedgerAdoption
@@ -442,6 +451,25 @@ def encode_handover(entry: Handover) -> bytes:
     )
 
 
+def encode_entry(entry: Entry) -> bytes:
+    """The bytes of any record of usage.ledger."""
+    match entry:
+        case Intent():
+            return encode_intent(entry)
+        case Receipt():
+            return encode_receipt(entry)
+        case Correction():
+            return encode_correction(entry)
+        case Rejection():
+            return encode_rejection(entry)
+        case Evidence():
+            return encode_evidence(entry)
+        case Resolution():
+            return encode_resolution(entry)
+        case LedgerClosing() | LedgerAdoption():
+            return encode_handover(entry)
+
+
 def decode_entry(value: bytes | None) -> Entry:
     """Read a record of usage.ledger. Raises RecordCorrupt: nobody else writes there, so anything else is a reason to stop."""
     try:
@@ -457,6 +485,10 @@ def decode_entry(value: bytes | None) -> Entry:
                 return _rejection(document)
             case "closing/1" | "adoption/1":
                 return _handover(document)
+            case "evidence/1":
+                return evidence_of(document)
+            case "resolution/1":
+                return resolution_of(document)
             case other:
                 raise RecordCorrupt(f"unknown format {other!r} in the ledger")
     except (orjson.JSONDecodeError, AttributeError, KeyError, IndexError, TypeError, ValueError) as error:

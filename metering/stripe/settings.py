@@ -1,10 +1,11 @@
 """How to reach Stripe: options of the reporter and of the commands that talk to Stripe."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from metering.configuration.secrets import Secret
-from metering.configuration.settings import option
+from metering.configuration.settings import describe, option
 from metering.stripe.access import check_api_base, check_key
 
 API_BASE: Final = "https://api.stripe.com"
@@ -84,3 +85,11 @@ class StripeSettings:
         found = [check_key(self.api_key.reveal(), self.production)]
         found += [check_api_base(base, self.production) for base in {self.api_base, self.stream_base}]
         return tuple(problem for problem in found if problem is not None)
+
+
+def stripe_is_configured(file: Mapping[str, Any], environ: Mapping[str, str]) -> bool:
+    """Whether somebody has set a Stripe key, right or wrong."""
+    key = next(row for row in describe(StripeSettings, "stripe") if row.key == "api_key")
+    names = [name + suffix for name in (key.variable, key.alias) for suffix in ("", "_FILE")]
+    table = file.get("stripe")
+    return any(environ.get(name) for name in names) or (isinstance(table, Mapping) and key.key in table)

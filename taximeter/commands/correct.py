@@ -5,8 +5,6 @@ The meter event is named by its identifier at Stripe.
 
 import argparse
 import asyncio
-import getpass
-import os
 import sys
 from datetime import UTC, datetime
 from typing import Any
@@ -14,18 +12,17 @@ from typing import Any
 import orjson
 from taximeter_emitter.clock import SystemClock
 
-from metering.configuration.settings import SettingsError
 from metering.folds.corrections import TAKEN, Corrected, Target
 from metering.kafka.clients import KafkaSettings
-from metering.kafka.partition_log import Appender, LogReader, LogUnavailable
-from metering.process.service_command import Configuration, load_configuration
-from metering.records.fail_closed import FailClosed
-from metering.records.ledger_records import BY_CHARS_MAX, REASON_CHARS_MAX, CorrectionKind
+from metering.kafka.partition_log import Appender, LogReader
+from metering.process.service_command import Configuration
+from metering.records.ledger_records import CorrectionKind
 from metering.records.meters import catalogue_of, catalogue_problems
 from reporter.correcting import Correcting, NotCorrectable, Request, meter_event_place
+from taximeter.before_writing import agreed, author, told, writing_problems
 from taximeter.commands.customer_state import CustomerState, customer_state
-from taximeter.connection import NotConfigured
-from taximeter.exit_codes import DISCREPANCY, FAILED, OK, PENDING, PRECONDITION, USAGE
+from taximeter.connection import configuration_of, run_on_logs
+from taximeter.exit_codes import FAILED, OK, PENDING, USAGE
 
 SENDS_USAGE = frozenset({CorrectionKind.RESEND, CorrectionKind.NEGATE})
 DOES = {
@@ -37,43 +34,11 @@ DOES = {
 
 def run(arguments: argparse.Namespace) -> int:
     """Exit code 0 when the correction is in the ledger, with --wait when Stripe has it and its customer; 5 while that is not known; else 1."""
-    request = Request(arguments.undo, arguments.reason, arguments.by or getpass.getuser())
-    problems = _problems(request, arguments)
-    for problem in problems:
-        print(f"taximeter: {problem}", file=sys.stderr)
-    if problems:
+    if told(writing_problems(arguments)):
         return USAGE
-    configuration = _configuration(arguments)
-    try:
-        return asyncio.run(_correct(arguments, configuration, request))
-    except NotCorrectable as error:
-        print(f"taximeter: {arguments.identifier}: {error}", file=sys.stderr)
-        return FAILED
-    except LogUnavailable as error:
-        print(f"taximeter: {error}", file=sys.stderr)
-        return PRECONDITION
-    except FailClosed as error:
-        print(f"taximeter: the ledger cannot be trusted: {error}", file=sys.stderr)
-        return DISCREPANCY
-
-
-def _problems(request: Request, arguments: argparse.Namespace) -> list[str]:
-    problems = []
-    for name, text, bound in (("--reason", request.reason, REASON_CHARS_MAX), ("--by", request.by, BY_CHARS_MAX)):
-        if not text.strip() or len(text) > bound:
-            problems.append(f"{name} must be 1 to {bound} characters")
-    if not arguments.yes and (arguments.json or not sys.stdin.isatty()):
-        problems.append("nobody can be asked here: add --yes")
-    return problems
-
-
-def _configuration(arguments: argparse.Namespace) -> Configuration:
-    try:
-        return load_configuration({"kafka": KafkaSettings}, environ=os.environ, file=arguments.config, check_file=catalogue_problems)
-    except SettingsError as error:
-        for problem in error.problems:
-            print(f"taximeter: {problem}", file=sys.stderr)
-        raise NotConfigured from None
+    request = Request(arguments.undo, arguments.reason, author(arguments))
+    configuration = configuration_of(arguments, {"kafka": KafkaSettings}, check_file=catalogue_problems)
+    return run_on_logs(_correct(arguments, configuration, request), refusals=(NotCorrectable,), about=f"{arguments.identifier}: ")
 
 
 async def _correct(arguments: argparse.Namespace, configuration: Configuration, request: Request) -> int:
@@ -93,7 +58,7 @@ async def _correct(arguments: argparse.Namespace, configuration: Configuration, 
             raise NotCorrectable(f"{doubt}: Stripe would take the meter event now and not record it")
         if not arguments.json:
             _show(target, kind)
-        if not arguments.yes and not _agreed():
+        if not arguments.yes and not agreed():
             print("nothing was done", file=sys.stderr)
             return FAILED
         corrected = await correcting.correct(request)
@@ -134,10 +99,6 @@ def _show(target: Target, kind: CorrectionKind) -> None:
     for found in target.corrections:
         print(f"corrected before: {found.correction.kind} at offset {found.offset}, {found.fate.outcome}: {found.correction.reason}")
     print(f"to be done: {DOES[kind]}")
-
-
-def _agreed() -> bool:
-    return input("Do it? [y/N] ").strip().lower() in {"y", "yes"}
 
 
 def moment(time_ms: int) -> str:

@@ -10,12 +10,11 @@ from enum import StrEnum
 import aiohttp
 import stripe
 
-from audit.next_boundary import stripe_is_configured
 from metering.configuration.secrets import Redactor
 from metering.configuration.settings import SettingsError
 from metering.process.service_command import load_configuration
 from metering.stripe.client import ReplyTooLarge, StripeHttp, make_client
-from metering.stripe.settings import StripeSettings
+from metering.stripe.settings import StripeSettings, stripe_is_configured
 
 
 class CustomerState(StrEnum):

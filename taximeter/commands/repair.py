@@ -1,10 +1,6 @@
 """`taximeter repair`: let a partition go on that stopped because events are gone, or because code fails over a record."""
 
 import argparse
-import asyncio
-import getpass
-import os
-import sys
 from collections.abc import Callable, Coroutine
 from typing import Final
 
@@ -14,15 +10,13 @@ from taximeter_emitter.clock import SystemClock
 from aggregator.repair import AcceptingLoss, Lost, NothingAccepted
 from aggregator.settings import AggregatorSettings
 from aggregator.stepping_over import NothingSteppedOver, Step, SteppingOver
-from metering.configuration.settings import SettingsError
 from metering.kafka.clients import KafkaSettings
-from metering.kafka.partition_log import Appender, LogReader, LogUnavailable
-from metering.process.service_command import Configuration, load_configuration
-from metering.records.fail_closed import FailClosed
-from metering.records.ledger_records import BY_CHARS_MAX, REASON_CHARS_MAX
+from metering.kafka.partition_log import Appender, LogReader
+from metering.process.service_command import Configuration
+from taximeter.before_writing import agreed, author, told, writing_problems
 from taximeter.commands.correct import moment
-from taximeter.connection import NotConfigured
-from taximeter.exit_codes import DISCREPANCY, FAILED, OK, PRECONDITION, USAGE
+from taximeter.connection import configuration_of, run_on_logs
+from taximeter.exit_codes import OK, USAGE
 
 EMITTER_GAPS_SHOWN: Final = 20
 
@@ -44,46 +38,17 @@ def skip(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace, repair: Callable[[argparse.Namespace, Configuration], Coroutine[None, None, int]]) -> int:
-    configuration = _configuration(arguments)
-    problems = _problems(arguments, configuration.of(KafkaSettings))
-    for problem in problems:
-        print(f"taximeter: {problem}", file=sys.stderr)
-    if problems:
+    configuration = configuration_of(arguments, {"kafka": KafkaSettings, "aggregator": AggregatorSettings})
+    if told(_problems(arguments, configuration.of(KafkaSettings))):
         return USAGE
-    try:
-        return asyncio.run(repair(arguments, configuration))
-    except (NothingAccepted, NothingSteppedOver) as error:
-        print(f"taximeter: {error}", file=sys.stderr)
-        return FAILED
-    except LogUnavailable as error:
-        print(f"taximeter: {error}", file=sys.stderr)
-        return PRECONDITION
-    except FailClosed as error:
-        print(f"taximeter: the log cannot be trusted: {error}", file=sys.stderr)
-        return DISCREPANCY
-
-
-def _configuration(arguments: argparse.Namespace) -> Configuration:
-    try:
-        return load_configuration({"kafka": KafkaSettings, "aggregator": AggregatorSettings}, environ=os.environ, file=arguments.config)
-    except SettingsError as error:
-        for problem in error.problems:
-            print(f"taximeter: {problem}", file=sys.stderr)
-        raise NotConfigured from None
+    return run_on_logs(repair(arguments, configuration), refusals=(NothingAccepted, NothingSteppedOver))
 
 
 def _problems(arguments: argparse.Namespace, kafka: KafkaSettings) -> list[str]:
     problems = []
     if not 0 <= arguments.partition < kafka.partitions:
         problems.append(f"there is no partition {arguments.partition}: there are {kafka.partitions}, from 0")
-    if arguments.reason is None:
-        return problems
-    for name, text, bound in (("--reason", arguments.reason, REASON_CHARS_MAX), ("--by", arguments.by or getpass.getuser(), BY_CHARS_MAX)):
-        if not text.strip() or len(text) > bound:
-            problems.append(f"{name} must be 1 to {bound} characters")
-    if not arguments.yes and (arguments.json or not sys.stdin.isatty()):
-        problems.append("nobody can be asked here: add --yes")
-    return problems
+    return problems if arguments.reason is None else problems + writing_problems(arguments)
 
 
 async def _accept(arguments: argparse.Namespace, configuration: Configuration) -> int:
@@ -114,9 +79,9 @@ async def _if_agreed(arguments: argparse.Namespace, accepting: AcceptingLoss, lo
             f"events may repeat ids that were counted before {moment(lost.ids_from_ms)} and are not known: add --ids to accept that those with an id"
             " that cannot be checked are set aside as past_horizon"
         )
-    if not arguments.yes and not _agreed("Accept that it is never billed?"):
+    if not arguments.yes and not agreed("Accept that it is never billed?"):
         raise NothingAccepted("nothing was done")
-    return await accepting.accept(lost, appender, reason=arguments.reason, by=arguments.by or getpass.getuser())
+    return await accepting.accept(lost, appender, reason=arguments.reason, by=author(arguments))
 
 
 async def _skip(arguments: argparse.Namespace, configuration: Configuration) -> int:
@@ -129,9 +94,9 @@ async def _skip(arguments: argparse.Namespace, configuration: Configuration) -> 
             _show_step(step)
         offset = None
         if arguments.reason is not None and step.done is None:
-            if not arguments.yes and not _agreed("Step over it?"):
+            if not arguments.yes and not agreed("Step over it?"):
                 raise NothingSteppedOver("nothing was done")
-            offset = await stepping.apply(step, appender, reason=arguments.reason, by=arguments.by or getpass.getuser())
+            offset = await stepping.apply(step, appender, reason=arguments.reason, by=author(arguments))
         if arguments.json:
             print(orjson.dumps({**step.as_json(), "stepped_over_at_offset": offset}, option=orjson.OPT_INDENT_2).decode())
         elif offset is not None:
@@ -163,10 +128,6 @@ def _show_step(step: Step) -> None:
                 print(f"  {name}: {told[name]}")
         if told["customers"]:
             print(f"  customers: {', '.join(told['customers'])}")
-
-
-def _agreed(question: str) -> bool:
-    return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
 
 
 def _show(lost: Lost) -> None:

@@ -16,6 +16,7 @@ from taximeter_emitter import Emitter
 from taximeter_emitter.spool.spool_file import SpoolFile, look_at, spool_paths
 
 from metering.kafka.clients import KafkaSettings
+from taximeter.before_writing import agreed, asking_problems, told
 from taximeter.connection import kafka_settings
 from taximeter.exit_codes import DISCREPANCY, FAILED, OK, PRECONDITION, USAGE
 
@@ -46,14 +47,13 @@ def send(arguments: argparse.Namespace) -> int:
     """
     if not arguments.directory.is_dir():
         return _no_directory(arguments.directory)
-    if not arguments.yes and (arguments.json or not sys.stdin.isatty()):
-        print("taximeter: nobody can be asked here: add --yes", file=sys.stderr)
+    if told(asking_problems(arguments)):
         return USAGE
     kafka = kafka_settings(arguments)
     plan = _plan(_look(arguments.directory), kafka)
     if not arguments.json:
         _show_plan(plan, kafka)
-    if plan.to_send and not arguments.yes and not _agreed():
+    if plan.to_send and not arguments.yes and not agreed("Send them?"):
         print("nothing was done", file=sys.stderr)
         return FAILED
     try:
@@ -153,10 +153,6 @@ def _look(directory: Path) -> list[SpoolFile]:
 def _no_directory(directory: Path) -> int:
     print(f"taximeter: {directory} is not a directory", file=sys.stderr)
     return PRECONDITION
-
-
-def _agreed() -> bool:
-    return input("Send them? [y/N] ").strip().lower() in {"y", "yes"}
 
 
 def _show_plan(plan: SpoolPlan, kafka: KafkaSettings) -> None:

@@ -1,9 +1,6 @@
 """`taximeter deadletters redrive`: take events back, each once, edited if that is what they need."""
 
 import argparse
-import asyncio
-import getpass
-import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -15,18 +12,17 @@ from aggregator.dead_letters.letter_book import LetterBook
 from aggregator.dead_letters.redrive_plan import Judged, RedrivePlan, RedriveRules, RedriveVerdict, plan_redrive
 from aggregator.dead_letters.redriving import DeadLetterLog, NotRedriven, Signature
 from aggregator.settings import AggregatorSettings
-from metering.configuration.settings import SettingsError
 from metering.kafka.clients import KafkaSettings
-from metering.kafka.partition_log import Appender, LogReader, LogUnavailable
-from metering.process.service_command import Configuration, load_configuration
-from metering.records.fail_closed import FailClosed
-from metering.records.ledger_records import BY_CHARS_MAX, REASON_CHARS_MAX
+from metering.kafka.partition_log import Appender, LogReader
+from metering.process.service_command import Configuration
 from metering.records.meters import Catalogue, catalogue_of, catalogue_problems
 from metering.records.redrive import EDITS_MAX, Edit
-from taximeter.connection import NotConfigured
+from taximeter.account_prices import PlanMoney, plan_money
+from taximeter.before_writing import agreed, author, told, writing_problems
+from taximeter.connection import configuration_of, run_on_logs
 from taximeter.dead_letter_commands.listing import selected_of
-from taximeter.dead_letter_commands.selection import selector_of
-from taximeter.exit_codes import DISCREPANCY, FAILED, OK, PRECONDITION, USAGE
+from taximeter.exit_codes import DISCREPANCY, FAILED, OK, USAGE
+from taximeter.selection import selector_of
 from taximeter.stripe_commands.running import print_json
 
 WHY_SHOWN: Final = 10
@@ -34,34 +30,11 @@ WHY_SHOWN: Final = 10
 
 def run(arguments: argparse.Namespace) -> int:
     """Exit code 0 when all that was selected is taken back or would be, 2 when some would be set aside again, 1 when nothing was done."""
-    configuration = _configuration(arguments)
-    problems = _problems(arguments)
-    for problem in problems:
-        print(f"taximeter: {problem}", file=sys.stderr)
-    if problems:
+    configuration = configuration_of(arguments, {"kafka": KafkaSettings, "aggregator": AggregatorSettings}, check_file=catalogue_problems)
+    if told(_problems(arguments)):
         return USAGE
-    try:
-        return asyncio.run(_redrive(arguments, configuration))
-    except NotRedriven as error:
-        print(f"taximeter: {error}", file=sys.stderr)
-        return FAILED
-    except LogUnavailable as error:
-        print(f"taximeter: {error}; what is written down is done to its end by the same command", file=sys.stderr)
-        return PRECONDITION
-    except FailClosed as error:
-        print(f"taximeter: the log cannot be trusted: {error}", file=sys.stderr)
-        return DISCREPANCY
-
-
-def _configuration(arguments: argparse.Namespace) -> Configuration:
-    try:
-        return load_configuration(
-            {"kafka": KafkaSettings, "aggregator": AggregatorSettings}, environ=os.environ, file=arguments.config, check_file=catalogue_problems
-        )
-    except SettingsError as error:
-        for problem in error.problems:
-            print(f"taximeter: {problem}", file=sys.stderr)
-        raise NotConfigured from None
+    interrupted = "; what is written down is done to its end by the same command"
+    return run_on_logs(_redrive(arguments, configuration), refusals=(NotRedriven,), interrupted=interrupted)
 
 
 def _problems(arguments: argparse.Namespace) -> list[str]:
@@ -70,14 +43,7 @@ def _problems(arguments: argparse.Namespace) -> list[str]:
         for name, given in (("--rename", arguments.rename), ("--drop", arguments.drop))
         if len(given) > EDITS_MAX
     ]
-    if arguments.dry_run:
-        return problems
-    for name, text, bound in (("--reason", arguments.reason or "", REASON_CHARS_MAX), ("--by", arguments.by or getpass.getuser(), BY_CHARS_MAX)):
-        if not text.strip() or len(text) > bound:
-            problems.append(f"{name} must be 1 to {bound} characters; --dry-run shows what would be done without it")
-    if not arguments.yes and (arguments.json or not sys.stdin.isatty()):
-        problems.append("nobody can be asked here: add --yes, or --dry-run")
-    return problems
+    return problems if arguments.dry_run else problems + writing_problems(arguments, instead="--dry-run")
 
 
 async def _redrive(arguments: argparse.Namespace, configuration: Configuration) -> int:
@@ -87,17 +53,18 @@ async def _redrive(arguments: argparse.Namespace, configuration: Configuration) 
         log = DeadLetterLog(reader, kafka.topics, partitions=kafka.partitions, clock=SystemClock())
         planned = await _plan(arguments, configuration, log, appender)
         plans = [plan for _, plan in planned]
+        money = await plan_money(arguments)
         if not arguments.json:
-            _show(plans, catalogue)
+            _show(plans, catalogue, money)
         verdicts = Counter(each.verdict for plan in plans for each in plan.judged)
         written = 0
         if not arguments.dry_run and verdicts[RedriveVerdict.COUNTED] + verdicts[RedriveVerdict.KNOWN]:
-            if not arguments.yes and not _agreed():
+            if not arguments.yes and not agreed():
                 print("nothing was done", file=sys.stderr)
                 return FAILED
             written = await _write(arguments, log, planned, appender)
         if arguments.json:
-            print_json(as_json(plans, catalogue, written))
+            print_json(as_json(plans, catalogue, money, written))
         return DISCREPANCY if verdicts[RedriveVerdict.FAILS] else OK
     finally:
         await reader.close()
@@ -123,7 +90,7 @@ async def _plan(
 
 async def _write(arguments: argparse.Namespace, log: DeadLetterLog, planned: Sequence[tuple[LetterBook, RedrivePlan]], appender: Appender) -> int:
     """Take them back; returns how many events were written."""
-    signature = Signature(arguments.reason, arguments.by or getpass.getuser())
+    signature = Signature(arguments.reason, author(arguments))
     total = sum(each.verdict is RedriveVerdict.COUNTED for _, plan in planned for each in plan.judged)
     written = 0
     for book, plan in planned:
@@ -136,10 +103,6 @@ async def _write(arguments: argparse.Namespace, log: DeadLetterLog, planned: Seq
 
 def _edit(arguments: argparse.Namespace) -> Edit:
     return Edit(tuple(arguments.rename), tuple(arguments.drop), arguments.set_customer, arguments.without_ids)
-
-
-def _agreed() -> bool:
-    return input("Do it? [y/N] ").strip().lower() in {"y", "yes"}
 
 
 async def _finish(log: DeadLetterLog, book: LetterBook, appender: Appender, arguments: argparse.Namespace) -> None:
@@ -155,7 +118,7 @@ def _tell(arguments: argparse.Namespace, line: str) -> None:
     print(line, file=sys.stderr if arguments.json else sys.stdout, flush=True)
 
 
-def _show(plans: Sequence[RedrivePlan], catalogue: Catalogue) -> None:
+def _show(plans: Sequence[RedrivePlan], catalogue: Catalogue, money: PlanMoney) -> None:
     judged = [each for plan in plans for each in plan.judged]
     verdicts = Counter(each.verdict for each in judged)
     print(
@@ -163,8 +126,10 @@ def _show(plans: Sequence[RedrivePlan], catalogue: Catalogue) -> None:
         + (", ".join(f"{verdicts[one]:,} {one}" for one in RedriveVerdict if verdicts[one]) or "none")
     )
     units = _units(plans, catalogue)
-    for meter, quantity in sorted(units.items()):
+    for meter, quantity in sorted(_by_meter(units).items()):
         print(f"  {quantity:,} units more of {meter}, for {_customers(judged):,} customers")
+    for line in money.lines(_entries(units)) if units else ():
+        print(f"  {line}")
     reasons = Counter(each.why for each in judged if each.why)
     for why, count in reasons.most_common(WHY_SHOWN):
         print(f"  {count:,}: {why}")
@@ -172,19 +137,33 @@ def _show(plans: Sequence[RedrivePlan], catalogue: Catalogue) -> None:
         print(f"  and {len(reasons) - WHY_SHOWN:,} more reasons; see --json")
 
 
-def _units(plans: Sequence[RedrivePlan], catalogue: Catalogue) -> Counter[str]:
-    units: Counter[str] = Counter()
+def _units(plans: Sequence[RedrivePlan], catalogue: Catalogue) -> Counter[tuple[str, str]]:
+    """Units by meter and customer."""
+    units: Counter[tuple[str, str]] = Counter()
     for plan in plans:
         units.update(plan.units(catalogue))
     return units
+
+
+def _by_meter(units: Counter[tuple[str, str]]) -> Counter[str]:
+    summed: Counter[str] = Counter()
+    for (meter, _), quantity in units.items():
+        summed[meter] += quantity
+    return summed
+
+
+def _entries(units: Counter[tuple[str, str]]) -> list[tuple[str, int]]:
+    """Meter and units of each customer, as prices are asked: as if all were of one billing period."""
+    return [(meter, quantity) for (meter, _), quantity in units.items()]
 
 
 def _customers(judged: Sequence[Judged]) -> int:
     return len({each.event.customer for each in judged if each.event is not None and each.verdict is RedriveVerdict.COUNTED})
 
 
-def as_json(plans: Sequence[RedrivePlan], catalogue: Catalogue, written: int) -> dict[str, Any]:
+def as_json(plans: Sequence[RedrivePlan], catalogue: Catalogue, money: PlanMoney, written: int) -> dict[str, Any]:
     """For `--json`."""
+    units = _units(plans, catalogue)
     judged = [each for plan in plans for each in plan.judged]
     verdicts = Counter(each.verdict for each in judged)
     return {
@@ -193,7 +172,8 @@ def as_json(plans: Sequence[RedrivePlan], catalogue: Catalogue, written: int) ->
         "counted": verdicts[RedriveVerdict.COUNTED],
         "known": verdicts[RedriveVerdict.KNOWN],
         "fails": verdicts[RedriveVerdict.FAILS],
-        "units": {meter: str(quantity) for meter, quantity in sorted(_units(plans, catalogue).items())},
+        "units": {meter: str(quantity) for meter, quantity in sorted(_by_meter(units).items())},
+        "money": money.as_json(_entries(units)),
         "customers": _customers(judged),
         "why": dict(Counter(each.why for each in judged if each.why).most_common()),
         "written": written,

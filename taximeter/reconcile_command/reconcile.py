@@ -16,13 +16,14 @@ from taximeter_emitter.clock import SystemClock
 from taximeter_emitter.wire.limits import DAY_MS, HOUR_MS
 from taximeter_emitter.wire.partitioner import partition_of
 
-from audit.reconciliation.cells import CellScope
-from audit.reconciliation.comparison import CellVerdict
-from audit.reconciliation.ledger_cells import LedgerCellReader
-from audit.reconciliation.reconciler import ComparedCell, CustomerMeter, Pace, Reconciler, pairs_of
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogUnavailable
+from metering.reconciliation.cells import CellScope
+from metering.reconciliation.ledger_cells import LedgerCellReader
+from metering.reconciliation.reconciler import ComparedCell, CustomerMeter, Pace, Reconciler, pairs_of
 from metering.records.fail_closed import FailClosed
+from metering.records.notes.evidence import CellVerdict
+from taximeter.before_writing import agreed
 from taximeter.connection import kafka_settings
 from taximeter.exit_codes import DISCREPANCY, INTERRUPTED, OK, PENDING, PRECONDITION, USAGE
 from taximeter.reconcile_command.arguments import SETTLE_SECONDS
@@ -179,7 +180,7 @@ def _may_call(options: ReconcileOptions, calls: int, pace: Pace, partition: int)
     plan = f"partition {partition} takes {calls:,} calls to Stripe, about {pace.seconds(calls) / 60:,.0f} minutes"
     if not sys.stdin.isatty():
         raise CannotDo(f"{plan}; nobody can be asked here: add --yes", USAGE)
-    if input(f"{plan}. Go on? [y/N] ").strip().lower() not in {"y", "yes"}:
+    if not agreed(f"{plan}. Go on?"):
         raise CannotDo("nothing was compared")
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import os
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -13,12 +12,11 @@ import aiohttp
 import stripe
 
 from metering.configuration.secrets import Redactor
-from metering.configuration.settings import SettingsError
-from metering.process.service_command import Configuration, load_configuration
+from metering.process.service_command import Configuration
 from metering.records.meters import Catalogue, catalogue_of, catalogue_problems
 from metering.stripe.client import ReplyTooLarge, StripeHttp, make_client
 from metering.stripe.settings import StripeSettings
-from taximeter.connection import NotConfigured
+from taximeter.connection import configuration_of
 from taximeter.exit_codes import FAILED, PRECONDITION
 
 COMMAND_CONNECTIONS: Final = 8
@@ -74,12 +72,7 @@ def run_with_stripe(arguments: argparse.Namespace, command: Callable[[StripeConn
 
 def stripe_configuration(arguments: argparse.Namespace) -> Configuration:
     """The settings, from the environment and the settings file. Raises NotConfigured."""
-    try:
-        return load_configuration({"stripe": StripeSettings}, environ=os.environ, file=arguments.config)
-    except SettingsError as error:
-        for problem in error.problems:
-            print(f"taximeter: {problem}", file=sys.stderr)
-        raise NotConfigured from None
+    return configuration_of(arguments, {"stripe": StripeSettings})
 
 
 def explained(error: stripe.StripeError, settings: StripeSettings) -> str:

@@ -44,6 +44,7 @@ async def test_each_event_that_was_set_aside_is_taken_back_once(broker: str, tmp
 
         code, plan = deadletters(kafka, tmp_path, "redrive", "--dry-run")
         assert (code, plan["counted"], plan["known"], plan["fails"], plan["units"]) == (DISCREPANCY, 1, 1, 4, {"tokens": "100"})
+        assert plan["money"]["amounts"] is None
         code, plan = deadletters(kafka, tmp_path, "redrive", "--rename", "cached=n", *TAKE_BACK)
         assert (code, plan["counted"], plan["known"], plan["fails"], plan["written"]) == (OK, 5, 1, 0, 5)
         await settled(kafka, {"counted": 6, "unknown_usage_field": 4, "past_horizon": 2})

@@ -1,5 +1,6 @@
 """`taximeter stripe setup`, `taximeter stripe doctor` and the functions below them, against the simulator process."""
 
+import argparse
 import asyncio
 import inspect
 import io
@@ -32,6 +33,7 @@ from billing.catalogue.plan import plan
 from billing.catalogue.pricing import Wanted, wanted_of
 from billing.checkup.permissions import PERMISSIONS
 from reporter.stripe.report_types import REPORT_TYPES
+from taximeter.account_prices import plan_money
 from taximeter.cli import main
 from taximeter.exit_codes import DISCREPANCY, FAILED, INTERRUPTED, OK, PRECONDITION, USAGE
 from taximeter.stripe_commands import setup
@@ -178,6 +180,16 @@ def test_what_stripe_shows_is_what_the_file_says(installation: Installation) -> 
         (1_000_000, "0.004", 0),
         (None, "0.003", 100),
     ]
+
+
+def test_a_plan_is_priced_at_what_stripe_has_and_goes_on_without(installation: Installation) -> None:
+    asked = argparse.Namespace(config=installation.file)
+    assert installation.run("setup", "--yes") == OK
+    money = asyncio.run(plan_money(asked))
+    # 50,000 tokens more: 2.00 by the package; by the tiers 1.50 where the first is used up, and most where this is what uses it up.
+    assert money.lines([("alpaca_ai_tokens", 50_000)]) == ["0.000002 JPY by the account's prices", "1.50 to 2.99999 USD by the account's prices"]
+    installation.script("prices.list", "forbidden")
+    assert "could not be read" in asyncio.run(plan_money(asked)).lines([])[0]
 
 
 def test_a_dry_run_changes_nothing_and_says_by_its_exit_code_whether_there_is_a_difference(installation: Installation) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from audit import next_boundary
-from audit.next_boundary import PAGES_ASKED_MAX, WINDOWS_S, NextBoundary, find_next_boundary, stripe_is_configured
+from audit.next_boundary import PAGES_ASKED_MAX, WINDOWS_S, NextBoundary, find_next_boundary
+from metering.stripe.settings import stripe_is_configured
 from reporter.planning.billing_periods import Span
 from reporter.stripe.subscriptions import SubscriptionPage, SubscriptionsUnavailable
 

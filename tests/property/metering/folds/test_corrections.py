@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from metering.folds.corrections import CorrectionHistory, named_places, objection
 from metering.folds.ledger import ledger_from
 from metering.records.chain import NO_OFFSET
-from metering.records.ledger_records import Correction, CorrectionKind, Entry, Intent, Outcome, Rejection, decode_entry, encode_correction
+from metering.records.ledger_records import Correction, CorrectionKind, Entry, Intent, Note, Outcome, Rejection, decode_entry, encode_correction
 from tests.support.metering_corrections import adoption, closing, correction, intent, receipt
 from tests.support.records import corrections
 
@@ -94,7 +94,7 @@ def test_folds_from_the_start_and_from_any_checkpoint_agree_and_no_target_is_cor
         log.write()
         last = log.entries[-1]
         whole = log.history(len(log.entries)).ledger
-        if isinstance(last, Rejection) or last.checkpoint == NO_OFFSET:
+        if isinstance(last, Note) or last.checkpoint == NO_OFFSET:
             continue
         first = log.entries[last.checkpoint]
         assert isinstance(first, Intent | Correction)
