@@ -53,7 +53,10 @@ def test_whatever_the_code_writes_is_valid(name: str, data: st.DataObject) -> No
     assert faults(name, data.draw(EVERY_RECORD[name])) == []
 
 
-OF_OPERATORS: Final = {"usage.deadletters/redrive", "usage.deadletters/redrive-end", "usage.ledger/closing", "usage.ledger/adoption"}
+OF_OPERATORS: Final = {
+    *("usage.deadletters/redrive", "usage.deadletters/redrive-end"),
+    *("usage.ledger/evidence", "usage.ledger/resolution", "usage.ledger/closing", "usage.ledger/adoption"),
+}
 """A command writes these, and the simulation runs none: see tests/property/aggregator/dead_letters and tests/property/metering/folds."""
 
 
