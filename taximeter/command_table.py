@@ -11,6 +11,7 @@ _COMMANDS: Final = "taximeter.commands"
 _TRACING: Final = "taximeter.trace_commands"
 _LETTERS: Final = "taximeter.dead_letter_commands"
 _STRIPE: Final = "taximeter.stripe_commands"
+_REPLAY: Final = "taximeter.replay_commands"
 
 
 def _command(package: str, name: str, summary: str) -> Command:
@@ -53,6 +54,15 @@ _REPAIR: Final = (
     ),
 )
 
+_REPLAYS: Final = (
+    _command(_REPLAY, "plan", "derive a change of what was counted, and show what it would bill"),
+    _command(_REPLAY, "apply", "write a plan, each part once"),
+    _command(_REPLAY, "revert", "make a plan that takes another one back"),
+    _command(_REPLAY, "abandon", "let a plan that began not go on"),
+    Command("list", "every plan that the log has, and how far it is", f"{_REPLAY}.arguments:list_plans", f"{_REPLAY}.plans:list_plans"),
+    Command("show", "one plan, of the log or in a directory", f"{_REPLAY}.arguments:show", f"{_REPLAY}.plans:show"),
+)
+
 _SPOOL: Final = (
     Command("list", "show the spools in a directory", f"{_COMMANDS}.arguments:spool_list", f"{_COMMANDS}.spool:list_all"),
     Command("send", "send the spools of processes that ended", f"{_COMMANDS}.arguments:spool_send", f"{_COMMANDS}.spool:send"),
@@ -92,6 +102,7 @@ COMMANDS: Final = (
     _command("taximeter.reconcile_command", "reconcile", "compare the ledger with Stripe's summaries, by customer, meter and hour or day"),
     _command(_TRACING, "trace", "follow one event, or one meter event, through every log to Stripe's answer"),
     _command(_TRACING, "explain", "what a customer's usage of a meter is made of, down to the events"),
+    CommandGroup("replay", "change what was counted, by plans that are shown first and can be taken back", _REPLAYS),
     CommandGroup("spool", "list and send what emitters left on the disk of a host", _SPOOL),
     _command(_COMMANDS, "verify", "re-read the log and prove every equation that a bill rests on"),
     _command(_COMMANDS, "completion", "print a script that completes commands and options in a shell"),
