@@ -1,6 +1,6 @@
 """What is counted and not yet in an intent: sums of tally rows, merged into larger windows when there are too many of them.
 
-Rows of adjustments have a sign, so a sum may be below zero, or 0: that is told by no meter event.
+Rows of adjustments have a sign, so a sum may be below zero, or 0. No meter event is made of a sum of 0.
 
 A sum never has minutes from both sides of a billing period's boundary that was known when they were merged (reporter.planning.billing_periods).
 """
