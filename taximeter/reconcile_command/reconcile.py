@@ -18,9 +18,10 @@ from taximeter_emitter.wire.partitioner import partition_of
 
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogUnavailable
-from metering.reconciliation.cells import CellScope
+from metering.reconciliation.cells import CellScope, CustomerMeter
+from metering.reconciliation.comparison import ComparedCell
 from metering.reconciliation.ledger_cells import LedgerCellReader
-from metering.reconciliation.reconciler import ComparedCell, CustomerMeter, Pace, Reconciler, pairs_of
+from metering.reconciliation.reconciler import Pace, Reconciler, pairs_of
 from metering.records.fail_closed import FailClosed
 from metering.records.notes.evidence import CellVerdict
 from taximeter.before_writing import agreed
