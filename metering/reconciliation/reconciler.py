@@ -28,6 +28,10 @@ class SummariesRefused(Exception):
     """Stripe does not show the summaries of this customer or meter; the message says why."""
 
 
+class SummariesUnread(Exception):
+    """Stripe did not answer as it should; asking again may help. The message has no key in it."""
+
+
 class SummarySource(Protocol):
     """Stripe's summaries."""
 
@@ -102,17 +106,8 @@ class Reconciler:
         try:
             theirs = await self._summaries.sums(*pair, self._scope)
         except SummariesRefused as error:
-            return [
-                ComparedCell(CellKey(*pair, start), Comparison(CellVerdict.UNREADABLE, cell.sure, None, note=str(error)))
-                for start, cell in sorted(ours.items())
-            ] or [ComparedCell(CellKey(*pair, self._scope.from_ms), Comparison(CellVerdict.UNREADABLE, 0, None, note=str(error)))]
-        now_ms = self._clock.now_ms()
-        compared = []
-        for start in sorted({*ours, *theirs}):
-            value, exact = theirs.get(start, SummaryValue(0, exact=True))
-            comparison = compare(ours.get(start, _EMPTY), value, exact=exact, now_ms=now_ms, settle_ms=self._settle_ms)
-            compared.append(ComparedCell(CellKey(*pair, start), comparison))
-        return compared
+            return unreadable_cells(pair, ours, self._scope, str(error))
+        return compared_cells(pair, ours, theirs, now_ms=self._clock.now_ms(), settle_ms=self._settle_ms)
 
     async def _turn(self, calls: int) -> None:
         """Wait until this many calls may begin."""
@@ -121,3 +116,22 @@ class Reconciler:
         self._free_at = begin + self._pace.seconds(calls)
         if begin > now:
             await self._clock.sleep(begin - now)
+
+
+def unreadable_cells(pair: CustomerMeter, ours: Mapping[int, Cell], scope: CellScope, why: str) -> list[ComparedCell]:
+    """The cells of a pair that Stripe does not show."""
+    unread = {start: Comparison(CellVerdict.UNREADABLE, cell.sure, None, note=why) for start, cell in sorted(ours.items())}
+    unread = unread or {scope.from_ms: Comparison(CellVerdict.UNREADABLE, 0, None, note=why)}
+    return [ComparedCell(CellKey(*pair, start), comparison) for start, comparison in unread.items()]
+
+
+def compared_cells(
+    pair: CustomerMeter, ours: Mapping[int, Cell], theirs: Mapping[int, SummaryValue], *, now_ms: int, settle_ms: int
+) -> list[ComparedCell]:
+    """Each cell that either side has, by where it begins."""
+    compared = []
+    for start in sorted({*ours, *theirs}):
+        value, exact = theirs.get(start, SummaryValue(0, exact=True))
+        comparison = compare(ours.get(start, _EMPTY), value, exact=exact, now_ms=now_ms, settle_ms=settle_ms)
+        compared.append(ComparedCell(CellKey(*pair, start), comparison))
+    return compared
