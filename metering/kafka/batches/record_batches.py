@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from typing import Final, NamedTuple
 
-from aiokafka.record.default_records import DefaultRecordBatch
-
-from metering.records.fail_closed import RecordCorrupt
+from metering.kafka.batches.plain_batches import BatchUnreadable, header_of, records_of
+from metering.records.fail_closed import RecordCorrupt, RecordUnreadable
 
 # Base offset, length after it, leader epoch, magic, CRC, attributes, last offset delta, first and largest time, producer id and epoch, first
 # sequence number, records.
@@ -39,7 +38,7 @@ def spans_of(data: bytes, aborted: Sequence[tuple[int, int]]) -> Iterator[BatchS
     """The batches of a fetched part of a log, in order; an incomplete one at its end is left out.
 
     `aborted`: producer id and first offset of the aborted transactions that the part touches, as the broker names them. Raises RecordCorrupt
-    for a format that is not read.
+    for a format that is not read, RecordUnreadable for damage where the records must be looked at.
     """
     upcoming = sorted(aborted, key=lambda entry: entry[1], reverse=True)
     open_aborted: set[int] = set()
@@ -64,8 +63,16 @@ def spans_of(data: bytes, aborted: Sequence[tuple[int, int]]) -> Iterator[BatchS
             yield BatchSpan(base, end, Holds.RECORDS)
         else:
             # Compaction keeps the range of a batch. What it left must be looked at one by one.
-            yield from (BatchSpan(record.offset, record.offset + 1, Holds.RECORDS) for record in DefaultRecordBatch(data[at:following]))
+            yield from _left_in(memoryview(data)[at:following], base)
         at = following
+
+
+def _left_in(batch: memoryview, base: int) -> Iterator[BatchSpan]:
+    try:
+        for record in records_of(batch, header_of(batch)):
+            yield BatchSpan(record.offset, record.offset + 1, Holds.RECORDS)
+    except BatchUnreadable as error:
+        raise RecordUnreadable(f"the batch at offset {base} cannot be read: {error}") from error
 
 
 def _marker(data: bytes, at: int) -> int:

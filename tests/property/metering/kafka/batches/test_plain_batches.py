@@ -5,7 +5,7 @@ from contextlib import suppress
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metering.kafka.plain_batches import BatchUnreadable, PlainRecord, batches, header_of, records_of
+from metering.kafka.batches.plain_batches import BatchUnreadable, PlainRecord, batches, header_of, records_of
 from tests.support import wire_strategies
 from tests.support.wire_records import WireBatch
 

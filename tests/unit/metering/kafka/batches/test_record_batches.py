@@ -2,7 +2,7 @@
 
 import pytest
 
-from metering.kafka.record_batches import ExaminedPart, Holds, spans_of
+from metering.kafka.batches.record_batches import ExaminedPart, Holds, spans_of
 from metering.records.fail_closed import RecordCorrupt
 from tests.support.kafka_log_batches import ABORT, COMMIT, compacted, marker, stored
 

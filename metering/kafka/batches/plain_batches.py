@@ -1,17 +1,20 @@
 """Record batches as Kafka's own clients read them: for the few that aiokafka cannot read. Pure.
 
 aiokafka takes a record's attributes for a varint and refuses a header name that is not UTF-8. Brokers take both. Here everything that a broker
-takes is a record. What is left are batches that are damaged: they are BatchUnreadable, with the reason.
+takes is a record, within bounds. What is left are batches that are damaged, or that would take too much memory: they are BatchUnreadable, with
+the reason.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from struct import Struct
 from typing import Final
 
-from aiokafka import codec
 from aiokafka.record.util import calc_crc32c
 from taximeter_emitter.wire.errors import TaximeterError
+
+from metering.kafka.batches.inflating import NotInflated, inflated
+from metering.records.service_limits import BATCH_HEADERS_MAX, BATCH_INFLATED_BYTES_MAX, BATCH_RECORDS_MAX
 
 _FRAME: Final = Struct(">qiib")  # base offset, length of what follows it, leader epoch, magic
 _HEADER: Final = Struct(">qiibIhiqqqhii")  # the same; checksum, attributes, last offset delta, two timestamps, producer, epoch, sequence, records
@@ -28,12 +31,9 @@ _CONTROL: Final = 0x20
 _VARINT_BYTES: Final = 5
 _VARLONG_BYTES: Final = 10
 
-_DECODERS: Final[Mapping[int, Callable[[bytes], bytes]]] = {
-    1: codec.gzip_decode,
-    2: codec.snappy_decode,
-    3: codec.lz4_decode,
-    4: codec.zstd_decode,
-}
+# In a batch of fewer bytes, headers cannot take much memory, and are not counted.
+_LARGE_BYTES: Final = 4 * 1024 * 1024
+_ATTRIBUTES_AT: Final = _FRAME.size + 4  # behind the checksum
 
 
 class BatchUnreadable(TaximeterError):
@@ -110,35 +110,62 @@ def header_of(batch: memoryview) -> BatchHeader:
     return BatchHeader(base, base + last_delta + 1, attributes, first_timestamp, max_timestamp, producer_id, records)
 
 
-def records_of(batch: memoryview, header: BatchHeader) -> list[PlainRecord]:
-    """The records of a batch. Raises BatchUnreadable."""
-    data = batch[HEADER_BYTES:].tobytes()
+def uncompressed(batch: memoryview, header: BatchHeader) -> tuple[memoryview, BatchHeader]:
+    """The same batch with its records in clear, and its header; its checksum is wrong then. Raises BatchUnreadable if it is too large.
+
+    So it may be given to aiokafka, which would inflate whatever there is.
+    """
+    if header.records > BATCH_RECORDS_MAX:
+        raise BatchUnreadable(f"it has {header.records:,} records; at most {BATCH_RECORDS_MAX:,} are read")
     number = header.attributes & _CODEC_MASK
     if number:
-        data = _decompressed(number, data)
+        try:
+            data = inflated(number, batch[HEADER_BYTES:].tobytes(), BATCH_INFLATED_BYTES_MAX)
+        except NotInflated as error:
+            raise BatchUnreadable(str(error)) from error
+        header = replace(header, attributes=header.attributes & ~_CODEC_MASK)
+        clear = bytearray(batch[:HEADER_BYTES])
+        clear[_ATTRIBUTES_AT : _ATTRIBUTES_AT + 2] = header.attributes.to_bytes(2, "big", signed=True)
+        batch = memoryview(bytes(clear) + data)
+    if len(batch) > _LARGE_BYTES:
+        _check_headers(batch[HEADER_BYTES:].tobytes(), header.records)
+    return batch, header
+
+
+def _check_headers(data: bytes, records: int) -> None:
+    """A header of two bytes takes a hundred in memory. What is damaged otherwise shows later."""
+    at = 0
+    for _ in range(records):
+        reader = _Reader(data, at)
+        size = reader.varint()
+        at = reader.at + size
+        if size < 2 * BATCH_HEADERS_MAX:
+            continue
+        if at > len(data):
+            raise BatchUnreadable("a record is cut off")
+        if _headers_begin(reader) > BATCH_HEADERS_MAX:
+            raise BatchUnreadable(f"a record has more than {BATCH_HEADERS_MAX:,} headers")
+
+
+def records_of(batch: memoryview, header: BatchHeader) -> Iterator[PlainRecord]:
+    """The records of a batch, one after the other, once all were looked at. Raises BatchUnreadable."""
+    batch, header = uncompressed(batch, header)
+    data = batch[HEADER_BYTES:].tobytes()
     reader = _Reader(data)
-    found = [_record(reader, header) for _ in range(header.records)]
+    for _ in range(header.records):
+        _record(reader, header)
     if reader.at != len(data):
         raise BatchUnreadable(f"{len(data) - reader.at} bytes after the last record")
-    return found
-
-
-def _decompressed(number: int, data: bytes) -> bytes:
-    decode = _DECODERS.get(number)
-    if decode is None:
-        raise BatchUnreadable(f"compression {number} is not known")
-    try:
-        return bytes(decode(data))
-    except Exception as error:  # the libraries raise errors of their own, and MemoryError
-        raise BatchUnreadable(f"its records cannot be decompressed: {error}") from error
+    again = _Reader(data)
+    return (_record(again, header) for _ in range(header.records))
 
 
 class _Reader:
     """Takes fields from bytes, one after the other. Raises BatchUnreadable at the end, and for lengths that cannot be."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, at: int = 0) -> None:
         self._data = data
-        self.at = 0
+        self.at = at
 
     def byte(self) -> int:
         if self.at >= len(self._data):
@@ -164,6 +191,11 @@ class _Reader:
         self.at += size
         return self._data[self.at - size : self.at]
 
+    def pass_over(self) -> None:
+        """Like `sized`, without a copy. What is too long shows at the next field."""
+        size = self.varint()
+        self.at += max(0, size)
+
 
 def _record(reader: _Reader, header: BatchHeader) -> PlainRecord:
     size = reader.varint()
@@ -178,6 +210,16 @@ def _record(reader: _Reader, header: BatchHeader) -> PlainRecord:
     if reader.at - begin != size:
         raise BatchUnreadable(f"a record of {size} bytes has {reader.at - begin}")
     return PlainRecord(offset, timestamp, key, value, headers)
+
+
+def _headers_begin(reader: _Reader) -> int:
+    """How many headers the record has whose attributes come next."""
+    reader.byte()
+    reader.varint(_VARLONG_BYTES)
+    reader.varint()
+    reader.pass_over()
+    reader.pass_over()
+    return _count(reader)
 
 
 def _count(reader: _Reader) -> int:
