@@ -34,7 +34,7 @@ from reporter.comparing.summary_lag import SummaryLag
 QUESTIONS_AT_ONCE: Final = 100  # of a partition: its ledger is read for all of them together
 IDLE_PART: Final = 3.0  # so much longer than it reads it does nothing
 TURN_SECONDS_MAX: Final = 30.0
-AFTER_FAILURE_SECONDS: Final = 60.0
+STRIPE_FAILED_SECONDS: Final = 60.0
 _EMPTY: Final = Cell()
 
 Read = tuple[Question, list[ComparedCell], int]
@@ -117,12 +117,12 @@ class Comparer:
                 await self._turn()
             except (LogUnavailable, SummariesUnread) as error:
                 self._warnings.warning(self._log, "the ledger could not be compared with Stripe", reason=str(error))
-                seconds = min(AFTER_FAILURE_SECONDS, self._settings.settle_seconds)
+                seconds = min(STRIPE_FAILED_SECONDS, self._settings.settle_seconds)
             except Exception as error:  # usage is reported without it
                 if self._warnings.admit("comparing failed") is not None:
                     self._log.failed("comparing with Stripe failed", error)
                 self._books.clear()
-                seconds = AFTER_FAILURE_SECONDS
+                seconds = STRIPE_FAILED_SECONDS
             await self._clock.sleep(seconds)
 
     async def close(self) -> None:
