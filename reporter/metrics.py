@@ -12,7 +12,16 @@ from reporter.sending.verdicts import Retry
 from reporter.stripe.listed_meters import WhyUnread
 
 CALL_OUTCOMES: Final = ("ok", "duplicate", "refused", "meter_refused", "too_old", "stopped", *(reason.value for reason in Retry))
-REPORTING_STOPS: Final = ("ChainBroken", "RecordCorrupt", "RecordUnreadable", "HistoryLost", "MeterMissing", "PartitionsAdded", "Unforeseen")
+REPORTING_STOPS: Final = (
+    "ChainBroken",
+    "RecordCorrupt",
+    "RecordUnreadable",
+    "HistoryLost",
+    "MeterMissing",
+    "PartitionsAdded",
+    "LedgerClosed",
+    "Unforeseen",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +32,7 @@ class ReporterMetrics:
     call_seconds: Histogram
     meter_events: Counter
     quantity: Counter
+    quantity_back: Counter
     corrections: Counter
     intents: Counter
     receipts: Counter
@@ -67,7 +77,13 @@ class ReporterMetrics:
             quantity=counter(
                 registry,
                 f"{prefix}_quantity_total",
-                "Units that Stripe has, without corrections (a view: the ledger is the truth).",
+                "Units that Stripe has, without corrections and what was taken back (a view: the ledger is the truth).",
+                labels={"meter": ()},
+            ),
+            quantity_back=counter(
+                registry,
+                f"{prefix}_quantity_back_total",
+                "Units that meter events below zero took back, because what was counted was adjusted; without corrections.",
                 labels={"meter": ()},
             ),
             corrections=counter(

@@ -30,6 +30,17 @@ def contents_of(record: LogRecord) -> RecordContents:
         return UnreadableContents(str(problem), _claimed(document))
 
 
+def source_of(record: LogRecord) -> str:
+    """The source that a single event names; "" for one without, and for what cannot be read."""
+    try:
+        document = _document(record.value)
+        named: Any = _attributes(record) or document
+    except NotReadable:
+        return ""
+    source = named.get("source") if isinstance(named, dict) else None
+    return source if isinstance(source, str) else ""
+
+
 def _document(value: bytes | None) -> object:
     if value is None:
         raise NotReadable("it has no value")

@@ -19,6 +19,9 @@ meter events that were *postponed* since. So it belongs to exactly one intent at
 
 A *rejection* keeps what Stripe reported later about events that it had accepted. It is evidence for corrections, and changes nothing by itself.
 *Evidence* keeps what Stripe's summaries showed, and a *resolution* what a person decided on it (metering.records.notes).
+
+A *closing* is the last word of a ledger that goes on in another cluster: behind it no intent and no correction is accepted. An *adoption* opens
+the copy of that ledger there. Both are accepted only at the offset that they name, as corrections are (metering.folds.ledger).
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,18 +32,22 @@ from typing import Any, Final
 import orjson
 from taximeter_emitter.wire.event import Dimensions
 
-from metering.records.chain import ChainLink
+from metering.records.chain import NO_OFFSET, ChainLink
 from metering.records.fail_closed import RecordCorrupt
 from metering.records.notes.evidence import Evidence, encode_evidence, evidence_of
 from metering.records.notes.resolution import Resolution, encode_resolution, resolution_of
-from metering.records.service_limits import IDENTIFIER_CHARS_MAX
+from metering.records.service_limits import IDENTIFIER_CHARS_MAX, VALUE_MAX
 
 INTENT_FORMAT: Final = "intent/1"
 # With usage that is carried: a reader of the first format would drop it, so it must stop.
 CARRYING_INTENT_FORMAT: Final = "intent/2"
+# With values below zero: a reader of the other formats would send them by a way that Stripe does not take them.
+SIGNED_INTENT_FORMAT: Final = "intent/3"
 RECEIPT_FORMAT: Final = "receipt/1"
 CORRECTION_FORMAT: Final = "correction/1"
 REJECTION_FORMAT: Final = "rejection/1"
+CLOSING_FORMAT: Final = "closing/1"
+ADOPTION_FORMAT: Final = "adoption/1"
 
 SETTLEMENT_DETAIL_CHARS_MAX: Final = 500
 REJECTION_IDENTIFIERS_MAX: Final = 1_000
@@ -72,7 +79,10 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MeterEvent:
-    """One meter event of an intent: `value` units at `time_ms` (milliseconds; whole seconds, in its earliest minute)."""
+    """One meter event of an intent: `value` units at `time_ms` (milliseconds; whole seconds, in its earliest minute).
+
+    The value is not 0, and has at most the digits that Stripe takes. Below zero it takes back, because something was adjusted.
+    """
 
     customer: str
     meter: str
@@ -179,6 +189,11 @@ class Correction:
     at_ms: int
 
     @property
+    def place(self) -> "LedgerPlace":
+        """Where it must land, and behind what."""
+        return LedgerPlace(self.offset, self.chain_head, self.chain_end, self.tally_head, self.events_end)
+
+    @property
     def meter_events(self) -> Sequence[MeterEvent]:
         """The one thing to be sent: for NEGATE with the negative value; for CANCEL it is what the adjustment takes back."""
         return (replace(self.event, value=-self.event.value) if self.kind is CorrectionKind.NEGATE else self.event,)
@@ -216,11 +231,76 @@ class Rejection:
         return max(0, self.error_count - len(self.identifiers))
 
 
+@dataclass(frozen=True, slots=True)
+class LedgerPlace:
+    """Where an entry must land, at `offset`, and the fold before it: a reader may check that nothing came between.
+
+    `chain_head`, `chain_end`, `tally_head` and `events_end` are those of the fold; NO_OFFSET where no intent is.
+    """
+
+    offset: int
+    chain_head: int
+    chain_end: int
+    tally_head: int
+    events_end: int
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerClosing:
+    """Nothing more is planned in this ledger: it goes on in the cluster with the id `successor`, as a copy that ends with this record.
+
+    `chain_id` is "" where no intent is. `reason` and `by` say why and who, at most REASON_CHARS_MAX and BY_CHARS_MAX characters; `at_ms` is the
+    time by their clock (Unix ms).
+    """
+
+    chain_id: str
+    partition: int
+    place: LedgerPlace
+    checkpoint: int
+    instance: str
+    successor: str
+    reason: str
+    by: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerAdoption:
+    """This ledger, a copy of one in the cluster `predecessor` ("": not known), goes on here.
+
+    `closing` is the offset of the closing that the copy ends with; NO_OFFSET: nobody closed the ledger that was copied. Then its reporters may have
+    told Stripe of what the copy holds and has no intent for: `in_doubt` are those units, by meter, and `uncounted` the records of
+    usage.events that no copied tally accounts for. `copied_to` is the end of what was copied of usage.events. The rest is as in a LedgerClosing.
+    """
+
+    chain_id: str
+    partition: int
+    place: LedgerPlace
+    checkpoint: int
+    instance: str
+    predecessor: str
+    closing: int
+    copied_to: int
+    in_doubt: Sequence[tuple[str, int]]
+    uncounted: int
+    reason: str
+    by: str
+    at_ms: int
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the ledger that was copied was closed before, so that nobody plans in it any more."""
+        return self.closing != NO_OFFSET
+
+
 Note = Rejection | Evidence | Resolution
 """What is in no chain, contests nothing and knows no checkpoint."""
 
-Entry = Intent | Receipt | Correction | Note
+Entry = Intent | Receipt | Correction | LedgerClosing | LedgerAdoption | Note
 """A record of usage.ledger."""
+
+Handover = LedgerClosing | LedgerAdoption
+"""What moves a ledger from one cluster to another."""
 
 Planned = Intent | Correction
 """What is sent once it is accepted, and is open until it is settled."""
@@ -246,10 +326,11 @@ def encode_intent(intent: Intent) -> bytes:
 
     meter_events, unbillable, carried = columns(intent.meter_events), columns(intent.unbillable), columns(intent.carried)
     assert len(intent.identifier(max(0, len(meter_events) - 1))) <= IDENTIFIER_CHARS_MAX
-    assert all(event.value >= 0 for event in intent.meter_events), "only a correction takes back"
+    problem = _value_problem(intent)
+    assert problem is None, problem
     return orjson.dumps(
         {
-            "format": CARRYING_INTENT_FORMAT if carried else INTENT_FORMAT,
+            "format": _intent_format(intent),
             "chain": intent.chain_id,
             "partition": intent.partition,
             "start": intent.link.start,
@@ -268,6 +349,20 @@ def encode_intent(intent: Intent) -> bytes:
             **({"carried": carried} if carried else {}),
         }
     )
+
+
+def _intent_format(intent: Intent) -> str:
+    if any(event.value < 0 for events in (intent.meter_events, intent.unbillable, intent.carried) for event in events):
+        return SIGNED_INTENT_FORMAT
+    return CARRYING_INTENT_FORMAT if intent.carried else INTENT_FORMAT
+
+
+def _value_problem(intent: Intent) -> str | None:
+    for events in (intent.meter_events, intent.unbillable, intent.carried):
+        for event in events:
+            if not 0 < abs(event.value) <= VALUE_MAX:
+                return f"an intent cannot tell {event.value} units of {event.meter}"
+    return None
 
 
 def encode_receipt(receipt: Receipt) -> bytes:
@@ -340,6 +435,42 @@ def encode_rejection(rejection: Rejection) -> bytes:
     )
 
 
+def encode_handover(entry: Handover) -> bytes:
+    """The JSON bytes of a closing or an adoption. `reason` and `by` must be within their bounds."""
+    assert len(entry.reason) <= REASON_CHARS_MAX
+    assert len(entry.by) <= BY_CHARS_MAX
+    place = entry.place
+    own: dict[str, Any]
+    if isinstance(entry, LedgerClosing):
+        own = {"format": CLOSING_FORMAT, "successor": entry.successor}
+    else:
+        own = {
+            "format": ADOPTION_FORMAT,
+            "predecessor": entry.predecessor,
+            "closing": entry.closing,
+            "copied_to": entry.copied_to,
+            "in_doubt": entry.in_doubt,
+            "uncounted": entry.uncounted,
+        }
+    return orjson.dumps(
+        {
+            **own,
+            "chain": entry.chain_id,
+            "partition": entry.partition,
+            "offset": place.offset,
+            "checkpoint": entry.checkpoint,
+            "instance": entry.instance,
+            "chain_head": place.chain_head,
+            "chain_end": place.chain_end,
+            "tally_head": place.tally_head,
+            "events_end": place.events_end,
+            "reason": entry.reason,
+            "by": entry.by,
+            "at_ms": entry.at_ms,
+        }
+    )
+
+
 def encode_entry(entry: Entry) -> bytes:
     """The bytes of any record of usage.ledger."""
     match entry:
@@ -355,6 +486,8 @@ def encode_entry(entry: Entry) -> bytes:
             return encode_evidence(entry)
         case Resolution():
             return encode_resolution(entry)
+        case LedgerClosing() | LedgerAdoption():
+            return encode_handover(entry)
 
 
 def decode_entry(value: bytes | None) -> Entry:
@@ -362,7 +495,7 @@ def decode_entry(value: bytes | None) -> Entry:
     try:
         document = orjson.loads(value or b"")
         match document["format"]:
-            case "intent/1" | "intent/2":
+            case "intent/1" | "intent/2" | "intent/3":
                 return _intent(document)
             case "receipt/1":
                 return _receipt(document)
@@ -370,6 +503,8 @@ def decode_entry(value: bytes | None) -> Entry:
                 return _correction(document)
             case "rejection/1":
                 return _rejection(document)
+            case "closing/1" | "adoption/1":
+                return _handover(document)
             case "evidence/1":
                 return evidence_of(document)
             case "resolution/1":
@@ -387,7 +522,7 @@ def _intent(document: Mapping[str, Any]) -> Intent:
     def events(name: str) -> list[MeterEvent]:
         return [MeterEvent(customers[c], meters[m], dimensions[d], time_ms, value) for c, m, d, time_ms, value in document[name]]
 
-    return Intent(
+    intent = Intent(
         chain_id=document["chain"],
         partition=document["partition"],
         link=ChainLink(document["start"], document["end"], document["previous"]),
@@ -397,8 +532,12 @@ def _intent(document: Mapping[str, Any]) -> Intent:
         events_end=document["events_end"],
         meter_events=events("meter_events"),
         unbillable=events("unbillable"),
-        carried=events("carried") if document["format"] == CARRYING_INTENT_FORMAT else [],
+        carried=events("carried") if "carried" in document or document["format"] == CARRYING_INTENT_FORMAT else [],
     )
+    problem = _value_problem(intent)
+    if problem is not None or (document["format"] != SIGNED_INTENT_FORMAT and _intent_format(intent) == SIGNED_INTENT_FORMAT):
+        raise RecordCorrupt(problem or f"values below zero in an intent of format {document['format']}")
+    return intent
 
 
 def _receipt(document: Mapping[str, Any]) -> Receipt:
@@ -450,3 +589,14 @@ def _rejection(document: Mapping[str, Any]) -> Rejection:
         window_end_ms=document["window_end_ms"],
         at_ms=document["at_ms"],
     )
+
+
+def _handover(document: Mapping[str, Any]) -> Handover:
+    place = LedgerPlace(document["offset"], document["chain_head"], document["chain_end"], document["tally_head"], document["events_end"])
+    chain_id, partition, checkpoint, instance = document["chain"], document["partition"], document["checkpoint"], document["instance"]
+    reason, by, at_ms = document["reason"], document["by"], document["at_ms"]
+    if document["format"] == CLOSING_FORMAT:
+        return LedgerClosing(chain_id, partition, place, checkpoint, instance, document["successor"], reason, by, at_ms)
+    in_doubt = [(meter, units) for meter, units in document["in_doubt"]]
+    doubt = document["predecessor"], document["closing"], document["copied_to"], in_doubt, document["uncounted"]
+    return LedgerAdoption(chain_id, partition, place, checkpoint, instance, *doubt, reason, by, at_ms)
