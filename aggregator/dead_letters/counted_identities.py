@@ -1,27 +1,32 @@
 """Which identities were counted, however long ago: looked for in the log itself, where ids are no longer remembered."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from contextlib import aclosing
 from typing import Final
 
+from taximeter_emitter.wire.batch import FINGERPRINT_BYTES
 from taximeter_emitter.wire.errors import EventRejected
 from taximeter_emitter.wire.event import UsageEvent
 
 from aggregator.core.uncounted_places import UncountedPlaces
-from aggregator.dead_letters.letter_events import Identity, fingerprint_at
+from aggregator.dead_letters.letter_events import Identity
 from aggregator.reading.decoding import read
 from aggregator.tally_log import TallyLog
 from metering.kafka.partition_log import LogReader
 from metering.kafka.topics import Topics
+from metering.records.import_records import LOOKED_UP_HEADER
 from metering.records.record import LogRecord
 
 _NONE: Final[frozenset[Identity]] = frozenset()
 
 
-async def counted_identities(reader: LogReader, topics: Topics, partition: int, wanted: Collection[Identity]) -> frozenset[Identity]:
+async def counted_identities(
+    reader: LogReader, topics: Topics, partition: int, wanted: Collection[Identity], *, from_ms: int = 0
+) -> frozenset[Identity]:
     """Those of `wanted` that an event in this partition has which counted, or which no tally covers yet.
 
-    Reads all that is kept of the partition. Blocks on Kafka; raises LogUnavailable or FailClosed. Memory: what tallies say did not count.
+    Reads all that is kept of the partition, from a log time on. Blocks on Kafka; raises LogUnavailable or FailClosed. Memory: what tallies say did
+    not count.
     """
     tallies = TallyLog(reader, topics.tallies.name)
     start, end = await tallies.bounds(partition)
@@ -34,6 +39,9 @@ async def counted_identities(reader: LogReader, topics: Topics, partition: int, 
             uncounted.add(tally)
     found: set[Identity] = set()
     first, following = await reader.bounds(topics.events.name, partition)
+    if from_ms:
+        begin = await reader.offset_for_time(topics.events.name, partition, from_ms)
+        first = following if begin is None else max(first, begin)
     async with aclosing(reader.records(topics.events.name, partition, first, following)) as batches:
         async for records in batches:
             for record in records:
@@ -50,6 +58,12 @@ def _identities(record: LogRecord, not_counted: Collection[int]) -> set[Identity
         return set()
     if isinstance(content, UsageEvent):
         return set() if 0 in not_counted else {(content.customer, content.fingerprint)}
-    if not content.ids:
-        return set()
-    return {(content.customers[content.at[index]], fingerprint_at(content, index)) for index in range(content.count) if index not in not_counted}
+    found = set()
+    for ids in (content.ids, dict(record.headers).get(LOOKED_UP_HEADER) or b""):
+        if len(ids) == content.count * FINGERPRINT_BYTES:
+            found |= {(content.customers[content.at[index]], mark) for index, mark in enumerate(_marks(ids)) if index not in not_counted}
+    return found
+
+
+def _marks(ids: bytes) -> Iterator[bytes]:
+    return (ids[place : place + FINGERPRINT_BYTES] for place in range(0, len(ids), FINGERPRINT_BYTES))
