@@ -1,6 +1,7 @@
 """The aggregator process: wiring."""
 
 import secrets
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from aggregator.settings import AggregatorSettings
 from aggregator.snapshots import IdSnapshots
 from aggregator.takeover import CountingTakeover
 from aggregator.worker import CountingWorker
-from metering.kafka.clients import KafkaSettings
+from metering.kafka.clients import FETCH_LIMITS, FetchLimits, KafkaSettings
 from metering.kafka.partition_log import Appender, LogReader
 from metering.kafka.provision import ensure_topics_unless_stopped
 from metering.kafka.topic_watch import TopicWatch
@@ -61,6 +62,7 @@ class Aggregator:
                 static_instance_id=settings.instance_id,
                 revoke_seconds=settings.flush_seconds,
                 stall_seconds=settings.stall_seconds,
+                fetch=fetch_limits(settings),
             ),
             self._metrics.group,
             start=self._worker,
@@ -114,3 +116,9 @@ class Aggregator:
             metrics=self._metrics,
             kept=before.release() if before is not None else None,
         )
+
+
+def fetch_limits(settings: AggregatorSettings) -> FetchLimits:
+    """A fetch of a few records costs as much as one of hundreds, and so does each turn over them."""
+    wait_ms = round(1000 * min(settings.gather_seconds, settings.flush_seconds / 2))
+    return replace(FETCH_LIMITS, bytes_min=FETCH_LIMITS.partition_bytes_max, wait_ms_max=wait_ms)

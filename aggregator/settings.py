@@ -18,6 +18,14 @@ class AggregatorSettings:
         doc="Name of this instance, unique in the group; with one, a restart within the session timeout moves no partitions.", default=None
     )
     flush_seconds: float = option(doc="How often a partition with new events writes a tally.", default=5.0, unit="seconds", minimum=0.05, maximum=300)
+    gather_seconds: float = option(
+        doc="How long Kafka waits for more events before it hands over a few: to count them together costs much less. Never longer than half of"
+        " flush_seconds.",
+        default=0.25,
+        unit="seconds",
+        minimum=0,
+        maximum=5,
+    )
     flush_bytes: int = option(
         doc="A tally of this size is written at once.",
         default=CHAIN_RECORD_BYTES_TARGET,

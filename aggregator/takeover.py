@@ -72,7 +72,7 @@ class CountingTakeover:
         others_start: int | None = None
         loss_accepted = False
         async for at, tally in self._tallies.between(counter.partition, counter.tallies.chain.next_offset, end):
-            if counter.observe(at, tally):
+            if counter.observe(at, tally) and tally.adjustment is None:
                 others_start = tally.link.start if others_start is None else others_start
                 loss_accepted |= tally.acceptance is not None
         if loss_accepted:

@@ -101,6 +101,8 @@ class PartitionCounter:
         if tally is self._cut:
             self._commit(tally)
             return True
+        if tally.adjustment is not None:
+            return True  # it covers nothing, so what is pending still continues the chain
         self._rollback(self.tallies.chain.end)
         self.sequences.restore(tally)
         self._not_counted.add(tally)

@@ -22,10 +22,20 @@ class Tallies:
     losses: Losses = NO_LOSSES
     catalogue: str = ""
 
+    def accepts(self, offset: int, tally: Tally) -> bool:
+        """Whether this tally, read next at `offset`, is accepted: it continues the chain, and if it adjusts, landed where its writer wanted it."""
+        adjustment = tally.adjustment
+        if adjustment is None:
+            return self.chain.continues(tally.link)
+        place = (tally.chain_id, tally.link.start, tally.link.end)
+        return adjustment.offset == offset and self.chain.head != NO_OFFSET and place == (self.chain_id, self.chain.end, self.chain.end)
+
     def fold(self, offset: int, tally: Tally) -> bool:
         """Take in the tally at `offset`; say whether it is accepted. Raises ChainBroken if an accepted one belongs to another chain."""
-        if not self.chain.offer(offset, tally.link):
+        if not self.accepts(offset, tally):
+            self.chain.skip(offset)
             return False
+        self.chain.offer(offset, tally.link)
         if self.chain_id is not None and tally.chain_id != self.chain_id:
             raise ChainBroken(f"the tally at {offset} is of chain {tally.chain_id}, the tallies before it are of chain {self.chain_id}")
         self.chain_id = tally.chain_id
@@ -45,7 +55,8 @@ def tallies_from(offset: int, tally: Tally) -> Tallies:
     """An empty fold placed just before the accepted tally at `offset`, ready to fold it."""
     if tally.link.previous == NO_OFFSET:
         return Tallies(chain=Chain(next_offset=offset))
-    return Tallies(chain=Chain(head=tally.link.previous, end=tally.link.start, next_offset=offset), checkpoint=tally.checkpoint)
+    chain = Chain(head=tally.link.previous, end=tally.link.start, next_offset=offset)
+    return Tallies(chain=chain, chain_id=tally.chain_id, checkpoint=tally.checkpoint)
 
 
 def tallies_after(*, head: int, end: int, next_offset: int, chain_id: str) -> Tallies:

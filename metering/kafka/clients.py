@@ -36,12 +36,16 @@ _TOPIC_PREFIX: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 class FetchLimits:
     """How much a consumer reads ahead. A record larger than the byte limits still comes: brokers always send the first one.
 
+    A broker answers as soon as it has `bytes_min`, or after `wait_ms_max`. No more than `partition_bytes_max` should be asked for at least, or one
+    partition that is behind would wait at each fetch.
+
     Measured: polls of 500 records cost less than unlimited ones, and partition fetches of 8 MiB were slower than 1 MiB and held 258 MB.
     """
 
     records_max: int = 500
     bytes_max: int = 16 * 1024 * 1024
     partition_bytes_max: int = 1024 * 1024
+    bytes_min: int = 1
     wait_ms_max: int = 250
 
 
@@ -223,7 +227,7 @@ def _reading(settings: KafkaSettings, client_id: str, fetch: FetchLimits) -> dic
         # Costs about 15 % of reading; a flipped bit in a quantity would be billed.
         "check_crcs": True,
         "max_poll_records": fetch.records_max,
-        "fetch_min_bytes": 1,
+        "fetch_min_bytes": fetch.bytes_min,
         "fetch_max_bytes": fetch.bytes_max,
         "max_partition_fetch_bytes": fetch.partition_bytes_max,
         "fetch_max_wait_ms": fetch.wait_ms_max,

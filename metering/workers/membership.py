@@ -10,7 +10,7 @@ from prometheus_client import Counter
 from taximeter_emitter.transports.aiokafka_internals import silent_seconds
 from taximeter_emitter.wire.errors import TaximeterError
 
-from metering.kafka.clients import KafkaSettings, make_group_consumer, started
+from metering.kafka.clients import FETCH_LIMITS, FetchLimits, KafkaSettings, make_group_consumer, started
 from metering.kafka.tolerant_fetching import fetch_tolerantly
 from metering.process.service import ServiceContext
 from metering.records.fail_closed import FailClosed, PartitionsAdded
@@ -33,6 +33,7 @@ class GroupMember:
     static_instance_id: str | None
     revoke_seconds: float
     stall_seconds: float
+    fetch: FetchLimits = FETCH_LIMITS
 
 
 class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
@@ -68,7 +69,9 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
     async def joined(self) -> AsyncIterator[AIOKafkaConsumer]:
         """A client that is in the group; it leaves at the end. Raises KafkaError."""
         member = self._member
-        consumer = make_group_consumer(self._kafka, group_id=member.group_id, client_id=member.instance, instance_id=member.static_instance_id)
+        consumer = make_group_consumer(
+            self._kafka, group_id=member.group_id, client_id=member.instance, instance_id=member.static_instance_id, fetch=member.fetch
+        )
         async with started(consumer):
             fetch_tolerantly(consumer)
             self._consumer = consumer

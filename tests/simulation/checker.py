@@ -19,6 +19,7 @@ import orjson
 from tests.simulation.correction_check import POSTPONED, CorrectionBook, Outcomes, PartitionCorrections
 from tests.simulation.journal import EVENTS_PER_CUSTOMER, Emitted, Journal
 from tests.simulation.raw_records import METERS, MeterLine, RawEvent, RawRecord, read_final, read_meter_events, read_record
+from tests.simulation.row_check import row_objections
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 LARGEST = 6 * HOUR  # the largest window
@@ -111,6 +112,7 @@ class Checker:
         self._garbage: Counter[bytes | None] = Counter()
         self._letters: dict[tuple[int, int], list[tuple[RawRecord, dict[str, Any]]]] = defaultdict(list)
         self._numbers: set[tuple[int, tuple[str, int]]] = set()
+        self._windows: dict[tuple[str, int], set[int]] = defaultdict(set)
         self._groups: dict[tuple[str, str, bool], list[Emitted]] = defaultdict(list)
         for event in evidence.journal.events.values():
             self._groups[event.customer, event.identity, event.has_id].append(event)
@@ -199,6 +201,7 @@ class Checker:
         aside = {place: frozenset(indexes) for place, indexes in tally["set_aside"]}
         kinds: Counter[str] = Counter()
         events = dead = 0
+        self._windows.clear()
         for place in range(tally["start"], tally["end"]):
             record = log[place]
             if record is None:
@@ -229,11 +232,11 @@ class Checker:
         letters = sum(said["dead_lettered"].values())
         if said["counted"] + said["duplicates"] + said["forwarded"] + letters != events or letters != dead:
             self._say("unaccounted", f"{where} accounts for {said}, the log has {events} events, {dead} of them set aside")
-        for customer, meter, _, window, quantity, _number in tally["rows"]:
+        for customer, meter, _, _, quantity, _ in tally["rows"]:
             account = (tally["customers"][customer], tally["meters"][meter])
             self._sums.tallied[account] += quantity
-            if window % MINUTE:
-                self._say("unaccounted", f"{where} has a window that starts at {window}")
+        for text in row_objections(tally, self._evidence.journal, self._windows):
+            self._say("unaccounted", f"{where} {text}")
 
     def _check_finals(self, where: str, partition: int, tally: dict[str, Any], log: Log) -> None:
         """Which emitters have closed, also such as have sent nothing else."""
@@ -251,6 +254,8 @@ class Checker:
         if known is None:
             self._say("phantom", f"{event} at {place} was never emitted")
             return
+        if not aside:
+            self._windows[known.customer, known.digit].add(known.time_in(log_time_ms) // MINUTE * MINUTE)
         if event.number is not None:
             if (partition, event.number) in self._numbers:
                 return  # the same batch again: whatever became of its event was decided by the first one
@@ -268,7 +273,9 @@ class Checker:
             copies.away += 1
 
     def _may_be_aside(self, known: Emitted, event: RawEvent, log_time_ms: int) -> bool:
-        if event.mystery or not known.billable or known.time_ms > log_time_ms + 5 * MINUTE or (self._evidence.crowded and event.number is not None):
+        if event.mystery or not known.billable or known.time_in(log_time_ms) > log_time_ms + 5 * MINUTE:
+            return True
+        if self._evidence.crowded and event.number is not None:
             return True
         if known.time_ms < log_time_ms - (self._evidence.horizon_ms if known.has_id else 35 * DAY):
             return True

@@ -14,6 +14,7 @@ class Emitted:
     """One logical event. `identity` is what its producer calls it; copies and corrections share it. `home` is its customer's partition.
 
     `billable`: nothing in its content forbids counting it. `acknowledged`: its producer got the acknowledgement that it is durable.
+    `stamped`: its sender set its time. `mystery`: what it has of a usage field that no meter sums.
     """
 
     identity: str
@@ -25,11 +26,17 @@ class Emitted:
     has_id: bool
     billable: bool = True
     acknowledged: bool = False
+    stamped: bool = False
+    mystery: int = 0
 
     @property
     def quantity(self) -> int:
         """What it adds to each of its meters."""
         return 1 << 2 * self.digit
+
+    def time_in(self, log_time_ms: int) -> int:
+        """Its time in a record of this log time: a time that the sender set is never later."""
+        return min(self.time_ms, log_time_ms) if self.stamped else self.time_ms
 
 
 @dataclass(slots=True)

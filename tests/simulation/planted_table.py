@@ -18,6 +18,7 @@ from tests.simulation.planted_log_bugs import PLANTED_IN_LOGS
 from tests.simulation.planted_loss_bugs import PLANTED_IN_LOSSES
 from tests.simulation.planted_meter_bugs import PLANTED_IN_METERS
 from tests.simulation.planted_producer_bugs import PLANTED_FOR_PRODUCERS
+from tests.simulation.planted_sender_bugs import PLANTED_FOR_SENDERS
 from tests.simulation.planted_stripe_bugs import PLANTED_AT_STRIPE
 from tests.simulation.simulation import run
 
@@ -28,6 +29,7 @@ ALL: Mapping[str, Callable[[], AbstractContextManager[None]]] = {
     **PLANTED_IN_METERS,
     **PLANTED_IN_EMITTERS,
     **PLANTED_FOR_PRODUCERS,
+    **PLANTED_FOR_SENDERS,
     **PLANTED_AT_STRIPE,
 }
 SEEDS_MAX = 40_000
@@ -131,6 +133,8 @@ def _detail(text: str) -> str:
         (r"(corrects|correction) ", "an outcome of a {}"),
         (r"(was set aside)", "an event {}"),
         (r"(for lost, which is kept)", "what is accepted {}"),
+        (r"names .* of (unknown usage)", "{} is not what the counted events have"),
+        (r"counts Emitted.* in the (window)", "an event is in another {} than its own"),
         (r"(dead letters?)", "{} that are not there"),
         (r"(meter event)", "the outcome or the time of a {}"),
     ):

@@ -13,11 +13,14 @@ from taximeter_emitter.wire.event import fingerprint
 from taximeter_emitter.wire.partitioner import partition_of
 
 from tests.simulation.journal import EVENTS_PER_CUSTOMER, Emitted, Journal
+from tests.simulation.row_check import MYSTERY
 from tests.simulation.world import EVENTS, HOUR, MINUTE, SECOND, World
 from tests.support.batch_forms import in_columns
 
 MODEL = (("model", "alpaca-7b"),)
 DAY = 24 * HOUR
+STAMPING = (0.0, 0.3, 1.0)  # how often a sender sets the time of an event itself, by a clock that may be ahead
+MYSTERIOUS = 0.06
 KINDS = (
     ("cus",),
     16 * ("cus",) + ("cus_missing",) + 3 * ("cus_later",),
@@ -99,12 +102,18 @@ class Customers:
 
 
 def usage_of(event: Emitted) -> tuple[tuple[str, int], ...]:
-    """The usage fields of an event: its quantity once in each of its meters, for `tokens` in two parts."""
+    """The usage fields of an event: its quantity once in each of its meters, for `tokens` in two parts; and one that spoils nothing."""
     output = event.quantity // 3
     usage = [("input_tokens", event.quantity - output), ("output_tokens", output)]
     if "requests" in event.meters:
         usage.append(("requests", event.quantity))
+    if event.mystery:
+        usage.append((MYSTERY, event.mystery))
     return tuple(usage)
+
+
+def _mystery(world: World) -> int:
+    return world.rng.between(1, 9) if world.chance(MYSTERIOUS) else 0
 
 
 def _written(batch: PartitionBatch) -> bytes:
@@ -156,6 +165,7 @@ class SdkEmitter:
         self._batcher = Batcher(f"{self._name}.{self._lives}", events_max=self._world.rng.between(2, 12))
         self._open: dict[int, list[Emitted]] = {}
         self._emitted = 0
+        self._stamps = self._world.rng.pick(STAMPING)
 
     def emit(self, count: int) -> None:
         """Some usage happens."""
@@ -164,6 +174,7 @@ class SdkEmitter:
             has_id = self._world.chance(0.25)
             identity = f"{self._batcher.emitter}/{self._emitted}"
             event = self._customers.event(identity, has_id=has_id, age_ms=self._ages.draw(has_id=has_id))
+            event.stamped, event.mystery = self._world.chance(self._stamps), _mystery(self._world)
             if has_id:
                 self._with_ids.append(event)
             self._take(event)
@@ -171,7 +182,13 @@ class SdkEmitter:
     def _take(self, event: Emitted) -> None:
         number = fingerprint(self._name, event.identity) if event.has_id else NO_ID
         batch = self._batcher.add(
-            event.home, customer=event.customer, dimensions=MODEL, time_ms=event.time_ms, usage=usage_of(event), fingerprint=number
+            event.home,
+            customer=event.customer,
+            dimensions=MODEL,
+            time_ms=event.time_ms,
+            usage=usage_of(event),
+            fingerprint=number,
+            stamped=event.stamped,
         )
         self._open.setdefault(id(batch), []).append(event)
         self._spool += [(full, self._open.pop(id(full))) for full in self._batcher.take_full()]
@@ -243,6 +260,7 @@ class Gateway:
             time_ms=event.time_ms,
             usage=usage_of(event),
             fingerprint=fingerprint("client", event.identity),
+            stamped=event.stamped,
         )
         self._waiting.setdefault(id(batch), []).append(event)
 
@@ -276,6 +294,7 @@ class GatewayClients:
         self._made = 0
         self._retries: list[tuple[int, Emitted]] = []
         self._sent: list[Emitted] = []
+        self._stamps = world.rng.pick(STAMPING)
         self._gateway = self._start()
 
     def _start(self) -> Gateway:
@@ -288,6 +307,7 @@ class GatewayClients:
             self._made += 1
             identity = str(self._made)
             event = self._customers.event(identity, has_id=True, age_ms=self._ages.draw(has_id=True))
+            event.stamped, event.mystery = self._world.chance(self._stamps), _mystery(self._world)
             self._gateway.take(event)
             self._sent.append(event)
             if self._world.chance(0.15):
@@ -358,7 +378,8 @@ class RawProducer:
             self._send_and_correct()
         else:
             event = self._event()
-            usage = dict(usage_of(event)) | ({"mystery": 1} if self._world.chance(0.05) else {})  # which spoils nothing
+            event.mystery = _mystery(self._world)
+            usage = dict(usage_of(event))
             self._send(event, usage)
             if self._world.chance(0.1):
                 self._send(event, usage)
@@ -378,7 +399,7 @@ class RawProducer:
         """An event with nothing but a field that no meter knows, then, later, the same id with others."""
         wrong = self._event()
         wrong.billable = False
-        self._send(wrong, {"mystery": wrong.quantity})
+        self._send(wrong, {MYSTERY: wrong.quantity})
 
         def correct() -> None:
             right = self._event(like=wrong)

@@ -1,11 +1,13 @@
 """Hypothesis strategies of what is written to the topics: for each kind of record, whatever the code's encoders may be given."""
 
+import orjson
 from hypothesis import strategies as st
 from taximeter_emitter.wire.batch import FINGERPRINT_BYTES, PACKED_FROM, Batch
 from taximeter_emitter.wire.errors import Reason
 from taximeter_emitter.wire.event import UsageEvent
 from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX, QUANTITY_MAX
 
+from metering.records.adjustment import Adjustment, AdjustmentKind, part_digest, plan_digest
 from metering.records.chain import ChainLink
 from metering.records.dead_letter import DeadLetter
 from metering.records.ledger_records import Correction, CorrectionKind, Intent, MeterEvent, Outcome, Receipt, Rejection, Settlement
@@ -126,6 +128,50 @@ def tallies(draw: st.DrawFn) -> Tally:
         horizon_ms=draw(st.none() | small),
         catalogue_definition=draw(st.none() | st.lists(_catalogue_entries, max_size=2)),
         losses=draw(st.just(NO_LOSSES) | st.builds(Losses, small, small, offsets)),
+    )
+
+
+_signed_rows = st.builds(TallyRow, names, names, dimensions, small, st.integers(-(10**18), 10**18).filter(bool), st.integers(-(10**9), 10**9))
+
+
+@st.composite
+def adjustments(draw: st.DrawFn) -> Tally:
+    end, rows, ids = draw(small), draw(st.lists(_signed_rows, max_size=4)), draw(st.binary(min_size=16, max_size=16) | st.just(b""))
+    parts = draw(st.integers(1, 9))
+    part = draw(st.integers(0, parts - 1))
+    header = orjson.dumps({"parts": {"0": [parts, part_digest(rows, ids)]}}).decode()
+    return Tally(
+        chain_id=draw(names),
+        partition=draw(small),
+        link=ChainLink(end, end, draw(small)),
+        checkpoint=draw(offsets),
+        instance=draw(names),
+        catalogue=draw(names),
+        log_time_ms=draw(small),
+        records=RecordCounts(),
+        events=EventCounts(),
+        rows=rows,
+        ranges=[],
+        finals=[],
+        abandoned=[],
+        dropped=[],
+        set_aside=[],
+        not_counted=[],
+        unknown_usage=[],
+        losses=draw(st.just(NO_LOSSES) | st.builds(Losses, small, small, offsets)),
+        adjustment=Adjustment(
+            offset=draw(st.integers(1, 10**9)),
+            plan=plan_digest(header),
+            part=part,
+            parts=parts,
+            digest=part_digest(rows, ids),
+            kind=draw(st.sampled_from([kind for kind in AdjustmentKind if kind is not AdjustmentKind.ABANDON])),
+            reason=draw(names),
+            by=draw(names),
+            at_ms=draw(small),
+            header=header if part == 0 else None,
+            ids=ids,
+        ),
     )
 
 

@@ -36,7 +36,7 @@ EVERY_RECORD: Final[dict[str, st.SearchStrategy[Any]]] = {
     "usage.events/single-event": records.usage_events.map(encode_event),
     "usage.events/batch": records.batches().map(encode_batch).map(orjson.loads),
     "usage.events/heartbeat": records.heartbeats.map(encode_batch).map(orjson.loads),
-    "usage.tallies/tally": records.tallies().map(encode_tally).map(orjson.loads),
+    "usage.tallies/tally": (records.tallies() | records.adjustments()).map(encode_tally).map(orjson.loads),
     "usage.ledger/intent": records.intents.map(encode_intent).map(orjson.loads),
     "usage.ledger/receipt": records.receipts.map(encode_receipt).map(orjson.loads),
     "usage.ledger/correction": records.corrections.map(encode_correction).map(orjson.loads),

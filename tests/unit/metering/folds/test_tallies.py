@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 
 from metering.folds.tallies import Tallies, tallies_after, tallies_from
-from metering.records.chain import NO_OFFSET, ChainLink
+from metering.records.chain import NO_OFFSET, Chain, ChainLink
 from metering.records.fail_closed import ChainBroken
-from metering.records.tally import Acceptance, EmitterState, EventCounts, Losses, RecordCounts, Tally
+from metering.records.tally import Acceptance, EmitterState, EventCounts, Losses, RecordCounts, Tally, TallyRow
+from tests.support.metering_tallies import an_adjustment
 
 
 def tally(start: int, end: int, previous: int, *, chain_id: str = "c", checkpoint: int = NO_OFFSET, whole: bool = False) -> Tally:
@@ -78,3 +79,45 @@ def test_a_writer_that_was_frozen_does_not_undo_an_acceptance_that_it_does_not_k
     assert tallies.fold(3, accepted)
     assert tallies.fold(4, tally(5, 9, 2))
     assert (tallies.losses.ids_from_ms, tallies.losses.last) == (4_000, 3)
+
+
+LESS = TallyRow("cus_1", "tokens", (), 0, -40, -2)
+
+
+def adjustment(offset: int, end: int = 9, *, previous: int = 5, chain_id: str = "c") -> Tally:
+    return an_adjustment([LESS], offset=offset, end=end, chain_id=chain_id, link=ChainLink(end, end, previous), log_time_ms=9, checkpoint=4)
+
+
+def test_an_adjustment_is_accepted_where_it_names_and_nowhere_else() -> None:
+    tallies = folded(Tallies())
+    assert not tallies.fold(6, adjustment(7))
+    assert tallies.fold(7, adjustment(7))
+    assert not tallies.fold(8, adjustment(7)), "the copy of an append whose acknowledgement was lost"
+    assert (tallies.chain.head, tallies.chain.end, tallies.chain.skipped, tallies.checkpoint) == (7, 9, 4, 4)
+
+
+@pytest.mark.parametrize("forged", [adjustment(6, 8), adjustment(6, 10), adjustment(6, chain_id="other")])
+def test_an_adjustment_of_another_end_or_chain_is_passed_over(forged: Tally) -> None:
+    tallies = folded(Tallies())
+    assert not tallies.fold(6, forged)
+    assert (tallies.chain.head, tallies.chain.next_offset) == (5, 7)
+
+
+def test_an_adjustment_founds_no_chain() -> None:
+    tallies = Tallies(chain=Chain(next_offset=3))
+    assert not tallies.fold(3, adjustment(3, 0, previous=2))
+    assert tallies.chain.head == NO_OFFSET
+
+
+def test_the_tally_that_was_cut_before_an_adjustment_is_accepted_behind_it() -> None:
+    tallies = folded(Tallies())
+    assert tallies.fold(6, adjustment(6))
+    assert tallies.fold(7, tally(9, 12, 5, checkpoint=4))
+    assert (tallies.chain.head, tallies.chain.end) == (7, 12)
+
+
+@pytest.mark.parametrize("begin", [4, 5, 6])
+def test_a_reader_that_begins_behind_a_lost_copy_or_at_the_adjustment_itself_decides_alike(begin: int) -> None:
+    log = [*LOG, adjustment(6), adjustment(6), tally(9, 12, 5, checkpoint=4), adjustment(9, 12, previous=8)]
+    partly = tallies_from(begin, log[begin])
+    assert [offset for offset in range(begin, len(log)) if partly.fold(offset, log[offset])] == [each for each in (4, 5, 6, 8, 9) if each >= begin]

@@ -38,7 +38,7 @@ def assert_reads_safely(consumer: Any) -> None:
 
 
 async def test_a_group_consumer_never_commits_or_moves_by_itself() -> None:
-    fetch = FetchLimits(records_max=9, bytes_max=8, partition_bytes_max=7, wait_ms_max=6)
+    fetch = FetchLimits(records_max=9, bytes_max=8, partition_bytes_max=7, wait_ms_max=6, bytes_min=5)
     made = make_group_consumer(NOWHERE, group_id="g", client_id="aggregator", instance_id="one", fetch=fetch)
     async with closing(made) as consumer:
         assert_reads_safely(consumer)
@@ -48,7 +48,7 @@ async def test_a_group_consumer_never_commits_or_moves_by_itself() -> None:
         assert consumer._client._client_id == "taximeter-aggregator"
         assert consumer._max_poll_records == 9
         assert (consumer._fetch_max_bytes, consumer._max_partition_fetch_bytes, consumer._fetch_max_wait_ms) == (8, 7, 6)
-        assert consumer._fetch_min_bytes == 1
+        assert consumer._fetch_min_bytes == 5
 
 
 async def test_a_log_reader_is_in_no_group_and_as_safe() -> None:
@@ -56,6 +56,7 @@ async def test_a_log_reader_is_in_no_group_and_as_safe() -> None:
         assert_reads_safely(consumer)
         assert consumer._group_id is None
         assert consumer._max_poll_records == 500
+        assert consumer._fetch_min_bytes == 1
 
 
 async def test_the_library_really_understands_no_reset_as_none() -> None:
