@@ -38,6 +38,7 @@ async def counted_identities(
         if fold.fold(offset, tally):
             uncounted.add(tally)
     found: set[Identity] = set()
+    asked = frozenset(wanted)
     first, following = await reader.bounds(topics.events.name, partition)
     if from_ms:
         begin = await reader.offset_for_time(topics.events.name, partition, from_ms)
@@ -47,7 +48,7 @@ async def counted_identities(
             for record in records:
                 places = uncounted.of(record.offset)
                 if places is not None:
-                    found |= _identities(record, places) & set(wanted)
+                    found |= _identities(record, places) & asked
     return frozenset(found)
 
 

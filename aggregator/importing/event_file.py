@@ -20,7 +20,7 @@ from aggregator.importing.source_entries import MappedLines, SourceEntry, WholeL
 from aggregator.importing.table_values import plain_value
 
 if TYPE_CHECKING:
-    import pyarrow.parquet
+    from pyarrow.parquet import ParquetFile
 
 LINE_BYTES_MAX: Final = 1_000_000
 FORMATS: Final = ("ndjson", "csv", "parquet")
@@ -134,7 +134,7 @@ class EventFile:
             with self.path.open("rb") as raw:
                 packed = unpack and raw.peek(2)[:2] == _GZIP
                 if packed:
-                    with gzip.GzipFile(fileobj=raw) as unpacked, BufferedReader(unpacked, _CHUNK) as file:  # type: ignore[arg-type]  # typeshed
+                    with gzip.GzipFile(fileobj=raw) as unpacked, BufferedReader(unpacked, _CHUNK) as file:
                         yield file
                 else:
                     yield raw
@@ -175,18 +175,17 @@ def _cells(header: Sequence[str], row: Sequence[str]) -> dict[str, str]:
     return dict(zip(header, row, strict=True))
 
 
-def _parquet_file(path: Path) -> "pyarrow.parquet.ParquetFile":
+def _parquet_file(path: Path) -> "ParquetFile":
     try:
-        import pyarrow  # noqa: PLC0415  # an extra; and it takes a quarter of a second
-        import pyarrow.parquet  # noqa: PLC0415
+        from pyarrow import ArrowException, parquet  # noqa: PLC0415  # an extra; and it takes a quarter of a second
     except ImportError:
         raise FileUnusable(f"{path}: Parquet needs an extra: pip install taximeter[parquet]") from None
     try:
-        return pyarrow.parquet.ParquetFile(path)
-    except (OSError, pyarrow.ArrowException) as error:
+        return parquet.ParquetFile(path)
+    except (OSError, ArrowException) as error:
         raise FileUnusable(f"{path} cannot be read as Parquet: {error}") from error
 
 
-def _leaves(file: "pyarrow.parquet.ParquetFile") -> list[str]:
+def _leaves(file: "ParquetFile") -> list[str]:
     """The columns, those within structures with dots between the names."""
     return [file.schema.column(place).path for place in range(len(file.schema))]

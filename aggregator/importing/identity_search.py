@@ -65,7 +65,7 @@ class IdentitySearch:
         found: set[int] = set()
         for number in range(passes):
             self.on_pass(number, passes)
-            found |= await self._pass(source, lambda event, part=number: wanted(event) and event.fingerprint[0] * passes >> 8 == part)
+            found |= await self._pass(source, _OfPass(wanted, number, passes))
         return found
 
     async def _pass(self, source: EntrySource, wanted: Callable[[SourceEvent], bool]) -> set[int]:
@@ -89,3 +89,15 @@ class IdentitySearch:
             counted |= await counted_identities(self.reader, self.topics, partition, identities, from_ms=from_ms)
         # Of several entries with one identity the first is taken.
         return {place for identity, places in entries.items() for place in places[0 if identity in counted else 1 :]}
+
+
+@dataclass(frozen=True, slots=True)
+class _OfPass:
+    """Whether an event is looked for in this pass: all copies of an identity are in the same."""
+
+    wanted: Callable[[SourceEvent], bool]
+    number: int
+    passes: int
+
+    def __call__(self, event: SourceEvent) -> bool:
+        return int.from_bytes(event.fingerprint[:4]) % self.passes == self.number and self.wanted(event)

@@ -1,6 +1,5 @@
 """What was brought in, as usage.deadletters has it: the accepted imports of a partition, and writing another one."""
 
-
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -67,7 +66,9 @@ class ImportLog:
 
     def partition_of(self, content: ImportedContent) -> int:
         """Where imports of this content are: all those of one log of a topic in the same partition, so that they cannot overlap."""
-        return self.partition_of_topic(content.name, content.partition) if content.kind == "topic" else partition_of(content.emitter, self._partitions)
+        return (
+            self.partition_of_topic(content.name, content.partition) if content.kind == "topic" else partition_of(content.emitter, self._partitions)
+        )
 
     def partition_of_topic(self, topic: str, partition: int) -> int:
         """Where imports from this log are."""
@@ -112,5 +113,3 @@ class ImportLog:
             async for records in batches:
                 for record in records:
                     book.add(record)
-
-

@@ -60,7 +60,7 @@ class MappedLines:
 
 
 def read_document(value: Any, source: str) -> SourceEvent:
-    """One event in our own form, in which the time may also be milliseconds, or a CloudEvent. An event needs no id, but a time. Raises EventRejected."""
+    """One event in our own form, whose time may also be milliseconds, or a CloudEvent. It needs no id, but a time. Raises EventRejected."""
     if isinstance(value, dict):
         if value.get("time") is None:
             raise EventRejected(Reason.MISSING_FIELD, "time", "is missing: what is brought in happened earlier, and says when")
