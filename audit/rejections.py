@@ -1,7 +1,7 @@
 """What Stripe refused after it had accepted it, read from usage.ledger and led back to the meter events."""
 
 import re
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
@@ -10,6 +10,7 @@ from aiokafka.structs import ConsumerRecord
 from taximeter_emitter.wire.limits import HOUR_MS
 
 from audit.resends import Resend, Resends
+from metering.folds.distinct_reports import distinct
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogReader
 from metering.records.fail_closed import HistoryLost
@@ -46,14 +47,6 @@ class TracedRejection:
     def sent_again(self) -> int:
         """How many of its errors are billed by now."""
         return min(self.rejection.error_count, sum(resend.is_billed for resend in self.resends.values()))
-
-
-def distinct(rejections: Iterable[Rejection]) -> list[Rejection]:
-    """The same report may have been written more than once: one of each event, code and partition, in the order of their writing."""
-    found: dict[tuple[str, str, int], Rejection] = {}
-    for rejection in sorted(rejections, key=lambda each: each.at_ms):
-        found.setdefault((rejection.event_id, rejection.code, rejection.partition), rejection)
-    return list(found.values())
 
 
 class RejectionReader:

@@ -8,6 +8,7 @@ In folders, each importing only what is above it in this list:
   kafka          topics, clients, partitions by offset.
   stripe         the settings and the client of each process that talks to Stripe.
   workers        partitions shared among processes, one worker for each.
+  reconciliation the ledger compared with Stripe's own sums, by the reporter and by commands.
 
 The words of a single event are below all of this, in taximeter_emitter.wire: emitters need them, too.
 Entry rule: two services use it, or two services exchange it.

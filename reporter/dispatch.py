@@ -56,7 +56,7 @@ class Dispatcher:
         self._calls: CallsUnderWay[Verdict] = turns.calls()
         self._paced: Verdict | None = None
         self._halted: str | None = None
-        self._held: frozenset[str] = frozenset()
+        self._held: frozenset[str] | None = None  # at the last look; None: there was none
         self._behind_ms = 0
         self.answered = 0
 
@@ -203,11 +203,14 @@ class Dispatcher:
         self._metrics.rate_limit.set(self.pacer.rate_per_s)
 
     def _observe_meters(self) -> None:
-        holds = self.lanes.held.holds
+        holds, told = self.lanes.held.holds, self._held
+        if told is not None and holds.keys() == told:
+            return
+        told = told or frozenset()
         for meter, hold in holds.items():
-            if meter not in self._held:
+            if meter not in told:
                 self._log.error("nothing of this meter is sent any more, its usage waits: Stripe refuses the meter", meter=meter, reason=hold.reason)
-        for meter in self._held - holds.keys():
+        for meter in told - holds.keys():
             self._log.info("a meter is tried again", meter=meter)
         self._held = frozenset(holds)
         for meter in self._catalogue.by_name:

@@ -26,8 +26,12 @@ from taximeter_emitter.wire.limits import (
 from aggregator.core.sequences import EMITTER_GAPS_MAX, EMITTERS_MAX, GAPS_MAX
 from metering.records.ledger_records import BY_CHARS_MAX, REASON_CHARS_MAX
 from metering.records.service_limits import (
+    BATCH_HEADERS_MAX,
+    BATCH_INFLATED_BYTES_MAX,
+    BATCH_RECORDS_MAX,
     CHAIN_RECORD_BYTES_MAX,
     EVENT_AGE_MAX_MS,
+    EVENT_VALUE_BYTES_MAX,
     EVENTS_RETENTION_MS,
     METERS_MAX,
     RETRY_SAME_IDENTIFIER_MS,
@@ -47,6 +51,9 @@ class Limit:
 
 def _refused(reason: Reason) -> str:
     return f"The event is refused: `{reason}`."
+
+
+_UNREADABLE: Final = "The partition stops (`RecordUnreadable`) and no other does. `taximeter repair skip` steps over the batch."
 
 
 LIMITS: Final[dict[str, Sequence[Limit]]] = {
@@ -70,9 +77,15 @@ LIMITS: Final[dict[str, Sequence[Limit]]] = {
     ),
     "A record of `usage.events`": (
         Limit("value", EVENT_RECORD_BYTES_MAX, "bytes", "Kafka refuses the record. The Emitter and the gateway begin another batch in time."),
+        Limit("value that was compressed", EVENT_VALUE_BYTES_MAX, "bytes", f"The record is set aside: `{Reason.TOO_LONG}`."),
         Limit("events of a batch", BATCH_EVENTS_MAX, "events", f"The batch is refused: `{Reason.BAD_BATCH}`."),
         Limit("`emitter` of a batch", EMITTER_CHARS_MAX, "characters", f"The batch is refused: `{Reason.BAD_BATCH}`."),
         Limit("`abandoned` of a heartbeat", ABANDONED_RANGES_MAX, "ranges", f"The heartbeat is refused: `{Reason.BAD_BATCH}`."),
+    ),
+    "A batch of records, in every topic": (
+        Limit("records that are compressed, inflated", BATCH_INFLATED_BYTES_MAX, "bytes", _UNREADABLE),
+        Limit("records", BATCH_RECORDS_MAX, "records", _UNREADABLE),
+        Limit("headers of one record, in a batch of more than 4 MiB", BATCH_HEADERS_MAX, "headers", _UNREADABLE),
     ),
     "What an aggregator remembers of a partition": (
         Limit(

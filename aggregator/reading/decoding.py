@@ -10,6 +10,7 @@ from taximeter_emitter.wire.event import UsageEvent, parse_cloudevent, parse_eve
 
 from metering.records.batch_decoding import KnownTexts, decode_batch
 from metering.records.record import LogRecord
+from metering.records.service_limits import EVENT_VALUE_BYTES_MAX
 
 _JSON_TYPES = ("application/json", "application/cloudevents+json", "text/json")
 
@@ -27,6 +28,8 @@ def decoded(record: LogRecord) -> Any:
     """The JSON value of a record. Raises EventRejected."""
     if record.value is None:
         raise EventRejected(Reason.NULL_VALUE, "", "the record has no value; a usage event is never deleted by a tombstone")
+    if len(record.value) > EVENT_VALUE_BYTES_MAX:
+        raise EventRejected(Reason.TOO_LONG, "", f"the record has {len(record.value):,} bytes; at most {EVENT_VALUE_BYTES_MAX:,} are read")
     return parse_json(record.value)
 
 
@@ -38,16 +41,18 @@ def understood(record: LogRecord, document: Any, known: KnownTexts | None = None
 
 
 def decode_all(values: Sequence[bytes]) -> list[Any]:
-    """The JSON values; None also for what is not JSON: it goes the long way, which says what is wrong with it."""
+    """The JSON values; None also for what is not JSON, or too long: it goes the long way, which says what is wrong with it."""
     try:
-        return list(map(orjson.loads, values))
+        if sum(map(len, values)) <= EVENT_VALUE_BYTES_MAX:
+            return list(map(orjson.loads, values))
+        return [_decoded_one(value) for value in values]
     except orjson.JSONDecodeError:
         return [_decoded_one(value) for value in values]
 
 
 def _decoded_one(value: bytes) -> Any:
     try:
-        return orjson.loads(value)
+        return orjson.loads(value) if len(value) <= EVENT_VALUE_BYTES_MAX else None
     except orjson.JSONDecodeError:
         return None
 

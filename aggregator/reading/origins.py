@@ -11,6 +11,7 @@ from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX, CUSTOMER_CHARS_MAX, 
 
 from metering.records.dead_letter import LETTER_CUSTOMERS_MAX, Origin
 from metering.records.record import LogRecord
+from metering.records.service_limits import EVENT_VALUE_BYTES_MAX
 
 _SOURCE_HEADERS: Final = ("ce_source", "ce-source")
 
@@ -52,8 +53,11 @@ def claimed(record: LogRecord) -> Claimed:
 
 
 def _document(record: LogRecord) -> Mapping[str, Any]:
+    value = record.value or b""
+    if len(value) > EVENT_VALUE_BYTES_MAX:
+        return {}
     try:
-        document = parse_json(record.value or b"")
+        document = parse_json(value)
     except EventRejected:
         return {}
     return document if type(document) is dict else {}

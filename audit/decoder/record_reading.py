@@ -9,6 +9,7 @@ from audit.decoder.batch_documents import batch_in
 from audit.decoder.event_documents import cloudevent_in, event_in, is_integer
 from audit.decoder.record_contents import NotReadable, RecordContents, SingleContents, UnreadableContents
 from metering.records.record import LogRecord
+from metering.records.service_limits import EVENT_VALUE_BYTES_MAX
 
 _JSON_TYPES: Final = {"application/json", "application/cloudevents+json", "text/json"}
 _NO_DOCUMENT: Final = object()
@@ -29,9 +30,22 @@ def contents_of(record: LogRecord) -> RecordContents:
         return UnreadableContents(str(problem), _claimed(document))
 
 
+def source_of(record: LogRecord) -> str:
+    """The source that a single event names; "" for one without, and for what cannot be read."""
+    try:
+        document = _document(record.value)
+        named: Any = _attributes(record) or document
+    except NotReadable:
+        return ""
+    source = named.get("source") if isinstance(named, dict) else None
+    return source if isinstance(source, str) else ""
+
+
 def _document(value: bytes | None) -> object:
     if value is None:
         raise NotReadable("it has no value")
+    if len(value) > EVENT_VALUE_BYTES_MAX:
+        raise NotReadable(f"it has {len(value)} bytes")
     try:
         return orjson.loads(value)
     except orjson.JSONDecodeError:

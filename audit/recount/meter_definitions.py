@@ -40,15 +40,22 @@ class KnownCatalogues:
             return None
         if blake2b(orjson.dumps(definition), digest_size=8).hexdigest() != tally.catalogue:
             return f"defines catalogue {tally.catalogue} by meters of another version"
-        try:
-            self._rules[tally.catalogue] = _rules(definition)
-        except (TypeError, ValueError):
-            return None  # a form that this version does not know: such tallies are not counted again
+        rules = rules_of(definition)
+        if rules is not None:  # of a form that this version does not know: such tallies are not counted again
+            self._rules[tally.catalogue] = rules
         return None
 
     def of(self, version: str) -> CatalogueRules | None:
         """The rules of a version; None if nothing that was read defines it."""
         return self._rules.get(version)
+
+
+def rules_of(definition: Sequence[Sequence[Any]]) -> CatalogueRules | None:
+    """The rules of this definition; None for a form that this version does not know."""
+    try:
+        return _rules(definition)
+    except (TypeError, ValueError):
+        return None
 
 
 def _rules(definition: Sequence[Sequence[Any]]) -> CatalogueRules:

@@ -2,15 +2,31 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypeGuard
 
 from taximeter_emitter.wire.event import Dimensions
 
-from audit.verification.report import Report
+from audit.verification.report import AcceptedHandover, Report
 from audit.verification.span import Inside
+from audit.verification.stripe_evidence import EvidenceFold
 from metering.folds.corrections import TAKEN, Corrected, CorrectionHistory, Target, named_places, objection
 from metering.records.fail_closed import ChainBroken
-from metering.records.ledger_records import Correction, CorrectionKind, Entry, Intent, MeterEvent, Outcome, Receipt, Rejection
+from metering.records.ledger_records import (
+    Correction,
+    CorrectionKind,
+    Entry,
+    Handover,
+    Intent,
+    LedgerAdoption,
+    LedgerClosing,
+    MeterEvent,
+    Outcome,
+    Receipt,
+    Rejection,
+)
+from metering.records.notes.evidence import Evidence
+from metering.records.notes.resolution import Resolution, Resolved
 from metering.records.tally import Tally
 
 UsageKey = tuple[str, str, Dimensions]
@@ -32,6 +48,7 @@ class IntentCheck:
         self._report = report
         self._uncovered: Counter[UsageKey] = Counter()
         self._reports: set[tuple[str, str]] = set()
+        self._evidence = EvidenceFold()
 
     def foresee(self, offset: int, entry: Entry) -> None:
         """Remember what this entry will speak of."""
@@ -61,15 +78,24 @@ class IntentCheck:
             case Rejection():
                 self._report.rejections += 1
                 self._note_refusals(entry)
+            case Evidence():
+                self._evidence.take(entry)
+            case Resolution():
+                self._note_resolution(entry, accepted=accepted)
             case Correction():
                 self._report.corrections += accepted
                 self._report.corrections_skipped += not accepted
+                self._evidence.mended(entry.event.customer, entry.event.meter)
             case Intent() if accepted:
                 if offset in self._inside.intents:
                     self._report.intents += 1
+                    self._evidence.saw({event.customer for event in entry.meter_events})
                     self._compare(offset, entry, waiting)
             case Intent():
                 self._report.intents_skipped += 1
+            case LedgerClosing() | LedgerAdoption():
+                if accepted:
+                    self._note_handover(offset, entry)
 
     def finish(self) -> None:
         """After the last entry and the last tally: what is left is on its way."""
@@ -87,11 +113,25 @@ class IntentCheck:
             if target.intent in self._inside.intents:
                 self._finish_target(target)
         for corrected in self._history.corrections.values():
-            if corrected.correction.intent in self._inside.intents:
+            if self._has(corrected):
                 self._finish_correction(corrected)
+        self._report.evidence.add(self._evidence.totals())
+
+    def _has(self, corrected: Corrected) -> bool:
+        """Whether what it corrects is verified; the intent of what is moved is in another partition."""
+        if corrected.correction.kind is CorrectionKind.MOVE:
+            return self._inside.times.holds(corrected.log_time_ms)
+        return corrected.correction.intent in self._inside.intents
+
+    def _note_handover(self, offset: int, entry: Handover) -> None:
+        kind, cluster = ("closing", entry.successor) if isinstance(entry, LedgerClosing) else ("adoption", entry.predecessor)
+        doubt = (entry.in_doubt, entry.uncounted) if isinstance(entry, LedgerAdoption) else ((), 0)
+        self._report.handovers.append(AcceptedHandover(self._partition, offset, kind, cluster, *doubt, entry.reason, entry.by, entry.at_ms))
 
     def _check_correction(self, offset: int, correction: Correction) -> None:
         """What its writer had to see before it wrote, because readers that begin at a checkpoint cannot."""
+        if correction.kind is CorrectionKind.MOVE:
+            return  # its meter event is in another partition: the report compares both
         where = f"correction {offset} of partition {self._partition} ({correction.kind} of {correction.target_identifier})"
         target = self._history.targets.get((correction.intent, correction.index))
         if target is None or target.identifier != correction.target_identifier:
@@ -104,9 +144,18 @@ class IntentCheck:
                 self._report.problems.add(f"{where} was not allowed: {reason}")
 
     def _finish_target(self, target: Target) -> None:
-        if not target.fate.reported or target.fate.outcome not in TAKEN:
+        totals, fate = self._report.meter(target.event.meter), target.fate
+        if fate.resolution is not None:
+            if fate.resolution.resolved is Resolved.AT_STRIPE:
+                totals.proved += target.event.value if fate.outcome is Outcome.PARKED else 0
+            elif fate.outcome in TAKEN:
+                totals.unrecorded += target.event.value
+            if fate.resolution.resolved is Resolved.MOVED:
+                self._report.moves.said[target.identifier] = replace(target.event, customer=fate.resolution.to_customer)
             return
-        if target.fate.at_stripe is None:
+        if not fate.reported or fate.outcome not in TAKEN:
+            return
+        if fate.at_stripe is None:
             self._report.problems.add(
                 f"{target.identifier} may have reached Stripe more than once, and an error report names it: Stripe may have it or not"
             )
@@ -121,7 +170,10 @@ class IntentCheck:
     def _finish_correction(self, corrected: Corrected) -> None:
         correction, fate = corrected.correction, corrected.fate
         totals = self._report.meter(correction.event.meter)
-        target = self._history.targets.get((correction.intent, correction.index))
+        if correction.kind is CorrectionKind.MOVE and fate.at_stripe is not False:
+            self._report.moves.billed.append((correction.target_identifier, correction.event))
+        moved = correction.kind is CorrectionKind.MOVE
+        target = None if moved else self._history.targets.get((correction.intent, correction.index))
         if fate.outcome is None:
             totals.correcting += correction.event.value
         elif fate.at_stripe is None:
@@ -131,6 +183,17 @@ class IntentCheck:
         elif fate.at_stripe and not (correction.kind is CorrectionKind.CANCEL and target is not None and target.fate.at_stripe is False):
             # What was not recorded is not cancelled: Stripe has nothing less.
             totals.corrected[correction.kind] += correction.event.value
+
+    def _note_resolution(self, resolution: Resolution, *, accepted: bool) -> None:
+        target = self._history.targets.get((resolution.intent, resolution.index))
+        where = f"resolution {resolution.offset} of partition {self._partition} ({resolution.resolved} of {resolution.target_identifier})"
+        if not accepted:
+            return
+        corrected = self._history.corrections.get(resolution.intent)
+        if target is not None and target.identifier == resolution.target_identifier:
+            self._evidence.mended(target.event.customer, target.event.meter)
+        elif corrected is None or corrected.correction.identifier() != resolution.target_identifier:
+            self._report.problems.add(f"{where} names a meter event that no accepted intent has")
 
     def _note_refusals(self, rejection: Rejection) -> None:
         """Count what the report names, and what it only counts. The same report may have been written more than once."""

@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from audit.recount.aside_book import AsideTotals
-from metering.records.ledger_records import CorrectionKind, Outcome
+from audit.verification.stripe_evidence import StripeEvidence
+from metering.records.ledger_records import CorrectionKind, MeterEvent, Outcome
 
 PROBLEMS_SHOWN: Final = 50
 REPORTED: Final = frozenset({Outcome.ACCEPTED, Outcome.DUPLICATE})
@@ -16,8 +17,8 @@ REPORTED: Final = frozenset({Outcome.ACCEPTED, Outcome.DUPLICATE})
 class MeterTotals:
     """Units of one meter, and the events behind `counted`. `outcomes`: units by what became of their meter event.
 
-    `unrecorded` units Stripe accepted, and said later that it did not record them. `corrected`: units that corrections took back or sent
-    again; `correcting` ones are in corrections without an outcome.
+    `unrecorded` units Stripe accepted, and said later, or its sums show, that it did not record them. `proved` ones were parked, and Stripe's sums
+    show that it has them. `corrected`: units that corrections took back or sent again; `correcting` ones are in corrections without an outcome.
 
     `uncovered` units are in tallies that no intent covers yet, `open` ones in intents without a final outcome. `carried` ones wait until Stripe
     takes their meter again: those that the verified intents leave to later ones, less those that they took over from earlier ones.
@@ -30,6 +31,7 @@ class MeterTotals:
     carried: int = 0
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     unrecorded: int = 0
+    proved: int = 0
     corrected: Counter[CorrectionKind] = field(default_factory=Counter)
     correcting: int = 0
 
@@ -56,7 +58,12 @@ class MeterTotals:
     @property
     def missing(self) -> int:
         """Units that Stripe should have, does not have, or may not have, and that no correction sent again."""
-        return self.not_billed - self.unbillable + self.unrecorded - self.corrected[CorrectionKind.RESEND]
+        return self.not_billed - self.unbillable + self.unrecorded - self.proved - self.sent_again
+
+    @property
+    def sent_again(self) -> int:
+        """Units that corrections sent again, for the same customer or for another."""
+        return self.corrected[CorrectionKind.RESEND] + self.corrected[CorrectionKind.MOVE]
 
     @property
     def unequal(self) -> int:
@@ -67,7 +74,7 @@ class MeterTotals:
     def billed(self) -> int:
         """Units that Stripe has in the end: what was reported, less what it did not record, less what was taken back, and what was sent again."""
         taken_back = self.corrected[CorrectionKind.CANCEL] + self.corrected[CorrectionKind.NEGATE]
-        return self.reported - self.unrecorded - taken_back + self.corrected[CorrectionKind.RESEND]
+        return self.reported - self.unrecorded + self.proved - taken_back + self.sent_again
 
     def add(self, other: "MeterTotals") -> None:
         """Add another partition's units."""
@@ -78,6 +85,7 @@ class MeterTotals:
         self.carried += other.carried
         self.outcomes += other.outcomes
         self.unrecorded += other.unrecorded
+        self.proved += other.proved
         self.corrected += other.corrected
         self.correcting += other.correcting
 
@@ -92,6 +100,7 @@ class MeterTotals:
             "carried": self.carried,
             "outcomes": {outcome.value: units for outcome, units in sorted(self.outcomes.items())},
             "unrecorded": self.unrecorded,
+            "proved": self.proved,
             "corrected": {kind.value: self.corrected[kind] for kind in CorrectionKind},
             "correcting": self.correcting,
             "billed": self.billed,
@@ -160,6 +169,25 @@ class AcceptedStep:
     start: int
     end: int
     events: int | None
+    reason: str
+    by: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedHandover:
+    """An accepted closing or adoption at `offset` of usage.ledger. `cluster` is the id of the other one, "" if it is not known.
+
+    Of an adoption of a ledger that nobody had closed, `in_doubt` are units by meter, and `uncounted` the records of usage.events, of which nobody
+    knows whether the cluster that was left told Stripe.
+    """
+
+    partition: int
+    offset: int
+    kind: str
+    cluster: str
+    in_doubt: Sequence[tuple[str, int]]
+    uncounted: int
     reason: str
     by: str
     at_ms: int
@@ -235,12 +263,43 @@ class Refusals:
     unnamed: Counter[str] = field(default_factory=Counter)
 
 
+@dataclass(slots=True)
+class Moves:
+    """Usage of one customer that another is billed for: what resolutions say so of, and what corrections bill, by the identifier of the meter
+    event. They are in two partitions.
+    """
+
+    said: dict[str, MeterEvent] = field(default_factory=dict)
+    billed: list[tuple[str, MeterEvent]] = field(default_factory=list)
+
+    def add(self, other: "Moves") -> None:
+        """Another partition's."""
+        self.said |= other.said
+        self.billed += other.billed
+
+    @property
+    def unbilled(self) -> dict[str, MeterEvent]:
+        """Those that no correction bills yet."""
+        done = {identifier for identifier, _ in self.billed}
+        return {identifier: event for identifier, event in self.said.items() if identifier not in done}
+
+    @property
+    def problems(self) -> list[str]:
+        """What was billed to another customer although nobody said so, or twice, or otherwise than it was."""
+        times = Counter(identifier for identifier, _ in self.billed)
+        found = [f"{identifier} is billed to another customer {count:,} times" for identifier, count in times.items() if count > 1]
+        for identifier, event in self.billed:
+            if self.said.get(identifier) != event:
+                found.append(f"{identifier} is billed to {event.customer}, as no resolution says")
+        return found
+
+
 _SUMS: Final = (
     *("partitions", "tallies", "tallies_skipped", "intents", "intents_skipped", "receipts", "rejections", "corrections", "corrections_skipped"),
     *("uncounted_records", "not_recounted", "open_meter_events"),
 )
 _COUNTERS: Final = ("records", "events", "dead_lettered", "unknown_usage", "unread_partitions")
-_LISTS: Final = ("losses", "steps", "covered", "open_transactions", "redrives")
+_LISTS: Final = ("losses", "steps", "covered", "open_transactions", "redrives", "handovers")
 
 
 @dataclass(slots=True)
@@ -276,10 +335,13 @@ class Report:
     not_recounted: int = 0
     open_meter_events: int = 0
     refusals: Refusals = field(default_factory=Refusals)
+    evidence: StripeEvidence = field(default_factory=StripeEvidence)
+    moves: Moves = field(default_factory=Moves)
     meters: dict[str, MeterTotals] = field(default_factory=dict)
     emitters: Sequence[EmitterLine] = ()
     losses: list[AcceptedLoss] = field(default_factory=list)
     steps: list[AcceptedStep] = field(default_factory=list)
+    handovers: list[AcceptedHandover] = field(default_factory=list)
     covered: list[Covered] = field(default_factory=list)
     problems: Problems = field(default_factory=Problems)
 
@@ -301,6 +363,8 @@ class Report:
         self.underived.units += other.underived.units
         self.refusals.named += other.refusals.named
         self.refusals.unnamed += other.refusals.unnamed
+        self.evidence.add(other.evidence)
+        self.moves.add(other.moves)
         self.identity_share = max(self.identity_share, other.identity_share)
         self.problems.add_all(other.problems)
 
@@ -308,6 +372,12 @@ class Report:
     def set_aside(self) -> Counter[str]:
         """Events that are set aside, by the reason that the tallies give, each once, and without those that came back."""
         return self.dead_lettered - Counter({reason: totals.came_back for reason, totals in self.aside.items()})
+
+    @property
+    def closed(self) -> list[AcceptedHandover]:
+        """The closings of ledgers that are closed now."""
+        last = {each.partition: each for each in self.handovers}
+        return [each for each in last.values() if each.kind == "closing"]
 
     @property
     def unfinished_redrives(self) -> list[tuple[AcceptedRedrive, int]]:
@@ -333,9 +403,12 @@ class Report:
                 "open": self.open_meter_events,
             },
             "refusals": {"named": self.refusals.named, "unnamed": dict(self.refusals.unnamed)},
+            "stripe_evidence": self.evidence.as_json(),
+            "moved": {"said": len(self.moves.said), "billed": len(self.moves.billed)},
             "records": dict(self.records),
             "losses": [loss.as_json() for loss in self.losses],
             "stepped_over": [asdict(step) for step in self.steps],
+            "handovers": [{**asdict(each), "in_doubt": dict(each.in_doubt)} for each in self.handovers],
             "covered": [each.as_json() for each in self.covered],
             "uncounted_records": self.uncounted_records,
             "open_transactions": [{"partition": each.partition, "offset": each.offset, "records": each.records} for each in self.open_transactions],

@@ -1,5 +1,6 @@
 """The verdict of a verification: one word, and every term that keeps it from EXACT, with what mends it. Pure."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -94,6 +95,11 @@ def _not_exact(report: Report) -> Iterator[Term]:
             what = f"{abs(totals.unequal):,} units of {name} {'have no outcome' if totals.unequal > 0 else 'were never counted'}"
             yield Term("unequal", abs(totals.unequal), what, f"{what}: counted is not reported, not billed, waiting and open", "docs/verdicts.md")
     yield from _missing(report)
+    if report.evidence.differing:
+        cells = len(report.evidence.differing) + report.evidence.unkept
+        what = f"{_of(cells, 'cell')} in which Stripe had other sums at the last comparisons"
+        text = f"{what}, a cell being a customer, a meter and an hour: see `taximeter reconcile`"
+        yield Term("differs_by_evidence", cells, what, text, "taximeter reconcile --all --plan DIR", dict(report.evidence.units))
     unnamed = report.refusals.unnamed.total()
     if unnamed:
         codes = ", ".join(f"{count:,} {code}" for code, count in report.refusals.unnamed.most_common())
@@ -135,7 +141,8 @@ def _missing(report: Report) -> Iterator[Term]:
 def _why_missing(totals: MeterTotals) -> str:
     parts = [f"{units:,} {outcome}" for outcome, units in sorted(totals.outcomes.items()) if units and outcome in {Outcome.REJECTED, Outcome.PARKED}]
     parts += [f"{totals.unrecorded:,} accepted and not recorded"] if totals.unrecorded else []
-    again = totals.missing - totals.unrecorded - sum(totals.outcomes[outcome] for outcome in (Outcome.REJECTED, Outcome.PARKED))
+    parts += [f"- {totals.proved:,} parked that Stripe has"] if totals.proved else []
+    again = totals.missing - totals.unrecorded + totals.proved - sum(totals.outcomes[outcome] for outcome in (Outcome.REJECTED, Outcome.PARKED))
     return f"{' + '.join(parts)}{f' - {-again:,} sent again' if again else ''} units"
 
 
@@ -166,6 +173,16 @@ def _pending(report: Report) -> Iterator[Term]:
             "taximeter status",
             uncovered,
         )
+    unbilled = report.moves.unbilled
+    if unbilled:
+        units: Counter[str] = Counter()
+        for event in unbilled.values():
+            units[event.meter] += event.value
+        what = f"{_units(units)} to be billed to another customer"
+        yield Term("moving", units.total(), what, f"{what}, as was decided", "taximeter correct --to-customer CUSTOMER, as before", units)
+    if report.evidence.mended:
+        what = f"{_of(report.evidence.mended, 'corrected cell')} to compare with Stripe again"
+        yield Term("mended", report.evidence.mended, what, what, "taximeter reconcile --all")
     carried = {name: totals.carried for name, totals in sorted(report.meters.items()) if totals.carried > 0}
     if carried:
         yield Term(
@@ -223,6 +240,7 @@ def _but(report: Report) -> Iterator[Term]:
         unread = " and what could not be read" if any(step.events is None for step in report.steps) else ""
         text = f"{what}, with {_of(events, 'event')}{unread}, as it says below"
         yield Term("stepped_over", records, what, text, "docs/runbooks/TaximeterPartitionStopped.md")
+    yield from _moved(report)
     unbillable = {name: totals.unbillable for name, totals in sorted(report.meters.items()) if totals.unbillable}
     if unbillable:
         count = sum(unbillable.values())
@@ -237,6 +255,23 @@ def _but(report: Report) -> Iterator[Term]:
         what = f"{report.underived.tallies:,} {'tally' if report.underived.tallies == 1 else 'tallies'} not counted again"
         text = f"{what} ({_units(units)}): their records were deleted by retention, or they are of an older format"
         yield Term("underived", report.underived.tallies, what, text, "taximeter verify --from TIME", units)
+
+
+def _moved(report: Report) -> Iterator[Term]:
+    if report.closed:
+        clusters = ", ".join(sorted({each.cluster for each in report.closed}))
+        what = f"{_of(len(report.closed), 'partition')} closed"
+        text = f"{what}: reported is in the cluster {clusters}, where the proof goes on"
+        yield Term("closed", len(report.closed), what, text, "docs/disaster-recovery.md")
+    doubtful = [each for each in report.handovers if each.in_doubt or each.uncounted]
+    if doubtful:
+        units: dict[str, int] = {}
+        for meter, quantity in (pair for each in doubtful for pair in each.in_doubt):
+            units[meter] = units.get(meter, 0) + quantity
+        records = sum(each.uncounted for each in doubtful)
+        what = f"{_units(units)} and {_of(records, 'record')} in doubt"
+        text = f"{what}: a cluster that was lost without a closing may have told Stripe of them, too"
+        yield Term("in_doubt", sum(units.values()) + records, what, text, "taximeter verify --with-stripe; docs/disaster-recovery.md", units)
 
 
 def _of(count: int, what: str) -> str:

@@ -12,6 +12,7 @@ from typing import Final
 
 from metering.folds.ledger import Ledger
 from metering.records.ledger_records import Correction, CorrectionKind, Entry, Intent, MeterEvent, Outcome, Receipt, Rejection
+from metering.records.notes.resolution import Resolution, Resolved
 
 TAKEN: Final = frozenset({Outcome.ACCEPTED, Outcome.DUPLICATE})
 """Stripe has it."""
@@ -55,7 +56,7 @@ def place_of(identifier: str) -> MeterEventPlace | CorrectionPlace | None:
 def named_places(entry: Entry) -> list[MeterEventPlace]:
     """The meter events of intents whose identifiers this entry mentions. They must be watched to understand it."""
     match entry:
-        case Correction():
+        case Correction() | Resolution():
             places = [place_of(entry.target_identifier)]
         case Rejection():
             places = [place_of(identifier) for identifier in entry.identifiers]
@@ -75,10 +76,13 @@ class Fate:
     outcome: Outcome | None = None
     repeated: bool = False
     reported: bool = False
+    resolution: Resolution | None = None
 
     @property
     def at_stripe(self) -> bool | None:
-        """Whether Stripe has it; None if that is not known, or not yet."""
+        """Whether Stripe has it; None if that is not known, or not yet. A resolution is the last word."""
+        if self.resolution is not None:
+            return self.resolution.resolved is Resolved.AT_STRIPE
         if self.outcome is None or self.outcome is Outcome.PARKED:
             return None
         if self.outcome not in TAKEN or not self.reported:
@@ -118,6 +122,8 @@ class Target:
 def objection(target: Target, kind: CorrectionKind) -> str | None:
     """Why a correction of this kind must not be written for this target, as a sentence; None if it may be."""
     standing, fate = target.standing, target.fate
+    if fate.resolution is not None and fate.resolution.resolved is Resolved.MOVED:
+        return f"{fate.resolution.to_customer} is billed for it, by {fate.resolution.by}"
     if standing is not None:
         state = "has no outcome yet" if standing.fate.outcome is None else f"is {standing.fate.outcome}"
         return f"it is corrected already: {standing.correction.kind} at offset {standing.offset}, by {standing.correction.by}, which {state}"
@@ -129,7 +135,7 @@ def objection(target: Target, kind: CorrectionKind) -> str | None:
         return "Stripe refused its meter, so its usage is in a later intent, under another identifier: correct that one"
     if fate.at_stripe is None:
         return f"it is {fate.outcome}, and nobody knows whether Stripe has it: compare Stripe's sums with the ledger first"
-    if kind is CorrectionKind.RESEND:
+    if kind in {CorrectionKind.RESEND, CorrectionKind.MOVE}:
         return "Stripe has it: sent again it would be billed twice" if fate.at_stripe else None
     return None if fate.at_stripe else "Stripe does not have it, so there is nothing to take back"
 
@@ -163,13 +169,15 @@ class CorrectionHistory:
                 self._watch(offset, log_time_ms, entry)
             case Correction() if accepted:
                 self.corrections[offset] = corrected = Corrected(offset, log_time_ms, entry)
-                target = self.targets.get((entry.intent, entry.index))
+                target = None if entry.kind is CorrectionKind.MOVE else self.targets.get((entry.intent, entry.index))
                 if target is not None:
                     target.corrections.append(corrected)
             case Correction():
                 self.refused += 1
             case Rejection():
                 self._note_report(entry)
+            case Resolution() if accepted:
+                self._resolve(entry)
             case _:
                 pass
         return accepted
@@ -195,6 +203,19 @@ class CorrectionHistory:
             twice = settlement.index in entry.unknown or (settlement.intent, settlement.index) in unknown
             fate.outcome = settlement.outcome
             fate.repeated = twice or entry.contested or entry.sender != receipt.instance or settlement.outcome is Outcome.DUPLICATE
+
+    def _resolve(self, resolution: Resolution) -> None:
+        """The first accepted resolution of a meter event stands, but that what was found missing may be moved afterwards."""
+        target, corrected = self.targets.get((resolution.intent, resolution.index)), self.corrections.get(resolution.intent)
+        if target is not None and target.identifier == resolution.target_identifier:
+            fate = target.fate
+        elif corrected is not None and corrected.correction.identifier() == resolution.target_identifier:
+            fate = corrected.fate
+        else:
+            return
+        before = fate.resolution
+        if before is None or (before.resolved is Resolved.NOT_AT_STRIPE and resolution.resolved is Resolved.MOVED):
+            fate.resolution = resolution
 
     def _fate(self, offset: int, index: int) -> Fate | None:
         target, corrected = self.targets.get((offset, index)), self.corrections.get(offset)

@@ -1,6 +1,6 @@
 """How far a plan is in one partition: which of its parts the chain has, and the record of the next one. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from taximeter_emitter.wire.errors import TaximeterError
@@ -44,13 +44,28 @@ class PlanInPartition:
             named = planned_parts(self.header).get(self.partition)
         except RecordCorrupt as error:
             raise NotAdjusted(f"{error}: this plan was not written by this program") from error
-        if named != PlannedParts(len(self.digests), partition_digest(self.digests)):
+        if named is None or not self._has(named):
             raise NotAdjusted(f"the parts for partition {self.partition} are not those that the plan's header names: plan again")
 
     @property
     def plan(self) -> str:
         """The plan's digest."""
         return plan_digest(self.header)
+
+    @property
+    def parts(self) -> int:
+        """How many parts it has."""
+        return planned_parts(self.header)[self.partition].parts
+
+    def _has(self, named: PlannedParts) -> bool:
+        return named == PlannedParts(len(self.digests), partition_digest(self.digests))
+
+
+class BegunPlan(PlanInPartition):
+    """A plan as the log knows it, to be abandoned: `digests` are those of the parts that were accepted. No further part can be written."""
+
+    def _has(self, named: PlannedParts) -> bool:
+        return len(self.digests) <= named.parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +76,20 @@ class Part:
     ids: bytes = b""
 
 
+OnRival = Callable[[int, Adjustment], None]
+"""Hears of each adjustment of another plan that is accepted, and its offset; raises NotAdjusted if ours may not go on then."""
+
+
 class PlanProgress:
     """Folds one partition of usage.tallies, and notes the parts of one plan that are accepted: `accepted` maps each to its offset.
 
     `tallies` may begin anywhere before the first of them.
     """
 
-    def __init__(self, plan: PlanInPartition, tallies: Tallies) -> None:
+    def __init__(self, plan: PlanInPartition, tallies: Tallies, on_rival: OnRival = lambda _offset, _adjustment: None) -> None:
         self.plan = plan
+        self._on_rival = on_rival
+        self._parts = plan.parts
         self.tallies = tallies
         self.accepted: dict[int, int] = {}
         self.abandoned: Adjustment | None = None
@@ -82,7 +103,7 @@ class PlanProgress:
     @property
     def next_part(self) -> int | None:
         """The first part that the chain does not have; None if it has all."""
-        return len(self.accepted) if len(self.accepted) < len(self.plan.digests) else None
+        return len(self.accepted) if len(self.accepted) < self._parts else None
 
     def fold(self, offset: int, tally: Tally) -> bool:
         """The next record. Returns whether it is accepted; raises NotAdjusted if the plan's parts in the log are not those of our plan."""
@@ -91,6 +112,8 @@ class PlanProgress:
         adjustment = tally.adjustment
         if adjustment is not None and adjustment.plan == self._digest:
             self._note(offset, adjustment)
+        elif adjustment is not None:
+            self._on_rival(offset, adjustment)
         return True
 
     def read_to(self, end: int) -> None:
@@ -106,11 +129,10 @@ class PlanProgress:
         if self.abandoned is not None:
             raise NotAdjusted(f"plan {short(self._digest)} was abandoned by {self.abandoned.by} ({self.abandoned.reason}): make another plan")
         digest = part_digest(part.rows, part.ids)
-        if digest != plan.digests[number]:
+        if digest not in plan.digests[number : number + 1]:
             raise NotAdjusted(f"part {number} of plan {short(self._digest)} is not as it was planned: its file is damaged, plan again")
         header = plan.header if number == 0 else None
-        parts = len(plan.digests)
-        adjustment = Adjustment(self.next_offset, self._digest, number, parts, digest, plan.kind, plan.reason, plan.by, at_ms, header, part.ids)
+        adjustment = Adjustment(self.next_offset, self._digest, number, self._parts, digest, plan.kind, plan.reason, plan.by, at_ms, header, part.ids)
         return self._tally(adjustment, part.rows, instance)
 
     def abandoning(self, *, at_ms: int, instance: str) -> Tally:
@@ -141,8 +163,8 @@ class PlanProgress:
         if adjustment.kind is AdjustmentKind.ABANDON:
             self.abandoned = adjustment
             return
-        digests = self.plan.digests
         place = (adjustment.part, adjustment.parts)
-        if place != (len(self.accepted), len(digests)) or adjustment.digest != digests[adjustment.part]:
+        known = self.plan.digests[adjustment.part : adjustment.part + 1]
+        if place != (len(self.accepted), self._parts) or adjustment.digest not in known:
             raise NotAdjusted(f"{adjustment.name}, accepted at offset {offset} of partition {self.plan.partition}, is not the part of this plan")
         self.accepted[adjustment.part] = offset

@@ -1,4 +1,4 @@
 """Kafka: the topics, the clients, and single partitions read and appended to by offset.
 
-Read: topics, clients, provision, plain_batches, tolerant_fetching, partition_log, ledger_log.
+Read: topics, clients, provision, batches, tolerant_fetching, partition_log, ledger_log.
 """

@@ -6,7 +6,7 @@ from typing import Final
 
 from taximeter_emitter.clock import Clock
 
-from metering.folds.plan_progress import NotAdjusted, Part, PlanInPartition, PlanProgress
+from metering.folds.plan_progress import NotAdjusted, OnRival, Part, PlanInPartition, PlanProgress
 from metering.folds.tallies import Tallies, tallies_from
 from metering.kafka.partition_log import Appender, LogReader, LogUnavailable
 from metering.records.chain import NO_OFFSET
@@ -36,27 +36,37 @@ class AdjustmentWriter:
         self._instance = instance
         self._clock = clock
 
-    async def progress(self, plan: PlanInPartition, position: int) -> PlanProgress:
-        """What of the plan is in the log now. `position`: up to where usage.tallies had been read when the plan was made."""
+    async def progress(self, plan: PlanInPartition, position: int, on_rival: OnRival = lambda _offset, _adjustment: None) -> PlanProgress:
+        """What of the plan is in the log now. `position`: how far usage.tallies had been read when the plan was made.
+
+        `on_rival` hears of other plans' adjustments, also of some before `position`. What it raises ends the writing.
+        """
         start, end = await self._reader.bounds(self._topic, plan.partition)
         if position > end:
             raise ChainBroken(f"plan was made at tally {position} of partition {plan.partition}, which ends at {end}: it was cut or created again")
-        found = PlanProgress(plan, await self._fold_before(plan.partition, position, start, end))
+        found = PlanProgress(plan, await self._fold_before(plan.partition, position, start, end), on_rival)
         await self._follow(found)
         return found
 
-    async def apply(self, plan: PlanInPartition, position: int, part_at: Callable[[int], Part], brake: Brake) -> PlanProgress:
+    async def apply(
+        self,
+        plan: PlanInPartition,
+        position: int,
+        part_at: Callable[[int], Part],
+        brake: Brake,
+        on_rival: OnRival = lambda _offset, _adjustment: None,
+    ) -> PlanProgress:
         """Write all parts that the log does not have. `part_at` gives each when its turn comes. Raises NotAdjusted, and what `brake` raises."""
-        found = await self.progress(plan, position)
+        found = await self.progress(plan, position, on_rival)
         while (number := found.next_part) is not None:
             await brake(found)
             await self._write(found, number, part_at(number))
         return found
 
     async def abandon(self, plan: PlanInPartition, position: int) -> PlanProgress:
-        """Say that no more parts come. Nothing is written if all parts are there, or none, or it was said before."""
+        """Say that no more parts come. Nothing is written if all parts are there, or it was said before."""
         found = await self.progress(plan, position)
-        if found.accepted and found.next_part is not None and found.abandoned is None:
+        if found.next_part is not None and found.abandoned is None:
             await self._append(
                 found,
                 lambda: found.abandoning(at_ms=self._clock.now_ms(), instance=self._instance),

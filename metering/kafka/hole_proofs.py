@@ -9,7 +9,7 @@ from typing import Final, Protocol
 from aiokafka.errors import KafkaTimeoutError
 
 from metering.kafka.batch_fetcher import Fetched
-from metering.kafka.record_batches import ExaminedPart, Holds, spans_of
+from metering.kafka.batches.record_batches import ExaminedPart, Holds, spans_of
 from metering.records.fail_closed import HistoryLost
 
 PART_BYTES: Final = 1024 * 1024

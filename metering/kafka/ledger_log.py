@@ -7,7 +7,7 @@ from metering.folds.ledger import Ledger, ledger_from
 from metering.kafka.partition_log import LogReader
 from metering.records.chain import NO_OFFSET
 from metering.records.fail_closed import HistoryLost, RecordCorrupt
-from metering.records.ledger_records import Correction, Intent, Rejection, decode_entry
+from metering.records.ledger_records import Correction, Intent, Note, decode_entry
 
 BLOCK_RECORDS_MAX: Final = 1_024
 
@@ -48,12 +48,12 @@ async def ledger_since(reader: LogReader, topic: str, partition: int, since_ms: 
 
 
 async def _first_checkpoint(reader: LogReader, topic: str, partition: int, begin: int, end: int) -> int | None:
-    """The checkpoint of the first entry that has one; rejections have none."""
+    """The checkpoint of the first entry that has one; notes have none."""
     async with aclosing(reader.records(topic, partition, begin, end)) as blocks:
         async for records in blocks:
             for record in records:
                 entry = decode_entry(record.value)
-                if not isinstance(entry, Rejection):
+                if not isinstance(entry, Note):
                     return entry.checkpoint
     return None
 
@@ -70,7 +70,7 @@ async def _ledger_at(reader: LogReader, topic: str, partition: int, offset: int)
 
 
 async def _last_with_checkpoint(reader: LogReader, topic: str, partition: int, start: int, end: int) -> int | None:
-    """The checkpoint of the last entry that has one; None if there is no such entry. Rejections have none, so it looks back, in growing steps."""
+    """The checkpoint of the last entry that has one; None if there is no such entry. Notes have none, so it looks back, in growing steps."""
     size = 1
     while start < end:
         begin = max(start, end - size)
@@ -79,7 +79,7 @@ async def _last_with_checkpoint(reader: LogReader, topic: str, partition: int, s
             async for records in blocks:
                 for record in records:
                     entry = decode_entry(record.value)
-                    if not isinstance(entry, Rejection):
+                    if not isinstance(entry, Note):
                         found = entry.checkpoint
         if found is not None:
             return found

@@ -1,7 +1,8 @@
 """Lets a started consumer of aiokafka read whatever brokers take, and charges what is damaged to its partition.
 
-aiokafka gives up a partition for ever at a record that it cannot parse, loses the records before it, and ends all fetching at lengths that cannot
-be. Here each batch is read by itself: by aiokafka, which is quick, and if that fails by metering.kafka.plain_batches. If that fails too,
+aiokafka gives up a partition for ever at a record that it cannot parse, loses the records before it, ends all fetching at lengths that cannot
+be, and inflates what is compressed without a bound. Here each batch is inflated within bounds and read by itself: by aiokafka, which is quick,
+and if that fails by metering.kafka.batches.plain_batches. If that fails too,
 `getmany` raises RecordsUnreadable for that partition once everything before it was returned, again and again, until the position is moved.
 
 This touches private attributes; it was written against the minor version CHECKED_WITH of taximeter_emitter.transports.aiokafka_internals.
@@ -17,7 +18,8 @@ from aiokafka.errors import KafkaError
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.structs import ConsumerRecord
 
-from metering.kafka.plain_batches import HEADER_BYTES, BatchHeader, BatchUnreadable, batches, header_of, records_of
+from metering.kafka.batches.plain_batches import HEADER_BYTES, BatchHeader, BatchUnreadable, batches, header_of, records_of, uncompressed
+from metering.records.service_limits import BATCH_INFLATED_BYTES_MAX
 
 _FETCH: Final = 1  # the number of the request
 # What the library parses in place of what was fetched: the header of a batch without records.
@@ -89,7 +91,7 @@ class _Results(OrderedDict[TopicPartition, Any]):
 
 
 class _OpenedBatch(NamedTuple):
-    """A batch whose checksum is right: its bytes, its header as read here, and the batch as the library knows it."""
+    """A batch whose checksum is right: its bytes, its header as read here, and what the library sees of it before its records."""
 
     data: memoryview
     header: BatchHeader
@@ -116,20 +118,28 @@ class _FetchedRecords(PartitionRecords):  # type: ignore[misc]  # aiokafka ships
     def _unpack_records(self) -> Iterator[ConsumerRecord[bytes, bytes]]:
         found = self._first
         self._first = None
+        inflated = 0
         while found is not None:
             if not self._leaves_out(found.batch):
                 try:
-                    yield from self._new(_in_order(found))
-                except Exception:  # the library's parsers raise whatever they come upon
-                    try:
-                        records = records_of(found.data, found.header)
-                    except BatchUnreadable:
-                        self._doubtful.add(self._tp)
-                        return
-                    yield from self._new(records)
+                    # One at a time, when it is its turn: others wait as they were fetched.
+                    clear, header = uncompressed(found.data, found.header)
+                    yield from self._records_of(clear, header)
+                except BatchUnreadable:
+                    self._doubtful.add(self._tp)
+                    return
+                inflated += len(clear)
             # Beyond the last record there may be offsets that compaction emptied.
             self.next_fetch_offset = max(self.next_fetch_offset, found.header.next_offset)
+            if inflated >= BATCH_INFLATED_BYTES_MAX:
+                return  # the next fetch begins here
             found = self._next()
+
+    def _records_of(self, clear: memoryview, header: BatchHeader) -> Iterator[ConsumerRecord[bytes, bytes]]:
+        try:
+            yield from self._new(_in_order(clear, header))
+        except Exception:  # the library's parsers raise whatever they come upon
+            yield from self._new(records_of(clear, header))
 
     def _new(self, records: Iterable[Any]) -> Iterator[ConsumerRecord[bytes, bytes]]:
         """Those that were not given out yet."""
@@ -156,22 +166,24 @@ class _FetchedRecords(PartitionRecords):  # type: ignore[misc]  # aiokafka ships
         return bool(batch.is_control_batch)
 
 
-def _in_order(opened: _OpenedBatch) -> Iterator[Any]:
+def _in_order(clear: memoryview, header: BatchHeader) -> Iterator[Any]:
     """The records as the library reads them, while their offsets are those that follow. Raises BatchUnreadable where they are not.
 
     It takes the attributes of a record for a number of several bytes. Where that goes wrong it may raise nothing, and give a wrong offset.
     """
-    expected = opened.header.base_offset
-    for record in opened.batch:
+    expected = header.base_offset
+    for record in DefaultRecordBatch(clear):
         if record.offset != expected:
             break
         expected += 1
         yield record
-    if expected != opened.header.next_offset:
+    if expected != header.next_offset:
         raise BatchUnreadable(f"the library finds no record at offset {expected}")
 
 
 def _opened(data: memoryview) -> _OpenedBatch:
     """Raises BatchUnreadable."""
     header = header_of(data)
+    if header.is_control:  # the library looks into it before anything else
+        data, header = uncompressed(data, header)
     return _OpenedBatch(data, header, DefaultRecordBatch(data))

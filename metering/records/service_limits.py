@@ -15,6 +15,14 @@ CHAIN_RECORD_BYTES_TARGET: Final = 800_000
 CHAIN_RECORD_BYTES_MAX: Final = 16 * 1024 * 1024
 TALLY_ROW_BYTES: Final = 64  # what a row adds to a tally beside the strings it names
 
+# What one batch of records may be, whatever a broker takes: it bounds what is compressed, a megabyte of which may inflate to gigabytes. A batch
+# beyond cannot be read. Twice the largest record of our own, which is alone in its batch.
+BATCH_INFLATED_BYTES_MAX: Final = 2 * CHAIN_RECORD_BYTES_MAX
+BATCH_RECORDS_MAX: Final = 250_000  # more do not fit into a batch of usage.events unless they are compressed
+BATCH_HEADERS_MAX: Final = 10_000  # of one record, where its batch is large
+# A value of usage.events that was compressed may be larger than one that was not. Parsed it takes up to thirty times its size.
+EVENT_VALUE_BYTES_MAX: Final = 4 * EVENT_RECORD_BYTES_MAX
+
 # Kafka must keep an event for as long as Stripe would still bill it, and a few days to repair things in.
 EVENT_AGE_MAX_MS: Final = 35 * DAY_MS  # the oldest timestamp that Stripe takes
 EVENTS_RETENTION_MS: Final = 40 * DAY_MS

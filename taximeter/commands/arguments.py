@@ -14,8 +14,7 @@ PATIENCE_SECONDS: Final = 30.0
 
 
 def topics(parser: argparse.ArgumentParser) -> None:
-    """The options of `taximeter topics`."""
-    parser.add_argument("action", choices=("create", "check"), help="create what is missing and check the rest, or only check")
+    """The options of `taximeter topics create` and `check`."""
     add_config_option(parser)
 
 
@@ -106,7 +105,9 @@ def verify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--with-stripe", action="store_true", help="compare every customer with Stripe's summaries, too, as `taximeter reconcile --all` does"
     )
-    parser.add_argument("--workers", type=_count, default=1, metavar="N", help="share the partitions among this many processes (default %(default)s)")
+    parser.add_argument(
+        "--workers", type=worker_count, default=1, metavar="N", help="share the partitions among this many processes (default %(default)s)"
+    )
     parser.add_argument("--json", action="store_true", help="the whole report as JSON")
 
 
@@ -120,7 +121,8 @@ zsh:  eval "$(taximeter completion zsh)"          in ~/.zshrc, after compinit
 fish: taximeter completion fish | source          in ~/.config/fish/config.fish"""
 
 
-def _count(text: str) -> int:
+def worker_count(text: str) -> int:
+    """How many processes share the work."""
     if not text.isascii() or not text.isdigit() or not 0 < int(text) <= WORKERS_MAX:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {WORKERS_MAX}")
     return int(text)

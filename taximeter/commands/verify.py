@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Final, TextIO
 
@@ -72,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _compared(arguments: argparse.Namespace, kafka: KafkaSettings, verdict: ProofVerdict) -> tuple[ProofVerdict | None, int]:
     """The verdict with Stripe's sums of all customers; or none, and an exit code, when they cannot be read."""
     # Only here: the Stripe library takes half a second to import.
-    from audit.reconciliation.stripe_terms import with_stripe  # noqa: PLC0415
+    from audit.verification.stripe_terms import with_stripe  # noqa: PLC0415
     from taximeter.reconcile_command.reconcile import ReconcileOptions, cell_scope, reconcile  # noqa: PLC0415
     from taximeter.stripe_commands.running import run_billing  # noqa: PLC0415
     from taximeter.stripe_commands.stripe_connection import StripeConnection  # noqa: PLC0415
@@ -136,8 +137,8 @@ def _show(report: Report, verdict: ProofVerdict) -> None:
     for reason, count in report.set_aside.most_common():
         console.print(f"  {_aside(report, reason, count)}", markup=False)
     console.print(f"{report.intents:,} intents and {report.receipts:,} receipts; {report.open_meter_events:,} meter events without an outcome")
-    if report.corrections or report.rejections:
-        console.print(f"{report.corrections:,} corrections, {report.rejections:,} error reports of Stripe's")
+    for line in _said_of_stripe(report):
+        console.print(line, markup=False)
     skipped = report.tallies_skipped + report.intents_skipped + report.corrections_skipped
     console.print(f"{skipped:,} appends continued no chain and were skipped; {report.uncounted_records:,} records are not counted yet")
     if report.identity_share > 1:
@@ -150,13 +151,20 @@ def _show(report: Report, verdict: ProofVerdict) -> None:
         console.print(f"stepped over: {_step(step)}", style="yellow", markup=False)
     console.print(_meters(report))
     for name, totals in sorted(report.meters.items()):
-        if totals.unrecorded or totals.corrected or totals.correcting:
+        if totals.unrecorded or totals.proved or totals.corrected or totals.correcting:
             console.print(f"{name}: {_billed(totals)}")
     console.print(_emitters(report))
     for problem in report.problems.shown:
         console.print(f"- {problem}", style="red", markup=False)
     if report.problems.count > len(report.problems.shown):
         console.print(f"- and {report.problems.count - len(report.problems.shown):,} more", style="red")
+
+
+def _said_of_stripe(report: Report) -> Iterator[str]:
+    if report.evidence.customers:
+        yield report.evidence.text(int(time.time() * 1000))
+    if report.corrections or report.rejections:
+        yield f"{report.corrections:,} corrections, {report.rejections:,} error reports of Stripe's"
 
 
 def _meters(report: Report) -> Table:
@@ -177,9 +185,10 @@ def _billed(totals: MeterTotals) -> str:
     terms = [
         f"{totals.reported:,} reported",
         f"- {totals.unrecorded:,} not recorded by Stripe",
+        *([f"+ {totals.proved:,} parked that Stripe has"] if totals.proved else []),
         f"- {totals.corrected[CorrectionKind.CANCEL]:,} cancelled",
         f"- {totals.corrected[CorrectionKind.NEGATE]:,} negated",
-        f"+ {totals.corrected[CorrectionKind.RESEND]:,} sent again",
+        f"+ {totals.sent_again:,} sent again",
     ]
     waiting = f"; {totals.correcting:,} in corrections without an outcome" if totals.correcting else ""
     return f"{totals.billed:,} billed = {' '.join(terms)}{waiting}"

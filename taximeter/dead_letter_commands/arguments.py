@@ -3,8 +3,8 @@
 import argparse
 from typing import Final
 
-from taximeter.commands.arguments import time_ms
 from taximeter.config_option import add_config_option
+from taximeter.selection import add_selection
 
 LETTER_COLUMNS: Final = ("reason", "field", "source", "customer", "day", "partition")
 
@@ -58,14 +58,7 @@ exit codes:
 def _select_letters(parser: argparse.ArgumentParser) -> None:
     """The options that select set-aside events."""
     add_config_option(parser)
-    parser.add_argument("--why", action="append", default=[], metavar="REASON", help="set aside for this reason; each option may be repeated")
-    parser.add_argument("--field", action="append", default=[], metavar="FIELD", help="because of this field, as `show` names it")
-    parser.add_argument("--source", action="append", default=[], metavar="NAME", help="of this source, or of this emitter")
-    parser.add_argument("--customer", action="append", default=[], metavar="ID", help="of this customer")
-    parser.add_argument("--partition", action="append", default=[], type=int, metavar="P", help="in this partition of usage.events")
-    parser.add_argument("--offset", action="append", default=[], type=int, metavar="N", help="in the record at this offset")
-    parser.add_argument("--from", dest="from_ms", type=time_ms, metavar="TIME", help="that Kafka took at this time or later (RFC 3339)")
-    parser.add_argument("--to", dest="to_ms", type=time_ms, metavar="TIME", help="that Kafka took before this time (RFC 3339)")
+    add_selection(parser, "why", "field", "source", "customer", "partition", "offset", "log_time", "event_time")
 
 
 def _letter_columns(text: str) -> tuple[str, ...]:

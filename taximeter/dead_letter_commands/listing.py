@@ -14,16 +14,17 @@ from taximeter_emitter.clock import SystemClock
 
 from aggregator.dead_letters.letter_book import EventPlace, LetterBook, SetAsideState
 from aggregator.dead_letters.letter_events import LetterEvent, readable_events
-from aggregator.dead_letters.letter_selector import LetterSelector
+from aggregator.dead_letters.letter_selector import means
 from aggregator.dead_letters.redriving import DeadLetterLog
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogReader, LogUnavailable
+from metering.plans.usage_selector import UsageSelector
 from metering.records.dead_letter import DeadLetter
 from metering.records.fail_closed import FailClosed
 from metering.records.service_limits import EVENT_AGE_MAX_MS
 from taximeter.connection import kafka_settings
-from taximeter.dead_letter_commands.selection import selector_of
 from taximeter.exit_codes import DISCREPANCY, OK, PRECONDITION
+from taximeter.selection import selector_of
 from taximeter.stripe_commands.running import console, print_json, shown
 
 GROUPS_SHOWN: Final = 200
@@ -91,14 +92,14 @@ def show(arguments: argparse.Namespace) -> int:
     return _answered(arguments, read, tell)
 
 
-def selected_of(book: LetterBook, selector: LetterSelector) -> Iterator[FoundEvent]:
+def selected_of(book: LetterBook, selector: UsageSelector) -> Iterator[FoundEvent]:
     """The events of a partition that a selector means."""
     read: dict[int, dict[int, LetterEvent]] = {}
     for place, at, state in book.places():
         if at.offset not in read:
             read[at.offset] = {event.at: event for event in readable_events(at.letter)}
         event = read[at.offset].get(place.at)
-        if selector.matches(place, at.letter, event):
+        if means(selector, place, at.letter, event):
             yield FoundEvent(book.partition, place, at.letter, event, state)
 
 
@@ -129,7 +130,7 @@ def as_json(found: FoundEvent) -> dict[str, Any]:
     }
 
 
-async def _selected(kafka: KafkaSettings, selector: LetterSelector) -> AsyncIterator[FoundEvent]:
+async def _selected(kafka: KafkaSettings, selector: UsageSelector) -> AsyncIterator[FoundEvent]:
     reader = LogReader(kafka, "deadletters")
     try:
         log = DeadLetterLog(reader, kafka.topics, partitions=kafka.partitions, clock=SystemClock())

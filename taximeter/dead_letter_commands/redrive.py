@@ -21,8 +21,8 @@ from taximeter.account_prices import PlanMoney, plan_money
 from taximeter.before_writing import agreed, author, told, writing_problems
 from taximeter.connection import configuration_of, run_on_logs
 from taximeter.dead_letter_commands.listing import selected_of
-from taximeter.dead_letter_commands.selection import selector_of
 from taximeter.exit_codes import DISCREPANCY, FAILED, OK, USAGE
+from taximeter.selection import selector_of
 from taximeter.stripe_commands.running import print_json
 
 WHY_SHOWN: Final = 10

@@ -16,13 +16,13 @@ from taximeter_emitter.clock import SystemClock
 from taximeter_emitter.wire.limits import DAY_MS, HOUR_MS
 from taximeter_emitter.wire.partitioner import partition_of
 
-from audit.reconciliation.cells import CellScope
-from audit.reconciliation.comparison import CellVerdict
-from audit.reconciliation.ledger_cells import LedgerCellReader
-from audit.reconciliation.reconciler import ComparedCell, CustomerMeter, Pace, Reconciler, pairs_of
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogUnavailable
+from metering.reconciliation.cells import CellScope
+from metering.reconciliation.ledger_cells import LedgerCellReader
+from metering.reconciliation.reconciler import ComparedCell, CustomerMeter, Pace, Reconciler, pairs_of
 from metering.records.fail_closed import FailClosed
+from metering.records.notes.evidence import CellVerdict
 from taximeter.before_writing import agreed
 from taximeter.connection import kafka_settings
 from taximeter.exit_codes import DISCREPANCY, INTERRUPTED, OK, PENDING, PRECONDITION, USAGE

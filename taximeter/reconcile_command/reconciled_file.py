@@ -9,9 +9,10 @@ from typing import Any, Final
 
 import orjson
 
-from audit.reconciliation.cells import CellKey, CellScope
-from audit.reconciliation.comparison import CellVerdict, Comparison
-from audit.reconciliation.reconciler import ComparedCell, CustomerMeter
+from metering.reconciliation.cells import CellKey, CellScope
+from metering.reconciliation.comparison import Comparison
+from metering.reconciliation.reconciler import ComparedCell, CustomerMeter
+from metering.records.notes.evidence import CellVerdict
 
 RECONCILED_FORMAT: Final = "taximeter.reconciled/1"
 

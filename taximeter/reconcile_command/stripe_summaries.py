@@ -5,10 +5,10 @@ from typing import Final
 
 import stripe
 
-from audit.reconciliation.cells import CellScope
-from audit.reconciliation.reconciler import SummariesRefused, SummaryValue
 from billing.calls import NotPossible
 from billing.selling.usage import By, MeterAtStripe, find_meter, read_usage
+from metering.reconciliation.cells import CellScope
+from metering.reconciliation.reconciler import SummariesRefused, SummaryValue
 from metering.stripe.client import PAGE_ROWS
 
 _WINDOW: Final[dict[int, By]] = {3_600_000: "hour", 86_400_000: "day"}

@@ -15,13 +15,13 @@ import orjson
 from taximeter_emitter.wire.limits import DAY_MS, MINUTE_MS
 from taximeter_emitter.wire.partitioner import partition_of
 
-from audit.reconciliation.cells import CellScope
-from audit.reconciliation.ledger_cells import LedgerCellReader, PartitionCells
 from audit.tracing.event_outcomes import EventOutcome
 from audit.tracing.event_search import EventAt
 from audit.tracing.usage_explained import ExplainedUsage, Explainer, UsageQuestion
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogReader, LogUnavailable
+from metering.reconciliation.cells import CellScope
+from metering.reconciliation.ledger_cells import LedgerCellReader, PartitionCells
 from metering.records.fail_closed import FailClosed
 from taximeter.connection import kafka_settings
 from taximeter.exit_codes import DISCREPANCY, FAILED, OK, PRECONDITION, USAGE

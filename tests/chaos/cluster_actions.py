@@ -6,10 +6,12 @@ from datetime import timedelta
 from typing import Any, Final
 
 from aiokafka.errors import KafkaError
+from taximeter_sandbox.demo.installation import GATEWAY
 
 from metering.kafka.clients import make_admin
 from tests.chaos.arena import Arena
 from tests.chaos.brokers import ThreeBrokers
+from tests.chaos.gateway_sight import see_nothing_acknowledged, until_gateway_is_ready
 from tests.support.broker_wire import call
 
 _ELECT_LEADERS: Final = 43
@@ -17,6 +19,8 @@ _REASSIGN: Final = 45
 _PREFERRED: Final = 0
 _WIRE_SECONDS: Final = timedelta(seconds=10)
 _IN_SYNC_SECONDS: Final = 120.0
+_AWAY_SECONDS: Final = (5.0, 40.0)
+_UNREADY_SECONDS: Final = 30.0  # a gateway waits eighteen for an acknowledgement
 
 Layout = Mapping[str, Mapping[int, Sequence[int]]]
 """The nodes that hold each partition of each topic, the preferred leader first."""
@@ -47,7 +51,7 @@ async def rolling_restart_of_nodes(arena: Arena) -> None:
 
 
 async def below_min_insync(arena: Arena) -> None:
-    """Two of three away: nothing can be acknowledged."""
+    """Two of three away: nothing can be acknowledged, and the gateway says so."""
     brokers = _cluster_of(arena)
     if "broker" in arena.busy:
         return
@@ -55,11 +59,22 @@ async def below_min_insync(arena: Arena) -> None:
         names = arena.random.sample(list(brokers.names), 2)
         for name in names:
             await asyncio.to_thread(brokers.kill, name)
-        await asyncio.sleep(arena.random.uniform(2.0, 10.0))
-        for name in names:
-            await asyncio.to_thread(brokers.restart, name)
-        await _until_in_sync(arena)
+        seconds = arena.random.choice(_AWAY_SECONDS)
+        if arena.free(GATEWAY):
+            async with arena.holding(GATEWAY):
+                await see_nothing_acknowledged(arena, seconds, _UNREADY_SECONDS)
+                await _bring_back(arena, names)
+                await until_gateway_is_ready(arena)
+        else:
+            await asyncio.sleep(seconds)
+            await _bring_back(arena, names)
         arena.counts["below min.insync.replicas"] += 1
+
+
+async def _bring_back(arena: Arena, names: Sequence[str]) -> None:
+    for name in names:
+        await asyncio.to_thread(arena.brokers.restart, name)
+    await _until_in_sync(arena)
 
 
 async def cut_off(arena: Arena) -> None:

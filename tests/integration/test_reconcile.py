@@ -17,18 +17,12 @@ from metering.folds.ledger import Ledger
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import Appender
 from metering.records.ledger_records import (
-    Correction,
     CorrectionKind,
     Entry,
-    Intent,
     MeterEvent,
     Outcome,
-    Receipt,
     Rejection,
-    encode_correction,
-    encode_intent,
-    encode_receipt,
-    encode_rejection,
+    encode_entry,
 )
 from taximeter.exit_codes import DISCREPANCY, OK, PENDING
 from tests.support.gateway_process import METERS, environment
@@ -63,7 +57,7 @@ class Books:
     async def say(self, *entries: Entry) -> None:
         """Append entries of the ledger."""
         for entry in entries:
-            landed = await self._appender.append(self.kafka.topics.ledger.name, self.partition, encoded(entry))
+            landed = await self._appender.append(self.kafka.topics.ledger.name, self.partition, encode_entry(entry))
             self.ledger.fold(landed.offset, landed.log_time_ms, entry)
 
     async def sent(self, *outcomes: Outcome) -> None:
@@ -101,18 +95,6 @@ class Books:
         code, found = self.reconcile(settle=settle)
         (cell,) = found["cells"]
         return code, cell["verdict"], int(cell["difference"]), cell["taken"]
-
-
-def encoded(entry: Entry) -> bytes:
-    match entry:
-        case Intent():
-            return encode_intent(entry)
-        case Receipt():
-            return encode_receipt(entry)
-        case Correction():
-            return encode_correction(entry)
-        case Rejection():
-            return encode_rejection(entry)
 
 
 @pytest.fixture

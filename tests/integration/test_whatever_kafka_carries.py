@@ -22,7 +22,7 @@ from tests.support.aggregator_process import aggregator
 from tests.support.broker_wire import produce_batch
 from tests.support.gateway_process import environment
 from tests.support.usage_topic import PARTITIONS, make_topics, read_topic, settings_for
-from tests.support.wire_records import WireBatch, WireRecord
+from tests.support.wire_records import GZIP, LZ4, SNAPPY, ZSTD, WireBatch, WireRecord
 
 pytestmark = pytest.mark.broker
 
@@ -63,9 +63,9 @@ def drawn_batches(wanted: int) -> list[WireBatch]:
     return found
 
 
-def step_over(kafka: KafkaSettings) -> str:
+def step_over(kafka: KafkaSettings, *, partition: int = 0, offset: int = 2) -> str:
     """What the command says that steps over the damaged batch."""
-    command = ["repair", "skip", "--partition", "0", "--offset", "2", "--reason", "the disk broke", "--by", "ann", "--yes"]
+    command = ["repair", "skip", "--partition", str(partition), "--offset", str(offset), "--reason", "the disk broke", "--by", "ann", "--yes"]
     return subprocess.run(
         [sys.executable, "-m", "taximeter", *command], env=environment(kafka, {}), check=True, capture_output=True, text=True
     ).stdout
@@ -93,7 +93,7 @@ async def test_every_batch_that_the_broker_takes_is_accounted_for_and_its_neighb
             assert await put(kafka, partition, WireBatch([good(partition, number)]).encoded())
             goods += 1
         assert records > BATCHES
-        async with asyncio.timeout(180):
+        async with asyncio.timeout(120):
             while (found := await outcomes(kafka))[0] < records + goods:
                 assert process.process.poll() is None, process.log
                 await asyncio.sleep(0.2)
@@ -114,14 +114,14 @@ async def test_a_damaged_batch_stops_its_partition_by_name_and_no_other(broker: 
     with aggregator(kafka, tmp_path) as process:
         for partition in range(1, PARTITIONS):
             assert await put(kafka, partition, WireBatch([good(partition, 0)]).encoded())
-        async with asyncio.timeout(180):
+        async with asyncio.timeout(120):
             while (await outcomes(kafka))[1] < 2 + PARTITIONS - 1:
                 assert process.process.poll() is None, process.log
                 await asyncio.sleep(0.2)
         process.until_it_says("RecordUnreadable: the records from offset 2 on cannot be read: a record is cut off")
         for partition in range(1, PARTITIONS):
             assert await put(kafka, partition, WireBatch([good(partition, 1)]).encoded())
-        async with asyncio.timeout(180):
+        async with asyncio.timeout(120):
             while (await outcomes(kafka))[1] < 2 + 2 * (PARTITIONS - 1):
                 assert process.process.poll() is None, process.log
                 await asyncio.sleep(0.2)
@@ -129,7 +129,7 @@ async def test_a_damaged_batch_stops_its_partition_by_name_and_no_other(broker: 
         for _ in range(2):
             said = await asyncio.to_thread(step_over, kafka)
         assert "was stepped over by ann" in said
-        async with asyncio.timeout(180):
+        async with asyncio.timeout(120):
             while (await outcomes(kafka))[1] < 3 + 2 * (PARTITIONS - 1):
                 assert process.process.poll() is None, process.log
                 await asyncio.sleep(0.2)
@@ -144,3 +144,47 @@ async def test_a_damaged_batch_stops_its_partition_by_name_and_no_other(broker: 
         assert await reader.record(kafka.topics.events.name, 0, 3) is not None
     finally:
         await reader.close()
+
+
+def peak_bytes(process: subprocess.Popen[bytes]) -> int:
+    """The most memory that a process ever had."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+
+
+async def test_a_batch_that_inflates_to_gigabytes_stops_its_partition_takes_no_memory_and_can_be_stepped_over(broker: str, tmp_path: Path) -> None:
+    kafka = settings_for(broker)
+    await make_topics(kafka)
+    inflating = {0: (GZIP, 400), 1: (ZSTD, 400), 2: (LZ4, 200)}  # Kafka's limit on what is compressed is a megabyte
+    with aggregator(kafka, tmp_path) as process:
+        for partition in range(PARTITIONS):
+            assert await put(kafka, partition, WireBatch([good(partition, 0)]).encoded())
+        async with asyncio.timeout(120):
+            while (await outcomes(kafka))[1] < PARTITIONS:
+                assert process.process.poll() is None, process.log
+                await asyncio.sleep(0.2)
+        before = peak_bytes(process.process)
+        for partition, (codec, mebibytes) in inflating.items():
+            assert await put(kafka, partition, WireBatch([WireRecord(None, bytes(mebibytes * 1024 * 1024))], codec).encoded())
+        # Snappy makes at most a twentieth of anything, so this one is read, and is no event.
+        assert await put(kafka, 3, WireBatch([WireRecord(None, bytes(18 * 1024 * 1024))], SNAPPY).encoded())
+        for partition in range(PARTITIONS):
+            assert await put(kafka, partition, WireBatch([good(partition, 1)]).encoded())
+        for partition in inflating:
+            process.until_it_says(
+                f"partition {partition}: RecordUnreadable: the records from offset 1 on cannot be read: its records inflate to more"
+            )
+        for partition in inflating:
+            assert "was stepped over" not in await asyncio.to_thread(step_over, kafka, partition=partition, offset=1)
+        async with asyncio.timeout(120):
+            while (await outcomes(kafka))[1] < 2 * PARTITIONS:
+                assert process.process.poll() is None, process.log
+                await asyncio.sleep(0.2)
+        process.until_it_says('"ok":true')
+        assert peak_bytes(process.process) - before < 300 * 1024 * 1024
+    report = await verify(kafka)
+    assert report.problems.shown == []
+    assert [(step.partition, step.start, step.end) for step in sorted(report.steps, key=lambda step: step.partition)] == [
+        (partition, 1, 2) for partition in inflating
+    ]
+    assert sum(report.dead_lettered.values()) == 1

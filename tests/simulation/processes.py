@@ -26,6 +26,7 @@ class Process:
 
     def __init__(self, world: World, name: str) -> None:
         self.world = world
+        world.owners.append(self)
         self.name = name
         self.alive = True
         self.frozen_until_ms = 0

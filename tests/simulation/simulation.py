@@ -4,7 +4,7 @@ import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 
 from taximeter_emitter.wire.partitioner import partition_of
 
@@ -45,6 +45,7 @@ SETTLING_STEPS = 20_000
 RESTING_LATENESS_MS = 10 * SECOND
 STRIDES = (1, 2, 4)  # how often at most a process goes on before another one may
 DELETING_WORLDS = 0.04
+AUDITED = 4  # one seed in so many is audited, too
 CROWDED_WORLDS = 0.15  # in which only few emitters are remembered
 CHAOS = 4 * ("producer", "kill", "freeze") + 2 * ("outage",) + 5 * ("rebalance",) + ("elect", "operator")
 
@@ -139,7 +140,15 @@ class Simulation:
                 process.kill()
         return Result(self.seed, self.scope, violations, len(self.journal.events), self.steps, self.stripe.calls, stopped, list(self.world.trace))
 
+    def take_apart(self) -> None:
+        """Break the circles in what is left of a run, of which nothing works afterwards. To find them costs a sixth of the run."""
+        for thing in (*self.world.owners, self.world):
+            vars(thing).clear()
+
     def _audit(self) -> Sequence[Violation]:
+        """In one seed of four: most of what it would find the checker has found before."""
+        if self.seed % AUDITED:
+            return []
         return audit_violations(self._evidence(), self.rules.partition_of)
 
     # Faults
@@ -397,7 +406,15 @@ def run(seed: int, *, tracing: bool = False, scope: Scope | None = None) -> Resu
     with _uncollected():
         simulation = Simulation(seed, tracing=tracing, scope=scope)
         with bound(seed, recent_ids_max=simulation.recent_ids_max, crowded=simulation.crowded):
-            return simulation.run()
+            result = simulation.run()
+        simulation.take_apart()
+        return result
+
+
+@cache
+def _freeze_what_is_there() -> None:
+    """Before the first run of a process: modules and what they hold are hundreds of thousands of things that no collection has to look at."""
+    gc.freeze()
 
 
 @contextmanager
@@ -406,6 +423,7 @@ def _uncollected() -> Iterator[None]:
     if not gc.isenabled():
         yield
         return
+    _freeze_what_is_there()
     gc.disable()
     try:
         yield

@@ -85,6 +85,7 @@ class World:
         self.constancy = self.rng.pick((0.0, 0.3, 0.7))  # how often what went on last goes on next
         self.lateness_ms = self.rng.pick((2 * SECOND, 10 * SECOND, 30 * SECOND))  # of whoever wakes up by the clock, at most
         self.ready: list[Runnable] = []
+        self.owners: list[Owner] = []  # all processes that there ever were
         self.logs: dict[tuple[str, int], Log] = {
             (topic, partition): [] for topic in (EVENTS, TALLIES, LEDGER, DEADLETTERS) for partition in range(partitions)
         }

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from crc32c import crc32c
 
 ABORT, COMMIT = 0, 1
 
@@ -44,6 +45,7 @@ def compacted(base: int, count: int, *, left: Sequence[int]) -> bytes:
         assert builder.append(number, 1_000, b"key", b"value", [])
     data = bytearray(_placed(bytes(builder.build()), base))
     data[23:27] = (count - 1).to_bytes(4, "big")
+    data[17:21] = crc32c(bytes(data[21:])).to_bytes(4, "big")
     return bytes(data)
 
 

@@ -1,14 +1,23 @@
 """Record batches byte by byte, as the protocol has them and no client library writes them."""
 
-import gzip
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
+from aiokafka import codec
 from crc32c import crc32c
 
 _CRC_FROM = 21
 _NO_PRODUCER = (-1, -1, -1)
+GZIP, SNAPPY, LZ4, ZSTD = 1, 2, 3, 4
+COMPRESS: Final[Mapping[int, Callable[[bytes], bytes]]] = {
+    GZIP: lambda data: codec.gzip_encode(data, 6),
+    SNAPPY: codec.snappy_encode,
+    LZ4: codec.lz4_encode,
+    ZSTD: codec.zstd_encode,
+}
+"""By the number that a batch's attributes have of it."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +48,7 @@ class WireBatch:
     def encoded(self) -> bytes:
         """With a right checksum."""
         records = b"".join(_record(record, delta) for delta, record in enumerate(self.records))
-        return self.around(gzip.compress(records) if self.attributes & 7 == 1 else records)
+        return self.around(COMPRESS[self.attributes & 7](records) if self.attributes & 7 in COMPRESS else records)
 
     def around(self, records: bytes) -> bytes:
         """A batch that holds these bytes in place of its records."""

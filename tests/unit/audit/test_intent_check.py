@@ -9,8 +9,11 @@ from audit.verification.intent_check import IntentCheck
 from audit.verification.report import Report
 from audit.verification.span import Inside
 from audit.verification.verdict import verdict_of
+from metering.folds.ledger import Ledger
 from metering.records.chain import ChainLink
-from metering.records.ledger_records import CorrectionKind, Entry, Outcome, Rejection
+from metering.records.ledger_records import CorrectionKind, Entry, Intent, Outcome, Rejection
+from metering.records.notes.evidence import CONFIRM_MS, CellVerdict, Evidence, Finding
+from metering.records.notes.resolution import Resolution, Resolved
 from metering.records.tally import EventCounts, RecordCounts, Tally, TallyRow
 from tests.support.metering_corrections import EVENT, correction, receipt, settled
 
@@ -148,3 +151,57 @@ def test_what_stripe_counts_and_does_not_name_is_never_exact() -> None:
 def test_stripe_has_what_it_refuses_as_a_duplicate() -> None:
     twice = replace(error_report(), code="meter_event_duplicate", error_count=3)
     assert verdict_of(report_of([*ledger_of(Outcome.ACCEPTED), twice])).text == "EXACT"
+
+
+def test_stripes_sums_decide_what_was_parked() -> None:
+    entries = ledger_of(Outcome.PARKED)
+    first = entries[0]
+    assert isinstance(first, Intent)
+    has = Resolution("c", 0, len(entries), "operator", 0, 0, first.identifier(0), Resolved.AT_STRIPE, "", (), "the sum shows it", "ann", 6)
+    found = report_of([*entries, has])
+    assert (found.meter("tokens").billed, found.meter("tokens").missing, verdict_of(found).text) == (5, 0, "EXACT")
+    found = report_of([*entries, replace(has, resolved=Resolved.NOT_AT_STRIPE)])
+    assert (found.meter("tokens").billed, verdict_of(found).text) == (0, MISSING)
+
+
+def test_what_stripe_lost_is_missing() -> None:
+    entries = ledger_of(Outcome.ACCEPTED)
+    first = entries[0]
+    assert isinstance(first, Intent)
+    lost = Resolution("c", 0, len(entries), "operator", 0, 0, first.identifier(0), Resolved.NOT_AT_STRIPE, "", (), "the sum lacks it", "ann", 6)
+    assert verdict_of(report_of([*entries, lost])).text == MISSING
+    nothing = report_of([*entries, replace(lost, target_identifier="tm-c-0-9-9-0")])
+    assert "names a meter event that no accepted intent has" in nothing.problems.shown[0]
+
+
+def test_what_is_moved_is_pending_until_the_other_customer_is_billed_and_a_problem_where_nobody_said_so() -> None:
+    entries = ledger_of(Outcome.REJECTED)
+    first = entries[0]
+    assert isinstance(first, Intent)
+    said = Resolution("c", 0, len(entries), "operator", 0, 0, first.identifier(0), Resolved.MOVED, "cus_2", (), "made anew", "ann", 6)
+    source = report_of([*entries, said])
+    assert [event.customer for event in source.moves.unbilled.values()] == ["cus_2"]
+    event = replace(first.meter_events[0], customer="cus_2")
+    elsewhere = ledger_of(Outcome.ACCEPTED)
+    ledger = Ledger()
+    for offset, entry in enumerate(elsewhere):
+        ledger.fold(offset, offset, entry)
+    move = correction(ledger, CorrectionKind.MOVE, place=first, at=0, event=event, target_identifier=first.identifier(0))
+    ledger.fold(len(elsewhere), 9, move)
+    elsewhere += [move, receipt(ledger), receipt(ledger, (move.offset, 0, Outcome.ACCEPTED))]
+    there = report_of(elsewhere)
+    assert there.moves.problems == [f"{first.identifier(0)} is billed to cus_2, as no resolution says"]
+    source.add(there)
+    assert (source.moves.unbilled, source.moves.problems, source.meter("tokens").missing, source.meter("tokens").billed) == ({}, [], 0, 10)
+
+
+def test_a_difference_that_a_comparison_confirmed_is_in_the_verdict_until_something_is_done() -> None:
+    entries = ledger_of(Outcome.ACCEPTED)
+    less = Finding("cus_1", "tokens", 0, 3_600_000, CellVerdict.MISSING, 5, 0, -5, CONFIRM_MS, 0, reads=2)
+    found = report_of([*entries, Evidence(0, "reporter", 9, [less])])
+    assert verdict_of(found).text == "NOT EXACT: 1 cell in which Stripe had other sums at the last comparisons"
+    first = entries[0]
+    assert isinstance(first, Intent)
+    lost = Resolution("c", 0, len(entries) + 1, "operator", 0, 0, first.identifier(0), Resolved.NOT_AT_STRIPE, "", (), "lost", "ann", 6)
+    found = report_of([*entries, Evidence(0, "reporter", 9, [less]), lost])
+    assert found.evidence.mended == 1

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from audit.rejections import RejectionReader, TracedRejection, distinct
+from audit.rejections import RejectionReader, TracedRejection
+from metering.folds.distinct_reports import distinct
 from metering.kafka.clients import KafkaSettings
 from metering.records.chain import NO_OFFSET, ChainLink
 from metering.records.ledger_records import (

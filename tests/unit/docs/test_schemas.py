@@ -45,18 +45,13 @@ from metering.records.ledger_records import (
     REASON_CHARS_MAX,
     REJECTION_IDENTIFIERS_MAX,
     SETTLEMENT_DETAIL_CHARS_MAX,
-    Correction,
     CorrectionKind,
-    Intent,
     Outcome,
-    Receipt,
-    Rejection,
     decode_entry,
-    encode_correction,
-    encode_intent,
-    encode_receipt,
-    encode_rejection,
+    encode_entry,
 )
+from metering.records.notes.evidence import CAUSE_CHARS_MAX, FINDINGS_MAX, TAKEN_MAX
+from metering.records.notes.resolution import SUMS_READ_MAX
 from metering.records.record import Record
 from metering.records.redrive import EDITS_MAX, decode_redrive, encode_redrive
 from metering.records.service_limits import IDENTIFIER_CHARS_MAX, VALUE_MAX
@@ -100,15 +95,7 @@ def written_again(document: Any) -> bytes:
 
 
 def encoded_entry(document: Any) -> bytes:
-    match decode_entry(orjson.dumps(document)):
-        case Intent() as entry:
-            return encode_intent(entry)
-        case Receipt() as entry:
-            return encode_receipt(entry)
-        case Correction() as entry:
-            return encode_correction(entry)
-        case Rejection() as entry:
-            return encode_rejection(entry)
+    return encode_entry(decode_entry(orjson.dumps(document)))
 
 
 def letter_again(document: dict[str, Any]) -> bytes:
@@ -127,7 +114,10 @@ WRITTEN: Final[dict[str, Callable[[Any], bytes]]] = {
     "usage.events/batch": written_again,
     "usage.events/heartbeat": written_again,
     "usage.tallies/tally": lambda document: encode_tally(decode_tally(orjson.dumps(document))),
-    **dict.fromkeys((f"usage.ledger/{kind}" for kind in ("intent", "receipt", "correction", "rejection")), encoded_entry),
+    **dict.fromkeys(
+        (f"usage.ledger/{kind}" for kind in ("intent", "receipt", "correction", "rejection", "evidence", "resolution", "closing", "adoption")),
+        encoded_entry,
+    ),
     "usage.deadletters/dead-letter": letter_again,
     **dict.fromkeys((f"usage.deadletters/{kind}" for kind in ("redrive", "redrive-end")), redrive_again),
 }
@@ -212,6 +202,11 @@ LIMITS: Final[dict[tuple[str, str], int]] = {
     ("reason", "maxLength"): REASON_CHARS_MAX,
     ("by", "maxLength"): BY_CHARS_MAX,
     ("identifiers", "maxItems"): REJECTION_IDENTIFIERS_MAX,
+    ("findings", "maxItems"): FINDINGS_MAX,
+    ("cause", "maxLength"): CAUSE_CHARS_MAX,
+    ("taken", "maxItems"): TAKEN_MAX,
+    ("reads", "maxItems"): SUMS_READ_MAX,
+    ("to_customer", "maxLength"): CUSTOMER_CHARS_MAX,
 }
 """By the name of the field or definition."""
 KINDS = ("maximum", "minLength", "maxLength", "maxItems", "maxProperties")

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from audit.reconciliation.cells import CellKey, CellScope
-from audit.reconciliation.comparison import CellVerdict, Comparison
-from audit.reconciliation.reconciler import ComparedCell, CustomerMeter
+from metering.reconciliation.cells import CellKey, CellScope
+from metering.reconciliation.comparison import Comparison
+from metering.reconciliation.reconciler import ComparedCell, CustomerMeter
+from metering.records.notes.evidence import CellVerdict
 from taximeter.reconcile_command.reconciled_file import ReconciledFile, SavedOtherwise
 
 SCOPE = CellScope(0, 7_200_000, 3_600_000)

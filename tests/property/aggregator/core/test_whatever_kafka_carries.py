@@ -10,7 +10,7 @@ from taximeter_emitter.wire.batch import FORMAT_KEY
 
 from aggregator.core.counting import PartitionCounter
 from metering.folds.tallies import Tallies
-from metering.kafka.plain_batches import PlainRecord, batches, header_of, records_of
+from metering.kafka.batches.plain_batches import PlainRecord, batches, header_of, records_of
 from metering.records.record import LogRecord
 from metering.records.tally import decode_tally
 from tests.support import wire_strategies

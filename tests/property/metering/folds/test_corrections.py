@@ -1,4 +1,4 @@
-"""Corrections in any ledger, folded from the start and from every checkpoint."""
+"""Corrections, closings and adoptions in any ledger, folded from the start and from every checkpoint."""
 
 from dataclasses import replace
 from typing import Any
@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from metering.folds.corrections import CorrectionHistory, named_places, objection
 from metering.folds.ledger import ledger_from
 from metering.records.chain import NO_OFFSET
-from metering.records.ledger_records import Correction, CorrectionKind, Entry, Intent, Outcome, Rejection, decode_entry, encode_correction
-from tests.support.metering_corrections import correction, intent, receipt
+from metering.records.ledger_records import Correction, CorrectionKind, Entry, Intent, Note, Outcome, Rejection, decode_entry, encode_correction
+from tests.support.metering_corrections import adoption, closing, correction, intent, receipt
 from tests.support.records import corrections
 
 
@@ -45,7 +45,8 @@ class Log:
 
     def write(self) -> None:
         view = self.view()
-        self.entries.append(self.draw(st.sampled_from((self.intent, self.receipt, self.receipt, self.correction, self.rejection)))(view))
+        often = (self.intent, self.receipt, self.correction) * 2 + (self.receipt, self.receipt, self.rejection)
+        self.entries.append(self.draw(st.sampled_from((*often, self.handover)))(view))
 
     def intent(self, view: CorrectionHistory) -> Entry:
         return intent(view.ledger, self.draw(st.integers(0, 3)), self.draw(st.sampled_from(("owner", "owner", "other"))))
@@ -70,6 +71,11 @@ class Log:
         assert isinstance(place, Intent)
         return correction(view.ledger, kind, place=place, at=target.intent, index=target.place.index, instance=f"operator-{len(self.entries)}")
 
+    def handover(self, view: CorrectionHistory) -> Entry:
+        """By one who closes an open ledger and opens a closed one, and now and then adopts one that was not closed."""
+        unclosed = self.draw(st.sampled_from((False, False, True)))
+        return adoption(view.ledger) if view.ledger.closing is not None or unclosed else closing(view.ledger)
+
     def rejection(self, view: CorrectionHistory) -> Entry:
         named = [target.identifier for target in view.targets.values()] + [found.correction.identifier() for found in view.corrections.values()]
         chosen = tuple(self.draw(st.lists(st.sampled_from(named), max_size=2))) if named else ()
@@ -88,7 +94,7 @@ def test_folds_from_the_start_and_from_any_checkpoint_agree_and_no_target_is_cor
         log.write()
         last = log.entries[-1]
         whole = log.history(len(log.entries)).ledger
-        if isinstance(last, Rejection) or last.checkpoint == NO_OFFSET:
+        if isinstance(last, Note) or last.checkpoint == NO_OFFSET:
             continue
         first = log.entries[last.checkpoint]
         assert isinstance(first, Intent | Correction)
@@ -98,6 +104,7 @@ def test_folds_from_the_start_and_from_any_checkpoint_agree_and_no_target_is_cor
         assert partly.open == whole.open
         assert replace(partly.chain, skipped=0) == replace(whole.chain, skipped=0)
         assert (partly.tally_head, partly.events_end, partly.checkpoint) == (whole.tally_head, whole.events_end, whole.checkpoint)
+        assert partly.closing == whole.closing
     for target in log.history(len(log.entries)).targets.values():
         certain = [found for found in target.corrections if not found.fate.reported]
         assert sum(found.fate.at_stripe is not False for found in certain) <= 1

@@ -10,7 +10,7 @@ from taximeter_emitter.wire.limits import DAY_MS, MINUTE_MS
 
 from metering.folds.ledger import Ledger, ledger_from
 from metering.records.chain import NO_OFFSET, ChainLink
-from metering.records.ledger_records import Intent, Outcome, Receipt, Rejection, Settlement, decode_entry, encode_intent, encode_receipt
+from metering.records.ledger_records import Intent, Note, Outcome, Receipt, Settlement, decode_entry, encode_intent, encode_receipt
 from metering.records.tally import EventCounts, RecordCounts, Tally, TallyRow
 from reporter.planning.billing_periods import BillingPeriods
 from reporter.planning.planner import PLANNING_MARGIN_MS, PartitionReporter, open_meter_events
@@ -63,7 +63,7 @@ class ReporterMachine(RuleBasedStateMachine):
         begin, ledger = 0, Ledger()
         if self.ledger:
             last = decode_entry(self.ledger[-1])
-            assert not isinstance(last, Rejection)
+            assert not isinstance(last, Note)
             if last.checkpoint != NO_OFFSET:
                 begin = last.checkpoint
                 intent = decode_entry(self.ledger[begin])

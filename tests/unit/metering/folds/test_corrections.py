@@ -29,6 +29,7 @@ def test_only_a_correction_that_negates_is_sent_with_a_value_below_zero() -> Non
         CorrectionKind.CANCEL: (EVENT,),
         CorrectionKind.NEGATE: (replace(EVENT, value=-5),),
         CorrectionKind.RESEND: (EVENT,),
+        CorrectionKind.MOVE: (EVENT,),
     }
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from metering.folds.plan_progress import NotAdjusted, PlanProgress
+from metering.folds.plan_progress import BegunPlan, NotAdjusted, PlanProgress
 from metering.folds.tallies import Tallies
 from metering.kafka.adjustment_writer import PART_ATTEMPTS_MAX
 from metering.kafka.partition_log import LogUnavailable
@@ -178,14 +178,47 @@ def test_an_abandoned_plan_gets_no_more_parts() -> None:
         apply(log, FaultyAppender(log))
 
 
-@pytest.mark.parametrize("parts", [0, 3])
-def test_a_plan_that_has_not_begun_or_is_done_cannot_be_abandoned(parts: int) -> None:
+def test_a_plan_that_is_done_cannot_be_abandoned() -> None:
     log = a_log()
-    if parts:
-        apply(log, FaultyAppender(log))
+    apply(log, FaultyAppender(log))
     appender = FaultyAppender(log)
     assert finished(writer(log, appender).abandon(PLAN, 3)).abandoned is None
     assert appender.appends == 0
+
+
+def test_a_plan_that_began_elsewhere_is_abandoned_here_too() -> None:
+    log = a_log()
+    begun = BegunPlan(PLAN.partition, PLAN.header, PLAN.kind, (), "not needed", "ben")
+    assert finished(writer(log, FaultyAppender(log)).abandon(begun, 3)).abandoned is not None
+    assert [(each.kind, each.part, each.parts) for each in folded(log)[1]] == [(AdjustmentKind.ABANDON, 0, 0)]
+    with pytest.raises(NotAdjusted, match="was abandoned by ben"):
+        apply(log, FaultyAppender(log))
+
+
+def test_a_plan_whose_rows_are_not_at_hand_can_only_be_abandoned() -> None:
+    log = a_log()
+    begun = BegunPlan(PLAN.partition, PLAN.header, PLAN.kind, PLAN.digests[:1], "not needed", "ben")
+    with pytest.raises(NotAdjusted, match="part 1 of plan"):
+        finished(writer(log, FaultyAppender(log)).apply(begun, 3, PARTS.__getitem__, no_brake))
+    assert finished(writer(log, FaultyAppender(log)).abandon(begun, 3)).abandoned is not None
+    assert [each.part for each in folded(log)[1]] == [0, 1]
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_another_plan_that_comes_between_is_told_before_the_next_part_is_written(number: int) -> None:
+    log = a_log()
+    rival = a_plan([a_part(-7)])
+
+    def interfere(append: int) -> None:
+        if append == number:
+            finished(writer(log, FaultyAppender(log)).apply(rival, 3, lambda _: a_part(-7), no_brake))
+
+    def refuse(_offset: int, adjustment: Adjustment) -> None:
+        raise NotAdjusted(f"{adjustment.name} is about the same")
+
+    with pytest.raises(NotAdjusted, match="about the same"):
+        finished(writer(log, FaultyAppender(log, before=interfere)).apply(PLAN, 3, PARTS.__getitem__, no_brake, refuse))
+    assert [each.plan for each in folded(log)[1]] == [PLAN.plan] * number + [rival.plan]
 
 
 def test_a_fold_from_a_checkpoint_knows_what_the_next_record_must_say() -> None:

@@ -6,9 +6,11 @@ from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.memory_records import MemoryRecords
 
-from metering.kafka.plain_batches import BatchUnreadable, header_of, records_of
+from metering.kafka import tolerant_fetching
+from metering.kafka.batches import plain_batches
+from metering.kafka.batches.plain_batches import BatchUnreadable, header_of, records_of
 from metering.kafka.tolerant_fetching import _FetchedRecords
-from tests.support.wire_records import WireBatch, WireRecord
+from tests.support.wire_records import COMPRESS, WireBatch, WireRecord
 
 PLACE = TopicPartition("usage.events", 3)
 ODD = WireRecord(b"k", b"odd", [(b"\xff", None)], attributes=0x80)
@@ -76,3 +78,19 @@ def test_a_wrong_checksum_or_form_is_said_at_once_and_given_out_before_it_is_wha
         fetched(bytes(wrong), 1, set())
     with pytest.raises(BatchUnreadable, match="form 1"):
         fetched(WireBatch([GOOD], magic=1).encoded(), 0, set())
+
+
+def test_what_inflates_too_far_costs_its_place_and_what_inflates_far_ends_a_response(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tolerant_fetching, "BATCH_INFLATED_BYTES_MAX", 10_000)
+    monkeypatch.setattr(plain_batches, "BATCH_INFLATED_BYTES_MAX", 10_000)
+    half, bomb = WireRecord(None, bytes(6_000)), WireRecord(None, bytes(10_000))
+    data = b"".join(WireBatch([half], number, base_offset=number).encoded() for number in COMPRESS)
+    found = fetched(data, 1, set())
+    assert [record.offset for record in found] == [1, 2]
+    assert found.next_fetch_offset == 3
+    for number in COMPRESS:
+        doubtful: set[TopicPartition] = set()
+        data = at(0, GOOD) + WireBatch([bomb], number, base_offset=1).encoded()
+        assert [record.offset for record in fetched(data, 0, doubtful)] == [0]
+        with pytest.raises(BatchUnreadable, match="inflate to more than 10,000 bytes"):
+            fetched(WireBatch([bomb], number, base_offset=1).encoded(), 1, doubtful)

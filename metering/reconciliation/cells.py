@@ -1,0 +1,185 @@
+"""What Stripe must have by the ledger, by customer, meter and hour or day: what is sure, and what is in doubt. Pure: entries are handed in."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final, NamedTuple, TypeAlias
+
+from metering.folds.corrections import TAKEN, CorrectionHistory, Fate, named_places
+from metering.folds.ledger import Ledger
+from metering.records.ledger_records import CorrectionKind, Entry, Intent, MeterEvent, Outcome, Receipt, Rejection
+
+DOUBTS_MAX: Final = 1_000
+
+
+class DoubtCause(StrEnum):
+    """Why it is not known whether Stripe has something."""
+
+    OPEN = "open"  # it will be sent, or was and has no answer yet
+    PARKED = "parked"
+    REPORTED = "reported"  # an error report names it, and more than one attempt may have reached Stripe
+
+
+class Doubt(NamedTuple):
+    """Something that Stripe may have or not; `value` is below zero where it takes back."""
+
+    identifier: str
+    value: int
+    cause: DoubtCause
+
+
+class CellKey(NamedTuple):
+    """One customer, meter, and hour or day from `start_ms` (Unix milliseconds, UTC)."""
+
+    customer: str
+    meter: str
+    start_ms: int
+
+
+@dataclass(slots=True)
+class Cell:
+    """What the ledger says of one cell: `sure` units, and at most DOUBTS_MAX doubts (`doubts_left_out` counts further ones).
+
+    The first and last word on it: `first_told_ms` and `last_told_ms`, by the clocks of the broker and the reporters.
+    """
+
+    sure: int = 0
+    doubts: list[Doubt] = field(default_factory=list)
+    doubts_left_out: int = 0
+    first_told_ms: int = 0
+    last_told_ms: int = 0
+
+    def told(self, at_ms: int) -> None:
+        """Note when something of it was planned, sent or answered."""
+        self.first_told_ms = min(self.first_told_ms or at_ms, at_ms)
+        self.last_told_ms = max(self.last_told_ms, at_ms)
+
+    def doubt(self, doubt: Doubt) -> None:
+        """Add a doubt, as long as there is room."""
+        if len(self.doubts) < DOUBTS_MAX:
+            self.doubts.append(doubt)
+        else:
+            self.doubts_left_out += 1
+
+
+@dataclass(frozen=True, slots=True)
+class CellScope:
+    """Which cells: of meter events with a time in [from_ms, to_ms), both at the start of a cell; `width_ms` is an hour or a day.
+
+    `customers` and `meters` narrow it (None: all).
+    """
+
+    from_ms: int
+    to_ms: int
+    width_ms: int
+    customers: frozenset[str] | None = None
+    meters: frozenset[str] | None = None
+
+    def key_of(self, event: MeterEvent) -> CellKey | None:
+        """The cell of a meter event; None outside of the scope."""
+        if not self.from_ms <= event.time_ms < self.to_ms:
+            return None
+        if self.customers is not None and event.customer not in self.customers:
+            return None
+        if self.meters is not None and event.meter not in self.meters:
+            return None
+        return CellKey(event.customer, event.meter, event.time_ms - event.time_ms % self.width_ms)
+
+
+Cells: TypeAlias = Mapping[CellKey, Cell]
+
+
+class LedgerCells:
+    """Folds one partition of usage.ledger into cells. Pass every entry to `foresee` first, then every entry to `fold`; `finish` at the end.
+
+    `ledger` is an empty fold placed where the reading begins. Memory: a cell each, the open entries, and the meter events that error reports
+    and corrections name.
+    """
+
+    def __init__(self, scope: CellScope, ledger: Ledger) -> None:
+        self._scope = scope
+        self._history = CorrectionHistory()
+        self._history.ledger = ledger
+        self._cells: dict[CellKey, Cell] = {}
+        self.rejections: list[Rejection] = []
+
+    def foresee(self, entry: Entry) -> None:
+        """Remember what this entry will speak of."""
+        self._history.watch(named_places(entry))
+
+    def fold(self, offset: int, log_time_ms: int, entry: Entry) -> None:
+        """The next entry in log order. Raises ChainBroken as the ledger does."""
+        if isinstance(entry, Receipt):
+            self._settle(entry)
+        accepted = self._history.fold(offset, log_time_ms, entry)
+        if isinstance(entry, Rejection):
+            self.rejections.append(entry)
+        elif isinstance(entry, Intent) and accepted:
+            for event in entry.meter_events:
+                cell = self._cell(event)
+                if cell is not None:
+                    cell.told(log_time_ms)
+
+    def finish(self) -> Cells:
+        """All cells of the scope that the ledger has, after the last entry."""
+        for offset, found in self._history.ledger.open.items():
+            planned = found.entry
+            if isinstance(planned, Intent):
+                for index in found.open:
+                    if (offset, index) not in self._history.targets:
+                        self._doubt(planned.meter_events[index], planned.identifier(index), DoubtCause.OPEN)
+        for target in self._history.targets.values():
+            self._add(target.event, target.event.value, target.identifier, target.fate)
+        for corrected in self._history.corrections.values():
+            correction = corrected.correction
+            target_found = self._history.targets.get((correction.intent, correction.index))
+            if correction.kind is CorrectionKind.CANCEL and target_found is not None and target_found.fate.at_stripe is False:
+                continue  # what was not recorded is not cancelled: Stripe has nothing less
+            sign = 1 if correction.kind in {CorrectionKind.RESEND, CorrectionKind.MOVE} else -1
+            cell = self._cell(correction.event)
+            if cell is not None:
+                cell.told(corrected.log_time_ms)
+            self._add(correction.event, sign * correction.event.value, correction.identifier(), corrected.fate)
+        return self._cells
+
+    def _settle(self, receipt: Receipt) -> None:
+        """Add up final outcomes while their entries are still open; those that something else speaks of are judged at the end."""
+        for settlement in self._history.ledger.news(receipt):
+            planned = self._history.ledger.open[settlement.intent].entry
+            if not isinstance(planned, Intent):
+                continue
+            event = planned.meter_events[settlement.index]
+            cell = self._cell(event)
+            if cell is None:
+                continue
+            cell.told(settlement.at_ms)
+            if (settlement.intent, settlement.index) in self._history.targets:
+                continue
+            if settlement.outcome in TAKEN:
+                cell.sure += event.value
+            elif settlement.outcome is Outcome.PARKED:
+                cell.doubt(Doubt(planned.identifier(settlement.index), event.value, DoubtCause.PARKED))
+
+    def _add(self, event: MeterEvent, value: int, identifier: str, fate: Fate) -> None:
+        cell = self._cell(event)
+        if cell is None:
+            return
+        if fate.at_stripe:
+            cell.sure += value
+        elif fate.at_stripe is None:
+            cell.doubt(Doubt(identifier, value, _cause(fate)))
+
+    def _doubt(self, event: MeterEvent, identifier: str, cause: DoubtCause) -> None:
+        cell = self._cell(event)
+        if cell is not None:
+            cell.doubt(Doubt(identifier, event.value, cause))
+
+    def _cell(self, event: MeterEvent) -> Cell | None:
+        key = self._scope.key_of(event)
+        return None if key is None else self._cells.setdefault(key, Cell())
+
+
+def _cause(fate: Fate) -> DoubtCause:
+    if fate.outcome is None:
+        return DoubtCause.OPEN
+    return DoubtCause.PARKED if fate.outcome is Outcome.PARKED else DoubtCause.REPORTED

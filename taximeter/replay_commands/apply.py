@@ -1,0 +1,159 @@
+"""`taximeter replay apply`: write a plan, each part once."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from taximeter_emitter.clock import SystemClock
+from taximeter_emitter.wire.partitioner import partition_of
+
+from audit.adjustments.plan_book import LoggedPlan, PlanBook
+from audit.adjustments.plan_reading import PlanLog, TalliesEnd
+from audit.adjustments.plan_scope import later_than
+from audit.recount.meter_definitions import rules_of
+from metering.folds.plan_progress import NotAdjusted
+from metering.kafka.clients import KafkaSettings
+from metering.kafka.partition_log import LogReader
+from metering.plans.plan_header import PlanHeader
+from metering.records.adjustment import AdjustmentKind, PlannedParts, partition_digest, short
+from taximeter.before_writing import agreed, author, told, writing_problems
+from taximeter.connection import kafka_settings, run_on_logs
+from taximeter.exit_codes import DISCREPANCY, FAILED, INTERRUPTED, OK, USAGE
+from taximeter.replay_commands.plan import progress
+from taximeter.replay_plans.account_periods import account_periods
+from taximeter.replay_plans.applying import Applying, ApplyOptions
+from taximeter.replay_plans.plan_directory import PlanDirectory, PlanUnusable, StoredPart
+from taximeter.replay_plans.plan_summary import PlanSummary
+from taximeter.replay_plans.planning import completed
+from taximeter.replay_plans.replay_text import header_as_json, show_plan
+from taximeter.stripe_commands.running import print_json
+
+APPLIED_SCHEMA: Final = "taximeter.applied/1"
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Exit code 0 when every part is in the log, 2 when the plan is stale."""
+    if told(writing_problems(arguments, instead="taximeter replay show DIR")):
+        return USAGE
+    try:
+        return run_on_logs(_apply(arguments), refusals=(PlanUnusable,), interrupted="; what is written counts, and the same command goes on")
+    except NotAdjusted as stale:
+        told([str(stale)])
+        return DISCREPANCY
+    except KeyboardInterrupt:
+        told([f"interrupted; no part is half in the log. Go on: taximeter replay apply {arguments.directory} ; take back: taximeter replay revert"])
+        return INTERRUPTED
+
+
+async def _apply(arguments: argparse.Namespace) -> int:
+    directory = PlanDirectory(arguments.directory)
+    header, kafka = directory.header(), kafka_settings(arguments)
+    receiver = header.rule.to_customer
+    home = partition_of(receiver, kafka.partitions) if receiver else None
+    parts = _checked_parts(directory, header, home)
+    book, ends = await _read_book(kafka)
+    plan = book.plans.get(header.plan)
+    already = 0 if plan is None else plan.accepted
+    if plan is not None and plan.is_whole:
+        return _tell_done(arguments, header, already, 0)
+    account = await account_periods(arguments, SystemClock())
+    summary = PlanSummary(account.clock)
+    await asyncio.to_thread(completed, directory, kafka, summary.add)
+    problems = [*_drift(book, plan, header, ends), *_worse(directory, summary)]
+    if told(problems):
+        return DISCREPANCY
+    if not arguments.json:
+        await show_plan(arguments, header, directory, summary, account)
+    if not arguments.yes and not agreed("Apply it?"):
+        print("nothing was done", file=sys.stderr)
+        return FAILED
+    total = sum(map(len, parts.values()))
+    tell = progress(sys.stderr, "applying", "parts")
+    written = 0
+
+    def on_part(count: int) -> None:
+        nonlocal written
+        written += count
+        tell(count, total)
+
+    options = ApplyOptions(
+        reason=arguments.reason,
+        by=author(arguments),
+        events_per_second=None if arguments.no_brake else account.events_per_second / kafka.partitions,
+        rows_per_second=arguments.rate,
+        on_wait=lambda why: print(why, file=sys.stderr, flush=True),
+        on_part=on_part,
+    )
+    await Applying(kafka, directory, book, clock=SystemClock(), options=options).run(parts, home)
+    return _tell_done(arguments, header, already, total - already)
+
+
+def _checked_parts(directory: PlanDirectory, header: PlanHeader, home: int | None) -> Mapping[int, list[StoredPart]]:
+    parts = directory.parts(header, home)
+    found = {partition: PlannedParts(len(each), partition_digest(part.digest for part in each)) for partition, each in parts.items()}
+    if found != header.parts:
+        raise PlanUnusable(f"{directory.path}: the parts are not those that the header names: plan again")
+    return parts
+
+
+async def _read_book(kafka: KafkaSettings) -> tuple[PlanBook, dict[int, TalliesEnd]]:
+    events, tallies = LogReader(kafka, "replay-events"), LogReader(kafka, "replay-tallies")
+    try:
+        tell = progress(sys.stderr, "reading what is counted", "tallies")
+        return await PlanLog(events, tallies, kafka.topics).book(range(kafka.partitions), lambda count: tell(count, 0))
+    finally:
+        await events.close()
+        await tallies.close()
+
+
+def _drift(book: PlanBook, plan: LoggedPlan | None, header: PlanHeader, ends: Mapping[int, TalliesEnd]) -> Iterator[str]:
+    """What changed since the plan was made, so that its rows would be wrong."""
+    if plan is not None and plan.ended:
+        yield f"plan {short(header.plan)} was abandoned: plan again"
+    for partition, each in header.ranges.items():
+        if partition not in ends or ends[partition].chain_id != each.chain_id:
+            yield f"partition {partition} has another chain than when the plan was made: it was planned for other topics"
+    for rival in later_than(book, header):
+        yield f"stale: plan {short(rival.plan)} ({rival.kind}, by {rival.by}: {rival.reason}) about the same usage was accepted since: plan again"
+    if header.rule.kind is AdjustmentKind.REVERT:
+        target = book.plans.get(header.rule.reverts)
+        others = [name for name in target.reverted_by if name != header.plan] if target is not None else []
+        if others:
+            yield f"plan {short(header.rule.reverts)} is taken back by plan {short(others[0])} already"
+    yield from _not_in_force(header, ends)
+
+
+def _not_in_force(header: PlanHeader, ends: Mapping[int, TalliesEnd]) -> Iterator[str]:
+    """Meters that the aggregators do not count by: reporters with the same settings could not send their usage."""
+    newest = max(ends.values(), key=lambda each: each.log_time_ms, default=None)
+    rules = None if newest is None or newest.definition is None else rules_of(newest.definition)
+    if rules is None:
+        return
+    now = {meter.name: meter for meter in rules.meters}
+    for name in header.totals:
+        if name not in now:
+            yield f"the meter {name} is not in the catalogue that the newest tally counted by: start aggregators and reporters with it first"
+    wanted = None if header.rule.definition is None else rules_of(header.rule.definition)
+    for meter in wanted.meters if wanted is not None else ():
+        if meter.name == header.rule.meter and meter.name in now and meter != now[meter.name]:
+            yield f"the meter {meter.name} is defined otherwise in the catalogue that the newest tally counted by: plan again"
+
+
+def _worse(directory: PlanDirectory, summary: PlanSummary) -> Iterator[str]:
+    """More can no longer be billed than when the plan was shown."""
+    planned = directory.unbilled_rows()
+    if planned is not None and summary.unbilled_rows > planned:
+        more = summary.unbilled_rows - planned
+        yield f"since the plan was made, {more:,} rows more can no longer be billed: invoices became final, or usage too old. Plan again"
+
+
+def _tell_done(arguments: argparse.Namespace, header: PlanHeader, already: int, written: int) -> int:
+    if arguments.json:
+        print_json({"schema": APPLIED_SCHEMA, **header_as_json(header), "parts_before": already, "parts_written": written})
+    else:
+        before = f"; {already:,} were there before" if already else ""
+        print(f"plan {short(header.plan)}: {written:,} parts are written{before}. The reporter bills them.")
+        print(f"Take back: taximeter replay revert {short(header.plan)} --out DIR")
+    return OK
