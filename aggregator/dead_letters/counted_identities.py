@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterator
 from contextlib import aclosing
-from typing import Final
 
 from taximeter_emitter.wire.batch import FINGERPRINT_BYTES
 from taximeter_emitter.wire.errors import EventRejected
@@ -14,10 +13,8 @@ from aggregator.reading.decoding import read
 from aggregator.tally_log import TallyLog
 from metering.kafka.partition_log import LogReader
 from metering.kafka.topics import Topics
-from metering.records.import_records import LOOKED_UP_HEADER
+from metering.plans.import_records import LOOKED_UP_HEADER
 from metering.records.record import LogRecord
-
-_NONE: Final[frozenset[Identity]] = frozenset()
 
 
 async def counted_identities(
@@ -28,15 +25,7 @@ async def counted_identities(
     Reads all that is kept of the partition, from a log time on. Blocks on Kafka; raises LogUnavailable or FailClosed. Memory: what tallies say did
     not count.
     """
-    tallies = TallyLog(reader, topics.tallies.name)
-    start, end = await tallies.bounds(partition)
-    if start == end:
-        return _NONE
-    fold = await tallies.fold_at(partition, start)
-    uncounted = UncountedPlaces()
-    async for offset, tally in tallies.between(partition, start, end):
-        if fold.fold(offset, tally):
-            uncounted.add(tally)
+    uncounted = await _uncounted(TallyLog(reader, topics.tallies.name), partition, from_ms)
     found: set[Identity] = set()
     asked = frozenset(wanted)
     first, following = await reader.bounds(topics.events.name, partition)
@@ -50,6 +39,20 @@ async def counted_identities(
                 if places is not None:
                     found |= _identities(record, places) & asked
     return frozenset(found)
+
+
+async def _uncounted(tallies: TallyLog, partition: int, from_ms: int) -> UncountedPlaces:
+    """What did not count of the records that were logged since."""
+    found = UncountedPlaces()
+    start, end = await tallies.bounds(partition)
+    if start == end:
+        return found
+    begin = await tallies.covering(partition, start, end, from_ms) if from_ms else start
+    fold = await tallies.fold_at(partition, begin)
+    async for offset, tally in tallies.between(partition, begin, end):
+        if fold.fold(offset, tally):
+            found.add(tally)
+    return found
 
 
 def _identities(record: LogRecord, not_counted: Collection[int]) -> set[Identity]:

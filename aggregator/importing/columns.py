@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from taximeter_emitter.wire.errors import EventRejected, Reason
 
-from metering.records.import_records import COLUMNS_MAX
+from metering.plans.import_records import COLUMNS_MAX
 
 TIME_FIELDS: Final[Mapping[str, str]] = {
     "time": "RFC 3339 with a zone",

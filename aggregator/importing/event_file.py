@@ -22,7 +22,7 @@ from aggregator.importing.table_values import plain_value
 if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
 
-LINE_BYTES_MAX: Final = 1_000_000
+EVENT_LINE_BYTES_MAX: Final = 1_000_000
 FORMATS: Final = ("ndjson", "csv", "parquet")
 DIGEST_BYTES: Final = 16
 _SUFFIXES: Final = {".ndjson": "ndjson", ".jsonl": "ndjson", ".json": "ndjson", ".log": "ndjson", ".csv": "csv", ".parquet": "parquet"}
@@ -79,13 +79,13 @@ class EventFile:
         lines = MappedLines(pairs, self.source, nested=True) if pairs else WholeLines(self.source)
         with self._opened(unpack=True) as file:
             number = 0
-            while raw := file.readline(LINE_BYTES_MAX):
+            while raw := file.readline(EVENT_LINE_BYTES_MAX):
                 number += 1
                 place = f"line {number}"
-                if len(raw) == LINE_BYTES_MAX and not raw.endswith(b"\n"):
-                    while (rest := file.readline(LINE_BYTES_MAX)) and not rest.endswith(b"\n"):
+                if len(raw) == EVENT_LINE_BYTES_MAX and not raw.endswith(b"\n"):
+                    while (rest := file.readline(EVENT_LINE_BYTES_MAX)) and not rest.endswith(b"\n"):
                         pass
-                    yield SourceEntry(place, EventRejected(Reason.TOO_LONG, "", f"a line has at most {LINE_BYTES_MAX} bytes"))
+                    yield SourceEntry(place, EventRejected(Reason.TOO_LONG, "", f"a line has at most {EVENT_LINE_BYTES_MAX} bytes"))
                 elif raw.strip():
                     try:
                         yield SourceEntry(place, lines.read(_json(raw)))
@@ -160,7 +160,7 @@ def _json(raw: bytes) -> Any:
 
 def _header(text: TextIOWrapper, path: Path) -> list[str]:
     try:
-        header = next(csv.reader([text.readline(LINE_BYTES_MAX)]), [])
+        header = next(csv.reader([text.readline(EVENT_LINE_BYTES_MAX)]), [])
     except csv.Error as error:
         raise FileUnusable(f"{path}: the first line of a CSV names the columns, and cannot be read: {error}") from error
     if not header:

@@ -15,7 +15,7 @@ from aggregator.reading.decoding import read
 from aggregator.reading.stamped_times import at_log_time
 from metering.kafka.clients import KafkaSettings, make_admin
 from metering.kafka.partition_log import LogReader, LogUnavailable
-from metering.records.import_records import ImportedContent
+from metering.plans.import_records import ImportedContent
 from metering.records.record import LogRecord
 
 TOPIC_DIGEST_BYTES: Final = 16

@@ -14,7 +14,7 @@ from aggregator.dead_letters.letter_events import Identity
 from aggregator.importing.source_entries import SourceEntry, SourceEvent
 from metering.kafka.partition_log import LogReader
 from metering.kafka.topics import Topics
-from metering.records.import_records import ImportedContent
+from metering.plans.import_records import ImportedContent
 
 IDENTITIES_A_PASS: Final = 400_000
 # A copy of an event was sent with the same time, or with one that another clock gave it.

@@ -9,8 +9,8 @@ from taximeter_emitter.wire.partitioner import partition_of
 
 from metering.kafka.partition_log import Appender, LogReader
 from metering.kafka.topics import Topics
+from metering.plans.import_records import IMPORT_HEADER, Import, ImportedContent, ImportEnd, decode_import, encode_import
 from metering.records.fail_closed import HistoryLost
-from metering.records.import_records import IMPORT_HEADER, Import, ImportedContent, ImportEnd, decode_import, encode_import
 from metering.records.record import LogRecord
 
 IMPORT_ATTEMPTS_MAX: Final = 20

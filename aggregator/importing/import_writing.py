@@ -9,7 +9,7 @@ from taximeter_emitter.wire.errors import EventRejected
 from taximeter_emitter.wire.partitioner import partition_of
 
 from aggregator.importing.source_entries import SourceEntry
-from metering.records.import_records import LOOKED_UP_HEADER, Import
+from metering.plans.import_records import LOOKED_UP_HEADER, Import
 
 IMPORT_BATCH_EVENTS: Final = 500
 

@@ -23,9 +23,9 @@ from aggregator.importing.import_writing import ImportBatch, NumberedEntries
 from aggregator.importing.source_entries import SourceEntry
 from metering.kafka.partition_log import Appender, LogReader
 from metering.kafka.topics import Topics
-from metering.records.import_records import IMPORT_BYTES_MAX, Import, ImportedContent, bits_of, encode_import
+from metering.plans.import_records import IMPORT_BYTES_MAX, Import, ImportedContent, bits_of, encode_import
 
-CHUNK_ENTRIES: Final = 500
+ENTRIES_AT_ONCE: Final = 500
 NAME_CHARS_SHOWN: Final = 200
 
 OnStep = Callable[[str, int, int | None], None]
@@ -47,14 +47,14 @@ class FileSource:
     async def chunks(self) -> AsyncGenerator[Sequence[SourceEntry], None]:
         """Its lines or rows."""
         entries: Iterator[SourceEntry] = self.file.entries()
-        while chunk := list(islice(entries, CHUNK_ENTRIES)):
+        while chunk := list(islice(entries, ENTRIES_AT_ONCE)):
             yield chunk
             await asyncio.sleep(0)
 
 
 @dataclass(frozen=True, slots=True)
 class ImportKit:
-    """What an importer works with; the reader and the appender stay their owner's. `digest_of` is told progress by `on_step`."""
+    """What an importer works with; the reader and the appender stay their owner's. `on_step` hears of progress."""
 
     reader: LogReader
     appender: Appender
@@ -159,7 +159,7 @@ class Importer:
             when = datetime.fromtimestamp(accepted.at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
             raise NotImported(
                 f"this content was brought in with other columns or another source, as {accepted.content.name} by {accepted.by} at {when}: "
-                f"use the same; what it brought in can be taken out: taximeter replay plan --take-out --emitter {accepted.emitter}"
+                f"use the same; what it brought in can be taken out: taximeter replay plan --take-out --source {accepted.emitter}"
             )
         known = frozenset(position for position in range(accepted.entries) if accepted.leaves_out(position)) if accepted.left_out else frozenset()
         numbers = await self._numbers(source, known, accepted.entries)

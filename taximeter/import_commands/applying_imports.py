@@ -1,4 +1,4 @@
-"""`taximeter replay apply` for a file or another topic: write the events, each once, whoever applies the plan and however often."""
+"""`taximeter replay apply` for a file or another topic: write the events, each once, by anybody and however often."""
 
 import argparse
 import time

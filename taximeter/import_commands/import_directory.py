@@ -12,8 +12,8 @@ from typing import IO, Any, Final
 
 import orjson
 
+from metering.plans.import_records import ImportedContent
 from metering.process.atomic_files import write_atomically
-from metering.records.import_records import ImportedContent
 
 IMPORT_FILE: Final = "import.json"
 INVALID_FILE: Final = "invalid.ndjson"

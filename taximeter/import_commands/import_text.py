@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from aggregator.importing.import_survey import WAYS_OUT, ImportSurvey
-from metering.records.import_records import ImportedContent
+from metering.plans.import_records import ImportedContent
 from taximeter.account_prices import PlanMoney
 from taximeter.stripe_commands.running import shown
 
-CUSTOMERS_SHOWN: Final = 10
+LARGEST_SHOWN: Final = 10
 LETTER_WORDS: Final = {
     "in_future": "is still to come",
     "past_horizon": "is older than 35 days",
@@ -18,7 +18,10 @@ LETTER_WORDS: Final = {
 
 
 class SurveyedContent(NamedTuple):
-    """What was read, what would become of it, and the columns that nobody reads. `begun`: whether it is being brought in; `done`: all of it is in."""
+    """What was read, what would become of it, and the columns that nobody reads.
+
+    `begun`: an import of it is in the log; `done`: all of its events are, so nothing would be counted.
+    """
 
     content: ImportedContent
     survey: ImportSurvey
@@ -30,9 +33,8 @@ class SurveyedContent(NamedTuple):
 def units_by_meter(surveyed: Sequence[SurveyedContent]) -> Counter[str]:
     """Units that would be counted."""
     found: Counter[str] = Counter()
-    for each in surveyed:
-        for (_, meter), quantity in each.survey.units.items():
-            found[meter] += quantity
+    for (_, meter), quantity in _units(surveyed):
+        found[meter] += quantity
     return found
 
 
@@ -41,15 +43,14 @@ def import_lines(surveyed: Sequence[SurveyedContent], money: PlanMoney) -> Itera
     for each in surveyed:
         yield from _content_lines(each)
     customers: Counter[str] = Counter()
-    for each in surveyed:
-        for (customer, _), quantity in each.survey.units.items():
-            customers[customer] += quantity
+    for (customer, _), quantity in _units(surveyed):
+        customers[customer] += quantity
     for meter, quantity in sorted(units_by_meter(surveyed).items()):
         yield f"{quantity:,} units of {meter}, for {_customers(surveyed, meter):,} customers"
-    for customer, quantity in customers.most_common(CUSTOMERS_SHOWN):
+    for customer, quantity in customers.most_common(LARGEST_SHOWN):
         yield f"  {quantity:,} units of {customer}"
-    if len(customers) > CUSTOMERS_SHOWN:
-        yield f"  and {len(customers) - CUSTOMERS_SHOWN:,} more customers; see --json"
+    if len(customers) > LARGEST_SHOWN:
+        yield f"  and {len(customers) - LARGEST_SHOWN:,} more customers; see --json"
     if customers:
         yield from money.lines(_entries(surveyed))
 
@@ -57,10 +58,9 @@ def import_lines(surveyed: Sequence[SurveyedContent], money: PlanMoney) -> Itera
 def import_json(surveyed: Sequence[SurveyedContent], money: PlanMoney) -> dict[str, Any]:
     """For `--json`; quantities as strings."""
     units: dict[str, dict[str, str]] = {}
-    for each in surveyed:
-        for (customer, meter), quantity in sorted(each.survey.units.items()):
-            mine = units.setdefault(customer, {})
-            mine[meter] = str(int(mine.get(meter, "0")) + quantity)
+    for (customer, meter), quantity in sorted(_units(surveyed)):
+        mine = units.setdefault(customer, {})
+        mine[meter] = str(int(mine.get(meter, "0")) + quantity)
     return {
         "contents": [_content_json(each) for each in surveyed],
         "units": {meter: str(quantity) for meter, quantity in sorted(units_by_meter(surveyed).items())},
@@ -74,8 +74,9 @@ def _content_lines(each: SurveyedContent) -> Iterator[str]:
     where = content.name if content.kind == "file" else f"{content.name}, partition {content.partition}, offsets {content.start} to {content.end - 1}"
     yield f"{where}: {survey.entries:,} entries, {survey.valid:,} are events; emitter {content.emitter}"
     if each.done:
-        yield "  all of it is in already: nothing would be written"
-    elif each.begun:
+        yield "  all of it is in usage.events already: nothing would be counted"
+        return
+    if each.begun:
         yield "  it is being brought in: taximeter replay apply goes on"
     if survey.first_ms is not None and survey.last_ms is not None:
         yield f"  from {shown(survey.first_ms // 1000)} to {shown(survey.last_ms // 1000)}"
@@ -113,7 +114,7 @@ def _content_json(each: SurveyedContent) -> Mapping[str, Any]:
         "done": each.done,
         "entries": survey.entries,
         "events": survey.valid,
-        "counted": survey.counted,
+        "counted": 0 if each.done else survey.counted,
         "known": survey.known,
         "without_id": survey.without_id,
         "first_ms": survey.first_ms,
@@ -131,8 +132,15 @@ def _content_json(each: SurveyedContent) -> Mapping[str, Any]:
 
 def _entries(surveyed: Sequence[SurveyedContent]) -> list[tuple[str, int]]:
     """As prices are asked: as if all were of one billing period."""
-    return [(meter, quantity) for each in surveyed for (_, meter), quantity in each.survey.units.items()]
+    return [(meter, quantity) for (_, meter), quantity in _units(surveyed)]
+
+
+def _units(surveyed: Sequence[SurveyedContent]) -> Iterator[tuple[tuple[str, str], int]]:
+    """What would be counted, by customer and meter."""
+    for each in surveyed:
+        if not each.done:
+            yield from each.survey.units.items()
 
 
 def _customers(surveyed: Sequence[SurveyedContent], meter: str) -> int:
-    return len({customer for each in surveyed for customer, of in each.survey.units if of == meter})
+    return len({customer for (customer, of), _ in _units(surveyed) if of == meter})

@@ -42,8 +42,8 @@ from taximeter.import_commands.import_directory import (
 from taximeter.import_commands.import_text import SurveyedContent, import_json, import_lines
 from taximeter.stripe_commands.running import print_json
 
-PROGRESS_SECONDS: Final = 0.5
-PLAIN_PROGRESS_SECONDS: Final = 10.0
+IMPORT_REDRAWN_SECONDS: Final = 0.5
+IMPORT_TOLD_SECONDS: Final = 10.0
 SECTIONS: Final = {"kafka": KafkaSettings, "aggregator": AggregatorSettings}
 UNUSABLE: Final = (ColumnsWrong, FileUnusable, ImportPlanUnusable, NotImported, OSError)
 
@@ -90,7 +90,7 @@ class ImportProgress:
         now = time.monotonic()
         if what != self._what:
             self._what, self._began = what, now
-        if now - self._told < (PROGRESS_SECONDS if sys.stderr.isatty() else PLAIN_PROGRESS_SECONDS) or not done:
+        if now - self._told < (IMPORT_REDRAWN_SECONDS if sys.stderr.isatty() else IMPORT_TOLD_SECONDS) or not done:
             return
         self._told = now
         rate = done / max(now - self._began, 1e-9)

@@ -18,7 +18,7 @@ from aggregator.importing.import_survey import ImportRules
 from aggregator.importing.importer import Importer, ImportKit, WrittenSoFar
 from aggregator.importing.source_entries import SourceEntry, SourceEvent
 from metering.kafka.partition_log import Appended, Appender, LogUnavailable
-from metering.records.import_records import IMPORT_HEADER, ImportedContent
+from metering.plans.import_records import IMPORT_HEADER, ImportedContent
 from metering.records.redrive import NO_EDIT
 from tests.support.aggregator_installation import TOPICS, MemoryInstallation, at_home
 from tests.support.aggregator_records import HORIZON_MS

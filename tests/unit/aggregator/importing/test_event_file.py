@@ -10,7 +10,7 @@ from taximeter_emitter.wire.errors import EventRejected, Reason
 from taximeter_emitter.wire.event import fingerprint
 
 from aggregator.importing.columns import ColumnMapping, ColumnsWrong, parse_mapping
-from aggregator.importing.event_file import LINE_BYTES_MAX, EventFile, FileUnusable
+from aggregator.importing.event_file import EVENT_LINE_BYTES_MAX, EventFile, FileUnusable
 from aggregator.importing.source_entries import SourceEvent
 
 EVENT: dict[str, Any] = {"id": "e1", "customer": "cus_1", "time": "2026-11-22T10:00:00Z", "usage": {"tokens": 5}}
@@ -61,7 +61,7 @@ def test_a_mistake_costs_its_line_alone(tmp_path: Path) -> None:
 
 
 def test_a_line_without_end_is_one_mistake(tmp_path: Path) -> None:
-    path = written(tmp_path / "a.ndjson", b"x" * (2 * LINE_BYTES_MAX + 5) + b"\n", EVENT)
+    path = written(tmp_path / "a.ndjson", b"x" * (2 * EVENT_LINE_BYTES_MAX + 5) + b"\n", EVENT)
     assert [place for place, _ in contents(path)] == ["line 1", "line 2"]
     assert contents(path)[0][1] == (Reason.TOO_LONG, "")
 

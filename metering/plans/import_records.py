@@ -2,7 +2,7 @@
 
 An import names the emitter that writes its events, which follows from the content alone, and everything else on which the numbers of the events
 depend. Its writer has read the whole partition and names the offset where the import must land. It is accepted if it landed there and is
-the first of its emitter, so whoever brings the same content again, from wherever, gives each event the same number. An *import end* says
+the first of its emitter, so everybody who brings the same content again gives each event the same number. An *import end* says
 that all of it is in usage.events.
 """
 
