@@ -208,6 +208,7 @@ class _PositionReader:
             tallies, uncovered, unreported = await self._tallies(partition, max(0, ledger.chain.end))
             ends = await self._reader.ends(self._topics.events.name, partition)
             await self._check_next(partition, tallies.chain.end, ends)
+            ledger.check_open(partition)
         except FailClosed as error:
             problem = f"{type(error).__name__}: {error}"
         return PartitionPosition(

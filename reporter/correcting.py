@@ -89,6 +89,7 @@ class Correcting:
     async def find(self, on_progress: OnEntriesRead = lambda _done, _total: None) -> Target:
         """The meter event, with all that has happened to it by now. Raises NotCorrectable if there is none; blocks on Kafka."""
         await self._history.read_on(on_progress)
+        self._history.folded.ledger.check_open(self._place.partition)
         target = self._history.folded.target(self._place)
         if target is None:
             raise NotCorrectable(f"no accepted intent of partition {self._place.partition} has a meter event of this identifier")

@@ -12,7 +12,16 @@ from reporter.sending.verdicts import Retry
 from reporter.stripe.listed_meters import WhyUnread
 
 CALL_OUTCOMES: Final = ("ok", "duplicate", "refused", "meter_refused", "too_old", "stopped", *(reason.value for reason in Retry))
-REPORTING_STOPS: Final = ("ChainBroken", "RecordCorrupt", "RecordUnreadable", "HistoryLost", "MeterMissing", "PartitionsAdded", "Unforeseen")
+REPORTING_STOPS: Final = (
+    "ChainBroken",
+    "RecordCorrupt",
+    "RecordUnreadable",
+    "HistoryLost",
+    "MeterMissing",
+    "PartitionsAdded",
+    "LedgerClosed",
+    "Unforeseen",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ class ReportingTakeover:
         reporter = PartitionReporter(partition, writer, ledger, self._rows_max, self._periods)
         async for offset, log_time_ms, entry in self._entries(partition, begin, end):
             reporter.observe(offset, log_time_ms, entry)
+        reporter.ledger.check_open(partition)
         reporter.begin()
         await self._check_tallies(reporter)
         return reporter
@@ -43,6 +44,7 @@ class ReportingTakeover:
         """Fold what is new in usage.ledger up to our own entry at `offset`. Returns whether our own entry is accepted."""
         async for at, at_ms, entry in self._entries(reporter.partition, reporter.ledger.chain.next_offset, offset):
             reporter.observe(at, at_ms, entry)
+        reporter.ledger.check_open(reporter.partition)
         return reporter.observe(offset, log_time_ms, own, mine=True)
 
     async def follow(self, reporter: PartitionReporter) -> None:
@@ -50,6 +52,7 @@ class ReportingTakeover:
         _, end = await self._reader.bounds(self._topics.ledger.name, reporter.partition)
         async for at, at_ms, entry in self._entries(reporter.partition, reporter.ledger.chain.next_offset, end):
             reporter.observe(at, at_ms, entry)
+        reporter.ledger.check_open(reporter.partition)
 
     async def holds_no_record(self, partition: int, start: int, end: int) -> bool:
         """Whether the offsets [start, end) of usage.tallies never held a record, as transaction markers do. Proved, or HistoryLost."""

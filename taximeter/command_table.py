@@ -11,6 +11,7 @@ _COMMANDS: Final = "taximeter.commands"
 _TRACING: Final = "taximeter.trace_commands"
 _LETTERS: Final = "taximeter.dead_letter_commands"
 _STRIPE: Final = "taximeter.stripe_commands"
+_MOVING: Final = "taximeter.moving_commands"
 _REPLAY: Final = "taximeter.replay_commands"
 
 
@@ -18,6 +19,23 @@ def _command(package: str, name: str, summary: str) -> Command:
     word = name.replace("-", "_")
     return Command(name, summary, f"{package}.arguments:{word}", f"{package}.{word}:run")
 
+
+_TOPICS: Final = (
+    Command("create", "create the topics that are missing and check the rest", f"{_COMMANDS}.arguments:topics", f"{_COMMANDS}.topics:create"),
+    Command("check", "check the topics, and create none", f"{_COMMANDS}.arguments:topics", f"{_COMMANDS}.topics:check"),
+    Command(
+        "copy",
+        "copy the topics to another cluster, each record at its offset and with its log time",
+        f"{_MOVING}.arguments:topics_copy",
+        f"{_MOVING}.topics_copy:run",
+    ),
+    Command(
+        "catch-up",
+        "bring over what the cluster that was left got after it was copied",
+        f"{_MOVING}.arguments:topics_catch_up",
+        f"{_MOVING}.topics_catch_up:run",
+    ),
+)
 
 _API_KEYS: Final = (
     Command(
@@ -51,6 +69,12 @@ _REPAIR: Final = (
         "step over the record at which a partition stands, so that it goes on",
         f"{_COMMANDS}.arguments:repair_skip",
         f"{_COMMANDS}.repair:skip",
+    ),
+    Command(
+        "adopt",
+        "let the copy of another cluster's topics go on here, on record, and close those that are left",
+        f"{_MOVING}.arguments:repair_adopt",
+        f"{_MOVING}.repair_adopt:run",
     ),
 )
 
@@ -91,14 +115,14 @@ STRIPE_COMMANDS: Final = (
 COMMANDS: Final = (
     _command(SANDBOX, "demo", "run the whole pipeline under load on this machine, and compare"),
     _command(SANDBOX, "broker", "run the embedded Kafka-protocol broker, or Apache Kafka, in the foreground"),
-    _command(_COMMANDS, "topics", "create or check the four topics"),
+    CommandGroup("topics", "the four topics: create, check, and copy to another cluster", _TOPICS),
     CommandGroup("api-keys", "make keys for those who send events to the gateway", _API_KEYS),
     _command(_COMMANDS, "status", "show where each partition stands"),
     CommandGroup("stripe", "everything on Stripe's side: meters, prices, customers, usage, invoices, webhooks", STRIPE_COMMANDS),
     _command(_COMMANDS, "correct", "take back, or send again, one meter event"),
     _command(_COMMANDS, "corrections", "list what was taken back and sent again"),
     CommandGroup("deadletters", "what was set aside: list, show and take back", _DEADLETTERS),
-    CommandGroup("repair", "let a partition go on that stopped: events are gone, or code fails over a record", _REPAIR),
+    CommandGroup("repair", "let a partition go on that stopped, or a copy in another cluster", _REPAIR),
     _command("taximeter.reconcile_command", "reconcile", "compare the ledger with Stripe's summaries, by customer, meter and hour or day"),
     _command(_TRACING, "trace", "follow one event, or one meter event, through every log to Stripe's answer"),
     _command(_TRACING, "explain", "what a customer's usage of a meter is made of, down to the events"),

@@ -7,12 +7,24 @@ from typing import TypeGuard
 
 from taximeter_emitter.wire.event import Dimensions
 
-from audit.verification.report import Report
+from audit.verification.report import AcceptedHandover, Report
 from audit.verification.span import Inside
 from audit.verification.stripe_evidence import EvidenceFold
 from metering.folds.corrections import TAKEN, Corrected, CorrectionHistory, Target, named_places, objection
 from metering.records.fail_closed import ChainBroken
-from metering.records.ledger_records import Correction, CorrectionKind, Entry, Intent, MeterEvent, Outcome, Receipt, Rejection
+from metering.records.ledger_records import (
+    Correction,
+    CorrectionKind,
+    Entry,
+    Handover,
+    Intent,
+    LedgerAdoption,
+    LedgerClosing,
+    MeterEvent,
+    Outcome,
+    Receipt,
+    Rejection,
+)
 from metering.records.notes.evidence import Evidence
 from metering.records.notes.resolution import Resolution, Resolved
 from metering.records.tally import Tally
@@ -81,6 +93,9 @@ class IntentCheck:
                     self._compare(offset, entry, waiting)
             case Intent():
                 self._report.intents_skipped += 1
+            case LedgerClosing() | LedgerAdoption():
+                if accepted:
+                    self._note_handover(offset, entry)
 
     def finish(self) -> None:
         """After the last entry and the last tally: what is left is on its way."""
@@ -107,6 +122,11 @@ class IntentCheck:
         if corrected.correction.kind is CorrectionKind.MOVE:
             return self._inside.times.holds(corrected.log_time_ms)
         return corrected.correction.intent in self._inside.intents
+
+    def _note_handover(self, offset: int, entry: Handover) -> None:
+        kind, cluster = ("closing", entry.successor) if isinstance(entry, LedgerClosing) else ("adoption", entry.predecessor)
+        doubt = (entry.in_doubt, entry.uncounted) if isinstance(entry, LedgerAdoption) else ((), 0)
+        self._report.handovers.append(AcceptedHandover(self._partition, offset, kind, cluster, *doubt, entry.reason, entry.by, entry.at_ms))
 
     def _check_correction(self, offset: int, correction: Correction) -> None:
         """What its writer had to see before it wrote, because readers that begin at a checkpoint cannot."""

@@ -175,6 +175,25 @@ class AcceptedStep:
 
 
 @dataclass(frozen=True, slots=True)
+class AcceptedHandover:
+    """An accepted closing or adoption at `offset` of usage.ledger. `cluster` is the id of the other one, "" if it is not known.
+
+    Of an adoption of a ledger that nobody had closed, `in_doubt` are units by meter, and `uncounted` the records of usage.events, of which nobody
+    knows whether the cluster that was left told Stripe.
+    """
+
+    partition: int
+    offset: int
+    kind: str
+    cluster: str
+    in_doubt: Sequence[tuple[str, int]]
+    uncounted: int
+    reason: str
+    by: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Covered:
     """What of one partition a verification of a time range covers: [first, end) of usage.tallies, of usage.events, and the intents that
     report those tallies (None: none does), by the first and last of their offsets in usage.ledger."""
@@ -280,7 +299,7 @@ _SUMS: Final = (
     *("uncounted_records", "not_recounted", "open_meter_events"),
 )
 _COUNTERS: Final = ("records", "events", "dead_lettered", "unknown_usage", "unread_partitions")
-_LISTS: Final = ("losses", "steps", "covered", "open_transactions", "redrives")
+_LISTS: Final = ("losses", "steps", "covered", "open_transactions", "redrives", "handovers")
 
 
 @dataclass(slots=True)
@@ -322,6 +341,7 @@ class Report:
     emitters: Sequence[EmitterLine] = ()
     losses: list[AcceptedLoss] = field(default_factory=list)
     steps: list[AcceptedStep] = field(default_factory=list)
+    handovers: list[AcceptedHandover] = field(default_factory=list)
     covered: list[Covered] = field(default_factory=list)
     problems: Problems = field(default_factory=Problems)
 
@@ -354,6 +374,12 @@ class Report:
         return self.dead_lettered - Counter({reason: totals.came_back for reason, totals in self.aside.items()})
 
     @property
+    def closed(self) -> list[AcceptedHandover]:
+        """The closings of ledgers that are closed now."""
+        last = {each.partition: each for each in self.handovers}
+        return [each for each in last.values() if each.kind == "closing"]
+
+    @property
     def unfinished_redrives(self) -> list[tuple[AcceptedRedrive, int]]:
         """Redrives of which events are not counted or judged yet, and how many."""
         received = {line.emitter: line.received for line in self.emitters}
@@ -382,6 +408,7 @@ class Report:
             "records": dict(self.records),
             "losses": [loss.as_json() for loss in self.losses],
             "stepped_over": [asdict(step) for step in self.steps],
+            "handovers": [{**asdict(each), "in_doubt": dict(each.in_doubt)} for each in self.handovers],
             "covered": [each.as_json() for each in self.covered],
             "uncounted_records": self.uncounted_records,
             "open_transactions": [{"partition": each.partition, "offset": each.offset, "records": each.records} for each in self.open_transactions],

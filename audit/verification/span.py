@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from metering.folds.ledger import is_next
-from metering.records.chain import Chain, ChainLink
-from metering.records.ledger_records import Entry, Intent
+from metering.records.chain import NO_OFFSET, Chain, ChainLink
+from metering.records.ledger_records import Entry, Handover, Intent, LedgerAdoption, LedgerClosing
 from metering.records.tally import Range
 
 
@@ -42,6 +42,7 @@ class Inside:
     times: TimeRange = EVERYTHING
     intents: set[int] = field(default_factory=set)
     _chain: Chain = field(default_factory=Chain)
+    _closed_at: int = NO_OFFSET
     _wanted: Range | None = None
 
     def select(self, start: int, end: int) -> None:
@@ -51,12 +52,20 @@ class Inside:
     def take(self, offset: int, entry: Entry) -> None:
         """The next entry of the ledger."""
         if not isinstance(entry, Intent):
+            if isinstance(entry, LedgerClosing | LedgerAdoption):
+                self._hand_over(offset, entry)
             self._chain.pass_over(offset)
-        elif not is_next(self._chain, entry):
+        elif self._closed_at != NO_OFFSET or not is_next(self._chain, entry):
             self._chain.skip(offset)
         else:
             self._chain.offer(offset, entry.link)
             self._take(offset, entry.link)
+
+    def _hand_over(self, offset: int, entry: Handover) -> None:
+        """As `Ledger.accepts` decides it: what else the place names follows from the head of the chain."""
+        place, named = entry.place, entry.closing if isinstance(entry, LedgerAdoption) else NO_OFFSET
+        if (place.offset, place.chain_head, place.chain_end, named) == (offset, self._chain.head, self._chain.end, self._closed_at):
+            self._closed_at = offset if isinstance(entry, LedgerClosing) else NO_OFFSET
 
     def _take(self, offset: int, link: ChainLink) -> None:
         if self._wanted is None:

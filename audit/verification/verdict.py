@@ -240,6 +240,7 @@ def _but(report: Report) -> Iterator[Term]:
         unread = " and what could not be read" if any(step.events is None for step in report.steps) else ""
         text = f"{what}, with {_of(events, 'event')}{unread}, as it says below"
         yield Term("stepped_over", records, what, text, "docs/runbooks/TaximeterPartitionStopped.md")
+    yield from _moved(report)
     unbillable = {name: totals.unbillable for name, totals in sorted(report.meters.items()) if totals.unbillable}
     if unbillable:
         count = sum(unbillable.values())
@@ -254,6 +255,23 @@ def _but(report: Report) -> Iterator[Term]:
         what = f"{report.underived.tallies:,} {'tally' if report.underived.tallies == 1 else 'tallies'} not counted again"
         text = f"{what} ({_units(units)}): their records were deleted by retention, or they are of an older format"
         yield Term("underived", report.underived.tallies, what, text, "taximeter verify --from TIME", units)
+
+
+def _moved(report: Report) -> Iterator[Term]:
+    if report.closed:
+        clusters = ", ".join(sorted({each.cluster for each in report.closed}))
+        what = f"{_of(len(report.closed), 'partition')} closed"
+        text = f"{what}: reported is in the cluster {clusters}, where the proof goes on"
+        yield Term("closed", len(report.closed), what, text, "docs/disaster-recovery.md")
+    doubtful = [each for each in report.handovers if each.in_doubt or each.uncounted]
+    if doubtful:
+        units: dict[str, int] = {}
+        for meter, quantity in (pair for each in doubtful for pair in each.in_doubt):
+            units[meter] = units.get(meter, 0) + quantity
+        records = sum(each.uncounted for each in doubtful)
+        what = f"{_units(units)} and {_of(records, 'record')} in doubt"
+        text = f"{what}: a cluster that was lost without a closing may have told Stripe of them, too"
+        yield Term("in_doubt", sum(units.values()) + records, what, text, "taximeter verify --with-stripe; docs/disaster-recovery.md", units)
 
 
 def _of(count: int, what: str) -> str:

@@ -4,8 +4,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from metering.records.chain import NO_OFFSET, Chain
-from metering.records.fail_closed import ChainBroken
-from metering.records.ledger_records import Correction, Entry, Intent, MeterEvent, Note, Outcome, Planned, Receipt, Settlement
+from metering.records.fail_closed import ChainBroken, LedgerClosed
+from metering.records.ledger_records import (
+    Correction,
+    Entry,
+    Handover,
+    Intent,
+    LedgerAdoption,
+    LedgerClosing,
+    LedgerPlace,
+    MeterEvent,
+    Note,
+    Outcome,
+    Planned,
+    Receipt,
+    Settlement,
+)
 from metering.records.notes.resolution import Resolution
 
 
@@ -39,6 +53,8 @@ class Ledger:
 
     The next intent takes in what the last one `carried` and what was `postponed` since, which maps the offset of an accepted intent to its
     meter events.
+
+    Behind an accepted `closing` no intent and no correction is accepted, until an adoption that names it: the ledger goes on in another cluster.
     """
 
     chain: Chain = field(default_factory=Chain)
@@ -49,6 +65,7 @@ class Ledger:
     settled: dict[Outcome, int] = field(default_factory=dict)
     carried: Sequence[MeterEvent] = ()
     postponed: dict[int, list[MeterEvent]] = field(default_factory=dict)
+    closing: LedgerClosing | None = None
 
     @property
     def checkpoint(self) -> int:
@@ -66,20 +83,38 @@ class Ledger:
         """How many meter events and corrections have no final outcome."""
         return sum(len(entry.open) for entry in self.open.values())
 
-    def accepts(self, offset: int, correction: Correction) -> bool:
-        """Whether this correction, read next at `offset`, is accepted: it landed where its writer wanted, who knew all that was before."""
-        place = (correction.chain_head, correction.chain_end, correction.tally_head, correction.events_end)
-        return correction.offset == offset and place == (self.chain.head, self.chain.end, self.tally_head, self.events_end)
+    def place(self, offset: int) -> LedgerPlace:
+        """What an entry must name that is to be accepted at `offset`, read next."""
+        return LedgerPlace(offset, self.chain.head, self.chain.end, self.tally_head, self.events_end)
+
+    def accepts(self, offset: int, entry: Correction | Handover) -> bool:
+        """Whether this entry, read next at `offset`, is accepted: it landed where its writer wanted, who knew all that was before."""
+        closed_at = NO_OFFSET if self.closing is None else self.closing.place.offset
+        named = entry.closing if isinstance(entry, LedgerAdoption) else NO_OFFSET
+        return entry.place == self.place(offset) and named == closed_at
+
+    def check_open(self, partition: int) -> None:
+        """Raise LedgerClosed if the ledger goes on in another cluster: nothing may be planned or sent from here."""
+        if self.closing is not None:
+            raise LedgerClosed(
+                f"the ledger of partition {partition} was closed at offset {self.closing.place.offset} by {self.closing.by}"
+                f" ({self.closing.reason}): it goes on in the cluster {self.closing.successor}. In that cluster it is opened by:"
+                " taximeter repair adopt"
+            )
 
     def fold(self, offset: int, log_time_ms: int, entry: Entry) -> bool:
         """Take in the entry at `offset`; say whether it was accepted. Raises ChainBroken if it belongs to another chain."""
         if isinstance(entry, Note):
             self.chain.pass_over(offset)
             return not isinstance(entry, Resolution) or (entry.offset, entry.chain_id) == (offset, self.chain_id)
+        if isinstance(entry, LedgerClosing | LedgerAdoption) and not entry.chain_id:
+            return self._hand_over(offset, entry)  # its writer saw no intent
         if self.chain_id is not None and entry.chain_id != self.chain_id:
             raise ChainBroken(f"ledger entry at {offset} is of chain {entry.chain_id}, the ledger is of chain {self.chain_id}")
         if isinstance(entry, Correction):
             return self._correct(offset, log_time_ms, entry)
+        if isinstance(entry, LedgerClosing | LedgerAdoption):
+            return self._hand_over(offset, entry)
         for found in self.open.values():
             found.contested |= found.sender not in {None, entry.instance}
         accepted = self._settle(offset, entry) if isinstance(entry, Receipt) else self._plan(offset, log_time_ms, entry)
@@ -90,7 +125,7 @@ class Ledger:
 
     def continues(self, intent: Intent) -> bool:
         """Whether this intent, read next, is accepted."""
-        return is_next(self.chain, intent)
+        return self.closing is None and is_next(self.chain, intent)
 
     def news(self, receipt: Receipt) -> list[Settlement]:
         """The first final outcomes of open meter events in this receipt, which is read next, each as it must be judged."""
@@ -110,6 +145,18 @@ class Ledger:
         if accepted:
             self.open[offset] = OpenEntry(correction, log_time_ms, {0}, sender=None)
         return accepted
+
+    def _hand_over(self, offset: int, entry: Handover) -> bool:
+        accepted = self.accepts(offset, entry)
+        self.chain.pass_over(offset)
+        if not accepted:
+            return False
+        self.closing = entry if isinstance(entry, LedgerClosing) else None
+        if isinstance(entry, LedgerAdoption) and not entry.is_closed:
+            # Behind what was copied somebody may have said that he sends these: then another's refusal is not to be believed.
+            for found in self.open.values():
+                found.sender = entry.instance if found.sender is None else found.sender
+        return True
 
     def _plan(self, offset: int, log_time_ms: int, intent: Intent) -> bool:
         if not self.continues(intent):
@@ -145,7 +192,7 @@ class Ledger:
 
 
 def is_next(chain: Chain, intent: Intent) -> bool:
-    """Whether this intent, read next, is accepted. Where one covers no tallies, another fits the same range, so each must name the head."""
+    """Whether this intent, read next, continues the chain. Where one covers no tallies, another fits the same range, so each must name the head."""
     return chain.continues(intent.link) and intent.link.previous == chain.head
 
 

@@ -59,6 +59,6 @@ def tallies_from(offset: int, tally: Tally) -> Tallies:
     return Tallies(chain=chain, chain_id=tally.chain_id, checkpoint=tally.checkpoint)
 
 
-def tallies_after(*, head: int, end: int, next_offset: int, chain_id: str) -> Tallies:
+def tallies_after(*, head: int, end: int, next_offset: int, chain_id: str | None) -> Tallies:
     """A fold that has read up to `next_offset` and knows the last accepted tally there: `head` its offset, `end` the end of its range."""
     return Tallies(chain=Chain(head=head, end=end, next_offset=next_offset), chain_id=chain_id)

@@ -25,7 +25,7 @@ from taximeter_emitter.retry import RetryPolicy, retrying
 from taximeter_emitter.wire.limits import DAY_MS
 
 from metering.kafka.clients import KafkaSettings, make_admin
-from metering.kafka.topics import LOG_APPEND_TIME, UNLIMITED, TopicSpec
+from metering.kafka.topics import CREATE_TIME, LOG_APPEND_TIME, UNLIMITED, TopicSpec
 from metering.process.logs import get_log
 
 COPIES_SAFE: Final = 3
@@ -33,6 +33,11 @@ VISIBLE_SECONDS_MAX: Final = 15.0
 _CANCEL_SECONDS: Final = 1.0
 
 _LOG = get_log("metering.kafka.provision")
+_WHY_TIME_TYPE: Final = {
+    LOG_APPEND_TIME: "it is a copy that nobody adopted (taximeter repair adopt), or retention would go by the producer's clock and delete"
+    " back-dated usage early",
+    CREATE_TIME: "the records of a copy must keep the log times that they had",
+}
 _CHECKED: Final = (
     "cleanup.policy",
     "message.timestamp.type",
@@ -197,8 +202,8 @@ def _configuration_problems(spec: TopicSpec, state: TopicState) -> list[str]:
     def wrong(key: str, why: str, wanted: str) -> None:
         found.append(f"topic {spec.name} has {key}={values.get(key, '(not told)')}: {why}. Set it with kafka-configs --add-config {key}={wanted}")
 
-    if values.get("message.timestamp.type") != LOG_APPEND_TIME:
-        wrong("message.timestamp.type", "retention would go by the producer's clock and delete back-dated usage early", LOG_APPEND_TIME)
+    if values.get("message.timestamp.type") != spec.time_type:
+        wrong("message.timestamp.type", _WHY_TIME_TYPE[spec.time_type], spec.time_type)
     if "compact" in values.get("cleanup.policy", "compact"):
         wrong("cleanup.policy", "compaction deletes records that the chain counts", "delete")
     if not _at_least(values.get("retention.ms"), spec.retention_ms_min):

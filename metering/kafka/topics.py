@@ -12,16 +12,19 @@ UNLIMITED: Final = -1
 DEADLETTERS_RETENTION_MS: Final = 400 * DAY_MS
 
 LOG_APPEND_TIME: Final = "LogAppendTime"
+CREATE_TIME: Final = "CreateTime"
+"""Records keep the time that they are written with: of a copy, as long as it is not adopted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicSpec:
-    """One topic as it is created, and what an existing one must satisfy at least."""
+    """One topic as it is created, and what an existing one must satisfy at least. `time_type`: whose time its records take."""
 
     name: str
     retention_ms: int
     record_bytes_max: int
     retention_ms_min: int = EVENTS_RETENTION_MS
+    time_type: str = LOG_APPEND_TIME
 
     @property
     def max_message_bytes(self) -> int:
@@ -33,7 +36,7 @@ class TopicSpec:
         return {
             "cleanup.policy": "delete",
             # A record's timestamp is when the broker took it: a back-dated event must not be deleted early.
-            "message.timestamp.type": LOG_APPEND_TIME,
+            "message.timestamp.type": self.time_type,
             "retention.ms": str(self.retention_ms),
             "retention.bytes": str(UNLIMITED),
             "max.message.bytes": str(self.max_message_bytes),

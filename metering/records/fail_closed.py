@@ -5,6 +5,7 @@ TaximeterError         root, in taximeter_emitter.wire.errors
     ├── ChainBroken        a record does not follow from the accepted ones
     ├── RecordCorrupt      a record of our own topics cannot be read
     ├── RecordUnreadable   records are damaged, or of a form that is not known
+    ├── LedgerClosed       the ledger goes on in another cluster
     ├── HistoryLost        records that are still needed were deleted by retention
     ├── PartitionsAdded    a topic in use was given more partitions
     └── Unforeseen         code failed in a way that nobody foresaw
@@ -27,6 +28,10 @@ class RecordCorrupt(FailClosed):
 
 class RecordUnreadable(FailClosed):
     """Records of a log are damaged on the broker's disk or on the way, or Kafka wrote them in a form that is not known."""
+
+
+class LedgerClosed(FailClosed):
+    """A person closed this ledger. It goes on in another cluster, and a report from here would bill twice."""
 
 
 class HistoryLost(FailClosed):

@@ -19,6 +19,9 @@ meter events that were *postponed* since. So it belongs to exactly one intent at
 
 A *rejection* keeps what Stripe reported later about events that it had accepted. It is evidence for corrections, and changes nothing by itself.
 *Evidence* keeps what Stripe's summaries showed, and a *resolution* what a person decided on it (metering.records.notes).
+
+A *closing* is the last word of a ledger that goes on in another cluster: behind it no intent and no correction is accepted. An *adoption* opens
+the copy of that ledger there. Both are accepted only at the offset that they name, as corrections are (metering.folds.ledger).
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +32,7 @@ from typing import Any, Final
 import orjson
 from taximeter_emitter.wire.event import Dimensions
 
-from metering.records.chain import ChainLink
+from metering.records.chain import NO_OFFSET, ChainLink
 from metering.records.fail_closed import RecordCorrupt
 from metering.records.notes.evidence import Evidence, encode_evidence, evidence_of
 from metering.records.notes.resolution import Resolution, encode_resolution, resolution_of
@@ -41,6 +44,8 @@ CARRYING_INTENT_FORMAT: Final = "intent/2"
 RECEIPT_FORMAT: Final = "receipt/1"
 CORRECTION_FORMAT: Final = "correction/1"
 REJECTION_FORMAT: Final = "rejection/1"
+CLOSING_FORMAT: Final = "closing/1"
+ADOPTION_FORMAT: Final = "adoption/1"
 
 SETTLEMENT_DETAIL_CHARS_MAX: Final = 500
 REJECTION_IDENTIFIERS_MAX: Final = 1_000
@@ -179,6 +184,11 @@ class Correction:
     at_ms: int
 
     @property
+    def place(self) -> "LedgerPlace":
+        """Where it must land, and behind what."""
+        return LedgerPlace(self.offset, self.chain_head, self.chain_end, self.tally_head, self.events_end)
+
+    @property
     def meter_events(self) -> Sequence[MeterEvent]:
         """The one thing to be sent: for NEGATE with the negative value; for CANCEL it is what the adjustment takes back."""
         return (replace(self.event, value=-self.event.value) if self.kind is CorrectionKind.NEGATE else self.event,)
@@ -216,11 +226,76 @@ class Rejection:
         return max(0, self.error_count - len(self.identifiers))
 
 
+@dataclass(frozen=True, slots=True)
+class LedgerPlace:
+    """Where an entry must land, at `offset`, and the fold before it: a reader may check that nothing came between.
+
+    `chain_head`, `chain_end`, `tally_head` and `events_end` are those of the fold; NO_OFFSET where no intent is.
+    """
+
+    offset: int
+    chain_head: int
+    chain_end: int
+    tally_head: int
+    events_end: int
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerClosing:
+    """Nothing more is planned in this ledger: it goes on in the cluster with the id `successor`, as a copy that ends with this record.
+
+    `chain_id` is "" where no intent is. `reason` and `by` say why and who, at most REASON_CHARS_MAX and BY_CHARS_MAX characters; `at_ms` is the
+    time by their clock (Unix ms).
+    """
+
+    chain_id: str
+    partition: int
+    place: LedgerPlace
+    checkpoint: int
+    instance: str
+    successor: str
+    reason: str
+    by: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerAdoption:
+    """This ledger, a copy of one in the cluster `predecessor` ("": not known), goes on here.
+
+    `closing` is the offset of the closing that the copy ends with; NO_OFFSET: nobody closed the ledger that was copied. Then its reporters may have
+    told Stripe of what the copy holds and has no intent for: `in_doubt` are those units, by meter, and `uncounted` the records of
+    usage.events that no copied tally accounts for. `copied_to` is the end of what was copied of usage.events. The rest is as in a LedgerClosing.
+    """
+
+    chain_id: str
+    partition: int
+    place: LedgerPlace
+    checkpoint: int
+    instance: str
+    predecessor: str
+    closing: int
+    copied_to: int
+    in_doubt: Sequence[tuple[str, int]]
+    uncounted: int
+    reason: str
+    by: str
+    at_ms: int
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the ledger that was copied was closed before, so that nobody plans in it any more."""
+        return self.closing != NO_OFFSET
+
+
 Note = Rejection | Evidence | Resolution
 """What is in no chain, contests nothing and knows no checkpoint."""
 
-Entry = Intent | Receipt | Correction | Note
+Entry = Intent | Receipt | Correction | LedgerClosing | LedgerAdoption | Note
 """A record of usage.ledger."""
+
+Handover = LedgerClosing | LedgerAdoption
+"""What moves a ledger from one cluster to another."""
 
 Planned = Intent | Correction
 """What is sent once it is accepted, and is open until it is settled."""
@@ -340,6 +415,42 @@ def encode_rejection(rejection: Rejection) -> bytes:
     )
 
 
+def encode_handover(entry: Handover) -> bytes:
+    """The JSON bytes of a closing or an adoption. `reason` and `by` must be within their bounds."""
+    assert len(entry.reason) <= REASON_CHARS_MAX
+    assert len(entry.by) <= BY_CHARS_MAX
+    place = entry.place
+    own: dict[str, Any]
+    if isinstance(entry, LedgerClosing):
+        own = {"format": CLOSING_FORMAT, "successor": entry.successor}
+    else:
+        own = {
+            "format": ADOPTION_FORMAT,
+            "predecessor": entry.predecessor,
+            "closing": entry.closing,
+            "copied_to": entry.copied_to,
+            "in_doubt": entry.in_doubt,
+            "uncounted": entry.uncounted,
+        }
+    return orjson.dumps(
+        {
+            **own,
+            "chain": entry.chain_id,
+            "partition": entry.partition,
+            "offset": place.offset,
+            "checkpoint": entry.checkpoint,
+            "instance": entry.instance,
+            "chain_head": place.chain_head,
+            "chain_end": place.chain_end,
+            "tally_head": place.tally_head,
+            "events_end": place.events_end,
+            "reason": entry.reason,
+            "by": entry.by,
+            "at_ms": entry.at_ms,
+        }
+    )
+
+
 def encode_entry(entry: Entry) -> bytes:
     """The bytes of any record of usage.ledger."""
     match entry:
@@ -355,6 +466,8 @@ def encode_entry(entry: Entry) -> bytes:
             return encode_evidence(entry)
         case Resolution():
             return encode_resolution(entry)
+        case LedgerClosing() | LedgerAdoption():
+            return encode_handover(entry)
 
 
 def decode_entry(value: bytes | None) -> Entry:
@@ -370,6 +483,8 @@ def decode_entry(value: bytes | None) -> Entry:
                 return _correction(document)
             case "rejection/1":
                 return _rejection(document)
+            case "closing/1" | "adoption/1":
+                return _handover(document)
             case "evidence/1":
                 return evidence_of(document)
             case "resolution/1":
@@ -450,3 +565,14 @@ def _rejection(document: Mapping[str, Any]) -> Rejection:
         window_end_ms=document["window_end_ms"],
         at_ms=document["at_ms"],
     )
+
+
+def _handover(document: Mapping[str, Any]) -> Handover:
+    place = LedgerPlace(document["offset"], document["chain_head"], document["chain_end"], document["tally_head"], document["events_end"])
+    chain_id, partition, checkpoint, instance = document["chain"], document["partition"], document["checkpoint"], document["instance"]
+    reason, by, at_ms = document["reason"], document["by"], document["at_ms"]
+    if document["format"] == CLOSING_FORMAT:
+        return LedgerClosing(chain_id, partition, place, checkpoint, instance, document["successor"], reason, by, at_ms)
+    in_doubt = [(meter, units) for meter, units in document["in_doubt"]]
+    doubt = document["predecessor"], document["closing"], document["copied_to"], in_doubt, document["uncounted"]
+    return LedgerAdoption(chain_id, partition, place, checkpoint, instance, *doubt, reason, by, at_ms)

@@ -14,8 +14,7 @@ PATIENCE_SECONDS: Final = 30.0
 
 
 def topics(parser: argparse.ArgumentParser) -> None:
-    """The options of `taximeter topics`."""
-    parser.add_argument("action", choices=("create", "check"), help="create what is missing and check the rest, or only check")
+    """The options of `taximeter topics create` and `check`."""
     add_config_option(parser)
 
 

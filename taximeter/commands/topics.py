@@ -6,6 +6,7 @@ Checked are the settings that the guarantees rest on.
 import argparse
 import asyncio
 import sys
+from collections.abc import Coroutine
 
 from taximeter_emitter.clock import SystemClock
 
@@ -15,10 +16,24 @@ from taximeter.connection import kafka_settings
 from taximeter.exit_codes import OK, PRECONDITION
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Exit code 4 when a topic is missing or not as it must be; each problem with the way out on stderr."""
-    kafka = kafka_settings(arguments)
-    problems = asyncio.run(_create(kafka) if arguments.action == "create" else _check(kafka))
+def create(arguments: argparse.Namespace) -> int:
+    """Create the topics that are missing and check the rest.
+
+    Exit code 4 when a topic is not as it must be; each problem with the way out on stderr.
+    """
+    return _run(_create(kafka_settings(arguments)))
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Check the topics, and create none.
+
+    Exit code 4 when a topic is missing or not as it must be; each problem with the way out on stderr.
+    """
+    return _run(_check(kafka_settings(arguments)))
+
+
+def _run(work: Coroutine[None, None, list[str]]) -> int:
+    problems = asyncio.run(work)
     for problem in problems:
         print(f"taximeter: {problem}", file=sys.stderr)
     if not problems:

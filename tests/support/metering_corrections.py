@@ -4,7 +4,17 @@ from typing import Any
 
 from metering.folds.ledger import Ledger
 from metering.records.chain import NO_OFFSET, ChainLink
-from metering.records.ledger_records import Correction, CorrectionKind, Intent, MeterEvent, Outcome, Receipt, Settlement
+from metering.records.ledger_records import (
+    Correction,
+    CorrectionKind,
+    Intent,
+    LedgerAdoption,
+    LedgerClosing,
+    MeterEvent,
+    Outcome,
+    Receipt,
+    Settlement,
+)
 
 EVENT = MeterEvent("cus_1", "tokens", (("model", "alpaca"),), 60_000, 5)
 
@@ -46,6 +56,19 @@ def correction(ledger: Ledger, kind: CorrectionKind, *, place: Intent, at: int, 
         "at_ms": 7,
     }
     return Correction(**about | changes)
+
+
+def closing(ledger: Ledger, offset: int | None = None) -> LedgerClosing:
+    """A closing by one who has folded this ledger to its end."""
+    place = ledger.place(ledger.chain.next_offset if offset is None else offset)
+    return LedgerClosing(ledger.chain_id or "", 0, place, ledger.checkpoint, "adopt", "new-cluster", "moved", "ann", 7)
+
+
+def adoption(ledger: Ledger) -> LedgerAdoption:
+    """An adoption of this copy, which ends where the ledger does."""
+    closed_at = NO_OFFSET if ledger.closing is None else ledger.closing.place.offset
+    place = ledger.place(ledger.chain.next_offset)
+    return LedgerAdoption(ledger.chain_id or "", 0, place, ledger.checkpoint, "adopt", "old-cluster", closed_at, 0, (), 0, "moved", "ann", 7)
 
 
 def receipt(ledger: Ledger, *told: tuple[int, int, Outcome], instance: str = "owner") -> Receipt:

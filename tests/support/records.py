@@ -10,7 +10,19 @@ from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX, QUANTITY_MAX
 from metering.records.adjustment import Adjustment, AdjustmentKind, part_digest, plan_digest
 from metering.records.chain import ChainLink
 from metering.records.dead_letter import DeadLetter
-from metering.records.ledger_records import Correction, CorrectionKind, Intent, MeterEvent, Outcome, Receipt, Rejection, Settlement
+from metering.records.ledger_records import (
+    Correction,
+    CorrectionKind,
+    Intent,
+    LedgerAdoption,
+    LedgerClosing,
+    LedgerPlace,
+    MeterEvent,
+    Outcome,
+    Receipt,
+    Rejection,
+    Settlement,
+)
 from metering.records.service_limits import VALUE_MAX
 from metering.records.tally import (
     NO_DIGESTED_EMITTERS,
@@ -211,6 +223,25 @@ corrections = st.builds(
     reason=names,
     by=names,
     at_ms=small,
+)
+ledger_places = st.builds(LedgerPlace, small, st.integers(-1, 10**6), st.integers(-1, 10**6), st.integers(-1, 10**6), st.integers(-1, 10**6))
+closings = st.builds(LedgerClosing, names, small, ledger_places, st.integers(-1, 10**6), names, names, names, names, small)
+_doubts = st.lists(st.tuples(names, small), max_size=3)
+adoptions = st.builds(
+    LedgerAdoption,
+    names,
+    small,
+    ledger_places,
+    st.integers(-1, 10**6),
+    names,
+    names,
+    st.integers(-1, 10**6),
+    small,
+    _doubts,
+    small,
+    names,
+    names,
+    small,
 )
 rejections = st.builds(Rejection, small, names, names, names, names, names, small, st.lists(names, max_size=3).map(tuple), small, small, small)
 

@@ -7,7 +7,7 @@ import asyncio
 from contextlib import suppress
 from typing import Any, Final
 
-from aiokafka import AIOKafkaClient, AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaClient, AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from taximeter_emitter.deadlines import timeout
@@ -16,6 +16,7 @@ CHECKED_WITH: Final = "0.14"
 """The minor version of aiokafka whose source was read for what is here."""
 
 DISCARD_SECONDS: Final = 2.0
+ADD_LOOK_SECONDS: Final = 0.005
 
 
 def client_of(owner: Any) -> Any:
@@ -38,6 +39,20 @@ def limit_produce_wait(producer: AIOKafkaProducer, seconds: float) -> None:
     time after which the connection is given up, and it is how long one partition keeps others of the same leader waiting.
     """
     producer._sender._request_timeout_ms = round(seconds * 1000)
+
+
+async def add_to_transaction(producer: AIOKafkaProducer, place: TopicPartition) -> None:
+    """Make a partition part of the transaction that has begun, without a record: its end then leaves a marker there, and nothing else.
+
+    Waits for the broker; raises the KafkaError with which it refuses.
+    """
+    manager = producer._txn_manager
+    manager.maybe_add_partition_to_txn(place)
+    while place not in manager.txn_partitions:
+        failed = manager.wait_for_transaction_end()
+        if failed.done():
+            failed.result()
+        await asyncio.sleep(ADD_LOOK_SECONDS)
 
 
 def is_dead(consumer: AIOKafkaConsumer) -> bool:

@@ -25,7 +25,7 @@ from taximeter_emitter.wire.limits import (
 
 from aggregator.reading.decoding import read
 from metering.records.dead_letter import encode_dead_letter
-from metering.records.ledger_records import encode_correction, encode_intent, encode_receipt, encode_rejection
+from metering.records.ledger_records import encode_correction, encode_handover, encode_intent, encode_receipt, encode_rejection
 from metering.records.tally import encode_tally
 from tests.simulation.simulation import Simulation
 from tests.simulation.world import DEADLETTERS, EVENTS, LEDGER, TALLIES, SimulatedRecord
@@ -41,6 +41,8 @@ EVERY_RECORD: Final[dict[str, st.SearchStrategy[Any]]] = {
     "usage.ledger/receipt": records.receipts.map(encode_receipt).map(orjson.loads),
     "usage.ledger/correction": records.corrections.map(encode_correction).map(orjson.loads),
     "usage.ledger/rejection": records.rejections.map(encode_rejection).map(orjson.loads),
+    "usage.ledger/closing": records.closings.map(encode_handover).map(orjson.loads),
+    "usage.ledger/adoption": records.adoptions.map(encode_handover).map(orjson.loads),
     "usage.deadletters/dead-letter": records.dead_letters.map(lambda letter: orjson.loads(encode_dead_letter(letter)[1][0][1] or b"")),
 }
 
@@ -51,8 +53,11 @@ def test_whatever_the_code_writes_is_valid(name: str, data: st.DataObject) -> No
     assert faults(name, data.draw(EVERY_RECORD[name])) == []
 
 
-OF_OPERATORS: Final = {"usage.deadletters/redrive", "usage.deadletters/redrive-end"}
-"""A command writes these, and the simulation runs none: see tests/property/aggregator/dead_letters."""
+OF_OPERATORS: Final = {
+    *("usage.deadletters/redrive", "usage.deadletters/redrive-end"),
+    *("usage.ledger/evidence", "usage.ledger/resolution", "usage.ledger/closing", "usage.ledger/adoption"),
+}
+"""A command writes these, and the simulation runs none: see tests/property/aggregator/dead_letters and tests/property/metering/folds."""
 
 
 def test_whatever_a_simulated_pipeline_writes_is_valid() -> None:

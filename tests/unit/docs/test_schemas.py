@@ -114,7 +114,10 @@ WRITTEN: Final[dict[str, Callable[[Any], bytes]]] = {
     "usage.events/batch": written_again,
     "usage.events/heartbeat": written_again,
     "usage.tallies/tally": lambda document: encode_tally(decode_tally(orjson.dumps(document))),
-    **dict.fromkeys((f"usage.ledger/{kind}" for kind in ("intent", "receipt", "correction", "rejection", "evidence", "resolution")), encoded_entry),
+    **dict.fromkeys(
+        (f"usage.ledger/{kind}" for kind in ("intent", "receipt", "correction", "rejection", "evidence", "resolution", "closing", "adoption")),
+        encoded_entry,
+    ),
     "usage.deadletters/dead-letter": letter_again,
     **dict.fromkeys((f"usage.deadletters/{kind}" for kind in ("redrive", "redrive-end")), redrive_again),
 }

@@ -163,4 +163,4 @@ def test_what_else_is_missing_is_not_taken_for_the_sandbox(missing: str, absent:
 
 
 def test_parsed_arguments_say_what_runs() -> None:
-    assert cli.parser().parse_args(["topics", "check"]) == argparse.Namespace(run="taximeter.commands.topics:run", action="check", config=None)
+    assert cli.parser().parse_args(["topics", "check"]) == argparse.Namespace(run="taximeter.commands.topics:check", config=None)

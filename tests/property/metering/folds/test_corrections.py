@@ -1,4 +1,4 @@
-"""Corrections in any ledger, folded from the start and from every checkpoint."""
+"""Corrections, closings and adoptions in any ledger, folded from the start and from every checkpoint."""
 
 from dataclasses import replace
 from typing import Any
@@ -10,7 +10,7 @@ from metering.folds.corrections import CorrectionHistory, named_places, objectio
 from metering.folds.ledger import ledger_from
 from metering.records.chain import NO_OFFSET
 from metering.records.ledger_records import Correction, CorrectionKind, Entry, Intent, Note, Outcome, Rejection, decode_entry, encode_correction
-from tests.support.metering_corrections import correction, intent, receipt
+from tests.support.metering_corrections import adoption, closing, correction, intent, receipt
 from tests.support.records import corrections
 
 
@@ -45,7 +45,8 @@ class Log:
 
     def write(self) -> None:
         view = self.view()
-        self.entries.append(self.draw(st.sampled_from((self.intent, self.receipt, self.receipt, self.correction, self.rejection)))(view))
+        often = (self.intent, self.receipt, self.correction) * 2 + (self.receipt, self.receipt, self.rejection)
+        self.entries.append(self.draw(st.sampled_from((*often, self.handover)))(view))
 
     def intent(self, view: CorrectionHistory) -> Entry:
         return intent(view.ledger, self.draw(st.integers(0, 3)), self.draw(st.sampled_from(("owner", "owner", "other"))))
@@ -69,6 +70,11 @@ class Log:
         place = self.entries[target.intent]
         assert isinstance(place, Intent)
         return correction(view.ledger, kind, place=place, at=target.intent, index=target.place.index, instance=f"operator-{len(self.entries)}")
+
+    def handover(self, view: CorrectionHistory) -> Entry:
+        """By one who closes an open ledger and opens a closed one, and now and then adopts one that was not closed."""
+        unclosed = self.draw(st.sampled_from((False, False, True)))
+        return adoption(view.ledger) if view.ledger.closing is not None or unclosed else closing(view.ledger)
 
     def rejection(self, view: CorrectionHistory) -> Entry:
         named = [target.identifier for target in view.targets.values()] + [found.correction.identifier() for found in view.corrections.values()]
@@ -98,6 +104,7 @@ def test_folds_from_the_start_and_from_any_checkpoint_agree_and_no_target_is_cor
         assert partly.open == whole.open
         assert replace(partly.chain, skipped=0) == replace(whole.chain, skipped=0)
         assert (partly.tally_head, partly.events_end, partly.checkpoint) == (whole.tally_head, whole.events_end, whole.checkpoint)
+        assert partly.closing == whole.closing
     for target in log.history(len(log.entries)).targets.values():
         certain = [found for found in target.corrections if not found.fate.reported]
         assert sum(found.fate.at_stripe is not False for found in certain) <= 1

@@ -7,17 +7,20 @@ from metering.folds.ledger import Ledger, ledger_from
 from metering.records.chain import NO_OFFSET
 from metering.records.ledger_records import (
     Intent,
+    LedgerAdoption,
+    LedgerClosing,
     Outcome,
     Receipt,
     Rejection,
     Settlement,
     decode_entry,
+    encode_handover,
     encode_intent,
     encode_receipt,
     encode_rejection,
 )
 from tests.support.metering_ledger_entries import an_intent
-from tests.support.records import intents, receipts, rejections, small
+from tests.support.records import adoptions, closings, intents, receipts, rejections, small
 
 
 @given(intents)
@@ -33,6 +36,11 @@ def test_a_receipt_reads_back_as_it_was_written(receipt: Receipt) -> None:
 @given(rejections)
 def test_a_rejection_reads_back_as_it_was_written(rejection: Rejection) -> None:
     assert decode_entry(encode_rejection(rejection)) == rejection
+
+
+@given(st.one_of(closings, adoptions))
+def test_a_handover_reads_back_as_it_was_written(entry: LedgerClosing | LedgerAdoption) -> None:
+    assert decode_entry(encode_handover(entry)) == entry
 
 
 @given(st.lists(st.tuples(small, small, small, small), min_size=2, max_size=20, unique=True))

@@ -1,0 +1,216 @@
+"""Moving ledgers from one cluster to another: close those that are left, and open their copies on record.
+
+All that is planned and sent follows from accepted entries of the ledger. So it is enough to close the ledger: behind the closing a reporter that
+still runs can plan nothing, and what was planned before has the same identifiers in both clusters.
+"""
+
+import secrets
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Final
+
+from taximeter_emitter.clock import Clock
+from taximeter_emitter.wire.errors import TaximeterError
+
+from metering.folds.ledger import Ledger
+from metering.folds.tallies import tallies_after
+from metering.kafka.ledger_log import ledger_start
+from metering.kafka.partition_log import Appender, LogReader, LogUnavailable
+from metering.kafka.topics import Topics
+from metering.records.chain import NO_OFFSET
+from metering.records.fail_closed import ChainBroken
+from metering.records.ledger_records import Entry, LedgerAdoption, LedgerClosing, decode_entry, encode_handover
+from metering.records.tally import Tally, decode_tally
+
+ADOPT_ATTEMPTS_MAX: Final = 50
+ADOPT_LOOK_SECONDS: Final = 0.5
+
+
+class NotAdoptable(TaximeterError):
+    """These ledgers must not be adopted so; the message says why and what to do instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandoverRequest:
+    """Why and who, for the ledger."""
+
+    reason: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerState:
+    """One partition of one cluster.
+
+    Intents cover the tallies before `reported_to`; `head` is the offset of the last of them. Tallies count the events before `counted_to`; the
+    log has those before `events_end`. `waiting`: units by meter that are counted and in no intent, or carried by the last one. `closing` is set
+    while the ledger is closed. `adopted` is the last adoption.
+    """
+
+    partition: int
+    chain_id: str
+    head: int
+    reported_to: int
+    counted_to: int
+    events_end: int
+    open_meter_events: int
+    waiting: Mapping[str, int]
+    closing: LedgerClosing | None
+    adopted: LedgerAdoption | None
+
+    @property
+    def uncounted(self) -> int:
+        """Records of usage.events that no tally accounts for."""
+        return self.events_end - max(0, self.counted_to)
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "partition": self.partition,
+            "chain": self.chain_id,
+            "head": self.head,
+            "reported_to": self.reported_to,
+            "counted_to": self.counted_to,
+            "events_end": self.events_end,
+            "uncounted_records": self.uncounted,
+            "open_meter_events": self.open_meter_events,
+            "waiting": dict(sorted(self.waiting.items())),
+            "closed_at": None if self.closing is None else self.closing.place.offset,
+            "adopted_at": None if self.adopted is None else self.adopted.place.offset,
+        }
+
+
+class LedgerMove:
+    """The ledgers of one cluster. Blocks on Kafka; every method may raise LogUnavailable or FailClosed. The reader and the appender stay their
+    owner's.
+    """
+
+    def __init__(self, reader: LogReader, appender: Appender, topics: Topics, clock: Clock) -> None:
+        self._reader = reader
+        self._appender = appender
+        self._topics = topics
+        self._clock = clock
+        self._instance = f"adopt-{secrets.token_hex(8)}"
+
+    async def state(self, partition: int) -> LedgerState:
+        """Where a partition stands. Raises ChainBroken where a copy is cut so that its logs do not fit."""
+        ledger, adopted = await self._ledger(partition)
+        counted_to, waiting = await self._waiting(partition, ledger)
+        _, events_end = await self._reader.bounds(self._topics.events.name, partition)
+        if counted_to > events_end:
+            raise ChainBroken(
+                f"the tallies of partition {partition} count events up to {counted_to}, and usage.events ends at {events_end}: the copy lacks events"
+            )
+        return LedgerState(
+            partition=partition,
+            chain_id=ledger.chain_id or "",
+            head=ledger.chain.head,
+            reported_to=max(0, ledger.chain.end),
+            counted_to=counted_to,
+            events_end=events_end,
+            open_meter_events=ledger.open_events,
+            waiting=waiting,
+            closing=ledger.closing,
+            adopted=adopted,
+        )
+
+    async def close(self, partition: int, successor: str, request: HandoverRequest) -> LedgerClosing:
+        """Close a ledger, so that it goes on in the cluster `successor` only; the closing that is there, if it was closed for that before.
+
+        Raises NotAdoptable if it was closed for another cluster.
+        """
+        for _ in range(ADOPT_ATTEMPTS_MAX):
+            ledger, _ = await self._ledger(partition)
+            if ledger.closing is not None and ledger.closing.successor != successor:
+                raise NotAdoptable(
+                    f"the ledger of partition {partition} was closed by {ledger.closing.by} for another cluster, {ledger.closing.successor}"
+                )
+            if ledger.closing is not None:
+                return ledger.closing
+            place, about = ledger.place(ledger.chain.next_offset), (ledger.checkpoint, self._instance, successor)
+            entry = LedgerClosing(ledger.chain_id or "", partition, place, *about, request.reason, request.by, self._clock.now_ms())
+            await self._append(entry)
+        raise LogUnavailable(f"other entries came first {ADOPT_ATTEMPTS_MAX} times, or Kafka did not take ours: try again")
+
+    async def adopt(self, partition: int, predecessor: str, request: HandoverRequest) -> LedgerAdoption:
+        """Open the copy of a ledger; the adoption that is there, if it was adopted before from that cluster and is open.
+
+        A copy that does not end with a closing is opened with all that is in doubt.
+        """
+        for _ in range(ADOPT_ATTEMPTS_MAX):
+            state = await self.state(partition)
+            if state.closing is None and state.adopted is not None and state.adopted.predecessor == predecessor:
+                return state.adopted
+            ledger, _ = await self._ledger(partition)
+            closed_at = NO_OFFSET if ledger.closing is None else ledger.closing.place.offset
+            in_doubt = sorted(state.waiting.items()) if ledger.closing is None else []
+            uncounted = state.uncounted if ledger.closing is None else 0
+            place, about = ledger.place(ledger.chain.next_offset), (ledger.checkpoint, self._instance, predecessor, closed_at)
+            doubt = (state.events_end, in_doubt, uncounted)
+            entry = LedgerAdoption(ledger.chain_id or "", partition, place, *about, *doubt, request.reason, request.by, self._clock.now_ms())
+            await self._append(entry)
+        raise LogUnavailable(f"other entries came first {ADOPT_ATTEMPTS_MAX} times, or Kafka did not take ours: try again")
+
+    async def is_adopted(self, partition: int, predecessor: str) -> bool:
+        """Whether this partition was adopted from that cluster, and is open."""
+        _, end = await self._reader.bounds(self._topics.ledger.name, partition)
+        if not end:
+            return False
+        ledger, adopted = await self._ledger(partition)
+        return ledger.closing is None and adopted is not None and adopted.predecessor == predecessor
+
+    async def _append(self, entry: LedgerClosing | LedgerAdoption) -> None:
+        try:
+            await self._appender.append(self._topics.ledger.name, entry.partition, encode_handover(entry))
+        except LogUnavailable:
+            await self._clock.sleep(ADOPT_LOOK_SECONDS)  # the log shows whether it arrived
+
+    async def _ledger(self, partition: int) -> tuple[Ledger, LedgerAdoption | None]:
+        topic = self._topics.ledger.name
+        start, end = await self._reader.bounds(topic, partition)
+        begin, ledger = await ledger_start(self._reader, topic, partition, start, end)
+        adopted: LedgerAdoption | None = None
+        async for offset, log_time_ms, entry in self._entries(partition, start, end):
+            # An adoption may be older than what is open.
+            if offset < begin:
+                adopted = entry if isinstance(entry, LedgerAdoption) and entry.place.offset == offset else adopted
+            elif ledger.fold(offset, log_time_ms, entry) and isinstance(entry, LedgerAdoption):
+                adopted = entry
+        return ledger, adopted
+
+    async def _entries(self, partition: int, start: int, end: int) -> AsyncIterator[tuple[int, int, Entry]]:
+        async with aclosing(self._reader.records(self._topics.ledger.name, partition, start, end)) as batches:
+            async for records in batches:
+                for record in records:
+                    yield record.offset, record.timestamp, decode_entry(record.value)
+
+    async def _waiting(self, partition: int, ledger: Ledger) -> tuple[int, Mapping[str, int]]:
+        """The end of what tallies count, and the units that no intent tells Stripe, by meter."""
+        topic = self._topics.tallies.name
+        _, end = await self._reader.bounds(topic, partition)
+        position = max(0, ledger.chain.end)
+        if position > end:
+            raise ChainBroken(f"the ledger of partition {partition} covers tallies up to {position}, and they end at {end}: the copy lacks tallies")
+        head = ledger.tally_head
+        if head != NO_OFFSET and (await self._tally(partition, head)).link.end != ledger.events_end:
+            raise ChainBroken(f"tally {head} of partition {partition} is not the one that the ledger reports: the copy does not keep offsets")
+        waiting: Counter[str] = Counter()
+        for event in ledger.waiting:
+            waiting[event.meter] += event.value
+        tallies = tallies_after(head=head, end=ledger.events_end, next_offset=position, chain_id=ledger.chain_id)
+        async with aclosing(self._reader.records(topic, partition, position, end)) as batches:
+            async for records in batches:
+                for record in records:
+                    tally = decode_tally(record.value)
+                    if tallies.fold(record.offset, tally):
+                        for row in tally.rows:
+                            waiting[row.meter] += row.quantity
+        return tallies.chain.end, waiting
+
+    async def _tally(self, partition: int, offset: int) -> Tally:
+        record = await self._reader.record(self._topics.tallies.name, partition, offset)
+        if record is None:
+            raise ChainBroken(f"offset {offset} of {self._topics.tallies.name}/{partition} holds no tally, and the ledger names it")
+        return decode_tally(record.value)

@@ -1,0 +1,1 @@
+"""`taximeter topics copy`, `topics catch-up` and `repair adopt`: from one Kafka cluster to another."""

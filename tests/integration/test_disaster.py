@@ -1,0 +1,259 @@
+"""A drill: the pipeline moves to another cluster in the middle of its work, and every event is billed once."""
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+import pytest
+import stripe
+from aiokafka.structs import ConsumerRecord
+from taximeter_emitter import Emitter
+from taximeter_emitter.clock import SystemClock
+from taximeter_emitter.wire.partitioner import partition_of
+
+from audit.positions import Positions
+from metering.kafka.clients import KafkaSettings
+from metering.kafka.partition_log import Appender, LogReader
+from metering.kafka.provision import ensure_topics
+from taximeter.exit_codes import DISCREPANCY, FAILED, OK
+from tests.support.aggregator_process import AggregatorProcess, aggregator, group_of
+from tests.support.broker_process import embedded_broker
+from tests.support.gateway_process import METERS, environment
+from tests.support.reporter_process import ReporterProcess, reporter
+from tests.support.stripe_simulator_process import SimulatorProcess
+from tests.support.stripe_target import KEY, NO_LIMITS
+
+PATIENCE_S: Final = 120.0
+PARTITIONS: Final = 2
+CUSTOMERS: Final = ("cus_1", "cus_2", "cus_3")
+TAKE_OVER: Final = ("--reason", "the data centre is given up", "--by", "ann", "--yes")
+
+
+@dataclass(frozen=True, slots=True)
+class Drill:
+    """Two clusters and one Stripe."""
+
+    old: KafkaSettings
+    new: KafkaSettings
+    simulator: SimulatorProcess
+    folder: Path
+
+    @property
+    def old_servers(self) -> str:
+        return self.old.bootstrap_servers[0]
+
+    @property
+    def new_servers(self) -> str:
+        return self.new.bootstrap_servers[0]
+
+    def counting(self, kafka: KafkaSettings) -> Any:
+        return aggregator(kafka, self.folder / f"aggregator-{kafka.bootstrap_servers[0][-5:]}")
+
+    def reporting(self, kafka: KafkaSettings, **more: str) -> Any:
+        variables = {
+            "STRIPE_API_KEY": KEY,
+            "TAXIMETER_STRIPE_API_BASE": self.simulator.url,
+            "TAXIMETER_REPORTER_REPORT_SECONDS": "0.2",
+            "TAXIMETER_REPORTER_GROUP_ID": f"{kafka.topic_prefix}-reporter",
+            "TAXIMETER_WEBHOOKS_SIGNING_SECRETS": "whsec_unused",
+            "TAXIMETER_KAFKA_SESSION_TIMEOUT_SECONDS": "6",
+        }
+        return reporter(kafka, self.folder / f"reporter-{kafka.bootstrap_servers[0][-5:]}", {**variables, **more})
+
+    def command(self, kafka: KafkaSettings, *arguments: str) -> tuple[int, Any, str]:
+        """Exit code, JSON if there is any, and stderr."""
+        variables: Mapping[str, str] = {
+            "STRIPE_API_KEY": KEY,
+            "TAXIMETER_STRIPE_API_BASE": self.simulator.url,
+            "TAXIMETER_AGGREGATOR_GROUP_ID": group_of(kafka),
+            "TAXIMETER_REPORTER_GROUP_ID": f"{kafka.topic_prefix}-reporter",
+        }
+        done = subprocess.run(
+            [sys.executable, "-m", "taximeter", *arguments, "--json"],
+            cwd=self.folder / "commands",
+            env=environment(kafka, variables),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        return done.returncode, json.loads(done.stdout) if done.stdout else None, done.stderr
+
+    @property
+    def billed(self) -> int:
+        """Units that Stripe has."""
+        return sum(int(event["value"]) for event in self.simulator.call("GET", "/_oracle/events")["events"])
+
+    async def until_billed(self, units: int, *processes: AggregatorProcess | ReporterProcess) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while self.billed != units:
+            assert time.monotonic() < deadline, (self.billed, units, *(process.log for process in processes))
+            await asyncio.sleep(0.1)
+
+
+async def emit(kafka: KafkaSettings, customer: str, *values: bytes) -> None:
+    appender = Appender(kafka, "test")
+    try:
+        for value in values:
+            await appender.append(kafka.topics.events.name, partition_of(customer, PARTITIONS), value, key=customer.encode())
+    finally:
+        await appender.close()
+
+
+def single(event_id: str, customer: str, units: int, field: str = "n") -> bytes:
+    return orjson.dumps({"id": event_id, "source": "api", "customer": customer, "usage": {field: units}})
+
+
+def emit_batch(kafka: KafkaSettings, units: int) -> None:
+    """A numbered batch of one event without an id, of each customer."""
+    with Emitter(kafka=kafka.options(), topic=kafka.topics.events.name, source="sdk") as emitter:
+        for customer in CUSTOMERS:
+            assert emitter.emit(customer=customer, usage={"m": units})
+
+
+async def records_of(kafka: KafkaSettings, topic: str) -> list[tuple[int, ConsumerRecord[bytes, bytes]]]:
+    """All records, with their partitions."""
+    reader = LogReader(kafka, "test")
+    try:
+        return [
+            (partition, record)
+            for partition in range(PARTITIONS)
+            async for records in reader.records(topic, partition, *await reader.bounds(topic, partition))
+            for record in records
+        ]
+    finally:
+        await reader.close()
+
+
+async def until(reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not reached():  # another process reaches it
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.1)
+
+
+async def until_counted(kafka: KafkaSettings, process: AggregatorProcess) -> None:
+    """Wait until no event is behind the chains."""
+    positions = Positions(kafka, SystemClock())
+    deadline = time.monotonic() + PATIENCE_S
+    try:
+        while any(position.uncounted or position.counted_to < 0 for position in await positions.read()):
+            assert time.monotonic() < deadline, process.log
+            await asyncio.sleep(0.1)
+    finally:
+        await positions.close()
+
+
+@pytest.fixture
+async def drill(tmp_path: Path) -> AsyncIterator[Drill]:
+    (tmp_path / "commands").mkdir()
+    (tmp_path / "commands" / "taximeter.toml").write_text(METERS)
+    process = SimulatorProcess(tmp_path)
+    with ExitStack() as running:
+        clusters = []
+        for name in ("old", "new"):
+            (tmp_path / name).mkdir()
+            broker = running.enter_context(embedded_broker(tmp_path / name))
+            clusters.append(KafkaSettings(bootstrap_servers=(broker.bootstrap,), topic_prefix="usage", partitions=PARTITIONS, replication_factor=1))
+        process.start()
+        running.callback(process.stop)
+        process.call("POST", "/_control/config", {"limits": NO_LIMITS})
+        process.call("POST", "/_control/customers", {"ids": list(CUSTOMERS)})
+        client = stripe.StripeClient(KEY, base_addresses={"api": process.url}, http_client=stripe.UrllibClient())
+        client.v1.billing.meters.create({"display_name": "Tokens", "event_name": "tokens", "default_aggregation": {"formula": "sum"}})
+        yield Drill(clusters[0], clusters[1], process, tmp_path)
+
+
+async def test_a_move_in_the_middle_of_the_work_bills_every_event_once(drill: Drill) -> None:
+    old, new = drill.old, drill.new
+    assert await ensure_topics(old, old.topics, clock=SystemClock()) == []
+    with drill.counting(old) as counting:
+        # Stripe has these, and the reporter is killed before it writes their outcomes.
+        with drill.reporting(old, TAXIMETER_REPORTER_RECEIPT_SECONDS="60") as reporting:
+            await emit(old, "cus_1", single("a", "cus_1", 1), single("bad", "cus_1", 1000, "cached"))
+            await asyncio.to_thread(emit_batch, old, 10)
+            await drill.until_billed(1 + 30, counting, reporting)
+            reporting.kill()
+        # These are counted, and nobody reports them; then come some that nobody counts.
+        await emit(old, "cus_2", single("b", "cus_2", 100))
+        await until_counted(old, counting)
+        assert counting.terminate() == 0
+    await emit(old, "cus_3", single("c", "cus_3", 1000))
+
+    code, copied, _ = drill.command(old, "topics", "copy", "--to", drill.new_servers, "--yes")
+    assert code == OK
+    assert sum(copied["copied_records"].values()) == sum(each["to_copy"] for each in copied["topics"])
+    await emit(old, "cus_1", single("d", "cus_1", 10_000))
+    await adopted(drill)
+
+    # A copy is what the original was, offset by offset and with the same times.
+    for spec in (old.topics.events, old.topics.tallies, old.topics.deadletters):
+        originals = [(number, each.offset, each.timestamp, each.key, each.value) for number, each in await records_of(old, spec.name)]
+        assert [(number, each.offset, each.timestamp, each.key, each.value) for number, each in await records_of(new, spec.name)] == originals
+
+    # A reporter of the cluster that was left stops, whatever is counted there.
+    late = single("e", "cus_2", 100_000)
+    await emit(old, "cus_2", late)
+    with drill.counting(old) as counting, drill.reporting(old) as reporting:
+        await until_counted(old, counting)
+        await until(lambda: "LedgerClosed" in reporting.log)
+        assert drill.billed == 31
+    code, _, told = drill.command(old, "status")
+    assert code == DISCREPANCY
+    assert "goes on in the cluster" in told
+
+    # Emitters repeat what they do not know to have arrived: it counts once.
+    numbered = [(number, record) for number, record in await records_of(old, "usage.events") if b'"taximeter"' in (record.value or b"")]
+    appender = Appender(new, "test")
+    for number, record in numbered:
+        await appender.append("usage.events", number, record.value, key=record.key)
+    await appender.close()
+    await emit(new, "cus_1", single("a", "cus_1", 1), single("f", "cus_1", 1_000_000))
+    with drill.counting(new) as counting, drill.reporting(new) as reporting:
+        await drill.until_billed(1_011_131, counting, reporting)
+        for _ in range(2):
+            code, late_found, _ = drill.command(new, "topics", "catch-up", "--from", drill.old_servers, "--yes")
+            assert (code, late_found["records"]) == (OK, 1)
+        await drill.until_billed(1_111_131, counting, reporting)
+        # What was set aside there is taken back here.
+        code, _, told = drill.command(new, "deadletters", "redrive", "--rename", "cached=n", "--reason", "misspelt", "--yes")
+        assert code == OK, told
+        await drill.until_billed(1_112_131, counting, reporting)
+        await until_counted(new, counting)
+        await until(lambda: not any(each["open_meter_events"] for each in drill.command(new, "status")[1]["partitions"]))
+    drill.simulator.call("POST", "/_control/clock", {"advance_ms": 300_000})
+    code, verified, told = drill.command(new, "verify", "--with-stripe")
+    assert (code, verified["verdict"]) == (OK, "EXACT"), (verified, told)
+    assert [(each["kind"], each["partition"]) for each in verified["handovers"]] == [("closing", 0), ("adoption", 0), ("closing", 1), ("adoption", 1)]
+    code, traced, _ = drill.command(new, "trace", "b", "--source", "api", "--customer", "cus_2")
+    assert (code, [each["outcome"] for each in traced["events"]]) == (OK, ["counted"])
+
+
+async def adopted(drill: Drill) -> None:
+    """Show what would be done, do it, and do it again."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:  # the reporter that was killed is a member of its group until its session ends
+        code, plan, told = drill.command(drill.new, "repair", "adopt", "--from", drill.old_servers)
+        if code == OK:
+            break
+        assert (code, "still run" in told) == (FAILED, True), told
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.5)
+    assert sum(each["open_meter_events"] for each in plan["partitions"]) > 0
+    assert sum(each["waiting"].get("tokens", 0) for each in plan["partitions"]) == 100
+    assert [each["closed_at"] for each in plan["partitions"]] == [None, None]
+    found = []
+    for _ in range(2):
+        code, done, told = drill.command(drill.new, "repair", "adopt", "--from", drill.old_servers, *TAKE_OVER)
+        assert code == OK, told
+        found.append(done)
+    assert found[0] == found[1]
+    assert all(each["adopted_at"] is not None and each["closed_at"] is None for each in done["partitions"])
