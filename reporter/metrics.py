@@ -32,6 +32,7 @@ class ReporterMetrics:
     call_seconds: Histogram
     meter_events: Counter
     quantity: Counter
+    quantity_back: Counter
     corrections: Counter
     intents: Counter
     receipts: Counter
@@ -75,7 +76,13 @@ class ReporterMetrics:
             quantity=counter(
                 registry,
                 f"{prefix}_quantity_total",
-                "Units that Stripe has, without corrections (a view: the ledger is the truth).",
+                "Units that Stripe has, without corrections and what was taken back (a view: the ledger is the truth).",
+                labels={"meter": ()},
+            ),
+            quantity_back=counter(
+                registry,
+                f"{prefix}_quantity_back_total",
+                "Units that meter events below zero took back, because what was counted was adjusted; without corrections.",
                 labels={"meter": ()},
             ),
             corrections=counter(

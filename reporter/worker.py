@@ -272,7 +272,7 @@ class ReportingWorker(PartitionWorker):
 
     def _count(self, settlements: Sequence[Settlement], planned: Mapping[int, Planned]) -> None:
         # Summed up before: a metric costs as much as all else that is done for a settlement here.
-        outcomes, quantities = Counter[Outcome](), Counter[str]()
+        outcomes, quantities = Counter[Outcome](), Counter[tuple[str, bool]]()
         for settlement in settlements:
             entry = planned.get(settlement.intent)
             if isinstance(entry, Correction):
@@ -281,11 +281,11 @@ class ReportingWorker(PartitionWorker):
             outcomes[settlement.outcome] += 1
             if entry is not None and settlement.outcome in TAKEN:
                 event = entry.meter_events[settlement.index]
-                quantities[event.meter] += event.value
+                quantities[event.meter, event.value > 0] += abs(event.value)
         for outcome, count in outcomes.items():
             self._metrics.meter_events.labels(outcome.value).inc(count)
-        for meter, quantity in quantities.items():
-            self._metrics.quantity.labels(meter).inc(quantity)
+        for (meter, is_told), quantity in quantities.items():
+            (self._metrics.quantity if is_told else self._metrics.quantity_back).labels(meter).inc(quantity)
 
     async def _append_receipt(self, reporter: PartitionReporter, settlements: Sequence[Settlement]) -> None:
         receipt = reporter.receipt(settlements)

@@ -10,6 +10,7 @@ from metering.folds.ledger import Ledger
 from metering.records.ledger_records import CorrectionKind, Entry, Intent, MeterEvent, Outcome, Receipt, Rejection
 
 DOUBTS_MAX: Final = 1_000
+ALIKE_MAX: Final = 5
 
 
 class DoubtCause(StrEnum):
@@ -34,6 +35,13 @@ class CellKey(NamedTuple):
     customer: str
     meter: str
     start_ms: int
+
+
+class CustomerMeter(NamedTuple):
+    """What one question to Stripe is about."""
+
+    customer: str
+    meter: str
 
 
 @dataclass(slots=True)
@@ -88,16 +96,20 @@ class CellScope:
 
 Cells: TypeAlias = Mapping[CellKey, Cell]
 
+_NOTHING_SOUGHT: Final[Mapping[CellKey, int]] = {}
+
 
 class LedgerCells:
     """Folds one partition of usage.ledger into cells. Pass every entry to `foresee` first, then every entry to `fold`; `finish` at the end.
 
     `ledger` is an empty fold placed where the reading begins. Memory: a cell each, the open entries, and the meter events that error reports
-    and corrections name.
+    and corrections name. `sought`: for a cell, a value of which the meter events are named, ALIKE_MAX at most.
     """
 
-    def __init__(self, scope: CellScope, ledger: Ledger) -> None:
+    def __init__(self, scope: CellScope, ledger: Ledger, sought: Mapping[CellKey, int] = _NOTHING_SOUGHT) -> None:
         self._scope = scope
+        self._sought = sought
+        self.alike: dict[CellKey, list[str]] = {}
         self._history = CorrectionHistory()
         self._history.ledger = ledger
         self._cells: dict[CellKey, Cell] = {}
@@ -157,6 +169,7 @@ class LedgerCells:
                 continue
             if settlement.outcome in TAKEN:
                 cell.sure += event.value
+                self._note_alike(event, planned.identifier(settlement.index))
             elif settlement.outcome is Outcome.PARKED:
                 cell.doubt(Doubt(planned.identifier(settlement.index), event.value, DoubtCause.PARKED))
 
@@ -166,6 +179,7 @@ class LedgerCells:
             return
         if fate.at_stripe:
             cell.sure += value
+            self._note_alike(event, identifier)
         elif fate.at_stripe is None:
             cell.doubt(Doubt(identifier, value, _cause(fate)))
 
@@ -173,6 +187,13 @@ class LedgerCells:
         cell = self._cell(event)
         if cell is not None:
             cell.doubt(Doubt(identifier, event.value, cause))
+
+    def _note_alike(self, event: MeterEvent, identifier: str) -> None:
+        key = self._scope.key_of(event) if self._sought else None
+        if key is not None and self._sought.get(key) == event.value:
+            found = self.alike.setdefault(key, [])
+            if len(found) < ALIKE_MAX:
+                found.append(identifier)
 
     def _cell(self, event: MeterEvent) -> Cell | None:
         key = self._scope.key_of(event)

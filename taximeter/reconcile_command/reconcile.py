@@ -18,9 +18,10 @@ from taximeter_emitter.wire.partitioner import partition_of
 
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogUnavailable
-from metering.reconciliation.cells import CellScope
+from metering.reconciliation.cells import CellScope, CustomerMeter
+from metering.reconciliation.comparison import ComparedCell
 from metering.reconciliation.ledger_cells import LedgerCellReader
-from metering.reconciliation.reconciler import ComparedCell, CustomerMeter, Pace, Reconciler, pairs_of
+from metering.reconciliation.reconciler import Pace, Reconciler, pairs_of
 from metering.records.fail_closed import FailClosed
 from metering.records.notes.evidence import CellVerdict
 from taximeter.before_writing import agreed
@@ -32,8 +33,6 @@ from taximeter.reconcile_command.stripe_summaries import StripeSummaries
 from taximeter.stripe_commands.running import print_json, run_billing, shown
 from taximeter.stripe_commands.stripe_connection import CannotDo, StripeConnection
 
-READS_PER_SECOND_LIVE: Final = 20.0
-READS_PER_SECOND_TEST: Final = 5.0
 CALLS_UNASKED_MAX: Final = 1_000
 CELLS_SHOWN: Final = 200
 HOURLY_UP_TO_MS: Final = 4 * DAY_MS
@@ -144,7 +143,7 @@ async def reconcile(options: ReconcileOptions, kafka: KafkaSettings, scope: Cell
     meters = options.meters or list(connection.catalogue.by_name)
     asked = [CustomerMeter(customer, meter) for customer in options.customers for meter in meters]
     partitions = range(kafka.partitions) if options.every else sorted({partition_of(c, kafka.partitions) for c in options.customers})
-    calls_per_second = options.calls_per_second or (READS_PER_SECOND_LIVE if connection.settings.production else READS_PER_SECOND_TEST)
+    calls_per_second = options.calls_per_second or connection.settings.reads_per_second
     ledger, summaries, pace = LedgerCellReader(kafka), StripeSummaries(connection.client), Pace(calls_per_second)
     found = Reconciliation(scope, keep_settled=options.keep_settled)
     saved = ReconciledFile(options.save, scope) if options.save is not None else None

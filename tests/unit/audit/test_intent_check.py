@@ -12,7 +12,7 @@ from audit.verification.verdict import verdict_of
 from metering.folds.ledger import Ledger
 from metering.records.chain import ChainLink
 from metering.records.ledger_records import CorrectionKind, Entry, Intent, Outcome, Rejection
-from metering.records.notes.evidence import CONFIRM_MS, CellVerdict, Evidence, Finding
+from metering.records.notes.evidence import CellVerdict, Evidence, Finding
 from metering.records.notes.resolution import Resolution, Resolved
 from metering.records.tally import EventCounts, RecordCounts, Tally, TallyRow
 from tests.support.metering_corrections import EVENT, correction, receipt, settled
@@ -197,7 +197,7 @@ def test_what_is_moved_is_pending_until_the_other_customer_is_billed_and_a_probl
 
 def test_a_difference_that_a_comparison_confirmed_is_in_the_verdict_until_something_is_done() -> None:
     entries = ledger_of(Outcome.ACCEPTED)
-    less = Finding("cus_1", "tokens", 0, 3_600_000, CellVerdict.MISSING, 5, 0, -5, CONFIRM_MS, 0, reads=2)
+    less = Finding("cus_1", "tokens", 0, 3_600_000, CellVerdict.MISSING, 5, 0, -5, 300_000, 0, 2, confirmed=True)
     found = report_of([*entries, Evidence(0, "reporter", 9, [less])])
     assert verdict_of(found).text == "NOT EXACT: 1 cell in which Stripe had other sums at the last comparisons"
     first = entries[0]

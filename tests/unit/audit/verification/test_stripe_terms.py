@@ -5,8 +5,7 @@ from collections import Counter
 from audit.verification.stripe_terms import with_stripe
 from audit.verification.verdict import ProofVerdict, ProofWord, Term
 from metering.reconciliation.cells import CellKey
-from metering.reconciliation.comparison import Comparison
-from metering.reconciliation.reconciler import ComparedCell
+from metering.reconciliation.comparison import ComparedCell, Comparison
 from metering.records.notes.evidence import CellVerdict
 
 EXACT = ProofVerdict({})
