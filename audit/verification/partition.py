@@ -343,7 +343,8 @@ class PartitionVerification:
             taken += 1
         self._on_records(taken)
         was_deleted = start < self._bounds.events[0] and tally.acceptance is None
-        if was_deleted or not recount.is_derived:
+        is_unproved = tally.adjustment is not None
+        if was_deleted or is_unproved or not recount.is_derived:
             self._report.underived.tallies += 1
             for row in tally.rows:
                 self._report.underived.units[row.meter] += row.quantity
@@ -377,8 +378,11 @@ class PartitionVerification:
         report.unknown_usage.update({name: units for name, _, units in tally.unknown_usage})
         for row in tally.rows:
             totals = report.meter(row.meter)
-            totals.counted += row.quantity
-            totals.events += row.events
+            if tally.adjustment is None:
+                totals.counted += row.quantity
+                totals.events += row.events
+            else:
+                totals.adjusted += row.quantity
         self._emitters.take(tally)
         self._intents.add(tally)
 

@@ -22,9 +22,14 @@ class MeterTotals:
 
     `uncovered` units are in tallies that no intent covers yet, `open` ones in intents without a final outcome. `carried` ones wait until Stripe
     takes their meter again: those that the verified intents leave to later ones, less those that they took over from earlier ones.
+
+    `counted` is without `adjusted`, which plans added or took out. Both, and `uncovered`, have a sign. All other units are of meter events above
+    zero. Those of meter events below zero are in `back`, without the sign: what could not be taken back must not be set off against what was
+    not billed.
     """
 
     counted: int = 0
+    adjusted: int = 0
     events: int = 0
     uncovered: int = 0
     open: int = 0
@@ -34,6 +39,15 @@ class MeterTotals:
     proved: int = 0
     corrected: Counter[CorrectionKind] = field(default_factory=Counter)
     correcting: int = 0
+    back: "MeterTotals | None" = None
+
+    def told(self, value: int) -> "MeterTotals":
+        """The totals that a meter event of this value is added to, without its sign: these or `back`."""
+        if value >= 0:
+            return self
+        if self.back is None:
+            self.back = MeterTotals()
+        return self.back
 
     @property
     def reported(self) -> int:
@@ -52,8 +66,9 @@ class MeterTotals:
 
     @property
     def accounted(self) -> int:
-        """Units by where they are: as many as were counted."""
-        return self.reported + self.not_billed + self.uncovered + self.open + self.carried
+        """Units by where they are: as many as were counted and adjusted."""
+        here = self.reported + self.not_billed + self.uncovered + self.open + self.carried
+        return here - (self.back.accounted if self.back is not None else 0)
 
     @property
     def missing(self) -> int:
@@ -67,32 +82,37 @@ class MeterTotals:
 
     @property
     def unequal(self) -> int:
-        """By how much what was counted differs from what became of it; 0 if every unit is accounted for."""
-        return self.counted - self.accounted
+        """By how much what was counted and adjusted differs from what became of it; 0 if every unit is accounted for."""
+        return self.counted + self.adjusted - self.accounted
 
     @property
     def billed(self) -> int:
         """Units that Stripe has in the end: what was reported, less what it did not record, less what was taken back, and what was sent again."""
         taken_back = self.corrected[CorrectionKind.CANCEL] + self.corrected[CorrectionKind.NEGATE]
-        return self.reported - self.unrecorded + self.proved - taken_back + self.sent_again
+        here = self.reported - self.unrecorded + self.proved - taken_back + self.sent_again
+        return here - (self.back.billed if self.back is not None else 0)
 
     def add(self, other: "MeterTotals") -> None:
         """Add another partition's units."""
         self.counted += other.counted
+        self.adjusted += other.adjusted
         self.events += other.events
         self.uncovered += other.uncovered
         self.open += other.open
         self.carried += other.carried
-        self.outcomes += other.outcomes
+        self.outcomes.update(other.outcomes)
         self.unrecorded += other.unrecorded
         self.proved += other.proved
-        self.corrected += other.corrected
+        self.corrected.update(other.corrected)
         self.correcting += other.correcting
+        if other.back is not None:
+            self.told(-1).add(other.back)
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
         return {
             "counted": self.counted,
+            "adjusted": self.adjusted,
             "events": self.events,
             "reported": self.reported,
             "uncovered": self.uncovered,
@@ -104,6 +124,7 @@ class MeterTotals:
             "corrected": {kind.value: self.corrected[kind] for kind in CorrectionKind},
             "correcting": self.correcting,
             "billed": self.billed,
+            **({} if self.back is None else {"back": self.back.as_json()}),
         }
 
 
@@ -363,6 +384,10 @@ class Report:
     def meter(self, name: str) -> MeterTotals:
         """The totals of a meter, made at its first use."""
         return self.meters.setdefault(name, MeterTotals())
+
+    def told(self, event: MeterEvent) -> MeterTotals:
+        """The totals that this meter event is added to, without its sign."""
+        return self.meter(event.meter).told(event.value)
 
     def add(self, other: "Report") -> None:
         """Add another partition's findings; emitters are not added, they span partitions."""

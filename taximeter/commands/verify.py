@@ -149,7 +149,7 @@ def _show(report: Report, verdict: ProofVerdict) -> None:
         console.print(line, style="yellow", markup=False)
     console.print(_meters(report))
     for name, totals in sorted(report.meters.items()):
-        if totals.unrecorded or totals.proved or totals.corrected or totals.correcting:
+        if totals.unrecorded or totals.proved or totals.corrected or totals.correcting or totals.back is not None:
             console.print(f"{name}: {_billed(totals)}")
     console.print(_emitters(report))
     for problem in report.problems.shown:
@@ -179,15 +179,20 @@ def _meters(report: Report) -> Table:
         table.add_column(heading, justify="left" if heading == "meter" else "right")
     for name, totals in sorted(report.meters.items()):
         numbers = (totals.events, totals.counted, totals.reported, totals.uncovered, totals.open)
-        reasons = ", ".join(
-            f"{units:,} {outcome}" for outcome, units in totals.outcomes.items() if units and outcome not in {"accepted", "duplicate"}
-        )
-        table.add_row(name, *(f"{number:,}" for number in numbers), reasons or "0")
+        table.add_row(name, *(f"{number:,}" for number in numbers), _not_billed(totals) or "0")
+        back = totals.back or MeterTotals()
+        if totals.adjusted or totals.back is not None:
+            cells = (f"{totals.adjusted:+,}", f"-{back.reported:,}", "", f"-{back.open:,}")
+            table.add_row(f"{name}, adjusted", "", *cells, _not_billed(back) or "0")
     return table
 
 
+def _not_billed(totals: MeterTotals) -> str:
+    return ", ".join(f"{units:,} {outcome}" for outcome, units in totals.outcomes.items() if units and outcome not in {"accepted", "duplicate"})
+
+
 def _billed(totals: MeterTotals) -> str:
-    """What corrections make of what was reported."""
+    """What corrections and adjustments make of what was reported."""
     terms = [
         f"{totals.reported:,} reported",
         f"- {totals.unrecorded:,} not recorded by Stripe",
@@ -195,6 +200,7 @@ def _billed(totals: MeterTotals) -> str:
         f"- {totals.corrected[CorrectionKind.CANCEL]:,} cancelled",
         f"- {totals.corrected[CorrectionKind.NEGATE]:,} negated",
         f"+ {totals.sent_again:,} sent again",
+        *([f"- {totals.back.billed:,} taken back by adjustments"] if totals.back is not None else []),
     ]
     waiting = f"; {totals.correcting:,} in corrections without an outcome" if totals.correcting else ""
     return f"{totals.billed:,} billed = {' '.join(terms)}{waiting}"
