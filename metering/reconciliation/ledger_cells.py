@@ -22,7 +22,7 @@ _NOTHING_SOUGHT: Final[Mapping[CellKey, int]] = {}
 Pause = Callable[[float], Awaitable[None]]
 """Awaited after each block of records with the seconds that it took, so that a busy process does other things between."""
 
-ENTRIES_AT_ONCE: Final = 500
+ENTRIES_TILL_PAUSE: Final = 500
 
 OnEntries = Callable[[int], None]
 """How many entries were read since the last call."""
@@ -81,7 +81,7 @@ class LedgerCellReader:
             async for entry in entries:
                 yield entry
                 count += 1
-                if count == ENTRIES_AT_ONCE:
+                if count == ENTRIES_TILL_PAUSE:
                     on_entries(count)
                     await self._pause(time.thread_time() - began)
                     count, began = 0, time.thread_time()

@@ -14,7 +14,7 @@ from metering.kafka.clients import KafkaSettings
 from metering.kafka.ledger_log import ledger_since, ledger_start
 from metering.kafka.partition_log import LogReader
 from metering.reconciliation.cells import CellKey, CellScope
-from metering.reconciliation.ledger_cells import ENTRIES_AT_ONCE, LedgerCellReader, PartitionCells, Pause
+from metering.reconciliation.ledger_cells import ENTRIES_TILL_PAUSE, LedgerCellReader, PartitionCells, Pause
 from metering.records.ledger_records import Entry, decode_entry
 from metering.records.service_limits import EVENT_AGE_MAX_MS
 from reporter.comparing.doubt_book import CellPlace, DoubtBook, ReportWindow
@@ -79,6 +79,6 @@ class LedgerFollowing:
             async for entry in entries:
                 yield entry
                 count += 1
-                if count % ENTRIES_AT_ONCE == 0:
+                if count % ENTRIES_TILL_PAUSE == 0:
                     await self._pause(time.thread_time() - began)
                     began = time.thread_time()
