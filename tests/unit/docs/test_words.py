@@ -35,7 +35,15 @@ ONE_MEANING_EVERYWHERE = {
 # A module is named as the command is typed: `taximeter topics`.
 COMMANDS = tuple(
     f"taximeter/{folder}"
-    for folder in ("commands", "stripe_commands", "dead_letter_commands", "reconcile_command", "replay_commands", "trace_commands")
+    for folder in (
+        "commands",
+        "stripe_commands",
+        "dead_letter_commands",
+        "reconcile_command",
+        "refusal_commands",
+        "replay_commands",
+        "trace_commands",
+    )
 )
 PUBLIC_OPTIONS = {"Emitter"}  # users construct it with keywords, which its documentation groups
 # Beside the names, in a line that says what to read.
