@@ -203,3 +203,34 @@ async def test_what_differs_at_stripe_is_found_without_a_command_and_named_by_it
         assert (code, verified["verdict"]) == (OK, "EXACT"), verified
         assert (verified["stripe_evidence"]["compared"], verified["stripe_evidence"]["customers"]) == (4, 4)
         assert running.terminate() == 0, running.log
+
+
+async def test_refused_usage_of_a_deleted_customer_is_billed_to_its_successor_once(installation: Installation, tmp_path: Path) -> None:
+    variables = {**installation.variables, "TAXIMETER_KAFKA_PARTITIONS": "1", "TAXIMETER_WEBHOOKS_BACKFILL_SECONDS": "3600"}
+    folder = tmp_path / "reporter"
+    installation.simulator.call("POST", "/_control/customers", {"ids": ["cus_heir"]})
+    with reporter(installation.kafka, folder, variables) as running:
+        await until(running, lambda: running.metric("taximeter_reporter_meter_events_total", outcome="accepted") == len(QUANTITIES))
+        now_ms, named = int(time.time() * 1000), await installation.identifier("cus_lost")
+        code = "meter_event_customer_not_found"
+        report = Rejection(0, "webhooks", "evt_8", "tokens", code, "no customer", 1, (named,), now_ms - 10_000, now_ms, now_ms)
+        await installation.appender.append(installation.kafka.topics.ledger.name, 0, encode_entry(report))
+        exit_code, listed = await asyncio.to_thread(command, installation, folder, "rejected", "list")
+        assert exit_code == DISCREPANCY
+        assert [(each["identifier"], each["code"], each["state"]) for each in listed["meter_events"]] == [(named, code, "open")]
+        exit_code, planned = await asyncio.to_thread(command, installation, folder, "correct", "--resend", "--code", code, "--plan")
+        assert (exit_code, planned["steps"]) == (DISCREPANCY, [])
+        assert [why for why in planned["skipped"] if "cus_lost" in why and "--to-customer" in why], "Stripe would not record it"
+        move = ("correct", "--to-customer", "cus_heir", "--customer", "cus_lost", "--reason", "made anew", "--by", "ann", "--yes", "--wait", "60")
+        exit_code, done = await asyncio.to_thread(command, installation, folder, *move)
+        assert (exit_code, done["units"], [each["outcome"] for each in done["corrections"]]) == (OK, {"tokens": "77"}, ["accepted"])
+        exit_code, again = await asyncio.to_thread(command, installation, folder, *move)
+        assert [each["identifier"] for each in again["corrections"]] == [each["identifier"] for each in done["corrections"]], "billed once"
+        exit_code, listed = await asyncio.to_thread(command, installation, folder, "rejected", "list")
+        assert (exit_code, listed["meter_events"][0]["state"]) == (OK, "moved")
+        installation.simulator.call("POST", "/_control/clock", {"advance_ms": 1_000})
+        exit_code, verified = await asyncio.to_thread(command, installation, folder, "verify")
+        assert (exit_code, verified["verdict"], verified["meters"]["tokens"]["billed"]) == (OK, "EXACT", sum(QUANTITIES.values()))
+        books = {row["customer"]: int(row["total"]) for row in installation.simulator.call("GET", "/_oracle/books")["rows"]}
+        assert books == {**{name: units for name, units in QUANTITIES.items() if name != "cus_lost"}, "cus_heir": 77}
+        assert running.terminate() == 0, running.log
