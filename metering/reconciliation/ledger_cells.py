@@ -6,9 +6,9 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final
 
-from aiokafka.structs import ConsumerRecord
 from taximeter_emitter.wire.limits import FUTURE_TOLERANCE_MS
 
+from metering.kafka.chain_records import PartitionPlace, chain_records
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.ledger_log import ledger_since
 from metering.kafka.partition_log import LogReader
@@ -19,6 +19,8 @@ _NOTHING: Final[Cells] = {}
 
 Pause = Callable[[float], Awaitable[None]]
 """Awaited after each block of records with the seconds that it took, so that a busy process does other things between."""
+
+ENTRIES_TILL_PAUSE: Final = 500
 
 OnEntries = Callable[[int], None]
 """How many entries were read since the last call."""
@@ -72,14 +74,13 @@ class LedgerCellReader:
         return PartitionCells(cells.finish(), cells.rejections, cells.members)
 
     async def _entries(self, partition: int, begin: int, end: int, on_entries: OnEntries) -> AsyncGenerator[tuple[int, int, Entry], None]:
-        async with aclosing(self._reader.records(self._topic, partition, begin, end)) as batches:
-            async for records in batches:
-                began = time.perf_counter()
-                for record in records:
-                    yield _read(record)
-                on_entries(len(records))
-                await self._pause(time.perf_counter() - began)
-
-
-def _read(record: ConsumerRecord[bytes, bytes]) -> tuple[int, int, Entry]:
-    return record.offset, record.timestamp, decode_entry(record.value)
+        count, began = 0, time.thread_time()
+        async with aclosing(chain_records(self._reader, PartitionPlace(self._topic, partition), begin, end, decode_entry)) as entries:
+            async for entry in entries:
+                yield entry
+                count += 1
+                if count == ENTRIES_TILL_PAUSE:
+                    on_entries(count)
+                    await self._pause(time.thread_time() - began)
+                    count, began = 0, time.thread_time()
+        on_entries(count)

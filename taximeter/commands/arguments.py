@@ -58,7 +58,13 @@ def repair_accept_loss(parser: argparse.ArgumentParser) -> None:
 def repair_skip(parser: argparse.ArgumentParser) -> None:
     """The options of `taximeter repair skip`."""
     parser.add_argument("--partition", type=int, required=True, help="the partition that stopped")
-    parser.add_argument("--offset", type=int, required=True, help="the offset of usage.events at which it stands, as its reason and `status` say it")
+    parser.add_argument("--offset", type=int, required=True, help="the offset at which it stands, as its reason and `status` say it")
+    parser.add_argument(
+        "--topic",
+        choices=("events", "tallies", "ledger"),
+        default="events",
+        help="the topic that has the offset; in the last two, a record that no version of Taximeter wrote (default %(default)s)",
+    )
     parser.add_argument("--reason", help="why; it is kept in the chain. Without a reason, what stands there is shown and nothing is done")
     parser.add_argument("--by", metavar="NAME", help="who; it is kept in the chain (default: the name of your account on this machine)")
     parser.add_argument("--yes", action="store_true", help="do not ask")

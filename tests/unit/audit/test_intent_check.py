@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -15,7 +16,9 @@ from metering.records.ledger_records import CorrectionKind, Entry, Intent, Outco
 from metering.records.notes.evidence import CellVerdict, Evidence, Finding
 from metering.records.notes.resolution import Resolution, Resolved
 from metering.records.tally import EventCounts, RecordCounts, Tally, TallyRow
+from tests.support import metering_corrections
 from tests.support.metering_corrections import EVENT, correction, receipt, settled
+from tests.support.metering_tallies import an_adjustment
 
 MISSING = "NOT EXACT: 5 units of tokens that Stripe does not have"
 CANCEL, NEGATE, RESEND = CorrectionKind.CANCEL, CorrectionKind.NEGATE, CorrectionKind.RESEND
@@ -48,6 +51,45 @@ def report_of(entries: list[Entry]) -> Report:
         check.fold(offset, offset, entry)
     check.finish()
     return report
+
+
+def report_of_less(outcome: Outcome, *kinds: CorrectionKind) -> Report:
+    """Of a meter event below zero, which a plan made, and of a part of it that was counted elsewhere."""
+    less = replace(EVENT, value=-EVENT.value)
+    with patch.object(metering_corrections, "EVENT", less):
+        entries = ledger_of(outcome, *kinds)
+    report = Report()
+    check = IntentCheck(0, report, Inside(0, 1))
+    for offset, entry in enumerate(entries):
+        check.foresee(offset, entry)
+    row = TallyRow(less.customer, less.meter, less.dimensions, less.time_ms, less.value, -1)
+    check.add(an_adjustment([row], offset=1, end=1))
+    report.meter(less.meter).adjusted += less.value
+    for offset, entry in enumerate(entries):
+        check.fold(offset, offset, entry)
+    check.finish()
+    return report
+
+
+@pytest.mark.parametrize(
+    ("outcome", "kinds", "verdict", "billed"),
+    [
+        (Outcome.ACCEPTED, (), "EXACT", -5),
+        (Outcome.DUPLICATE, (), "EXACT", -5),
+        (Outcome.ACCEPTED, (NEGATE,), "EXACT", 0),
+        (Outcome.ACCEPTED, (CANCEL,), "EXACT", 0),
+        (Outcome.REJECTED, (), "NOT EXACT: 5 units of tokens that Stripe did not take back", 0),
+        (Outcome.PARKED, (), "NOT EXACT: 5 units of tokens that Stripe did not take back", 0),
+        (Outcome.REJECTED, (RESEND,), "EXACT", -5),
+    ],
+)
+def test_a_meter_event_below_zero_is_corrected_like_one_above(outcome: Outcome, kinds: tuple[CorrectionKind, ...], verdict: str, billed: int) -> None:
+    report = report_of_less(outcome, *kinds)
+    assert (verdict_of(report).text, report.meters["tokens"].billed, list(report.problems.shown)) == (verdict, billed, [])
+    both = Report()
+    both.add(report)
+    both.add(report)
+    assert (both.meters["tokens"].billed, both.meters["tokens"].unequal) == (2 * billed, 0)
 
 
 def error_report(*identifiers: str) -> Rejection:
