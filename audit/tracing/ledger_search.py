@@ -93,7 +93,7 @@ class _ReportFold:
     def _plan(self, read: _ReadEntry, intent: Intent) -> None:
         found = self.found
         found.intent = read.offset if found.intent is None else found.intent
-        # What is carried may be in larger windows, and stays so when it is told at last.
+        # Usage that was carried may be in larger windows.
         largest_ms = _LARGEST_CARRIED_MS if found.carried else _LARGEST_WINDOW_MS
         found.carried = any(_holds(event, self._usage, _LARGEST_CARRIED_MS) for event in intent.carried)
         found.unbillable |= any(_holds(event, self._usage, largest_ms) for event in intent.unbillable)

@@ -138,7 +138,7 @@ class Lanes:
         return max(0, self._capacity - self._sends - len(self._settled))
 
     def has_room_for(self, sends: int) -> bool:
-        """Whether there is room for so many; an empty dispatcher has room for any number, of which some wait outside."""
+        """Whether there is room for this many. While nothing waits there is room for any number: the rest comes later."""
         return self.room >= min(sends, self._capacity)
 
     @property
