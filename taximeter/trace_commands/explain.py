@@ -88,6 +88,8 @@ def event_as_json(partition: int, event: EventAt, outcome: EventOutcome, units: 
         "units": units,
         "usage": dict(event.usage),
         "dimensions": dict(event.dimensions),
+        "source": event.source or None,
+        "id": event.event_id or None,
         "fingerprint": event.fingerprint.hex(),
         "emitter": event.emitter,
         "number": event.number,

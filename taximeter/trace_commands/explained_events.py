@@ -22,6 +22,8 @@ EXPLAINED_COLUMNS: Final[Mapping[str, str]] = {
     "units": "int64",
     "usage": "string",
     "dimensions": "string",
+    "source": "string",
+    "id": "string",
     "fingerprint": "string",
     "emitter": "string",
     "number": "int64",

@@ -17,6 +17,8 @@ EVENT: dict[str, Any] = {
     "units": 10**12,
     "usage": {"n": 10**12},
     "dimensions": {"model": 'a,"b'},
+    "source": None,
+    "id": "req-1",
     "fingerprint": "00ff",
     "emitter": "e1",
     "number": None,
