@@ -1,6 +1,5 @@
 """Reads what plans rest on: which plans the log has, and the rows of a plan in one partition, tally by tally."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -121,7 +120,6 @@ class PlanLog:
                     if tally.catalogue_definition is not None:
                         definitions[tally.catalogue] = tally.catalogue_definition
                 on_records(1)
-                await asyncio.sleep(0)
         if fold.chain.head == NO_OFFSET or fold.chain_id is None:
             return None
         return TalliesEnd(end, fold.chain.end, fold.chain_id, fold.log_time_ms, fold.catalogue, definitions.get(fold.catalogue))

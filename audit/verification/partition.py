@@ -7,6 +7,7 @@ from functools import partial
 
 from aiokafka.structs import ConsumerRecord
 
+from audit.adjustments.plan_book import PlanBook
 from audit.decoder.home_partition import home_of
 from audit.recount.seen_identities import SeenIdentities, remembered_ms
 from audit.recount.taken_numbers import TakenNumbers
@@ -110,7 +111,8 @@ class Stream:
 
 
 class PartitionVerification:
-    """Use once: `run` adds everything to the report it was given. `history.forwarded` is then what must be in other partitions."""
+    """Use once: `run` adds everything to the report it was given. `history.forwarded` is then what must be in other partitions,
+    and `book` has the partition's plans."""
 
     def __init__(
         self,
@@ -136,6 +138,7 @@ class PartitionVerification:
         self._first_start: int | None = None
         self._intents = IntentCheck(partition, report, self._inside)
         self._place = "nothing"
+        self.book = PlanBook()
         self.history = RecountHistory(partition, lambda customer: home_of(customer, scope.partitions))
 
     async def run(self) -> None:
@@ -301,6 +304,7 @@ class PartitionVerification:
                 # What is before the range was read only to know what it rests on.
                 self._report.tallies_skipped += record.offset >= self._inside.start
                 continue
+            self.book.take(record.offset, tally)
             if record.offset < self._inside.start:
                 self._learn(tally)
                 continue
@@ -343,7 +347,8 @@ class PartitionVerification:
             taken += 1
         self._on_records(taken)
         was_deleted = start < self._bounds.events[0] and tally.acceptance is None
-        is_unproved = tally.adjustment is not None
+        # Only a verification of everything derives plans again.
+        is_unproved = tally.adjustment is not None and not self._times.is_everything
         if was_deleted or is_unproved or not recount.is_derived:
             self._report.underived.tallies += 1
             for row in tally.rows:

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
+from audit.adjustments.plan_check import CheckedPlan
 from audit.recount.aside_book import AsideTotals
+from audit.verification.plan_terms import plan_as_json
 from audit.verification.stripe_evidence import StripeEvidence
 from metering.records.ledger_records import CorrectionKind, MeterEvent, Outcome
 
@@ -379,6 +381,7 @@ class Report:
     foreign_records: Counter[str] = field(default_factory=Counter)
     handovers: list[AcceptedHandover] = field(default_factory=list)
     covered: list[Covered] = field(default_factory=list)
+    plans: Sequence[CheckedPlan] = ()
     problems: Problems = field(default_factory=Problems)
 
     def meter(self, name: str) -> MeterTotals:
@@ -390,7 +393,7 @@ class Report:
         return self.meter(event.meter).told(event.value)
 
     def add(self, other: "Report") -> None:
-        """Add another partition's findings; emitters are not added, they span partitions."""
+        """Add another partition's findings; emitters and plans are not added, they span partitions."""
         for name in (*_SUMS, *_LISTS):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for name in _COUNTERS:
@@ -400,7 +403,7 @@ class Report:
         for reason, aside in other.aside.items():
             self.aside.setdefault(reason, AsideTotals()).add(aside)
         self.underived.tallies += other.underived.tallies
-        self.underived.units += other.underived.units
+        self.underived.units.update(other.underived.units)
         self.refusals.named += other.refusals.named
         self.refusals.unnamed += other.refusals.unnamed
         self.evidence.add(other.evidence)
@@ -446,6 +449,7 @@ class Report:
             "stripe_evidence": self.evidence.as_json(),
             "moved": {"said": len(self.moves.said), "billed": len(self.moves.billed)},
             "records": dict(self.records),
+            "plans": [plan_as_json(each) for each in self.plans],
             "losses": [loss.as_json() for loss in self.losses],
             "stepped_over": [asdict(step) for step in self.steps],
             "passed_over": [asdict(record) for record in self.passed_over],

@@ -18,9 +18,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from audit.verification.plan_terms import plan_line
 from audit.verification.report import AcceptedLoss, AcceptedStep, Covered, EmitterLine, MeterTotals, PassedRecord, Report
 from audit.verification.span import TimeRange
-from audit.verification.verdict import ProofVerdict, ProofWord, verdict_of
+from audit.verification.term import ProofWord
+from audit.verification.verdict import ProofVerdict, verdict_of
 from audit.verification.verifier import OnProgress, verify
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogUnavailable
@@ -137,7 +139,7 @@ def _show(report: Report, verdict: ProofVerdict) -> None:
     for reason, count in report.set_aside.most_common():
         console.print(f"  {_aside(report, reason, count)}", markup=False)
     console.print(f"{report.intents:,} intents and {report.receipts:,} receipts; {report.open_meter_events:,} meter events without an outcome")
-    for line in _said_of_stripe(report):
+    for line in (*_said_of_stripe(report), *map(plan_line, report.plans)):
         console.print(line, markup=False)
     skipped = report.tallies_skipped + report.intents_skipped + report.corrections_skipped
     console.print(f"{skipped:,} appends continued no chain and were skipped; {report.uncounted_records:,} records are not counted yet")

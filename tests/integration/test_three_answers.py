@@ -19,7 +19,8 @@ from aiokafka.admin import NewPartitions, RecordsToDelete
 from taximeter_emitter.clock import SystemClock
 
 from audit.positions import PartitionPosition, Positions
-from audit.verification.verdict import ProofVerdict, ProofWord, verdict_of
+from audit.verification.term import ProofWord
+from audit.verification.verdict import ProofVerdict, verdict_of
 from audit.verification.verifier import verify
 from metering.kafka.clients import KafkaSettings, make_admin
 from metering.kafka.partition_log import Appender, LogReader
