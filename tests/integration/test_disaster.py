@@ -38,6 +38,7 @@ from tests.support.stripe_target import KEY, NO_LIMITS
 PATIENCE_S: Final = 120.0
 ON: Final = ApacheBroker if os.environ.get("KAFKA_BROKER") == "apache" else EmbeddedBroker
 PARTITIONS: Final = 2
+HOLES: Final = 1 + 5 + 1  # of `emit_in_transactions`
 CUSTOMERS: Final = ("cus_1", "cus_2", "cus_3")
 TAKE_OVER: Final = ("--reason", "the data centre is given up", "--by", "ann", "--yes")
 
@@ -214,7 +215,7 @@ async def test_a_move_in_the_middle_of_the_work_bills_every_event_once(drill: Dr
 
     code, copied, _ = drill.command(old, "topics", "copy", "--to", drill.new_servers, "--yes")
     assert code == OK
-    assert sum(copied["copied_records"].values()) == sum(each["to_copy"] for each in copied["topics"])
+    assert sum(copied["copied_records"].values()) == sum(each["to_copy"] for each in copied["topics"]) - (HOLES if ON is ApacheBroker else 0)
     await emit(old, "cus_1", single("d", "cus_1", 10_000))
     await adopted(drill)
 
@@ -310,7 +311,8 @@ async def test_a_lost_cluster_leaves_a_copy_that_goes_on_and_says_what_is_in_dou
         assert counting.ended() != 0
         assert "taximeter repair adopt" in counting.log
     code, plan, told = drill.command(new, "repair", "adopt", "--old-gone")
-    assert (code, sum(each["waiting"].get("tokens", 0) for each in plan["partitions"])) == (OK, 10), told
+    assert code == OK, told
+    assert sum(each["waiting"].get("tokens", 0) for each in plan["partitions"]) == 10
     code, done, told = drill.command(new, "repair", "adopt", "--old-gone", *TAKE_OVER)
     assert code == OK, told
     assert drill.command(new, "repair", "adopt", "--old-gone", *TAKE_OVER)[:2] == (OK, done)
