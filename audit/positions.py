@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Self
 
@@ -12,6 +12,7 @@ from taximeter_emitter.wire.limits import HOUR_MS
 
 from metering.folds.ledger import Ledger
 from metering.folds.tallies import Tallies, tallies_from
+from metering.kafka.chain_records import PartitionPlace, chain_records, first_chain_record, last_chain_record
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.ledger_log import ledger_start
 from metering.kafka.partition_log import LogEnds, LogReader, LogUnavailable
@@ -20,7 +21,7 @@ from metering.kafka.topics import Topics
 from metering.records.chain import NO_OFFSET
 from metering.records.fail_closed import ChainBroken, FailClosed
 from metering.records.ledger_records import Correction, Receipt, decode_entry
-from metering.records.tally import Tally, decode_tally
+from metering.records.tally import decode_tally
 
 READERS: Final = 8
 PARTITION_SECONDS_MAX: Final = 8.0
@@ -259,47 +260,34 @@ class _PositionReader:
         if hours:
             found = await self._reader.offset_for_time(topic, partition, self._clock.now_ms() - round(hours * HOUR_MS))
             counted_from = end if found is None else found
-        async for records in self._reader.records(topic, partition, min(begin, counted_from), end):
-            for record in records:
-                entry = decode_entry(record.value)
-                if record.offset >= begin:
-                    ledger.fold(record.offset, record.timestamp, entry)
-                if isinstance(entry, Receipt) and record.offset >= counted_from:
-                    outcomes.update(settlement.outcome.value for settlement in entry.settlements)
+        place = PartitionPlace(topic, partition)
+        async for offset, log_time_ms, entry in chain_records(self._reader, place, min(begin, counted_from), end, decode_entry):
+            if offset >= begin:
+                ledger.fold(offset, log_time_ms, entry)
+            if isinstance(entry, Receipt) and offset >= counted_from:
+                outcomes.update(settlement.outcome.value for settlement in entry.settlements)
         return ledger, outcomes
 
     async def _tallies(self, partition: int, covered: int) -> tuple[Tallies, int, int]:
         """The fold at the end of usage.tallies; how many rows are at or behind `covered`, and in how many tallies."""
         topic = self._topics.tallies.name
         start, end = await self._reader.bounds(topic, partition)
-        if start == end:
+        place = PartitionPlace(topic, partition)
+        last = await last_chain_record(self._reader, place, start, end, decode_tally)
+        if last is None:
             return Tallies(), 0, 0
-        last = await self._tally(partition, end - 1)
-        begin = last.link.previous if last.link.previous != NO_OFFSET else start
-        if covered < end:
-            begin = min(begin, await self._accepted_before(partition, covered, start))
-        tallies = tallies_from(begin, await self._tally(partition, begin))
+        first = await first_chain_record(self._reader, place, max(start, covered), end, decode_tally)
+        # Folding from an accepted tally before both decides rightly about all that follow.
+        begin = min(tally.link.previous if tally.link.previous != NO_OFFSET else start for _, tally in (last, first or last))
+        at_begin = await first_chain_record(self._reader, place, begin, end, decode_tally)
+        assert at_begin is not None  # `last` is there
+        tallies = tallies_from(*at_begin)
         rows = found = 0
-        async for offset, tally in self._tallies_from(partition, begin, end):
+        async for offset, _, tally in chain_records(self._reader, place, at_begin[0], end, decode_tally):
             if tallies.fold(offset, tally) and offset >= covered:
                 rows += len(tally.rows)
                 found += bool(tally.rows)
         return tallies, rows, found
-
-    async def _accepted_before(self, partition: int, covered: int, start: int) -> int:
-        """An accepted tally at or before the one at `covered`: folding from it decides rightly about all that follow."""
-        previous = (await self._tally(partition, covered)).link.previous
-        return start if previous == NO_OFFSET else previous
-
-    async def _tally(self, partition: int, offset: int) -> Tally:
-        async for _, tally in self._tallies_from(partition, offset, offset + 1):
-            return tally
-        raise FailClosed(f"offset {offset} of {self._topics.tallies.name}/{partition} holds no tally")
-
-    async def _tallies_from(self, partition: int, start: int, end: int) -> AsyncIterator[tuple[int, Tally]]:
-        async for records in self._reader.records(self._topics.tallies.name, partition, start, end):
-            for record in records:
-                yield record.offset, decode_tally(record.value)
 
 
 def carried_usage(positions: Iterable[PartitionPosition]) -> dict[str, CarriedUsage]:

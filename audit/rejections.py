@@ -11,6 +11,7 @@ from taximeter_emitter.wire.limits import HOUR_MS
 
 from audit.resends import Resend, Resends
 from metering.folds.distinct_reports import distinct
+from metering.kafka.chain_records import PartitionPlace, first_chain_record, taken_in
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogReader
 from metering.records.fail_closed import HistoryLost
@@ -19,6 +20,7 @@ from metering.records.ledger_records import (
     RECEIPT_FORMAT,
     REJECTION_FORMAT,
     Correction,
+    Entry,
     Intent,
     MeterEvent,
     Rejection,
@@ -86,7 +88,9 @@ class RejectionReader:
             async for record in records:
                 value = record.value or b""
                 if value.startswith((_REJECTION, _CORRECTION)) or (resends.are_open and value.startswith(_RECEIPT)):
-                    entry = decode_entry(value)
+                    entry = await taken_in(self._reader, PartitionPlace(self._topic, partition), record, decode_entry)
+                    if entry is None:
+                        continue
                     resends.fold(record.offset, entry)
                     if isinstance(entry, Rejection):
                         rejections.append(entry)
@@ -108,19 +112,23 @@ class RejectionReader:
         if wanted:
             async with aclosing(self._since(partition, since_ms)) as records:
                 async for record in records:
-                    found |= _meter_events(record.value or b"", wanted)
+                    names = _wanted_in(record.value or b"", wanted)
+                    entry = await taken_in(self._reader, PartitionPlace(self._topic, partition), record, decode_entry) if names else None
+                    if isinstance(entry, Intent):
+                        found |= {name: entry.meter_events[index] for name, index in names.items() if index < len(entry.meter_events)}
         for name, offset in corrections.items():
-            record_at = await self._record(partition, offset)
-            entry = None if record_at is None else decode_entry(record_at)
+            entry = await self._entry(partition, offset)
             if isinstance(entry, Correction) and entry.identifier() == name:
                 found[name] = entry.meter_events[0]
                 targets[name] = entry.target_identifier
         return found
 
-    async def _record(self, partition: int, offset: int) -> bytes | None:
+    async def _entry(self, partition: int, offset: int) -> Entry | None:
         start, end = await self._reader.bounds(self._topic, partition)
-        record = await self._reader.record(self._topic, partition, offset) if start <= offset < end else None
-        return None if record is None else record.value
+        if not start <= offset < end:
+            return None
+        found = await first_chain_record(self._reader, PartitionPlace(self._topic, partition), offset, offset + 1, decode_entry)
+        return None if found is None else found[1]
 
     async def _since(self, partition: int, since_ms: int) -> AsyncGenerator[ConsumerRecord[bytes, bytes], None]:
         start, end = await self._reader.bounds(self._topic, partition)
@@ -142,11 +150,7 @@ def _of(found: Mapping[str, T], rejection: Rejection) -> dict[str, T]:
     return {name: found[name] for name in rejection.identifiers if name in found}
 
 
-def _meter_events(value: bytes, wanted: dict[str, dict[str, int]]) -> dict[str, MeterEvent]:
-    """Those of the wanted meter events that this record holds. Two writers may have made the same intent; both say the same."""
+def _wanted_in(value: bytes, wanted: Mapping[str, dict[str, int]]) -> Mapping[str, int]:
+    """Names and indexes of those of the wanted meter events that this record holds. Two writers may have made the same intent; both say the same."""
     match = _INTENT.search(value[:4096])
-    names = wanted.get(match[1].decode()) if match is not None else None
-    entry = decode_entry(value) if names else None
-    if not names or not isinstance(entry, Intent):
-        return {}
-    return {name: entry.meter_events[index] for name, index in names.items() if index < len(entry.meter_events)}
+    return wanted.get(match[1].decode(), {}) if match is not None else {}

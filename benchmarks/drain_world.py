@@ -103,6 +103,12 @@ class AwayStripe:
         self.units[payload["stripe_customer_id"]] += int(payload["value"])
         return Delivered()
 
+    def take_back(
+        self, *, event_name: str, payload: Mapping[str, str], identifier: str, timestamp_s: int, idempotency_key: str
+    ) -> Awaitable[Verdict]:
+        """Nobody adjusts anything here."""
+        raise NotImplementedError
+
     def cancel(self, *, event_name: str, identifier: str, idempotency_key: str) -> Awaitable[Verdict]:
         """Nobody corrects anything here."""
         raise NotImplementedError

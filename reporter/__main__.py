@@ -18,6 +18,7 @@ from reporter.stripe.meter_events_v1 import StripeMeterEvents
 from reporter.stripe.notifications import StripeEvents
 from reporter.stripe.stream import StripeMeterEventStream
 from reporter.stripe.subscriptions import StripeSubscriptions
+from reporter.stripe.summaries import StripeHourSums
 from reporter.webhooks.endpoint import ReportSource
 from reporter.webhooks.error_reports import IdentifiersOf
 from reporter.webhooks.settings import WebhookSettings
@@ -41,6 +42,7 @@ async def report(context: ServiceContext, configuration: Configuration) -> None:
             meters=StripeMeters(api_key=stripe.api_key, api_base=stripe.api_base, timeout_s=stripe.timeout_seconds),
             reports=ReportSource(StripeEvents(api_key=stripe.api_key, api_base=stripe.api_base, timeout_s=stripe.timeout_seconds), identifiers_of),
             subscriptions=StripeSubscriptions(api_key=stripe.api_key, api_base=stripe.api_base, timeout_s=stripe.timeout_seconds),
+            sums=StripeHourSums(api_key=stripe.api_key, api_base=stripe.api_base, timeout_s=stripe.timeout_seconds, clock=context.clock),
         ),
     )
     await reporter.run()

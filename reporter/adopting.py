@@ -16,6 +16,7 @@ from taximeter_emitter.wire.errors import TaximeterError
 
 from metering.folds.ledger import Ledger
 from metering.folds.tallies import tallies_after
+from metering.kafka.chain_records import PartitionPlace, chain_records, first_chain_record
 from metering.kafka.ledger_log import ledger_start
 from metering.kafka.partition_log import Appender, LogReader, LogUnavailable
 from metering.kafka.topics import Topics
@@ -181,10 +182,10 @@ class LedgerMove:
         return ledger, adopted
 
     async def _entries(self, partition: int, start: int, end: int) -> AsyncIterator[tuple[int, int, Entry]]:
-        async with aclosing(self._reader.records(self._topics.ledger.name, partition, start, end)) as batches:
-            async for records in batches:
-                for record in records:
-                    yield record.offset, record.timestamp, decode_entry(record.value)
+        place = PartitionPlace(self._topics.ledger.name, partition)
+        async with aclosing(chain_records(self._reader, place, start, end, decode_entry)) as entries:
+            async for entry in entries:
+                yield entry
 
     async def _waiting(self, partition: int, ledger: Ledger) -> tuple[int, Mapping[str, int]]:
         """The end of what tallies count, and the units that no intent tells Stripe, by meter."""
@@ -200,17 +201,16 @@ class LedgerMove:
         for event in ledger.waiting:
             waiting[event.meter] += event.value
         tallies = tallies_after(head=head, end=ledger.events_end, next_offset=position, chain_id=ledger.chain_id)
-        async with aclosing(self._reader.records(topic, partition, position, end)) as batches:
-            async for records in batches:
-                for record in records:
-                    tally = decode_tally(record.value)
-                    if tallies.fold(record.offset, tally):
-                        for row in tally.rows:
-                            waiting[row.meter] += row.quantity
+        async with aclosing(chain_records(self._reader, PartitionPlace(topic, partition), position, end, decode_tally)) as found:
+            async for offset, _, tally in found:
+                if tallies.fold(offset, tally):
+                    for row in tally.rows:
+                        waiting[row.meter] += row.quantity
         return tallies.chain.end, waiting
 
     async def _tally(self, partition: int, offset: int) -> Tally:
-        record = await self._reader.record(self._topics.tallies.name, partition, offset)
-        if record is None:
+        place = PartitionPlace(self._topics.tallies.name, partition)
+        found = await first_chain_record(self._reader, place, offset, offset + 1, decode_tally)
+        if found is None:
             raise ChainBroken(f"offset {offset} of {self._topics.tallies.name}/{partition} holds no tally, and the ledger names it")
-        return decode_tally(record.value)
+        return found[1]

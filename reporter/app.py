@@ -22,6 +22,8 @@ from metering.workers.loop_turns import LoopTurns
 from metering.workers.membership import GroupMember
 from metering.workers.partition_group import PartitionGroup
 from metering.workers.partition_worker import WorkerKit
+from reporter.comparing.comparer import Comparer, ComparingSettings, PartitionShare, StripeSums
+from reporter.comparing.metrics import ComparingMetrics
 from reporter.dispatch import REPEATS, Dispatcher
 from reporter.meter_watch import LookTimes, MeterWatch
 from reporter.metrics import ReporterMetrics
@@ -55,12 +57,13 @@ class ReporterConfiguration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StripePorts:
-    """The ways to Stripe: where meter events go, and where meters, error reports and subscriptions come from."""
+    """The ways to Stripe: where meter events go, and where meters, error reports, subscriptions and sums of usage come from."""
 
     meter_events: MeterEventPort
     meters: MetersPort
     reports: ReportSource
     subscriptions: SubscriptionsPort
+    sums: StripeSums
 
 
 class Reporter:
@@ -144,6 +147,22 @@ class Reporter:
             clock=context.clock,
             log=context.log,
         )
+        self._comparer = Comparer(
+            kafka,
+            PartitionShare(self._reporting, kafka.partitions),
+            port=ports.sums,
+            appender=self._appender,
+            settings=ComparingSettings(
+                instance=self._instance,
+                reads_per_month=stripe.reads_per_month * settings.reconcile_share,
+                reads_per_second=stripe.reads_per_second / 2,
+                settle_seconds=settings.reconcile_settle_seconds,
+                again_seconds=settings.reconcile_seconds,
+            ),
+            metrics=ComparingMetrics.create(context.registry),
+            clock=context.clock,
+            log=context.log,
+        )
         self._webhooks = Webhooks(
             context,
             configuration.webhooks,
@@ -171,11 +190,13 @@ class Reporter:
             context.spawn("observe", self._observe(), background=True)
             context.spawn("carried usage", self._observe_carried(), background=True)
             context.spawn("billing periods", self._period_reader.run(), background=True)
+            context.spawn("comparing", self._comparer.run(), background=True)
             context.spawn("next period end", self._observe_next_period_end(), background=True)
             webhooks = context.spawn("webhooks", self._webhooks.run())
             await self._group.run()
             await webhooks
         finally:
+            await self._comparer.close()
             await self._period_reader.close()
             await self._meter_watch.close()
             await self._webhooks.close()
@@ -188,6 +209,13 @@ class Reporter:
             await self._dispatcher.run(self._context.stop)
         finally:
             self._sent.set()
+
+    def _note_foreign(self, partition: int) -> None:
+        self._metrics.foreign_records.labels("ledger").inc()
+        self._context.log.warning("a record that Taximeter did not write is passed over", topic=self._topics.ledger.name, partition=partition)
+
+    def _reporting(self) -> list[int]:
+        return [partition for partition, worker in self._group.workers.items() if worker.reporter is not None]
 
     def _partition_rate(self) -> float:
         """Calls a second that one owned partition may count on."""
@@ -236,7 +264,14 @@ class Reporter:
             partition,
             self._kit,
             settings=self._settings,
-            takeover=ReportingTakeover(self._reader, self._topics, instance=self._instance, rows_max=self._settings.rows_max, periods=self._periods),
+            takeover=ReportingTakeover(
+                self._reader,
+                self._topics,
+                instance=self._instance,
+                rows_max=self._settings.rows_max,
+                periods=self._periods,
+                on_foreign=self._note_foreign,
+            ),
             dispatcher=self._dispatcher,
             periods=self._periods,
             partition_rate=self._partition_rate,

@@ -136,7 +136,8 @@ class Dispatcher:
         send, event = attempt.send, attempt.send.event
         if send.cancels is not None:
             return self._port.cancel(event_name=event.meter, identifier=send.cancels, idempotency_key=attempt.idempotency_key)
-        return self._port.send(
+        attempt_to = self._port.send if event.value > 0 else self._port.take_back
+        return attempt_to(
             event_name=event.meter,
             payload=payload_of(event, self._catalogue.by_name[event.meter]),
             identifier=send.identifier,

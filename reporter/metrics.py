@@ -32,6 +32,7 @@ class ReporterMetrics:
     call_seconds: Histogram
     meter_events: Counter
     quantity: Counter
+    quantity_back: Counter
     corrections: Counter
     intents: Counter
     receipts: Counter
@@ -52,6 +53,7 @@ class ReporterMetrics:
     period_customers: Gauge
     period_reads: Counter
     meter_reads: Counter
+    foreign_records: Counter
     group: GroupMetrics
 
     @classmethod
@@ -75,7 +77,13 @@ class ReporterMetrics:
             quantity=counter(
                 registry,
                 f"{prefix}_quantity_total",
-                "Units that Stripe has, without corrections (a view: the ledger is the truth).",
+                "Units that Stripe has, without corrections and what was taken back (a view: the ledger is the truth).",
+                labels={"meter": ()},
+            ),
+            quantity_back=counter(
+                registry,
+                f"{prefix}_quantity_back_total",
+                "Units that meter events below zero took back, because what was counted was adjusted; without corrections.",
                 labels={"meter": ()},
             ),
             corrections=counter(
@@ -150,6 +158,12 @@ class ReporterMetrics:
                 f"{prefix}_meter_reads_total",
                 "Readings of all meters; forbidden: the key may not read them.",
                 labels={"outcome": ("ok", *(why.value for why in WhyUnread))},
+            ),
+            foreign_records=counter(
+                registry,
+                f"{prefix}_foreign_records_total",
+                "Records that Taximeter did not write, where nobody else may write; they are passed over.",
+                labels={"topic": ("tallies", "ledger")},
             ),
             group=GroupMetrics.create(
                 registry,

@@ -55,6 +55,27 @@ class ReporterSettings:
         minimum=0,
         maximum=86_400,
     )
+    reconcile_share: float = option(
+        doc="Which part of stripe.reads_per_month is used to compare the ledger with Stripe's sums all the time; 0 means never.",
+        default=0.5,
+        minimum=0,
+        maximum=1,
+    )
+    reconcile_seconds: float = option(
+        doc="How often a customer of whom nothing is in doubt is compared with Stripe's sums, as far as the reads allow.",
+        default=86_400.0,
+        unit="seconds",
+        minimum=1,
+        maximum=2_592_000,
+    )
+    reconcile_settle_seconds: float = option(
+        doc="How long Stripe's sums may lag at least, before something that they lack is missing; three times the measured lag if that is longer. "
+        "A difference counts when two reads show it, half of this time apart.",
+        default=600.0,
+        unit="seconds",
+        minimum=0.1,
+        maximum=86_400,
+    )
     rows_max: int = option(doc="Sums that a partition may hold before its reading pauses.", default=50_000, minimum=100, maximum=200_000)
     sends_max: int = option(doc="Meter events that may wait to be sent, over all partitions.", default=300_000, minimum=1_000, maximum=5_000_000)
     probe_seconds: float = option(

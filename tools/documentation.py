@@ -22,6 +22,7 @@ from metering.kafka.clients import KafkaSettings
 from metering.process.metrics import CommonMetrics, MetricRow, catalogue, counter, gauge
 from metering.process.service import ServiceSettings
 from metering.stripe.settings import StripeSettings
+from reporter.comparing.metrics import ComparingMetrics
 from reporter.metrics import ReporterMetrics
 from reporter.settings import ReporterSettings
 from reporter.webhooks.metrics import WebhookMetrics
@@ -78,6 +79,7 @@ METRICS: Final = (
     MetricsSection("Gateway", "Counted for each request or batch.", GatewayMetrics.create),
     MetricsSection("Aggregator", "All counters move together when a tally is accepted, so records and outcomes agree.", AggregatorMetrics.create),
     MetricsSection("Reporter", "Meter events and units are counted when their receipt is in the ledger.", ReporterMetrics.create),
+    MetricsSection("Reporter: the comparison with Stripe", "Of the partitions that the process owns.", ComparingMetrics.create),
     MetricsSection("Reporter: webhooks", "Rejections are counted when they are in the ledger.", WebhookMetrics.create),
     MetricsSection(
         "Emitter", "A service exports them if it gives its emitter a registry. Taximeter's own processes do not.", _declare_emitter_metrics

@@ -1,46 +1,58 @@
 """Which identities were counted, however long ago: looked for in the log itself, where ids are no longer remembered."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from contextlib import aclosing
-from typing import Final
 
+from taximeter_emitter.wire.batch import FINGERPRINT_BYTES
 from taximeter_emitter.wire.errors import EventRejected
 from taximeter_emitter.wire.event import UsageEvent
 
 from aggregator.core.uncounted_places import UncountedPlaces
-from aggregator.dead_letters.letter_events import Identity, fingerprint_at
+from aggregator.dead_letters.letter_events import Identity
 from aggregator.reading.decoding import read
 from aggregator.tally_log import TallyLog
 from metering.kafka.partition_log import LogReader
 from metering.kafka.topics import Topics
+from metering.plans.import_records import LOOKED_UP_HEADER
 from metering.records.record import LogRecord
 
-_NONE: Final[frozenset[Identity]] = frozenset()
 
-
-async def counted_identities(reader: LogReader, topics: Topics, partition: int, wanted: Collection[Identity]) -> frozenset[Identity]:
+async def counted_identities(
+    reader: LogReader, topics: Topics, partition: int, wanted: Collection[Identity], *, from_ms: int = 0
+) -> frozenset[Identity]:
     """Those of `wanted` that an event in this partition has which counted, or which no tally covers yet.
 
-    Reads all that is kept of the partition. Blocks on Kafka; raises LogUnavailable or FailClosed. Memory: what tallies say did not count.
+    Reads all that is kept of the partition, from a log time on. Blocks on Kafka; raises LogUnavailable or FailClosed. Memory: what tallies say did
+    not count.
     """
-    tallies = TallyLog(reader, topics.tallies.name)
-    start, end = await tallies.bounds(partition)
-    if start == end:
-        return _NONE
-    fold = await tallies.fold_at(partition, start)
-    uncounted = UncountedPlaces()
-    async for offset, tally in tallies.between(partition, start, end):
-        if fold.fold(offset, tally):
-            uncounted.add(tally)
+    uncounted = await _uncounted(TallyLog(reader, topics.tallies.name), partition, from_ms)
     found: set[Identity] = set()
+    asked = frozenset(wanted)
     first, following = await reader.bounds(topics.events.name, partition)
+    if from_ms:
+        begin = await reader.offset_for_time(topics.events.name, partition, from_ms)
+        first = following if begin is None else max(first, begin)
     async with aclosing(reader.records(topics.events.name, partition, first, following)) as batches:
         async for records in batches:
             for record in records:
                 places = uncounted.of(record.offset)
                 if places is not None:
-                    found |= _identities(record, places) & set(wanted)
+                    found |= _identities(record, places) & asked
     return frozenset(found)
+
+
+async def _uncounted(tallies: TallyLog, partition: int, from_ms: int) -> UncountedPlaces:
+    """What did not count of the records that were logged since."""
+    found = UncountedPlaces()
+    start, end = await tallies.bounds(partition)
+    if start == end:
+        return found
+    begin = await tallies.covering(partition, start, end, from_ms) if from_ms else start
+    fold = await tallies.fold_at(partition, begin)
+    async for offset, tally in tallies.between(partition, begin, end):
+        if fold.fold(offset, tally):
+            found.add(tally)
+    return found
 
 
 def _identities(record: LogRecord, not_counted: Collection[int]) -> set[Identity]:
@@ -50,6 +62,12 @@ def _identities(record: LogRecord, not_counted: Collection[int]) -> set[Identity
         return set()
     if isinstance(content, UsageEvent):
         return set() if 0 in not_counted else {(content.customer, content.fingerprint)}
-    if not content.ids:
-        return set()
-    return {(content.customers[content.at[index]], fingerprint_at(content, index)) for index in range(content.count) if index not in not_counted}
+    found = set()
+    for ids in (content.ids, dict(record.headers).get(LOOKED_UP_HEADER) or b""):
+        if len(ids) == content.count * FINGERPRINT_BYTES:
+            found |= {(content.customers[content.at[index]], mark) for index, mark in enumerate(_marks(ids)) if index not in not_counted}
+    return found
+
+
+def _marks(ids: bytes) -> Iterator[bytes]:
+    return (ids[place : place + FINGERPRINT_BYTES] for place in range(0, len(ids), FINGERPRINT_BYTES))

@@ -42,7 +42,7 @@ def events_of(letter: DeadLetter, edit: Edit = NO_EDIT) -> list[LetterEvent]:
         mark = NO_ID if edit.without_ids else content.fingerprint
         return [LetterEvent(0, content.customer, content.dimensions, content.time_ms, content.usage, mark)]
     batch, _ = at_log_time(content, letter.log_time_ms)
-    return [_edited(_of_batch(batch, index), edit) for index in letter.indexes or range(batch.count)]
+    return [_edited(event_of_batch(batch, index), edit) for index in letter.indexes or range(batch.count)]
 
 
 def indexes_of(letter: DeadLetter) -> Sequence[int]:
@@ -50,7 +50,8 @@ def indexes_of(letter: DeadLetter) -> Sequence[int]:
     return letter.indexes or range(letter.events)
 
 
-def _of_batch(batch: Batch, index: int) -> LetterEvent:
+def event_of_batch(batch: Batch, index: int) -> LetterEvent:
+    """The event at this index of a batch."""
     series = batch.at[index]
     usage = tuple((name, column[index]) for name, column in sorted(batch.usage.items()) if column[index])
     dimensions = batch.dimensions[batch.series_dimensions[series]]

@@ -68,14 +68,19 @@ class DeadLetterLog:
             wanted[partition_of(identity[0], self._partitions)].add(identity)
         if not wanted:
             return
-        counted: set[Identity] = set()
-        for partition in range(self._partitions):
-            letters = LetterBook(partition)
-            await self._read_letters(letters)
-            counted |= letters.nameless_identities()
+        counted = await self.nameless_identities()
         for partition, identities in wanted.items():
             counted |= await counted_identities(self._reader, self._topics, partition, identities)
         plan.looked_up(counted)
+
+    async def nameless_identities(self) -> set[Identity]:
+        """The identities of all events that redrives wrote without them: nothing else in the log says that these were counted."""
+        found: set[Identity] = set()
+        for partition in range(self._partitions):
+            letters = LetterBook(partition)
+            await self._read_letters(letters)
+            found |= letters.nameless_identities()
+        return found
 
     async def redrive(self, book: LetterBook, part: Sequence[Judged], edit: Edit, signature: Signature, appender: Appender) -> Redrive:
         """Take this part of a plan back, and write its events. Raises NotRedriven when somebody else took one of them meanwhile."""

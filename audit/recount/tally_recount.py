@@ -82,7 +82,9 @@ class TallyRecount:
     @property
     def is_derived(self) -> bool:
         """Whether its rows can be derived: by its form, and as its catalogue is known."""
-        return self._rows is not None or self._tally.acceptance is not None or self._tally.stepped_over is not None
+        tally = self._tally
+        decided = (tally.acceptance, tally.stepped_over, tally.adjustment)
+        return self._rows is not None or any(found is not None for found in decided)
 
     def take(self, record: LogRecord) -> None:
         """The next record of its range."""
@@ -108,8 +110,8 @@ class TallyRecount:
         if tally.acceptance is not None:
             held = self._records.total()
             return [f"accepts {tally.records.lost} records as lost, and the log holds {held} of them"] if held else []
-        if tally.stepped_over is not None:
-            return []
+        if tally.stepped_over is not None or tally.adjustment is not None:
+            return []  # what adjusts is checked with the whole plan
         self._records["skipped"] = tally.link.end - tally.link.start - self._records.total()
         found = [*self._phrases] if self._defined is None else [self._defined, *self._phrases]
         for kind in KINDS:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from taximeter_emitter.wire.limits import HOUR_MS
 
 from metering.folds.corrections import CorrectionPlace, MeterEventPlace, place_of
+from metering.kafka.chain_records import PartitionPlace, chain_records, first_chain_record
 from metering.kafka.ledger_log import ledger_since
 from metering.kafka.partition_log import LogReader
 from metering.records.ledger_records import Correction, Entry, Intent, MeterEvent, Outcome, Receipt, Rejection, Settlement, decode_entry
@@ -129,8 +130,8 @@ class LedgerSearch:
         """
         place = place_of(identifier)
         if isinstance(place, CorrectionPlace):
-            record = await self._reader.record(self._topic, partition, place.offset)
-            entry = None if record is None else decode_entry(record.value)
+            at_place = await first_chain_record(self._reader, PartitionPlace(self._topic, partition), place.offset, place.offset + 1, decode_entry)
+            entry = None if at_place is None else at_place[1]
             place = place_of(entry.target_identifier) if isinstance(entry, Correction) else None
         if not isinstance(place, MeterEventPlace):
             return None
@@ -145,12 +146,10 @@ class LedgerSearch:
         """The entries, from one on that is not behind `since_ms`."""
         start, end = await self._reader.bounds(self._topic, partition)
         begin, ledger = await ledger_since(self._reader, self._topic, partition, since_ms, start=start, end=end)
-        async with aclosing(self._reader.records(self._topic, partition, begin, end)) as batches:
-            async for records in batches:
-                for record in records:
-                    entry = decode_entry(record.value)
-                    news = ledger.news(entry) if isinstance(entry, Receipt) else ()
-                    yield _ReadEntry(record.offset, record.timestamp, entry, news, ledger.fold(record.offset, record.timestamp, entry))
+        async with aclosing(chain_records(self._reader, PartitionPlace(self._topic, partition), begin, end, decode_entry)) as entries:
+            async for offset, log_time_ms, entry in entries:
+                news = ledger.news(entry) if isinstance(entry, Receipt) else ()
+                yield _ReadEntry(offset, log_time_ms, entry, news, ledger.fold(offset, log_time_ms, entry))
 
 
 def _holds(event: MeterEvent, usage: Sequence[UsageAt]) -> bool:

@@ -108,7 +108,7 @@ class IntentCheck:
             if isinstance(entry.entry, Intent):
                 for index in entry.open:
                     event = entry.entry.meter_events[index]
-                    self._report.meter(event.meter).open += event.value
+                    self._report.told(event).open += abs(event.value)
         for target in self._history.targets.values():
             if target.intent in self._inside.intents:
                 self._finish_target(target)
@@ -144,12 +144,12 @@ class IntentCheck:
                 self._report.problems.add(f"{where} was not allowed: {reason}")
 
     def _finish_target(self, target: Target) -> None:
-        totals, fate = self._report.meter(target.event.meter), target.fate
+        totals, fate, units = self._report.told(target.event), target.fate, abs(target.event.value)
         if fate.resolution is not None:
             if fate.resolution.resolved is Resolved.AT_STRIPE:
-                totals.proved += target.event.value if fate.outcome is Outcome.PARKED else 0
+                totals.proved += units if fate.outcome is Outcome.PARKED else 0
             elif fate.outcome in TAKEN:
-                totals.unrecorded += target.event.value
+                totals.unrecorded += units
             if fate.resolution.resolved is Resolved.MOVED:
                 self._report.moves.said[target.identifier] = replace(target.event, customer=fate.resolution.to_customer)
             return
@@ -160,7 +160,7 @@ class IntentCheck:
                 f"{target.identifier} may have reached Stripe more than once, and an error report names it: Stripe may have it or not"
             )
             return
-        self._report.meter(target.event.meter).unrecorded += target.event.value
+        totals.unrecorded += units
         for corrected in target.corrections:
             if corrected.fate.at_stripe and corrected.correction.kind is CorrectionKind.NEGATE:
                 self._report.problems.add(
@@ -169,20 +169,20 @@ class IntentCheck:
 
     def _finish_correction(self, corrected: Corrected) -> None:
         correction, fate = corrected.correction, corrected.fate
-        totals = self._report.meter(correction.event.meter)
+        totals, units = self._report.told(correction.event), abs(correction.event.value)
         if correction.kind is CorrectionKind.MOVE and fate.at_stripe is not False:
             self._report.moves.billed.append((correction.target_identifier, correction.event))
         moved = correction.kind is CorrectionKind.MOVE
         target = None if moved else self._history.targets.get((correction.intent, correction.index))
         if fate.outcome is None:
-            totals.correcting += correction.event.value
+            totals.correcting += units
         elif fate.at_stripe is None:
             self._report.problems.add(
                 f"nobody knows whether Stripe has correction {corrected.offset} of partition {self._partition} ({correction.kind})"
             )
         elif fate.at_stripe and not (correction.kind is CorrectionKind.CANCEL and target is not None and target.fate.at_stripe is False):
             # What was not recorded is not cancelled: Stripe has nothing less.
-            totals.corrected[correction.kind] += correction.event.value
+            totals.corrected[correction.kind] += units
 
     def _note_resolution(self, resolution: Resolution, *, accepted: bool) -> None:
         target = self._history.targets.get((resolution.intent, resolution.index))
@@ -213,11 +213,11 @@ class IntentCheck:
             told[_key(event)] += event.value
         for event in waiting:
             told[_key(event)] -= event.value
-            self._report.meter(event.meter).carried -= event.value
+            self._report.told(event).carried -= abs(event.value)
         for event in intent.carried:
-            self._report.meter(event.meter).carried += event.value
+            self._report.told(event).carried += abs(event.value)
         for event in intent.unbillable:
-            self._report.meter(event.meter).outcomes[Outcome.UNBILLABLE] += event.value
+            self._report.told(event).outcomes[Outcome.UNBILLABLE] += abs(event.value)
         for key in told.keys() | self._uncovered.keys():
             if told[key] != self._uncovered[key]:
                 customer, meter, _ = key
@@ -231,11 +231,11 @@ class IntentCheck:
             planned = self.ledger.open[settlement.intent].entry
             if isinstance(planned, Intent) and settlement.intent in self._inside.intents:
                 event = planned.meter_events[settlement.index]
-                totals = self._report.meter(event.meter)
+                totals = self._report.told(event)
                 if settlement.outcome is Outcome.POSTPONED:
-                    totals.carried += event.value
+                    totals.carried += abs(event.value)
                 else:
-                    totals.outcomes[settlement.outcome] += event.value
+                    totals.outcomes[settlement.outcome] += abs(event.value)
 
 
 def covered_tallies(intent: Intent, tallies_end: int) -> int:

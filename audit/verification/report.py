@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
+from audit.adjustments.plan_check import CheckedPlan
 from audit.recount.aside_book import AsideTotals
+from audit.verification.plan_terms import plan_as_json
 from audit.verification.stripe_evidence import StripeEvidence
 from metering.records.ledger_records import CorrectionKind, MeterEvent, Outcome
 
@@ -22,9 +24,14 @@ class MeterTotals:
 
     `uncovered` units are in tallies that no intent covers yet, `open` ones in intents without a final outcome. `carried` ones wait until Stripe
     takes their meter again: those that the verified intents leave to later ones, less those that they took over from earlier ones.
+
+    `counted` is without `adjusted`, which plans added or took out. Both, and `uncovered`, have a sign. All other units are of meter events above
+    zero. Those of meter events below zero are in `back`, without the sign: what could not be taken back must not be set off against what was
+    not billed.
     """
 
     counted: int = 0
+    adjusted: int = 0
     events: int = 0
     uncovered: int = 0
     open: int = 0
@@ -34,6 +41,15 @@ class MeterTotals:
     proved: int = 0
     corrected: Counter[CorrectionKind] = field(default_factory=Counter)
     correcting: int = 0
+    back: "MeterTotals | None" = None
+
+    def told(self, value: int) -> "MeterTotals":
+        """The totals that a meter event of this value is added to, without its sign: these or `back`."""
+        if value >= 0:
+            return self
+        if self.back is None:
+            self.back = MeterTotals()
+        return self.back
 
     @property
     def reported(self) -> int:
@@ -52,8 +68,9 @@ class MeterTotals:
 
     @property
     def accounted(self) -> int:
-        """Units by where they are: as many as were counted."""
-        return self.reported + self.not_billed + self.uncovered + self.open + self.carried
+        """Units by where they are: as many as were counted and adjusted."""
+        here = self.reported + self.not_billed + self.uncovered + self.open + self.carried
+        return here - (self.back.accounted if self.back is not None else 0)
 
     @property
     def missing(self) -> int:
@@ -67,32 +84,37 @@ class MeterTotals:
 
     @property
     def unequal(self) -> int:
-        """By how much what was counted differs from what became of it; 0 if every unit is accounted for."""
-        return self.counted - self.accounted
+        """By how much what was counted and adjusted differs from what became of it; 0 if every unit is accounted for."""
+        return self.counted + self.adjusted - self.accounted
 
     @property
     def billed(self) -> int:
         """Units that Stripe has in the end: what was reported, less what it did not record, less what was taken back, and what was sent again."""
         taken_back = self.corrected[CorrectionKind.CANCEL] + self.corrected[CorrectionKind.NEGATE]
-        return self.reported - self.unrecorded + self.proved - taken_back + self.sent_again
+        here = self.reported - self.unrecorded + self.proved - taken_back + self.sent_again
+        return here - (self.back.billed if self.back is not None else 0)
 
     def add(self, other: "MeterTotals") -> None:
         """Add another partition's units."""
         self.counted += other.counted
+        self.adjusted += other.adjusted
         self.events += other.events
         self.uncovered += other.uncovered
         self.open += other.open
         self.carried += other.carried
-        self.outcomes += other.outcomes
+        self.outcomes.update(other.outcomes)
         self.unrecorded += other.unrecorded
         self.proved += other.proved
-        self.corrected += other.corrected
+        self.corrected.update(other.corrected)
         self.correcting += other.correcting
+        if other.back is not None:
+            self.told(-1).add(other.back)
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
         return {
             "counted": self.counted,
+            "adjusted": self.adjusted,
             "events": self.events,
             "reported": self.reported,
             "uncovered": self.uncovered,
@@ -104,6 +126,7 @@ class MeterTotals:
             "corrected": {kind.value: self.corrected[kind] for kind in CorrectionKind},
             "correcting": self.correcting,
             "billed": self.billed,
+            **({} if self.back is None else {"back": self.back.as_json()}),
         }
 
 
@@ -255,6 +278,18 @@ class AcceptedRedrive:
     ended: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class PassedRecord:
+    """A person's decision that nobody takes in the record at `offset` of `topic` (tallies or ledger)."""
+
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+    by: str
+    at_ms: int
+
+
 @dataclass(slots=True)
 class Refusals:
     """What Stripe's error reports say: `named` meter events, and the `unnamed` ones that it only counts, by code."""
@@ -298,8 +333,8 @@ _SUMS: Final = (
     *("partitions", "tallies", "tallies_skipped", "intents", "intents_skipped", "receipts", "rejections", "corrections", "corrections_skipped"),
     *("uncounted_records", "not_recounted", "open_meter_events"),
 )
-_COUNTERS: Final = ("records", "events", "dead_lettered", "unknown_usage", "unread_partitions")
-_LISTS: Final = ("losses", "steps", "covered", "open_transactions", "redrives", "handovers")
+_COUNTERS: Final = ("records", "events", "dead_lettered", "unknown_usage", "unread_partitions", "foreign_records")
+_LISTS: Final = ("losses", "steps", "passed_over", "covered", "open_transactions", "redrives", "handovers")
 
 
 @dataclass(slots=True)
@@ -308,6 +343,7 @@ class Report:
 
     `unknown_usage`: units of counted events, by usage field, that are not billed because the catalogue did not know the field.
     `uncounted_records` can be read and are behind the end of the chains. `not_recounted` records were deleted by retention and are in tallies only.
+    `foreign_records` are those of tallies and of the ledger that Taximeter did not write, by topic; `passed_over`, those that look as if it had.
     `unread_partitions`: records of partitions that exist and that nobody counts, by partition. `identity_share`: how many event ids there
     are for each that was looked at.
     """
@@ -341,16 +377,23 @@ class Report:
     emitters: Sequence[EmitterLine] = ()
     losses: list[AcceptedLoss] = field(default_factory=list)
     steps: list[AcceptedStep] = field(default_factory=list)
+    passed_over: list[PassedRecord] = field(default_factory=list)
+    foreign_records: Counter[str] = field(default_factory=Counter)
     handovers: list[AcceptedHandover] = field(default_factory=list)
     covered: list[Covered] = field(default_factory=list)
+    plans: Sequence[CheckedPlan] = ()
     problems: Problems = field(default_factory=Problems)
 
     def meter(self, name: str) -> MeterTotals:
         """The totals of a meter, made at its first use."""
         return self.meters.setdefault(name, MeterTotals())
 
+    def told(self, event: MeterEvent) -> MeterTotals:
+        """The totals that this meter event is added to, without its sign."""
+        return self.meter(event.meter).told(event.value)
+
     def add(self, other: "Report") -> None:
-        """Add another partition's findings; emitters are not added, they span partitions."""
+        """Add another partition's findings; emitters and plans are not added, they span partitions."""
         for name in (*_SUMS, *_LISTS):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for name in _COUNTERS:
@@ -360,7 +403,7 @@ class Report:
         for reason, aside in other.aside.items():
             self.aside.setdefault(reason, AsideTotals()).add(aside)
         self.underived.tallies += other.underived.tallies
-        self.underived.units += other.underived.units
+        self.underived.units.update(other.underived.units)
         self.refusals.named += other.refusals.named
         self.refusals.unnamed += other.refusals.unnamed
         self.evidence.add(other.evidence)
@@ -406,8 +449,11 @@ class Report:
             "stripe_evidence": self.evidence.as_json(),
             "moved": {"said": len(self.moves.said), "billed": len(self.moves.billed)},
             "records": dict(self.records),
+            "plans": [plan_as_json(each) for each in self.plans],
             "losses": [loss.as_json() for loss in self.losses],
             "stepped_over": [asdict(step) for step in self.steps],
+            "passed_over": [asdict(record) for record in self.passed_over],
+            "foreign_records": dict(self.foreign_records),
             "handovers": [{**asdict(each), "in_doubt": dict(each.in_doubt)} for each in self.handovers],
             "covered": [each.as_json() for each in self.covered],
             "uncounted_records": self.uncounted_records,

@@ -93,7 +93,7 @@ class EvidenceFold:
             if found.stripe is not None:
                 self._customers[found.customer] = max(self._customers.get(found.customer, 0), found.read_at_ms)
             self._forget(found)
-            if found.is_confirmed():
+            if found.confirmed:
                 self._remember(found)
 
     def mended(self, customer: str, meter: str) -> None:

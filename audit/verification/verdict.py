@@ -1,41 +1,17 @@
 """The verdict of a verification: one word, and every term that keeps it from EXACT, with what mends it. Pure."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from enum import Enum
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
+from audit.verification.plan_terms import plan_terms
 from audit.verification.report import MeterTotals, Report
+from audit.verification.term import ProofWord, Term
 from metering.records.ledger_records import Outcome
 
 _DEAD_LETTERS: Final = "taximeter deadletters list"
 _REFUSED: Final = 'taximeter stripe errors; taximeter correct IDENTIFIER --resend --reason "..."'
-
-
-class ProofWord(Enum):
-    """From the best to the worst."""
-
-    EXACT = "EXACT"
-    EXACT_BUT = "EXACT BUT"
-    PENDING = "PENDING"
-    NOT_EXACT = "NOT EXACT"
-
-
-@dataclass(frozen=True, slots=True)
-class Term:
-    """One thing that keeps the verdict from EXACT. `short` is its part of the verdict's line, `text` a sentence, `mend` a command or page."""
-
-    name: str
-    count: int
-    short: str
-    text: str
-    mend: str
-    units: Mapping[str, int] = field(default_factory=dict)
-
-    def as_json(self) -> dict[str, Any]:
-        """For `--json`."""
-        return {"name": self.name, "count": self.count, "text": self.text, "units": dict(self.units), "mend": self.mend}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +53,10 @@ class ProofVerdict:
 
 def verdict_of(report: Report) -> ProofVerdict:
     """What the report comes to."""
-    return ProofVerdict(
-        {
-            ProofWord.NOT_EXACT: tuple(_not_exact(report)),
-            ProofWord.PENDING: tuple(_pending(report)),
-            ProofWord.EXACT_BUT: tuple(_but(report)),
-        }
-    )
+    found = {ProofWord.NOT_EXACT: [*_not_exact(report)], ProofWord.PENDING: [*_pending(report)], ProofWord.EXACT_BUT: [*_but(report)]}
+    for word, term in plan_terms(report.plans):
+        found[word].append(term)
+    return ProofVerdict({word: tuple(terms) for word, terms in found.items()})
 
 
 def _not_exact(report: Report) -> Iterator[Term]:
@@ -95,6 +68,7 @@ def _not_exact(report: Report) -> Iterator[Term]:
             what = f"{abs(totals.unequal):,} units of {name} {'have no outcome' if totals.unequal > 0 else 'were never counted'}"
             yield Term("unequal", abs(totals.unequal), what, f"{what}: counted is not reported, not billed, waiting and open", "docs/verdicts.md")
     yield from _missing(report)
+    yield from _not_taken_back(report)
     if report.evidence.differing:
         cells = len(report.evidence.differing) + report.evidence.unkept
         what = f"{_of(cells, 'cell')} in which Stripe had other sums at the last comparisons"
@@ -138,6 +112,15 @@ def _missing(report: Report) -> Iterator[Term]:
     )
 
 
+def _not_taken_back(report: Report) -> Iterator[Term]:
+    back = {name: totals.back for name, totals in sorted(report.meters.items()) if totals.back is not None}
+    units = {name: totals.missing for name, totals in back.items() if totals.missing > 0}
+    if units:
+        what = f"{_units(units)} that Stripe did not take back"
+        parts = ", ".join(f"{name}: {_why_missing(back[name])}" for name in units)
+        yield Term("not_taken_back", sum(units.values()), what, f"Stripe did not take back {parts}, which plans took out", _REFUSED, units)
+
+
 def _why_missing(totals: MeterTotals) -> str:
     parts = [f"{units:,} {outcome}" for outcome, units in sorted(totals.outcomes.items()) if units and outcome in {Outcome.REJECTED, Outcome.PARKED}]
     parts += [f"{totals.unrecorded:,} accepted and not recorded"] if totals.unrecorded else []
@@ -167,7 +150,7 @@ def _pending(report: Report) -> Iterator[Term]:
     if uncovered:
         yield Term(
             "uncovered",
-            sum(uncovered.values()),
+            sum(map(abs, uncovered.values())),
             f"{_units(uncovered)} to report",
             f"{_units(uncovered)} that no intent covers yet",
             "taximeter status",
@@ -183,18 +166,18 @@ def _pending(report: Report) -> Iterator[Term]:
     if report.evidence.mended:
         what = f"{_of(report.evidence.mended, 'corrected cell')} to compare with Stripe again"
         yield Term("mended", report.evidence.mended, what, what, "taximeter reconcile --all")
-    carried = {name: totals.carried for name, totals in sorted(report.meters.items()) if totals.carried > 0}
+    carried = _of_both_signs(report, lambda totals: max(0, totals.carried))
     if carried:
         yield Term(
             "carried",
-            sum(carried.values()),
+            sum(map(abs, carried.values())),
             f"{_units(carried)} held",
             f"{_units(carried)} wait until Stripe takes their meter again",
             "taximeter stripe doctor",
             carried,
         )
-    open_units = {name: totals.open for name, totals in sorted(report.meters.items()) if totals.open}
-    correcting = {name: totals.correcting for name, totals in sorted(report.meters.items()) if totals.correcting}
+    open_units = _of_both_signs(report, lambda totals: totals.open)
+    correcting = _of_both_signs(report, lambda totals: totals.correcting)
     if report.open_meter_events:
         what = f"{_of(report.open_meter_events, 'meter event')} open"
         said = [f"{_units(open_units)} told"] if open_units else []
@@ -240,12 +223,22 @@ def _but(report: Report) -> Iterator[Term]:
         unread = " and what could not be read" if any(step.events is None for step in report.steps) else ""
         text = f"{what}, with {_of(events, 'event')}{unread}, as it says below"
         yield Term("stepped_over", records, what, text, "docs/runbooks/TaximeterPartitionStopped.md")
+    if report.foreign_records or report.passed_over:
+        count = report.foreign_records.total() + len(report.passed_over)
+        what = f"{_of(count, 'foreign record')} in tallies or ledger"
+        text = f"{what} passed over: whether they were meant as usage is not known"
+        yield Term("foreign", count, what, text, "docs/runbooks/TaximeterForeignRecords.md")
     yield from _moved(report)
     unbillable = {name: totals.unbillable for name, totals in sorted(report.meters.items()) if totals.unbillable}
     if unbillable:
         count = sum(unbillable.values())
         text = f"{_units(unbillable)} are older than Stripe takes"
         yield Term("unbillable", count, f"{_of(count, 'unit')} too old for Stripe", text, "docs/runbooks/TaximeterUsageUnbillable.md", unbillable)
+    owed = {name: totals.back.unbillable for name, totals in sorted(report.meters.items()) if totals.back is not None and totals.back.unbillable}
+    if owed:
+        count = sum(owed.values())
+        text = f"{_units(owed)} were taken out, and are older than Stripe takes: what was billed for them is owed to the customers, by credit notes"
+        yield Term("owed", count, f"{_of(count, 'unit')} too old to take back", text, "docs/runbooks/TaximeterUsageUnbillable.md", owed)
     gone = sum(line.dropped + line.abandoned for line in report.emitters)
     if gone:
         what = f"{_of(gone, 'event')} lost by their emitters"
@@ -272,6 +265,16 @@ def _moved(report: Report) -> Iterator[Term]:
         what = f"{_units(units)} and {_of(records, 'record')} in doubt"
         text = f"{what}: a cluster that was lost without a closing may have told Stripe of them, too"
         yield Term("in_doubt", sum(units.values()) + records, what, text, "taximeter verify --with-stripe; docs/disaster-recovery.md", units)
+
+
+def _of_both_signs(report: Report, units_of: Callable[[MeterTotals], int]) -> dict[str, int]:
+    """By meter, these units of meter events above zero, less those of meter events below zero; without meters that have neither."""
+    found: dict[str, int] = {}
+    for name, totals in sorted(report.meters.items()):
+        more, less = units_of(totals), 0 if totals.back is None else units_of(totals.back)
+        if more or less:
+            found[name] = more - less
+    return found
 
 
 def _of(count: int, what: str) -> str:

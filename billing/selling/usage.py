@@ -13,6 +13,7 @@ import stripe
 
 from billing.calls import NotPossible, all_rows
 from metering.stripe.client import PAGE_ROWS
+from metering.stripe.sums import quantity
 
 if TYPE_CHECKING:
     from stripe.params.billing import MeterListEventSummariesParams, MeterListParams
@@ -22,7 +23,6 @@ By = Literal["hour", "day", "total"]
 SECONDS_OF: Final[dict[By, int]] = {"total": 60, "hour": 3600, "day": 86_400}
 METERS_LISTED_MAX: Final = 2_000
 GROUPS_MAX: Final = 10_000
-_EXACT_BELOW: Final = 2**53
 # Stripe names no limit for the groups of one list; a month of hours is asked for at a time.
 _GROUPS_OF_A_CALL: Final = 744
 
@@ -73,16 +73,6 @@ def aligned(start: int, end: int, by: By) -> tuple[int, int]:
     """The smallest range of full minutes (for a total), hours or UTC days around `[start, end)`: Stripe takes no other."""
     width = SECONDS_OF[by]
     return start // width * width, -(-end // width) * width
-
-
-def quantity(value: float) -> tuple[int | Decimal, bool]:
-    """A summary's number, and whether it is exact: an integer where it is one, else the decimal that it shows.
-
-    JSON may write a whole number without a point, which is read as an integer.
-    """
-    if isinstance(value, int) or value.is_integer():
-        return int(value), abs(value) < _EXACT_BELOW
-    return Decimal(repr(value)), False
 
 
 async def find_meter(client: stripe.StripeClient, event_name: str) -> MeterAtStripe:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from metering.reconciliation.cells import Cell, Doubt, DoubtCause
+from metering.reconciliation.cells import Cell, CellKey, Doubt, DoubtCause
 from metering.records.notes.evidence import CellVerdict
 
 SUMS_MAX: Final = 20_000  # how many sums of doubts are looked at, before it is said that nobody can tell
@@ -25,6 +25,14 @@ class Comparison:
     difference: int = 0
     taken: tuple[int, ...] | None = None
     note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedCell:
+    """One cell and how it stands."""
+
+    key: CellKey
+    comparison: Comparison
 
 
 def compare(cell: Cell, stripe: int, *, exact: bool = True, now_ms: int, settle_ms: int) -> Comparison:

@@ -1,23 +1,33 @@
 """Read the cells of one partition from usage.ledger, from as far back as the scope needs and no further."""
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
-from aiokafka.structs import ConsumerRecord
 from taximeter_emitter.wire.limits import FUTURE_TOLERANCE_MS
 
+from metering.kafka.chain_records import PartitionPlace, chain_records
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.ledger_log import ledger_since
 from metering.kafka.partition_log import LogReader
-from metering.reconciliation.cells import Cells, CellScope, LedgerCells
+from metering.reconciliation.cells import CellKey, Cells, CellScope, LedgerCells, Member
 from metering.records.ledger_records import Entry, Rejection, decode_entry
 
 _NOTHING: Final[Cells] = {}
 
+Pause = Callable[[float], Awaitable[None]]
+"""Awaited after each block of records with the seconds that it took, so that a busy process does other things between."""
+
+ENTRIES_TILL_PAUSE: Final = 500
+
 OnEntries = Callable[[int], None]
 """How many entries were read since the last call."""
+
+
+async def no_pause(_seconds: float) -> None:
+    """Go on at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,43 +36,51 @@ class PartitionCells:
 
     cells: Cells
     rejections: Sequence[Rejection]
+    members: Mapping[CellKey, Sequence[Member]] = field(default_factory=dict)
 
 
 class LedgerCellReader:
     """Reads usage.ledger. Every method may raise LogUnavailable or FailClosed; close it in the end."""
 
-    def __init__(self, kafka: KafkaSettings) -> None:
+    def __init__(self, kafka: KafkaSettings, *, pause: Pause = no_pause) -> None:
         self._topic = kafka.topics.ledger.name
+        self._pause = pause
         self._reader = LogReader(kafka, "reconcile")
 
     async def close(self) -> None:
         """Close the connection."""
         await self._reader.close()
 
-    async def read(self, partition: int, scope: CellScope, on_entries: OnEntries = lambda _count: None) -> PartitionCells:
-        """The cells of one partition as the ledger stands now. Blocks on Kafka; reads the range of the scope twice."""
+    async def read(
+        self, partition: int, scope: CellScope, on_entries: OnEntries = lambda _count: None, *, sought: Collection[CellKey] = ()
+    ) -> PartitionCells:
+        """The cells of one partition as the ledger stands now; of a cell that is `sought`, the meter events are listed.
+
+        Blocks on Kafka; reads the range of the scope twice.
+        """
         # Nothing with a time of the scope was planned before its own time, but for clocks that differ.
         since_ms = scope.from_ms - FUTURE_TOLERANCE_MS
         start, end = await self._reader.bounds(self._topic, partition)
         begin, ledger = await ledger_since(self._reader, self._topic, partition, since_ms, start=start, end=end)
         if begin >= end:
             return PartitionCells(_NOTHING, ())
-        cells = LedgerCells(scope, ledger)
+        cells = LedgerCells(scope, ledger, sought)
         async with aclosing(self._entries(partition, begin, end, on_entries)) as entries:
             async for _, _, entry in entries:
                 cells.foresee(entry)
         async with aclosing(self._entries(partition, begin, end, on_entries)) as entries:
             async for offset, log_time_ms, entry in entries:
                 cells.fold(offset, log_time_ms, entry)
-        return PartitionCells(cells.finish(), cells.rejections)
+        return PartitionCells(cells.finish(), cells.rejections, cells.members)
 
     async def _entries(self, partition: int, begin: int, end: int, on_entries: OnEntries) -> AsyncGenerator[tuple[int, int, Entry], None]:
-        async with aclosing(self._reader.records(self._topic, partition, begin, end)) as batches:
-            async for records in batches:
-                for record in records:
-                    yield _read(record)
-                on_entries(len(records))
-
-
-def _read(record: ConsumerRecord[bytes, bytes]) -> tuple[int, int, Entry]:
-    return record.offset, record.timestamp, decode_entry(record.value)
+        count, began = 0, time.thread_time()
+        async with aclosing(chain_records(self._reader, PartitionPlace(self._topic, partition), begin, end, decode_entry)) as entries:
+            async for entry in entries:
+                yield entry
+                count += 1
+                if count == ENTRIES_TILL_PAUSE:
+                    on_entries(count)
+                    await self._pause(time.thread_time() - began)
+                    count, began = 0, time.thread_time()
+        on_entries(count)

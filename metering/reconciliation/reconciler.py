@@ -2,16 +2,15 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
 from taximeter_emitter.clock import Clock
 
-from metering.folds.distinct_reports import distinct
-from metering.reconciliation.cells import Cell, CellKey, Cells, CellScope
-from metering.reconciliation.comparison import Comparison, compare
-from metering.records.ledger_records import Rejection
+from metering.reconciliation.cells import Cell, CellKey, Cells, CellScope, CustomerMeter, Member
+from metering.reconciliation.comparison import ComparedCell, Comparison, compare
+from metering.reconciliation.differences import FoundCells, confirmed, sought_of
 from metering.records.notes.evidence import CellVerdict
 
 AT_ONCE: Final = 8
@@ -29,6 +28,10 @@ class SummariesRefused(Exception):
     """Stripe does not show the summaries of this customer or meter; the message says why."""
 
 
+class SummariesUnread(Exception):
+    """Stripe did not answer as it should; asking again may help. The message has no key in it."""
+
+
 class SummarySource(Protocol):
     """Stripe's summaries."""
 
@@ -44,38 +47,9 @@ class SummarySource(Protocol):
 class CellSource(Protocol):
     """The ledger."""
 
-    async def read(self, partition: int, scope: CellScope) -> "FoundCells":
-        """The cells of one partition as the ledger stands now."""
+    async def read(self, partition: int, scope: CellScope, *, sought: Collection[CellKey]) -> FoundCells:
+        """The cells of one partition as the ledger stands now; the meter events of sought cells are listed."""
         ...
-
-
-class FoundCells(Protocol):
-    """What the ledger has of a partition."""
-
-    @property
-    def cells(self) -> Cells:
-        """The cells."""
-        ...
-
-    @property
-    def rejections(self) -> Sequence[Rejection]:
-        """Error reports of Stripe's."""
-        ...
-
-
-class CustomerMeter(NamedTuple):
-    """What one question to Stripe is about."""
-
-    customer: str
-    meter: str
-
-
-@dataclass(frozen=True, slots=True)
-class ComparedCell:
-    """One cell and how it stands."""
-
-    key: CellKey
-    comparison: Comparison
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +79,13 @@ class Reconciler:
         self._settle_ms = settle_ms
         self._clock = clock
         self._free_at = clock.monotonic()
+        self.members: Mapping[CellKey, Sequence[Member]] = {}  # of the cells that differed in the partition that was compared last
 
     async def compare_partition(
         self, partition: int, found: FoundCells, pairs: Sequence[CustomerMeter]
     ) -> AsyncGenerator[tuple[CustomerMeter, list[ComparedCell]], None]:
         """Each pair with its cells, those that differ checked against the ledger once more: it may have moved while Stripe was asked."""
+        self.members = {}
         by_pair: defaultdict[CustomerMeter, dict[int, Cell]] = defaultdict(dict)
         for key, cell in found.cells.items():
             by_pair[CustomerMeter(key.customer, key.meter)][key.start_ms] = cell
@@ -122,36 +98,19 @@ class Reconciler:
                     doubtful.append((pair, cells))
                 else:
                     yield pair, cells
-        now = await self._ledger.read(partition, self._scope) if doubtful else found
+        sought = sought_of([each for _, cells in doubtful for each in cells])
+        now = await self._ledger.read(partition, self._scope, sought=sought) if doubtful else found
+        self.members = now.members
         for pair, cells in doubtful:
-            yield pair, [self._confirmed(each, found.cells, now) for each in cells]
+            yield pair, [confirmed(each, found.cells, now) for each in cells]
 
     async def _compare(self, pair: CustomerMeter, ours: Mapping[int, Cell]) -> list[ComparedCell]:
         await self._turn(self._summaries.calls(self._scope))
         try:
             theirs = await self._summaries.sums(*pair, self._scope)
         except SummariesRefused as error:
-            return [
-                ComparedCell(CellKey(*pair, start), Comparison(CellVerdict.UNREADABLE, cell.sure, None, note=str(error)))
-                for start, cell in sorted(ours.items())
-            ] or [ComparedCell(CellKey(*pair, self._scope.from_ms), Comparison(CellVerdict.UNREADABLE, 0, None, note=str(error)))]
-        now_ms = self._clock.now_ms()
-        compared = []
-        for start in sorted({*ours, *theirs}):
-            value, exact = theirs.get(start, SummaryValue(0, exact=True))
-            comparison = compare(ours.get(start, _EMPTY), value, exact=exact, now_ms=now_ms, settle_ms=self._settle_ms)
-            compared.append(ComparedCell(CellKey(*pair, start), comparison))
-        return compared
-
-    def _confirmed(self, each: ComparedCell, before: Cells, found: FoundCells) -> ComparedCell:
-        """What differs although the ledger stood still; otherwise it is on its way, and the next comparison shows it."""
-        comparison, now = each.comparison, found.cells.get(each.key, _EMPTY)
-        if not comparison.verdict.differs:
-            return each
-        if now != before.get(each.key, _EMPTY):
-            return replace(each, comparison=replace(comparison, verdict=CellVerdict.ARRIVING, difference=0, note="the ledger moved meanwhile"))
-        causes = _causes(each.key, now, found.rejections) if comparison.verdict is CellVerdict.MISSING else ()
-        return replace(each, comparison=replace(comparison, note="; ".join(filter(None, (comparison.note, *causes)))))
+            return unreadable_cells(pair, ours, self._scope, str(error))
+        return compared_cells(pair, ours, theirs, now_ms=self._clock.now_ms(), settle_ms=self._settle_ms)
 
     async def _turn(self, calls: int) -> None:
         """Wait until this many calls may begin."""
@@ -162,12 +121,20 @@ class Reconciler:
             await self._clock.sleep(begin - now)
 
 
-def _causes(key: CellKey, cell: Cell, rejections: Sequence[Rejection]) -> list[str]:
-    """Error reports on this meter that count more than they name, from the time of this cell's meter events."""
-    causes = []
-    for each in distinct(rejections):
-        unnamed = each.error_count - len(each.identifiers)
-        overlaps = each.window_end_ms >= cell.first_told_ms and (each.window_start_ms or each.at_ms) <= cell.last_told_ms + 3_600_000
-        if unnamed > 0 and each.meter in {"", key.meter} and overlaps:
-            causes.append(f"report {each.event_id} ({each.code}) counts {unnamed:,} that it does not name")
-    return causes
+def unreadable_cells(pair: CustomerMeter, ours: Mapping[int, Cell], scope: CellScope, why: str) -> list[ComparedCell]:
+    """The cells of a pair that Stripe does not show."""
+    unread = {start: Comparison(CellVerdict.UNREADABLE, cell.sure, None, note=why) for start, cell in sorted(ours.items())}
+    unread = unread or {scope.from_ms: Comparison(CellVerdict.UNREADABLE, 0, None, note=why)}
+    return [ComparedCell(CellKey(*pair, start), comparison) for start, comparison in unread.items()]
+
+
+def compared_cells(
+    pair: CustomerMeter, ours: Mapping[int, Cell], theirs: Mapping[int, SummaryValue], *, now_ms: int, settle_ms: int
+) -> list[ComparedCell]:
+    """Each cell that either side has, by where it begins."""
+    compared = []
+    for start in sorted({*ours, *theirs}):
+        value, exact = theirs.get(start, SummaryValue(0, exact=True))
+        comparison = compare(ours.get(start, _EMPTY), value, exact=exact, now_ms=now_ms, settle_ms=settle_ms)
+        compared.append(ComparedCell(CellKey(*pair, start), comparison))
+    return compared

@@ -36,11 +36,13 @@ from metering.records.chain import NO_OFFSET, ChainLink
 from metering.records.fail_closed import RecordCorrupt
 from metering.records.notes.evidence import Evidence, encode_evidence, evidence_of
 from metering.records.notes.resolution import Resolution, encode_resolution, resolution_of
-from metering.records.service_limits import IDENTIFIER_CHARS_MAX
+from metering.records.service_limits import IDENTIFIER_CHARS_MAX, VALUE_MAX
 
 INTENT_FORMAT: Final = "intent/1"
 # With usage that is carried: a reader of the first format would drop it, so it must stop.
 CARRYING_INTENT_FORMAT: Final = "intent/2"
+# With values below zero: a reader of the other formats would send them by a way that Stripe does not take them.
+SIGNED_INTENT_FORMAT: Final = "intent/3"
 RECEIPT_FORMAT: Final = "receipt/1"
 CORRECTION_FORMAT: Final = "correction/1"
 REJECTION_FORMAT: Final = "rejection/1"
@@ -77,7 +79,10 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MeterEvent:
-    """One meter event of an intent: `value` units at `time_ms` (milliseconds; whole seconds, in its earliest minute)."""
+    """One meter event of an intent: `value` units at `time_ms` (milliseconds; whole seconds, in its earliest minute).
+
+    The value is not 0, and has at most the digits that Stripe takes. Below zero it takes back, because something was adjusted.
+    """
 
     customer: str
     meter: str
@@ -321,10 +326,11 @@ def encode_intent(intent: Intent) -> bytes:
 
     meter_events, unbillable, carried = columns(intent.meter_events), columns(intent.unbillable), columns(intent.carried)
     assert len(intent.identifier(max(0, len(meter_events) - 1))) <= IDENTIFIER_CHARS_MAX
-    assert all(event.value >= 0 for event in intent.meter_events), "only a correction takes back"
+    problem = _value_problem(intent)
+    assert problem is None, problem
     return orjson.dumps(
         {
-            "format": CARRYING_INTENT_FORMAT if carried else INTENT_FORMAT,
+            "format": _intent_format(intent),
             "chain": intent.chain_id,
             "partition": intent.partition,
             "start": intent.link.start,
@@ -343,6 +349,20 @@ def encode_intent(intent: Intent) -> bytes:
             **({"carried": carried} if carried else {}),
         }
     )
+
+
+def _intent_format(intent: Intent) -> str:
+    if any(event.value < 0 for events in (intent.meter_events, intent.unbillable, intent.carried) for event in events):
+        return SIGNED_INTENT_FORMAT
+    return CARRYING_INTENT_FORMAT if intent.carried else INTENT_FORMAT
+
+
+def _value_problem(intent: Intent) -> str | None:
+    for events in (intent.meter_events, intent.unbillable, intent.carried):
+        for event in events:
+            if not 0 < abs(event.value) <= VALUE_MAX:
+                return f"an intent cannot tell {event.value} units of {event.meter}"
+    return None
 
 
 def encode_receipt(receipt: Receipt) -> bytes:
@@ -475,7 +495,7 @@ def decode_entry(value: bytes | None) -> Entry:
     try:
         document = orjson.loads(value or b"")
         match document["format"]:
-            case "intent/1" | "intent/2":
+            case "intent/1" | "intent/2" | "intent/3":
                 return _intent(document)
             case "receipt/1":
                 return _receipt(document)
@@ -502,7 +522,7 @@ def _intent(document: Mapping[str, Any]) -> Intent:
     def events(name: str) -> list[MeterEvent]:
         return [MeterEvent(customers[c], meters[m], dimensions[d], time_ms, value) for c, m, d, time_ms, value in document[name]]
 
-    return Intent(
+    intent = Intent(
         chain_id=document["chain"],
         partition=document["partition"],
         link=ChainLink(document["start"], document["end"], document["previous"]),
@@ -512,8 +532,12 @@ def _intent(document: Mapping[str, Any]) -> Intent:
         events_end=document["events_end"],
         meter_events=events("meter_events"),
         unbillable=events("unbillable"),
-        carried=events("carried") if document["format"] == CARRYING_INTENT_FORMAT else [],
+        carried=events("carried") if "carried" in document or document["format"] == CARRYING_INTENT_FORMAT else [],
     )
+    problem = _value_problem(intent)
+    if problem is not None or (document["format"] != SIGNED_INTENT_FORMAT and _intent_format(intent) == SIGNED_INTENT_FORMAT):
+        raise RecordCorrupt(problem or f"values below zero in an intent of format {document['format']}")
+    return intent
 
 
 def _receipt(document: Mapping[str, Any]) -> Receipt:

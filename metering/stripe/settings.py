@@ -14,6 +14,8 @@ LIVE_CALLS_PER_SECOND: Final = 1_000  # Stripe's limit for meter events in live 
 LIVE_STREAM_EVENTS_PER_SECOND: Final = 10_000  # Stripe's limit for the meter event stream in live mode
 STREAM_EVENTS_PER_CALL: Final = 100  # Stripe's limit for one request of the stream
 TEST_CALLS_PER_SECOND: Final = 25  # a sandbox's limit for everything
+LIVE_READS_PER_SECOND: Final = 20.0  # Stripe takes 25 of one kind
+TEST_READS_PER_SECOND: Final = 5.0  # of the 25, the rest is for what is sent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +49,12 @@ class StripeSettings:
         minimum=0,
         maximum=72 * 3600,
     )
+    reads_per_month: int = option(
+        doc="How many reads Stripe grants the account in 30 days: 500 for each transaction, and 10000 at least.",
+        default=10_000,
+        minimum=0,
+        maximum=10_000_000_000,
+    )
     timeout_seconds: float = option(doc="How long one call may take.", default=15.0, unit="seconds", minimum=0.1, maximum=120)
 
     @property
@@ -55,6 +63,11 @@ class StripeSettings:
         if self.meter_events_base is not None:
             return self.meter_events_base
         return STREAM_BASE if self.api_base.rstrip("/") == API_BASE else self.api_base
+
+    @property
+    def reads_per_second(self) -> float:
+        """Reads of one kind that may begin in a second: a little less than what Stripe takes."""
+        return LIVE_READS_PER_SECOND if self.production else TEST_READS_PER_SECOND
 
     @property
     def streams(self) -> bool:

@@ -211,6 +211,10 @@ class PartitionReporter:
             self.begin()
         return True
 
+    def read_to(self, end: int) -> None:
+        """All of usage.ledger before `end` was observed: what is left there are foreign records and transaction markers."""
+        self.ledger.chain.next_offset = max(self.ledger.chain.next_offset, end)
+
     def _take_in(self, events: Iterable[MeterEvent]) -> None:
         """Usage that was in an intent before, and must be in the next one."""
         for event in events:

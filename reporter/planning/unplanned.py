@@ -1,5 +1,7 @@
 """What is counted and not yet in an intent: sums of tally rows, merged into larger windows when there are too many of them.
 
+Rows of adjustments have a sign, so a sum may be below zero, or 0. No meter event is made of a sum of 0.
+
 A sum never has minutes from both sides of a billing period's boundary that was known when they were merged (reporter.planning.billing_periods).
 """
 
@@ -77,7 +79,7 @@ class UnplannedUsage:
                 self._add((customer, meter, dimensions), size, quantity, earliest)
 
     def meter_events(self) -> list[MeterEvent]:
-        """The sums as meter events, oldest first; one too large for Stripe becomes several."""
+        """The sums as meter events, oldest first; one too large for Stripe becomes several, and one of 0 none."""
         time_of = self._periods.event_time_ms
         ordered = sorted((time_of(key[0], earliest), key, quantity) for key, (quantity, earliest) in self._sums.items())
         return [
@@ -133,6 +135,7 @@ class UnplannedUsage:
 
 
 def split(quantity: int) -> Sequence[int]:
-    """A quantity as values that Stripe takes (15 digits), the same in sum."""
-    whole, rest = divmod(quantity, VALUE_MAX)
-    return [VALUE_MAX] * whole + ([rest] if rest else [])
+    """A quantity as values of its sign that Stripe takes (15 digits), the same in sum."""
+    sign = 1 if quantity > 0 else -1
+    whole, rest = divmod(abs(quantity), VALUE_MAX)
+    return [sign * VALUE_MAX] * whole + ([sign * rest] if rest else [])

@@ -26,6 +26,12 @@ class MeterEventPort(Protocol):
         """
         ...
 
+    def take_back(
+        self, *, event_name: str, payload: Mapping[str, str], identifier: str, timestamp_s: int, idempotency_key: str
+    ) -> Awaitable[Verdict]:
+        """As `send`, of a meter event whose value is below zero: always by version 1 of the API, because version 2 drops it after a success."""
+        ...
+
     def cancel(self, *, event_name: str, identifier: str, idempotency_key: str) -> Awaitable[Verdict]:
         """Make one attempt to cancel the meter event with this identifier; otherwise as `send`.
 
@@ -41,7 +47,7 @@ class MeterEventPort(Protocol):
 def payload_of(event: MeterEvent, meter: Meter) -> dict[str, str]:
     """The payload that Stripe's meter reads: customer, value and the dimensions, all as text.
 
-    The value is at most VALUE_MAX, and below zero only in a correction that negates.
+    The value is at most VALUE_MAX, and below zero where a correction negates or usage was adjusted.
     """
     # Larger sums would be refused, and cutting one here would change what was agreed in the intent: who merges must stop before.
     assert abs(event.value) <= VALUE_MAX, f"value of {len(str(event.value))} digits"

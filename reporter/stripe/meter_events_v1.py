@@ -41,6 +41,12 @@ class StripeMeterEvents:
         recognised = named == identifier or (named is None and event.get("object") == "billing.meter_event")
         return classify(Reply(200, recognised=recognised))
 
+    async def take_back(self, *, event_name: str, payload: Mapping[str, str], identifier: str, timestamp_s: int, idempotency_key: str) -> Verdict:
+        """As `send`: a value below zero is one like any other here."""
+        return await self.send(
+            event_name=event_name, payload=payload, identifier=identifier, timestamp_s=timestamp_s, idempotency_key=idempotency_key
+        )
+
     async def cancel(self, *, event_name: str, identifier: str, idempotency_key: str) -> Verdict:
         """Make one attempt to cancel a meter event; see StripeAdjustments."""
         return await self._adjustments.cancel(event_name=event_name, identifier=identifier, idempotency_key=idempotency_key)

@@ -18,9 +18,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from audit.verification.report import AcceptedLoss, AcceptedStep, Covered, EmitterLine, MeterTotals, Report
+from audit.verification.plan_terms import plan_line
+from audit.verification.report import AcceptedLoss, AcceptedStep, Covered, EmitterLine, MeterTotals, PassedRecord, Report
 from audit.verification.span import TimeRange
-from audit.verification.verdict import ProofVerdict, ProofWord, verdict_of
+from audit.verification.term import ProofWord
+from audit.verification.verdict import ProofVerdict, verdict_of
 from audit.verification.verifier import OnProgress, verify
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogUnavailable
@@ -137,7 +139,7 @@ def _show(report: Report, verdict: ProofVerdict) -> None:
     for reason, count in report.set_aside.most_common():
         console.print(f"  {_aside(report, reason, count)}", markup=False)
     console.print(f"{report.intents:,} intents and {report.receipts:,} receipts; {report.open_meter_events:,} meter events without an outcome")
-    for line in _said_of_stripe(report):
+    for line in (*_said_of_stripe(report), *map(plan_line, report.plans)):
         console.print(line, markup=False)
     skipped = report.tallies_skipped + report.intents_skipped + report.corrections_skipped
     console.print(f"{skipped:,} appends continued no chain and were skipped; {report.uncounted_records:,} records are not counted yet")
@@ -145,19 +147,25 @@ def _show(report: Report, verdict: ProofVerdict) -> None:
         console.print(f"of the events with an id, 1 in {report.identity_share:,} was looked at for duplicates: there are too many to remember")
     if report.not_recounted:
         console.print(f"{report.not_recounted:,} records were deleted by retention; their tallies were taken as they are")
-    for loss in report.losses:
-        console.print(f"lost: {_loss(loss)}", style="yellow", markup=False)
-    for step in report.steps:
-        console.print(f"stepped over: {_step(step)}", style="yellow", markup=False)
+    for line in _decided(report):
+        console.print(line, style="yellow", markup=False)
     console.print(_meters(report))
     for name, totals in sorted(report.meters.items()):
-        if totals.unrecorded or totals.proved or totals.corrected or totals.correcting:
+        if totals.unrecorded or totals.proved or totals.corrected or totals.correcting or totals.back is not None:
             console.print(f"{name}: {_billed(totals)}")
     console.print(_emitters(report))
     for problem in report.problems.shown:
         console.print(f"- {problem}", style="red", markup=False)
     if report.problems.count > len(report.problems.shown):
         console.print(f"- and {report.problems.count - len(report.problems.shown):,} more", style="red")
+
+
+def _decided(report: Report) -> Iterator[str]:
+    """What people decided, and what nobody knows the meaning of."""
+    yield from (f"lost: {_loss(loss)}" for loss in report.losses)
+    yield from (f"stepped over: {_step(step)}" for step in report.steps)
+    yield from (f"foreign: {count:,} records of {topic}" for topic, count in sorted(report.foreign_records.items()))
+    yield from (f"passed over: {_passed(record)}" for record in report.passed_over)
 
 
 def _said_of_stripe(report: Report) -> Iterator[str]:
@@ -173,15 +181,20 @@ def _meters(report: Report) -> Table:
         table.add_column(heading, justify="left" if heading == "meter" else "right")
     for name, totals in sorted(report.meters.items()):
         numbers = (totals.events, totals.counted, totals.reported, totals.uncovered, totals.open)
-        reasons = ", ".join(
-            f"{units:,} {outcome}" for outcome, units in totals.outcomes.items() if units and outcome not in {"accepted", "duplicate"}
-        )
-        table.add_row(name, *(f"{number:,}" for number in numbers), reasons or "0")
+        table.add_row(name, *(f"{number:,}" for number in numbers), _not_billed(totals) or "0")
+        back = totals.back or MeterTotals()
+        if totals.adjusted or totals.back is not None:
+            cells = (f"{totals.adjusted:+,}", f"-{back.reported:,}", "", f"-{back.open:,}")
+            table.add_row(f"{name}, adjusted", "", *cells, _not_billed(back) or "0")
     return table
 
 
+def _not_billed(totals: MeterTotals) -> str:
+    return ", ".join(f"{units:,} {outcome}" for outcome, units in totals.outcomes.items() if units and outcome not in {"accepted", "duplicate"})
+
+
 def _billed(totals: MeterTotals) -> str:
-    """What corrections make of what was reported."""
+    """What corrections and adjustments make of what was reported."""
     terms = [
         f"{totals.reported:,} reported",
         f"- {totals.unrecorded:,} not recorded by Stripe",
@@ -189,6 +202,7 @@ def _billed(totals: MeterTotals) -> str:
         f"- {totals.corrected[CorrectionKind.CANCEL]:,} cancelled",
         f"- {totals.corrected[CorrectionKind.NEGATE]:,} negated",
         f"+ {totals.sent_again:,} sent again",
+        *([f"- {totals.back.billed:,} taken back by adjustments"] if totals.back is not None else []),
     ]
     waiting = f"; {totals.correcting:,} in corrections without an outcome" if totals.correcting else ""
     return f"{totals.billed:,} billed = {' '.join(terms)}{waiting}"
@@ -229,6 +243,10 @@ def _step(step: AcceptedStep) -> str:
     what = f"partition {step.partition}, records {step.start:,} to {step.end - 1:,}"
     events = "events not known" if step.events is None else f"{step.events:,} events"
     return f"{what} ({events}), in tally {step.tally} by {step.by} at {moment(step.at_ms)}: {step.reason}"
+
+
+def _passed(record: PassedRecord) -> str:
+    return f"partition {record.partition}, offset {record.offset:,} of {record.topic}, by {record.by} at {moment(record.at_ms)}: {record.reason}"
 
 
 def _emitters(report: Report) -> str:

@@ -9,9 +9,8 @@ from typing import Any, Final
 
 import orjson
 
-from metering.reconciliation.cells import CellKey, CellScope
-from metering.reconciliation.comparison import Comparison
-from metering.reconciliation.reconciler import ComparedCell, CustomerMeter
+from metering.reconciliation.cells import CellKey, CellScope, CustomerMeter
+from metering.reconciliation.comparison import ComparedCell, Comparison
 from metering.records.notes.evidence import CellVerdict
 
 RECONCILED_FORMAT: Final = "taximeter.reconciled/1"

@@ -21,6 +21,8 @@ from metering.records.adjustment import AdjustmentKind, PlannedParts, partition_
 from taximeter.before_writing import agreed, author, told, writing_problems
 from taximeter.connection import kafka_settings, run_on_logs
 from taximeter.exit_codes import DISCREPANCY, FAILED, INTERRUPTED, OK, USAGE
+from taximeter.import_commands.applying_imports import apply_import
+from taximeter.import_commands.import_directory import ImportDirectory
 from taximeter.replay_commands.plan import progress
 from taximeter.replay_plans.account_periods import account_periods
 from taximeter.replay_plans.applying import Applying, ApplyOptions
@@ -35,6 +37,8 @@ APPLIED_SCHEMA: Final = "taximeter.applied/1"
 
 def run(arguments: argparse.Namespace) -> int:
     """Exit code 0 when every part is in the log, 2 when the plan is stale."""
+    if ImportDirectory(arguments.directory).holds_import:
+        return apply_import(arguments)
     if told(writing_problems(arguments, instead="taximeter replay show DIR")):
         return USAGE
     try:

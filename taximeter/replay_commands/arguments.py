@@ -6,6 +6,7 @@ from typing import Final
 
 from taximeter.commands.arguments import worker_count
 from taximeter.config_option import add_config_option
+from taximeter.import_commands.import_arguments import add_import_apply, add_import_plan
 from taximeter.selection import add_selection
 
 RECORDS_PER_SECOND: Final = 100_000
@@ -18,6 +19,7 @@ def plan(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--count", metavar="METER", help="count events of the past by this meter of the settings file, as if it had always been there")
     what.add_argument("--take-out", action="store_true", help="take out what was counted and should not be billed")
     what.add_argument("--move-to", metavar="ID", help="move what was counted for others to this customer")
+    add_import_plan(parser, what)
     what.add_argument("--resume", type=Path, metavar="DIR", help="go on with a plan that was interrupted")
     add_selection(parser, "customer", "source", "meter", "partition", "offset", "log_time", "event_time")
     parser.add_argument("--out", type=Path, metavar="DIR", help="the directory of the plan; it must be new or empty")
@@ -44,6 +46,7 @@ def apply(parser: argparse.ArgumentParser) -> None:
     add_config_option(parser)
     parser.add_argument("directory", type=Path, metavar="DIR", help="the directory of the plan")
     _add_author(parser)
+    add_import_apply(parser)
     parser.add_argument("--rate", type=float, metavar="N", help="write at most so many rows a second (default: as Stripe takes them)")
     parser.add_argument(
         "--no-brake",

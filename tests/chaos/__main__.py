@@ -47,10 +47,10 @@ def main() -> int:
     try:
         random = Random(plan.seed)
         brokers = brokers_of(kind, arguments.brokers, folder, random)
+        result = asyncio.run(_run(Chaos(plan, folder, brokers, random, say)))
     except BrokerUnavailable as error:
         print(f"chaos: {error}", file=sys.stderr)
         return 4
-    result = asyncio.run(_run(Chaos(plan, folder, brokers, random, say)))
     _show(result)
     if arguments.json:
         arguments.json.write_bytes(orjson.dumps(result.as_json(), option=orjson.OPT_INDENT_2))

@@ -17,6 +17,7 @@ from tests.chaos.cluster_network import ClusterNetwork
 from tests.chaos.proxy import FaultProxy
 
 _HOST: Final = "127.0.0.1"
+_START_SECONDS: Final = 300.0  # on a machine that has other work, and less than an action may take
 
 
 class Brokers(Protocol):
@@ -118,7 +119,7 @@ class ThreeBrokers:
     def __init__(self, data: Path, random: Random) -> None:
         """Raises BrokerUnavailable."""
         self.network = ClusterNetwork(random)
-        self.cluster = ApacheCluster(data, advertise=self.network.advertise)
+        self.cluster = ApacheCluster(data, advertise=self.network.advertise, start_seconds=_START_SECONDS)
         self.names = self.cluster.names
 
     @property

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -332,9 +331,7 @@ def test_sigterm_while_kafka_is_away_ends_the_start(kafka: KafkaSettings, tmp_pa
             if "Kafka is not ready yet" in line:
                 break
         process.terminate()
-        began = time.monotonic()
-        assert process.wait(30) == 0
-        assert time.monotonic() - began < 10
+        assert process.wait(60) == 0  # and not after the 300 s that it would wait for Kafka
         assert "Traceback" not in process.stderr.read()
 
 

@@ -37,6 +37,8 @@ class Fate(Enum):
 class ForkedSimulation(Simulation):
     """A run in which one fork happens, half way."""
 
+    audited = 1
+
     def __init__(self, seed: int, cut: Cut) -> None:
         super().__init__(seed, tracing=False, scope=None)
         self.forked = False
@@ -70,9 +72,9 @@ def fate_of(seed: int, cut: Cut) -> Fate:
         except (IndexError, KeyError):
             # The checker reads logs that contradict each other by their offsets; the pipeline meets a record that is not there.
             return Fate.WRONG
-    if not simulation.forked:
-        return Fate.NO_FORK
-    return _judge(result)
+    fate = _judge(result) if simulation.forked else Fate.NO_FORK
+    simulation.take_apart()
+    return fate
 
 
 def fork_table(seeds: range) -> Iterator[str]:

@@ -80,7 +80,11 @@ class LyingStripe:
         return self._inactive.get(meter, 0) <= self._world.now_ms
 
     def call(self, line: MeterLine, identifier: str, idempotency_key: str, deliver: Callable[[Verdict], None]) -> None:
-        """Send a meter event; `deliver` gets the verdict once, later."""
+        """Send a meter event; `deliver` gets the verdict once, later. As the stream does, it takes no value below zero, and does not say so."""
+        self._call(identifier, idempotency_key, lambda: self._take(identifier, line) if line.value > 0 else Reply(200), deliver)
+
+    def take_back(self, line: MeterLine, identifier: str, idempotency_key: str, deliver: Callable[[Verdict], None]) -> None:
+        """Send a meter event by version 1 of the API, which takes values below zero."""
         self._call(identifier, idempotency_key, lambda: self._take(identifier, line), deliver)
 
     def cancel(self, identifier: str, idempotency_key: str, deliver: Callable[[Verdict], None]) -> None:

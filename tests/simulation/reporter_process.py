@@ -39,8 +39,15 @@ class StripePort:
 
     def send(self, *, event_name: str, payload: Mapping[str, str], identifier: str, timestamp_s: int, idempotency_key: str) -> SimulatedCall[Verdict]:
         """See MeterEventPort."""
-        line = MeterLine(payload["stripe_customer_id"], event_name, int(payload["value"]), timestamp_s * 1000)
+        line = _line(event_name, payload, timestamp_s)
         return self._counted(partial(self._stripe.call, line, identifier, idempotency_key))
+
+    def take_back(
+        self, *, event_name: str, payload: Mapping[str, str], identifier: str, timestamp_s: int, idempotency_key: str
+    ) -> SimulatedCall[Verdict]:
+        """See MeterEventPort."""
+        line = _line(event_name, payload, timestamp_s)
+        return self._counted(partial(self._stripe.take_back, line, identifier, idempotency_key))
 
     def cancel(self, *, event_name: str, identifier: str, idempotency_key: str) -> SimulatedCall[Verdict]:
         """See MeterEventPort."""
@@ -59,6 +66,10 @@ class StripePort:
             begin(count)
 
         return SimulatedCall(counting)
+
+
+def _line(event_name: str, payload: Mapping[str, str], timestamp_s: int) -> MeterLine:
+    return MeterLine(payload["stripe_customer_id"], event_name, int(payload["value"]), timestamp_s * 1000)
 
 
 class ReporterProcess(Process):

@@ -187,7 +187,7 @@ def adjustments(draw: st.DrawFn) -> Tally:
     )
 
 
-_meter_events = st.builds(MeterEvent, names, names, dimensions, small, st.integers(1, VALUE_MAX))
+_meter_events = st.builds(MeterEvent, names, names, dimensions, small, st.integers(1, VALUE_MAX) | st.integers(-VALUE_MAX, -1))
 _settlements = st.builds(Settlement, small, small, st.sampled_from(Outcome), small, names)
 
 intents = st.builds(

@@ -14,7 +14,6 @@ EVIDENCE_FORMAT: Final = "evidence/1"
 FINDINGS_MAX: Final = 500  # of one record
 CAUSE_CHARS_MAX: Final = 300
 TAKEN_MAX: Final = 100  # values that are listed of one finding
-CONFIRM_MS: Final = 5 * 60_000  # a difference that two reads show, so far apart, is no lag
 
 
 class CellVerdict(StrEnum):
@@ -38,8 +37,9 @@ class Finding:
     """One customer and meter in [start_ms, end_ms): one cell, or several that are settled.
 
     `ours` is what is sure by the ledger; `stripe` is Stripe's sum as it was read at `read_at_ms` (None: it could not be read). `difference` is
-    what Stripe has more than is explained (below zero: less). `since_ms` is the first of the `reads` in a row that showed the same.
-    `taken`: of the values in doubt, those that Stripe has (None: there were none, or its sum does not show it). `cause` says more in words.
+    what Stripe has more than is explained (below zero: less). `since_ms` is the first of the `reads` in a row that showed the same. `confirmed`:
+    it differs, and no longer because Stripe's summaries lag. `doubts` are how many meter events are in doubt, and `taken` the values of those that
+    Stripe has (None: there were none, or its sum does not show it). `cause` says more in words.
     """
 
     customer: str
@@ -53,12 +53,15 @@ class Finding:
     read_at_ms: int
     since_ms: int
     reads: int = 1
+    confirmed: bool = False
+    doubts: int = 0
     taken: tuple[int, ...] | None = None
     cause: str = ""
 
-    def is_confirmed(self, after_ms: int = CONFIRM_MS) -> bool:
-        """Whether it was seen twice, `after_ms` apart, with no value between the two changed: then it differs, and is not late."""
-        return self.verdict.differs and self.reads > 1 and self.read_at_ms - self.since_ms >= after_ms
+    @property
+    def absent(self) -> int:
+        """How many of the meter events in doubt Stripe has not, as its sum shows; 0 where it does not show it."""
+        return 0 if self.taken is None else self.doubts - len(self.taken)
 
     def shows_the_same(self, other: "Finding") -> bool:
         """Whether both reads say the same of the same cell."""
@@ -105,11 +108,12 @@ def _row(found: Finding) -> tuple[Any, ...]:
     taken = None if found.taken is None else [str(value) for value in found.taken[:TAKEN_MAX]]
     stripe = None if found.stripe is None else str(found.stripe)
     numbers = (str(found.ours), stripe, str(found.difference), found.read_at_ms, found.since_ms, found.reads)
-    return (found.customer, found.meter, found.start_ms, found.end_ms, found.verdict, *numbers, taken, found.cause[:CAUSE_CHARS_MAX])
+    place = (found.customer, found.meter, found.start_ms, found.end_ms)
+    return (*place, found.verdict, *numbers, found.confirmed, found.doubts, taken, found.cause[:CAUSE_CHARS_MAX])
 
 
 def _finding(*row: Any) -> Finding:
-    customer, meter, start_ms, end_ms, verdict, ours, stripe, difference, read_at_ms, since_ms, reads, taken, cause = row
+    customer, meter, start_ms, end_ms, verdict, ours, stripe, difference, read_at_ms, since_ms, reads, confirmed, doubts, taken, cause = row
     return Finding(
         customer=customer,
         meter=meter,
@@ -122,6 +126,8 @@ def _finding(*row: Any) -> Finding:
         read_at_ms=read_at_ms,
         since_ms=since_ms,
         reads=reads,
+        confirmed=confirmed,
+        doubts=doubts,
         taken=None if taken is None else tuple(int(value) for value in taken),
         cause=cause,
     )

@@ -42,6 +42,7 @@ class ApacheCluster:
     """Nodes ``broker-1``, ``broker-2``... below ``data``, which is kept; without it a temporary folder is made and removed.
 
     ``client_ports`` are the ports for clients (default: free ones). ``advertise`` puts something between. ``properties``: Kafka's, for all nodes.
+    ``start_seconds``: how long a node may take until it answers.
     """
 
     name = "apache"
@@ -54,6 +55,7 @@ class ApacheCluster:
         client_ports: Sequence[int] = (),
         advertise: Advertise | None = None,
         properties: Mapping[str, str] | None = None,
+        start_seconds: float = _START_TIMEOUT_S,
     ) -> None:
         """Find Java and the jars. Raises BrokerUnavailable. Blocks while Maven fetches, at the first call on a machine."""
         if not BROKERS_MIN <= brokers <= BROKERS_MAX:
@@ -65,6 +67,7 @@ class ApacheCluster:
         self._ports = {number: _listening(client_ports[number - 1] if client_ports else 0) for number in self._numbers}
         self._advertise: Advertise = advertise or (lambda _, ports: ports)
         self._properties = dict(properties or {})
+        self._start_seconds = start_seconds
         self._nodes: dict[str, ApacheNode] = {}
 
     @property
@@ -164,7 +167,7 @@ class ApacheCluster:
     def _wait_for(self, name: str) -> None:
         node = self._nodes[name]
         try:
-            wait_until_answers(_HOST, self.ports(name).client, timeout_s=_START_TIMEOUT_S, death=node.death)
+            wait_until_answers(_HOST, self.ports(name).client, timeout_s=self._start_seconds, death=node.death)
         except BrokerUnavailable:
             node.kill()
             raise

@@ -83,7 +83,7 @@ async def test_a_frozen_broker_answers_when_it_thaws(embedded: BrokerProcess) ->
         started = time.monotonic()
         await send_control(_HOST, embedded.control_port, {"fault": "freeze", "seconds": 1})
         await producer.send_and_wait(topic, b"x")
-    assert 0.9 <= time.monotonic() - started < 10
+    assert time.monotonic() - started >= 0.9
 
 
 async def test_a_slow_broker_answers_late_until_it_is_told_to_stop(embedded: BrokerProcess) -> None:

@@ -38,7 +38,7 @@ async def test_a_waiting_fetch_is_answered_when_a_record_arrives(kafka: str) -> 
         await producer.send_and_wait(topic, b"now")
         record = await waiting
         assert record.value == b"now"
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 15  # and not after the twenty that it may wait
 
 
 async def test_the_first_and_the_next_offset_are_known(kafka: str) -> None:

@@ -177,6 +177,15 @@ async def test_duplicates_may_be_refused_instead_of_dropped(simulator: Target, r
     assert books(simulator)[0]["events"] == taken
 
 
+@pytest.mark.parametrize(("reading", "left"), [("reject", "7"), ("accept", "3")])
+async def test_version_1_takes_what_is_below_zero_and_the_stream_drops_it_without_a_word(simulator: Target, reading: str, left: str) -> None:
+    await ready(simulator)
+    configure(simulator, assumptions={"v2_negative_value": reading})
+    await stream(simulator, await token_of(simulator), event("a", 10), event("b", -4))
+    await simulator.send("tokens", "cus_1", -3, identifier="c")
+    assert [row["total"] for row in books(simulator)] == [left]
+
+
 async def test_identifiers_are_remembered_across_both_versions_of_the_api(simulator: Target) -> None:
     await ready(simulator)
     await simulator.send("tokens", "cus_1", 5, identifier="a")

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -12,10 +13,12 @@ from audit.verification.verdict import verdict_of
 from metering.folds.ledger import Ledger
 from metering.records.chain import ChainLink
 from metering.records.ledger_records import CorrectionKind, Entry, Intent, Outcome, Rejection
-from metering.records.notes.evidence import CONFIRM_MS, CellVerdict, Evidence, Finding
+from metering.records.notes.evidence import CellVerdict, Evidence, Finding
 from metering.records.notes.resolution import Resolution, Resolved
 from metering.records.tally import EventCounts, RecordCounts, Tally, TallyRow
+from tests.support import metering_corrections
 from tests.support.metering_corrections import EVENT, correction, receipt, settled
+from tests.support.metering_tallies import an_adjustment
 
 MISSING = "NOT EXACT: 5 units of tokens that Stripe does not have"
 CANCEL, NEGATE, RESEND = CorrectionKind.CANCEL, CorrectionKind.NEGATE, CorrectionKind.RESEND
@@ -48,6 +51,45 @@ def report_of(entries: list[Entry]) -> Report:
         check.fold(offset, offset, entry)
     check.finish()
     return report
+
+
+def report_of_less(outcome: Outcome, *kinds: CorrectionKind) -> Report:
+    """Of a meter event below zero, which a plan made, and of a part of it that was counted elsewhere."""
+    less = replace(EVENT, value=-EVENT.value)
+    with patch.object(metering_corrections, "EVENT", less):
+        entries = ledger_of(outcome, *kinds)
+    report = Report()
+    check = IntentCheck(0, report, Inside(0, 1))
+    for offset, entry in enumerate(entries):
+        check.foresee(offset, entry)
+    row = TallyRow(less.customer, less.meter, less.dimensions, less.time_ms, less.value, -1)
+    check.add(an_adjustment([row], offset=1, end=1))
+    report.meter(less.meter).adjusted += less.value
+    for offset, entry in enumerate(entries):
+        check.fold(offset, offset, entry)
+    check.finish()
+    return report
+
+
+@pytest.mark.parametrize(
+    ("outcome", "kinds", "verdict", "billed"),
+    [
+        (Outcome.ACCEPTED, (), "EXACT", -5),
+        (Outcome.DUPLICATE, (), "EXACT", -5),
+        (Outcome.ACCEPTED, (NEGATE,), "EXACT", 0),
+        (Outcome.ACCEPTED, (CANCEL,), "EXACT", 0),
+        (Outcome.REJECTED, (), "NOT EXACT: 5 units of tokens that Stripe did not take back", 0),
+        (Outcome.PARKED, (), "NOT EXACT: 5 units of tokens that Stripe did not take back", 0),
+        (Outcome.REJECTED, (RESEND,), "EXACT", -5),
+    ],
+)
+def test_a_meter_event_below_zero_is_corrected_like_one_above(outcome: Outcome, kinds: tuple[CorrectionKind, ...], verdict: str, billed: int) -> None:
+    report = report_of_less(outcome, *kinds)
+    assert (verdict_of(report).text, report.meters["tokens"].billed, list(report.problems.shown)) == (verdict, billed, [])
+    both = Report()
+    both.add(report)
+    both.add(report)
+    assert (both.meters["tokens"].billed, both.meters["tokens"].unequal) == (2 * billed, 0)
 
 
 def error_report(*identifiers: str) -> Rejection:
@@ -197,7 +239,7 @@ def test_what_is_moved_is_pending_until_the_other_customer_is_billed_and_a_probl
 
 def test_a_difference_that_a_comparison_confirmed_is_in_the_verdict_until_something_is_done() -> None:
     entries = ledger_of(Outcome.ACCEPTED)
-    less = Finding("cus_1", "tokens", 0, 3_600_000, CellVerdict.MISSING, 5, 0, -5, CONFIRM_MS, 0, reads=2)
+    less = Finding("cus_1", "tokens", 0, 3_600_000, CellVerdict.MISSING, 5, 0, -5, 300_000, 0, 2, confirmed=True)
     found = report_of([*entries, Evidence(0, "reporter", 9, [less])])
     assert verdict_of(found).text == "NOT EXACT: 1 cell in which Stripe had other sums at the last comparisons"
     first = entries[0]

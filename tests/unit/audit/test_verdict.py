@@ -7,7 +7,8 @@ import pytest
 
 from audit.recount.aside_book import AsideTotals
 from audit.verification.report import AcceptedLoss, AcceptedRedrive, AcceptedStep, EmitterLine, OpenTransaction, Report
-from audit.verification.verdict import ProofWord, verdict_of
+from audit.verification.term import ProofWord
+from audit.verification.verdict import verdict_of
 from metering.records.ledger_records import Outcome
 from taximeter.commands.verify import VERDICT_CODES
 from taximeter.exit_codes import DISCREPANCY, INCOMPLETE, OK, PENDING
@@ -37,6 +38,22 @@ def told(outcome: Outcome, units: int) -> Change:
         report.meter("tokens").outcomes[outcome] += units
 
     return change
+
+
+def told_back(outcome: Outcome, units: int) -> Change:
+    """Meter events above zero and below it are not set off against each other."""
+
+    def change(report: Report) -> None:
+        told(outcome, 100)(report)
+        report.meter("tokens").adjusted -= units
+        report.meter("tokens").told(-1).outcomes[outcome] += units
+
+    return change
+
+
+def carried_back(report: Report) -> None:
+    report.meter("tokens").adjusted -= 9
+    report.meter("tokens").told(-1).carried += 9
 
 
 def set_aside(report: Report) -> None:
@@ -128,3 +145,24 @@ def test_parts_are_added_up() -> None:
             assert next(each for each in verdict_of(one).all_terms if each.name == name).count == 2 * term.count, name
     assert one.underived.tallies == 6
     assert len(one.open_transactions) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (told_back(Outcome.UNBILLABLE, 100), "EXACT BUT 100 UNITS TOO OLD FOR STRIPE, 100 UNITS TOO OLD TO TAKE BACK"),
+        (
+            told_back(Outcome.PARKED, 100),
+            "NOT EXACT: 100 units of tokens that Stripe does not have, 100 units of tokens that Stripe did not take back",
+        ),
+        (told_back(Outcome.ACCEPTED, 40), "EXACT"),
+        (carried_back, "PENDING: -9 units of tokens held"),
+        (lambda report: setattr(report.meter("tokens"), "adjusted", -4), "NOT EXACT: 4 units of tokens were never counted"),
+    ],
+)
+def test_what_is_told_below_zero_is_not_set_off_against_the_rest(change: Change, text: str) -> None:
+    report = Report()
+    change(report)
+    assert verdict_of(report).text == text
+    page = (ROOT / "docs/verdicts.md").read_text()
+    assert all(f"`{term.name}`" in page for term in verdict_of(report).all_terms)

@@ -39,6 +39,7 @@ from taximeter_emitter.wire.limits import (
 from aggregator.dead_letters.redrive_plan import PLACES_PER_REDRIVE_MAX
 from aggregator.reading.decoding import understood
 from metering.kafka.topics import UNLIMITED, topics_named
+from metering.plans.import_records import COLUMNS_MAX, decode_import, encode_import
 from metering.records.dead_letter import LETTER_CUSTOMERS_MAX, DeadLetter, Origin, encode_dead_letter
 from metering.records.ledger_records import (
     BY_CHARS_MAX,
@@ -110,6 +111,10 @@ def redrive_again(document: Any) -> bytes:
     return encode_redrive(decode_redrive(orjson.dumps(document)))
 
 
+def import_again(document: Any) -> bytes:
+    return encode_import(decode_import(orjson.dumps(document)))
+
+
 WRITTEN: Final[dict[str, Callable[[Any], bytes]]] = {
     "usage.events/batch": written_again,
     "usage.events/heartbeat": written_again,
@@ -120,6 +125,7 @@ WRITTEN: Final[dict[str, Callable[[Any], bytes]]] = {
     ),
     "usage.deadletters/dead-letter": letter_again,
     **dict.fromkeys((f"usage.deadletters/{kind}" for kind in ("redrive", "redrive-end")), redrive_again),
+    **dict.fromkeys((f"usage.deadletters/{kind}" for kind in ("import", "import-end")), import_again),
 }
 PRODUCED: Final = {"usage.events/single-event", "usage.events/cloudevent"}
 """Others write these."""
@@ -201,6 +207,7 @@ LIMITS: Final[dict[tuple[str, str], int]] = {
     **{(name, "maxItems"): EDITS_MAX for name in ("rename", "drop")},
     ("reason", "maxLength"): REASON_CHARS_MAX,
     ("by", "maxLength"): BY_CHARS_MAX,
+    ("columns", "maxItems"): COLUMNS_MAX,
     ("identifiers", "maxItems"): REJECTION_IDENTIFIERS_MAX,
     ("findings", "maxItems"): FINDINGS_MAX,
     ("cause", "maxLength"): CAUSE_CHARS_MAX,

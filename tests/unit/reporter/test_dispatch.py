@@ -29,9 +29,19 @@ class Taker:
     def __init__(self) -> None:
         self.answering = asyncio.Event()
         self.sent: list[str] = []
+        self.taken_back: list[str] = []
 
     async def send(self, *, event_name: str, payload: Mapping[str, str], identifier: str, timestamp_s: int, idempotency_key: str) -> Verdict:
-        assert (event_name, payload["value"], idempotency_key) == ("tokens", "5", identifier)
+        assert payload["value"] == "5"
+        return await self._take(event_name, identifier, timestamp_s, idempotency_key)
+
+    async def take_back(self, *, event_name: str, payload: Mapping[str, str], identifier: str, timestamp_s: int, idempotency_key: str) -> Verdict:
+        assert payload["value"] == "-5"
+        self.taken_back.append(identifier)
+        return await self._take(event_name, identifier, timestamp_s, idempotency_key)
+
+    async def _take(self, event_name: str, identifier: str, timestamp_s: int, idempotency_key: str) -> Verdict:
+        assert (event_name, idempotency_key) == ("tokens", identifier)
         assert timestamp_s > 0
         self.sent.append(identifier)
         verdict = self.verdict()
@@ -67,10 +77,10 @@ class World:
         )
         self.task = asyncio.create_task(self.dispatcher.run(self.stop))
 
-    def send(self, partition: int, number: int) -> None:
+    def send(self, partition: int, number: int, value: int = 5) -> None:
         """Number `number` of the partition's intent at offset 7; one customer for each partition, so that they are sent in order."""
         now_ms = SystemClock().now_ms()
-        event = MeterEvent(f"cus_{partition}", "tokens", (), now_ms, 5)
+        event = MeterEvent(f"cus_{partition}", "tokens", (), now_ms, value)
         self.dispatcher.lanes.add(MeterSend(partition, 7, number, f"tm-{partition}-{number}", event, now_ms, doubtful=False))
         self.dispatcher.wake()
 
@@ -96,6 +106,17 @@ async def test_outcomes_go_to_the_mailbox_of_their_partition_in_order() -> None:
     assert woken.is_set()
     for box in boxes.values():
         assert [(found.intent, found.index, found.outcome) for found in box.first(10)] == [(7, number, Outcome.ACCEPTED) for number in range(3)]
+
+
+async def test_what_is_below_zero_is_taken_back_in_its_turn() -> None:
+    world, box = World(), Mailbox(lambda: None)
+    world.dispatcher.register(0, box)
+    for number, value in enumerate((5, -5, 5)):
+        world.send(0, number, value)
+    async with asyncio.timeout(SOON):
+        await world.finish()
+    assert (world.port.sent, world.port.taken_back) == (["tm-0-0", "tm-0-1", "tm-0-2"], ["tm-0-1"])
+    assert [found.outcome for found in box.first(10)] == [Outcome.ACCEPTED] * 3
 
 
 async def test_outcomes_of_a_partition_without_a_mailbox_are_dropped() -> None:

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from metering.reconciliation.cells import CellKey, CellScope
-from metering.reconciliation.comparison import Comparison
-from metering.reconciliation.reconciler import ComparedCell, CustomerMeter
+from metering.reconciliation.cells import CellKey, CellScope, CustomerMeter
+from metering.reconciliation.comparison import ComparedCell, Comparison
 from metering.records.notes.evidence import CellVerdict
 from taximeter.reconcile_command.reconciled_file import ReconciledFile, SavedOtherwise
 

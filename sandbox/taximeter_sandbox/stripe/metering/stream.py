@@ -66,7 +66,10 @@ def _problem(meter: Meter, customer: str, value: str, assumptions: Assumptions) 
         return "archived_meter"
     if not customer:
         return "meter_event_no_customer_defined"
-    return value_problem(value, meter, assumptions)
+    problem = value_problem(value, meter, assumptions)
+    if problem is None and value.startswith("-") and meter.formula != "count" and assumptions.v2_negative_value == "reject":
+        return "meter_event_invalid_value"
+    return problem
 
 
 def _timestamp(parameters: Parameters) -> int | None:

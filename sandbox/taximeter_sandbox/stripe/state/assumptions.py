@@ -45,6 +45,8 @@ class Assumptions:
     sample_request: Literal["identifier", "idempotency_key"] = "identifier"
     # A value of zero: accepted / refused as an invalid value.
     zero_value: Literal["accept", "reject"] = "accept"
+    # A value below zero by v2: an invalid value (its error table: "must be a positive integer") / accepted, as v1 does to correct usage.
+    v2_negative_value: Literal["reject", "accept"] = "reject"
     # A decimal value such as 1.5: accepted (current documentation) / refused (documentation of 2025).
     decimal_value: Literal["accept", "reject"] = "accept"
     # A value with an exponent such as 1e3: refused / accepted.

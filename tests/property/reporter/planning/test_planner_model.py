@@ -15,9 +15,12 @@ from metering.records.tally import EventCounts, RecordCounts, Tally, TallyRow
 from reporter.planning.billing_periods import BillingPeriods
 from reporter.planning.planner import PLANNING_MARGIN_MS, PartitionReporter, open_meter_events
 from reporter.planning.unplanned import LARGEST_MS
+from tests.support.metering_tallies import an_adjustment
 
 NOW_MS = 1_780_000_000_000 // LARGEST_MS * LARGEST_MS
 REPORTERS = 3
+# Only a sole sender postpones, and these copies share a name.
+OUTCOMES = [outcome for outcome in Outcome if outcome is not Outcome.POSTPONED]
 ROWS_MAX = 4
 OLDEST_MS = NOW_MS - 35 * DAY_MS + PLANNING_MARGIN_MS
 
@@ -55,6 +58,16 @@ class ReporterMachine(RuleBasedStateMachine):
         if link.start == start:
             self.accepted.append(len(self.tallies))
         self.tallies.append(Tally("chain", 0, link, NO_OFFSET, "a", "k", NOW_MS, RecordCounts(singles=2), EventCounts(counted=2), rows))
+
+    @precondition(lambda self: self.accepted)
+    @rule(minutes=st.lists(st.integers(0, 4), min_size=1, max_size=4), copies=st.integers(1, 2), quantity=st.integers(-9, -1))
+    def usage_is_taken_out(self, minutes: list[int], copies: int, quantity: int) -> None:
+        offset, head = len(self.tallies), self.accepted[-1]
+        end = self.tallies[head].link.end
+        rows = [TallyRow("c", "tokens", (), NOW_MS - minute * MINUTE_MS, quantity, -1) for minute in minutes]
+        found = an_adjustment(rows, offset=offset, end=end, link=ChainLink(end, end, head), chain_id="chain", log_time_ms=NOW_MS)
+        self.tallies += [found] * copies
+        self.accepted.append(offset)
 
     # The reporters
 
@@ -103,7 +116,7 @@ class ReporterMachine(RuleBasedStateMachine):
         if intent is not None:
             self.append(copy, intent, encode_intent(intent), landings)
 
-    @rule(number=numbers, outcome=st.sampled_from(list(Outcome)), landings=st.integers(0, 2))
+    @rule(number=numbers, outcome=st.sampled_from(OUTCOMES), landings=st.integers(0, 2))
     def it_writes_a_receipt(self, number: int, outcome: Outcome, landings: int) -> None:
         copy, reporter = self.working(number)
         for offset in reporter.ledger.open:
@@ -144,12 +157,12 @@ class ReporterMachine(RuleBasedStateMachine):
 
     def accepted_intents(self) -> dict[int, Intent]:
         found: dict[int, Intent] = {}
-        end = 0
+        end, head = 0, NO_OFFSET
         for offset, value in enumerate(self.ledger):
             entry = decode_entry(value)
-            if isinstance(entry, Intent) and entry.link.start == end and (entry.link.previous == NO_OFFSET) == (not found):
+            if isinstance(entry, Intent) and (entry.link.start, entry.link.previous) == (end, head):
                 found[offset] = entry
-                end = entry.link.end
+                end, head = entry.link.end, offset
         return found
 
     @invariant()

@@ -47,6 +47,8 @@ class NoisyStripe:
         self.taken += 1
         return Delivered()
 
+    take_back = send
+
     def cancel(self, *, event_name: str, identifier: str, idempotency_key: str) -> Awaitable[Verdict]:
         raise NotImplementedError((event_name, identifier, idempotency_key))
 

@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 from audit.verification.stripe_evidence import EvidenceFold
-from metering.records.notes.evidence import CONFIRM_MS, CellVerdict, Evidence, Finding
+from metering.records.notes.evidence import CellVerdict, Evidence, Finding
 
 HOUR = 3_600_000
-MISSING = Finding("cus_1", "tokens", HOUR, 2 * HOUR, CellVerdict.MISSING, 10, 7, -3, 5 * HOUR + CONFIRM_MS, 5 * HOUR, reads=2)
+MISSING = Finding("cus_1", "tokens", HOUR, 2 * HOUR, CellVerdict.MISSING, 10, 7, -3, 6 * HOUR, 5 * HOUR, 2, confirmed=True)
 SETTLED = Finding("cus_1", "tokens", 0, 3 * HOUR, CellVerdict.SETTLED, 10, 10, 0, 6 * HOUR, 6 * HOUR)
 
 
@@ -28,7 +28,7 @@ def test_it_counts_customers_and_names_the_oldest_read() -> None:
 
 def test_what_differs_twice_stands_until_it_is_read_otherwise_or_mended() -> None:
     assert folded(MISSING).totals().units == {"tokens": -3}
-    assert not folded(replace(MISSING, reads=1)).totals().differing
+    assert not folded(replace(MISSING, confirmed=False)).totals().differing
     assert not folded(MISSING, SETTLED).totals().differing
     mended = folded(MISSING)
     mended.mended("cus_1", "tokens")

@@ -3,7 +3,8 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.selling.usage import SECONDS_OF, By, MeterAtStripe, Usage, UsageRow, aligned, quantity
+from billing.selling.usage import SECONDS_OF, By, MeterAtStripe, Usage, UsageRow, aligned
+from metering.stripe.sums import quantity
 
 METER = MeterAtStripe("mtr_1", "tokens", active=True, formula="sum")
 

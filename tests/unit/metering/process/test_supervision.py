@@ -7,6 +7,7 @@ from metering.process.logs import get_log
 from metering.process.supervision import RefusedToStart, Supervisor
 
 LOG = get_log("test.supervision")
+SOON = 30.0
 
 
 def supervisor() -> Supervisor:
@@ -53,7 +54,7 @@ async def test_when_main_returns_the_others_are_asked_to_stop() -> None:
     async def main() -> None:
         sup.spawn("worker", worker())
 
-    await asyncio.wait_for(sup.run(main()), 1)
+    await asyncio.wait_for(sup.run(main()), SOON)
     assert reasons == [True]
 
 
@@ -72,7 +73,7 @@ async def test_a_crash_cancels_the_others_sets_stop_and_is_raised(caplog: pytest
             ended.append("main")
 
     with pytest.raises(ExceptionGroup) as caught:
-        await asyncio.wait_for(sup.run(main()), 1)
+        await asyncio.wait_for(sup.run(main()), SOON)
     assert caught.group_contains(LookupError, match="broken")
     assert ended == ["main"]
     assert sup.stop.is_set()
@@ -91,7 +92,7 @@ async def test_a_background_crash_is_a_crash() -> None:
         await asyncio.Event().wait()
 
     with pytest.raises(ExceptionGroup):
-        await asyncio.wait_for(sup.run(main()), 1)
+        await asyncio.wait_for(sup.run(main()), SOON)
 
 
 async def test_a_task_that_cancels_itself_is_not_taken_for_a_normal_end() -> None:
@@ -101,7 +102,7 @@ async def test_a_task_that_cancels_itself_is_not_taken_for_a_normal_end() -> Non
         raise asyncio.CancelledError
 
     with pytest.raises(ExceptionGroup) as caught:
-        await asyncio.wait_for(sup.run(main()), 1)
+        await asyncio.wait_for(sup.run(main()), SOON)
     assert caught.group_contains(RuntimeError, match="main cancelled itself")
 
 

@@ -1,10 +1,11 @@
 """The loop that asks Stripe: whom, how fast, and what it makes of a ledger that moves meanwhile."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from metering.reconciliation.cells import Cell, CellKey, Cells, CellScope
-from metering.reconciliation.reconciler import ComparedCell, CustomerMeter, Pace, Reconciler, SummariesRefused, SummaryValue, pairs_of
+from metering.reconciliation.cells import Cell, CellKey, Cells, CellScope, CustomerMeter, Member
+from metering.reconciliation.comparison import ComparedCell
+from metering.reconciliation.reconciler import Pace, Reconciler, SummariesRefused, SummaryValue, pairs_of
 from metering.records.ledger_records import Rejection
 from metering.records.notes.evidence import CellVerdict
 from tests.support.manual_clock import ManualClock
@@ -22,8 +23,11 @@ class LedgerSaying:
     answers: list[Cells]
     rejections: Sequence[Rejection] = ()
     cells: Cells = field(default_factory=dict)
+    members: Mapping[CellKey, Sequence[Member]] = field(default_factory=dict)
+    sought: set[CellKey] = field(default_factory=set)
 
-    async def read(self, _partition: int, _scope: CellScope) -> "LedgerSaying":
+    async def read(self, _partition: int, _scope: CellScope, *, sought: Collection[CellKey] = ()) -> "LedgerSaying":
+        self.sought.update(sought)
         self.cells = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         return replace(self, answers=[])
 
@@ -81,7 +85,7 @@ async def test_what_is_missing_names_the_reports_that_count_more_than_they_name(
     report = replace(REJECTION, error_count=3)
     (found,) = await compared(LedgerSaying([{CellKey(*ANN, 0): cell(5)}], rejections=[report]), SumsSaying({ANN: {}}))
     assert found.comparison.verdict is CellVerdict.MISSING
-    assert found.comparison.note == "report evt_1 (meter_event_customer_not_found) counts 2 that it does not name"
+    assert found.comparison.note == "report evt_1 (meter_event_customer_not_found) counts 2 that it does not name; Stripe did not record it"
 
 
 async def test_what_stripe_does_not_show_is_unreadable_and_others_go_on() -> None:
@@ -104,3 +108,12 @@ async def test_calls_are_paced() -> None:
         pass
     # Ten pairs of two calls each: the last begins when nine have had their half second.
     assert clock.monotonic() - began == 4.5
+
+
+async def test_a_meter_event_with_just_the_value_that_differs_is_named() -> None:
+    key = CellKey(*ANN, 0)
+    ledger = LedgerSaying([{key: cell(5)}], members={key: [Member("tm-c-0-0-2-0", 3, 0), Member("tm-c-0-0-2-1", 2, 0)]})
+    (found,) = await compared(ledger, SumsSaying({ANN: {0: 2}}))
+    assert (ledger.sought, found.comparison.note) == ({key}, "as much as tm-c-0-0-2-0: Stripe lost it, or it was cancelled elsewhere")
+    (found,) = await compared(LedgerSaying([{key: cell(5)}]), SumsSaying({ANN: {0: 7}}))
+    assert found.comparison.note == "another program's, or by hand"

@@ -11,12 +11,21 @@ from reporter.planning.unplanned import LARGEST_MS, UnplannedUsage, split
 from tests.support.reporter_backlog import START_MS, periods_with, row
 
 
-@given(st.integers(1, 10 * VALUE_MAX))
-def test_a_value_of_more_than_fifteen_digits_becomes_several(quantity: int) -> None:
-    values = split(quantity)
-    assert sum(values) == quantity
-    assert all(0 < value <= VALUE_MAX for value in values)
-    assert len(values) == -(-quantity // VALUE_MAX)
+@given(st.integers(1, 10 * VALUE_MAX), st.sampled_from([1, -1]))
+def test_a_value_of_more_than_fifteen_digits_becomes_several_of_its_sign(units: int, sign: int) -> None:
+    values = split(sign * units)
+    assert sum(values) == sign * units
+    assert all(0 < sign * value <= VALUE_MAX for value in values)
+    assert len(values) == -(-units // VALUE_MAX)
+
+
+def test_what_is_taken_out_as_soon_as_it_is_counted_is_told_by_no_meter_event() -> None:
+    backlog = UnplannedUsage(10, BillingPeriods())
+    counted = row(0)
+    backlog.add([counted, row(1), counted._replace(quantity=-counted.quantity, events=-1)])
+    assert [event.time_ms - START_MS for event in backlog.meter_events()] == [60_000]
+    backlog.add([counted._replace(quantity=-40, events=-1)])
+    assert [event.value for event in backlog.meter_events()] == [-40, 1]
 
 
 def test_windows_grow_step_by_step_to_what_is_allowed_and_no_further() -> None:

@@ -40,6 +40,8 @@ class Stripe:
         self.bodies: list[Any] = []
         self.headers: list[dict[str, str]] = []
         self.sessions = 0
+        self.singles: list[tuple[str, str, str]] = []
+        self.at_once = self.most_at_once = 0
         self.open = asyncio.Event()
         self.open.set()
         self.url = ""
@@ -53,6 +55,15 @@ class Stripe:
         self.sessions += 1
         status, body = self.session_answer(self.sessions)
         return web.json_response(body, status=status)
+
+    async def single(self, request: web.Request) -> web.Response:
+        form = await request.post()
+        self.singles.append((str(form["payload[value]"]), str(form["identifier"]), request.headers["Idempotency-Key"]))
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        await asyncio.sleep(0)
+        self.at_once -= 1
+        return web.json_response({"object": "billing.meter_event", "identifier": str(form["identifier"])})
 
     async def stream(self, request: web.Request) -> web.Response:
         body = orjson.loads(await request.read())
@@ -78,6 +89,7 @@ async def server() -> AsyncIterator[Stripe]:
     app = web.Application()
     app.router.add_post("/v2/billing/meter_event_session", side.make_session)
     app.router.add_post("/v2/billing/meter_event_stream", side.stream)
+    app.router.add_post("/v1/billing/meter_events", side.single)
     async with TestServer(app) as running:
         side.url = f"http://127.0.0.1:{running.port}"
         yield side
@@ -121,6 +133,23 @@ async def test_calls_that_wait_at_the_same_moment_share_requests_of_at_most_100(
         assert await send_all(subject, 250) == [Delivered()] * 250
     assert sorted(server.sizes) == [50, 100, 100]
     assert server.sessions == 1
+
+
+async def test_values_below_zero_go_by_version_1_one_by_one_and_not_too_many_at_once(server: Stripe) -> None:
+    async with adapter(server, connections=3) as subject, asyncio.timeout(PATIENCE_S):
+        back = [
+            subject.take_back(
+                event_name="tokens",
+                payload={"stripe_customer_id": "cus_1", "value": str(-number)},
+                identifier=f"tm-{number}",
+                timestamp_s=1_764_000_000,
+                idempotency_key=f"tm-{number}.2",
+            )
+            for number in range(1, 41)
+        ]
+        assert await asyncio.gather(*back) == [Delivered()] * 40
+    assert sorted(server.singles) == sorted((str(-number), f"tm-{number}", f"tm-{number}.2") for number in range(1, 41))
+    assert (server.requests, server.most_at_once <= 3) == ([], True)
 
 
 async def test_a_call_alone_is_not_kept_waiting_for_others(server: Stripe) -> None:

@@ -2,10 +2,8 @@
 
 from dataclasses import replace
 
-import pytest
-
 from metering.records.ledger_records import decode_entry, encode_entry
-from metering.records.notes.evidence import CAUSE_CHARS_MAX, CONFIRM_MS, CellVerdict, Evidence, Finding
+from metering.records.notes.evidence import CAUSE_CHARS_MAX, CellVerdict, Evidence, Finding
 
 READ = Finding("cus_1", "tokens", 0, 3_600_000, CellVerdict.MISSING, 10**19, 7, 7 - 10**19, 1_000, 1_000, cause="lost")
 
@@ -22,16 +20,5 @@ def test_a_long_cause_is_cut() -> None:
     assert len(found.findings[0].cause) == CAUSE_CHARS_MAX
 
 
-@pytest.mark.parametrize(
-    ("verdict", "reads", "apart_ms", "confirmed"),
-    [
-        (CellVerdict.MISSING, 2, CONFIRM_MS, True),
-        (CellVerdict.EXTRA, 2, CONFIRM_MS, True),
-        (CellVerdict.MISSING, 1, CONFIRM_MS, False),
-        (CellVerdict.MISSING, 3, CONFIRM_MS - 1, False),
-        (CellVerdict.ARRIVING, 3, CONFIRM_MS, False),
-        (CellVerdict.SETTLED, 3, CONFIRM_MS, False),
-    ],
-)
-def test_a_difference_is_confirmed_by_two_reads_far_enough_apart(verdict: CellVerdict, reads: int, apart_ms: int, *, confirmed: bool) -> None:
-    assert replace(READ, verdict=verdict, reads=reads, read_at_ms=1_000 + apart_ms).is_confirmed() is confirmed
+def test_what_stripes_sum_does_not_hold_of_what_is_in_doubt_is_absent() -> None:
+    assert (READ.absent, replace(READ, doubts=3, taken=(5,)).absent, replace(READ, doubts=3).absent) == (0, 2, 0)

@@ -1,0 +1,167 @@
+"""An import: which events of a file, or of another topic, were brought in, and by whom. Records of usage.deadletters, beside the redrives.
+
+An import names the emitter that writes its events, which follows from the content alone, and everything else on which the numbers of the events
+depend. Its writer has read the whole partition and names the offset where the import must land. It is accepted if it landed there and is
+the first of its emitter, so everybody who brings the same content again gives each event the same number. An *import end* says
+that all of it is in usage.events.
+"""
+
+import zlib
+from base64 import b64decode, b64encode
+from binascii import Error as Base64Error
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from metering.records.fail_closed import RecordCorrupt
+
+IMPORT_HEADER: Final = "taximeter-import"
+IMPORT_FORMAT: Final = "import/1"
+IMPORT_END_FORMAT: Final = "import-end/1"
+LOOKED_UP_HEADER: Final = "looked-up-ids"
+"""A header of batches in usage.events: fingerprints of events that were looked for in the log before they were written without one.
+
+16 bytes an event, zeros for one that has its own or none. They are not judged; whoever looks for an identity in the log finds them there.
+"""
+IMPORT_BYTES_MAX: Final = 1_000_000
+COLUMNS_MAX: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedContent:
+    """What was read: `name` is that of the file, for people, or of the topic.
+
+    `start` and `end` are offsets of `partition` of the topic; of a file they are 0. `digest` is of the content, in hexadecimal digits.
+    """
+
+    kind: str
+    name: str
+    digest: str
+    partition: int = 0
+    start: int = 0
+    end: int = 0
+
+    @property
+    def emitter(self) -> str:
+        """The emitter of its events. A file's name does not matter; a topic's does, since the same bytes may be in two places."""
+        if self.kind == "file":
+            return f"file-{self.digest}"
+        return f"topic-{self.digest}"
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """Brings in what is in `content`, read by `columns` (name of a column, field of an event) with `source` for events that name none.
+
+    `offset` is where it must land. `entries`: lines, rows or events that were read; `left_out`: a bit for each of them that is not brought in
+    because its identity was counted, the lowest first. `numbers`: how many events were numbered, by partition. Events that happened before
+    `ids_from_ms` are written without their ids, which were looked for in the log.
+    """
+
+    content: ImportedContent
+    columns: Sequence[tuple[str, str]]
+    source: str
+    offset: int
+    entries: int
+    left_out: bytes
+    numbers: Sequence[int]
+    ids_from_ms: int
+    reason: str
+    by: str
+    at_ms: int
+
+    @property
+    def emitter(self) -> str:
+        """The emitter that writes the events."""
+        return self.content.emitter
+
+    def leaves_out(self, entry: int) -> bool:
+        """Whether this entry was counted before."""
+        byte = entry >> 3
+        return byte < len(self.left_out) and bool(self.left_out[byte] >> (entry & 7) & 1)
+
+
+@dataclass(frozen=True, slots=True)
+class ImportEnd:
+    """All events of an import are in usage.events."""
+
+    emitter: str
+
+
+def bits_of(entries: Iterable[int]) -> bytes:
+    """A bit for each of these entries, the lowest first; without zeros at the end."""
+    found = bytearray()
+    for entry in entries:
+        byte = entry >> 3
+        if byte >= len(found):
+            found.extend(bytes(byte + 1 - len(found)))
+        found[byte] |= 1 << (entry & 7)
+    return bytes(found)
+
+
+def encode_import(record: Import | ImportEnd) -> bytes:
+    """The value of its record."""
+    if isinstance(record, ImportEnd):
+        return orjson.dumps({"format": IMPORT_END_FORMAT, "emitter": record.emitter})
+    content = record.content
+    return orjson.dumps(
+        {
+            "format": IMPORT_FORMAT,
+            "emitter": record.emitter,
+            "kind": content.kind,
+            "name": content.name,
+            "digest": content.digest,
+            "partition": content.partition,
+            "start": content.start,
+            "end": content.end,
+            "columns": record.columns,
+            "source": record.source,
+            "offset": record.offset,
+            "entries": record.entries,
+            "left_out": b64encode(zlib.compress(record.left_out, 9)).decode() if record.left_out else "",
+            "numbers": record.numbers,
+            "ids_from": record.ids_from_ms,
+            "reason": record.reason,
+            "by": record.by,
+            "at": record.at_ms,
+        }
+    )
+
+
+def decode_import(value: bytes | None) -> Import | ImportEnd:
+    """Read the value of a record with the header IMPORT_HEADER. Raises RecordCorrupt."""
+    try:
+        document = orjson.loads(value or b"")
+        if document["format"] == IMPORT_END_FORMAT:
+            return ImportEnd(document["emitter"])
+        if document["format"] != IMPORT_FORMAT:
+            raise RecordCorrupt(f"unknown format {document['format']!r}; this version reads {IMPORT_FORMAT}")
+        return Import(
+            content=ImportedContent(
+                document["kind"], document["name"], document["digest"], document["partition"], document["start"], document["end"]
+            ),
+            columns=[(column, field) for column, field in document["columns"]],
+            source=document["source"],
+            offset=document["offset"],
+            entries=document["entries"],
+            left_out=_bits(document["left_out"], document["entries"]),
+            numbers=document["numbers"],
+            ids_from_ms=document["ids_from"],
+            reason=document["reason"],
+            by=document["by"],
+            at_ms=document["at"],
+        )
+    except (KeyError, TypeError, ValueError, Base64Error, zlib.error) as error:
+        raise RecordCorrupt(f"not an import: {error!r}") from error
+
+
+def _bits(text: Any, entries: int) -> bytes:
+    if not text:
+        return b""
+    unpacker = zlib.decompressobj()
+    bits = unpacker.decompress(b64decode(text), entries // 8 + 2)
+    if len(bits) > entries // 8 + 1:
+        raise ValueError("left_out has more bits than there are entries")
+    return bits
