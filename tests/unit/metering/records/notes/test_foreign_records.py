@@ -7,14 +7,14 @@ import pytest
 
 from metering.folds.ledger import Ledger
 from metering.records.fail_closed import RecordCorrupt
-from metering.records.ledger_records import encode_entry
+from metering.records.ledger_records import Entry, encode_entry
 from metering.records.notes.foreign_records import PassedOver, decode_decision, encode_decision, is_decision, is_foreign
 from metering.records.tally import encode_tally
 from tests.support.metering_corrections import adoption, closing
 from tests.support.metering_ledger_entries import REJECTION
 from tests.support.reporter_planning import tally
 
-ENTRIES = (REJECTION, closing(Ledger()), replace(adoption(Ledger()), in_doubt=[("tokens", 1)]))
+ENTRIES: tuple[Entry, ...] = (REJECTION, closing(Ledger()), replace(adoption(Ledger()), in_doubt=[("tokens", 1)]))
 DECISION = PassedOver(3, 17, "digest", "why", "ann", 1_000)
 
 
