@@ -9,6 +9,7 @@ from typing import Final
 from metering.folds.corrections import TAKEN, CorrectionHistory, MeterEventPlace, Target, named_places
 from metering.folds.distinct_reports import distinct
 from metering.folds.ledger import Ledger
+from metering.kafka.chain_records import PartitionPlace, chain_records
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.ledger_log import ledger_since
 from metering.kafka.partition_log import LogReader
@@ -150,10 +151,9 @@ class RefusalReader:
         return fold.finish()
 
     async def _entries(self, partition: int, begin: int, end: int) -> AsyncGenerator[tuple[int, int, Entry], None]:
-        async with aclosing(self._reader.records(self._topic, partition, begin, end)) as batches:
-            async for records in batches:
-                for record in records:
-                    yield record.offset, record.timestamp, decode_entry(record.value)
+        async with aclosing(chain_records(self._reader, PartitionPlace(self._topic, partition), begin, end, decode_entry)) as entries:
+            async for entry in entries:
+                yield entry
 
 
 def _code(detail: str) -> str:
