@@ -10,6 +10,7 @@ from aiokafka.errors import KafkaError
 from taximeter_emitter.clock import Clock
 from taximeter_emitter.wire.limits import HOUR_MS
 
+from audit.verification.stripe_evidence import EvidenceFold, StripeEvidence
 from metering.folds.ledger import Ledger
 from metering.folds.tallies import Tallies, tallies_from
 from metering.kafka.chain_records import PartitionPlace, chain_records, first_chain_record, last_chain_record
@@ -21,6 +22,7 @@ from metering.kafka.topics import Topics
 from metering.records.chain import NO_OFFSET
 from metering.records.fail_closed import ChainBroken, FailClosed
 from metering.records.ledger_records import Correction, Receipt, decode_entry
+from metering.records.notes.evidence import Evidence
 from metering.records.tally import decode_tally
 
 READERS: Final = 8
@@ -52,7 +54,7 @@ class PartitionPosition:
     `uncounted` records can be read and no accepted tally covers them; transaction markers at the end of the log are none.
     `counted_to` is how far the tallies cover usage.events, `reported_to` how far the intents cover usage.tallies. `uncovered_rows` are
     sums that no intent covers, in `unreported` tallies; `outcomes` those of the receipts in the time asked for. `carried` is usage by meter that
-    waits because Stripe refuses the meter.
+    waits because Stripe refuses the meter. `evidence` is what comparisons with Stripe's sums have shown in the time asked for.
     """
 
     partition: int
@@ -71,6 +73,7 @@ class PartitionPosition:
     lost_records: int = 0
     ids_from_ms: int = 0
     carried: Mapping[str, CarriedUsage] = field(default_factory=dict)
+    evidence: StripeEvidence = field(default_factory=StripeEvidence)
     problem: str = ""
     unread: str = ""
 
@@ -122,6 +125,8 @@ class PartitionPosition:
             "open_corrections": self.open_corrections,
             "outcomes": dict(self.outcomes),
             "carried": {meter: asdict(usage) for meter, usage in self.carried.items()},
+            "compared_customers": self.evidence.compared,
+            "differing_cells": len(self.evidence.differing) + self.evidence.unkept,
             "lost_records": self.lost_records,
             "ids_known_from_ms": self.ids_from_ms,
             "problem": self.problem,
@@ -205,7 +210,7 @@ class _PositionReader:
         tallies, ledger, outcomes, uncovered, unreported, problem = Tallies(), Ledger(), Counter[str](), 0, 0, ""
         ends = await self._reader.ends(self._topics.events.name, partition)
         try:
-            ledger, outcomes = await self._ledger(partition, hours)
+            ledger, outcomes, evidence = await self._ledger(partition, hours)
             tallies, uncovered, unreported = await self._tallies(partition, max(0, ledger.chain.end))
             ends = await self._reader.ends(self._topics.events.name, partition)
             await self._check_next(partition, tallies.chain.end, ends)
@@ -226,6 +231,7 @@ class _PositionReader:
             unknown_meter_events=sum(len(entry.unknown) for entry in ledger.open.values()),
             open_corrections=sum(isinstance(entry.entry, Correction) for entry in ledger.open.values()),
             outcomes=outcomes,
+            evidence=evidence,
             carried=_carried(ledger),
             lost_records=tallies.losses.records,
             ids_from_ms=tallies.losses.ids_from_ms,
@@ -251,10 +257,11 @@ class _PositionReader:
         if 0 <= counted_to < ends.stable_end:
             await self._reader.holds_no_record(topic, partition, counted_to, counted_to + 1)
 
-    async def _ledger(self, partition: int, hours: float) -> tuple[Ledger, Counter[str]]:
+    async def _ledger(self, partition: int, hours: float) -> tuple[Ledger, Counter[str], StripeEvidence]:
         topic = self._topics.ledger.name
         start, end = await self._reader.bounds(topic, partition)
         outcomes: Counter[str] = Counter()
+        evidence = EvidenceFold()
         begin, ledger = await ledger_start(self._reader, topic, partition, start, end)
         counted_from = begin
         if hours:
@@ -266,7 +273,9 @@ class _PositionReader:
                 ledger.fold(offset, log_time_ms, entry)
             if isinstance(entry, Receipt) and offset >= counted_from:
                 outcomes.update(settlement.outcome.value for settlement in entry.settlements)
-        return ledger, outcomes
+            elif isinstance(entry, Evidence) and offset >= counted_from:
+                evidence.take(entry)
+        return ledger, outcomes, evidence.totals()
 
     async def _tallies(self, partition: int, covered: int) -> tuple[Tallies, int, int]:
         """The fold at the end of usage.tallies; how many rows are at or behind `covered`, and in how many tallies."""

@@ -26,11 +26,13 @@ from metering.records.ledger_records import (
     Rejection,
     decode_entry,
 )
+from metering.records.notes.resolution import RESOLUTION_FORMAT, Resolution, Resolved
 
 # A meter event is sent within 20 hours of its intent (or is parked), and validated soon after.
 BEFORE_MS: Final = 24 * HOUR_MS
 _IDENTIFIER: Final = re.compile(r"(tm-[0-9A-Za-z]+-[0-9]+)-(?:([0-9]+-[0-9]+)-([0-9]+)|c([0-9]+))", re.ASCII)
-_REJECTION, _CORRECTION, _RECEIPT = (b'{"format":"' + name.encode() + b'"' for name in (REJECTION_FORMAT, CORRECTION_FORMAT, RECEIPT_FORMAT))
+_FORMATS: Final = (REJECTION_FORMAT, CORRECTION_FORMAT, RECEIPT_FORMAT, RESOLUTION_FORMAT)
+_REJECTION, _CORRECTION, _RECEIPT, _RESOLUTION = (b'{"format":"' + name.encode() + b'"' for name in _FORMATS)
 # As encode_intent writes it, before anything that a customer could have chosen.
 _INTENT: Final = re.compile(rb'"identifier":"([0-9A-Za-z-]+)"')
 
@@ -58,6 +60,7 @@ class RejectionReader:
         self._topic = kafka.topics.ledger.name
         self._partitions = kafka.partitions
         self._reader = LogReader(kafka, "stripe-errors")
+        self.found_lost = 0  # meter events of which Stripe's sums showed that it lacks them, in what was read last
 
     async def close(self) -> None:
         """Close the connection."""
@@ -67,6 +70,7 @@ class RejectionReader:
         """The rejections written since then, oldest first."""
         rejections: list[Rejection] = []
         resends: dict[str, Resend] = {}
+        self.found_lost = 0
         for partition in range(self._partitions):
             entries, again = await self._read_partition(partition, since_ms)
             rejections += entries
@@ -87,13 +91,15 @@ class RejectionReader:
         async with aclosing(self._since(partition, since_ms)) as records:
             async for record in records:
                 value = record.value or b""
-                if value.startswith((_REJECTION, _CORRECTION)) or (resends.are_open and value.startswith(_RECEIPT)):
+                if value.startswith((_REJECTION, _CORRECTION, _RESOLUTION)) or (resends.are_open and value.startswith(_RECEIPT)):
                     entry = await taken_in(self._reader, PartitionPlace(self._topic, partition), record, decode_entry)
                     if entry is None:
                         continue
                     resends.fold(record.offset, entry)
                     if isinstance(entry, Rejection):
                         rejections.append(entry)
+                    elif isinstance(entry, Resolution) and entry.offset == record.offset and entry.resolved is Resolved.NOT_AT_STRIPE:
+                        self.found_lost += 1
         return rejections, resends.by_target(rejections)
 
     async def _events(self, partition: int, rejections: Sequence[Rejection], targets: dict[str, str]) -> dict[str, MeterEvent]:

@@ -2,7 +2,7 @@
 or FailClosed."""
 
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing
 from typing import Final
 
@@ -61,7 +61,7 @@ class LedgerFollowing:
                 found.fold(offset, log_time_ms, entry)
         return found.places
 
-    async def cells(self, partition: int, scope: CellScope, sought: Mapping[CellKey, int]) -> PartitionCells:
+    async def cells(self, partition: int, scope: CellScope, sought: Collection[CellKey]) -> PartitionCells:
         """What the ledger says of these cells now."""
         return await self._cells.read(partition, scope, sought=sought)
 
