@@ -11,7 +11,7 @@ from taximeter_emitter.wire.event import Dimensions
 from taximeter_emitter.wire.kept_ids import unpack_kept_ids
 
 from audit.decoder.event_documents import identity_of
-from audit.decoder.record_contents import BatchContents, SingleContents
+from audit.decoder.record_contents import NO_IDENTITY, BatchContents, HeldEvents, SingleContents
 from audit.decoder.record_reading import contents_of, name_of
 from metering.plans.import_records import LOOKED_UP_HEADER
 from metering.records.record import LogRecord
@@ -59,10 +59,6 @@ class EventQuery:
             return True
         return any(text in value for text in base64_parts(self.fingerprint))
 
-    def matches(self, event: EventAt) -> bool:
-        """Whether this event is meant."""
-        return self.customer in {None, event.customer} and self.fingerprint in {None, event.fingerprint}
-
 
 EVERY_EVENT: Final = EventQuery()
 
@@ -91,29 +87,42 @@ def events_in(record: LogRecord, query: EventQuery = EVERY_EVENT) -> Iterator[Ev
     contents = contents_of(record)
     if not isinstance(contents, SingleContents | BatchContents):
         return
-    held = contents.events
+    held, customer, wanted = contents.events, query.customer, query.fingerprint
+    marks = _looked_up(record, held)
+    batch = contents if isinstance(contents, BatchContents) else None
     names: Sequence[tuple[str, str]] | None = None
+    columns = list(held.usage.items())
+    # Some millions of events may be passed over, or listed: each line here is paid for by each of them.
     for at, series in enumerate(held.at):
-        customer, dimensions = held.series[series]
-        usage = tuple((name, column[at]) for name, column in held.usage.items() if column[at])
-        fingerprint = held.identities[at] or _looked_up(record, at)
-        event = EventAt(record.offset, at, record.timestamp, customer, dimensions, held.times[at], usage, fingerprint)
-        if not query.matches(event):
+        owner, dimensions = held.series[series]
+        if (customer is not None and owner != customer) or (wanted is not None and marks[at] != wanted):
             continue
         if names is None:
             names = _names(record, contents)
         source, event_id = names[at] if names else ("", "")
-        event = event._replace(source=source, event_id=event_id)
-        yield event._replace(emitter=contents.emitter, number=contents.first + at) if isinstance(contents, BatchContents) else event
+        yield EventAt(
+            record.offset,
+            at,
+            record.timestamp,
+            owner,
+            dimensions,
+            held.times[at],
+            tuple([(name, column[at]) for name, column in columns if column[at]]),
+            marks[at],
+            "" if batch is None else batch.emitter,
+            None if batch is None else batch.first + at,
+            source,
+            event_id,
+        )
 
 
-def _looked_up(record: LogRecord, at: int) -> bytes:
-    """The fingerprint of an event that was brought in without it, after it was looked for in the log; empty if there is none."""
+def _looked_up(record: LogRecord, held: HeldEvents) -> Sequence[bytes]:
+    """The fingerprints of the events; also of those that were brought in without them, after they were looked for in the log."""
     for name, value in record.headers:
-        if name == LOOKED_UP_HEADER:
-            mark = (value or b"")[at * FINGERPRINT_BYTES : (at + 1) * FINGERPRINT_BYTES]
-            return mark if any(mark) else b""
-    return b""
+        if name == LOOKED_UP_HEADER and value is not None and len(value) == len(held.at) * FINGERPRINT_BYTES:
+            marks = [value[place : place + FINGERPRINT_BYTES] for place in range(0, len(value), FINGERPRINT_BYTES)]
+            return [own or (mark if any(mark) else NO_IDENTITY) for own, mark in zip(held.identities, marks, strict=True)]
+    return held.identities
 
 
 def _names(record: LogRecord, contents: SingleContents | BatchContents) -> Sequence[tuple[str, str]]:
