@@ -99,7 +99,7 @@ class AcceptingLoss:
         tallies_start, tallies_end = await self._tallies.bounds(self._partition)
         events_start, events_end = await self._reader.bounds(self._events, self._partition)
         kept_ms = await first_kept_ms(self._reader, self._events, self._partition)
-        if tallies_start == tallies_end:
+        if not await self._tallies.holds_any(self._partition, tallies_start, tallies_end):
             if tallies_start > 0:
                 raise HistoryLost(
                     f"all tallies of partition {self._partition} were deleted: what was billed is not known, and nobody can accept that here"

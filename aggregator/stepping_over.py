@@ -85,7 +85,7 @@ class SteppingOver:
         partition, events = self._partition, self._topics.events.name
         events_start, events_end = await self._reader.bounds(events, partition)
         start, end = await self._tallies.bounds(partition)
-        if start == end:
+        if not await self._tallies.holds_any(partition, start, end):
             if start:
                 raise HistoryLost(f"all tallies of partition {partition} were deleted: what was billed is not known, and nobody can accept that here")
             head, counted_to = Tallies(), events_start

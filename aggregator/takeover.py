@@ -27,7 +27,7 @@ class CountingTakeover:
     async def take_over(self, partition: int) -> PartitionCounter:
         """A counter that is at the end of the partition's chain and knows every id inside the horizon."""
         tallies_start, tallies_end = await self._tallies.bounds(partition)
-        if tallies_start == tallies_end:
+        if not await self._tallies.holds_any(partition, tallies_start, tallies_end):
             return await self._found(partition, tallies_start)
         head = await self._tallies.head(partition, tallies_start, tallies_end)
         since_ms = head.log_time_ms - memory_ms(self._rules.deduplication_horizon_ms)
@@ -103,10 +103,7 @@ class CountingTakeover:
     async def mended(self, partition: int, start: int) -> tuple[bool, int]:
         """Whether somebody accepted a loss, or stepped over a record, in usage.tallies from offset `start` on; and where to ask next time."""
         kept, end = await self._tallies.bounds(partition)
-        found = False
-        async for _, tally in self._tallies.between(partition, max(kept, start), end):
-            found |= tally.acceptance is not None or tally.stepped_over is not None
-        return found, max(start, end)
+        return await self._tallies.mended(partition, max(kept, start), end), max(start, end)
 
     async def holds_no_record(self, partition: int, start: int, end: int) -> bool:
         """Whether the offsets [start, end) of usage.events never held anything to count, as transaction markers do. Proved, or HistoryLost."""

@@ -2,12 +2,14 @@
 
 import secrets
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from taximeter_emitter.wire.limits import FUTURE_TOLERANCE_MS
 
 from aggregator.ids.id_index import DISORDER_MS, memory_ms
 from metering.folds.tallies import Tallies, tallies_from
+from metering.kafka.chain_records import PartitionPlace, chain_records, decisions_in, first_chain_record, last_chain_record
 from metering.kafka.partition_log import LogReader
 from metering.records.chain import NO_OFFSET
 from metering.records.fail_closed import ChainBroken, HistoryLost, RecordCorrupt
@@ -26,22 +28,38 @@ class TallyLog:
         self._reader = reader
         self._topic = topic
 
+    def _place(self, partition: int) -> PartitionPlace:
+        return PartitionPlace(self._topic, partition)
+
     async def bounds(self, partition: int) -> tuple[int, int]:
         """The first offset that is kept, and the next one."""
         return await self._reader.bounds(self._topic, partition)
 
     async def at(self, partition: int, offset: int) -> Tally:
         """The tally at this offset."""
-        record = await self._reader.record(self._topic, partition, offset)
-        if record is None:
+        found = await first_chain_record(self._reader, self._place(partition), offset, offset + 1, decode_tally)
+        if found is None:
             raise RecordCorrupt(f"offset {offset} of {self._topic}/{partition} holds no tally")
-        return decode_tally(record.value)
+        return found[1]
 
     async def between(self, partition: int, start: int, end: int) -> AsyncIterator[tuple[int, Tally]]:
         """The tallies of [start, end), accepted or not, with their offsets. Read it to the end."""
-        async for records in self._reader.records(self._topic, partition, start, end):
-            for record in records:
-                yield record.offset, decode_tally(record.value)
+        async for offset, _, tally in chain_records(self._reader, self._place(partition), start, end, decode_tally):
+            yield offset, tally
+
+    async def holds_any(self, partition: int, start: int, end: int) -> bool:
+        """Whether there is a tally in [start, end). There may be transaction markers and foreign records alone."""
+        return await last_chain_record(self._reader, self._place(partition), start, end, decode_tally) is not None
+
+    async def mended(self, partition: int, start: int, end: int) -> bool:
+        """Whether somebody decided in [start, end) what lets a stopped partition go on."""
+        async with aclosing(decisions_in(self._reader, self._place(partition), start, end)) as decisions:
+            async for _ in decisions:
+                return True
+        found = False
+        async for _, tally in self.between(partition, start, end):
+            found |= tally.acceptance is not None or tally.stepped_over is not None
+        return found
 
     async def fold_at(self, partition: int, offset: int) -> Tallies:
         """An empty fold placed just before the accepted tally at `offset`."""
@@ -50,8 +68,8 @@ class TallyLog:
         return tallies_from(offset, await self.at(partition, offset))
 
     async def head(self, partition: int, start: int, end: int) -> Tallies:
-        """The fold at the end of the topic, which has at least one record, without what an aggregator keeps."""
-        last = await self.at(partition, end - 1)
+        """The fold at the end of the topic, which has at least one tally, without what an aggregator keeps."""
+        _, last = await self._last(partition, start, end)
         if last.checkpoint == NO_OFFSET and start > 0:
             raise HistoryLost(f"the tallies of partition {partition} start at {start}; the one that knows its emitters was deleted")
         begin = last.checkpoint if last.checkpoint != NO_OFFSET else start
@@ -62,14 +80,23 @@ class TallyLog:
             raise ChainBroken(f"partition {partition} has tallies and none of them founds a chain")
         return tallies
 
+    async def _last(self, partition: int, start: int, end: int) -> tuple[int, Tally]:
+        found = await last_chain_record(self._reader, self._place(partition), start, end, decode_tally)
+        if found is None:
+            raise ChainBroken(f"{self._topic}/{partition} has records from {start} to {end - 1} and no tally")
+        return found
+
     async def covering(self, partition: int, start: int, end: int, since_ms: int) -> int:
         """The offset of an accepted tally from which folding gives both the emitter states and all that was set aside since then (log time)."""
         found = await self._reader.offset_for_time(self._topic, partition, since_ms)
-        first = end - 1 if found is None else min(found, end - 1)
-        if first <= start:
+        if found is not None and found <= start:
             return start
-        before = (await self.at(partition, first)).link.previous
-        candidates = (before, (await self.at(partition, end - 1)).checkpoint)
+        last_offset, last = await self._last(partition, start, end)
+        first = None if found is None else await first_chain_record(self._reader, self._place(partition), found, end, decode_tally)
+        first_offset, first_tally = (last_offset, last) if first is None else first
+        if first_offset <= start:
+            return start
+        candidates = (first_tally.link.previous, last.checkpoint)
         return start if NO_OFFSET in candidates else min(candidates)
 
 

@@ -22,17 +22,15 @@ from metering.records.dead_letter import DeadLetter, encode_dead_letter
 from metering.records.fail_closed import ChainBroken, FailClosed, HistoryLost
 from metering.records.service_limits import CHAIN_RECORD_BYTES_MAX
 from metering.records.tally import Tally
-from metering.workers.partition_worker import PartitionWorker, WorkerKit
+from metering.workers.partition_worker import MARKER_SECONDS, MENDED_SECONDS, PartitionWorker, WorkerKit
 
 # What is counted before other partitions get the event loop.
 TURN_RECORDS: Final = 500
 TURN_BYTES: Final = 512 * 1024
-MARKER_SECONDS: Final = 1.0  # how long nothing comes before the end of the log is looked at for a transaction marker
 SENDS_AT_ONCE: Final = 500
 CLOCK_AHEAD_MS: Final = 60_000  # of an emitter, so that somebody should set it
 FIELDS_LOGGED_MAX: Final = 10
 SET_ASIDE_SECONDS: Final = 60.0  # how often a partition logs that events were set aside
-MENDED_SECONDS: Final = 5.0  # how often a stopped partition looks whether somebody mended it
 
 
 class CountingWorker(PartitionWorker):

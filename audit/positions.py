@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Self
 
@@ -10,8 +10,10 @@ from aiokafka.errors import KafkaError
 from taximeter_emitter.clock import Clock
 from taximeter_emitter.wire.limits import HOUR_MS
 
+from audit.verification.stripe_evidence import EvidenceFold, StripeEvidence
 from metering.folds.ledger import Ledger
 from metering.folds.tallies import Tallies, tallies_from
+from metering.kafka.chain_records import PartitionPlace, chain_records, first_chain_record, last_chain_record
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.ledger_log import ledger_start
 from metering.kafka.partition_log import LogEnds, LogReader, LogUnavailable
@@ -20,7 +22,8 @@ from metering.kafka.topics import Topics
 from metering.records.chain import NO_OFFSET
 from metering.records.fail_closed import ChainBroken, FailClosed
 from metering.records.ledger_records import Correction, Receipt, decode_entry
-from metering.records.tally import Tally, decode_tally
+from metering.records.notes.evidence import Evidence
+from metering.records.tally import decode_tally
 
 READERS: Final = 8
 PARTITION_SECONDS_MAX: Final = 8.0
@@ -51,7 +54,7 @@ class PartitionPosition:
     `uncounted` records can be read and no accepted tally covers them; transaction markers at the end of the log are none.
     `counted_to` is how far the tallies cover usage.events, `reported_to` how far the intents cover usage.tallies. `uncovered_rows` are
     sums that no intent covers, in `unreported` tallies; `outcomes` those of the receipts in the time asked for. `carried` is usage by meter that
-    waits because Stripe refuses the meter.
+    waits because Stripe refuses the meter. `evidence` is what comparisons with Stripe's sums have shown in the time asked for.
     """
 
     partition: int
@@ -70,6 +73,7 @@ class PartitionPosition:
     lost_records: int = 0
     ids_from_ms: int = 0
     carried: Mapping[str, CarriedUsage] = field(default_factory=dict)
+    evidence: StripeEvidence = field(default_factory=StripeEvidence)
     problem: str = ""
     unread: str = ""
 
@@ -121,6 +125,8 @@ class PartitionPosition:
             "open_corrections": self.open_corrections,
             "outcomes": dict(self.outcomes),
             "carried": {meter: asdict(usage) for meter, usage in self.carried.items()},
+            "compared_customers": self.evidence.compared,
+            "differing_cells": len(self.evidence.differing) + self.evidence.unkept,
             "lost_records": self.lost_records,
             "ids_known_from_ms": self.ids_from_ms,
             "problem": self.problem,
@@ -204,7 +210,7 @@ class _PositionReader:
         tallies, ledger, outcomes, uncovered, unreported, problem = Tallies(), Ledger(), Counter[str](), 0, 0, ""
         ends = await self._reader.ends(self._topics.events.name, partition)
         try:
-            ledger, outcomes = await self._ledger(partition, hours)
+            ledger, outcomes, evidence = await self._ledger(partition, hours)
             tallies, uncovered, unreported = await self._tallies(partition, max(0, ledger.chain.end))
             ends = await self._reader.ends(self._topics.events.name, partition)
             await self._check_next(partition, tallies.chain.end, ends)
@@ -225,6 +231,7 @@ class _PositionReader:
             unknown_meter_events=sum(len(entry.unknown) for entry in ledger.open.values()),
             open_corrections=sum(isinstance(entry.entry, Correction) for entry in ledger.open.values()),
             outcomes=outcomes,
+            evidence=evidence,
             carried=_carried(ledger),
             lost_records=tallies.losses.records,
             ids_from_ms=tallies.losses.ids_from_ms,
@@ -250,56 +257,46 @@ class _PositionReader:
         if 0 <= counted_to < ends.stable_end:
             await self._reader.holds_no_record(topic, partition, counted_to, counted_to + 1)
 
-    async def _ledger(self, partition: int, hours: float) -> tuple[Ledger, Counter[str]]:
+    async def _ledger(self, partition: int, hours: float) -> tuple[Ledger, Counter[str], StripeEvidence]:
         topic = self._topics.ledger.name
         start, end = await self._reader.bounds(topic, partition)
         outcomes: Counter[str] = Counter()
+        evidence = EvidenceFold()
         begin, ledger = await ledger_start(self._reader, topic, partition, start, end)
         counted_from = begin
         if hours:
             found = await self._reader.offset_for_time(topic, partition, self._clock.now_ms() - round(hours * HOUR_MS))
             counted_from = end if found is None else found
-        async for records in self._reader.records(topic, partition, min(begin, counted_from), end):
-            for record in records:
-                entry = decode_entry(record.value)
-                if record.offset >= begin:
-                    ledger.fold(record.offset, record.timestamp, entry)
-                if isinstance(entry, Receipt) and record.offset >= counted_from:
-                    outcomes.update(settlement.outcome.value for settlement in entry.settlements)
-        return ledger, outcomes
+        place = PartitionPlace(topic, partition)
+        async for offset, log_time_ms, entry in chain_records(self._reader, place, min(begin, counted_from), end, decode_entry):
+            if offset >= begin:
+                ledger.fold(offset, log_time_ms, entry)
+            if isinstance(entry, Receipt) and offset >= counted_from:
+                outcomes.update(settlement.outcome.value for settlement in entry.settlements)
+            elif isinstance(entry, Evidence) and offset >= counted_from:
+                evidence.take(entry)
+        return ledger, outcomes, evidence.totals()
 
     async def _tallies(self, partition: int, covered: int) -> tuple[Tallies, int, int]:
         """The fold at the end of usage.tallies; how many rows are at or behind `covered`, and in how many tallies."""
         topic = self._topics.tallies.name
         start, end = await self._reader.bounds(topic, partition)
-        if start == end:
+        place = PartitionPlace(topic, partition)
+        last = await last_chain_record(self._reader, place, start, end, decode_tally)
+        if last is None:
             return Tallies(), 0, 0
-        last = await self._tally(partition, end - 1)
-        begin = last.link.previous if last.link.previous != NO_OFFSET else start
-        if covered < end:
-            begin = min(begin, await self._accepted_before(partition, covered, start))
-        tallies = tallies_from(begin, await self._tally(partition, begin))
+        first = await first_chain_record(self._reader, place, max(start, covered), end, decode_tally)
+        # Folding from an accepted tally before both decides rightly about all that follow.
+        begin = min(tally.link.previous if tally.link.previous != NO_OFFSET else start for _, tally in (last, first or last))
+        at_begin = await first_chain_record(self._reader, place, begin, end, decode_tally)
+        assert at_begin is not None  # `last` is there
+        tallies = tallies_from(*at_begin)
         rows = found = 0
-        async for offset, tally in self._tallies_from(partition, begin, end):
+        async for offset, _, tally in chain_records(self._reader, place, at_begin[0], end, decode_tally):
             if tallies.fold(offset, tally) and offset >= covered:
                 rows += len(tally.rows)
                 found += bool(tally.rows)
         return tallies, rows, found
-
-    async def _accepted_before(self, partition: int, covered: int, start: int) -> int:
-        """An accepted tally at or before the one at `covered`: folding from it decides rightly about all that follow."""
-        previous = (await self._tally(partition, covered)).link.previous
-        return start if previous == NO_OFFSET else previous
-
-    async def _tally(self, partition: int, offset: int) -> Tally:
-        async for _, tally in self._tallies_from(partition, offset, offset + 1):
-            return tally
-        raise FailClosed(f"offset {offset} of {self._topics.tallies.name}/{partition} holds no tally")
-
-    async def _tallies_from(self, partition: int, start: int, end: int) -> AsyncIterator[tuple[int, Tally]]:
-        async for records in self._reader.records(self._topics.tallies.name, partition, start, end):
-            for record in records:
-                yield record.offset, decode_tally(record.value)
 
 
 def carried_usage(positions: Iterable[PartitionPosition]) -> dict[str, CarriedUsage]:

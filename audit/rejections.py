@@ -11,6 +11,7 @@ from taximeter_emitter.wire.limits import HOUR_MS
 
 from audit.resends import Resend, Resends
 from metering.folds.distinct_reports import distinct
+from metering.kafka.chain_records import PartitionPlace, first_chain_record, taken_in
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogReader
 from metering.records.fail_closed import HistoryLost
@@ -19,16 +20,19 @@ from metering.records.ledger_records import (
     RECEIPT_FORMAT,
     REJECTION_FORMAT,
     Correction,
+    Entry,
     Intent,
     MeterEvent,
     Rejection,
     decode_entry,
 )
+from metering.records.notes.resolution import RESOLUTION_FORMAT, Resolution, Resolved
 
 # A meter event is sent within 20 hours of its intent (or is parked), and validated soon after.
 BEFORE_MS: Final = 24 * HOUR_MS
 _IDENTIFIER: Final = re.compile(r"(tm-[0-9A-Za-z]+-[0-9]+)-(?:([0-9]+-[0-9]+)-([0-9]+)|c([0-9]+))", re.ASCII)
-_REJECTION, _CORRECTION, _RECEIPT = (b'{"format":"' + name.encode() + b'"' for name in (REJECTION_FORMAT, CORRECTION_FORMAT, RECEIPT_FORMAT))
+_FORMATS: Final = (REJECTION_FORMAT, CORRECTION_FORMAT, RECEIPT_FORMAT, RESOLUTION_FORMAT)
+_REJECTION, _CORRECTION, _RECEIPT, _RESOLUTION = (b'{"format":"' + name.encode() + b'"' for name in _FORMATS)
 # As encode_intent writes it, before anything that a customer could have chosen.
 _INTENT: Final = re.compile(rb'"identifier":"([0-9A-Za-z-]+)"')
 
@@ -56,6 +60,7 @@ class RejectionReader:
         self._topic = kafka.topics.ledger.name
         self._partitions = kafka.partitions
         self._reader = LogReader(kafka, "stripe-errors")
+        self.found_lost = 0  # meter events of which Stripe's sums showed that it lacks them, in what was read last
 
     async def close(self) -> None:
         """Close the connection."""
@@ -65,6 +70,7 @@ class RejectionReader:
         """The rejections written since then, oldest first."""
         rejections: list[Rejection] = []
         resends: dict[str, Resend] = {}
+        self.found_lost = 0
         for partition in range(self._partitions):
             entries, again = await self._read_partition(partition, since_ms)
             rejections += entries
@@ -85,11 +91,15 @@ class RejectionReader:
         async with aclosing(self._since(partition, since_ms)) as records:
             async for record in records:
                 value = record.value or b""
-                if value.startswith((_REJECTION, _CORRECTION)) or (resends.are_open and value.startswith(_RECEIPT)):
-                    entry = decode_entry(value)
+                if value.startswith((_REJECTION, _CORRECTION, _RESOLUTION)) or (resends.are_open and value.startswith(_RECEIPT)):
+                    entry = await taken_in(self._reader, PartitionPlace(self._topic, partition), record, decode_entry)
+                    if entry is None:
+                        continue
                     resends.fold(record.offset, entry)
                     if isinstance(entry, Rejection):
                         rejections.append(entry)
+                    elif isinstance(entry, Resolution) and entry.offset == record.offset and entry.resolved is Resolved.NOT_AT_STRIPE:
+                        self.found_lost += 1
         return rejections, resends.by_target(rejections)
 
     async def _events(self, partition: int, rejections: Sequence[Rejection], targets: dict[str, str]) -> dict[str, MeterEvent]:
@@ -108,19 +118,23 @@ class RejectionReader:
         if wanted:
             async with aclosing(self._since(partition, since_ms)) as records:
                 async for record in records:
-                    found |= _meter_events(record.value or b"", wanted)
+                    names = _wanted_in(record.value or b"", wanted)
+                    entry = await taken_in(self._reader, PartitionPlace(self._topic, partition), record, decode_entry) if names else None
+                    if isinstance(entry, Intent):
+                        found |= {name: entry.meter_events[index] for name, index in names.items() if index < len(entry.meter_events)}
         for name, offset in corrections.items():
-            record_at = await self._record(partition, offset)
-            entry = None if record_at is None else decode_entry(record_at)
+            entry = await self._entry(partition, offset)
             if isinstance(entry, Correction) and entry.identifier() == name:
                 found[name] = entry.meter_events[0]
                 targets[name] = entry.target_identifier
         return found
 
-    async def _record(self, partition: int, offset: int) -> bytes | None:
+    async def _entry(self, partition: int, offset: int) -> Entry | None:
         start, end = await self._reader.bounds(self._topic, partition)
-        record = await self._reader.record(self._topic, partition, offset) if start <= offset < end else None
-        return None if record is None else record.value
+        if not start <= offset < end:
+            return None
+        found = await first_chain_record(self._reader, PartitionPlace(self._topic, partition), offset, offset + 1, decode_entry)
+        return None if found is None else found[1]
 
     async def _since(self, partition: int, since_ms: int) -> AsyncGenerator[ConsumerRecord[bytes, bytes], None]:
         start, end = await self._reader.bounds(self._topic, partition)
@@ -142,11 +156,7 @@ def _of(found: Mapping[str, T], rejection: Rejection) -> dict[str, T]:
     return {name: found[name] for name in rejection.identifiers if name in found}
 
 
-def _meter_events(value: bytes, wanted: dict[str, dict[str, int]]) -> dict[str, MeterEvent]:
-    """Those of the wanted meter events that this record holds. Two writers may have made the same intent; both say the same."""
+def _wanted_in(value: bytes, wanted: Mapping[str, dict[str, int]]) -> Mapping[str, int]:
+    """Names and indexes of those of the wanted meter events that this record holds. Two writers may have made the same intent; both say the same."""
     match = _INTENT.search(value[:4096])
-    names = wanted.get(match[1].decode()) if match is not None else None
-    entry = decode_entry(value) if names else None
-    if not names or not isinstance(entry, Intent):
-        return {}
-    return {name: entry.meter_events[index] for name, index in names.items() if index < len(entry.meter_events)}
+    return wanted.get(match[1].decode(), {}) if match is not None else {}

@@ -16,6 +16,7 @@ class Resend:
 
     identifier: str
     target: str
+    to_customer: str = ""  # who is billed, if it is another one
     outcome: Outcome | None = None
     refused_later: bool = False
 
@@ -27,7 +28,8 @@ class Resend:
     def as_text(self) -> str:
         """In words: `sent again by correction tm-ab-1-c7 (accepted)`."""
         state = f"{self.outcome or 'open'}{', refused later' if self.refused_later else ''}"
-        return f"sent again by correction {self.identifier} ({state})"
+        what = f"billed to {self.to_customer}" if self.to_customer else "sent again"
+        return f"{what} by correction {self.identifier} ({state})"
 
 
 class Resends:
@@ -45,7 +47,7 @@ class Resends:
     def fold(self, offset: int, entry: object) -> None:
         """Take in the entry at `offset`; other kinds of entries are passed over."""
         match entry:
-            case Correction(kind=CorrectionKind.RESEND) if entry.offset == offset:
+            case Correction(kind=CorrectionKind.RESEND | CorrectionKind.MOVE) if entry.offset == offset:
                 self._corrections[offset] = entry
             case Receipt():
                 for settlement in entry.settlements:
@@ -60,7 +62,7 @@ class Resends:
         found: dict[str, Resend] = {}
         for offset, correction in self._corrections.items():
             identifier = correction.identifier()
-            found[correction.target_identifier] = Resend(
-                identifier, correction.target_identifier, self._outcomes.get(offset), refused_later=identifier in refused
-            )
+            other = correction.event.customer if correction.kind is CorrectionKind.MOVE else ""
+            outcome, later = self._outcomes.get(offset), identifier in refused
+            found[correction.target_identifier] = Resend(identifier, correction.target_identifier, other, outcome, refused_later=later)
         return found

@@ -210,6 +210,10 @@ class Reporter:
         finally:
             self._sent.set()
 
+    def _note_foreign(self, partition: int) -> None:
+        self._metrics.foreign_records.labels("ledger").inc()
+        self._context.log.warning("a record that Taximeter did not write is passed over", topic=self._topics.ledger.name, partition=partition)
+
     def _reporting(self) -> list[int]:
         return [partition for partition, worker in self._group.workers.items() if worker.reporter is not None]
 
@@ -260,7 +264,14 @@ class Reporter:
             partition,
             self._kit,
             settings=self._settings,
-            takeover=ReportingTakeover(self._reader, self._topics, instance=self._instance, rows_max=self._settings.rows_max, periods=self._periods),
+            takeover=ReportingTakeover(
+                self._reader,
+                self._topics,
+                instance=self._instance,
+                rows_max=self._settings.rows_max,
+                periods=self._periods,
+                on_foreign=self._note_foreign,
+            ),
             dispatcher=self._dispatcher,
             periods=self._periods,
             partition_rate=self._partition_rate,

@@ -15,6 +15,7 @@ from taximeter_emitter.wire.errors import TaximeterError
 from taximeter_emitter.wire.limits import HOUR_MS
 
 from metering.folds.corrections import Corrected, CorrectionHistory, CorrectionPlace, MeterEventPlace, Target, objection, place_of
+from metering.kafka.chain_records import PartitionPlace, chain_records
 from metering.kafka.partition_log import Appender, LogReader, LogUnavailable
 from metering.kafka.topics import Topics
 from metering.records.fail_closed import HistoryLost
@@ -68,10 +69,10 @@ class PartitionHistory:
             on_progress(offset + 1, end)
 
     async def _entries(self, start: int, end: int) -> AsyncIterator[tuple[int, int, Entry]]:
-        async with aclosing(self._reader.records(self._topic, self._partition, start, end)) as batches:
-            async for records in batches:
-                for record in records:
-                    yield record.offset, record.timestamp, decode_entry(record.value)
+        place = PartitionPlace(self._topic, self._partition)
+        async with aclosing(chain_records(self._reader, place, start, end, decode_entry)) as entries:
+            async for entry in entries:
+                yield entry
 
 
 class Correcting:

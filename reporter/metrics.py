@@ -53,6 +53,7 @@ class ReporterMetrics:
     period_customers: Gauge
     period_reads: Counter
     meter_reads: Counter
+    foreign_records: Counter
     group: GroupMetrics
 
     @classmethod
@@ -157,6 +158,12 @@ class ReporterMetrics:
                 f"{prefix}_meter_reads_total",
                 "Readings of all meters; forbidden: the key may not read them.",
                 labels={"outcome": ("ok", *(why.value for why in WhyUnread))},
+            ),
+            foreign_records=counter(
+                registry,
+                f"{prefix}_foreign_records_total",
+                "Records that Taximeter did not write, where nobody else may write; they are passed over.",
+                labels={"topic": ("tallies", "ledger")},
             ),
             group=GroupMetrics.create(
                 registry,

@@ -1,15 +1,19 @@
 """Rebuild a partition's state from the log alone: what the ledger says, and where the tallies go on."""
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from typing import Final
 
+from metering.kafka.chain_records import PartitionPlace, chain_records, decisions_in, first_chain_record, taken_in
 from metering.kafka.ledger_log import ledger_start
 from metering.kafka.partition_log import LogReader
 from metering.kafka.topics import Topics
 from metering.records.fail_closed import ChainBroken, HistoryLost
 from metering.records.ledger_records import Entry, Intent, Receipt, decode_entry
-from metering.records.tally import decode_tally
+from metering.records.notes.foreign_records import is_foreign
+from metering.records.record import LogRecord
+from metering.records.tally import Tally, decode_tally
 from reporter.planning.billing_periods import BillingPeriods
 from reporter.planning.planner import PartitionReporter
 
@@ -19,12 +23,23 @@ WRITER_BYTES: Final = 4
 class ReportingTakeover:
     """Blocks on Kafka; every method may raise LogUnavailable or FailClosed."""
 
-    def __init__(self, reader: LogReader, topics: Topics, *, instance: str, rows_max: int, periods: BillingPeriods) -> None:
+    def __init__(
+        self,
+        reader: LogReader,
+        topics: Topics,
+        *,
+        instance: str,
+        rows_max: int,
+        periods: BillingPeriods,
+        on_foreign: Callable[[int], None] = lambda _partition: None,
+    ) -> None:
+        """`on_foreign` gets the partition of each foreign record that comes into usage.ledger."""
         self._reader = reader
         self._topics = topics
         self._instance = instance
         self._rows_max = rows_max
         self._periods = periods
+        self._on_foreign = on_foreign
 
     async def take_over(self, partition: int) -> PartitionReporter:
         """A reporter that knows every open meter event and is where the last accepted intent ends."""
@@ -35,6 +50,7 @@ class ReportingTakeover:
         reporter = PartitionReporter(partition, writer, ledger, self._rows_max, self._periods)
         async for offset, log_time_ms, entry in self._entries(partition, begin, end):
             reporter.observe(offset, log_time_ms, entry)
+        reporter.read_to(end)
         reporter.ledger.check_open(partition)
         reporter.begin()
         await self._check_tallies(reporter)
@@ -42,7 +58,7 @@ class ReportingTakeover:
 
     async def catch_up(self, reporter: PartitionReporter, own: Intent | Receipt, offset: int, log_time_ms: int) -> bool:
         """Fold what is new in usage.ledger up to our own entry at `offset`. Returns whether our own entry is accepted."""
-        async for at, at_ms, entry in self._entries(reporter.partition, reporter.ledger.chain.next_offset, offset):
+        async for at, at_ms, entry in self._new_entries(reporter.partition, reporter.ledger.chain.next_offset, offset):
             reporter.observe(at, at_ms, entry)
         reporter.ledger.check_open(reporter.partition)
         return reporter.observe(offset, log_time_ms, own, mine=True)
@@ -50,13 +66,32 @@ class ReportingTakeover:
     async def follow(self, reporter: PartitionReporter) -> None:
         """Fold what others have written to usage.ledger since."""
         _, end = await self._reader.bounds(self._topics.ledger.name, reporter.partition)
-        async for at, at_ms, entry in self._entries(reporter.partition, reporter.ledger.chain.next_offset, end):
+        async for at, at_ms, entry in self._new_entries(reporter.partition, reporter.ledger.chain.next_offset, end):
             reporter.observe(at, at_ms, entry)
+        reporter.read_to(end)
         reporter.ledger.check_open(reporter.partition)
 
     async def holds_no_record(self, partition: int, start: int, end: int) -> bool:
         """Whether the offsets [start, end) of usage.tallies never held a record, as transaction markers do. Proved, or HistoryLost."""
         return await self._reader.holds_no_record(self._topics.tallies.name, partition, start, end)
+
+    async def tally_in(self, partition: int, record: LogRecord) -> Tally | None:
+        """The tally in this record of usage.tallies; None if it is foreign, or a person passed it over. Raises RecordCorrupt."""
+        return await taken_in(self._reader, PartitionPlace(self._topics.tallies.name, partition), record, decode_tally)
+
+    async def ends(self, partition: int) -> tuple[int, int]:
+        """The next offsets of usage.tallies and usage.ledger."""
+        found = [await self._reader.bounds(topic.name, partition) for topic in (self._topics.tallies, self._topics.ledger)]
+        return found[0][1], found[1][1]
+
+    async def mended(self, partition: int, seen: tuple[int, int]) -> tuple[bool, tuple[int, int]]:
+        """Whether a person decided since to pass over a record of usage.tallies or usage.ledger; and where to look next time."""
+        ends = await self.ends(partition)
+        for topic, start, end in zip((self._topics.tallies, self._topics.ledger), seen, ends, strict=True):
+            async with aclosing(decisions_in(self._reader, PartitionPlace(topic.name, partition), start, end)) as decisions:
+                async for _ in decisions:
+                    return True, ends
+        return False, ends
 
     async def _check_tallies(self, reporter: PartitionReporter) -> None:
         start, end = await self._reader.bounds(self._topics.tallies.name, reporter.partition)
@@ -69,14 +104,25 @@ class ReportingTakeover:
             )
         head = reporter.ledger.tally_head
         if head >= start:
-            record = await self._reader.record(self._topics.tallies.name, reporter.partition, head)
-            if record is None or decode_tally(record.value).link.end != reporter.ledger.events_end:
+            place = PartitionPlace(self._topics.tallies.name, reporter.partition)
+            found = await first_chain_record(self._reader, place, head, head + 1, decode_tally)
+            if found is None or found[1].link.end != reporter.ledger.events_end:
                 raise ChainBroken(
                     f"tally {head} of partition {reporter.partition} is not the one reported: the topic was cut and went on, or created again"
                 )
 
     async def _entries(self, partition: int, start: int, end: int) -> AsyncIterator[tuple[int, int, Entry]]:
         """Offset, log time in milliseconds, content."""
-        async for records in self._reader.records(self._topics.ledger.name, partition, start, end):
-            for record in records:
-                yield record.offset, record.timestamp, decode_entry(record.value)
+        async for entry in chain_records(self._reader, PartitionPlace(self._topics.ledger.name, partition), start, end, decode_entry):
+            yield entry
+
+    async def _new_entries(self, partition: int, start: int, end: int) -> AsyncIterator[tuple[int, int, Entry]]:
+        """The same, of what was not read before: foreign records are counted."""
+        place = PartitionPlace(self._topics.ledger.name, partition)
+
+        def note(record: LogRecord) -> None:
+            if is_foreign(record.value):
+                self._on_foreign(partition)
+
+        async for entry in chain_records(self._reader, place, start, end, decode_entry, on_other=note):
+            yield entry

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from metering.folds.corrections import TAKEN
-from metering.kafka.partition_log import Appended
+from metering.kafka.partition_log import Appended, LogUnavailable
+from metering.records.chain import NO_OFFSET
 from metering.records.fail_closed import FailClosed
 from metering.records.ledger_records import Correction, Intent, Outcome, Planned, Receipt, Settlement, encode_intent, encode_receipt
+from metering.records.notes.foreign_records import is_foreign
 from metering.records.service_limits import CHAIN_RECORD_BYTES_MAX
-from metering.records.tally import decode_tally
-from metering.workers.partition_worker import PartitionWorker, WorkerKit
+from metering.workers.partition_worker import MARKER_SECONDS, MENDED_SECONDS, PartitionWorker, WorkerKit
 from reporter.dispatch import Dispatcher
 from reporter.mailbox import Mailbox
 from reporter.metrics import ReporterMetrics
@@ -65,6 +66,9 @@ class ReportingWorker(PartitionWorker):
         self._planned_at = 0.0
         self._settled_at = 0.0
         self._followed_at = 0.0
+        self._waiting_at = 0  # the position in usage.tallies at which nothing came, since then
+        self._waiting_since = 0.0
+        self._decided_to = (NO_OFFSET, NO_OFFSET)  # the ends of usage.tallies and usage.ledger that may hold what mends the partition
 
     # For the poll loop
 
@@ -109,6 +113,8 @@ class ReportingWorker(PartitionWorker):
 
     async def _own(self) -> None:
         began = self._clock.monotonic()
+        if NO_OFFSET in self._decided_to:
+            self._decided_to = await self._takeover.ends(self.partition)
         reporter = await self._takeover.take_over(self.partition)
         if reporter.ledger.open:
             # From this entry on a former owner's refusals count for nothing: it is no longer the only one who may send what is open.
@@ -125,6 +131,7 @@ class ReportingWorker(PartitionWorker):
             await self._wait(seconds, work=bool(self._inbox) and not reporter.is_full)
             reporter.hold(self._dispatcher.lanes.held.names)
             await self._fold_inbox(reporter)
+            await self._pass_markers(reporter)
             if self._unsent:
                 self._fill_lanes()
             if self._receipt_is_due():
@@ -149,7 +156,24 @@ class ReportingWorker(PartitionWorker):
                 reporter.pass_over(offset)
             record = self._inbox.take()
             if offset >= position:
-                reporter.add(offset, decode_tally(record.value))
+                tally = await self._takeover.tally_in(self.partition, record)
+                if tally is not None:
+                    reporter.add(offset, tally)
+                    continue
+                reporter.pass_over(offset + 1)
+                if is_foreign(record.value):
+                    self._metrics.foreign_records.labels("tallies").inc()
+                    self._log.warning("a record that Taximeter did not write is passed over", topic=self._topics.tallies.name, offset=offset)
+
+    async def _pass_markers(self, reporter: PartitionReporter) -> None:
+        """Pass over offsets at the end of usage.tallies that hold no record, as the marker of another producer's transaction does."""
+        now, position = self._clock.monotonic(), reporter.tally_position
+        if self._inbox or self.readable_end <= position or position != self._waiting_at:
+            self._waiting_at, self._waiting_since = position, now
+        elif now >= self._waiting_since + MARKER_SECONDS:
+            self._waiting_since, end = now, self.readable_end
+            if await self._takeover.holds_no_record(self.partition, position, end):
+                reporter.pass_over(end)
 
     # Intents
 
@@ -159,8 +183,9 @@ class ReportingWorker(PartitionWorker):
             return reporter.uncovered >= EMPTY_INTENT_TALLIES
         if waited < self._ended_periods.report_seconds(self._settings.report_seconds) and not reporter.unplanned.is_full:
             return False
+        lanes = self._dispatcher.lanes
         few_open = reporter.sendable_events <= self._partition_rate() * OPEN_SECONDS
-        return few_open and not self._unsent and self._dispatcher.lanes.room >= 2 * len(reporter.unplanned) and self._dispatcher.lanes.stopped is None
+        return few_open and not self._unsent and lanes.has_room_for(2 * len(reporter.unplanned)) and lanes.stopped is None
 
     async def _write_intent(self, reporter: PartitionReporter) -> None:
         """Append an intent for all that was folded. Its meter events are sent once it is accepted, and not before."""
@@ -301,6 +326,18 @@ class ReportingWorker(PartitionWorker):
         if landed.offset == reporter.ledger.chain.next_offset:
             return reporter.observe(landed.offset, landed.log_time_ms, entry, mine=True)  # nobody came between
         return await self._takeover.catch_up(reporter, entry, landed.offset, landed.log_time_ms)
+
+    async def _mended(self) -> bool:
+        """Wait until a person decides to pass over a record (`taximeter repair skip`), then read again whether that is all."""
+        while not self._draining:
+            await self._wait(MENDED_SECONDS, work=False)
+            try:
+                mended, self._decided_to = await self._takeover.mended(self.partition, self._decided_to)
+            except (LogUnavailable, FailClosed):
+                continue  # it is stopped already; what is wrong shows again when it goes on
+            if mended:
+                return not self._draining
+        return False
 
     # Keeping house
 

@@ -10,6 +10,7 @@ from taximeter.command import SANDBOX, Command, CommandGroup
 _COMMANDS: Final = "taximeter.commands"
 _TRACING: Final = "taximeter.trace_commands"
 _LETTERS: Final = "taximeter.dead_letter_commands"
+_REFUSALS: Final = "taximeter.refusal_commands"
 _STRIPE: Final = "taximeter.stripe_commands"
 _MOVING: Final = "taximeter.moving_commands"
 _REPLAY: Final = "taximeter.replay_commands"
@@ -98,6 +99,10 @@ _CUSTOMER: Final = (
     Command("show", "show one customer", f"{_STRIPE}.arguments:customer_show", f"{_STRIPE}.customer:show"),
 )
 
+_REJECTED: Final = (
+    Command("list", "meter event by meter event, and what is left to do", f"{_REFUSALS}.arguments:rejected_list", f"{_REFUSALS}.rejected:list_all"),
+)
+
 STRIPE_COMMANDS: Final = (
     _command(_STRIPE, "setup", "make the meters, products and prices of the settings file at Stripe"),
     _command(_STRIPE, "doctor", "check the key, its permissions, the clock, and what Stripe has"),
@@ -119,7 +124,8 @@ COMMANDS: Final = (
     CommandGroup("api-keys", "make keys for those who send events to the gateway", _API_KEYS),
     _command(_COMMANDS, "status", "show where each partition stands"),
     CommandGroup("stripe", "everything on Stripe's side: meters, prices, customers, usage, invoices, webhooks", STRIPE_COMMANDS),
-    _command(_COMMANDS, "correct", "take back, or send again, one meter event"),
+    CommandGroup("rejected", "what Stripe refused, lost or may not have", _REJECTED),
+    _command(_REFUSALS, "correct", "take back, or send again, one meter event, or all that are selected"),
     _command(_COMMANDS, "corrections", "list what was taken back and sent again"),
     CommandGroup("deadletters", "what was set aside: list, show and take back", _DEADLETTERS),
     CommandGroup("repair", "let a partition go on that stopped, or a copy in another cluster", _REPAIR),

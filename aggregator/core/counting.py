@@ -72,9 +72,7 @@ class PartitionCounter:
         self._rules = rules
         self._rows = Rows(rules.catalogue)
         self._known = KnownTexts()  # the customers in it are at home in this partition
-        self._plain = PlainEvents(
-            rules.catalogue.known_fields, lambda customer: rules.partition_of(customer) == partition, self.ids.identities, rules.shape_min
-        )
+        self._plain = PlainEvents(rules.catalogue.known_fields, lambda customer: rules.partition_of(customer) == partition, self.ids.identities)
         self._plain_sums = PlainSums(rules.catalogue, self._plain)
         self._not_counted = UncountedPlaces()  # of the records whose ids are learnt
         self.stepped_over: list[range] = []  # offsets that must not be read again
@@ -259,7 +257,7 @@ class PartitionCounter:
             self._plain.forget()
         moments = np.array(list(map(_timestamp, records)), np.int64)
         known_from = np.maximum(moments - self.ids.horizon_ms, self.tallies.losses.ids_from_ms)
-        odd, plain = self._plain.read(list(map(_value, records)), known_from, moments + FUTURE_TOLERANCE_MS)
+        odd, plain = self._plain.read(records, moments, known_from, moments + FUTURE_TOLERANCE_MS)
         if plain is not None and not odd:
             self._count_plain(records, plain)
             return len(records)

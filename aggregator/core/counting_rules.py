@@ -11,7 +11,6 @@ class CountingRules:
     """What a counter must know of its surroundings. `partition_of` says which partition a customer belongs to.
 
     `run_min`: with at least this many records in a row that may be plain events, reading them as columns is faster than one by one.
-    `shape_min`: with at least this many, reading those of one shape (see aggregator.reading.event_shapes) is faster than decoding them.
     `batches_min`: with at least this many small batches in a row, joining them is faster than counting each.
     """
 
@@ -21,5 +20,4 @@ class CountingRules:
     instance: str
     deduplication_horizon_ms: int
     run_min: int = 10
-    shape_min: int = 30
     batches_min: int = 4

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from metering.plans.plan_header import PlanHeader, header_from
-from metering.records.adjustment import Adjustment, AdjustmentKind, part_digest
+from metering.records.adjustment import Adjustment, AdjustmentKind, part_digest, plan_digest
 from metering.records.fail_closed import RecordCorrupt
 from metering.records.tally import Tally
 
@@ -37,7 +37,8 @@ class LoggedPart(NamedTuple):
 class LoggedPlan:
     """One plan. `parts` are the accepted ones by partition, in order; `ended` how many of them there were when it was abandoned, by partition.
 
-    `first_at_ms`: by the clock of who applied it. `units` by meter, of the accepted parts. `problem`: why its header cannot be used.
+    `first_at_ms`: by the clock of who applied it. `units` by meter, of the accepted parts. `problem`: why its header cannot be used. `forged`:
+    what is wrong with its records, as phrases.
     """
 
     plan: str
@@ -51,6 +52,7 @@ class LoggedPlan:
     ended: dict[int, int] = field(default_factory=dict)
     units: Counter[str] = field(default_factory=Counter)
     reverted_by: list[str] = field(default_factory=list)
+    forged: list[str] = field(default_factory=list)
 
     @property
     def accepted(self) -> int:
@@ -84,7 +86,11 @@ class PlanBook:
         if adjustment.kind is AdjustmentKind.ABANDON:
             plan.ended[tally.partition] = adjustment.parts
             return
-        rows = tally.rows
+        rows, known = tally.rows, len(plan.parts.get(tally.partition, ()))
+        if adjustment.part != known or adjustment.kind is not plan.kind:
+            plan.forged.append(f"has a part {adjustment.part} ({adjustment.kind}) at tally {offset} of partition {tally.partition}, not part {known}")
+        if part_digest(rows, adjustment.ids) != adjustment.digest:
+            plan.forged.append(f"has rows at tally {offset} of partition {tally.partition} that are not those of its digest")
         opposite = part_digest(((*row[:4], -row.quantity, -row.events) for row in rows), adjustment.ids)
         plan.parts.setdefault(tally.partition, []).append(LoggedPart(offset, adjustment.digest, opposite, len(rows)))
         for row in rows:
@@ -101,6 +107,8 @@ class PlanBook:
             mine.units.update(theirs.units)
             mine.header = mine.header or theirs.header
             mine.first_at_ms = min(mine.first_at_ms, theirs.first_at_ms)
+            mine.forged += theirs.forged
+            mine.problem = mine.problem or theirs.problem
 
     def finish(self) -> None:
         """Everything was taken: note which plans take back which."""
@@ -139,7 +147,9 @@ class PlanBook:
         if plan is None:
             plan = LoggedPlan(adjustment.plan, adjustment.kind, adjustment.by, adjustment.reason, adjustment.at_ms)
             self.plans[adjustment.plan] = plan
-        if adjustment.header is not None and plan.header is None:
+        if adjustment.header is not None and plan_digest(adjustment.header) != adjustment.plan:
+            plan.problem = "its header is not the one that it is named by"
+        elif adjustment.header is not None and plan.header is None:
             try:
                 plan.header = header_from(adjustment.header)
             except RecordCorrupt as error:

@@ -5,7 +5,7 @@ what active earlier plans changed: these are applied first, so no event is taken
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -94,6 +94,7 @@ class PlanDerivation:
 
     def __init__(self, header: PlanHeader, partition: int, earlier: Sequence[EarlierPlan]) -> None:
         self.counts = DerivationCounts()
+        self.named: Counter[str] = Counter()  # units of fields that no meter knew when they were counted, and that the plan counts
         self._header = header
         self._rule = header.rule
         self._selector = header.selector
@@ -145,31 +146,33 @@ class PlanDerivation:
 
     def end_tally(self) -> list[DerivedPart]:
         """What there is by now, if it is enough for a part."""
-        parts = _parts(self.stays, moved=False) if self.stays.is_full else []
-        return parts + (_parts(self.moves, moved=True) if self.moves.is_full else [])
+        return _parts(self.stays.take_full(), moved=False) + _parts(self.moves.take_full(), moved=True)
 
     def finish(self) -> list[DerivedPart]:
         """What is left."""
-        return _parts(self.stays, moved=False) + _parts(self.moves, moved=True)
+        return _parts(self.stays.drain(), moved=False) + _parts(self.moves.drain(), moved=True)
 
     def _apply(self, record: LogRecord, contents: SingleContents | BatchContents, places: Sequence[int], rules: CatalogueRules) -> None:
         now = _InEffect(rules, self._earlier, record, contents, places)
         self.counts.taken_before += now.taken
         events, rule = contents.events, self._rule
         if rule.kind is AdjustmentKind.COUNT:
-            self._count(events, now)
+            self._count(events, now, rules)
             return
         for meter, chosen in now.definitions():
             if self._selector.takes_meter(meter.name):
                 self._take_out(events, meter, chosen)
 
-    def _count(self, events: HeldEvents, now: "_InEffect") -> None:
+    def _count(self, events: HeldEvents, now: "_InEffect", rules: CatalogueRules) -> None:
         wanted = self._definition
         assert wanted is not None, "of a COUNT plan"
         for meter, chosen in now.of(wanted.name):
             if meter is not None and (meter.fields, meter.dimensions) == (wanted.fields, wanted.dimensions):
                 continue
             self.stays.add(events, wanted, chosen, sign=1)
+            for field_name in wanted.fields - rules.fields:
+                if field_name in events.usage:
+                    self.named[field_name] += sum(events.usage[field_name][place] for place in chosen)
             if meter is not None:
                 self.stays.add(events, meter, chosen, sign=-1)
 
@@ -229,5 +232,5 @@ class _InEffect:
             yield self._by_name.get(name), places
 
 
-def _parts(sums: SignedSums, *, moved: bool) -> list[DerivedPart]:
-    return [DerivedPart(moved, rows) for rows in sums.drain()]
+def _parts(parts: Iterable[Sequence[AdjustedRow]], *, moved: bool) -> list[DerivedPart]:
+    return [DerivedPart(moved, rows) for rows in parts]

@@ -1,6 +1,5 @@
 """Reads what plans rest on: which plans the log has, and the rows of a plan in one partition, tally by tally."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from audit.recount.meter_definitions import KnownCatalogues
 from audit.tracing.tally_search import TallySearch
 from audit.verification.partition import LogRecords, Stream
 from metering.folds.tallies import Tallies, tallies_from
+from metering.kafka.chain_records import PartitionPlace, chain_records
 from metering.kafka.partition_log import LogReader
 from metering.kafka.topics import Topics
 from metering.plans.plan_header import PlannedRange
@@ -111,18 +111,15 @@ class PlanLog:
         start, end = bounds
         fold, topic = Tallies(), self._topics.tallies.name
         definitions: dict[str, CatalogueDefinition] = {}
-        async with aclosing(self._tallies.records(topic, partition, start, end)) as batches:
-            async for records in batches:
-                for record in records:
-                    tally = decode_tally(record.value)
-                    if record.offset == start and start > 0:
-                        fold = tallies_from(start, tally)
-                    if fold.fold(record.offset, tally):
-                        book.take(record.offset, tally)
-                        if tally.catalogue_definition is not None:
-                            definitions[tally.catalogue] = tally.catalogue_definition
-                on_records(len(records))
-                await asyncio.sleep(0)
+        async with aclosing(chain_records(self._tallies, PartitionPlace(topic, partition), start, end, decode_tally)) as tallies:
+            async for offset, _, tally in tallies:
+                if offset == start and start > 0:
+                    fold = tallies_from(start, tally)
+                if fold.fold(offset, tally):
+                    book.take(offset, tally)
+                    if tally.catalogue_definition is not None:
+                        definitions[tally.catalogue] = tally.catalogue_definition
+                on_records(1)
         if fold.chain.head == NO_OFFSET or fold.chain_id is None:
             return None
         return TalliesEnd(end, fold.chain.end, fold.chain_id, fold.log_time_ms, fold.catalogue, definitions.get(fold.catalogue))

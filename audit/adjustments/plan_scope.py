@@ -49,8 +49,9 @@ def built_upon(book: PlanBook, target: LoggedPlan) -> Iterator[LoggedPlan]:
 def earlier_plans(book: PlanBook, partition: int, base: int) -> Sequence[EarlierPlan]:
     """What was active in a partition for one who had read usage.tallies up to `base`."""
     found = []
-    for plan in book.in_order():
-        if plan.header is None or not _before(plan, partition, base):
+    here = [plan for plan in book.plans.values() if _before(plan, partition, base)]
+    for plan in sorted(here, key=lambda plan: plan.parts[partition][0].offset):
+        if plan.header is None:
             continue
         if any(_before(book.plans[name], partition, base) for name in plan.reverted_by):
             continue

@@ -65,8 +65,17 @@ class SignedSums:
         """What there is by now, also what comes to nothing so far."""
         return [(*key, quantity, count) for key, (quantity, count) in self._sums.items()]
 
+    def take_full(self) -> list[Sequence[AdjustedRow]]:
+        """As many full parts as there are. Which sums are in them depends on nothing but the sums."""
+        if not self.is_full:
+            return []
+        keys = sorted(self._sums)
+        return self._taken(keys[: len(keys) // PART_ROWS_MAX * PART_ROWS_MAX])
+
     def drain(self) -> list[Sequence[AdjustedRow]]:
-        """All of it as parts, in an order that depends on nothing but the sums; nothing is left then."""
-        rows = split_rows((*key, *total) for key, total in sorted(self._sums.items()))
-        self._sums.clear()
+        """All of it as parts; nothing is left then."""
+        return self._taken(sorted(self._sums))
+
+    def _taken(self, keys: Sequence[SumKey]) -> list[Sequence[AdjustedRow]]:
+        rows = split_rows((*key, *self._sums.pop(key)) for key in keys)
         return [rows[start : start + PART_ROWS_MAX] for start in range(0, len(rows), PART_ROWS_MAX)]

@@ -3,16 +3,18 @@
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from taximeter_emitter.wire.limits import HOUR_MS
+from taximeter_emitter.wire.limits import DAY_MS, HOUR_MS
 
 from metering.folds.corrections import CorrectionPlace, MeterEventPlace, place_of
+from metering.kafka.chain_records import PartitionPlace, chain_records, first_chain_record
 from metering.kafka.ledger_log import ledger_since
 from metering.kafka.partition_log import LogReader
 from metering.records.ledger_records import Correction, Entry, Intent, MeterEvent, Outcome, Receipt, Rejection, Settlement, decode_entry
 
-LARGEST_WINDOW_MS = 6 * HOUR_MS
+_LARGEST_WINDOW_MS: Final = 6 * HOUR_MS
+_LARGEST_CARRIED_MS: Final = 7 * DAY_MS
 
 
 @dataclass(slots=True)
@@ -91,10 +93,12 @@ class _ReportFold:
     def _plan(self, read: _ReadEntry, intent: Intent) -> None:
         found = self.found
         found.intent = read.offset if found.intent is None else found.intent
-        found.carried = any(_holds(event, self._usage) for event in intent.carried)
-        found.unbillable |= any(_holds(event, self._usage) for event in intent.unbillable)
+        # Usage that was carried may be in larger windows.
+        largest_ms = _LARGEST_CARRIED_MS if found.carried else _LARGEST_WINDOW_MS
+        found.carried = any(_holds(event, self._usage, _LARGEST_CARRIED_MS) for event in intent.carried)
+        found.unbillable |= any(_holds(event, self._usage, largest_ms) for event in intent.unbillable)
         for index, event in enumerate(intent.meter_events):
-            if _holds(event, self._usage):
+            if _holds(event, self._usage, largest_ms):
                 self._watched[read.offset, index] = ReportedEvent(read.offset, read.log_time_ms, intent.identifier(index), event)
                 found.events.append(self._watched[read.offset, index])
 
@@ -129,8 +133,8 @@ class LedgerSearch:
         """
         place = place_of(identifier)
         if isinstance(place, CorrectionPlace):
-            record = await self._reader.record(self._topic, partition, place.offset)
-            entry = None if record is None else decode_entry(record.value)
+            at_place = await first_chain_record(self._reader, PartitionPlace(self._topic, partition), place.offset, place.offset + 1, decode_entry)
+            entry = None if at_place is None else at_place[1]
             place = place_of(entry.target_identifier) if isinstance(entry, Correction) else None
         if not isinstance(place, MeterEventPlace):
             return None
@@ -145,17 +149,15 @@ class LedgerSearch:
         """The entries, from one on that is not behind `since_ms`."""
         start, end = await self._reader.bounds(self._topic, partition)
         begin, ledger = await ledger_since(self._reader, self._topic, partition, since_ms, start=start, end=end)
-        async with aclosing(self._reader.records(self._topic, partition, begin, end)) as batches:
-            async for records in batches:
-                for record in records:
-                    entry = decode_entry(record.value)
-                    news = ledger.news(entry) if isinstance(entry, Receipt) else ()
-                    yield _ReadEntry(record.offset, record.timestamp, entry, news, ledger.fold(record.offset, record.timestamp, entry))
+        async with aclosing(chain_records(self._reader, PartitionPlace(self._topic, partition), begin, end, decode_entry)) as entries:
+            async for offset, log_time_ms, entry in entries:
+                news = ledger.news(entry) if isinstance(entry, Receipt) else ()
+                yield _ReadEntry(offset, log_time_ms, entry, news, ledger.fold(offset, log_time_ms, entry))
 
 
-def _holds(event: MeterEvent, usage: Sequence[UsageAt]) -> bool:
-    """Whether a meter event may hold some of this usage: its time is that of the earliest usage in it, of six hours at most."""
+def _holds(event: MeterEvent, usage: Sequence[UsageAt], largest_ms: int) -> bool:
+    """Whether a meter event may hold some of this usage: its time is that of the earliest usage in it, of a window of this size at most."""
     return any(
-        event.customer == customer and event.meter == meter and event.time_ms - 60_000 < time_ms < event.time_ms + LARGEST_WINDOW_MS
+        event.customer == customer and event.meter == meter and event.time_ms - 60_000 < time_ms < event.time_ms + largest_ms
         for customer, meter, time_ms in usage
     )

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from metering.folds.tallies import Tallies, tallies_from
+from metering.kafka.chain_records import PartitionPlace, chain_records, first_chain_record, last_chain_record
 from metering.kafka.partition_log import LogReader
 from metering.records.fail_closed import RecordCorrupt
 from metering.records.meters import Catalogue, catalogue_from
@@ -29,32 +30,32 @@ class TallySearch:
     async def accepted(self, partition: int, since_ms: int) -> AsyncGenerator[tuple[int, Tally], None]:
         """The accepted tallies, with their offsets, of which the first covers what was logged then or earlier."""
         start, end = await self._reader.bounds(self._topic, partition)
-        if start == end:
+        place = PartitionPlace(self._topic, partition)
+        last = await last_chain_record(self._reader, place, start, end, decode_tally)
+        if last is None:
             return
-        begin, fold = await self._begin(partition, since_ms, start, end)
-        async with aclosing(self._reader.records(self._topic, partition, begin, end)) as batches:
-            async for records in batches:
-                for record in records:
-                    tally = decode_tally(record.value)
-                    if fold.fold(record.offset, tally):
-                        if tally.catalogue_definition is not None:
-                            self._catalogues[tally.catalogue] = catalogue_from(tally.catalogue_definition)
-                        yield record.offset, tally
+        begin, fold = await self._begin(place, since_ms, start, last)
+        async with aclosing(chain_records(self._reader, place, begin, end, decode_tally)) as tallies:
+            async for offset, _, tally in tallies:
+                if fold.fold(offset, tally):
+                    if tally.catalogue_definition is not None:
+                        self._catalogues[tally.catalogue] = catalogue_from(tally.catalogue_definition)
+                    yield offset, tally
 
     def catalogue_of(self, tally: Tally) -> Catalogue | None:
         """The meters that a tally which was read counted by; None if the log does not say it, as of tallies of the old form."""
         return self._catalogues.get(tally.catalogue)
 
-    async def _begin(self, partition: int, since_ms: int, start: int, end: int) -> tuple[int, Tallies]:
+    async def _begin(self, place: PartitionPlace, since_ms: int, start: int, last: tuple[int, Tally]) -> tuple[int, Tallies]:
         """An accepted tally that is not behind what was logged at `since_ms`, and behind which all meters are named; and the fold before it."""
-        found = await self._reader.offset_for_time(self._topic, partition, since_ms)
-        tally = await self._at(partition, end - 1 if found is None else min(found, end - 1))
+        found = await self._reader.offset_for_time(*place, since_ms)
+        first = None if found is None else await first_chain_record(self._reader, place, found, last[0], decode_tally)
+        _, tally = last if first is None else first
         begin = min(tally.link.previous, tally.checkpoint)
         begin = max(begin, start)  # NO_OFFSET is below all
-        return begin, Tallies() if begin == 0 else tallies_from(begin, await self._at(partition, begin))
-
-    async def _at(self, partition: int, offset: int) -> Tally:
-        record = await self._reader.record(self._topic, partition, offset)
-        if record is None:
-            raise RecordCorrupt(f"offset {offset} of {self._topic}/{partition} holds no tally")
-        return decode_tally(record.value)
+        if begin == 0:
+            return begin, Tallies()
+        at_begin = await first_chain_record(self._reader, place, begin, begin + 1, decode_tally)
+        if at_begin is None:
+            raise RecordCorrupt(f"offset {begin} of {self._topic}/{place.partition} holds no tally")
+        return begin, tallies_from(*at_begin)

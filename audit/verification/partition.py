@@ -3,23 +3,28 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
+from functools import partial
 
 from aiokafka.structs import ConsumerRecord
 
+from audit.adjustments.plan_book import PlanBook
 from audit.decoder.home_partition import home_of
 from audit.recount.seen_identities import SeenIdentities, remembered_ms
 from audit.recount.taken_numbers import TakenNumbers
 from audit.recount.tally_recount import KINDS, RecountHistory, TallyRecount
 from audit.verification.emitters import EmitterBook
 from audit.verification.intent_check import IntentCheck, covered_tallies
-from audit.verification.report import AcceptedLoss, AcceptedRedrive, AcceptedStep, Covered, OpenTransaction, Report
+from audit.verification.report import AcceptedLoss, AcceptedRedrive, AcceptedStep, Covered, OpenTransaction, PassedRecord, Report
 from audit.verification.span import Inside, TimeRange
 from metering.folds.tallies import Tallies, tallies_from
+from metering.kafka.chain_records import PartitionPlace, chain_records, first_chain_record, taken_in
 from metering.kafka.partition_log import LogEnds, LogReader, LogUnavailable
 from metering.kafka.topics import Topics
 from metering.records.chain import NO_OFFSET
 from metering.records.fail_closed import FailClosed, HistoryLost, RecordCorrupt
 from metering.records.ledger_records import decode_entry
+from metering.records.notes.foreign_records import decode_decision, is_decision, is_foreign
+from metering.records.record import LogRecord
 from metering.records.redrive import REDRIVE_HEADER, RedriveEnd, decode_redrive
 from metering.records.tally import Acceptance, Tally, decode_tally
 
@@ -106,7 +111,8 @@ class Stream:
 
 
 class PartitionVerification:
-    """Use once: `run` adds everything to the report it was given. `history.forwarded` is then what must be in other partitions."""
+    """Use once: `run` adds everything to the report it was given. `history.forwarded` is then what must be in other partitions,
+    and `book` has the partition's plans."""
 
     def __init__(
         self,
@@ -132,6 +138,7 @@ class PartitionVerification:
         self._first_start: int | None = None
         self._intents = IntentCheck(partition, report, self._inside)
         self._place = "nothing"
+        self.book = PlanBook()
         self.history = RecountHistory(partition, lambda customer: home_of(customer, scope.partitions))
 
     async def run(self) -> None:
@@ -198,7 +205,11 @@ class PartitionVerification:
             return 0, self._bounds.events[0]
         if start >= self._inside.end:
             return start, self._bounds.events[1]
-        previous = (await self._tally(start)).link.previous
+        place = PartitionPlace(self._topics.tallies.name, self._partition)
+        first = await first_chain_record(self._readers.tallies, place, start, self._inside.end, decode_tally)
+        if first is None:
+            return start, self._bounds.events[1]
+        previous = first[1].link.previous
         if previous in {0, NO_OFFSET}:
             return 0, self._bounds.events[0]
         before = await self._tally(previous)
@@ -210,10 +221,10 @@ class PartitionVerification:
 
     async def _tally(self, offset: int) -> Tally:
         topic = self._topics.tallies.name
-        record = await self._readers.tallies.record(topic, self._partition, offset)
-        if record is None:
+        found = await first_chain_record(self._readers.tallies, PartitionPlace(topic, self._partition), offset, offset + 1, decode_tally)
+        if found is None:
             raise RecordCorrupt(f"offset {offset} of {topic}/{self._partition} holds no tally")
-        return decode_tally(record.value)
+        return found[1]
 
     async def _read(self) -> None:
         partition, topics, bounds = self._partition, self._topics, self._bounds
@@ -221,11 +232,11 @@ class PartitionVerification:
             await self._select()
         if bounds.tallies[0] > 0 or bounds.ledger[0] > 0:
             raise HistoryLost(f"tallies are kept from {bounds.tallies[0]} and the ledger from {bounds.ledger[0]}: a proof needs both from 0")
-        async with aclosing(self._readers.ledger.records(topics.ledger.name, partition, *bounds.ledger)) as batches:
-            async for records in batches:
-                for record in records:
-                    self._at(topics.ledger.name, record.offset)
-                    self._intents.foresee(record.offset, decode_entry(record.value))
+        ledger_place, note = PartitionPlace(topics.ledger.name, partition), partial(self._note_other, "ledger")
+        async with aclosing(chain_records(self._readers.ledger, ledger_place, *bounds.ledger, decode_entry, on_other=note)) as entries:
+            async for offset, _, entry in entries:
+                self._at(topics.ledger.name, offset)
+                self._intents.foresee(offset, entry)
         await self._read_redrives()
         tallies_from_offset, events_from = await self._begin()
         async with AsyncExitStack() as open_streams:
@@ -243,11 +254,21 @@ class PartitionVerification:
             ledger = await stream(self._readers.ledger, topics.ledger.name, bounds.ledger)
             async for record in ledger.before(bounds.ledger[1]):
                 self._at(topics.ledger.name, record.offset)
-                entry = decode_entry(record.value)
-                if self._intents.will_accept(entry):
-                    await self._add_tallies(tallies, events, covered_tallies(entry, bounds.tallies[1]))
-                self._intents.fold(record.offset, record.timestamp, entry)
+                taken = await taken_in(self._readers.events, ledger_place, record, decode_entry)
+                if taken is None:
+                    continue
+                if self._intents.will_accept(taken):
+                    await self._add_tallies(tallies, events, covered_tallies(taken, bounds.tallies[1]))
+                self._intents.fold(record.offset, record.timestamp, taken)
             await self._add_tallies(tallies, events, self._inside.end)
+
+    def _note_other(self, topic: str, record: LogRecord) -> None:
+        """A record of usage.tallies or usage.ledger of which nothing is taken in."""
+        if is_decision(record.value):
+            decision = decode_decision(record.value)
+            self._report.passed_over.append(PassedRecord(topic, self._partition, decision.offset, decision.reason, decision.by, decision.at_ms))
+        elif is_foreign(record.value):
+            self._report.foreign_records[topic] += 1
 
     async def _read_redrives(self) -> None:
         """Which events that were set aside were taken back, by redrives that landed where their writer wanted."""
@@ -274,11 +295,16 @@ class PartitionVerification:
     async def _add_tallies(self, tallies: Stream, events: Stream, end: int) -> None:
         async for record in tallies.before(end):
             self._at(self._topics.tallies.name, record.offset)
-            tally = decode_tally(record.value)
+            tally = await taken_in(self._readers.events, PartitionPlace(self._topics.tallies.name, self._partition), record, decode_tally)
+            if tally is None:
+                if record.offset >= self._inside.start:
+                    self._note_other("tallies", record)
+                continue
             if not self._tallies.fold(record.offset, tally):
                 # What is before the range was read only to know what it rests on.
                 self._report.tallies_skipped += record.offset >= self._inside.start
                 continue
+            self.book.take(record.offset, tally)
             if record.offset < self._inside.start:
                 self._learn(tally)
                 continue
@@ -321,7 +347,8 @@ class PartitionVerification:
             taken += 1
         self._on_records(taken)
         was_deleted = start < self._bounds.events[0] and tally.acceptance is None
-        is_unproved = tally.adjustment is not None
+        # Only a verification of everything derives plans again.
+        is_unproved = tally.adjustment is not None and not self._times.is_everything
         if was_deleted or is_unproved or not recount.is_derived:
             self._report.underived.tallies += 1
             for row in tally.rows:

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
+from audit.adjustments.plan_check import CheckedPlan
 from audit.recount.aside_book import AsideTotals
+from audit.verification.plan_terms import plan_as_json
 from audit.verification.stripe_evidence import StripeEvidence
 from metering.records.ledger_records import CorrectionKind, MeterEvent, Outcome
 
@@ -276,6 +278,18 @@ class AcceptedRedrive:
     ended: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class PassedRecord:
+    """A person's decision that nobody takes in the record at `offset` of `topic` (tallies or ledger)."""
+
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+    by: str
+    at_ms: int
+
+
 @dataclass(slots=True)
 class Refusals:
     """What Stripe's error reports say: `named` meter events, and the `unnamed` ones that it only counts, by code."""
@@ -319,8 +333,8 @@ _SUMS: Final = (
     *("partitions", "tallies", "tallies_skipped", "intents", "intents_skipped", "receipts", "rejections", "corrections", "corrections_skipped"),
     *("uncounted_records", "not_recounted", "open_meter_events"),
 )
-_COUNTERS: Final = ("records", "events", "dead_lettered", "unknown_usage", "unread_partitions")
-_LISTS: Final = ("losses", "steps", "covered", "open_transactions", "redrives", "handovers")
+_COUNTERS: Final = ("records", "events", "dead_lettered", "unknown_usage", "unread_partitions", "foreign_records")
+_LISTS: Final = ("losses", "steps", "passed_over", "covered", "open_transactions", "redrives", "handovers")
 
 
 @dataclass(slots=True)
@@ -329,6 +343,7 @@ class Report:
 
     `unknown_usage`: units of counted events, by usage field, that are not billed because the catalogue did not know the field.
     `uncounted_records` can be read and are behind the end of the chains. `not_recounted` records were deleted by retention and are in tallies only.
+    `foreign_records` are those of tallies and of the ledger that Taximeter did not write, by topic; `passed_over`, those that look as if it had.
     `unread_partitions`: records of partitions that exist and that nobody counts, by partition. `identity_share`: how many event ids there
     are for each that was looked at.
     """
@@ -362,8 +377,11 @@ class Report:
     emitters: Sequence[EmitterLine] = ()
     losses: list[AcceptedLoss] = field(default_factory=list)
     steps: list[AcceptedStep] = field(default_factory=list)
+    passed_over: list[PassedRecord] = field(default_factory=list)
+    foreign_records: Counter[str] = field(default_factory=Counter)
     handovers: list[AcceptedHandover] = field(default_factory=list)
     covered: list[Covered] = field(default_factory=list)
+    plans: Sequence[CheckedPlan] = ()
     problems: Problems = field(default_factory=Problems)
 
     def meter(self, name: str) -> MeterTotals:
@@ -375,7 +393,7 @@ class Report:
         return self.meter(event.meter).told(event.value)
 
     def add(self, other: "Report") -> None:
-        """Add another partition's findings; emitters are not added, they span partitions."""
+        """Add another partition's findings; emitters and plans are not added, they span partitions."""
         for name in (*_SUMS, *_LISTS):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for name in _COUNTERS:
@@ -385,7 +403,7 @@ class Report:
         for reason, aside in other.aside.items():
             self.aside.setdefault(reason, AsideTotals()).add(aside)
         self.underived.tallies += other.underived.tallies
-        self.underived.units += other.underived.units
+        self.underived.units.update(other.underived.units)
         self.refusals.named += other.refusals.named
         self.refusals.unnamed += other.refusals.unnamed
         self.evidence.add(other.evidence)
@@ -431,8 +449,11 @@ class Report:
             "stripe_evidence": self.evidence.as_json(),
             "moved": {"said": len(self.moves.said), "billed": len(self.moves.billed)},
             "records": dict(self.records),
+            "plans": [plan_as_json(each) for each in self.plans],
             "losses": [loss.as_json() for loss in self.losses],
             "stepped_over": [asdict(step) for step in self.steps],
+            "passed_over": [asdict(record) for record in self.passed_over],
+            "foreign_records": dict(self.foreign_records),
             "handovers": [{**asdict(each), "in_doubt": dict(each.in_doubt)} for each in self.handovers],
             "covered": [each.as_json() for each in self.covered],
             "uncounted_records": self.uncounted_records,

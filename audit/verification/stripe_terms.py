@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from audit.verification.verdict import ProofVerdict, ProofWord, Term
+from audit.verification.term import ProofWord, Term
+from audit.verification.verdict import ProofVerdict
 from metering.reconciliation.comparison import ComparedCell
 from metering.records.notes.evidence import CellVerdict
 

@@ -2,40 +2,16 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from enum import Enum
+from dataclasses import dataclass
 from typing import Any, Final
 
+from audit.verification.plan_terms import plan_terms
 from audit.verification.report import MeterTotals, Report
+from audit.verification.term import ProofWord, Term
 from metering.records.ledger_records import Outcome
 
 _DEAD_LETTERS: Final = "taximeter deadletters list"
 _REFUSED: Final = 'taximeter stripe errors; taximeter correct IDENTIFIER --resend --reason "..."'
-
-
-class ProofWord(Enum):
-    """From the best to the worst."""
-
-    EXACT = "EXACT"
-    EXACT_BUT = "EXACT BUT"
-    PENDING = "PENDING"
-    NOT_EXACT = "NOT EXACT"
-
-
-@dataclass(frozen=True, slots=True)
-class Term:
-    """One thing that keeps the verdict from EXACT. `short` is its part of the verdict's line, `text` a sentence, `mend` a command or page."""
-
-    name: str
-    count: int
-    short: str
-    text: str
-    mend: str
-    units: Mapping[str, int] = field(default_factory=dict)
-
-    def as_json(self) -> dict[str, Any]:
-        """For `--json`."""
-        return {"name": self.name, "count": self.count, "text": self.text, "units": dict(self.units), "mend": self.mend}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +53,10 @@ class ProofVerdict:
 
 def verdict_of(report: Report) -> ProofVerdict:
     """What the report comes to."""
-    return ProofVerdict(
-        {
-            ProofWord.NOT_EXACT: tuple(_not_exact(report)),
-            ProofWord.PENDING: tuple(_pending(report)),
-            ProofWord.EXACT_BUT: tuple(_but(report)),
-        }
-    )
+    found = {ProofWord.NOT_EXACT: [*_not_exact(report)], ProofWord.PENDING: [*_pending(report)], ProofWord.EXACT_BUT: [*_but(report)]}
+    for word, term in plan_terms(report.plans):
+        found[word].append(term)
+    return ProofVerdict({word: tuple(terms) for word, terms in found.items()})
 
 
 def _not_exact(report: Report) -> Iterator[Term]:
@@ -250,6 +223,11 @@ def _but(report: Report) -> Iterator[Term]:
         unread = " and what could not be read" if any(step.events is None for step in report.steps) else ""
         text = f"{what}, with {_of(events, 'event')}{unread}, as it says below"
         yield Term("stepped_over", records, what, text, "docs/runbooks/TaximeterPartitionStopped.md")
+    if report.foreign_records or report.passed_over:
+        count = report.foreign_records.total() + len(report.passed_over)
+        what = f"{_of(count, 'foreign record')} in tallies or ledger"
+        text = f"{what} passed over: whether they were meant as usage is not known"
+        yield Term("foreign", count, what, text, "docs/runbooks/TaximeterForeignRecords.md")
     yield from _moved(report)
     unbillable = {name: totals.unbillable for name, totals in sorted(report.meters.items()) if totals.unbillable}
     if unbillable:

@@ -2,6 +2,7 @@
 
 import asyncio
 import multiprocessing
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -10,10 +11,13 @@ from typing import Final
 
 from aiokafka.errors import KafkaError
 
+from audit.adjustments.plan_book import PlanBook, PlanState
+from audit.adjustments.plan_proving import prove_plans
 from audit.recount.tally_recount import Forwarded
 from audit.verification.emitters import EmitterBook
 from audit.verification.forwarding import missing_copies
 from audit.verification.partition import LogBounds, PartitionVerification, Readers, VerificationScope
+from audit.verification.plan_terms import plan_problems
 from audit.verification.report import Report
 from audit.verification.span import EVERYTHING, TimeRange
 from metering.kafka.clients import KafkaSettings
@@ -35,12 +39,14 @@ class Findings:
     emitters: EmitterBook
     report: Report = field(default_factory=Report)
     forwarded: list[Forwarded] = field(default_factory=list)
+    book: PlanBook = field(default_factory=PlanBook)
 
     def add(self, other: "Findings") -> None:
         """Add those of other partitions."""
         self.emitters.add(other.emitters)
         self.report.add(other.report)
         self.forwarded += other.forwarded
+        self.book.add(other.book)
 
 
 async def verify(
@@ -65,6 +71,8 @@ async def verify(
     # Within a range of time one of the two partitions may be outside.
     for problem in (*problems, *(report.moves.problems if times.is_everything else ())):
         report.problems.add(problem)
+    if found.book.plans and times.is_everything:
+        await _prove_plans(kafka, found)
     return report
 
 
@@ -89,6 +97,7 @@ async def verify_partitions(kafka: KafkaSettings, scope: VerificationScope, part
             )
             await verification.run()
             found.forwarded += verification.history.forwarded
+            found.book.add(verification.book)
         return found
     finally:
         await readers.close()
@@ -99,6 +108,19 @@ async def _existing_partitions(kafka: KafkaSettings) -> int:
         return (await partition_counts(kafka, (kafka.topics.events,))).get(kafka.topics.events.name, 0)
     except KafkaError as error:
         raise LogUnavailable(f"the partitions of {kafka.topics.events.name} cannot be read: {error!r}") from error
+
+
+async def _prove_plans(kafka: KafkaSettings, found: Findings) -> None:
+    report = found.report
+    try:
+        report.plans = await prove_plans(kafka, found.book)
+    except (FailClosed, LogUnavailable) as error:
+        report.problems.add(f"the plans in the log could not be derived again: {error}")
+    for problem in plan_problems(report.plans):
+        report.problems.add(problem)
+    for each in report.plans:
+        if each.state is PlanState.APPLIED and not each.problems:
+            report.unknown_usage -= Counter(each.named)
 
 
 async def _look_elsewhere(kafka: KafkaSettings, found: Findings, unread: Sequence[int]) -> None:

@@ -8,6 +8,7 @@ from taximeter_emitter.clock import Clock
 
 from metering.folds.plan_progress import NotAdjusted, OnRival, Part, PlanInPartition, PlanProgress
 from metering.folds.tallies import Tallies, tallies_from
+from metering.kafka.chain_records import PartitionPlace, chain_records, first_chain_record, last_chain_record
 from metering.kafka.partition_log import Appender, LogReader, LogUnavailable
 from metering.records.chain import NO_OFFSET
 from metering.records.fail_closed import ChainBroken, HistoryLost, RecordCorrupt
@@ -16,7 +17,6 @@ from metering.records.tally import Tally, decode_tally, encode_tally
 
 PART_ATTEMPTS_MAX: Final = 10
 """How often one record is appended: a flush every few seconds comes first once in hundreds of times."""
-LOOK_BACK_RECORDS: Final = 64  # offsets without a record that may lie before a plan's position
 
 Brake = Callable[[PlanProgress], Awaitable[None]]
 """Asked before each part: returns when it may be written, or raises what ends the writing."""
@@ -115,21 +115,19 @@ class AdjustmentWriter:
 
     async def _fold_before(self, partition: int, position: int, start: int, end: int) -> Tallies:
         """An empty fold before the checkpoint that the last record before `position` names, which its writer knew to be accepted."""
-        last: Tally | None = None
-        async for _, tally in self._between(partition, max(start, position - LOOK_BACK_RECORDS), min(position, end)):
-            last = tally
-        begin = last.checkpoint if last is not None else NO_OFFSET
+        place = PartitionPlace(self._topic, partition)
+        last = await last_chain_record(self._reader, place, start, min(position, end), decode_tally)
+        begin = last[1].checkpoint if last is not None else NO_OFFSET
         if begin == NO_OFFSET:
             if start > 0:
                 raise HistoryLost(f"the tallies of partition {partition} start at {start}; the one to begin with was deleted")
             return Tallies()
-        record = await self._reader.record(self._topic, partition, begin)
-        if record is None:
+        found = await first_chain_record(self._reader, place, begin, begin + 1, decode_tally)
+        if found is None:
             raise RecordCorrupt(f"offset {begin} of {self._topic}/{partition} holds no tally")
-        return tallies_from(begin, decode_tally(record.value))
+        return tallies_from(*found)
 
     async def _between(self, partition: int, start: int, end: int) -> AsyncIterator[tuple[int, Tally]]:
-        async with aclosing(self._reader.records(self._topic, partition, start, end)) as batches:
-            async for records in batches:
-                for record in records:
-                    yield record.offset, decode_tally(record.value)
+        async with aclosing(chain_records(self._reader, PartitionPlace(self._topic, partition), start, end, decode_tally)) as tallies:
+            async for offset, _, tally in tallies:
+                yield offset, tally

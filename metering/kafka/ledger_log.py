@@ -1,15 +1,11 @@
 """Where to begin to read a partition of usage.ledger, so that all that is open is known."""
 
-from contextlib import aclosing
-from typing import Final
-
 from metering.folds.ledger import Ledger, ledger_from
+from metering.kafka.chain_records import PartitionPlace, first_chain_record, last_chain_record
 from metering.kafka.partition_log import LogReader
 from metering.records.chain import NO_OFFSET
 from metering.records.fail_closed import HistoryLost, RecordCorrupt
 from metering.records.ledger_records import Correction, Intent, Note, decode_entry
-
-BLOCK_RECORDS_MAX: Final = 1_024
 
 
 async def ledger_start(reader: LogReader, topic: str, partition: int, start: int, end: int) -> tuple[int, Ledger]:
@@ -18,11 +14,13 @@ async def ledger_start(reader: LogReader, topic: str, partition: int, start: int
     The ledger is in [start, end). Raises HistoryLost if entries that are needed were deleted, RecordCorrupt if there is something else at
     the checkpoint, LogUnavailable when Kafka does not answer. Blocks on Kafka.
     """
-    last = await _last_with_checkpoint(reader, topic, partition, start, end)
-    if last is None:
+    found = await last_chain_record(reader, PartitionPlace(topic, partition), start, end, _checkpoint_in)
+    if found is None:
         if start > 0:
             raise HistoryLost(f"the whole ledger of partition {partition} was deleted (the log starts at {start}): what was billed is not known")
         return start, Ledger()
+    last = found[1]
+    assert last is not None
     if last == NO_OFFSET:
         if start > 0:
             raise HistoryLost(f"the ledger of partition {partition} starts at {start}; the entries that are still open were deleted")
@@ -37,9 +35,11 @@ async def ledger_since(reader: LogReader, topic: str, partition: int, since_ms: 
     `ledger_start` does.
     """
     found = await reader.offset_for_time(topic, partition, since_ms)
-    checkpoint = None if found is None else await _first_checkpoint(reader, topic, partition, found, end)
-    if checkpoint is None:
+    first = None if found is None else await first_chain_record(reader, PartitionPlace(topic, partition), found, end, _checkpoint_in)
+    if first is None:
         return end, Ledger()
+    checkpoint = first[1]
+    assert checkpoint is not None
     if checkpoint == NO_OFFSET and start == 0:
         return start, Ledger()
     if checkpoint < start:
@@ -47,41 +47,18 @@ async def ledger_since(reader: LogReader, topic: str, partition: int, since_ms: 
     return checkpoint, await _ledger_at(reader, topic, partition, checkpoint)
 
 
-async def _first_checkpoint(reader: LogReader, topic: str, partition: int, begin: int, end: int) -> int | None:
-    """The checkpoint of the first entry that has one; notes have none."""
-    async with aclosing(reader.records(topic, partition, begin, end)) as blocks:
-        async for records in blocks:
-            for record in records:
-                entry = decode_entry(record.value)
-                if not isinstance(entry, Note):
-                    return entry.checkpoint
-    return None
+def _checkpoint_in(value: bytes | None) -> int | None:
+    """The checkpoint that an entry names; None of a note, which names none."""
+    entry = decode_entry(value)
+    return None if isinstance(entry, Note) else entry.checkpoint
 
 
 async def _ledger_at(reader: LogReader, topic: str, partition: int, offset: int) -> Ledger:
     """The fold just before the intent or correction at a checkpoint."""
-    record = await reader.record(topic, partition, offset)
-    if record is None:
+    found = await first_chain_record(reader, PartitionPlace(topic, partition), offset, offset + 1, decode_entry)
+    if found is None:
         raise RecordCorrupt(f"offset {offset} of {topic}/{partition} holds no entry")
-    entry = decode_entry(record.value)
+    entry = found[1]
     if not isinstance(entry, Intent | Correction) or (isinstance(entry, Correction) and entry.offset != offset):
         raise RecordCorrupt(f"checkpoint {offset} of the ledger of partition {partition} is no intent, and no correction that was accepted")
     return ledger_from(offset, entry)
-
-
-async def _last_with_checkpoint(reader: LogReader, topic: str, partition: int, start: int, end: int) -> int | None:
-    """The checkpoint of the last entry that has one; None if there is no such entry. Notes have none, so it looks back, in growing steps."""
-    size = 1
-    while start < end:
-        begin = max(start, end - size)
-        found: int | None = None
-        async with aclosing(reader.records(topic, partition, begin, end)) as blocks:
-            async for records in blocks:
-                for record in records:
-                    entry = decode_entry(record.value)
-                    if not isinstance(entry, Note):
-                        found = entry.checkpoint
-        if found is not None:
-            return found
-        end, size = begin, min(2 * size, BLOCK_RECORDS_MAX)
-    return None

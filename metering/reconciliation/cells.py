@@ -1,6 +1,6 @@
 """What Stripe must have by the ledger, by customer, meter and hour or day: what is sure, and what is in doubt. Pure: entries are handed in."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NamedTuple, TypeAlias
@@ -10,7 +10,7 @@ from metering.folds.ledger import Ledger
 from metering.records.ledger_records import CorrectionKind, Entry, Intent, MeterEvent, Outcome, Receipt, Rejection
 
 DOUBTS_MAX: Final = 1_000
-ALIKE_MAX: Final = 5
+MEMBERS_MAX: Final = 2_000
 
 
 class DoubtCause(StrEnum):
@@ -27,6 +27,14 @@ class Doubt(NamedTuple):
     identifier: str
     value: int
     cause: DoubtCause
+
+
+class Member(NamedTuple):
+    """A meter event of a cell, that Stripe has for sure by the ledger."""
+
+    identifier: str
+    value: int
+    time_ms: int
 
 
 class CellKey(NamedTuple):
@@ -96,20 +104,19 @@ class CellScope:
 
 Cells: TypeAlias = Mapping[CellKey, Cell]
 
-_NOTHING_SOUGHT: Final[Mapping[CellKey, int]] = {}
-
 
 class LedgerCells:
     """Folds one partition of usage.ledger into cells. Pass every entry to `foresee` first, then every entry to `fold`; `finish` at the end.
 
     `ledger` is an empty fold placed where the reading begins. Memory: a cell each, the open entries, and the meter events that error reports
-    and corrections name. `sought`: for a cell, a value of which the meter events are named, ALIKE_MAX at most.
+    and corrections name. `sought`: cells of which the meter events are listed
+    that Stripe has for sure, MEMBERS_MAX at most of each.
     """
 
-    def __init__(self, scope: CellScope, ledger: Ledger, sought: Mapping[CellKey, int] = _NOTHING_SOUGHT) -> None:
+    def __init__(self, scope: CellScope, ledger: Ledger, sought: Collection[CellKey] = ()) -> None:
         self._scope = scope
         self._sought = sought
-        self.alike: dict[CellKey, list[str]] = {}
+        self.members: dict[CellKey, list[Member]] = {}
         self._history = CorrectionHistory()
         self._history.ledger = ledger
         self._cells: dict[CellKey, Cell] = {}
@@ -169,7 +176,7 @@ class LedgerCells:
                 continue
             if settlement.outcome in TAKEN:
                 cell.sure += event.value
-                self._note_alike(event, planned.identifier(settlement.index))
+                self._list(event, planned.identifier(settlement.index))
             elif settlement.outcome is Outcome.PARKED:
                 cell.doubt(Doubt(planned.identifier(settlement.index), event.value, DoubtCause.PARKED))
 
@@ -179,7 +186,7 @@ class LedgerCells:
             return
         if fate.at_stripe:
             cell.sure += value
-            self._note_alike(event, identifier)
+            self._list(event, identifier)
         elif fate.at_stripe is None:
             cell.doubt(Doubt(identifier, value, _cause(fate)))
 
@@ -188,12 +195,12 @@ class LedgerCells:
         if cell is not None:
             cell.doubt(Doubt(identifier, event.value, cause))
 
-    def _note_alike(self, event: MeterEvent, identifier: str) -> None:
+    def _list(self, event: MeterEvent, identifier: str) -> None:
         key = self._scope.key_of(event) if self._sought else None
-        if key is not None and self._sought.get(key) == event.value:
-            found = self.alike.setdefault(key, [])
-            if len(found) < ALIKE_MAX:
-                found.append(identifier)
+        if key is not None and key in self._sought:
+            found = self.members.setdefault(key, [])
+            if len(found) < MEMBERS_MAX:
+                found.append(Member(identifier, event.value, event.time_ms))
 
     def _cell(self, event: MeterEvent) -> Cell | None:
         key = self._scope.key_of(event)

@@ -5,12 +5,13 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 from metering.folds.distinct_reports import distinct
-from metering.reconciliation.cells import Cell, CellKey, Cells
+from metering.reconciliation.cells import Cell, CellKey, Cells, Member
 from metering.reconciliation.comparison import ComparedCell
 from metering.records.ledger_records import Rejection
 from metering.records.notes.evidence import CellVerdict
 
 NAMED_MAX: Final = 3  # meter events that one difference may be
+WAYS_MAX: Final = 50_000  # sums of meter events that are looked at
 _EMPTY: Final = Cell()
 _HOUR_MS: Final = 3_600_000
 
@@ -29,14 +30,41 @@ class FoundCells(Protocol):
         ...
 
     @property
-    def alike(self) -> Mapping[CellKey, Sequence[str]]:
-        """Of the cells that were asked for: identifiers of meter events with just the value that differs."""
+    def members(self) -> Mapping[CellKey, Sequence[Member]]:
+        """Of the cells that were asked for: the meter events that Stripe has for sure."""
         ...
 
 
-def sought_of(cells: Sequence[ComparedCell]) -> dict[CellKey, int]:
-    """By the cells that differ, the value that one meter event would explain."""
-    return {each.key: abs(each.comparison.difference) for each in cells if each.comparison.verdict.differs and each.comparison.difference}
+def sought_of(cells: Sequence[ComparedCell]) -> set[CellKey]:
+    """The cells that differ by an amount, which their meter events may explain."""
+    return {each.key for each in cells if each.comparison.verdict.differs and each.comparison.difference}
+
+
+def chosen(members: Sequence[Member], units: int) -> list[Member] | None:
+    """Meter events that make just these units: each choice is as good as the other, and one that makes it alone is taken first.
+
+    None if there is no such choice, or if there are too many to look at.
+    """
+    alone = [member for member in members if member.value == units]
+    if alone:
+        return alone[:1]
+    ways: dict[int, tuple[int, Member] | None] = {0: None}
+    for member in members:
+        for total in list(ways):
+            made = total + member.value
+            if 0 < made <= units and made not in ways:
+                ways[made] = total, member
+        if units in ways:
+            break
+        if len(ways) > WAYS_MAX:
+            return None
+    found: list[Member] = []
+    step = ways.get(units)
+    while step is not None:
+        total, member = step
+        found.append(member)
+        step = ways[total]
+    return found or None
 
 
 def confirmed(each: ComparedCell, before: Cells, found: FoundCells) -> ComparedCell:
@@ -50,7 +78,8 @@ def confirmed(each: ComparedCell, before: Cells, found: FoundCells) -> ComparedC
 
 
 def _causes(each: ComparedCell, cell: Cell, found: FoundCells) -> Iterator[str]:
-    alike = found.alike.get(each.key, ())
+    units = abs(each.comparison.difference)
+    alike = [member.identifier for member in found.members.get(each.key, ()) if member.value == units]
     names = f"as much as {' or '.join(alike[:NAMED_MAX])}" if alike else ""
     match each.comparison.verdict:
         case CellVerdict.MISSING:

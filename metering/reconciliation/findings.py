@@ -111,5 +111,5 @@ def _finding(each: ComparedCell, width_ms: int, cell: Cell, read_at_ms: int) -> 
 def _continued(before: Finding | None, now: Finding, confirm_ms: int) -> Finding:
     if before is None or not before.shows_the_same(now):
         return now
-    confirmed = now.verdict.differs and now.read_at_ms - before.since_ms >= confirm_ms
+    confirmed = now.verdict.differs and now.stripe is not None and now.read_at_ms - before.since_ms >= confirm_ms
     return replace(now, since_ms=before.since_ms, reads=before.reads + 1, confirmed=before.confirmed or confirmed)

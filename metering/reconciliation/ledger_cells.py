@@ -1,26 +1,26 @@
 """Read the cells of one partition from usage.ledger, from as far back as the scope needs and no further."""
 
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final
 
-from aiokafka.structs import ConsumerRecord
 from taximeter_emitter.wire.limits import FUTURE_TOLERANCE_MS
 
+from metering.kafka.chain_records import PartitionPlace, chain_records
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.ledger_log import ledger_since
 from metering.kafka.partition_log import LogReader
-from metering.reconciliation.cells import CellKey, Cells, CellScope, LedgerCells
+from metering.reconciliation.cells import CellKey, Cells, CellScope, LedgerCells, Member
 from metering.records.ledger_records import Entry, Rejection, decode_entry
 
 _NOTHING: Final[Cells] = {}
 
-_NOTHING_SOUGHT: Final[Mapping[CellKey, int]] = {}
-
 Pause = Callable[[float], Awaitable[None]]
 """Awaited after each block of records with the seconds that it took, so that a busy process does other things between."""
+
+ENTRIES_TILL_PAUSE: Final = 500
 
 OnEntries = Callable[[int], None]
 """How many entries were read since the last call."""
@@ -36,7 +36,7 @@ class PartitionCells:
 
     cells: Cells
     rejections: Sequence[Rejection]
-    alike: Mapping[CellKey, Sequence[str]] = field(default_factory=dict)
+    members: Mapping[CellKey, Sequence[Member]] = field(default_factory=dict)
 
 
 class LedgerCellReader:
@@ -52,9 +52,9 @@ class LedgerCellReader:
         await self._reader.close()
 
     async def read(
-        self, partition: int, scope: CellScope, on_entries: OnEntries = lambda _count: None, *, sought: Mapping[CellKey, int] = _NOTHING_SOUGHT
+        self, partition: int, scope: CellScope, on_entries: OnEntries = lambda _count: None, *, sought: Collection[CellKey] = ()
     ) -> PartitionCells:
-        """The cells of one partition as the ledger stands now; of a cell that is `sought`, meter events with just this value are named.
+        """The cells of one partition as the ledger stands now; of a cell that is `sought`, the meter events are listed.
 
         Blocks on Kafka; reads the range of the scope twice.
         """
@@ -71,17 +71,16 @@ class LedgerCellReader:
         async with aclosing(self._entries(partition, begin, end, on_entries)) as entries:
             async for offset, log_time_ms, entry in entries:
                 cells.fold(offset, log_time_ms, entry)
-        return PartitionCells(cells.finish(), cells.rejections, cells.alike)
+        return PartitionCells(cells.finish(), cells.rejections, cells.members)
 
     async def _entries(self, partition: int, begin: int, end: int, on_entries: OnEntries) -> AsyncGenerator[tuple[int, int, Entry], None]:
-        async with aclosing(self._reader.records(self._topic, partition, begin, end)) as batches:
-            async for records in batches:
-                began = time.perf_counter()
-                for record in records:
-                    yield _read(record)
-                on_entries(len(records))
-                await self._pause(time.perf_counter() - began)
-
-
-def _read(record: ConsumerRecord[bytes, bytes]) -> tuple[int, int, Entry]:
-    return record.offset, record.timestamp, decode_entry(record.value)
+        count, began = 0, time.thread_time()
+        async with aclosing(chain_records(self._reader, PartitionPlace(self._topic, partition), begin, end, decode_entry)) as entries:
+            async for entry in entries:
+                yield entry
+                count += 1
+                if count == ENTRIES_TILL_PAUSE:
+                    on_entries(count)
+                    await self._pause(time.thread_time() - began)
+                    count, began = 0, time.thread_time()
+        on_entries(count)

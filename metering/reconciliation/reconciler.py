@@ -2,13 +2,13 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
 from taximeter_emitter.clock import Clock
 
-from metering.reconciliation.cells import Cell, CellKey, Cells, CellScope, CustomerMeter
+from metering.reconciliation.cells import Cell, CellKey, Cells, CellScope, CustomerMeter, Member
 from metering.reconciliation.comparison import ComparedCell, Comparison, compare
 from metering.reconciliation.differences import FoundCells, confirmed, sought_of
 from metering.records.notes.evidence import CellVerdict
@@ -47,8 +47,8 @@ class SummarySource(Protocol):
 class CellSource(Protocol):
     """The ledger."""
 
-    async def read(self, partition: int, scope: CellScope, *, sought: Mapping[CellKey, int]) -> FoundCells:
-        """The cells of one partition as the ledger stands now; meter events with a sought value are named."""
+    async def read(self, partition: int, scope: CellScope, *, sought: Collection[CellKey]) -> FoundCells:
+        """The cells of one partition as the ledger stands now; the meter events of sought cells are listed."""
         ...
 
 
@@ -79,11 +79,13 @@ class Reconciler:
         self._settle_ms = settle_ms
         self._clock = clock
         self._free_at = clock.monotonic()
+        self.members: Mapping[CellKey, Sequence[Member]] = {}  # of the cells that differed in the partition that was compared last
 
     async def compare_partition(
         self, partition: int, found: FoundCells, pairs: Sequence[CustomerMeter]
     ) -> AsyncGenerator[tuple[CustomerMeter, list[ComparedCell]], None]:
         """Each pair with its cells, those that differ checked against the ledger once more: it may have moved while Stripe was asked."""
+        self.members = {}
         by_pair: defaultdict[CustomerMeter, dict[int, Cell]] = defaultdict(dict)
         for key, cell in found.cells.items():
             by_pair[CustomerMeter(key.customer, key.meter)][key.start_ms] = cell
@@ -98,6 +100,7 @@ class Reconciler:
                     yield pair, cells
         sought = sought_of([each for _, cells in doubtful for each in cells])
         now = await self._ledger.read(partition, self._scope, sought=sought) if doubtful else found
+        self.members = now.members
         for pair, cells in doubtful:
             yield pair, [confirmed(each, found.cells, now) for each in cells]
 

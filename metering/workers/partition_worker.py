@@ -19,6 +19,8 @@ from metering.workers.inbox import Inbox
 from metering.workers.turns import Turns
 
 STARTING_OVER: Final = RetryPolicy(base_seconds=0.2, cap_seconds=10.0)
+MARKER_SECONDS: Final = 1.0  # how long nothing comes before the end of the log is looked at for a transaction marker
+MENDED_SECONDS: Final = 5.0  # how often a stopped partition looks whether somebody mended it
 UNFORESEEN_MAX: Final = 3  # failures without progress of the chain, after which a partition stops
 SKIPS_MAX: Final = 5  # how often the client may pass over the same records before the partition stops
 

@@ -180,7 +180,7 @@ class Comparer:
         """Compare, and note what was found. What differs is compared with the ledger once more, which may have moved meanwhile."""
         for near in _near(questions):
             scope = _scope_of(near)
-            before = await self._ledger.cells(partition, scope, {})
+            before = await self._ledger.cells(partition, scope, ())
             read, unread = await self._read(near, before.cells)
             sought = sought_of([each for _, cells, _ in read for each in cells])
             again = any(each.comparison.verdict.differs for _, cells, _ in read for each in cells)

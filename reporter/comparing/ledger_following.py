@@ -2,18 +2,19 @@
 or FailClosed."""
 
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing
 from typing import Final
 
 from taximeter_emitter.wire.limits import HOUR_MS
 
 from metering.folds.ledger import Ledger
+from metering.kafka.chain_records import PartitionPlace, chain_records
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.ledger_log import ledger_since, ledger_start
 from metering.kafka.partition_log import LogReader
 from metering.reconciliation.cells import CellKey, CellScope
-from metering.reconciliation.ledger_cells import LedgerCellReader, PartitionCells, Pause
+from metering.reconciliation.ledger_cells import ENTRIES_TILL_PAUSE, LedgerCellReader, PartitionCells, Pause
 from metering.records.ledger_records import Entry, decode_entry
 from metering.records.service_limits import EVENT_AGE_MAX_MS
 from reporter.comparing.doubt_book import CellPlace, DoubtBook, ReportWindow
@@ -60,7 +61,7 @@ class LedgerFollowing:
                 found.fold(offset, log_time_ms, entry)
         return found.places
 
-    async def cells(self, partition: int, scope: CellScope, sought: Mapping[CellKey, int]) -> PartitionCells:
+    async def cells(self, partition: int, scope: CellScope, sought: Collection[CellKey]) -> PartitionCells:
         """What the ledger says of these cells now."""
         return await self._cells.read(partition, scope, sought=sought)
 
@@ -73,9 +74,11 @@ class LedgerFollowing:
         return begin, ledger
 
     async def _entries(self, partition: int, begin: int, end: int) -> AsyncGenerator[tuple[int, int, Entry], None]:
-        async with aclosing(self._reader.records(self._topic, partition, begin, end)) as blocks:
-            async for records in blocks:
-                began = time.perf_counter()
-                for record in records:
-                    yield record.offset, record.timestamp, decode_entry(record.value)
-                await self._pause(time.perf_counter() - began)
+        count, began = 0, time.thread_time()
+        async with aclosing(chain_records(self._reader, PartitionPlace(self._topic, partition), begin, end, decode_entry)) as entries:
+            async for entry in entries:
+                yield entry
+                count += 1
+                if count % ENTRIES_TILL_PAUSE == 0:
+                    await self._pause(time.thread_time() - began)
+                    began = time.thread_time()

@@ -6,6 +6,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final
 
+from metering.kafka.chain_records import PartitionPlace, taken_in
 from metering.kafka.partition_log import Appender, LogReader
 from metering.records.fail_closed import HistoryLost
 from metering.records.ledger_records import REJECTION_FORMAT, Rejection, decode_entry, encode_rejection
@@ -66,7 +67,8 @@ class RejectionLog:
             async with aclosing(self._reader.records(self._topic, partition, start, end)) as batches:
                 async for records in batches:
                     for record in records:
-                        entry = decode_entry(record.value) if (record.value or b"").startswith(_BEGINNING) else None
+                        is_rejection = (record.value or b"").startswith(_BEGINNING)
+                        entry = await taken_in(self._reader, PartitionPlace(self._topic, partition), record, decode_entry) if is_rejection else None
                         if isinstance(entry, Rejection) and entry.event_id in event_ids:
                             recorded = found.setdefault(entry.event_id, Recorded())
                             recorded.counts[entry.code, partition] = entry.error_count

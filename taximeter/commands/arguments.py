@@ -33,20 +33,6 @@ def status(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="JSON instead of a table")
 
 
-def correct(parser: argparse.ArgumentParser) -> None:
-    """The options of `taximeter correct`."""
-    parser.add_argument("identifier", help="the meter event's identifier at Stripe, tm-...")
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--undo", action="store_true", help="Stripe has it and should not: cancel it, or negate it when it is too late for that")
-    what.add_argument("--resend", action="store_true", help="Stripe certainly does not have it and should, because what made it refuse is mended")
-    parser.add_argument("--reason", required=True, help="why; it is kept in the ledger")
-    parser.add_argument("--by", metavar="NAME", help="who; it is kept in the ledger (default: the name of your account on this machine)")
-    parser.add_argument("--yes", action="store_true", help="do not ask")
-    parser.add_argument("--wait", type=float, metavar="SECONDS", help="wait so long for the reporter to do it and for its outcome")
-    parser.add_argument("--json", action="store_true", help="the correction as JSON; asks nothing, so it needs --yes")
-    add_config_option(parser)
-
-
 def corrections(parser: argparse.ArgumentParser) -> None:
     """The options of `taximeter corrections`."""
     parser.add_argument("--partition", type=int, help="of this partition only")
@@ -72,7 +58,13 @@ def repair_accept_loss(parser: argparse.ArgumentParser) -> None:
 def repair_skip(parser: argparse.ArgumentParser) -> None:
     """The options of `taximeter repair skip`."""
     parser.add_argument("--partition", type=int, required=True, help="the partition that stopped")
-    parser.add_argument("--offset", type=int, required=True, help="the offset of usage.events at which it stands, as its reason and `status` say it")
+    parser.add_argument("--offset", type=int, required=True, help="the offset at which it stands, as its reason and `status` say it")
+    parser.add_argument(
+        "--topic",
+        choices=("events", "tallies", "ledger"),
+        default="events",
+        help="the topic that has the offset; in the last two, a record that no version of Taximeter wrote (default %(default)s)",
+    )
     parser.add_argument("--reason", help="why; it is kept in the chain. Without a reason, what stands there is shown and nothing is done")
     parser.add_argument("--by", metavar="NAME", help="who; it is kept in the chain (default: the name of your account on this machine)")
     parser.add_argument("--yes", action="store_true", help="do not ask")

@@ -10,8 +10,10 @@ from taximeter_emitter.clock import SystemClock
 from aggregator.repair import AcceptingLoss, Lost, NothingAccepted
 from aggregator.settings import AggregatorSettings
 from aggregator.stepping_over import NothingSteppedOver, Step, SteppingOver
+from metering.kafka.chain_records import PartitionPlace
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import Appender, LogReader
+from metering.kafka.passing_over import NotPassedOver, PassingOver, Undecodable
 from metering.process.service_command import Configuration
 from taximeter.before_writing import agreed, author, told, writing_problems
 from taximeter.commands.correct import moment
@@ -41,7 +43,7 @@ def _run(arguments: argparse.Namespace, repair: Callable[[argparse.Namespace, Co
     configuration = configuration_of(arguments, {"kafka": KafkaSettings, "aggregator": AggregatorSettings})
     if told(_problems(arguments, configuration.of(KafkaSettings))):
         return USAGE
-    return run_on_logs(repair(arguments, configuration), refusals=(NothingAccepted, NothingSteppedOver))
+    return run_on_logs(repair(arguments, configuration), refusals=(NothingAccepted, NothingSteppedOver, NotPassedOver))
 
 
 def _problems(arguments: argparse.Namespace, kafka: KafkaSettings) -> list[str]:
@@ -86,6 +88,8 @@ async def _if_agreed(arguments: argparse.Namespace, accepting: AcceptingLoss, lo
 
 async def _skip(arguments: argparse.Namespace, configuration: Configuration) -> int:
     kafka = configuration.of(KafkaSettings)
+    if arguments.topic != "events":
+        return await _pass_over(arguments, kafka)
     reader, appender = LogReader(kafka, "repair-reader"), Appender(kafka, "repair-appender")
     try:
         stepping = SteppingOver(reader, kafka.topics, arguments.partition, clock=SystemClock())
@@ -107,6 +111,45 @@ async def _skip(arguments: argparse.Namespace, configuration: Configuration) -> 
     finally:
         await reader.close()
         await appender.close()
+
+
+async def _pass_over(arguments: argparse.Namespace, kafka: KafkaSettings) -> int:
+    is_ledger = arguments.topic == "ledger"
+    place = PartitionPlace((kafka.topics.ledger if is_ledger else kafka.topics.tallies).name, arguments.partition)
+    reader, appender = LogReader(kafka, "repair-reader"), Appender(kafka, "repair-appender")
+    try:
+        passing = PassingOver(reader, place, is_ledger=is_ledger, clock=SystemClock())
+        found = await passing.find(arguments.offset)
+        if not arguments.json:
+            _show_undecodable(place, found)
+        offset = None
+        if arguments.reason is not None and found.done is None:
+            if not arguments.yes and not agreed("Pass over it?"):
+                raise NotPassedOver("nothing was done")
+            offset = await passing.apply(found, appender, reason=arguments.reason, by=author(arguments))
+        if arguments.json:
+            print(orjson.dumps({**found.as_json(), "passed_over_at_offset": offset}, option=orjson.OPT_INDENT_2).decode())
+        elif offset is not None:
+            print(f"offset {offset} of {place.topic}/{place.partition} says that it is passed over; what stopped there goes on within seconds")
+        elif found.done is None:
+            print("nothing was done; to pass over it, say --reason")
+        return OK
+    finally:
+        await reader.close()
+        await appender.close()
+
+
+def _show_undecodable(place: PartitionPlace, found: Undecodable) -> None:
+    where, told_of = f"offset {found.record.offset:,} of {place.topic}/{place.partition}", found.as_json()
+    if found.done is not None:
+        print(f"{where} was passed over by {found.done.by} at {moment(found.done.at_ms)}: {found.done.reason}")
+        return
+    print(f"{where}: a record of {told_of['value_bytes']:,} bytes, logged at {moment(found.record.timestamp)}, that cannot be read:")
+    print(f"  {found.why}")
+    print(f"  it begins: {told_of['begins']}")
+    print("  no reader will take anything from it, whatever its version; nothing that was accepted builds on it")
+    if found.chain:
+        print(f"  it says that it is of chain {found.chain}: if a newer version wrote it, go back to that version")
 
 
 def _show_step(step: Step) -> None:

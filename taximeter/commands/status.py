@@ -21,6 +21,7 @@ from taximeter_emitter.clock import SystemClock
 from audit.next_boundary import NextBoundary, next_boundary_if_configured
 from audit.positions import PartitionPosition, Positions, carried_usage, uncounted_partitions
 from audit.stops import stopped_partitions
+from audit.verification.stripe_evidence import StripeEvidence
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogUnavailable
 from metering.kafka.provision import topic_problems
@@ -122,7 +123,7 @@ def _show(positions: Sequence[PartitionPosition], hours: float, stopped: Mapping
     console.print(
         f"{behind:,} records to count, {waiting:,} sums to report, {still_open:,} meter events without an outcome{of_them}", highlight=False
     )
-    for line in _carried_lines(positions):
+    for line in (*_compared_lines(positions, hours), *_carried_lines(positions)):
         console.print(line, highlight=False)
     for each in positions:
         if each.held_back:
@@ -136,6 +137,16 @@ def _show(positions: Sequence[PartitionPosition], hours: float, stopped: Mapping
                 f"partition {each.partition}: {each.lost_records:,} records were accepted as lost; taximeter verify says by whom and why",
                 highlight=False,
             )
+
+
+def _compared_lines(positions: Sequence[PartitionPosition], hours: float) -> list[str]:
+    evidence = StripeEvidence()
+    for each in positions:
+        evidence.add(each.evidence)
+    if not evidence.compared:
+        return []
+    differs = f"; {len(evidence.differing) + evidence.unkept:,} cells differ: taximeter reconcile --all --plan DIR" if evidence.differing else ""
+    return [f"{evidence.compared:,} customers were compared with Stripe's sums in {hours:g} h{differs}"]
 
 
 def _carried_lines(positions: Sequence[PartitionPosition]) -> list[str]:

@@ -18,9 +18,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from audit.verification.report import AcceptedLoss, AcceptedStep, Covered, EmitterLine, MeterTotals, Report
+from audit.verification.plan_terms import plan_line
+from audit.verification.report import AcceptedHandover, AcceptedLoss, AcceptedStep, Covered, EmitterLine, MeterTotals, PassedRecord, Report
 from audit.verification.span import TimeRange
-from audit.verification.verdict import ProofVerdict, ProofWord, verdict_of
+from audit.verification.term import ProofWord
+from audit.verification.verdict import ProofVerdict, verdict_of
 from audit.verification.verifier import OnProgress, verify
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogUnavailable
@@ -137,7 +139,7 @@ def _show(report: Report, verdict: ProofVerdict) -> None:
     for reason, count in report.set_aside.most_common():
         console.print(f"  {_aside(report, reason, count)}", markup=False)
     console.print(f"{report.intents:,} intents and {report.receipts:,} receipts; {report.open_meter_events:,} meter events without an outcome")
-    for line in _said_of_stripe(report):
+    for line in (*_said_of_stripe(report), *map(plan_line, report.plans)):
         console.print(line, markup=False)
     skipped = report.tallies_skipped + report.intents_skipped + report.corrections_skipped
     console.print(f"{skipped:,} appends continued no chain and were skipped; {report.uncounted_records:,} records are not counted yet")
@@ -145,10 +147,8 @@ def _show(report: Report, verdict: ProofVerdict) -> None:
         console.print(f"of the events with an id, 1 in {report.identity_share:,} was looked at for duplicates: there are too many to remember")
     if report.not_recounted:
         console.print(f"{report.not_recounted:,} records were deleted by retention; their tallies were taken as they are")
-    for loss in report.losses:
-        console.print(f"lost: {_loss(loss)}", style="yellow", markup=False)
-    for step in report.steps:
-        console.print(f"stepped over: {_step(step)}", style="yellow", markup=False)
+    for line in _decided(report):
+        console.print(line, style="yellow", markup=False)
     console.print(_meters(report))
     for name, totals in sorted(report.meters.items()):
         if totals.unrecorded or totals.proved or totals.corrected or totals.correcting or totals.back is not None:
@@ -158,6 +158,21 @@ def _show(report: Report, verdict: ProofVerdict) -> None:
         console.print(f"- {problem}", style="red", markup=False)
     if report.problems.count > len(report.problems.shown):
         console.print(f"- and {report.problems.count - len(report.problems.shown):,} more", style="red")
+
+
+def _decided(report: Report) -> Iterator[str]:
+    """What people decided, and what nobody knows the meaning of."""
+    yield from (f"lost: {_loss(loss)}" for loss in report.losses)
+    yield from (f"stepped over: {_step(step)}" for step in report.steps)
+    yield from (f"{each.kind}: {_handover(each)}" for each in report.handovers)
+    yield from (f"foreign: {count:,} records of {topic}" for topic, count in sorted(report.foreign_records.items()))
+    yield from (f"passed over: {_passed(record)}" for record in report.passed_over)
+
+
+def _handover(found: AcceptedHandover) -> str:
+    cluster = found.cluster or "a cluster that was lost"
+    moved = f"goes on in {cluster}" if found.kind == "closing" else f"came from {cluster}"
+    return f"the ledger of partition {found.partition} {moved}, by {found.by} at {moment(found.at_ms)}: {found.reason}"
 
 
 def _said_of_stripe(report: Report) -> Iterator[str]:
@@ -235,6 +250,10 @@ def _step(step: AcceptedStep) -> str:
     what = f"partition {step.partition}, records {step.start:,} to {step.end - 1:,}"
     events = "events not known" if step.events is None else f"{step.events:,} events"
     return f"{what} ({events}), in tally {step.tally} by {step.by} at {moment(step.at_ms)}: {step.reason}"
+
+
+def _passed(record: PassedRecord) -> str:
+    return f"partition {record.partition}, offset {record.offset:,} of {record.topic}, by {record.by} at {moment(record.at_ms)}: {record.reason}"
 
 
 def _emitters(report: Report) -> str:

@@ -30,7 +30,15 @@ def reconcile(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--calls-per-second", type=float, metavar="N", help="calls to Stripe a second (default: 20 with a live key, else 5; of Stripe's 100 and 25)"
     )
-    parser.add_argument("--save", type=Path, metavar="FILE", help="keep what is done there; the same command again goes on behind it")
+    noted = parser.add_mutually_exclusive_group()
+    noted.add_argument("--save", type=Path, metavar="FILE", help="keep what is done there; the same command again goes on behind it")
+    noted.add_argument("--record", action="store_true", help="note what was found in the ledger, as evidence; by hour")
+    noted.add_argument(
+        "--plan",
+        type=Path,
+        metavar="DIR",
+        help="as --record, and write into this directory what would be sent again; `taximeter correct --apply DIR` does it",
+    )
     parser.add_argument("--yes", action="store_true", help="do not ask before more than a thousand calls")
     parser.add_argument("--json", action="store_true", help="every cell as JSON, settled ones too")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter

@@ -28,8 +28,11 @@ from taximeter.before_writing import agreed
 from taximeter.connection import kafka_settings
 from taximeter.exit_codes import DISCREPANCY, INTERRUPTED, OK, PENDING, PRECONDITION, USAGE
 from taximeter.reconcile_command.arguments import SETTLE_SECONDS
+from taximeter.reconcile_command.evidence_taking import EvidenceTaking
 from taximeter.reconcile_command.reconciled_file import ReconciledFile, SavedOtherwise
 from taximeter.reconcile_command.stripe_summaries import StripeSummaries
+from taximeter.refusal_commands.correction_plan import CorrectionPlan
+from taximeter.refusal_commands.plan_file import write_plan
 from taximeter.stripe_commands.running import print_json, run_billing, shown
 from taximeter.stripe_commands.stripe_connection import CannotDo, StripeConnection
 
@@ -49,6 +52,7 @@ class Reconciliation:
     pairs: int = 0
     cells: list[ComparedCell] = field(default_factory=list)
     keep_settled: bool = False
+    plan: CorrectionPlan | None = None
 
     def take(self, cells: Sequence[ComparedCell]) -> None:
         """One customer and meter."""
@@ -68,7 +72,10 @@ class Reconciliation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReconcileOptions:
-    """Whom to compare, and how. `every`: all customers that the ledger has. `calls_per_second` None: by the kind of key."""
+    """Whom to compare, and how. `every`: all customers that the ledger has. `calls_per_second` None: by the kind of key.
+
+    `record`: what is found is noted in the ledger, as evidence. `plan`: so it is, and what it shows to be missing goes into this directory.
+    """
 
     customers: tuple[str, ...] = ()
     meters: tuple[str, ...] = ()
@@ -78,6 +85,8 @@ class ReconcileOptions:
     save: Path | None = None
     yes: bool = False
     keep_settled: bool = False
+    record: bool = False
+    plan: Path | None = None
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -97,6 +106,8 @@ def run(arguments: argparse.Namespace) -> int:
         save=arguments.save,
         yes=arguments.yes,
         keep_settled=arguments.json,
+        record=arguments.record,
+        plan=arguments.plan,
     )
 
     async def command(connection: StripeConnection) -> int:
@@ -105,6 +116,7 @@ def run(arguments: argparse.Namespace) -> int:
             print_json(as_json(found))
         else:
             _show(found)
+            _show_plan(found, options)
         return found.exit_code
 
     try:
@@ -112,7 +124,7 @@ def run(arguments: argparse.Namespace) -> int:
     except (LogUnavailable, FailClosed) as error:
         print(f"taximeter: {error}", file=sys.stderr)
         return PRECONDITION
-    except SavedOtherwise as error:
+    except (SavedOtherwise, FileExistsError) as error:
         print(f"taximeter: {error}", file=sys.stderr)
         return USAGE
     except KeyboardInterrupt:
@@ -127,9 +139,9 @@ def scope_of(arguments: argparse.Namespace, now_ms: int) -> CellScope | None:
     from_ms = to_ms - DAY_MS if arguments.from_ms is None else arguments.from_ms
     if from_ms >= to_ms:
         return None
-    return replace(
-        cell_scope(from_ms, to_ms, arguments.by), customers=frozenset(arguments.customer) or None, meters=frozenset(arguments.meter) or None
-    )
+    # Evidence is of hours: a doubt is about one.
+    scope = cell_scope(from_ms, to_ms, "hour" if arguments.record or arguments.plan else arguments.by)
+    return replace(scope, customers=frozenset(arguments.customer) or None, meters=frozenset(arguments.meter) or None)
 
 
 def cell_scope(from_ms: int, to_ms: int, by: str | None = None) -> CellScope:
@@ -147,6 +159,10 @@ async def reconcile(options: ReconcileOptions, kafka: KafkaSettings, scope: Cell
     ledger, summaries, pace = LedgerCellReader(kafka), StripeSummaries(connection.client), Pace(calls_per_second)
     found = Reconciliation(scope, keep_settled=options.keep_settled)
     saved = ReconciledFile(options.save, scope) if options.save is not None else None
+    taking = None
+    if options.record or options.plan is not None:
+        taking = EvidenceTaking(kafka, scope, confirm_ms=round(options.settle_seconds * 500))
+        found.plan = taking.plan
     try:
         reconciler = Reconciler(ledger, summaries, scope=scope, pace=pace, settle_ms=round(options.settle_seconds * 1000), clock=SystemClock())
         for number, partition in enumerate(partitions):
@@ -160,13 +176,23 @@ async def reconcile(options: ReconcileOptions, kafka: KafkaSettings, scope: Cell
             calls = len(left) * summaries.calls(scope)
             _may_call(options, calls, pace, partition)
             tell = _progress(sys.stderr, f"partition {partition} ({number + 1} of {len(partitions)})", len(left), pace.seconds(calls))
+            if taking is not None:
+                await taking.begin(partition)
             async for pair, compared in reconciler.compare_partition(partition, cells, left):
                 found.take(compared)
+                if taking is not None:
+                    taking.take(pair, compared, cells.cells, reconciler.members)
                 if saved is not None:
                     saved.add(partition, pair, compared)
                 tell(1)
+            if taking is not None:
+                await taking.end(partition)
+        if options.plan is not None and taking is not None and taking.plan.steps:
+            write_plan(options.plan, taking.plan)
     finally:
         await ledger.close()
+        if taking is not None:
+            await taking.close()
         if saved is not None:
             saved.close()
     return found
@@ -219,6 +245,17 @@ def _show(found: Reconciliation) -> None:
         print("Taximeter takes nothing back by itself")
 
 
+def _show_plan(found: Reconciliation, options: ReconcileOptions) -> None:
+    if found.plan is None or options.plan is None:
+        return
+    for meter, units in sorted(found.plan.units.items()):
+        print(f"planned: {units:,} units more of {meter} at Stripe, as {len(found.plan.steps):,} meter events again")
+    for why, count in found.plan.skipped.most_common():
+        print(f"not planned, {count:,}: {why}")
+    if found.plan.steps:
+        print(f'Nothing was sent. To do it: taximeter correct --apply {options.plan} --reason "..."')
+
+
 def _line(each: ComparedCell, scope: CellScope) -> str:
     key, found = each.key, each.comparison
     when = shown(key.start_ms // 1000)[: len("2026-11-22 10:00") if scope.width_ms == HOUR_MS else len("2026-11-22")]
@@ -237,6 +274,7 @@ def as_json(found: Reconciliation) -> dict[str, Any]:
         "cell_ms": found.scope.width_ms,
         "verdicts": {verdict.value: found.verdicts[verdict] for verdict in CellVerdict},
         "cells": [cell_as_json(each) for each in found.cells],
+        "plan": None if found.plan is None else found.plan.as_json(),
     }
 
 

@@ -10,6 +10,7 @@ from audit.adjustments.plan_book import LoggedPlan, PlanBook, PlanState
 from audit.adjustments.plan_derivation import DerivedPart
 from audit.adjustments.plan_reading import PlanLog, TalliesEnd
 from audit.adjustments.plan_scope import built_upon
+from metering.kafka.chain_records import PartitionPlace, first_chain_record
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogReader
 from metering.plans.plan_header import PlanHeader, PlannedRange, PlanRule
@@ -90,10 +91,10 @@ async def _write_opposites(directory: PlanDirectory, kafka: KafkaSettings, talli
         writer = PartWriter(directory.parts_file(partition), 0)
         try:
             for part in parts:
-                record = await tallies.record(topic, partition, part.offset)
-                if record is None:
+                found = await first_chain_record(tallies, PartitionPlace(topic, partition), part.offset, part.offset + 1, decode_tally)
+                if found is None:
                     raise RecordCorrupt(f"offset {part.offset} of {topic}/{partition} holds no tally")
-                rows = decode_tally(record.value).rows
+                rows = found[1].rows
                 writer.add(DerivedPart(False, [(*row[:4], -row.quantity, -row.events) for row in rows]))
             writer.sync()
         finally:

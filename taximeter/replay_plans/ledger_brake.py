@@ -9,6 +9,7 @@ from taximeter_emitter.clock import Clock
 
 from metering.folds.ledger import Ledger
 from metering.folds.plan_progress import PlanProgress
+from metering.kafka.chain_records import PartitionPlace, chain_records
 from metering.kafka.ledger_log import ledger_start
 from metering.kafka.partition_log import LogReader
 from metering.records.ledger_records import decode_entry
@@ -55,9 +56,8 @@ class LedgerBrake:
         start, end = await self._reader.bounds(self._topic, partition)
         if self._ledger is None:
             self._next, self._ledger = await ledger_start(self._reader, self._topic, partition, start, end)
-        async with aclosing(self._reader.records(self._topic, partition, self._next, end)) as batches:
-            async for records in batches:
-                for record in records:
-                    self._ledger.fold(record.offset, record.timestamp, decode_entry(record.value))
+        async with aclosing(chain_records(self._reader, PartitionPlace(self._topic, partition), self._next, end, decode_entry)) as entries:
+            async for entry in entries:
+                self._ledger.fold(*entry)
         self._next = max(self._next, end)
         return self._ledger

@@ -47,22 +47,24 @@ def run(arguments: argparse.Namespace) -> int:
     """Exit code 2 when something was refused and not sent again, 0 otherwise."""
     reader_settings = kafka_settings(arguments)
 
-    async def read() -> list[TracedRejection]:
+    async def read() -> tuple[list[TracedRejection], int]:
         reader = RejectionReader(reader_settings)
         try:
-            return await reader.read(int(time.time() * 1000) - round(arguments.hours * HOUR_MS))
+            return await reader.read(int(time.time() * 1000) - round(arguments.hours * HOUR_MS)), reader.found_lost
         finally:
             await reader.close()
 
     try:
-        refused = asyncio.run(read())
+        refused, found_lost = asyncio.run(read())
     except (LogUnavailable, FailClosed) as error:
         print(f"taximeter: {error}", file=sys.stderr)
         return PRECONDITION
     if arguments.json:
-        print_json(as_json(refused, arguments.hours))
+        print_json({**as_json(refused, arguments.hours), "found_lost": found_lost})
     else:
         _show(refused, arguments.hours)
+        if found_lost:
+            print(f"\nStripe's sums have shown {found_lost:,} meter events that it lacks, named or not; taximeter rejected list says what was done")
     return DISCREPANCY if _unbilled(refused) else OK
 
 

@@ -16,7 +16,8 @@ from audit.recount.tally_recount import TallyRecount
 from audit.verification.partition import PartitionVerification
 from audit.verification.report import AcceptedLoss, Report
 from audit.verification.span import EVERYTHING, TimeRange
-from audit.verification.verdict import ProofWord, verdict_of
+from audit.verification.term import ProofWord
+from audit.verification.verdict import verdict_of
 from audit.verification.verifier import verify
 from metering.kafka.clients import KafkaSettings, make_admin
 from metering.kafka.partition_log import Appender, LogReader

@@ -1,6 +1,9 @@
 """The reporter compares its ledger with Stripe's sums all the time: whatever differs is found without a command, and named by its cause."""
 
 import asyncio
+import json
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
@@ -20,6 +23,8 @@ from metering.records.ledger_records import Intent, Rejection, decode_entry, enc
 from metering.records.meters import Catalogue, Meter
 from metering.records.notes.evidence import Evidence, Finding
 from metering.records.tally import EventCounts, RecordCounts, Tally, TallyRow, encode_tally
+from taximeter.exit_codes import DISCREPANCY, OK
+from tests.support.gateway_process import environment
 from tests.support.reporter_process import ReporterProcess, reporter
 from tests.support.stripe_simulator_process import SimulatorProcess
 from tests.support.stripe_target import KEY, NO_LIMITS
@@ -128,6 +133,16 @@ async def installation(broker: str, simulator: SimulatorProcess) -> AsyncIterato
     await appender.close()
 
 
+def command(installation: Installation, folder: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
+    """A command's exit code and its JSON."""
+    access = {name: value for name, value in installation.variables.items() if "STRIPE" in name}
+    variables = environment(installation.kafka, {**access, "TAXIMETER_KAFKA_PARTITIONS": "1"})
+    called = [sys.executable, "-m", "taximeter", *arguments, "--json"]
+    done = subprocess.run(called, cwd=folder, env=dict(variables), capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
 async def until(running: ReporterProcess, reached: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while not reached():
@@ -137,8 +152,8 @@ async def until(running: ReporterProcess, reached: Callable[[], bool]) -> None:
 
 
 async def test_what_differs_at_stripe_is_found_without_a_command_and_named_by_its_cause(installation: Installation, tmp_path: Path) -> None:
-    environment = {**installation.variables, "TAXIMETER_KAFKA_PARTITIONS": "1", "TAXIMETER_WEBHOOKS_BACKFILL_SECONDS": "3600"}
-    with reporter(installation.kafka, tmp_path / "reporter", environment) as running:
+    variables = {**installation.variables, "TAXIMETER_KAFKA_PARTITIONS": "1", "TAXIMETER_WEBHOOKS_BACKFILL_SECONDS": "3600"}
+    with reporter(installation.kafka, tmp_path / "reporter", variables) as running:
         await until(running, lambda: running.metric("taximeter_reporter_meter_events_total", outcome="accepted") == len(QUANTITIES))
         cancelled = await installation.identifier("cus_cancelled")
         payload = {"stripe_customer_id": "cus_rogue", "value": "9"}
@@ -163,6 +178,59 @@ async def test_what_differs_at_stripe_is_found_without_a_command_and_named_by_it
         report = Rejection(0, "webhooks", "evt_7", "tokens", "meter_event_customer_not_found", "no", 1, (), now_ms - 60_000, now_ms, now_ms)
         await installation.appender.append(installation.kafka.topics.ledger.name, 0, encode_entry(report))
         asked = running.metric("taximeter_reporter_summary_reads_total", outcome="ok")
-        await until(running, lambda: running.metric("taximeter_reporter_summary_reads_total", outcome="ok") > asked + 8)
+        await until(running, lambda: running.metric("taximeter_reporter_summary_reads_total", outcome="ok") > asked + 5)
         assert "report evt_7 (meter_event_customer_not_found) counts 1 that it does not name" in (await installation.confirmed())["cus_lost"].cause
+        # A person mends what is missing, and takes back what another program sent.
+        compare = ("reconcile", "--all", "--settle-seconds", "1", "--calls-per-second", "1000")
+        code, planned = await asyncio.to_thread(command, installation, tmp_path / "reporter", *compare, "--plan", str(tmp_path / "mend"))
+        assert code == DISCREPANCY
+        assert sorted((each["step"], each["customer"], each["value"]) for each in planned["plan"]["steps"]) == [
+            ("lost", "cus_cancelled", "31"),
+            ("lost", "cus_lost", "77"),
+        ]
+        apply = ("correct", "--apply", str(tmp_path / "mend"), "--reason", "Stripe lost it", "--by", "ann", "--yes", "--wait", "60")
+        code, done = await asyncio.to_thread(command, installation, tmp_path / "reporter", *apply)
+        assert (code, [each["outcome"] for each in done["corrections"]]) == (DISCREPANCY, ["accepted"] * 2)
+        assert list(done["left"]) == ["extra is not corrected: another program's, or by hand"]
+        again, done = await asyncio.to_thread(command, installation, tmp_path / "reporter", *apply)
+        assert (again, len(done["corrections"])) == (DISCREPANCY, 0), "each is corrected once"
+        payload = {"stripe_customer_id": "cus_rogue", "value": "-9"}
+        installation.client.v1.billing.meter_events.create({"event_name": "tokens", "payload": payload, "identifier": "taken-back"})
+        installation.simulator.call("POST", "/_control/clock", {"advance_ms": 1_000})
+        await until(running, lambda: running.metric("taximeter_reporter_differing_units", verdict="missing") == 0)
+        await until(running, lambda: running.metric("taximeter_reporter_differing_units", verdict="extra") == 0)
+        code, verified = await asyncio.to_thread(command, installation, tmp_path / "reporter", "verify", "--with-stripe")
+        assert (code, verified["verdict"]) == (OK, "EXACT"), verified
+        assert (verified["stripe_evidence"]["compared"], verified["stripe_evidence"]["customers"]) == (4, 4)
+        assert running.terminate() == 0, running.log
+
+
+async def test_refused_usage_of_a_deleted_customer_is_billed_to_its_successor_once(installation: Installation, tmp_path: Path) -> None:
+    variables = {**installation.variables, "TAXIMETER_KAFKA_PARTITIONS": "1", "TAXIMETER_WEBHOOKS_BACKFILL_SECONDS": "3600"}
+    folder = tmp_path / "reporter"
+    installation.simulator.call("POST", "/_control/customers", {"ids": ["cus_heir"]})
+    with reporter(installation.kafka, folder, variables) as running:
+        await until(running, lambda: running.metric("taximeter_reporter_meter_events_total", outcome="accepted") == len(QUANTITIES))
+        now_ms, named = int(time.time() * 1000), await installation.identifier("cus_lost")
+        code = "meter_event_customer_not_found"
+        report = Rejection(0, "webhooks", "evt_8", "tokens", code, "no customer", 1, (named,), now_ms - 10_000, now_ms, now_ms)
+        await installation.appender.append(installation.kafka.topics.ledger.name, 0, encode_entry(report))
+        exit_code, listed = await asyncio.to_thread(command, installation, folder, "rejected", "list")
+        assert exit_code == DISCREPANCY
+        assert [(each["identifier"], each["code"], each["state"]) for each in listed["meter_events"]] == [(named, code, "open")]
+        exit_code, planned = await asyncio.to_thread(command, installation, folder, "correct", "--resend", "--code", code, "--plan")
+        assert (exit_code, planned["steps"]) == (DISCREPANCY, [])
+        assert [why for why in planned["skipped"] if "cus_lost" in why and "--to-customer" in why], "Stripe would not record it"
+        move = ("correct", "--to-customer", "cus_heir", "--customer", "cus_lost", "--reason", "made anew", "--by", "ann", "--yes", "--wait", "60")
+        exit_code, done = await asyncio.to_thread(command, installation, folder, *move)
+        assert (exit_code, done["units"], [each["outcome"] for each in done["corrections"]]) == (OK, {"tokens": "77"}, ["accepted"])
+        exit_code, again = await asyncio.to_thread(command, installation, folder, *move)
+        assert [each["identifier"] for each in again["corrections"]] == [each["identifier"] for each in done["corrections"]], "billed once"
+        exit_code, listed = await asyncio.to_thread(command, installation, folder, "rejected", "list")
+        assert (exit_code, listed["meter_events"][0]["state"]) == (OK, "moved")
+        installation.simulator.call("POST", "/_control/clock", {"advance_ms": 1_000})
+        exit_code, verified = await asyncio.to_thread(command, installation, folder, "verify")
+        assert (exit_code, verified["verdict"], verified["meters"]["tokens"]["billed"]) == (OK, "EXACT", sum(QUANTITIES.values()))
+        books = {row["customer"]: int(row["total"]) for row in installation.simulator.call("GET", "/_oracle/books")["rows"]}
+        assert books == {**{name: units for name, units in QUANTITIES.items() if name != "cus_lost"}, "cus_heir": 77}
         assert running.terminate() == 0, running.log

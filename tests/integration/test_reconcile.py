@@ -24,6 +24,7 @@ from metering.records.ledger_records import (
     Rejection,
     encode_entry,
 )
+from metering.records.notes.evidence import CellVerdict, Evidence, Finding
 from taximeter.exit_codes import DISCREPANCY, OK, PENDING
 from tests.support.gateway_process import METERS, environment
 from tests.support.metering_corrections import correction, intent, receipt
@@ -83,8 +84,12 @@ class Books:
 
     def reconcile(self, *arguments: str, settle: str = "0") -> tuple[int, dict[str, Any]]:
         """The command's exit code and its JSON."""
-        command = [sys.executable, "-m", "taximeter", "reconcile", *(arguments or ("--customer", CUSTOMER)), "--json"]
-        command += ["--settle-seconds", settle, "--calls-per-second", "1000"]
+        asked = arguments or ("--customer", CUSTOMER)
+        return self.command("reconcile", *asked, "--settle-seconds", settle, "--calls-per-second", "1000")
+
+    def command(self, *arguments: str) -> tuple[int, dict[str, Any]]:
+        """Any command's exit code and its JSON."""
+        command = [sys.executable, "-m", "taximeter", *arguments, "--json"]
         variables = dict(environment(self.kafka, {"STRIPE_API_KEY": KEY, "TAXIMETER_STRIPE_API_BASE": self.simulator.url}))
         done = subprocess.run(command, cwd=self.folder, env=variables, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
         assert done.stdout, done.stderr
@@ -186,3 +191,26 @@ async def test_all_customers_are_compared_and_a_saved_comparison_goes_on_behind_
     assert books.reconcile(*arguments) == first
     assert first[0] == DISCREPANCY
     assert first[1]["verdicts"]["missing"] == 1
+
+
+async def test_parked_meter_events_are_resolved_by_stripes_sums_once_these_show_it_for_long_enough(books: Books) -> None:
+    await books.sent(Outcome.ACCEPTED, Outcome.PARKED, Outcome.PARKED)
+    for index in (0, 1):
+        books.at_stripe(VALUES[index], books.intent.identifier(index))
+    code, planned = books.reconcile("--customer", CUSTOMER, "--plan", str(books.folder / "mend"))
+    assert (code, [(each["step"], each["value"]) for each in planned["plan"]["steps"]]) == (OK, [("found", "7")])
+    assert list(planned["plan"]["skipped"]) == ["Stripe's sum lacks it in 1 of 3 reads over an hour: wait"]
+    # As the reporter has read it, three times in two hours.
+    hour, now_ms = books.time_ms - books.time_ms % 3_600_000, int(time.time() * 1000)
+    place = (CUSTOMER, "tokens", hour, hour + 3_600_000, CellVerdict.SETTLED)
+    read = Finding(*place, 5, 12, 0, now_ms, now_ms - 7_200_000, 3, doubts=2, taken=(7,))
+    await books.say(Evidence(books.partition, "reporter", now_ms, [read]))
+    mend = ("correct", "--resend", "--code", "parked", "--customer", CUSTOMER)
+    code, planned = books.command(*mend, "--plan")
+    assert (code, sorted((each["step"], each["value"]) for each in planned["steps"])) == (OK, [("found", "7"), ("lost", "11")])
+    code, done = books.command(*mend, "--reason", "the sums show it", "--by", "ann", "--yes")
+    assert (code, done["noted"], [each["target"] for each in done["corrections"]]) == (OK, 1, [books.intent.identifier(2)])
+    code, done = books.command(*mend, "--reason", "the sums show it", "--by", "ann", "--yes")
+    assert (done["noted"], done["corrections"]) == (0, []), "each is decided once"
+    code, listed = books.command("rejected", "list")
+    assert (code, sorted(each["state"] for each in listed["meter_events"])) == (OK, ["at_stripe", "sending"])

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import time
 import urllib.error
 import urllib.request
@@ -18,10 +19,11 @@ from aiokafka.admin import NewPartitions, RecordsToDelete
 from taximeter_emitter.clock import SystemClock
 
 from audit.positions import PartitionPosition, Positions
-from audit.verification.verdict import ProofVerdict, ProofWord, verdict_of
+from audit.verification.term import ProofWord
+from audit.verification.verdict import ProofVerdict, verdict_of
 from audit.verification.verifier import verify
 from metering.kafka.clients import KafkaSettings, make_admin
-from metering.kafka.partition_log import Appender
+from metering.kafka.partition_log import Appender, LogReader
 from metering.kafka.provision import ensure_topics
 from metering.records.ledger_records import Rejection, encode_rejection
 from tests.support.aggregator_process import aggregator
@@ -30,7 +32,7 @@ from tests.support.broker_topics import unique_name, visible
 from tests.support.reporter_process import reporter
 from tests.support.stripe_simulator_process import SimulatorProcess
 from tests.support.stripe_target import KEY, NO_LIMITS
-from tests.support.usage_on_broker import PATIENCE_SECONDS, emit, event
+from tests.support.usage_on_broker import PATIENCE_SECONDS, emit, event, taximeter
 
 pytestmark = pytest.mark.broker
 GOOD: Final = {ProofWord.EXACT, ProofWord.EXACT_BUT}
@@ -119,12 +121,17 @@ class Pipeline:
         finally:
             await positions.close()
 
-    async def until(self, reached: Callable[[Answers], bool]) -> Answers:
-        """Ask until the state is reached, and twice more: then they must agree."""
+    async def reaches(self, reached: Callable[[Answers], bool]) -> Answers:
+        """Ask until the state is reached."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not reached(answers := await self.ask()):
             assert time.monotonic() < deadline, f"{answers.verdict.text} {answers.ready}"
             await asyncio.sleep(0.3)
+        return answers
+
+    async def until(self, reached: Callable[[Answers], bool]) -> Answers:
+        """Ask until the state is reached, and twice more: then they must agree."""
+        await self.reaches(reached)
         answers = await self.ask()
         assert answers.contradictions() == [], answers
         return answers
@@ -254,3 +261,78 @@ async def test_transactions_of_other_producers(pipeline: Pipeline, running_broke
         await pipeline.until(finished)
     finally:
         await writer.stop()
+
+
+async def append(kafka: KafkaSettings, topic: str, *values: bytes | None) -> int:
+    """Write what nobody else may write; where the last one landed."""
+    appender = Appender(kafka, "mis-set")
+    try:
+        return [(await appender.append(topic, 0, value, key=b"k")).offset for value in values][-1]
+    finally:
+        await appender.close()
+
+
+async def last_value(kafka: KafkaSettings, topic: str) -> bytes:
+    """Of the last record of ours."""
+    reader = LogReader(kafka, "test")
+    try:
+        values = [record.value async for records in reader.records(topic, 0, *await reader.bounds(topic, 0)) for record in records]
+    finally:
+        await reader.close()
+    return next(bytes(value) for value in reversed(values) if value and value.startswith(b'{"format":"'))
+
+
+async def test_records_of_others_among_tallies_and_entries(pipeline: Pipeline, running_broker: RunningBroker, tmp_path: Path) -> None:
+    kafka = pipeline.kafka
+    topics = (kafka.topics.tallies.name, kafka.topics.ledger.name)
+    pipeline.create_meter()
+    pipeline.count()
+    pipeline.report()
+    await emit(kafka, event("a"))
+    await pipeline.until(finished)
+
+    def passed(number: int) -> Callable[[Answers], bool]:
+        def reached(answers: Answers) -> bool:
+            return (
+                answers.verdict.text == f"EXACT BUT {number} FOREIGN RECORDS IN TALLIES OR LEDGER" and answers.settled and all(answers.ready.values())
+            )
+
+        return reached
+
+    for topic in topics:
+        await append(kafka, topic, None, b"{", event("astray"))
+    await pipeline.until(passed(6))
+    foreign = 6
+    if running_broker.broker.name != "embedded":
+        writer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers[0], transactional_id=unique_name("writer"), transaction_timeout_ms=60_000)
+        await writer.start()
+        try:
+            for topic in topics:
+                async with writer.transaction():
+                    await writer.send_and_wait(topic, b"committed", partition=0)
+                await writer.begin_transaction()
+                await writer.send_and_wait(topic, b"aborted", partition=0)
+                await writer.abort_transaction()
+        finally:
+            await writer.stop()
+        foreign += 2
+        await pipeline.until(passed(foreign))
+    await emit(kafka, event("b"))
+    await pipeline.until(passed(foreign))
+    pipeline.stop()  # new owners find their way, too
+    pipeline.count()
+    pipeline.report()
+    await pipeline.until(passed(foreign))
+
+    for number, topic in enumerate(topics):
+        newer = re.sub(rb'^\{"format":"([a-z-]+)/\d+"', rb'{"format":"\1/99"', await last_value(kafka, topic))
+        offset = await append(kafka, topic, newer)
+        await emit(kafka, event(f"stop-{number}"))
+        stopped = await pipeline.reaches(lambda answers: not answers.ready["reporter"])
+        assert stopped.verdict.word is ProofWord.NOT_EXACT
+        assert f"offset {offset} of {topic}/0" in stopped.positions[0].problem
+        skip = ("repair", "skip", "--topic", topic.rsplit(".", 1)[-1], "--partition", "0", "--offset", str(offset))
+        done = await asyncio.to_thread(taximeter, kafka, tmp_path, *skip, "--reason", "a mis-set producer", "--by", "ann", "--yes")
+        assert done.returncode == 0, done.stderr
+        foreign += 1
+        await pipeline.until(passed(foreign))

@@ -277,7 +277,7 @@ class Checker:
         copies = self._copies[known.customer, known.digit]
         if aside:
             copies.aside += 1
-            if not (known.has_id and known.time_ms < ids_from_ms) and not self._may_be_aside(known, event, log_time_ms):
+            if not (known.has_id and known.time_in(log_time_ms) < ids_from_ms) and not self._may_be_aside(known, event, log_time_ms):
                 self._say("unaccounted", f"{known} was set aside at {place} without cause")
         elif partition == known.home:
             copies.home_live += 1

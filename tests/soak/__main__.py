@@ -22,7 +22,8 @@ from taximeter_sandbox.demo.processes import Command, Fleet, own_environment
 from taximeter_sandbox.demo.stripe_side import SimulatedStripe
 
 from audit.positions import PartitionPosition, Positions, all_settled
-from audit.verification.verdict import ProofWord, verdict_of
+from audit.verification.term import ProofWord
+from audit.verification.verdict import verdict_of
 from audit.verification.verifier import verify
 from benchmarks.plot import Panel, svg
 from tests.soak.load import SoakOrder

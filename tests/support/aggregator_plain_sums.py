@@ -10,6 +10,7 @@ from aggregator.reading.plain_events import PlainColumns, PlainEvents
 from aggregator.sums.plain_sums import PlainSums
 from aggregator.sums.rows import Rows
 from metering.records.meters import Catalogue, Meter
+from metering.records.record import Record
 from metering.records.tally import TallyRow
 
 CATALOGUE = Catalogue([Meter("tokens", ("input", "output"), ("model",)), Meter("calls", ("calls",))])
@@ -21,14 +22,16 @@ def event(customer: str, model: str, minute: int, usage: dict[str, int]) -> dict
 
 
 def columns(plain: PlainEvents, documents: list[dict[str, Any]]) -> PlainColumns:
-    odd, found = plain.read(list(map(orjson.dumps, documents)), np.zeros(len(documents), np.int64), np.full(len(documents), 2**60))
+    records = [Record(offset, 0, None, orjson.dumps(document)) for offset, document in enumerate(documents)]
+    none = np.zeros(len(documents), np.int64)
+    odd, found = plain.read(records, none, none, np.full(len(documents), 2**60))
     assert not odd
     assert found is not None
     return found
 
 
 def sums() -> tuple[PlainEvents, PlainSums, Rows]:
-    plain = PlainEvents(CATALOGUE.usage_fields, lambda _: True, Identities(b""), 2)
+    plain = PlainEvents(CATALOGUE.usage_fields, lambda _: True, Identities(b""))
     return plain, PlainSums(CATALOGUE, plain), Rows(CATALOGUE)
 
 

@@ -70,10 +70,10 @@ def group_of(kafka: KafkaSettings) -> str:
 
 
 @contextmanager
-def aggregator(kafka: KafkaSettings, folder: Path, *, stall_seconds: int = 60) -> Iterator[AggregatorProcess]:
+def aggregator(kafka: KafkaSettings, folder: Path, *, stall_seconds: int = 60, meters: str = METERS) -> Iterator[AggregatorProcess]:
     """Start an aggregator, and end it in any case. It may not be ready yet."""
     folder.mkdir(exist_ok=True)
-    (folder / "taximeter.toml").write_text(METERS)
+    (folder / "taximeter.toml").write_text(meters)
     admin_file, log_file = folder / "admin", folder / "log"
     admin_file.unlink(missing_ok=True)
     variables = {

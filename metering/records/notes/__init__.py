@@ -1,4 +1,4 @@
-"""What is noted in usage.ledger beside the chain: comparisons with Stripe's sums, and decisions that rest on them.
+"""What is noted beside the chains: comparisons with Stripe's sums, decisions that rest on them, and decisions about foreign records.
 
-Read: evidence, resolution.
+Read: evidence, resolution, foreign_records.
 """

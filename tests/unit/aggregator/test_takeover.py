@@ -10,6 +10,7 @@ from aggregator.core import counting
 from metering.kafka.partition_log import LogUnavailable
 from metering.records.chain import NO_OFFSET, ChainLink
 from metering.records.fail_closed import ChainBroken, HistoryLost, RecordCorrupt
+from metering.records.notes.foreign_records import PassedOver, digest_of_value, encode_decision
 from metering.records.tally import decode_tally, encode_tally
 from tests.support.aggregator_partition import Partition
 from tests.support.aggregator_records import EVENTS, HORIZON_MS, START_MS, TALLIES, Event, Numbered, encode
@@ -203,13 +204,47 @@ def test_tallies_without_the_one_that_knows_the_emitters_stop_the_owner() -> Non
         partition.owner()
 
 
-@pytest.mark.parametrize("value", [b"{", None, orjson.dumps({"format": "tally/9"})])
-def test_a_record_that_is_no_tally_stops_the_owner(value: bytes | None) -> None:
+@pytest.mark.parametrize("value", [b"{", b"", None, orjson.dumps({"format": "tally/9"}), orjson.dumps({"customer": "c", "usage": {"n": 1}})])
+def test_a_foreign_record_is_passed_over_wherever_it_is(value: bytes | None) -> None:
     partition = Partition()
-    partition.flush(partition.owner())
-    partition.log.append(TALLIES, value, at_ms=partition.now_ms)
-    with pytest.raises(RecordCorrupt):
+    partition.log.append(TALLIES, value, at_ms=partition.now_ms)  # before the chain is founded
+    counter = partition.owner()
+    partition.emit("a")
+    partition.log.append(TALLIES, value, at_ms=partition.now_ms)  # between what the owner knows and its own tally
+    partition.flush(counter)
+    assert counter.tallies.chain.end == 1
+    for _ in range(3):
+        partition.log.append(TALLIES, value, at_ms=partition.now_ms)
+    partition.log.skip(TALLIES)
+    owner = partition.owner()
+    assert (owner.position, owner.tallies.chain.head, len(owner.ids)) == (1, 2, 1)
+    partition.emit("b")
+    partition.flush(owner)
+    assert partition.owner().tallies.chain == owner.tallies.chain
+
+
+def test_a_record_of_ours_that_cannot_be_decoded_stops_the_owner_until_a_person_passes_over_it() -> None:
+    partition = Partition()
+    partition.emit("a")
+    counter = partition.owner()
+    newer = counter.cut().value.replace(b"tally/2", b"tally/9")
+    partition.flush(counter)
+    value = partition.log.append(TALLIES, newer, at_ms=partition.now_ms).value
+    takeover = partition.takeover()
+    with pytest.raises(RecordCorrupt, match=r"offset 1 of .*unknown format 'tally/9'.*repair skip"):
         partition.owner()
+    for offset, digest in ((0, digest_of_value(value)), (1, digest_of_value(b"another"))):
+        partition.log.append(TALLIES, encode_decision(PassedOver(0, offset, digest, "why", "ann", START_MS)), at_ms=partition.now_ms)
+        with pytest.raises(RecordCorrupt, match="offset 1 of"):
+            partition.owner()
+    seen = finished(takeover.tallies_end(0))
+    partition.log.append(TALLIES, encode_decision(PassedOver(0, 1, digest_of_value(value), "why", "ann", START_MS)), at_ms=partition.now_ms)
+    assert finished(takeover.mended(0, seen)) == (True, seen + 1)
+    assert finished(takeover.mended(0, seen + 1)) == (False, seen + 1)
+    owner = partition.owner()
+    partition.emit("b")
+    partition.flush(owner)
+    assert partition.owner().position == 2
 
 
 def test_tallies_of_which_none_founds_a_chain_stop_the_owner() -> None:

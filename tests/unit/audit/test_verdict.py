@@ -7,7 +7,8 @@ import pytest
 
 from audit.recount.aside_book import AsideTotals
 from audit.verification.report import AcceptedLoss, AcceptedRedrive, AcceptedStep, EmitterLine, OpenTransaction, Report
-from audit.verification.verdict import ProofWord, verdict_of
+from audit.verification.term import ProofWord
+from audit.verification.verdict import verdict_of
 from metering.records.ledger_records import Outcome
 from taximeter.commands.verify import VERDICT_CODES
 from taximeter.exit_codes import DISCREPANCY, INCOMPLETE, OK, PENDING

@@ -6,12 +6,13 @@ import pytest
 from taximeter_emitter.wire.limits import DAY_MS, HOUR_MS
 
 from metering.folds.corrections import Fate, Target, place_of
-from metering.kafka.partition_log import Appended, Appender, LogUnavailable
+from metering.kafka.partition_log import Appender
 from metering.kafka.topics import topics_named
 from metering.records.fail_closed import HistoryLost
 from metering.records.ledger_records import CorrectionKind, Outcome, Rejection, encode_correction, encode_intent, encode_receipt, encode_rejection
 from reporter.correcting import CANCEL_WITHIN_MS, Correcting, NotCorrectable, Request, kind_of, meter_event_place
 from tests.support.metering_corrections import EVENT, correction, receipt, settled
+from tests.support.metering_memory_appender import MemoryAppender
 from tests.support.metering_memory_log import MemoryLog, finished
 
 TOPICS = topics_named("usage")
@@ -96,25 +97,6 @@ class FixedClock:
 
     async def sleep(self, _seconds: float) -> None:
         return
-
-
-class MemoryAppender(Appender):
-    """Appends to a log in memory; before the first append, somebody else's records come. `fails`: how many acknowledgements are lost."""
-
-    def __init__(self, log: MemoryLog, *between: bytes, fails: int = 0) -> None:
-        self.log = log
-        self.between = list(between)
-        self.fails = fails
-
-    async def append(self, topic: str, partition: int, value: bytes | None, **_: object) -> Appended:
-        assert partition == 0
-        while self.between:
-            self.log.append(topic, self.between.pop(0), at_ms=2)
-        record = self.log.append(topic, value, at_ms=3)
-        self.fails -= 1
-        if self.fails >= 0:
-            raise LogUnavailable("no acknowledgement came")
-        return Appended(record.offset, record.timestamp)
 
 
 def log_of(outcome: Outcome) -> tuple[MemoryLog, bytes]:

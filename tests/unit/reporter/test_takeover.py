@@ -7,6 +7,7 @@ import pytest
 from metering.kafka.topics import topics_named
 from metering.records.fail_closed import ChainBroken, HistoryLost, RecordCorrupt
 from metering.records.ledger_records import Outcome, Settlement, encode_intent, encode_receipt, encode_rejection
+from metering.records.notes.foreign_records import PassedOver, digest_of_value, encode_decision
 from metering.records.tally import encode_tally
 from reporter.planning.billing_periods import BillingPeriods
 from reporter.planning.planner import PartitionReporter
@@ -110,11 +111,34 @@ def test_tallies_that_were_cut_or_made_anew_stop_the_owner() -> None:
         partition.owner()
 
 
-def test_an_entry_that_cannot_be_read_stops_the_owner() -> None:
+def test_an_entry_that_cannot_be_read_stops_the_owner_until_a_person_passes_over_it() -> None:
     partition = Partition()
-    partition.log.append(LEDGER, b"{", at_ms=NOW_MS)
-    with pytest.raises(RecordCorrupt, match="not a ledger entry"):
+    value = partition.log.append(LEDGER, b'{"format":"intent/1","chain":"c","partition":0}', at_ms=NOW_MS).value
+    with pytest.raises(RecordCorrupt, match=r"offset 0 of usage.ledger/0: not a ledger entry"):
         partition.owner()
+    seen = finished(partition.takeover.ends(0))
+    assert finished(partition.takeover.mended(0, seen)) == (False, seen)
+    partition.log.append(LEDGER, encode_decision(PassedOver(0, 0, digest_of_value(value), "why", "ann", NOW_MS)), at_ms=NOW_MS)
+    assert finished(partition.takeover.mended(0, seen))[0]
+    assert partition.owner().ledger.chain.next_offset == 2
+
+
+def test_foreign_entries_are_passed_over_and_told_of_once() -> None:
+    partition = Partition(2)
+    told: list[int] = []
+    takeover = partition.takeover = ReportingTakeover(
+        partition.log, TOPICS, instance="r", rows_max=100, periods=BillingPeriods(), on_foreign=told.append
+    )
+    subject = partition.owner()
+    for value in (None, b"{", b'{"format":"intent/7"}'):
+        partition.log.append(LEDGER, value, at_ms=NOW_MS)
+    assert partition.report(subject, 1)
+    assert told == [0, 0, 0]
+    partition.log.append(LEDGER, b"\xff", at_ms=NOW_MS)
+    for _ in range(2):
+        finished(takeover.follow(subject))
+    assert told == [0, 0, 0, 0]
+    assert partition.owner().ledger.chain == subject.ledger.chain
 
 
 def test_a_checkpoint_that_is_no_intent_stops_the_owner() -> None:

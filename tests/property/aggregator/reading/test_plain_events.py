@@ -3,12 +3,28 @@
 from typing import Any
 
 import orjson
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from taximeter_emitter.wire.errors import EventRejected
-from taximeter_emitter.wire.event import parse_event
+from taximeter_emitter.wire.event import UsageEvent, parse_event
 
-from tests.support.aggregator_plain_events import FIELDS, GOOD, document, events_of, facts, plain_events_of, read
+from aggregator.reading.decoding import read as read_the_long_way
+from metering.records.record import Record
+from tests.support.aggregator_event_texts import OWN, PIECES, TEXTS, by_the_long_way, marks
+from tests.support.aggregator_plain_events import (
+    CLOUDEVENT,
+    FIELDS,
+    GOOD,
+    LOG_TIME_MS,
+    document,
+    events_of,
+    events_of_records,
+    facts,
+    in_binary_mode,
+    plain_events_of,
+    read,
+    records_of,
+)
 
 NUMBERS = [1, 1.0, -1, 10**12, 10**12 + 1, 2**64 - 1]
 JSON: st.SearchStrategy[Any] = st.none() | st.booleans() | st.text(max_size=3) | st.sampled_from([[], {}, *NUMBERS])
@@ -27,26 +43,81 @@ DOCUMENTS = st.just(document({})) | st.builds(document, CHANGES, st.frozensets(s
 VALUES = DOCUMENTS | st.binary(max_size=6) | st.sampled_from([b"", b"[", b"]", b'{"a":', b"1}", document({}) + b"," + document({}), b"null", *DEEP])
 
 
-@given(st.lists(VALUES, min_size=1, max_size=6), st.booleans())
+@st.composite
+def changed(draw: st.DrawFn) -> bytes:
+    """A text of one of the forms in which pieces were replaced."""
+    text = draw(st.sampled_from(TEXTS))
+    for _ in range(draw(st.integers(0, 2))):
+        start = draw(st.sampled_from(marks(text)) | st.integers(0, len(text)))
+        end = draw(st.sampled_from([mark for mark in marks(text) if mark >= start][:3]))
+        text = text[:start] + draw(st.sampled_from(PIECES) | st.binary(max_size=2)) + text[end:]
+    return text
+
+
+@given(st.lists(VALUES | changed(), min_size=1, max_size=6), st.booleans())
+@example([OWN + b"\n" + OWN, OWN], True)
+@example([OWN[:60], OWN[60:]], False)
 def test_it_reads_what_the_long_way_reads_or_leaves_it_to_that(values: list[bytes], experienced: bool) -> None:
     plain = plain_events_of()
     if experienced:
-        read(plain, [document({})])
-    for value, found in zip(values, events_of(plain, values), strict=True):
+        read(plain, records_of(TEXTS))
+    for record, found in zip(records_of(values), events_of(plain, values), strict=True):
         if found is not None:
-            event = parse_event(orjson.loads(value), arrival_ms=0)
+            event = by_the_long_way(record)
             assert found == facts(event)
             assert event.customer != "foreign"
             assert {name for name, _ in event.usage} <= FIELDS
 
 
-@given(st.lists(DOCUMENTS, min_size=1, max_size=6))
-def test_what_has_our_form_and_is_well_never_goes_the_long_way(values: list[bytes]) -> None:
-    for value, found in zip(values, events_of(plain_events_of(), values), strict=True):
-        decoded = orjson.loads(value)
+@given(st.lists(DOCUMENTS | st.sampled_from(TEXTS), min_size=1, max_size=6))
+def test_what_is_well_and_of_the_catalogue_never_goes_the_long_way(values: list[bytes]) -> None:
+    for record, found in zip(records_of(values), events_of(plain_events_of(), values), strict=True):
         try:
-            event = parse_event(decoded, arrival_ms=0)
+            event = by_the_long_way(record)
         except EventRejected:
             continue
-        if decoded.keys() == GOOD.keys() and event.customer != "foreign" and {name for name, _ in event.usage} <= FIELDS:
-            assert found is not None
+        if event.customer != "foreign" and {name for name, _ in event.usage} <= FIELDS:
+            assert found == facts(event)
+
+
+def test_a_text_that_is_a_little_other_is_read_as_the_long_way_reads_it_or_left_to_that() -> None:
+    plain = plain_events_of()
+    read(plain, records_of(TEXTS))
+    for text in TEXTS:
+        places = marks(text)
+        values = [text[:start] + piece + text[end:] for at, start in enumerate(places) for end in places[at : at + 2] for piece in PIECES]
+        found = events_of(plain, values)
+        assert sum(event is not None for event in found) > len(values) // 100
+        for record, event in zip(records_of(values), found, strict=True):
+            assert event is None or event == facts(by_the_long_way(record))
+
+
+HEADERS = st.lists(
+    st.tuples(
+        st.sampled_from(["ce_id", "CE-id", "ce_source", "ce_type", "ce_specversion", "ce_time", "ce_subject", "content-type", "traceparent"])
+        | st.sampled_from(["ce_extension", "content-encoding", "taximeter-x", "ce_"]),
+        st.none()
+        | st.sampled_from([b"1.0", b"", b"q", b"\xff", b"2026-11-22T10:00:00Z", b"application/json", b"application/CloudEvents+json ; x", b"c"])
+        | st.just(b"x" * 129),
+    ),
+    max_size=3,
+)
+
+
+@given(st.sampled_from([CLOUDEVENT, CLOUDEVENT | {"data": GOOD["usage"]}]), HEADERS, st.booleans(), st.sampled_from([*TEXTS, None]))
+def test_headers_mean_what_they_mean_by_the_long_way(event: dict[str, Any], headers: list[Any], before: bool, value: bytes | None) -> None:
+    binary = in_binary_mode(event)
+    whole = (*headers, *binary.headers) if before else (*binary.headers, *headers)
+    record = Record(0, LOG_TIME_MS, None, binary.value, whole) if value is None else Record(0, LOG_TIME_MS, None, value, headers)
+    found = events_of_records(plain_events_of(), [record])[0]
+    if found is not None:
+        read_so = read_the_long_way(record)
+        assert isinstance(read_so, UsageEvent)
+        assert found == facts(read_so)
+
+
+def test_each_form_is_plain() -> None:
+    structured = [Record(0, LOG_TIME_MS, None, orjson.dumps(CLOUDEVENT)), Record(1, LOG_TIME_MS, None, OWN, (("traceparent", b"x"),))]
+    records = [*structured, in_binary_mode(CLOUDEVENT, 2)]
+    one = facts(parse_event(CLOUDEVENT, arrival_ms=0))
+    assert events_of_records(plain_events_of(), records) == [one, facts(by_the_long_way(records[1])), one]

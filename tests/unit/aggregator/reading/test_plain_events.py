@@ -9,7 +9,7 @@ from taximeter_emitter.wire.event import parse_event
 from aggregator.reading import plain_events
 from aggregator.reading.plain_events import PLAIN_EVENT_BYTES_MAX, PLAIN_EVENTS_MAX, first_run
 from metering.records.record import Record
-from tests.support.aggregator_plain_events import GOOD, LATEST_MS, document, events_of, plain_events_of, read
+from tests.support.aggregator_plain_events import GOOD, LATEST_MS, document, events_of, plain_events_of, read, records_of
 
 
 def test_one_event_that_is_not_plain_does_not_send_its_neighbours_the_long_way() -> None:
@@ -23,7 +23,7 @@ def test_events_out_of_their_time_go_the_long_way() -> None:
     time_ms = parse_event(GOOD, arrival_ms=0).time_ms
     values = [document({"id": str(number)}) for number in range(4)]
     earliest, latest = np.array([0, time_ms, time_ms + 1, 0]), np.array([time_ms, LATEST_MS, LATEST_MS, time_ms - 1])
-    odd, columns = plain_events_of().read(values, earliest, latest)
+    odd, columns = plain_events_of().read(records_of(values), earliest, earliest, latest)
     assert list(odd) == [2, 3]
     assert columns is not None
     assert len(columns) == 2
@@ -49,7 +49,7 @@ def test_a_full_memory_learns_nothing_and_forgets_all_when_it_is_told(monkeypatc
 
 def test_the_longest_series_is_known_with_eight_for_each_dimension() -> None:
     plain = plain_events_of()
-    read(plain, [document({"customer": "c" * 5}), document({"customer": "c" * 3})])
+    read(plain, records_of([document({"customer": "c" * 5}), document({"customer": "c" * 3})]))
     assert plain.longest == 5 + len("regioneumodela") + 16
 
 
@@ -57,20 +57,18 @@ def run_lengths(records: Sequence[Record]) -> int:
     return len(first_run(records, 0))
 
 
-def records_of(values: Sequence[bytes | None]) -> list[Record]:
+def run_of(values: Sequence[bytes | None]) -> list[Record]:
     return [Record(offset, 0, None, value) for offset, value in enumerate(values)]
 
 
 def test_a_run_ends_before_a_record_that_cannot_be_a_plain_event() -> None:
     for other in (None, b'{"taximeter":1}', b"x" * (PLAIN_EVENT_BYTES_MAX + 1)):
-        assert run_lengths(records_of([b"{}", b"{}", other, b"{}"])) == 2
-        assert run_lengths(records_of([other, b"{}"])) == 0
-    with_headers = [*records_of([b"{}"]), Record(1, 0, None, b"{}", (("ce_id", b"1"),))]
-    assert run_lengths(with_headers) == 1
+        assert run_lengths(run_of([b"{}", b"{}", other, b"{}"])) == 2
+        assert run_lengths(run_of([other, b"{}"])) == 0
 
 
 def test_a_run_goes_on_over_offsets_without_a_record_ends_before_a_step_back_and_where_it_is_long_enough() -> None:
-    records = records_of([b"{}"] * (PLAIN_EVENTS_MAX + 10))
+    records = run_of([b"{}"] * (PLAIN_EVENTS_MAX + 10))
     assert run_lengths(records) == PLAIN_EVENTS_MAX
     assert run_lengths([*records[:3], *records[4:9]]) == 8
     assert run_lengths([*records[:3], *records[2:]]) == 3

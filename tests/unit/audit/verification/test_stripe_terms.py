@@ -3,7 +3,8 @@
 from collections import Counter
 
 from audit.verification.stripe_terms import with_stripe
-from audit.verification.verdict import ProofVerdict, ProofWord, Term
+from audit.verification.term import ProofWord, Term
+from audit.verification.verdict import ProofVerdict
 from metering.reconciliation.cells import CellKey
 from metering.reconciliation.comparison import ComparedCell, Comparison
 from metering.records.notes.evidence import CellVerdict

@@ -40,6 +40,12 @@ def test_two_reads_that_show_the_same_far_enough_apart_confirm_a_difference() ->
     assert told == [[(1, 50, False)], [(2, 50, False)], [(3, 50, True)], [(4, 50, True)]]
 
 
+def test_what_stripe_does_not_show_confirms_nothing() -> None:
+    book = EvidenceBook(10)
+    unread = ComparedCell(CellKey(*PAIR, HOUR), Comparison(CellVerdict.UNREADABLE, 10, None))
+    assert [found(book, at_ms, unread)[0].confirmed for at_ms in (50, 500)] == [False, False]
+
+
 def test_a_read_that_shows_something_else_begins_anew_for_the_count() -> None:
     book = EvidenceBook(10)
     found(book, 50, missing(1))

@@ -1,9 +1,9 @@
 """The loop that asks Stripe: whom, how fast, and what it makes of a ledger that moves meanwhile."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from metering.reconciliation.cells import Cell, CellKey, Cells, CellScope, CustomerMeter
+from metering.reconciliation.cells import Cell, CellKey, Cells, CellScope, CustomerMeter, Member
 from metering.reconciliation.comparison import ComparedCell
 from metering.reconciliation.reconciler import Pace, Reconciler, SummariesRefused, SummaryValue, pairs_of
 from metering.records.ledger_records import Rejection
@@ -14,7 +14,6 @@ from tests.support.metering_ledger_entries import REJECTION
 HOUR_MS = 3_600_000
 SCOPE = CellScope(0, 2 * HOUR_MS, HOUR_MS)
 ANN = CustomerMeter("cus_1", "tokens")
-NOTHING: Mapping[CellKey, int] = {}
 
 
 @dataclass
@@ -24,10 +23,10 @@ class LedgerSaying:
     answers: list[Cells]
     rejections: Sequence[Rejection] = ()
     cells: Cells = field(default_factory=dict)
-    alike: Mapping[CellKey, Sequence[str]] = field(default_factory=dict)
-    sought: dict[CellKey, int] = field(default_factory=dict)
+    members: Mapping[CellKey, Sequence[Member]] = field(default_factory=dict)
+    sought: set[CellKey] = field(default_factory=set)
 
-    async def read(self, _partition: int, _scope: CellScope, *, sought: Mapping[CellKey, int] = NOTHING) -> "LedgerSaying":
+    async def read(self, _partition: int, _scope: CellScope, *, sought: Collection[CellKey] = ()) -> "LedgerSaying":
         self.sought.update(sought)
         self.cells = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         return replace(self, answers=[])
@@ -113,8 +112,8 @@ async def test_calls_are_paced() -> None:
 
 async def test_a_meter_event_with_just_the_value_that_differs_is_named() -> None:
     key = CellKey(*ANN, 0)
-    ledger = LedgerSaying([{key: cell(5)}], alike={key: ["tm-c-0-0-2-0"]})
+    ledger = LedgerSaying([{key: cell(5)}], members={key: [Member("tm-c-0-0-2-0", 3, 0), Member("tm-c-0-0-2-1", 2, 0)]})
     (found,) = await compared(ledger, SumsSaying({ANN: {0: 2}}))
-    assert (ledger.sought, found.comparison.note) == ({key: 3}, "as much as tm-c-0-0-2-0: Stripe lost it, or it was cancelled elsewhere")
+    assert (ledger.sought, found.comparison.note) == ({key}, "as much as tm-c-0-0-2-0: Stripe lost it, or it was cancelled elsewhere")
     (found,) = await compared(LedgerSaying([{key: cell(5)}]), SumsSaying({ANN: {0: 7}}))
     assert found.comparison.note == "another program's, or by hand"

@@ -1,0 +1,1 @@
+"""What Stripe refused, lost or may not have: listed, and mended in bulk."""
