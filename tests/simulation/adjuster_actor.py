@@ -14,6 +14,7 @@ from metering.folds.tallies import Tallies
 from metering.kafka.adjustment_writer import AdjustmentWriter
 from metering.kafka.partition_log import LogUnavailable
 from metering.records.adjustment import AdjustmentKind, part_digest, partition_digest
+from metering.records.fail_closed import FailClosed
 from metering.records.tally import TallyRow, decode_tally
 from tests.simulation.kafka import SimulatedAppender, SimulatedReader
 from tests.simulation.processes import Process, turn
@@ -69,20 +70,21 @@ class Adjuster(Process):
     async def _work(self) -> None:
         while True:
             await turn()
-            found = self._choose()
-            if found is None:
-                await super().sleep(1.0)
-                continue
-            plan, partition = found.plan, found.plan.partition
             try:
-                if self.world.chance(0.05):
-                    await self._writer.abandon(plan, found.position)
+                found = self._choose()
+                if found is None:
+                    await super().sleep(1.0)
                 else:
-                    await self._writer.apply(plan, found.position, found.parts.__getitem__, self._brake)
-            except (NotAdjusted, LogUnavailable) as error:
-                self._note(f"does not finish plan {plan.plan[:8]} in {partition}: {error}")
-            else:
-                self._note(f"has applied plan {plan.plan[:8]} in {partition}")
+                    await self._apply(found)
+            except (NotAdjusted, LogUnavailable, FailClosed) as error:
+                self._note(f"does not finish: {error}")
+
+    async def _apply(self, found: ShelvedPlan) -> None:
+        if self.world.chance(0.05):
+            await self._writer.abandon(found.plan, found.position)
+        else:
+            await self._writer.apply(found.plan, found.position, found.parts.__getitem__, self._brake)
+        self._note(f"is done with plan {found.plan.plan[:8]} in {found.plan.partition}")
 
     async def _brake(self, _progress: PlanProgress) -> None:
         for _ in range(self.world.rng.below(3)):
