@@ -61,7 +61,7 @@ class Gateway:
             clock=context.clock,
         )
         handler = EventsHandler(
-            reader=BodyReader(catalogue, events_max=settings.events_max, age_max_ms=age_max_ms),
+            reader=BodyReader(catalogue, events_max=settings.events_max, age_max_ms=age_max_ms, keep_ids=settings.keep_ids),
             keys=self._keys,
             budget=self._budget,
             publisher=self._publisher,

@@ -77,6 +77,13 @@ class GatewaySettings:
         maximum=1,
     )
     batch_events_max: int = option(doc="Most events in one record.", default=BATCH_EVENTS_DEFAULT, minimum=1, maximum=BATCH_EVENTS_MAX)
+    keep_ids: bool = option(
+        doc=(
+            "Keep the ids of events as texts, too, so that `taximeter trace` and `explain` show them. All aggregators and commands must be of a"
+            " version that knows this."
+        ),
+        default=False,
+    )
     heartbeat_seconds: float = option(
         doc="How often a heartbeat in a silent partition says how many events were sent to it.", default=60.0, unit="seconds", minimum=1, maximum=3600
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from taximeter_emitter.wire.batch import ABANDONED_RANGES_MAX, EMITTER_CHARS_MAX, FINGERPRINT_BYTES, PARTITION_MAX, SEQUENCE_MAX, TIME_MS_MAX
+from taximeter_emitter.wire.kept_ids import KEPT_IDS_CHARS_MAX
 from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX, CUSTOMER_CHARS_MAX, QUANTITY_MAX, USAGE_FIELDS_MAX
 
 from audit.decoder.event_documents import check_name, dimensions_in, is_integer, text_in
@@ -13,7 +14,7 @@ from audit.decoder.record_contents import NO_IDENTITY, BatchContents, HeartbeatC
 
 _BATCH_FIELDS: Final = {
     *("taximeter", "emitter", "partition", "first_seq", "count", "customers", "series_dimensions", "at", "time", "usage", "dimensions"),
-    *("base_time", "stamped", "ids", "final", "abandoned", "dropped"),
+    *("base_time", "stamped", "ids", "kept_ids", "final", "abandoned", "dropped"),
 }
 _FIELDS: Final = {1: _BATCH_FIELDS, 2: {*_BATCH_FIELDS, "series", "series_customers"}}
 _BASE64: Final = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?", re.ASCII)
@@ -72,7 +73,16 @@ def _events(document: Mapping[str, Any], count: int, column: _Column, log_time_m
         times=[min(time, log_time_ms) if own else time for time, own in zip(times, stamped, strict=True)],
         usage={field: column(entries, f"usage.{field}", count, QUANTITY_MAX) for field, entries in usage.items()},
         identities=_identities(document["ids"], count) if "ids" in document else [NO_IDENTITY] * count,
+        kept_ids=_kept_ids(document),
     )
+
+
+def _kept_ids(document: Mapping[str, Any]) -> str:
+    """For people, so nothing in it can be wrong but its type."""
+    text = document.get("kept_ids", "")
+    if not isinstance(text, str) or len(text) > KEPT_IDS_CHARS_MAX:
+        raise NotReadable("kept_ids is no string")
+    return text
 
 
 def _stamped(document: Mapping[str, Any], count: int, column: _Column) -> list[int]:

@@ -19,7 +19,7 @@ class HeldEvents:
 
     `series` are customers with their dimensions, sorted by key; `at` says which of them each event belongs to. `times` are Unix ms. `usage` has
     a quantity for each event and usage field. `identities` are the fingerprints of 16 bytes, NO_IDENTITY for an event that has only its number;
-    two events are the same only if their customers are, too.
+    two events are the same only if their customers are, too. `kept_ids` are the ids as texts, packed; empty where they were not kept.
     """
 
     series: Sequence[tuple[str, Dimensions]]
@@ -27,6 +27,7 @@ class HeldEvents:
     times: Sequence[int]
     usage: Mapping[str, Sequence[int]]
     identities: Sequence[bytes]
+    kept_ids: str = ""
 
 
 @dataclass(frozen=True, slots=True)

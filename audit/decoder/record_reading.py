@@ -32,13 +32,19 @@ def contents_of(record: LogRecord) -> RecordContents:
 
 def source_of(record: LogRecord) -> str:
     """The source that a single event names; "" for one without, and for what cannot be read."""
+    return name_of(record)[0]
+
+
+def name_of(record: LogRecord) -> tuple[str, str]:
+    """Source and id that a single event names; "" for what it has not, and for what cannot be read."""
     try:
         document = _document(record.value)
         named: Any = _attributes(record) or document
     except NotReadable:
-        return ""
-    source = named.get("source") if isinstance(named, dict) else None
-    return source if isinstance(source, str) else ""
+        return "", ""
+    found = [named.get(field) if isinstance(named, dict) else None for field in ("source", "id")]
+    source, event_id = (text if isinstance(text, str) else "" for text in found)
+    return source, event_id
 
 
 def _document(value: bytes | None) -> object:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from taximeter_emitter.buffer.emit_buffer import EmitBuffer, WhenFull
+from taximeter_emitter.buffer.event_encoding import EventDecoder
 from taximeter_emitter.clock import Clock
 from taximeter_emitter.collecting import Collector
 from taximeter_emitter.counts import EmitterCounts
@@ -31,6 +32,7 @@ class EmitterOptions:
     """What an emitter is made of, checked; times in seconds."""
 
     source: str
+    keep_ids: bool
     partitions: int | None
     spools: "SpoolDirectory | None"
     memory_bytes_max: int
@@ -155,7 +157,7 @@ class EmitterThread:
             buffer=self.buffer,
             unsent=unsent,
             emitter=self.emitter,
-            source=options.source,
+            decoder=EventDecoder(options.source, keep_ids=options.keep_ids),
             partitions=options.partitions,
             heartbeat_seconds=options.heartbeat_seconds,
             counts=self.counts,

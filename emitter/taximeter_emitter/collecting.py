@@ -30,7 +30,7 @@ class Collector:
         buffer: EmitBuffer,
         unsent: Unsent,
         emitter: str,
-        source: str,
+        decoder: EventDecoder,
         partitions: int | None,
         heartbeat_seconds: float,
         counts: EmitterCounts,
@@ -40,7 +40,7 @@ class Collector:
         self._counts = counts
         self._buffer = buffer
         self._unsent = unsent
-        self._decoder = EventDecoder(source)
+        self._decoder = decoder
         self._partition_cache = PartitionCache(partitions or 0)
         self._batcher = Batcher(emitter)
         self._heartbeat_seconds = heartbeat_seconds

@@ -99,6 +99,10 @@ class Emitter:
     `usage_fields`: the names that usage may have; any, if None. Others cost themselves and not their event. `on_rejected`: called in the emitting
     thread with the reason and the arguments of a refused `emit`.
 
+    What people can look up:
+    `keep_ids`: whether batches carry each `event_id` as it was given, beside its fingerprint, so that `taximeter trace` and `explain` show it. All
+    aggregators and commands must be of a version that knows this.
+
     Pace:
     `linger_ms`: how long events are gathered to be sent together. `heartbeat_seconds`: silence after which a heartbeat tells a partition that no
     events are missing. `give_up_seconds`: without any acknowledgement for this long, the connection is replaced.
@@ -121,6 +125,7 @@ class Emitter:
         when_full: WhenFull = "drop_and_count",
         usage_fields: Collection[str] | None = None,
         on_rejected: OnRejected | None = None,
+        keep_ids: bool = False,
         linger_ms: int = 100,
         heartbeat_seconds: float = 60.0,
         give_up_seconds: float = 20.0,
@@ -142,6 +147,7 @@ class Emitter:
             raise ValueError(str(refusal)) from None
         self._options = EmitterOptions(
             source=source,
+            keep_ids=keep_ids,
             partitions=partitions,
             spools=None if spool_dir is None else spool_directory(spool_dir, topic=topic, bytes_max=spool_bytes_max),
             memory_bytes_max=memory_bytes_max,

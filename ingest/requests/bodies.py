@@ -59,11 +59,12 @@ class ReadEvents:
 
 
 class BodyReader:
-    """Reads bodies against the catalogue's usage fields. Events older than `age_max_ms` are refused."""
+    """Reads bodies against the catalogue's usage fields. Events older than `age_max_ms` are refused. `keep_ids`: also as texts."""
 
-    def __init__(self, catalogue: Catalogue, *, events_max: int, age_max_ms: int = EVENT_AGE_MAX_MS) -> None:
+    def __init__(self, catalogue: Catalogue, *, events_max: int, age_max_ms: int = EVENT_AGE_MAX_MS, keep_ids: bool = False) -> None:
         self._catalogue = catalogue
-        self._columns = ColumnReader(catalogue.known_fields, age_max_ms=age_max_ms)
+        self._columns = ColumnReader(catalogue.known_fields, age_max_ms=age_max_ms, keep_ids=keep_ids)
+        self._keep_ids = keep_ids
         self._age_max_ms = age_max_ms
         self._events_max = events_max
 
@@ -120,7 +121,7 @@ class BodyReader:
                 refused.append(_rejected(index, found, refusal))
             else:
                 events.append((index, event))
-        return ReadEvents(is_single, len(values), parts_of(events), refused)
+        return ReadEvents(is_single, len(values), parts_of(events, keep_ids=self._keep_ids), refused)
 
     def _read_binary(self, headers: Mapping[str, str], body: bytes, now_ms: int) -> ReadEvents:
         lower = {name.lower(): value for name, value in headers.items()}
@@ -130,7 +131,7 @@ class BodyReader:
             self._check(event, now_ms)
         except EventRejected as refusal:
             return ReadEvents(is_single=True, count=1, accepted=[], rejected=[_rejected(0, attributes, refusal)])
-        return ReadEvents(is_single=True, count=1, accepted=parts_of([(0, event)]), rejected=[])
+        return ReadEvents(is_single=True, count=1, accepted=parts_of([(0, event)], keep_ids=self._keep_ids), rejected=[])
 
     def _check(self, event: UsageEvent, now_ms: int) -> None:
         check_not_in_future(event.time_ms, now_ms)

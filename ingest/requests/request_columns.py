@@ -25,6 +25,7 @@ from taximeter_emitter.wire.event import (
     parse_time,
     parse_usage,
 )
+from taximeter_emitter.wire.kept_ids import kept_id
 from taximeter_emitter.wire.limits import CUSTOMER_CHARS_MAX, EVENT_ID_CHARS_MAX, FUTURE_TOLERANCE_MS, QUANTITY_MAX, SOURCE_CHARS_MAX
 
 from metering.records.service_limits import EVENT_AGE_MAX_MS
@@ -54,8 +55,9 @@ class RequestPart(NamedTuple):
 class ColumnReader:
     """Reads events with these usage fields, or with some of them; the reader of single events judges other ones."""
 
-    def __init__(self, usage_fields: Collection[str], *, age_max_ms: int = EVENT_AGE_MAX_MS) -> None:
+    def __init__(self, usage_fields: Collection[str], *, age_max_ms: int = EVENT_AGE_MAX_MS, keep_ids: bool = False) -> None:
         self._age_max_ms = age_max_ms
+        self._keep_ids = keep_ids
         self._usage_fields = frozenset(usage_fields)
         # Names that passed the check before.
         self._customers: set[str] = set()
@@ -84,9 +86,11 @@ class ColumnReader:
         dimensions, dimensions_size = _dimensions(columns["dimensions"]) if "dimensions" in columns else ([()] * count, dimension_bytes(()))
         if source is None or times is None or not names:
             return None
-        size = event_bytes(fields=len(names), customer_chars=max(map(len, customers)), dimensions=dimensions_size)
+        kept = [kept_id(source, event_id) for event_id in ids] if self._keep_ids else ()
+        kept_chars = max(map(len, kept), default=0)
+        size = event_bytes(fields=len(names), customer_chars=max(map(len, customers)), dimensions=dimensions_size, kept_chars=kept_chars)
         stamped = ["time" not in columns] * count
-        events = EventColumns(names, customers, dimensions, times, stamped, fingerprints(source, ids), quantities, size)
+        events = EventColumns(names, customers, dimensions, times, stamped, fingerprints(source, ids), quantities, size, kept)
         return RequestPart(events, range(count), ids, min(times))
 
     def _are_customers(self, column: Sequence[Any]) -> bool:
@@ -120,22 +124,24 @@ class ColumnReader:
         return names, columns
 
 
-def parts_of(events: Sequence[tuple[int, UsageEvent]]) -> list[RequestPart]:
+def parts_of(events: Sequence[tuple[int, UsageEvent]], *, keep_ids: bool = False) -> list[RequestPart]:
     """Group events that were read one by one into parts with the same usage fields. Each event comes with its place in the request."""
     if len(events) == 1:
-        return [_part_of_one(*events[0])]
+        return [_part_of_one(*events[0], keep_ids)]
     runs: dict[tuple[str, ...], list[tuple[int, UsageEvent]]] = {}
     for index, event in events:
         runs.setdefault(tuple(name for name, _ in event.usage), []).append((index, event))
-    return [_joined([_part_of_one(index, event) for index, event in run]) for run in runs.values()]
+    return [_joined([_part_of_one(index, event, keep_ids) for index, event in run]) for run in runs.values()]
 
 
-def _part_of_one(index: int, event: UsageEvent) -> RequestPart:
-    event_id, _, customer, time_ms, usage, dimensions, stamped = event
-    size = event_bytes(fields=len(usage), customer_chars=len(customer), dimensions=dimension_bytes(dimensions))
+def _part_of_one(index: int, event: UsageEvent, keep_ids: bool) -> RequestPart:  # private
+    event_id, source, customer, time_ms, usage, dimensions, stamped = event
+    kept = (kept_id(source, event_id),) if keep_ids else ()
+    kept_chars = max(map(len, kept), default=0)
+    size = event_bytes(fields=len(usage), customer_chars=len(customer), dimensions=dimension_bytes(dimensions), kept_chars=kept_chars)
     fields, quantities = zip(*usage, strict=True)
     found = tuple(zip(quantities, strict=True))
-    columns = EventColumns(fields, (customer,), (dimensions,), (time_ms,), (stamped,), (event.fingerprint,), found, size)
+    columns = EventColumns(fields, (customer,), (dimensions,), (time_ms,), (stamped,), (event.fingerprint,), found, size, kept)
     return RequestPart(columns, (index,), (event_id,), time_ms)
 
 

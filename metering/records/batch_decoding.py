@@ -12,6 +12,7 @@ from taximeter_emitter.wire.batch import (
     EMITTER_CHARS_MAX,
     FINGERPRINT_BYTES,
     FORMAT_KEY,
+    KEPT_IDS_FIELD,
     LISTED_FIELDS,
     LISTS,
     PACKED,
@@ -23,13 +24,14 @@ from taximeter_emitter.wire.batch import (
 )
 from taximeter_emitter.wire.errors import EventRejected, Reason
 from taximeter_emitter.wire.event import Dimensions, check_name, check_text, parse_dimensions
+from taximeter_emitter.wire.kept_ids import KEPT_IDS_CHARS_MAX
 from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX, CUSTOMER_CHARS_MAX, QUANTITY_MAX, USAGE_FIELDS_MAX
 
 from metering.records.integer_columns import fits, greatest, unpack
 
 TEXTS_MAX: Final = 1_000
 _INTS: Final = {int}
-_ALWAYS: Final = frozenset({*LISTED_FIELDS, STAMPED_FIELD, "ids", "final", "abandoned", "dropped"})
+_ALWAYS: Final = frozenset({*LISTED_FIELDS, STAMPED_FIELD, "ids", KEPT_IDS_FIELD, "final", "abandoned", "dropped"})
 _KNOWN: Final[Mapping[int, frozenset[str]]] = {LISTS: _ALWAYS, PACKED: _ALWAYS | {"series", "series_customers"}}
 
 
@@ -121,6 +123,7 @@ def decode_batch(document: Mapping[str, Any], known: KnownTexts | None = None) -
         _usage(document.get("usage"), count, column, known),
         STAMPED_FIELD in document and (document[STAMPED_FIELD] is True or column(document[STAMPED_FIELD], STAMPED_FIELD, count, 1)),
         _ids(document["ids"], count) if "ids" in document else b"",
+        _kept_ids(document[KEPT_IDS_FIELD]) if KEPT_IDS_FIELD in document else "",
     )
 
 
@@ -164,6 +167,13 @@ def _ids(ids: object, count: int) -> bytes:
     if len(raw) != count * FINGERPRINT_BYTES:
         raise _bad("ids", f"must be base64 of {FINGERPRINT_BYTES} bytes an event")
     return raw
+
+
+def _kept_ids(text: object) -> str:
+    """As it is: nothing is counted by it, so nobody unpacks it here."""
+    if type(text) is not str or len(text) > KEPT_IDS_CHARS_MAX:
+        raise _bad(KEPT_IDS_FIELD, "must be a string")
+    return text
 
 
 def _packed(text: object, name: str, length: int, maximum: int) -> Sequence[int]:

@@ -8,6 +8,7 @@ from taximeter.commands.arguments import time_ms
 from taximeter.config_option import add_config_option
 
 TRACE_HOURS: Final = 48
+EVENT_FORMATS: Final = ("csv", "ndjson", "parquet")
 
 
 def trace(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +35,8 @@ def explain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--meter", required=True, metavar="NAME", help="of which meter")
     parser.add_argument("--from", dest="from_ms", type=time_ms, metavar="TIME", help="usage of this minute or later (default: 24 hours ago)")
     parser.add_argument("--to", dest="to_ms", type=time_ms, metavar="TIME", help="usage before this minute (default: now)")
-    parser.add_argument("--events", type=Path, metavar="FILE", help="write every event there: .csv or .ndjson")
+    parser.add_argument("--events", type=Path, metavar="FILE", help="write every event there; its name says the form, or --format")
+    parser.add_argument("--format", choices=EVENT_FORMATS, help="the form of the events: in FILE, or without --events on stdout (not parquet)")
     parser.add_argument("--json", action="store_true", help="the sums as JSON")
     parser.epilog = "Exit code 2 when the events do not make the sum of the tallies."
 

@@ -2,16 +2,12 @@
 
 import argparse
 import asyncio
-import csv
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-import orjson
 from taximeter_emitter.wire.limits import DAY_MS, MINUTE_MS
 from taximeter_emitter.wire.partitioner import partition_of
 
@@ -22,14 +18,12 @@ from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogReader, LogUnavailable
 from metering.reconciliation.cells import CellScope
 from metering.reconciliation.ledger_cells import LedgerCellReader, PartitionCells
+from metering.records.adjustment import short
 from metering.records.fail_closed import FailClosed
 from taximeter.connection import kafka_settings
 from taximeter.exit_codes import DISCREPANCY, FAILED, OK, PRECONDITION, USAGE
 from taximeter.stripe_commands.running import print_json, shown
-
-COLUMNS: Final = ("partition", "offset", "index", "time", "log_time", "outcome", "units", "usage", "dimensions", "fingerprint", "emitter", "number")
-
-EventWriter = Callable[[dict[str, Any]], None]
+from taximeter.trace_commands.explained_events import event_form, event_writer
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -38,11 +32,12 @@ def run(arguments: argparse.Namespace) -> int:
     if question.from_ms >= question.to_ms:
         print("taximeter: --from must be before --to", file=sys.stderr)
         return USAGE
-    if arguments.events is not None and arguments.events.suffix not in {".csv", ".ndjson"}:
-        print(f"taximeter: {arguments.events} must end in .csv or .ndjson", file=sys.stderr)
+    problem, form = event_form(arguments.events, arguments.format, json=arguments.json)
+    if problem is not None:
+        print(f"taximeter: {problem}", file=sys.stderr)
         return USAGE
     try:
-        result, cells = asyncio.run(_explain(kafka, question, arguments.events))
+        result, cells = asyncio.run(_explain(kafka, question, arguments.events, form))
     except LogUnavailable as error:
         print(f"taximeter: {error}", file=sys.stderr)
         return PRECONDITION
@@ -54,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         return FAILED
     if arguments.json:
         print_json(as_json(question, result, cells))
-    else:
+    elif form is None or arguments.events is not None:
         _show(question, result, cells, arguments.events)
     return OK if result.agrees else DISCREPANCY
 
@@ -66,12 +61,12 @@ def question_of(arguments: argparse.Namespace, now_ms: int) -> UsageQuestion:
     return UsageQuestion(arguments.customer, arguments.meter, from_ms // MINUTE_MS * MINUTE_MS, -(-to_ms // MINUTE_MS) * MINUTE_MS)
 
 
-async def _explain(kafka: KafkaSettings, question: UsageQuestion, file: Path | None) -> tuple[ExplainedUsage, PartitionCells]:
+async def _explain(kafka: KafkaSettings, question: UsageQuestion, file: Path | None, form: str | None) -> tuple[ExplainedUsage, PartitionCells]:
     partition = partition_of(question.customer, kafka.partitions)
     events, tallies, ledger = LogReader(kafka, "explain-events"), LogReader(kafka, "explain-tallies"), LedgerCellReader(kafka)
     result = ExplainedUsage()
     try:
-        with _writer(file) as write:
+        with event_writer(file, form) as write:
             async for event, outcome, units in Explainer(events, tallies, kafka.topics).explain(partition, question, result):
                 write(event_as_json(partition, event, outcome, units))
         scope = CellScope(question.from_ms, question.to_ms, MINUTE_MS, frozenset({question.customer}), frozenset({question.meter}))
@@ -82,23 +77,8 @@ async def _explain(kafka: KafkaSettings, question: UsageQuestion, file: Path | N
         await ledger.close()
 
 
-@contextmanager
-def _writer(file: Path | None) -> Iterator[EventWriter]:
-    """Writes each event to a file, or nowhere."""
-    if file is None:
-        yield lambda _event: None
-    elif file.suffix == ".csv":
-        with file.open("w", newline="", encoding="utf-8") as out:
-            rows = csv.DictWriter(out, COLUMNS)
-            rows.writeheader()
-            yield lambda event: rows.writerow({**event, **{name: orjson.dumps(event[name]).decode() for name in ("usage", "dimensions")}})
-    else:
-        with file.open("wb") as raw:
-            yield lambda event: (raw.write(orjson.dumps(event) + b"\n"), None)[1]
-
-
 def event_as_json(partition: int, event: EventAt, outcome: EventOutcome, units: int) -> dict[str, Any]:
-    """One event, by COLUMNS."""
+    """One event, by EXPLAINED_COLUMNS."""
     return {
         "partition": partition,
         "offset": event.offset,
@@ -109,6 +89,8 @@ def event_as_json(partition: int, event: EventAt, outcome: EventOutcome, units: 
         "units": units,
         "usage": dict(event.usage),
         "dimensions": dict(event.dimensions),
+        "source": event.source or None,
+        "id": event.event_id or None,
         "fingerprint": event.fingerprint.hex(),
         "emitter": event.emitter,
         "number": event.number,
@@ -122,6 +104,10 @@ def _moment(time_ms: int) -> str:
 def _show(question: UsageQuestion, result: ExplainedUsage, cells: PartitionCells, file: Path | None) -> None:
     times = f"from {shown(question.from_ms // 1000)} to {shown(question.to_ms // 1000)}"
     print(f"{question.customer}, {question.meter}, {times}: {result.rows:,} units in {result.counted:,} events")
+    for plan, units in result.adjusted.items():
+        print(f"  {units:+,} by plan {short(plan.plan)}, {plan.kind}, by {plan.by}: {plan.reason}")
+    if result.adjusted:
+        print(f"  that makes {result.units:,} units")
     others = ", ".join(f"{count:,} {outcome}" for outcome, count in result.outcomes.items() if outcome is not EventOutcome.COUNTED)
     if others:
         print(f"  not counted, in the same records: {others}")
@@ -148,7 +134,9 @@ def as_json(question: UsageQuestion, result: ExplainedUsage, cells: PartitionCel
         "meter": question.meter,
         "from_ms": question.from_ms,
         "to_ms": question.to_ms,
-        "units": str(result.rows),
+        "units": str(result.units),
+        "units_counted": str(result.rows),
+        "plans": [{**plan._asdict(), "units": str(units)} for plan, units in result.adjusted.items()],
         "events": result.counted,
         "units_of_events": str(result.events),
         "units_gone": str(result.gone),

@@ -106,8 +106,9 @@ async def _meter_event(arguments: argparse.Namespace, kafka: KafkaSettings) -> i
 
 def _show(traced: TracedEvent) -> None:
     event = traced.event
+    name = f", {event.event_id}" + (f" of {event.source}" if event.source else "") if event.event_id else ""
     number = f", number {event.number} of emitter {event.emitter}" if event.number is not None else ""
-    print(f"partition {traced.partition}, offset {event.offset} [{event.at}], {shown(event.log_time_ms // 1000)}{number}: {traced.outcome}")
+    print(f"partition {traced.partition}, offset {event.offset} [{event.at}], {shown(event.log_time_ms // 1000)}{name}{number}: {traced.outcome}")
     usage = ", ".join(f"{quantity:,} {name}" for name, quantity in event.usage) or "no usage"
     print(f"  {event.customer}, {shown(event.time_ms // 1000)}, {usage}" + "".join(f", {name} {value}" for name, value in event.dimensions))
     if traced.tally is not None:
@@ -158,6 +159,8 @@ def as_json(traced: TracedEvent) -> dict[str, Any]:
         "time_ms": event.time_ms,
         "usage": dict(event.usage),
         "dimensions": dict(event.dimensions),
+        "source": event.source or None,
+        "id": event.event_id or None,
         "fingerprint": event.fingerprint.hex() or None,
         "outcome": traced.outcome,
         "tally": traced.tally_offset,

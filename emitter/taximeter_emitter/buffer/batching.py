@@ -10,13 +10,16 @@ from typing import Any, Final, NamedTuple
 
 from taximeter_emitter.wire.batch import Batch, encode_batch
 from taximeter_emitter.wire.event import Dimensions
+from taximeter_emitter.wire.kept_ids import KEPT_CHAR_BYTES, KEPT_EVENT_CHARS, pack_kept_ids
 from taximeter_emitter.wire.limits import (
     BATCH_EVENTS_MAX,
     CUSTOMER_CHARS_MAX,
     DIMENSION_VALUE_CHARS_MAX,
     DIMENSIONS_MAX,
+    EVENT_ID_CHARS_MAX,
     EVENT_RECORD_BYTES_MAX,
     NAME_CHARS_MAX,
+    SOURCE_CHARS_MAX,
     USAGE_FIELDS_MAX,
 )
 from taximeter_emitter.wire.packed import CHARS_MAX
@@ -35,7 +38,8 @@ Which usage fields the quantities are of is said once for many rows. A plain tup
 class EventColumns(NamedTuple):
     """At least one event with quantities of the same usage fields, as columns of equal length; see EventRow for what is in them.
 
-    `quantities` has a column for each of `fields`. `row_bytes` is what each event adds to a batch at most.
+    `quantities` has a column for each of `fields`. `row_bytes` is what each event adds to a batch at most. `kept_ids` has the lines of
+    `wire.kept_ids`, or is empty where ids are not kept as texts.
     A named tuple and not a dataclass, because one is made of every request.
     """
 
@@ -47,6 +51,7 @@ class EventColumns(NamedTuple):
     fingerprints: Sequence[bytes]
     quantities: Sequence[Sequence[int]]
     row_bytes: int
+    kept_ids: Sequence[str] = ()
 
     @classmethod
     def of_rows(cls, fields: tuple[str, ...], rows: Sequence[EventRow], row_bytes: int) -> "EventColumns":
@@ -59,8 +64,9 @@ class EventColumns(NamedTuple):
         """The events of all parts, at least one, which have the same usage fields."""
         if len(parts) == 1:
             return parts[0]
-        fields, customers, dimensions, times, stamped, fingerprints, quantities, row_bytes = zip(*parts, strict=True)
+        fields, customers, dimensions, times, stamped, fingerprints, quantities, row_bytes, _ = zip(*parts, strict=True)
         every = chain.from_iterable
+        keeps = any(part.kept_ids for part in parts)
         return cls(
             fields[0],
             list(every(customers)),
@@ -70,6 +76,7 @@ class EventColumns(NamedTuple):
             list(every(fingerprints)),
             [list(every(columns)) for columns in zip(*quantities, strict=True)],
             max(row_bytes),
+            list(every(part.kept_ids or repeat("", len(part.customers)) for part in parts)) if keeps else (),
         )
 
     def at(self, places: Sequence[int]) -> "EventColumns":
@@ -82,9 +89,10 @@ class EventColumns(NamedTuple):
         return self._each(itemgetter(slice(start, end)))
 
     def _each(self, pick: Any) -> "EventColumns":
-        fields, customers, dimensions, times, stamped, fingerprints, quantities, row_bytes = self
+        fields, customers, dimensions, times, stamped, fingerprints, quantities, row_bytes, kept = self
         picked = [pick(column) for column in quantities]
-        return EventColumns(fields, pick(customers), pick(dimensions), pick(times), pick(stamped), pick(fingerprints), picked, row_bytes)
+        texts = pick(kept) if kept else ()
+        return EventColumns(fields, pick(customers), pick(dimensions), pick(times), pick(stamped), pick(fingerprints), picked, row_bytes, texts)
 
 
 # Upper bounds of what one more event adds to the JSON of a batch: three places in columns of places, a time offset, whether it is stamped, and a
@@ -102,6 +110,7 @@ _EVENT_BYTES_MAX: Final = (
     + _QUOTES_BYTES
     + DIMENSIONS_MAX * ((NAME_CHARS_MAX + DIMENSION_VALUE_CHARS_MAX) * _CHAR_BYTES + _QUOTES_BYTES)
     + USAGE_FIELDS_MAX * (NAME_CHARS_MAX * _CHAR_BYTES + _QUOTES_BYTES)
+    + (SOURCE_CHARS_MAX + EVENT_ID_CHARS_MAX + KEPT_EVENT_CHARS) * KEPT_CHAR_BYTES
 )
 _BATCH_FRAME_BYTES: Final = 1_024
 BATCH_BYTES_MAX: Final = EVENT_RECORD_BYTES_MAX - _BATCH_FRAME_BYTES - _EVENT_BYTES_MAX
@@ -112,18 +121,32 @@ def dimension_bytes(dimensions: Dimensions) -> int:
     return sum(_CHAR_BYTES * (len(key) + len(text)) + _QUOTES_BYTES for key, text in dimensions) + _QUOTES_BYTES
 
 
-def event_bytes(*, fields: int, customer_chars: int, dimensions: int) -> int:
-    """At most how many bytes an event adds to a batch that has no other fields; `dimensions` in bytes.
+def event_bytes(*, fields: int, customer_chars: int, dimensions: int, kept_chars: int = 0) -> int:
+    """At most how many bytes an event adds to a batch that has no other fields; `dimensions` in bytes, `kept_chars` of a kept id.
 
     It counts as the first of its customer and dimensions there.
     """
-    return _EVENT_BYTES + _NUMBER_BYTES * fields + _CHAR_BYTES * customer_chars + _QUOTES_BYTES + dimensions
+    kept = (kept_chars + KEPT_EVENT_CHARS) * KEPT_CHAR_BYTES if kept_chars else 0
+    return kept + _EVENT_BYTES + _NUMBER_BYTES * fields + _CHAR_BYTES * customer_chars + _QUOTES_BYTES + dimensions
 
 
 class PartitionBatch:
     """Events of one partition. Open until it is closed; then `value` holds its bytes and `first_seq` the number of its first event."""
 
-    __slots__ = ("_columns", "_customers", "_dimensions", "_fingerprints", "_stamped", "_times", "count", "first_seq", "partition", "size", "value")
+    __slots__ = (
+        "_columns",
+        "_customers",
+        "_dimensions",
+        "_fingerprints",
+        "_kept_ids",
+        "_stamped",
+        "_times",
+        "count",
+        "first_seq",
+        "partition",
+        "size",
+        "value",
+    )
 
     def __init__(self, partition: int) -> None:
         self.partition = partition
@@ -137,6 +160,7 @@ class PartitionBatch:
         self._times: list[int] = []
         self._stamped: list[bool] = []
         self._fingerprints: list[bytes] = []
+        self._kept_ids: list[str] = []
         self._columns: dict[str, list[int]] = {}
 
     def takes(self, fields: tuple[str, ...], bytes_max: int) -> bool:
@@ -161,6 +185,9 @@ class PartitionBatch:
         self._stamped += events.stamped
         self._fingerprints += events.fingerprints
         count = self.count
+        if events.kept_ids:
+            self._kept_ids.extend(repeat("", count - len(self._kept_ids)))
+            self._kept_ids += events.kept_ids
         for name, numbers in zip(events.fields, events.quantities, strict=True):
             column = self._columns[name]
             if len(column) < count:
@@ -194,12 +221,14 @@ class PartitionBatch:
             usage=self._columns,
             stamped=self._stamped[0] if self._stamped.count(self._stamped[0]) == self.count else list(map(int, self._stamped)),
             ids=ids if ids.count(0) < len(ids) else b"",
+            kept_ids=pack_kept_ids([*self._kept_ids, *repeat("", self.count - len(self._kept_ids))]) if self._kept_ids else "",
         )
         self.first_seq = first_seq
         self.value = encode_batch(batch)
         self.size = len(self.value)
         # The columns are in the bytes; a closed batch may wait long for its acknowledgement.
         self._customers, self._dimensions, self._times, self._stamped, self._fingerprints, self._columns = [], [], [], [], [], {}
+        self._kept_ids = []
 
 
 class Batcher:

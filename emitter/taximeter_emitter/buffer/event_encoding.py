@@ -17,6 +17,7 @@ from taximeter_emitter.buffer.partition_cache import PartitionCache
 from taximeter_emitter.wire.batch import NO_ID
 from taximeter_emitter.wire.errors import EventRejected, Reason
 from taximeter_emitter.wire.event import Dimensions, check_text, fingerprint, parse_dimensions, parse_usage
+from taximeter_emitter.wire.kept_ids import kept_id
 from taximeter_emitter.wire.limits import CUSTOMER_CHARS_MAX, EVENT_ID_CHARS_MAX, NAME_CHARS_MAX, QUANTITY_MAX, USAGE_FIELDS_MAX
 
 _KNOWN_MAX: Final = 4_096
@@ -177,10 +178,14 @@ class EventEncoder:
 
 
 class EventDecoder:
-    """Turns events into columns. `source` is that of all of them. `unknown_usage`: in how many events each unknown field had a quantity."""
+    """Turns events into columns. `source` is that of all of them, whose ids are kept as texts if `keep_ids`.
 
-    def __init__(self, source: str) -> None:
+    `unknown_usage`: in how many events each unknown field had a quantity.
+    """
+
+    def __init__(self, source: str, *, keep_ids: bool = False) -> None:
         self._source = source
+        self._keep_ids = keep_ids
         self.unknown_usage: Counter[str] = Counter()
 
     def decode(self, parts: Sequence[Any], partition_cache: PartitionCache) -> Iterator[tuple[int, EventColumns]]:
@@ -193,6 +198,8 @@ class EventDecoder:
         dimensions_size = max(map(dimension_bytes, set(dimensions)))
         customer_chars = max(map(len, customers))
         fingerprints = [NO_ID if event_id is None else fingerprint(self._source, event_id) for event_id in ids]
+        kept = ["" if event_id is None else kept_id(self._source, event_id) for event_id in ids] if self._keep_ids else ()
+        kept_chars = max(map(len, kept), default=0)
         by_layout: defaultdict[Layout, defaultdict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
         for place, (layout, partition) in enumerate(zip(map(_LAYOUT, forms), map(partition_cache.of, customers), strict=True)):
             by_layout[layout][partition].append(place)
@@ -200,8 +207,8 @@ class EventDecoder:
             for name, shift in layout.unknown:
                 self.unknown_usage[name] += sum(bool(quantities[place] >> shift & _QUANTITY_MASK) for place in chain(*by_partition.values()))
             columns = [[number >> shift & _QUANTITY_MASK for number in quantities] for shift in layout.shifts]
-            row_bytes = event_bytes(fields=len(layout.fields), customer_chars=customer_chars, dimensions=dimensions_size)
-            events = EventColumns(layout.fields, customers, dimensions, times, stamped, fingerprints, columns, row_bytes)
+            row_bytes = event_bytes(fields=len(layout.fields), customer_chars=customer_chars, dimensions=dimensions_size, kept_chars=kept_chars)
+            events = EventColumns(layout.fields, customers, dimensions, times, stamped, fingerprints, columns, row_bytes, kept)
             for partition, places in by_partition.items():
                 yield partition, events if len(places) == len(customers) else events.at(places)
 

@@ -7,7 +7,7 @@ The value is JSON, so that anybody can read it:
      "series": 3, "series_customers": "1AAEA", "series_dimensions": "1AAAB",
      "at": "1AAEC", "base_time": 1763800000000, "time": "1AAUJ",
      "usage": {"input_tokens": "2LAMoAAcA", "output_tokens": "1pAMB"},
-     "stamped": "1AAEB", "ids": "<base64 of 16 bytes an event>"}
+     "stamped": "1AAEB", "ids": "<base64 of 16 bytes an event>", "kept_ids": "<the ids as texts>"}
 
 A *series* is a customer with a set of dimensions; there are `series` of them, and `series_customers` and `series_dimensions` say which, by
 their places in `customers` and `dimensions`. `at` says which series each event belongs to. The columns of integers are packed as
@@ -17,6 +17,8 @@ events (zeros: that event has none) and is absent when none has. A fingerprint w
 `stamped` says of which events the emitter or gateway set the time itself, by its own clock: `true` for all, a column of 0 and 1 for some,
 absent for none. **The time of a stamped event is the earlier of what the batch says and the log time of its record; the time of any other
 event is what the batch says, and is judged.** So a host whose clock is ahead costs at most its own precision.
+
+`kept_ids` is there only where the emitter or gateway keeps ids as texts (see the module of that name). Nothing is counted by it.
 
 Form 1, `"taximeter": 1`, has lists of integers where form 2 has text, and neither `series` nor `series_customers`: its `customers` has an
 entry for each series. Batches of few events use it, because there it is smaller and quicker; readers take it in any size.
@@ -51,8 +53,9 @@ LISTED_FIELDS: Final = (
     *(FORMAT_KEY, "emitter", "partition", "first_seq", "count", "customers"),
     *("series_dimensions", "at", "time", "usage", "dimensions", "base_time"),
 )
-"""The fields that each batch of form 1 has, in the order in which they are written; `stamped` and `ids` may follow."""
+"""The fields that each batch of form 1 has, in the order in which they are written; `stamped`, `ids` and `kept_ids` may follow."""
 STAMPED_FIELD: Final = "stamped"
+KEPT_IDS_FIELD: Final = "kept_ids"
 
 _NO_USAGE: Final[Mapping[str, Sequence[int]]] = MappingProxyType({})
 
@@ -78,6 +81,7 @@ class Batch(NamedTuple):
     usage: Mapping[str, Sequence[int]] = _NO_USAGE
     stamped: bool | Sequence[int] = False
     ids: bytes = b""
+    kept_ids: str = ""
     final: bool = False
     abandoned: Sequence[tuple[int, int]] = ()
     dropped: int = 0
@@ -103,6 +107,8 @@ def encode_batch(batch: Batch) -> bytes:
             document[STAMPED_FIELD] = pack(batch.stamped) if form == PACKED else list(batch.stamped)
         if batch.ids:
             document["ids"] = b2a_base64(batch.ids, newline=False).decode()
+        if batch.kept_ids:
+            document[KEPT_IDS_FIELD] = batch.kept_ids
     if batch.final:
         document["final"] = True
     if batch.abandoned:

@@ -23,6 +23,7 @@ from taximeter_emitter.wire.batch import (
 )
 from taximeter_emitter.wire.errors import EventRejected, Reason
 from taximeter_emitter.wire.event import DATA_FIELDS, EVENT_FIELDS, REQUIRED_FIELDS, UsageEvent, encode_event
+from taximeter_emitter.wire.kept_ids import KEPT_IDS_CHARS_MAX
 from taximeter_emitter.wire.limits import (
     BATCH_EVENTS_MAX,
     CUSTOMER_CHARS_MAX,
@@ -208,6 +209,7 @@ LIMITS: Final[dict[tuple[str, str], int]] = {
     ("reason", "maxLength"): REASON_CHARS_MAX,
     ("by", "maxLength"): BY_CHARS_MAX,
     ("columns", "maxItems"): COLUMNS_MAX,
+    ("kept_ids", "maxLength"): KEPT_IDS_CHARS_MAX,
     ("identifiers", "maxItems"): REJECTION_IDENTIFIERS_MAX,
     ("findings", "maxItems"): FINDINGS_MAX,
     ("cause", "maxLength"): CAUSE_CHARS_MAX,

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from taximeter_emitter.buffer.batching import Batcher, EventColumns, EventRow, PartitionBatch, dimension_bytes, event_bytes
 from taximeter_emitter.wire.batch import FINGERPRINT_BYTES, NO_ID, Batch
+from taximeter_emitter.wire.kept_ids import kept_id, unpack_kept_ids
 from taximeter_emitter.wire.limits import QUANTITY_MAX, USAGE_FIELDS_MAX
 
 from metering.records.batch_decoding import decode_batch
@@ -99,3 +100,34 @@ def test_many_events_at_once_are_spread_over_batches_like_single_events(sizes: l
         placed = many.add_columns(0, EventColumns.of_rows(fields, rows, row_bytes))
         assert sum(count for _, count in placed) == len(rows)
     assert [batch.value for batch in many.take_all()] == [batch.value for batch in single.take_all()]
+
+
+@given(st.lists(st.tuples(st.booleans(), st.lists(st.none() | texts, min_size=1, max_size=8)), min_size=1, max_size=6), st.integers(1, 9))
+def test_kept_ids_stay_with_their_events_and_take_no_more_than_was_estimated(parts: list[tuple[bool, list[str | None]]], events_max: int) -> None:
+    batcher, number = Batcher("e", events_max=events_max), 0
+    expected: dict[int, tuple[str, str]] = {}
+    estimates: dict[PartitionBatch, int] = {}
+    for keeps, ids in parts:
+        kept = ["" if event_id is None else kept_id("gpu", event_id) for event_id in ids] if keeps else []
+        times = list(range(number, number + len(ids)))
+        expected.update({time: ("", "") if event_id is None or not keeps else ("gpu", event_id) for time, event_id in zip(times, ids, strict=True)})
+        size = event_bytes(fields=1, customer_chars=1, dimensions=dimension_bytes(()), kept_chars=max(map(len, kept), default=0))
+        count, marks = len(ids), [NO_ID] * len(ids)
+        columns = EventColumns(("n",), ["c"] * count, [()] * count, times, [False] * count, marks, [times], size, kept)
+        for chosen in (columns.part(0, 1), columns.at(list(range(1, count)))) if count > 1 else (EventColumns.joined([columns]),):
+            for batch, _ in batcher.add_columns(0, chosen):
+                estimates[batch] = max(batch.size, estimates.get(batch, 0)) if not batch.value else estimates.get(batch, 10**9)
+        number += count
+    found: dict[int, tuple[str, str]] = {}
+    for batch in batcher.take_all():
+        decoded = decode_batch(orjson.loads(batch.value))
+        names = unpack_kept_ids(decoded.kept_ids, decoded.count) if decoded.kept_ids else [("", "")] * decoded.count
+        found.update({decoded.base_time_ms + time: name for time, name in zip(decoded.time, names, strict=True)})
+        assert len(batch.value) <= estimates[batch] + 1_024
+    assert found == expected
+
+
+@given(st.lists(st.booleans(), min_size=2, max_size=5))
+def test_joined_columns_keep_the_ids_of_those_that_have_them(keeps: list[bool]) -> None:
+    parts = [EventColumns(("n",), ["c"], [()], [place], [False], [NO_ID], [[1]], 100, ["a"] if kept else ()) for place, kept in enumerate(keeps)]
+    assert list(EventColumns.joined(parts).kept_ids) == (["a" if kept else "" for kept in keeps] if any(keeps) else [])

@@ -2,11 +2,13 @@
 
 import orjson
 import pytest
-from taximeter_emitter.wire.batch import Batch, encode_batch
+from taximeter_emitter.buffer.batching import Batcher, EventColumns
+from taximeter_emitter.wire.batch import NO_ID, Batch, encode_batch
 from taximeter_emitter.wire.event import fingerprint
+from taximeter_emitter.wire.kept_ids import kept_id
 
 from audit.tracing.event_outcomes import EventOutcome, outcome_of
-from audit.tracing.event_search import EventQuery, query_for, search
+from audit.tracing.event_search import EventQuery, events_in, query_for, search
 from audit.tracing.event_trace import units_of
 from metering.records.chain import ChainLink
 from metering.records.meters import Catalogue, Meter
@@ -108,3 +110,18 @@ def test_an_outcome_is_what_the_tally_names_and_else_counted() -> None:
 def test_units_are_those_of_the_meters_that_sum_the_fields() -> None:
     (event,) = search(SINGLE, EventQuery("cus_1"))
     assert units_of(event, Catalogue([Meter("tokens", ("n", "m")), Meter("calls", ("calls",))])) == {"tokens": 3}
+
+
+def test_an_event_has_the_id_that_its_client_gave_it_if_that_was_kept() -> None:
+    batcher = Batcher("e1")
+    kept = [kept_id("gpu", "req-1"), "", kept_id("gpu", "req-3")]
+    marks = [fingerprint("gpu", "req-1"), NO_ID, fingerprint("gpu", "req-3")]
+    batcher.add_columns(0, EventColumns(("n",), ["c"] * 3, [()] * 3, [1, 2, 3], [False] * 3, marks, [[1, 2, 3]], 100, kept))
+    ((value,),) = [[batch.value for batch in batcher.take_all()]]
+    assert [(event.source, event.event_id) for event in events_in(Record(7, 10, None, value))] == [("gpu", "req-1"), ("", ""), ("gpu", "req-3")]
+    (found,) = search(Record(7, 10, None, value), query_for("req-3", "gpu", "c"))
+    assert (found.at, found.event_id) == (2, "req-3")
+    damaged = value.replace(b'"kept_ids":"', b'"kept_ids":"?')
+    assert [event.event_id for event in events_in(Record(7, 10, None, damaged))] == ["", "", ""]
+    single = Record(8, 10, None, b'{"id": "s1", "source": "api", "customer": "c", "usage": {"n": 1}}')
+    assert [(event.source, event.event_id) for event in events_in(single)] == [("api", "s1")]

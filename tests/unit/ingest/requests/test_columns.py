@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from taximeter_emitter.wire.event import fingerprint, fingerprints
+from taximeter_emitter.wire.event import fingerprint, fingerprints, parse_event
 
-from ingest.requests.request_columns import ColumnReader
+from ingest.requests.request_columns import ColumnReader, parts_of
 from tests.support.ingest_columns import EVENT, FIELDS, NOW_MS, one_by_one, plain, times
 
 
@@ -65,3 +65,16 @@ def test_the_caches_of_times_are_bounded() -> None:
 @given(st.text(max_size=20), st.lists(st.text(max_size=20), max_size=5))
 def test_many_fingerprints_are_those_of_each(source: str, ids: list[str]) -> None:
     assert fingerprints(source, ids) == [fingerprint(source, event_id) for event_id in ids]
+
+
+def test_ids_are_kept_as_texts_where_that_is_set() -> None:
+    documents = [{**EVENT, "id": f"e{number}", "source": "gpu"} for number in range(3)]
+    kept = ["gpu\te0", "gpu\te1", "gpu\te2"]
+    read = ColumnReader(FIELDS, keep_ids=True).read(documents, NOW_MS)
+    assert read is not None
+    assert list(read.events.kept_ids) == kept
+    (part,) = parts_of([(index, parse_event(document, arrival_ms=NOW_MS)) for index, document in enumerate(documents)], keep_ids=True)
+    assert list(part.events.kept_ids) == kept
+    without = ColumnReader(FIELDS).read(documents, NOW_MS)
+    assert without is not None
+    assert not without.events.kept_ids
