@@ -183,8 +183,9 @@ class ReportingWorker(PartitionWorker):
             return reporter.uncovered >= EMPTY_INTENT_TALLIES
         if waited < self._ended_periods.report_seconds(self._settings.report_seconds) and not reporter.unplanned.is_full:
             return False
+        lanes = self._dispatcher.lanes
         few_open = reporter.sendable_events <= self._partition_rate() * OPEN_SECONDS
-        return few_open and not self._unsent and self._dispatcher.lanes.room >= 2 * len(reporter.unplanned) and self._dispatcher.lanes.stopped is None
+        return few_open and not self._unsent and lanes.has_room_for(2 * len(reporter.unplanned)) and lanes.stopped is None
 
     async def _write_intent(self, reporter: PartitionReporter) -> None:
         """Append an intent for all that was folded. Its meter events are sent once it is accepted, and not before."""

@@ -52,12 +52,18 @@ def main(arguments: Sequence[str] | None = None, *, around: Callable[[], Abstrac
         print(f"taximeter: {error}", file=sys.stderr)
         return PRECONDITION
     try:
-        with around():
+        with around(), _few_lines_of_libraries():
             code: int = run(parsed)
     except KeyboardInterrupt:
         print("taximeter: interrupted", file=sys.stderr)
         return INTERRUPTED
     return code
+
+
+def _few_lines_of_libraries() -> AbstractContextManager[None]:
+    from metering.process.logs import repeated_lines_left_out  # noqa: PLC0415  # help and version do without
+
+    return repeated_lines_left_out()
 
 
 def run_process() -> int:

@@ -3,9 +3,9 @@
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from taximeter_emitter.wire.limits import HOUR_MS
+from taximeter_emitter.wire.limits import DAY_MS, HOUR_MS
 
 from metering.folds.corrections import CorrectionPlace, MeterEventPlace, place_of
 from metering.kafka.chain_records import PartitionPlace, chain_records, first_chain_record
@@ -13,7 +13,8 @@ from metering.kafka.ledger_log import ledger_since
 from metering.kafka.partition_log import LogReader
 from metering.records.ledger_records import Correction, Entry, Intent, MeterEvent, Outcome, Receipt, Rejection, Settlement, decode_entry
 
-LARGEST_WINDOW_MS = 6 * HOUR_MS
+_LARGEST_WINDOW_MS: Final = 6 * HOUR_MS
+_LARGEST_CARRIED_MS: Final = 7 * DAY_MS
 
 
 @dataclass(slots=True)
@@ -92,10 +93,12 @@ class _ReportFold:
     def _plan(self, read: _ReadEntry, intent: Intent) -> None:
         found = self.found
         found.intent = read.offset if found.intent is None else found.intent
-        found.carried = any(_holds(event, self._usage) for event in intent.carried)
-        found.unbillable |= any(_holds(event, self._usage) for event in intent.unbillable)
+        # Usage that was carried may be in larger windows.
+        largest_ms = _LARGEST_CARRIED_MS if found.carried else _LARGEST_WINDOW_MS
+        found.carried = any(_holds(event, self._usage, _LARGEST_CARRIED_MS) for event in intent.carried)
+        found.unbillable |= any(_holds(event, self._usage, largest_ms) for event in intent.unbillable)
         for index, event in enumerate(intent.meter_events):
-            if _holds(event, self._usage):
+            if _holds(event, self._usage, largest_ms):
                 self._watched[read.offset, index] = ReportedEvent(read.offset, read.log_time_ms, intent.identifier(index), event)
                 found.events.append(self._watched[read.offset, index])
 
@@ -152,9 +155,9 @@ class LedgerSearch:
                 yield _ReadEntry(offset, log_time_ms, entry, news, ledger.fold(offset, log_time_ms, entry))
 
 
-def _holds(event: MeterEvent, usage: Sequence[UsageAt]) -> bool:
-    """Whether a meter event may hold some of this usage: its time is that of the earliest usage in it, of six hours at most."""
+def _holds(event: MeterEvent, usage: Sequence[UsageAt], largest_ms: int) -> bool:
+    """Whether a meter event may hold some of this usage: its time is that of the earliest usage in it, of a window of this size at most."""
     return any(
-        event.customer == customer and event.meter == meter and event.time_ms - 60_000 < time_ms < event.time_ms + LARGEST_WINDOW_MS
+        event.customer == customer and event.meter == meter and event.time_ms - 60_000 < time_ms < event.time_ms + largest_ms
         for customer, meter, time_ms in usage
     )

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from taximeter_emitter.wire.limits import FUTURE_TOLERANCE_MS
 
@@ -19,11 +20,21 @@ from metering.records.window import window_start
 _MINUTE_MS = 60_000
 
 
+class AdjustingPlan(NamedTuple):
+    """A plan that changed what was counted, who applied it and why."""
+
+    plan: str
+    kind: str
+    by: str
+    reason: str
+
+
 @dataclass(slots=True)
 class ExplainedUsage:
     """Sums over the tallies that have such usage. `rows` is what they say, `events` what the log holds: they must be equal.
 
     `gone` are units of tallies whose records are not kept any more, `unknown` of those whose meters the log does not say: taken as they are.
+    `adjusted` are units that plans added, or took out, by plan; they are not in `rows`.
     """
 
     rows: int = 0
@@ -32,6 +43,12 @@ class ExplainedUsage:
     gone: int = 0
     unknown: int = 0
     outcomes: Counter[EventOutcome] = field(default_factory=Counter)
+    adjusted: Counter[AdjustingPlan] = field(default_factory=Counter)
+
+    @property
+    def units(self) -> int:
+        """What is billed of it: what was counted, and what plans changed."""
+        return self.rows + self.adjusted.total()
 
     @property
     def agrees(self) -> bool:
@@ -70,6 +87,10 @@ class Explainer:
             async for _, tally in tallies:
                 units = units_in(tally, question)
                 if not units:
+                    continue
+                adjustment = tally.adjustment
+                if adjustment is not None:
+                    result.adjusted[AdjustingPlan(adjustment.plan, adjustment.kind, adjustment.by, adjustment.reason)] += units
                     continue
                 result.rows += units
                 catalogue = self._tallies.catalogue_of(tally)

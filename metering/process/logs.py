@@ -180,6 +180,19 @@ def logging_to(
             logging.getLogger(name).setLevel(old)
 
 
+@contextmanager
+def repeated_lines_left_out() -> Iterator[None]:
+    """For a command, which has no handler: while the context lasts, what libraries say again and again is limited as in services."""
+    handler, flood_filter = logging.lastResort, FloodFilter(SystemClock(), _is_chatty)
+    if handler is not None:
+        handler.addFilter(flood_filter)
+    try:
+        yield
+    finally:
+        if handler is not None:
+            handler.removeFilter(flood_filter)
+
+
 def _is_chatty(record: logging.LogRecord) -> bool:
     return any(record.name == name or record.name.startswith(f"{name}.") for name in _CHATTY)
 

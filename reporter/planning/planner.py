@@ -30,6 +30,8 @@ from reporter.planning.unplanned import LARGEST_MS, UnplannedUsage
 
 # A meter event waits its turn after it was planned; what would pass Stripe's limit meanwhile is not started.
 PLANNING_MARGIN_MS: Final = HOUR_MS
+CARRIED_SUMS_MAX: Final = 60_000
+"""How many sums of held meters a partition carries, whatever else waits: an intent lists them, with some 30 bytes each and their customers."""
 
 
 class PartitionReporter:
@@ -41,7 +43,7 @@ class PartitionReporter:
         self.tallies = Tallies()
         self.unplanned = UnplannedUsage(rows_max, periods)
         self.unplanned_since_ms: int | None = None
-        self.carried = UnplannedUsage(rows_max, periods)  # of the held meters
+        self.carried = UnplannedUsage(rows_max, periods, carried_max=max(rows_max, CARRIED_SUMS_MAX))  # of the held meters
         self.carries_more = False  # whether usage was counted that no intent carries yet
         self.held: frozenset[str] = frozenset()
         self._instance = instance

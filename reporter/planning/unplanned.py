@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final
 
 from taximeter_emitter.wire.event import Dimensions
-from taximeter_emitter.wire.limits import HOUR_MS, MINUTE_MS
+from taximeter_emitter.wire.limits import DAY_MS, HOUR_MS, MINUTE_MS
 
 from metering.records.ledger_records import MeterEvent
 from metering.records.service_limits import VALUE_MAX
@@ -20,6 +20,8 @@ from reporter.planning.billing_periods import BillingPeriods, Side
 LARGEST_MS: Final = 6 * HOUR_MS
 GRANULARITIES_MS: Final = (MINUTE_MS, 5 * MINUTE_MS, 15 * MINUTE_MS, HOUR_MS, LARGEST_MS)
 """The windows of a meter event, finest first, of UTC: the largest are quarters of a day (docs/decisions/0008-windows-of-six-hours.md)."""
+LARGEST_CARRIED_MS: Final = 7 * DAY_MS
+_SIZES_MS: Final = (*GRANULARITIES_MS, DAY_MS, LARGEST_CARRIED_MS)
 
 _Key = tuple[str, str, Dimensions, int, Side]
 
@@ -27,10 +29,14 @@ _Key = tuple[str, str, Dimensions, int, Side]
 class UnplannedUsage:
     """Sums by (customer, meter, dimensions, window, side of the known boundaries). `rows_max` bounds them: over it, windows are merged, up
     to LARGEST_MS.
+
+    With `carried_max` there may be more sums, up to that. Then windows are merged up to LARGEST_CARRIED_MS: usage that is carried may wait for long,
+    and must not hold up what is not.
     """
 
-    def __init__(self, rows_max: int, periods: BillingPeriods) -> None:
+    def __init__(self, rows_max: int, periods: BillingPeriods, *, carried_max: int | None = None) -> None:
         self._rows_max = rows_max
+        self._carried_max = carried_max
         self._periods = periods
         self._level = 0
         # quantity, and the start of the earliest minute in it, which gives the time of the meter event
@@ -44,36 +50,37 @@ class UnplannedUsage:
     @property
     def is_full(self) -> bool:
         """Whether even the largest windows do not fit: stop reading tallies."""
-        return len(self._sums) >= self._rows_max and self._level == len(GRANULARITIES_MS) - 1
+        most, largest_ms = (self._rows_max, LARGEST_MS) if self._carried_max is None else (self._carried_max, LARGEST_CARRIED_MS)
+        return len(self._sums) >= most and _SIZES_MS[self._level] >= largest_ms
 
     def add(self, rows: Iterable[TallyRow]) -> None:
         """Add the rows of an accepted tally."""
-        size = GRANULARITIES_MS[self._level]
+        size = _SIZES_MS[self._level]
         for row in rows:
             self._add((row.customer, row.meter, row.dimensions), size, row.quantity, row.window_start_ms)
-        self.merge_to(self._rows_max, LARGEST_MS)
+        self._bound()
 
     def add_event(self, event: MeterEvent) -> None:
         """Add usage that was in an intent before, as one sum."""
         minute = window_start(event.time_ms, MINUTE_MS)
-        self._add((event.customer, event.meter, event.dimensions), GRANULARITIES_MS[self._level], event.value, minute)
-        self.merge_to(self._rows_max, LARGEST_MS)
+        self._add((event.customer, event.meter, event.dimensions), _SIZES_MS[self._level], event.value, minute)
+        self._bound()
 
     def move_to(self, other: "UnplannedUsage", meters: Collection[str]) -> None:
         """Move the sums of these meters there."""
         moved = [key for key in self._sums if key[1] in meters]
         for key in moved:
             quantity, earliest = self._sums.pop(key)
-            other._add(key[:3], GRANULARITIES_MS[other._level], quantity, earliest)  # noqa: SLF001 - the same class
+            other._add(key[:3], _SIZES_MS[other._level], quantity, earliest)  # noqa: SLF001 - the same class
         if moved:
             self._changes = -1  # the soonest end may have gone with them
-            other.merge_to(other._rows_max, LARGEST_MS)  # noqa: SLF001 - the same class
+            other._bound()  # noqa: SLF001 - the same class
 
     def merge_to(self, rows: int, largest_ms: int) -> None:
         """Merge windows until at most `rows` sums are left, or all windows are as large as `largest_ms`, one of GRANULARITIES_MS."""
-        while len(self._sums) > rows and GRANULARITIES_MS[self._level] < largest_ms:
+        while len(self._sums) > rows and _SIZES_MS[self._level] < largest_ms:
             self._level += 1
-            size = GRANULARITIES_MS[self._level]
+            size = _SIZES_MS[self._level]
             finer, self._sums = self._sums, {}
             for (customer, meter, dimensions, _, _), (quantity, earliest) in finer.items():
                 self._add((customer, meter, dimensions), size, quantity, earliest)
@@ -113,6 +120,11 @@ class UnplannedUsage:
         self._level = 0
         self._soonest_end_s = None
         self._changes = self._periods.changes
+
+    def _bound(self) -> None:
+        self.merge_to(self._rows_max, LARGEST_MS)
+        if self._carried_max is not None:
+            self.merge_to(self._carried_max, LARGEST_CARRIED_MS)
 
     def _add(self, series: tuple[str, str, Dimensions], size: int, quantity: int, earliest: int) -> None:
         # The side is asked for at each merge: a boundary that became known meanwhile still separates what is not merged yet.

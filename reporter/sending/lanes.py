@@ -137,6 +137,10 @@ class Lanes:
         """How many more sends `add` takes now."""
         return max(0, self._capacity - self._sends - len(self._settled))
 
+    def has_room_for(self, sends: int) -> bool:
+        """Whether there is room for this many. While nothing waits there is room for any number: the rest comes later."""
+        return self.room >= min(sends, self._capacity)
+
     @property
     def sends(self) -> int:
         """Sends without a final settlement, those in flight included."""

@@ -12,7 +12,7 @@ import pytest
 from taximeter_emitter.logs.message_limiter import KEYS_MAX
 
 from metering.configuration.secrets import MASK, Redactor, Secret
-from metering.process.logs import RateLimited, get_log, logging_to
+from metering.process.logs import RateLimited, get_log, logging_to, repeated_lines_left_out
 from tests.support.manual_clock import ManualClock
 
 
@@ -173,3 +173,21 @@ def test_what_a_library_repeats_is_a_few_lines_and_what_we_say_is_not_touched() 
     assert names == {"aiokafka.conn": 5, "aggregator.app": 20}
     assert out.lines[0]["message"] == "no node answers, attempt 0"
     assert out.levels["warning"] == 25
+
+
+def test_a_command_tells_a_few_of_the_lines_that_libraries_repeat(capfd: pytest.CaptureFixture[str]) -> None:
+    logger = logging.getLogger("aiokafka.conn")
+    handlers, root = logging.getLogger().handlers, logging.getLogger()
+    root.handlers = []  # as in a command; pytest has some
+    try:
+        with repeated_lines_left_out():
+            for number in range(50):
+                logger.error("Unable to connect %s", number)
+                logging.getLogger("own").warning("told %s", number)
+        said = capfd.readouterr().err
+        logger.error("after it")
+    finally:
+        root.handlers = handlers
+    assert 0 < said.count("Unable to connect") < 10
+    assert said.count("told") == 50
+    assert "after it" in capfd.readouterr().err

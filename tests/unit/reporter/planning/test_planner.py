@@ -148,6 +148,21 @@ def test_usage_of_held_meters_alone_is_worth_an_intent_until_one_carries_it() ->
     assert (len(subject.carried), subject.carries_more) == (1, False)
 
 
+def test_however_much_is_carried_the_other_meters_go_on() -> None:
+    subject = reporter()
+    subject.hold(HELD)
+    for number in range(5):
+        rows = [TallyRow(f"cus_{number}_{place}", "tokens", (), NOW_MS, 1, 1) for place in range(100)]  # rows_max is 100
+        rows.append(TallyRow("cus", "images", (), NOW_MS, 1, 1))
+        subject.add(number, replace(tally(number, number - 1, 1), rows=rows))
+        assert not subject.is_full
+    intent = planned(subject)
+    assert (sums(intent.meter_events), sums(intent.carried)) == (5, 500)
+    assert subject.observe(0, 0, intent, mine=True)
+    subject.hold(frozenset())
+    assert sums(planned(subject).meter_events) == 500
+
+
 def test_a_new_owner_finds_what_is_carried_even_where_nothing_is_open() -> None:
     subject = reporter(tally(0, -1, 5))
     subject.hold(HELD)

@@ -7,7 +7,7 @@ from taximeter_emitter.wire.limits import HOUR_MS
 
 from metering.records.service_limits import VALUE_MAX
 from reporter.planning.billing_periods import BillingPeriods, SubscriptionPeriods
-from reporter.planning.unplanned import LARGEST_MS, UnplannedUsage, split
+from reporter.planning.unplanned import LARGEST_CARRIED_MS, LARGEST_MS, UnplannedUsage, split
 from tests.support.reporter_backlog import START_MS, periods_with, row
 
 
@@ -49,6 +49,21 @@ def test_it_is_full_only_when_the_largest_windows_do_not_fit_either() -> None:
     assert (full, backlog.is_full) == (True, False)
     backlog.add([row(0), row(1)])
     assert len(backlog) == 2, "after it was cleared it tells minutes again"
+
+
+def test_what_is_carried_may_be_more_and_goes_to_windows_of_a_week_before_it_is_full() -> None:
+    backlog = UnplannedUsage(2, BillingPeriods(), carried_max=4)
+    quarters = [row(360 * quarter) for quarter in range(4 * 21)]
+    backlog.add(quarters[:4])
+    assert len(backlog) == 4
+    backlog.add(quarters[4:])
+    assert (len(backlog), backlog.is_full) == (4, True)
+    weeks = sorted({found.time_ms // LARGEST_CARRIED_MS for found in backlog.meter_events()})
+    assert len(weeks) == 4
+    assert sum(found.value for found in backlog.meter_events()) == sum(found.quantity for found in quarters)
+    released = UnplannedUsage(2, BillingPeriods())
+    backlog.move_to(released, {"tokens"})
+    assert (len(backlog), backlog.is_full, len(released)) == (0, False, 4)
 
 
 @pytest.mark.parametrize("minute", [359, 360])
