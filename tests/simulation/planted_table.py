@@ -12,6 +12,7 @@ from typing import Final
 
 import orjson
 
+from tests.simulation.planted_adjustment_bugs import PLANTED_IN_ADJUSTMENTS
 from tests.simulation.planted_bugs import PLANTED
 from tests.simulation.planted_emitter_bugs import PLANTED_IN_EMITTERS
 from tests.simulation.planted_log_bugs import PLANTED_IN_LOGS
@@ -31,6 +32,7 @@ ALL: Mapping[str, Callable[[], AbstractContextManager[None]]] = {
     **PLANTED_FOR_PRODUCERS,
     **PLANTED_FOR_SENDERS,
     **PLANTED_AT_STRIPE,
+    **PLANTED_IN_ADJUSTMENTS,
 }
 SEEDS_MAX = 40_000
 OFFSETS = 5
@@ -132,6 +134,7 @@ def _detail(text: str) -> str:
         (r"(Stripe has Booked)", "Stripe has a meter event that is not in the ledger"),
         (r"(Stripe has \S+ -?\d+ times)", "Stripe has a corrected meter event as often as nobody wanted"),
         (r"(a replay made)", "a replay sends again"),
+        (r"which (counts already)", "a part of a plan that {}"),
         (r"(reports Counter)", "an intent is not the sum of its tallies"),
         (r"(first tally)", "the chain does not begin where the log begins"),
         (r"(a boundary)", "a meter event lies on {} of two periods"),
