@@ -12,6 +12,7 @@ import pytest
 from taximeter.exit_codes import OK
 from tests.support.replaying import ANSWERS, pipeline
 from tests.support.usage_topic import make_topics, settings_for
+from tests.support.waiting import until_async
 
 pytestmark = pytest.mark.broker
 
@@ -33,6 +34,10 @@ async def test_what_was_taken_out_leaves_the_bill_where_meter_events_go_by_the_s
         for _ in range(2):
             assert running.taximeter("replay", "apply", "less", "--reason", "sent twice", *ANSWERS)[0] == OK
         await running.billed({("cus_1", "tokens"): 60})
+        reporting = running.reporting
+        assert reporting is not None
+        metrics = ("taximeter_reporter_quantity_total", "taximeter_reporter_quantity_back_total")
+        await until_async(lambda: [reporting.metric(name, meter="tokens") for name in metrics] == [100, 40])
         stats = running.simulator.call("GET", "/_oracle/stats")
         assert sum(stats["drops"].values()) == 0
         assert {"meter_events.create", "v2.meter_event_stream.create"} <= set(stats["calls"])
