@@ -56,7 +56,8 @@ class CustomerMeter(NamedTuple):
 class Cell:
     """What the ledger says of one cell: `sure` units, and at most DOUBTS_MAX doubts (`doubts_left_out` counts further ones).
 
-    `back`: how many units below zero are in `sure`, without the sign. Stripe's sum shows them late, as it shows all else. The first and last word on it: `first_told_ms` and `last_told_ms`, by the clocks of the broker and the reporters.
+    `back`: how many units below zero are in `sure`, without the sign. Stripe's sum shows them late, as it shows all
+    else. The first and last word on the cell: `first_told_ms` and `last_told_ms`, by the clocks of the broker and the reporters.
     """
 
     sure: int = 0
