@@ -6,7 +6,7 @@ still runs can plan nothing, and what was planned before has the same identifier
 
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
@@ -22,8 +22,8 @@ from metering.kafka.partition_log import Appender, LogReader, LogUnavailable
 from metering.kafka.topics import Topics
 from metering.records.chain import NO_OFFSET
 from metering.records.fail_closed import ChainBroken
-from metering.records.ledger_records import Entry, LedgerAdoption, LedgerClosing, decode_entry, encode_handover
-from metering.records.tally import Tally, decode_tally
+from metering.records.ledger_records import LedgerAdoption, LedgerClosing, decode_entry, encode_handover
+from metering.records.tally import decode_tally
 
 ADOPT_ATTEMPTS_MAX: Final = 50
 ADOPT_LOOK_SECONDS: Final = 0.5
@@ -169,23 +169,19 @@ class LedgerMove:
             await self._clock.sleep(ADOPT_LOOK_SECONDS)  # the log shows whether it arrived
 
     async def _ledger(self, partition: int) -> tuple[Ledger, LedgerAdoption | None]:
+        """The fold at the end of the log, and the last accepted adoption, which may be older than what is open."""
         topic = self._topics.ledger.name
         start, end = await self._reader.bounds(topic, partition)
         begin, ledger = await ledger_start(self._reader, topic, partition, start, end)
         adopted: LedgerAdoption | None = None
-        async for offset, log_time_ms, entry in self._entries(partition, start, end):
-            # An adoption may be older than what is open.
-            if offset < begin:
-                adopted = entry if isinstance(entry, LedgerAdoption) and entry.place.offset == offset else adopted
-            elif ledger.fold(offset, log_time_ms, entry) and isinstance(entry, LedgerAdoption):
-                adopted = entry
+        async with aclosing(chain_records(self._reader, PartitionPlace(topic, partition), start, end, decode_entry)) as entries:
+            async for offset, log_time_ms, entry in entries:
+                if offset < begin:
+                    adopted = entry if isinstance(entry, LedgerAdoption) and entry.place.offset == offset else adopted
+                elif ledger.fold(offset, log_time_ms, entry) and isinstance(entry, LedgerAdoption):
+                    adopted = entry
+        ledger.chain.next_offset = end  # what is left there is nothing that was taken in
         return ledger, adopted
-
-    async def _entries(self, partition: int, start: int, end: int) -> AsyncIterator[tuple[int, int, Entry]]:
-        place = PartitionPlace(self._topics.ledger.name, partition)
-        async with aclosing(chain_records(self._reader, place, start, end, decode_entry)) as entries:
-            async for entry in entries:
-                yield entry
 
     async def _waiting(self, partition: int, ledger: Ledger) -> tuple[int, Mapping[str, int]]:
         """The end of what tallies count, and the units that no intent tells Stripe, by meter."""
@@ -194,23 +190,18 @@ class LedgerMove:
         position = max(0, ledger.chain.end)
         if position > end:
             raise ChainBroken(f"the ledger of partition {partition} covers tallies up to {position}, and they end at {end}: the copy lacks tallies")
-        head = ledger.tally_head
-        if head != NO_OFFSET and (await self._tally(partition, head)).link.end != ledger.events_end:
-            raise ChainBroken(f"tally {head} of partition {partition} is not the one that the ledger reports: the copy does not keep offsets")
+        head, place = ledger.tally_head, PartitionPlace(topic, partition)
+        if head != NO_OFFSET:
+            found = await first_chain_record(self._reader, place, head, head + 1, decode_tally)
+            if found is None or found[1].link.end != ledger.events_end:
+                raise ChainBroken(f"tally {head} of partition {partition} is not the one that the ledger reports: the copy does not keep offsets")
         waiting: Counter[str] = Counter()
         for event in ledger.waiting:
             waiting[event.meter] += event.value
         tallies = tallies_after(head=head, end=ledger.events_end, next_offset=position, chain_id=ledger.chain_id)
-        async with aclosing(chain_records(self._reader, PartitionPlace(topic, partition), position, end, decode_tally)) as found:
-            async for offset, _, tally in found:
+        async with aclosing(chain_records(self._reader, place, position, end, decode_tally)) as records:
+            async for offset, _, tally in records:
                 if tallies.fold(offset, tally):
                     for row in tally.rows:
                         waiting[row.meter] += row.quantity
         return tallies.chain.end, waiting
-
-    async def _tally(self, partition: int, offset: int) -> Tally:
-        place = PartitionPlace(self._topics.tallies.name, partition)
-        found = await first_chain_record(self._reader, place, offset, offset + 1, decode_tally)
-        if found is None:
-            raise ChainBroken(f"offset {offset} of {self._topics.tallies.name}/{partition} holds no tally, and the ledger names it")
-        return found[1]

@@ -1,6 +1,7 @@
 """Derives the rows of the log's plans again, and checks their parts by them. Reads usage.events once for each plan, where it is about them."""
 
 from collections.abc import Sequence
+from contextlib import aclosing
 
 from audit.adjustments.plan_book import LoggedPlan, PlanBook
 from audit.adjustments.plan_check import CheckedPlan, DerivedDigests, check_plans
@@ -45,9 +46,10 @@ async def _derived(log: PlanLog, book: PlanBook, header: PlanHeader, partition: 
     planned, found = header.ranges[partition], DerivedDigests()
     derivation = PlanDerivation(header, partition, earlier_plans(book, partition, planned.base))
     try:
-        async for step in log.derive(derivation, planned, header.selector.from_ms or 0, planned.start):
-            for part in step.parts:
-                (found.moves if part.moved else found.stays).append(part_digest(part.rows))
+        async with aclosing(log.derive(derivation, planned, header.selector.from_ms or 0, planned.start)) as steps:
+            async for step in steps:
+                for part in step.parts:
+                    (found.moves if part.moved else found.stays).append(part_digest(part.rows))
     except HistoryLost:
         return DerivedDigests(gone=True)
     found.named = derivation.named

@@ -1,15 +1,15 @@
 """What a customer's usage of a meter is made of: the events behind it, and the proof that they are all of it."""
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from taximeter_emitter.wire.limits import FUTURE_TOLERANCE_MS
 
 from audit.tracing.event_outcomes import EventOutcome, outcome_of
 from audit.tracing.event_search import EventAt, EventQuery, search
-from audit.tracing.event_trace import units_of
 from audit.tracing.tally_search import TallySearch
 from metering.kafka.partition_log import LogReader
 from metering.kafka.topics import Topics
@@ -20,11 +20,21 @@ from metering.records.window import window_start
 _MINUTE_MS = 60_000
 
 
+class AdjustingPlan(NamedTuple):
+    """A plan that changed what was counted, who applied it and why."""
+
+    plan: str
+    kind: str
+    by: str
+    reason: str
+
+
 @dataclass(slots=True)
 class ExplainedUsage:
     """Sums over the tallies that have such usage. `rows` is what they say, `events` what the log holds: they must be equal.
 
     `gone` are units of tallies whose records are not kept any more, `unknown` of those whose meters the log does not say: taken as they are.
+    `adjusted` are units that plans added, or took out, by plan; they are not in `rows`.
     """
 
     rows: int = 0
@@ -33,6 +43,12 @@ class ExplainedUsage:
     gone: int = 0
     unknown: int = 0
     outcomes: Counter[EventOutcome] = field(default_factory=Counter)
+    adjusted: Counter[AdjustingPlan] = field(default_factory=Counter)
+
+    @property
+    def units(self) -> int:
+        """What is billed of it: what was counted, and what plans changed."""
+        return self.rows + self.adjusted.total()
 
     @property
     def agrees(self) -> bool:
@@ -72,6 +88,10 @@ class Explainer:
                 units = units_in(tally, question)
                 if not units:
                     continue
+                adjustment = tally.adjustment
+                if adjustment is not None:
+                    result.adjusted[AdjustingPlan(adjustment.plan, adjustment.kind, adjustment.by, adjustment.reason)] += units
+                    continue
                 result.rows += units
                 catalogue = self._tallies.catalogue_of(tally)
                 if tally.link.start < kept_from:
@@ -79,27 +99,27 @@ class Explainer:
                 elif catalogue is None:
                     result.unknown += units
                 else:
-                    for each in await self._events(partition, tally, catalogue, question):
-                        _, outcome, added = each
-                        result.outcomes[outcome] += 1
-                        if outcome is EventOutcome.COUNTED:
-                            result.counted += 1
-                            result.events += added
-                        yield each
+                    async with aclosing(self._events(partition, tally, catalogue, question)) as events:
+                        async for each in events:
+                            _, outcome, added = each
+                            result.outcomes[outcome] += 1
+                            if outcome is EventOutcome.COUNTED:
+                                result.counted += 1
+                                result.events += added
+                            yield each
 
     async def _events(
         self, partition: int, tally: Tally, catalogue: Catalogue, question: UsageQuestion
-    ) -> Sequence[tuple[EventAt, EventOutcome, int]]:
-        found = []
-        query = EventQuery(question.customer)
+    ) -> AsyncGenerator[tuple[EventAt, EventOutcome, int], None]:
+        query, meter = EventQuery(question.customer), catalogue.by_name.get(question.meter)
+        fields = frozenset(() if meter is None else meter.fields)
         async with aclosing(self._reader.records(self._topic, partition, tally.link.start, tally.link.end)) as batches:
             async for records in batches:
                 for record in records:
                     for event in search(record, query):
-                        added = units_of(event, catalogue).get(question.meter, 0)
+                        added = sum([quantity for name, quantity in event.usage if name in fields])
                         if added and question.asks_for(event.time_ms):
-                            found.append((event, outcome_of(tally, event.offset, event.at), added))
-        return found
+                            yield event, outcome_of(tally, event.offset, event.at), added
 
 
 def units_in(tally: Tally, question: UsageQuestion) -> int:

@@ -109,7 +109,7 @@ class Stream:
             except RecordUnreadable as error:
                 if error.offset is None or error.offset < offset:
                     raise
-                # Only markers were left before it. Whoever asks for more finds the damage again.
+                # Only markers were left before it. The next call finds the damage again, if more is wanted.
                 self._batches = self._open_at(error.offset)
                 self._following = error.offset
                 return

@@ -1,7 +1,8 @@
 """Copying all four topics in rounds: however a copy ends, what a record of it speaks of is in it.
 
 An intent speaks of tallies; a tally of events and dead letters, also of other partitions; an event of a redrive; and a redrive end of events. So the
-ends of all logs are read in the order ledger, tallies, events, dead letters, and copied in the other. What is read later is further on.
+ends of all logs are read in the order ledger, tallies, events, dead letters, and copied in the other. What is read later is further on. Dead
+letters from a redrive end on are copied after the events.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,14 +14,13 @@ from metering.copying.partition_copy import CopySource, CopyWriter, TopicCopy
 from metering.kafka.topics import Topics
 from metering.records.redrive import REDRIVE_HEADER, RedriveEnd, decode_redrive
 
-COPY_ORDER: Final = ("deadletters", "events", "tallies", "ledger")
-"""The topics, each before those that speak of it."""
+COPIED_TOPICS: Final = ("events", "deadletters", "tallies", "ledger")
 
 OnCopied = Callable[[str, int], None]
 """The topic, and how many records of it were copied just now."""
 
 CopyEnds = Mapping[str, Sequence[int]]
-"""By topic, as COPY_ORDER names them, the next offset of each partition."""
+"""By topic, as COPIED_TOPICS names them, the next offset of each partition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,8 @@ class CopyRounds:
     def __init__(self, source: CopySource, target: CopyWriter, *, original: Topics, copied: Topics, partitions: int) -> None:
         self._source = source
         self._target = target
-        self._names = {topic: getattr(original, topic).name for topic in COPY_ORDER}
-        self._copies = {topic: TopicCopy(source, target, self._names[topic], getattr(copied, topic).name) for topic in COPY_ORDER}
+        self._names = {topic: getattr(original, topic).name for topic in COPIED_TOPICS}
+        self._copies = {topic: TopicCopy(source, target, self._names[topic], getattr(copied, topic).name) for topic in COPIED_TOPICS}
         self._partitions = range(partitions)
 
     async def progress(self) -> list[CopyProgress]:
@@ -62,14 +62,15 @@ class CopyRounds:
     async def copy(self, on_copied: OnCopied = lambda _topic, _count: None) -> CopyEnds:
         """Copy everything up to where it ends now."""
         ends = await self._ends()
-        for topic, copy in self._copies.items():
-
-            def on_records(count: int, name: str = copy.copied) -> None:
-                on_copied(name, count)
-
-            for partition in self._partitions:
-                await copy.copy(partition, ends[topic][partition], on_records)
+        await self._copy("deadletters", [await self._before_redrive_end(each, ends) for each in self._partitions], on_copied)
+        for topic in ("events", "deadletters", "tallies", "ledger"):
+            await self._copy(topic, ends[topic], on_copied)
         return ends
+
+    async def _copy(self, topic: str, ends: Sequence[int], on_copied: OnCopied) -> None:
+        copy = self._copies[topic]
+        for partition in self._partitions:
+            await copy.copy(partition, ends[partition], lambda count: on_copied(copy.copied, count))
 
     async def _ends(self) -> CopyEnds:
         while True:
@@ -78,15 +79,24 @@ class CopyRounds:
                 for topic in ("ledger", "tallies", "deadletters", "events", "deadletters")
             ]
             # A redrive that ended between the two has events behind those that are copied.
-            ended = [await self._has_redrive_end(each, letters[each], deadletters[each]) for each in self._partitions]
-            if not any(ended):
+            ended = [await self._redrive_end(each, letters[each], deadletters[each]) for each in self._partitions]
+            if all(found is None for found in ended):
                 return {"ledger": ledger, "tallies": tallies, "events": events, "deadletters": deadletters}
 
-    async def _has_redrive_end(self, partition: int, start: int, end: int) -> bool:
-        found = False
+    async def _before_redrive_end(self, partition: int, ends: CopyEnds) -> int:
+        """Up to where dead letters may be copied before the events: a redrive end says that its events are there."""
+        _, copied = await self._target.bounds(self._copies["deadletters"].copied, partition)
+        start, _ = await self._source.bounds(self._names["deadletters"], partition)
+        end = ends["deadletters"][partition]
+        found = await self._redrive_end(partition, max(start, copied), end)
+        return end if found is None else found
+
+    async def _redrive_end(self, partition: int, start: int, end: int) -> int | None:
+        """The offset of the first redrive end at [start, end) of the dead letters; None if there is none."""
+        found: int | None = None
         async with aclosing(self._source.records(self._names["deadletters"], partition, start, end)) as batches:
             async for records in batches:
                 for record in records:
-                    if any(name == REDRIVE_HEADER for name, _ in record.headers):
-                        found |= isinstance(decode_redrive(record.value), RedriveEnd)
+                    if found is None and any(name == REDRIVE_HEADER for name, _ in record.headers):
+                        found = record.offset if isinstance(decode_redrive(record.value), RedriveEnd) else None
         return found

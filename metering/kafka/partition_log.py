@@ -15,9 +15,9 @@ from taximeter_emitter.wire.errors import TaximeterError
 from taximeter_emitter.wire.limits import EVENT_RECORD_BYTES_MAX
 
 from metering.kafka.batch_fetcher import BatchFetcher
+from metering.kafka.batches.hole_proofs import HoleProofs
 from metering.kafka.batches.plain_batches import first_batch_bytes, first_batch_end
 from metering.kafka.clients import FetchLimits, KafkaSettings, make_log_reader
-from metering.kafka.hole_proofs import HoleProofs
 from metering.kafka.tolerant_fetching import RecordsUnreadable, fetch_tolerantly
 from metering.records.fail_closed import HistoryLost, RecordUnreadable
 from metering.records.service_limits import CHAIN_RECORD_BYTES_MAX

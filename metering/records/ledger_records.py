@@ -442,19 +442,13 @@ def encode_handover(entry: Handover) -> bytes:
     place = entry.place
     own: dict[str, Any]
     if isinstance(entry, LedgerClosing):
-        own = {"format": CLOSING_FORMAT, "successor": entry.successor}
+        kind, own = CLOSING_FORMAT, {"successor": entry.successor}
     else:
-        own = {
-            "format": ADOPTION_FORMAT,
-            "predecessor": entry.predecessor,
-            "closing": entry.closing,
-            "copied_to": entry.copied_to,
-            "in_doubt": entry.in_doubt,
-            "uncounted": entry.uncounted,
-        }
+        doubt = {"copied_to": entry.copied_to, "in_doubt": entry.in_doubt, "uncounted": entry.uncounted}
+        kind, own = ADOPTION_FORMAT, {"predecessor": entry.predecessor, "closing": entry.closing, **doubt}
     return orjson.dumps(
         {
-            **own,
+            "format": kind,
             "chain": entry.chain_id,
             "partition": entry.partition,
             "offset": place.offset,
@@ -464,6 +458,7 @@ def encode_handover(entry: Handover) -> bytes:
             "chain_end": place.chain_end,
             "tally_head": place.tally_head,
             "events_end": place.events_end,
+            **own,
             "reason": entry.reason,
             "by": entry.by,
             "at_ms": entry.at_ms,

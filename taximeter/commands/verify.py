@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressC
 from rich.table import Table
 
 from audit.verification.plan_terms import plan_line
-from audit.verification.report import AcceptedLoss, AcceptedStep, Covered, EmitterLine, MeterTotals, PassedRecord, Report
+from audit.verification.report import AcceptedHandover, AcceptedLoss, AcceptedStep, Covered, EmitterLine, MeterTotals, PassedRecord, Report
 from audit.verification.span import TimeRange
 from audit.verification.term import ProofWord
 from audit.verification.verdict import ProofVerdict, verdict_of
@@ -164,8 +164,15 @@ def _decided(report: Report) -> Iterator[str]:
     """What people decided, and what nobody knows the meaning of."""
     yield from (f"lost: {_loss(loss)}" for loss in report.losses)
     yield from (f"stepped over: {_step(step)}" for step in report.steps)
+    yield from (f"{each.kind}: {_handover(each)}" for each in report.handovers)
     yield from (f"foreign: {count:,} records of {topic}" for topic, count in sorted(report.foreign_records.items()))
     yield from (f"passed over: {_passed(record)}" for record in report.passed_over)
+
+
+def _handover(found: AcceptedHandover) -> str:
+    cluster = found.cluster or "a cluster that was lost"
+    moved = f"goes on in {cluster}" if found.kind == "closing" else f"came from {cluster}"
+    return f"the ledger of partition {found.partition} {moved}, by {found.by} at {moment(found.at_ms)}: {found.reason}"
 
 
 def _said_of_stripe(report: Report) -> Iterator[str]:

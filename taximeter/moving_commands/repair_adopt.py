@@ -159,7 +159,7 @@ class _Here:
         return [await self.move.state(partition) for partition in self._partitions]
 
     async def _check_stopped(self, kafka: KafkaSettings) -> None:
-        running = {service: await running_members(kafka, group) for service, group in self.groups.items()}
+        running = {service: await running_members(kafka, group, clock=SystemClock()) for service, group in self.groups.items()}
         if any(running.values()):
             said = " and ".join(f"{count} {service}{'' if count == 1 else 's'}" for service, count in running.items() if count)
             servers = ", ".join(kafka.bootstrap_servers)

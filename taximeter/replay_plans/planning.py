@@ -5,6 +5,7 @@ import multiprocessing
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import aclosing
 from dataclasses import dataclass
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
@@ -89,17 +90,18 @@ async def derive_partition(task: DerivationTask, on_records: Callable[[int], Non
     try:
         log = PlanLog(events, tallies, task.kafka.topics)
         since_ms = draft.selector.from_ms or 0
-        async for step in log.derive(derivation, planned, since_ms, state.end):
-            for part in step.parts:
-                writer.add(part)
-            records += step.records
-            on_records(step.end - state.end)
-            state.end = step.end
-            if time.monotonic() - saved >= STATE_SECONDS:
-                save(step.end)
-                saved = time.monotonic()
-            ahead = records / task.records_per_second - (time.monotonic() - began) if task.records_per_second else 0.0
-            await asyncio.sleep(max(0.0, ahead))
+        async with aclosing(log.derive(derivation, planned, since_ms, state.end)) as steps:
+            async for step in steps:
+                for part in step.parts:
+                    writer.add(part)
+                records += step.records
+                on_records(step.end - state.end)
+                state.end = step.end
+                if time.monotonic() - saved >= STATE_SECONDS:
+                    save(step.end)
+                    saved = time.monotonic()
+                ahead = records / task.records_per_second - (time.monotonic() - began) if task.records_per_second else 0.0
+                await asyncio.sleep(max(0.0, ahead))
         save(planned.end, is_done=True)
     finally:
         writer.close()

@@ -18,6 +18,7 @@ from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogReader, LogUnavailable
 from metering.reconciliation.cells import CellScope
 from metering.reconciliation.ledger_cells import LedgerCellReader, PartitionCells
+from metering.records.adjustment import short
 from metering.records.fail_closed import FailClosed
 from taximeter.connection import kafka_settings
 from taximeter.exit_codes import DISCREPANCY, FAILED, OK, PRECONDITION, USAGE
@@ -103,6 +104,10 @@ def _moment(time_ms: int) -> str:
 def _show(question: UsageQuestion, result: ExplainedUsage, cells: PartitionCells, file: Path | None) -> None:
     times = f"from {shown(question.from_ms // 1000)} to {shown(question.to_ms // 1000)}"
     print(f"{question.customer}, {question.meter}, {times}: {result.rows:,} units in {result.counted:,} events")
+    for plan, units in result.adjusted.items():
+        print(f"  {units:+,} by plan {short(plan.plan)}, {plan.kind}, by {plan.by}: {plan.reason}")
+    if result.adjusted:
+        print(f"  that makes {result.units:,} units")
     others = ", ".join(f"{count:,} {outcome}" for outcome, count in result.outcomes.items() if outcome is not EventOutcome.COUNTED)
     if others:
         print(f"  not counted, in the same records: {others}")
@@ -129,7 +134,9 @@ def as_json(question: UsageQuestion, result: ExplainedUsage, cells: PartitionCel
         "meter": question.meter,
         "from_ms": question.from_ms,
         "to_ms": question.to_ms,
-        "units": str(result.rows),
+        "units": str(result.units),
+        "units_counted": str(result.rows),
+        "plans": [{**plan._asdict(), "units": str(units)} for plan, units in result.adjusted.items()],
         "events": result.counted,
         "units_of_events": str(result.events),
         "units_gone": str(result.gone),

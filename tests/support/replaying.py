@@ -1,16 +1,20 @@
 """A whole pipeline as processes, usage in it, `taximeter replay` on it, and what Stripe bills."""
 
 import asyncio
+import io
 import json
+import os
 import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, chdir, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+from unittest.mock import patch
 
 import orjson
 import stripe
@@ -19,6 +23,7 @@ from taximeter_emitter.transports.kafka_connection import make_producer
 from taximeter_emitter.wire.limits import EVENT_RECORD_BYTES_MAX
 
 from metering.kafka.clients import KafkaSettings, started
+from taximeter.cli import main
 from taximeter.exit_codes import OK
 from tests.support.aggregator_process import AggregatorProcess, aggregator
 from tests.support.gateway_process import METERS, environment
@@ -39,11 +44,12 @@ Bill = dict[tuple[str, str], int]
 
 @dataclass
 class Pipeline:
-    """`folder` has the settings file that commands read."""
+    """`folder` has the settings file that commands read. `changes` are settings that differ from the usual ones."""
 
     kafka: KafkaSettings
     simulator: SimulatorProcess
     folder: Path
+    changes: dict[str, str] = field(default_factory=dict)
     stack: ExitStack = field(default_factory=ExitStack)
     counting: AggregatorProcess | None = None
     reporting: ReporterProcess | None = None
@@ -59,6 +65,7 @@ class Pipeline:
             "TAXIMETER_REPORTER_DRAIN_TARGET_SECONDS": "1",
             "TAXIMETER_WEBHOOKS_SIGNING_SECRETS": "whsec_unused",
             "TAXIMETER_KAFKA_SESSION_TIMEOUT_SECONDS": "6",
+            **self.changes,
         }
 
     def start(self, meters: str = METERS) -> None:
@@ -93,10 +100,12 @@ class Pipeline:
             await asyncio.sleep(0.1)
 
     def taximeter(self, *arguments: str) -> tuple[int, Any]:
-        """The exit code of a command, and its JSON."""
-        done = self.begin(*arguments)
-        out, error = done.communicate(timeout=REPLAY_SECONDS)
-        return done.returncode, json.loads(out) if out else error
+        """The exit code of a command, and its JSON. It runs in this process, which spares it the imports, in a thread, since it has its own loop."""
+        out, error = io.StringIO(), io.StringIO()
+        variables = patch.dict(os.environ, environment(self.kafka, self.variables), clear=True)
+        with variables, chdir(self.folder), redirect_stdout(out), redirect_stderr(error), ThreadPoolExecutor(1) as thread:
+            code = thread.submit(main, [*arguments, "--json"]).result(REPLAY_SECONDS)
+        return code, json.loads(out.getvalue()) if out.getvalue() else error.getvalue()
 
     def page(self, section: str, **names: str) -> list[Any]:
         """Run the commands of a section of docs/replay.md, in the folder, and return their JSON; `names` are put in for words of the page."""

@@ -1,20 +1,25 @@
 """What Taximeter writes to its own topics is known by its beginning, and nothing else is."""
 
+from dataclasses import replace
+
 import orjson
 import pytest
 
+from metering.folds.ledger import Ledger
 from metering.records.fail_closed import RecordCorrupt
-from metering.records.ledger_records import encode_entry
+from metering.records.ledger_records import Entry, encode_entry
 from metering.records.notes.foreign_records import PassedOver, decode_decision, encode_decision, is_decision, is_foreign
 from metering.records.tally import encode_tally
+from tests.support.metering_corrections import adoption, closing
 from tests.support.metering_ledger_entries import REJECTION
 from tests.support.reporter_planning import tally
 
+ENTRIES: tuple[Entry, ...] = (REJECTION, closing(Ledger()), replace(adoption(Ledger()), in_doubt=[("tokens", 1)]))
 DECISION = PassedOver(3, 17, "digest", "why", "ann", 1_000)
 
 
 def test_what_we_write_is_ours() -> None:
-    for value in (encode_tally(tally(0, -1, 1)), encode_entry(REJECTION), encode_decision(DECISION)):
+    for value in (encode_tally(tally(0, -1, 1)), *map(encode_entry, ENTRIES), encode_decision(DECISION)):
         assert not is_foreign(value)
         assert not is_foreign(value.replace(b"/1", b"/29", 1)), "a later version of it is, too"
 

@@ -1,0 +1,172 @@
+"""Plans that are stale, interrupted, abandoned and taken back, on a broker, without the services."""
+
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from taximeter_emitter.clock import SystemClock
+from taximeter_emitter.wire.limits import DAY_MS, MINUTE_MS
+from taximeter_emitter.wire.partitioner import partition_of
+
+from audit.adjustments.plan_book import PlanBook
+from metering.folds.plan_progress import Part, PlanInPartition, PlanProgress
+from metering.kafka.adjustment_writer import AdjustmentWriter
+from metering.kafka.clients import KafkaSettings
+from metering.kafka.partition_log import Appender, LogReader
+from metering.records.tally import TallyRow, decode_tally
+from taximeter.exit_codes import DISCREPANCY, FAILED, OK, PENDING
+from taximeter.replay_plans import planning
+from taximeter.replay_plans.plan_directory import PlanDirectory
+from taximeter.replay_plans.planning import DerivationTask, completed, derive_partition
+from tests.support.aggregator_records import Event, Numbered, Single
+from tests.support.counted_partition import CountedPartition
+from tests.support.usage_topic import PARTITIONS, make_topics, read_topic, settings_for
+
+pytestmark = pytest.mark.broker
+
+ONE, TWO, *_ = (customer for customer in (f"cus_{number}" for number in range(99)) if partition_of(customer, PARTITIONS) == 0)
+YES: Final = ("--reason", "a mistake", "--by", "ann", "--yes", "--no-brake")
+ABANDON: Final = YES[:-1]
+
+
+@pytest.fixture
+async def counted(broker: str, tmp_path: Path) -> CountedPartition:
+    kafka = settings_for(broker)
+    await make_topics(kafka)
+    made = CountedPartition(kafka, tmp_path)
+    now = int(time.time() * 1000)
+    await made.count(*(Single(Event(f"{customer}-{at}", customer, (("input", 7),), "m", now), "own") for customer in (ONE, TWO) for at in range(3)))
+    for number, customer in enumerate((ONE, TWO)):
+        events = [Event(None, customer, (("output", 1),), "m", now - at * MINUTE_MS) for at in range(4_000)]
+        await made.count(Numbered("emitter", number * 4_000, tuple(events)))
+    return made
+
+
+async def test_a_plan_is_stale_when_another_of_the_same_usage_came_first(counted: CountedPartition) -> None:
+    by_source = planned(counted, "by-source", "--take-out", "--source", "s")
+    by_customer = planned(counted, "by-customer", "--take-out", "--customer", TWO)
+    of_emitter = planned(counted, "of-emitter", "--take-out", "--source", "emitter", "--customer", ONE)
+    assert [plan["totals"]["tokens"]["units"] for plan in (by_source, by_customer, of_emitter)] == ["-42", "-4021", "-4000"]
+    assert counted.taximeter("replay", "apply", str(counted.folder / "by-source"), *YES)[0] == OK
+    code, why = counted.taximeter("replay", "apply", str(counted.folder / "by-customer"), *YES)
+    assert (code, "stale: plan" in why) == (DISCREPANCY, True)
+    # Live events, and plans about other usage, make nothing stale.
+    await counted.count(Single(Event("later", ONE, (("input", 1),), "m", int(time.time() * 1000)), "own"))
+    assert counted.taximeter("replay", "apply", str(counted.folder / "of-emitter"), *YES)[0] == OK
+    again = planned(counted, "again", "--take-out", "--customer", TWO)
+    assert again["totals"]["tokens"]["units"] == "-4000"
+
+
+async def test_a_half_plan_is_in_the_way_until_it_is_abandoned_and_taken_back(counted: CountedPartition) -> None:
+    plan = planned(counted, "plan", "--take-out")
+    assert plan["parts"] == 2
+    await write_first_part(counted, "plan")
+    name = plan["plan"]
+    assert states(counted) == (PENDING, [("unfinished", 1)])
+    assert counted.taximeter("replay", "plan", "--take-out", "--out", str(counted.folder / "other"))[0] == DISCREPANCY
+    assert counted.taximeter("replay", "revert", name, "--out", str(counted.folder / "early"))[0] == DISCREPANCY
+    code, done = counted.taximeter("replay", "abandon", name[:6], *ABANDON)
+    assert (code, done["parts"], done["planned"]) == (OK, 1, 2)
+    assert counted.taximeter("replay", "abandon", name, *ABANDON)[0] == FAILED
+    code, why = counted.taximeter("replay", "apply", str(counted.folder / "plan"), *YES)
+    assert (code, "was abandoned" in why) == (DISCREPANCY, True)
+    assert counted.taximeter("replay", "plan", "--take-out", "--out", str(counted.folder / "other"))[0] == DISCREPANCY
+
+    code, back = counted.taximeter("replay", "revert", name, "--out", str(counted.folder / "back"))
+    assert (code, back["kind"], back["parts"]) == (OK, "revert", 1)
+    assert counted.taximeter("replay", "apply", str(counted.folder / "back"), *YES)[0] == OK
+    assert states(counted) == (OK, [("reverted", 1), ("applied", 1)])
+    assert await adjusted(counted.kafka) == 0
+    assert planned(counted, "whole", "--take-out")["totals"] == plan["totals"]
+    assert counted.taximeter("replay", "revert", back["plan"], "--out", str(counted.folder / "no"))[0] == DISCREPANCY
+    code, verified = counted.taximeter("verify")
+    assert [(each["state"], each["proof"], each["problems"]) for each in verified["plans"]] == [
+        ("reverted", "derived", []),
+        ("applied", "opposite", []),
+    ]
+
+
+async def test_planning_goes_on_where_it_was_interrupted(counted: CountedPartition, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "STATE_SECONDS", 0.0)
+    planned(counted, "whole", "--take-out")
+    whole, broken = PlanDirectory(counted.folder / "whole"), PlanDirectory(counted.folder / "broken")
+    broken.begin(whole.draft())
+    ends = []
+    for _ in range(3):
+        with pytest.raises(InterruptedError):
+            await derive_partition(DerivationTask(counted.kafka, broken.path, 0, (), 0.0), Interruption().after_one)
+        state = broken.state(0)
+        assert state is not None
+        ends.append(state.end)
+        # What was written behind the last state is cut off.
+        with broken.parts_file(0).open("ab") as file:
+            file.write(b'{"moved": false, "digest": "half')
+    assert ends == [6, 7, 8]
+    code, resumed = counted.taximeter("replay", "plan", "--resume", str(broken.path))
+    assert (code, resumed["plan"]) == (OK, completed(whole, counted.kafka, lambda _row: None).plan)
+    assert resumed["events"]["counted_then"] == 8_006
+
+
+async def test_what_can_no_longer_be_billed_is_said_and_is_no_success(counted: CountedPartition) -> None:
+    old = Event(None, ONE, (("input", 5),), "m", int(time.time() * 1000) - 35 * DAY_MS + 30 * MINUTE_MS)
+    await counted.count(Numbered("late", 0, (old,)))
+    code, plan = counted.taximeter("replay", "plan", "--take-out", "--source", "late", "--out", str(counted.folder / "plan"))
+    (period,) = plan["periods"]
+    assert (code, plan["unbilled_rows"], period["state"], period["billed"], period["units"]) == (DISCREPANCY, 1, "older than 35 days", False, "-5")
+    code, waiting = counted.taximeter("replay", "plan")
+    assert (code, waiting["uncovered_rows"] > 0) == (PENDING, True)
+
+
+class Interruption:
+    """Interrupts a derivation at its second tally."""
+
+    def __init__(self) -> None:
+        self.tallies = 0
+
+    def after_one(self, _records: int) -> None:
+        self.tallies += 1
+        if self.tallies > 1:
+            raise InterruptedError
+
+
+class Held(Exception):
+    """The brake ends the writing."""
+
+
+async def write_first_part(counted: CountedPartition, name: str) -> None:
+    directory = PlanDirectory(counted.folder / name)
+    header, stored = directory.header(), directory.parts(directory.header(), None)[0]
+    plan = PlanInPartition(0, header.text, header.rule.kind, [part.digest for part in stored], "a mistake", "ann")
+
+    async def after_one(progress: PlanProgress) -> None:
+        if progress.accepted:
+            raise Held
+
+    reader, appender = LogReader(counted.kafka, "first"), Appender(counted.kafka, "first")
+    try:
+        writer = AdjustmentWriter(reader, appender, counted.kafka.topics.tallies.name, instance="first", clock=SystemClock())
+        with pytest.raises(Held):
+            await writer.apply(plan, header.ranges[0].base, lambda at: Part([TallyRow(*row) for row in directory.rows(stored[at])]), after_one)
+    finally:
+        await reader.close()
+        await appender.close()
+
+
+def planned(counted: CountedPartition, name: str, *arguments: str) -> Any:
+    code, plan = counted.taximeter("replay", "plan", *arguments, "--out", str(counted.folder / name))
+    assert code == OK, plan
+    return plan
+
+
+def states(counted: CountedPartition) -> tuple[int, list[tuple[str, int]]]:
+    code, listed = counted.taximeter("replay", "list")
+    return code, [(each["state"], each["parts"]) for each in listed["plans"]]
+
+
+async def adjusted(kafka: KafkaSettings) -> int:
+    """What all plans together come to, in units."""
+    book = PlanBook()
+    for offset, (_, value) in enumerate(await read_topic(kafka, kafka.topics.tallies.name)):
+        book.take(offset, decode_tally(value))
+    return sum(plan.units.total() for plan in book.plans.values())
