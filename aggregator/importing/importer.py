@@ -103,13 +103,14 @@ class Importer:
         if content.digest != digest:
             raise NotImported(f"{content.name} is not what was planned: its content has changed since. Plan again")
         book = await self.log.read(self.log.partition_of(content))
-        accepted = book.imports.get(content.emitter)
+        accepted, numbers = book.imports.get(content.emitter), None
         if accepted is None:
             wanted = await self._wanted(source, content, signature)
             if len(encode_import(wanted)) > IMPORT_BYTES_MAX:
                 raise NotImported(f"{content.name} has too many entries that were counted already, here and there: split it into smaller parts")
             accepted = await self.log.claim(book, wanted, self._kit.appender)
-        await self._check(source, accepted)
+            numbers = wanted.numbers if accepted.left_out == wanted.left_out else None
+        await self._check(source, accepted, numbers)
         return book, accepted
 
     async def write(self, source: EntrySource, book: ImportBook, accepted: Import, written: WrittenSoFar) -> int:
@@ -153,16 +154,16 @@ class Importer:
             at_ms=self._rules.now_ms,
         )
 
-    async def _check(self, source: EntrySource, accepted: Import) -> None:
-        """Whether the numbers here are those of the import that was accepted."""
+    async def _check(self, source: EntrySource, accepted: Import, numbers: Sequence[int] | None) -> None:
+        """Whether the numbers here are those of the import that was accepted; None: they must be found out."""
         if ([*source.columns], source.source) != ([*accepted.columns], accepted.source):
             when = datetime.fromtimestamp(accepted.at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
             raise NotImported(
                 f"this content was brought in with other columns or another source, as {accepted.content.name} by {accepted.by} at {when}: "
                 f"use the same; what it brought in can be taken out: taximeter replay plan --take-out --source {accepted.emitter}"
             )
-        numbers = await self._numbers(source, accepted.known, accepted.entries)
-        if numbers != list(accepted.numbers):
+        found = await self._numbers(source, accepted.known, accepted.entries) if numbers is None else numbers
+        if list(found) != list(accepted.numbers):
             raise NotImported("this version reads the content otherwise than the one that began: finish with that version")
 
     async def _numbers(self, source: EntrySource, known: EntryBits, entries: int) -> list[int]:
