@@ -109,11 +109,13 @@ class _Here:
                 print("nothing was done; to close that cluster and adopt its copy here, say --reason", file=sys.stderr)
                 return before
             check_agreed(self.arguments, f"Close the cluster {old_id} for good, and go on here?")
-            for partition in self._partitions:
-                await old.close(partition, self.own_id, self._request)
+            closings = [await old.close(partition, self.own_id, self._request) for partition in self._partitions]
             # What an earlier run of this command has opened is complete, and others may write to it.
             if not await self._is_adopted(old_id):
                 await self._copy_rest(other, source, target)
+                for closing in closings:
+                    if (await self.move.state(closing.partition)).closing != closing:
+                        raise NotAdoptable(f"the copy of the ledger of partition {closing.partition} does not end with its closing")
             return await self._open(old_id)
         finally:
             await source.close()
@@ -164,6 +166,7 @@ class _Here:
         copied: Counter[str] = Counter()
         rounds = CopyRounds(source, target, original=other.topics, copied=self.kafka.topics, partitions=self.kafka.partitions)
         await rounds.copy(telling(copied, quiet=self.arguments.json))
+        await rounds.check()
         if not self.arguments.json:
             print(f"copied {copied.total():,} records that were missing here")
 
