@@ -28,6 +28,7 @@ DRAFT_FILE: Final = "draft.json"
 HEADER_FILE: Final = "header.json"
 SHOWN_FILE: Final = "shown.json"
 _COUNTS: Final = ("tallies", "records", "events", "selected", "counted", "taken_before", "unreadable", "unknown_tallies")
+from taximeter.refusal_commands.plan_file import CORRECTIONS_FILE
 
 
 class PlanUnusable(Exception):
@@ -76,6 +77,8 @@ class PlanDirectory:
         """The complete plan. Raises PlanUnusable if it is not complete."""
         if not (self.path / HEADER_FILE).exists() and (self.path / DRAFT_FILE).exists():
             raise PlanUnusable(f"{self.path} is not complete: taximeter replay plan --resume {self.path}")
+        if (self.path / CORRECTIONS_FILE).exists():
+            raise PlanUnusable(f"{self.path} holds corrections, which Stripe's sums ask for: taximeter correct --apply {self.path}")
         return self._read(HEADER_FILE, "no plan is there")
 
     @property

@@ -49,6 +49,8 @@ async def _events(arguments: argparse.Namespace, kafka: KafkaSettings) -> int:
         print_json({"schema": "taximeter.trace/1", "events": [as_json(each) for each in traced]})
     for each in () if arguments.json else traced:
         _show(each)
+    for damage in tracer.damaged:
+        print(f"taximeter: {damage}", file=sys.stderr)
     if not traced:
         print(f"taximeter: no such event {_searched(arguments)}", file=sys.stderr)
     return OK if traced else FAILED

@@ -37,14 +37,20 @@ ALL: Mapping[str, Callable[[], AbstractContextManager[None]]] = {
 SEEDS_MAX = 40_000
 OFFSETS = 5
 APART = 1_000_000
+MISFIT: Final = re.compile(r"\b(?:TypeError|AttributeError|NameError)\b")
 KEPT: Final = Path(__file__).with_name("planted_figures.json")
 
 
 def seeds_to_catch(name: str, first: int, seeds_max: int = SEEDS_MAX) -> int | None:
-    """How many seeds from `first` on it takes until this bug shows; None if it does not within the limit."""
+    """How many seeds from `first` on it takes until this bug shows; None if it does not within the limit.
+
+    Raises RuntimeError if what shows is that the planted code does not fit what it stands for any more.
+    """
     with ALL[name]():
         for number in range(seeds_max):
-            if run(first + number).violations:
+            if violations := run(first + number).violations:
+                if any(MISFIT.search(violation.text) for violation in violations):
+                    raise RuntimeError(f"{name} is no bug but fails by itself: {violations[0]}")
                 return number + 1
     return None
 
