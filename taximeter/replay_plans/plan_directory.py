@@ -23,12 +23,12 @@ from metering.plans.plan_header import PlanHeader, header_from
 from metering.process.atomic_files import write_atomically
 from metering.records.adjustment import AdjustedRow, part_digest
 from metering.records.fail_closed import RecordCorrupt
+from taximeter.refusal_commands.plan_file import CORRECTIONS_FILE
 
 DRAFT_FILE: Final = "draft.json"
 HEADER_FILE: Final = "header.json"
 SHOWN_FILE: Final = "shown.json"
 _COUNTS: Final = ("tallies", "records", "events", "selected", "counted", "taken_before", "unreadable", "unknown_tallies")
-from taximeter.refusal_commands.plan_file import CORRECTIONS_FILE
 
 
 class PlanUnusable(Exception):
