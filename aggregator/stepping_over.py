@@ -106,7 +106,7 @@ class SteppingOver:
         try:
             record = await self._reader.record(events, partition, offset)
         except RecordUnreadable as error:
-            return Step(partition, offset, await self._readable_from(offset, events_end), None, str(error), head)
+            return Step(partition, offset, min(events_end, await self._reader.batch_end(events, partition, offset)), None, str(error), head)
         except HistoryLost as error:
             return Step(partition, offset, await self._reader.lost_to(events, partition, offset), None, str(error), head)
         if record is None:
@@ -134,27 +134,6 @@ class SteppingOver:
             if tally.stepped_over is not None and tally.link.start <= offset < tally.link.end:
                 return Step(self._partition, tally.link.start, tally.link.end, None, "", head, tally.stepped_over)
         raise NothingSteppedOver(f"offset {offset} of partition {self._partition} is counted; the partition stands at {head.chain.end}")
-
-    async def _readable_from(self, offset: int, end: int) -> int:
-        """The first offset behind the damaged batch that holds `offset`, or the end of the log."""
-        unreadable, step = offset, 1
-        while unreadable + step < end and not await self._is_readable(unreadable + step):
-            unreadable, step = unreadable + step, 2 * step
-        readable = min(unreadable + step, end)
-        while readable - unreadable > 1:
-            middle = (unreadable + readable) // 2
-            if await self._is_readable(middle):
-                readable = middle
-            else:
-                unreadable = middle
-        return readable
-
-    async def _is_readable(self, offset: int) -> bool:
-        try:
-            await self._reader.record(self._topics.events.name, self._partition, offset)
-        except RecordUnreadable:
-            return False
-        return True
 
     def _letter(self, record: LogRecord, reason: str) -> DeadLetter:
         unread = claimed(record)

@@ -14,7 +14,7 @@ from aggregator.dead_letters.letter_events import Identity
 from aggregator.importing.source_entries import SourceEntry, SourceEvent
 from metering.kafka.partition_log import LogReader
 from metering.kafka.topics import Topics
-from metering.plans.import_records import ImportedContent
+from metering.plans.import_records import EntryBits, ImportedContent
 
 IDENTITIES_A_PASS: Final = 400_000
 # A copy of an event was sent with the same time, or with one that another clock gave it.
@@ -56,27 +56,28 @@ class IdentitySearch:
     nameless: frozenset[Identity]
     on_pass: Callable[[int, int], None] = lambda _done, _of: None
 
-    async def known_entries(self, source: EntrySource, asked: int, wanted: Callable[[SourceEvent], bool]) -> set[int]:
+    async def known_entries(self, source: EntrySource, asked: int, wanted: Callable[[SourceEvent], bool]) -> EntryBits:
         """The entries that were counted, or that repeat another entry, among those that are wanted and have an id; `asked`: how many these are.
 
         Blocks on Kafka and on the source; raises what they raise. Reads both once for each IDENTITIES_A_PASS.
         """
         passes = -(-asked // IDENTITIES_A_PASS)
-        found: set[int] = set()
+        found = EntryBits()
         for number in range(passes):
             self.on_pass(number, passes)
-            found |= await self._pass(source, _OfPass(wanted, number, passes))
+            await self._pass(source, _OfPass(wanted, number, passes), found)
         return found
 
-    async def _pass(self, source: EntrySource, wanted: Callable[[SourceEvent], bool]) -> set[int]:
-        entries: dict[Identity, list[int]] = {}
+    async def _pass(self, source: EntrySource, wanted: Callable[[SourceEvent], bool], found: EntryBits) -> None:
+        entries: dict[Identity, int] = {}
         earliest: dict[int, int] = {}
         position = 0
         async for chunk in source.chunks():
             for entry in chunk:
                 event = entry.content
                 if not isinstance(event, EventRejected) and event.fingerprint != NO_ID and wanted(event):
-                    entries.setdefault((event.customer, event.fingerprint), []).append(position)
+                    if entries.setdefault((event.customer, event.fingerprint), position) != position:
+                        found.add(position)  # of several entries with one identity the first is taken
                     partition = self.partition_of(event.customer)
                     earliest[partition] = min(event.time_ms, earliest.get(partition, event.time_ms))
                 position += 1
@@ -87,8 +88,7 @@ class IdentitySearch:
         for partition, identities in by_partition.items():
             from_ms = max(0, earliest[partition] - EARLIER_MS)
             counted |= await counted_identities(self.reader, self.topics, partition, identities, from_ms=from_ms)
-        # Of several entries with one identity the first is taken.
-        return {place for identity, places in entries.items() for place in places[0 if identity in counted else 1 :]}
+        found.add(*map(entries.__getitem__, counted))
 
 
 @dataclass(frozen=True, slots=True)

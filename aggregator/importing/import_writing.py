@@ -34,6 +34,7 @@ class NumberedEntries:
 
     def __init__(self, accepted: Import, partitions: int) -> None:
         self._import = accepted
+        self._known = accepted.known
         self._partitions = partitions
         self._batcher = Batcher(accepted.emitter, events_max=IMPORT_BATCH_EVENTS)
         self._looked_up: dict[PartitionBatch, bytearray] = {}
@@ -45,7 +46,7 @@ class NumberedEntries:
             position = self.entries
             self.entries += 1
             event = entry.content
-            if isinstance(event, EventRejected) or self._import.leaves_out(position):
+            if isinstance(event, EventRejected) or position in self._known:
                 continue
             is_nameless = event.time_ms < self._import.ids_from_ms and event.fingerprint != NO_ID
             batch = self._batcher.add(

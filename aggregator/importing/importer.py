@@ -23,7 +23,7 @@ from aggregator.importing.import_writing import ImportBatch, NumberedEntries
 from aggregator.importing.source_entries import SourceEntry
 from metering.kafka.partition_log import Appender, LogReader
 from metering.kafka.topics import Topics
-from metering.plans.import_records import IMPORT_BYTES_MAX, Import, ImportedContent, bits_of, encode_import
+from metering.plans.import_records import IMPORT_BYTES_MAX, EntryBits, Import, ImportedContent, encode_import
 
 ENTRIES_AT_ONCE: Final = 500
 NAME_CHARS_SHOWN: Final = 200
@@ -93,7 +93,7 @@ class Importer:
         """What it is, and what would become of it. Identities are looked for in the log, those of all entries."""
         self._kit.on_step("digest", 0, None)
         content = await source.content()
-        survey = await self._surveyed(source, frozenset(), None)
+        survey = await self._surveyed(source, EntryBits(), None)
         known = await self._known(source, survey, all_ids=True)
         return content, await self._surveyed(source, known, survey.entries) if known else survey
 
@@ -103,13 +103,14 @@ class Importer:
         if content.digest != digest:
             raise NotImported(f"{content.name} is not what was planned: its content has changed since. Plan again")
         book = await self.log.read(self.log.partition_of(content))
-        accepted = book.imports.get(content.emitter)
+        accepted, numbers = book.imports.get(content.emitter), None
         if accepted is None:
             wanted = await self._wanted(source, content, signature)
             if len(encode_import(wanted)) > IMPORT_BYTES_MAX:
                 raise NotImported(f"{content.name} has too many entries that were counted already, here and there: split it into smaller parts")
             accepted = await self.log.claim(book, wanted, self._kit.appender)
-        await self._check(source, accepted)
+            numbers = wanted.numbers if accepted.left_out == wanted.left_out else None
+        await self._check(source, accepted, numbers)
         return book, accepted
 
     async def write(self, source: EntrySource, book: ImportBook, accepted: Import, written: WrittenSoFar) -> int:
@@ -137,7 +138,7 @@ class Importer:
         return batch.events
 
     async def _wanted(self, source: EntrySource, content: ImportedContent, signature: Signature) -> Import:
-        survey = await self._surveyed(source, frozenset(), None)
+        survey = await self._surveyed(source, EntryBits(), None)
         known = await self._known(source, survey, all_ids=False)
         return Import(
             content=content,
@@ -145,7 +146,7 @@ class Importer:
             source=source.source,
             offset=0,  # where it lands is decided when it is written
             entries=survey.entries,
-            left_out=bits_of(known),
+            left_out=bytes(known),
             numbers=await self._numbers(source, known, survey.entries),
             ids_from_ms=self._rules.ids_from_ms,
             reason=signature.reason,
@@ -153,20 +154,19 @@ class Importer:
             at_ms=self._rules.now_ms,
         )
 
-    async def _check(self, source: EntrySource, accepted: Import) -> None:
-        """Whether the numbers here are those of the import that was accepted."""
+    async def _check(self, source: EntrySource, accepted: Import, numbers: Sequence[int] | None) -> None:
+        """Whether the numbers here are those of the import that was accepted; None: they must be found out."""
         if ([*source.columns], source.source) != ([*accepted.columns], accepted.source):
             when = datetime.fromtimestamp(accepted.at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
             raise NotImported(
                 f"this content was brought in with other columns or another source, as {accepted.content.name} by {accepted.by} at {when}: "
                 f"use the same; what it brought in can be taken out: taximeter replay plan --take-out --source {accepted.emitter}"
             )
-        known = frozenset(position for position in range(accepted.entries) if accepted.leaves_out(position)) if accepted.left_out else frozenset()
-        numbers = await self._numbers(source, known, accepted.entries)
-        if numbers != list(accepted.numbers):
+        found = await self._numbers(source, accepted.known, accepted.entries) if numbers is None else numbers
+        if list(found) != list(accepted.numbers):
             raise NotImported("this version reads the content otherwise than the one that began: finish with that version")
 
-    async def _numbers(self, source: EntrySource, known: frozenset[int] | set[int], entries: int) -> list[int]:
+    async def _numbers(self, source: EntrySource, known: EntryBits, entries: int) -> list[int]:
         numbers, position = [0] * self._kit.partitions, 0
         async with aclosing(source.chunks()) as chunks:
             async for chunk in chunks:
@@ -177,10 +177,10 @@ class Importer:
                 self._kit.on_step("numbered", position, entries)
         return numbers
 
-    async def _known(self, source: EntrySource, survey: ImportSurvey, *, all_ids: bool) -> frozenset[int]:
+    async def _known(self, source: EntrySource, survey: ImportSurvey, *, all_ids: bool) -> EntryBits:
         asked = survey.with_id if all_ids else survey.old
         if not asked:
-            return frozenset()
+            return EntryBits()
         search = IdentitySearch(
             self._kit.reader,
             self._kit.topics,
@@ -188,9 +188,9 @@ class Importer:
             frozenset(await self._letters.nameless_identities()),
             lambda done, of: self._kit.on_step("ids looked for", done * survey.entries // of, survey.entries),
         )
-        return frozenset(await search.known_entries(source, asked, lambda event: all_ids or self._rules.is_old(event)))
+        return await search.known_entries(source, asked, lambda event: all_ids or self._rules.is_old(event))
 
-    async def _surveyed(self, source: EntrySource, known: frozenset[int], entries: int | None) -> ImportSurvey:
+    async def _surveyed(self, source: EntrySource, known: EntryBits, entries: int | None) -> ImportSurvey:
         survey = ImportSurvey(self._rules)
         async with aclosing(source.chunks()) as chunks:
             async for chunk in chunks:

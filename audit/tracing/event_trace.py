@@ -8,8 +8,10 @@ from audit.tracing.event_outcomes import EventOutcome, outcome_of
 from audit.tracing.event_search import EventAt, EventQuery, events_in, search
 from audit.tracing.ledger_search import LedgerSearch, TallyReport, UsageAt
 from audit.tracing.tally_search import TallySearch
+from metering.kafka.around_damage import records_around_damage
 from metering.kafka.partition_log import LogReader
 from metering.kafka.topics import Topics
+from metering.records.fail_closed import RecordUnreadable
 from metering.records.meters import Catalogue
 from metering.records.tally import Tally
 
@@ -31,6 +33,7 @@ class Tracer:
     """Blocks on Kafka; every method may raise LogUnavailable or FailClosed. The reader stays its owner's."""
 
     def __init__(self, reader: LogReader, topics: Topics) -> None:
+        self.damaged: list[str] = []  # what could not be searched
         self._reader = reader
         self._topics = topics
         self._tallies = TallySearch(reader, topics.tallies.name)
@@ -44,11 +47,15 @@ class Tracer:
         last = None if to_ms is None else await self._reader.offset_for_time(topic, partition, to_ms)
         if first is None:
             return
-        async with aclosing(self._reader.records(topic, partition, max(start, first), end if last is None else min(end, last))) as batches:
+        stop = end if last is None else min(end, last)
+        async with aclosing(records_around_damage(self._reader, topic, partition, max(start, first), stop, on_damage=self._note_damage)) as batches:
             async for records in batches:
                 for record in records:
                     for event in search(record, query):
                         yield event
+
+    def _note_damage(self, _first: int, following: int, error: RecordUnreadable) -> None:
+        self.damaged.append(f"{error}; the search goes on at {following}")
 
     async def at(self, partition: int, offset: int) -> Sequence[EventAt]:
         """The events of the record at this offset; none if it is not kept, or holds none."""

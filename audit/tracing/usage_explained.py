@@ -1,7 +1,7 @@
 """What a customer's usage of a meter is made of: the events behind it, and the proof that they are all of it."""
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -10,7 +10,6 @@ from taximeter_emitter.wire.limits import FUTURE_TOLERANCE_MS
 
 from audit.tracing.event_outcomes import EventOutcome, outcome_of
 from audit.tracing.event_search import EventAt, EventQuery, search
-from audit.tracing.event_trace import units_of
 from audit.tracing.tally_search import TallySearch
 from metering.kafka.partition_log import LogReader
 from metering.kafka.topics import Topics
@@ -100,27 +99,27 @@ class Explainer:
                 elif catalogue is None:
                     result.unknown += units
                 else:
-                    for each in await self._events(partition, tally, catalogue, question):
-                        _, outcome, added = each
-                        result.outcomes[outcome] += 1
-                        if outcome is EventOutcome.COUNTED:
-                            result.counted += 1
-                            result.events += added
-                        yield each
+                    async with aclosing(self._events(partition, tally, catalogue, question)) as events:
+                        async for each in events:
+                            _, outcome, added = each
+                            result.outcomes[outcome] += 1
+                            if outcome is EventOutcome.COUNTED:
+                                result.counted += 1
+                                result.events += added
+                            yield each
 
     async def _events(
         self, partition: int, tally: Tally, catalogue: Catalogue, question: UsageQuestion
-    ) -> Sequence[tuple[EventAt, EventOutcome, int]]:
-        found = []
-        query = EventQuery(question.customer)
+    ) -> AsyncGenerator[tuple[EventAt, EventOutcome, int], None]:
+        query, meter = EventQuery(question.customer), catalogue.by_name.get(question.meter)
+        fields = frozenset(() if meter is None else meter.fields)
         async with aclosing(self._reader.records(self._topic, partition, tally.link.start, tally.link.end)) as batches:
             async for records in batches:
                 for record in records:
                     for event in search(record, query):
-                        added = units_of(event, catalogue).get(question.meter, 0)
+                        added = sum([quantity for name, quantity in event.usage if name in fields])
                         if added and question.asks_for(event.time_ms):
-                            found.append((event, outcome_of(tally, event.offset, event.at), added))
-        return found
+                            yield event, outcome_of(tally, event.offset, event.at), added
 
 
 def units_in(tally: Tally, question: UsageQuestion) -> int:

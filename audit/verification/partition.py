@@ -21,7 +21,7 @@ from metering.kafka.chain_records import PartitionPlace, chain_records, first_ch
 from metering.kafka.partition_log import LogEnds, LogReader, LogUnavailable
 from metering.kafka.topics import Topics
 from metering.records.chain import NO_OFFSET
-from metering.records.fail_closed import FailClosed, HistoryLost, RecordCorrupt
+from metering.records.fail_closed import FailClosed, HistoryLost, RecordCorrupt, RecordUnreadable
 from metering.records.ledger_records import decode_entry
 from metering.records.notes.foreign_records import decode_decision, is_decision, is_foreign
 from metering.records.record import LogRecord
@@ -104,7 +104,15 @@ class Stream:
                 yield record
             if self._following >= offset:
                 return
-            following = await anext(self._batches, None)
+            try:
+                following = await anext(self._batches, None)
+            except RecordUnreadable as error:
+                if error.offset is None or error.offset < offset:
+                    raise
+                # Only markers were left before it. The next call finds the damage again, if more is wanted.
+                self._batches = self._open_at(error.offset)
+                self._following = error.offset
+                return
             if following is None:
                 return
             self._reversed = list(reversed(following))
@@ -287,8 +295,9 @@ class PartitionVerification:
                     elif redrive.offset == record.offset:
                         events = sum(len(indexes) for _, indexes in redrive.places)
                         found[record.offset] = AcceptedRedrive(self._partition, record.offset, redrive.emitter, events)
-                        for offset, indexes in (*redrive.places, *redrive.known):
-                            self.history.redriven.setdefault(offset, set()).update(indexes)
+                        for places, said in ((redrive.places, self.history.redriven), (redrive.known, self.history.said_known)):
+                            for offset, indexes in places:
+                                said.setdefault(offset, set()).update(indexes)
         if self._times.is_everything:
             self._report.redrives += found.values()
 

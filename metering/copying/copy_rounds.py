@@ -67,6 +67,12 @@ class CopyRounds:
             await self._copy(topic, ends[topic], on_copied)
         return ends
 
+    async def check(self) -> None:
+        """Compare the ends of all copies with the originals."""
+        for copy in self._copies.values():
+            for partition in self._partitions:
+                await copy.check(partition)
+
     async def _copy(self, topic: str, ends: Sequence[int], on_copied: OnCopied) -> None:
         copy = self._copies[topic]
         for partition in self._partitions:

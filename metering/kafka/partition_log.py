@@ -12,10 +12,12 @@ from aiokafka.structs import ConsumerRecord
 from taximeter_emitter.transports.aiokafka_internals import discard, is_dead
 from taximeter_emitter.transports.kafka_connection import make_producer
 from taximeter_emitter.wire.errors import TaximeterError
+from taximeter_emitter.wire.limits import EVENT_RECORD_BYTES_MAX
 
 from metering.kafka.batch_fetcher import BatchFetcher
+from metering.kafka.batches.hole_proofs import HoleProofs
+from metering.kafka.batches.plain_batches import first_batch_bytes, first_batch_end
 from metering.kafka.clients import FetchLimits, KafkaSettings, make_log_reader
-from metering.kafka.hole_proofs import HoleProofs
 from metering.kafka.tolerant_fetching import RecordsUnreadable, fetch_tolerantly
 from metering.records.fail_closed import HistoryLost, RecordUnreadable
 from metering.records.service_limits import CHAIN_RECORD_BYTES_MAX
@@ -27,6 +29,7 @@ READS_MAX: Final = 4
 UNREADABLE_MAX: Final = 3  # attempts to fetch records that are damaged: the damage may have happened on the way
 # What is asked for is there already: waiting at the broker for more would only delay the next range.
 _FETCH: Final = FetchLimits(wait_ms_max=5)
+_FOLLOWING_BYTES: Final = 2 * EVENT_RECORD_BYTES_MAX  # some brokers send whole batches only
 
 
 class LogUnavailable(TaximeterError):
@@ -146,10 +149,25 @@ class LogReader:
                     yield records
                 if position < end:
                     await self._check_hole(place, position, end)
+        except RecordUnreadable as error:
+            # What the damage is behind must be all there.
+            if error.offset is not None and position < error.offset:
+                await self._check_hole(place, position, error.offset)
+            raise
         except KafkaError as error:
             if type(error).__name__ == "OffsetOutOfRangeError":
                 raise HistoryLost(f"offset {start} of {topic}/{partition} is not kept any more") from error
             raise LogUnavailable(f"{topic}/{partition} cannot be read: {error!r}") from error
+
+    async def batch_end(self, topic: str, partition: int, offset: int) -> int:
+        """The offset behind the batch that holds `offset`, however damaged the batch is: where the next one begins. Raises as `records` does."""
+        try:
+            fetched = await self._batches.fetch(topic, partition, offset, bytes_max=1)  # one batch always comes, whole
+            size = first_batch_bytes(fetched.data)
+            fetched = await self._batches.fetch(topic, partition, offset, bytes_max=size + _FOLLOWING_BYTES)
+        except (KafkaError, TimeoutError) as error:
+            raise LogUnavailable(f"{topic}/{partition} cannot be looked at from {offset} on: {error!r}") from error
+        return max(offset + 1, min(first_batch_end(fetched.data), fetched.end))
 
     async def record(self, topic: str, partition: int, offset: int) -> ConsumerRecord[bytes, bytes] | None:
         """The record at this offset, or None if the offset holds none. Raises as `records` does."""
@@ -220,7 +238,7 @@ async def _until(consumer: AIOKafkaConsumer, place: TopicPartition, end: int) ->
         except RecordsUnreadable as error:
             unreadable += 1
             if unreadable >= UNREADABLE_MAX:
-                raise RecordUnreadable(str(error)) from error
+                raise RecordUnreadable(str(error), offset=error.offset) from error
             continue
         records = [record for record in batch.get(place, ()) if record.offset < end]
         if records:

@@ -9,7 +9,7 @@ that all of it is in usage.events.
 import zlib
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,6 +27,31 @@ LOOKED_UP_HEADER: Final = "looked-up-ids"
 """
 IMPORT_BYTES_MAX: Final = 1_000_000
 COLUMNS_MAX: Final = 64
+
+
+class EntryBits:
+    """A set of entries, as a bit for each, the lowest first: of millions it takes little."""
+
+    def __init__(self, bits: bytes = b"") -> None:
+        self._bits = bytearray(bits)
+
+    def __contains__(self, entry: int) -> bool:
+        byte = entry >> 3
+        return byte < len(self._bits) and bool(self._bits[byte] >> (entry & 7) & 1)
+
+    def __bytes__(self) -> bytes:
+        return bytes(self._bits)
+
+    def __len__(self) -> int:
+        return int.from_bytes(self._bits, "little").bit_count()
+
+    def add(self, *entries: int) -> None:
+        """Put entries into the set."""
+        for entry in entries:
+            byte = entry >> 3
+            if byte >= len(self._bits):
+                self._bits.extend(bytes(byte + 1 - len(self._bits)))
+            self._bits[byte] |= 1 << (entry & 7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +102,10 @@ class Import:
         """The emitter that writes the events."""
         return self.content.emitter
 
-    def leaves_out(self, entry: int) -> bool:
-        """Whether this entry was counted before."""
-        byte = entry >> 3
-        return byte < len(self.left_out) and bool(self.left_out[byte] >> (entry & 7) & 1)
+    @property
+    def known(self) -> EntryBits:
+        """The entries that are left out."""
+        return EntryBits(self.left_out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,17 +113,6 @@ class ImportEnd:
     """All events of an import are in usage.events."""
 
     emitter: str
-
-
-def bits_of(entries: Iterable[int]) -> bytes:
-    """A bit for each of these entries, the lowest first; without zeros at the end."""
-    found = bytearray()
-    for entry in entries:
-        byte = entry >> 3
-        if byte >= len(found):
-            found.extend(bytes(byte + 1 - len(found)))
-        found[byte] |= 1 << (entry & 7)
-    return bytes(found)
 
 
 def encode_import(record: Import | ImportEnd) -> bytes:

@@ -56,7 +56,8 @@ class CustomerMeter(NamedTuple):
 class Cell:
     """What the ledger says of one cell: `sure` units, and at most DOUBTS_MAX doubts (`doubts_left_out` counts further ones).
 
-    The first and last word on it: `first_told_ms` and `last_told_ms`, by the clocks of the broker and the reporters.
+    `back`: how many units below zero are in `sure`, without the sign. Stripe's sum shows them late, as it shows all
+    else. The first and last word on the cell: `first_told_ms` and `last_told_ms`, by the clocks of the broker and the reporters.
     """
 
     sure: int = 0
@@ -64,6 +65,12 @@ class Cell:
     doubts_left_out: int = 0
     first_told_ms: int = 0
     last_told_ms: int = 0
+    back: int = 0
+
+    def has(self, value: int) -> None:
+        """Stripe has a meter event of this value for sure; below zero it takes back."""
+        self.sure += value
+        self.back += max(0, -value)
 
     def told(self, at_ms: int) -> None:
         """Note when something of it was planned, sent or answered."""
@@ -175,7 +182,7 @@ class LedgerCells:
             if (settlement.intent, settlement.index) in self._history.targets:
                 continue
             if settlement.outcome in TAKEN:
-                cell.sure += event.value
+                cell.has(event.value)
                 self._list(event, planned.identifier(settlement.index))
             elif settlement.outcome is Outcome.PARKED:
                 cell.doubt(Doubt(planned.identifier(settlement.index), event.value, DoubtCause.PARKED))
@@ -185,7 +192,7 @@ class LedgerCells:
         if cell is None:
             return
         if fate.at_stripe:
-            cell.sure += value
+            cell.has(value)
             self._list(event, identifier)
         elif fate.at_stripe is None:
             cell.doubt(Doubt(identifier, value, _cause(fate)))

@@ -38,7 +38,8 @@ class ComparedCell:
 def compare(cell: Cell, stripe: int, *, exact: bool = True, now_ms: int, settle_ms: int) -> Comparison:
     """Judge one cell. `stripe`: the sum that Stripe's summaries show; `exact`: whether it is right to the unit.
 
-    Summaries lag, and nobody says how far: while the last word on a cell is younger than `settle_ms`, less than expected is still arriving.
+    Summaries lag, and nobody says how far: while the last word on a cell is younger than `settle_ms`, less than expected is still arriving. So is
+    more, as far as units were taken back.
     """
     difference = stripe - cell.sure
     if not exact and abs(difference) * _DIGITS <= abs(stripe) * 10:
@@ -63,7 +64,7 @@ def _without_doubts(cell: Cell, stripe: int, *, young: bool) -> Comparison:
     difference = stripe - cell.sure
     if not difference:
         return Comparison(CellVerdict.SETTLED, cell.sure, stripe)
-    if difference > 0:
+    if difference > (cell.back if young else 0):
         return Comparison(CellVerdict.EXTRA, cell.sure, stripe, difference)
     if young:
         return Comparison(CellVerdict.ARRIVING, cell.sure, stripe)
@@ -75,7 +76,7 @@ def _beyond_doubts(cell: Cell, stripe: int, *, young: bool) -> Comparison:
     difference = stripe - cell.sure
     most = sum(doubt.value for doubt in cell.doubts if doubt.value > 0)
     least = sum(doubt.value for doubt in cell.doubts if doubt.value < 0)
-    if difference > most:
+    if difference > most + (cell.back if young else 0):
         return Comparison(CellVerdict.EXTRA, cell.sure, stripe, difference - most, note=f"{_doubtful(cell)}, all of them taken into account")
     if young:
         return Comparison(CellVerdict.ARRIVING, cell.sure, stripe, note=_doubtful(cell))

@@ -38,8 +38,9 @@ class EvidenceBook:
     def read_at_ms(self, pair: CustomerMeter) -> int:
         """When this pair was last read; 0 if it was not."""
         found = self._ranges.get(pair)
-        times = [each.read_at_ms for each in self._cells[pair].values()] if pair in self._cells else []
-        return max([*times, 0 if found is None else found.read_at_ms])
+        last = 0 if found is None else found.read_at_ms
+        cells = self._cells.get(pair)
+        return last if cells is None else max(last, *(each.read_at_ms for each in cells.values()))
 
     def of(self, pair: CustomerMeter, start_ms: int) -> Finding | None:
         """The last word on the cell that begins then; None if there is none."""

@@ -27,7 +27,11 @@ class RecordCorrupt(FailClosed):
 
 
 class RecordUnreadable(FailClosed):
-    """Records of a log are damaged on the broker's disk or on the way, or Kafka wrote them in a form that is not known."""
+    """Records of a log are damaged on the broker's disk or on the way, or Kafka wrote them in a form that is not known: from `offset` on."""
+
+    def __init__(self, message: str, *, offset: int | None = None) -> None:
+        super().__init__(message)
+        self.offset = offset
 
 
 class LedgerClosed(FailClosed):

@@ -105,6 +105,7 @@ class Comparer:
         self._budget = ReadBudget(settings.reads_per_month, clock.monotonic())
         self._free_at = 0.0
         self._running: asyncio.Task[object] | None = None
+        self._observe(self._times())  # also where nothing is ever compared
 
     async def run(self) -> None:
         """Until `close`. Returns at once when there are no reads for it. No failure of Stripe's or Kafka's ends it."""
@@ -143,7 +144,7 @@ class Comparer:
         for book in self._books.values():
             drop_answered(book, times)
         self._observe(times)
-        for partition, questions in self._questions(times).items():
+        for partition, questions in (await self._questions(times)).items():
             if partition in self._books:
                 await self._ask(partition, self._books[partition], questions)
         self._observe(times)
@@ -162,11 +163,12 @@ class Comparer:
             self._books.pop(partition, None)
             self._warnings.warning(self._log, "a ledger is not compared", key=f"ledger {partition}", partition=partition, reason=str(error))
 
-    def _questions(self, times: CompareTimes) -> dict[int, list[Question]]:
+    async def _questions(self, times: CompareTimes) -> dict[int, list[Question]]:
         """What to ask now, of each partition, within the budget; first what waits longest."""
         now_ms, left = self._clock.now_ms(), self._budget.left(self._clock.monotonic())
         found: list[tuple[bool, int, int, Question]] = []
         for partition, book in self._books.items():
+            await self._clock.sleep(0)  # whom to ask is a fraction of a second of work for each partition
             watched = self._lag.question(book.taken_last, now_ms)
             asked = next_questions(book, now_ms, times, min(left, QUESTIONS_AT_ONCE))
             asked += [watched] if watched is not None and watched.pair not in {each.pair for each in asked} else []

@@ -1,5 +1,6 @@
 """What to ask Stripe next: first whatever is in doubt and due, then those who were not asked for longest. Pure."""
 
+import heapq
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -59,7 +60,8 @@ def due_ms(doubtful: DoubtfulCell, found: Finding | None, times: CompareTimes) -
         case CellVerdict.SETTLED:
             return None
         case CellVerdict.ARRIVING:
-            return found.read_at_ms + max(times.settle_ms, times.confirm_ms)
+            # Something may be open for hours: what is read alike again and again is read more rarely.
+            return found.read_at_ms + max(times.settle_ms, times.wait_ms(found.reads))
         case _:
             return found.read_at_ms + times.wait_ms(found.reads)
 
@@ -72,10 +74,12 @@ def drop_answered(book: DoubtBook, times: CompareTimes) -> None:
 
 def next_questions(book: DoubtBook, now_ms: int, times: CompareTimes, at_most: int) -> list[Question]:
     """At most `at_most`, each of another customer and meter: doubts first, and of both the longest due first."""
+    if at_most <= 0:
+        return []
     asked = _about_doubts(book, now_ms, times)[:at_most]
     pairs = {question.pair for question in asked}
-    samples = sorted((question for question in _samples(book, now_ms, times) if question.pair not in pairs), key=lambda each: each.due_ms)
-    return asked + samples[: at_most - len(asked)]
+    oldest = heapq.nsmallest(at_most - len(asked), (each for each in _unread(book, now_ms, times) if each[1] not in pairs))
+    return asked + [_sample(pair, book.pairs[pair], due, now_ms, times) for due, pair in oldest]
 
 
 def _about_doubts(book: DoubtBook, now_ms: int, times: CompareTimes) -> list[Question]:
@@ -93,12 +97,16 @@ def _about_doubts(book: DoubtBook, now_ms: int, times: CompareTimes) -> list[Que
     return sorted(found, key=lambda each: each.due_ms)
 
 
-def _samples(book: DoubtBook, now_ms: int, times: CompareTimes) -> Iterator[Question]:
-    """Customers without a doubt. The hours in which something may still arrive are left out."""
-    for pair, told_ms in book.pairs.items():
+def _unread(book: DoubtBook, now_ms: int, times: CompareTimes) -> Iterator[tuple[int, CustomerMeter]]:
+    """Whom it is time to ask about again, and since when."""
+    for pair in book.pairs:
         due = book.evidence.read_at_ms(pair) + times.again_ms
-        if due > now_ms:
-            continue
-        quiet = told_ms + times.settle_ms <= now_ms
-        end = now_ms // HOUR_MS * HOUR_MS + HOUR_MS if quiet else (now_ms - times.settle_ms) // HOUR_MS * HOUR_MS
-        yield Question(pair, end - SAMPLE_HOURS * HOUR_MS, end, due, doubt=False)
+        if due <= now_ms:
+            yield due, pair
+
+
+def _sample(pair: CustomerMeter, told_ms: int, due: int, now_ms: int, times: CompareTimes) -> Question:
+    """A customer without a doubt. The hours in which something may still arrive are left out."""
+    quiet = told_ms + times.settle_ms <= now_ms
+    end = now_ms // HOUR_MS * HOUR_MS + HOUR_MS if quiet else (now_ms - times.settle_ms) // HOUR_MS * HOUR_MS
+    return Question(pair, end - SAMPLE_HOURS * HOUR_MS, end, due, doubt=False)

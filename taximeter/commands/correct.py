@@ -20,9 +20,9 @@ from metering.records.ledger_records import CorrectionKind
 from metering.records.meters import catalogue_of, catalogue_problems
 from reporter.correcting import Correcting, NotCorrectable, Request, meter_event_place
 from taximeter.before_writing import agreed, author, told, writing_problems
-from taximeter.commands.customer_state import CustomerState, customer_state
 from taximeter.connection import configuration_of, run_on_logs
 from taximeter.exit_codes import FAILED, OK, PENDING, USAGE
+from taximeter.refusal_commands.stripe_lookup import LookedUp, look_up
 
 SENDS_USAGE = frozenset({CorrectionKind.RESEND, CorrectionKind.NEGATE})
 DOES = {
@@ -53,9 +53,11 @@ async def _correct(arguments: argparse.Namespace, configuration: Configuration, 
             raise NotCorrectable(
                 f"its meter {target.event.meter} is not in the settings file; a reporter without it could not send anything: put it back"
             )
-        customer, doubt = await customer_state(arguments, target.event.customer) if kind in SENDS_USAGE else (CustomerState.EXISTS, "")
-        if customer is CustomerState.GONE:
-            raise NotCorrectable(f"{doubt}: Stripe would take the meter event now and not record it")
+        event = target.event
+        looked = await look_up(arguments, {event.customer}, {event.meter}) if kind in SENDS_USAGE else LookedUp()
+        gone = looked.objection(event.customer, event.meter)
+        if gone is not None:
+            raise NotCorrectable(f"{gone}: Stripe would take the meter event now and not record it")
         if not arguments.json:
             _show(target, kind)
         if not arguments.yes and not agreed():
@@ -70,8 +72,8 @@ async def _correct(arguments: argparse.Namespace, configuration: Configuration, 
             print(orjson.dumps(as_json(corrected), option=orjson.OPT_INDENT_2).decode())
         elif arguments.wait is not None:
             print(f"outcome: {corrected.fate.outcome or 'none yet; see taximeter corrections'}")
-        if code == OK and arguments.wait is not None and customer is CustomerState.UNKNOWN:
-            print(f"on its way: Stripe took it and looks its customer up later; {doubt}; see taximeter stripe errors", file=sys.stderr)
+        if code == OK and arguments.wait is not None and looked.doubt:
+            print(f"on its way: Stripe took it and looks its customer up later; {looked.doubt}; see taximeter stripe errors", file=sys.stderr)
             return PENDING
         return code
     finally:

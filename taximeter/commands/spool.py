@@ -104,6 +104,8 @@ def _why_not(file: SpoolFile, kafka: KafkaSettings) -> str:
         return f"cannot be read: {file.why}"
     if file.state == "alive":
         return "the process that writes it lives, and sends it itself"
+    if file.state == "empty":
+        return ""
     if file.topic != topic:
         return f"is for the topic {file.topic}; the settings say {topic}"
     if file.partition_max >= kafka.partitions:
@@ -158,6 +160,9 @@ def _no_directory(directory: Path) -> int:
 def _show_plan(plan: SpoolPlan, kafka: KafkaSettings) -> None:
     events, size = sum(file.events for file in plan.to_send), sum(file.bytes for file in plan.to_send)
     print(f"to send to {kafka.topics.events.name}: {len(plan.to_send)} spools, {events:,} events, {size:,} bytes")
+    empty = sum(file.state == "empty" for file in plan.to_send)
+    if empty:
+        print(f"  {empty:,} of them hold nothing, because their processes were killed while they made them: they are removed")
     for file, reason in plan.left_alone:
         print(f"  left alone: {file.path.name}: {reason}")
 

@@ -16,7 +16,7 @@ from metering.process.service_command import Configuration
 from metering.records.meters import catalogue_problems
 from taximeter.before_writing import agreed, author, told, writing_problems
 from taximeter.connection import configuration_of, run_on_logs
-from taximeter.exit_codes import DISCREPANCY, FAILED, OK, USAGE
+from taximeter.exit_codes import DISCREPANCY, FAILED, INTERRUPTED, OK, USAGE
 from taximeter.import_commands.import_directory import ImportDirectory, ImportPlanUnusable, PlannedContent, PlannedImport
 from taximeter.import_commands.planning_imports import SECTIONS, UNUSABLE, ImportProgress, opened_importer, sources_of
 from taximeter.stripe_commands.running import print_json
@@ -40,7 +40,11 @@ def apply_import(arguments: argparse.Namespace) -> int:
         problems.append(f"{planned.mistakes:,} entries are no events: mend them and plan again, or --leave-out-invalid")
     if told(problems):
         return USAGE
-    return run_on_logs(_apply(arguments, configuration, planned, summary), refusals=UNUSABLE, interrupted=INTERRUPTED_BY_KAFKA)
+    try:
+        return run_on_logs(_apply(arguments, configuration, planned, summary), refusals=UNUSABLE, interrupted=INTERRUPTED_BY_KAFKA)
+    except KeyboardInterrupt:
+        told([f"interrupted; what is written counts. Go on: taximeter replay apply {arguments.directory}"])
+        return INTERRUPTED
 
 
 async def _apply(arguments: argparse.Namespace, configuration: Configuration, planned: PlannedImport, summary: Mapping[str, Any]) -> int:

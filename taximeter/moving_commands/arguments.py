@@ -31,6 +31,11 @@ def repair_adopt(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="the cluster that is left cannot be reached and will not be again: what its reporters told Stripe behind the copy is not known",
     )
+    parser.add_argument(
+        "--reopen",
+        action="store_true",
+        help="this cluster was closed, and its copy was never adopted and never will be: open it again",
+    )
     parser.add_argument("--reason", help="why; it is kept in the ledger. Without a reason, what would be done is shown and nothing is done")
     parser.add_argument("--by", metavar="NAME", help="who; it is kept in the ledger (default: the name of your account on this machine)")
     parser.add_argument("--yes", action="store_true", help="do not ask")

@@ -48,8 +48,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _problems(arguments: argparse.Namespace, other: KafkaSettings | None) -> list[str]:
     problems = []
-    if (other is None) != arguments.old_gone:
-        problems.append("say which cluster is left, with --from SERVERS or --from-config FILE; or --old-gone, if it is lost for good")
+    if [other is not None, arguments.old_gone, arguments.reopen].count(True) != 1:
+        problems.append(
+            "say which cluster is left, with --from SERVERS or --from-config FILE; or --old-gone, if it is lost for good; or --reopen, if this one"
+            " was closed and its copy was never adopted"
+        )
     if arguments.reason is None:
         return problems
     for name, text, bound in (("--reason", arguments.reason, REASON_CHARS_MAX), ("--by", arguments.by or getpass.getuser(), BY_CHARS_MAX)):
@@ -68,7 +71,10 @@ async def _adopt(arguments: argparse.Namespace, kafka: KafkaSettings, other: Kaf
     reader, appender = LogReader(kafka, "adopt-reader"), Appender(kafka, "adopt-appender")
     try:
         here = _Here(arguments, kafka, own_id, groups, LedgerMove(reader, appender, kafka.topics, SystemClock()))
-        states = await (here.adopt_alone() if other is None else here.adopt_from(other, old_id))
+        if other is not None:
+            states = await here.adopt_from(other, old_id)
+        else:
+            states = await (here.reopen() if arguments.reopen else here.adopt_alone())
         if arguments.json:
             print_document({"cluster": own_id, "left": old_id, "partitions": [state.as_json() for state in states]})
         return OK
@@ -103,11 +109,13 @@ class _Here:
                 print("nothing was done; to close that cluster and adopt its copy here, say --reason", file=sys.stderr)
                 return before
             check_agreed(self.arguments, f"Close the cluster {old_id} for good, and go on here?")
-            for partition in self._partitions:
-                await old.close(partition, self.own_id, self._request)
+            closings = [await old.close(partition, self.own_id, self._request) for partition in self._partitions]
             # What an earlier run of this command has opened is complete, and others may write to it.
             if not await self._is_adopted(old_id):
                 await self._copy_rest(other, source, target)
+                for closing in closings:
+                    if (await self.move.state(closing.partition)).closing != closing:
+                        raise NotAdoptable(f"the copy of the ledger of partition {closing.partition} does not end with its closing")
             return await self._open(old_id)
         finally:
             await source.close()
@@ -116,6 +124,7 @@ class _Here:
 
     async def adopt_alone(self) -> list[LedgerState]:
         """From a cluster that is lost: what is here is all there is."""
+        await self._check_copy()
         before = [await self.move.state(partition) for partition in self._partitions]
         self._show(before, "in the copy here")
         await self._check_stopped(self.kafka)
@@ -128,6 +137,24 @@ class _Here:
         check_agreed(self.arguments, "Is every reporter of the lost cluster stopped, or its Stripe key revoked; and go on here?")
         return await self._open("")
 
+    async def reopen(self) -> list[LedgerState]:
+        """A closed cluster goes on after all."""
+        before = [await self.move.state(partition) for partition in self._partitions]
+        closed = [(state.partition, state.closing) for state in before if state.closing is not None]
+        self._show(before, "in this cluster")
+        if not closed:
+            raise NotAdoptable("no ledger here is closed")
+        if self.arguments.reason is None:
+            print("nothing was done; to open them again, say --reason", file=sys.stderr)
+            return before
+        successors = ", ".join(sorted({closing.successor for _, closing in closed}))
+        check_agreed(
+            self.arguments, f"Is it certain that the cluster {successors} was never adopted? Otherwise usage is billed twice. Open it again?"
+        )
+        for partition, _ in closed:
+            await self.move.adopt(partition, self.own_id, self._request)
+        return [await self.move.state(partition) for partition in self._partitions]
+
     @property
     def _request(self) -> HandoverRequest:
         return HandoverRequest(self.arguments.reason, self.arguments.by or getpass.getuser())
@@ -139,8 +166,18 @@ class _Here:
         copied: Counter[str] = Counter()
         rounds = CopyRounds(source, target, original=other.topics, copied=self.kafka.topics, partitions=self.kafka.partitions)
         await rounds.copy(telling(copied, quiet=self.arguments.json))
+        await rounds.check()
         if not self.arguments.json:
             print(f"copied {copied.total():,} records that were missing here")
+
+    async def _check_copy(self) -> None:
+        existing = await partition_counts(self.kafka, self.kafka.topics)
+        missing = [spec.name for spec in self.kafka.topics if spec.name not in existing]
+        if missing:
+            raise NotAdoptable(f"there is no copy here: {', '.join(missing)} do not exist")
+        times = [await time_type(self.kafka, spec) for spec in self.kafka.topics]
+        if set(times) == {LOG_APPEND_TIME} and not await self._is_adopted(""):
+            raise NotAdoptable("these topics are no copy: they are in use here")
 
     async def _is_adopted(self, old_id: str) -> bool:
         existing = await partition_counts(self.kafka, self.kafka.topics)

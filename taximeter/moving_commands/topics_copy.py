@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
+from aiokafka.errors import KafkaError
 from taximeter_emitter.clock import SystemClock
 
 from metering.copying.copied_topics import cluster_id, prepare_copy
@@ -67,8 +68,8 @@ async def _follow(rounds: CopyRounds, copied: Counter[str]) -> None:
     await asyncio.sleep(COPY_EVERY_SECONDS)
     try:
         await rounds.copy(telling(copied, quiet=True))
-    except LogUnavailable as error:
-        print(f"taximeter: {error}; trying again", file=sys.stderr)
+    except (LogUnavailable, KafkaError) as error:
+        print(f"taximeter: {error or type(error).__name__}; trying again", file=sys.stderr)
         await asyncio.sleep(AFTER_FAILURE_SECONDS)
 
 

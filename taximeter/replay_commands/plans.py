@@ -16,6 +16,8 @@ from metering.kafka.partition_log import LogReader
 from metering.records.adjustment import short
 from taximeter.connection import kafka_settings, run_on_logs
 from taximeter.exit_codes import OK, PENDING
+from taximeter.import_commands.import_directory import ImportDirectory
+from taximeter.import_commands.listing_imports import read_imports, show_import_plan, show_imports
 from taximeter.replay_commands.plan import progress
 from taximeter.replay_plans.account_periods import account_periods
 from taximeter.replay_plans.plan_directory import PlanDirectory, PlanUnusable
@@ -38,19 +40,25 @@ def list_plans(arguments: argparse.Namespace) -> int:
     """
 
     async def command() -> int:
-        book = await read_plans(kafka_settings(arguments))
+        kafka = kafka_settings(arguments)
+        book, imports = await read_plans(kafka), await read_imports(kafka)
         plans = book.in_order()
         if arguments.json:
-            print_json({"schema": PLANS_SCHEMA, "plans": [as_json(book, plan) for plan in plans]})
+            known = {"plans": [as_json(book, plan) for plan in plans], "imports": [each.as_json() for each in imports]}
+            print_json({"schema": PLANS_SCHEMA, **known})
         else:
             _show_table(book, plans)
-        return PENDING if any(book.state_of(plan) is PlanState.UNFINISHED for plan in plans) else OK
+            show_imports(imports)
+        unfinished = [plan for plan in plans if book.state_of(plan) is PlanState.UNFINISHED]
+        return PENDING if unfinished or not all(each.is_done for each in imports) else OK
 
     return run_on_logs(command())
 
 
 def show(arguments: argparse.Namespace) -> int:
     """One plan, of the log or in a directory."""
+    if ImportDirectory(Path(arguments.plan)).holds_import:
+        return show_import_plan(arguments)
     directory = PlanDirectory(Path(arguments.plan))
 
     async def command() -> int:

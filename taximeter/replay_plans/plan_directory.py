@@ -24,6 +24,7 @@ from metering.plans.plan_header import PlanHeader, header_from
 from metering.process.atomic_files import write_atomically
 from metering.records.adjustment import AdjustedRow, part_digest
 from metering.records.fail_closed import RecordCorrupt
+from taximeter.refusal_commands.plan_file import CORRECTIONS_FILE
 
 DRAFT_FILE: Final = "draft.json"
 HEADER_FILE: Final = "header.json"
@@ -77,6 +78,8 @@ class PlanDirectory:
         """The complete plan. Raises PlanUnusable if it is not complete."""
         if not (self.path / HEADER_FILE).exists() and (self.path / DRAFT_FILE).exists():
             raise PlanUnusable(f"{self.path} is not complete: taximeter replay plan --resume {self.path}")
+        if (self.path / CORRECTIONS_FILE).exists():
+            raise PlanUnusable(f"{self.path} holds corrections, which Stripe's sums ask for: taximeter correct --apply {self.path}")
         return self._read(HEADER_FILE, "no plan is there")
 
     @property

@@ -3,10 +3,13 @@
 import asyncio
 import json
 import os
+import shlex
+import sys
 import time
+from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -22,16 +25,18 @@ from taximeter_emitter.clock import SystemClock
 from taximeter_emitter.wire.partitioner import partition_of
 from taximeter_sandbox.brokers.apache import ApacheBroker
 from taximeter_sandbox.brokers.embedded import EmbeddedBroker
+from taximeter_sandbox.brokers.interface import RunnableBroker
 
 from audit.positions import Positions
 from metering.kafka.clients import KafkaSettings, started
-from metering.kafka.partition_log import Appender, LogReader
+from metering.kafka.partition_log import Appender, LogReader, LogUnavailable
 from metering.kafka.provision import ensure_topics
 from taximeter import cli
 from taximeter.exit_codes import DISCREPANCY, FAILED, INCOMPLETE, OK
 from tests.support.aggregator_process import AggregatorProcess, aggregator, group_of
 from tests.support.gateway_process import METERS, environment
 from tests.support.reporter_process import ReporterProcess, reporter
+from tests.support.repository import ROOT
 from tests.support.stripe_simulator_process import SimulatorProcess
 from tests.support.stripe_target import KEY, NO_LIMITS
 
@@ -40,7 +45,7 @@ ON: Final = ApacheBroker if os.environ.get("KAFKA_BROKER") == "apache" else Embe
 PARTITIONS: Final = 2
 HOLES: Final = 1 + 5 + 1  # of `emit_in_transactions`
 CUSTOMERS: Final = ("cus_1", "cus_2", "cus_3")
-TAKE_OVER: Final = ("--reason", "the data centre is given up", "--by", "ann", "--yes")
+PAGE: Final = (ROOT / "docs/disaster-recovery.md").read_text()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,7 @@ class Drill:
     new: KafkaSettings
     simulator: SimulatorProcess
     folder: Path
-    lose_old: Callable[[], None]
+    old_broker: RunnableBroker
 
     @property
     def old_servers(self) -> str:
@@ -92,6 +97,16 @@ class Drill:
                 # In this process, which has imported it all; and in a thread, which has no event loop yet.
                 code = thread.submit(cli.main, [*arguments, "--json"]).result(PATIENCE_S)
         return code, json.loads(out.getvalue()) if out.getvalue() else None, said.getvalue()
+
+    def page(self, kafka: KafkaSettings, line: str) -> tuple[int, Any, str]:
+        """The same, for a command as docs/disaster-recovery.md has it."""
+        return self.command(kafka, *self.words(line))
+
+    def words(self, line: str) -> list[str]:
+        """A command of the page, with the addresses of this drill."""
+        assert f"taximeter {line}" in PAGE
+        addresses = {"OLD": self.old_servers, "NEW": self.new_servers, "kafka.other.example:9092": self.new_servers}
+        return [addresses.get(word, word) for word in shlex.split(line)]
 
     def open_meter_events(self, kafka: KafkaSettings) -> int:
         return sum(each["open_meter_events"] for each in self.command(kafka, "status")[1]["partitions"])
@@ -192,7 +207,7 @@ async def drill(tmp_path: Path) -> AsyncIterator[Drill]:
         process.call("POST", "/_control/customers", {"ids": list(CUSTOMERS)})
         client = stripe.StripeClient(KEY, base_addresses={"api": process.url}, http_client=stripe.UrllibClient())
         client.v1.billing.meters.create({"display_name": "Tokens", "event_name": "tokens", "default_aggregation": {"formula": "sum"}})
-        yield Drill(clusters[0], clusters[1], process, tmp_path, brokers[0].kill)
+        yield Drill(clusters[0], clusters[1], process, tmp_path, brokers[0])
 
 
 async def test_a_move_in_the_middle_of_the_work_bills_every_event_once(drill: Drill) -> None:
@@ -213,7 +228,7 @@ async def test_a_move_in_the_middle_of_the_work_bills_every_event_once(drill: Dr
         assert counting.terminate() == 0
     await emit(old, "cus_3", single("c", "cus_3", 1000))
 
-    code, copied, _ = drill.command(old, "topics", "copy", "--to", drill.new_servers, "--yes")
+    code, copied, _ = drill.page(old, "topics copy --to NEW --yes")
     assert code == OK
     assert sum(copied["copied_records"].values()) == sum(each["to_copy"] for each in copied["topics"]) - (HOLES if ON is ApacheBroker else 0)
     await emit(old, "cus_1", single("d", "cus_1", 10_000))
@@ -245,7 +260,7 @@ async def test_a_move_in_the_middle_of_the_work_bills_every_event_once(drill: Dr
     with drill.counting(new) as counting, drill.reporting(new) as reporting:
         await drill.until_billed(1_011_131, counting, reporting)
         for _ in range(2):
-            code, late_found, _ = drill.command(new, "topics", "catch-up", "--from", drill.old_servers, "--yes")
+            code, late_found, _ = drill.page(new, "topics catch-up --from OLD --yes")
             assert (code, late_found["records"]) == (OK, 1)
         await drill.until_billed(1_111_131, counting, reporting)
         # What was set aside there is taken back here.
@@ -255,7 +270,7 @@ async def test_a_move_in_the_middle_of_the_work_bills_every_event_once(drill: Dr
         await until_counted(new, counting)
         await until(lambda: not drill.open_meter_events(new))
     drill.simulator.call("POST", "/_control/clock", {"advance_ms": 300_000})
-    code, verified, told = drill.command(new, "verify", "--with-stripe")
+    code, verified, told = drill.page(new, "verify --with-stripe")
     assert (code, verified["verdict"]) == (OK, "EXACT"), (verified, told)
     assert [(each["kind"], each["partition"]) for each in verified["handovers"]] == [("closing", 0), ("adoption", 0), ("closing", 1), ("adoption", 1)]
     code, traced, _ = drill.command(new, "trace", "b", "--source", "api", "--customer", "cus_2")
@@ -266,7 +281,7 @@ async def adopted(drill: Drill) -> None:
     """Show what would be done, do it, and do it again."""
     deadline = time.monotonic() + PATIENCE_S
     while True:  # the reporter that was killed is a member of its group until its session ends
-        code, plan, told = drill.command(drill.new, "repair", "adopt", "--from", drill.old_servers)
+        code, plan, told = drill.page(drill.new, "repair adopt --from OLD")
         if code == OK:
             break
         assert (code, "still run" in told) == (FAILED, True), told
@@ -277,11 +292,36 @@ async def adopted(drill: Drill) -> None:
     assert [each["closed_at"] for each in plan["partitions"]] == [None, None]
     found = []
     for _ in range(2):
-        code, done, told = drill.command(drill.new, "repair", "adopt", "--from", drill.old_servers, *TAKE_OVER)
+        code, done, told = drill.page(drill.new, 'repair adopt --from OLD --reason "the data centre is given up" --yes')
         assert code == OK, told
         found.append(done)
     assert found[0] == found[1]
     assert all(each["adopted_at"] is not None and each["closed_at"] is None for each in done["partitions"])
+
+
+async def follow_until_copied(drill: Drill, line: str) -> None:
+    command = [sys.executable, "-m", "taximeter", *drill.words(line)]
+    process = await asyncio.create_subprocess_exec(*command, cwd=drill.folder / "commands", env=dict(environment(drill.old, {})), stdout=DEVNULL)
+    try:
+        wanted = [await ends_of(drill.old, spec.name) for spec in drill.old.topics]
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                assert process.returncode is None
+                with suppress(LogUnavailable):  # the topics are not there yet
+                    if [await ends_of(drill.new, spec.name) for spec in drill.new.topics] == wanted:
+                        return
+                await asyncio.sleep(0.1)
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def ends_of(kafka: KafkaSettings, topic: str) -> list[int]:
+    reader = LogReader(kafka, "test")
+    try:
+        return [(await reader.bounds(topic, partition))[1] for partition in range(PARTITIONS)]
+    finally:
+        await reader.close()
 
 
 async def test_a_lost_cluster_leaves_a_copy_that_goes_on_and_says_what_is_in_doubt(drill: Drill) -> None:
@@ -297,25 +337,24 @@ async def test_a_lost_cluster_leaves_a_copy_that_goes_on_and_says_what_is_in_dou
         await until_counted(old, counting)
         assert counting.terminate() == 0
         await emit(old, "cus_1", single("c", "cus_1", 100))
-        code, _, told = drill.command(old, "topics", "copy", "--to", drill.new_servers, "--yes")
-        assert code == OK, told
+        # A standing copy, until it is killed.
+        await follow_until_copied(drill, "topics copy --to kafka.other.example:9092 --follow --yes")
         # What comes now is not in the copy: it is counted, and Stripe has it, when the cluster is lost.
         lost = single("d", "cus_1", 1_000)
         await emit(old, "cus_1", lost)
     with drill.counting(old) as counting, drill.reporting(old) as reporting:
         await drill.until_billed(1_111, counting, reporting)
-    drill.lose_old()
+    drill.old_broker.kill()
 
     # Nobody works on a copy that was not adopted.
     with drill.counting(new) as counting:
         assert counting.ended() != 0
         assert "taximeter repair adopt" in counting.log
-    code, plan, told = drill.command(new, "repair", "adopt", "--old-gone")
+    code, plan, told = drill.page(new, "repair adopt --old-gone")
     assert code == OK, told
     assert sum(each["waiting"].get("tokens", 0) for each in plan["partitions"]) == 10
-    code, done, told = drill.command(new, "repair", "adopt", "--old-gone", *TAKE_OVER)
+    code, _, told = drill.page(new, 'repair adopt --old-gone --reason "the data centre burnt down" --yes')
     assert code == OK, told
-    assert drill.command(new, "repair", "adopt", "--old-gone", *TAKE_OVER)[:2] == (OK, done)
 
     # Before a reporter starts, Stripe's sums say that lost entries of the ledger told it of more.
     with drill.counting(new) as counting:
@@ -335,3 +374,10 @@ async def test_a_lost_cluster_leaves_a_copy_that_goes_on_and_says_what_is_in_dou
     assert [(each["kind"], each["in_doubt"], each["uncounted"]) for each in verified["handovers"] if each["in_doubt"]] == [
         ("adoption", {"tokens": 10}, 1)
     ]
+
+    # The lost cluster comes back. What its own intents told Stripe of stays there, and what nobody counted comes over.
+    drill.old_broker.restart()
+    await emit(old, "cus_1", single("g", "cus_1", 100_000))
+    code, late_found, told = drill.page(new, "topics catch-up --from OLD --yes")
+    assert (code, late_found["records"]) == (OK, 1), told
+    assert b'"g"' in ((await records_of(new, "usage.events"))[-1][1].value or b"")

@@ -148,7 +148,16 @@ async def test_files_of_every_kind_and_the_wrong_topic_count_once(broker: str, t
         assert (code, plan["contents"][0]["done"], plan["units"]) == (OK, True, {})
         assert (await run("apply", str(tmp_path / "renamed"), *WRITE))[1]["contents"][0]["written"] == 0
 
+        code, listed = await run("list")
+        files = [(each["name"], each["events"], each["left_out"]) for each in listed["imports"] if each["kind"] == "file"]
+        assert (code, files) == (OK, [("usage.csv", 10, 0), ("usage.parquet", 2, 1)])
+        assert sum(each["events"] for each in listed["imports"] if each["kind"] == "topic") == 4
+        code, shown = await run("show", str(tmp_path / "topic"))
+        assert (code, shown["kind"], shown["units"]) == (OK, "import", {"tokens": "11"})
         await settled(run, 55 + 30 + 11)
+        # Written without its id, because it was too old for the aggregator; found by it all the same.
+        code, traced = await run.taximeter("trace", "p2", "--customer", "cus_2")
+        assert (code, [each["outcome"] for each in traced["events"]]) == (OK, ["counted"])
         code, verified = await run.taximeter("verify")
         assert {name: meter["counted"] for name, meter in verified["meters"].items()} == {"tokens": 55 + 30 + 11}
         assert not verified["problems"]["count"], verified["problems"]

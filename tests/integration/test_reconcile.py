@@ -177,7 +177,8 @@ async def test_a_refusal_that_no_report_names_is_missing_with_its_cause(books: B
     code, found = books.reconcile()
     (cell,) = found["cells"]
     assert (code, cell["verdict"], cell["difference"]) == (DISCREPANCY, "missing", "-7")
-    assert cell["note"] == "report evt_7 (archived_meter) counts 1 that it does not name"
+    lost = books.intent.identifier(1)
+    assert cell["note"] == f"report evt_7 (archived_meter) counts 1 that it does not name; as much as {lost}: Stripe did not record it"
 
 
 async def test_all_customers_are_compared_and_a_saved_comparison_goes_on_behind_what_is_done(books: Books) -> None:

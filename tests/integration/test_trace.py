@@ -79,7 +79,8 @@ async def test_an_event_is_followed_to_stripes_answer_and_a_sum_to_its_events(br
         assert (code, explained["units"], explained["events"], explained["agrees"], explained["told"]) == (OK, "8", 3, True, "8")
         assert explained["outcomes"] == {"counted": 3, "duplicate": 1}
         events = [json.loads(line) for line in (tmp_path / "e.ndjson").read_text().splitlines()]
-        assert sorted(event["units"] for event in events if event["outcome"] == "counted") == [1, 2, 5]
+        counted = [event for event in events if event["outcome"] == "counted"]
+        assert sorted((event["units"], event["source"], event["id"]) for event in counted) == [(1, "api", "e1"), (2, "sdk", "m2"), (5, "sdk", "m5")]
 
         # Stripe's own sums, first as they should be, then with a meter event that somebody sent by hand.
         simulator.call("POST", "/_control/clock", {"advance_ms": 300_000})
@@ -112,9 +113,9 @@ async def emit(kafka: KafkaSettings) -> None:
             await producer.send_and_wait(kafka.topics.events.name, orjson.dumps(event), key=CUSTOMER.encode())
 
     def batch() -> None:
-        with Emitter(kafka=kafka.options(), topic=kafka.topics.events.name, source="sdk") as emitter:
+        with Emitter(kafka=kafka.options(), topic=kafka.topics.events.name, source="sdk", keep_ids=True) as emitter:
             for customer, units in ((CUSTOMER, 2), (CUSTOMER, 5), ("cus_2", 3)):
-                assert emitter.emit(customer=customer, usage={"m": units})
+                assert emitter.emit(customer=customer, usage={"m": units}, event_id=f"m{units}")
 
     await asyncio.to_thread(batch)
 

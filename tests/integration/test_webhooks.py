@@ -163,7 +163,10 @@ async def test_what_stripe_refuses_later_is_in_the_ledger_once_and_shown_with_it
     with reporter(kafka, tmp_path / "reporter", account.environment(meter_events)) as running:
         account.deliver_to(running.webhooks)
         sent(running)
-        assert errors_shown(kafka, tmp_path, account) == (OK, {"hours": 72.0, "errors": 0, "not_billed": 0, "codes": [], "rejections": []})
+        assert errors_shown(kafka, tmp_path, account) == (
+            OK,
+            {"hours": 72.0, "errors": 0, "not_billed": 0, "codes": [], "rejections": [], "found_lost": 0},
+        )
         event_id = account.report_errors()
         until(running, lambda: running.metric(REJECTIONS, code=CODE) == 1)
         for _ in range(2):

@@ -165,7 +165,7 @@ async def test_a_batch_that_inflates_to_gigabytes_stops_its_partition_takes_no_m
                 await asyncio.sleep(0.2)
         before = peak_bytes(process.process)
         for partition, (codec, mebibytes) in inflating.items():
-            assert await put(kafka, partition, WireBatch([WireRecord(None, bytes(mebibytes * 1024 * 1024))], codec).encoded())
+            assert await put(kafka, partition, WireBatch([WireRecord(), WireRecord(None, bytes(mebibytes * 1024 * 1024))], codec).encoded())
         # Snappy makes at most a twentieth of anything, so this one is read, and is no event.
         assert await put(kafka, 3, WireBatch([WireRecord(None, bytes(18 * 1024 * 1024))], SNAPPY).encoded())
         for partition in range(PARTITIONS):
@@ -185,6 +185,13 @@ async def test_a_batch_that_inflates_to_gigabytes_stops_its_partition_takes_no_m
     report = await verify(kafka)
     assert report.problems.shown == []
     assert [(step.partition, step.start, step.end) for step in sorted(report.steps, key=lambda step: step.partition)] == [
-        (partition, 1, 2) for partition in inflating
+        (partition, 1, 3) for partition in inflating
     ]
     assert sum(report.dead_lettered.values()) == 1
+    command = ["trace", "good-0-1", "--customer", HOME[0], "--json"]
+    traced = await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-m", "taximeter", *command], env=environment(kafka, {}), capture_output=True, text=True, check=False
+    )
+    assert traced.returncode == 0, traced.stderr
+    assert "cannot be read from offset 1 on" in traced.stderr
+    assert [event["outcome"] for event in orjson.loads(traced.stdout)["events"]] == ["counted"]

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import orjson
 
+from tests.simulation.adjustment_check import AdjustmentBook, Plans
 from tests.simulation.correction_check import POSTPONED, CorrectionBook, Outcomes, PartitionCorrections
 from tests.simulation.journal import EVENTS_PER_CUSTOMER, Emitted, Journal
 from tests.simulation.raw_records import METERS, MeterLine, RawEvent, RawRecord, read_final, read_meter_events, read_record
@@ -76,6 +77,7 @@ class Evidence:
     refused: Collection[str]
     crowded: bool
     kept_from: Sequence[int]
+    plans: Plans
     boundaries: Mapping[str, Sequence[int]]
 
 
@@ -91,12 +93,15 @@ class _Copies:
 
 @dataclass(slots=True)
 class _Sums:
-    """How often each account's digits occur at each place."""
+    """How often each account's digits occur at each place. What was adjusted may be merged with anything, so that only sums have digits."""
 
+    adjusted: Counter[Account] = field(default_factory=Counter)
     tallied: Counter[Account] = field(default_factory=Counter)
     booked: Counter[Account] = field(default_factory=Counter)
     parked: Counter[Account] = field(default_factory=Counter)
+    parked_events: dict[str, tuple[Account, int]] = field(default_factory=dict)
     refused: Counter[Account] = field(default_factory=Counter)  # rejected or unbillable
+    told: Counter[Account] = field(default_factory=Counter)  # of adjusted accounts: parked, and not in the books
 
 
 class Checker:
@@ -141,6 +146,8 @@ class Checker:
         """The offset of each tally, and its content if it is accepted."""
         log = self._evidence.events[partition]
         end: int | None = None
+        chain: str | None = None
+        adjustments = AdjustmentBook(partition, self._evidence.plans, self._say)
         folded: list[tuple[int, dict[str, Any] | None]] = []
         head = -1
         heads = {-1}
@@ -149,6 +156,9 @@ class Checker:
             assert record is not None
             tally = orjson.loads(record.value or b"")
             founds = tally["previous"] == -1
+            if "adjustment" in tally and not adjustments.counts(record.offset, tally, chain, end):
+                folded.append((record.offset, None))
+                continue
             if (end is None) != founds or (end is not None and tally["start"] != end):
                 folded.append((record.offset, None))
                 continue
@@ -156,7 +166,7 @@ class Checker:
                 self._say("unaccounted", f"tally {record.offset} of {partition} follows {tally['previous']}, which is not accepted")
             if end is None and tally["start"] != 0:
                 self._say("unaccounted", f"the first tally of {partition} starts at {tally['start']}")
-            end, head = tally["end"], record.offset
+            end, head, chain = tally["end"], record.offset, tally["chain"]
             heads.add(head)
             folded.append((record.offset, tally))
             said_lost, said_ids_ms, _ = tally.get("losses", (0, 0, -1))
@@ -164,7 +174,11 @@ class Checker:
             if said_lost > lost or (said_ids_ms > ids_from_ms and "acceptance" not in tally):
                 self._say("unaccounted", f"tally {record.offset} of {partition} says {said_lost} lost, ids from {said_ids_ms}; {lost}, {ids_from_ms}")
             ids_from_ms = max(ids_from_ms, said_ids_ms)
-            if "acceptance" in tally:
+            if "adjustment" in tally:
+                adjustments.take(record.offset, tally)
+                for customer, meter, _, _, quantity, _ in tally["rows"]:
+                    self._sums.adjusted[tally["customers"][customer], tally["meters"][meter]] += quantity
+            elif "acceptance" in tally:
                 lost += self._check_acceptance(partition, record.offset, tally, log)
             else:
                 self._check_tally(partition, record.offset, tally, log, ids_from_ms)
@@ -363,6 +377,7 @@ class Checker:
             for customer, meter, dimensions, window, quantity, _ in tally["rows"]
         ]
         rows += [(customer, meter, "", time_ms // MINUTE * MINUTE, value) for customer, meter, time_ms, value in waiting]
+        takes_out = any(quantity < 0 for *_, quantity in rows)
         hourly = {(name, meter, dimensions, at // HOUR, self._period_of_minute(name, at)) for name, meter, dimensions, at, _ in rows}
         size = HOUR if len(hourly) <= HOURLY_MAX else LARGEST
         wanted: Counter[tuple[str, str, int, int]] = Counter()
@@ -375,7 +390,7 @@ class Checker:
             # Nobody knows in which of two periods the second of their boundary is. A minute's last second may have to do.
             if period != self._period_at(customer, time_ms - 1) and time_ms % MINUTE != 59_000:
                 self._say("unaccounted", f"{where} has a meter event of {customer} at {time_ms}, a boundary")
-            if not 0 < value < 10**15:
+            if not 0 < (abs(value) if takes_out else value) < 10**15:
                 self._say("unaccounted", f"{where} has a meter event of {value}")
         if wanted != got:
             self._say("unaccounted", f"{where} reports {got - wanted} too much and {wanted - got} too little")
@@ -402,6 +417,7 @@ class Checker:
                         pass
                     case "parked":
                         self._sums.parked[customer, meter] += value
+                        self._sums.parked_events[names[offset, index]] = (customer, meter), value
                     case "rejected" | "unbillable" as outcome:
                         if outcome == "rejected" and names[offset, index] not in self._evidence.refused:
                             self._say("unaccounted", f"{names[offset, index]} is rejected, and Stripe never refused it")
@@ -432,6 +448,9 @@ class Checker:
         for name in self._evidence.cancelled:
             if name not in self._corrections.cancels:
                 self._say("lost-write", f"Stripe cancelled {name}, and no correction says so")
+        for name, (account, value) in self._sums.parked_events.items():
+            if account in self._sums.adjusted and name not in lines:
+                self._sums.told[account] += value
         for check in self._corrections.checks:
             check.check(lines, self._evidence.cancelled, self._evidence.dropped)
         self._corrections.checks.clear()  # they know how to say something here: that is a circle
@@ -465,14 +484,19 @@ class Checker:
                 total[account] // event.quantity % 4 for total in (self._sums.tallied, self._sums.booked, self._sums.parked, self._sums.refused)
             )
             told = max(booked, parked) + refused
+            counts = tallied
+            if account in self._sums.adjusted:
+                sums = self._sums
+                told = (sums.booked[account] + sums.told[account] + sums.refused[account]) // event.quantity % 4
+                tallied, booked = (sums.tallied[account] + sums.adjusted[account]) // event.quantity % 4, told
             name = None
             if meter not in event.meters or not event.billable:
                 name = "phantom" if tallied or told else None
             else:
-                counted += tallied
-                if tallied > 1 or told > 1 or booked > 1:
+                counted += counts
+                if counts > 1 or tallied > 1 or told > 1 or booked > 1:
                     name = "duplicate"
-                elif tallied > told or (copies.home_live and not tallied and len(twins) == 1):
+                elif tallied > told or (copies.home_live and not counts and len(twins) == 1):
                     name = "lost-write"
                 elif told > tallied:
                     name = "phantom"

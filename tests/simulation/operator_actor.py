@@ -1,5 +1,7 @@
 """An operator at the command line, who takes back or sends again what strikes the eye: the real `reporter.correcting`, interrupted anywhere."""
 
+from typing import Self
+
 from metering.folds.corrections import MeterEventPlace
 from metering.kafka.partition_log import LogUnavailable
 from metering.records.ledger_records import Intent, decode_entry
@@ -15,6 +17,10 @@ class Operator(Process):
     def __init__(self, world: World, name: str) -> None:
         super().__init__(world, name)
         self.start("correct", self._work())
+
+    def again(self) -> Self:
+        """The same person, after the command was interrupted."""
+        return type(self)(self.world, self.name)
 
     async def _work(self) -> None:
         while True:

@@ -23,8 +23,8 @@ def lives_of_an_emitter_share_their_numbers() -> Iterator[None]:
     """A process that is started again numbers from 0, and that is taken for what its former life has sent."""
     claim, following = SequenceIndex.claim, SequenceIndex.claim_following
 
-    def claim_(self: SequenceIndex, emitter: str, first: int, count: int, log_time_ms: int) -> Sequence[tuple[int, int]]:
-        return claim(self, emitter.partition(".")[0], first, count, log_time_ms)
+    def claim_(self: SequenceIndex, emitter: str, *more: Any, **named: Any) -> Sequence[tuple[int, int]]:
+        return claim(self, emitter.partition(".")[0], *more, **named)
 
     def following_(self: SequenceIndex, emitters: Sequence[str], *more: Any, **named: Any) -> Sequence[tuple[str, int, int]]:
         return following(self, [emitter.partition(".")[0] for emitter in emitters], *more, **named)

@@ -12,6 +12,7 @@ from typing import Final
 
 import orjson
 
+from tests.simulation.planted_adjustment_bugs import PLANTED_IN_ADJUSTMENTS
 from tests.simulation.planted_bugs import PLANTED
 from tests.simulation.planted_emitter_bugs import PLANTED_IN_EMITTERS
 from tests.simulation.planted_log_bugs import PLANTED_IN_LOGS
@@ -31,18 +32,25 @@ ALL: Mapping[str, Callable[[], AbstractContextManager[None]]] = {
     **PLANTED_FOR_PRODUCERS,
     **PLANTED_FOR_SENDERS,
     **PLANTED_AT_STRIPE,
+    **PLANTED_IN_ADJUSTMENTS,
 }
 SEEDS_MAX = 40_000
 OFFSETS = 5
 APART = 1_000_000
+MISFIT: Final = re.compile(r"\b(?:TypeError|AttributeError|NameError)\b")
 KEPT: Final = Path(__file__).with_name("planted_figures.json")
 
 
 def seeds_to_catch(name: str, first: int, seeds_max: int = SEEDS_MAX) -> int | None:
-    """How many seeds from `first` on it takes until this bug shows; None if it does not within the limit."""
+    """How many seeds from `first` on it takes until this bug shows; None if it does not within the limit.
+
+    Raises RuntimeError if what shows is that the planted code does not fit what it stands for any more.
+    """
     with ALL[name]():
         for number in range(seeds_max):
-            if run(first + number).violations:
+            if violations := run(first + number).violations:
+                if any(MISFIT.search(violation.text) for violation in violations):
+                    raise RuntimeError(f"{name} is no bug but fails by itself: {violations[0]}")
                 return number + 1
     return None
 
@@ -126,6 +134,7 @@ def _detail(text: str) -> str:
         (r"(Stripe has Booked)", "Stripe has a meter event that is not in the ledger"),
         (r"(Stripe has \S+ -?\d+ times)", "Stripe has a corrected meter event as often as nobody wanted"),
         (r"(a replay made)", "a replay sends again"),
+        (r"which (counts already)", "a part of a plan that {}"),
         (r"(reports Counter)", "an intent is not the sum of its tallies"),
         (r"(first tally)", "the chain does not begin where the log begins"),
         (r"(a boundary)", "a meter event lies on {} of two periods"),

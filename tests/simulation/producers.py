@@ -20,6 +20,7 @@ from tests.support.batch_forms import in_columns
 MODEL = (("model", "alpaca-7b"),)
 DAY = 24 * HOUR
 STAMPING = (0.0, 0.3, 1.0)  # how often a sender sets the time of an event itself, by a clock that may be ahead
+SENDERS_AHEAD_MS = 2 * MINUTE
 MYSTERIOUS = 0.06
 KINDS = (
     ("cus",),
@@ -112,6 +113,11 @@ def usage_of(event: Emitted) -> tuple[tuple[str, int], ...]:
     return tuple(usage)
 
 
+def _stamped(world: World, event: Emitted, often: float) -> bool:
+    """Whether its sender sets the time. Nothing is promised of what a clock further ahead has set, once ids or numbers are forgotten."""
+    return world.chance(often) and event.time_ms <= world.now_ms + SENDERS_AHEAD_MS
+
+
 def _mystery(world: World) -> int:
     return world.rng.between(1, 9) if world.chance(MYSTERIOUS) else 0
 
@@ -174,7 +180,7 @@ class SdkEmitter:
             has_id = self._world.chance(0.25)
             identity = f"{self._batcher.emitter}/{self._emitted}"
             event = self._customers.event(identity, has_id=has_id, age_ms=self._ages.draw(has_id=has_id))
-            event.stamped, event.mystery = self._world.chance(self._stamps), _mystery(self._world)
+            event.stamped, event.mystery = _stamped(self._world, event, self._stamps), _mystery(self._world)
             if has_id:
                 self._with_ids.append(event)
             self._take(event)
@@ -307,7 +313,7 @@ class GatewayClients:
             self._made += 1
             identity = str(self._made)
             event = self._customers.event(identity, has_id=True, age_ms=self._ages.draw(has_id=True))
-            event.stamped, event.mystery = self._world.chance(self._stamps), _mystery(self._world)
+            event.stamped, event.mystery = _stamped(self._world, event, self._stamps), _mystery(self._world)
             self._gateway.take(event)
             self._sent.append(event)
             if self._world.chance(0.15):

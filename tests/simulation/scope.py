@@ -18,6 +18,7 @@ FAULTS = (
     "elect",  # another broker leads a partition
     "producer",  # emitters and gateways crash
     "operator",  # somebody corrects meter events
+    "plan",  # somebody takes out what was counted
     "retention",  # events are deleted, counted or not
     "crowd",  # emitters are forgotten, because there are too many
     "archive",  # ids move to archives and snapshots, which are stale or lost
@@ -59,6 +60,7 @@ class Theme:
     aggregators: tuple[int, ...]
     reporters: tuple[int, ...]
     operators: tuple[int, ...]
+    adjusters: tuple[int, ...]
     archives: float  # how often ids are archived after a few
     stripe_faults: tuple[float, ...]
     chaos: tuple[float, ...]
@@ -74,6 +76,7 @@ _ANY = Theme(
     aggregators=(1, 1, 2, 2, 2, 3),
     reporters=(1, 1, 2, 2, 2, 3),
     operators=(0, 0, 0, 1),
+    adjusters=(0, 0, 0, 0, 0, 0, 0, 1),
     archives=0.7,
     stripe_faults=(0.0, 0.1, 0.3, 0.6),
     chaos=(0.0, 0.03, 0.08, 0.15),
@@ -90,7 +93,7 @@ _STRIPE = replace(
     archives=0.1,
     sizes=((1.0, (2, 10), (60, 300)),),
 )
-_OPERATORS = replace(_STRIPE, name="operators", operators=(2,))
+_OPERATORS = replace(_STRIPE, name="operators", operators=(2,), adjusters=(0, 2))
 THEMES = (_ANY, _ANY, _STRIPE, _OPERATORS)
 
 

@@ -11,6 +11,7 @@ from taximeter_emitter.wire.partitioner import partition_of
 from aggregator.core.counting_rules import CountingRules
 from aggregator.ids.id_index import RECENT_IDS_MAX
 from reporter.planning.billing_periods import BillingPeriods, Side, SubscriptionPeriods
+from tests.simulation.adjuster_actor import Adjuster, PlanShelf
 from tests.simulation.aggregator_process import CATALOGUE, AggregatorOrder, AggregatorProcess
 from tests.simulation.audit_check import audit_violations
 from tests.simulation.bindings import bound
@@ -114,7 +115,7 @@ class Simulation:
         self.started = 0
         self.processes: list[AggregatorProcess | ReporterProcess] = []
         operators = chooser.pick(theme.operators) * ("operator" not in scope.off)
-        self.operators = [Operator(world, f"operator-{number}") for number in range(operators)]
+        self.operators: list[Operator | Adjuster] = [Operator(world, f"operator-{number}") for number in range(operators)]
         self.aggregators = chooser.pick(theme.aggregators)
         self.reporters = chooser.pick(theme.reporters)
         self.stride = chooser.pick(STRIDES)
@@ -125,6 +126,9 @@ class Simulation:
         self.tempo_ms = chooser.pick((600, 3_000, 15_000))  # what a step takes at most
         self.deletes = chooser.random() < DELETING_WORLDS and "retention" not in scope.off
         self.deletes_at = chooser.between(scope.steps // 4, scope.steps)
+        self.shelf = PlanShelf()
+        adjusters = chooser.pick(theme.adjusters) * ("plan" not in scope.off)
+        self.operators += [Adjuster(world, f"adjuster-{number}", self.shelf) for number in range(adjusters)]
         self.steps = 0
 
     def run(self) -> Result:
@@ -184,7 +188,7 @@ class Simulation:
         operator = self.world.rng.pick(self.operators)
         operator.kill()
         self._tell(operator, "is interrupted")
-        self.operators[self.operators.index(operator)] = Operator(self.world, operator.name)
+        self.operators[self.operators.index(operator)] = operator.again()
 
     def _keep_up(self) -> None:
         """Somebody starts one of those that are missing."""
@@ -398,6 +402,7 @@ class Simulation:
             refused=self.stripe.refused,
             crowded=self.crowded,
             kept_from=self.world.kept_from,
+            plans={found.plan.plan: (found.plan.partition, found.rows) for found in self.shelf.plans},
             boundaries={customer: boundaries_of(customer) for customer, _ in self.journal.events},
         )
 

@@ -74,6 +74,9 @@ class MemoryLog(LogReader):
     async def lost_to(self, topic: str, _partition: int, start: int) -> int:
         return next(offset for offset in range(start, len(self.topics[topic]) + 1) if (topic, offset) not in self.lost)
 
+    async def batch_end(self, topic: str, _partition: int, offset: int) -> int:
+        return max(offset + 1, self.damaged.get(topic, range(0)).stop)
+
     def is_proved_empty(self, topic: str, _partition: int, start: int, end: int) -> bool:
         return all(self.topics[topic][offset] is None and (topic, offset) not in self.lost for offset in range(start, end))
 
@@ -91,7 +94,7 @@ class MemoryLog(LogReader):
             raise HistoryLost(f"offset {start} of {topic} is not kept any more")
         for offset, record in enumerate(self.topics[topic][start:end], start):
             if offset in self.damaged.get(topic, ()):
-                raise RecordUnreadable(f"offset {offset} of {topic} is damaged")
+                raise RecordUnreadable(f"offset {offset} of {topic} is damaged", offset=offset)
             if (topic, offset) in self.lost:
                 raise HistoryLost(f"offset {offset} of {topic} holds neither a record nor a marker")
             if record is not None:

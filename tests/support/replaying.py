@@ -44,11 +44,12 @@ Bill = dict[tuple[str, str], int]
 
 @dataclass
 class Pipeline:
-    """`folder` has the settings file that commands read."""
+    """`folder` has the settings file that commands read. `changes` are settings that differ from the usual ones."""
 
     kafka: KafkaSettings
     simulator: SimulatorProcess
     folder: Path
+    changes: dict[str, str] = field(default_factory=dict)
     stack: ExitStack = field(default_factory=ExitStack)
     counting: AggregatorProcess | None = None
     reporting: ReporterProcess | None = None
@@ -64,6 +65,7 @@ class Pipeline:
             "TAXIMETER_REPORTER_DRAIN_TARGET_SECONDS": "1",
             "TAXIMETER_WEBHOOKS_SIGNING_SECRETS": "whsec_unused",
             "TAXIMETER_KAFKA_SESSION_TIMEOUT_SECONDS": "6",
+            **self.changes,
         }
 
     def start(self, meters: str = METERS) -> None:

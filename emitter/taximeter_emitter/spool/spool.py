@@ -168,14 +168,14 @@ class Spool:
             empty = self._connection.execute("SELECT 1 FROM batches UNION ALL SELECT 1 FROM unplaced LIMIT 1").fetchone() is None
             self._connection.close()
             if empty:
-                self._unlink()
+                remove_files(self.path)
         os.close(self._lock)
 
     def remove(self) -> None:
         """Let go of the file and remove it: Kafka has all that is in it. Works on a full disk, where nothing can be deleted in the file."""
         with suppress(sqlite3.Error):
             self._connection.close()
-        self._unlink()
+        remove_files(self.path)
         os.close(self._lock)
 
     def disown(self) -> None:
@@ -222,9 +222,11 @@ class Spool:
         if disk.f_bavail * disk.f_frsize < size + LEFT_FREE_BYTES:
             raise SpoolFailed(f"{self.path.parent}: the disk is full; its last {LEFT_FREE_BYTES:,} bytes stay free so that a spool can be emptied")
 
-    def _unlink(self) -> None:
-        for suffix in ("", "-journal", ".lock"):
-            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+
+def remove_files(path: Path) -> None:
+    """Remove a spool and what is beside it. Its lock must be held."""
+    for suffix in ("", "-journal", ".lock"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def _insert(cursor: sqlite3.Cursor, batch: EncodedBatch) -> int:

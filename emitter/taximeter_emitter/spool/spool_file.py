@@ -8,18 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from taximeter_emitter.spool.spool import FORMAT, SUFFIX, Spool
+from taximeter_emitter.spool.spool import FORMAT, SUFFIX, Spool, remove_files
 from taximeter_emitter.spool.spool_failed import SpoolFailed
 from taximeter_emitter.spool.spool_lock import is_locked, try_lock
 
-SpoolState = Literal["alive", "dead", "unreadable"]
+SpoolState = Literal["alive", "dead", "empty", "unreadable"]
 
 _BUSY_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class SpoolFile:
-    """`state`: "alive" while the process that writes it lives, "dead" when anybody may send it, "unreadable" for the reason in `why`.
+    """`state`: "alive" while the process that writes it lives, "dead" when anybody may send it, "empty" where its process was killed while it made
+    the file, so that nothing is in it, "unreadable" for the reason in `why`.
 
     `partition_max`: the highest partition that a batch in it is for, -1 if there is none. `changed_at`: seconds since the epoch.
     """
@@ -59,7 +60,10 @@ def look_at(path: Path) -> SpoolFile | None:
 
 
 def take_over(path: Path, *, topic: str, partitions: int) -> "Spool | SpoolFile | None":
-    """The spool of a dead process, open and locked; or what it is, if it is not to be sent to this topic; None if it is gone."""
+    """The spool of a dead process, open and locked; or what it is, if it is not to be sent to this topic; None if it is gone.
+
+    An empty one is removed.
+    """
     try:
         status = path.stat()
         lock = try_lock(path)
@@ -70,6 +74,10 @@ def take_over(path: Path, *, topic: str, partitions: int) -> "Spool | SpoolFile 
     if lock is None:
         return SpoolFile(path, "alive")
     found = _read(path, "dead", status)
+    if found.state == "empty":
+        remove_files(path)
+        os.close(lock)
+        return None
     if found.state == "unreadable" or found.topic != topic or found.partition_max >= partitions:
         os.close(lock)
         return found
@@ -85,6 +93,9 @@ def _read(path: Path, state: SpoolState, status: os.stat_result) -> SpoolFile:
             (form,) = connection.execute("PRAGMA user_version").fetchone()
             if form > FORMAT:
                 return SpoolFile(path, "unreadable", bytes=status.st_size, why=f"it has form {form}, and this version reads forms up to {FORMAT}")
+            if not _was_made(connection):
+                why = "" if state == "alive" else "its process was killed while it made the file; nothing is in it"
+                return SpoolFile(path, "empty" if state == "dead" else state, bytes=status.st_size, changed_at=status.st_mtime, why=why)
             row = connection.execute("SELECT topic FROM about").fetchone()
             events, partition_max = connection.execute("SELECT TOTAL(count), COALESCE(MAX(partition), -1) FROM batches").fetchone()
             if form > 1:
@@ -93,6 +104,15 @@ def _read(path: Path, state: SpoolState, status: os.stat_result) -> SpoolFile:
         return SpoolFile(path, "unreadable", bytes=status.st_size, changed_at=status.st_mtime, why=str(error))
     topic = "" if row is None else str(row[0])
     return SpoolFile(path, state, topic, int(events), status.st_size, partition_max, status.st_mtime)
+
+
+def _was_made(connection: sqlite3.Connection) -> bool:
+    """Whether the file was made whole. Its topic is written last, and before anything is put into it."""
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if "about" in tables and connection.execute("SELECT 1 FROM about").fetchone():
+        return True
+    held = {"batches": "SELECT 1 FROM batches LIMIT 1", "unplaced": "SELECT 1 FROM unplaced LIMIT 1"}
+    return any(connection.execute(query).fetchone() for name, query in held.items() if name in tables)
 
 
 @contextmanager

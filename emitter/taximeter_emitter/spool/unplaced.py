@@ -39,7 +39,10 @@ def _document(columns: EventColumns) -> dict[str, Any]:
     # Once each: thousands of events have the same few.
     places: dict[Dimensions, int] = {}
     at = [places.setdefault(dimensions, len(places)) for dimensions in columns.dimensions]
-    return columns._asdict() | {
+    document = columns._asdict()
+    if not columns.kept_ids:
+        del document["kept_ids"]  # an older version reads what has none
+    return document | {
         "dimensions": list(places),
         "at": at,
         "fingerprints": b64encode(b"".join(columns.fingerprints)).decode(),

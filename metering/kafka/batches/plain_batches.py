@@ -95,6 +95,22 @@ def batches(fetched: bytes) -> Iterator[memoryview]:
         raise BatchUnreadable(f"{len(fetched)} bytes, which are no whole batch")
 
 
+def first_batch_bytes(fetched: bytes) -> int:
+    """The size of the first batch, as it says itself."""
+    return _LENGTH_ENDS + int(_FRAME.unpack_from(fetched)[1]) if len(fetched) >= _FRAME.size else len(fetched)
+
+
+def first_batch_end(fetched: bytes) -> int:
+    """The offset behind the first batch: where the next one begins, or else, as the first one says itself."""
+    size = first_batch_bytes(fetched)
+    if len(fetched) >= size + _FRAME.size:
+        return int(_FRAME.unpack_from(fetched, size)[0])
+    if len(fetched) < HEADER_BYTES:
+        return 0
+    header = _HEADER.unpack_from(fetched)
+    return int(header[0]) + int(header[6]) + 1
+
+
 def header_of(batch: memoryview) -> BatchHeader:
     """Raises BatchUnreadable if the batch is damaged, or not of the form that Kafka has written since 2017."""
     magic = batch[_FRAME.size - 1]

@@ -54,7 +54,7 @@ def test_whatever_the_code_writes_is_valid(name: str, data: st.DataObject) -> No
 
 
 OF_OPERATORS: Final = {
-    *("usage.deadletters/redrive", "usage.deadletters/redrive-end"),
+    *(f"usage.deadletters/{kind}" for kind in ("redrive", "redrive-end", "import", "import-end")),
     *("usage.ledger/evidence", "usage.ledger/resolution", "usage.ledger/closing", "usage.ledger/adoption"),
 }
 """A command writes these, and the simulation runs none: see tests/property/aggregator/dead_letters and tests/property/metering/folds."""

@@ -39,6 +39,13 @@ def test_a_chunk_comes_back_as_it_was(found: list[EventColumns]) -> None:
     assert all_rows(decode_unplaced(chunk.value)) == all_rows(found)
 
 
+@given(parts)
+def test_kept_ids_wait_with_their_events(found: list[EventColumns]) -> None:
+    kept = [columns._replace(kept_ids=[f"s\t{place}" for place in range(len(columns.times))]) for columns in found]
+    assert [columns.kept_ids for columns in decode_unplaced(encode_unplaced(kept).value)] == [columns.kept_ids for columns in kept]
+    assert b"kept_ids" not in encode_unplaced(found).value
+
+
 @pytest.mark.parametrize("value", [b"", b"{}x", b"[1]", b"[{}]", b'[{"fields": []}]'])
 def test_what_is_no_chunk_is_a_value_error(value: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):

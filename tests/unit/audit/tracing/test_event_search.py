@@ -10,6 +10,7 @@ from taximeter_emitter.wire.kept_ids import kept_id
 from audit.tracing.event_outcomes import EventOutcome, outcome_of
 from audit.tracing.event_search import EventQuery, events_in, query_for, search
 from audit.tracing.event_trace import units_of
+from metering.plans.import_records import LOOKED_UP_HEADER
 from metering.records.chain import ChainLink
 from metering.records.meters import Catalogue, Meter
 from metering.records.record import Record
@@ -125,3 +126,27 @@ def test_an_event_has_the_id_that_its_client_gave_it_if_that_was_kept() -> None:
     assert [event.event_id for event in events_in(Record(7, 10, None, damaged))] == ["", "", ""]
     single = Record(8, 10, None, b'{"id": "s1", "source": "api", "customer": "c", "usage": {"n": 1}}')
     assert [(event.source, event.event_id) for event in events_in(single)] == [("api", "s1")]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 200])
+def test_an_event_is_found_in_a_batch_wherever_it_is(count: int) -> None:
+    batcher = Batcher("e1")
+    for number in range(count):
+        batcher.add(0, customer="c", dimensions=(), time_ms=number, usage=(("n", 1),), fingerprint=fingerprint("s", f"e{number}"))
+    (batch,) = batcher.take_all()
+    for number in range(count):
+        query = query_for(f"e{number}", "s", None)
+        assert query.may_be_in(batch.value)
+        assert [event.at for event in search(Record(7, 10, None, batch.value), query)] == [number]
+    assert not query_for("other", "s", None).may_be_in(batch.value), "most records are passed over without being decoded"
+    assert query_for("other", "s", None).may_be_in(batch.value.replace(b'"ids":"', b'"ids":"\\u0041'))
+
+
+def test_an_event_that_was_brought_in_without_its_id_is_found_by_it() -> None:
+    batcher = Batcher("file-1")
+    for number in range(2):
+        batcher.add(0, customer="c", dimensions=(), time_ms=number, usage=(("n", 1),), fingerprint=NO_ID)
+    (batch,) = batcher.take_all()
+    record = Record(7, 10, None, batch.value, [(LOOKED_UP_HEADER, NO_ID + fingerprint("s", "old"))])
+    assert [event.at for event in search(record, query_for("old", "s", "c"))] == [1]
+    assert [event.fingerprint for event in events_in(record)] == [b"", fingerprint("s", "old")]

@@ -49,3 +49,22 @@ async def test_what_was_fetched_already_is_passed_over_too() -> None:
         assert await taken(stream, 1) == [0]
         await stream.pass_over(2)
         assert await taken(stream, 4) == [2, 3]
+
+
+async def test_what_is_asked_for_may_end_with_offsets_without_a_record_before_the_damage() -> None:
+    async def with_marker(start: int) -> AsyncGenerator[Sequence[Any]]:
+        """Offsets 0 and 1, a marker at 2, damage at 3, and 4."""
+        for offset in range(start, 5):
+            if offset == 3:
+                raise RecordUnreadable("damaged", offset=3)
+            if offset != 2:
+                yield [Record(offset, 0, None, b"")]
+
+    async with aclosing(Stream(with_marker, 0)) as stream:
+        assert await taken(stream, 3) == [0, 1]
+        with pytest.raises(RecordUnreadable):
+            await taken(stream, 4)
+    async with aclosing(Stream(with_marker, 0)) as stream:
+        assert await taken(stream, 3) == [0, 1]
+        await stream.pass_over(4)
+        assert await taken(stream, 5) == [4]

@@ -1,19 +1,24 @@
 """The spool keeps what it took, gives it back in order, and belongs to one living process."""
 
+import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
+from taximeter_emitter.spool import spool as spool_module
 from taximeter_emitter.spool.encoded_batch import EncodedBatch
 from taximeter_emitter.spool.outbox import Outbox
 from taximeter_emitter.spool.spool import LEFT_FREE_BYTES, Spool
 from taximeter_emitter.spool.spool_directory import SpoolDirectory
 from taximeter_emitter.spool.spool_failed import SpoolFailed
+from taximeter_emitter.spool.spool_file import look_at, take_over
+from taximeter_emitter.spool.spool_lock import try_lock
 
 from tests.support.small_disks import SmallDisks
 
@@ -190,3 +195,38 @@ def test_a_spool_with_something_left_to_send_stays(tmp_path: Path) -> None:
     (adopted,) = adopt(tmp_path)
     assert adopted.events_held == 2
     adopted.close()
+
+
+STATEMENTS = [statement for statement in spool_module._SCHEMA.split(";") if statement.strip()]
+
+
+@pytest.mark.parametrize("done", range(len(STATEMENTS) + 1))
+def test_a_file_whose_process_was_killed_while_it_made_it_holds_nothing_and_goes(tmp_path: Path, done: int) -> None:
+    path = tmp_path / "killed.spool"
+    path.touch()
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for statement in STATEMENTS[:done]:
+            connection.execute(statement)
+    lock = try_lock(path)
+    assert lock is not None
+    being_made = look_at(path)
+    assert being_made is not None
+    assert (being_made.state, being_made.why) == ("alive", "")
+    os.close(lock)
+    found = look_at(path)
+    assert found is not None
+    assert (found.state, found.events) == ("empty", 0)
+    assert "nothing is in it" in found.why
+    assert take_over(path, topic="usage.events", partitions=4) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_without_its_topic_that_holds_something_is_no_empty_one(tmp_path: Path) -> None:
+    path = tmp_path / "odd.spool"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.executescript(spool_module._SCHEMA)
+        connection.execute("INSERT INTO batches (partition, first_seq, count, value) VALUES (0, 0, 1, 'x')")
+    found = look_at(path)
+    assert found is not None
+    assert (found.state, found.events) == ("dead", 1)
+    assert path.exists()

@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 
 from metering.folds.ledger import Ledger
-from metering.reconciliation.cells import CellKey, CellScope, DoubtCause, LedgerCells
+from metering.reconciliation.cells import CellKey, CellScope, DoubtCause, LedgerCells, Member
 from metering.records.ledger_records import CorrectionKind, Entry, Outcome
+from metering.records.notes.resolution import Resolution, Resolved
 from tests.support.metering_corrections import EVENT, correction, intent, receipt, settled
 from tests.support.metering_ledger_entries import REJECTION
 
@@ -96,3 +97,43 @@ def test_a_cell_knows_when_stripe_was_told() -> None:
     ledger, first = settled(Outcome.ACCEPTED)
     cell = folded([first, receipt(ledger, (0, 0, Outcome.ACCEPTED))]).finish()[KEY]
     assert (cell.first_told_ms, cell.last_told_ms) == (9, 100)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "resolved", "expected"),
+    [
+        (Outcome.PARKED, Resolved.AT_STRIPE, 5),
+        (Outcome.PARKED, Resolved.NOT_AT_STRIPE, 0),
+        (Outcome.ACCEPTED, Resolved.NOT_AT_STRIPE, 0),
+        (Outcome.REJECTED, Resolved.MOVED, 0),
+    ],
+)
+def test_a_resolution_ends_the_doubt(outcome: Outcome, resolved: Resolved, expected: int) -> None:
+    ledger, first = settled(outcome)
+    said = Resolution("c", 0, 2, "operator", 0, 0, first.identifier(0), resolved, "cus_heir", (), "why", "ann", 7)
+    assert sides([first, receipt(ledger, (0, 0, outcome)), said]) == (expected, [])
+
+
+def test_what_was_moved_is_more_for_the_other_customer() -> None:
+    ledger, first = settled(Outcome.ACCEPTED)
+    event = replace(EVENT, customer="cus_heir")
+    move = correction(ledger, CorrectionKind.MOVE, place=first, at=0, event=event, target_identifier="tm-c-9-0-2-0")
+    entries: list[Entry] = [first, receipt(ledger, (0, 0, Outcome.ACCEPTED)), move]
+    ledger.fold(2, 3, move)
+    for told in ((), ((2, 0, Outcome.ACCEPTED),)):
+        entries.append(receipt(ledger, *told))
+        ledger.fold(len(entries) - 1, 4, entries[-1])
+    cells = folded(entries).finish()
+    assert (cells[KEY].sure, cells[KEY._replace(customer="cus_heir")].sure) == (5, 5)
+
+
+def test_the_meter_events_of_cells_that_are_sought_are_listed() -> None:
+    ledger, first = settled(Outcome.ACCEPTED)
+    entries: list[Entry] = [first, receipt(ledger, (0, 0, Outcome.ACCEPTED))]
+    found = LedgerCells(SCOPE, Ledger(), {KEY})
+    for entry in entries:
+        found.foresee(entry)
+    for offset, entry in enumerate(entries):
+        found.fold(offset, offset, entry)
+    assert found.members == {KEY: [Member(first.identifier(0), EVENT.value, EVENT.time_ms)]}
+    assert folded(entries).members == {}

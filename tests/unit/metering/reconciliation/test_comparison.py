@@ -49,6 +49,19 @@ def test_less_than_expected_is_arriving_while_it_is_young_and_more_is_extra_at_o
     assert judged(cell(12), 13, TOLD_MS).verdict is CellVerdict.EXTRA
 
 
+@pytest.mark.parametrize("doubts", [(), (7,)])
+def test_what_was_taken_back_is_shown_late_too(doubts: tuple[int, ...]) -> None:
+    ours = cell(0, *doubts)
+    for value in (100, -40):
+        ours.has(value)
+    most = 100 + sum(doubts)
+    assert (ours.sure, ours.back) == (60, 40)
+    assert judged(ours, 90, TOLD_MS).verdict is CellVerdict.ARRIVING
+    assert judged(ours, most, TOLD_MS).verdict is CellVerdict.ARRIVING
+    assert judged(ours, most + 1, TOLD_MS).verdict is CellVerdict.EXTRA
+    assert judged(ours, most).verdict is CellVerdict.EXTRA
+
+
 def test_the_doubts_that_stripe_has_are_named() -> None:
     ours = cell(5, 3, 7, 3)
     assert [doubt.identifier for doubt in taken_doubts(ours, judged(ours, 15))] == ["tm-c-0-0-1-0", "tm-c-0-0-1-1"]

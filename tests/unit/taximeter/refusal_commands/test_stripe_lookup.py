@@ -9,7 +9,7 @@ import pytest
 import stripe
 
 from metering.configuration.secrets import Redactor
-from taximeter.commands.customer_state import CustomerState, customer_state, looked_up
+from taximeter.refusal_commands.stripe_lookup import CustomerState, LookedUp, look_at_meter, look_up, looked_up
 
 
 class OneAnswer(stripe.HTTPClient):
@@ -53,6 +53,18 @@ async def test_what_is_no_customer_s_id_and_what_nobody_can_ask_is_unknown(monke
         monkeypatch.delenv(name, raising=False)
     file = tmp_path / "taximeter.toml"
     file.write_text("")
-    state, why = await customer_state(argparse.Namespace(config=file), "cus_1")
-    assert state is CustomerState.UNKNOWN
-    assert "STRIPE_API_KEY" in why
+    found = await look_up(argparse.Namespace(config=file), {"cus_1"}, {"tokens"})
+    assert "STRIPE_API_KEY" in found.doubt
+    assert found.objection("cus_1", "tokens") is None
+
+
+async def test_a_meter_that_is_missing_or_inactive_and_a_customer_that_is_gone_are_objections() -> None:
+    found = LookedUp()
+    for meter, rows in (("tokens", []), ("calls", [{"id": "mtr_1", "event_name": "calls", "status": "inactive"}])):
+        document = {"object": "list", "has_more": False, "data": [{**row, "default_aggregation": {"formula": "sum"}} for row in rows]}
+        client = stripe.StripeClient("sk_test_1", http_client=OneAnswer(200, document), max_network_retries=0)
+        await look_at_meter(client, meter, found)
+    assert "no meter 'tokens'" in (found.objection("cus_1", "tokens") or "")
+    assert "inactive" in (found.objection("cus_1", "calls") or "")
+    found.gone["cus_1"] = "deleted"
+    assert found.objection("cus_1", "other") == "deleted"

@@ -4,7 +4,7 @@ import pytest
 from aiokafka.errors import KafkaTimeoutError
 
 from metering.kafka.batch_fetcher import Fetched
-from metering.kafka.hole_proofs import HoleProofs
+from metering.kafka.batches.hole_proofs import HoleProofs
 from metering.records.fail_closed import HistoryLost
 from tests.support.kafka_log_batches import ABORT, COMMIT, compacted, marker, stored
 from tests.support.metering_memory_log import finished
