@@ -83,10 +83,14 @@ class PlanBook:
         if adjustment is None:
             return
         plan = self._plan_of(adjustment)
+        rows, known = tally.rows, len(plan.parts.get(tally.partition, ()))
+        if tally.partition in plan.ended:
+            plan.forged.append(f"goes on at tally {offset} of partition {tally.partition}, where it was abandoned before")
         if adjustment.kind is AdjustmentKind.ABANDON:
+            if adjustment.parts != known:
+                plan.forged.append(f"is abandoned at tally {offset} of partition {tally.partition} after {adjustment.parts} parts, not {known}")
             plan.ended[tally.partition] = adjustment.parts
             return
-        rows, known = tally.rows, len(plan.parts.get(tally.partition, ()))
         if adjustment.part != known or adjustment.kind is not plan.kind:
             plan.forged.append(f"has a part {adjustment.part} ({adjustment.kind}) at tally {offset} of partition {tally.partition}, not part {known}")
         if part_digest(rows, adjustment.ids) != adjustment.digest:

@@ -295,8 +295,9 @@ class PartitionVerification:
                     elif redrive.offset == record.offset:
                         events = sum(len(indexes) for _, indexes in redrive.places)
                         found[record.offset] = AcceptedRedrive(self._partition, record.offset, redrive.emitter, events)
-                        for offset, indexes in (*redrive.places, *redrive.known):
-                            self.history.redriven.setdefault(offset, set()).update(indexes)
+                        for places, said in ((redrive.places, self.history.redriven), (redrive.known, self.history.said_known)):
+                            for offset, indexes in places:
+                                said.setdefault(offset, set()).update(indexes)
         if self._times.is_everything:
             self._report.redrives += found.values()
 
