@@ -10,7 +10,8 @@ So planning may be interrupted at any point: what is in a file of parts behind t
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple
@@ -214,6 +215,18 @@ class PartWriter:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+@contextmanager
+def direct_parts(directory: PlanDirectory, partition: int) -> Iterator[Callable[[DerivedPart], None]]:
+    """Takes all parts of a partition that needs no derivation; it is done at the end of the block."""
+    writer = PartWriter(directory.parts_file(partition), 0)
+    try:
+        yield writer.add
+        writer.sync()
+    finally:
+        writer.close()
+    directory.write_state(partition, PartitionState(0, writer.length, is_done=True))
 
 
 def rows_from(document: Sequence[Any]) -> list[AdjustedRow]:
