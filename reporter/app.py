@@ -29,6 +29,7 @@ from reporter.meter_watch import LookTimes, MeterWatch
 from reporter.metrics import ReporterMetrics
 from reporter.period_reader import PeriodReader
 from reporter.planning.billing_periods import BillingPeriods
+from reporter.report_follower import ReportFollower
 from reporter.sending.lanes import Lanes
 from reporter.sending.meter_events import MeterEventPort
 from reporter.sending.pacing import Pacer
@@ -163,6 +164,8 @@ class Reporter:
             clock=context.clock,
             log=context.log,
         )
+        # Only what goes by the stream is refused by reports.
+        self._reports = ReportFollower(self._reader, self._topics.ledger.name, self._meter_watch.reported, context.clock) if stripe.streams else None
         self._webhooks = Webhooks(
             context,
             configuration.webhooks,
@@ -186,6 +189,8 @@ class Reporter:
             context.health.require("stripe_accepts_the_key", lambda: self._dispatcher.lanes.stopped or self._meter_watch.key_problem)
             context.health.mention("stripe_takes_all_meters", self._dispatcher.lanes.held.problem)
             context.spawn("meters", self._meter_watch.run(), background=True)
+            if self._reports is not None:
+                context.spawn("error reports", self._reports.run(), background=True)
             context.spawn("dispatch", self._dispatch())
             context.spawn("observe", self._observe(), background=True)
             context.spawn("carried usage", self._observe_carried(), background=True)
