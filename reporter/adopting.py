@@ -45,9 +45,10 @@ class HandoverRequest:
 class LedgerState:
     """One partition of one cluster.
 
-    Intents cover the tallies before `reported_to`; `head` is the offset of the last of them. Tallies count the events before `counted_to`; the
-    log has those before `events_end`. `waiting`: units by meter that are counted and in no intent, or carried by the last one. `closing` is set
-    while the ledger is closed. `adopted` is the last adoption.
+    Intents cover the tallies before `reported_to`, and so the events before `told_to`; `head` is the offset of the last of them. Tallies count the
+    events before `counted_to`; the log has those from `events_start` on, before `events_end`. `waiting`: units by meter that are counted and in
+    no intent, or carried by the last one. `open_units` are those of the open meter events. `closing` is set while the ledger is closed. `adopted`
+    is the last adoption.
     """
 
     partition: int
@@ -55,8 +56,11 @@ class LedgerState:
     head: int
     reported_to: int
     counted_to: int
+    events_start: int
     events_end: int
+    told_to: int
     open_meter_events: int
+    open_units: Mapping[str, int]
     waiting: Mapping[str, int]
     closing: LedgerClosing | None
     adopted: LedgerAdoption | None
@@ -76,7 +80,9 @@ class LedgerState:
             "counted_to": self.counted_to,
             "events_end": self.events_end,
             "uncounted_records": self.uncounted,
+            "told_to": self.told_to,
             "open_meter_events": self.open_meter_events,
+            "open_units": dict(sorted(self.open_units.items())),
             "waiting": dict(sorted(self.waiting.items())),
             "closed_at": None if self.closing is None else self.closing.place.offset,
             "adopted_at": None if self.adopted is None else self.adopted.place.offset,
@@ -99,7 +105,7 @@ class LedgerMove:
         """Where a partition stands. Raises ChainBroken where a copy is cut so that its logs do not fit."""
         ledger, adopted = await self._ledger(partition)
         counted_to, waiting = await self._waiting(partition, ledger)
-        _, events_end = await self._reader.bounds(self._topics.events.name, partition)
+        events_start, events_end = await self._reader.bounds(self._topics.events.name, partition)
         if counted_to > events_end:
             raise ChainBroken(
                 f"the tallies of partition {partition} count events up to {counted_to}, and usage.events ends at {events_end}: the copy lacks events"
@@ -110,8 +116,11 @@ class LedgerMove:
             head=ledger.chain.head,
             reported_to=max(0, ledger.chain.end),
             counted_to=counted_to,
+            events_start=events_start,
             events_end=events_end,
+            told_to=max(0, ledger.events_end),
             open_meter_events=ledger.open_events,
+            open_units=_open_units(ledger),
             waiting=waiting,
             closing=ledger.closing,
             adopted=adopted,
@@ -146,7 +155,8 @@ class LedgerMove:
                 return state.adopted
             ledger, _ = await self._ledger(partition)
             closed_at = NO_OFFSET if ledger.closing is None else ledger.closing.place.offset
-            in_doubt = sorted(state.waiting.items()) if ledger.closing is None else []
+            # What is open may have been postponed or refused behind the copy, and told under another identifier.
+            in_doubt = sorted((Counter(state.waiting) + Counter(state.open_units)).items()) if ledger.closing is None else []
             uncounted = state.uncounted if ledger.closing is None else 0
             place, about = ledger.place(ledger.chain.next_offset), (ledger.checkpoint, self._instance, predecessor, closed_at)
             doubt = (state.events_end, in_doubt, uncounted)
@@ -205,3 +215,13 @@ class LedgerMove:
                     for row in tally.rows:
                         waiting[row.meter] += row.quantity
         return tallies.chain.end, waiting
+
+
+def _open_units(ledger: Ledger) -> Mapping[str, int]:
+    """Units of the meter events without an outcome, by meter."""
+    found: Counter[str] = Counter()
+    for entry in ledger.open.values():
+        for index in entry.open:
+            event = entry.entry.meter_events[index]
+            found[event.meter] += abs(event.value)
+    return found

@@ -54,6 +54,7 @@ class AsideBook:
     def __init__(self) -> None:
         self.totals: dict[str, AsideTotals] = defaultdict(AsideTotals)
         self._waiting: dict[tuple[bytes, int], _Waiting] = {}
+        self._said_known: dict[bytes, list[tuple[str, Mapping[str, int]]]] = {}
 
     def add_unread(self, reason: str, events: int) -> None:
         """Events of a record that nobody can read, with the reason that the tally gives."""
@@ -63,6 +64,15 @@ class AsideBook:
     def add_redriven(self, reason: str) -> None:
         """An event that a redrive took back."""
         self.totals[reason].redriven += 1
+
+    def add_said_known(self, reason: str, units: Mapping[str, int], identity: bytes) -> None:
+        """An event of which a redrive says that another of its identity was counted. None was yet: it is set aside until one is."""
+        if len(self._said_known) >= ASIDE_ENTRIES_MAX:
+            self.add_redriven(reason)
+            return
+        self.totals[reason].events += 1
+        self.totals[reason].units.update(units)
+        self._said_known.setdefault(identity, []).append((reason, units))
 
     def add(self, reason: str, units: Mapping[str, int], identity: bytes, content: int) -> None:
         """An event that can be read. `identity` is empty if it has only its number."""
@@ -79,6 +89,10 @@ class AsideBook:
 
     def counted(self, identity: bytes, content: int) -> None:
         """An event was counted: if the same was set aside before, it has come back."""
+        for reason, units in self._said_known.pop(identity, ()):
+            self.totals[reason].events -= 1
+            self.totals[reason].redriven += 1
+            self.totals[reason].units.subtract(units)
         waiting = self._waiting.get((identity, content))
         if waiting is None:
             return

@@ -37,6 +37,7 @@ class SeenIdentities:
         self._latest_ms = 0
         self._before_ms = 0
         self._halvings = 0
+        self.has_forgotten = False  # whether some that were counted are not known any more
         self._limit: bytes | None = None
 
     @property
@@ -74,6 +75,7 @@ class SeenIdentities:
         return before is not None and log_time_ms - (before >> _CONTENT_BITS) <= horizon_ms
 
     def _shrink(self, horizon_ms: int) -> None:
+        self.has_forgotten = True
         oldest = self._before_ms - remembered_ms(horizon_ms) << _CONTENT_BITS
         self._seen = {identity: known for identity, known in self._seen.items() if known >= oldest}
         while len(self._seen) > self._entries_max // 2:

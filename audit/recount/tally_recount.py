@@ -48,6 +48,7 @@ class RecountHistory:
     aside: AsideBook = field(default_factory=AsideBook)
     forwarded: list[Forwarded] = field(default_factory=list)
     redriven: dict[int, set[int]] = field(default_factory=dict)  # by offset, the places of events that redrives took back
+    said_known: dict[int, set[int]] = field(default_factory=dict)  # and of those that redrives say were counted already
     emitters_from_ms: int = 0  # events of emitters that are not known may have been counted if they are older than this
 
     def learn_numbers(self, tally: Tally) -> None:
@@ -311,9 +312,21 @@ class _EventJudge:
         reason = self._reason(events, place, identity, content)
         if place in self._history.redriven.get(self._record.offset, ()):
             self._history.aside.add_redriven(reason or "unexplained")
+        elif place in self._history.said_known.get(self._record.offset, ()):
+            self._said_known(events, place, identity, reason or "unexplained")
         else:
             self._history.aside.add(reason or "unexplained", units_of(events, place, self._rules), identity, content)
         return None if reason else f"sets aside record {self._record.offset} [{place}], and nothing in the log says why"
+
+    def _said_known(self, events: HeldEvents, place: int, identity: bytes, reason: str) -> None:
+        """A redrive wrote this event not again, because its identity was counted. That must show here, unless it is another partition's."""
+        history = self._history
+        seen = history.identities.look_up(identity, 0, self._record.timestamp) if identity else Remembered.NEVER
+        is_elsewhere = history.home_of(events.series[events.at[place]][0]) != history.partition
+        if seen is not Remembered.NEVER or is_elsewhere or history.identities.has_forgotten:
+            history.aside.add_redriven(reason)
+        else:
+            history.aside.add_said_known(reason, units_of(events, place, self._rules), identity)
 
     def _reason(self, events: HeldEvents, place: int, identity: bytes, content: int) -> str | None:
         """Why it must be set aside, as far as the log shows it."""

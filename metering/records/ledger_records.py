@@ -269,7 +269,7 @@ class LedgerAdoption:
     """This ledger, a copy of one in the cluster `predecessor` ("": not known), goes on here.
 
     `closing` is the offset of the closing that the copy ends with; NO_OFFSET: nobody closed the ledger that was copied. Then its reporters may have
-    told Stripe of what the copy holds and has no intent for: `in_doubt` are those units, by meter, and `uncounted` the records of
+    told Stripe of what the copy has no intent for, or no outcome: `in_doubt` are those units, by meter, and `uncounted` the records of
     usage.events that no copied tally accounts for. `copied_to` is the end of what was copied of usage.events. The rest is as in a LedgerClosing.
     """
 

@@ -51,7 +51,8 @@ async def _catch_up(arguments: argparse.Namespace, kafka: KafkaSettings, other: 
     old_id = await cluster_id(other)
     reader, source, appender = LogReader(kafka, "catch-up-reader"), LogReader(other, "catch-up-source"), Appender(kafka, "catch-up")
     try:
-        late = await _late(LedgerMove(reader, appender, kafka.topics, SystemClock()), source, kafka, other, old_id)
+        here, there = (LedgerMove(log, appender, each.topics, SystemClock()) for log, each in ((reader, kafka), (source, other)))
+        late = [await _late(partition, here, there, old_id) for partition in range(kafka.partitions)]
         count = sum(each.end - each.start for each in late)
         if not arguments.json:
             print(f"{other.topics.events.name} in the cluster {old_id} got {count:,} offsets after it was copied")
@@ -69,15 +70,13 @@ async def _catch_up(arguments: argparse.Namespace, kafka: KafkaSettings, other: 
         await appender.close()
 
 
-async def _late(move: LedgerMove, source: LogReader, kafka: KafkaSettings, other: KafkaSettings, old_id: str) -> list[LateRecords]:
-    found = []
-    for partition in range(kafka.partitions):
-        adopted = (await move.state(partition)).adopted
-        if adopted is None or adopted.predecessor not in {old_id, ""}:
-            raise NotAdoptable(f"partition {partition} was not adopted from the cluster {old_id}")
-        start, end = await source.bounds(other.topics.events.name, partition)
-        found.append(LateRecords(partition, max(start, adopted.copied_to), max(end, adopted.copied_to)))
-    return found
+async def _late(partition: int, here: LedgerMove, there: LedgerMove, old_id: str) -> LateRecords:
+    adopted, left = (await here.state(partition)).adopted, await there.state(partition)
+    if adopted is None or adopted.predecessor not in {old_id, ""}:
+        raise NotAdoptable(f"partition {partition} was not adopted from the cluster {old_id}")
+    # A cluster that was lost and came back has told Stripe of what its own intents cover, behind the copy too.
+    start = adopted.copied_to if adopted.is_closed else max(adopted.copied_to, left.told_to)
+    return LateRecords(partition, max(start, left.events_start), max(start, left.events_end))
 
 
 async def _bring(source: LogReader, appender: Appender, kafka: KafkaSettings, other: KafkaSettings, late: LateRecords) -> int:

@@ -25,6 +25,7 @@ from taximeter_emitter.clock import SystemClock
 from taximeter_emitter.wire.partitioner import partition_of
 from taximeter_sandbox.brokers.apache import ApacheBroker
 from taximeter_sandbox.brokers.embedded import EmbeddedBroker
+from taximeter_sandbox.brokers.interface import RunnableBroker
 
 from audit.positions import Positions
 from metering.kafka.clients import KafkaSettings, started
@@ -55,7 +56,7 @@ class Drill:
     new: KafkaSettings
     simulator: SimulatorProcess
     folder: Path
-    lose_old: Callable[[], None]
+    old_broker: RunnableBroker
 
     @property
     def old_servers(self) -> str:
@@ -206,7 +207,7 @@ async def drill(tmp_path: Path) -> AsyncIterator[Drill]:
         process.call("POST", "/_control/customers", {"ids": list(CUSTOMERS)})
         client = stripe.StripeClient(KEY, base_addresses={"api": process.url}, http_client=stripe.UrllibClient())
         client.v1.billing.meters.create({"display_name": "Tokens", "event_name": "tokens", "default_aggregation": {"formula": "sum"}})
-        yield Drill(clusters[0], clusters[1], process, tmp_path, brokers[0].kill)
+        yield Drill(clusters[0], clusters[1], process, tmp_path, brokers[0])
 
 
 async def test_a_move_in_the_middle_of_the_work_bills_every_event_once(drill: Drill) -> None:
@@ -343,7 +344,7 @@ async def test_a_lost_cluster_leaves_a_copy_that_goes_on_and_says_what_is_in_dou
         await emit(old, "cus_1", lost)
     with drill.counting(old) as counting, drill.reporting(old) as reporting:
         await drill.until_billed(1_111, counting, reporting)
-    drill.lose_old()
+    drill.old_broker.kill()
 
     # Nobody works on a copy that was not adopted.
     with drill.counting(new) as counting:
@@ -373,3 +374,10 @@ async def test_a_lost_cluster_leaves_a_copy_that_goes_on_and_says_what_is_in_dou
     assert [(each["kind"], each["in_doubt"], each["uncounted"]) for each in verified["handovers"] if each["in_doubt"]] == [
         ("adoption", {"tokens": 10}, 1)
     ]
+
+    # The lost cluster comes back. What its own intents told Stripe of stays there, and what nobody counted comes over.
+    drill.old_broker.restart()
+    await emit(old, "cus_1", single("g", "cus_1", 100_000))
+    code, late_found, told = drill.page(new, "topics catch-up --from OLD --yes")
+    assert (code, late_found["records"]) == (OK, 1), told
+    assert b'"g"' in ((await records_of(new, "usage.events"))[-1][1].value or b"")

@@ -4,16 +4,19 @@ from dataclasses import replace
 
 import orjson
 import pytest
+from taximeter_emitter.wire.event import UsageEvent
 from taximeter_emitter.wire.limits import HOUR_MS, MINUTE_MS
 
 from aggregator.core import counting
+from aggregator.takeover import CountingTakeover
 from metering.kafka.partition_log import LogUnavailable
 from metering.records.chain import NO_OFFSET, ChainLink
 from metering.records.fail_closed import ChainBroken, HistoryLost, RecordCorrupt
 from metering.records.notes.foreign_records import PassedOver, digest_of_value, encode_decision
 from metering.records.tally import decode_tally, encode_tally
 from tests.support.aggregator_partition import Partition
-from tests.support.aggregator_records import EVENTS, HORIZON_MS, START_MS, TALLIES, Event, Numbered, encode
+from tests.support.aggregator_records import EVENTS, HORIZON_MS, START_MS, TALLIES, Event, Numbered, Single, encode, rules
+from tests.support.ids_in_memory import in_memory
 from tests.support.metering_memory_log import finished
 
 
@@ -293,3 +296,37 @@ def test_a_tally_that_was_written_late_still_tells_what_was_set_aside() -> None:
     partition.emit("a")
     partition.flush(partition.owner())
     assert decode_tally(partition.log.topics[TALLIES][-1].value).events.counted == 1  # type: ignore[union-attr]  # no holes here
+
+
+def test_where_counted_events_were_taken_out_a_horizon_that_ends_behind_them_lets_a_new_owner_go_on() -> None:
+    partition = Partition()
+    counter = partition.owner()
+    for event_id in ("a", "b"):
+        partition.emit(event_id)
+        partition.flush(counter)
+    partition.emit("c", wait_ms=3 * HOUR_MS)
+    partition.flush(counter)
+    partition.log.lose(EVENTS, 1)
+    with pytest.raises(HistoryLost, match="neither a record nor a marker"):
+        partition.owner()
+    short = rules(deduplication_horizon_ms=HOUR_MS)
+    takeover = CountingTakeover(partition.log, short, tallies_topic=TALLIES, found_at_log_start=False, snapshots=in_memory())
+    owner = finished(takeover.take_over(0))
+    assert (owner.position, len(owner.ids)) == (3, 1)
+    # What may repeat them is not counted.
+    value, headers = encode(Single(Event("b", "c", (("input", 1),), "m", partition.now_ms - 2 * HOUR_MS), "own"))
+    owner.count(partition.log.append(EVENTS, value, at_ms=partition.now_ms, headers=headers))
+    assert owner.cut().tally.events.dead_lettered == {"past_horizon": 1}
+
+
+def test_an_event_without_a_time_is_forwarded_with_the_same_one_however_often() -> None:
+    partition = Partition()
+    value = orjson.dumps({"id": "a", "customer": "away1", "usage": {"input": 1}})
+    record = partition.log.append(EVENTS, value, at_ms=partition.now_ms)
+    copies: list[UsageEvent] = []
+    for _ in range(2):  # the first owner dies between forwarding and its tally
+        owner = partition.owner()
+        owner.count(record)
+        copies += owner.cut().forwards
+    assert copies[0] == copies[1]
+    assert copies[0].time_ms == record.timestamp

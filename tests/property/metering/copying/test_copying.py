@@ -2,17 +2,18 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import fields
 from typing import Final
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metering.copying.copy_rounds import CopyRounds
+from metering.copying.copy_rounds import COPIED_TOPICS, CopyRounds
 from metering.copying.copy_target import CopyDiverged
 from metering.copying.partition_copy import TopicCopy
 from metering.kafka.partition_log import LogUnavailable
-from metering.kafka.topics import topics_named
+from metering.kafka.topics import Topics, topics_named
 from metering.records.redrive import NO_EDIT, REDRIVE_HEADER, Redrive, RedriveEnd, encode_redrive
 from tests.support.metering_memory_copy import MemoryTarget, kept
 from tests.support.metering_memory_log import MemoryLog, finished
@@ -48,6 +49,10 @@ def test_a_copy_that_is_interrupted_and_repeated_is_the_original_in_the_end(data
     copied = kept(target.log, "copied")
     assert copied[len(copied) - (end - start) :] == kept(source, "original")
     assert len(target.log.topics.get("copied", [])) == end
+
+
+def test_every_topic_is_copied() -> None:
+    assert {field.name for field in fields(Topics)} == set(COPIED_TOPICS)
 
 
 def test_a_foreign_record_or_a_longer_copy_is_no_copy() -> None:

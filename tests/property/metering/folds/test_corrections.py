@@ -6,8 +6,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from audit.verification.span import Inside
 from metering.folds.corrections import CorrectionHistory, named_places, objection
-from metering.folds.ledger import ledger_from
+from metering.folds.ledger import Ledger, ledger_from
 from metering.records.chain import NO_OFFSET
 from metering.records.ledger_records import Correction, CorrectionKind, Entry, Intent, Note, Outcome, Rejection, decode_entry, encode_correction
 from tests.support.metering_corrections import adoption, closing, correction, intent, receipt
@@ -82,6 +83,20 @@ class Log:
         return Rejection(0, "webhooks", "evt_1", "tokens", "code", "message", 1, chosen, 0, 10_000, 1)
 
 
+def accepted(entries: list[Entry]) -> set[int]:
+    """The intents that the fold accepts."""
+    ledger = Ledger()
+    return {offset for offset, entry in enumerate(entries) if ledger.fold(offset, offset, entry) and isinstance(entry, Intent)}
+
+
+def verified(entries: list[Entry]) -> set[int]:
+    """Those that a verification takes for accepted, before it folds anything."""
+    inside = Inside(0, 10**9)
+    for offset, entry in enumerate(entries):
+        inside.take(offset, entry)
+    return inside.intents
+
+
 def identifiers_of(entry: Intent) -> tuple[str, ...]:
     return tuple(entry.identifier(index) for index in range(len(entry.meter_events)))
 
@@ -105,6 +120,7 @@ def test_folds_from_the_start_and_from_any_checkpoint_agree_and_no_target_is_cor
         assert replace(partly.chain, skipped=0) == replace(whole.chain, skipped=0)
         assert (partly.tally_head, partly.events_end, partly.checkpoint) == (whole.tally_head, whole.events_end, whole.checkpoint)
         assert partly.closing == whole.closing
+    assert verified(log.entries) == accepted(log.entries)
     for target in log.history(len(log.entries)).targets.values():
         certain = [found for found in target.corrections if not found.fate.reported]
         assert sum(found.fate.at_stripe is not False for found in certain) <= 1

@@ -213,3 +213,20 @@ def test_a_record_that_a_person_passed_over_is_not_looked_at(log: CountedLog) ->
         stepped_over=step,
     )
     assert audited(log.records, [log.tallies[0], passed]) == []
+
+
+def test_a_redrive_is_believed_that_an_event_was_counted_where_the_log_counts_its_identity() -> None:
+    late = START_MS + 10**6
+    log = counted_log([Single(event("g", time_ms=late), "own")], [Single(event("g", 9, time_ms=late), "own")], step_ms=10**6)
+    history = RecountHistory(0, rules().partition_of, said_known={0: {0}})
+    assert audited(log.records[:1], log.tallies[:1], history) == []
+    totals = history.aside.totals["in_future"]
+    assert (totals.events, totals.came_back, totals.units["tokens"]) == (1, 0, 3)
+    assert audited(log.records[1:], [replace(log.tallies[1], link=ChainLink(0, 1, 0))], history) == []
+    assert (totals.events, totals.came_back, totals.units["tokens"]) == (0, 1, 0)
+
+    log = counted_log([Single(event("g"), "own"), Single(event("g", 9), "own"), Single(event("h", time_ms=late), "own")])
+    history = RecountHistory(0, rules().partition_of, said_known={1: {0}, 2: {0}})
+    assert audited(log.records, log.tallies, history) == []
+    assert (history.aside.totals["conflict"].events, history.aside.totals["conflict"].redriven) == (0, 1)
+    assert (history.aside.totals["in_future"].events, history.aside.totals["in_future"].redriven) == (1, 0)
