@@ -29,7 +29,6 @@ from reporter.meter_watch import LookTimes, MeterWatch
 from reporter.metrics import ReporterMetrics
 from reporter.period_reader import PeriodReader
 from reporter.planning.billing_periods import BillingPeriods
-from reporter.report_follower import ReportFollower
 from reporter.sending.lanes import Lanes
 from reporter.sending.meter_events import MeterEventPort
 from reporter.sending.pacing import Pacer
@@ -38,6 +37,7 @@ from reporter.stripe.listed_meters import MetersPort
 from reporter.stripe.subscriptions import SubscriptionsPort
 from reporter.takeover import ReportingTakeover
 from reporter.webhooks.endpoint import Observer, Observers, ReportSource, Webhooks
+from reporter.webhooks.report_follower import ReportFollower
 from reporter.webhooks.settings import WebhookSettings
 from reporter.worker import ReportingWorker
 

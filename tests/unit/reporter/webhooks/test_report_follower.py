@@ -2,7 +2,7 @@
 
 from metering.folds.ledger import Ledger
 from metering.records.ledger_records import Rejection, encode_receipt, encode_rejection
-from reporter.report_follower import REPORTS_LOOK_SECONDS, ReportFollower
+from reporter.webhooks.report_follower import REPORTS_LOOK_SECONDS, ReportFollower
 from tests.support.manual_clock import ManualClock
 from tests.support.metering_corrections import receipt
 from tests.support.metering_memory_log import MemoryLog, finished
