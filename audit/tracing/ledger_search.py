@@ -12,6 +12,7 @@ from metering.kafka.chain_records import PartitionPlace, chain_records, first_ch
 from metering.kafka.ledger_log import ledger_since
 from metering.kafka.partition_log import LogReader
 from metering.records.ledger_records import Correction, Entry, Intent, MeterEvent, Outcome, Receipt, Rejection, Settlement, decode_entry
+from metering.records.notes.resolution import Resolution
 
 _LARGEST_WINDOW_MS: Final = 6 * HOUR_MS
 _LARGEST_CARRIED_MS: Final = 7 * DAY_MS
@@ -28,6 +29,7 @@ class ReportedEvent:
     settled: Settlement | None = None
     corrections: list[tuple[int, Correction, Outcome | None]] = field(default_factory=list)
     reports: list[Rejection] = field(default_factory=list)
+    resolution: Resolution | None = None
 
 
 @dataclass(slots=True)
@@ -78,11 +80,17 @@ class _ReportFold:
                 self._plan(read, intent)
             case Correction() as correction if read.accepted and (correction.intent, correction.index) in self._watched:
                 target = self._watched[correction.intent, correction.index]
+                if correction.target_identifier != target.identifier:
+                    return  # of a meter event in another partition
                 self._corrections[read.offset] = target, len(target.corrections)
                 target.corrections.append((read.offset, correction, None))
             case Receipt():
                 for settlement in read.news:
                     self._settle(settlement)
+            case Resolution() as resolution if read.accepted:
+                for each in self.found.events:
+                    if each.identifier == resolution.target_identifier:
+                        each.resolution = resolution
             case Rejection() as rejection:
                 for each in self.found.events:
                     if each.identifier in rejection.identifiers:
@@ -138,7 +146,8 @@ class LedgerSearch:
             place = place_of(entry.target_identifier) if isinstance(entry, Correction) else None
         if not isinstance(place, MeterEventPlace):
             return None
-        async with aclosing(self._entries(partition, 0)) as entries:
+        # What a correction bills to another customer is of that customer's former partition.
+        async with aclosing(self._entries(place.partition, 0)) as entries:
             async for read in entries:
                 found = read.entry
                 if isinstance(found, Intent) and read.accepted and found.place == (place.start, place.end) and place.index < len(found.meter_events):

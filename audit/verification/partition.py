@@ -347,28 +347,42 @@ class PartitionVerification:
         recount = TallyRecount(tally, self.history)
         if tally.stepped_over is not None:
             await events.pass_over(end)
-        taken = 0
-        async for record in events.before(end):
-            # Records below the first tally were there before the chain was founded; the aggregator's settings say to leave them.
-            if record.offset >= start:
-                self._at(self._topics.events.name, record.offset)
-                self._take(recount, record)
-            taken += 1
-        self._on_records(taken)
+        try:
+            await self._recount(recount, tally, events)
+        except (HistoryLost, RecordUnreadable) as error:
+            # It costs this tally its proof, and no other.
+            self._report.problems.add(f"{where} cannot be counted again: {error}")
+            await events.pass_over(end)
+            self._take_as_it_is(tally)
+            self.history.learn_numbers(tally)
+            return
         was_deleted = start < self._bounds.events[0] and tally.acceptance is None
         # Only a verification of everything derives plans again.
         is_unproved = tally.adjustment is not None and not self._times.is_everything
         if was_deleted or is_unproved or not recount.is_derived:
-            self._report.underived.tallies += 1
-            for row in tally.rows:
-                self._report.underived.units[row.meter] += row.quantity
-            self.history.identities.is_unsure_until(tally.log_time_ms + remembered_ms(tally.horizon_ms or 0))
+            self._take_as_it_is(tally)
         if was_deleted:
             self._report.not_recounted += min(end, self._bounds.events[0]) - start
             self.history.learn_numbers(tally)
             return
         for phrase in recount.phrases():
             self._report.problems.add(f"{where} {phrase}")
+
+    async def _recount(self, recount: TallyRecount, tally: Tally, events: Stream) -> None:
+        taken = 0
+        async for record in events.before(tally.link.end):
+            # Records below the first tally were there before the chain was founded; the aggregator's settings say to leave them.
+            if record.offset >= tally.link.start:
+                self._at(self._topics.events.name, record.offset)
+                self._take(recount, record)
+            taken += 1
+        self._on_records(taken)
+
+    def _take_as_it_is(self, tally: Tally) -> None:
+        self._report.underived.tallies += 1
+        for row in tally.rows:
+            self._report.underived.units[row.meter] += row.quantity
+        self.history.identities.is_unsure_until(tally.log_time_ms + remembered_ms(tally.horizon_ms or 0))
 
     def _take(self, recount: TallyRecount, record: ConsumerRecord[bytes, bytes]) -> None:
         try:

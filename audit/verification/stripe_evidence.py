@@ -1,6 +1,6 @@
 """What the ledger knows of Stripe's own sums: whom a comparison has read, how long ago, and what differed last. Pure."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -78,8 +78,9 @@ class EvidenceFold:
 
     def __init__(self) -> None:
         self._customers: dict[str, int] = {}
-        self._differing: dict[tuple[str, str, int], Finding] = {}
-        self._mended: set[tuple[str, str, int]] = set()
+        self._differing: defaultdict[tuple[str, str], dict[int, Finding]] = defaultdict(dict)
+        self._mended: set[tuple[str, str]] = set()
+        self._kept = 0
         self._unkept = 0
 
     def saw(self, customers: Iterable[str]) -> None:
@@ -98,7 +99,8 @@ class EvidenceFold:
 
     def mended(self, customer: str, meter: str) -> None:
         """Something was done for this customer and meter: what differed must be read again."""
-        self._mended.update(key for key in self._differing if key[:2] == (customer, meter))
+        if (customer, meter) in self._differing:
+            self._mended.add((customer, meter))
 
     def totals(self) -> StripeEvidence:
         """All of it."""
@@ -107,20 +109,28 @@ class EvidenceFold:
             customers=len(self._customers),
             compared=len(read),
             oldest_ms=min(read, default=0),
-            differing=[found for key, found in self._differing.items() if key not in self._mended],
-            mended=len(self._mended),
+            differing=[found for pair, cells in self._differing.items() if pair not in self._mended for found in cells.values()],
+            mended=sum(len(self._differing[pair]) for pair in self._mended),
             unkept=self._unkept,
         )
 
     def _forget(self, found: Finding) -> None:
-        for key, before in list(self._differing.items()):
-            if key[:2] == (found.customer, found.meter) and found.start_ms <= before.start_ms and before.end_ms <= found.end_ms:
-                del self._differing[key]
-                self._mended.discard(key)
+        """A later read of the same hours takes the place of what differed."""
+        pair = found.customer, found.meter
+        cells = self._differing.get(pair)
+        if cells is None:
+            return
+        for start in [start for start, before in cells.items() if found.start_ms <= start and before.end_ms <= found.end_ms]:
+            del cells[start]
+            self._kept -= 1
+        if not cells:
+            del self._differing[pair]
+        self._mended.discard(pair)
 
     def _remember(self, found: Finding) -> None:
-        if len(self._differing) < DIFFERING_MAX:
-            self._differing[found.customer, found.meter, found.start_ms] = found
+        if self._kept < DIFFERING_MAX:
+            self._differing[found.customer, found.meter][found.start_ms] = found
+            self._kept += 1
         else:
             self._unkept += 1
 

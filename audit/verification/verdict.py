@@ -11,7 +11,7 @@ from audit.verification.term import ProofWord, Term
 from metering.records.ledger_records import Outcome
 
 _DEAD_LETTERS: Final = "taximeter deadletters list"
-_REFUSED: Final = 'taximeter stripe errors; taximeter correct IDENTIFIER --resend --reason "..."'
+_REFUSED: Final = "taximeter rejected list; taximeter correct --resend --plan"
 
 
 @dataclass(frozen=True, slots=True)

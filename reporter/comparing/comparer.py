@@ -105,6 +105,7 @@ class Comparer:
         self._budget = ReadBudget(settings.reads_per_month, clock.monotonic())
         self._free_at = 0.0
         self._running: asyncio.Task[object] | None = None
+        self._observe(self._times())  # also where nothing is ever compared
 
     async def run(self) -> None:
         """Until `close`. Returns at once when there are no reads for it. No failure of Stripe's or Kafka's ends it."""

@@ -60,7 +60,8 @@ def due_ms(doubtful: DoubtfulCell, found: Finding | None, times: CompareTimes) -
         case CellVerdict.SETTLED:
             return None
         case CellVerdict.ARRIVING:
-            return found.read_at_ms + max(times.settle_ms, times.confirm_ms)
+            # Something may be open for hours: what is read alike again and again is read more rarely.
+            return found.read_at_ms + max(times.settle_ms, times.wait_ms(found.reads))
         case _:
             return found.read_at_ms + times.wait_ms(found.reads)
 

@@ -7,22 +7,22 @@ import orjson
 
 from taximeter.refusal_commands.correction_plan import CorrectionPlan, NoPlan, plan_of
 
-PLAN_FILE: Final = "corrections.json"
+CORRECTIONS_FILE: Final = "corrections.json"
 
 
 def read_plan(directory: Path) -> CorrectionPlan:
     """From its directory. Raises NoPlan."""
     try:
-        document = orjson.loads((directory / PLAN_FILE).read_bytes())
+        document = orjson.loads((directory / CORRECTIONS_FILE).read_bytes())
     except (OSError, orjson.JSONDecodeError) as error:
-        raise NoPlan(f"{directory / PLAN_FILE} cannot be read: {error}") from None
+        raise NoPlan(f"{directory / CORRECTIONS_FILE} cannot be read: {error}") from None
     return plan_of(document)
 
 
 def write_plan(directory: Path, plan: CorrectionPlan) -> Path:
     """Into its directory, which is made; returns the file. Raises OSError, and FileExistsError where a plan is."""
     directory.mkdir(parents=True, exist_ok=True)
-    path = directory / PLAN_FILE
+    path = directory / CORRECTIONS_FILE
     with path.open("xb") as file:
         file.write(orjson.dumps(plan.as_json(), option=orjson.OPT_INDENT_2) + b"\n")
     return path

@@ -20,8 +20,10 @@ def plan(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--take-out", action="store_true", help="take out what was counted and should not be billed")
     what.add_argument("--move-to", metavar="ID", help="move what was counted for others to this customer")
     add_import_plan(parser, what)
+    what.add_argument("--rows", type=Path, metavar="FILE", help="add these amounts, one JSON object a line: customer, meter, time, quantity")
     what.add_argument("--resume", type=Path, metavar="DIR", help="go on with a plan that was interrupted")
     add_selection(parser, "customer", "source", "meter", "partition", "offset", "log_time", "event_time")
+    parser.add_argument("--evidence", metavar="TEXT", help="with --rows: on what the amounts rest; it is kept in the log")
     parser.add_argument("--out", type=Path, metavar="DIR", help="the directory of the plan; it must be new or empty")
     parser.add_argument("--workers", type=worker_count, default=1, metavar="N", help="derive so many partitions side by side (default %(default)s)")
     parser.add_argument(
@@ -47,7 +49,7 @@ def apply(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", type=Path, metavar="DIR", help="the directory of the plan")
     _add_author(parser)
     add_import_apply(parser)
-    parser.add_argument("--rate", type=float, metavar="N", help="write at most so many rows a second (default: as Stripe takes them)")
+    parser.add_argument("--rate", type=float, metavar="N", help="write at most so many rows, or events of a file, a second (default: as it goes)")
     parser.add_argument(
         "--no-brake",
         action="store_true",

@@ -25,14 +25,16 @@ from metering.plans.plan_header import PlanHeader, PlannedRange, PlanRule
 from metering.plans.usage_selector import UsageSelector
 from metering.process.service_command import load_configuration
 from metering.records.adjustment import AdjustmentKind, short
+from metering.records.ledger_records import REASON_CHARS_MAX
 from metering.records.meters import Catalogue, catalogue_of, catalogue_problems
 from taximeter.before_writing import told
 from taximeter.connection import NotConfigured, kafka_settings, run_on_logs
 from taximeter.exit_codes import DISCREPANCY, FAILED, INTERRUPTED, OK, USAGE
-from taximeter.import_commands.import_arguments import is_import
+from taximeter.import_commands.import_arguments import is_import, selection_problems
 from taximeter.import_commands.planning_imports import plan_import
 from taximeter.replay_commands.waiting import tell_waiting
 from taximeter.replay_plans.account_periods import account_periods
+from taximeter.replay_plans.given_rows import read_rows, write_given
 from taximeter.replay_plans.plan_directory import PlanDirectory, PlanUnusable
 from taximeter.replay_plans.plan_summary import PlanSummary
 from taximeter.replay_plans.planning import completed, derive_all
@@ -51,10 +53,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Exit code 0 when the plan is complete and all of it can be billed, 2 when a part cannot, or another plan is in the way."""
     if is_import(arguments):
         return plan_import(arguments)
-    wanted = arguments.count or arguments.move_to or arguments.take_out
+    if told(selection_problems(arguments)):
+        return USAGE
+    wanted = arguments.count or arguments.move_to or arguments.take_out or arguments.rows
     if not wanted and arguments.resume is None:
         return run_on_logs(tell_waiting(arguments))
-    if told(["say where the plan goes: --out DIR"] if arguments.resume is None and arguments.out is None else []):
+    if told(_missing(arguments)):
         return USAGE
     directory = PlanDirectory(arguments.resume or arguments.out)
     try:
@@ -67,6 +71,13 @@ def run(arguments: argparse.Namespace) -> int:
         return INTERRUPTED
 
 
+def _missing(arguments: argparse.Namespace) -> list[str]:
+    problems = ["say where the plan goes: --out DIR"] if arguments.resume is None and arguments.out is None else []
+    if arguments.rows is not None and not 0 < len((arguments.evidence or "").strip()) <= REASON_CHARS_MAX:
+        problems.append(f"--rows needs --evidence, 1 to {REASON_CHARS_MAX} characters: on what the amounts rest")
+    return problems
+
+
 async def _plan(arguments: argparse.Namespace, directory: PlanDirectory) -> int:
     kafka = kafka_settings(arguments)
     events, tallies = LogReader(kafka, "replay-events"), LogReader(kafka, "replay-tallies")
@@ -74,7 +85,9 @@ async def _plan(arguments: argparse.Namespace, directory: PlanDirectory) -> int:
         log = PlanLog(events, tallies, kafka.topics)
         tell = progress(sys.stderr, "reading what is counted", "tallies")
         book, ends = await log.book(range(kafka.partitions), lambda count: tell(count, 0))
-        if arguments.resume is None:
+        if arguments.rows is not None:
+            write_given(directory, kafka, ends, read_rows(arguments.rows), evidence=arguments.evidence, now_ms=SystemClock().now_ms())
+        elif arguments.resume is None:
             draft = await _draft(arguments, kafka, log, ends)
             if told(_problems(book, draft)):
                 return DISCREPANCY

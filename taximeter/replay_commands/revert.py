@@ -23,7 +23,7 @@ from taximeter.connection import kafka_settings, run_on_logs
 from taximeter.exit_codes import DISCREPANCY, FAILED
 from taximeter.replay_commands.plan import progress, tell_plan
 from taximeter.replay_commands.plans import NoSuchPlan, find_plan
-from taximeter.replay_plans.plan_directory import PartitionState, PartWriter, PlanDirectory, PlanUnusable
+from taximeter.replay_plans.plan_directory import PlanDirectory, PlanUnusable, direct_parts
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -88,15 +88,10 @@ def _draft(target: LoggedPlan, ends: dict[int, TalliesEnd]) -> PlanHeader:
 async def _write_opposites(directory: PlanDirectory, kafka: KafkaSettings, tallies: LogReader, target: LoggedPlan) -> None:
     topic = kafka.topics.tallies.name
     for partition, parts in sorted(target.parts.items()):
-        writer = PartWriter(directory.parts_file(partition), 0)
-        try:
+        with direct_parts(directory, partition) as add:
             for part in parts:
                 found = await first_chain_record(tallies, PartitionPlace(topic, partition), part.offset, part.offset + 1, decode_tally)
                 if found is None:
                     raise RecordCorrupt(f"offset {part.offset} of {topic}/{partition} holds no tally")
                 rows = found[1].rows
-                writer.add(DerivedPart(False, [(*row[:4], -row.quantity, -row.events) for row in rows]))
-            writer.sync()
-        finally:
-            writer.close()
-        directory.write_state(partition, PartitionState(0, writer.length, is_done=True))
+                add(DerivedPart(False, [(*row[:4], -row.quantity, -row.events) for row in rows]))

@@ -10,7 +10,8 @@ So planning may be interrupted at any point: what is in a file of parts behind t
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple
@@ -23,6 +24,7 @@ from metering.plans.plan_header import PlanHeader, header_from
 from metering.process.atomic_files import write_atomically
 from metering.records.adjustment import AdjustedRow, part_digest
 from metering.records.fail_closed import RecordCorrupt
+from taximeter.refusal_commands.plan_file import CORRECTIONS_FILE
 
 DRAFT_FILE: Final = "draft.json"
 HEADER_FILE: Final = "header.json"
@@ -76,6 +78,8 @@ class PlanDirectory:
         """The complete plan. Raises PlanUnusable if it is not complete."""
         if not (self.path / HEADER_FILE).exists() and (self.path / DRAFT_FILE).exists():
             raise PlanUnusable(f"{self.path} is not complete: taximeter replay plan --resume {self.path}")
+        if (self.path / CORRECTIONS_FILE).exists():
+            raise PlanUnusable(f"{self.path} holds corrections, which Stripe's sums ask for: taximeter correct --apply {self.path}")
         return self._read(HEADER_FILE, "no plan is there")
 
     @property
@@ -211,6 +215,18 @@ class PartWriter:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+@contextmanager
+def direct_parts(directory: PlanDirectory, partition: int) -> Iterator[Callable[[DerivedPart], None]]:
+    """Takes all parts of a partition that needs no derivation; it is done at the end of the block."""
+    writer = PartWriter(directory.parts_file(partition), 0)
+    try:
+        yield writer.add
+        writer.sync()
+    finally:
+        writer.close()
+    directory.write_state(partition, PartitionState(0, writer.length, is_done=True))
 
 
 def rows_from(document: Sequence[Any]) -> list[AdjustedRow]:

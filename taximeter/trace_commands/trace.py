@@ -92,15 +92,15 @@ async def _meter_event(arguments: argparse.Namespace, kafka: KafkaSettings) -> i
             return FAILED
         reported, intent = found
         usage = [UsageAt(reported.event.customer, reported.event.meter, reported.event.time_ms)]
-        report = await ledger.report(place.partition, intent.link.start, reported.planned_ms, usage)
+        report = await ledger.report(intent.partition, intent.link.start, reported.planned_ms, usage)
     finally:
         await reader.close()
     mine = next((each for each in report.events if each.identifier == reported.identifier), reported)
     if arguments.json:
-        about = {"tallies": [intent.link.start, intent.link.end], "partition": place.partition}
+        about = {"tallies": [intent.link.start, intent.link.end], "partition": intent.partition}
         print_json({"schema": "taximeter.trace/1", "meter_event": _meter_event_json(mine) | about})
     else:
-        print(f"partition {place.partition}, intent {mine.intent}, tallies {intent.link.start} to {intent.link.end - 1}")
+        print(f"partition {intent.partition}, intent {mine.intent}, tallies {intent.link.start} to {intent.link.end - 1}")
         _show_meter_event(mine)
         print(f"what it is made of: taximeter explain --customer {mine.event.customer} --meter {mine.event.meter}")
     return OK
@@ -143,6 +143,10 @@ def _show_meter_event(each: ReportedEvent) -> None:
     print(f"  intent {each.intent}, {each.identifier}: {event.value:,} {event.meter} at {shown(event.time_ms // 1000)}: {state}")
     for rejection in each.reports:
         print(f"    Stripe did not record it: {rejection.code} ({rejection.event_id})")
+    found = each.resolution
+    if found is not None:
+        to_whom = f" to {found.to_customer}" if found.to_customer else ""
+        print(f"    resolved {found.offset}, {found.resolved}{to_whom} by {found.by}: {found.reason}")
     for offset, correction, outcome in each.corrections:
         print(f"    correction {offset}, {correction.kind} by {correction.by}: {outcome or 'no outcome yet'} ({correction.reason})")
 
@@ -186,5 +190,6 @@ def _meter_event_json(each: ReportedEvent) -> dict[str, Any]:
         "outcome": None if settled is None else settled.outcome,
         "settled_at_ms": None if settled is None else settled.at_ms,
         "reports": [rejection.event_id for rejection in each.reports],
+        "resolution": None if each.resolution is None else each.resolution.resolved,
         "corrections": [{"offset": offset, "kind": found.kind, "outcome": outcome} for offset, found, outcome in each.corrections],
     }

@@ -192,8 +192,6 @@ async def test_what_differs_at_stripe_is_found_without_a_command_and_named_by_it
         code, done = await asyncio.to_thread(command, installation, tmp_path / "reporter", *apply)
         assert (code, [each["outcome"] for each in done["corrections"]]) == (DISCREPANCY, ["accepted"] * 2)
         assert list(done["left"]) == ["extra is not corrected: another program's, or by hand"]
-        again, done = await asyncio.to_thread(command, installation, tmp_path / "reporter", *apply)
-        assert (again, len(done["corrections"])) == (DISCREPANCY, 0), "each is corrected once"
         payload = {"stripe_customer_id": "cus_rogue", "value": "-9"}
         installation.client.v1.billing.meter_events.create({"event_name": "tokens", "payload": payload, "identifier": "taken-back"})
         installation.simulator.call("POST", "/_control/clock", {"advance_ms": 1_000})
@@ -226,8 +224,6 @@ async def test_refused_usage_of_a_deleted_customer_is_billed_to_its_successor_on
         assert (exit_code, done["units"], [each["outcome"] for each in done["corrections"]]) == (OK, {"tokens": "77"}, ["accepted"])
         exit_code, again = await asyncio.to_thread(command, installation, folder, *move)
         assert [each["identifier"] for each in again["corrections"]] == [each["identifier"] for each in done["corrections"]], "billed once"
-        exit_code, listed = await asyncio.to_thread(command, installation, folder, "rejected", "list")
-        assert (exit_code, listed["meter_events"][0]["state"]) == (OK, "moved")
         installation.simulator.call("POST", "/_control/clock", {"advance_ms": 1_000})
         exit_code, verified = await asyncio.to_thread(command, installation, folder, "verify")
         assert (exit_code, verified["verdict"], verified["meters"]["tokens"]["billed"]) == (OK, "EXACT", sum(QUANTITIES.values()))

@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+import orjson
 import pytest
 from taximeter_emitter.clock import SystemClock
 from taximeter_emitter.wire.limits import DAY_MS, MINUTE_MS
@@ -15,7 +16,7 @@ from metering.kafka.adjustment_writer import AdjustmentWriter
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import Appender, LogReader
 from metering.records.tally import TallyRow, decode_tally
-from taximeter.exit_codes import DISCREPANCY, FAILED, OK, PENDING
+from taximeter.exit_codes import DISCREPANCY, FAILED, OK, PENDING, USAGE
 from taximeter.replay_plans import planning
 from taximeter.replay_plans.plan_directory import PlanDirectory
 from taximeter.replay_plans.planning import DerivationTask, completed, derive_partition
@@ -116,6 +117,23 @@ async def test_what_can_no_longer_be_billed_is_said_and_is_no_success(counted: C
     assert (code, plan["unbilled_rows"], period["state"], period["billed"], period["units"]) == (DISCREPANCY, 1, "older than 35 days", False, "-5")
     code, waiting = counted.taximeter("replay", "plan")
     assert (code, waiting["uncovered_rows"] > 0) == (PENDING, True)
+
+
+async def test_given_amounts_rest_on_their_evidence(counted: CountedPartition) -> None:
+    file, moment = counted.folder / "rows", "2026-11-22T10:00:30Z"
+    row = {"customer": ONE, "meter": "tokens", "time": moment, "quantity": -40, "dimensions": {"model": "m"}}
+    file.write_bytes(b"\n".join(map(orjson.dumps, (row, row, {**row, "customer": TWO, "quantity": 5}))))
+    given = ("--rows", str(file), "--out", str(counted.folder / "given"))
+    assert counted.taximeter("replay", "plan", *given)[0] == USAGE
+    _, plan = counted.taximeter("replay", "plan", *given, "--evidence", "ticket 7: promised by sales")
+    assert (plan["kind"], plan["totals"]["tokens"]["units"], plan["totals"]["tokens"]["rows"]) == ("resolve", "-75", 2)
+    assert counted.taximeter("replay", "apply", str(counted.folder / "given"), *YES)[0] == OK
+    _, verified = counted.taximeter("verify")
+    assert ([each["proof"] for each in verified["plans"]], verified["problems"]["count"]) == (["evidence"], 0)
+    (term,) = [each for each in verified["terms"]["exact_but"] if each["name"] == "plan_on_evidence"]
+    assert (term["count"], "ticket 7" in term["text"]) == (2, True)
+    file.write_bytes(orjson.dumps({**row, "quantity": 1.5}))
+    assert counted.taximeter("replay", "plan", "--rows", str(file), "--out", str(counted.folder / "no"), "--evidence", "x")[0] == FAILED
 
 
 class Interruption:

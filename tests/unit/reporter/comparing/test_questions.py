@@ -31,6 +31,7 @@ FOUND = Finding(*PAIR, 0, HOUR_MS, CellVerdict.SETTLED, 5, 5, 0, READ_AT, READ_A
         (replace(FOUND, taken=(), doubts=1, reads=2), 80),
         (replace(FOUND, taken=(), doubts=1, reads=3), None),
         (replace(FOUND, verdict=CellVerdict.ARRIVING), 30),
+        (replace(FOUND, verdict=CellVerdict.ARRIVING, reads=2), 80),
         (replace(FOUND, verdict=CellVerdict.MISSING), 25),
         (replace(FOUND, verdict=CellVerdict.MISSING, reads=2), 80),
         (replace(FOUND, verdict=CellVerdict.EXTRA, reads=3), 380),

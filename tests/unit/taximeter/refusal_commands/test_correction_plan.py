@@ -1,6 +1,7 @@
 """What would be done about each refused, lost or doubtful meter event, and why not about others."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import orjson
 import pytest
@@ -14,6 +15,8 @@ from metering.records.ledger_records import MeterEvent, Outcome
 from metering.records.notes.evidence import CellVerdict, Finding
 from metering.records.notes.resolution import Resolution, Resolved
 from taximeter.refusal_commands.correction_plan import CorrectionPlan, NoPlan, plan_missing, plan_of, plan_refusals, stale
+from taximeter.refusal_commands.plan_file import read_plan, write_plan
+from taximeter.replay_plans.plan_directory import PlanDirectory, PlanUnusable
 
 NOW = 100 * DAY_MS
 HOUR = NOW - 3 * HOUR_MS
@@ -148,3 +151,13 @@ def test_a_step_is_stale_once_a_later_read_shows_something_else() -> None:
     book.take([replace(MISSING, stripe=20, difference=0, verdict=CellVerdict.SETTLED)])
     assert stale(plan.steps[0], book) is not None
     assert refused(0, 7).state is MendState.OPEN
+
+
+def test_whoever_applies_it_as_a_plan_of_adjustments_is_told_the_command(tmp_path: Path) -> None:
+    plan = CorrectionPlan(NOW)
+    plan_missing(MISSING, MEMBERS, plan)
+    assert read_plan(write_plan(tmp_path / "mend", plan).parent) == plan
+    with pytest.raises(PlanUnusable, match="taximeter correct --apply"):
+        PlanDirectory(tmp_path / "mend").header()
+    with pytest.raises(FileExistsError):
+        write_plan(tmp_path / "mend", plan)
