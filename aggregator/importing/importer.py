@@ -5,6 +5,7 @@ from it and from the content.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -54,13 +55,16 @@ class FileSource:
 
 @dataclass(frozen=True, slots=True)
 class ImportKit:
-    """What an importer works with; the reader and the appender stay their owner's. `on_step` hears of progress."""
+    """What an importer works with; the reader and the appender stay their owner's. `on_step` hears of progress.
+
+    `events_per_second`: write no more than that; None: as fast as Kafka acknowledges."""
 
     reader: LogReader
     appender: Appender
     topics: Topics
     partitions: int
     on_step: OnStep = lambda _what, _done, _of: None
+    events_per_second: float | None = None
 
 
 class WrittenSoFar:
@@ -115,12 +119,14 @@ class Importer:
 
     async def write(self, source: EntrySource, book: ImportBook, accepted: Import, written: WrittenSoFar) -> int:
         """Write the events, but for those that `written` has, and that it is done. Returns how many were written here."""
-        numbered, events = NumberedEntries(accepted, self._kit.partitions), 0
+        numbered, events, began = NumberedEntries(accepted, self._kit.partitions), 0, time.monotonic()
         async with aclosing(source.chunks()) as chunks:
             async for chunk in chunks:
                 for batch in numbered.add(chunk):
                     events += await self._append(batch, written)
                 self._kit.on_step("written", numbered.entries, accepted.entries)
+                if self._kit.events_per_second is not None:
+                    await asyncio.sleep(max(0.0, events / self._kit.events_per_second - (time.monotonic() - began)))
         for batch in numbered.rest():
             events += await self._append(batch, written)
         if (await source.content()).digest != accepted.content.digest:

@@ -146,6 +146,7 @@ class PartitionVerification:
         self._first_start: int | None = None
         self._intents = IntentCheck(partition, report, self._inside)
         self._place = "nothing"
+        self._gone: list[tuple[str, bool]] = []  # tallies that have no proof, and whether their records are gone
         self.book = PlanBook()
         self.history = RecountHistory(partition, lambda customer: home_of(customer, scope.partitions))
 
@@ -161,6 +162,9 @@ class PartitionVerification:
             self._report.problems.add(f"{where} cannot be read: {error}")
         except Exception as error:  # one partition's fault must not keep the others from being verified
             self._report.problems.add(f"{where}, {self._place}: this check itself failed, so that nothing more is known: {error!r}")
+        for problem, is_gone in self._gone:
+            if not (is_gone and self._tallies.losses.ids_from_ms):
+                self._report.problems.add(problem)
         self._intents.finish()
         self._report.identity_share = max(self._report.identity_share, self.history.identities.share)
         for reason, totals in self.history.aside.totals.items():
@@ -347,28 +351,42 @@ class PartitionVerification:
         recount = TallyRecount(tally, self.history)
         if tally.stepped_over is not None:
             await events.pass_over(end)
-        taken = 0
-        async for record in events.before(end):
-            # Records below the first tally were there before the chain was founded; the aggregator's settings say to leave them.
-            if record.offset >= start:
-                self._at(self._topics.events.name, record.offset)
-                self._take(recount, record)
-            taken += 1
-        self._on_records(taken)
+        try:
+            await self._recount(recount, tally, events)
+        except (HistoryLost, RecordUnreadable) as error:
+            # It costs this tally its proof, and no other. That records are gone may be accepted further on.
+            self._gone.append((f"{where} cannot be counted again: {error}", isinstance(error, HistoryLost)))
+            await events.pass_over(end)
+            self._take_as_it_is(tally)
+            self.history.learn_numbers(tally)
+            return
         was_deleted = start < self._bounds.events[0] and tally.acceptance is None
         # Only a verification of everything derives plans again.
         is_unproved = tally.adjustment is not None and not self._times.is_everything
         if was_deleted or is_unproved or not recount.is_derived:
-            self._report.underived.tallies += 1
-            for row in tally.rows:
-                self._report.underived.units[row.meter] += row.quantity
-            self.history.identities.is_unsure_until(tally.log_time_ms + remembered_ms(tally.horizon_ms or 0))
+            self._take_as_it_is(tally)
         if was_deleted:
             self._report.not_recounted += min(end, self._bounds.events[0]) - start
             self.history.learn_numbers(tally)
             return
         for phrase in recount.phrases():
             self._report.problems.add(f"{where} {phrase}")
+
+    async def _recount(self, recount: TallyRecount, tally: Tally, events: Stream) -> None:
+        taken = 0
+        async for record in events.before(tally.link.end):
+            # Records below the first tally were there before the chain was founded; the aggregator's settings say to leave them.
+            if record.offset >= tally.link.start:
+                self._at(self._topics.events.name, record.offset)
+                self._take(recount, record)
+            taken += 1
+        self._on_records(taken)
+
+    def _take_as_it_is(self, tally: Tally) -> None:
+        self._report.underived.tallies += 1
+        for row in tally.rows:
+            self._report.underived.units[row.meter] += row.quantity
+        self.history.identities.is_unsure_until(tally.log_time_ms + remembered_ms(tally.horizon_ms or 0))
 
     def _take(self, recount: TallyRecount, record: ConsumerRecord[bytes, bytes]) -> None:
         try:

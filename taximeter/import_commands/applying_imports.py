@@ -34,6 +34,10 @@ def apply_import(arguments: argparse.Namespace) -> int:
         told([str(error)])
         return USAGE
     problems = writing_problems(arguments)
+    if arguments.no_brake:
+        problems.append("--no-brake: a file has no brake, since the aggregator takes it in turn; --rate slows it down")
+    if arguments.rate is not None and arguments.rate <= 0:
+        problems.append("--rate must be above 0")
     if planned.partitions != configuration.of(KafkaSettings).partitions:
         problems.append(f"the plan is for {planned.partitions} partitions, and there are {configuration.of(KafkaSettings).partitions}")
     if planned.mistakes and not arguments.leave_out_invalid:
@@ -58,7 +62,7 @@ async def _apply(arguments: argparse.Namespace, configuration: Configuration, pl
     directory = ImportDirectory(arguments.directory)
     signature, now_ms = Signature(arguments.reason, author(arguments)), SystemClock().now_ms()
     results = []
-    async with opened_importer(configuration, now_ms, ImportProgress()) as (importer, kit):
+    async with opened_importer(configuration, now_ms, ImportProgress(), events_per_second=arguments.rate) as (importer, kit):
         application = _Application(importer, kit, directory, signature)
         for each, source in sources_of(planned, kit.reader):
             result = await application.bring_in(each, source)

@@ -5,6 +5,9 @@ from pathlib import Path
 from typing import Final
 
 FILE_FORMATS: Final = ("ndjson", "csv", "parquet")
+_SELECTION: Final = ("customer", "source", "meter", "partition", "offset")
+_SELECTED_TIMES: Final = {"from": "from_ms", "to": "to_ms", "event-from": "event_from_ms", "event-to": "event_to_ms"}
+_FILE_OPTIONS: Final = {"--column": "column", "--format": "format", "--source-name": "source_name"}
 
 
 def add_import_plan(parser: argparse.ArgumentParser, what: "argparse._MutuallyExclusiveGroup") -> None:
@@ -27,6 +30,16 @@ def add_import_apply(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--leave-out-invalid", action="store_true", help="of a file or another topic: bring in what is sound, and leave out what is no event"
     )
+
+
+def selection_problems(arguments: argparse.Namespace) -> list[str]:
+    """Options of one kind of plan that were given with the other."""
+    if is_import(arguments):
+        given = [f"--{option}" for option in _SELECTION if getattr(arguments, option)]
+        given += [f"--{name}" for name, field in _SELECTED_TIMES.items() if getattr(arguments, field) is not None]
+        return [f"{', '.join(given)}: these select what was counted; a file or a topic is brought in whole"] if given else []
+    given = [option for option, field in _FILE_OPTIONS.items() if getattr(arguments, field)]
+    return [f"{', '.join(given)}: these are for --file"] if given else []
 
 
 def is_import(arguments: argparse.Namespace) -> bool:

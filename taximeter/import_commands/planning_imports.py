@@ -32,6 +32,7 @@ from taximeter.account_prices import plan_money
 from taximeter.before_writing import told
 from taximeter.connection import configuration_of, run_on_logs
 from taximeter.exit_codes import DISCREPANCY, OK, USAGE
+from taximeter.import_commands.import_arguments import selection_problems
 from taximeter.import_commands.import_directory import (
     INVALID_LISTED_MAX,
     ImportDirectory,
@@ -52,6 +53,7 @@ def plan_import(arguments: argparse.Namespace) -> int:
     """Exit code 0 when all of it would be counted or was, 2 when something is no event or would be set aside."""
     configuration = configuration_of(arguments, SECTIONS, check_file=catalogue_problems)
     columns, problems = _columns(arguments)
+    problems += selection_problems(arguments)
     if arguments.out is None:
         problems.append("say where the plan goes: --out DIR")
     if arguments.from_topic in {topic.name for topic in configuration.of(KafkaSettings).topics}:
@@ -62,7 +64,9 @@ def plan_import(arguments: argparse.Namespace) -> int:
 
 
 @asynccontextmanager
-async def opened_importer(configuration: Configuration, now_ms: int, on_step: OnStep) -> AsyncIterator[tuple[Importer, ImportKit]]:
+async def opened_importer(
+    configuration: Configuration, now_ms: int, on_step: OnStep, *, events_per_second: float | None = None
+) -> AsyncIterator[tuple[Importer, ImportKit]]:
     """An importer, whose connections are closed at the end."""
     kafka = configuration.of(KafkaSettings)
     horizon_ms = round(configuration.of(AggregatorSettings).deduplication_horizon_seconds * 1000)
@@ -70,7 +74,7 @@ async def opened_importer(configuration: Configuration, now_ms: int, on_step: On
     rules = ImportRules(catalogue_of(configuration.file), now_ms, horizon_ms, lambda customer: partition_of(customer, kafka.partitions))
     try:
         letters = DeadLetterLog(reader, kafka.topics, partitions=kafka.partitions, clock=SystemClock())
-        kit = ImportKit(reader, appender, kafka.topics, kafka.partitions, on_step)
+        kit = ImportKit(reader, appender, kafka.topics, kafka.partitions, on_step, events_per_second)
         yield Importer(kit, letters, rules), kit
     finally:
         await reader.close()

@@ -49,7 +49,7 @@ def apply(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", type=Path, metavar="DIR", help="the directory of the plan")
     _add_author(parser)
     add_import_apply(parser)
-    parser.add_argument("--rate", type=float, metavar="N", help="write at most so many rows a second (default: as Stripe takes them)")
+    parser.add_argument("--rate", type=float, metavar="N", help="write at most so many rows, or events of a file, a second (default: as it goes)")
     parser.add_argument(
         "--no-brake",
         action="store_true",

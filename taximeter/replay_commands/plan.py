@@ -30,7 +30,7 @@ from metering.records.meters import Catalogue, catalogue_of, catalogue_problems
 from taximeter.before_writing import told
 from taximeter.connection import NotConfigured, kafka_settings, run_on_logs
 from taximeter.exit_codes import DISCREPANCY, FAILED, INTERRUPTED, OK, USAGE
-from taximeter.import_commands.import_arguments import is_import
+from taximeter.import_commands.import_arguments import is_import, selection_problems
 from taximeter.import_commands.planning_imports import plan_import
 from taximeter.replay_commands.waiting import tell_waiting
 from taximeter.replay_plans.account_periods import account_periods
@@ -53,6 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Exit code 0 when the plan is complete and all of it can be billed, 2 when a part cannot, or another plan is in the way."""
     if is_import(arguments):
         return plan_import(arguments)
+    if told(selection_problems(arguments)):
+        return USAGE
     wanted = arguments.count or arguments.move_to or arguments.take_out or arguments.rows
     if not wanted and arguments.resume is None:
         return run_on_logs(tell_waiting(arguments))
