@@ -132,6 +132,9 @@ class ReportingWorker(PartitionWorker):
             reporter.hold(self._dispatcher.lanes.held.names)
             await self._fold_inbox(reporter)
             await self._pass_markers(reporter)
+            unreadable = self._unreadable()
+            if unreadable is not None:
+                raise unreadable
             if self._unsent:
                 self._fill_lanes()
             if self._receipt_is_due():

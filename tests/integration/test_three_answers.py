@@ -16,6 +16,7 @@ import pytest
 import stripe
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewPartitions, RecordsToDelete
+from kio.schema.errors import ErrorCode
 from taximeter_emitter.clock import SystemClock
 
 from audit.positions import PartitionPosition, Positions
@@ -26,13 +27,16 @@ from metering.kafka.clients import KafkaSettings, make_admin
 from metering.kafka.partition_log import Appender, LogReader
 from metering.kafka.provision import ensure_topics
 from metering.records.ledger_records import Rejection, encode_rejection
+from metering.records.service_limits import BATCH_INFLATED_BYTES_MAX
 from tests.support.aggregator_process import aggregator
 from tests.support.broker import RunningBroker
 from tests.support.broker_topics import unique_name, visible
+from tests.support.broker_wire import produce_batch
 from tests.support.reporter_process import reporter
 from tests.support.stripe_simulator_process import SimulatorProcess
 from tests.support.stripe_target import KEY, NO_LIMITS
 from tests.support.usage_on_broker import PATIENCE_SECONDS, emit, event, taximeter
+from tests.support.wire_records import ZSTD, WireBatch, WireRecord
 
 pytestmark = pytest.mark.broker
 GOOD: Final = {ProofWord.EXACT, ProofWord.EXACT_BUT}
@@ -75,7 +79,7 @@ class Pipeline:
     """Topics, a Stripe, and services that are started when they are asked for."""
 
     def __init__(self, kafka: KafkaSettings, simulator: SimulatorProcess, folder: Path) -> None:
-        self.kafka, self._simulator, self._folder = kafka, simulator, folder
+        self.kafka, self._simulator, self.folder = kafka, simulator, folder
         self._running = ExitStack()
         self._admins: dict[str, Callable[[], str]] = {}
 
@@ -85,7 +89,7 @@ class Pipeline:
 
     def count(self) -> None:
         """Start an aggregator."""
-        running = self._running.enter_context(aggregator(self.kafka, self._folder / "aggregator", stall_seconds=1))
+        running = self._running.enter_context(aggregator(self.kafka, self.folder / "aggregator", stall_seconds=1))
         self._admins["aggregator"] = lambda: f"http://127.0.0.1:{json.loads(running.admin_file.read_text())}"
 
     def report(self) -> None:
@@ -97,12 +101,18 @@ class Pipeline:
             "TAXIMETER_KAFKA_SESSION_TIMEOUT_SECONDS": "6",
             "TAXIMETER_WEBHOOKS_SIGNING_SECRETS": "whsec_unused",
         }
-        running = self._running.enter_context(reporter(self.kafka, self._folder / "reporter", variables))
+        running = self._running.enter_context(reporter(self.kafka, self.folder / "reporter", variables))
         self._admins["reporter"] = lambda: running.admin
 
     def stop(self) -> None:
         self._running.close()
         self._admins.clear()
+
+    def readiness(self, name: str) -> str:
+        """What a service that is not ready says."""
+        with pytest.raises(urllib.error.HTTPError) as told:
+            urllib.request.urlopen(f"{self._admins[name]()}/readyz")
+        return told.value.read().decode()
 
     async def ask(self) -> Answers:
         """All three; nothing may change meanwhile."""
@@ -336,3 +346,17 @@ async def test_records_of_others_among_tallies_and_entries(pipeline: Pipeline, r
         assert done.returncode == 0, done.stderr
         foreign += 1
         await pipeline.until(passed(foreign))
+
+
+async def test_a_batch_of_tallies_that_cannot_be_read_stops_the_reporter_by_name(pipeline: Pipeline) -> None:
+    pipeline.create_meter()
+    pipeline.report()
+    await pipeline.reaches(lambda answers: answers.ready["reporter"])
+    topic = pipeline.kafka.topics.tallies.name
+    inflating = WireBatch([WireRecord(None, bytes(BATCH_INFLATED_BYTES_MAX + 1))], ZSTD).encoded()
+    answer = await produce_batch(pipeline.kafka.bootstrap_servers[0], topic, inflating)
+    assert answer.error_code is ErrorCode.none
+    answers = await pipeline.reaches(lambda answers: not answers.ready["reporter"])
+    assert answers.verdict.word is ProofWord.NOT_EXACT
+    assert "inflate to more than" in answers.positions[0].problem
+    assert "partition 0: RecordUnreadable: the records from offset 0 on cannot be read" in await asyncio.to_thread(pipeline.readiness, "reporter")
