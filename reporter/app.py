@@ -37,6 +37,7 @@ from reporter.stripe.listed_meters import MetersPort
 from reporter.stripe.subscriptions import SubscriptionsPort
 from reporter.takeover import ReportingTakeover
 from reporter.webhooks.endpoint import Observer, Observers, ReportSource, Webhooks
+from reporter.webhooks.report_follower import ReportFollower
 from reporter.webhooks.settings import WebhookSettings
 from reporter.worker import ReportingWorker
 
@@ -163,6 +164,8 @@ class Reporter:
             clock=context.clock,
             log=context.log,
         )
+        # Only what goes by the stream is refused by reports.
+        self._reports = ReportFollower(self._reader, self._topics.ledger.name, self._meter_watch.reported, context.clock) if stripe.streams else None
         self._webhooks = Webhooks(
             context,
             configuration.webhooks,
@@ -186,6 +189,8 @@ class Reporter:
             context.health.require("stripe_accepts_the_key", lambda: self._dispatcher.lanes.stopped or self._meter_watch.key_problem)
             context.health.mention("stripe_takes_all_meters", self._dispatcher.lanes.held.problem)
             context.spawn("meters", self._meter_watch.run(), background=True)
+            if self._reports is not None:
+                context.spawn("error reports", self._reports.run(), background=True)
             context.spawn("dispatch", self._dispatch())
             context.spawn("observe", self._observe(), background=True)
             context.spawn("carried usage", self._observe_carried(), background=True)

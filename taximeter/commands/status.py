@@ -145,8 +145,9 @@ def _compared_lines(positions: Sequence[PartitionPosition], hours: float) -> lis
         evidence.add(each.evidence)
     if not evidence.compared:
         return []
-    differs = f"; {len(evidence.differing) + evidence.unkept:,} cells differ: taximeter reconcile --all --plan DIR" if evidence.differing else ""
-    return [f"{evidence.compared:,} customers were compared with Stripe's sums in {hours:g} h{differs}"]
+    cells = len(evidence.differing) + evidence.unkept
+    differs = f"; cells that differ: {cells:,}; taximeter reconcile --all --plan DIR" if cells else ""
+    return [f"customers compared with Stripe's sums in {hours:g} h: {evidence.compared:,}{differs}"]
 
 
 def _carried_lines(positions: Sequence[PartitionPosition]) -> list[str]:

@@ -63,10 +63,7 @@ class CarriedOut:
 
 def run(arguments: argparse.Namespace) -> int:
     """Exit codes as the command's help says."""
-    if arguments.identifier is not None and arguments.to_customer is None and arguments.apply is None:
-        if not arguments.undo and not arguments.resend:
-            told(["say --undo, --resend or --to-customer"])
-            return USAGE
+    if arguments.identifier is not None and (arguments.undo or arguments.resend) and not arguments.plan:
         return correct_one(arguments)
     configuration = configuration_of(arguments, {"kafka": KafkaSettings}, check_file=catalogue_problems)
     if told(_problems(arguments, configuration.of(KafkaSettings))):
@@ -77,7 +74,9 @@ def run(arguments: argparse.Namespace) -> int:
 def _problems(arguments: argparse.Namespace, kafka: KafkaSettings) -> list[str]:
     problems = selection_problems(kafka, arguments)
     if arguments.undo:
-        problems.append("--undo takes the identifier of one meter event")
+        problems.append("--undo takes the identifier of one meter event, and no --plan: without --yes it shows what it would do, and asks")
+    elif arguments.identifier is not None and place_of(arguments.identifier) is None:
+        problems.append(f"{arguments.identifier!r} is no identifier of a meter event (tm-...)")
     elif arguments.apply is None and not arguments.resend and arguments.to_customer is None:
         problems.append("say --resend, --to-customer or --apply, or name one meter event")
     return problems if arguments.plan else problems + writing_problems(arguments, instead="--plan")
@@ -216,7 +215,7 @@ async def _outcome(arguments: argparse.Namespace, resolving: Resolving, done: Ca
 def _say(arguments: argparse.Namespace, done: CarriedOut) -> None:
     if arguments.json:
         return
-    print(f"{len(done.corrected):,} corrections are in the ledger, and {done.noted:,} notes that Stripe has it; see taximeter corrections")
+    print(f"in the ledger now: {_of(len(done.corrected), 'correction')}, {_of(done.noted, 'note')} that Stripe has it; see taximeter corrections")
     for why, count in done.left.most_common():
         print(f"  left, {count:,}: {why}")
 
@@ -224,7 +223,7 @@ def _say(arguments: argparse.Namespace, done: CarriedOut) -> None:
 def _show(plan: CorrectionPlan, money: PlanMoney, looked: LookedUp) -> None:
     for step, count in Counter(each.step for each in plan.steps).items():
         customers = len({each.billed_customer for each in plan.steps if each.step is step})
-        print(f"{count:,} meter {'event' if count == 1 else 'events'} of {customers:,} customers to be {SAYS[step]}")
+        print(f"{_of(count, 'meter event')} of {_of(customers, 'customer')} to be {SAYS[step]}")
     for each in plan.steps[:STEPS_SHOWN]:
         other = f" -> {each.to_customer}" if each.to_customer else ""
         print(f"  {each.identifier}  {each.customer}{other}  {each.value:,} {each.meter}  {each.why}")
@@ -240,6 +239,10 @@ def _show(plan: CorrectionPlan, money: PlanMoney, looked: LookedUp) -> None:
         print(f"whether Stripe will record it is not known: {looked.doubt}")
     if not plan.steps:
         print("nothing that is selected can be corrected")
+
+
+def _of(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def as_json(done: CarriedOut) -> dict[str, Any]:

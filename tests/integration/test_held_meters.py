@@ -212,6 +212,20 @@ async def test_the_first_error_report_about_a_meter_of_the_stream_holds_it(load:
         assert 0 < refused <= dropped
 
 
+async def test_every_reporter_learns_of_an_error_report_that_one_of_them_got(load: Load, account: Account, tmp_path: Path) -> None:
+    for meter in ("tokens", "images"):
+        account.create(meter)
+    variables = account.environment("v2_stream", TAXIMETER_REPORTER_METERS_SECONDS="0", TAXIMETER_WEBHOOKS_BACKFILL_SECONDS="1")
+    with reporter(load.kafka, tmp_path / "one", variables, meters=CATALOGUE) as one:
+        await until(one, load, lambda: account.total("tokens") > 0)
+        with reporter(load.kafka, tmp_path / "two", variables, meters=CATALOGUE) as two:
+            told = two.metric(EVENTS, outcome="accepted")
+            await until(two, load, lambda: two.metric(EVENTS, outcome="accepted") > told)
+            account.client.v1.billing.meters.deactivate(account.meters["tokens"])
+            for each in (one, two):
+                await until(each, load, lambda each=each: each.metric("taximeter_reporter_meters_held", meter="tokens") == 1)  # type: ignore[misc]
+
+
 async def test_a_key_that_stripe_does_not_know_makes_the_reporter_unready_from_the_start(load: Load, account: Account, tmp_path: Path) -> None:
     account.simulator.call("POST", "/_control/config", {"keys": {"revoked": [KEY]}})
     with reporter(load.kafka, tmp_path / "reporter", account.environment("v1"), meters=CATALOGUE) as running:
