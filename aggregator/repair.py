@@ -132,9 +132,10 @@ class AcceptingLoss:
                 f"the tallies of partition {partition} end at {counted_to}, its events at {events_end}: the topic was cut or created again. That is"
                 " no loss that can be accepted: the offsets mean other events. Use a new TAXIMETER_KAFKA_TOPIC_PREFIX"
             )
-        gone, sequences = GoneIds(events_start), SequenceIndex()
         begin = await self._tallies.covering(partition, start, end, head.log_time_ms - memory_ms(self._horizon_ms))
         fold = await self._tallies.fold_at(partition, begin)
+        holes = await self._reader.lost_in(self._events, partition, max(events_start, fold.chain.end), counted_to)
+        gone, sequences = GoneIds(events_start, holes), SequenceIndex()
         async for offset, tally in self._tallies.between(partition, begin, end):
             if fold.fold(offset, tally):
                 gone.take(tally)

@@ -1,5 +1,7 @@
 """Rebuild a partition's state from the log alone, when it is assigned and after another writer was ahead."""
 
+from operator import attrgetter
+
 from aggregator.core.counting import PartitionCounter
 from aggregator.core.counting_rules import CountingRules
 from aggregator.ids.id_files import SnapshotRecord, digest_of
@@ -23,6 +25,7 @@ class CountingTakeover:
         self._tallies_topic = tallies_topic
         self._tallies = TallyLog(reader, tallies_topic)
         self._found_at_log_start = found_at_log_start
+        self._holes: dict[int, list[range]] = {}  # by partition: where counted events are gone, as somebody accepted
 
     async def take_over(self, partition: int) -> PartitionCounter:
         """A counter that is at the end of the partition's chain and knows every id inside the horizon."""
@@ -49,8 +52,17 @@ class CountingTakeover:
         async for offset, tally in self._tallies.between(partition, start, tallies_end):
             if counter.observe(offset, tally) and offset > known_to:
                 gone.take(tally)
+                if tally.log_time_ms >= since_ms and tally.link.end > tally.link.start and tally.acceptance is None:
+                    # Its last record is as young as this. If Kafka finds none so young before, it is gone.
+                    remember_from = min(remember_from, tally.link.end - 1)
         await self._check_ids(counter, gone)
-        await self.remember(counter, max(remember_from, events_start), counter.tallies.chain.end)
+        remember_from = max(remember_from, events_start)
+        try:
+            await self.remember(counter, remember_from, counter.tallies.chain.end)
+        except HistoryLost:
+            await self._check_still_kept(partition, events_start)
+            self._holes[partition] = await self._accepted_holes(counter, remember_from, start, tallies_end)
+            raise LogUnavailable(f"what is left of the events of partition {partition} is read again, around what is gone") from None
         await self._check_still_kept(partition, events_start)
         return counter
 
@@ -84,7 +96,8 @@ class CountingTakeover:
 
     async def remember(self, counter: PartitionCounter, start: int, end: int) -> None:
         """Re-read the events of [start, end), which are counted, for their ids."""
-        for offsets in counter.stepped_over:  # there may be damage
+        holes = self._holes.get(counter.partition, ())
+        for offsets in sorted((*counter.stepped_over, *holes), key=attrgetter("start")):  # there may be damage, or nothing
             if start <= offsets.start and offsets.stop <= end:
                 await self._remember(counter, start, offsets.start)
                 start = offsets.stop
@@ -158,6 +171,22 @@ class CountingTakeover:
         record = await self._reader.record(self._tallies_topic, partition, snapshot.tally_offset)
         # The very tally that its writer saw accepted: what is accepted before it in this log is then the same, too.
         return snapshot if record is not None and digest_of(record.value or b"") == snapshot.tally_digest else None
+
+    async def _accepted_holes(self, counter: PartitionCounter, events_from: int, tallies_from: int, tallies_end: int) -> list[range]:
+        """Where counted events are gone whose ids would have to be known, if somebody accepted that they are not. Raises HistoryLost."""
+        partition, tallies = counter.partition, counter.tallies
+        holes = await self._reader.lost_in(self._rules.topic, partition, events_from, tallies.chain.end)
+        gone, fold = GoneIds(0, holes), await self._tallies.fold_at(partition, tallies_from)
+        async for offset, tally in self._tallies.between(partition, tallies_from, tallies_end):
+            if fold.fold(offset, tally):
+                gone.take(tally)
+        if not holes or gone.ids_from_ms > tallies.losses.ids_from_ms or self._holes.get(partition) == holes:
+            at = f"offsets {holes[0].start} to {holes[0].stop - 1}" if holes else f"something between {events_from} and {tallies.chain.end}"
+            raise HistoryLost(
+                f"the ids of partition {partition} cannot be rebuilt: counted events hold neither a record nor a transaction marker any more, {at}."
+                f" See what is not known with: taximeter repair accept-loss {partition} --ids"
+            )
+        return holes
 
     async def _check_ids(self, counter: PartitionCounter, gone: GoneIds) -> None:
         """Check that every id that may still matter is known, or that somebody accepted that it is not. Raises HistoryLost."""

@@ -1,7 +1,7 @@
 """What the log still has of a partition's past: read at a takeover, and to accept a loss."""
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -102,19 +102,24 @@ class TallyLog:
 
 @dataclass(slots=True)
 class GoneIds:
-    """Which ids were counted from records that retention has deleted since: `events_start` is the first offset that is kept.
+    """Which ids were counted from records that were deleted since: `events_start` is the first offset that is kept, and `holes` are gone, too.
 
-    Every accepted tally that is not older than the horizon must be taken. `until_ms` is the latest log time of what was counted and is gone
-    (None: nothing is).
+    Every accepted tally that is not older than the horizon must be taken. `until_ms` is the latest log time of what was counted before
+    `events_start`, `holes_until_ms` of what was counted in holes (None: nothing was).
     """
 
     events_start: int
+    holes: Sequence[range] = ()
     until_ms: int | None = None
+    holes_until_ms: int | None = None
 
     def take(self, tally: Tally) -> None:
         """The next accepted tally. What is lost was never counted, so its ids do not matter."""
         if tally.link.start < min(tally.link.end, self.events_start) and tally.acceptance is None:
             self.until_ms = max(tally.log_time_ms, self.until_ms or 0)
+        is_counted = tally.acceptance is None and tally.stepped_over is None
+        if is_counted and any(hole.start < tally.link.end and tally.link.start < hole.stop for hole in self.holes):
+            self.holes_until_ms = max(tally.log_time_ms, self.holes_until_ms or 0)
 
     def narrow(self, first_kept_ms: int | None) -> None:
         """`first_kept_ms` is the log time of the first record that is kept: what is gone was logged before."""
@@ -124,11 +129,17 @@ class GoneIds:
     @property
     def ids_from_ms(self) -> int:
         """The own time of events from which on ids are known: none was logged before its own time by more than clocks may differ."""
-        return 0 if self.until_ms is None else self.until_ms + FUTURE_TOLERANCE_MS + 1
+        until_ms = self._until_ms
+        return 0 if until_ms is None else until_ms + FUTURE_TOLERANCE_MS + 1
+
+    @property
+    def _until_ms(self) -> int | None:
+        return max((each for each in (self.until_ms, self.holes_until_ms) if each is not None), default=None)
 
     def matter(self, log_time_ms: int, horizon_ms: int) -> bool:
         """Whether an event that is logged at this time or later, inside the horizon, may repeat one of them."""
-        return self.until_ms is not None and self.until_ms >= log_time_ms - memory_ms(horizon_ms)
+        until_ms = self._until_ms
+        return until_ms is not None and until_ms >= log_time_ms - memory_ms(horizon_ms)
 
 
 async def first_kept_ms(reader: LogReader, topic: str, partition: int) -> int | None:

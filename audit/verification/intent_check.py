@@ -79,7 +79,9 @@ class IntentCheck:
                 self._report.rejections += 1
                 self._note_refusals(entry)
             case Evidence():
-                self._evidence.take(entry)
+                self._evidence.take(
+                    replace(entry, findings=[each for each in entry.findings if self._inside.times.meets(each.start_ms, each.end_ms)])
+                )
             case Resolution():
                 self._note_resolution(entry, accepted=accepted)
             case Correction():

@@ -146,6 +146,7 @@ class PartitionVerification:
         self._first_start: int | None = None
         self._intents = IntentCheck(partition, report, self._inside)
         self._place = "nothing"
+        self._gone: list[tuple[str, bool]] = []  # tallies that have no proof, and whether their records are gone
         self.book = PlanBook()
         self.history = RecountHistory(partition, lambda customer: home_of(customer, scope.partitions))
 
@@ -161,6 +162,9 @@ class PartitionVerification:
             self._report.problems.add(f"{where} cannot be read: {error}")
         except Exception as error:  # one partition's fault must not keep the others from being verified
             self._report.problems.add(f"{where}, {self._place}: this check itself failed, so that nothing more is known: {error!r}")
+        for problem, is_gone in self._gone:
+            if not (is_gone and self._tallies.losses.ids_from_ms):
+                self._report.problems.add(problem)
         self._intents.finish()
         self._report.identity_share = max(self._report.identity_share, self.history.identities.share)
         for reason, totals in self.history.aside.totals.items():
@@ -350,8 +354,8 @@ class PartitionVerification:
         try:
             await self._recount(recount, tally, events)
         except (HistoryLost, RecordUnreadable) as error:
-            # It costs this tally its proof, and no other.
-            self._report.problems.add(f"{where} cannot be counted again: {error}")
+            # It costs this tally its proof, and no other. That records are gone may be accepted further on.
+            self._gone.append((f"{where} cannot be counted again: {error}", isinstance(error, HistoryLost)))
             await events.pass_over(end)
             self._take_as_it_is(tally)
             self.history.learn_numbers(tally)

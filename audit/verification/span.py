@@ -25,6 +25,10 @@ class TimeRange:
         """Whether this time is inside."""
         return (self.from_ms is None or log_time_ms >= self.from_ms) and (self.to_ms is None or log_time_ms < self.to_ms)
 
+    def meets(self, start_ms: int, end_ms: int) -> bool:
+        """Whether some of [start_ms, end_ms) is inside."""
+        return (self.from_ms is None or end_ms > self.from_ms) and (self.to_ms is None or start_ms < self.to_ms)
+
 
 EVERYTHING: Final = TimeRange()
 

@@ -1,6 +1,6 @@
 """Writes the parts of a plan into usage.tallies, each once, one in flight."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Final
 
@@ -109,8 +109,9 @@ class AdjustmentWriter:
     async def _follow(self, found: PlanProgress) -> None:
         """Fold what is new."""
         _, end = await self._reader.bounds(self._topic, found.plan.partition)
-        async for offset, tally in self._between(found.plan.partition, found.next_offset, end):
-            found.fold(offset, tally)
+        async with aclosing(self._between(found.plan.partition, found.next_offset, end)) as tallies:
+            async for offset, tally in tallies:
+                found.fold(offset, tally)  # which may end the writing
         found.read_to(end)
 
     async def _fold_before(self, partition: int, position: int, start: int, end: int) -> Tallies:
@@ -127,7 +128,7 @@ class AdjustmentWriter:
             raise RecordCorrupt(f"offset {begin} of {self._topic}/{partition} holds no tally")
         return tallies_from(*found)
 
-    async def _between(self, partition: int, start: int, end: int) -> AsyncIterator[tuple[int, Tally]]:
+    async def _between(self, partition: int, start: int, end: int) -> AsyncGenerator[tuple[int, Tally]]:
         async with aclosing(chain_records(self._reader, PartitionPlace(self._topic, partition), start, end, decode_tally)) as tallies:
             async for offset, _, tally in tallies:
                 yield offset, tally

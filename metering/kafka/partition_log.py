@@ -159,6 +159,13 @@ class LogReader:
                 raise HistoryLost(f"offset {start} of {topic}/{partition} is not kept any more") from error
             raise LogUnavailable(f"{topic}/{partition} cannot be read: {error!r}") from error
 
+    async def lost_in(self, topic: str, partition: int, start: int, end: int) -> list[range]:
+        """All offsets of [start, end) of which nothing is left: compaction or a deletion took it. Raises LogUnavailable or HistoryLost."""
+        try:
+            return await self._proofs.lost_in(topic, partition, start, end)
+        except (KafkaError, TimeoutError) as error:
+            raise LogUnavailable(f"{topic}/{partition} cannot be looked at from {start} on: {error!r}") from error
+
     async def batch_end(self, topic: str, partition: int, offset: int) -> int:
         """The offset behind the batch that holds `offset`, however damaged the batch is: where the next one begins. Raises as `records` does."""
         try:

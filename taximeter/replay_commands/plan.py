@@ -117,6 +117,8 @@ async def tell_plan(arguments: argparse.Namespace, directory: PlanDirectory, kaf
         print_json(await plan_as_json(arguments, header, directory, summary, account))
     else:
         await show_plan(arguments, header, directory, summary, account)
+        if header.rows:
+            print(f"Nothing was written. Apply: taximeter replay apply {directory.path} --reason '...'")
     return DISCREPANCY if summary.unbilled_rows else OK
 
 

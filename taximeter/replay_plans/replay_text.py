@@ -102,7 +102,6 @@ async def show_plan(
     await _show_money(arguments, summary)
     minutes = summary.rows / account.events_per_second / 60
     print(f"{summary.rows:,} meter events at most, {minutes:,.1f} min at {account.events_per_second:,}/s; {parts:,} parts")
-    print(f"Nothing was written. Apply: taximeter replay apply {directory.path} --reason '...'")
 
 
 def _show_periods(summary: PlanSummary, account: AccountPeriods) -> None:

@@ -22,6 +22,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.structs import ConsumerRecord
 from taximeter_emitter import Emitter
 from taximeter_emitter.clock import SystemClock
+from taximeter_emitter.wire.batch import Batch, encode_batch
 from taximeter_emitter.wire.partitioner import partition_of
 from taximeter_sandbox.brokers.apache import ApacheBroker
 from taximeter_sandbox.brokers.embedded import EmbeddedBroker
@@ -134,6 +135,12 @@ async def emit(kafka: KafkaSettings, customer: str, *values: bytes) -> None:
 
 def single(event_id: str, customer: str, units: int, field: str = "n") -> bytes:
     return orjson.dumps({"id": event_id, "source": "api", "customer": customer, "usage": {field: units}})
+
+
+def numbered(number: int, units: int) -> bytes:
+    """A batch of one event, by an emitter that goes on."""
+    columns: dict[str, Any] = {"customers": ("cus_1",), "dimensions": ((),), "series_dimensions": (0,), "at": (0,), "time": (0,)}
+    return encode_batch(Batch("emitter-1", 0, number, 1, **columns, base_time_ms=SystemClock().now_ms(), usage={"n": (units,)}))
 
 
 def emit_batch(kafka: KafkaSettings, units: int) -> None:
@@ -249,6 +256,9 @@ async def test_a_move_in_the_middle_of_the_work_bills_every_event_once(drill: Dr
     code, _, told = drill.command(old, "status")
     assert code == DISCREPANCY
     assert "goes on in the cluster" in told
+    code, verified, _ = drill.command(old, "verify")
+    assert code == INCOMPLETE
+    assert "closed" in {term["name"] for term in verified["terms"]["exact_but"]}
 
     # Emitters repeat what they do not know to have arrived: it counts once.
     numbered = [(number, record) for number, record in await records_of(old, "usage.events") if b'"taximeter"' in (record.value or b"")]
@@ -329,8 +339,8 @@ async def test_a_lost_cluster_leaves_a_copy_that_goes_on_and_says_what_is_in_dou
     assert await ensure_topics(old, old.topics, clock=SystemClock()) == []
     with drill.counting(old) as counting:
         with drill.reporting(old) as reporting:
-            await emit(old, "cus_1", single("a", "cus_1", 1))
-            await drill.until_billed(1, counting, reporting)
+            await emit(old, "cus_1", single("a", "cus_1", 1), numbered(0, 2))
+            await drill.until_billed(3, counting, reporting)
             await until(lambda: not drill.open_meter_events(old))
             assert reporting.terminate() == 0
         await emit(old, "cus_1", single("b", "cus_1", 10))
@@ -341,9 +351,9 @@ async def test_a_lost_cluster_leaves_a_copy_that_goes_on_and_says_what_is_in_dou
         await follow_until_copied(drill, "topics copy --to kafka.other.example:9092 --follow --yes")
         # What comes now is not in the copy: it is counted, and Stripe has it, when the cluster is lost.
         lost = single("d", "cus_1", 1_000)
-        await emit(old, "cus_1", lost)
+        await emit(old, "cus_1", lost, numbered(1, 20))
     with drill.counting(old) as counting, drill.reporting(old) as reporting:
-        await drill.until_billed(1_111, counting, reporting)
+        await drill.until_billed(1_133, counting, reporting)
     drill.old_broker.kill()
 
     # Nobody works on a copy that was not adopted.
@@ -361,12 +371,18 @@ async def test_a_lost_cluster_leaves_a_copy_that_goes_on_and_says_what_is_in_dou
         await until_counted(new, counting)
         drill.simulator.call("POST", "/_control/clock", {"advance_ms": 300_000})
         code, compared, told = drill.command(new, "reconcile", "--all", "--settle-seconds", "0")
-        assert [(cell["verdict"], cell["difference"]) for cell in compared["cells"] if cell["verdict"] != "settled"] == [("extra", "1110")], compared
-        await emit(new, "cus_1", single("e", "cus_1", 10_000))
+        assert [(cell["verdict"], cell["difference"]) for cell in compared["cells"] if cell["verdict"] != "settled"] == [("extra", "1130")], compared
+        await emit(new, "cus_1", single("e", "cus_1", 10_000), numbered(2, 200))
         await until_counted(new, counting)
         with drill.reporting(new) as reporting:
             # What was in doubt is at Stripe twice: only Stripe's sums show it, and the person went on all the same.
-            await drill.until_billed(1_111 + 110 + 10_000, counting, reporting)
+            await drill.until_billed(1_133 + 110 + 10_200, counting, reporting)
+            # An emitter's numbers say what the copy lacks; its spool, or the source, has it.
+            code, verified, _ = drill.command(new, "verify")
+            assert (code, [each["missing"] for each in verified["emitters"]]) == (DISCREPANCY, [1])
+            assert any("emitter-1" in problem for problem in verified["problems"]["first"])
+            await emit(new, "cus_1", numbered(1, 20))
+            await drill.until_billed(1_133 + 110 + 10_220, counting, reporting)
             await until(lambda: not drill.open_meter_events(new))
     code, verified, told = drill.command(new, "verify")
     assert (code, verified["word"]) == (INCOMPLETE, "EXACT BUT"), told

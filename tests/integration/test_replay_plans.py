@@ -11,13 +11,15 @@ from taximeter_emitter.wire.limits import DAY_MS, MINUTE_MS
 from taximeter_emitter.wire.partitioner import partition_of
 
 from audit.adjustments.plan_book import PlanBook
-from metering.folds.plan_progress import Part, PlanInPartition, PlanProgress
+from metering.folds.plan_progress import NotAdjusted, Part, PlanInPartition, PlanProgress
 from metering.kafka.adjustment_writer import AdjustmentWriter
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import Appender, LogReader
 from metering.records.tally import TallyRow, decode_tally
 from taximeter.exit_codes import DISCREPANCY, FAILED, OK, PENDING, USAGE
+from taximeter.replay_commands.plans import read_plans
 from taximeter.replay_plans import planning
+from taximeter.replay_plans.applying import Applying, ApplyOptions
 from taximeter.replay_plans.plan_directory import PlanDirectory
 from taximeter.replay_plans.planning import DerivationTask, completed, derive_partition
 from tests.support.aggregator_records import Event, Numbered, Single
@@ -28,6 +30,9 @@ pytestmark = pytest.mark.broker
 
 ONE, TWO, *_ = (customer for customer in (f"cus_{number}" for number in range(99)) if partition_of(customer, PARTITIONS) == 0)
 YES: Final = ("--reason", "a mistake", "--by", "ann", "--yes", "--no-brake")
+AT_ONCE: Final = ApplyOptions(
+    reason="r", by="ben", events_per_second=None, rows_per_second=None, on_wait=lambda _why: None, on_part=lambda _count: None
+)
 ABANDON: Final = YES[:-1]
 
 
@@ -49,7 +54,12 @@ async def test_a_plan_is_stale_when_another_of_the_same_usage_came_first(counted
     by_customer = planned(counted, "by-customer", "--take-out", "--customer", TWO)
     of_emitter = planned(counted, "of-emitter", "--take-out", "--source", "emitter", "--customer", ONE)
     assert [plan["totals"]["tokens"]["units"] for plan in (by_source, by_customer, of_emitter)] == ["-42", "-4021", "-4000"]
+    before = await read_plans(counted.kafka)
     assert counted.taximeter("replay", "apply", str(counted.folder / "by-source"), *YES)[0] == OK
+    # One who looked before it was applied, and writes after it, finds it in the log.
+    directory = PlanDirectory(counted.folder / "by-customer")
+    with pytest.raises(NotAdjusted, match="stale: plan"):
+        await Applying(counted.kafka, directory, before, clock=SystemClock(), options=AT_ONCE).run(directory.parts(directory.header(), None), None)
     code, why = counted.taximeter("replay", "apply", str(counted.folder / "by-customer"), *YES)
     assert (code, "stale: plan" in why) == (DISCREPANCY, True)
     # Live events, and plans about other usage, make nothing stale.

@@ -137,6 +137,33 @@ async def test_a_topic_that_was_compacted_meanwhile_stops_the_partition(kafka: K
         assert "partition 0: HistoryLost: " in status.stderr
 
 
+async def test_counted_events_that_were_compacted_are_accepted_and_the_partition_goes_on(
+    kafka: KafkaSettings, admin: AIOKafkaAdminClient, tmp_path: Path
+) -> None:
+    with aggregator(kafka, tmp_path / "first") as first:
+        await emit(kafka, event("a"))
+        await until_counted(kafka, 1)
+        await compacted(kafka, admin)
+        reader = LogReader(kafka, "test")
+        _, end = await reader.bounds(kafka.topics.events.name, 0)
+        await reader.close()
+        await until_counted(kafka, end)
+        assert await asyncio.to_thread(first.terminate) == 0
+    with aggregator(kafka, tmp_path / "second") as second:
+        await asyncio.to_thread(second.until_it_says, "taximeter repair accept-loss 0 --ids")
+        accept = ("repair", "accept-loss", "0", "--ids", "--reason", "compacted", "--by", "ann", "--yes")
+        done = await asyncio.to_thread(taximeter, kafka, tmp_path, *accept)
+        assert done.returncode == OK, done.stderr
+        await asyncio.to_thread(second.until_it_says, '"ok":true')
+        await emit(kafka, event("new"))
+        await until_counted(kafka, end + 1)
+    verified = await asyncio.to_thread(taximeter, kafka, tmp_path, "verify", "--json")
+    report = orjson.loads(verified.stdout)
+    terms = {term["name"] for found in report["terms"].values() for term in found}
+    assert terms >= {"ids_not_known", "underived", "uncovered"}
+    assert "problems" not in terms, report["problems"]
+
+
 async def test_partitions_added_and_a_shorter_retention_are_said_while_the_aggregator_runs(
     kafka: KafkaSettings, admin: AIOKafkaAdminClient, tmp_path: Path
 ) -> None:

@@ -61,6 +61,12 @@ class SimulatedReader(LogReader):
             raise HistoryLost(f"offset {start} of {topic}/{partition} is not kept any more")
         return self.is_proved_empty(topic, partition, start, end)
 
+    async def lost_in(self, topic: str, partition: int, start: int, _end: int) -> list[range]:
+        await self._reach()
+        if start < self._kept_from(topic, partition):
+            raise HistoryLost(f"offset {start} of {topic}/{partition} is not kept any more")
+        return []  # nothing takes records out of the middle
+
     def is_proved_empty(self, topic: str, partition: int, start: int, end: int) -> bool:
         log = self._world.logs[topic, partition]
         return end <= len(log) and not any(log[start:end])

@@ -30,10 +30,10 @@ from metering.records.chain import NO_OFFSET, Chain, ChainLink
 from metering.records.ledger_records import Correction, CorrectionKind, Intent, Outcome, Receipt, Settlement, decode_entry
 from reporter import correcting
 from reporter.dispatch import Dispatcher
-from reporter.planning import unplanned
+from reporter.planning import planner, unplanned
 from reporter.planning.billing_periods import ALWAYS, BillingPeriods, Side
 from reporter.planning.planner import PartitionReporter
-from reporter.planning.unplanned import GRANULARITIES_MS, LARGEST_MS, UnplannedUsage
+from reporter.planning.unplanned import LARGEST_MS, UnplannedUsage
 from reporter.sending import lanes
 from reporter.sending.lanes import Attempt, Lanes, MeterSend
 from reporter.sending.verdicts import Verdict
@@ -357,7 +357,7 @@ def windows_grow_beyond_an_hour_where_hours_would_do() -> Iterator[None]:
 @contextmanager
 def windows_grow_to_a_day() -> Iterator[None]:
     """The largest windows are four times as large."""
-    with patch.object(unplanned, "GRANULARITIES_MS", (*GRANULARITIES_MS[:-1], DAY_MS)):
+    with patch.object(unplanned, "LARGEST_MS", DAY_MS), patch.object(planner, "LARGEST_MS", DAY_MS):
         yield
 
 

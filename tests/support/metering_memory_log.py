@@ -74,6 +74,9 @@ class MemoryLog(LogReader):
     async def lost_to(self, topic: str, _partition: int, start: int) -> int:
         return next(offset for offset in range(start, len(self.topics[topic]) + 1) if (topic, offset) not in self.lost)
 
+    async def lost_in(self, topic: str, _partition: int, start: int, end: int) -> list[range]:
+        return [range(offset, offset + 1) for offset in range(start, end) if (topic, offset) in self.lost]
+
     async def batch_end(self, topic: str, _partition: int, offset: int) -> int:
         return max(offset + 1, self.damaged.get(topic, range(0)).stop)
 

@@ -76,6 +76,18 @@ class HoleProofs:
         holds, until = (await self._examine(topic, partition, start)).at(start)
         return until if holds is None else start
 
+    async def lost_in(self, topic: str, partition: int, start: int, end: int) -> list[range]:
+        """All offsets of [start, end) of which nothing is left. Raises as `lost_to` does; reads the headers of all batches."""
+        found, position = [], start
+        while position < end:
+            part = await self._examine(topic, partition, position)
+            while position < min(part.end, end):
+                holds, until = part.at(position)
+                if holds is None:
+                    found.append(range(position, min(until, end)))
+                position = until
+        return found
+
     async def _examine(self, topic: str, partition: int, position: int) -> ExaminedPart:
         fetched = await self._fetch(topic, partition, position, bytes_max=PART_BYTES)
         part = ExaminedPart(position, spans_of(fetched.data, fetched.aborted))

@@ -277,3 +277,46 @@ def test_the_numbers_of_emitters_that_may_be_lost_are_told() -> None:
     emit(Numbered("is-new", 7, (event,)))
 
     assert find(partition).emitters == [EmitterGap("falls-silent", 1, None), EmitterGap("goes-on", 2, 4), EmitterGap("is-new", 0, 6)]
+
+
+def test_counted_events_that_were_taken_out_of_the_log_are_accepted_and_their_ids_count_never_again() -> None:
+    partition = Partition()
+    counter = partition.owner()
+    for event_id in "abc":
+        partition.emit(event_id, wait_ms=60_000)
+        partition.flush(counter)
+    gone_ms = partition.now_ms - 60_000
+    partition.log.lose(EVENTS, 1)
+    takeover = partition.takeover()
+    with pytest.raises(HistoryLost, match=r"counted events .* offsets 1 to 1.*accept-loss 0 --ids"):
+        finished(takeover.take_over(0))
+    lost = find(partition)
+    assert (lost.records, lost.ids_matter, lost.ids_from_ms) == (0, True, gone_ms + FUTURE_TOLERANCE_MS + 1)
+    seen = finished(takeover.tallies_end(0))
+    accept(partition, lost)
+    assert finished(takeover.mended(0, seen))[0]
+    with pytest.raises(LogUnavailable, match="read again"):
+        finished(takeover.take_over(0))
+    owner = finished(takeover.take_over(0))
+    assert (owner.position, len(owner.ids)) == (3, 2)
+    partition.now_ms = gone_ms
+    partition.emit("b", wait_ms=0)  # the same event as the one that is gone
+    partition.now_ms = gone_ms + 2 * FUTURE_TOLERANCE_MS
+    partition.emit("d", wait_ms=0)
+    for record in partition.log.topics[EVENTS][3:]:
+        assert record is not None
+        owner.count(record)
+    events = owner.cut().tally.events
+    assert (events.counted, events.dead_lettered) == (1, {"past_horizon": 1})
+    with pytest.raises(NothingAccepted):
+        find(partition)
+
+
+def test_that_all_counted_events_are_gone_is_noticed() -> None:
+    partition = Partition()
+    counted_until(partition, "ab")
+    partition.log.lose(EVENTS, 0)
+    partition.log.lose(EVENTS, 1)
+    with pytest.raises(HistoryLost, match="cannot be rebuilt"):
+        partition.owner()
+    assert find(partition).ids_matter

@@ -8,7 +8,7 @@ import pytest
 
 from audit.verification.intent_check import IntentCheck
 from audit.verification.report import Report
-from audit.verification.span import Inside
+from audit.verification.span import EVERYTHING, Inside, TimeRange
 from audit.verification.verdict import verdict_of
 from metering.folds.ledger import Ledger
 from metering.records.chain import ChainLink
@@ -39,9 +39,9 @@ def ledger_of(outcome: Outcome, *kinds: CorrectionKind, settle: Outcome | None =
     return entries
 
 
-def report_of(entries: list[Entry]) -> Report:
+def report_of(entries: list[Entry], times: TimeRange = EVERYTHING) -> Report:
     report = Report()
-    check = IntentCheck(0, report, Inside(0, 1))
+    check = IntentCheck(0, report, Inside(0, 1, times))
     rows = [TallyRow(EVENT.customer, EVENT.meter, EVENT.dimensions, EVENT.time_ms, EVENT.value, 1)]
     for offset, entry in enumerate(entries):
         check.foresee(offset, entry)
@@ -247,3 +247,5 @@ def test_a_difference_that_a_comparison_confirmed_is_in_the_verdict_until_someth
     lost = Resolution("c", 0, len(entries) + 1, "operator", 0, 0, first.identifier(0), Resolved.NOT_AT_STRIPE, "", (), "lost", "ann", 6)
     found = report_of([*entries, Evidence(0, "reporter", 9, [less]), lost])
     assert found.evidence.mended == 1
+    later = report_of([*entries, Evidence(0, "reporter", 9, [less])], TimeRange(3_600_000))
+    assert later.evidence.differing == []

@@ -1,0 +1,45 @@
+"""What of a plan an invoice will have, by the billing periods of the account."""
+
+import pytest
+from taximeter_emitter.wire.limits import DAY_MS, HOUR_MS, MINUTE_MS
+
+from reporter.planning.billing_periods import BillingPeriods, SubscriptionPeriods
+from taximeter.replay_plans.plan_summary import BillingState, PeriodClock, PlanSummary
+
+NOW_MS = 1_780_000_020_000
+STARTED_S, ENDED_S, ENDS_S = NOW_MS // 1000 - 40 * 86_400, NOW_MS // 1000 - 1800, NOW_MS // 1000 + 86_400
+GRACE_S = 3600
+
+
+def clock(now_ms: int = NOW_MS) -> PeriodClock:
+    """cus_1 has a period that ended half an hour ago, and one that runs."""
+    periods = BillingPeriods()
+    periods.learn(SubscriptionPeriods("cus_1", (STARTED_S, ENDS_S), frozenset({STARTED_S, ENDED_S, ENDS_S})))
+    return PeriodClock(now_ms, periods, GRACE_S)
+
+
+@pytest.mark.parametrize(
+    ("customer", "age_ms", "later_ms", "state"),
+    [
+        ("cus_1", MINUTE_MS, 0, BillingState.OPEN),
+        ("cus_1", HOUR_MS, 0, BillingState.GRACE),
+        ("cus_1", HOUR_MS, HOUR_MS, BillingState.FINAL),
+        ("cus_1", 35 * DAY_MS, 0, BillingState.TOO_OLD),
+        ("cus_1", 35 * DAY_MS - 2 * HOUR_MS, 0, BillingState.GRACE),
+        ("cus_2", HOUR_MS, 0, BillingState.UNKNOWN),
+    ],
+)
+def test_a_minute_is_judged_by_its_period_and_its_age(customer: str, age_ms: int, later_ms: int, state: BillingState) -> None:
+    assert clock(NOW_MS + later_ms).state_of(customer, NOW_MS - age_ms)[0] is state
+
+
+def test_what_nobody_will_be_billed_is_apart() -> None:
+    summary = PlanSummary(clock(NOW_MS + HOUR_MS))
+    for units, age_ms in ((10, MINUTE_MS), (-3, HOUR_MS), (-4, HOUR_MS), (7, 36 * DAY_MS)):
+        summary.add(("cus_1", "tokens", (), NOW_MS - age_ms, units, 1))
+    assert summary.unbilled_rows == 3
+    assert summary.entries() == [("tokens", 10)]
+    assert sorted(summary.entries(billed=False)) == [("tokens", -7), ("tokens", 7)]
+    assert summary.customers() == [("cus_1", "tokens", 10)]
+    open_ = summary.states[BillingState.OPEN, "tokens"]
+    assert (open_.units, open_.closes_s) == (10, ENDS_S + GRACE_S)
