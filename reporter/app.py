@@ -23,6 +23,7 @@ from metering.workers.membership import GroupMember
 from metering.workers.partition_group import PartitionGroup
 from metering.workers.partition_worker import WorkerKit
 from reporter.comparing.comparer import Comparer, ComparingSettings, PartitionShare, StripeSums
+from reporter.comparing.ledger_following import LedgerFollowing
 from reporter.comparing.metrics import ComparingMetrics
 from reporter.dispatch import REPEATS, Dispatcher
 from reporter.meter_watch import LookTimes, MeterWatch
@@ -149,10 +150,9 @@ class Reporter:
             log=context.log,
         )
         self._comparer = Comparer(
-            kafka,
+            LedgerFollowing(kafka, client=f"{self._instance}-comparer", appender=self._appender, clock=context.clock),
             PartitionShare(self._reporting, kafka.partitions),
             port=ports.sums,
-            appender=self._appender,
             settings=ComparingSettings(
                 instance=self._instance,
                 reads_per_month=stripe.reads_per_month * settings.reconcile_share,

@@ -423,6 +423,11 @@ class Report:
         return [each for each in last.values() if each.kind == "closing"]
 
     @property
+    def is_left(self) -> bool:
+        """Whether every ledger is closed: all goes on in another cluster."""
+        return 0 < self.partitions == len(self.closed)
+
+    @property
     def unfinished_redrives(self) -> list[tuple[AcceptedRedrive, int]]:
         """Redrives of which events are not counted or judged yet, and how many."""
         received = {line.emitter: line.received for line in self.emitters}

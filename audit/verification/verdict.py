@@ -53,7 +53,9 @@ class ProofVerdict:
 
 def verdict_of(report: Report) -> ProofVerdict:
     """What the report comes to."""
-    found = {ProofWord.NOT_EXACT: [*_not_exact(report)], ProofWord.PENDING: [*_pending(report)], ProofWord.EXACT_BUT: [*_but(report)]}
+    # Where every ledger is closed, nothing that waits here is on its way from here.
+    pending = [] if report.is_left else [*_pending(report)]
+    found = {ProofWord.NOT_EXACT: [*_not_exact(report)], ProofWord.PENDING: pending, ProofWord.EXACT_BUT: [*_but(report)]}
     for word, term in plan_terms(report.plans):
         found[word].append(term)
     return ProofVerdict({word: tuple(terms) for word, terms in found.items()})
@@ -254,7 +256,7 @@ def _moved(report: Report) -> Iterator[Term]:
     if report.closed:
         clusters = ", ".join(sorted({each.cluster for each in report.closed}))
         what = f"{_of(len(report.closed), 'partition')} closed"
-        text = f"{what}: reported is in the cluster {clusters}, where the proof goes on"
+        text = f"{what}: what waits here is reported in the cluster {clusters}, where the proof goes on"
         yield Term("closed", len(report.closed), what, text, "docs/disaster-recovery.md")
     doubtful = [each for each in report.handovers if each.in_doubt or each.uncounted]
     if doubtful:

@@ -175,7 +175,7 @@ def _bits(text: Any, entries: int) -> bytes:
     if not text:
         return b""
     unpacker = zlib.decompressobj()
-    bits = unpacker.decompress(b64decode(text), entries // 8 + 2)
-    if len(bits) > entries // 8 + 1:
-        raise ValueError("left_out has more bits than there are entries")
+    bits = unpacker.decompress(b64decode(text, validate=True), entries // 8 + 2)
+    if len(bits) > entries // 8 + 1 or not unpacker.eof:
+        raise ValueError("left_out is cut off, or has more bits than there are entries")
     return bits

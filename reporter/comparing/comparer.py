@@ -13,26 +13,24 @@ from typing import Final, Protocol
 from taximeter_emitter.clock import Clock
 from taximeter_emitter.wire.limits import HOUR_MS
 
-from metering.kafka.clients import KafkaSettings
-from metering.kafka.partition_log import Appender, LogUnavailable
+from metering.kafka.partition_log import LogUnavailable
 from metering.process.logs import Log, RateLimited
-from metering.reconciliation.cells import Cell, Cells, CellScope, CustomerMeter
+from metering.reconciliation.cells import Cell, CellKey, Cells, CellScope, CustomerMeter
 from metering.reconciliation.comparison import ComparedCell
 from metering.reconciliation.differences import confirmed, sought_of
 from metering.reconciliation.findings import findings_of
+from metering.reconciliation.ledger_cells import PartitionCells
 from metering.reconciliation.reconciler import SummariesRefused, SummariesUnread, SummarySource, compared_cells, unreadable_cells
 from metering.records.fail_closed import FailClosed
-from metering.records.ledger_records import encode_entry
 from metering.records.notes.evidence import FINDINGS_MAX, CellVerdict, Evidence, Finding
-from reporter.comparing.doubt_book import CellPlace, DoubtBook, DoubtKind
-from reporter.comparing.ledger_following import LedgerFollowing
+from reporter.comparing.doubt_book import CellPlace, DoubtBook, DoubtKind, ReportWindow
 from reporter.comparing.metrics import DIFFERENCES, ComparingMetrics
 from reporter.comparing.questions import QUESTION_HOURS_MAX, CompareTimes, Question, drop_answered, due_ms, next_questions
 from reporter.comparing.read_budget import ReadBudget
 from reporter.comparing.summary_lag import SummaryLag
 
+REPORTS_AT_ONCE: Final = 3  # of a partition: for each the ledger of its window is read
 QUESTIONS_AT_ONCE: Final = 100  # of a partition: its ledger is read for all of them together
-IDLE_PART: Final = 3.0  # so much longer than it reads it does nothing
 TURN_SECONDS_MAX: Final = 30.0
 STRIPE_FAILED_SECONDS: Final = 60.0
 _EMPTY: Final = Cell()
@@ -75,31 +73,56 @@ class StripeSums(SummarySource, Protocol):
         ...
 
 
+class FollowedLedger(Protocol):
+    """What LedgerFollowing does. Every method may raise LogUnavailable or FailClosed."""
+
+    async def begin(self, partition: int, now_ms: int) -> DoubtBook:
+        """An empty book, placed where it is to begin."""
+        ...
+
+    async def follow(self, partition: int, book: DoubtBook) -> None:
+        """Bring it up to date."""
+        ...
+
+    async def suspects(self, partition: int, report: ReportWindow) -> set[CellPlace]:
+        """The cells of what was settled in the window of a report."""
+        ...
+
+    async def cells(self, partition: int, scope: CellScope, sought: Collection[CellKey]) -> PartitionCells:
+        """What the ledger says of these cells now."""
+        ...
+
+    async def note(self, partition: int, evidence: Evidence) -> None:
+        """Write it into the ledger."""
+        ...
+
+    async def close(self) -> None:
+        """Close the connections."""
+        ...
+
+
 class Comparer:
-    """Owns the port and the reading; the appender stays its owner's. `close` ends `run`."""
+    """Owns the port and the ledger's reading. `close` ends `run`."""
 
     def __init__(
         self,
-        kafka: KafkaSettings,
+        ledger: FollowedLedger,
         partitions: PartitionShare,
         *,
         port: StripeSums,
-        appender: Appender,
         settings: ComparingSettings,
         metrics: ComparingMetrics,
         clock: Clock,
         log: Log,
     ) -> None:
-        self._topic = kafka.topics.ledger.name
+        self._ledger = ledger
         self._partitions = partitions
         self._port = port
-        self._appender = appender
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
         self._log = log
         self._warnings = RateLimited(clock, interval_seconds=600.0)
-        self._ledger = LedgerFollowing(kafka, client="comparer", pause=self._pause)
         self._books: dict[int, DoubtBook] = {}
         self._lag = SummaryLag()
         self._budget = ReadBudget(settings.reads_per_month, clock.monotonic())
@@ -156,7 +179,7 @@ class Comparer:
             if book is None:
                 book = await self._ledger.begin(partition, self._clock.now_ms())
             await self._ledger.follow(partition, book)
-            for report in list(book.reports.values()):
+            for report in list(book.reports.values())[:REPORTS_AT_ONCE]:
                 book.found_suspects(report, await self._ledger.suspects(partition, report))
             self._books[partition] = book
         except FailClosed as error:
@@ -198,7 +221,7 @@ class Comparer:
             for first in range(0, len(findings), FINDINGS_MAX):
                 some = findings[first : first + FINDINGS_MAX]
                 evidence = Evidence(partition, self._settings.instance, self._clock.now_ms(), some)
-                await self._appender.append(self._topic, partition, encode_entry(evidence))
+                await self._ledger.note(partition, evidence)
             self._tell(findings)
             if unread is not None:
                 raise unread
@@ -276,9 +299,6 @@ class Comparer:
     def _times(self) -> CompareTimes:
         least = round(self._settings.settle_seconds * 1000)
         return CompareTimes(self._lag.settle_ms(least), least // 2, round(self._settings.again_seconds * 1000))
-
-    async def _pause(self, seconds: float) -> None:
-        await self._clock.sleep(seconds * IDLE_PART)
 
     async def _wait_for_rate(self) -> None:
         now = self._clock.monotonic()

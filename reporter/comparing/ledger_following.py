@@ -6,31 +6,38 @@ from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing
 from typing import Final
 
+from taximeter_emitter.clock import Clock
 from taximeter_emitter.wire.limits import HOUR_MS
 
 from metering.folds.ledger import Ledger
 from metering.kafka.chain_records import PartitionPlace, chain_records
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.ledger_log import ledger_since, ledger_start
-from metering.kafka.partition_log import LogReader
+from metering.kafka.partition_log import Appender, LogReader
 from metering.reconciliation.cells import CellKey, CellScope
-from metering.reconciliation.ledger_cells import ENTRIES_TILL_PAUSE, LedgerCellReader, PartitionCells, Pause
-from metering.records.ledger_records import Entry, decode_entry
+from metering.reconciliation.ledger_cells import ENTRIES_TILL_PAUSE, LedgerCellReader, PartitionCells
+from metering.records.ledger_records import Entry, decode_entry, encode_entry
+from metering.records.notes.evidence import Evidence
 from metering.records.service_limits import EVENT_AGE_MAX_MS
 from reporter.comparing.doubt_book import CellPlace, DoubtBook, ReportWindow
 from reporter.comparing.report_suspects import TOLD_BEFORE_MS, ReportSuspects
 
+IDLE_PART: Final = 3.0
 TOLD_WITHIN_MS: Final = HOUR_MS  # what Stripe validated in a window is in a receipt by then
 
 
 class LedgerFollowing:
-    """Keeps books up to date and reads cells. `pause` is awaited after each block of records with the seconds that it took."""
+    """Keeps books up to date, reads cells, and notes evidence. It does nothing for three times as long as it reads, so that others go first.
 
-    def __init__(self, kafka: KafkaSettings, *, client: str, pause: Pause) -> None:
+    The appender stays its owner's.
+    """
+
+    def __init__(self, kafka: KafkaSettings, *, client: str, appender: Appender, clock: Clock) -> None:
         self._topic = kafka.topics.ledger.name
         self._reader = LogReader(kafka, client)
-        self._cells = LedgerCellReader(kafka, pause=pause)
-        self._pause = pause
+        self._cells = LedgerCellReader(kafka, pause=self._pause)
+        self._appender = appender
+        self._clock = clock
 
     async def close(self) -> None:
         """Close the connections."""
@@ -64,6 +71,13 @@ class LedgerFollowing:
     async def cells(self, partition: int, scope: CellScope, sought: Collection[CellKey]) -> PartitionCells:
         """What the ledger says of these cells now."""
         return await self._cells.read(partition, scope, sought=sought)
+
+    async def note(self, partition: int, evidence: Evidence) -> None:
+        """Append it. What is not acknowledged may be there or not: the next read says the same again."""
+        await self._appender.append(self._topic, partition, encode_entry(evidence))
+
+    async def _pause(self, seconds: float) -> None:
+        await self._clock.sleep(seconds * IDLE_PART)
 
     async def _from(self, partition: int, since_ms: int) -> tuple[int, Ledger]:
         start, end = await self._reader.bounds(self._topic, partition)

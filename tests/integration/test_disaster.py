@@ -256,6 +256,9 @@ async def test_a_move_in_the_middle_of_the_work_bills_every_event_once(drill: Dr
     code, _, told = drill.command(old, "status")
     assert code == DISCREPANCY
     assert "goes on in the cluster" in told
+    code, verified, _ = drill.command(old, "verify")
+    assert code == INCOMPLETE
+    assert "closed" in {term["name"] for term in verified["terms"]["exact_but"]}
 
     # Emitters repeat what they do not know to have arrived: it counts once.
     numbered = [(number, record) for number, record in await records_of(old, "usage.events") if b'"taximeter"' in (record.value or b"")]

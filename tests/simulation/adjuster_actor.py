@@ -22,6 +22,7 @@ from tests.simulation.world import TALLIES, World
 
 PARTS_MAX = 3
 PLANS_MAX = 4
+REST_SECONDS = 5.0  # between two commands: most of them find that all is done
 
 PlannedRow = tuple[str, str, int, int]
 """Customer, meter, window, quantity: of a part, as the checker knows it."""
@@ -72,12 +73,11 @@ class Adjuster(Process):
             await turn()
             try:
                 found = self._choose()
-                if found is None:
-                    await super().sleep(1.0)
-                else:
+                if found is not None:
                     await self._apply(found)
             except (NotAdjusted, LogUnavailable, FailClosed) as error:
                 self._note(f"does not finish: {error}")
+            await super().sleep(REST_SECONDS)
 
     async def _apply(self, found: ShelvedPlan) -> None:
         if self.world.chance(0.05):

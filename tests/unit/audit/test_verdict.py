@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from audit.recount.aside_book import AsideTotals
-from audit.verification.report import AcceptedLoss, AcceptedRedrive, AcceptedStep, EmitterLine, OpenTransaction, Report
+from audit.verification.report import AcceptedHandover, AcceptedLoss, AcceptedRedrive, AcceptedStep, EmitterLine, OpenTransaction, Report
 from audit.verification.term import ProofWord
 from audit.verification.verdict import verdict_of
 from metering.records.ledger_records import Outcome
@@ -166,3 +166,19 @@ def test_what_is_told_below_zero_is_not_set_off_against_the_rest(change: Change,
     assert verdict_of(report).text == text
     page = (ROOT / "docs/verdicts.md").read_text()
     assert all(f"`{term.name}`" in page for term in verdict_of(report).all_terms)
+
+
+def test_what_waits_in_a_cluster_that_was_left_is_on_its_way_elsewhere() -> None:
+    report = Report(partitions=2)
+    uncovered(report)
+    for partition in range(2):
+        assert verdict_of(report).word is ProofWord.PENDING
+        report.handovers.append(AcceptedHandover(partition, 9, "closing", "new", (), 0, "moved", "ann", 1))
+    verdict = verdict_of(report)
+    assert verdict.text == "EXACT BUT 2 PARTITIONS CLOSED"
+    assert VERDICT_CODES[verdict.word] == INCOMPLETE
+    for partition in range(2):
+        report.handovers.append(AcceptedHandover(partition, 10, "adoption", "new", [("tokens", 3)], 4, "it was not", "ann", 2))
+    assert verdict_of(report).word is ProofWord.PENDING
+    (doubt,) = [term for term in verdict_of(report).all_terms if term.name == "in_doubt"]
+    assert (doubt.count, dict(doubt.units)) == (6 + 8, {"tokens": 6})
