@@ -191,7 +191,7 @@ def _meters(report: Report) -> Table:
         table.add_row(name, *(f"{number:,}" for number in numbers), _not_billed(totals) or "0")
         back = totals.back or MeterTotals()
         if totals.adjusted or totals.back is not None:
-            cells = (f"{totals.adjusted:+,}", f"-{back.reported:,}", "", f"-{back.open:,}")
+            cells = (f"{totals.adjusted:+,}", f"{-back.reported:,}", "", f"{-back.open:,}")
             table.add_row(f"{name}, adjusted", "", *cells, _not_billed(back) or "0")
     return table
 
