@@ -161,6 +161,10 @@ _NOTES: Final = f"""- Events from the emitter do not pass the gateway. Its cores
   Above that it merges windows, to an hour, or to six after a long outage. A customer's minutes become one meter event.
   Only resolution at Stripe is lost.
 - TLS to Kafka and to Stripe is not in these figures.
+- `taximeter replay plan` derives 0.75 million events a second and core from batches of 500, 0.19 million from batches of 20, and 0.07
+  million from single events. With reading, and with its files, a plan of a million events in batches of 500 took 6 CPU seconds where they
+  made 101,000 rows, and 24 where they made 748,000. Memory was 90 and 132 MB, and does not grow with the events. The directory had 60 bytes
+  a row. Measured once, on a busy machine, by CPU time.
 - Ids are remembered for the horizon (24 h): R x 86,400 of them. At 10^6 events/s no index holds them. Such an installation emits numbered
   batches, which need no memory per event.
 
