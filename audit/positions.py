@@ -207,7 +207,7 @@ class _PositionReader:
 
     async def _partition(self, partition: int, hours: float) -> PartitionPosition:
         # From the end of the line to its start: what is read later can only be further on.
-        tallies, ledger, outcomes, uncovered, unreported, problem = Tallies(), Ledger(), Counter[str](), 0, 0, ""
+        tallies, ledger, outcomes, evidence, uncovered, unreported, problem = Tallies(), Ledger(), Counter[str](), StripeEvidence(), 0, 0, ""
         ends = await self._reader.ends(self._topics.events.name, partition)
         try:
             ledger, outcomes, evidence = await self._ledger(partition, hours)

@@ -131,7 +131,7 @@ async def test_a_topic_that_was_compacted_meanwhile_stops_the_partition(kafka: K
         assert await asyncio.to_thread(first.terminate) == 0
     await compacted(kafka, admin)
     with aggregator(kafka, tmp_path / "second") as second:
-        assert "compaction or a deletion took what was there" in await asyncio.to_thread(second.until_it_says, "HistoryLost")
+        assert "taximeter repair accept-loss 0 --ids" in await asyncio.to_thread(second.until_it_says, "HistoryLost")
         status = await asyncio.to_thread(until_status_says, kafka, tmp_path, "partition 0 is stopped by the aggregator: HistoryLost")
         assert status.returncode == DISCREPANCY
         assert "partition 0: HistoryLost: " in status.stderr
