@@ -79,7 +79,7 @@ class PartitionGroup(Generic[W]):
         try:
             while not context.stop.is_set():
                 try:
-                    await self._belong()
+                    await lost_if_it_cancels_itself(self._belong())
                 except (KafkaError, MembershipLost) as error:
                     self._warnings.warning(context.log, "joining the group again", reason=repr(error))
                     await self._owned.finish_all(self._revoke_seconds)
@@ -107,3 +107,14 @@ class PartitionGroup(Generic[W]):
     def _silence(self) -> str | None:
         silent = self._membership.silent_seconds()
         return f"Kafka has not answered for {silent:.0f} s" if silent > SILENT_SECONDS_MAX else None
+
+
+async def lost_if_it_cancels_itself(work: Awaitable[None]) -> None:
+    """Raises MembershipLost where the client cancelled what waited for it: it does so when the coordinator goes while offsets are committed."""
+    try:
+        await work
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise MembershipLost("the client cancelled what waited for it") from None
