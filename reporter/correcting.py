@@ -15,17 +15,19 @@ from taximeter_emitter.wire.errors import TaximeterError
 from taximeter_emitter.wire.limits import HOUR_MS
 
 from metering.folds.corrections import Corrected, CorrectionHistory, CorrectionPlace, MeterEventPlace, Target, objection, place_of
+from metering.folds.ledger import Ledger
 from metering.kafka.chain_records import PartitionPlace, chain_records
 from metering.kafka.partition_log import Appender, LogReader, LogUnavailable
 from metering.kafka.topics import Topics
 from metering.records.fail_closed import HistoryLost
-from metering.records.ledger_records import Correction, CorrectionKind, Entry, decode_entry, encode_correction
+from metering.records.ledger_records import Correction, CorrectionKind, Entry, MeterEvent, decode_entry, encode_correction
 from metering.records.service_limits import EVENT_AGE_MAX_MS
 from reporter.planning.planner import PLANNING_MARGIN_MS
 
 CANCEL_WITHIN_MS: Final = 20 * HOUR_MS
 """How long after its intent a meter event is cancelled: Stripe cancels within 24 hours of having received it, which was later."""
 
+TOO_OLD: Final = "its usage is older than Stripe takes meter events for: only the invoice can be corrected, by a credit note or an item"
 ATTEMPTS_MAX: Final = 50
 LEDGER_LOOK_SECONDS: Final = 0.5
 
@@ -134,25 +136,41 @@ class Correcting:
         return next((found for found in target.corrections if found.correction.instance == self._instance), None)
 
     def _planned(self, target: Target, kind: CorrectionKind, request: Request) -> Correction:
-        ledger = self._history.folded.ledger
+        draft = CorrectionDraft(self._place.partition, kind, target, target.event, request.reason, request.by)
+        return draft.behind(self._history.folded.ledger, chain_id=self._place.chain_id, instance=self._instance, at_ms=self._clock.now_ms())
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectionDraft:
+    """What a correction does, why and by whom; `partition`: of the ledger that it is written to."""
+
+    partition: int
+    kind: CorrectionKind
+    target: Target
+    event: MeterEvent
+    reason: str
+    by: str
+
+    def behind(self, ledger: Ledger, *, chain_id: str, instance: str, at_ms: int) -> Correction:
+        """The entry that is accepted if it comes next in this ledger."""
         return Correction(
-            chain_id=self._place.chain_id,
-            partition=self._place.partition,
+            chain_id=chain_id,
+            partition=self.partition,
             offset=ledger.chain.next_offset,
             checkpoint=ledger.checkpoint,
-            instance=self._instance,
+            instance=instance,
             chain_head=ledger.chain.head,
             chain_end=ledger.chain.end,
             tally_head=ledger.tally_head,
             events_end=ledger.events_end,
-            kind=kind,
-            intent=target.intent,
-            index=target.place.index,
-            target_identifier=target.identifier,
-            event=target.event,
-            reason=request.reason,
-            by=request.by,
-            at_ms=self._clock.now_ms(),
+            kind=self.kind,
+            intent=self.target.intent,
+            index=self.target.place.index,
+            target_identifier=self.target.identifier,
+            event=self.event,
+            reason=self.reason,
+            by=self.by,
+            at_ms=at_ms,
         )
 
 
@@ -163,7 +181,7 @@ def kind_of(target: Target, now_ms: int, *, undo: bool) -> CorrectionKind:
     if reason is not None:
         raise NotCorrectable(reason)
     if kind is not CorrectionKind.CANCEL and now_ms >= target.event.time_ms + EVENT_AGE_MAX_MS - PLANNING_MARGIN_MS:
-        raise NotCorrectable("its usage is older than Stripe takes meter events for: only the invoice can be corrected, by a credit note or an item")
+        raise NotCorrectable(TOO_OLD)
     return kind
 
 

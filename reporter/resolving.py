@@ -7,7 +7,7 @@ where it must land, so what it was decided on is all there was.
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from taximeter_emitter.clock import Clock
 
@@ -17,12 +17,10 @@ from metering.kafka.topics import Topics
 from metering.records.ledger_records import Correction, CorrectionKind, Entry, MeterEvent, Outcome, encode_entry
 from metering.records.notes.resolution import Resolution, Resolved, SumRead
 from metering.records.service_limits import EVENT_AGE_MAX_MS
-from reporter.correcting import ATTEMPTS_MAX, LEDGER_LOOK_SECONDS, NotCorrectable, PartitionHistory
+from reporter.correcting import ATTEMPTS_MAX, LEDGER_LOOK_SECONDS, TOO_OLD, CorrectionDraft, NotCorrectable, PartitionHistory
 from reporter.planning.planner import PLANNING_MARGIN_MS
 
 T = TypeVar("T")
-
-TOO_OLD: Final = "its usage is older than Stripe takes meter events for: only the invoice can be corrected, by a credit note or an item"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,25 +160,8 @@ class Resolving:
         self, history: PartitionHistory, partition: int, kind: CorrectionKind, target: Target, *, event: MeterEvent, decision: Decision
     ) -> Correction:
         ledger = history.folded.ledger
-        return Correction(
-            chain_id=ledger.chain_id or target.place.chain_id,
-            partition=partition,
-            offset=ledger.chain.next_offset,
-            checkpoint=ledger.checkpoint,
-            instance=self._instance,
-            chain_head=ledger.chain.head,
-            chain_end=ledger.chain.end,
-            tally_head=ledger.tally_head,
-            events_end=ledger.events_end,
-            kind=kind,
-            intent=target.intent,
-            index=target.place.index,
-            target_identifier=target.identifier,
-            event=event,
-            reason=decision.reason,
-            by=decision.by,
-            at_ms=self._clock.now_ms(),
-        )
+        draft = CorrectionDraft(partition, kind, target, event, decision.reason, decision.by)
+        return draft.behind(ledger, chain_id=ledger.chain_id or target.place.chain_id, instance=self._instance, at_ms=self._clock.now_ms())
 
 
 def resolution_objection(target: Target, decision: Decision) -> str | None:

@@ -17,8 +17,8 @@ from metering.records.ledger_records import MeterEvent
 from metering.records.notes.evidence import CellVerdict, Finding
 from metering.records.notes.resolution import SumRead
 from metering.records.service_limits import EVENT_AGE_MAX_MS
+from reporter.correcting import TOO_OLD
 from reporter.planning.planner import PLANNING_MARGIN_MS
-from reporter.resolving import TOO_OLD
 
 CORRECTIONS_SCHEMA: Final = "taximeter.corrections/1"
 PLAN_AGE_MAX_MS: Final = 24 * HOUR_MS
