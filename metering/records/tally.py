@@ -15,7 +15,7 @@ A tally that adjusts covers no offsets and counts no events. Its rows have a sig
 """
 
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import groupby
@@ -347,17 +347,29 @@ def _encoded_state(state: EmitterState) -> tuple[Any, ...]:
 
 def decode_tally(value: bytes | None) -> Tally:
     """Read a record of usage.tallies. Raises RecordCorrupt: nobody else writes there, so anything else is a reason to stop."""
+    return _decoded(value, None)
+
+
+def decode_tally_of(customer: str) -> Callable[[bytes | None], Tally]:
+    """As `decode_tally` does, with the rows of this customer alone: nine tenths of the time are for rows, where a tally has a thousand."""
+    return lambda value: _decoded(value, customer)
+
+
+def _decoded(value: bytes | None, customer: str | None) -> Tally:
     try:
         document = orjson.loads(value or b"")
         if document["format"] not in (TALLY_FORMAT, OLD_TALLY_FORMAT):
             raise RecordCorrupt(f"unknown format {document['format']!r}; this version reads {TALLY_FORMAT} and {OLD_TALLY_FORMAT}")
-        return _tally(document)
+        return _tally(document, customer)
     except (orjson.JSONDecodeError, KeyError, IndexError, TypeError, ValueError) as error:
         raise RecordCorrupt(f"not a tally: {error!r}") from error
 
 
-def _tally(document: Mapping[str, Any]) -> Tally:
-    customers, meters = document["customers"], document["meters"]
+def _tally(document: Mapping[str, Any], customer: str | None) -> Tally:
+    customers, meters, rows = document["customers"], document["meters"], document["rows"]
+    if customer is not None:
+        owner = customers.index(customer) if customer in customers else None
+        rows = [row for row in rows if row[0] == owner]
     dimensions = [tuple(sorted(pairs.items())) for pairs in document["dimensions"]]
     states, acceptance = document.get("emitter_states"), document.get("acceptance")
     records = dict(document["records"])
@@ -373,7 +385,7 @@ def _tally(document: Mapping[str, Any]) -> Tally:
         log_time_ms=document["log_time"],
         records=RecordCounts(**records),
         events=EventCounts(**document["events"]),
-        rows=[TallyRow(customers[c], meters[m], dimensions[d], start, quantity, events) for c, m, d, start, quantity, events in document["rows"]],
+        rows=[TallyRow(customers[c], meters[m], dimensions[d], start, quantity, events) for c, m, d, start, quantity, events in rows],
         ranges=[tuple(entry) for entry in document["ranges"]],
         finals=[tuple(entry) for entry in document["finals"]],
         abandoned=[tuple(entry) for entry in document["abandoned"]],
