@@ -1,4 +1,4 @@
-"""Framed records of any others, written in Kafka's form into bytes of their own; without native code."""
+"""Framed records of any others, written in Kafka's form into bytes of their own; no native code is needed."""
 
 from collections.abc import Sequence
 

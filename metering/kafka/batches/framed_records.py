@@ -53,7 +53,7 @@ class FramedRecords(Sequence[Record]):
         return int(np.maximum(self.places[:, _VALUE_LENGTH], 0).sum(dtype=np.int64))
 
     def within(self, bytes_max: int) -> int:
-        """How many of the first records have values of at most so many bytes together."""
+        """How many records from the first on have values of `bytes_max` together, or less."""
         sizes = np.maximum(self.places[:, _VALUE_LENGTH], 0).cumsum(dtype=np.int64)
         return int(sizes.searchsorted(bytes_max, side="right"))
 
