@@ -9,7 +9,7 @@ import numpy.typing as npt
 from metering.records.integer_columns import Integers
 from metering.records.record import Record
 
-Places: TypeAlias = npt.NDArray[np.int32]
+BytePlaces: TypeAlias = npt.NDArray[np.int32]
 """A row for each record: key_at, key_len, value_at, value_len, headers_at, headers_count. A length of -1 says that there is none."""
 HeadersOf: TypeAlias = Callable[[bytes, int, int], Sequence[tuple[str, bytes | None]]]
 """The headers of a record, so many, which begin at a byte of the data."""
@@ -25,7 +25,7 @@ class FramedRecords(Sequence[Record]):
 
     __slots__ = ("_headers_of", "data", "offsets", "places", "timestamps")
 
-    def __init__(self, data: bytes, offsets: Integers, timestamps: Integers, places: Places, headers_of: HeadersOf) -> None:
+    def __init__(self, data: bytes, offsets: Integers, timestamps: Integers, places: BytePlaces, headers_of: HeadersOf) -> None:
         self.data = data
         self.offsets = offsets
         self.timestamps = timestamps
@@ -79,7 +79,7 @@ class FramedRecords(Sequence[Record]):
         return Record(offset, timestamp, key, value, self._headers_of(data, headers_at, headers) if headers else ())
 
 
-def _moved_together(parts: Sequence[FramedRecords]) -> tuple[bytes, list[Places]]:
+def _moved_together(parts: Sequence[FramedRecords]) -> tuple[bytes, list[BytePlaces]]:
     """The data of all parts, without what is before the first record of each, and their places in it."""
     pieces, places, size = [], [], 0
     for part in parts:
