@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from audit.refusal_answers.suspects import unnamed_reports
 from metering.folds.corrections import TAKEN, CorrectionHistory, MeterEventPlace, Target, named_places
 from metering.folds.distinct_reports import distinct
 from metering.folds.ledger import Ledger
@@ -22,6 +23,7 @@ REFUSED_MAX: Final = 100_000  # meter events of a partition that are listed
 EVIDENCE_PAIRS_MAX: Final = 200_000
 PARKED_CODE: Final = "parked"
 REFUSED_CODE: Final = "refused"
+LOST_CODE: Final = "lost"
 _CODE_CHARS_MAX: Final = 100
 
 
@@ -38,7 +40,7 @@ class MendState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RefusedEvent:
-    """One meter event, Stripe's code (or `parked`, or `refused` where it gave none) and message, and when it was refused (Unix ms)."""
+    """One meter event, Stripe's code (or `parked`, `lost` by its sums, or `refused` where it gave none) and message, and when that was (Unix ms)."""
 
     target: Target
     code: str
@@ -111,10 +113,13 @@ class RefusalFold:
             report = named.get(target.identifier)
             if why is None and report is not None and target.fate.outcome in TAKEN:
                 why = report.code, report.message, report.at_ms
+            found = target.fate.resolution
+            if why is None and found is not None and found.resolved is not Resolved.AT_STRIPE and target.fate.outcome in TAKEN:
+                why = LOST_CODE, found.reason, found.at_ms
             if why is not None:
                 self._found.events.append(RefusedEvent(target, *why))
         self._found.events.sort(key=lambda each: each.at_ms)
-        self._found.reports = [each for each in distinct(self._rejections) if each.unnamed and "duplicate" not in each.code]
+        self._found.reports = unnamed_reports(self._rejections)
         return self._found
 
     def _note(self, place: MeterEventPlace, code: str, message: str, at_ms: int) -> None:

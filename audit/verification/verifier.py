@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError
 from audit.adjustments.plan_book import PlanBook, PlanState
 from audit.adjustments.plan_proving import prove_plans
 from audit.recount.tally_recount import Forwarded
+from audit.refusal_answers.answering import answered_reports
 from audit.verification.emitters import EmitterBook
 from audit.verification.forwarding import missing_copies
 from audit.verification.partition import LogBounds, PartitionVerification, Readers, VerificationScope
@@ -73,6 +74,7 @@ async def verify(
         report.problems.add(problem)
     if found.book.plans and times.is_everything:
         await _prove_plans(kafka, found)
+    await _answer_refusals(kafka, report)
     return report
 
 
@@ -121,6 +123,14 @@ async def _prove_plans(kafka: KafkaSettings, found: Findings) -> None:
     for each in report.plans:
         if each.state is PlanState.APPLIED and not each.problems:
             report.unknown_usage -= Counter(each.named)
+
+
+async def _answer_refusals(kafka: KafkaSettings, report: Report) -> None:
+    """What the ledger has on record about refusals that Stripe did not name, which may be of any partition."""
+    try:
+        report.refusals.reports = await answered_reports(kafka, [each.report for each in report.refusals.reports])
+    except (FailClosed, LogUnavailable) as error:
+        report.problems.add(f"what answers refusals that Stripe did not name could not be read: {error}")
 
 
 async def _look_elsewhere(kafka: KafkaSettings, found: Findings, unread: Sequence[int]) -> None:

@@ -100,6 +100,12 @@ class Corrected:
     correction: Correction
     fate: Fate = field(default_factory=Fate)
 
+    @property
+    def value(self) -> int:
+        """What Stripe's sum has more, if Stripe has it; below zero where it takes back."""
+        sends = self.correction.kind in {CorrectionKind.RESEND, CorrectionKind.MOVE}
+        return self.correction.event.value if sends else -self.correction.event.value
+
 
 @dataclass(slots=True)
 class Target:
