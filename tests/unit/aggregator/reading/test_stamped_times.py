@@ -34,7 +34,7 @@ def times_of(found: Batch) -> list[int]:
         ((3_600_000, -1), [0, 1], [3_600_000, -1], Ahead()),
     ],
 )
-def test_a_stamped_time_up_to_an_hour_after_the_log_time_is_that(offsets: tuple[int, ...], stamped: bool | list[int], times: list[int], ahead: Ahead) -> None:
+def test_a_stamped_time_is_moved_to_the_log_time(offsets: tuple[int, ...], stamped: bool | list[int], times: list[int], ahead: Ahead) -> None:
     given = batch(*offsets, stamped=array("B", stamped) if isinstance(stamped, list) else stamped)
     found, how_far = at_log_time(given, LOG_MS)
     assert (times_of(found), how_far) == (times, ahead)
