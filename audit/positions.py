@@ -10,8 +10,8 @@ from aiokafka.errors import KafkaError
 from taximeter_emitter.clock import Clock
 from taximeter_emitter.wire.limits import HOUR_MS
 
-from audit.refusal_answers.suspects import unnamed_reports
-from audit.verification.report import REPORTS_MAX
+from audit.refusal_answers.refusal_suspects import unnamed_reports
+from audit.verification.report import UNNAMED_REPORTS_MAX
 from audit.verification.stripe_evidence import EvidenceFold, StripeEvidence
 from metering.folds.ledger import Ledger
 from metering.folds.tallies import Tallies, tallies_from
@@ -237,7 +237,7 @@ class _PositionReader:
             open_corrections=sum(isinstance(entry.entry, Correction) for entry in ledger.open.values()),
             outcomes=said.outcomes,
             evidence=said.evidence.totals(),
-            unnamed=unnamed_reports(said.rejections)[:REPORTS_MAX],
+            unnamed=unnamed_reports(said.rejections)[:UNNAMED_REPORTS_MAX],
             carried=_carried(ledger),
             lost_records=tallies.losses.records,
             ids_from_ms=tallies.losses.ids_from_ms,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from audit.refusal_answers.suspects import unnamed_reports
+from audit.refusal_answers.refusal_suspects import unnamed_reports
 from metering.folds.corrections import TAKEN, CorrectionHistory, MeterEventPlace, Target, named_places
 from metering.folds.distinct_reports import distinct
 from metering.folds.ledger import Ledger

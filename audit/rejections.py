@@ -9,8 +9,8 @@ from typing import Final, TypeVar
 from aiokafka.structs import ConsumerRecord
 from taximeter_emitter.wire.limits import HOUR_MS
 
-from audit.refusal_answers.answers import AnsweredReport
-from audit.refusal_answers.suspects import key_of
+from audit.refusal_answers.answer_fold import AnsweredReport
+from audit.refusal_answers.refusal_suspects import key_of
 from audit.resends import Resend, Resends
 from metering.folds.distinct_reports import distinct
 from metering.kafka.chain_records import PartitionPlace, first_chain_record, taken_in

@@ -1,4 +1,4 @@
 """What answers a refusal that Stripe counted and did not name: the records of the ledger that found it, or that showed that nothing is missing.
 
-Read: suspects, answers, answering.
+Read: refusal_suspects, answer_fold, answer_reading.
 """

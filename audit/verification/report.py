@@ -7,13 +7,13 @@ from typing import Any, Final
 
 from audit.adjustments.plan_check import CheckedPlan
 from audit.recount.aside_book import AsideTotals
-from audit.refusal_answers.answers import AnsweredReport
+from audit.refusal_answers.answer_fold import AnsweredReport
 from audit.verification.plan_terms import plan_as_json
 from audit.verification.stripe_evidence import StripeEvidence
 from metering.records.ledger_records import CorrectionKind, MeterEvent, Outcome, Rejection
 
 PROBLEMS_SHOWN: Final = 50
-REPORTS_MAX: Final = 1_000  # of a partition, that count more than they name
+UNNAMED_REPORTS_MAX: Final = 1_000  # of a partition, that count more than they name
 REPORTED: Final = frozenset({Outcome.ACCEPTED, Outcome.DUPLICATE})
 
 
@@ -305,7 +305,7 @@ class Refusals:
 
     def add_report(self, report: Rejection) -> None:
         """A report that counts more than it names."""
-        if len(self.reports) < REPORTS_MAX:
+        if len(self.reports) < UNNAMED_REPORTS_MAX:
             self.reports.append(AnsweredReport(report))
         else:
             self.unkept[report.code] += report.unnamed

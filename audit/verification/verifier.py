@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 from audit.adjustments.plan_book import PlanBook, PlanState
 from audit.adjustments.plan_proving import prove_plans
 from audit.recount.tally_recount import Forwarded
-from audit.refusal_answers.answering import answered_reports
+from audit.refusal_answers.answer_reading import answered_reports
 from audit.verification.emitters import EmitterBook
 from audit.verification.forwarding import missing_copies
 from audit.verification.partition import LogBounds, PartitionVerification, Readers, VerificationScope

@@ -20,8 +20,8 @@ from taximeter_emitter.clock import SystemClock
 
 from audit.next_boundary import NextBoundary, next_boundary_if_configured
 from audit.positions import PartitionPosition, Positions, carried_usage, uncounted_partitions
-from audit.refusal_answers.answering import answered_reports
-from audit.refusal_answers.answers import AnsweredReport
+from audit.refusal_answers.answer_fold import AnsweredReport
+from audit.refusal_answers.answer_reading import answered_reports
 from audit.stops import stopped_partitions
 from audit.verification.stripe_evidence import StripeEvidence
 from metering.kafka.clients import KafkaSettings

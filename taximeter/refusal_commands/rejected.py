@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from rich.table import Table
 
-from audit.refusal_answers.answering import answered_reports
-from audit.refusal_answers.answers import AnsweredReport
+from audit.refusal_answers.answer_fold import AnsweredReport
+from audit.refusal_answers.answer_reading import answered_reports
 from audit.refused_usage import PARKED_CODE, MendState, RefusedEvent
 from metering.kafka.clients import KafkaSettings
 from metering.records.ledger_records import Rejection

@@ -13,8 +13,8 @@ from typing import Any, Final
 from rich.table import Table
 from taximeter_emitter.wire.limits import HOUR_MS
 
-from audit.refusal_answers.answering import answered_reports
-from audit.refusal_answers.suspects import unnamed_reports
+from audit.refusal_answers.answer_reading import answered_reports
+from audit.refusal_answers.refusal_suspects import unnamed_reports
 from audit.rejections import RejectionReader, TracedRejection, with_answers
 from metering.kafka.clients import KafkaSettings
 from taximeter.connection import kafka_settings, run_on_logs

@@ -3,8 +3,8 @@
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
-from audit.refusal_answers.answers import AnsweredReport, AnswerFold, answers_of
-from audit.refusal_answers.suspects import SuspectFold, by_cell, window_of
+from audit.refusal_answers.answer_fold import AnsweredReport, AnswerFold, answers_of
+from audit.refusal_answers.refusal_suspects import SuspectFold, by_cell, window_of
 from metering.kafka.chain_records import PartitionPlace, chain_records
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.ledger_log import ledger_since
@@ -38,7 +38,7 @@ class _AnswerReader:
         await self._reader.close()
 
     async def read(self, partition: int) -> tuple[SuspectFold, AnswerFold] | None:
-        """None where nothing was told in the windows of the reports."""
+        """None if nothing was sent in the windows of the reports."""
         start, end = await self._reader.bounds(self._topic, partition)
         since_ms = max(0, min(window_of(report)[0] for report in self._reports))
         begin, ledger = await ledger_since(self._reader, self._topic, partition, since_ms, start=start, end=end)

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from audit.refusal_answers.answers import AnsweredReport, AnswerFold, answers_of
-from audit.refusal_answers.suspects import SUSPECTS_MAX, SuspectFold, by_cell, key_of, unnamed_reports
+from audit.refusal_answers.answer_fold import AnsweredReport, AnswerFold, answers_of
+from audit.refusal_answers.refusal_suspects import SUSPECT_CELLS_MAX, SuspectFold, by_cell, key_of, unnamed_reports
 from metering.folds.ledger import Ledger
 from metering.reconciliation.cells import CellKey
 from metering.records.ledger_records import CorrectionKind, Entry, Intent, MeterEvent, Outcome, Receipt, Rejection, Settlement
@@ -123,10 +123,10 @@ def test_evidence_that_comes_after_the_decision_answers_nothing() -> None:
 
 
 def test_a_decision_that_landed_elsewhere_or_says_that_stripe_has_it_answers_nothing() -> None:
-    for changes in ({"offset": 1}, {"resolved": Resolved.AT_STRIPE}):
+    for resolved, offset in ((Resolved.NOT_AT_STRIPE, 1), (Resolved.AT_STRIPE, 0)):
         log = Log()
         log.evidence(MISSING)
-        log.resolve(**changes)  # type: ignore[arg-type]  # one of two
+        log.resolve(resolved=resolved, offset=offset)
         assert left(log) == 1
 
 
@@ -137,7 +137,9 @@ def test_one_that_was_found_answers_one_refusal_and_one_that_was_moved_too() -> 
     assert left(log, replace(REPORT, error_count=3)) == 2
     assert left(log, REPORT, replace(REPORT, event_id="evt_2")) == 1
     assert left(log, replace(REPORT, meter="other")) == 1
-    moved = replace(log.entries[-1], offset=len(log.entries), resolved=Resolved.MOVED, to_customer="cus_9", reads=())
+    found = log.entries[-1]
+    assert isinstance(found, Resolution)
+    moved = replace(found, offset=len(log.entries), resolved=Resolved.MOVED, to_customer="cus_9", reads=())
     log.add(moved)
     (report,) = answered(log)
     assert (report.left, report.found[0].to_customer) == (0, "cus_9")
@@ -225,7 +227,7 @@ def test_every_suspect_must_agree_and_too_many_are_never_answered() -> None:
     log.evidence(replace(SETTLED, customer="cus_2", ours=3, stripe=3))
     assert left(log) == 0
     suspects = SuspectFold([REPORT], Ledger())
-    suspects.cells[key_of(REPORT)] = {CellKey("cus_1", "tokens", start) for start in range(1, SUSPECTS_MAX + 1)}
+    suspects.cells[key_of(REPORT)] = {CellKey("cus_1", "tokens", start) for start in range(1, SUSPECT_CELLS_MAX + 1)}
     for offset, entry in enumerate(log.entries[:2]):
         suspects.fold(offset, offset, entry)
     assert suspects.left_out == {key_of(REPORT)}

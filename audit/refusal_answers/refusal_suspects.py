@@ -11,8 +11,8 @@ from metering.reconciliation.cells import CellKey, CellScope
 from metering.records.ledger_records import Entry, MeterEvent, Receipt, Rejection
 from metering.records.notes.evidence import Evidence
 
-SUSPECTS_MAX: Final = 5_000  # cells of a report in one partition
-TOLD_BEFORE_MS: Final = HOUR_MS  # how much earlier than Stripe validated it something may have been sent
+SUSPECT_CELLS_MAX: Final = 5_000  # cells of a report in one partition
+SENT_BEFORE_MS: Final = HOUR_MS  # how much earlier than Stripe validated it something may have been sent
 
 ReportKey = tuple[str, str, int]
 """Id and code of an error report, and the partition that it was written to."""
@@ -25,7 +25,7 @@ def key_of(report: Rejection) -> ReportKey:
 
 def window_of(report: Rejection) -> tuple[int, int]:
     """When that was sent which Stripe validated for it, first and last (Unix ms)."""
-    return (report.window_start_ms or report.at_ms) - TOLD_BEFORE_MS, report.window_end_ms or report.at_ms
+    return (report.window_start_ms or report.at_ms) - SENT_BEFORE_MS, report.window_end_ms or report.at_ms
 
 
 def is_suspect(report: Rejection, event: MeterEvent, told_ms: int) -> bool:
@@ -79,7 +79,7 @@ class SuspectFold:
         for report in self._reports:
             if is_suspect(report, event, told_ms):
                 cells = self.cells[key_of(report)]
-                if cell in cells or len(cells) < SUSPECTS_MAX:
+                if cell in cells or len(cells) < SUSPECT_CELLS_MAX:
                     cells.add(cell)
                 else:
                     self.left_out.add(key_of(report))

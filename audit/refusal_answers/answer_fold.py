@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from taximeter_emitter.wire.limits import HOUR_MS
 
-from audit.refusal_answers.suspects import SuspectFold, is_suspect, key_of, window_of
+from audit.refusal_answers.refusal_suspects import SuspectFold, is_suspect, key_of, window_of
 from metering.folds.corrections import TAKEN, Corrected
 from metering.folds.ledger import Ledger
 from metering.reconciliation.cells import CellKey, CellScope, CustomerMeter, LedgerCells
@@ -56,7 +56,7 @@ class FoundMissing:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Stripe's sums of all `cells` of what was told in a report's window agreed with the ledger, the oldest of them at `read_at_ms`."""
+    """Stripe's sums agree with the ledger in all `cells` to which something was sent in a report's window. `read_at_ms` is the oldest read."""
 
     cells: int
     read_at_ms: int
