@@ -185,7 +185,8 @@ class IntentCheck:
             totals.correcting += units
         elif fate.at_stripe is None:
             self._report.problems.add(
-                f"nobody knows whether Stripe has correction {corrected.offset} of partition {self._partition} ({correction.kind})"
+                f"nobody knows whether Stripe has correction {corrected.offset} of partition {self._partition} ({correction.kind}):"
+                " taximeter correct --resend --code parked --plan"
             )
         elif fate.at_stripe and not (correction.kind is CorrectionKind.CANCEL and target is not None and target.fate.at_stripe is False):
             # What was not recorded is not cancelled: Stripe has nothing less.

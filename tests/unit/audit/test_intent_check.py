@@ -24,6 +24,12 @@ MISSING = "NOT EXACT: 5 units of tokens that Stripe does not have"
 CANCEL, NEGATE, RESEND = CorrectionKind.CANCEL, CorrectionKind.NEGATE, CorrectionKind.RESEND
 
 
+READ = SumRead(9_000, 5, 0)
+SHOWS_IT = Finding("cus_1", "tokens", 0, 3_600_000, CellVerdict.SETTLED, 0, 5, 0, 9_000, 9_000, doubts=1, taken=(5,))
+LACKS_IT = replace(SHOWS_IT, stripe=0, taken=(), reads=3)
+LOST_IT = replace(SHOWS_IT, verdict=CellVerdict.MISSING, ours=5, stripe=0, difference=-5, doubts=0, taken=None, reads=2, confirmed=True)
+
+
 def ledger_of(outcome: Outcome, *kinds: CorrectionKind, settle: Outcome | None = Outcome.ACCEPTED, **changes: Any) -> list[Entry]:
     """One settled meter event, and corrections of it by somebody who asks nobody, each settled so."""
     ledger, first = settled(outcome)
@@ -120,6 +126,22 @@ def test_an_open_correction_is_pending_and_a_parked_one_is_a_mismatch() -> None:
     assert "nobody knows whether Stripe has correction 2" in report.problems.shown[0]
 
 
+@pytest.mark.parametrize(
+    ("resolved", "found", "verdict", "billed"),
+    [
+        (Resolved.AT_STRIPE, replace(SHOWS_IT, ours=5, stripe=0, taken=(-5,)), "EXACT", 0),
+        (Resolved.NOT_AT_STRIPE, replace(SHOWS_IT, ours=5, stripe=5, taken=()), "EXACT", 5),
+    ],
+)
+def test_what_stripes_sums_show_of_a_parked_correction_settles_it(resolved: Resolved, found: Finding, verdict: str, billed: int) -> None:
+    entries = [*ledger_of(Outcome.ACCEPTED, NEGATE, settle=Outcome.PARKED), Evidence(0, "reporter", 9, [found])]
+    reads = (SumRead(9_000, found.stripe or 0, 5),)
+    said = Resolution("c", 0, len(entries), "operator", 2, 0, "tm-c-0-c2", resolved, "", reads, "the sums show it", "ann", 6)
+    report = report_of([*entries, said])
+    assert (verdict_of(report).text, report.meters["tokens"].billed, report.problems.shown) == (verdict, billed, [])
+    assert "rests on no comparison" in report_of([*entries, replace(said, reads=())]).problems.shown[0]
+
+
 def test_a_correction_that_stripe_refused_changes_nothing_and_makes_room_for_another() -> None:
     report = report_of(ledger_of(Outcome.ACCEPTED, CANCEL, settle=Outcome.REJECTED))
     assert (verdict_of(report).text, report.meters["tokens"].billed) == ("EXACT", 5)
@@ -193,12 +215,6 @@ def test_what_stripe_counts_and_does_not_name_is_never_exact() -> None:
 def test_stripe_has_what_it_refuses_as_a_duplicate() -> None:
     twice = replace(error_report(), code="meter_event_duplicate", error_count=3)
     assert verdict_of(report_of([*ledger_of(Outcome.ACCEPTED), twice])).text == "EXACT"
-
-
-READ = SumRead(9_000, 5, 0)
-SHOWS_IT = Finding("cus_1", "tokens", 0, 3_600_000, CellVerdict.SETTLED, 0, 5, 0, 9_000, 9_000, doubts=1, taken=(5,))
-LACKS_IT = replace(SHOWS_IT, stripe=0, taken=(), reads=3)
-LOST_IT = replace(SHOWS_IT, verdict=CellVerdict.MISSING, ours=5, stripe=0, difference=-5, doubts=0, taken=None, reads=2, confirmed=True)
 
 
 def decided(outcome: Outcome, resolved: Resolved, reads: tuple[SumRead, ...], *evidence: Finding, **changes: Any) -> Report:
