@@ -9,9 +9,8 @@ import orjson
 from taximeter_emitter.wire.event import UsageEvent, encode_event
 
 from aggregator.core.counting import PartitionCounter
-from aggregator.core.pending_tally import Cut
+from aggregator.core.pending_tally import Ahead, Cut
 from aggregator.metrics import AggregatorMetrics
-from aggregator.reading.stamped_times import Ahead
 from aggregator.settings import AggregatorSettings
 from aggregator.snapshots import IdSnapshots
 from aggregator.suspects import Suspects

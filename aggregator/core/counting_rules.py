@@ -1,17 +1,36 @@
 """What the counting of a partition must know of its surroundings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
+from aggregator.reading.events import Reading
+from aggregator.reading.plain_reader import PlainReader
+from aggregator.reading.series import SeriesTable
 from metering.records.meters import Catalogue
+from metering.records.record import LogRecord
+
+
+class EventReader(Protocol):
+    """Reads the records of one partition; see PlainReader."""
+
+    def read(self, records: Sequence[LogRecord]) -> Reading:
+        """All of them, numbered by the series table."""
+
+    def forget(self) -> None:
+        """The series table was emptied."""
+
+
+def plain_reader(partition: int, catalogue: Catalogue, series: SeriesTable) -> EventReader:
+    """Reads in Python alone."""
+    return PlainReader(partition, catalogue.known_fields, series)
 
 
 @dataclass(frozen=True, slots=True)
 class CountingRules:
     """What a counter must know of its surroundings. `partition_of` says which partition a customer belongs to.
 
-    `run_min`: with at least this many records in a row that may be plain events, reading them as columns is faster than one by one.
-    `batches_min`: with at least this many small batches in a row, joining them is faster than counting each.
+    `make_reader` makes what reads the records of a partition.
     """
 
     topic: str
@@ -19,5 +38,4 @@ class CountingRules:
     partition_of: Callable[[str], int]
     instance: str
     deduplication_horizon_ms: int
-    run_min: int = 10
-    batches_min: int = 4
+    make_reader: Callable[[int, Catalogue, SeriesTable], EventReader] = plain_reader

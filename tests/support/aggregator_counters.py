@@ -17,9 +17,9 @@ LENGTHS = st.lists(st.integers(1, 30), max_size=5)
 FLUSH_BYTES = st.sampled_from([1, 300, 10**9])
 
 
-def counter(run_min: int, *, batches_min: int = 4, recent_max: int = 10**6) -> PartitionCounter:
-    """A counter at the start of a chain. From `run_min` single events or `batches_min` small batches in a row on, it takes many at a time."""
-    about = rules(run_min=run_min, batches_min=batches_min)
+def counter(*, recent_max: int = 10**6) -> PartitionCounter:
+    """A counter at the start of a chain."""
+    about = rules()
     archive = IdArchive(MemoryStorage, span_ms=span_ms(about.deduplication_horizon_ms), key=b"of all counters, so that their ids compare")
     made = PartitionCounter(0, about, Tallies(), archive)
     made.ids = IdIndex(about.deduplication_horizon_ms, archive, recent_max=recent_max)

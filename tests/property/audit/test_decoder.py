@@ -3,6 +3,7 @@
 from typing import Any
 
 import orjson
+from aggregator.reading.stamped_times import at_log_time
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from taximeter_emitter.wire.batch import FINGERPRINT_BYTES, NO_ID, Batch, encode_batch
@@ -12,7 +13,6 @@ from taximeter_emitter.wire.partitioner import partition_of
 
 from aggregator.reading.decoding import read
 from aggregator.reading.origins import claimed
-from aggregator.reading.stamped_times import at_log_time
 from audit.decoder.home_partition import home_of
 from audit.decoder.record_contents import BatchContents, HeartbeatContents, HeldEvents, RecordContents, UnreadableContents
 from audit.decoder.record_reading import contents_of
