@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from metering.kafka.batches.framed_records import FramedRecords
 from metering.records.integer_columns import Integers
 from metering.records.record import LogRecord
 
@@ -24,6 +25,8 @@ class RecordColumns(NamedTuple):
 
 def columns_of(records: Sequence[LogRecord]) -> RecordColumns:
     """Of records in log order."""
+    if isinstance(records, FramedRecords):
+        return RecordColumns(records.offsets, records.timestamps, records.value_sizes)
     return RecordColumns(
         np.array(list(map(_offset, records)), np.int64),
         np.array(list(map(_timestamp, records)), np.int64),

@@ -34,6 +34,7 @@ class SeriesTable:
         self._is_home = is_home
         self._tables: dict[Dimensions, dict[str, int]] = {}
         self._texts: dict[tuple[str, bytes], int] = {}
+        self._asked = 0  # texts that others remember
         self._bare: Words = np.zeros(1_000, np.uint64)  # the content number of each without quantities
         self._customers: Fingerprints = np.zeros((1_000, 2), np.uint64)  # the secret number of the customer of each
         self._home: Mask = np.zeros(1_000, np.bool_)
@@ -48,7 +49,7 @@ class SeriesTable:
     @property
     def is_full(self) -> bool:
         """Whether it is to be emptied."""
-        return len(self.names) >= SERIES_MAX or len(self._texts) >= SERIES_MAX
+        return max(len(self.names), len(self._texts), self._asked) >= SERIES_MAX
 
     @property
     def has_foreign(self) -> bool:
@@ -90,10 +91,11 @@ class SeriesTable:
         return number
 
     def learn_json(self, customer: bytes, dimensions: bytes) -> int:
-        """`learn_text` of a customer that is given as JSON, too."""
+        """`learn_text` of a customer that is given as JSON, too; the asker remembers it."""
+        self._asked += 1
         try:
-            return self.learn_text(orjson.loads(customer), dimensions)
-        except ValueError:
+            return self.number(check_text(orjson.loads(customer), "customer", CUSTOMER_CHARS_MAX), parse_dimensions(orjson.loads(dimensions), "dimensions"))
+        except (EventRejected, ValueError):
             return NO_SERIES
 
     def identities(self, events: Events) -> Fingerprints:
@@ -125,6 +127,7 @@ class SeriesTable:
         self._has_foreign = False
         self._homes.clear()
         self._texts.clear()
+        self._asked = 0
 
     def _fill(self) -> None:
         """Work out the columns of identities and contents for the series that are new."""

@@ -48,14 +48,18 @@ class FramedRecords(Sequence[Record]):
         return map(self._made, self.offsets.tolist(), self.timestamps.tolist(), self.places.tolist())
 
     @property
+    def value_sizes(self) -> Integers:
+        """Bytes of each value."""
+        return np.maximum(self.places[:, _VALUE_LENGTH], 0).astype(np.int64)
+
+    @property
     def value_bytes(self) -> int:
         """Bytes of all values."""
-        return int(np.maximum(self.places[:, _VALUE_LENGTH], 0).sum(dtype=np.int64))
+        return int(self.value_sizes.sum())
 
     def within(self, bytes_max: int) -> int:
         """How many records from the first on have values of `bytes_max` together, or less."""
-        sizes = np.maximum(self.places[:, _VALUE_LENGTH], 0).cumsum(dtype=np.int64)
-        return int(sizes.searchsorted(bytes_max, side="right"))
+        return int(self.value_sizes.cumsum().searchsorted(bytes_max, side="right"))
 
     def joined_with(self, others: Sequence["FramedRecords"]) -> "FramedRecords":
         """These, and the others behind them. Copies the bytes of all that have other data than these, and then of these, too."""

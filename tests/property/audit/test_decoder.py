@@ -3,7 +3,6 @@
 from typing import Any
 
 import orjson
-from aggregator.reading.stamped_times import at_log_time
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from taximeter_emitter.wire.batch import FINGERPRINT_BYTES, NO_ID, Batch, encode_batch
@@ -144,15 +143,17 @@ def aggregated(record: Record) -> object:
     if not content.count:
         final = content.first_seq if content.final else None
         return content.emitter, content.partition, final, list(content.abandoned), content.dropped
-    batch, _ = at_log_time(content, record.timestamp)
-    return batch.emitter, batch.partition, batch.first_seq, [_event(batch, index) for index in range(batch.count)]
+    return content.emitter, content.partition, content.first_seq, [_event(content, index, record.timestamp) for index in range(content.count)]
 
 
-def _event(batch: Batch, index: int) -> object:
+def _event(batch: Batch, index: int, log_time_ms: int) -> object:
     series, fingerprint = batch.at[index], batch.ids[FINGERPRINT_BYTES * index : FINGERPRINT_BYTES * (index + 1)]
     usage = {field: column[index] for field, column in batch.usage.items()}
     dimensions = batch.dimensions[batch.series_dimensions[series]]
-    return batch.customers[series], dimensions, batch.base_time_ms + batch.time[index], usage, b"" if fingerprint == NO_ID else fingerprint
+    time_ms = batch.base_time_ms + batch.time[index]
+    if batch.stamped is True or (batch.stamped is not False and batch.stamped[index]):
+        time_ms = min(time_ms, log_time_ms)
+    return batch.customers[series], dimensions, time_ms, usage, b"" if fingerprint == NO_ID else fingerprint
 
 
 @settings(max_examples=400, deadline=None)
