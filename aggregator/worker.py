@@ -257,6 +257,8 @@ class CountingWorker(PartitionWorker):
             ("skipped", tally.records.skipped),
         ):
             metrics.records.labels(kind).inc(number)
+        for way, number in cut.ways._asdict().items():
+            metrics.events_read.labels(way).inc(number)
         metrics.events.labels("counted").inc(tally.events.counted)
         metrics.events.labels("duplicate").inc(tally.events.duplicates)
         metrics.events.labels("forwarded").inc(tally.events.forwarded)

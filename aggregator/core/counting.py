@@ -54,7 +54,7 @@ class PartitionCounter:
         self.sequences = SequenceIndex()
         self._rules = rules
         self._series = SeriesTable(self.ids.identities, lambda customer: rules.partition_of(customer) == partition)
-        self._reader = rules.make_reader(partition, rules.catalogue, self._series)
+        self._reader = rules.make_reader(partition, rules.catalogue.known_fields, self._series)
         self._rows = Rows(rules.catalogue, self._series)
         self._numbering = Numbering(partition, self.sequences)
         self._noting = Noting(partition, rules, self._series)

@@ -1,29 +1,11 @@
 """What the counting of a partition must know of its surroundings."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
-from aggregator.reading.events import Reading
 from aggregator.reading.plain_reader import PlainReader
-from aggregator.reading.series import SeriesTable
+from aggregator.reading.readers import MakeReader
 from metering.records.meters import Catalogue
-from metering.records.record import LogRecord
-
-
-class EventReader(Protocol):
-    """Reads the records of one partition; see PlainReader."""
-
-    def read(self, records: Sequence[LogRecord]) -> Reading:
-        """All of them, numbered by the series table."""
-
-    def forget(self) -> None:
-        """The series table was emptied."""
-
-
-def plain_reader(partition: int, catalogue: Catalogue, series: SeriesTable) -> EventReader:
-    """Reads in Python alone."""
-    return PlainReader(partition, catalogue.known_fields, series)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,4 +20,4 @@ class CountingRules:
     partition_of: Callable[[str], int]
     instance: str
     deduplication_horizon_ms: int
-    make_reader: Callable[[int, Catalogue, SeriesTable], EventReader] = plain_reader
+    make_reader: MakeReader = PlainReader

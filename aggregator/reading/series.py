@@ -83,19 +83,23 @@ class SeriesTable:
 
     def learn_text(self, customer: str, dimensions: bytes) -> int:
         """The number of the series of a customer with dimensions, given as JSON; NO_SERIES if one of them is not valid."""
-        try:
-            number = self.number(check_text(customer, "customer", CUSTOMER_CHARS_MAX), parse_dimensions(orjson.loads(dimensions), "dimensions"))
-        except (EventRejected, ValueError):
-            return NO_SERIES
-        self._texts[customer, dimensions] = number
+        number = self._of_values(customer, dimensions)
+        if number != NO_SERIES:
+            self._texts[customer, dimensions] = number
         return number
 
     def learn_json(self, customer: bytes, dimensions: bytes) -> int:
-        """`learn_text` of a customer that is given as JSON, too; the asker remembers it."""
+        """The same of a customer that is given as JSON, too; the asker remembers the answer."""
         self._asked += 1
         try:
-            return self.number(check_text(orjson.loads(customer), "customer", CUSTOMER_CHARS_MAX), parse_dimensions(orjson.loads(dimensions), "dimensions"))
-        except (EventRejected, ValueError):
+            return self._of_values(orjson.loads(customer), dimensions)
+        except orjson.JSONDecodeError:
+            return NO_SERIES
+
+    def _of_values(self, customer: object, dimensions: bytes) -> int:
+        try:
+            return self.number(check_text(customer, "customer", CUSTOMER_CHARS_MAX), parse_dimensions(orjson.loads(dimensions), "dimensions"))
+        except (EventRejected, orjson.JSONDecodeError):
             return NO_SERIES
 
     def identities(self, events: Events) -> Fingerprints:
