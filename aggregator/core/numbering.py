@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from taximeter_emitter.wire.batch import Batch
 from taximeter_emitter.wire.errors import EventRejected
+from taximeter_emitter.wire.limits import CLOCK_AHEAD_MAX_MS
 
 from aggregator.core.judging import Code, Codes
 from aggregator.core.pending_tally import Ahead, Pending
@@ -96,14 +97,19 @@ class Numbering:
 
 
 def at_log_times(pending: Pending, events: Events, moments: Integers, batches: Sequence[NumberedBatch], codes: Codes) -> Events:
-    """The events with stamped times that are later than the log time moved to it. How far they were ahead is noted by emitter."""
-    late = events.stamped & (events.times > moments)
+    """The events with stamped times that are later than the log time moved to it. How far they were ahead is noted by emitter.
+
+    A time that is further ahead than CLOCK_AHEAD_MAX_MS stays, and is in the future: its event would be forgotten before a copy of it is too old.
+    """
+    ahead = events.times - moments
+    late = events.stamped & (ahead > 0)
     if not late.any():
         return events
-    ahead = np.where(late & (codes == Code.COUNTED), events.times - moments, 0)
+    times = np.where(late & (ahead <= CLOCK_AHEAD_MAX_MS), moments, events.times)
+    ahead[~late | (codes != Code.COUNTED)] = 0
     firsts = events.records.searchsorted([batch.record for batch in batches]).tolist()
     for first, batch in zip(firsts, batches, strict=True):
         found = ahead[first : first + batch.count]
         if found.any():
             pending.add_ahead(batch.emitter, Ahead(int(np.count_nonzero(found)), int(found.max())))
-    return events._replace(times=np.where(late, moments, events.times))
+    return events._replace(times=times)

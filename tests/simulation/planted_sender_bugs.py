@@ -7,7 +7,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from aggregator.core import counting, judging
+from aggregator.core import counting, judging, numbering
 from aggregator.core.numbering import at_log_times
 from aggregator.core.pending_tally import Pending
 from aggregator.ids.fingerprints import Mask
@@ -38,6 +38,13 @@ def stamped_times_are_capped_by_the_clock_of_whoever_counts() -> Iterator[None]:
 def stamped_times_are_not_capped() -> Iterator[None]:
     """A sender's clock is taken for right."""
     with patch.object(counting, "at_log_times", lambda _pending, events, *_: events):
+        yield
+
+
+@contextmanager
+def a_clock_that_is_hours_ahead_is_believed() -> Iterator[None]:
+    """Its events count at the log time, however far it is ahead."""
+    with patch.object(numbering, "CLOCK_AHEAD_MAX_MS", 10**15):
         yield
 
 
@@ -90,6 +97,7 @@ PLANTED_FOR_SENDERS: Mapping[str, Callable[[], AbstractContextManager[None]]] = 
     for planted in (
         stamped_times_are_capped_by_the_clock_of_whoever_counts,
         stamped_times_are_not_capped,
+        a_clock_that_is_hours_ahead_is_believed,
         times_of_clients_are_capped_too,
         unknown_usage_is_not_named,
         unknown_usage_of_duplicates_is_named_too,

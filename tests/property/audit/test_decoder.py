@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from taximeter_emitter.wire.batch import FINGERPRINT_BYTES, NO_ID, Batch, encode_batch
 from taximeter_emitter.wire.errors import EventRejected
 from taximeter_emitter.wire.event import UsageEvent, encode_event
+from taximeter_emitter.wire.limits import CLOCK_AHEAD_MAX_MS
 from taximeter_emitter.wire.partitioner import partition_of
 
 from aggregator.reading.decoding import read
@@ -151,8 +152,9 @@ def _event(batch: Batch, index: int, log_time_ms: int) -> object:
     usage = {field: column[index] for field, column in batch.usage.items()}
     dimensions = batch.dimensions[batch.series_dimensions[series]]
     time_ms = batch.base_time_ms + batch.time[index]
-    if batch.stamped is True or (batch.stamped is not False and batch.stamped[index]):
-        time_ms = min(time_ms, log_time_ms)
+    stamped = batch.stamped is True or (batch.stamped is not False and batch.stamped[index])
+    if stamped and 0 < time_ms - log_time_ms <= CLOCK_AHEAD_MAX_MS:
+        time_ms = log_time_ms
     return batch.customers[series], dimensions, time_ms, usage, b"" if fingerprint == NO_ID else fingerprint
 
 
