@@ -45,9 +45,11 @@ async def test_usage_of_final_invoices_is_billed_in_the_current_period(broker: s
             ]
         )
         await running.emit([{"customer": "cus_3", "usage": {"n": 1}}])
+        tokens = {("cus_1", "tokens"): 2, ("cus_2", "tokens"): 1, ("cus_3", "tokens"): 1}
+        await running.billed(tokens)
         running.start(MORE_METERS)
         await running.emit([{"customer": "cus_1", "usage": {"i": 100}}])
-        await running.billed({("cus_1", "tokens"): 2, ("cus_2", "tokens"): 1, ("cus_3", "tokens"): 1, ("cus_1", "images"): 100})
+        await running.billed(tokens | {("cus_1", "images"): 100})
         before = due(running, subscriptions)
         assert before == {"cus_1": 100 * UNIT_CENTS, "cus_2": 0}
 
