@@ -19,10 +19,10 @@ from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX
 
 from aggregator.core.counting_rules import CountingRules
 from aggregator.core.judging import Circumstances, Code, judge
+from aggregator.core.log_columns import LogColumns, columns_of
 from aggregator.core.noting import Judged, Noting
 from aggregator.core.numbering import Numbering, at_log_times
 from aggregator.core.pending_tally import Cut, Pending
-from aggregator.core.record_columns import RecordColumns, columns_of
 from aggregator.core.sequences import SequenceIndex, merged
 from aggregator.core.uncounted_places import UncountedPlaces
 from aggregator.ids.fingerprints import Mask
@@ -212,7 +212,7 @@ class PartitionCounter:
             self._pending.skipped += offset - self.position
             self._pending.pass_over(self.position, offset)
 
-    def _leave_out_uncounted(self, wanted: Mask, records: Integers, columns: RecordColumns) -> None:
+    def _leave_out_uncounted(self, wanted: Mask, records: Integers, columns: LogColumns) -> None:
         """Take out of `wanted` the events that accepted tallies name as not counted. `records`: the place of the record of each event."""
         for place, offset in enumerate(columns.offsets.tolist()):
             not_counted = self._not_counted.of(offset)
@@ -228,7 +228,7 @@ class PartitionCounter:
             self._series.clear()
             self._reader.forget()
 
-    def _fold(self, records: Sequence[LogRecord], columns: RecordColumns, reading: Reading, part: range, events_part: range) -> None:
+    def _fold(self, records: Sequence[LogRecord], columns: LogColumns, reading: Reading, part: range, events_part: range) -> None:
         """Fold these of the records, in log order, whose events are these of all events."""
         pending, events = self._pending, reading.events.part(events_part.start, events_part.stop)
         batches = [batch for batch in reading.batches if batch.record in part]
@@ -261,7 +261,7 @@ class PartitionCounter:
         for _, name, quantity in events.unknown:
             pending.add_unknown(name, 1, quantity)
 
-    def _enter_all(self, columns: RecordColumns, part: range) -> None:
+    def _enter_all(self, columns: LogColumns, part: range) -> None:
         """The next records are these."""
         pending, offsets = self._pending, columns.offsets[part.start : part.stop]
         first, last = int(offsets[0]), int(offsets[-1])

@@ -11,8 +11,8 @@ from taximeter_emitter.wire.event import UsageEvent, check_not_in_future
 
 from aggregator.core.counting_rules import CountingRules
 from aggregator.core.judging import NOT_COUNTED, REASONS, Code, Codes
+from aggregator.core.log_columns import LogColumns
 from aggregator.core.pending_tally import Pending
-from aggregator.core.record_columns import RecordColumns
 from aggregator.reading.decoding import read
 from aggregator.reading.events import Events, NumberedBatch, Refusal
 from aggregator.reading.origins import claimed, origin_of_batch, origin_of_event
@@ -27,7 +27,7 @@ class Judged(NamedTuple):
     """Those in `part` of some records, and their events with the code of each. Batches, refusals and heartbeats are by the place of the record."""
 
     records: Sequence[LogRecord]
-    columns: RecordColumns
+    columns: LogColumns
     part: range
     events: Events
     codes: Codes

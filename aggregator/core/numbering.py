@@ -9,8 +9,8 @@ from taximeter_emitter.wire.errors import EventRejected
 from taximeter_emitter.wire.limits import CLOCK_AHEAD_MAX_MS
 
 from aggregator.core.judging import Code, Codes
+from aggregator.core.log_columns import LogColumns
 from aggregator.core.pending_tally import Ahead, Pending
-from aggregator.core.record_columns import RecordColumns
 from aggregator.core.sequences import SequenceIndex
 from aggregator.ids.fingerprints import Mask
 from aggregator.reading.events import Events, NumberedBatch
@@ -36,7 +36,7 @@ class Numbering:
         self._sequences = sequences
 
     def claim(
-        self, pending: Pending, events: Events, columns: RecordColumns, batches: Sequence[NumberedBatch], heartbeats: Mapping[int, Batch]
+        self, pending: Pending, events: Events, columns: LogColumns, batches: Sequence[NumberedBatch], heartbeats: Mapping[int, Batch]
     ) -> Numbers:
         """In the order of the log. The batches are those of the events."""
         codes, known_from = np.zeros(len(events.times), np.int8), np.zeros(len(events.times), np.int64)
@@ -65,7 +65,7 @@ class Numbering:
                 numbers.codes[span] = Code.REFUSED
         return numbers
 
-    def _claim_following(self, pending: Pending, events: Events, columns: RecordColumns, batches: Sequence[NumberedBatch], numbered: Mask) -> bool:
+    def _claim_following(self, pending: Pending, events: Events, columns: LogColumns, batches: Sequence[NumberedBatch], numbered: Mask) -> bool:
         """All batches at once, if every emitter's follow each other and are new: nearly always."""
         _, emitters, firsts, counts = zip(*batches, strict=True)
         moments = columns.moments[[batch.record for batch in batches]].tolist()

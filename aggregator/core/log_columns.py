@@ -15,7 +15,7 @@ _timestamp = attrgetter("timestamp")
 _value = attrgetter("value")
 
 
-class RecordColumns(NamedTuple):
+class LogColumns(NamedTuple):
     """Offsets, log times in ms, and bytes of the values of records."""
 
     offsets: Integers
@@ -23,11 +23,11 @@ class RecordColumns(NamedTuple):
     sizes: Integers
 
 
-def columns_of(records: Sequence[LogRecord]) -> RecordColumns:
+def columns_of(records: Sequence[LogRecord]) -> LogColumns:
     """Of records in log order."""
     if isinstance(records, FramedRecords):
-        return RecordColumns(records.offsets, records.timestamps, records.value_sizes)
-    return RecordColumns(
+        return LogColumns(records.offsets, records.timestamps, records.value_sizes)
+    return LogColumns(
         np.array(list(map(_offset, records)), np.int64),
         np.array(list(map(_timestamp, records)), np.int64),
         np.array([len(value) if value is not None else 0 for value in map(_value, records)], np.int64),
