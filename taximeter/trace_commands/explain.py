@@ -16,13 +16,12 @@ from audit.tracing.event_outcomes import EventOutcome
 from audit.tracing.usage_columns import UsageQuestion
 from audit.tracing.usage_explained import ExplainedUsage, Explainer
 from metering.kafka.clients import KafkaSettings
-from metering.kafka.partition_log import LogReader, LogUnavailable
+from metering.kafka.partition_log import LogReader
 from metering.reconciliation.cells import CellScope
 from metering.reconciliation.ledger_cells import LedgerCellReader, PartitionCells
 from metering.records.adjustment import short
-from metering.records.fail_closed import FailClosed
-from taximeter.connection import kafka_settings
-from taximeter.exit_codes import DISCREPANCY, FAILED, OK, PRECONDITION, USAGE
+from taximeter.connection import kafka_settings, run_on_logs
+from taximeter.exit_codes import DISCREPANCY, FAILED, OK, USAGE
 from taximeter.replay_commands.plan import progress
 from taximeter.stripe_commands.running import print_json, shown
 from taximeter.trace_commands.explained_events import event_form, event_writer, table_of
@@ -45,21 +44,18 @@ def run(arguments: argparse.Namespace) -> int:
         print("taximeter: --sums reads no events, so it cannot write them", file=sys.stderr)
         return USAGE
     in_text = not arguments.json and (form is None or arguments.events is not None)
-    how = _How(arguments.events, form, sums_alone=arguments.sums, in_text=in_text)
+    return run_on_logs(_explain_to(arguments, kafka, question, _How(arguments.events, form, sums_alone=arguments.sums, in_text=in_text)))
+
+
+async def _explain_to(arguments: argparse.Namespace, kafka: KafkaSettings, question: UsageQuestion, how: "_How") -> int:
     try:
-        result, cells = asyncio.run(_explain(kafka, question, how))
-    except LogUnavailable as error:
-        print(f"taximeter: {error}", file=sys.stderr)
-        return PRECONDITION
-    except FailClosed as error:
-        print(f"taximeter: the log cannot be trusted: {error}", file=sys.stderr)
-        return DISCREPANCY
+        result, cells = await _explain(kafka, question, how)
     except OSError as error:
         print(f"taximeter: {error}", file=sys.stderr)
         return FAILED
     if arguments.json:
         print_json(as_json(question, result, cells))
-    elif in_text:
+    elif how.in_text:
         _show_comparison(result, cells, arguments.events)
     return OK if result.agrees else DISCREPANCY
 
