@@ -1,4 +1,4 @@
-"""An event that was set aside, a copy of it that its sender sends, and a redrive: in every order and with any clock up to an hour ahead they count once."""
+"""An event that was set aside, a copy of it, and a redrive: in every order, by any clock up to an hour ahead, they count once."""
 
 from datetime import UTC, datetime
 from typing import Any
