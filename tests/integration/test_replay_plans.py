@@ -138,6 +138,19 @@ async def test_a_range_of_time_proves_the_plans_that_were_written_in_it(counted:
     assert verified["plans"][0]["plan"] != second["plan"]
 
 
+async def test_the_trace_of_an_event_has_what_plans_changed_of_it(counted: CountedPartition) -> None:
+    planned(counted, "plan", "--take-out", "--customer", ONE, "--source", "s")
+    assert counted.taximeter("replay", "apply", str(counted.folder / "plan"), *YES)[0] == OK
+    (plan,) = counted.taximeter("replay", "list")[1]["plans"]
+    assert counted.taximeter("replay", "revert", plan["plan"], "--out", str(counted.folder / "back"))[0] == OK
+    assert counted.taximeter("replay", "apply", str(counted.folder / "back"), *YES)[0] == OK
+    code, traced = counted.taximeter("trace", f"{ONE}-1", "--source", "s", "--customer", ONE)
+    found = [(each["kind"], each["units"], len(each["tallies"]), each["reason"]) for event in traced["events"] for each in event["plans"]]
+    assert (code, found) == (OK, [("take_out", {"tokens": -7}, 1, "a mistake"), ("revert", {"tokens": 7}, 1, "a mistake")])
+    code, traced = counted.taximeter("trace", f"{TWO}-1", "--source", "s", "--customer", TWO)
+    assert (code, [each for event in traced["events"] for each in event["plans"]]) == (OK, [])
+
+
 async def test_planning_goes_on_where_it_was_interrupted(counted: CountedPartition, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning, "STATE_SECONDS", 0.0)
     planned(counted, "whole", "--take-out")
