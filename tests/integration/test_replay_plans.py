@@ -172,6 +172,23 @@ async def test_planning_goes_on_where_it_was_interrupted(counted: CountedPartiti
     assert resumed["events"]["counted_then"] == 8_006
 
 
+async def test_partitions_are_derived_on_several_machines(counted: CountedPartition) -> None:
+    whole = planned(counted, "whole", "--take-out")
+    here, there = counted.folder / "here", counted.folder / "there"
+    PlanDirectory(here).begin(PlanDirectory(counted.folder / "whole").draft())
+    there.mkdir()
+    (there / "draft.json").write_bytes((here / "draft.json").read_bytes())
+    assert counted.taximeter("replay", "plan", "--resume", str(here), "--derive", "1-3")[0] == PENDING
+    assert counted.taximeter("replay", "apply", str(here), *YES)[0] == FAILED
+    # The other machine has all partitions that have usage, so it has a plan, too.
+    assert counted.taximeter("replay", "plan", "--resume", str(there), "--derive", "0")[1]["plan"] == whole["plan"]
+    for file in there.glob("partition-*"):
+        (here / file.name).write_bytes(file.read_bytes())
+    code, plan = counted.taximeter("replay", "plan", "--resume", str(here), "--derive", "1")
+    assert (code, plan["plan"], plan["parts"]) == (OK, whole["plan"], whole["parts"])
+    assert counted.taximeter("replay", "apply", str(here), *YES)[0] == OK
+
+
 async def test_what_can_no_longer_be_billed_is_said_and_is_no_success(counted: CountedPartition) -> None:
     old = Event(None, ONE, (("input", 5),), "m", int(time.time() * 1000) - 35 * DAY_MS + 30 * MINUTE_MS)
     await counted.count(Numbered("late", 0, (old,)))
