@@ -139,6 +139,9 @@ class PlanLog:
                 if link.end > first and link.start >= kept and link.start < link.end:
                     start = link.start if start is None else start
                     end = link.end
+                    if last == ends.end:
+                        end = last  # all that follow are meant, too
+                        break
         if start is None:
             return ends.end, ends.end
         if end < start:
