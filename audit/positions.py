@@ -10,6 +10,8 @@ from aiokafka.errors import KafkaError
 from taximeter_emitter.clock import Clock
 from taximeter_emitter.wire.limits import HOUR_MS
 
+from audit.refusal_answers.refusal_suspects import unnamed_reports
+from audit.verification.report import UNNAMED_REPORTS_MAX
 from audit.verification.stripe_evidence import EvidenceFold, StripeEvidence
 from metering.folds.ledger import Ledger
 from metering.folds.tallies import Tallies, tallies_from
@@ -21,7 +23,7 @@ from metering.kafka.provision import partition_counts
 from metering.kafka.topics import Topics
 from metering.records.chain import NO_OFFSET
 from metering.records.fail_closed import ChainBroken, FailClosed
-from metering.records.ledger_records import Correction, Receipt, decode_entry
+from metering.records.ledger_records import Correction, Entry, Receipt, Rejection, decode_entry
 from metering.records.notes.evidence import Evidence
 from metering.records.tally import decode_tally
 
@@ -54,7 +56,8 @@ class PartitionPosition:
     `uncounted` records can be read and no accepted tally covers them; transaction markers at the end of the log are none.
     `counted_to` is how far the tallies cover usage.events, `reported_to` how far the intents cover usage.tallies. `uncovered_rows` are
     sums that no intent covers, in `unreported` tallies; `outcomes` those of the receipts in the time asked for. `carried` is usage by meter that
-    waits because Stripe refuses the meter. `evidence` is what comparisons with Stripe's sums have shown in the time asked for.
+    waits because Stripe refuses the meter. `evidence` is what comparisons with Stripe's sums have shown in the time asked for, and `unnamed` are
+    error reports of that time that count more than they name.
     """
 
     partition: int
@@ -74,6 +77,7 @@ class PartitionPosition:
     ids_from_ms: int = 0
     carried: Mapping[str, CarriedUsage] = field(default_factory=dict)
     evidence: StripeEvidence = field(default_factory=StripeEvidence)
+    unnamed: Sequence[Rejection] = ()
     problem: str = ""
     unread: str = ""
 
@@ -207,10 +211,11 @@ class _PositionReader:
 
     async def _partition(self, partition: int, hours: float) -> PartitionPosition:
         # From the end of the line to its start: what is read later can only be further on.
-        tallies, ledger, outcomes, evidence, uncovered, unreported, problem = Tallies(), Ledger(), Counter[str](), StripeEvidence(), 0, 0, ""
+        tallies, uncovered, unreported, problem = Tallies(), 0, 0, ""
+        ledger, said = Ledger(), _Said()
         ends = await self._reader.ends(self._topics.events.name, partition)
         try:
-            ledger, outcomes, evidence = await self._ledger(partition, hours)
+            ledger, said = await self._ledger(partition, hours)
             tallies, uncovered, unreported = await self._tallies(partition, max(0, ledger.chain.end))
             ends = await self._reader.ends(self._topics.events.name, partition)
             await self._check_next(partition, tallies.chain.end, ends)
@@ -230,8 +235,9 @@ class _PositionReader:
             open_meter_events=ledger.open_events,
             unknown_meter_events=sum(len(entry.unknown) for entry in ledger.open.values()),
             open_corrections=sum(isinstance(entry.entry, Correction) for entry in ledger.open.values()),
-            outcomes=outcomes,
-            evidence=evidence,
+            outcomes=said.outcomes,
+            evidence=said.evidence.totals(),
+            unnamed=unnamed_reports(said.rejections)[:UNNAMED_REPORTS_MAX],
             carried=_carried(ledger),
             lost_records=tallies.losses.records,
             ids_from_ms=tallies.losses.ids_from_ms,
@@ -257,11 +263,10 @@ class _PositionReader:
         if 0 <= counted_to < ends.stable_end:
             await self._reader.holds_no_record(topic, partition, counted_to, counted_to + 1)
 
-    async def _ledger(self, partition: int, hours: float) -> tuple[Ledger, Counter[str], StripeEvidence]:
+    async def _ledger(self, partition: int, hours: float) -> tuple[Ledger, "_Said"]:
         topic = self._topics.ledger.name
         start, end = await self._reader.bounds(topic, partition)
-        outcomes: Counter[str] = Counter()
-        evidence = EvidenceFold()
+        said = _Said()
         begin, ledger = await ledger_start(self._reader, topic, partition, start, end)
         counted_from = begin
         if hours:
@@ -271,11 +276,9 @@ class _PositionReader:
         async for offset, log_time_ms, entry in chain_records(self._reader, place, min(begin, counted_from), end, decode_entry):
             if offset >= begin:
                 ledger.fold(offset, log_time_ms, entry)
-            if isinstance(entry, Receipt) and offset >= counted_from:
-                outcomes.update(settlement.outcome.value for settlement in entry.settlements)
-            elif isinstance(entry, Evidence) and offset >= counted_from:
-                evidence.take(entry)
-        return ledger, outcomes, evidence.totals()
+            if offset >= counted_from:
+                said.take(entry)
+        return ledger, said
 
     async def _tallies(self, partition: int, covered: int) -> tuple[Tallies, int, int]:
         """The fold at the end of usage.tallies; how many rows are at or behind `covered`, and in how many tallies."""
@@ -297,6 +300,26 @@ class _PositionReader:
                 rows += len(tally.rows)
                 found += bool(tally.rows)
         return tallies, rows, found
+
+
+@dataclass(slots=True)
+class _Said:
+    """What the ledger says of the time asked for."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    evidence: EvidenceFold = field(default_factory=EvidenceFold)
+    rejections: list[Rejection] = field(default_factory=list)
+
+    def take(self, entry: Entry) -> None:
+        match entry:
+            case Receipt():
+                self.outcomes.update(settlement.outcome.value for settlement in entry.settlements)
+            case Evidence():
+                self.evidence.take(entry)
+            case Rejection() if entry.unnamed:
+                self.rejections.append(entry)
+            case _:
+                pass
 
 
 def carried_usage(positions: Iterable[PartitionPosition]) -> dict[str, CarriedUsage]:
