@@ -12,9 +12,10 @@ from audit.decoder.home_partition import home_of
 from audit.recount.seen_identities import SeenIdentities, remembered_ms
 from audit.recount.taken_numbers import TakenNumbers
 from audit.recount.tally_recount import KINDS, RecountHistory, TallyRecount
+from audit.verification.dead_letters import DeadLetterCheck
 from audit.verification.emitters import EmitterBook
 from audit.verification.intent_check import IntentCheck, covered_tallies
-from audit.verification.report import AcceptedLoss, AcceptedRedrive, AcceptedStep, Covered, OpenTransaction, PassedRecord, Report
+from audit.verification.report import AcceptedLoss, AcceptedStep, Covered, OpenTransaction, PassedRecord, Report
 from audit.verification.span import Inside, TimeRange
 from metering.folds.tallies import Tallies, tallies_from
 from metering.kafka.chain_records import PartitionPlace, chain_records, first_chain_record, taken_in
@@ -23,9 +24,8 @@ from metering.kafka.topics import Topics
 from metering.records.chain import NO_OFFSET
 from metering.records.fail_closed import FailClosed, HistoryLost, RecordCorrupt, RecordUnreadable
 from metering.records.ledger_records import decode_entry
-from metering.records.notes.foreign_records import decode_decision, is_decision, is_foreign
+from metering.records.notes.foreign_records import decision_in, is_decision, is_foreign
 from metering.records.record import LogRecord
-from metering.records.redrive import REDRIVE_HEADER, RedriveEnd, decode_redrive
 from metering.records.tally import Acceptance, Tally, decode_tally
 
 LogRecords = Sequence[ConsumerRecord[bytes, bytes]]
@@ -249,7 +249,7 @@ class PartitionVerification:
             async for offset, _, entry in entries:
                 self._at(topics.ledger.name, offset)
                 self._intents.foresee(offset, entry)
-        await self._read_redrives()
+        await self._read_dead_letters()
         tallies_from_offset, events_from = await self._begin()
         async with AsyncExitStack() as open_streams:
 
@@ -276,34 +276,17 @@ class PartitionVerification:
 
     def _note_other(self, topic: str, record: LogRecord) -> None:
         """A record of usage.tallies or usage.ledger of which nothing is taken in."""
-        if is_decision(record.value):
-            decision = decode_decision(record.value)
+        decision = decision_in(record.value)
+        if decision is not None:
             self._report.passed_over.append(PassedRecord(topic, self._partition, decision.offset, decision.reason, decision.by, decision.at_ms))
-        elif is_foreign(record.value):
+        elif is_decision(record.value) or is_foreign(record.value):
             self._report.foreign_records[topic] += 1
 
-    async def _read_redrives(self) -> None:
-        """Which events that were set aside were taken back, by redrives that landed where their writer wanted."""
-        topic, reader = self._topics.deadletters.name, self._readers.ledger
-        found: dict[int, AcceptedRedrive] = {}
-        async with aclosing(reader.records(topic, self._partition, *await reader.bounds(topic, self._partition))) as batches:
-            async for records in batches:
-                for record in records:
-                    if not any(name == REDRIVE_HEADER for name, _ in record.headers):
-                        continue
-                    self._at(topic, record.offset)
-                    redrive = decode_redrive(record.value)
-                    if isinstance(redrive, RedriveEnd):
-                        if redrive.redrive in found:
-                            found[redrive.redrive].ended = True
-                    elif redrive.offset == record.offset:
-                        events = sum(len(indexes) for _, indexes in redrive.places)
-                        found[record.offset] = AcceptedRedrive(self._partition, record.offset, redrive.emitter, events)
-                        for places, said in ((redrive.places, self.history.redriven), (redrive.known, self.history.said_known)):
-                            for offset, indexes in places:
-                                said.setdefault(offset, set()).update(indexes)
+    async def _read_dead_letters(self) -> None:
+        check = DeadLetterCheck(self._topics.deadletters.name, self._partition, self._report, self.history)
+        await check.read(self._readers.ledger)
         if self._times.is_everything:
-            self._report.redrives += found.values()
+            self._report.redrives += check.redrives.values()
 
     async def _add_tallies(self, tallies: Stream, events: Stream, end: int) -> None:
         async for record in tallies.before(end):

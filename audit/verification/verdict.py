@@ -225,11 +225,7 @@ def _but(report: Report) -> Iterator[Term]:
         unread = " and what could not be read" if any(step.events is None for step in report.steps) else ""
         text = f"{what}, with {_of(events, 'event')}{unread}, as it says below"
         yield Term("stepped_over", records, what, text, "docs/runbooks/TaximeterPartitionStopped.md")
-    if report.foreign_records or report.passed_over:
-        count = report.foreign_records.total() + len(report.passed_over)
-        what = f"{_of(count, 'foreign record')} in tallies or ledger"
-        text = f"{what} passed over: whether they were meant as usage is not known"
-        yield Term("foreign", count, what, text, "docs/runbooks/TaximeterForeignRecords.md")
+    yield from _foreign(report)
     yield from _moved(report)
     unbillable = {name: totals.unbillable for name, totals in sorted(report.meters.items()) if totals.unbillable}
     if unbillable:
@@ -250,6 +246,19 @@ def _but(report: Report) -> Iterator[Term]:
         what = f"{report.underived.tallies:,} {'tally' if report.underived.tallies == 1 else 'tallies'} not counted again"
         text = f"{what} ({_units(units)}): their records were deleted by retention, or they are of an older format"
         yield Term("underived", report.underived.tallies, what, text, "taximeter verify --from TIME", units)
+
+
+def _foreign(report: Report) -> Iterator[Term]:
+    letters = report.foreign_records["deadletters"]
+    if letters:
+        what = f"{_of(letters, 'foreign record')} in dead letters"
+        text = f"{what} passed over: whether they were meant as usage is not known"
+        yield Term("foreign_letters", letters, what, text, "docs/runbooks/TaximeterForeignRecords.md")
+    count = report.foreign_records.total() - letters + len(report.passed_over)
+    if count:
+        what = f"{_of(count, 'foreign record')} in tallies or ledger"
+        text = f"{what} passed over: whether they were meant as usage is not known"
+        yield Term("foreign", count, what, text, "docs/runbooks/TaximeterForeignRecords.md")
 
 
 def _moved(report: Report) -> Iterator[Term]:

@@ -12,7 +12,9 @@ from typing import Final
 
 from metering.copying.partition_copy import CopySource, CopyWriter, TopicCopy
 from metering.kafka.topics import Topics
-from metering.records.redrive import REDRIVE_HEADER, RedriveEnd, decode_redrive
+from metering.records.fail_closed import RecordCorrupt
+from metering.records.record import LogRecord
+from metering.records.redrive import RedriveEnd, redrive_in
 
 COPIED_TOPICS: Final = ("events", "deadletters", "tallies", "ledger")
 
@@ -103,6 +105,13 @@ class CopyRounds:
         async with aclosing(self._source.records(self._names["deadletters"], partition, start, end)) as batches:
             async for records in batches:
                 for record in records:
-                    if found is None and any(name == REDRIVE_HEADER for name, _ in record.headers):
-                        found = record.offset if isinstance(decode_redrive(record.value), RedriveEnd) else None
+                    if found is None and _may_end_redrive(record):
+                        found = record.offset
         return found
+
+
+def _may_end_redrive(record: LogRecord) -> bool:
+    try:
+        return isinstance(redrive_in(record), RedriveEnd)
+    except RecordCorrupt:
+        return True  # copied after the events, which is right for anything

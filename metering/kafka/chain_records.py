@@ -6,7 +6,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from metering.kafka.partition_log import LogReader
 from metering.records.fail_closed import RecordCorrupt
-from metering.records.notes.foreign_records import PassedOver, decode_decision, digest_of_value, is_decision, is_foreign
+from metering.records.notes.foreign_records import PassedOver, decision_in, digest_of_value, is_decision, is_foreign
 from metering.records.record import LogRecord
 
 BLOCK_RECORDS_MAX: Final = 1_024
@@ -44,7 +44,8 @@ async def taken_in(reader: LogReader, place: PartitionPlace, record: LogRecord, 
             return None
         raise RecordCorrupt(
             f"offset {record.offset} of {place.topic}/{place.partition}: {error}."
-            " If no version of Taximeter wrote it, see taximeter repair skip --topic"
+            " If no version of Taximeter wrote it, see taximeter repair skip --topic",
+            offset=record.offset,
         ) from error
 
 
@@ -105,5 +106,6 @@ async def decisions_in(reader: LogReader, place: PartitionPlace, start: int, end
     async with aclosing(reader.records(place.topic, place.partition, start, end)) as blocks:
         async for records in blocks:
             for record in records:
-                if is_decision(record.value):
-                    yield decode_decision(record.value)
+                decision = decision_in(record.value)
+                if decision is not None:
+                    yield decision

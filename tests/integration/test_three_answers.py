@@ -6,7 +6,7 @@ import re
 import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,10 @@ from audit.verification.verifier import verify
 from metering.kafka.clients import KafkaSettings, make_admin
 from metering.kafka.partition_log import Appender, LogReader
 from metering.kafka.provision import ensure_topics
+from metering.plans.import_records import IMPORT_HEADER, LOOKED_UP_HEADER
+from metering.records.dead_letter import LETTER_HEADER
 from metering.records.ledger_records import Rejection, encode_rejection
+from metering.records.redrive import REDRIVE_HEADER
 from metering.records.service_limits import BATCH_INFLATED_BYTES_MAX
 from tests.support.aggregator_process import aggregator
 from tests.support.broker import RunningBroker
@@ -273,11 +276,11 @@ async def test_transactions_of_other_producers(pipeline: Pipeline, running_broke
         await writer.stop()
 
 
-async def append(kafka: KafkaSettings, topic: str, *values: bytes | None) -> int:
+async def append(kafka: KafkaSettings, topic: str, *values: bytes | None, headers: Sequence[tuple[str, bytes | None]] = ()) -> int:
     """Write what nobody else may write; where the last one landed."""
     appender = Appender(kafka, "mis-set")
     try:
-        return [(await appender.append(topic, 0, value, key=b"k")).offset for value in values][-1]
+        return [(await appender.append(topic, 0, value, key=b"k", headers=headers)).offset for value in values][-1]
     finally:
         await appender.close()
 
@@ -346,6 +349,40 @@ async def test_records_of_others_among_tallies_and_entries(pipeline: Pipeline, r
         assert done.returncode == 0, done.stderr
         foreign += 1
         await pipeline.until(passed(foreign))
+
+
+async def test_garbage_with_our_headers_in_every_topic(pipeline: Pipeline, tmp_path: Path) -> None:
+    kafka = pipeline.kafka
+    pipeline.create_meter()
+    pipeline.count()
+    pipeline.report()
+    await emit(kafka, event("a"))
+    await pipeline.until(finished)
+    headers = (REDRIVE_HEADER, IMPORT_HEADER, LETTER_HEADER, LOOKED_UP_HEADER)
+    for topic in (kafka.topics.events.name, kafka.topics.tallies.name, kafka.topics.ledger.name, kafka.topics.deadletters.name):
+        for header in headers:
+            await append(kafka, topic, None, b"\xff garbage", b"[]", headers=[(header, b"\xff")])
+    await emit(kafka, event("b"))
+
+    def passed(answers: Answers) -> bool:
+        said = {term.name: term.count for term in answers.verdict.all_terms}
+        return said == {"set_aside": 12, "foreign": 24, "foreign_letters": 12} and answers.settled and all(answers.ready.values())
+
+    await pipeline.until(passed)
+    listed = await asyncio.to_thread(taximeter, kafka, tmp_path, "deadletters", "list", "--json")
+    assert sum(group["open"] for group in json.loads(listed.stdout)["groups"]) == 12, listed.stderr
+    for command in (("deadletters", "redrive", "--dry-run", "--json"), ("replay", "list", "--json")):
+        done = await asyncio.to_thread(taximeter, kafka, tmp_path, *command)
+        assert "offset" not in done.stderr
+        assert json.loads(done.stdout)
+
+    # What looks like ours and cannot be read may have taken something back: it is named, and everything else is verified.
+    offset = await append(kafka, kafka.topics.deadletters.name, b'{"format":"redrive/1","places":7}', headers=[(REDRIVE_HEADER, b"")])
+    answers = await pipeline.ask()
+    assert answers.verdict.text == "NOT EXACT: 1 problem"
+    assert {term.name for term in answers.verdict.all_terms} == {"problems", "set_aside", "foreign", "foreign_letters"}
+    refused = await asyncio.to_thread(taximeter, kafka, tmp_path, "deadletters", "redrive", "--dry-run", "--json")
+    assert f"offset {offset} of the dead letters: not a redrive" in refused.stderr
 
 
 async def test_a_batch_of_tallies_that_cannot_be_read_stops_the_reporter_by_name(pipeline: Pipeline) -> None:

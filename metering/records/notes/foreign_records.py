@@ -12,6 +12,7 @@ from typing import Any, Final
 import orjson
 
 from metering.records.fail_closed import RecordCorrupt
+from metering.records.notes.marked_records import text, whole
 
 PASSED_OVER_FORMAT: Final = "passed-over/1"
 _PASSED_OVER: Final = f'{{"format":"{PASSED_OVER_FORMAT}"'.encode()
@@ -60,10 +61,20 @@ def encode_decision(decision: PassedOver) -> bytes:
     return orjson.dumps(document)
 
 
+def decision_in(value: bytes | None) -> PassedOver | None:
+    """The decision that this record is; None for any other, and for one that only begins like one: it decides nothing, for every reader."""
+    try:
+        return decode_decision(value) if is_decision(value) else None
+    except RecordCorrupt:
+        return None
+
+
 def decode_decision(value: bytes | None) -> PassedOver:
     """Read a record for which `is_decision` holds. Raises RecordCorrupt."""
     try:
         document = orjson.loads(value or b"")
-        return PassedOver(*(document[name] for name in ("partition", "offset", "digest", "reason", "by", "at_ms")))
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        numbers = [whole(document[name]) for name in ("partition", "offset", "at_ms")]
+        digest, reason, by = [text(document[name]) for name in ("digest", "reason", "by")]
+        return PassedOver(numbers[0], numbers[1], digest, reason, by, numbers[2])
+    except (KeyError, TypeError, ValueError) as error:
         raise RecordCorrupt(f"not a decision to pass over a record: {error!r}") from error
