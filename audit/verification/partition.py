@@ -244,11 +244,8 @@ class PartitionVerification:
             await self._select()
         if bounds.tallies[0] > 0 or bounds.ledger[0] > 0:
             raise HistoryLost(f"tallies are kept from {bounds.tallies[0]} and the ledger from {bounds.ledger[0]}: a proof needs both from 0")
-        ledger_place, note = PartitionPlace(topics.ledger.name, partition), partial(self._note_other, "ledger")
-        async with aclosing(chain_records(self._readers.ledger, ledger_place, *bounds.ledger, decode_entry, on_other=note)) as entries:
-            async for offset, _, entry in entries:
-                self._at(topics.ledger.name, offset)
-                self._intents.foresee(offset, entry)
+        ledger_place = PartitionPlace(topics.ledger.name, partition)
+        ledger_end = await self._foresee(ledger_place)
         await self._read_dead_letters()
         tallies_from_offset, events_from = await self._begin()
         async with AsyncExitStack() as open_streams:
@@ -264,7 +261,7 @@ class PartitionVerification:
             events = await stream(self._readers.events, topics.events.name, (events_from, bounds.events[1]))
             tallies = await stream(self._readers.tallies, topics.tallies.name, (tallies_from_offset, self._inside.end))
             ledger = await stream(self._readers.ledger, topics.ledger.name, bounds.ledger)
-            async for record in ledger.before(bounds.ledger[1]):
+            async for record in ledger.before(ledger_end):
                 self._at(topics.ledger.name, record.offset)
                 taken = await taken_in(self._readers.events, ledger_place, record, decode_entry)
                 if taken is None:
@@ -273,6 +270,22 @@ class PartitionVerification:
                     await self._add_tallies(tallies, events, covered_tallies(taken, bounds.tallies[1]))
                 self._intents.fold(record.offset, record.timestamp, taken)
             await self._add_tallies(tallies, events, self._inside.end)
+
+    async def _foresee(self, place: PartitionPlace) -> int:
+        """Look through the ledger once. Returns up to where it can be read; what cannot be read is a problem."""
+        start, end = self._bounds.ledger
+        entries = chain_records(self._readers.ledger, place, start, end, decode_entry, on_other=partial(self._note_other, "ledger"))
+        try:
+            async with aclosing(entries) as found:
+                async for offset, _, entry in found:
+                    self._at(place.topic, offset)
+                    self._intents.foresee(offset, entry)
+        except (RecordCorrupt, RecordUnreadable) as error:
+            if error.offset is None:
+                raise
+            self._report.problems.add(f"partition {self._partition}: {error}")
+            return error.offset
+        return end
 
     def _note_other(self, topic: str, record: LogRecord) -> None:
         """A record of usage.tallies or usage.ledger of which nothing is taken in."""

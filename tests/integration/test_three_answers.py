@@ -341,9 +341,11 @@ async def test_records_of_others_among_tallies_and_entries(pipeline: Pipeline, r
         newer = re.sub(rb'^\{"format":"([a-z-]+)/\d+"', rb'{"format":"\1/99"', await last_value(kafka, topic))
         offset = await append(kafka, topic, newer)
         await emit(kafka, event(f"stop-{number}"))
-        stopped = await pipeline.reaches(lambda answers: not answers.ready["reporter"])
-        assert stopped.verdict.word is ProofWord.NOT_EXACT
+        stopped = await pipeline.until(lambda answers: not answers.ready["reporter"] and answers.verdict.word is ProofWord.NOT_EXACT)
         assert f"offset {offset} of {topic}/0" in stopped.positions[0].problem
+        # All that was counted before is known, and how far it goes.
+        assert 2 <= stopped.positions[0].counted_to
+        assert 1 <= stopped.positions[0].reported_to
         skip = ("repair", "skip", "--topic", topic.rsplit(".", 1)[-1], "--partition", "0", "--offset", str(offset))
         done = await asyncio.to_thread(taximeter, kafka, tmp_path, *skip, "--reason", "a mis-set producer", "--by", "ann", "--yes")
         assert done.returncode == 0, done.stderr
