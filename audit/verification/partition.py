@@ -15,16 +15,16 @@ from audit.recount.tally_recount import KINDS, RecountHistory, TallyRecount
 from audit.verification.dead_letters import DeadLetterCheck
 from audit.verification.emitters import EmitterBook
 from audit.verification.intent_check import IntentCheck, covered_tallies
-from audit.verification.report import AcceptedLoss, AcceptedStep, Covered, OpenTransaction, PassedRecord, Report
+from audit.verification.report import AcceptedLoss, AcceptedStep, Covered, OpenTransaction, PassedBatchLine, PassedRecord, Report
 from audit.verification.span import Inside, TimeRange
 from metering.folds.tallies import Tallies, tallies_from
-from metering.kafka.chain_records import PartitionPlace, chain_records, first_chain_record, taken_in
+from metering.kafka.chain_records import PartitionPlace, chain_records, first_chain_record, kept_records, taken_in
 from metering.kafka.partition_log import LogEnds, LogReader, LogUnavailable
 from metering.kafka.topics import Topics
 from metering.records.chain import NO_OFFSET
 from metering.records.fail_closed import FailClosed, HistoryLost, RecordCorrupt, RecordUnreadable
 from metering.records.ledger_records import decode_entry
-from metering.records.notes.foreign_records import decision_in, is_decision, is_foreign
+from metering.records.notes.foreign_records import PassedBatch, decision_in, is_decision, is_foreign
 from metering.records.record import LogRecord
 from metering.records.tally import Acceptance, Tally, decode_tally
 
@@ -254,7 +254,9 @@ class PartitionVerification:
                 start, end = limits
 
                 def open_at(offset: int) -> AsyncGenerator[LogRecords]:
-                    return reader.records(topic, partition, offset, end)
+                    if topic == topics.events.name:
+                        return reader.records(topic, partition, offset, end)
+                    return kept_records(reader, PartitionPlace(topic, partition), offset, end)
 
                 return await open_streams.enter_async_context(aclosing(Stream(open_at, start)))
 
@@ -289,8 +291,12 @@ class PartitionVerification:
 
     def _note_other(self, topic: str, record: LogRecord) -> None:
         """A record of usage.tallies or usage.ledger of which nothing is taken in."""
-        decision = decision_in(record.value)
-        if decision is not None:
+        decision = decision_in(record)
+        if isinstance(decision, PassedBatch):
+            self._report.passed_batches.append(
+                PassedBatchLine(topic, self._partition, decision.offset, decision.end, decision.why, decision.reason, decision.by, decision.at_ms)
+            )
+        elif decision is not None:
             self._report.passed_over.append(PassedRecord(topic, self._partition, decision.offset, decision.reason, decision.by, decision.at_ms))
         elif is_decision(record.value) or is_foreign(record.value):
             self._report.foreign_records[topic] += 1

@@ -226,6 +226,7 @@ def _but(report: Report) -> Iterator[Term]:
         text = f"{what}, with {_of(events, 'event')}{unread}, as it says below"
         yield Term("stepped_over", records, what, text, "docs/runbooks/TaximeterPartitionStopped.md")
     yield from _foreign(report)
+    yield from _damaged(report)
     yield from _moved(report)
     unbillable = {name: totals.unbillable for name, totals in sorted(report.meters.items()) if totals.unbillable}
     if unbillable:
@@ -259,6 +260,14 @@ def _foreign(report: Report) -> Iterator[Term]:
         what = f"{_of(count, 'foreign record')} in tallies or ledger"
         text = f"{what} passed over: whether they were meant as usage is not known"
         yield Term("foreign", count, what, text, "docs/runbooks/TaximeterForeignRecords.md")
+
+
+def _damaged(report: Report) -> Iterator[Term]:
+    if report.passed_batches:
+        offsets = sum(each.end - each.start for each in report.passed_batches)
+        what = f"{_of(offsets, 'offset')} of tallies or ledger passed over as damaged"
+        text = f"{what}, as it says below: whether anything of Taximeter's was in them is not known"
+        yield Term("damaged", offsets, what, text, "docs/runbooks/TaximeterPartitionStopped.md")
 
 
 def _moved(report: Report) -> Iterator[Term]:

@@ -344,8 +344,8 @@ async def test_records_of_others_among_tallies_and_entries(pipeline: Pipeline, r
         stopped = await pipeline.until(lambda answers: not answers.ready["reporter"] and answers.verdict.word is ProofWord.NOT_EXACT)
         assert f"offset {offset} of {topic}/0" in stopped.positions[0].problem
         # All that was counted before is known, and how far it goes.
-        assert 2 <= stopped.positions[0].counted_to
-        assert 1 <= stopped.positions[0].reported_to
+        assert stopped.positions[0].counted_to >= 2
+        assert stopped.positions[0].reported_to >= 1
         skip = ("repair", "skip", "--topic", topic.rsplit(".", 1)[-1], "--partition", "0", "--offset", str(offset))
         done = await asyncio.to_thread(taximeter, kafka, tmp_path, *skip, "--reason", "a mis-set producer", "--by", "ann", "--yes")
         assert done.returncode == 0, done.stderr
@@ -387,15 +387,57 @@ async def test_garbage_with_our_headers_in_every_topic(pipeline: Pipeline, tmp_p
     assert f"offset {offset} of the dead letters: not a redrive" in refused.stderr
 
 
-async def test_a_batch_of_tallies_that_cannot_be_read_stops_the_reporter_by_name(pipeline: Pipeline) -> None:
+def too_large() -> bytes:
+    return WireBatch([WireRecord(None, bytes(BATCH_INFLATED_BYTES_MAX + 1))], ZSTD).encoded()
+
+
+def damaged() -> bytes:
+    return WireBatch([WireRecord(None, b"torn")]).around(b"\xff\xff\xff")
+
+
+async def test_batches_of_tallies_and_entries_that_cannot_be_read_are_stepped_over_by_name(pipeline: Pipeline, tmp_path: Path) -> None:
+    kafka = pipeline.kafka
     pipeline.create_meter()
+    pipeline.count()
     pipeline.report()
-    await pipeline.reaches(lambda answers: answers.ready["reporter"])
-    topic = pipeline.kafka.topics.tallies.name
-    inflating = WireBatch([WireRecord(None, bytes(BATCH_INFLATED_BYTES_MAX + 1))], ZSTD).encoded()
-    answer = await produce_batch(pipeline.kafka.bootstrap_servers[0], topic, inflating)
-    assert answer.error_code is ErrorCode.none
-    answers = await pipeline.reaches(lambda answers: not answers.ready["reporter"])
-    assert answers.verdict.word is ProofWord.NOT_EXACT
-    assert "inflate to more than" in answers.positions[0].problem
-    assert "partition 0: RecordUnreadable: the records from offset 0 on cannot be read" in await asyncio.to_thread(pipeline.readiness, "reporter")
+    await emit(kafka, event("a"))
+    await pipeline.until(finished)
+
+    def passed(number: int) -> Callable[[Answers], bool]:
+        what = f"{number} OFFSET{'' if number == 1 else 'S'} OF TALLIES OR LEDGER PASSED OVER AS DAMAGED"
+        return lambda answers: answers.verdict.text == f"EXACT BUT {what}" and answers.settled and all(answers.ready.values())
+
+    batches = [(kafka.topics.tallies.name, too_large()), (kafka.topics.ledger.name, too_large()), (kafka.topics.tallies.name, damaged())]
+    done = 0
+    for topic, batch in batches:
+        answer = await produce_batch(kafka.bootstrap_servers[0], topic, batch)
+        if answer.error_code is not ErrorCode.none:
+            continue  # this broker looks into batches and takes no damaged ones
+        await emit(kafka, event(f"behind-{done}"))
+        stopped = await pipeline.until(lambda answers: not answers.ready["reporter"] and answers.verdict.word is ProofWord.NOT_EXACT)
+        (problem,) = stopped.positions[0].problem.split("; ")
+        assert problem.startswith("RecordUnreadable")
+        assert stopped.positions[0].counted_to >= done + 1
+        typed = problem[problem.index("taximeter repair skip") :].split()[1:]
+        assert await asyncio.to_thread(pipeline.readiness, "reporter")
+        shown = await asyncio.to_thread(taximeter, kafka, tmp_path, *typed)
+        assert "nothing was done; to step over it, say --reason" in shown.stdout, shown.stderr
+        for said in ("says that it is stepped over", "were passed over by ann"):
+            stepped = await asyncio.to_thread(taximeter, kafka, tmp_path, *typed, "--reason", "a mis-set producer", "--by", "ann", "--yes")
+            assert said in stepped.stdout, stepped.stderr
+        done += 1
+        await pipeline.until(passed(done))
+    assert done >= 2
+    pipeline.stop()  # new owners find their way, too
+    pipeline.count()
+    pipeline.report()
+    await emit(kafka, event("last"))
+    await pipeline.until(passed(done))
+    for command in (
+        ("trace", "a", "--customer", "cus_1", "--source", "test"),
+        ("replay", "list", "--json"),
+        ("rejected", "list", "--json"),
+        ("deadletters", "list", "--json"),
+    ):
+        answered = await asyncio.to_thread(taximeter, kafka, tmp_path, *command)
+        assert answered.returncode == 0, (command, answered.stderr)

@@ -10,7 +10,7 @@ from taximeter_emitter.wire.errors import Reason
 from metering.plans.import_records import IMPORT_HEADER, Import, ImportedContent, ImportEnd, encode_import, import_in
 from metering.records.dead_letter import LETTER_HEADER, DeadLetter, decode_dead_letter, encode_dead_letter
 from metering.records.fail_closed import RecordCorrupt
-from metering.records.notes.foreign_records import PassedOver, decision_in, encode_decision
+from metering.records.notes.foreign_records import PassedBatch, PassedOver, decision_in, decode_decision, encode_decision
 from metering.records.record import Record
 from metering.records.redrive import NO_EDIT, REDRIVE_HEADER, Redrive, RedriveEnd, encode_redrive, redrive_in
 
@@ -19,6 +19,7 @@ REDRIVE_END = encode_redrive(RedriveEnd(7))
 IMPORT = encode_import(Import(ImportedContent("file", "a", "00"), [("a", "id")], "", 7, 1, b"", [1], 0, "why", "ann", 1))
 IMPORT_END = encode_import(ImportEnd("file-00"))
 DECISION = encode_decision(PassedOver(0, 3, "ab", "why", "ann", 1))
+BATCH_DECISION = encode_decision(PassedBatch(0, 3, 5, 9, "torn", "why", "ann", 1))
 LETTER = DeadLetter("usage.events", 0, 3, 1, Reason.MALFORMED_JSON, "", "", (), 1, None, b"{", ())
 FOREIGN = (None, b"", b"\xff garbage", b"[]", b'{"format":"tally/2"}', b'{"format": "redrive/1"}', b'{"format":7}')
 
@@ -85,9 +86,14 @@ def test_what_looks_like_an_import_is_whole_or_named(value: bytes) -> None:
 
 
 def test_a_decision_that_cannot_be_read_decides_nothing() -> None:
-    assert decision_in(DECISION) is not None
-    for spoilt in [DECISION[:-3], *_spoilt(DECISION)]:
-        assert decision_in(spoilt) is None
+    for whole in (DECISION, BATCH_DECISION):
+        assert decision_in(Record(9, 1, None, whole)) == decode_decision(whole)
+        for spoilt in [whole[:-3], *_spoilt(whole)]:
+            assert decision_in(Record(9, 1, None, spoilt)) is None
+
+
+def test_a_decision_about_a_batch_counts_only_where_its_writer_wanted_it() -> None:
+    assert decision_in(Record(10, 1, None, BATCH_DECISION)) is None
 
 
 def test_a_letter_is_whole_or_named() -> None:
