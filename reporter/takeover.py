@@ -5,13 +5,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Final
 
-from metering.kafka.chain_records import PartitionPlace, chain_records, decisions_in, first_chain_record, passed_batch_at, taken_in
+from metering.kafka.chain_records import PartitionPlace, chain_records, check_unread, decisions_in, first_chain_record, passed_batch_at, taken_in
 from metering.kafka.ledger_log import ledger_start
 from metering.kafka.partition_log import LogReader, LogUnavailable
 from metering.kafka.topics import Topics
 from metering.records.fail_closed import ChainBroken, HistoryLost, RecordUnreadable
 from metering.records.ledger_records import Entry, Intent, Receipt, decode_entry
-from metering.records.notes.foreign_records import is_foreign, passes_batch_before
+from metering.records.notes.foreign_records import PassedBatch, is_foreign, passes_batch_before
 from metering.records.record import LogRecord
 from metering.records.tally import Tally, decode_tally
 from reporter.planning.billing_periods import BillingPeriods
@@ -83,6 +83,10 @@ class ReportingTakeover:
         """The end of the batch of usage.tallies that holds this offset and cannot be read, if a person passed it over."""
         decision = await passed_batch_at(self._reader, PartitionPlace(self._topics.tallies.name, partition), offset)
         return None if decision is None else decision.end
+
+    async def check_unread(self, partition: int, decision: PassedBatch) -> None:
+        """Raise ChainBroken where a batch of usage.tallies can be read that others passed over."""
+        await check_unread(self._reader, PartitionPlace(self._topics.tallies.name, partition), decision)
 
     async def ends(self, partition: int) -> tuple[int, int]:
         """The next offsets of usage.tallies and usage.ledger."""

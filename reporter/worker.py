@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from metering.folds.corrections import TAKEN
-from metering.kafka.chain_records import PartitionPlace, contradicted, what_to_type
+from metering.kafka.chain_records import PartitionPlace, what_to_type
 from metering.kafka.partition_log import Appended, LogUnavailable
 from metering.records.chain import NO_OFFSET
 from metering.records.fail_closed import FailClosed, RecordUnreadable
@@ -167,13 +167,13 @@ class ReportingWorker(PartitionWorker):
                 if tally is not None:
                     reporter.add(offset, tally)
                     continue
-                self._check_decision(reporter, record)
+                await self._check_decision(reporter, record)
                 reporter.pass_over(offset + 1)
                 if is_foreign(record.value):
                     self._metrics.foreign_records.labels("tallies").inc()
                     self._log.warning("a record that Taximeter did not write is passed over", topic=self._topics.tallies.name, offset=offset)
 
-    def _check_decision(self, reporter: PartitionReporter, record: LogRecord) -> None:
+    async def _check_decision(self, reporter: PartitionReporter, record: LogRecord) -> None:
         """Raise ChainBroken at a decision about a batch that was folded here, or even reported: the partition is read again without it."""
         decision = decision_in(record)
         if not isinstance(decision, PassedBatch):
@@ -181,7 +181,7 @@ class ReportingWorker(PartitionWorker):
         ledger = reporter.ledger
         is_folded = max(0, ledger.chain.end) <= decision.offset and decision.offset not in self._passed_from
         if is_folded or decision.offset <= ledger.tally_head < decision.end:
-            raise contradicted(self._tallies, decision)
+            await self._takeover.check_unread(self.partition, decision)
 
     async def _pass_batch(self, reporter: PartitionReporter, unreadable: RecordUnreadable) -> None:
         """Go on behind a batch that a person passed over. Raises what stops the partition at any other."""

@@ -106,16 +106,17 @@ async def chain_records(
                     continue
                 decision = decision_in(record)
                 if isinstance(decision, PassedBatch) and start <= decision.offset and decision not in passed:
-                    raise contradicted(place, decision)
+                    await check_unread(reader, place, decision)
                 on_other(record)
 
 
-def contradicted(place: PartitionPlace, decision: PassedBatch) -> ChainBroken:
-    """Why a reader stops that could read what others passed over."""
-    return ChainBroken(
-        f"offsets {decision.offset} to {decision.end - 1} of {place.topic}/{place.partition} were passed over as damaged by {decision.by}, and can be"
-        " read here: other readers took nothing from them. Let the broker lead that has the damaged copy"
-    )
+async def check_unread(reader: LogReader, place: PartitionPlace, decision: PassedBatch) -> None:
+    """Raise ChainBroken where a batch can be read that others passed over. In a copy of the topic there is nothing in its place, as is proved."""
+    if not await reader.holds_no_record(*place, decision.offset, decision.end):
+        raise ChainBroken(
+            f"offsets {decision.offset} to {decision.end - 1} of {place.topic}/{place.partition} were passed over as damaged by {decision.by}, and"
+            " can be read here: other readers took nothing from them. Let the broker lead that has the damaged copy"
+        )
 
 
 async def first_chain_record(reader: LogReader, place: PartitionPlace, start: int, end: int, decode: Decode[T]) -> tuple[int, T] | None:
