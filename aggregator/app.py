@@ -13,6 +13,8 @@ from aggregator.settings import AggregatorSettings
 from aggregator.snapshots import IdSnapshots
 from aggregator.takeover import CountingTakeover
 from aggregator.worker import CountingWorker
+from metering.kafka.batches.framed_response import AsParts, native_framer
+from metering.kafka.batches.responses import AS_RECORDS
 from metering.kafka.clients import FETCH_LIMITS, FetchLimits, KafkaSettings
 from metering.kafka.partition_log import Appender, LogReader
 from metering.kafka.provision import ensure_topics_unless_stopped
@@ -34,6 +36,7 @@ class Aggregator:
         self._kafka = kafka
         self._settings = settings
         self._topics = kafka.topics
+        self._framer = native_framer()
         instance = settings.instance_id or f"aggregator-{secrets.token_hex(4)}"
         self._metrics = AggregatorMetrics.create(context.registry)
         self._partition_of = partial(partition_of, partitions=kafka.partitions)
@@ -63,6 +66,7 @@ class Aggregator:
                 revoke_seconds=settings.flush_seconds,
                 stall_seconds=settings.stall_seconds,
                 fetch=fetch_limits(settings),
+                form=AS_RECORDS if self._framer is None else AsParts(self._framer),
             ),
             self._metrics.group,
             start=self._worker,
@@ -85,6 +89,9 @@ class Aggregator:
             return
         if problems:
             raise RefusedToStart(problems)
+        reader = "plain" if self._framer is None else "native"
+        self._metrics.reader_info.labels(reader).set(1)
+        self._context.log.info("a reader was chosen", reader=reader)
         self._context.status.provide("set_aside", self._metrics.set_aside.as_json)
         context = self._context
         watch = TopicWatch(self._kafka, self._topics, problems=self._metrics.topic_problems, clock=context.clock, log=context.log)

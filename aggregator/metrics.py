@@ -33,6 +33,7 @@ class AggregatorMetrics:
     emitters: Gauge
     emitter_gaps: Gauge
     flush_seconds: Histogram
+    reader_info: Gauge
     group: GroupMetrics
     set_aside: LargestSetAside = field(default_factory=LargestSetAside)
 
@@ -103,6 +104,13 @@ class AggregatorMetrics:
             ),
             flush_seconds=histogram(
                 registry, f"{prefix}_flush_duration_seconds", "Time from cutting a tally to its acceptance.", unit="seconds", buckets=WORK_SECONDS
+            ),
+            reader_info=gauge(
+                registry,
+                f"{prefix}_reader_info",
+                "1 for the reader of usage.events that runs: native where taximeter_native is installed, or else plain.",
+                unit="info",
+                labels={"reader": ("native", "plain")},
             ),
             group=GroupMetrics.create(
                 registry,

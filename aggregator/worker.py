@@ -146,17 +146,16 @@ class CountingWorker(PartitionWorker):
 
     async def _count_inbox(self, counter: PartitionCounter) -> None:
         """Count records of the inbox until the tally is large enough or others must have a turn."""
-        while self._inbox and self._inbox.first.offset < counter.position:
-            self._inbox.take()
+        self._inbox.drop_before(counter.position)
         if not self._inbox or counter.pending_bytes >= self._settings.flush_bytes:
             return
-        offset = self._inbox.first.offset
-        if offset > counter.position and not await self._is_hole(counter, offset):
+        offset = self._inbox.first_offset
+        if self._inbox.holes.end_from(counter.position) < offset and not await self._is_hole(counter, offset):
             self._read_again(counter.position, offset)
             return
         # Taken only when they are counted: a cancelled check above leaves nothing half done.
         run = self._suspects.narrowed(self._inbox.run(TURN_RECORDS, TURN_BYTES, partial(self._takeover.is_proved_empty, self.partition)))
-        if counter.pending_records and run[0].offset in self._suspects:
+        if counter.pending_records and offset in self._suspects:
             await self._flush(counter)  # so that the chain ends at the record over which code fails
             return
         try:
@@ -171,7 +170,9 @@ class CountingWorker(PartitionWorker):
 
         Looked at only when nothing came for a while, because usually a record is on its way.
         """
-        now = self._clock.monotonic()
+        now, known_end = self._clock.monotonic(), self._inbox.holes.end_from(counter.position)
+        if not self._inbox and known_end > counter.position:
+            counter.skip_to(known_end)  # it came with the last records
         if self._inbox or self.readable_end <= counter.position or counter.position != self._waiting_at:
             self._waiting_at, self._waiting_since = counter.position, now
         elif now >= self._waiting_since + MARKER_SECONDS:

@@ -27,6 +27,7 @@ _CODEC_MASK: Final = 0x07
 _LOG_APPEND_TIME: Final = 0x08
 _TRANSACTIONAL: Final = 0x10
 _CONTROL: Final = 0x20
+_UNUSUAL: Final = _CODEC_MASK | _TRANSACTIONAL | _CONTROL
 
 _VARINT_BYTES: Final = 5
 _VARLONG_BYTES: Final = 10
@@ -34,6 +35,7 @@ _VARLONG_BYTES: Final = 10
 # In a batch of fewer bytes, headers cannot take much memory, and are not counted.
 _LARGE_BYTES: Final = 4 * 1024 * 1024
 _ATTRIBUTES_AT: Final = _FRAME.size + 4  # behind the checksum
+_MARKER_KIND_AT: Final = 2  # in the key of a marker, behind two bytes of its version
 
 
 class BatchUnreadable(TaximeterError):
@@ -80,7 +82,7 @@ class PlainRecord:
     checksum: None = None
 
 
-def batches(fetched: bytes) -> Iterator[memoryview]:
+def batches(fetched: bytes | memoryview) -> Iterator[memoryview]:
     """The whole batches of what a broker sent; it may cut the last one off.
 
     Raises BatchUnreadable for lengths that cannot be, after the batches before, and for a first batch that is cut off.
@@ -132,6 +134,11 @@ def first_batch_end(fetched: bytes) -> int:
     return int(header[0]) + int(header[6]) + 1
 
 
+def is_usual(fetched: bytes, at: int) -> bool:
+    """Whether the batch that begins at this byte says that it is clear and of no transaction, if there is one."""
+    return len(fetched) > at + _ATTRIBUTES_AT + 1 and not fetched[at + _ATTRIBUTES_AT + 1] & _UNUSUAL
+
+
 def header_of(batch: memoryview) -> BatchHeader:
     """Raises BatchUnreadable if the batch is damaged, or not of the form that Kafka has written since 2017."""
     magic = batch[_FRAME.size - 1]
@@ -169,6 +176,19 @@ def uncompressed(batch: memoryview, header: BatchHeader) -> tuple[memoryview, Ba
     if len(batch) > _LARGE_BYTES:
         _check_headers(batch[HEADER_BYTES:].tobytes(), header.records)
     return batch, header
+
+
+def marker_of(batch: memoryview, header: BatchHeader) -> int:
+    """Which end of a transaction a control batch says, as Kafka numbers them; -1 if compaction emptied it. Raises BatchUnreadable."""
+    batch, header = uncompressed(batch, header)
+    if not header.records:
+        return -1
+    reader = _Reader(batch[HEADER_BYTES:].tobytes())
+    reader.varint()
+    reader.byte()
+    reader.varint(_VARLONG_BYTES)
+    reader.varint()
+    return int.from_bytes((reader.sized() or b"")[_MARKER_KIND_AT : _MARKER_KIND_AT + 2], "big")
 
 
 def _check_headers(data: bytes, records: int) -> None:
