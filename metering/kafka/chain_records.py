@@ -9,7 +9,7 @@ from aiokafka.structs import ConsumerRecord
 from metering.kafka.around_damage import records_around_damage
 from metering.kafka.partition_log import LogReader
 from metering.records.fail_closed import ChainBroken, RecordCorrupt, RecordUnreadable
-from metering.records.notes.foreign_records import Decision, PassedBatch, PassedOver, decision_in, digest_of_value, is_decision, is_foreign
+from metering.records.notes.foreign_records import PassedBatch, PassedOver, PassingDecision, decision_in, digest_of_value, is_decision, is_foreign
 from metering.records.record import LogRecord
 
 BLOCK_RECORDS_MAX: Final = 1_024
@@ -163,7 +163,7 @@ async def passed_batch_at(reader: LogReader, place: PartitionPlace, offset: int)
     return None
 
 
-async def decisions_in(reader: LogReader, place: PartitionPlace, start: int, end: int) -> AsyncGenerator[Decision, None]:
+async def decisions_in(reader: LogReader, place: PartitionPlace, start: int, end: int) -> AsyncGenerator[PassingDecision, None]:
     """All decisions of [start, end), also behind damage. Close the generator if you stop before its end."""
     async with aclosing(records_around_damage(reader, *place, start, end, on_damage=_unseen)) as blocks:
         async for records in blocks:

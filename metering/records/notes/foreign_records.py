@@ -61,7 +61,7 @@ class PassedBatch:
     at_ms: int
 
 
-Decision = PassedOver | PassedBatch
+PassingDecision = PassedOver | PassedBatch
 
 
 def is_decision(value: bytes | None) -> bool:
@@ -69,7 +69,7 @@ def is_decision(value: bytes | None) -> bool:
     return value is not None and value.startswith(_DECISIONS)
 
 
-def encode_decision(decision: Decision) -> bytes:
+def encode_decision(decision: PassingDecision) -> bytes:
     """Its JSON bytes."""
     if isinstance(decision, PassedBatch):
         return orjson.dumps({"format": PASSED_BATCH_FORMAT, **{name: getattr(decision, name) for name in PassedBatch.__slots__}})
@@ -85,7 +85,7 @@ def encode_decision(decision: Decision) -> bytes:
     return orjson.dumps(document)
 
 
-def decision_in(record: LogRecord) -> Decision | None:
+def decision_in(record: LogRecord) -> PassingDecision | None:
     """The decision that this record is; None for any other, for one that only begins like one, and for one that landed where its writer did not want
     it: such a record decides nothing, for every reader.
     """
@@ -99,12 +99,12 @@ def decision_in(record: LogRecord) -> Decision | None:
 
 
 def passes_batch_before(offset: int, record: LogRecord) -> bool:
-    """Whether a record is a decision about a batch before this offset: whoever has read that batch must forget it."""
+    """Whether a record is a decision about a batch before this offset: who has read that batch must forget it."""
     decision = decision_in(record)
     return isinstance(decision, PassedBatch) and decision.offset < offset
 
 
-def decode_decision(value: bytes | None) -> Decision:
+def decode_decision(value: bytes | None) -> PassingDecision:
     """Read a record for which `is_decision` holds. Raises RecordCorrupt."""
     try:
         document = orjson.loads(value or b"")
