@@ -9,6 +9,7 @@ from taximeter_emitter.wire.partitioner import partition_of
 
 from aggregator.core.counting_rules import CountingRules
 from aggregator.metrics import AggregatorMetrics
+from aggregator.reading.readers import quickest_reader
 from aggregator.settings import AggregatorSettings
 from aggregator.snapshots import IdSnapshots
 from aggregator.takeover import CountingTakeover
@@ -46,6 +47,7 @@ class Aggregator:
             partition_of=self._partition_of,
             instance=instance,
             deduplication_horizon_ms=round(settings.deduplication_horizon_seconds * 1000),
+            make_reader=quickest_reader().make,
         )
         self._snapshots = IdSnapshots(
             Path(settings.state_dir) if settings.state_dir else None,

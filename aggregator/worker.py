@@ -9,9 +9,8 @@ import orjson
 from taximeter_emitter.wire.event import UsageEvent, encode_event
 
 from aggregator.core.counting import PartitionCounter
-from aggregator.core.pending_tally import Cut
+from aggregator.core.pending_tally import Ahead, Cut
 from aggregator.metrics import AggregatorMetrics
-from aggregator.reading.stamped_times import Ahead
 from aggregator.settings import AggregatorSettings
 from aggregator.snapshots import IdSnapshots
 from aggregator.suspects import Suspects
@@ -259,6 +258,8 @@ class CountingWorker(PartitionWorker):
             ("skipped", tally.records.skipped),
         ):
             metrics.records.labels(kind).inc(number)
+        for way, number in cut.ways._asdict().items():
+            metrics.events_read.labels(way).inc(number)
         metrics.events.labels("counted").inc(tally.events.counted)
         metrics.events.labels("duplicate").inc(tally.events.duplicates)
         metrics.events.labels("forwarded").inc(tally.events.forwarded)

@@ -1,4 +1,4 @@
-"""From the bytes of records to events, and which of them must not be counted. Pure.
+"""From the bytes of records to events as columns. Pure.
 
-Read: decoding, screening, origins; then typed_events, event_times, plain_events and joined_batches for how much is read quickly.
+Read: events, series, readers; then decoding and origins for one record, plain_reader with typed_events and event_times for many, and native_reader.
 """

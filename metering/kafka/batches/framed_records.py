@@ -57,14 +57,18 @@ class FramedRecords(RecordColumns):
         return offsets
 
     @property
+    def value_sizes(self) -> Int64s:
+        """Bytes of each value."""
+        return np.maximum(self.places[:, _VALUE_LENGTH], 0).astype(np.int64)
+
+    @property
     def value_bytes(self) -> int:
         """See RecordColumns."""
-        return int(np.maximum(self.places[:, _VALUE_LENGTH], 0).sum(dtype=np.int64))
+        return int(self.value_sizes.sum())
 
     def within(self, bytes_max: int) -> int:
         """See RecordColumns."""
-        sizes = np.maximum(self.places[:, _VALUE_LENGTH], 0).cumsum(dtype=np.int64)
-        return int(sizes.searchsorted(bytes_max, side="right"))
+        return int(self.value_sizes.cumsum().searchsorted(bytes_max, side="right"))
 
     def joined_with(self, others: Sequence[Self]) -> "FramedRecords":
         """See RecordColumns. Where not all have the same data, each data is copied once."""
