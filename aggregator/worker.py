@@ -24,8 +24,8 @@ from metering.records.tally import Tally
 from metering.workers.partition_worker import MARKER_SECONDS, MENDED_SECONDS, PartitionWorker, WorkerKit
 
 # What is counted before other partitions get the event loop.
-TURN_RECORDS: Final = 500
-TURN_BYTES: Final = 512 * 1024
+TURN_RECORDS: Final = 4_000
+TURN_BYTES: Final = 1024 * 1024
 SENDS_AT_ONCE: Final = 500
 CLOCK_AHEAD_MS: Final = 60_000  # of an emitter, so that somebody should set it
 FIELDS_LOGGED_MAX: Final = 10

@@ -20,7 +20,7 @@ from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX
 from aggregator.core.counting_rules import CountingRules
 from aggregator.core.judging import Circumstances, Code, judge
 from aggregator.core.log_columns import LogColumns, columns_of
-from aggregator.core.noting import Judged, Noting
+from aggregator.core.noting import JudgedEvents, Noting
 from aggregator.core.numbering import Numbering, at_log_times
 from aggregator.core.pending_tally import Cut, Pending
 from aggregator.core.sequences import SequenceIndex, merged
@@ -28,7 +28,7 @@ from aggregator.core.uncounted_places import UncountedPlaces
 from aggregator.ids.fingerprints import Mask
 from aggregator.ids.id_archive import IdArchive
 from aggregator.ids.id_index import IdIndex
-from aggregator.reading.events import Reading, Refusal
+from aggregator.reading.events import Reading, RefusedRecord
 from aggregator.reading.origins import origin_of_batch
 from aggregator.reading.series import SeriesTable
 from aggregator.sums.rows import Rows
@@ -250,10 +250,10 @@ class PartitionCounter:
         for place, rejected in numbers.refused.items():
             batch = by_record[place]
             series = events.series[events.records == place]
-            refusals[place] = Refusal(rejected, batch.count, origin_of_batch(batch.emitter, self._noting.customers(series)), is_batch=True)
+            refusals[place] = RefusedRecord(rejected, batch.count, origin_of_batch(batch.emitter, self._noting.customers(series)), is_batch=True)
         all_count = not codes.any()
         if refusals or heartbeats or not all_count:
-            self._noting.note(pending, Judged(records, columns, part, events, codes, by_record, refusals, heartbeats))
+            self._noting.note(pending, JudgedEvents(records, columns, part, events, codes, by_record, refusals, heartbeats))
         if not all_count:
             events = events.chosen(codes == Code.COUNTED)
         self._rows.add(events)

@@ -1,6 +1,6 @@
-"""What becomes of each event of many: the one place where that is decided. Pure.
+"""The outcome of each event, decided in one place. Pure.
 
-The order of the questions: is its number new (which is known before), does it lie in the future, is it too old for its number to be known, does
+The order of the questions: is its number new (which is known before), is it in the future, is it too old for its number to be known, does
 anybody know its usage, is its customer's partition this one, is its identity new, and if so, is it young enough for that to be known.
 """
 
@@ -24,7 +24,7 @@ Codes: TypeAlias = npt.NDArray[np.int8]
 
 
 class Code:
-    """What becomes of an event. Plain integers: they are compared with whole columns."""
+    """The outcome of an event. Plain integers: they are compared with whole columns."""
 
     COUNTED: Final = 0
     KNOWN_NUMBER: Final = 1

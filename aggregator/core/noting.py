@@ -14,7 +14,7 @@ from aggregator.core.judging import NOT_COUNTED, REASONS, Code, Codes
 from aggregator.core.log_columns import LogColumns
 from aggregator.core.pending_tally import Pending
 from aggregator.reading.decoding import read
-from aggregator.reading.events import Events, NumberedBatch, Refusal
+from aggregator.reading.events import Events, NumberedBatch, RefusedRecord
 from aggregator.reading.origins import claimed, origin_of_batch, origin_of_event
 from aggregator.reading.series import SeriesTable
 from metering.records.dead_letter import DeadLetter
@@ -23,7 +23,7 @@ from metering.records.record import LogRecord
 from metering.records.tally import WhyNotCounted
 
 
-class Judged(NamedTuple):
+class JudgedEvents(NamedTuple):
     """Those in `part` of some records, and their events with the code of each. Batches, refusals and heartbeats are by the place of the record."""
 
     records: Sequence[LogRecord]
@@ -32,7 +32,7 @@ class Judged(NamedTuple):
     events: Events
     codes: Codes
     batches: Mapping[int, NumberedBatch]
-    refusals: Mapping[int, Refusal]
+    refusals: Mapping[int, RefusedRecord]
     heartbeats: Mapping[int, object]
 
 
@@ -44,7 +44,7 @@ class Noting:
         self._rules = rules
         self._series = series
 
-    def note(self, pending: Pending, judged: Judged) -> None:
+    def note(self, pending: Pending, judged: JudgedEvents) -> None:
         """Note all that does not count, in the order of the log."""
         events, codes = judged.events, judged.codes
         not_counted = np.flatnonzero(codes)
@@ -61,7 +61,7 @@ class Noting:
                 self._note_single(pending, judged.records[place], groups[place][0][2])
         self._pass_over(pending, judged, judged.part.stop)
 
-    def _pass_over(self, pending: Pending, judged: Judged, place: int) -> None:
+    def _pass_over(self, pending: Pending, judged: JudgedEvents, place: int) -> None:
         """Note the offsets without events right before this record; there may be none."""
         offsets = judged.columns.offsets
         before = place - 1
@@ -84,9 +84,9 @@ class Noting:
             pending.add_not_counted(record.offset, WhyNotCounted.FORWARDED)
         elif code == Code.CONFLICT:
             conflict = EventRejected(Reason.CONFLICT, "id", "the same customer, source and id was counted with other content")
-            self._dead_letter(pending, record, Refusal(conflict, *claimed(record)))
+            self._dead_letter(pending, record, RefusedRecord(conflict, *claimed(record)))
         else:
-            self._dead_letter(pending, record, Refusal(self._why(event, record, code), 1, origin_of_event(event)))
+            self._dead_letter(pending, record, RefusedRecord(self._why(event, record, code), 1, origin_of_event(event)))
 
     def _why(self, event: UsageEvent, record: LogRecord, code: int) -> EventRejected:
         """Of a single event."""
@@ -101,7 +101,7 @@ class Noting:
             return rejected
         raise AssertionError(f"code {code} of a single event")
 
-    def _note_batch(self, pending: Pending, judged: Judged, batch: NumberedBatch, found: Sequence[tuple[int, int]]) -> None:
+    def _note_batch(self, pending: Pending, judged: JudgedEvents, batch: NumberedBatch, found: Sequence[tuple[int, int]]) -> None:
         """`found`: event and code of each event of a batch that does not count."""
         record = judged.records[batch.record]
         first = int(judged.events.records.searchsorted(batch.record))
@@ -115,13 +115,13 @@ class Noting:
                 reason = REASONS[code]
                 rejected = EventRejected(reason, "", f"{len(indexes)} of the {batch.count} events of this batch")
                 origin = origin_of_batch(batch.emitter, self.customers(judged.events.series[places]))
-                self._dead_letter(pending, record, Refusal(rejected, len(indexes), origin, is_batch=True), indexes)
+                self._dead_letter(pending, record, RefusedRecord(rejected, len(indexes), origin, is_batch=True), indexes)
 
     def customers(self, series: Integers) -> Sequence[str]:
         """Whose these series are."""
         return [self._series.names[number][0] for number in series.tolist()]
 
-    def _dead_letter(self, pending: Pending, record: LogRecord, refusal: Refusal, indexes: Sequence[int] = ()) -> None:
+    def _dead_letter(self, pending: Pending, record: LogRecord, refusal: RefusedRecord, indexes: Sequence[int] = ()) -> None:
         rejected, events, origin, _ = refusal
         pending.add_dead_letter(
             DeadLetter(

@@ -2,18 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from taximeter_emitter.wire.batch import Batch
 from taximeter_emitter.wire.errors import EventRejected
 
 from aggregator.ids.fingerprints import Fingerprints, Mask
 from metering.records.dead_letter import Origin
 from metering.records.integer_columns import Integers
-
-Places: TypeAlias = npt.NDArray[np.int64]
 
 
 class Events(NamedTuple):
@@ -24,7 +21,7 @@ class Events(NamedTuple):
     `unknown`: what events have of other fields, which may be of any number: place of the event, field, and a quantity above zero.
     """
 
-    records: Places
+    records: Integers
     series: Integers
     times: Integers
     stamped: Mask
@@ -80,7 +77,7 @@ class NumberedBatch(NamedTuple):
     count: int  # type: ignore[assignment]  # tuples have a method of this name, which nobody needs here
 
 
-class Refusal(NamedTuple):
+class RefusedRecord(NamedTuple):
     """A record that cannot be counted: why, how many events it stands for, and whose they are."""
 
     rejected: EventRejected
@@ -110,7 +107,7 @@ class Reading(NamedTuple):
     events: Events
     batches: Sequence[NumberedBatch]
     heartbeats: Mapping[int, Batch]
-    refusals: Mapping[int, Refusal]
+    refusals: Mapping[int, RefusedRecord]
     ways: Ways
 
 

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from taximeter_native import EventReader
 
-from aggregator.reading.events import Events, NumberedBatch, Reading, Refusal, Ways, joined
+from aggregator.reading.events import Events, NumberedBatch, Reading, RefusedRecord, Ways, joined
 from aggregator.reading.plain_reader import PlainReader
 from aggregator.reading.series import SeriesTable
 from metering.kafka.batches.framed_records import FramedRecords
@@ -54,7 +54,7 @@ def _merged(native: Reading, plain: Reading, places: Sequence[int]) -> Reading:
     """Both together. `places`: those of the records of the second."""
     moved = plain.events._replace(records=np.array(places, np.int64)[plain.events.records])
     batches = [batch._replace(record=places[batch.record]) for batch in plain.batches]
-    refusals: Mapping[int, Refusal] = {places[place]: refusal for place, refusal in plain.refusals.items()}
+    refusals: Mapping[int, RefusedRecord] = {places[place]: refusal for place, refusal in plain.refusals.items()}
     return Reading(
         joined([native.events, moved]).in_order(),
         sorted([*native.batches, *batches]) if batches else native.batches,

@@ -15,7 +15,7 @@ from taximeter_emitter.wire.limits import USAGE_FIELDS_MAX
 from aggregator.ids.fingerprints import Fingerprints, Mask, fingerprints_of
 from aggregator.reading.decoding import read
 from aggregator.reading.event_times import NEVER, times_of
-from aggregator.reading.events import NO_EVENTS, Events, NumberedBatch, Places, Reading, Refusal, Ways, joined
+from aggregator.reading.events import NO_EVENTS, Events, NumberedBatch, Reading, RefusedRecord, Ways, joined
 from aggregator.reading.origins import claimed, origin_of_batch
 from aggregator.reading.series import NO_SERIES, SeriesTable
 from aggregator.reading.typed_events import NO_QUANTITY, TypedColumns, TypedEvents
@@ -60,7 +60,7 @@ class PlainReader:
 
     def read(self, records: Sequence[LogRecord]) -> Reading:
         """All of them. The numbers of series are good until the table is emptied."""
-        typed: Places | None = None
+        typed: Integers | None = None
         parts = []
         few: Sequence[int] = range(len(records))
         singles = [place for place, record in enumerate(records) if _may_be_typed(record)]
@@ -79,13 +79,13 @@ class PlainReader:
         singles: list[tuple[int, UsageEvent]] = []
         columns = _BatchColumns([], [], [], [])
         heartbeats: dict[int, Batch] = {}
-        refusals: dict[int, Refusal] = {}
+        refusals: dict[int, RefusedRecord] = {}
         for place in few:
             record = records[place]
             try:
                 content = read(record, self._known)
             except EventRejected as rejected:
-                refusals[place] = Refusal(rejected, *claimed(record))
+                refusals[place] = RefusedRecord(rejected, *claimed(record))
                 continue
             if isinstance(content, UsageEvent):
                 singles.append((place, content))
@@ -95,7 +95,7 @@ class PlainReader:
                 detail = f"it was numbered for partition {content.partition} and stands in {self._partition}"
                 origin = origin_of_batch(content.emitter, map(content.customers.__getitem__, content.at))
                 elsewhere = EventRejected(Reason.WRONG_PARTITION, "partition", detail)
-                refusals[place] = Refusal(elsewhere, content.count, origin, is_batch=True)
+                refusals[place] = RefusedRecord(elsewhere, content.count, origin, is_batch=True)
             else:
                 self._take_in(columns, place, content)
         if singles:
@@ -144,7 +144,7 @@ class PlainReader:
 
     # Many single events at once
 
-    def _read_typed(self, records: Sequence[LogRecord], places: Places) -> Events:
+    def _read_typed(self, records: Sequence[LogRecord], places: Integers) -> Events:
         """Those of the records that one typed decoding can read; the others are left out. All have values."""
         chosen, typed = self._typed.read(records)
         if typed is None:

@@ -18,19 +18,21 @@ from metering.workers.owned_partitions import OwnedPartitions
 GROUP_POLL_MS: Final = 250
 IDLE_SECONDS: Final = 0.02
 FAILED_SECONDS: Final = 1.0
+OBSERVE_SECONDS: Final = 0.25  # how often it is looked at how far each partition is, however often there is a poll
 
 
 class Polling:
-    """`after_poll` is called with the client after each fetch."""
+    """`look` is called with the client again and again, between polls."""
 
     def __init__(
-        self, context: ServiceContext, owned: OwnedPartitions[Any], form: GivenForm, *, paused: Gauge, after_poll: Callable[[AIOKafkaConsumer], None]
+        self, context: ServiceContext, owned: OwnedPartitions[Any], form: GivenForm, *, paused: Gauge, look: Callable[[AIOKafkaConsumer], None]
     ) -> None:
         self._context = context
         self._owned = owned
         self._form = form
         self._paused = paused
-        self._after_poll = after_poll
+        self._look = look
+        self._looked_at = float("-inf")
         self._warnings = RateLimited(context.clock)
 
     async def run(self, consumer: AIOKafkaConsumer) -> None:
@@ -58,7 +60,9 @@ class Polling:
                 if worker is not None:
                     for records, holes in self._form.parts(items):
                         worker.hand_in(records, holes)
-            self._after_poll(consumer)
+            if clock.monotonic() >= self._looked_at + OBSERVE_SECONDS:
+                self._looked_at = clock.monotonic()
+                self._look(consumer)
             # getmany does not yield to the loop when records are buffered: let the workers have their turn.
             await clock.sleep(0.0 if wanted else IDLE_SECONDS)
 

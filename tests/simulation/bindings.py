@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import lru_cache, partial
 from random import Random
 from types import ModuleType
-from typing import Any, cast
+from typing import Any
 
 from aggregator import repair, tally_log
 from aggregator.core import counting, sequences
@@ -80,10 +80,11 @@ def bound(seed: int, *, recent_ids_max: int, crowded: bool) -> Iterator[None]:
 
 def _read_once(record: LogRecord, known: KnownTexts | None = None) -> Any:
     """`aggregator.reading.decoding.read`; its answer stays with the record."""
-    simulated = cast("SimulatedRecord", record)
-    if simulated.content is None:
-        simulated.content = read(record, known)
-    return simulated.content
+    if not isinstance(record, SimulatedRecord):
+        return read(record, known)
+    if record.content is None:
+        record.content = read(record, known)
+    return record.content
 
 
 def _decoders() -> Iterator[tuple[ModuleType, str, Callable[..., Any], Callable[..., Any]]]:

@@ -40,7 +40,7 @@ class PythonFramer:
     def frame(self, data: bytes, at: int, from_offset: int, /) -> Framed:
         rows, status, next_offset = list[Row](), None, from_offset
         try:
-            for batch in batches(memoryview(data)[at:]):
+            for batch in batches(data[at:]):
                 status = _unusual(batch)
                 if status is not None:
                     break

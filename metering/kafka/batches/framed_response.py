@@ -16,7 +16,7 @@ from metering.records.record import LogRecord
 from metering.records.service_limits import BATCH_INFLATED_BYTES_MAX
 
 INFLATED_PART_BYTES: Final = 1024 * 1024  # a part with more than this of inflated bytes is given out
-PARTS_AT_ONCE: Final = 16  # a part is what one response has of a partition: a megabyte, usually
+PARTS_AT_ONCE: Final = 64  # a part is what one response has of a partition: a megabyte, usually
 OTHERS_AT_ONCE: Final = 500  # records in a part that cannot be framed
 
 Framed: TypeAlias = tuple[Int64s, Int64s, BytePlaces, int, int, str | None]
@@ -70,6 +70,7 @@ class _FramedResponse:
         self.next_offset = offset
         self.is_damaged = False
         self._data = data
+        self._view = memoryview(data)
         self._at = 0
         self._read_to = offset  # what is taken is before it
         self._aborted = AbortedData(aborted)
@@ -107,7 +108,7 @@ class _FramedResponse:
         yield from self._finished()
 
     def _following(self) -> Opened | None:
-        return opened_at(memoryview(self._data), self._at)
+        return opened_at(self._view, self._at)
 
     def _take_usual(self) -> None:
         if is_usual(self._data, self._at):

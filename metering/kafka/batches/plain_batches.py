@@ -6,9 +6,9 @@ the reason.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from struct import Struct
-from typing import Final
+from typing import Final, NamedTuple
 
 from aiokafka.record.util import calc_crc32c
 from taximeter_emitter.wire.errors import TaximeterError
@@ -46,8 +46,7 @@ class BatchTooLarge(BatchUnreadable):
     """A batch is as its producer made it, and larger than is read."""
 
 
-@dataclass(frozen=True, slots=True)
-class BatchHeader:
+class BatchHeader(NamedTuple):
     """What a batch says of itself before its records."""
 
     base_offset: int
@@ -82,21 +81,15 @@ class PlainRecord:
     checksum: None = None
 
 
-def batches(fetched: bytes | memoryview) -> Iterator[memoryview]:
+def batches(fetched: bytes) -> Iterator[memoryview]:
     """The whole batches of what a broker sent; it may cut the last one off.
 
     Raises BatchUnreadable for lengths that cannot be, after the batches before, and for a first batch that is cut off.
     """
     view, at = memoryview(fetched), 0
-    while len(view) - at >= _FRAME.size:
-        _, length, _, _ = _FRAME.unpack_from(view, at)
-        end = at + _LENGTH_ENDS + length
-        if length < _FRAME.size - _LENGTH_ENDS:
-            raise BatchUnreadable(f"a batch of {length} bytes")
-        if end > len(view):
-            break
-        yield view[at:end]
-        at = end
+    while (batch := batch_at(view, at)) is not None:
+        yield batch
+        at += len(batch)
     if not at and fetched:
         raise BatchUnreadable(f"{len(fetched)} bytes, which are no whole batch")
 
@@ -116,6 +109,17 @@ def is_too_large(fetched: bytes) -> bool:
 def first_batch_start(fetched: bytes) -> int:
     """The offset of the first batch, as it says itself."""
     return int(_FRAME.unpack_from(fetched)[0]) if len(fetched) >= _FRAME.size else -1
+
+
+def batch_at(view: memoryview, at: int) -> memoryview | None:
+    """The batch that begins at this byte; None where it is cut off, or nothing is left. Raises BatchUnreadable for a length that cannot be."""
+    if len(view) - at < _FRAME.size:
+        return None
+    _, length, _, _ = _FRAME.unpack_from(view, at)
+    if length < _FRAME.size - _LENGTH_ENDS:
+        raise BatchUnreadable(f"a batch of {length} bytes")
+    end = at + _LENGTH_ENDS + length
+    return view[at:end] if end <= len(view) else None
 
 
 def first_batch_bytes(fetched: bytes) -> int:
@@ -169,7 +173,7 @@ def uncompressed(batch: memoryview, header: BatchHeader) -> tuple[memoryview, Ba
             raise BatchTooLarge(str(error)) from error
         except NotInflated as error:
             raise BatchUnreadable(str(error)) from error
-        header = replace(header, attributes=header.attributes & ~_CODEC_MASK)
+        header = header._replace(attributes=header.attributes & ~_CODEC_MASK)
         clear = bytearray(batch[:HEADER_BYTES])
         clear[_ATTRIBUTES_AT : _ATTRIBUTES_AT + 2] = header.attributes.to_bytes(2, "big", signed=True)
         batch = memoryview(bytes(clear) + data)

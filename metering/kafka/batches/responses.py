@@ -8,7 +8,7 @@ from aiokafka.structs import ConsumerRecord
 
 from metering.kafka.batches.aborted_data import AbortedData
 from metering.kafka.batches.library_batches import records_from
-from metering.kafka.batches.plain_batches import BatchHeader, BatchUnreadable, batches, header_of, records_of, uncompressed
+from metering.kafka.batches.plain_batches import BatchHeader, BatchUnreadable, batch_at, batches, header_of, records_of, uncompressed
 from metering.records.record import LogRecord
 from metering.records.service_limits import BATCH_INFLATED_BYTES_MAX
 
@@ -131,7 +131,7 @@ def first_opened(data: bytes, *, doubtful: bool) -> Opened:
 def opened_at(data: memoryview, at: int) -> Opened | None:
     """The batch that begins at this byte, and its header; None if there is none that can be read: the next fetch begins there, and says so."""
     try:
-        batch = next(batches(data[at:]))
-        return batch, header_of(batch)
-    except (StopIteration, BatchUnreadable):
+        batch = batch_at(data, at)
+        return None if batch is None else (batch, header_of(batch))
+    except BatchUnreadable:
         return None
