@@ -10,6 +10,8 @@ from aiokafka.errors import KafkaError
 from taximeter_emitter.clock import Clock
 from taximeter_emitter.wire.limits import HOUR_MS
 
+from audit.refusal_answers.refusal_suspects import unnamed_reports
+from audit.verification.report import UNNAMED_REPORTS_MAX
 from audit.verification.stripe_evidence import EvidenceFold, StripeEvidence
 from metering.folds.ledger import Ledger
 from metering.folds.tallies import Tallies, tallies_after, tallies_from
@@ -21,7 +23,7 @@ from metering.kafka.provision import partition_counts
 from metering.kafka.topics import Topics
 from metering.records.chain import NO_OFFSET
 from metering.records.fail_closed import ChainBroken, FailClosed, RecordCorrupt, RecordUnreadable
-from metering.records.ledger_records import Correction, Entry, Receipt, decode_entry
+from metering.records.ledger_records import Correction, Entry, Receipt, Rejection, decode_entry
 from metering.records.notes.evidence import Evidence
 from metering.records.tally import decode_tally
 
@@ -55,7 +57,8 @@ class PartitionPosition:
     `uncounted` records can be read and no accepted tally covers them; transaction markers at the end of the log are none.
     `counted_to` is how far the tallies cover usage.events, `reported_to` how far the intents cover usage.tallies. `uncovered_rows` are
     sums that no intent covers, in `unreported` tallies; `outcomes` those of the receipts in the time asked for. `carried` is usage by meter that
-    waits because Stripe refuses the meter. `evidence` is what comparisons with Stripe's sums have shown in the time asked for.
+    waits because Stripe refuses the meter. `evidence` is what comparisons with Stripe's sums have shown in the time asked for, and `unnamed` are
+    error reports of that time that count more than they name.
     """
 
     partition: int
@@ -75,6 +78,7 @@ class PartitionPosition:
     ids_from_ms: int = 0
     carried: Mapping[str, CarriedUsage] = field(default_factory=dict)
     evidence: StripeEvidence = field(default_factory=StripeEvidence)
+    unnamed: Sequence[Rejection] = ()
     problem: str = ""
     unread: str = ""
 
@@ -240,6 +244,7 @@ class _PositionReader:
             open_corrections=sum(isinstance(entry.entry, Correction) for entry in ledger.open.values()),
             outcomes=seen.outcomes,
             evidence=seen.evidence.totals(),
+            unnamed=unnamed_reports(seen.rejections)[:UNNAMED_REPORTS_MAX],
             carried=_carried(ledger),
             lost_records=tallies.losses.records,
             ids_from_ms=tallies.losses.ids_from_ms,
@@ -269,7 +274,8 @@ class _PositionReader:
         """What can be read of usage.ledger, up to what cannot: then the reason is raised."""
         topic = self._topics.ledger.name
         start, end = await self._reader.bounds(topic, partition)
-        place, problem = PartitionPlace(topic, partition), None
+        place = PartitionPlace(topic, partition)
+        problem: FailClosed | None = None
         for attempt in range(UNREADABLE_ENDS_MAX):
             try:
                 begin, seen.ledger = await ledger_start(self._reader, topic, partition, start, end)
@@ -282,12 +288,15 @@ class _PositionReader:
         if hours:
             found = await self._reader.offset_for_time(topic, partition, self._clock.now_ms() - round(hours * HOUR_MS))
             counted_from = end if found is None else found
+        try:
+            async for _, _, entry in chain_records(self._reader, place, min(begin, counted_from), begin, decode_entry):
+                seen.count(entry)
+        except FailClosed as error:
+            problem = error
         async for offset, log_time_ms, entry in chain_records(self._reader, place, begin, end, decode_entry):
             seen.ledger.fold(offset, log_time_ms, entry)
             if offset >= counted_from:
                 seen.count(entry)
-        async for _, _, entry in chain_records(self._reader, place, min(begin, counted_from), begin, decode_entry):
-            seen.count(entry)
         if problem is not None:
             raise problem
 
@@ -316,16 +325,24 @@ class _PositionReader:
 
 @dataclass(slots=True)
 class _SeenLedger:
+    """The fold, and what the ledger says of the time asked for."""
+
     ledger: Ledger = field(default_factory=Ledger)
     outcomes: Counter[str] = field(default_factory=Counter)
     evidence: EvidenceFold = field(default_factory=EvidenceFold)
+    rejections: list[Rejection] = field(default_factory=list)
 
     def count(self, entry: Entry) -> None:
         """Take in an entry of the time asked for."""
-        if isinstance(entry, Receipt):
-            self.outcomes.update(settlement.outcome.value for settlement in entry.settlements)
-        elif isinstance(entry, Evidence):
-            self.evidence.take(entry)
+        match entry:
+            case Receipt():
+                self.outcomes.update(settlement.outcome.value for settlement in entry.settlements)
+            case Evidence():
+                self.evidence.take(entry)
+            case Rejection() if entry.unnamed:
+                self.rejections.append(entry)
+            case _:
+                pass
 
 
 @dataclass(slots=True)

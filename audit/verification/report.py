@@ -7,11 +7,13 @@ from typing import Any, Final
 
 from audit.adjustments.plan_check import CheckedPlan
 from audit.recount.aside_book import AsideTotals
+from audit.refusal_answers.answer_fold import AnsweredReport
 from audit.verification.plan_terms import plan_as_json
 from audit.verification.stripe_evidence import StripeEvidence
-from metering.records.ledger_records import CorrectionKind, MeterEvent, Outcome
+from metering.records.ledger_records import CorrectionKind, MeterEvent, Outcome, Rejection
 
 PROBLEMS_SHOWN: Final = 50
+UNNAMED_REPORTS_MAX: Final = 1_000  # of a partition, that count more than they name
 REPORTED: Final = frozenset({Outcome.ACCEPTED, Outcome.DUPLICATE})
 
 
@@ -306,10 +308,40 @@ class PassedBatchLine:
 
 @dataclass(slots=True)
 class Refusals:
-    """What Stripe's error reports say: `named` meter events, and the `unnamed` ones that it only counts, by code."""
+    """What Stripe's error reports say: `named` meter events, and the `reports` that count more than they name, with what answers them.
+
+    `unkept`: how many refusals without a name further reports count, by code.
+    """
 
     named: int = 0
-    unnamed: Counter[str] = field(default_factory=Counter)
+    reports: list[AnsweredReport] = field(default_factory=list)
+    unkept: Counter[str] = field(default_factory=Counter)
+
+    def add_report(self, report: Rejection) -> None:
+        """A report that counts more than it names."""
+        if len(self.reports) < UNNAMED_REPORTS_MAX:
+            self.reports.append(AnsweredReport(report))
+        else:
+            self.unkept[report.code] += report.unnamed
+
+    def add(self, other: "Refusals") -> None:
+        """Another partition's."""
+        self.named += other.named
+        self.reports += other.reports
+        self.unkept += other.unkept
+
+    @property
+    def unnamed(self) -> Counter[str]:
+        """By code, how many refusals without a name nothing answers."""
+        left = self.unkept.copy()
+        for each in self.reports:
+            left[each.report.code] += each.left
+        return +left
+
+    @property
+    def answered(self) -> list[AnsweredReport]:
+        """Reports of which at least one refusal is answered."""
+        return [each for each in self.reports if each.answered]
 
 
 @dataclass(slots=True)
@@ -420,8 +452,7 @@ class Report:
             self.aside.setdefault(reason, AsideTotals()).add(aside)
         self.underived.tallies += other.underived.tallies
         self.underived.units.update(other.underived.units)
-        self.refusals.named += other.refusals.named
-        self.refusals.unnamed += other.refusals.unnamed
+        self.refusals.add(other.refusals)
         self.evidence.add(other.evidence)
         self.moves.add(other.moves)
         self.identity_share = max(self.identity_share, other.identity_share)
@@ -466,7 +497,11 @@ class Report:
                 "corrections_skipped": self.corrections_skipped,
                 "open": self.open_meter_events,
             },
-            "refusals": {"named": self.refusals.named, "unnamed": dict(self.refusals.unnamed)},
+            "refusals": {
+                "named": self.refusals.named,
+                "unnamed": dict(self.refusals.unnamed),
+                "answered": [each.as_json() for each in self.refusals.answered],
+            },
             "stripe_evidence": self.evidence.as_json(),
             "moved": {"said": len(self.moves.said), "billed": len(self.moves.billed)},
             "records": dict(self.records),

@@ -84,7 +84,7 @@ def _not_exact(report: Report) -> Iterator[Term]:
             unnamed,
             f"{_of(unnamed, 'refusal')} that Stripe counted and did not name",
             f"{_of(unnamed, 'refusal')} that Stripe counted and did not name ({codes}): which meter events it did not record is not known",
-            "taximeter reconcile",
+            "taximeter reconcile --all --plan DIR",
         )
     lost = [(redrive, missing) for redrive, missing in report.unfinished_redrives if redrive.ended and not report.uncounted_records]
     if lost:

@@ -45,6 +45,7 @@ from taximeter.exit_codes import DISCREPANCY, INCOMPLETE, OK, PENDING, PRECONDIT
 
 PLAIN_SECONDS: Final = 5.0
 EMITTERS_SHOWN: Final = 20
+ANSWERS_SHOWN: Final = 20
 VERDICT_CODES: Final = {ProofWord.EXACT: OK, ProofWord.EXACT_BUT: INCOMPLETE, ProofWord.PENDING: PENDING, ProofWord.NOT_EXACT: DISCREPANCY}
 STYLES: Final = {
     ProofWord.EXACT: "bold green",
@@ -191,6 +192,10 @@ def _said_of_stripe(report: Report) -> Iterator[str]:
         yield report.evidence.text(int(time.time() * 1000))
     if report.corrections or report.rejections:
         yield f"{report.corrections:,} corrections, {report.rejections:,} error reports of Stripe's"
+    for each in report.refusals.answered[:ANSWERS_SHOWN]:
+        yield from (f"  {line}" for line in each.lines())
+    if len(report.refusals.answered) > ANSWERS_SHOWN:
+        yield f"  and {len(report.refusals.answered) - ANSWERS_SHOWN:,} more reports are answered; see --json"
 
 
 def _meters(report: Report) -> Table:

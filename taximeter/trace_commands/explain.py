@@ -1,7 +1,6 @@
 """`taximeter explain`: what a customer's usage of a meter is made of, down to the events."""
 
 import argparse
-import asyncio
 import sys
 import time
 from datetime import UTC, datetime
@@ -15,13 +14,12 @@ from audit.tracing.event_outcomes import EventOutcome
 from audit.tracing.event_search import EventAt
 from audit.tracing.usage_explained import ExplainedUsage, Explainer, UsageQuestion
 from metering.kafka.clients import KafkaSettings
-from metering.kafka.partition_log import LogReader, LogUnavailable
+from metering.kafka.partition_log import LogReader
 from metering.reconciliation.cells import CellScope
 from metering.reconciliation.ledger_cells import LedgerCellReader, PartitionCells
 from metering.records.adjustment import short
-from metering.records.fail_closed import FailClosed
-from taximeter.connection import kafka_settings
-from taximeter.exit_codes import DISCREPANCY, FAILED, OK, PRECONDITION, USAGE
+from taximeter.connection import kafka_settings, run_on_logs
+from taximeter.exit_codes import DISCREPANCY, FAILED, OK, USAGE
 from taximeter.stripe_commands.running import print_json, shown
 from taximeter.trace_commands.explained_events import event_form, event_writer
 
@@ -36,14 +34,12 @@ def run(arguments: argparse.Namespace) -> int:
     if problem is not None:
         print(f"taximeter: {problem}", file=sys.stderr)
         return USAGE
+    return run_on_logs(_explain_to(arguments, kafka, question, form))
+
+
+async def _explain_to(arguments: argparse.Namespace, kafka: KafkaSettings, question: UsageQuestion, form: str | None) -> int:
     try:
-        result, cells = asyncio.run(_explain(kafka, question, arguments.events, form))
-    except LogUnavailable as error:
-        print(f"taximeter: {error}", file=sys.stderr)
-        return PRECONDITION
-    except FailClosed as error:
-        print(f"taximeter: the log cannot be trusted: {error}", file=sys.stderr)
-        return DISCREPANCY
+        result, cells = await _explain(kafka, question, arguments.events, form)
     except OSError as error:
         print(f"taximeter: {error}", file=sys.stderr)
         return FAILED

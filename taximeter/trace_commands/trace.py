@@ -1,7 +1,6 @@
 """`taximeter trace`: follow one event, or one meter event, through every log to Stripe's answer."""
 
 import argparse
-import asyncio
 import sys
 import time
 from typing import Any
@@ -14,10 +13,9 @@ from audit.tracing.event_trace import TracedEvent, Tracer
 from audit.tracing.ledger_search import LedgerSearch, ReportedEvent, TallyReport, UsageAt
 from metering.folds.corrections import place_of
 from metering.kafka.clients import KafkaSettings
-from metering.kafka.partition_log import LogReader, LogUnavailable
-from metering.records.fail_closed import FailClosed
-from taximeter.connection import kafka_settings
-from taximeter.exit_codes import DISCREPANCY, FAILED, OK, PRECONDITION, USAGE
+from metering.kafka.partition_log import LogReader
+from taximeter.connection import kafka_settings, run_on_logs
+from taximeter.exit_codes import FAILED, OK, USAGE
 from taximeter.stripe_commands.running import print_json, shown
 from taximeter.trace_commands.arguments import TRACE_HOURS
 
@@ -28,14 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.offset is not None and arguments.offset[0] >= kafka.partitions:
         print(f"taximeter: there is no partition {arguments.offset[0]}: there are {kafka.partitions}, from 0", file=sys.stderr)
         return USAGE
-    try:
-        return asyncio.run(_meter_event(arguments, kafka) if arguments.identifier else _events(arguments, kafka))
-    except LogUnavailable as error:
-        print(f"taximeter: {error}", file=sys.stderr)
-        return PRECONDITION
-    except FailClosed as error:
-        print(f"taximeter: the log cannot be trusted: {error}", file=sys.stderr)
-        return DISCREPANCY
+    return run_on_logs(_meter_event(arguments, kafka) if arguments.identifier else _events(arguments, kafka))
 
 
 async def _events(arguments: argparse.Namespace, kafka: KafkaSettings) -> int:
