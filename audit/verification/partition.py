@@ -8,11 +8,11 @@ from functools import partial
 from aiokafka.structs import ConsumerRecord
 
 from audit.adjustments.plan_book import PlanBook
+from audit.dead_letter_check import DeadLetterCheck
 from audit.decoder.home_partition import home_of
 from audit.recount.seen_identities import SeenIdentities, remembered_ms
 from audit.recount.taken_numbers import TakenNumbers
 from audit.recount.tally_recount import KINDS, RecountHistory, TallyRecount
-from audit.verification.dead_letters import DeadLetterCheck
 from audit.verification.emitters import EmitterBook
 from audit.verification.intent_check import IntentCheck, covered_tallies
 from audit.verification.report import AcceptedLoss, AcceptedStep, Covered, OpenTransaction, PassedBatchLine, PassedRecord, Report
