@@ -13,7 +13,7 @@ from audit.refusal_answers.answer_fold import AnsweredReport
 from audit.refusal_answers.refusal_suspects import key_of
 from audit.resends import Resend, Resends
 from metering.folds.distinct_reports import distinct
-from metering.kafka.chain_records import PartitionPlace, first_chain_record, taken_in
+from metering.kafka.chain_records import PartitionPlace, first_chain_record, kept_records, taken_in
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogReader
 from metering.records.fail_closed import HistoryLost
@@ -164,7 +164,7 @@ class RejectionReader:
         if at is None:
             return
         try:
-            async with aclosing(self._reader.records(self._topic, partition, max(start, at), end)) as batches:
+            async with aclosing(kept_records(self._reader, PartitionPlace(self._topic, partition), max(start, at), end)) as batches:
                 async for records in batches:
                     for record in records:
                         yield record

@@ -292,6 +292,20 @@ class PassedRecord:
     at_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class PassedBatchLine:
+    """A person's decision that nobody takes in the batch [start, end) of `topic` (tallies or ledger), which could not be read: `why`."""
+
+    topic: str
+    partition: int
+    start: int
+    end: int
+    why: str
+    reason: str
+    by: str
+    at_ms: int
+
+
 @dataclass(slots=True)
 class Refusals:
     """What Stripe's error reports say: `named` meter events, and the `reports` that count more than they name, with what answers them.
@@ -366,7 +380,7 @@ _SUMS: Final = (
     *("uncounted_records", "not_recounted", "open_meter_events"),
 )
 _COUNTERS: Final = ("records", "events", "dead_lettered", "unknown_usage", "unread_partitions", "foreign_records")
-_LISTS: Final = ("losses", "steps", "passed_over", "covered", "open_transactions", "redrives", "handovers")
+_LISTS: Final = ("losses", "steps", "passed_over", "passed_batches", "covered", "open_transactions", "redrives", "handovers")
 
 
 @dataclass(slots=True)
@@ -376,6 +390,7 @@ class Report:
     `unknown_usage`: units of counted events, by usage field, that are not billed because the catalogue did not know the field.
     `uncounted_records` can be read and are behind the end of the chains. `not_recounted` records were deleted by retention and are in tallies only.
     `foreign_records` are those of tallies and of the ledger that Taximeter did not write, by topic; `passed_over`, those that look as if it had.
+    `passed_batches` could not be read, and a person decided that nobody takes them in.
     `unread_partitions`: records of partitions that exist and that nobody counts, by partition. `identity_share`: how many event ids there
     are for each that was looked at.
     """
@@ -410,6 +425,7 @@ class Report:
     losses: list[AcceptedLoss] = field(default_factory=list)
     steps: list[AcceptedStep] = field(default_factory=list)
     passed_over: list[PassedRecord] = field(default_factory=list)
+    passed_batches: list[PassedBatchLine] = field(default_factory=list)
     foreign_records: Counter[str] = field(default_factory=Counter)
     handovers: list[AcceptedHandover] = field(default_factory=list)
     covered: list[Covered] = field(default_factory=list)
@@ -493,6 +509,7 @@ class Report:
             "losses": [loss.as_json() for loss in self.losses],
             "stepped_over": [asdict(step) for step in self.steps],
             "passed_over": [asdict(record) for record in self.passed_over],
+            "passed_batches": [asdict(batch) for batch in self.passed_batches],
             "foreign_records": dict(self.foreign_records),
             "handovers": [{**asdict(each), "in_doubt": dict(each.in_doubt)} for each in self.handovers],
             "covered": [each.as_json() for each in self.covered],

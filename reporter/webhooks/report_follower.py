@@ -10,8 +10,9 @@ from typing import Final
 
 from taximeter_emitter.clock import Clock
 
+from metering.kafka.around_damage import records_around_damage
 from metering.kafka.partition_log import LogReader, LogUnavailable
-from metering.records.fail_closed import FailClosed
+from metering.records.fail_closed import FailClosed, RecordUnreadable
 from metering.records.ledger_records import REJECTION_FORMAT, Rejection, decode_entry
 
 REPORTS_LOOK_SECONDS: Final = 5.0
@@ -44,7 +45,7 @@ class ReportFollower:
         start, end = await self._reader.bounds(self._topic, partition)
         position = self._positions[partition]
         begin = end if position is None else max(start, position)
-        async with aclosing(self._reader.records(self._topic, partition, begin, end)) as batches:
+        async with aclosing(records_around_damage(self._reader, self._topic, partition, begin, end, on_damage=_unseen)) as batches:
             async for records in batches:
                 for record in records:
                     self._positions[partition] = record.offset + 1
@@ -52,3 +53,7 @@ class ReportFollower:
                     if isinstance(entry, Rejection):
                         self._observe(entry)
         self._positions[partition] = end
+
+
+def _unseen(_start: int, _end: int, _error: RecordUnreadable) -> None:
+    """The workers say it, who need all of the ledger. Here one partition's damage must not keep reports about others from being seen."""
