@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from taximeter_emitter.wire.limits import FUTURE_TOLERANCE_MS
+from taximeter_emitter.wire.limits import CLOCK_AHEAD_MAX_MS
 
 from aggregator.ids.id_index import DISORDER_MS, memory_ms
 from metering.folds.tallies import Tallies, tallies_from
@@ -130,7 +130,7 @@ class GoneIds:
     def ids_from_ms(self) -> int:
         """The own time of events from which on ids are known: none was logged before its own time by more than clocks may differ."""
         until_ms = self._until_ms
-        return 0 if until_ms is None else until_ms + FUTURE_TOLERANCE_MS + 1
+        return 0 if until_ms is None else until_ms + CLOCK_AHEAD_MAX_MS + 1
 
     @property
     def _until_ms(self) -> int | None:

@@ -8,6 +8,7 @@ from taximeter_emitter.wire.batch import ABANDONED_RANGES_MAX, EMITTER_CHARS_MAX
 from taximeter_emitter.wire.errors import Reason
 from taximeter_emitter.wire.limits import (
     BATCH_EVENTS_MAX,
+    CLOCK_AHEAD_MAX_MS,
     CUSTOMER_CHARS_MAX,
     DAY_MS,
     DIMENSION_VALUE_CHARS_MAX,
@@ -53,6 +54,10 @@ def _refused(reason: Reason) -> str:
     return f"The event is refused: `{reason}`."
 
 
+def _set_aside(reason: Reason) -> str:
+    return f"Events whose time it set are set aside: `{reason}`."
+
+
 _UNREADABLE: Final = "The partition stops (`RecordUnreadable`) and no other does. `taximeter repair skip` steps over the batch."
 
 
@@ -67,6 +72,7 @@ LIMITS: Final[dict[str, Sequence[Limit]]] = {
         Limit("dimensions", DIMENSIONS_MAX, "dimensions", _refused(Reason.TOO_MANY)),
         Limit("a quantity", QUANTITY_MAX, "units", _refused(Reason.TOO_LARGE)),
         Limit("`time` ahead of the clock", FUTURE_TOLERANCE_MS // MINUTE_MS, "minutes", _refused(Reason.IN_FUTURE)),
+        Limit("clock of the emitter or gateway ahead of Kafka's", CLOCK_AHEAD_MAX_MS // MINUTE_MS, "minutes", _set_aside(Reason.IN_FUTURE)),
         Limit(
             "age, so that it is billed",
             EVENT_AGE_MAX_MS // DAY_MS,

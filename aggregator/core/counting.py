@@ -302,7 +302,7 @@ class PartitionCounter:
         )
         if joined is None:
             return False
-        ranges = self.sequences.claim_following(joined.emitters, joined.firsts, joined.counts, log_times, latest_ms=greatest(joined.events.time))
+        ranges = self.sequences.claim_following(joined.emitters, joined.firsts, joined.counts, log_times, latest_ms=joined.latest_ms)
         if not ranges:
             return False
         pending = self._pending

@@ -10,7 +10,7 @@ from operator import attrgetter
 from typing import Final
 
 from taximeter_emitter.wire.errors import EventRejected, Reason
-from taximeter_emitter.wire.limits import DAY_MS, FUTURE_TOLERANCE_MS
+from taximeter_emitter.wire.limits import CLOCK_AHEAD_MAX_MS, DAY_MS
 
 from aggregator.core.emitter_digests import EmitterDigests
 from aggregator.core.emitter_numbers import EmitterNumbers, numbers_of
@@ -46,7 +46,7 @@ class SequenceIndex:
     def claim(self, emitter: str, first: int, count: int, log_time_ms: int, *, latest_ms: int | None = None) -> Sequence[Range]:
         """Mark `count` numbers from `first` as seen. Returns the ranges, first and last included, that were new.
 
-        `latest_ms`: the own time of the latest of their events; None: it may be as late as events can be.
+        `latest_ms`: the own time of the latest of their events, as their sender set it; None: it may be as late as events can be.
 
         Raises EventRejected, and changes nothing, if it is not known any more which of them were seen.
         """
@@ -65,7 +65,7 @@ class SequenceIndex:
     ) -> Sequence[tuple[str, int, int]]:
         """`claim` for many batches, if each emitter's follow each other and are beyond all that was seen of it: nearly always.
 
-        `latest_ms`: the own time of the latest event of all.
+        `latest_ms`: the own time of the latest event of all, likewise.
 
         Returns emitter, first and last number of what was new, an entry for each emitter; otherwise changes nothing and returns none.
         """
@@ -158,7 +158,7 @@ class SequenceIndex:
     def _claim(self, emitter: str, first: int, last: int, log_time_ms: int, latest_ms: int | None) -> Sequence[Range]:
         known = self._touch(emitter, log_time_ms)
         # Events that are further ahead of the log do not count.
-        as_late = log_time_ms + FUTURE_TOLERANCE_MS
+        as_late = log_time_ms + CLOCK_AHEAD_MAX_MS
         known.latest_ms = max(known.latest_ms, as_late if latest_ms is None else min(latest_ms, as_late))
         if known.lasts and known.lasts[-1] == first - 1:  # the next batch in order: nearly always
             known.lasts[-1] = last

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import orjson
-from taximeter_emitter.wire.batch import FINGERPRINT_BYTES, NO_ID, Batch
+from taximeter_emitter.wire.batch import FINGERPRINT_BYTES, NO_ID, TIME_MS_MAX, Batch
 from taximeter_emitter.wire.errors import EventRejected
 from taximeter_emitter.wire.event import Dimensions, UsageEvent, parse_event
+from taximeter_emitter.wire.limits import CLOCK_AHEAD_MAX_MS
 
 from aggregator.reading.decoding import read
 from aggregator.reading.stamped_times import at_log_time
@@ -41,7 +42,8 @@ def events_of(letter: DeadLetter, edit: Edit = NO_EDIT) -> list[LetterEvent]:
     if isinstance(content, UsageEvent):
         mark = NO_ID if edit.without_ids else content.fingerprint
         return [LetterEvent(0, content.customer, content.dimensions, content.time_ms, content.usage, mark)]
-    batch, _ = at_log_time(content, letter.log_time_ms)
+    # Without ids nobody tells copies apart, so that a clock may be ahead as far as it likes.
+    batch, _ = at_log_time(content, letter.log_time_ms, ahead_max_ms=TIME_MS_MAX if edit.without_ids else CLOCK_AHEAD_MAX_MS)
     return [_edited(event_of_batch(batch, index), edit) for index in letter.indexes or range(batch.count)]
 
 

@@ -157,7 +157,8 @@ def _judge(place: EventPlace, letter: DeadLetter, events: dict[int, LetterEvent]
         why = f"{Reason.UNKNOWN_USAGE_FIELD}: no meter sums {unknown[0]}; --rename or --drop it, or name it in [usage] unmetered"
         return Judged(place, event, RedriveVerdict.FAILS, why)
     if event.time_ms > rules.now_ms + FUTURE_TOLERANCE_MS:
-        return Judged(place, event, RedriveVerdict.FAILS, f"{Reason.IN_FUTURE}: its time is still to come")
+        why = f"{Reason.IN_FUTURE}: its time is still to come; --without-ids takes the log time for one that a clock ahead set"
+        return Judged(place, event, RedriveVerdict.FAILS, why)
     if event.time_ms < rules.now_ms - EVENT_AGE_MAX_MS + HORIZON_MARGIN_MS:
         return Judged(place, event, RedriveVerdict.FAILS, f"{Reason.PAST_HORIZON}: Stripe takes no usage that is older than 35 days")
     if letter.reason is Reason.CONFLICT and not edit.without_ids:

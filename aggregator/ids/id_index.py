@@ -11,7 +11,7 @@ from hashlib import blake2b
 from typing import Final
 
 import numpy as np
-from taximeter_emitter.wire.limits import FUTURE_TOLERANCE_MS
+from taximeter_emitter.wire.limits import CLOCK_AHEAD_MAX_MS
 
 from aggregator.ids.fingerprints import AskedOne, Fingerprints, Mask, Words, asked, asked_one, each, repeated
 from aggregator.ids.id_archive import IdArchive
@@ -65,7 +65,7 @@ def _digest(*texts: str) -> int:
 
 def memory_ms(horizon_ms: int) -> int:
     """How far back in log time an index of this horizon must know its ids."""
-    return horizon_ms + FUTURE_TOLERANCE_MS + DISORDER_MS
+    return horizon_ms + CLOCK_AHEAD_MAX_MS + DISORDER_MS
 
 
 class IdIndex:
@@ -74,7 +74,8 @@ class IdIndex:
     They are known by what `identities` makes of them: all fingerprints here are such.
 
     An event whose own time is more than `horizon_ms` before its record's log time is never looked up as new (the caller sets it aside), so
-    remembering each id for the horizon plus the tolerance for clocks makes the answer exact.
+    and none counts whose sender's clock was ahead of the log by more than CLOCK_AHEAD_MAX_MS. So remembering each id for the horizon and that
+    makes the answer exact, whatever clock the sender of a copy goes by.
 
     Adding and committing may raise OSError when the archive keeps its ids on a disk that is full.
     """

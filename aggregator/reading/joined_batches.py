@@ -16,7 +16,7 @@ import orjson
 from taximeter_emitter.wire.batch import FORMAT_KEY, LISTED_FIELDS, LISTS, PACKED_FROM, SEQUENCE_MAX, STAMPED_FIELD, TIME_MS_MAX, Batch
 from taximeter_emitter.wire.errors import EventRejected
 from taximeter_emitter.wire.event import Dimensions
-from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX, FUTURE_TOLERANCE_MS, QUANTITY_MAX
+from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX, CLOCK_AHEAD_MAX_MS, FUTURE_TOLERANCE_MS, QUANTITY_MAX
 
 from aggregator.reading.screening import are_at_home
 from aggregator.reading.stamped_times import NOT_AHEAD, Ahead, ahead_of
@@ -39,13 +39,17 @@ _is_alike = methodcaller("startswith", b'{"%s":%d,' % (FORMAT_KEY.encode(), LIST
 
 
 class JoinedBatches(NamedTuple):
-    """Batches in the order of the log, a number each of `firsts` and `counts`, and all their events as one. `ahead`: of emitters whose clock was."""
+    """Batches in the order of the log, a number each of `firsts` and `counts`, and all their events as one. `ahead`: of emitters whose clock was.
+
+    No event has, in its batch, a later time than `latest_ms`.
+    """
 
     emitters: Sequence[str]
     firsts: Sequence[int]
     counts: Sequence[int]
     events: Batch
     ahead: Mapping[str, Ahead]
+    latest_ms: int
 
 
 class _UnusualError(Exception):
@@ -145,7 +149,8 @@ def join(
             _packable(times),
             usage,
         )
-        return JoinedBatches(emitters, _numbers(firsts, SEQUENCE_MAX).tolist(), sizes, events, ahead)
+        latest_ms = int(times.max()) + max((each.most_ms for each in ahead.values()), default=0)
+        return JoinedBatches(emitters, _numbers(firsts, SEQUENCE_MAX).tolist(), sizes, events, ahead, latest_ms)
     except (EventRejected, OverflowError, TypeError, _UnusualError):
         return None
 
@@ -216,9 +221,11 @@ def _times(
 
 
 def _at_log_times(times: Unsigned, lengths: Sequence[int], log_times_ms: Sequence[int], emitters: Sequence[str]) -> tuple[Unsigned, dict[str, Ahead]]:
-    """As `at_log_time`, of stamped batches."""
+    """As `at_log_time`, of stamped batches, if no clock is too far ahead."""
     limits = np.repeat(np.array(log_times_ms, np.int64), lengths)
     signed = times.view(np.int64)
+    if int((signed - limits).max()) > CLOCK_AHEAD_MAX_MS:
+        raise _UnusualError
     ahead: dict[str, Ahead] = {}
     start = 0
     for emitter, length in zip(emitters, lengths, strict=True):

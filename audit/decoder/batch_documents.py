@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from taximeter_emitter.wire.batch import ABANDONED_RANGES_MAX, EMITTER_CHARS_MAX, FINGERPRINT_BYTES, PARTITION_MAX, SEQUENCE_MAX, TIME_MS_MAX
 from taximeter_emitter.wire.kept_ids import KEPT_IDS_CHARS_MAX
-from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX, CUSTOMER_CHARS_MAX, QUANTITY_MAX, USAGE_FIELDS_MAX
+from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX, CLOCK_AHEAD_MAX_MS, CUSTOMER_CHARS_MAX, QUANTITY_MAX, USAGE_FIELDS_MAX
 
 from audit.decoder.event_documents import check_name, dimensions_in, is_integer, text_in
 from audit.decoder.record_contents import NO_IDENTITY, BatchContents, HeartbeatContents, HeldEvents, NotReadable
@@ -24,7 +24,10 @@ _Column = Callable[[object, str, int, int], list[int]]
 
 
 def batch_in(document: Mapping[str, Any], log_time_ms: int) -> BatchContents | HeartbeatContents:
-    """The batch or heartbeat of a JSON object with the key `taximeter`. No stamped event happened after `log_time_ms`. Raises NotReadable."""
+    """The batch or heartbeat of a JSON object with the key `taximeter`. Raises NotReadable.
+
+    A stamped event whose time is up to CLOCK_AHEAD_MAX_MS later than `log_time_ms` happened then; one that is further ahead is in the future.
+    """
     form = document["taximeter"]
     if not is_integer(form, 2) or form not in _FIELDS:
         raise NotReadable("taximeter is not 1 or 2")
@@ -70,7 +73,7 @@ def _events(document: Mapping[str, Any], count: int, column: _Column, log_time_m
     return HeldEvents(
         series=[(customer, dimensions[place]) for customer, place in zip(customers, sets, strict=True)],
         at=column(document.get("at"), "at", count, len(customers) - 1),
-        times=[min(time, log_time_ms) if own else time for time, own in zip(times, stamped, strict=True)],
+        times=[log_time_ms if own and 0 < time - log_time_ms <= CLOCK_AHEAD_MAX_MS else time for time, own in zip(times, stamped, strict=True)],
         usage={field: column(entries, f"usage.{field}", count, QUANTITY_MAX) for field, entries in usage.items()},
         identities=_identities(document["ids"], count) if "ids" in document else [NO_IDENTITY] * count,
         kept_ids=_kept_ids(document),

@@ -7,7 +7,7 @@ left out from then on, by the first bits of their fingerprints, and `share` says
 from enum import Enum
 from typing import Final
 
-from taximeter_emitter.wire.limits import HOUR_MS
+from taximeter_emitter.wire.limits import CLOCK_AHEAD_MAX_MS, HOUR_MS
 
 IDENTITIES_MAX: Final = 400_000
 _CONTENT_BITS: Final = 32
@@ -63,8 +63,8 @@ class SeenIdentities:
             return Remembered.NEVER if is_sure else Remembered.NOT_LOOKED_AT
         return Remembered.SAME if known & _CONTENT_MASK == content & _CONTENT_MASK else Remembered.OTHER
 
-    def count(self, identity: bytes, content: int, log_time_ms: int, horizon_ms: int) -> bool:
-        """It was counted here; says whether it was counted before, inside the horizon."""
+    def count(self, identity: bytes, content: int, log_time_ms: int, horizon_ms: int, *, own_ms: int) -> bool:
+        """It was counted here, with its own time; says whether it was counted before: inside the horizon, or as what may be the same event."""
         if self._limit is not None and identity >= self._limit:
             return False
         before = self._seen.get(identity)
@@ -72,7 +72,10 @@ class SeenIdentities:
         self._latest_ms = max(log_time_ms, self._latest_ms)
         if len(self._seen) > self._entries_max:
             self._shrink(horizon_ms)
-        return before is not None and log_time_ms - (before >> _CONTENT_BITS) <= horizon_ms
+        if before is None:
+            return False
+        counted_ms = before >> _CONTENT_BITS
+        return log_time_ms - counted_ms <= horizon_ms or own_ms <= counted_ms + CLOCK_AHEAD_MAX_MS
 
     def _shrink(self, horizon_ms: int) -> None:
         self.has_forgotten = True
@@ -86,4 +89,4 @@ class SeenIdentities:
 
 def remembered_ms(horizon_ms: int) -> int:
     """For how long an identity may be remembered at most: the aggregator forgets in steps, and later than it must."""
-    return 2 * horizon_ms + 2 * HOUR_MS
+    return 2 * horizon_ms + 2 * HOUR_MS + CLOCK_AHEAD_MAX_MS

@@ -303,7 +303,7 @@ class _EventJudge:
         if not identity:
             return None
         history.aside.counted(identity, content)
-        if history.identities.count(identity, content, log_time_ms, self._horizon_ms):
+        if history.identities.count(identity, content, log_time_ms, self._horizon_ms, own_ms=events.times[place]):
             return f"counts {where} again: the same event was counted before"
         return None
 

@@ -25,7 +25,7 @@ from tests.simulation.row_check import row_objections
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 LARGEST = 6 * HOUR  # the largest window
 HOURLY_MAX = 4  # where there are at most this many sums by the hour, these reporters merge no further
-CLOCKS_DIFFER = 15 * MINUTE  # the clocks of producers, five minutes, and of brokers, ten
+CLOCKS_DIFFER = HOUR + 10 * MINUTE  # the clocks of producers, an hour, and of brokers, ten minutes
 
 Account = tuple[str, str]
 """Customer and meter."""

@@ -7,6 +7,7 @@ digit in base 4, how often each event is in it.
 from dataclasses import dataclass, field
 
 EVENTS_PER_CUSTOMER = 18  # 4**18 stays below the largest quantity an event may have
+AHEAD_MAX_MS = 3_600_000  # a sender's clock that is further ahead is not believed
 
 
 @dataclass(slots=True)
@@ -35,8 +36,8 @@ class Emitted:
         return 1 << 2 * self.digit
 
     def time_in(self, log_time_ms: int) -> int:
-        """Its time in a record of this log time: a time that the sender set is never later."""
-        return min(self.time_ms, log_time_ms) if self.stamped else self.time_ms
+        """Its time in a record of this log time: one that the sender set by a clock up to an hour ahead is the log time."""
+        return log_time_ms if self.stamped and 0 < self.time_ms - log_time_ms <= AHEAD_MAX_MS else self.time_ms
 
 
 @dataclass(slots=True)

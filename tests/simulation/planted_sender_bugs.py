@@ -45,6 +45,17 @@ def stamped_times_are_not_capped_in_joined_batches() -> Iterator[None]:
 
 
 @contextmanager
+def a_clock_that_is_hours_ahead_is_believed() -> Iterator[None]:
+    """Its events count at the log time, however far it is ahead."""
+
+    def capped(batch: Batch, log_time_ms: int) -> tuple[Batch, Ahead]:
+        return at_log_time(batch, log_time_ms, ahead_max_ms=10**15)
+
+    with patch.object(counting, "at_log_time", capped), patch.object(joined_batches, "CLOCK_AHEAD_MAX_MS", 10**15):
+        yield
+
+
+@contextmanager
 def times_of_clients_are_capped_too() -> Iterator[None]:
     """An event that its client dates in the future is counted now."""
 
@@ -94,6 +105,7 @@ PLANTED_FOR_SENDERS: Mapping[str, Callable[[], AbstractContextManager[None]]] = 
     for planted in (
         stamped_times_are_capped_by_the_clock_of_whoever_counts,
         stamped_times_are_not_capped_in_joined_batches,
+        a_clock_that_is_hours_ahead_is_believed,
         times_of_clients_are_capped_too,
         unknown_usage_is_not_named,
         unknown_usage_of_duplicates_is_named_too,

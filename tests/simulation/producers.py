@@ -20,7 +20,7 @@ from tests.support.batch_forms import in_columns
 MODEL = (("model", "alpaca-7b"),)
 DAY = 24 * HOUR
 STAMPING = (0.0, 0.3, 1.0)  # how often a sender sets the time of an event itself, by a clock that may be ahead
-SENDERS_AHEAD_MS = 2 * MINUTE
+AHEAD_MS = (0, 0, 0, 0, 20 * MINUTE, 50 * MINUTE, 3 * HOUR, 2 * DAY)  # how far that clock is
 MYSTERIOUS = 0.06
 KINDS = (
     ("cus",),
@@ -113,9 +113,19 @@ def usage_of(event: Emitted) -> tuple[tuple[str, int], ...]:
     return tuple(usage)
 
 
-def _stamped(world: World, event: Emitted, often: float) -> bool:
-    """Whether its sender sets the time. Nothing is promised of what a clock further ahead has set, once ids or numbers are forgotten."""
-    return world.chance(often) and event.time_ms <= world.now_ms + SENDERS_AHEAD_MS
+class SendersClock:
+    """Sets the times of events that come without one, this often, by a clock that is ahead."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._often = world.rng.pick(STAMPING)
+        self._ahead_ms = world.rng.pick(AHEAD_MS) if self._often else 0
+
+    def stamp(self, event: Emitted) -> None:
+        """Perhaps it sets the time of this event. What it stamps keeps its time in each copy."""
+        if self._often and self._world.chance(self._often):
+            event.stamped = True
+            event.time_ms += self._ahead_ms
 
 
 def _mystery(world: World) -> int:
@@ -171,7 +181,7 @@ class SdkEmitter:
         self._batcher = Batcher(f"{self._name}.{self._lives}", events_max=self._world.rng.between(2, 12))
         self._open: dict[int, list[Emitted]] = {}
         self._emitted = 0
-        self._stamps = self._world.rng.pick(STAMPING)
+        self._clock = SendersClock(self._world)
 
     def emit(self, count: int) -> None:
         """Some usage happens."""
@@ -180,7 +190,8 @@ class SdkEmitter:
             has_id = self._world.chance(0.25)
             identity = f"{self._batcher.emitter}/{self._emitted}"
             event = self._customers.event(identity, has_id=has_id, age_ms=self._ages.draw(has_id=has_id))
-            event.stamped, event.mystery = _stamped(self._world, event, self._stamps), _mystery(self._world)
+            self._clock.stamp(event)
+            event.mystery = _mystery(self._world)
             if has_id:
                 self._with_ids.append(event)
             self._take(event)
@@ -300,7 +311,7 @@ class GatewayClients:
         self._made = 0
         self._retries: list[tuple[int, Emitted]] = []
         self._sent: list[Emitted] = []
-        self._stamps = world.rng.pick(STAMPING)
+        self._clock = SendersClock(world)
         self._gateway = self._start()
 
     def _start(self) -> Gateway:
@@ -313,7 +324,8 @@ class GatewayClients:
             self._made += 1
             identity = str(self._made)
             event = self._customers.event(identity, has_id=True, age_ms=self._ages.draw(has_id=True))
-            event.stamped, event.mystery = _stamped(self._world, event, self._stamps), _mystery(self._world)
+            self._clock.stamp(event)
+            event.mystery = _mystery(self._world)
             self._gateway.take(event)
             self._sent.append(event)
             if self._world.chance(0.15):

@@ -187,8 +187,8 @@ class Model:
         return outcome
 
     def _event(self, outcome: Outcome, event: Event, log_time_ms: int, *, single: bool) -> None:
-        if event.stamped and not single:
-            event = replace(event, time_ms=min(event.time_ms, log_time_ms))
+        if event.stamped and not single and 0 < event.time_ms - log_time_ms <= HOUR_MS:
+            event = replace(event, time_ms=log_time_ms)
         reason = self._reason(event, log_time_ms, single=single)
         if reason == "forwarded":
             outcome.forwarded += 1

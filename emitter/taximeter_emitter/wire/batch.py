@@ -16,7 +16,8 @@ events (zeros: that event has none) and is absent when none has. A fingerprint w
 
 `stamped` says of which events the emitter or gateway set the time itself, by its own clock: `true` for all, a column of 0 and 1 for some,
 absent for none. **The time of a stamped event is the earlier of what the batch says and the log time of its record; the time of any other
-event is what the batch says, and is judged.** So a host whose clock is ahead costs at most its own precision.
+event is what the batch says, and is judged.** So a host whose clock is ahead costs at most its own precision. What is stamped more than an hour
+after the log time is judged, too, and is in the future.
 
 `kept_ids` is there only where the emitter or gateway keeps ids as texts (see the module of that name). Nothing is counted by it.
 

@@ -16,6 +16,7 @@ DIMENSION_VALUE_CHARS_MAX: Final = 128
 USAGE_FIELDS_MAX: Final = 16
 DIMENSIONS_MAX: Final = 16
 FUTURE_TOLERANCE_MS: Final = 5 * MINUTE_MS  # as far ahead as Stripe takes a meter event
+CLOCK_AHEAD_MAX_MS: Final = HOUR_MS  # of a time that an emitter or gateway set: ids and numbers are remembered for so much longer
 
 # One batch of events. 5,000 events of at most 10^12 stay far inside a signed 64-bit sum.
 BATCH_EVENTS_MAX: Final = 5_000

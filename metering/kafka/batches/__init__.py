@@ -1,4 +1,4 @@
 """Batches of records as brokers store them, read byte by byte.
 
-Read: inflating, plain_batches, record_batches, hole_proofs.
+Read: inflating, plain_batches, framed_records, record_batches, hole_proofs.
 """

@@ -2,7 +2,7 @@
 
 import pytest
 from taximeter_emitter.clock import SystemClock
-from taximeter_emitter.wire.limits import DAY_MS, FUTURE_TOLERANCE_MS, HOUR_MS
+from taximeter_emitter.wire.limits import CLOCK_AHEAD_MAX_MS, DAY_MS, HOUR_MS
 
 from aggregator.core.counting import PartitionCounter
 from aggregator.repair import AcceptingLoss, EmitterGap, Lost, NothingAccepted
@@ -162,7 +162,7 @@ def test_ids_that_were_counted_and_are_gone_set_events_aside_and_count_none_twic
 
     lost = find(partition)
     assert (lost.records, lost.ids_matter) == (0, True)
-    assert lost.ids_from_ms == gone_ms + FUTURE_TOLERANCE_MS + 1  # c is kept; b, the last that is gone, was not logged longer before its time
+    assert lost.ids_from_ms == gone_ms + CLOCK_AHEAD_MAX_MS + 1  # c is kept; b, the last that is gone, was not logged longer before its time
     accept(partition, lost)
 
     owner = partition.owner()
@@ -291,7 +291,7 @@ def test_counted_events_that_were_taken_out_of_the_log_are_accepted_and_their_id
     with pytest.raises(HistoryLost, match=r"counted events .* offsets 1 to 1.*accept-loss 0 --ids"):
         finished(takeover.take_over(0))
     lost = find(partition)
-    assert (lost.records, lost.ids_matter, lost.ids_from_ms) == (0, True, gone_ms + FUTURE_TOLERANCE_MS + 1)
+    assert (lost.records, lost.ids_matter, lost.ids_from_ms) == (0, True, gone_ms + CLOCK_AHEAD_MAX_MS + 1)
     seen = finished(takeover.tallies_end(0))
     accept(partition, lost)
     assert finished(takeover.mended(0, seen))[0]
@@ -301,7 +301,7 @@ def test_counted_events_that_were_taken_out_of_the_log_are_accepted_and_their_id
     assert (owner.position, len(owner.ids)) == (3, 2)
     partition.now_ms = gone_ms
     partition.emit("b", wait_ms=0)  # the same event as the one that is gone
-    partition.now_ms = gone_ms + 2 * FUTURE_TOLERANCE_MS
+    partition.now_ms = gone_ms + 2 * CLOCK_AHEAD_MAX_MS
     partition.emit("d", wait_ms=0)
     for record in partition.log.topics[EVENTS][3:]:
         assert record is not None

@@ -164,7 +164,7 @@ def test_events_deleted_long_after_they_mattered_stop_nobody() -> None:
     counter = partition.owner()
     partition.emit("a")
     partition.emit("b", wait_ms=2 * HORIZON_MS)
-    partition.emit("c", wait_ms=HORIZON_MS + HOUR_MS)
+    partition.emit("c", wait_ms=HORIZON_MS + 2 * HOUR_MS)
     partition.flush(counter)
     partition.log.delete_before(EVENTS, 1)
     assert len(partition.owner().ids) == 1

@@ -7,7 +7,7 @@ from unittest.mock import patch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from taximeter_emitter.wire.errors import EventRejected
-from taximeter_emitter.wire.limits import FUTURE_TOLERANCE_MS
+from taximeter_emitter.wire.limits import CLOCK_AHEAD_MAX_MS
 
 from aggregator.core.sequences import SequenceIndex, merged
 from metering.records.tally import Tally
@@ -122,7 +122,7 @@ class _Pressed:
                             self.index.restore(known)
 
     def _claim(self, emitter: str, first: int, count: int) -> None:
-        times = [self.times.setdefault((emitter, number), self.now_ms + FUTURE_TOLERANCE_MS) for number in range(first, first + count)]
+        times = [self.times.setdefault((emitter, number), self.now_ms + CLOCK_AHEAD_MAX_MS) for number in range(first, first + count)]
         try:
             fresh = self.index.claim(emitter, first, count, self.now_ms, latest_ms=max(times))
         except EventRejected:

@@ -2,7 +2,7 @@
 
 import pytest
 from taximeter_emitter.wire.errors import EventRejected
-from taximeter_emitter.wire.limits import FUTURE_TOLERANCE_MS
+from taximeter_emitter.wire.limits import CLOCK_AHEAD_MAX_MS
 
 from aggregator.core import sequences
 from aggregator.core.sequences import EMITTERS_MAX, MEMORY_MS, SequenceIndex, merged
@@ -20,10 +20,10 @@ def test_the_final_number_is_kept_and_carried_over() -> None:
     index.claim("e", 0, 3, 1)
     index.heartbeat("e", 2, None)
     index.heartbeat("e", 3, 4)
-    assert index.states() == [EmitterState("e", ((0, 2),), 3, 4, 1 + FUTURE_TOLERANCE_MS)]
+    assert index.states() == [EmitterState("e", ((0, 2),), 3, 4, 1 + CLOCK_AHEAD_MAX_MS)]
     other = SequenceIndex()
     other.restore(tally(ranges=[("e", 0, 2)], finals=[("e", 4)]))
-    assert other.states() == [EmitterState("e", ((0, 2),), 5, 4, 5 + FUTURE_TOLERANCE_MS)]
+    assert other.states() == [EmitterState("e", ((0, 2),), 5, 4, 5 + CLOCK_AHEAD_MAX_MS)]
 
 
 def test_an_emitter_that_appeared_since_the_commit_is_gone_after_a_rollback() -> None:
@@ -100,7 +100,7 @@ def test_of_too_many_emitters_the_oldest_are_forgotten_and_older_events_of_unkno
     assert len(index) <= 16 + 4
     assert list(index.claim("e0", 0, 1, 100_000)) == [(0, 0)]
     # It was forgotten: whoever asks learns that an event as old as that may have been counted.
-    assert FUTURE_TOLERANCE_MS < index.known_from("e0") < 100_000 + FUTURE_TOLERANCE_MS
+    assert CLOCK_AHEAD_MAX_MS < index.known_from("e0") < 100_000 + CLOCK_AHEAD_MAX_MS
     assert index.known_from("before") == 0
     assert not index.claim("before", 50, 1, 100_000)
     assert index.claim_following(["new"], [0], [1], [100_001], latest_ms=100_001) == ()

@@ -4,6 +4,7 @@ import orjson
 import pytest
 from taximeter_emitter.wire.batch import NO_ID, Batch, encode_batch
 from taximeter_emitter.wire.errors import EventRejected, Reason
+from taximeter_emitter.wire.limits import HOUR_MS
 
 from aggregator.dead_letters.letter_events import LetterEvent, events_of
 from metering.records.dead_letter import DeadLetter
@@ -18,9 +19,10 @@ def letter(value: bytes | None, indexes: tuple[int, ...] = (), headers: tuple[tu
     return DeadLetter("usage.events", 0, 9, TIME_MS, Reason.UNKNOWN_USAGE_FIELD, "", "", indexes, max(1, len(indexes)), None, value, headers)
 
 
-def batch() -> bytes:
+def batch(base_time_ms: int = TIME_MS, *, stamped: bool = False) -> bytes:
     return encode_batch(
         Batch(
+            stamped=stamped,
             emitter="e",
             partition=0,
             first_seq=0,
@@ -29,7 +31,7 @@ def batch() -> bytes:
             dimensions=[(), (("model", "m"),)],
             series_dimensions=[0, 1],
             at=[0, 1, 1],
-            base_time_ms=TIME_MS,
+            base_time_ms=base_time_ms,
             time=[0, 1, 2],
             usage={"cached": [7, 0, 9], "input": [0, 3, 4]},
             ids=IDS,
@@ -113,3 +115,10 @@ def test_what_cannot_be_read_is_refused_with_an_edit_too(value: bytes | None) ->
     for edit in (NO_EDIT, Edit(customer="cus_1")):
         with pytest.raises(EventRejected):
             events_of(letter(value), edit)
+
+
+def test_a_time_that_a_clock_far_ahead_set_stays_unless_the_ids_go_too() -> None:
+    ahead = letter(batch(TIME_MS + 2 * HOUR_MS, stamped=True), (1, 2))
+    assert [event.time_ms for event in events_of(ahead)] == [TIME_MS + 2 * HOUR_MS + 1, TIME_MS + 2 * HOUR_MS + 2]
+    assert {event.time_ms for event in events_of(ahead, Edit(without_ids=True))} == {TIME_MS}
+    assert {event.time_ms for event in events_of(letter(batch(TIME_MS + HOUR_MS - 2, stamped=True), (1, 2)))} == {TIME_MS}

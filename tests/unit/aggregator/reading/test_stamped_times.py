@@ -26,13 +26,15 @@ def times_of(found: Batch) -> list[int]:
     [
         ((-5, 0), True, [-5, 0], Ahead()),
         ((-5, 7, 9), True, [-5, 0, 0], Ahead(2, 9)),
-        ((3_600_000, 7_200_000), True, [0, 0], Ahead(2, 7_200_000)),
+        ((1_000, 3_600_000), True, [0, 0], Ahead(2, 3_600_000)),
+        ((3_600_000, 3_600_001), True, [0, 3_600_001], Ahead(2, 3_600_001)),
         ((3_600_000, 7_200_000), False, [3_600_000, 7_200_000], Ahead()),
-        ((3_600_000, 7_200_000, 1), [0, 1, 1], [3_600_000, 0, 0], Ahead(2, 7_200_000)),
+        ((3_600_000, 3_600_000, 1), [0, 1, 1], [3_600_000, 0, 0], Ahead(2, 3_600_000)),
+        ((3_600_000, 7_200_000, 1), [0, 1, 1], [3_600_000, 7_200_000, 0], Ahead(2, 7_200_000)),
         ((3_600_000, -1), [0, 1], [3_600_000, -1], Ahead()),
     ],
 )
-def test_a_stamped_time_is_at_most_the_log_time(offsets: tuple[int, ...], stamped: bool | list[int], times: list[int], ahead: Ahead) -> None:
+def test_a_stamped_time_is_moved_to_the_log_time(offsets: tuple[int, ...], stamped: bool | list[int], times: list[int], ahead: Ahead) -> None:
     given = batch(*offsets, stamped=array("B", stamped) if isinstance(stamped, list) else stamped)
     found, how_far = at_log_time(given, LOG_MS)
     assert (times_of(found), how_far) == (times, ahead)
