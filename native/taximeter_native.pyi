@@ -5,7 +5,7 @@ RuntimeError if the reader itself fails or one EventReader is used by two thread
 """
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias, final
+from typing import Self, TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
@@ -50,9 +50,6 @@ def frame_batch(data: bytes, from_offset: int) -> Framed:
 def headers(data: bytes, at: int, count: int) -> tuple[tuple[str, bytes | None], ...]:
     """Names and values of `count` headers from byte `at` on. A name that is not UTF-8 has its odd bytes as `\\xff`."""
 
-def limits() -> dict[str, int]:
-    """The bounds that are kept, by name."""
-
 @final
 class EventReader:
     """Reads the events of one partition.
@@ -62,9 +59,7 @@ class EventReader:
     printable, the lowest first; asked for once.
     """
 
-    def __new__(
-        cls, partition: int, usage_fields: Sequence[str], learn: Callable[[bytes, bytes], int], printable: Callable[[], bytes]
-    ) -> "EventReader": ...
+    def __new__(cls, partition: int, usage_fields: Sequence[str], learn: Callable[[bytes, bytes], int], printable: Callable[[], bytes]) -> Self: ...
     def read(self, data: bytes, timestamps: Column, places: Places, start: int, end: int) -> Read:
         """What the records from `start` to `end` say. `timestamps` and `places` are those of `frame`."""
 

@@ -3,25 +3,15 @@
 use crate::headers::Attributes;
 use crate::json::Scan;
 use crate::limits::{QUANTITY_MAX, USAGE_FIELDS_MAX};
-use crate::text::Text;
+use crate::text::{Form, Text};
 
 /// Names of usage fields. One that no event can have has none.
 pub type Fields = Vec<Option<Box<[u8]>>>;
 
 /// The quantities of an event, with the places of their fields.
-#[derive(Clone, Copy)]
-pub struct Quantities {
-    found: [(usize, i64); USAGE_FIELDS_MAX],
-    count: usize,
-}
+pub type Quantities = Vec<(usize, i64)>;
 
-impl Quantities {
-    pub fn all(&self) -> &[(usize, i64)] {
-        self.found.get(..self.count).unwrap_or_default()
-    }
-}
-
-/// The texts of an event that was read. `customer` is JSON text without its quotes.
+/// The texts of an event that was read. Its quantities are beside it.
 pub struct Event<'a> {
     pub id: Text<'a>,
     pub source: Option<Text<'a>>,
@@ -32,15 +22,8 @@ pub struct Event<'a> {
     pub customer: &'a [u8],
     pub is_quoted: bool,
     pub dimensions: &'a [u8],
-    pub quantities: Quantities,
     /// Texts that say nothing of the event, of which only the JSON is to be checked.
     pub checked: Vec<Text<'a>>,
-}
-
-/// What a value turned out to be.
-pub enum Found<'a> {
-    Event(Event<'a>),
-    Batch,
 }
 
 /// The fields of a usage event, or of the `data` of a CloudEvent.
@@ -48,7 +31,7 @@ pub enum Found<'a> {
 struct Usage<'a> {
     customer: Option<&'a [u8]>,
     dimensions: Option<&'a [u8]>,
-    quantities: Option<Quantities>,
+    has_quantities: bool,
 }
 
 const NO_DIMENSIONS: &[u8] = b"{}";
@@ -62,10 +45,13 @@ fn put<T>(place: &mut Option<T>, found: T) -> Option<()> {
 impl<'a> Usage<'a> {
     /// A field of this name. None: it is wrong, or there is no such field.
     #[inline(always)]
-    fn field(&mut self, name: &[u8], scan: &mut Scan<'a>, fields: &Fields) -> Option<()> {
+    fn field(&mut self, name: &[u8], scan: &mut Scan<'a>, fields: &Fields, quantities: &mut Quantities) -> Option<()> {
         match name {
             b"customer" => put(&mut self.customer, scan.quoted()?),
-            b"usage" => put(&mut self.quantities, quantities(scan, fields)?),
+            b"usage" => {
+                read_quantities(scan, fields, quantities)?;
+                (!std::mem::replace(&mut self.has_quantities, true)).then_some(())
+            }
             b"dimensions" => put(&mut self.dimensions, scan.dimensions()?),
             _ => None,
         }
@@ -73,20 +59,19 @@ impl<'a> Usage<'a> {
 }
 
 #[inline(always)]
-fn quantities(scan: &mut Scan, fields: &Fields) -> Option<Quantities> {
-    let mut quantities = Quantities { found: [(0, 0); USAGE_FIELDS_MAX], count: 0 };
+fn read_quantities(scan: &mut Scan, fields: &Fields, quantities: &mut Quantities) -> Option<()> {
     let mut seen = 0u64;
+    quantities.clear();
     scan.expect(b'{')?;
     loop {
         let field = field_of(scan.field()?, fields)?;
-        if seen >> field & 1 == 1 {
+        if seen >> field & 1 == 1 || quantities.len() == USAGE_FIELDS_MAX {
             return None;
         }
         seen |= 1 << field;
-        *quantities.found.get_mut(quantities.count)? = (field, scan.integer(QUANTITY_MAX)? as i64);
-        quantities.count += 1;
+        quantities.push((field, scan.integer(QUANTITY_MAX)? as i64));
         if !scan.more()? {
-            return Some(quantities);
+            return Some(());
         }
     }
 }
@@ -99,7 +84,7 @@ pub fn field_of(name: &[u8], fields: &Fields) -> Option<usize> {
 
 /// A value without attributes in headers. None: it is read the long way.
 #[inline]
-pub fn read<'a>(value: &'a [u8], fields: &Fields) -> Option<Found<'a>> {
+pub fn read<'a>(value: &'a [u8], fields: &Fields, quantities: &mut Quantities) -> Option<Event<'a>> {
     let mut scan = Scan(value);
     let mut usage = Usage::default();
     let (mut id, mut source, mut time) = (None, None, None);
@@ -109,9 +94,8 @@ pub fn read<'a>(value: &'a [u8], fields: &Fields) -> Option<Found<'a>> {
             b"id" => put(&mut id, scan.text()?)?,
             b"source" => put(&mut source, scan.text()?)?,
             b"time" => put(&mut time, scan.plain()?)?,
-            b"taximeter" => return Some(Found::Batch),
-            name @ (b"customer" | b"usage" | b"dimensions") => usage.field(name, &mut scan, fields)?,
-            _ => return structured(value, fields).map(Found::Event),
+            name @ (b"customer" | b"usage" | b"dimensions") => usage.field(name, &mut scan, fields, quantities)?,
+            _ => return structured(value, fields, quantities),
         }
         if !scan.more()? {
             break;
@@ -125,14 +109,13 @@ pub fn read<'a>(value: &'a [u8], fields: &Fields) -> Option<Found<'a>> {
         customer: usage.customer?,
         is_quoted: true,
         dimensions: usage.dimensions.unwrap_or(NO_DIMENSIONS),
-        quantities: usage.quantities?,
         checked: Vec::new(),
     };
-    scan.is_at_end().then_some(Found::Event(event))
+    (usage.has_quantities && scan.is_at_end()).then_some(event)
 }
 
 /// A CloudEvent as one JSON value. Attributes that say nothing of usage are let through if they are strings.
-fn structured<'a>(value: &'a [u8], fields: &Fields) -> Option<Event<'a>> {
+fn structured<'a>(value: &'a [u8], fields: &Fields, quantities: &mut Quantities) -> Option<Event<'a>> {
     let mut scan = Scan(value);
     let (mut id, mut source, mut kind, mut time, mut version, mut subject, mut found) = (None, None, None, None, None, None, None);
     let mut checked = Vec::new();
@@ -145,18 +128,12 @@ fn structured<'a>(value: &'a [u8], fields: &Fields) -> Option<Event<'a>> {
             b"time" => put(&mut time, scan.plain()?)?,
             b"specversion" => put(&mut version, scan.plain()?)?,
             b"subject" => {
-                let start = Scan(scan.0).quoted()?;
-                checked.push(scan.text()?);
-                put(&mut subject, start)?;
+                put(&mut subject, Scan(scan.0).quoted()?)?;
+                check_later(scan.text()?, &mut checked);
             }
-            b"data" => put(&mut found, usage_of(&mut scan, fields)?)?,
+            b"data" => put(&mut found, usage_of(&mut scan, fields, quantities)?)?,
             b"data_base64" | b"taximeter" | b"customer" | b"usage" | b"dimensions" => return None,
-            _ => {
-                let text = scan.text()?;
-                if text.form != crate::text::Form::Plain {
-                    checked.push(text);
-                }
-            }
+            _ => check_later(scan.text()?, &mut checked),
         }
         if !scan.more()? {
             break;
@@ -171,18 +148,23 @@ fn structured<'a>(value: &'a [u8], fields: &Fields) -> Option<Event<'a>> {
         customer: usage.customer.or(subject)?,
         is_quoted: true,
         dimensions: usage.dimensions.unwrap_or(NO_DIMENSIONS),
-        quantities: usage.quantities?,
         checked,
     };
-    (version? == b"1.0" && scan.is_at_end()).then_some(event)
+    (version? == b"1.0" && usage.has_quantities && scan.is_at_end()).then_some(event)
 }
 
-fn usage_of<'a>(scan: &mut Scan<'a>, fields: &Fields) -> Option<Usage<'a>> {
+fn check_later<'a>(text: Text<'a>, checked: &mut Vec<Text<'a>>) {
+    if text.form != Form::Plain {
+        checked.push(text);
+    }
+}
+
+fn usage_of<'a>(scan: &mut Scan<'a>, fields: &Fields, quantities: &mut Quantities) -> Option<Usage<'a>> {
     let mut usage = Usage::default();
     scan.expect(b'{')?;
     loop {
         let name = scan.key()?;
-        usage.field(name, scan, fields)?;
+        usage.field(name, scan, fields, quantities)?;
         if !scan.more()? {
             return Some(usage);
         }
@@ -190,27 +172,22 @@ fn usage_of<'a>(scan: &mut Scan<'a>, fields: &Fields) -> Option<Usage<'a>> {
 }
 
 /// The value of a CloudEvent whose attributes were in headers.
-pub fn binary<'a>(value: &'a [u8], attributes: &Attributes<'a>, fields: &Fields) -> Option<Event<'a>> {
+pub fn binary<'a>(value: &'a [u8], attributes: &Attributes<'a>, fields: &Fields, quantities: &mut Quantities) -> Option<Event<'a>> {
     let mut scan = Scan(value);
-    let usage = usage_of(&mut scan, fields)?;
+    let usage = usage_of(&mut scan, fields, quantities)?;
     let subject = match attributes.subject {
         Some(subject) if usage.customer.is_none() => Some(subject),
         _ => None,
-    };
-    let time = match attributes.time {
-        Some(time) => Some(time.raw), // what is no plain text is no time
-        None => None,
     };
     let event = Event {
         id: attributes.id?,
         source: Some(attributes.source?),
         kind: Some(attributes.kind?),
-        time,
+        time: attributes.time.map(|time| time.raw), // what is no plain text is no time
         customer: usage.customer.or(subject)?,
         is_quoted: subject.is_none(),
         dimensions: usage.dimensions.unwrap_or(NO_DIMENSIONS),
-        quantities: usage.quantities?,
         checked: Vec::new(),
     };
-    scan.is_at_end().then_some(event)
+    (usage.has_quantities && scan.is_at_end()).then_some(event)
 }

@@ -160,11 +160,8 @@ fn plain_length(bytes: &[u8]) -> usize {
     for (place, word) in words.iter().enumerate() {
         let x = u64::from_le_bytes(*word);
         let (quote, backslash) = (x ^ (LOW * 0x22), x ^ (LOW * 0x5c));
-        let odd = (quote.wrapping_sub(LOW) & !quote)
-            | (backslash.wrapping_sub(LOW) & !backslash)
-            | x.wrapping_sub(LOW * 0x20)
-            | x.wrapping_add(LOW)
-            | x;
+        let odd =
+            (quote.wrapping_sub(LOW) & !quote) | (backslash.wrapping_sub(LOW) & !backslash) | x.wrapping_sub(LOW * 0x20) | x.wrapping_add(LOW) | x;
         let odd = odd & (LOW * 0x80);
         if odd != 0 {
             return place * 8 + (odd.trailing_zeros() / 8) as usize;

@@ -1,30 +1,20 @@
 //! The bounds that Python has too; a test compares them by these names.
 
-/// Name and value of each bound, in lower case the name that Python has for it.
-macro_rules! limits {
-    ($($name:ident = $value:expr;)*) => {
-        $(pub const $name: usize = $value;)*
-        pub const ALL: &[(&str, usize)] = &[$((stringify!($name), $name)),*];
-    };
-}
-
-limits! {
-    BATCH_RECORDS_MAX = 250_000;
-    BATCH_HEADERS_MAX = 10_000;
-    EVENT_VALUE_BYTES_MAX = 4_000_000;
-    PLAIN_EVENT_BYTES_MAX = 2_000;
-    EVENT_ID_CHARS_MAX = 128;
-    SOURCE_CHARS_MAX = 128;
-    EMITTER_CHARS_MAX = 64;
-    NAME_CHARS_MAX = 64;
-    USAGE_FIELDS_MAX = 16;
-    QUANTITY_MAX = 1_000_000_000_000;
-    BATCH_EVENTS_MAX = 5_000;
-    PARTITION_MAX = (1 << 31) - 1;
-    SEQUENCE_MAX = 1 << 62;
-    TIME_MS_MAX = 253_402_300_800_000;
-    KEPT_IDS_CHARS_MAX = 1_000_000;
-}
+pub const BATCH_RECORDS_MAX: usize = 250_000;
+pub const BATCH_HEADERS_MAX: usize = 10_000;
+pub const EVENT_VALUE_BYTES_MAX: usize = 4_000_000;
+pub const PLAIN_EVENT_BYTES_MAX: usize = 2_000;
+pub const EVENT_ID_CHARS_MAX: usize = 128;
+pub const SOURCE_CHARS_MAX: usize = 128;
+pub const EMITTER_CHARS_MAX: usize = 64;
+pub const NAME_CHARS_MAX: usize = 64;
+pub const USAGE_FIELDS_MAX: usize = 16;
+pub const QUANTITY_MAX: usize = 1_000_000_000_000;
+pub const BATCH_EVENTS_MAX: usize = 5_000;
+pub const PARTITION_MAX: usize = 2_147_483_647;
+pub const SEQUENCE_MAX: usize = 4_611_686_018_427_387_904;
+pub const TIME_MS_MAX: usize = 253_402_300_800_000;
+pub const KEPT_IDS_CHARS_MAX: usize = 1_000_000;
 
 /// Of the JSON texts of a customer and its dimensions together. Longer ones are read the long way, so that what is remembered stays bounded.
 pub const SERIES_BYTES_MAX: usize = 2_000;

@@ -2,7 +2,7 @@
 
 use crate::framing::{self, Framed};
 use crate::headers::headers as headers_at;
-use crate::limits::{ALL, CATALOGUE_FIELDS_MAX, NAME_CHARS_MAX};
+use crate::limits::{CATALOGUE_FIELDS_MAX, NAME_CHARS_MAX};
 use crate::reader::{Place, Reader};
 use crate::rows::Rows;
 use crate::text::Printable;
@@ -10,7 +10,7 @@ use numpy::ndarray::Array2;
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyString, PyTuple};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Below this, letting other threads run costs more than it brings.
@@ -221,18 +221,8 @@ fn columns_of_rows(py: Python<'_>, rows: Rows) -> PyResult<ReadColumns<'_>> {
     ))
 }
 
-/// The bounds that are kept, by name.
-#[pyfunction]
-fn limits(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
-    let found = PyDict::new(py);
-    for (name, value) in ALL {
-        found.set_item(name, value)?;
-    }
-    Ok(found)
-}
-
 #[pymodule]
 mod taximeter_native {
     #[pymodule_export]
-    use super::{EventReader, frame, frame_batch, headers, limits};
+    use super::{EventReader, frame, frame_batch, headers};
 }

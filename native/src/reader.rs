@@ -1,12 +1,12 @@
 //! What the records of a partition say, as rows.
 
 use crate::batch::{self, Scratch};
-use crate::event::{self, Event, Fields, Found};
+use crate::event::{self, Event, Fields, Quantities};
 use crate::headers;
 use crate::limits::{EVENT_ID_CHARS_MAX, EVENT_VALUE_BYTES_MAX, PLAIN_EVENT_BYTES_MAX, SOURCE_CHARS_MAX};
 use crate::rows::{BATCH, LONG_WAY, Rows, SINGLE};
 use crate::series::Series;
-use crate::text::{Form, Printable, Text, Unread, add_printable, decode};
+use crate::text::{Printable, Text, Unread, add_printable, decode};
 use crate::time::time_ms;
 
 /// Key, value and headers of a record, as `framing` says where they are.
@@ -18,11 +18,12 @@ pub struct Reader {
     pub series: Series,
     pub printable: Option<Printable>,
     scratch: Scratch,
+    quantities: Quantities,
 }
 
 impl Reader {
     pub fn new(partition: u64, fields: Fields) -> Self {
-        Self { partition, fields, series: Series::default(), printable: None, scratch: Scratch::default() }
+        Self { partition, fields, series: Series::default(), printable: None, scratch: Scratch::default(), quantities: Quantities::new() }
     }
 
     /// Reads the records that `rows` has none of yet. False: it must first be known what is printable; then it goes on from there.
@@ -49,19 +50,19 @@ impl Reader {
             let (Ok(at), Ok(count)) = (at, count) else { return Err(Unread::LongWay) };
             if let Some(attributes) = headers::attributes(data, at, count).ok_or(Unread::LongWay)? {
                 check_size(value)?;
-                let event = event::binary(value, &attributes, &self.fields).ok_or(Unread::LongWay)?;
+                let event = event::binary(value, &attributes, &self.fields, &mut self.quantities).ok_or(Unread::LongWay)?;
                 return self.single(&event, timestamp, rows);
             }
         }
         if value.starts_with(b"{\"taximeter\"") {
             return self.batch(value, rows);
         }
-        match event::read(value, &self.fields).ok_or(Unread::LongWay)? {
-            Found::Batch => self.batch(value, rows),
-            Found::Event(event) => {
+        match event::read(value, &self.fields, &mut self.quantities) {
+            Some(event) => {
                 check_size(value)?;
                 self.single(&event, timestamp, rows)
             }
+            None => self.batch(value, rows), // its first field may be another
         }
     }
 
@@ -100,7 +101,7 @@ impl Reader {
         let series = series.ok_or(Unread::LongWay)?;
         rows.will_digest();
         let row = rows.len();
-        for &(field, quantity) in event.quantities.all() {
+        for &(field, quantity) in &self.quantities {
             if let Some(column) = rows.usage.get_mut(field) {
                 column.resize(row, 0);
                 column.push(quantity);
@@ -144,10 +145,8 @@ fn quoted(subject: &[u8]) -> Result<Vec<u8>, Unread> {
     Ok([b"\"", subject, b"\""].concat())
 }
 
-/// A text of which only whether it is JSON counts, as UTF-8.
 pub(crate) fn text_of(text: Text, chars_max: usize, printable: Option<&Printable>) -> Result<String, Unread> {
     let mut decoded = Vec::with_capacity(text.raw.len());
     add_printable(text, chars_max, printable, &mut decoded)?;
-    debug_assert!(text.form != Form::Plain || decoded.is_ascii());
     String::from_utf8(decoded).map_err(|_| Unread::LongWay)
 }

@@ -1,5 +1,6 @@
 """Record sets of all forms of events, and what they are spoiled with. Drawn by a seed."""
 
+import json
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import replace
@@ -78,9 +79,8 @@ def _dimensions(chance: Random) -> dict[str, str]:
 def own(chance: Random) -> bytes:
     """A single event in our own form."""
     document: dict[str, Any] = {"id": texts(chance), "customer": texts(chance), "usage": _usage(chance)}
-    for name, value in (("source", texts(chance)), ("time", time(chance)), ("dimensions", _dimensions(chance))):
-        if chance.random() < 0.8:
-            document[name] = value
+    others = {"source": texts(chance), "time": time(chance), "dimensions": _dimensions(chance)}
+    document |= {name: value for name, value in others.items() if chance.random() < 0.8}
     return _written(chance, document)
 
 
@@ -120,8 +120,6 @@ def _shuffled(chance: Random, document: dict[str, Any]) -> dict[str, Any]:
 
 def _written(chance: Random, document: dict[str, Any]) -> bytes:
     """As JSON, of one of several writers."""
-    import json
-
     match chance.randrange(4):
         case 0:
             return orjson.dumps(document)
