@@ -9,10 +9,13 @@ from taximeter_emitter.wire.partitioner import partition_of
 
 from aggregator.core.counting_rules import CountingRules
 from aggregator.metrics import AggregatorMetrics
+from aggregator.reading.readers import quickest_reader
 from aggregator.settings import AggregatorSettings
 from aggregator.snapshots import IdSnapshots
 from aggregator.takeover import CountingTakeover
 from aggregator.worker import CountingWorker
+from metering.kafka.batches.framed_response import AsParts, native_framer
+from metering.kafka.batches.responses import AS_RECORDS
 from metering.kafka.clients import FETCH_LIMITS, FetchLimits, KafkaSettings
 from metering.kafka.partition_log import Appender, LogReader
 from metering.kafka.provision import ensure_topics_unless_stopped
@@ -34,6 +37,7 @@ class Aggregator:
         self._kafka = kafka
         self._settings = settings
         self._topics = kafka.topics
+        self._framer = native_framer()
         instance = settings.instance_id or f"aggregator-{secrets.token_hex(4)}"
         self._metrics = AggregatorMetrics.create(context.registry)
         self._partition_of = partial(partition_of, partitions=kafka.partitions)
@@ -43,6 +47,7 @@ class Aggregator:
             partition_of=self._partition_of,
             instance=instance,
             deduplication_horizon_ms=round(settings.deduplication_horizon_seconds * 1000),
+            make_reader=quickest_reader().make,
         )
         self._snapshots = IdSnapshots(
             Path(settings.state_dir) if settings.state_dir else None,
@@ -63,6 +68,7 @@ class Aggregator:
                 revoke_seconds=settings.flush_seconds,
                 stall_seconds=settings.stall_seconds,
                 fetch=fetch_limits(settings),
+                form=AS_RECORDS if self._framer is None else AsParts(self._framer),
             ),
             self._metrics.group,
             start=self._worker,
@@ -85,6 +91,9 @@ class Aggregator:
             return
         if problems:
             raise RefusedToStart(problems)
+        reader = "plain" if self._framer is None else "native"
+        self._metrics.reader_info.labels(reader).set(1)
+        self._context.log.info("a reader was chosen", reader=reader)
         self._context.status.provide("set_aside", self._metrics.set_aside.as_json)
         context = self._context
         watch = TopicWatch(self._kafka, self._topics, problems=self._metrics.topic_problems, clock=context.clock, log=context.log)

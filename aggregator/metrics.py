@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from taximeter_emitter.wire.errors import Reason
 
 from aggregator.core.sequences import EMITTERS_MAX, GAPS_MAX
+from aggregator.reading.events import Ways
 from aggregator.set_aside import LargestSetAside
 from metering.process.metrics import WORK_SECONDS, counter, gauge, histogram
 from metering.workers.group_metrics import GroupMetrics
@@ -20,6 +21,7 @@ class AggregatorMetrics:
 
     records: Counter
     events: Counter
+    events_read: Counter
     quantity: Counter
     dead_letters: Counter
     unknown_usage: Counter
@@ -33,6 +35,7 @@ class AggregatorMetrics:
     emitters: Gauge
     emitter_gaps: Gauge
     flush_seconds: Histogram
+    reader_info: Gauge
     group: GroupMetrics
     set_aside: LargestSetAside = field(default_factory=LargestSetAside)
 
@@ -52,6 +55,12 @@ class AggregatorMetrics:
                 f"{prefix}_events_total",
                 "Events covered by accepted tallies, by outcome.",
                 labels={"outcome": ("counted", "duplicate", "forwarded", "dead_lettered")},
+            ),
+            events_read=counter(
+                registry,
+                f"{prefix}_events_read_total",
+                "Events by the way in which they were read: from bytes, in Python many at once, in Python one by one.",
+                labels={"way": Ways._fields},
             ),
             quantity=counter(registry, f"{prefix}_quantity_total", "Units counted (a view: the tallies are the truth).", labels={"meter": ()}),
             dead_letters=counter(
@@ -103,6 +112,13 @@ class AggregatorMetrics:
             ),
             flush_seconds=histogram(
                 registry, f"{prefix}_flush_duration_seconds", "Time from cutting a tally to its acceptance.", unit="seconds", buckets=WORK_SECONDS
+            ),
+            reader_info=gauge(
+                registry,
+                f"{prefix}_reader_info",
+                "1 for the reader of usage.events that runs: native where taximeter_native is installed, or else plain.",
+                unit="info",
+                labels={"reader": ("native", "plain")},
             ),
             group=GroupMetrics.create(
                 registry,

@@ -106,8 +106,7 @@ class CountingTakeover:
 
     async def _remember(self, counter: PartitionCounter, start: int, end: int) -> None:
         async for records in self._reader.records(self._rules.topic, counter.partition, start, end):
-            for record in records:
-                counter.remember(record)
+            counter.remember(records)
 
     async def tallies_end(self, partition: int) -> int:
         """The next offset of usage.tallies."""

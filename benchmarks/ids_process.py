@@ -114,7 +114,7 @@ def rebuilt(archive: IdArchive, ids: int) -> Stopwatch:
     counter, watch = PartitionCounter(0, rules, Tallies(log_time_ms=DAY_MS), archive), Stopwatch()
     for record in records_of(ids):
         with watch:
-            counter.remember(record)
+            counter.remember([record])
     with watch:
         counter.remembered()
     assert len(counter.ids) == ids, "every id is known again"

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from aggregator.reading.plain_reader import PlainReader
+from aggregator.reading.readers import MakeReader
 from metering.records.meters import Catalogue
 
 
@@ -10,8 +12,7 @@ from metering.records.meters import Catalogue
 class CountingRules:
     """What a counter must know of its surroundings. `partition_of` says which partition a customer belongs to.
 
-    `run_min`: with at least this many records in a row that may be plain events, reading them as columns is faster than one by one.
-    `batches_min`: with at least this many small batches in a row, joining them is faster than counting each.
+    `make_reader` makes what reads the records of a partition.
     """
 
     topic: str
@@ -19,5 +20,4 @@ class CountingRules:
     partition_of: Callable[[str], int]
     instance: str
     deduplication_horizon_ms: int
-    run_min: int = 10
-    batches_min: int = 4
+    make_reader: MakeReader = PlainReader

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from taximeter_emitter.wire.event import UsageEvent
 from taximeter_emitter.wire.limits import NAME_CHARS_MAX
 
-from aggregator.reading.stamped_times import NOT_AHEAD, Ahead
+from aggregator.reading.events import NO_WAYS, Ways
 from metering.records.dead_letter import DeadLetter
 from metering.records.tally import NotCounted, Tally, WhyNotCounted, runs_of
 
@@ -15,11 +15,21 @@ _ENTRY_BYTES: Final = 48  # what a range of an emitter's numbers, a run that did
 _UNKNOWN_BYTES: Final = _ENTRY_BYTES + 4 * NAME_CHARS_MAX  # what the name of an unknown usage field adds
 
 
+class Ahead(NamedTuple):
+    """Stamped events whose time was later than the log time of their record: how many, and by how many ms at most."""
+
+    events: int = 0
+    most_ms: int = 0
+
+
+NOT_AHEAD: Final = Ahead()
+
+
 @dataclass(frozen=True, slots=True)
 class Cut:
     """What was counted since the last cut. Dead letters and forwarded events must be acknowledged by Kafka before `value` is appended.
 
-    `ahead`: of each emitter whose clock was ahead of Kafka's.
+    `ahead`: of each emitter whose clock was ahead of Kafka's. `ways`: how the events were read.
     """
 
     tally: Tally
@@ -27,6 +37,7 @@ class Cut:
     dead_letters: Sequence[DeadLetter]
     forwards: Sequence[UsageEvent]
     ahead: Mapping[str, Ahead]
+    ways: Ways
 
 
 @dataclass(slots=True)
@@ -56,6 +67,7 @@ class Pending:
     dropped: dict[str, int] = field(default_factory=dict)
     ahead: dict[str, Ahead] = field(default_factory=dict)
     unknown: dict[str, tuple[int, int]] = field(default_factory=dict)  # events and units by usage field
+    ways: Ways = NO_WAYS
 
     @property
     def entry_bytes(self) -> int:

@@ -10,7 +10,6 @@ from taximeter_emitter.wire.event import Dimensions, UsageEvent, parse_event
 from taximeter_emitter.wire.limits import CLOCK_AHEAD_MAX_MS
 
 from aggregator.reading.decoding import read
-from aggregator.reading.stamped_times import at_log_time
 from metering.records.dead_letter import DeadLetter
 from metering.records.record import Record
 from metering.records.redrive import NO_EDIT, Edit
@@ -43,8 +42,9 @@ def events_of(letter: DeadLetter, edit: Edit = NO_EDIT) -> list[LetterEvent]:
         mark = NO_ID if edit.without_ids else content.fingerprint
         return [LetterEvent(0, content.customer, content.dimensions, content.time_ms, content.usage, mark)]
     # Without ids nobody tells copies apart, so that a clock may be ahead as far as it likes.
-    batch, _ = at_log_time(content, letter.log_time_ms, ahead_max_ms=TIME_MS_MAX if edit.without_ids else CLOCK_AHEAD_MAX_MS)
-    return [_edited(event_of_batch(batch, index), edit) for index in letter.indexes or range(batch.count)]
+    ahead_max_ms = TIME_MS_MAX if edit.without_ids else CLOCK_AHEAD_MAX_MS
+    indexes = letter.indexes or range(content.count)
+    return [_edited(event_of_batch(content, index, letter.log_time_ms, ahead_max_ms=ahead_max_ms), edit) for index in indexes]
 
 
 def indexes_of(letter: DeadLetter) -> Sequence[int]:
@@ -52,12 +52,16 @@ def indexes_of(letter: DeadLetter) -> Sequence[int]:
     return letter.indexes or range(letter.events)
 
 
-def event_of_batch(batch: Batch, index: int) -> LetterEvent:
-    """The event at this index of a batch."""
+def event_of_batch(batch: Batch, index: int, log_time_ms: int, *, ahead_max_ms: int = CLOCK_AHEAD_MAX_MS) -> LetterEvent:
+    """The event at this index of a batch; `log_time_ms`: of its record. A stamped time that is later is moved to it, if it is not too far ahead."""
     series = batch.at[index]
     usage = tuple((name, column[index]) for name, column in sorted(batch.usage.items()) if column[index])
     dimensions = batch.dimensions[batch.series_dimensions[series]]
-    return LetterEvent(index, batch.customers[series], dimensions, batch.base_time_ms + batch.time[index], usage, fingerprint_at(batch, index))
+    time_ms = batch.base_time_ms + batch.time[index]
+    stamped = batch.stamped if isinstance(batch.stamped, bool) else batch.stamped[index]
+    if stamped and 0 < time_ms - log_time_ms <= ahead_max_ms:
+        time_ms = log_time_ms
+    return LetterEvent(index, batch.customers[series], dimensions, time_ms, usage, fingerprint_at(batch, index))
 
 
 def fingerprint_at(batch: Batch, index: int) -> bytes:

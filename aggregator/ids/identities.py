@@ -10,7 +10,7 @@ from hashlib import blake2b
 from typing import Final
 
 import numpy as np
-from taximeter_emitter.wire.batch import FINGERPRINT_BYTES, Batch
+from taximeter_emitter.wire.batch import FINGERPRINT_BYTES
 
 from aggregator.ids.fingerprints import Fingerprints, fingerprints_of
 
@@ -42,10 +42,6 @@ class Identities:
         """The identity of an event."""
         mixed = int.from_bytes(self.number(customer), "little") ^ int.from_bytes(fingerprint, "little")
         return mixed.to_bytes(FINGERPRINT_BYTES, "little")
-
-    def of_batch(self, batch: Batch) -> Fingerprints:
-        """The identity of each event of a batch that has `ids`. It means nothing where an event has none."""
-        return fingerprints_of(batch.ids) ^ self.numbers(batch.customers).take(np.asarray(batch.at, np.int64), axis=0)
 
     def _learn(self, customers: Sequence[str]) -> None:
         if len(self._places) + len(customers) > CUSTOMERS_NUMBERED_MAX:

@@ -12,7 +12,6 @@ from taximeter_emitter.wire.event import UsageEvent
 from aggregator.dead_letters.letter_events import event_of_batch
 from aggregator.importing.source_entries import SourceEntry, SourceEvent
 from aggregator.reading.decoding import read
-from aggregator.reading.stamped_times import at_log_time
 from metering.kafka.clients import KafkaSettings, make_admin
 from metering.kafka.partition_log import LogReader, LogUnavailable
 from metering.plans.import_records import ImportedContent
@@ -66,9 +65,8 @@ class ForeignPartition:
         if isinstance(content, UsageEvent):
             yield SourceEntry(place, SourceEvent(content.customer, content.dimensions, content.time_ms, content.usage, content.fingerprint))
             return
-        batch, _ = at_log_time(content, record.timestamp) if content.count else (content, None)
-        for index in range(batch.count):
-            event = event_of_batch(batch, index)
+        for index in range(content.count):
+            event = event_of_batch(content, index, record.timestamp)
             found = SourceEvent(event.customer, event.dimensions, event.time_ms, event.usage, event.fingerprint)
             yield SourceEntry(f"{place} [{index}]", found)
 

@@ -1,4 +1,4 @@
-"""From the bytes of records to events, and which of them must not be counted. Pure.
+"""From the bytes of records to events as columns. Pure.
 
-Read: decoding, screening, origins; then typed_events, event_times, plain_events and joined_batches for how much is read quickly.
+Read: events, series, readers, decoding, origins, plain_reader, typed_events, event_times, native_reader.
 """

@@ -1,10 +1,8 @@
 """What a record of usage.events says: a batch, a heartbeat, or a single event in any of its forms."""
 
-from collections.abc import Sequence
 from typing import Any
 
-import orjson
-from taximeter_emitter.wire.batch import FINGERPRINT_BYTES, FORMAT_KEY, NO_ID, Batch
+from taximeter_emitter.wire.batch import FORMAT_KEY, Batch
 from taximeter_emitter.wire.errors import EventRejected, Reason
 from taximeter_emitter.wire.event import UsageEvent, parse_cloudevent, parse_event, parse_json
 
@@ -38,28 +36,6 @@ def understood(record: LogRecord, document: Any, known: KnownTexts | None = None
     if type(document) is dict and FORMAT_KEY in document:
         return decode_batch(document, known)
     return parse_event(document, arrival_ms=record.timestamp)
-
-
-def decode_all(values: Sequence[bytes]) -> list[Any]:
-    """The JSON values; None also for what is not JSON, or too long: it goes the long way, which says what is wrong with it."""
-    try:
-        if sum(map(len, values)) <= EVENT_VALUE_BYTES_MAX:
-            return list(map(orjson.loads, values))
-        return [_decoded_one(value) for value in values]
-    except orjson.JSONDecodeError:
-        return [_decoded_one(value) for value in values]
-
-
-def _decoded_one(value: bytes) -> Any:
-    try:
-        return orjson.loads(value) if len(value) <= EVENT_VALUE_BYTES_MAX else None
-    except orjson.JSONDecodeError:
-        return None
-
-
-def has_id(batch: Batch, index: int) -> bool:
-    """Whether an event of a batch has an id, and not only its number."""
-    return batch.ids[index * FINGERPRINT_BYTES : (index + 1) * FINGERPRINT_BYTES] not in (b"", NO_ID)
 
 
 def _cloudevent_attributes(record: LogRecord) -> dict[str, Any] | None:

@@ -1,10 +1,10 @@
 """Whose events are set aside: what a record says of who sent it, even one that cannot be read."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
-from taximeter_emitter.wire.batch import EMITTER_CHARS_MAX, FORMAT_KEY, Batch
+from taximeter_emitter.wire.batch import EMITTER_CHARS_MAX, FORMAT_KEY
 from taximeter_emitter.wire.errors import EventRejected
 from taximeter_emitter.wire.event import UsageEvent, parse_json
 from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX, CUSTOMER_CHARS_MAX, SOURCE_CHARS_MAX
@@ -28,14 +28,9 @@ def origin_of_event(event: UsageEvent) -> Origin:
     return Origin(source=event.source, customers=((event.customer, 1),))
 
 
-def origin_of_batch(batch: Batch, indexes: Sequence[int]) -> Origin:
-    """Of the events of a batch at these places; none: all of them."""
-    at = batch.at
-    places: Counter[int] = Counter(at[index] for index in indexes) if indexes else Counter(at)
-    customers: Counter[str] = Counter()
-    for series, events in places.items():
-        customers[batch.customers[series]] += events
-    return Origin(emitter=batch.emitter, customers=tuple(customers.most_common(LETTER_CUSTOMERS_MAX)))
+def origin_of_batch(emitter: str, customers: Iterable[str]) -> Origin:
+    """Of events of a batch, by the customer of each."""
+    return Origin(emitter=emitter, customers=tuple(Counter(customers).most_common(LETTER_CUSTOMERS_MAX)))
 
 
 def claimed(record: LogRecord) -> Claimed:

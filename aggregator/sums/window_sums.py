@@ -19,26 +19,13 @@ class WindowSums:
         self.quantity = 0
         self.rows = 0
 
-    def add(self, totals: Integers, events: Integers, quantity: int) -> None:
-        """Add sums by number of the series; `quantity` is what they all come to."""
-        size = len(totals)
-        self._hold(size)
-        self.totals[:size] += totals
-        self.events[:size] += events
-        self._note(quantity)
-
-    def add_events(self, series: Integers, quantities: Integers, quantity: int, size: int) -> None:
-        """Add one quantity for each event; `quantity` is what they all come to, `size` is above every number of a series."""
-        self._hold(size)
-        np.add.at(self.totals, series, quantities)
-        np.add.at(self.events, series, quantities > 0)
-        self._note(quantity)
-
-    def _hold(self, size: int) -> None:
+    def add(self, series: Integers, quantities: Integers, quantity: int) -> None:
+        """Add one quantity, of zero or above, for each event; `quantity` is what they all come to."""
+        size = int(series.max()) + 1
         if size > len(self.totals):
             more = np.zeros(2 * size - len(self.totals), np.int64)
             self.totals, self.events = np.concatenate([self.totals, more]), np.concatenate([self.events, more])
-
-    def _note(self, quantity: int) -> None:
+        np.add.at(self.totals, series, quantities)
+        np.add.at(self.events, series, quantities > 0)
         self.quantity += quantity
         self.rows = int(np.count_nonzero(self.events))

@@ -25,11 +25,10 @@ class PlanState(StrEnum):
 
 
 class LoggedPart(NamedTuple):
-    """An accepted part: its offset in usage.tallies, its digest, and the digest that it would have with the other sign."""
+    """An accepted part: its offset in usage.tallies, its digest, and how many rows it has."""
 
     offset: int
     digest: str
-    opposite: str
     rows: int
 
 
@@ -95,8 +94,7 @@ class PlanBook:
             plan.forged.append(f"has a part {adjustment.part} ({adjustment.kind}) at tally {offset} of partition {tally.partition}, not part {known}")
         if part_digest(rows, adjustment.ids) != adjustment.digest:
             plan.forged.append(f"has rows at tally {offset} of partition {tally.partition} that are not those of its digest")
-        opposite = part_digest(((*row[:4], -row.quantity, -row.events) for row in rows), adjustment.ids)
-        plan.parts.setdefault(tally.partition, []).append(LoggedPart(offset, adjustment.digest, opposite, len(rows)))
+        plan.parts.setdefault(tally.partition, []).append(LoggedPart(offset, adjustment.digest, len(rows)))
         for row in rows:
             plan.units[row.meter] += row.quantity
 

@@ -46,13 +46,13 @@ class CheckedPlan:
 
 
 def check_plans(book: PlanBook, derived: Mapping[str, Mapping[int, DerivedDigests]], home_of: Callable[[str], int]) -> Iterator[CheckedPlan]:
-    """Every plan, oldest first. `derived`: by plan and partition, of the plans whose rows follow from events."""
+    """Every plan, oldest first. `derived`: by plan and partition, what their rows must be, of plans whose rows follow from the logs."""
     for plan in book.in_order():
         problems = [*plan.forged, *_header_problems(plan)]
         proof = PlanProof.WORD
         header = plan.header
         if header is not None:
-            expected, proof = _expected(book, header, derived.get(plan.plan, {}), home_of)
+            expected, proof = _expected(header, derived.get(plan.plan, {}), home_of)
             if expected is not None:
                 problems += _differences(plan, expected)
             problems += _rivals(book, plan, header)
@@ -78,14 +78,12 @@ def _header_problems(plan: LoggedPlan) -> Iterator[str]:
 
 
 def _expected(
-    book: PlanBook, header: PlanHeader, derived: Mapping[int, DerivedDigests], home_of: Callable[[str], int]
+    header: PlanHeader, derived: Mapping[int, DerivedDigests], home_of: Callable[[str], int]
 ) -> tuple[Mapping[int, Sequence[str]] | None, PlanProof]:
     """The digests that its parts must have by partition; None: nothing can be said."""
     kind = header.rule.kind
     if kind is AdjustmentKind.REVERT:
-        target = book.plans.get(header.rule.reverts)
-        opposite = {} if target is None else {partition: [part.opposite for part in parts] for partition, parts in target.parts.items()}
-        return opposite, PlanProof.OPPOSITE
+        return {partition: each.stays for partition, each in derived.items()}, PlanProof.OPPOSITE
     if kind not in DERIVED_KINDS:
         return None, PlanProof.EVIDENCE
     if any(each.gone for each in derived.values()) or header.ranges.keys() - derived.keys():

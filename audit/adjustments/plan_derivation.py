@@ -101,8 +101,8 @@ class PlanDerivation:
         self._definition = definition_of(header)
         self._earlier = earlier
         self.partition = partition
-        self.stays = SignedSums(header.window_ms)
-        self.moves = SignedSums(header.window_ms)
+        self.stays = SignedSums(header.window_ms, header.rule.into)
+        self.moves = SignedSums(header.window_ms, header.rule.into)
         self._rules: CatalogueRules | None = None
         self._left_out: LeftOutPlaces | None = None
 

@@ -8,6 +8,7 @@ from taximeter_emitter.wire.event import Dimensions
 from audit.decoder.record_contents import HeldEvents
 from audit.recount.derived_rows import metered
 from audit.recount.meter_definitions import MeterDefinition
+from metering.plans.current_period import BroughtForward, IntoCurrent
 from metering.plans.plan_header import PART_ROWS_MAX
 from metering.records.adjustment import AdjustedRow, split_rows
 
@@ -18,10 +19,15 @@ SumKey = tuple[str, str, Dimensions, int]
 
 
 class SignedSums:
-    """Units and events by customer, meter, dimensions and window. What later comes to nothing is in no row."""
+    """Units and events by customer, meter, dimensions and window. What later comes to nothing is in no row.
 
-    def __init__(self, window_ms: int) -> None:
+    `into`: which usage is brought forward as it is added; `brought` says what was.
+    """
+
+    def __init__(self, window_ms: int, into: IntoCurrent | None = None) -> None:
+        self.brought = BroughtForward()
         self._window_ms = window_ms
+        self._into = into
         self._sums: dict[SumKey, tuple[int, int]] = {}
 
     def __len__(self) -> int:
@@ -53,6 +59,9 @@ class SignedSums:
     def add_row(self, row: AdjustedRow) -> None:
         """Add a row to the sum of its place."""
         key = row[:4]
+        if self._into is not None and (minute_ms := self._into.minute_of(row[0], row[3])) != row[3]:
+            key = (*row[:3], minute_ms)
+            self.brought.note(row[0], row[1], row[4])
         quantity, count = self._sums.get(key, _ZERO)
         self._sums[key] = quantity + row[4], count + row[5]
 

@@ -317,10 +317,10 @@ class PartitionVerification:
                 # What is before the range was read only to know what it rests on.
                 self._report.tallies_skipped += record.offset >= self._inside.start
                 continue
-            self.book.take(record.offset, tally)
             if record.offset < self._inside.start:
                 self._learn(tally)
                 continue
+            self.book.take(record.offset, tally)
             if self._first_start is None:
                 self._first_start = tally.link.start
                 if self._times.from_ms is not None or tally.link.start < self._bounds.events[0]:
@@ -361,9 +361,7 @@ class PartitionVerification:
             self.history.learn_numbers(tally)
             return
         was_deleted = start < self._bounds.events[0] and tally.acceptance is None
-        # Only a verification of everything derives plans again.
-        is_unproved = tally.adjustment is not None and not self._times.is_everything
-        if was_deleted or is_unproved or not recount.is_derived:
+        if was_deleted or not recount.is_derived:
             self._take_as_it_is(tally)
         if was_deleted:
             self._report.not_recounted += min(end, self._bounds.events[0]) - start

@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 
 from audit.adjustments.plan_book import PlanBook, PlanState
 from audit.adjustments.plan_proving import prove_plans
+from audit.adjustments.plan_reading import PlanLog
 from audit.recount.tally_recount import Forwarded
 from audit.verification.emitters import EmitterBook
 from audit.verification.forwarding import missing_copies
@@ -71,8 +72,8 @@ async def verify(
     # Within a range of time one of the two partitions may be outside.
     for problem in (*problems, *(report.moves.problems if times.is_everything else ())):
         report.problems.add(problem)
-    if found.book.plans and times.is_everything:
-        await _prove_plans(kafka, found)
+    if found.book.plans:
+        await _prove_plans(kafka, found, partitions, times)
     return report
 
 
@@ -110,10 +111,13 @@ async def _existing_partitions(kafka: KafkaSettings) -> int:
         raise LogUnavailable(f"the partitions of {kafka.topics.events.name} cannot be read: {error!r}") from error
 
 
-async def _prove_plans(kafka: KafkaSettings, found: Findings) -> None:
-    report = found.report
+async def _prove_plans(kafka: KafkaSettings, found: Findings, partitions: Sequence[int], times: TimeRange) -> None:
+    """Those of which a part was read. Within a range of time they may have others outside, and rest on earlier plans."""
+    report, book = found.report, found.book
     try:
-        report.plans = await prove_plans(kafka, found.book)
+        if not times.is_everything:
+            book = await _whole_book(kafka, partitions)
+        report.plans = await prove_plans(kafka, book, found.book.plans.keys())
     except (FailClosed, LogUnavailable) as error:
         report.problems.add(f"the plans in the log could not be derived again: {error}")
     for problem in plan_problems(report.plans):
@@ -121,6 +125,16 @@ async def _prove_plans(kafka: KafkaSettings, found: Findings) -> None:
     for each in report.plans:
         if each.state is PlanState.APPLIED and not each.problems:
             report.unknown_usage -= Counter(each.named)
+
+
+async def _whole_book(kafka: KafkaSettings, partitions: Sequence[int]) -> PlanBook:
+    events, tallies = LogReader(kafka, "verify-events"), LogReader(kafka, "verify-tallies")
+    try:
+        book, _ = await PlanLog(events, tallies, kafka.topics).book(partitions)
+        return book
+    finally:
+        await events.close()
+        await tallies.close()
 
 
 async def _look_elsewhere(kafka: KafkaSettings, found: Findings, unread: Sequence[int]) -> None:

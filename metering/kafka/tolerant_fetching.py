@@ -1,25 +1,23 @@
 """Lets a started consumer of aiokafka read whatever brokers take, and charges what is damaged to its partition.
 
 aiokafka gives up a partition for ever at a record that it cannot parse, loses the records before it, ends all fetching at lengths that cannot
-be, and inflates what is compressed without a bound. Here each batch is inflated within bounds and read by itself: by aiokafka, which is quick,
-and if that fails by metering.kafka.batches.plain_batches. If that fails too,
-`getmany` raises RecordsUnreadable for that partition once everything before it was returned, again and again, until the position is moved.
+be, and inflates what is compressed without a bound. Here each batch is inflated within bounds and read by itself, in one of two forms: AsRecords
+or AsParts. If a batch cannot be read, `getmany` raises RecordsUnreadable for that partition once everything before it was returned, again and
+again, until the position is moved.
 
 This touches private attributes; it was written against the minor version CHECKED_WITH of taximeter_emitter.transports.aiokafka_internals.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterator
+from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.consumer.fetcher import READ_COMMITTED, FetchError, FetchResult, PartitionRecords
+from aiokafka.consumer.fetcher import FetchError, FetchResult
 from aiokafka.errors import KafkaError
-from aiokafka.record.default_records import DefaultRecordBatch
-from aiokafka.structs import ConsumerRecord
 
-from metering.kafka.batches.plain_batches import HEADER_BYTES, BatchHeader, BatchUnreadable, batches, header_of, records_of, uncompressed
-from metering.records.service_limits import BATCH_INFLATED_BYTES_MAX
+from metering.kafka.batches.plain_batches import HEADER_BYTES, BatchUnreadable
+from metering.kafka.batches.responses import AS_RECORDS, GivenForm, Response
 
 _FETCH: Final = 1  # the number of the request
 # What the library parses in place of what was fetched: the header of a batch without records.
@@ -36,12 +34,12 @@ class RecordsUnreadable(KafkaError):  # type: ignore[misc]  # aiokafka ships no 
         self.reason = reason
 
 
-def fetch_tolerantly(consumer: AIOKafkaConsumer) -> None:
+def fetch_tolerantly(consumer: AIOKafkaConsumer, form: GivenForm = AS_RECORDS) -> None:
     """To be called right after `start`, before partitions are assigned or subscribed to."""
     fetcher = consumer._fetcher
     client = _FetchingClient(fetcher._client)
     fetcher._client = client
-    fetcher._records = _Results(client, fetcher)
+    fetcher._records = _Results(client, fetcher, form)
 
 
 class _FetchingClient:
@@ -70,10 +68,11 @@ class _FetchingClient:
 class _Results(OrderedDict[TopicPartition, Any]):
     """Fetched and not returned yet, by partition."""
 
-    def __init__(self, client: _FetchingClient, fetcher: Any) -> None:
+    def __init__(self, client: _FetchingClient, fetcher: Any, form: GivenForm) -> None:
         super().__init__()
         self._client = client
         self._fetcher = fetcher
+        self._form = form
 
     def __setitem__(self, place: TopicPartition, result: Any) -> None:
         fetched = self._client.fetched.pop(place, None)
@@ -83,107 +82,37 @@ class _Results(OrderedDict[TopicPartition, Any]):
 
     def _tolerant(self, place: TopicPartition, result: Any, fetched: bytes) -> Any:
         try:
-            result._partition_records = _FetchedRecords(place, result._partition_records, fetched, doubtful=self._client.doubtful)
+            result._partition_records = self._items(place, result._partition_records, fetched)
         except BatchUnreadable as error:
             offset = result._partition_records.next_fetch_offset
             return FetchError(error=RecordsUnreadable(place, offset, str(error)), backoff=self._fetcher._prefetch_backoff)
         return result
 
+    def _items(self, place: TopicPartition, replaced: Any, fetched: bytes) -> "_FetchedItems":
+        doubtful = self._client.doubtful
+        aborted, offset = replaced._aborted_transactions, replaced.next_fetch_offset
+        response = self._form.response(place, fetched, aborted, offset, doubtful=place in doubtful)
+        doubtful.discard(place)
+        return _FetchedItems(place, response, doubtful)
 
-class _OpenedBatch(NamedTuple):
-    """A batch whose checksum is right: its bytes, its header as read here, and what the library sees of it before its records."""
 
-    data: memoryview
-    header: BatchHeader
-    batch: Any
+class _FetchedItems:
+    """The items of a response, where the library has its PartitionRecords. A place whose next batch is damaged goes into `doubtful`."""
 
-
-class _FetchedRecords(PartitionRecords):  # type: ignore[misc]  # aiokafka ships no types
-    """The records of one partition of one response, up to the first batch that cannot be read.
-
-    Raises BatchUnreadable if that is the very first: at once for a wrong checksum or form, and for its records if the place is in `doubtful`. That
-    they cannot be read is found out when they are asked for, and then the place is put there; the next response begins with the same batch.
-    """
-
-    def __init__(self, place: TopicPartition, replaced: Any, fetched: bytes, *, doubtful: set[TopicPartition]) -> None:
-        super().__init__(place, None, replaced._aborted_transactions, replaced.next_fetch_offset, None, None, True, replaced._isolation_level)
-        self.next_fetch_offset: int = replaced.next_fetch_offset
+    def __init__(self, place: TopicPartition, response: Response, doubtful: set[TopicPartition]) -> None:
+        self._place = place
+        self._response = response
         self._doubtful = doubtful
-        self._batches = batches(fetched)
-        self._first: _OpenedBatch | None = _opened(next(self._batches))
-        if place in doubtful:
-            records_of(self._first.data, self._first.header)
-            doubtful.discard(place)
+        self._items = self._all()
 
-    def _unpack_records(self) -> Iterator[ConsumerRecord[bytes, bytes]]:
-        found = self._first
-        self._first = None
-        inflated = 0
-        while found is not None:
-            if not self._leaves_out(found.batch):
-                try:
-                    # One at a time, when it is its turn: others wait as they were fetched.
-                    clear, header = uncompressed(found.data, found.header)
-                    yield from self._records_of(clear, header)
-                except BatchUnreadable:
-                    self._doubtful.add(self._tp)
-                    return
-                inflated += len(clear)
-            # Beyond the last record there may be offsets that compaction emptied.
-            self.next_fetch_offset = max(self.next_fetch_offset, found.header.next_offset)
-            if inflated >= BATCH_INFLATED_BYTES_MAX:
-                return  # the next fetch begins here
-            found = self._next()
+    def __iter__(self) -> Iterator[Any]:
+        return self._items
 
-    def _records_of(self, clear: memoryview, header: BatchHeader) -> Iterator[ConsumerRecord[bytes, bytes]]:
-        try:
-            yield from self._new(_in_order(clear, header))
-        except Exception:  # the library's parsers raise whatever they come upon
-            yield from self._new(records_of(clear, header))
+    @property
+    def next_fetch_offset(self) -> int:
+        return self._response.next_offset
 
-    def _new(self, records: Iterable[Any]) -> Iterator[ConsumerRecord[bytes, bytes]]:
-        """Those that were not given out yet."""
-        for record in records:
-            if record.offset >= self.next_fetch_offset:
-                consumer_record = self._consumer_record(self._tp, record)
-                self.next_fetch_offset = record.offset + 1
-                yield consumer_record
-
-    def _next(self) -> _OpenedBatch | None:
-        try:
-            return _opened(next(self._batches))
-        except (StopIteration, BatchUnreadable):
-            return None  # the next fetch begins there, and says so
-
-    def _leaves_out(self, batch: Any) -> bool:
-        """Whether a batch holds the marker of a transaction, or records of one that was aborted."""
-        if self._isolation_level == READ_COMMITTED and batch.producer_id is not None:
-            self._consume_aborted_up_to(batch.base_offset)
-            if batch.is_control_batch and self._contains_abort_marker(batch):
-                self._aborted_producers.discard(batch.producer_id)
-            if batch.is_transactional and batch.producer_id in self._aborted_producers:
-                return True
-        return bool(batch.is_control_batch)
-
-
-def _in_order(clear: memoryview, header: BatchHeader) -> Iterator[Any]:
-    """The records as the library reads them, while their offsets are those that follow. Raises BatchUnreadable where they are not.
-
-    It takes the attributes of a record for a number of several bytes. Where that goes wrong it may raise nothing, and give a wrong offset.
-    """
-    expected = header.base_offset
-    for record in DefaultRecordBatch(clear):
-        if record.offset != expected:
-            break
-        expected += 1
-        yield record
-    if expected != header.next_offset:
-        raise BatchUnreadable(f"the library finds no record at offset {expected}")
-
-
-def _opened(data: memoryview) -> _OpenedBatch:
-    """Raises BatchUnreadable."""
-    header = header_of(data)
-    if header.is_control:  # the library looks into it before anything else
-        data, header = uncompressed(data, header)
-    return _OpenedBatch(data, header, DefaultRecordBatch(data))
+    def _all(self) -> Iterator[Any]:
+        yield from self._response.items()
+        if self._response.is_damaged:
+            self._doubtful.add(self._place)

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import orjson
 
+from metering.plans.current_period import IntoCurrent, into_current_from
 from metering.plans.usage_selector import UsageSelector, selector_from
 from metering.records.adjustment import AdjustmentKind, PlannedParts, plan_digest
 from metering.records.fail_closed import RecordCorrupt
@@ -37,6 +38,7 @@ class PlanRule:
 
     COUNT: `meter` counts it as `definition` says, a catalogue's, instead of as it did or did not when the tally was written. MOVE: it is usage of
     `to_customer`. REVERT: the accepted parts of plan `reverts` are taken back. RESOLVE: the rows were given, and `evidence` says on what they rest.
+    `into`: usage of any kind of plan that is brought forward into the current billing period; None: each minute stays where it is.
     """
 
     kind: AdjustmentKind
@@ -45,6 +47,7 @@ class PlanRule:
     to_customer: str = ""
     reverts: str = ""
     evidence: str = ""
+    into: IntoCurrent | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,7 @@ class PlanHeader:
             "to_customer": self.rule.to_customer,
             "reverts": self.rule.reverts,
             "evidence": self.rule.evidence,
+            "into": self.rule.into and self.rule.into.as_document(),
         }
         document = {
             "format": PLAN_FORMAT,
@@ -126,4 +130,5 @@ def header_from(text: str) -> PlanHeader:
 
 def _rule(document: Mapping[str, Any]) -> PlanRule:
     definition: Sequence[Any] | None = document.get("definition")
-    return PlanRule(**{**document, "kind": AdjustmentKind(document["kind"]), "definition": definition})
+    into = into_current_from(document["into"]) if "into" in document else None
+    return PlanRule(**{**document, "kind": AdjustmentKind(document["kind"]), "definition": definition, "into": into})

@@ -1,8 +1,9 @@
 """What a record of a Kafka log is to the cores: a position, the broker's time, and bytes."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 
 class LogRecord(Protocol):
@@ -29,3 +30,28 @@ class Record:
     key: bytes | None
     value: bytes | None
     headers: Sequence[tuple[str, bytes | None]] = ()
+
+
+class RecordColumns(Sequence[LogRecord]):
+    """Records in log order that are made one by one, when they are asked for, and say what many need without that."""
+
+    @abstractmethod
+    def offset_at(self, index: int) -> int:
+        """Of one record."""
+
+    @abstractmethod
+    def offset_list(self) -> list[int]:
+        """Of all."""
+
+    @property
+    @abstractmethod
+    def value_bytes(self) -> int:
+        """Bytes of all values."""
+
+    @abstractmethod
+    def within(self, bytes_max: int) -> int:
+        """How many records from the first on have values of `bytes_max` together, or less."""
+
+    @abstractmethod
+    def joined_with(self, others: Sequence[Self]) -> "RecordColumns":
+        """These, and the others of the same kind, which follow in the log."""

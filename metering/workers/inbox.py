@@ -1,23 +1,41 @@
 """Records between the poll loop and a partition's worker, in the lists in which they came: no work for each of them on the way."""
 
+from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate, pairwise
 from operator import attrgetter
+from typing import Final
 
-from metering.records.record import LogRecord
+from metering.records.record import LogRecord, RecordColumns
+from metering.workers.known_holes import KnownHoles
 
+JOINED_RECORDS: Final = 500  # shorter lists are joined, up to about this
 _value = attrgetter("value")
+_offset = attrgetter("offset")
 
 
 def value_bytes(records: Sequence[LogRecord]) -> int:
     """Bytes of their values."""
+    if isinstance(records, RecordColumns):
+        return records.value_bytes
     return sum(map(len, filter(None, map(_value, records))))
 
 
-def _follows(offset: int, following: int, is_hole: Callable[[int, int], bool]) -> bool:
-    """Whether no record is missing between these two."""
-    return following == offset + 1 or (following > offset and is_hole(offset + 1, following))
+def _within(records: Sequence[LogRecord], bytes_max: int) -> int:
+    """How many records from the first on have values of `bytes_max` together, or less."""
+    if isinstance(records, RecordColumns):
+        return records.within(bytes_max)
+    sizes = accumulate(len(record.value or b"") for record in records)
+    return sum(1 for size in sizes if size <= bytes_max)
+
+
+def _offset_at(records: Sequence[LogRecord], place: int) -> int:
+    return records.offset_at(place) if isinstance(records, RecordColumns) else records[place].offset
+
+
+def _offsets(records: Sequence[LogRecord]) -> list[int]:
+    return records.offset_list() if isinstance(records, RecordColumns) else list(map(_offset, records))
 
 
 class Inbox:
@@ -27,6 +45,7 @@ class Inbox:
 
     def __init__(self) -> None:
         self.bytes = 0  # of the values
+        self.holes = KnownHoles()
         self._lists: deque[tuple[Sequence[LogRecord], int]] = deque()  # each with the bytes of what is left of it
         self._at = 0  # what is taken of the first
 
@@ -36,9 +55,10 @@ class Inbox:
     def __bool__(self) -> bool:
         return bool(self._lists)
 
-    def add(self, records: Sequence[LogRecord]) -> None:
-        """Append records, which must not change any more."""
-        if records:
+    def add(self, records: Sequence[LogRecord], holes: Iterable[tuple[int, int]] = ()) -> None:
+        """Append records, which must not change any more; and ranges of offsets around them that are proved to hold nothing to read."""
+        self.holes.add(holes)
+        if len(records):
             size = value_bytes(records)
             self._lists.append((records, size))
             self.bytes += size
@@ -47,6 +67,11 @@ class Inbox:
     def first(self) -> LogRecord:
         """The first record; there must be one."""
         return self._lists[0][0][self._at]
+
+    @property
+    def first_offset(self) -> int:
+        """The offset of the first record; there must be one."""
+        return _offset_at(self._lists[0][0], self._at)
 
     def take(self) -> LogRecord:
         """The first record, taken out."""
@@ -57,19 +82,23 @@ class Inbox:
     def run(self, records_max: int, bytes_max: int, is_hole: Callable[[int, int], bool]) -> Sequence[LogRecord]:
         """The first records that follow each other, within both bounds but at least one; they stay here.
 
-        `is_hole`: whether it is known that these offsets, from the first to the one before the second, hold no record.
+        `is_hole`: whether it is known from elsewhere that these offsets, from the first to the one before the second, hold no record.
         """
-        self._join(records_max)
+        self._join(min(records_max, JOINED_RECORDS))
         records, size = self._lists[0]
         run = records if not self._at and len(records) <= records_max else records[self._at : self._at + records_max]
-        first = run[0].offset
-        if run[-1].offset - first != len(run) - 1:
-            gaps = (at for at, (one, next_one) in enumerate(pairwise(run), 1) if not _follows(one.offset, next_one.offset, is_hole))
+        if _offset_at(run, -1) - _offset_at(run, 0) != len(run) - 1:
+            gaps = (at for at, (offset, following) in enumerate(pairwise(_offsets(run)), 1) if not self._follows(offset + 1, following, is_hole))
             run = run[: next(gaps, len(run))]
         if size > bytes_max and value_bytes(run) > bytes_max:
-            sizes = accumulate(len(record.value or b"") for record in run)
-            run = run[: max(1, sum(1 for size in sizes if size <= bytes_max))]
+            run = run[: max(1, _within(run, bytes_max))]
         return run
+
+    def _follows(self, expected: int, following: int, is_hole: Callable[[int, int], bool]) -> bool:
+        """Whether no record is missing before this offset."""
+        if following <= expected:
+            return following == expected
+        return self.holes.end_from(expected) >= following or is_hole(expected, following)
 
     def drop(self, count: int) -> None:
         """Remove the first `count` of the records that `run` gave."""
@@ -78,8 +107,16 @@ class Inbox:
             size = value_bytes(records[self._at : self._at + count])
         self._drop_part(count, size)
 
+    def drop_before(self, offset: int) -> None:
+        """Remove what is before this offset, as far as it comes first; and forget what is known of offsets before it."""
+        self.holes.forget_before(offset)
+        while self._lists and self.first_offset < offset:
+            records, _ = self._lists[0]
+            self.drop(bisect_left(_offsets(records), offset, self._at) - self._at)
+
     def clear(self) -> None:
         """Remove all."""
+        self.holes.clear()
         self._lists.clear()
         self._at = self.bytes = 0
 
@@ -94,15 +131,27 @@ class Inbox:
         else:
             self._lists[0] = records, left - size
 
-    def _join(self, records_max: int) -> None:
-        """Join the first lists until the joined one has `records_max` records, or all there are, or the next one goes back."""
-        if len(self._lists) < 2 or len(self._lists[0][0]) - self._at >= records_max:
+    def _join(self, wanted: int) -> None:
+        """Join the first lists up to `wanted` records, while the next one goes on from them and is of the same kind."""
+        if len(self._lists) < 2 or len(self._lists[0][0]) - self._at >= wanted:
             return
         records, size = self._lists.popleft()
-        joined = [*records[self._at :]]
-        while self._lists and len(joined) < records_max and self._lists[0][0][0].offset > joined[-1].offset:
+        parts = [records[self._at :]]
+        count = len(parts[0])
+        while self._lists and count < wanted and self._goes_on(parts[-1]):
             more, more_size = self._lists.popleft()
-            joined += more
+            parts.append(more)
+            count += len(more)
             size += more_size
-        self._lists.appendleft((joined, size))
+        self._lists.appendleft((_joined(parts), size))
         self._at = 0
+
+    def _goes_on(self, records: Sequence[LogRecord]) -> bool:
+        following = self._lists[0][0]
+        return isinstance(following, RecordColumns) == isinstance(records, RecordColumns) and _offset_at(following, 0) > _offset_at(records, -1)
+
+
+def _joined(parts: Sequence[Sequence[LogRecord]]) -> Sequence[LogRecord]:
+    """Of one kind."""
+    columns = [part for part in parts if isinstance(part, RecordColumns)]
+    return columns[0].joined_with(columns[1:]) if columns else [record for part in parts for record in part]

@@ -10,6 +10,7 @@ from prometheus_client import Counter
 from taximeter_emitter.transports.aiokafka_internals import silent_seconds
 from taximeter_emitter.wire.errors import TaximeterError
 
+from metering.kafka.batches.responses import AS_RECORDS, GivenForm
 from metering.kafka.clients import FETCH_LIMITS, FetchLimits, KafkaSettings, make_group_consumer, started
 from metering.kafka.tolerant_fetching import fetch_tolerantly
 from metering.process.service import ServiceContext
@@ -24,7 +25,7 @@ class MembershipLost(TaximeterError):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupMember:
     """Who this process is in which group, and its patience: `revoke_seconds` for workers that drain in a rebalance, `stall_seconds` without
-    progress before it is not ready. `static_instance_id`: one that Kafka remembers over restarts.
+    progress before it is not ready. `static_instance_id`: one that Kafka remembers over restarts. `form`: in which workers are handed records.
     """
 
     topic: str
@@ -34,6 +35,7 @@ class GroupMember:
     revoke_seconds: float
     stall_seconds: float
     fetch: FetchLimits = FETCH_LIMITS
+    form: GivenForm = AS_RECORDS
 
 
 class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
@@ -73,7 +75,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
             self._kafka, group_id=member.group_id, client_id=member.instance, instance_id=member.static_instance_id, fetch=member.fetch
         )
         async with started(consumer):
-            fetch_tolerantly(consumer)
+            fetch_tolerantly(consumer, member.form)
             self._consumer = consumer
             self._owned.settled = False
             consumer.subscribe([member.topic], listener=self)

@@ -51,7 +51,7 @@ class PartitionGroup(Generic[W]):
         self._warnings = RateLimited(context.clock)
         self._owned = OwnedPartitions(context, member.topic, start, metrics.assigned)
         self._observing = Observing(context, self._owned, metrics, by_partition=by_partition, stall_seconds=member.stall_seconds)
-        self._polling = Polling(context, self._owned, paused=metrics.paused, after_poll=self._observing.observe)
+        self._polling = Polling(context, self._owned, member.form, paused=metrics.paused, look=self._observing.observe)
         self._membership = Membership(context, kafka, member, self._owned, rebalances=metrics.rebalances, on_assigned=self._observing.forget_others)
 
     @property

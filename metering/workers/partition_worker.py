@@ -1,7 +1,7 @@
 """What the workers of both chains have in common: an inbox, starting over when Kafka is away, and stopping when the log contradicts itself."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Final
@@ -70,9 +70,9 @@ class PartitionWorker(ABC):
         self._unread_times = 0
         self._backoff = Backoff(STARTING_OVER, now=self._clock.monotonic(), random=kit.random)
 
-    def hand_in(self, records: Sequence[LogRecord]) -> None:
-        """Take records from the poll loop, in log order."""
-        self._inbox.add(records)
+    def hand_in(self, records: Sequence[LogRecord], holes: Iterable[tuple[int, int]] = ()) -> None:
+        """Take records from the poll loop, in log order; and ranges of offsets around them that are proved to hold nothing to read."""
+        self._inbox.add(records, holes)
         self._news.tell()
 
     def cannot_read(self, offset: int, reason: str) -> None:

@@ -8,6 +8,7 @@ from aiokafka.errors import KafkaError
 from prometheus_client import Gauge
 from taximeter_emitter.transports.aiokafka_internals import is_dead
 
+from metering.kafka.batches.responses import GivenForm
 from metering.kafka.tolerant_fetching import RecordsUnreadable
 from metering.process.logs import RateLimited
 from metering.process.service import ServiceContext
@@ -17,18 +18,21 @@ from metering.workers.owned_partitions import OwnedPartitions
 GROUP_POLL_MS: Final = 250
 IDLE_SECONDS: Final = 0.02
 FAILED_SECONDS: Final = 1.0
+OBSERVE_SECONDS: Final = 0.25  # how often it is looked at how far each partition is, however often there is a poll
 
 
 class Polling:
-    """`after_poll` is called with the client after each fetch."""
+    """`look` is called with the client again and again, between polls."""
 
     def __init__(
-        self, context: ServiceContext, owned: OwnedPartitions[Any], *, paused: Gauge, after_poll: Callable[[AIOKafkaConsumer], None]
+        self, context: ServiceContext, owned: OwnedPartitions[Any], form: GivenForm, *, paused: Gauge, look: Callable[[AIOKafkaConsumer], None]
     ) -> None:
         self._context = context
         self._owned = owned
+        self._form = form
         self._paused = paused
-        self._after_poll = after_poll
+        self._look = look
+        self._looked_at = float("-inf")
         self._warnings = RateLimited(context.clock)
 
     async def run(self, consumer: AIOKafkaConsumer) -> None:
@@ -40,7 +44,7 @@ class Polling:
             self._pause_and_resume(consumer)
             wanted = [self._owned.place(partition) for partition, worker in self._owned.workers.items() if worker.wants_records]
             try:
-                batch = await consumer.getmany(*wanted, timeout_ms=GROUP_POLL_MS) if wanted else {}
+                batch = await consumer.getmany(*wanted, timeout_ms=GROUP_POLL_MS, max_records=self._form.items_max) if wanted else {}
             except RecordsUnreadable as error:
                 worker = self._owned.workers.get(error.place.partition)
                 if worker is not None:
@@ -51,11 +55,14 @@ class Polling:
                 self._failed(error)
                 await clock.sleep(FAILED_SECONDS)
                 continue
-            for place, records in batch.items():
+            for place, items in batch.items():
                 worker = self._owned.workers.get(place.partition)
                 if worker is not None:
-                    worker.hand_in(records)
-            self._after_poll(consumer)
+                    for records, holes in self._form.parts(items):
+                        worker.hand_in(records, holes)
+            if clock.monotonic() >= self._looked_at + OBSERVE_SECONDS:
+                self._looked_at = clock.monotonic()
+                self._look(consumer)
             # getmany does not yield to the loop when records are buffered: let the workers have their turn.
             await clock.sleep(0.0 if wanted else IDLE_SECONDS)
 

@@ -13,7 +13,7 @@ What is not known changes nothing: minutes of a customer without boundaries merg
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -138,6 +138,20 @@ class BillingPeriods:
         second = time_ms // 1000
         place = bisect_right(known.boundaries, second)
         return known.boundaries[place] if place < len(known.boundaries) and _is_covered(known.spans, second) else None
+
+    def customers(self) -> Iterator[str]:
+        """Those that are known."""
+        return iter(self._known)
+
+    def covered(self, customer: str) -> Sequence[Span]:
+        """The unbroken runs of billing periods of a known customer, sorted; they may overlap."""
+        return self._known[customer].spans
+
+    def last_boundary_s(self, customer: str, time_s: int) -> int:
+        """The last boundary (Unix seconds) of a known customer up to this time; 0 if there is none."""
+        boundaries = self._known[customer].boundaries
+        place = bisect_right(boundaries, time_s)
+        return boundaries[place - 1] if place else 0
 
     def soonest_end_s(self, usage: Iterable[tuple[str, int]]) -> int | None:
         """The soonest end (Unix seconds) of a period, over or not, that has some of this usage: customers and event times in ms."""

@@ -3,7 +3,10 @@
 import argparse
 import asyncio
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Final
 
 from taximeter_emitter.clock import SystemClock
@@ -17,7 +20,7 @@ from metering.folds.plan_progress import NotAdjusted
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogReader
 from metering.plans.plan_header import PlanHeader
-from metering.records.adjustment import AdjustmentKind, PlannedParts, partition_digest, short
+from metering.records.adjustment import AdjustedRow, AdjustmentKind, PlannedParts, partition_digest, short
 from taximeter.before_writing import agreed, author, told, writing_problems
 from taximeter.connection import kafka_settings, run_on_logs
 from taximeter.exit_codes import DISCREPANCY, FAILED, INTERRUPTED, OK, USAGE
@@ -25,14 +28,19 @@ from taximeter.import_commands.applying_imports import apply_import
 from taximeter.import_commands.import_directory import ImportDirectory
 from taximeter.replay_commands.plan import progress
 from taximeter.replay_plans.account_periods import account_periods
-from taximeter.replay_plans.applying import Applying, ApplyOptions
+from taximeter.replay_plans.applying import SIDE_BY_SIDE, Applying, ApplyOptions
+from taximeter.replay_plans.closings import CLOSING_MARGIN_S, Closings, Outlook
 from taximeter.replay_plans.plan_directory import PlanDirectory, PlanUnusable, StoredPart
 from taximeter.replay_plans.plan_summary import PlanSummary
 from taximeter.replay_plans.planning import completed
 from taximeter.replay_plans.replay_text import header_as_json, show_plan
-from taximeter.stripe_commands.running import print_json
+from taximeter.stripe_commands.running import print_json, shown
 
 APPLIED_SCHEMA: Final = "taximeter.applied/1"
+_AFTER_CLOSING: Final = (
+    "Wait until it is closed, and plan again with --into-current; what is in the log is taken back before that:"
+    " taximeter replay abandon {plan}; taximeter replay revert {plan} --into-current --out DIR."
+)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -63,13 +71,24 @@ async def _apply(arguments: argparse.Namespace) -> int:
     if plan is not None and plan.is_whole:
         return _tell_done(arguments, header, already, 0)
     account = await account_periods(arguments, SystemClock())
-    summary = PlanSummary(account.clock)
-    await asyncio.to_thread(completed, directory, kafka, summary.add)
-    problems = [*_drift(book, plan, header, ends), *_worse(directory, summary)]
+    summary, closings = PlanSummary(account.clock), Closings(account.clock, kafka.partitions / account.events_per_second)
+
+    def on_planned(partition: int, rows: Sequence[AdjustedRow]) -> None:
+        summary.add_part(partition, rows)
+        closings.add_part(partition, rows)
+
+    await asyncio.to_thread(completed, directory, kafka, on_planned)
+    done = {} if plan is None else {partition: len(each) for partition, each in plan.parts.items()}
+    outlook = closings.outlook(done, home, SIDE_BY_SIDE, time.time())
+    problems = [*_drift(book, plan, header, ends)]
+    if not arguments.past_closing:
+        problems += [*_worse(directory, summary), *_misses(outlook, header)]
     if told(problems):
         return DISCREPANCY
     if not arguments.json:
         await show_plan(arguments, header, directory, summary, account)
+        if outlook.first_s:
+            print(f"  through in {outlook.seconds / 60:,.0f} min at most; the first invoice closes {shown(outlook.first_s)}")
     if not arguments.yes and not agreed("Apply it?"):
         print("nothing was done", file=sys.stderr)
         return FAILED
@@ -89,6 +108,7 @@ async def _apply(arguments: argparse.Namespace) -> int:
         rows_per_second=arguments.rate,
         on_wait=lambda why: print(why, file=sys.stderr, flush=True),
         on_part=on_part,
+        check=_nothing_closes if arguments.past_closing else partial(_check_closing, closings, arguments.directory, header),
     )
     await Applying(kafka, directory, book, clock=SystemClock(), options=options).run(parts, home)
     return _tell_done(arguments, header, already, total - already)
@@ -151,6 +171,32 @@ def _worse(directory: PlanDirectory, summary: PlanSummary) -> Iterator[str]:
     if planned is not None and summary.unbilled_rows > planned:
         more = summary.unbilled_rows - planned
         yield f"since the plan was made, {more:,} rows more can no longer be billed: invoices became final, or usage too old. Plan again"
+
+
+def _misses(outlook: Outlook, header: PlanHeader) -> Iterator[str]:
+    """It would not be through before an invoice closes."""
+    late = outlook.late
+    if late is not None:
+        minutes = (late.closes_s - time.time()) / 60
+        yield (
+            f"the invoice of {late.customer} closes {shown(late.closes_s)}, in {minutes:,.0f} min. {outlook.rows:,} calls to Stripe need"
+            f" {outlook.seconds / 60:,.0f} min at most, and {CLOSING_MARGIN_S // 60} min must be left: what comes later is billed to nobody."
+            f" {_AFTER_CLOSING.format(plan=short(header.plan))} To write it all the same: --past-closing"
+        )
+
+
+def _check_closing(closings: Closings, directory: Path, header: PlanHeader, partition: int, number: int) -> None:
+    late = closings.is_late(partition, number, time.time())
+    if late is not None:
+        raise NotAdjusted(
+            f"stopped: part {number} of partition {partition} is on the invoice of {late.customer}, which closes {shown(late.closes_s)}."
+            f" No part is half in the log. {_AFTER_CLOSING.format(plan=short(header.plan))}"
+            f" To go on all the same: taximeter replay apply {directory} --past-closing"
+        )
+
+
+def _nothing_closes(_partition: int, _number: int) -> None:
+    """Somebody said that it may be late."""
 
 
 def _tell_done(arguments: argparse.Namespace, header: PlanHeader, already: int, written: int) -> int:

@@ -24,6 +24,7 @@ def plan(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--resume", type=Path, metavar="DIR", help="go on with a plan that was interrupted")
     add_selection(parser, "customer", "source", "meter", "partition", "offset", "log_time", "event_time")
     parser.add_argument("--evidence", metavar="TEXT", help="with --rows: on what the amounts rest; it is kept in the log")
+    _add_into_current(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="the directory of the plan; it must be new or empty")
     parser.add_argument("--workers", type=worker_count, default=1, metavar="N", help="derive so many partitions side by side (default %(default)s)")
     parser.add_argument(
@@ -55,6 +56,11 @@ def apply(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="write without waiting for the reporter; live usage then waits behind the plan",
     )
+    parser.add_argument(
+        "--past-closing",
+        action="store_true",
+        help="write also what may come when its invoice is closed, and is billed to nobody then",
+    )
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument("--json", action="store_true", help="what was done as JSON; asks nothing, so it needs --yes")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -62,7 +68,7 @@ def apply(parser: argparse.ArgumentParser) -> None:
 Each part is written once, whoever applies the plan and however often. It may be interrupted at any point, and given again.
 exit codes:
   0  every part is in the log
-  2  the plan is stale: something about the same usage changed since it was made
+  2  the plan is stale: something about the same usage changed since it was made; or it is not through before an invoice closes
   1  nothing was done
 130  interrupted: the same command goes on"""
 
@@ -74,6 +80,7 @@ def revert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="the directory of the plan that takes it back; it must be new or empty"
     )
+    _add_into_current(parser)
     parser.add_argument("--json", action="store_true", help="the plan as JSON")
     parser.epilog = "It makes a plan and writes nothing to the log: `taximeter replay apply DIR` does. Exit code 2 when a part cannot be billed."
 
@@ -100,6 +107,11 @@ def show(parser: argparse.ArgumentParser) -> None:
     add_config_option(parser)
     parser.add_argument("plan", metavar="PLAN", help="the plan, or the first digits of its name, or a plan's directory")
     parser.add_argument("--json", action="store_true", help="JSON instead of text")
+
+
+def _add_into_current(parser: argparse.ArgumentParser) -> None:
+    text = "bill in the current period what is of a period whose invoice is final, or older than Stripe takes"
+    parser.add_argument("--into-current", action="store_true", help=text)
 
 
 def _add_author(parser: argparse.ArgumentParser) -> None:

@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final, TextIO
 
 from taximeter_emitter.clock import SystemClock
@@ -21,6 +22,7 @@ from audit.adjustments.plan_scope import in_the_way
 from metering.configuration.settings import SettingsError
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogReader
+from metering.plans.current_period import IntoCurrent
 from metering.plans.plan_header import PlanHeader, PlannedRange, PlanRule
 from metering.plans.usage_selector import UsageSelector
 from metering.process.service_command import load_configuration
@@ -33,7 +35,7 @@ from taximeter.exit_codes import DISCREPANCY, FAILED, INTERRUPTED, OK, USAGE
 from taximeter.import_commands.import_arguments import is_import, selection_problems
 from taximeter.import_commands.planning_imports import plan_import
 from taximeter.replay_commands.waiting import tell_waiting
-from taximeter.replay_plans.account_periods import account_periods
+from taximeter.replay_plans.account_periods import account_periods, into_current
 from taximeter.replay_plans.given_rows import read_rows, write_given
 from taximeter.replay_plans.plan_directory import PlanDirectory, PlanUnusable
 from taximeter.replay_plans.plan_summary import PlanSummary
@@ -86,7 +88,8 @@ async def _plan(arguments: argparse.Namespace, directory: PlanDirectory) -> int:
         tell = progress(sys.stderr, "reading what is counted", "tallies")
         book, ends = await log.book(range(kafka.partitions), lambda count: tell(count, 0))
         if arguments.rows is not None:
-            write_given(directory, kafka, ends, read_rows(arguments.rows), evidence=arguments.evidence, now_ms=SystemClock().now_ms())
+            rule = PlanRule(AdjustmentKind.RESOLVE, evidence=arguments.evidence, into=await _into(arguments))
+            write_given(directory, kafka, ends, read_rows(arguments.rows), rule=rule, now_ms=SystemClock().now_ms())
         elif arguments.resume is None:
             draft = await _draft(arguments, kafka, log, ends)
             if told(_problems(book, draft)):
@@ -111,7 +114,7 @@ async def tell_plan(arguments: argparse.Namespace, directory: PlanDirectory, kaf
     """Complete the plan and show it; the exit code."""
     account = await account_periods(arguments, SystemClock())
     summary = PlanSummary(account.clock)
-    header = await asyncio.to_thread(completed, directory, kafka, summary.add)
+    header = await asyncio.to_thread(completed, directory, kafka, summary.add_part)
     directory.note_unbilled(summary.unbilled_rows)
     if arguments.json:
         print_json(await plan_as_json(arguments, header, directory, summary, account))
@@ -123,7 +126,7 @@ async def tell_plan(arguments: argparse.Namespace, directory: PlanDirectory, kaf
 
 
 async def _draft(arguments: argparse.Namespace, kafka: KafkaSettings, log: PlanLog, ends: dict[int, TalliesEnd]) -> PlanHeader:
-    rule, selector = _rule(arguments), selector_of(arguments)
+    rule, selector = replace(_rule(arguments), into=await _into(arguments)), selector_of(arguments)
     ranges = {}
     for partition in _partitions(selector, kafka):
         if partition in ends:
@@ -139,6 +142,10 @@ async def _draft(arguments: argparse.Namespace, kafka: KafkaSettings, log: PlanL
     if not any(each.start < each.end for each in ranges.values()):
         raise NothingPlanned("no tally covers what is selected: nothing of it was counted")
     return PlanHeader(rule, selector, SystemClock().now_ms(), ranges, MINUTE_MS)
+
+
+async def _into(arguments: argparse.Namespace) -> IntoCurrent | None:
+    return await into_current(arguments) if arguments.into_current else None
 
 
 def _rule(arguments: argparse.Namespace) -> PlanRule:

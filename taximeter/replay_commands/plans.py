@@ -123,7 +123,7 @@ def as_json(book: PlanBook, plan: LoggedPlan) -> dict[str, Any]:
 async def _show_directory(arguments: argparse.Namespace, directory: PlanDirectory, kafka: KafkaSettings) -> None:
     account = await account_periods(arguments, SystemClock())
     summary = PlanSummary(account.clock)
-    header = completed(directory, kafka, summary.add)
+    header = completed(directory, kafka, summary.add_part)
     if arguments.json:
         print_json(await plan_as_json(arguments, header, directory, summary, account))
     else:

@@ -6,23 +6,24 @@ from collections.abc import Iterator
 
 from taximeter_emitter.clock import SystemClock
 
+from audit.adjustments.opposite_parts import opposite_parts
 from audit.adjustments.plan_book import LoggedPlan, PlanBook, PlanState
 from audit.adjustments.plan_derivation import DerivedPart
 from audit.adjustments.plan_reading import PlanLog, TalliesEnd
 from audit.adjustments.plan_scope import built_upon
-from metering.kafka.chain_records import PartitionPlace, first_chain_record
+from metering.kafka.chain_records import PartitionPlace
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogReader
+from metering.plans.current_period import IntoCurrent
 from metering.plans.plan_header import PlanHeader, PlannedRange, PlanRule
 from metering.plans.usage_selector import EVERYTHING_SELECTED
 from metering.records.adjustment import AdjustmentKind, short
-from metering.records.fail_closed import RecordCorrupt
-from metering.records.tally import decode_tally
 from taximeter.before_writing import told
 from taximeter.connection import kafka_settings, run_on_logs
 from taximeter.exit_codes import DISCREPANCY, FAILED
 from taximeter.replay_commands.plan import progress, tell_plan
 from taximeter.replay_commands.plans import NoSuchPlan, find_plan
+from taximeter.replay_plans.account_periods import into_current
 from taximeter.replay_plans.plan_directory import PlanDirectory, PlanUnusable, direct_parts
 
 
@@ -44,8 +45,9 @@ async def _revert(arguments: argparse.Namespace) -> int:
         target = find_plan(book, arguments.plan)
         if told(_problems(book, target)):
             return DISCREPANCY
-        directory.begin(_draft(target, ends))
-        await _write_opposites(directory, kafka, tallies, target)
+        into = await into_current(arguments) if arguments.into_current else None
+        directory.begin(_draft(target, ends, into))
+        await _write_opposites(directory, kafka, tallies, target, into)
     finally:
         await events.close()
         await tallies.close()
@@ -71,7 +73,7 @@ def _problems(book: PlanBook, target: LoggedPlan) -> Iterator[str]:
         yield f"plan {short(later.plan)} ({later.kind}, by {later.by}) was made upon it: take that one back first"
 
 
-def _draft(target: LoggedPlan, ends: dict[int, TalliesEnd]) -> PlanHeader:
+def _draft(target: LoggedPlan, ends: dict[int, TalliesEnd], into: IntoCurrent | None) -> PlanHeader:
     assert target.header is not None, "it was asked before"
     read = target.header.ranges
     ranges = {}
@@ -81,17 +83,12 @@ def _draft(target: LoggedPlan, ends: dict[int, TalliesEnd]) -> PlanHeader:
         end, planned = ends[partition], read.get(partition)
         start, stop = (planned.start, planned.end) if planned is not None else (end.end, end.end)
         ranges[partition] = PlannedRange(start, stop, end.base, end.chain_id)
-    rule = PlanRule(AdjustmentKind.REVERT, reverts=target.plan)
+    rule = PlanRule(AdjustmentKind.REVERT, reverts=target.plan, into=into)
     return PlanHeader(rule, EVERYTHING_SELECTED, SystemClock().now_ms(), ranges, target.header.window_ms)
 
 
-async def _write_opposites(directory: PlanDirectory, kafka: KafkaSettings, tallies: LogReader, target: LoggedPlan) -> None:
-    topic = kafka.topics.tallies.name
+async def _write_opposites(directory: PlanDirectory, kafka: KafkaSettings, tallies: LogReader, target: LoggedPlan, into: IntoCurrent | None) -> None:
     for partition, parts in sorted(target.parts.items()):
-        with direct_parts(directory, partition) as add:
-            for part in parts:
-                found = await first_chain_record(tallies, PartitionPlace(topic, partition), part.offset, part.offset + 1, decode_tally)
-                if found is None:
-                    raise RecordCorrupt(f"offset {part.offset} of {topic}/{partition} holds no tally")
-                rows = found[1].rows
-                add(DerivedPart(False, [(*row[:4], -row.quantity, -row.events) for row in rows]))
+        with direct_parts(directory, partition) as (add, brought):
+            async for rows in opposite_parts(tallies, PartitionPlace(kafka.topics.tallies.name, partition), parts, into, brought):
+                add(DerivedPart(False, rows))

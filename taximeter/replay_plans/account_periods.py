@@ -5,14 +5,16 @@ import os
 from dataclasses import dataclass
 from typing import Final
 
-from taximeter_emitter.clock import Clock
+from taximeter_emitter.clock import Clock, SystemClock
 
 from metering.configuration.settings import SettingsError
+from metering.plans.current_period import IntoCurrent
 from metering.process.service_command import load_configuration
 from metering.stripe.settings import LIVE_CALLS_PER_SECOND, StripeSettings, stripe_is_configured
 from reporter.planning.billing_periods import BillingPeriods, read_subscription
 from reporter.stripe.subscriptions import StripeSubscriptions, SubscriptionsUnavailable
-from taximeter.replay_plans.plan_summary import PeriodClock
+from taximeter.replay_plans.plan_directory import PlanUnusable
+from taximeter.replay_plans.plan_summary import PeriodClock, ended_usage
 
 PAGES_MAX: Final = 3_000
 PAUSE_SECONDS: Final = 0.05
@@ -58,3 +60,11 @@ async def account_periods(arguments: argparse.Namespace, clock: Clock) -> Accoun
     finally:
         await port.close()
     return AccountPeriods(PeriodClock(now_ms, None, grace_s), settings.events_limit, problem)
+
+
+async def into_current(arguments: argparse.Namespace) -> IntoCurrent:
+    """Which usage of the account is brought forward, as it is now. Raises PlanUnusable if the periods are not known. Waits as `account_periods`."""
+    account = await account_periods(arguments, SystemClock())
+    if account.clock.periods is None:
+        raise PlanUnusable(f"nothing can be brought into the current period: {account.problem}")
+    return ended_usage(account.clock, account.clock.periods)

@@ -19,6 +19,7 @@ from metering.plans.plan_header import header_from
 from metering.records.adjustment import Adjustment, AdjustmentKind, short
 from metering.records.fail_closed import RecordCorrupt
 from metering.records.tally import TallyRow
+from taximeter.replay_plans.closings import PartCheck
 from taximeter.replay_plans.ledger_brake import LedgerBrake
 from taximeter.replay_plans.plan_directory import PlanDirectory, StoredPart
 
@@ -36,6 +37,7 @@ class ApplyOptions:
     rows_per_second: float | None
     on_wait: Callable[[str], None]
     on_part: Callable[[int], None]
+    check: PartCheck
 
 
 class Applying:
@@ -80,6 +82,10 @@ class Applying:
         appender = Appender(self._kafka, "replay-appender")
         topics = self._kafka.topics
         brake: LedgerBrake | None = None
+
+        def check(progress: PlanProgress) -> None:
+            options.check(partition, len(progress.accepted))
+
         if options.events_per_second is not None:
             brake = LedgerBrake(
                 ledger,
@@ -87,6 +93,7 @@ class Applying:
                 self._clock,
                 events_per_second=options.events_per_second,
                 on_wait=options.on_wait,
+                on_look=check,
             )
         told = 0
 
@@ -94,6 +101,7 @@ class Applying:
             nonlocal told
             options.on_part(len(progress.accepted) - told)
             told = len(progress.accepted)
+            check(progress)
             if brake is not None:
                 await brake.hold(progress)
 

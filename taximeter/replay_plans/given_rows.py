@@ -15,7 +15,7 @@ from audit.adjustments.signed_sums import SignedSums
 from metering.kafka.clients import KafkaSettings
 from metering.plans.plan_header import PlanHeader, PlannedRange, PlanRule
 from metering.plans.usage_selector import EVERYTHING_SELECTED
-from metering.records.adjustment import ADJUSTED_QUANTITY_MAX, AdjustedRow, AdjustmentKind
+from metering.records.adjustment import ADJUSTED_QUANTITY_MAX, AdjustedRow
 from taximeter.replay_plans.plan_directory import PlanDirectory, PlanUnusable, direct_parts
 
 GIVEN_ROWS_MAX: Final = 1_000_000
@@ -42,20 +42,20 @@ def read_rows(file: Path) -> list[AdjustedRow]:
 
 
 def write_given(
-    directory: PlanDirectory, kafka: KafkaSettings, ends: Mapping[int, TalliesEnd], rows: Sequence[AdjustedRow], *, evidence: str, now_ms: int
+    directory: PlanDirectory, kafka: KafkaSettings, ends: Mapping[int, TalliesEnd], rows: Sequence[AdjustedRow], *, rule: PlanRule, now_ms: int
 ) -> None:
     """Make the plan of these rows, complete but for its header. Raises PlanUnusable where a customer's partition has no tallies, and OSError."""
     sums: dict[int, SignedSums] = {}
     for row in rows:
-        sums.setdefault(partition_of(row[0], kafka.partitions), SignedSums(MINUTE_MS)).add_row(row)
+        sums.setdefault(partition_of(row[0], kafka.partitions), SignedSums(MINUTE_MS, rule.into)).add_row(row)
     missing = sorted(sums.keys() - ends.keys())
     if missing:
         raise PlanUnusable(f"nothing was ever counted in partition {missing[0]}: there is no chain to adjust")
     ranges = {partition: PlannedRange(ends[partition].end, ends[partition].end, ends[partition].base, ends[partition].chain_id) for partition in sums}
-    rule = PlanRule(AdjustmentKind.RESOLVE, evidence=evidence)
     directory.begin(PlanHeader(rule, EVERYTHING_SELECTED, now_ms, ranges, MINUTE_MS))
     for partition, found in sums.items():
-        with direct_parts(directory, partition) as add:
+        with direct_parts(directory, partition) as (add, brought):
+            brought.add(found.brought)
             for part in found.drain():
                 add(DerivedPart(False, part))
 

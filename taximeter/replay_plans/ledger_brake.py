@@ -24,14 +24,19 @@ OnWait = Callable[[str], None]
 
 
 class LedgerBrake:
-    """One partition. `events_per_second`: how many meter events of this partition are sent in a second, about."""
+    """One partition. `events_per_second`: how many meter events of this partition are sent in a second, about. `on_look` is called while it waits,
+    and what it raises ends the waiting.
+    """
 
-    def __init__(self, reader: LogReader, topic: str, clock: Clock, *, events_per_second: float, on_wait: OnWait) -> None:
+    def __init__(
+        self, reader: LogReader, topic: str, clock: Clock, *, events_per_second: float, on_wait: OnWait, on_look: Callable[[PlanProgress], None]
+    ) -> None:
         self._reader = reader
         self._topic = topic
         self._clock = clock
         self._open_max = max(1, round(events_per_second * UNSETTLED_SECONDS))
         self._on_wait = on_wait
+        self._on_look = on_look
         self._ledger: Ledger | None = None
         self._next = 0
 
@@ -44,6 +49,7 @@ class LedgerBrake:
                 told = time.monotonic()
                 self._on_wait(f"partition {progress.plan.partition}, part {len(progress.accepted)}: {why}")
             await self._clock.sleep(BRAKE_LOOK_SECONDS)
+            self._on_look(progress)
 
     async def _waits_for(self, partition: int, last: int | None) -> str | None:
         ledger = await self._follow(partition)

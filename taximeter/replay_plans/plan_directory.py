@@ -10,6 +10,7 @@ So planning may be interrupted at any point: what is in a file of parts behind t
 """
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ import orjson
 
 from audit.adjustments.plan_derivation import DerivationCounts, DerivedPart
 from audit.recount.left_out import LeftOut
+from metering.plans.current_period import BroughtForward
 from metering.plans.plan_header import PlanHeader, header_from
 from metering.process.atomic_files import write_atomically
 from metering.records.adjustment import AdjustedRow, part_digest
@@ -55,6 +57,7 @@ class PartitionState:
     stays: Sequence[AdjustedRow] = ()
     moves: Sequence[AdjustedRow] = ()
     counts: DerivationCounts = field(default_factory=DerivationCounts)
+    brought: BroughtForward = field(default_factory=BroughtForward)
 
 
 class PlanDirectory:
@@ -120,6 +123,7 @@ class PlanDirectory:
                 rows_from(document["stays"]),
                 rows_from(document["moves"]),
                 counts_from(document["counts"]),
+                _brought_from(document["brought"]),
             )
         except FileNotFoundError:
             return None
@@ -135,17 +139,19 @@ class PlanDirectory:
             "stays": state.stays,
             "moves": state.moves,
             "counts": counts_document(state.counts),
+            "brought": {"customers": sorted(state.brought.customers), "units": {meter: str(units) for meter, units in state.brought.units.items()}},
         }
         write_atomically(self.path / f"partition-{partition}.state", orjson.dumps(document))
 
-    def counts(self) -> DerivationCounts:
+    def totals(self) -> tuple[DerivationCounts, BroughtForward]:
         """Over all partitions."""
-        total = DerivationCounts()
+        counts, brought = DerivationCounts(), BroughtForward()
         for partition in self.draft().ranges:
             state = self.state(partition)
             if state is not None:
-                total.add(state.counts)
-        return total
+                counts.add(state.counts)
+                brought.add(state.brought)
+        return counts, brought
 
     def parts(self, header: PlanHeader, home: int | None) -> dict[int, list[StoredPart]]:
         """The parts by the partition in which they are written, in order: its own, then what is moved there (`home`), by the partition read."""
@@ -218,15 +224,15 @@ class PartWriter:
 
 
 @contextmanager
-def direct_parts(directory: PlanDirectory, partition: int) -> Iterator[Callable[[DerivedPart], None]]:
-    """Takes all parts of a partition that needs no derivation; it is done at the end of the block."""
-    writer = PartWriter(directory.parts_file(partition), 0)
+def direct_parts(directory: PlanDirectory, partition: int) -> Iterator[tuple[Callable[[DerivedPart], None], BroughtForward]]:
+    """Takes all parts of a partition that needs no derivation, and what of them is brought forward; it is done at the end of the block."""
+    writer, brought = PartWriter(directory.parts_file(partition), 0), BroughtForward()
     try:
-        yield writer.add
+        yield writer.add, brought
         writer.sync()
     finally:
         writer.close()
-    directory.write_state(partition, PartitionState(0, writer.length, is_done=True))
+    directory.write_state(partition, PartitionState(0, writer.length, is_done=True, brought=brought))
 
 
 def rows_from(document: Sequence[Any]) -> list[AdjustedRow]:
@@ -240,6 +246,11 @@ def rows_from(document: Sequence[Any]) -> list[AdjustedRow]:
 def counts_document(counts: DerivationCounts) -> dict[str, Any]:
     """For JSON."""
     return {name: getattr(counts, name) for name in _COUNTS} | {"left_out": {why.name: number for why, number in counts.left_out.items()}}
+
+
+def _brought_from(document: dict[str, Any]) -> BroughtForward:
+    units = Counter({meter: int(number) for meter, number in document["units"].items()})
+    return BroughtForward(set(document["customers"]), units)
 
 
 def counts_from(document: dict[str, Any]) -> DerivationCounts:

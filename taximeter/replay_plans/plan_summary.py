@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
+from taximeter_emitter.wire.limits import MINUTE_MS
+
+from metering.plans.current_period import IntoCurrent
 from metering.records.adjustment import AdjustedRow
 from metering.records.service_limits import EVENT_AGE_MAX_MS
 from reporter.planning.billing_periods import BillingPeriods
@@ -50,6 +53,21 @@ class PeriodClock:
         return (BillingState.GRACE if now_s < end_s + self.grace_s else BillingState.FINAL), end_s
 
 
+def ended_usage(clock: PeriodClock, periods: BillingPeriods) -> IntoCurrent:
+    """What of each customer with a current period is to be brought forward into it: the usage of periods that `clock` says are billed no more."""
+    minute_ms = clock.now_ms // MINUTE_MS * MINUTE_MS
+    now_s, old_ms = clock.now_ms // 1000, clock.now_ms - EVENT_AGE_MAX_MS + PLANNING_MARGIN_MS
+    ended = {}
+    for customer in periods.customers():
+        if periods.end_s(customer, minute_ms) is None:
+            continue  # nothing bills this customer now
+        until_ms = max(old_ms, periods.last_boundary_s(customer, now_s - clock.grace_s) * 1000)
+        ranges = [(start * 1000, min(end * 1000, until_ms)) for start, end in periods.covered(customer) if start * 1000 < until_ms]
+        if ranges:
+            ended[customer] = ranges
+    return IntoCurrent(minute_ms, ended)
+
+
 @dataclass(slots=True)
 class StateTotal:
     """Units and rows of one state and meter. Each row is a meter event, where none are merged."""
@@ -80,6 +98,11 @@ class PlanSummary:
             closes_s = end_s + self._clock.grace_s
             total.closes_s = closes_s if total.closes_s is None else min(closes_s, total.closes_s)
         self.sums[customer, meter, state, end_s] += quantity
+
+    def add_part(self, _partition: int, rows: Sequence[AdjustedRow]) -> None:
+        """The rows of a part."""
+        for row in rows:
+            self.add(row)
 
     @property
     def unbilled_rows(self) -> int:

@@ -3,10 +3,10 @@
 import asyncio
 import multiprocessing
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from typing import Final
@@ -19,15 +19,22 @@ from audit.adjustments.plan_reading import PlanLog
 from audit.adjustments.plan_scope import earlier_plans
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogReader
+from metering.plans.current_period import BroughtForward
 from metering.plans.plan_header import MeterTotal, PlanHeader
 from metering.records.adjustment import AdjustedRow, PlannedParts, partition_digest
-from taximeter.replay_plans.plan_directory import PartitionState, PartWriter, PlanDirectory
+from metering.records.service_limits import CHAIN_RECORD_BYTES_MAX
+from taximeter.replay_plans.plan_directory import PartitionState, PartWriter, PlanDirectory, PlanUnusable
 
 STATE_SECONDS: Final = 2.0
 DERIVED_LOOK_SECONDS: Final = 0.5
+PLAN_HEADER_CHARS_MAX: Final = CHAIN_RECORD_BYTES_MAX // 4
+"""It stands in the first part of each partition, in JSON, beside the rows."""
 
 OnDerived = Callable[[int, int], None]
 """Records of usage.events read so far, and in all."""
+
+OnPlannedPart = Callable[[int, Sequence[AdjustedRow]], None]
+"""The partition in which a part is written, and its rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +81,7 @@ async def derive_partition(task: DerivationTask, on_records: Callable[[int], Non
     state = directory.state(partition) or PartitionState(planned.start)
     derivation = PlanDerivation(draft, partition, task.earlier)
     derivation.counts = state.counts
+    derivation.stays.brought.add(state.brought)
     for rows, sums in ((state.stays, derivation.stays), (state.moves, derivation.moves)):
         for row in rows:
             sums.add_row(row)
@@ -84,7 +92,10 @@ async def derive_partition(task: DerivationTask, on_records: Callable[[int], Non
 
     def save(end: int, *, is_done: bool = False) -> None:
         writer.sync()
-        now = PartitionState(end, writer.length, is_done, derivation.stays.pending(), derivation.moves.pending(), derivation.counts)
+        brought = BroughtForward()
+        brought.add(derivation.stays.brought)
+        brought.add(derivation.moves.brought)
+        now = PartitionState(end, writer.length, is_done, derivation.stays.pending(), derivation.moves.pending(), derivation.counts, brought)
         directory.write_state(partition, now)
 
     try:
@@ -109,22 +120,25 @@ async def derive_partition(task: DerivationTask, on_records: Callable[[int], Non
         await tallies.close()
 
 
-def completed(directory: PlanDirectory, kafka: KafkaSettings, on_row: Callable[[AdjustedRow], None]) -> PlanHeader:
-    """The header of a plan whose partitions are all done, written to the directory. `on_row` is given every row."""
+def completed(directory: PlanDirectory, kafka: KafkaSettings, on_part: OnPlannedPart) -> PlanHeader:
+    """The header of a plan whose partitions are all done, written to the directory. `on_part` is given every part."""
     draft = directory.draft()
     receiver = draft.rule.to_customer
     stored = directory.parts(draft, partition_of(receiver, kafka.partitions) if receiver else None)
     totals: dict[str, list[int]] = {}
-    for parts in stored.values():
+    for partition, parts in stored.items():
         for part in parts:
-            for row in directory.rows(part):
+            rows = directory.rows(part)
+            on_part(partition, rows)
+            for row in rows:
                 total = totals.setdefault(row[1], [0, 0, 0])
                 total[0] += row[4]
                 total[1] += row[5]
                 total[2] += 1
-                on_row(row)
+    into = draft.rule.into
     header = PlanHeader(
-        draft.rule,
+        # Of those that were not brought forward nothing is to be said.
+        replace(draft.rule, into=into and into.only(directory.totals()[1].customers)),
         draft.selector,
         draft.planned_ms,
         draft.ranges,
@@ -133,6 +147,8 @@ def completed(directory: PlanDirectory, kafka: KafkaSettings, on_row: Callable[[
         {meter: MeterTotal(*total) for meter, total in sorted(totals.items())},
     )
     if not directory.is_complete:
+        if len(header.text) > PLAN_HEADER_CHARS_MAX:
+            raise PlanUnusable("too much is to be said of the plan, as of whom it brings forward: make several plans, by --partition or --customer")
         directory.finish(header)
     return header
 

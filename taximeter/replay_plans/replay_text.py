@@ -16,8 +16,8 @@ from taximeter.stripe_commands.running import console, shown
 
 PLAN_SCHEMA: Final = "taximeter.plan/1"
 _NOT_BILLED: Final = {
-    BillingState.FINAL: "their invoices are final: Stripe takes the usage and bills nobody; use invoice items or credit notes",
-    BillingState.TOO_OLD: "Stripe takes no usage older than 35 days; use invoice items or credit notes",
+    BillingState.FINAL: "their invoices are final: Stripe takes the usage and bills nobody",
+    BillingState.TOO_OLD: "Stripe takes no usage older than 35 days",
 }
 
 
@@ -26,22 +26,23 @@ def described(header: PlanHeader) -> str:
     rule = header.rule
     match rule.kind:
         case AdjustmentKind.COUNT:
-            return f"count {rule.meter}"
+            what = f"count {rule.meter}"
         case AdjustmentKind.MOVE:
-            return f"move to {rule.to_customer}"
+            what = f"move to {rule.to_customer}"
         case AdjustmentKind.REVERT:
-            return f"take back plan {short(rule.reverts)}"
+            what = f"take back plan {short(rule.reverts)}"
         case AdjustmentKind.RESOLVE:
-            return "resolve"
+            what = "resolve"
         case _:
-            return "take out"
+            what = "take out"
+    return what if rule.into is None else f"{what}, ended periods into the current one"
 
 
 async def plan_as_json(
     arguments: argparse.Namespace, header: PlanHeader, directory: PlanDirectory, summary: PlanSummary, account: AccountPeriods
 ) -> dict[str, Any]:
     """For `--json`."""
-    counts = directory.counts()
+    counts, brought = directory.totals()
     money = await plan_money(arguments)
     return {
         "schema": PLAN_SCHEMA,
@@ -57,6 +58,10 @@ async def plan_as_json(
             "tallies_that_do_not_say": counts.unknown_tallies,
         },
         **summary.as_json(),
+        "brought_forward": {
+            "customers": len(brought.customers),
+            "units": {meter: str(units) for meter, units in sorted(brought.units.items())},
+        },
         "periods_problem": account.problem,
         "money": money.as_json(summary.entries()),
         "money_not_billed": money.as_json(summary.entries(billed=False)),
@@ -74,6 +79,7 @@ def header_as_json(header: PlanHeader) -> dict[str, Any]:
         **{name: text or None for name, text in named.items()},
         "selector": header.selector.as_document(),
         "planned_ms": header.planned_ms,
+        "into_current_ms": None if rule.into is None else rule.into.minute_ms,
         "parts": sum(each.parts for each in header.parts.values()),
         "totals": {meter: {"units": str(each.units), "events": str(each.events), "rows": each.rows} for meter, each in header.totals.items()},
     }
@@ -83,7 +89,8 @@ async def show_plan(
     arguments: argparse.Namespace, header: PlanHeader, directory: PlanDirectory, summary: PlanSummary, account: AccountPeriods
 ) -> None:
     """As text."""
-    counts, parts = directory.counts(), sum(each.parts for each in header.parts.values())
+    counts, brought = directory.totals()
+    parts = sum(each.parts for each in header.parts.values())
     partitions = f"{len(header.ranges)} partition{'s' if len(header.ranges) > 1 else ''}, offsets frozen"
     print(f"plan {short(header.plan)}  {described(header)}  ({partitions})")
     if counts.tallies:
@@ -99,6 +106,10 @@ async def show_plan(
         print("  it changes nothing")
         return
     _show_periods(summary, account)
+    if brought.customers and header.rule.into is not None:
+        units = ", ".join(f"{number:+,} {meter}" for meter, number in sorted(brought.units.items()))
+        when = shown(header.rule.into.minute_ms // 1000)
+        print(f"of it {units} of {len(brought.customers):,} customers would be billed no more: brought forward to {when}, into the current period")
     await _show_money(arguments, summary)
     minutes = summary.rows / account.events_per_second / 60
     print(f"{summary.rows:,} meter events at most, {minutes:,.1f} min at {account.events_per_second:,}/s; {parts:,} parts")
@@ -116,7 +127,7 @@ def _show_periods(summary: PlanSummary, account: AccountPeriods) -> None:
     console().print(table)
     for state, why in _NOT_BILLED.items():
         if any(found is state for found, _ in summary.states):
-            print(f"NOT billed, {state.value}: {why}")
+            print(f"NOT billed, {state.value}: {why}; plan again with --into-current, or use invoice items or credit notes")
     if account.problem:
         print(f"Billing periods are not known: {account.problem}")
     customers = summary.customers()

@@ -1,6 +1,8 @@
 """Plans that are stale, interrupted, abandoned and taken back, on a broker, without the services."""
 
 import time
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,7 +33,13 @@ pytestmark = pytest.mark.broker
 ONE, TWO, *_ = (customer for customer in (f"cus_{number}" for number in range(99)) if partition_of(customer, PARTITIONS) == 0)
 YES: Final = ("--reason", "a mistake", "--by", "ann", "--yes", "--no-brake")
 AT_ONCE: Final = ApplyOptions(
-    reason="r", by="ben", events_per_second=None, rows_per_second=None, on_wait=lambda _why: None, on_part=lambda _count: None
+    reason="r",
+    by="ben",
+    events_per_second=None,
+    rows_per_second=None,
+    on_wait=lambda _why: None,
+    on_part=lambda _count: None,
+    check=lambda _partition, _number: None,
 )
 ABANDON: Final = YES[:-1]
 
@@ -98,6 +106,38 @@ async def test_a_half_plan_is_in_the_way_until_it_is_abandoned_and_taken_back(co
     ]
 
 
+async def test_a_plan_stops_between_two_parts_and_goes_on(counted: CountedPartition) -> None:
+    planned(counted, "plan", "--take-out")
+    directory, book = PlanDirectory(counted.folder / "plan"), await read_plans(counted.kafka)
+    asked: list[int] = []
+
+    def check(_partition: int, number: int) -> None:
+        asked.append(number)
+        if number == 1:
+            raise NotAdjusted("an invoice closes")
+
+    stopping = replace(AT_ONCE, check=check)
+    with pytest.raises(NotAdjusted, match="an invoice closes"):
+        await Applying(counted.kafka, directory, book, clock=SystemClock(), options=stopping).run(directory.parts(directory.header(), None), None)
+    assert (asked, states(counted)) == ([0, 1], (PENDING, [("unfinished", 1)]))
+    assert counted.taximeter("replay", "apply", str(directory.path), *YES)[0] == OK
+    assert states(counted) == (OK, [("applied", 2)])
+
+
+async def test_a_range_of_time_proves_the_plans_that_were_written_in_it(counted: CountedPartition) -> None:
+    planned(counted, "first", "--take-out", "--customer", ONE)
+    assert counted.taximeter("replay", "apply", str(counted.folder / "first"), *YES)[0] == OK
+    between = datetime.now(UTC).isoformat()
+    second = planned(counted, "second", "--take-out")
+    assert counted.taximeter("replay", "apply", str(counted.folder / "second"), *YES)[0] == OK
+    _, verified = counted.taximeter("verify", "--from", between)
+    assert [(each["plan"], each["proof"], each["problems"]) for each in verified["plans"]] == [(second["plan"], "derived", [])]
+    assert verified["problems"]["count"] == 0
+    _, verified = counted.taximeter("verify", "--to", between)
+    assert len(verified["plans"]) == 1
+    assert verified["plans"][0]["plan"] != second["plan"]
+
+
 async def test_planning_goes_on_where_it_was_interrupted(counted: CountedPartition, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning, "STATE_SECONDS", 0.0)
     planned(counted, "whole", "--take-out")
@@ -115,7 +155,7 @@ async def test_planning_goes_on_where_it_was_interrupted(counted: CountedPartiti
             file.write(b'{"moved": false, "digest": "half')
     assert ends == [6, 7, 8]
     code, resumed = counted.taximeter("replay", "plan", "--resume", str(broken.path))
-    assert (code, resumed["plan"]) == (OK, completed(whole, counted.kafka, lambda _row: None).plan)
+    assert (code, resumed["plan"]) == (OK, completed(whole, counted.kafka, lambda _partition, _rows: None).plan)
     assert resumed["events"]["counted_then"] == 8_006
 
 

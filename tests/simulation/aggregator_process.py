@@ -1,6 +1,6 @@
 """An aggregator process: the workers of `aggregator.worker`, with a simulated group, Kafka and disk around them."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from aggregator.core.counting_rules import CountingRules
 from aggregator.repair import AcceptingLoss, NothingAccepted
@@ -35,8 +35,7 @@ class AggregatorProcess(Process):
 
     def __init__(self, world: World, name: str, order: AggregatorOrder, snapshots: IdSnapshots) -> None:
         super().__init__(world, name)
-        # So that many runs are read as columns, although the worlds are small.
-        self._rules = rules = replace(order.rules, run_min=2, batches_min=1)
+        self._rules = rules = order.rules
         self._settings = AggregatorSettings(
             flush_seconds=world.rng.pick(FLUSH_SECONDS), flush_bytes=world.rng.pick(FLUSH_BYTES), idle_tally_seconds=world.rng.pick((60.0, 3_600.0))
         )

@@ -12,16 +12,15 @@ from contextlib import contextmanager
 from functools import lru_cache, partial
 from random import Random
 from types import ModuleType
-from typing import Any, cast
-
-from taximeter_emitter.wire.batch import Batch
+from typing import Any
 
 from aggregator import repair, tally_log
 from aggregator.core import counting, sequences
 from aggregator.ids import recent_ids
 from aggregator.ids.id_index import IdIndex
 from aggregator.ids.recent_ids import RecentIds
-from aggregator.reading.decoding import decoded, read, understood
+from aggregator.reading import plain_reader
+from aggregator.reading.decoding import read
 from metering.records import ledger_records, tally
 from metering.records.batch_decoding import KnownTexts
 from metering.records.record import LogRecord
@@ -49,6 +48,7 @@ def _make_small_tables() -> None:
     """Room for the ids that a small world has: a table of the usual size is a megabyte of zeros, and there are many."""
     recent_ids.IDS_AT_FIRST = IDS_AT_FIRST  # type: ignore[misc]  # a constant of production
     RecentIds.__init__.__kwdefaults__ = {"expected": IDS_AT_FIRST}
+    plain_reader.TYPED_FROM = 2  # type: ignore[misc]  # so that single events are read at once, although the worlds are small
 
 
 @contextmanager
@@ -80,23 +80,11 @@ def bound(seed: int, *, recent_ids_max: int, crowded: bool) -> Iterator[None]:
 
 def _read_once(record: LogRecord, known: KnownTexts | None = None) -> Any:
     """`aggregator.reading.decoding.read`; its answer stays with the record."""
-    simulated = cast("SimulatedRecord", record)
-    if simulated.content is None:
-        simulated.content = read(record, known)
-    return simulated.content
-
-
-def _decoded_unless_known(record: LogRecord) -> Any:
-    """`aggregator.reading.decoding.decoded`; nothing of a record that is known to be a batch, because `_understood_once` will not look at it."""
-    return None if type(cast("SimulatedRecord", record).content) is Batch else decoded(record)
-
-
-def _understood_once(record: LogRecord, document: Any, known: KnownTexts | None = None) -> Any:
-    """`aggregator.reading.decoding.understood`; its answer stays with the record."""
-    simulated = cast("SimulatedRecord", record)
-    if simulated.content is None:
-        simulated.content = understood(record, document, known)
-    return simulated.content
+    if not isinstance(record, SimulatedRecord):
+        return read(record, known)
+    if record.content is None:
+        record.content = read(record, known)
+    return record.content
 
 
 def _decoders() -> Iterator[tuple[ModuleType, str, Callable[..., Any], Callable[..., Any]]]:
@@ -105,8 +93,6 @@ def _decoders() -> Iterator[tuple[ModuleType, str, Callable[..., Any], Callable[
         (tally.decode_tally, lru_cache(KEPT)(tally.decode_tally)),
         (ledger_records.decode_entry, lru_cache(KEPT)(ledger_records.decode_entry)),
         (read, _read_once),
-        (decoded, _decoded_unless_known),
-        (understood, _understood_once),
     ):
         for name, module in list(sys.modules.items()):
             if name.startswith(PACKAGES) and getattr(module, original.__name__, None) is original:

@@ -9,8 +9,7 @@ from unittest.mock import patch
 
 import numpy as np
 from taximeter_emitter.wire import event as wire_event
-from taximeter_emitter.wire.batch import NO_ID, Batch
-from taximeter_emitter.wire.event import UsageEvent
+from taximeter_emitter.wire.batch import NO_ID
 from taximeter_emitter.wire.limits import DAY_MS
 
 from aggregator.core.counting import PartitionCounter
@@ -20,7 +19,8 @@ from aggregator.core.uncounted_places import UncountedPlaces
 from aggregator.ids.fingerprints import Fingerprints, Mask, Words
 from aggregator.ids.id_index import IdIndex, Seen
 from aggregator.ids.identities import Identities
-from aggregator.reading import joined_batches, plain_events
+from aggregator.reading import plain_reader
+from aggregator.reading.events import Events
 from aggregator.sums.rows import Rows
 from aggregator.worker import CountingWorker
 from metering.folds.corrections import Target, objection
@@ -81,7 +81,7 @@ def fingerprints_have_no_source() -> Iterator[None]:
     def without(_source: str) -> bytes:
         return prefix("")
 
-    with patch.object(wire_event, "source_prefix", without), patch.object(plain_events, "source_prefix", without):
+    with patch.object(wire_event, "source_prefix", without), patch.object(plain_reader, "source_prefix", without):
         yield
 
 
@@ -97,14 +97,14 @@ def numbers_are_not_looked_up() -> Iterator[None]:
 
 
 @contextmanager
-def joined_batches_mix_up_their_series() -> Iterator[None]:
+def batches_mix_up_their_series() -> Iterator[None]:
     """Batches that are counted together forget where the series of each begin."""
-    real = joined_batches._places
+    real = plain_reader._events_of_batches
 
-    def places(lists: Sequence[list[Any]], lengths: Sequence[int], below: Sequence[int], _begins: Sequence[int]) -> joined_batches.Unsigned:
-        return real(lists, lengths, below, [0] * len(lengths))
+    def events_of(columns: plain_reader._BatchColumns, known: frozenset[str]) -> Iterator[Events]:
+        return real(columns._replace(firsts=[0] * len(columns.firsts)), known)
 
-    with patch.object(joined_batches, "_places", places):
+    with patch.object(plain_reader, "_events_of_batches", events_of):
         yield
 
 
@@ -112,7 +112,7 @@ def joined_batches_mix_up_their_series() -> Iterator[None]:
 def ids_are_forgotten_on_takeover() -> Iterator[None]:
     """A new owner does not read the log again."""
 
-    def remember(_self: PartitionCounter, _record: object) -> None:
+    def remember(_self: PartitionCounter, _records: object) -> None:
         return
 
     with _method(PartitionCounter, "remember", remember):
@@ -240,17 +240,12 @@ def unknown_outcomes_are_resent_for_ever() -> Iterator[None]:
 @contextmanager
 def late_events_are_dropped() -> Iterator[None]:
     """Rows for windows that are over are not counted."""
-    real_event, real_batch = Rows.add_event, Rows.add_batch
+    real = Rows.add
 
-    def add_event(self: Rows, event: UsageEvent) -> None:
-        if event.time_ms > START_MS - 600_000:
-            real_event(self, event)
+    def add(self: Rows, events: Events) -> None:
+        real(self, events.chosen(events.times > START_MS - 600_000))
 
-    def add_batch(self: Rows, batch: Batch, keep: Sequence[bool] | None) -> None:
-        wanted = [batch.base_time_ms + moment > START_MS - 600_000 for moment in batch.time]
-        real_batch(self, batch, wanted if keep is None else [a and b for a, b in zip(wanted, keep, strict=True)])
-
-    with _method(Rows, "add_event", add_event), _method(Rows, "add_batch", add_batch):
+    with _method(Rows, "add", add):
         yield
 
 
@@ -440,7 +435,7 @@ PLANTED: Mapping[str, Callable[[], AbstractContextManager[None]]] = {
         identities_have_no_customer,
         fingerprints_have_no_source,
         numbers_are_not_looked_up,
-        joined_batches_mix_up_their_series,
+        batches_mix_up_their_series,
         ids_are_forgotten_on_takeover,
         ids_set_aside_are_learnt_on_takeover,
         every_append_is_accepted,

@@ -5,8 +5,8 @@ from contextlib import AbstractContextManager, contextmanager
 from unittest.mock import patch
 
 from aggregator.core import sequences
-from aggregator.core.counting import PartitionCounter
 from aggregator.core.emitter_numbers import EmitterNumbers
+from aggregator.core.pending_tally import Pending
 from aggregator.core.sequences import SequenceIndex
 from metering.records.dead_letter import DeadLetter
 from metering.records.fail_closed import ChainBroken
@@ -43,15 +43,14 @@ def numbers_among_forgotten_gaps_are_taken_for_seen() -> Iterator[None]:
 @contextmanager
 def many_dead_letters_stop_the_partition() -> Iterator[None]:
     """A few events in a row that are set aside stop the partition for everybody."""
-    real = PartitionCounter._dead_letter
+    real = Pending.add_dead_letter
 
-    def dead_letter(self: PartitionCounter, *about: object) -> None:
-        real(self, *about)  # type: ignore[arg-type]  # it is only passed on
-        letters: list[DeadLetter] = self._pending.letters
-        if len(letters) >= RUN_MAX:
+    def dead_letter(self: Pending, letter: DeadLetter) -> None:
+        real(self, letter)
+        if len(self.letters) >= RUN_MAX:
             raise ChainBroken("dead letters are the main output")
 
-    with patch.object(PartitionCounter, "_dead_letter", dead_letter):
+    with patch.object(Pending, "add_dead_letter", dead_letter):
         yield
 
 

@@ -6,13 +6,15 @@ from typing import Any
 from unittest.mock import patch
 
 from taximeter_emitter.wire.batch import Batch
-from taximeter_emitter.wire.errors import EventRejected
 
-from aggregator.core.counting import PartitionCounter
+from aggregator.core.numbering import Numbering
+from aggregator.core.pending_tally import Pending
 from aggregator.core.sequences import SequenceIndex
+from aggregator.ids.fingerprints import Fingerprints
+from aggregator.reading import plain_reader
 from aggregator.takeover import CountingTakeover
+from metering.records.dead_letter import DeadLetter
 from metering.records.fail_closed import FailClosed
-from metering.records.record import LogRecord
 from tests.simulation.world import World
 
 RUN_MAX = 5
@@ -36,12 +38,12 @@ def lives_of_an_emitter_share_their_numbers() -> Iterator[None]:
 @contextmanager
 def ids_of_numbered_events_are_not_looked_up() -> Iterator[None]:
     """What a host emits again after a crash has a new number, and counts again."""
-    real = PartitionCounter._count_batch
+    real = plain_reader._ids
 
-    def count_batch(self: PartitionCounter, record: LogRecord, batch: Batch) -> None:
-        real(self, record, batch._replace(ids=b"") if batch.emitter.startswith("sdk") else batch)
+    def ids(batches: Sequence[Batch], events: int) -> Fingerprints:
+        return real([batch._replace(ids=b"") if batch.emitter.startswith("sdk") else batch for batch in batches], events)
 
-    with patch.object(PartitionCounter, "_count_batch", count_batch):
+    with patch.object(plain_reader, "_ids", ids):
         yield
 
 
@@ -62,13 +64,13 @@ def what_an_emitter_says_at_its_end_counts_as_seen() -> Iterator[None]:
 @contextmanager
 def who_only_closes_is_not_written_down() -> Iterator[None]:
     """The end of an emitter that has sent nothing is in no tally."""
-    real = PartitionCounter._heartbeat
+    real = Numbering._heartbeat
 
-    def heartbeat(self: PartitionCounter, record: LogRecord, beat: Batch) -> None:
+    def heartbeat(self: Numbering, pending: Pending, beat: Batch, moment: int) -> None:
         if not beat.final or beat.first_seq:
-            real(self, record, beat)
+            real(self, pending, beat, moment)
 
-    with patch.object(PartitionCounter, "_heartbeat", heartbeat):
+    with patch.object(Numbering, "_heartbeat", heartbeat):
         yield
 
 
@@ -130,14 +132,14 @@ def a_record_that_is_missing_is_taken_for_a_marker() -> Iterator[None]:
 @contextmanager
 def a_flood_of_bad_events_stops_the_partition() -> Iterator[None]:
     """Who sends a few of them in a row stops all others."""
-    real = PartitionCounter._dead_letter
+    real = Pending.add_dead_letter
 
-    def dead_letter(self: PartitionCounter, record: LogRecord, rejected: EventRejected, *more: Any) -> None:
-        real(self, record, rejected, *more)
-        if len(self._pending.letters) > RUN_MAX:
+    def dead_letter(self: Pending, letter: DeadLetter) -> None:
+        real(self, letter)
+        if len(self.letters) > RUN_MAX:
             raise FailClosed(f"more than {RUN_MAX} events were set aside")
 
-    with patch.object(PartitionCounter, "_dead_letter", dead_letter):
+    with patch.object(Pending, "add_dead_letter", dead_letter):
         yield
 
 

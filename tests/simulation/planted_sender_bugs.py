@@ -1,18 +1,19 @@
 """Bugs in what is made of a sender's clock and of usage fields that nobody knows, put in on purpose."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 from unittest.mock import patch
 
-from taximeter_emitter.wire.batch import Batch
-from taximeter_emitter.wire.errors import Reason
+import numpy as np
 
-from aggregator.core import counting
-from aggregator.reading import joined_batches
-from aggregator.reading.screening import set_aside_reasons, unknown_usage
-from aggregator.reading.stamped_times import Ahead, at_log_time
+from aggregator.core import counting, judging, numbering
+from aggregator.core.numbering import at_log_times
+from aggregator.core.pending_tally import Pending
+from aggregator.ids.fingerprints import Mask
+from aggregator.reading.events import Events
 from aggregator.worker import CountingWorker
-from metering.records.meters import Catalogue
+from metering.records.integer_columns import Integers
 
 
 @contextmanager
@@ -26,32 +27,24 @@ def stamped_times_are_capped_by_the_clock_of_whoever_counts() -> Iterator[None]:
         now_ms = self._clock.now_ms()
         return count_inbox(self, *given, **named)  # type: ignore[arg-type]  # passed on
 
-    def capped(batch: Batch, _log_time_ms: int) -> tuple[Batch, Ahead]:
-        return at_log_time(batch, now_ms)
+    def capped(pending: Pending, events: Events, moments: Integers, *given: Any) -> Events:
+        return at_log_times(pending, events, np.full(len(moments), now_ms), *given)
 
-    with patch.object(CountingWorker, "_count_inbox", counting_now), patch.object(counting, "at_log_time", capped):
+    with patch.object(CountingWorker, "_count_inbox", counting_now), patch.object(counting, "at_log_times", capped):
         yield
 
 
 @contextmanager
-def stamped_times_are_not_capped_in_joined_batches() -> Iterator[None]:
-    """The quick way takes a sender's clock for right."""
-
-    def as_they_are(times: joined_batches.Unsigned, *_: object) -> tuple[joined_batches.Unsigned, dict[str, Ahead]]:
-        return times, {}
-
-    with patch.object(joined_batches, "_at_log_times", as_they_are):
+def stamped_times_are_not_capped() -> Iterator[None]:
+    """A sender's clock is taken for right."""
+    with patch.object(counting, "at_log_times", lambda _pending, events, *_: events):
         yield
 
 
 @contextmanager
 def a_clock_that_is_hours_ahead_is_believed() -> Iterator[None]:
     """Its events count at the log time, however far it is ahead."""
-
-    def capped(batch: Batch, log_time_ms: int) -> tuple[Batch, Ahead]:
-        return at_log_time(batch, log_time_ms, ahead_max_ms=10**15)
-
-    with patch.object(counting, "at_log_time", capped), patch.object(joined_batches, "CLOCK_AHEAD_MAX_MS", 10**15):
+    with patch.object(numbering, "CLOCK_AHEAD_MAX_MS", 10**15):
         yield
 
 
@@ -59,17 +52,17 @@ def a_clock_that_is_hours_ahead_is_believed() -> Iterator[None]:
 def times_of_clients_are_capped_too() -> Iterator[None]:
     """An event that its client dates in the future is counted now."""
 
-    def capped(batch: Batch, log_time_ms: int) -> tuple[Batch, Ahead]:
-        return at_log_time(batch._replace(stamped=True), log_time_ms)
+    def capped(pending: Pending, events: Events, *given: Any) -> Events:
+        return at_log_times(pending, events._replace(stamped=np.ones(len(events.times), np.bool_)), *given)
 
-    with patch.object(counting, "at_log_time", capped):
+    with patch.object(counting, "at_log_times", capped):
         yield
 
 
 @contextmanager
 def unknown_usage_is_not_named() -> Iterator[None]:
-    """What a batch has of fields that no meter sums is in no row, and nobody says so."""
-    with patch.object(counting, "unknown_usage", lambda *_: []):
+    """What events have of fields that no meter sums is in no row, and nobody says so."""
+    with patch.object(Pending, "add_unknown", lambda *_: None):
         yield
 
 
@@ -77,26 +70,25 @@ def unknown_usage_is_not_named() -> Iterator[None]:
 def unknown_usage_of_duplicates_is_named_too() -> Iterator[None]:
     """All of a batch is named, whichever of its events count."""
 
-    def of_all(batch: Batch, _keep: Sequence[bool] | None, catalogue: Catalogue) -> list[tuple[str, int, int]]:
-        return unknown_usage(batch, None, catalogue)
+    real = Events.chosen
 
-    with patch.object(counting, "unknown_usage", of_all):
+    def chosen(events: Events, which: Mask) -> Events:
+        return real(events, which)._replace(unknown=[(0, name, quantity) for _, name, quantity in events.unknown])
+
+    with patch.object(Events, "chosen", chosen):
         yield
 
 
 @contextmanager
 def an_unknown_field_costs_the_event() -> Iterator[None]:
-    """An event of a batch with a field that no meter sums is set aside, although it has known ones."""
+    """An event with a field that no meter sums is set aside, although it has known ones."""
 
-    def reasons(batch: Batch, log_time_ms: int, catalogue: Catalogue, *given: object, **named: object) -> dict[int, Reason]:
-        found = set_aside_reasons(batch, log_time_ms, catalogue, *given, **named)  # type: ignore[arg-type]  # passed on
-        for name in batch.usage.keys() - catalogue.known_fields:
-            for index, quantity in enumerate(batch.usage[name]):
-                if quantity:
-                    found.setdefault(index, Reason.UNKNOWN_USAGE_FIELD)
+    def all_with_one(events: Events) -> Mask:
+        found = np.zeros(len(events.times), np.bool_)
+        found[[place for place, _, _ in events.unknown]] = True
         return found
 
-    with patch.object(counting, "set_aside_reasons", reasons):
+    with patch.object(judging, "_is_unknown", all_with_one):
         yield
 
 
@@ -104,7 +96,7 @@ PLANTED_FOR_SENDERS: Mapping[str, Callable[[], AbstractContextManager[None]]] = 
     planted.__name__: planted
     for planted in (
         stamped_times_are_capped_by_the_clock_of_whoever_counts,
-        stamped_times_are_not_capped_in_joined_batches,
+        stamped_times_are_not_capped,
         a_clock_that_is_hours_ahead_is_believed,
         times_of_clients_are_capped_too,
         unknown_usage_is_not_named,

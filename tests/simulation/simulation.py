@@ -10,6 +10,8 @@ from taximeter_emitter.wire.partitioner import partition_of
 
 from aggregator.core.counting_rules import CountingRules
 from aggregator.ids.id_index import RECENT_IDS_MAX
+from aggregator.reading.plain_reader import PlainReader
+from aggregator.reading.readers import MakeReader
 from reporter.planning.billing_periods import BillingPeriods, Side, SubscriptionPeriods
 from tests.simulation.adjuster_actor import Adjuster, PlanShelf
 from tests.simulation.aggregator_process import CATALOGUE, AggregatorOrder, AggregatorProcess
@@ -83,6 +85,9 @@ class SubscribedPeriods(BillingPeriods):
         return _periods_of(customer).event_time_ms(customer, minute_ms)
 
 
+make_reader: MakeReader = PlainReader
+
+
 class Simulation:
     """The processes of one run. One seed in so many is `audited`, too."""
 
@@ -111,6 +116,7 @@ class Simulation:
             partition_of=partial(partition_of, partitions=world.partitions),
             instance="simulated",
             deduplication_horizon_ms=self.horizon_ms,
+            make_reader=make_reader,
         )
         self.started = 0
         self.processes: list[AggregatorProcess | ReporterProcess] = []

@@ -30,6 +30,6 @@ def test_a_record_that_is_younger_than_the_tally_which_counted_its_offset_stops_
     tally = counter.cut().tally
     again = PartitionCounter(0, simulation.rules, Tallies())
     assert again.observe(0, tally)
-    again.remember(SimulatedRecord(0, 1_000, None, b"{"))
+    again.remember([SimulatedRecord(0, 1_000, None, b"{")])
     with pytest.raises(ChainBroken, match="appended after it was counted"):
-        again.remember(SimulatedRecord(0, 1_001, None, b"{"))
+        again.remember([SimulatedRecord(0, 1_001, None, b"{")])

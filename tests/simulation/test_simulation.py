@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from aggregator.reading.readers import quickest_reader
+from tests.simulation.bytes_reader import native_reader
 from tests.simulation.campaign import campaign, long_campaign, story
 from tests.simulation.planted_log_bugs import PLANTED_IN_LOGS
 from tests.simulation.planted_table import ALL, seeds_to_catch
@@ -40,6 +42,14 @@ def test_a_seed_is_told_the_same_way_twice() -> None:
     first, second = (run(7, tracing=True) for _ in range(2))
     assert first == second
     assert len(first.trace) > 20
+
+
+@pytest.mark.skipif(quickest_reader().name != "native", reason="the native reader is not installed")
+def test_the_native_reader_makes_no_difference() -> None:
+    seeds = range(100)
+    plain = list(map(run, seeds))
+    with native_reader():
+        assert list(map(run, seeds)) == plain
 
 
 def test_a_scope_is_written_as_it_is_read() -> None:

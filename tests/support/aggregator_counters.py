@@ -9,17 +9,21 @@ from aggregator.core.pending_tally import Cut
 from aggregator.ids.id_archive import IdArchive
 from aggregator.ids.id_index import IdIndex, span_ms
 from aggregator.ids.id_table import MemoryStorage
+from aggregator.reading.plain_reader import PlainReader
+from aggregator.reading.readers import MakeReader, quickest_reader
 from metering.folds.tallies import Tallies
-from metering.records.record import Record
+from metering.records.record import LogRecord
 from tests.support.aggregator_records import rules
 
+READERS = [PlainReader, *([quickest_reader().make] if quickest_reader().name == "native" else [])]
+"""What reads records here: the plain reader, and the native one where it is installed."""
 LENGTHS = st.lists(st.integers(1, 30), max_size=5)
 FLUSH_BYTES = st.sampled_from([1, 300, 10**9])
 
 
-def counter(run_min: int, *, batches_min: int = 4, recent_max: int = 10**6) -> PartitionCounter:
-    """A counter at the start of a chain. From `run_min` single events or `batches_min` small batches in a row on, it takes many at a time."""
-    about = rules(run_min=run_min, batches_min=batches_min)
+def counter(*, recent_max: int = 10**6, make_reader: MakeReader = PlainReader) -> PartitionCounter:
+    """A counter at the start of a chain."""
+    about = rules(make_reader=make_reader)
     archive = IdArchive(MemoryStorage, span_ms=span_ms(about.deduplication_horizon_ms), key=b"of all counters, so that their ids compare")
     made = PartitionCounter(0, about, Tallies(), archive)
     made.ids = IdIndex(about.deduplication_horizon_ms, archive, recent_max=recent_max)
@@ -34,7 +38,7 @@ def cut(subject: PartitionCounter) -> Cut:
     return found
 
 
-def count_many(subject: PartitionCounter, records: Sequence[Record], lengths: Sequence[int], until_bytes: int) -> None:
+def count_many(subject: PartitionCounter, records: Sequence[LogRecord], lengths: Sequence[int], until_bytes: int) -> None:
     """All of them, handed over in pieces of these lengths."""
     start = 0
     for length in [*lengths, len(records)]:

@@ -1,9 +1,14 @@
-"""Batches of events, their sums, and a naive sum of the same events."""
+"""Events as columns, their sums, and a naive sum of the same events."""
 
-from taximeter_emitter.wire.batch import Batch
+from collections.abc import Sequence
+
+import numpy as np
 from taximeter_emitter.wire.event import Dimensions, UsageEvent
 from taximeter_emitter.wire.limits import MINUTE_MS
 
+from aggregator.ids.identities import Identities
+from aggregator.reading.events import Events
+from aggregator.reading.series import SeriesTable
 from aggregator.sums.rows import Rows
 from metering.records.meters import Catalogue, Meter
 
@@ -14,22 +19,23 @@ Sums = dict[tuple[str, str, Dimensions, int], tuple[int, int]]
 DIMENSIONS: tuple[Dimensions, ...] = ((), (("model", "a"),), (("model", "a"), ("region", "eu")))
 
 
-def batch_of(found: list[UsageEvent]) -> Batch:
-    series: dict[tuple[str, Dimensions], int] = {}
-    at = [series.setdefault((event.customer, event.dimensions), len(series)) for event in found]
-    names = sorted({name for event in found for name, _ in event.usage})
-    return Batch(
-        emitter="e",
-        partition=0,
-        first_seq=0,
-        count=len(found),
-        customers=[customer for customer, _ in series],
-        dimensions=DIMENSIONS,
-        series_dimensions=[DIMENSIONS.index(dimensions) for _, dimensions in series],
-        at=at,
-        base_time_ms=0,
-        time=[event.time_ms for event in found],
-        usage={name: [dict(event.usage).get(name, 0) for event in found] for name in names},
+def sums() -> tuple[Rows, SeriesTable]:
+    """Rows, and the table that numbers their series."""
+    series = SeriesTable(Identities(b""), lambda _: True)
+    return Rows(CATALOGUE, series), series
+
+
+def events_of(series: SeriesTable, found: Sequence[UsageEvent]) -> Events:
+    """As columns."""
+    names = dict.fromkeys(name for event in found for name, _ in event.usage)
+    size = len(found)
+    return Events(
+        np.arange(size),
+        np.array([series.number(event.customer, event.dimensions) for event in found], np.int64),
+        np.array([event.time_ms for event in found], np.int64),
+        np.zeros(size, np.bool_),
+        np.zeros((size, 2), np.uint64),
+        {name: np.array([dict(event.usage).get(name, 0) for event in found], np.int64) for name in names},
     )
 
 

@@ -56,6 +56,11 @@ def sums_of(*row_lists: Iterable[AdjustedRow]) -> Sums:
     return Counter({key: number for key, number in found.items() if number})
 
 
+def units_of(*row_lists: Iterable[AdjustedRow]) -> Sums:
+    """The units of `sums_of` alone: a row whose units come to nothing is not written, whatever its events come to."""
+    return Counter({key: number for key, number in sums_of(*row_lists).items() if key[-1] == "units"})
+
+
 def rows_in(parts: Iterable[DerivedPart]) -> list[AdjustedRow]:
     return [row for part in parts for row in part.rows]
 

@@ -25,7 +25,7 @@ class CountedLog:
 
 
 def counted_log(*lists: Sequence[Item], at_ms: int = START_MS, step_ms: int = 0) -> CountedLog:
-    log, subject = CountedLog(), counter(1)
+    log, subject = CountedLog(), counter()
     for number, items in enumerate(lists):
         for item in items:
             record = Record(len(log.records), at_ms + number * step_ms, None, *encode(item))

@@ -30,7 +30,7 @@ class CountedPartition:
 
     kafka: KafkaSettings
     folder: Path
-    subject: PartitionCounter = field(default_factory=lambda: counter(1))
+    subject: PartitionCounter = field(default_factory=counter)
 
     async def count(self, *items: Item) -> None:
         """Append these records and the tally that counts them."""

@@ -129,7 +129,7 @@ class _Play:
         )
         self._log = MemoryLog()
         self._log.topics = {EVENTS: [], TALLIES: []}
-        about = rules(catalogue=CATALOGUE, partition_of=lambda _: 0, run_min=3, batches_min=2)
+        about = rules(catalogue=CATALOGUE, partition_of=lambda _: 0)
         self._takeover = CountingTakeover(self._log, about, tallies_topic=TALLIES, found_at_log_start=False, snapshots=in_memory())
         self._counter: PartitionCounter = finished(self._takeover.take_over(0))
         self._found = Bills(Counter(), Counter(), [])

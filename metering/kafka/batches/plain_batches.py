@@ -6,9 +6,9 @@ the reason.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from struct import Struct
-from typing import Final
+from typing import Final, NamedTuple
 
 from aiokafka.record.util import calc_crc32c
 from taximeter_emitter.wire.errors import TaximeterError
@@ -27,6 +27,7 @@ _CODEC_MASK: Final = 0x07
 _LOG_APPEND_TIME: Final = 0x08
 _TRANSACTIONAL: Final = 0x10
 _CONTROL: Final = 0x20
+_UNUSUAL: Final = _CODEC_MASK | _TRANSACTIONAL | _CONTROL
 
 _VARINT_BYTES: Final = 5
 _VARLONG_BYTES: Final = 10
@@ -34,14 +35,14 @@ _VARLONG_BYTES: Final = 10
 # In a batch of fewer bytes, headers cannot take much memory, and are not counted.
 _LARGE_BYTES: Final = 4 * 1024 * 1024
 _ATTRIBUTES_AT: Final = _FRAME.size + 4  # behind the checksum
+_MARKER_KIND_AT: Final = 2  # in the key of a marker, behind two bytes of its version
 
 
 class BatchUnreadable(TaximeterError):
     """A batch is damaged, or of a form that is not known."""
 
 
-@dataclass(frozen=True, slots=True)
-class BatchHeader:
+class BatchHeader(NamedTuple):
     """What a batch says of itself before its records."""
 
     base_offset: int
@@ -82,17 +83,22 @@ def batches(fetched: bytes) -> Iterator[memoryview]:
     Raises BatchUnreadable for lengths that cannot be, after the batches before, and for a first batch that is cut off.
     """
     view, at = memoryview(fetched), 0
-    while len(view) - at >= _FRAME.size:
-        _, length, _, _ = _FRAME.unpack_from(view, at)
-        end = at + _LENGTH_ENDS + length
-        if length < _FRAME.size - _LENGTH_ENDS:
-            raise BatchUnreadable(f"a batch of {length} bytes")
-        if end > len(view):
-            break
-        yield view[at:end]
-        at = end
+    while (batch := batch_at(view, at)) is not None:
+        yield batch
+        at += len(batch)
     if not at and fetched:
         raise BatchUnreadable(f"{len(fetched)} bytes, which are no whole batch")
+
+
+def batch_at(view: memoryview, at: int) -> memoryview | None:
+    """The batch that begins at this byte; None where it is cut off, or nothing is left. Raises BatchUnreadable for a length that cannot be."""
+    if len(view) - at < _FRAME.size:
+        return None
+    _, length, _, _ = _FRAME.unpack_from(view, at)
+    if length < _FRAME.size - _LENGTH_ENDS:
+        raise BatchUnreadable(f"a batch of {length} bytes")
+    end = at + _LENGTH_ENDS + length
+    return view[at:end] if end <= len(view) else None
 
 
 def first_batch_bytes(fetched: bytes) -> int:
@@ -109,6 +115,11 @@ def first_batch_end(fetched: bytes) -> int:
         return 0
     header = _HEADER.unpack_from(fetched)
     return int(header[0]) + int(header[6]) + 1
+
+
+def is_usual(fetched: bytes, at: int) -> bool:
+    """Whether the batch that begins at this byte says that it is clear and of no transaction, if there is one."""
+    return len(fetched) > at + _ATTRIBUTES_AT + 1 and not fetched[at + _ATTRIBUTES_AT + 1] & _UNUSUAL
 
 
 def header_of(batch: memoryview) -> BatchHeader:
@@ -139,13 +150,26 @@ def uncompressed(batch: memoryview, header: BatchHeader) -> tuple[memoryview, Ba
             data = inflated(number, batch[HEADER_BYTES:].tobytes(), BATCH_INFLATED_BYTES_MAX)
         except NotInflated as error:
             raise BatchUnreadable(str(error)) from error
-        header = replace(header, attributes=header.attributes & ~_CODEC_MASK)
+        header = header._replace(attributes=header.attributes & ~_CODEC_MASK)
         clear = bytearray(batch[:HEADER_BYTES])
         clear[_ATTRIBUTES_AT : _ATTRIBUTES_AT + 2] = header.attributes.to_bytes(2, "big", signed=True)
         batch = memoryview(bytes(clear) + data)
     if len(batch) > _LARGE_BYTES:
         _check_headers(batch[HEADER_BYTES:].tobytes(), header.records)
     return batch, header
+
+
+def marker_of(batch: memoryview, header: BatchHeader) -> int:
+    """Which end of a transaction a control batch says, as Kafka numbers them; -1 if compaction emptied it. Raises BatchUnreadable."""
+    batch, header = uncompressed(batch, header)
+    if not header.records:
+        return -1
+    reader = _Reader(batch[HEADER_BYTES:].tobytes())
+    reader.varint()
+    reader.byte()
+    reader.varint(_VARLONG_BYTES)
+    reader.varint()
+    return int.from_bytes((reader.sized() or b"")[_MARKER_KIND_AT : _MARKER_KIND_AT + 2], "big")
 
 
 def _check_headers(data: bytes, records: int) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from typing import Final, NamedTuple
 
+from metering.kafka.batches.aborted_data import AbortedData
 from metering.kafka.batches.plain_batches import BatchUnreadable, header_of, records_of
 from metering.records.fail_closed import RecordCorrupt, RecordUnreadable
 
@@ -16,7 +17,6 @@ _HEADER: Final = struct.Struct(">qiibIhiqqqhii")
 _LENGTH_FROM: Final = 12  # the length counts what follows it
 _MAGIC: Final = 2
 _TRANSACTIONAL, _CONTROL = 0x10, 0x20
-_ABORT: Final = 0
 
 
 class Holds(IntEnum):
@@ -40,9 +40,7 @@ def spans_of(data: bytes, aborted: Sequence[tuple[int, int]]) -> Iterator[BatchS
     `aborted`: producer id and first offset of the aborted transactions that the part touches, as the broker names them. Raises RecordCorrupt
     for a format that is not read, RecordUnreadable for damage where the records must be looked at.
     """
-    upcoming = sorted(aborted, key=lambda entry: entry[1], reverse=True)
-    open_aborted: set[int] = set()
-    at = 0
+    aborted_data, at = AbortedData(aborted), 0
     while at + _HEADER.size <= len(data):
         base, length, _, magic, _, attributes, delta, _, _, producer, _, _, count = _HEADER.unpack_from(data, at)
         following = at + _LENGTH_FROM + length
@@ -51,13 +49,10 @@ def spans_of(data: bytes, aborted: Sequence[tuple[int, int]]) -> Iterator[BatchS
         if following > len(data):
             return
         end = base + delta + 1
-        while upcoming and upcoming[-1][1] <= base:
-            open_aborted.add(upcoming.pop()[0])
         if attributes & _CONTROL:
-            if _marker(data, at + _HEADER.size) == _ABORT:
-                open_aborted.discard(producer)
+            aborted_data.take_marker(base, producer, _marker(data, at + _HEADER.size))
             yield BatchSpan(base, end, Holds.NOTHING)
-        elif attributes & _TRANSACTIONAL and producer in open_aborted:
+        elif attributes & _TRANSACTIONAL and aborted_data.holds_batch(base, producer):
             yield BatchSpan(base, end, Holds.NOTHING)
         elif count == end - base:
             yield BatchSpan(base, end, Holds.RECORDS)

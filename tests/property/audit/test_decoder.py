@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from taximeter_emitter.wire.batch import FINGERPRINT_BYTES, NO_ID, Batch, encode_batch
 from taximeter_emitter.wire.errors import EventRejected
 from taximeter_emitter.wire.event import UsageEvent, encode_event
+from taximeter_emitter.wire.limits import CLOCK_AHEAD_MAX_MS
 from taximeter_emitter.wire.partitioner import partition_of
 
 from aggregator.reading.decoding import read
 from aggregator.reading.origins import claimed
-from aggregator.reading.stamped_times import at_log_time
 from audit.decoder.home_partition import home_of
 from audit.decoder.record_contents import BatchContents, HeartbeatContents, HeldEvents, RecordContents, UnreadableContents
 from audit.decoder.record_reading import contents_of
@@ -144,15 +144,18 @@ def aggregated(record: Record) -> object:
     if not content.count:
         final = content.first_seq if content.final else None
         return content.emitter, content.partition, final, list(content.abandoned), content.dropped
-    batch, _ = at_log_time(content, record.timestamp)
-    return batch.emitter, batch.partition, batch.first_seq, [_event(batch, index) for index in range(batch.count)]
+    return content.emitter, content.partition, content.first_seq, [_event(content, index, record.timestamp) for index in range(content.count)]
 
 
-def _event(batch: Batch, index: int) -> object:
+def _event(batch: Batch, index: int, log_time_ms: int) -> object:
     series, fingerprint = batch.at[index], batch.ids[FINGERPRINT_BYTES * index : FINGERPRINT_BYTES * (index + 1)]
     usage = {field: column[index] for field, column in batch.usage.items()}
     dimensions = batch.dimensions[batch.series_dimensions[series]]
-    return batch.customers[series], dimensions, batch.base_time_ms + batch.time[index], usage, b"" if fingerprint == NO_ID else fingerprint
+    time_ms = batch.base_time_ms + batch.time[index]
+    stamped = batch.stamped is True or (batch.stamped is not False and batch.stamped[index])
+    if stamped and 0 < time_ms - log_time_ms <= CLOCK_AHEAD_MAX_MS:
+        time_ms = log_time_ms
+    return batch.customers[series], dimensions, time_ms, usage, b"" if fingerprint == NO_ID else fingerprint
 
 
 @settings(max_examples=400, deadline=None)

@@ -1,15 +1,18 @@
 """Counting records many at a time comes to what counting them one by one comes to."""
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from taximeter_emitter.wire.limits import MINUTE_MS
 
 from aggregator.core.counting import PartitionCounter
 from aggregator.ids.fingerprints import each
+from aggregator.reading.readers import MakeReader
 from metering.records.record import Record
-from tests.support.aggregator_counters import FLUSH_BYTES, LENGTHS, compare, count_many, counter, cut
+from tests.support.aggregator_counters import FLUSH_BYTES, LENGTHS, READERS, compare, count_many, counter, cut
 from tests.support.aggregator_record_strategies import IDS, ITEMS, events, placed
 from tests.support.aggregator_records import START_MS, Item, Single, encode
+from tests.support.metering_framed_records import framed
 
 PLAIN = st.builds(Single, events(IDS), st.just("own"))
 HALVES = st.sampled_from([b'{"id":"a","source":"s"', b',"customer":"c1"}', b"", b" {} ", b"{},{}"])
@@ -44,16 +47,19 @@ def remembered(subject: PartitionCounter) -> dict[bytes, int]:
     return dict(zip(each(fingerprints), contents.tolist(), strict=True))
 
 
+@pytest.mark.parametrize("make_reader", READERS)
 @settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-@given(logs(), LENGTHS, FLUSH_BYTES, st.data())
-def test_many_at_a_time_come_to_the_same_as_one_by_one(records: list[Record], lengths: list[int], until_bytes: int, data: st.DataObject) -> None:
+@given(records=logs(), lengths=LENGTHS, until_bytes=FLUSH_BYTES, data=st.data())
+def test_many_at_a_time_come_to_the_same_as_one_by_one(
+    make_reader: MakeReader, records: list[Record], lengths: list[int], until_bytes: int, data: st.DataObject
+) -> None:
     recent_max = data.draw(st.sampled_from([3, 10**6]))
-    one, many = counter(1, recent_max=recent_max), counter(data.draw(st.sampled_from([1, 2, 5])), recent_max=recent_max)
+    one, many = counter(recent_max=recent_max), counter(recent_max=recent_max, make_reader=make_reader)
     tally_at = data.draw(st.integers(0, len(records)))
     for part in (records[:tally_at], records[tally_at:]):
         for record in part:
             one.count(record)
-        count_many(many, part, lengths, until_bytes)
+        count_many(many, framed(part), lengths, until_bytes)
         assert (one.position, one.pending_records, one.pending_input_bytes) == (many.position, many.pending_records, many.pending_input_bytes)
         assert remembered(one) == remembered(many)
         assert (one.ids.pending, one.ids.recent) == (many.ids.pending, many.ids.recent)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -13,6 +14,7 @@ from aggregator.ids.id_archive import IdArchive
 from aggregator.ids.id_index import IdIndex, span_ms
 from aggregator.ids.id_table import MemoryStorage
 from metering.folds.tallies import Tallies
+from metering.plans.current_period import IntoCurrent
 from metering.plans.plan_header import PlannedRange
 from metering.plans.usage_selector import UsageSelector
 from metering.records.adjustment import AdjustmentKind
@@ -22,7 +24,7 @@ from metering.records.tally import Tally
 from tests.support.aggregator_counters import cut
 from tests.support.aggregator_record_strategies import ITEMS, placed
 from tests.support.aggregator_records import METERS, START_MS, Item, encode, rules
-from tests.support.audit_plans import a_plan, opposite, parts_of, rows_in, sums_of
+from tests.support.audit_plans import a_plan, derived, opposite, parts_of, rows_in, sums_of, units_of
 
 COUNT, MOVE, TAKE_OUT = AdjustmentKind.COUNT, AdjustmentKind.MOVE, AdjustmentKind.TAKE_OUT
 SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
@@ -118,16 +120,16 @@ def test_a_meter_over_history_is_that_meter_from_the_start(log: Log, selector: U
     by_catalogue: dict[str, Any] = {"meter": "calls", "definition": Catalogue([NEW, METERS[0]]).definition}
     everything = a_plan(COUNT, **by_catalogue)
     rows = rows_in(parts_of(everything, log.records, log.tallies))
-    assert sums_of(rows, *(tally.rows for tally in log.tallies)) == rows_of(log.should_be)
+    assert units_of(rows, *(tally.rows for tally in log.tallies)) == units_of(*(tally.rows for tally in log.should_be))
     # In two steps it comes to the same, and a third step finds nothing.
     part = a_plan(COUNT, UsageSelector(customers=selector.customers, sources=selector.sources, from_ms=selector.from_ms), **by_catalogue)
     first = rows_in(parts_of(part, log.records, log.tallies))
     second = rows_in(parts_of(everything, log.records, log.tallies, [part]))
-    assert sums_of(first, second) == sums_of(rows)
+    assert units_of(first, second) == units_of(rows)
     assert rows_in(parts_of(everything, log.records, log.tallies, [everything])) == []
     # What is then taken out is all of it, also what the plan counted; and what was taken out before is not counted.
     out = rows_in(parts_of(a_plan(TAKE_OUT), log.records, log.tallies, [part]))
-    assert sums_of(first, out, *(tally.rows for tally in log.tallies)) == Counter()
+    assert units_of(first, out, *(tally.rows for tally in log.tallies)) == Counter()
     assert rows_in(parts_of(everything, log.records, log.tallies, [a_plan(TAKE_OUT)])) == []
 
 
@@ -148,3 +150,22 @@ def test_tallies_can_be_planned_apart(log: Log, tallies: int, selector: UsageSel
     halves = [PlannedRange(0, middle, 0, "chain"), PlannedRange(middle, 10**9, 0, "chain")]
     apart = [rows_in(parts_of(a_plan(TAKE_OUT, selector, half), log.records, log.tallies)) for half in halves]
     assert sums_of(*apart) == sums_of(rows_in(parts_of(a_plan(TAKE_OUT, selector), log.records, log.tallies)))
+
+
+@SETTINGS
+@given(logs(), st.dictionaries(st.sampled_from(["c1", "c2", "c3"]), st.lists(st.integers(-90, 90), min_size=2, max_size=4)))
+def test_what_is_brought_forward_is_the_same_usage_in_another_minute(log: Log, minutes: dict[str, list[int]]) -> None:
+    minute_ms = START_MS // MINUTE_MS * MINUTE_MS + HOUR_MS * 100
+    ended = {customer: tuple((START_MS + a * MINUTE_MS, START_MS + b * MINUTE_MS) for a, b in pairwise(found)) for customer, found in minutes.items()}
+    into = IntoCurrent(minute_ms, ended)
+    kinds: list[tuple[AdjustmentKind, dict[str, Any]]] = [(TAKE_OUT, {}), (MOVE, {"to_customer": "c2"})]
+    kinds.append((COUNT, {"meter": "calls", "definition": Catalogue([NEW, METERS[0]]).definition}))
+    for kind, rule in kinds:
+        rows = rows_in(parts_of(a_plan(kind, **rule), log.records, log.tallies))
+        parts, derivation = derived(a_plan(kind, into=into, **rule), log.records, log.tallies)
+        wanted = [(*row[:3], into.minute_of(row[0], row[3]), *row[4:]) for row in rows]
+        assert units_of(rows_in(parts)) == units_of(wanted)
+        # The header names only those who were brought forward, and a reader derives the same rows from it.
+        brought = derivation.stays.brought.customers | derivation.moves.brought.customers
+        assert {row[0] for row, moved in zip(rows, wanted, strict=True) if row != moved} <= brought
+        assert rows_in(parts_of(a_plan(kind, into=into.only(brought), **rule), log.records, log.tallies)) == rows_in(parts)

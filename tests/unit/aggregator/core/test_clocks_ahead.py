@@ -16,8 +16,8 @@ AHEAD = [0, 4 * MINUTE_MS, 50 * MINUTE_MS, CLOCK_AHEAD_MAX_MS]
 class Log:
     """Counts each batch by itself. Ids are archived at once, so that they are forgotten as soon as they may be."""
 
-    def __init__(self, *, batches_min: int) -> None:
-        self._counter: PartitionCounter = counter(10, batches_min=batches_min, recent_max=0)
+    def __init__(self) -> None:
+        self._counter: PartitionCounter = counter(recent_max=0)
         self._offset = 0
 
     def take(self, log_time_ms: int, *events: Event) -> Counter[str]:
@@ -39,7 +39,7 @@ def event(event_id: str | None, time_ms: int, *, stamped: bool = True) -> Event:
 
 @pytest.mark.parametrize("ahead_ms", AHEAD)
 def test_a_copy_is_known_until_it_is_too_old(ahead_ms: int) -> None:
-    log, theirs = Log(batches_min=10**9), event("a", START_MS + ahead_ms)
+    log, theirs = Log(), event("a", START_MS + ahead_ms)
     assert log.take(START_MS, theirs) == {"counted": 1}
     last_ms = theirs.time_ms + HORIZON_MS
     log.take(last_ms, event("b", last_ms))  # by now all is forgotten that may be
@@ -48,7 +48,7 @@ def test_a_copy_is_known_until_it_is_too_old(ahead_ms: int) -> None:
 
 
 def test_a_time_that_is_further_ahead_is_in_the_future_until_it_comes() -> None:
-    log, theirs = Log(batches_min=10**9), event("a", START_MS + CLOCK_AHEAD_MAX_MS + 1)
+    log, theirs = Log(), event("a", START_MS + CLOCK_AHEAD_MAX_MS + 1)
     assert log.take(START_MS, theirs) == {"in_future": 1}
     assert log.take(START_MS + 1, theirs) == {"counted": 1}
     last_ms = theirs.time_ms + HORIZON_MS
@@ -57,14 +57,13 @@ def test_a_time_that_is_further_ahead_is_in_the_future_until_it_comes() -> None:
 
 
 @pytest.mark.parametrize("ahead_ms", [0, CLOCK_AHEAD_MAX_MS, CLOCK_AHEAD_MAX_MS + 1])
-def test_batches_that_are_joined_are_judged_alike(ahead_ms: int) -> None:
-    joined, alone = Log(batches_min=1), Log(batches_min=10**9)
-    events = [event(None, time_ms) for time_ms in (START_MS - 1, START_MS + ahead_ms)]
-    assert joined.take(START_MS, *events) == alone.take(START_MS, *events)
-    assert joined.latest_of_emitters() == alone.latest_of_emitters() == [START_MS + min(ahead_ms, CLOCK_AHEAD_MAX_MS)]
+def test_an_emitter_is_remembered_by_the_time_that_it_set(ahead_ms: int) -> None:
+    log = Log()
+    log.take(START_MS, *(event(None, time_ms) for time_ms in (START_MS - 1, START_MS + ahead_ms)))
+    assert log.latest_of_emitters() == [START_MS + min(ahead_ms, CLOCK_AHEAD_MAX_MS)]
 
 
 def test_what_its_client_dates_is_in_the_future_after_five_minutes() -> None:
-    log = Log(batches_min=10**9)
+    log = Log()
     assert log.take(START_MS, event("a", START_MS + 5 * MINUTE_MS, stamped=False)) == {"counted": 1}
     assert log.take(START_MS, event("b", START_MS + 5 * MINUTE_MS + 1, stamped=False)) == {"in_future": 1}

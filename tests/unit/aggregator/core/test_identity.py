@@ -36,9 +36,9 @@ def records(*values: bytes) -> list[Record]:
 def counted(*values: bytes) -> Cut:
     """What becomes of these records, all at once and one by one."""
     outcomes = []
-    for run_min in (1, 10**9):
-        subject = counter(run_min)
-        count_many(subject, records(*values), [], 10**9)
+    for lengths in ([], [1] * len(values)):
+        subject = counter()
+        count_many(subject, records(*values), lengths, 10**9)
         outcomes.append(cut(subject))
     assert sorted(outcomes[0].tally.rows) == sorted(outcomes[1].tally.rows)
     assert outcomes[0].tally.events == outcomes[1].tally.events

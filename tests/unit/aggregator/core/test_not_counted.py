@@ -22,18 +22,18 @@ def records(items: list[Item], *, start: int = 0, step: int = 1) -> list[Record]
     return [Record(start + step * place, START_MS, None, *encode(item)) for place, item in enumerate(items)]
 
 
-def counted(subject: PartitionCounter, found: list[Record]) -> Tally:
+def counted(subject: PartitionCounter, found: list[Record], *, at_once: int = 10**9) -> Tally:
     while found:
-        found = found[subject.count_many(found, 10**9) :]
+        found = found[subject.count_many(found[:at_once], 10**9) :]
     return cut(subject).tally
 
 
-@pytest.mark.parametrize("quick", [1, 10**6], ids=["many at a time", "one by one"])
+@pytest.mark.parametrize("at_once", [10**6, 1], ids=["many at a time", "one by one"])
 @pytest.mark.parametrize(("items", "why"), [(SINGLES, "duplicate"), (NUMBERED, "known_number"), ([*SINGLES, *NUMBERED], "both")])
-def test_a_replay_is_a_run_of_offsets(items: list[Item], why: str, quick: int) -> None:
-    subject = counter(quick, batches_min=quick)
-    assert counted(subject, records(items)).not_counted == []
-    again = counted(subject, records(items, start=len(items)))
+def test_a_replay_is_a_run_of_offsets(items: list[Item], why: str, at_once: int) -> None:
+    subject = counter()
+    assert counted(subject, records(items), at_once=at_once).not_counted == []
+    again = counted(subject, records(items, start=len(items)), at_once=at_once)
     if why == "both":
         assert [(run.offset, run.offsets) for run in again.not_counted] == [(150, 100), (250, 50)]
     else:
@@ -41,20 +41,20 @@ def test_a_replay_is_a_run_of_offsets(items: list[Item], why: str, quick: int) -
 
 
 def test_holes_and_heartbeats_do_not_divide_a_run() -> None:
-    subject = counter(1)
+    subject = counter()
     counted(subject, records(SINGLES))
     again = records([*SINGLES[:3], Beat("e9", 0, final=False), *SINGLES[3:6]], start=100, step=2)
     assert counted(subject, again).not_counted == [NotCounted(100, 13, 0, 0, WhyNotCounted.DUPLICATE)]
 
 
 def test_the_same_ids_in_batches_with_new_numbers_are_a_run() -> None:
-    subject = counter(1)
+    subject = counter()
     counted(subject, records(LARGE[:1]))
     assert counted(subject, records(LARGE[1:], start=1)).not_counted == [NotCounted(1, 2, 0, 0, WhyNotCounted.DUPLICATE)]
 
 
 def test_a_batch_of_which_half_is_known_is_named_by_place() -> None:
-    subject = counter(1)
+    subject = counter()
     counted(subject, records([Numbered("e1", 10, tuple(EVENTS[:4])), Single(EVENTS[8], "own")]))
     half = Numbered("e1", 12, tuple(EVENTS[4:12]))
     known, again = WhyNotCounted.KNOWN_NUMBER, WhyNotCounted.DUPLICATE
@@ -62,13 +62,13 @@ def test_a_batch_of_which_half_is_known_is_named_by_place() -> None:
 
 
 def test_a_forwarded_event_is_named() -> None:
-    subject = counter(1)
+    subject = counter()
     away = Event("a", "away", (("input", 3),), "m1", START_MS)
     assert counted(subject, records([Single(away, "own")])).not_counted == [NotCounted(0, 1, 0, 0, WhyNotCounted.FORWARDED)]
 
 
 def test_the_size_of_the_record_is_estimated_from_above_when_every_second_event_is_known() -> None:
-    subject = counter(1)
+    subject = counter()
     events = [Event(f"e{number}", "c1", (("input", 3),), "m1", START_MS) for number in range(5_000)]
     counted(subject, records([Numbered("e1", 0, tuple(events[::2]))]))
     assert subject.count_many(records([Numbered("e2", 0, tuple(events))], start=1), 10**9) == 1
@@ -80,7 +80,7 @@ def test_the_size_of_the_record_is_estimated_from_above_when_every_second_event_
 
 
 def test_a_tally_says_its_horizon_and_a_checkpoint_the_meters() -> None:
-    subject = counter(1)
+    subject = counter()
     first, second = counted(subject, records(SINGLES[:1])), counted(subject, records(SINGLES[1:2], start=1))
     assert first.horizon_ms == second.horizon_ms == HORIZON_MS
     assert first.catalogue_definition is not None
@@ -89,7 +89,7 @@ def test_a_tally_says_its_horizon_and_a_checkpoint_the_meters() -> None:
 
 
 def test_a_tally_after_one_of_another_catalogue_says_the_meters() -> None:
-    subject = counter(1)
+    subject = counter()
     counted(subject, records(SINGLES[:1]))
     theirs = Tally(
         "chain", 0, ChainLink(1, 2, 0), 0, "other", Catalogue(METERS, ["free"]).version, START_MS, RecordCounts(singles=1), EventCounts(1), ()

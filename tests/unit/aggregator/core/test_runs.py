@@ -6,10 +6,10 @@ from tests.support.aggregator_records import START_MS, Event, Single, encode
 
 
 def test_what_is_rolled_back_leaves_nothing_of_its_runs() -> None:
-    subject = counter(1)
+    subject = counter()
     event = Event("a", "c1", (("input", 3),), "m1", START_MS)
     value, headers = encode(Single(event, "own"))
-    other, winner = counter(1), Record(0, START_MS, None, b"{", ())
+    other, winner = counter(), Record(0, START_MS, None, b"{", ())
     other.count(winner)
     first = other.cut()
     assert subject.count_many([Record(0, START_MS, None, value, headers)], 10**9) == 1

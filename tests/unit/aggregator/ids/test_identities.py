@@ -1,7 +1,7 @@
 """Which events the index takes for the same: those with the same customer, source and id."""
 
 import pytest
-from taximeter_emitter.wire.batch import NO_ID, Batch
+from taximeter_emitter.wire.batch import NO_ID
 from taximeter_emitter.wire.event import fingerprint
 
 from aggregator.ids import identities as module
@@ -9,18 +9,12 @@ from aggregator.ids.fingerprints import each
 from aggregator.ids.identities import Identities
 
 SAME = fingerprint("s", "1")
-BATCH = Batch(emitter="e", partition=0, first_seq=0, count=3, customers=["a", "b"], at=[0, 1, 0], ids=SAME + SAME + fingerprint("s", "2"))
 
 
 def test_the_same_id_of_two_customers_is_two_identities() -> None:
     identities = Identities(b"key")
     assert identities.of("a", SAME) != identities.of("b", SAME)
     assert identities.of("a", SAME) == Identities(b"key").of("a", SAME)
-
-
-def test_a_batch_and_a_single_event_agree() -> None:
-    identities = Identities(b"key")
-    assert each(identities.of_batch(BATCH)) == [identities.of("a", SAME), identities.of("b", SAME), identities.of("a", fingerprint("s", "2"))]
 
 
 def test_what_is_chosen_without_the_key_meets_nobody_elses_event() -> None:

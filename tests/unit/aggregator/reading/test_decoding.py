@@ -2,11 +2,11 @@
 
 import orjson
 import pytest
-from taximeter_emitter.wire.batch import NO_ID, Batch, encode_batch
+from taximeter_emitter.wire.batch import Batch, encode_batch
 from taximeter_emitter.wire.errors import EventRejected, Reason
 from taximeter_emitter.wire.event import UsageEvent
 
-from aggregator.reading.decoding import has_id, read
+from aggregator.reading.decoding import read
 from metering.records.record import Record
 
 EVENT = b'{"id":"1","customer":"c","usage":{"a":1}}'
@@ -68,10 +68,3 @@ def test_a_damaged_record_is_refused_by_reason(found: Record, reason: Reason) ->
     with pytest.raises(EventRejected) as caught:
         read(found)
     assert caught.value.reason is reason
-
-
-def test_a_batch_without_ids_has_none_for_every_event() -> None:
-    batch = Batch(emitter="e", partition=0, first_seq=0, count=2)
-    assert not any(has_id(batch, index) for index in range(2))
-    batch = batch._replace(ids=NO_ID + b"b" * 16)
-    assert [has_id(batch, index) for index in range(2)] == [False, True]

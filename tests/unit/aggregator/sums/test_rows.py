@@ -1,45 +1,55 @@
-"""Rows are the sums of their events, in whatever way the events came."""
+"""Rows are the sums of their events, however many windows and series they are of."""
 
+import pytest
 from taximeter_emitter.wire.event import UsageEvent
-from taximeter_emitter.wire.limits import MINUTE_MS
+from taximeter_emitter.wire.limits import MINUTE_MS, QUANTITY_MAX
 
-from aggregator.sums.batch_sums import OPEN_SERIES_MAX, ROWS_WAITING_MAX
-from aggregator.sums.rows import Rows
+from aggregator.sums import rows as module
+from aggregator.sums.rows import ROWS_WAITING_MAX
 from aggregator.sums.window_sums import WINDOWS_MAX
-from metering.records.integer_columns import ARRAYS_FROM
-from tests.support.aggregator_sums import CATALOGUE, batch_of, calls, naive, taken
+from tests.support.aggregator_sums import calls, events_of, naive, sums, taken
 
 
 def test_an_event_without_any_quantity_makes_no_row() -> None:
-    rows = Rows(CATALOGUE)
-    rows.add_event(UsageEvent("", "", "c", 0, (("input", 0), ("calls", 0)), ()))
-    assert not rows.bytes
+    rows, series = sums()
+    rows.add(events_of(series, [UsageEvent("", "", "c", 0, (("input", 0), ("calls", 0)), ())]))
+    assert taken(rows) == {}
 
 
 def test_sums_that_were_not_taken_are_forgotten() -> None:
-    rows = Rows(CATALOGUE)
+    rows, series = sums()
     for _ in range(2 * ROWS_WAITING_MAX + 1):
-        rows.add_batch(batch_of([calls("c", 1)]), None)
+        rows.add(events_of(series, [calls("c", 1)]))
     rows.clear()
     assert not rows.bytes
-    rows.add_batch(batch_of([calls("d", 2)]), None)
+    rows.add(events_of(series, [calls("d", 2)]))
     assert taken(rows) == naive([calls("d", 2)])
 
 
-def test_a_large_batch_over_many_windows_is_summed_all_the_same() -> None:
-    rows = Rows(CATALOGUE)
-    found = [calls("c", 1, position % (3 * WINDOWS_MAX) * MINUTE_MS) for position in range(ARRAYS_FROM)]
+def test_many_windows_are_summed_all_the_same() -> None:
+    rows, series = sums()
+    found = [calls("c", 1, position % (3 * WINDOWS_MAX) * MINUTE_MS) for position in range(100)]
+    late = [calls("c", 1, hour * 60 * MINUTE_MS) for hour in range(2 * WINDOWS_MAX)]
     for _ in range(2):
-        rows.add_batch(batch_of(found), None)
-        rows.add_batch(batch_of(found[:WINDOWS_MAX] * ARRAYS_FROM), None)
-        late = [calls("c", 1, hour * 60 * MINUTE_MS) for hour in range(2 * WINDOWS_MAX)]
+        rows.add(events_of(series, found))
+        rows.add(events_of(series, found[:WINDOWS_MAX] * 2_000))
         for event in late:
-            rows.add_batch(batch_of([event] * ARRAYS_FROM), None)
-        assert taken(rows) == naive(found + found[:WINDOWS_MAX] * ARRAYS_FROM + late * ARRAYS_FROM)
+            rows.add(events_of(series, [event] * ROWS_WAITING_MAX))
+        assert taken(rows) == naive(found + found[:WINDOWS_MAX] * 2_000 + late * ROWS_WAITING_MAX)
 
 
-def test_more_series_than_are_numbered_are_summed_all_the_same() -> None:
-    rows = Rows(CATALOGUE)
-    for start in range(0, 2 * OPEN_SERIES_MAX, 1_000):
-        rows.add_batch(batch_of([calls(f"c{start + number}", 1) for number in range(1_000)]), None)
-    assert len(taken(rows)) == 2 * OPEN_SERIES_MAX
+def test_sums_are_kept_by_name_when_the_series_are_numbered_anew() -> None:
+    rows, series = sums()
+    rows.add(events_of(series, [calls("a", 1), calls("b", 2)]))
+    rows.move()
+    series.clear()
+    rows.add(events_of(series, [calls("c", 4), calls("a", 8)]))
+    assert taken(rows) == naive([calls("a", 9), calls("b", 2), calls("c", 4)]) | {("a", "calls", (), 0): (9, 2)}
+
+
+def test_a_sum_that_would_not_fit_64_bits_goes_on_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SUM_MAX", 3 * ROWS_WAITING_MAX * QUANTITY_MAX)
+    rows, series = sums()
+    for _ in range(8):
+        rows.add(events_of(series, ROWS_WAITING_MAX * [calls("a", QUANTITY_MAX)]))
+    assert taken(rows) == {("a", "calls", (), 0): (8 * ROWS_WAITING_MAX * QUANTITY_MAX, 8 * ROWS_WAITING_MAX)}

@@ -13,7 +13,7 @@ from metering.plans.plan_header import PlanHeader, PlannedRange, PlanRule
 from metering.plans.usage_selector import EVERYTHING_SELECTED
 from metering.records.adjustment import AdjustmentKind, PlannedParts, partition_digest
 
-PARTS = (LoggedPart(20, "d0", "o0", 5), LoggedPart(21, "d1", "o1", 3))
+PARTS = (LoggedPart(20, "d0", 5), LoggedPart(21, "d1", 3))
 
 
 def logged(
@@ -70,8 +70,8 @@ def test_rows_that_do_not_follow_are_a_problem(derived: list[str]) -> None:
 
 def test_a_revert_has_the_opposite_rows_of_its_target() -> None:
     target = logged("a", AdjustmentKind.TAKE_OUT)
-    opposite = [LoggedPart(30, "o0", "d0", 5), LoggedPart(31, "o1", "d1", 3)]
-    derived = {"a": DerivedDigests(["d0", "d1"])}
+    opposite = [LoggedPart(30, "o0", 5), LoggedPart(31, "o1", 3)]
+    derived = {"a": DerivedDigests(["d0", "d1"]), "b": DerivedDigests(["o0", "o1"])}
     one, two = checked(target, logged("b", AdjustmentKind.REVERT, opposite, base=25, reverts="a"), derived=derived)
     assert (one.state, two.proof, list(one.problems), list(two.problems)) == (PlanState.REVERTED, PlanProof.OPPOSITE, [], [])
     forged = [opposite[0], opposite[1]._replace(digest="o2")]

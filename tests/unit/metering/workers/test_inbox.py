@@ -1,7 +1,12 @@
 """The inbox of a partition's worker: what is handed in comes out in runs without gaps, and its bytes are counted."""
 
-from metering.records.record import Record
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from metering.records.record import LogRecord, Record
 from metering.workers.inbox import Inbox
+from tests.support.metering_framed_records import framed
 from tests.support.metering_inbox_records import no_hole, records
 
 
@@ -50,3 +55,24 @@ def test_looking_at_a_run_takes_nothing_out_and_taking_a_part_leaves_the_rest() 
     assert (len(inbox), inbox.bytes) == (3, 20)
     inbox.drop(len(inbox.run(100, 10**6, no_hole)))
     assert (len(inbox), inbox.bytes) == (0, 0)
+
+
+@pytest.mark.parametrize("kind", [list, framed])
+def test_a_run_goes_on_over_holes_that_came_with_the_records(kind: Callable[[list[Record]], Sequence[LogRecord]]) -> None:
+    inbox = Inbox()
+    inbox.add(kind(records(3, 5, 8, 9)), [(4, 5), (6, 7), (10, 12)])
+    assert [record.offset for record in inbox.run(100, 10**6, no_hole)] == [3, 5]
+    assert [record.offset for record in inbox.run(100, 10**6, lambda start, end: (start, end) == (6, 8))] == [3, 5, 8, 9]
+    inbox.drop_before(7)
+    assert inbox.first_offset == 8
+    inbox.add(kind(records(13, 14)), [(12, 13)])  # the end of a hole came later
+    assert [record.offset for record in inbox.run(100, 10**6, no_hole)] == [8, 9, 13, 14]
+    inbox.clear()
+    assert inbox.holes.end_from(10) == 10
+
+
+def test_holes_come_without_records_too() -> None:
+    inbox = Inbox()
+    inbox.add((), [(4, 6)])
+    assert not inbox
+    assert (inbox.holes.end_from(3), inbox.holes.end_from(4), inbox.holes.end_from(6)) == (3, 6, 6)

@@ -4,7 +4,7 @@ import pytest
 from taximeter_emitter.wire.limits import DAY_MS, HOUR_MS, MINUTE_MS
 
 from reporter.planning.billing_periods import BillingPeriods, SubscriptionPeriods
-from taximeter.replay_plans.plan_summary import BillingState, PeriodClock, PlanSummary
+from taximeter.replay_plans.plan_summary import BillingState, PeriodClock, PlanSummary, ended_usage
 
 NOW_MS = 1_780_000_020_000
 STARTED_S, ENDED_S, ENDS_S = NOW_MS // 1000 - 40 * 86_400, NOW_MS // 1000 - 1800, NOW_MS // 1000 + 86_400
@@ -43,3 +43,25 @@ def test_what_nobody_will_be_billed_is_apart() -> None:
     assert summary.customers() == [("cus_1", "tokens", 10)]
     open_ = summary.states[BillingState.OPEN, "tokens"]
     assert (open_.units, open_.closes_s) == (10, ENDS_S + GRACE_S)
+
+
+@pytest.mark.parametrize("later_ms", [0, HOUR_MS])
+@pytest.mark.parametrize("age_ms", [MINUTE_MS, HOUR_MS, 30 * DAY_MS, 36 * DAY_MS, 39 * DAY_MS, 41 * DAY_MS])
+def test_what_nobody_would_be_billed_is_brought_forward_and_nothing_else(age_ms: int, later_ms: int) -> None:
+    judged = clock(NOW_MS + later_ms)
+    assert judged.periods is not None
+    into = ended_usage(judged, judged.periods)
+    minute_ms = (NOW_MS - age_ms) // MINUTE_MS * MINUTE_MS
+    brought = into.minute_of("cus_1", minute_ms)
+    is_billed = judged.state_of("cus_1", minute_ms)[0].is_billed
+    # What is older than the subscription was nobody's to bill.
+    is_covered = minute_ms >= STARTED_S * 1000
+    assert brought == (minute_ms if is_billed or not is_covered else into.minute_ms)
+    assert judged.state_of("cus_1", into.minute_ms)[0] is BillingState.OPEN
+    assert into.minute_of("cus_2", minute_ms) == minute_ms
+
+
+def test_nothing_is_brought_forward_for_a_customer_whom_nothing_bills_now() -> None:
+    periods = BillingPeriods()
+    periods.learn(SubscriptionPeriods("cus_1", (STARTED_S, ENDED_S), frozenset({STARTED_S, ENDED_S})))
+    assert ended_usage(PeriodClock(NOW_MS + HOUR_MS, periods, GRACE_S), periods).ended == {}

@@ -1,19 +1,22 @@
-"""Small batches that are joined come to what they come to one by one, whatever is wrong with one of them."""
+"""Small batches at once come to what they come to one by one, whatever is wrong with one of them."""
 
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import orjson
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from taximeter_emitter.wire.batch import LISTED_FIELDS
 from taximeter_emitter.wire.limits import DAY_MS, MINUTE_MS
 
 from aggregator.core.counting import PartitionCounter
+from aggregator.reading.readers import MakeReader
 from metering.records.record import Record
-from tests.support.aggregator_counters import FLUSH_BYTES, LENGTHS, compare, count_many, counter, cut
+from tests.support.aggregator_counters import FLUSH_BYTES, LENGTHS, READERS, compare, count_many, counter, cut
 from tests.support.aggregator_records import ODD_NUMBERS, START_MS, Event, small_batch
+from tests.support.metering_framed_records import framed
 
 VALUES: list[Any] = [
     *ODD_NUMBERS,
@@ -103,19 +106,22 @@ def logs(draw: st.DrawFn) -> list[Record]:
 
 
 def seen(counter: PartitionCounter) -> list[str]:
-    """What is known of emitters, but for the own time of their latest event: of joined batches there is one for all."""
+    """What is known of emitters, but for the own time of their latest event: of batches that are counted at once there is one for all."""
     return sorted(repr(replace(state, latest_ms=0)) for state in counter.sequences.states())
 
 
+@pytest.mark.parametrize("make_reader", READERS)
 @settings(max_examples=1_000, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-@given(logs(), LENGTHS, FLUSH_BYTES, st.data())
-def test_joined_batches_come_to_the_same_as_one_by_one(records: list[Record], lengths: list[int], until_bytes: int, data: st.DataObject) -> None:
-    one, many = counter(1), counter(1, batches_min=data.draw(st.sampled_from([1, 2, 4])))
+@given(records=logs(), lengths=LENGTHS, until_bytes=FLUSH_BYTES, data=st.data())
+def test_batches_at_once_come_to_the_same_as_one_by_one(
+    make_reader: MakeReader, records: list[Record], lengths: list[int], until_bytes: int, data: st.DataObject
+) -> None:
+    one, many = counter(), counter(make_reader=make_reader)
     tally_at = data.draw(st.integers(0, len(records)))
     for part in (records[:tally_at], records[tally_at:]):
         for record in part:
             one.count(record)
-        count_many(many, part, lengths, until_bytes)
+        count_many(many, framed(part), lengths, until_bytes)
         assert (one.position, one.pending_records, one.pending_input_bytes) == (many.position, many.pending_records, many.pending_input_bytes)
         compare(cut(one), cut(many))
         assert seen(one) == seen(many)

@@ -1,28 +1,30 @@
-"""Plain events, read at once, against the long way."""
+"""Single events that are read at once, against the long way."""
 
+from collections.abc import Iterator
 from typing import Any
+from unittest.mock import patch
 
 import orjson
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from taximeter_emitter.wire.errors import EventRejected
 from taximeter_emitter.wire.event import UsageEvent, parse_event
 
+from aggregator.reading import plain_reader
 from aggregator.reading.decoding import read as read_the_long_way
 from metering.records.record import Record
 from tests.support.aggregator_event_texts import OWN, PIECES, TEXTS, by_the_long_way, marks
-from tests.support.aggregator_plain_events import (
+from tests.support.aggregator_reading import (
     CLOUDEVENT,
     FIELDS,
     GOOD,
     LOG_TIME_MS,
     document,
-    events_of,
-    events_of_records,
     facts,
+    facts_of,
     in_binary_mode,
-    plain_events_of,
-    read,
+    plain_reader_of,
     records_of,
 )
 
@@ -54,42 +56,53 @@ def changed(draw: st.DrawFn) -> bytes:
     return text
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _at_once() -> Iterator[None]:
+    with patch.object(plain_reader, "TYPED_FROM", 1):
+        yield
+
+
+def by_the_long_way_or_none(record: Record) -> tuple[object, ...] | None:
+    try:
+        return facts(by_the_long_way(record))
+    except EventRejected:
+        return None
+
+
 @given(st.lists(VALUES | changed(), min_size=1, max_size=6), st.booleans())
 @example([OWN + b"\n" + OWN, OWN], True)
 @example([OWN[:60], OWN[60:]], False)
-def test_it_reads_what_the_long_way_reads_or_leaves_it_to_that(values: list[bytes], experienced: bool) -> None:
-    plain = plain_events_of()
+def test_records_are_read_as_the_long_way_reads_them(values: list[bytes], experienced: bool) -> None:
+    reader, series = plain_reader_of()
     if experienced:
-        read(plain, records_of(TEXTS))
-    for record, found in zip(records_of(values), events_of(plain, values), strict=True):
-        if found is not None:
-            event = by_the_long_way(record)
-            assert found == facts(event)
-            assert event.customer != "foreign"
-            assert {name for name, _ in event.usage} <= FIELDS
+        reader.read(records_of(TEXTS))
+    records = records_of(values)
+    assert facts_of(reader.read(records), series, len(records)) == list(map(by_the_long_way_or_none, records))
 
 
 @given(st.lists(DOCUMENTS | st.sampled_from(TEXTS), min_size=1, max_size=6))
 def test_what_is_well_and_of_the_catalogue_never_goes_the_long_way(values: list[bytes]) -> None:
-    for record, found in zip(records_of(values), events_of(plain_events_of(), values), strict=True):
+    reader, _ = plain_reader_of()
+    reading = reader.read(records_of(values))
+    plain = 0
+    for record in records_of(values):
         try:
-            event = by_the_long_way(record)
+            plain += {name for name, _ in by_the_long_way(record).usage} <= FIELDS
         except EventRejected:
             continue
-        if event.customer != "foreign" and {name for name, _ in event.usage} <= FIELDS:
-            assert found == facts(event)
+    assert reading.ways.plain == plain
 
 
-def test_a_text_that_is_a_little_other_is_read_as_the_long_way_reads_it_or_left_to_that() -> None:
-    plain = plain_events_of()
-    read(plain, records_of(TEXTS))
+def test_a_text_that_is_a_little_other_is_read_as_the_long_way_reads_it() -> None:
+    reader, series = plain_reader_of()
+    reader.read(records_of(TEXTS))
     for text in TEXTS:
         places = marks(text)
         values = [text[:start] + piece + text[end:] for at, start in enumerate(places) for end in places[at : at + 2] for piece in PIECES]
-        found = events_of(plain, values)
-        assert sum(event is not None for event in found) > len(values) // 100
-        for record, event in zip(records_of(values), found, strict=True):
-            assert event is None or event == facts(by_the_long_way(record))
+        records = records_of(values)
+        reading = reader.read(records)
+        assert reading.ways.plain > len(values) // 100
+        assert facts_of(reading, series, len(records)) == list(map(by_the_long_way_or_none, records))
 
 
 HEADERS = st.lists(
@@ -109,15 +122,21 @@ def test_headers_mean_what_they_mean_by_the_long_way(event: dict[str, Any], head
     binary = in_binary_mode(event)
     whole = (*headers, *binary.headers) if before else (*binary.headers, *headers)
     record = Record(0, LOG_TIME_MS, None, binary.value, whole) if value is None else Record(0, LOG_TIME_MS, None, value, headers)
-    found = events_of_records(plain_events_of(), [record])[0]
-    if found is not None:
-        read_so = read_the_long_way(record)
-        assert isinstance(read_so, UsageEvent)
-        assert found == facts(read_so)
+    reader, series = plain_reader_of()
+    try:
+        wanted = read_the_long_way(record)
+    except EventRejected:
+        assert list(reader.read([record]).refusals) == [0]
+        return
+    assert isinstance(wanted, UsageEvent)
+    assert facts_of(reader.read([record]), series, 1) == [facts(wanted)]
 
 
-def test_each_form_is_plain() -> None:
+def test_each_form_is_read_at_once() -> None:
     structured = [Record(0, LOG_TIME_MS, None, orjson.dumps(CLOUDEVENT)), Record(1, LOG_TIME_MS, None, OWN, (("traceparent", b"x"),))]
     records = [*structured, in_binary_mode(CLOUDEVENT, 2)]
     one = facts(parse_event(CLOUDEVENT, arrival_ms=0))
-    assert events_of_records(plain_events_of(), records) == [one, facts(by_the_long_way(records[1])), one]
+    reader, series = plain_reader_of()
+    reading = reader.read(records)
+    assert facts_of(reading, series, 3) == [one, facts(by_the_long_way(records[1])), one]
+    assert reading.ways.plain == 3

@@ -1,20 +1,20 @@
-"""Plain events and what becomes of them, at once and the long way."""
+"""Events as a reader has them, and as the long way has them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import orjson
 from taximeter_emitter.wire.event import UsageEvent
 
 from aggregator.ids.id_index import content_of
 from aggregator.ids.identities import Identities
-from aggregator.reading.plain_events import PlainColumns, PlainEvents
+from aggregator.reading.events import Reading
+from aggregator.reading.plain_reader import PlainReader
+from aggregator.reading.series import SeriesTable
 from metering.records.record import Record
 
 FIELDS = frozenset({"input", "output"})
 IDENTITIES = Identities(b"a test's")
-LATEST_MS = 4_000_000_000_000
 LOG_TIME_MS = 1_795_000_000_000
 CLOUDEVENT: dict[str, Any] = {
     "specversion": "1.0",
@@ -40,8 +40,10 @@ def document(change: dict[str, Any], missing: frozenset[str] = frozenset()) -> b
     return orjson.dumps({name: value for name, value in (GOOD | change).items() if name not in missing})
 
 
-def plain_events_of(usage_fields: frozenset[str] = FIELDS) -> PlainEvents:
-    return PlainEvents(usage_fields, lambda customer: customer != "foreign", IDENTITIES)
+def plain_reader_of(usage_fields: frozenset[str] = FIELDS) -> tuple[PlainReader, SeriesTable]:
+    """Customers called `foreign` belong to another partition."""
+    series = SeriesTable(IDENTITIES, lambda customer: customer != "foreign")
+    return PlainReader(0, usage_fields, series), series
 
 
 def records_of(values: Sequence[bytes]) -> list[Record]:
@@ -56,28 +58,25 @@ def in_binary_mode(event: Mapping[str, Any], offset: int = 0) -> Record:
     return Record(offset, LOG_TIME_MS, None, orjson.dumps(event["data"]), headers)
 
 
-def read(plain: PlainEvents, records: Sequence[Record]) -> tuple[Sequence[int], PlainColumns | None]:
-    moments = np.array([record.timestamp for record in records], np.int64)
-    return plain.read(records, moments, np.zeros(len(records), np.int64), np.full(len(records), LATEST_MS))
-
-
-def events_of(plain: PlainEvents, values: Sequence[bytes]) -> list[tuple[object, ...] | None]:
-    return events_of_records(plain, records_of(values))
-
-
-def events_of_records(plain: PlainEvents, records: Sequence[Record]) -> list[tuple[object, ...] | None]:
-    """What an event is known and summed by, for each record; None for those that must go the long way."""
-    odd, columns = read(plain, records)
-    assert list(odd) == sorted(set(odd))
-    found: list[tuple[object, ...] | None] = [None] * len(records)
-    chosen = [place for place in range(len(records)) if place not in odd]
-    assert len(chosen) == (len(columns) if columns is not None else 0)
-    for at, place in enumerate(chosen):
-        assert columns is not None
-        usage = {name: int(column[at]) for name, column in columns.usage.items() if column[at]}
-        series = plain.series[columns.series[at]]
-        found[place] = (columns.identities[at].tobytes(), int(columns.contents[at]), int(columns.times[at]), series, usage)
+def facts_of(reading: Reading, series: SeriesTable, records: int) -> list[tuple[object, ...] | None]:
+    """What the single event of each record is known and summed by; None for a record that was refused."""
+    events = reading.events
+    found: list[tuple[object, ...] | None] = [None] * records
+    identities, contents = series.identities(events), series.contents(events)
+    unknown: dict[int, dict[str, int]] = {}
+    for place, name, quantity in events.unknown:
+        unknown.setdefault(place, {})[name] = quantity
+    for at, place in enumerate(events.records.tolist()):
+        assert found[place] is None, "a single event is one"
+        usage = {name: int(column[at]) for name, column in events.usage.items() if column[at]} | unknown.get(at, {})
+        found[place] = (identities[at].tobytes(), int(contents[at]), int(events.times[at]), series.names[events.series[at]], usage)
+    assert [place for place, event in enumerate(found) if event is None] == sorted(reading.refusals)
     return found
+
+
+def facts_of_values(values: Sequence[bytes]) -> list[tuple[object, ...] | None]:
+    reader, series = plain_reader_of()
+    return facts_of(reader.read(records_of(values)), series, len(values))
 
 
 def facts(event: UsageEvent) -> tuple[object, ...]:
