@@ -37,7 +37,7 @@ class Aggregator:
         self._kafka = kafka
         self._settings = settings
         self._topics = kafka.topics
-        self._framer = native_framer()
+        self._event_reader = quickest_reader()
         instance = settings.instance_id or f"aggregator-{secrets.token_hex(4)}"
         self._metrics = AggregatorMetrics.create(context.registry)
         self._partition_of = partial(partition_of, partitions=kafka.partitions)
@@ -47,7 +47,7 @@ class Aggregator:
             partition_of=self._partition_of,
             instance=instance,
             deduplication_horizon_ms=round(settings.deduplication_horizon_seconds * 1000),
-            make_reader=quickest_reader().make,
+            make_reader=self._event_reader.make,
         )
         self._snapshots = IdSnapshots(
             Path(settings.state_dir) if settings.state_dir else None,
@@ -57,6 +57,7 @@ class Aggregator:
         )
         self._reader = LogReader(kafka, f"{instance}-reader")
         self._appender = Appender(kafka, f"{instance}-appender")
+        framer = native_framer()
         self._group: PartitionGroup[CountingWorker] = PartitionGroup(
             context,
             kafka,
@@ -68,7 +69,7 @@ class Aggregator:
                 revoke_seconds=settings.flush_seconds,
                 stall_seconds=settings.stall_seconds,
                 fetch=fetch_limits(settings),
-                form=AS_RECORDS if self._framer is None else AsParts(self._framer),
+                form=AS_RECORDS if framer is None else AsParts(framer),
             ),
             self._metrics.group,
             start=self._worker,
@@ -91,9 +92,8 @@ class Aggregator:
             return
         if problems:
             raise RefusedToStart(problems)
-        reader = "plain" if self._framer is None else "native"
-        self._metrics.reader_info.labels(reader).set(1)
-        self._context.log.info("a reader was chosen", reader=reader)
+        self._metrics.reader_info.labels(self._event_reader.name).set(1)
+        self._context.log.info("a reader was chosen", reader=self._event_reader.name)
         self._context.status.provide("set_aside", self._metrics.set_aside.as_json)
         context = self._context
         watch = TopicWatch(self._kafka, self._topics, problems=self._metrics.topic_problems, clock=context.clock, log=context.log)

@@ -11,7 +11,9 @@ from aggregator.tally_log import GoneIds, TallyLog, first_kept_ms, new_chain_id
 from metering.folds.tallies import Tallies
 from metering.kafka.partition_log import LogReader, LogUnavailable
 from metering.records.chain import NO_OFFSET
-from metering.records.fail_closed import ChainBroken, HistoryLost
+from metering.records.fail_closed import ChainBroken, HistoryLost, RecordUnreadable
+from metering.records.notes.foreign_records import passes_batch_before
+from metering.records.record import LogRecord
 from metering.records.tally import Tally
 
 
@@ -82,13 +84,21 @@ class CountingTakeover:
 
     async def _fold(self, counter: PartitionCounter, end: int, own: Tally | None = None) -> bool:
         others_start: int | None = None
-        loss_accepted = False
-        async for at, tally in self._tallies.between(counter.partition, counter.tallies.chain.next_offset, end):
+        loss_accepted = batch_passed = False
+        start = counter.tallies.chain.next_offset
+
+        def note(record: LogRecord) -> None:
+            nonlocal batch_passed
+            batch_passed |= passes_batch_before(start, record)
+
+        async for at, tally in self._tallies.between(counter.partition, start, end, on_other=note):
             if counter.observe(at, tally) and tally.adjustment is None:
                 others_start = tally.link.start if others_start is None else others_start
                 loss_accepted |= tally.acceptance is not None
         if loss_accepted:
             raise LogUnavailable(f"a loss in partition {counter.partition} was accepted: what can still be known of it is read again")
+        if batch_passed:
+            raise LogUnavailable(f"a batch of tallies of partition {counter.partition} was passed over: what is before it is read again")
         accepted = own is not None and counter.observe(end, own)
         if others_start is not None:
             await self.remember(counter, others_start, counter.tallies.chain.end)
@@ -167,7 +177,10 @@ class CountingTakeover:
             return None
         if not tallies_start <= snapshot.tally_offset <= head.chain.head:
             return None
-        record = await self._reader.record(self._tallies_topic, partition, snapshot.tally_offset)
+        try:
+            record = await self._reader.record(self._tallies_topic, partition, snapshot.tally_offset)
+        except RecordUnreadable:
+            return None  # the log has everything
         # The very tally that its writer saw accepted: what is accepted before it in this log is then the same, too.
         return snapshot if record is not None and digest_of(record.value or b"") == snapshot.tally_digest else None
 

@@ -9,7 +9,7 @@ from taximeter_emitter.wire.limits import CLOCK_AHEAD_MAX_MS
 
 from aggregator.ids.id_index import DISORDER_MS, memory_ms
 from metering.folds.tallies import Tallies, tallies_from
-from metering.kafka.chain_records import PartitionPlace, chain_records, decisions_in, first_chain_record, last_chain_record
+from metering.kafka.chain_records import OnOther, PartitionPlace, chain_records, decisions_in, first_chain_record, last_chain_record
 from metering.kafka.partition_log import LogReader
 from metering.records.chain import NO_OFFSET
 from metering.records.fail_closed import ChainBroken, HistoryLost, RecordCorrupt
@@ -42,9 +42,9 @@ class TallyLog:
             raise RecordCorrupt(f"offset {offset} of {self._topic}/{partition} holds no tally")
         return found[1]
 
-    async def between(self, partition: int, start: int, end: int) -> AsyncIterator[tuple[int, Tally]]:
-        """The tallies of [start, end), accepted or not, with their offsets. Read it to the end."""
-        async for offset, _, tally in chain_records(self._reader, self._place(partition), start, end, decode_tally):
+    async def between(self, partition: int, start: int, end: int, *, on_other: OnOther = lambda _record: None) -> AsyncIterator[tuple[int, Tally]]:
+        """The tallies of [start, end), accepted or not, with their offsets; `on_other` gets all other records. Read it to the end."""
+        async for offset, _, tally in chain_records(self._reader, self._place(partition), start, end, decode_tally, on_other=on_other):
             yield offset, tally
 
     async def holds_any(self, partition: int, start: int, end: int) -> bool:

@@ -10,24 +10,27 @@ from aiokafka.errors import KafkaError
 from taximeter_emitter.clock import Clock
 from taximeter_emitter.wire.limits import HOUR_MS
 
+from audit.refusal_answers.refusal_suspects import unnamed_reports
+from audit.verification.report import UNNAMED_REPORTS_MAX
 from audit.verification.stripe_evidence import EvidenceFold, StripeEvidence
 from metering.folds.ledger import Ledger
-from metering.folds.tallies import Tallies, tallies_from
-from metering.kafka.chain_records import PartitionPlace, chain_records, first_chain_record, last_chain_record
+from metering.folds.tallies import Tallies, tallies_after, tallies_from
+from metering.kafka.chain_records import PartitionPlace, chain_records, first_chain_record
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.ledger_log import ledger_start
 from metering.kafka.partition_log import LogEnds, LogReader, LogUnavailable
 from metering.kafka.provision import partition_counts
 from metering.kafka.topics import Topics
 from metering.records.chain import NO_OFFSET
-from metering.records.fail_closed import ChainBroken, FailClosed
-from metering.records.ledger_records import Correction, Receipt, decode_entry
+from metering.records.fail_closed import ChainBroken, FailClosed, RecordCorrupt, RecordUnreadable
+from metering.records.ledger_records import Correction, Entry, Receipt, Rejection, decode_entry
 from metering.records.notes.evidence import Evidence
 from metering.records.tally import decode_tally
 
 READERS: Final = 8
 PARTITION_SECONDS_MAX: Final = 8.0
 POSITIONS_SECONDS_MAX: Final = 30.0
+UNREADABLE_ENDS_MAX: Final = 20  # how often the end of what can be read of a ledger is looked for before something that cannot
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,8 @@ class PartitionPosition:
     `uncounted` records can be read and no accepted tally covers them; transaction markers at the end of the log are none.
     `counted_to` is how far the tallies cover usage.events, `reported_to` how far the intents cover usage.tallies. `uncovered_rows` are
     sums that no intent covers, in `unreported` tallies; `outcomes` those of the receipts in the time asked for. `carried` is usage by meter that
-    waits because Stripe refuses the meter. `evidence` is what comparisons with Stripe's sums have shown in the time asked for.
+    waits because Stripe refuses the meter. `evidence` is what comparisons with Stripe's sums have shown in the time asked for, and `unnamed` are
+    error reports of that time that count more than they name.
     """
 
     partition: int
@@ -74,6 +78,7 @@ class PartitionPosition:
     ids_from_ms: int = 0
     carried: Mapping[str, CarriedUsage] = field(default_factory=dict)
     evidence: StripeEvidence = field(default_factory=StripeEvidence)
+    unnamed: Sequence[Rejection] = ()
     problem: str = ""
     unread: str = ""
 
@@ -207,16 +212,23 @@ class _PositionReader:
 
     async def _partition(self, partition: int, hours: float) -> PartitionPosition:
         # From the end of the line to its start: what is read later can only be further on.
-        tallies, ledger, outcomes, evidence, uncovered, unreported, problem = Tallies(), Ledger(), Counter[str](), StripeEvidence(), 0, 0, ""
+        seen, counted, problems = _SeenLedger(), _SeenTallies(), list[FailClosed]()
         ends = await self._reader.ends(self._topics.events.name, partition)
         try:
-            ledger, outcomes, evidence = await self._ledger(partition, hours)
-            tallies, uncovered, unreported = await self._tallies(partition, max(0, ledger.chain.end))
+            await self._read_ledger(seen, partition, hours)
+        except FailClosed as error:
+            problems.append(error)
+        try:
+            await self._read_tallies(counted, partition, seen.ledger)
+        except FailClosed as error:
+            problems.append(error)
+        ledger, tallies = seen.ledger, counted.tallies
+        try:
             ends = await self._reader.ends(self._topics.events.name, partition)
             await self._check_next(partition, tallies.chain.end, ends)
             ledger.check_open(partition)
         except FailClosed as error:
-            problem = f"{type(error).__name__}: {error}"
+            problems.append(error)
         return PartitionPosition(
             partition=partition,
             events_end=ends.end,
@@ -225,17 +237,18 @@ class _PositionReader:
             counted_to=tallies.chain.end,
             tallies_end=tallies.chain.next_offset,
             reported_to=ledger.chain.end,
-            unreported=unreported,
-            uncovered_rows=uncovered,
+            unreported=counted.with_rows,
+            uncovered_rows=counted.rows,
             open_meter_events=ledger.open_events,
             unknown_meter_events=sum(len(entry.unknown) for entry in ledger.open.values()),
             open_corrections=sum(isinstance(entry.entry, Correction) for entry in ledger.open.values()),
-            outcomes=outcomes,
-            evidence=evidence,
+            outcomes=seen.outcomes,
+            evidence=seen.evidence.totals(),
+            unnamed=unnamed_reports(seen.rejections)[:UNNAMED_REPORTS_MAX],
             carried=_carried(ledger),
             lost_records=tallies.losses.records,
             ids_from_ms=tallies.losses.ids_from_ms,
-            problem=problem,
+            problem="; ".join(f"{type(error).__name__}: {error}" for error in problems),
         )
 
     async def _uncounted(self, partition: int, counted_to: int, ends: LogEnds) -> int:
@@ -257,46 +270,88 @@ class _PositionReader:
         if 0 <= counted_to < ends.stable_end:
             await self._reader.holds_no_record(topic, partition, counted_to, counted_to + 1)
 
-    async def _ledger(self, partition: int, hours: float) -> tuple[Ledger, Counter[str], StripeEvidence]:
+    async def _read_ledger(self, seen: "_SeenLedger", partition: int, hours: float) -> None:
+        """What can be read of usage.ledger, up to what cannot: then the reason is raised."""
         topic = self._topics.ledger.name
         start, end = await self._reader.bounds(topic, partition)
-        outcomes: Counter[str] = Counter()
-        evidence = EvidenceFold()
-        begin, ledger = await ledger_start(self._reader, topic, partition, start, end)
+        place = PartitionPlace(topic, partition)
+        problem: FailClosed | None = None
+        for attempt in range(UNREADABLE_ENDS_MAX):
+            try:
+                begin, seen.ledger = await ledger_start(self._reader, topic, partition, start, end)
+                break
+            except (RecordCorrupt, RecordUnreadable) as error:
+                if error.offset is None or attempt + 1 == UNREADABLE_ENDS_MAX:
+                    raise
+                problem, end = error, error.offset
         counted_from = begin
         if hours:
             found = await self._reader.offset_for_time(topic, partition, self._clock.now_ms() - round(hours * HOUR_MS))
             counted_from = end if found is None else found
-        place = PartitionPlace(topic, partition)
-        async for offset, log_time_ms, entry in chain_records(self._reader, place, min(begin, counted_from), end, decode_entry):
-            if offset >= begin:
-                ledger.fold(offset, log_time_ms, entry)
-            if isinstance(entry, Receipt) and offset >= counted_from:
-                outcomes.update(settlement.outcome.value for settlement in entry.settlements)
-            elif isinstance(entry, Evidence) and offset >= counted_from:
-                evidence.take(entry)
-        return ledger, outcomes, evidence.totals()
+        try:
+            async for _, _, entry in chain_records(self._reader, place, min(begin, counted_from), begin, decode_entry):
+                seen.count(entry)
+        except FailClosed as error:
+            problem = error
+        async for offset, log_time_ms, entry in chain_records(self._reader, place, begin, end, decode_entry):
+            seen.ledger.fold(offset, log_time_ms, entry)
+            if offset >= counted_from:
+                seen.count(entry)
+        if problem is not None:
+            raise problem
 
-    async def _tallies(self, partition: int, covered: int) -> tuple[Tallies, int, int]:
-        """The fold at the end of usage.tallies; how many rows are at or behind `covered`, and in how many tallies."""
-        topic = self._topics.tallies.name
+    async def _read_tallies(self, seen: "_SeenTallies", partition: int, ledger: Ledger) -> None:
+        """What can be read of usage.tallies, up to what cannot: then the reason is raised. Rows are counted that no intent of the ledger covers."""
+        topic, covered = self._topics.tallies.name, max(0, ledger.chain.end)
         start, end = await self._reader.bounds(topic, partition)
-        place = PartitionPlace(topic, partition)
-        last = await last_chain_record(self._reader, place, start, end, decode_tally)
-        if last is None:
-            return Tallies(), 0, 0
-        first = await first_chain_record(self._reader, place, max(start, covered), end, decode_tally)
-        # Folding from an accepted tally before both decides rightly about all that follow.
-        begin = min(tally.link.previous if tally.link.previous != NO_OFFSET else start for _, tally in (last, first or last))
-        at_begin = await first_chain_record(self._reader, place, begin, end, decode_tally)
-        assert at_begin is not None  # `last` is there
-        tallies = tallies_from(*at_begin)
-        rows = found = 0
-        async for offset, _, tally in chain_records(self._reader, place, at_begin[0], end, decode_tally):
-            if tallies.fold(offset, tally) and offset >= covered:
-                rows += len(tally.rows)
-                found += bool(tally.rows)
-        return tallies, rows, found
+        place, begin = PartitionPlace(topic, partition), start
+        if ledger.chain.head != NO_OFFSET:
+            # The last tally that was reported was accepted, so folding from it decides rightly about all that follow.
+            begin = max(start, covered)
+            seen.tallies = tallies_after(head=ledger.tally_head, end=ledger.events_end, next_offset=begin, chain_id=ledger.chain_id)
+            if ledger.tally_head >= start:
+                last = await first_chain_record(self._reader, place, ledger.tally_head, ledger.tally_head + 1, decode_tally)
+                if last is not None:
+                    begin, seen.tallies = last[0], tallies_from(*last)
+        elif start > 0:
+            first = await first_chain_record(self._reader, place, start, end, decode_tally)
+            if first is not None:
+                seen.tallies = tallies_from(*first)
+        async for offset, _, tally in chain_records(self._reader, place, begin, end, decode_tally):
+            if seen.tallies.fold(offset, tally) and offset >= covered:
+                seen.rows += len(tally.rows)
+                seen.with_rows += bool(tally.rows)
+
+
+@dataclass(slots=True)
+class _SeenLedger:
+    """The fold, and what the ledger says of the time asked for."""
+
+    ledger: Ledger = field(default_factory=Ledger)
+    outcomes: Counter[str] = field(default_factory=Counter)
+    evidence: EvidenceFold = field(default_factory=EvidenceFold)
+    rejections: list[Rejection] = field(default_factory=list)
+
+    def count(self, entry: Entry) -> None:
+        """Take in an entry of the time asked for."""
+        match entry:
+            case Receipt():
+                self.outcomes.update(settlement.outcome.value for settlement in entry.settlements)
+            case Evidence():
+                self.evidence.take(entry)
+            case Rejection() if entry.unnamed:
+                self.rejections.append(entry)
+            case _:
+                pass
+
+
+@dataclass(slots=True)
+class _SeenTallies:
+    """`rows` that no intent covers, and how many tallies have some."""
+
+    tallies: Tallies = field(default_factory=Tallies)
+    rows: int = 0
+    with_rows: int = 0
 
 
 def carried_usage(positions: Iterable[PartitionPosition]) -> dict[str, CarriedUsage]:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from metering.folds.corrections import TAKEN, CorrectionHistory, MeterEventPlace, Target, named_places
+from audit.refusal_answers.refusal_suspects import unnamed_reports
+from metering.folds.corrections import TAKEN, CorrectionHistory, MeterEventPlace, Target, correction_as_target, named_places
 from metering.folds.distinct_reports import distinct
 from metering.folds.ledger import Ledger
 from metering.kafka.chain_records import PartitionPlace, chain_records
@@ -14,7 +15,7 @@ from metering.kafka.clients import KafkaSettings
 from metering.kafka.ledger_log import ledger_since
 from metering.kafka.partition_log import LogReader
 from metering.reconciliation.findings import EvidenceBook
-from metering.records.ledger_records import Entry, Intent, Outcome, Receipt, Rejection, decode_entry
+from metering.records.ledger_records import Correction, Entry, Intent, Outcome, Receipt, Rejection, Settlement, decode_entry
 from metering.records.notes.evidence import Evidence
 from metering.records.notes.resolution import Resolved
 
@@ -22,6 +23,7 @@ REFUSED_MAX: Final = 100_000  # meter events of a partition that are listed
 EVIDENCE_PAIRS_MAX: Final = 200_000
 PARKED_CODE: Final = "parked"
 REFUSED_CODE: Final = "refused"
+LOST_CODE: Final = "lost"
 _CODE_CHARS_MAX: Final = 100
 
 
@@ -38,7 +40,7 @@ class MendState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RefusedEvent:
-    """One meter event, Stripe's code (or `parked`, or `refused` where it gave none) and message, and when it was refused (Unix ms)."""
+    """One meter event, Stripe's code (or `parked`, `lost` by its sums, or `refused` where it gave none) and message, and when that was (Unix ms)."""
 
     target: Target
     code: str
@@ -79,7 +81,8 @@ class RefusalFold:
         self._first = first
         self._history = CorrectionHistory()
         self._history.ledger = second
-        self._why: dict[MeterEventPlace, tuple[str, str, int]] = {}
+        self._why: dict[tuple[int, int], tuple[str, str, int]] = {}
+        self._parked: dict[int, tuple[str, int]] = {}  # corrections, by their offset
         self._rejections: list[Rejection] = []
         self._found = PartitionRefusals()
 
@@ -92,9 +95,9 @@ class RefusalFold:
             for settlement in self._first.news(entry):
                 planned = self._first.open[settlement.intent].entry
                 if isinstance(planned, Intent) and settlement.outcome in {Outcome.REJECTED, Outcome.PARKED}:
-                    place = MeterEventPlace(planned.chain_id, planned.partition, *planned.place, settlement.index)
-                    code = PARKED_CODE if settlement.outcome is Outcome.PARKED else _code(settlement.detail)
-                    self._note(place, code, settlement.detail, settlement.at_ms)
+                    self._note(planned, settlement)
+                elif isinstance(planned, Correction) and settlement.outcome is Outcome.PARKED:
+                    self._parked[settlement.intent] = settlement.detail, settlement.at_ms
         self._first.fold(offset, log_time_ms, entry)
 
     def fold(self, offset: int, log_time_ms: int, entry: Entry) -> None:
@@ -107,22 +110,31 @@ class RefusalFold:
         """All of it, after the last entry."""
         named = {name: each for each in distinct(self._rejections) for name in each.identifiers if "duplicate" not in each.code}
         for target in self._history.targets.values():
-            why = self._why.get(target.place)
+            why = self._why.get((target.intent, target.place.index))
             report = named.get(target.identifier)
             if why is None and report is not None and target.fate.outcome in TAKEN:
                 why = report.code, report.message, report.at_ms
+            found = target.fate.resolution
+            if why is None and found is not None and found.resolved is not Resolved.AT_STRIPE and target.fate.outcome in TAKEN:
+                why = LOST_CODE, found.reason, found.at_ms
             if why is not None:
                 self._found.events.append(RefusedEvent(target, *why))
+        for offset, (message, at_ms) in self._parked.items():
+            corrected = self._history.corrections.get(offset)
+            # What Stripe has not makes room for another correction, and what it corrects is listed itself.
+            if corrected is not None and corrected.fate.at_stripe is not False:
+                self._found.events.append(RefusedEvent(correction_as_target(corrected), PARKED_CODE, message, at_ms))
         self._found.events.sort(key=lambda each: each.at_ms)
-        self._found.reports = [each for each in distinct(self._rejections) if each.unnamed and "duplicate" not in each.code]
+        self._found.reports = unnamed_reports(self._rejections)
         return self._found
 
-    def _note(self, place: MeterEventPlace, code: str, message: str, at_ms: int) -> None:
+    def _note(self, planned: Intent, settlement: Settlement) -> None:
         if len(self._why) >= REFUSED_MAX:
             self._found.left_out += 1
             return
-        self._why[place] = code, message, at_ms
-        self._history.watch([place])
+        code = PARKED_CODE if settlement.outcome is Outcome.PARKED else _code(settlement.detail)
+        self._why[settlement.intent, settlement.index] = code, settlement.detail, settlement.at_ms
+        self._history.watch([MeterEventPlace(planned.chain_id, planned.partition, *planned.place, settlement.index)])
 
 
 class RefusalReader:

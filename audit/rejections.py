@@ -3,15 +3,17 @@
 import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
 from aiokafka.structs import ConsumerRecord
 from taximeter_emitter.wire.limits import HOUR_MS
 
+from audit.refusal_answers.answer_fold import AnsweredReport
+from audit.refusal_answers.refusal_suspects import key_of
 from audit.resends import Resend, Resends
 from metering.folds.distinct_reports import distinct
-from metering.kafka.chain_records import PartitionPlace, first_chain_record, taken_in
+from metering.kafka.chain_records import PartitionPlace, first_chain_record, kept_records, taken_in
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogReader
 from metering.records.fail_closed import HistoryLost
@@ -41,16 +43,36 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class TracedRejection:
-    """One distinct rejection, with those of its identifiers whose meter event is in the ledger, and those that a correction sent again."""
+    """One distinct rejection, with those of its identifiers whose meter event is in the ledger, and those that a correction sent again.
+
+    `answer`: what the ledger has of those that it does not name; None if it names all.
+    """
 
     rejection: Rejection
     events: dict[str, MeterEvent]
     resends: dict[str, Resend] = field(default_factory=dict)
+    answer: AnsweredReport | None = None
 
     @property
     def sent_again(self) -> int:
         """How many of its errors are billed by now."""
         return min(self.rejection.error_count, sum(resend.is_billed for resend in self.resends.values()))
+
+    @property
+    def unbilled(self) -> int:
+        """How many of its errors nothing made good."""
+        return max(0, self.rejection.error_count - self.sent_again - (0 if self.answer is None else self.answer.mended))
+
+    @property
+    def unnamed(self) -> int:
+        """How many refusals without a name nothing in the ledger answers."""
+        return self.rejection.unnamed if self.answer is None else self.answer.left
+
+
+def with_answers(rejections: Sequence[TracedRejection], answers: Sequence[AnsweredReport]) -> list[TracedRejection]:
+    """The same, each with the answer that it has."""
+    by_report = {key_of(each.report): each for each in answers}
+    return [replace(each, answer=by_report.get(key_of(each.rejection))) for each in rejections]
 
 
 class RejectionReader:
@@ -142,7 +164,7 @@ class RejectionReader:
         if at is None:
             return
         try:
-            async with aclosing(self._reader.records(self._topic, partition, max(start, at), end)) as batches:
+            async with aclosing(kept_records(self._reader, PartitionPlace(self._topic, partition), max(start, at), end)) as batches:
                 async for records in batches:
                     for record in records:
                         yield record

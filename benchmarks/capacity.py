@@ -165,6 +165,8 @@ _NOTES: Final = f"""- Events from the emitter do not pass the gateway. Its cores
   million from single events. With reading, and with its files, a plan of a million events in batches of 500 took 6 CPU seconds where they
   made 101,000 rows, and 24 where they made 748,000. Memory was 90 and 132 MB, and does not grow with the events. The directory had 60 bytes
   a row. Measured once, on a busy machine, by CPU time.
+- A plan of five of the twelve partitions of a topic of 100 million events derived 21.7 million in 270 CPU seconds. It had read 3,300 tallies of
+  all partitions before. Tallies were small and had many rows, so the directory had 511 MB. Memory was at most 101 MB, and 97 MB after 2 million.
 - Ids are remembered for the horizon (24 h): R x 86,400 of them. At 10^6 events/s no index holds them. Such an installation emits numbered
   batches, which need no memory per event.
 

@@ -165,7 +165,11 @@ class Reporter:
             log=context.log,
         )
         # Only what goes by the stream is refused by reports.
-        self._reports = ReportFollower(self._reader, self._topics.ledger.name, self._meter_watch.reported, context.clock) if stripe.streams else None
+        self._reports = (
+            ReportFollower(self._reader, self._topics.ledger.name, kafka.partitions, self._meter_watch.reported, context.clock)
+            if stripe.streams
+            else None
+        )
         self._webhooks = Webhooks(
             context,
             configuration.webhooks,

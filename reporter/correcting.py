@@ -8,7 +8,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from taximeter_emitter.clock import Clock
 from taximeter_emitter.wire.errors import TaximeterError
@@ -20,7 +20,7 @@ from metering.kafka.chain_records import PartitionPlace, chain_records
 from metering.kafka.partition_log import Appender, LogReader, LogUnavailable
 from metering.kafka.topics import Topics
 from metering.records.fail_closed import HistoryLost
-from metering.records.ledger_records import Correction, CorrectionKind, Entry, MeterEvent, decode_entry, encode_correction
+from metering.records.ledger_records import Correction, CorrectionKind, Entry, MeterEvent, decode_entry, encode_entry
 from metering.records.service_limits import EVENT_AGE_MAX_MS
 from reporter.planning.planner import PLANNING_MARGIN_MS
 
@@ -30,6 +30,8 @@ CANCEL_WITHIN_MS: Final = 20 * HOUR_MS
 TOO_OLD: Final = "its usage is older than Stripe takes meter events for: only the invoice can be corrected, by a credit note or an item"
 ATTEMPTS_MAX: Final = 50
 LEDGER_LOOK_SECONDS: Final = 0.5
+
+T = TypeVar("T")
 
 OnEntriesRead = Callable[[int, int], None]
 """Entries of the ledger's partition read so far, and in all."""
@@ -70,6 +72,26 @@ class PartitionHistory:
             self.folded.fold(offset, log_time_ms, entry)
             on_progress(offset + 1, end)
 
+    async def append(self, appender: Appender, clock: Clock, written: Callable[[], T | None], planned: Callable[[], Entry]) -> T:
+        """Append what is planned, and repeat while others' entries come before it; what is `written` already is returned.
+
+        The log shows what became of an append that was not acknowledged: nothing is accepted twice. `planned` may raise NotCorrectable.
+        """
+        await self.read_on()
+        for _ in range(ATTEMPTS_MAX):
+            found = written()
+            if found is not None:
+                return found
+            try:
+                await appender.append(self._topic, self._partition, encode_entry(planned()))
+            except LogUnavailable:
+                await clock.sleep(LEDGER_LOOK_SECONDS)
+            await self.read_on()
+        found = written()
+        if found is None:
+            raise LogUnavailable(f"other entries came first {ATTEMPTS_MAX} times, or Kafka did not take ours; nothing was written: try again")
+        return found
+
     async def _entries(self, start: int, end: int) -> AsyncIterator[tuple[int, int, Entry]]:
         place = PartitionPlace(self._topic, self._partition)
         async with aclosing(chain_records(self._reader, place, start, end, decode_entry)) as entries:
@@ -82,7 +104,6 @@ class Correcting:
 
     def __init__(self, reader: LogReader, appender: Appender, topics: Topics, clock: Clock, place: MeterEventPlace) -> None:
         self._appender = appender
-        self._topic = topics.ledger.name
         self._clock = clock
         self._place = place
         self._history = PartitionHistory(reader, topics, place.partition)
@@ -103,25 +124,14 @@ class Correcting:
         return kind_of(target, max(self._clock.now_ms(), self._history.log_time_ms), undo=request.undo)
 
     async def correct(self, request: Request) -> Corrected:
-        """Append the correction, and repeat while others' entries come before it. Raises NotCorrectable; blocks on Kafka.
-
-        The log shows what became of an append that was not acknowledged: this never writes two corrections that are accepted.
-        """
-        for _ in range(ATTEMPTS_MAX):
-            target = await self.find()
-            written = self._written(target)
-            if written is not None:
-                return written
-            correction = self._planned(target, self.kind(target, request), request)
-            try:
-                await self._appender.append(self._topic, self._place.partition, encode_correction(correction))
-            except LogUnavailable:
-                await self._clock.sleep(LEDGER_LOOK_SECONDS)
+        """Append the correction, and repeat while others' entries come before it. Raises NotCorrectable; blocks on Kafka."""
         target = await self.find()
-        written = self._written(target)
-        if written is None:
-            raise LogUnavailable(f"other entries came first {ATTEMPTS_MAX} times, or Kafka did not take ours; nothing was corrected: try again")
-        return written
+        return await self._history.append(
+            self._appender,
+            self._clock,
+            lambda: next((found for found in target.corrections if found.correction.instance == self._instance), None),
+            lambda: self._planned(target, self.kind(target, request), request),
+        )
 
     async def settled(self, corrected: Corrected) -> Corrected:
         """The same correction when it has an outcome. Waits for the reporter, as long as that takes: give it a timeout."""
@@ -131,9 +141,6 @@ class Correcting:
                 return found
             await self._clock.sleep(LEDGER_LOOK_SECONDS)
             await self._history.read_on()
-
-    def _written(self, target: Target) -> Corrected | None:
-        return next((found for found in target.corrections if found.correction.instance == self._instance), None)
 
     def _planned(self, target: Target, kind: CorrectionKind, request: Request) -> Correction:
         draft = CorrectionDraft(self._place.partition, kind, target, target.event, request.reason, request.by)
@@ -196,7 +203,9 @@ def meter_event_place(identifier: str, partitions: int) -> MeterEventPlace:
     """The place that an identifier names. Raises NotCorrectable if it is not one of our identifiers, or is that of a correction."""
     place = place_of(identifier)
     if isinstance(place, CorrectionPlace):
-        raise NotCorrectable("it is the identifier of a correction; a correction is not corrected, only the meter event of an intent")
+        raise NotCorrectable(
+            "it is the identifier of a correction, which is not corrected; if it is parked: taximeter correct ITS-IDENTIFIER --resend"
+        )
     if place is None or place.partition >= partitions:
         raise NotCorrectable(
             f"it is no identifier of a meter event of this installation: tm-CHAIN-PARTITION-START-END-INDEX, partition below {partitions}"

@@ -5,22 +5,22 @@ where it must land, so what it was decided on is all there was.
 """
 
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 from taximeter_emitter.clock import Clock
 
-from metering.folds.corrections import Corrected, MeterEventPlace, Target, objection
-from metering.kafka.partition_log import Appender, LogReader, LogUnavailable
+from metering.folds.corrections import Corrected, CorrectionPlace, MeterEventPlace, Target, correction_as_target, named_places, objection
+from metering.kafka.partition_log import Appender, LogReader
 from metering.kafka.topics import Topics
-from metering.records.ledger_records import Correction, CorrectionKind, Entry, MeterEvent, Outcome, encode_entry
+from metering.records.ledger_records import Correction, CorrectionKind, Entry, MeterEvent, Outcome
 from metering.records.notes.resolution import Resolution, Resolved, SumRead
 from metering.records.service_limits import EVENT_AGE_MAX_MS
-from reporter.correcting import ATTEMPTS_MAX, LEDGER_LOOK_SECONDS, TOO_OLD, CorrectionDraft, NotCorrectable, PartitionHistory
+from reporter.correcting import LEDGER_LOOK_SECONDS, TOO_OLD, CorrectionDraft, NotCorrectable, PartitionHistory, kind_of
 from reporter.planning.planner import PLANNING_MARGIN_MS
 
-T = TypeVar("T")
+Place = MeterEventPlace | CorrectionPlace
+"""Of what was sent: a meter event of an intent, or a correction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +48,33 @@ class Resolving:
         self._histories: dict[int, PartitionHistory] = {}
         self._instance = f"correct-{secrets.token_hex(8)}"
 
-    async def find(self, places: Iterable[MeterEventPlace]) -> dict[MeterEventPlace, Target]:
-        """These meter events with all that happened to them; those that no accepted intent has are left out. Call it once, before all else."""
-        wanted = list(places)
-        for partition in sorted({place.partition for place in wanted}):
-            history = self._histories[partition] = PartitionHistory(self._reader, self._topics, partition)
-            history.folded.watch(place for place in wanted if place.partition == partition)
-            await history.read_on()
-        found = {place: self._histories[place.partition].folded.target(place) for place in wanted}
+    async def find(self, places: Iterable[Place]) -> dict[Place, Target]:
+        """These meter events and corrections with all that happened to them; what is not accepted is left out. Call it once, before all else."""
+        wanted = set(places)
+        await self._read(wanted)
+        corrections = [self._found(place) for place in wanted if isinstance(place, CorrectionPlace)]
+        corrected = {original for each in corrections if each is not None for original in self._original_places(each)}
+        if corrected - wanted:
+            await self._read(wanted | corrected)
+        found = {place: self._found(place) for place in wanted}
         return {place: target for place, target in found.items() if target is not None}
+
+    async def _read(self, places: Collection[Place]) -> None:
+        for partition in sorted({place.partition for place in places}):
+            history = self._histories[partition] = PartitionHistory(self._reader, self._topics, partition)
+            history.folded.watch(place for place in places if place.partition == partition and isinstance(place, MeterEventPlace))
+            await history.read_on()
+
+    def _found(self, place: Place) -> Target | None:
+        folded = self._histories[place.partition].folded
+        if isinstance(place, MeterEventPlace):
+            return folded.target(place)
+        corrected = folded.corrections.get(place.offset)
+        found = None if corrected is None else correction_as_target(corrected)
+        return found if found is not None and found.place == place else None
+
+    def _original_places(self, target: Target) -> list[MeterEventPlace]:
+        return named_places(self._histories[target.place.partition].folded.corrections[target.intent].correction)
 
     async def resolve(self, target: Target, decision: Decision) -> Resolution:
         """Note a decision, once. Raises NotCorrectable when it must not be, or when another one stands."""
@@ -82,25 +100,32 @@ class Resolving:
                 at_ms=self._clock.now_ms(),
             )
 
-        return await self._append(history, target.place.partition, lambda: _stands(target, decision), planned)
+        return await history.append(self._appender, self._clock, lambda: _stands(target, decision), planned)
 
-    async def resend(self, target: Target, decision: Decision) -> Corrected:
-        """Send it again under a new identifier, once. Raises NotCorrectable."""
+    async def resend(self, target: Target, decision: Decision, *, undo: bool = False) -> Corrected:
+        """Send it again under a new identifier, once, or take it back (`undo`). Raises NotCorrectable."""
         history = self._histories[target.place.partition]
-        mine: list[Corrected] = []
 
         def written() -> Corrected | None:
-            mine[:] = [found for found in target.corrections if found.correction.instance == self._instance]
-            return mine[0] if mine else None
+            return next((found for found in target.corrections if found.correction.instance == self._instance), None)
 
         def planned() -> Entry:
-            objected = objection(target, CorrectionKind.RESEND)
-            if objected is not None:
-                raise NotCorrectable(objected)
-            self._check_age(history, target.event)
-            return self._correction(history, target.place.partition, CorrectionKind.RESEND, target, event=target.event, decision=decision)
+            kind = kind_of(target, max(self._clock.now_ms(), history.log_time_ms), undo=undo)
+            return self._correction(history, target.place.partition, kind, target, event=target.event, decision=decision)
 
-        return await self._append(history, target.place.partition, written, planned)
+        return await history.append(self._appender, self._clock, written, planned)
+
+    async def repeat(self, target: Target, decision: Decision) -> Corrected:
+        """Do once more what a correction did, that Stripe has not, as a resolution says. Raises NotCorrectable."""
+        (place,) = self._original_places(target)
+        original = self._found(place)
+        if original is None:
+            raise NotCorrectable("no accepted intent has the meter event that it corrects")
+        match self._histories[target.place.partition].folded.corrections[target.intent].correction.kind:
+            case CorrectionKind.MOVE:
+                return await self.bill(original, target.place.partition, decision)
+            case kind:
+                return await self.resend(original, decision, undo=kind is not CorrectionKind.RESEND)
 
     async def bill(self, target: Target, partition: int, decision: Decision) -> Corrected:
         """Bill what was moved to the customer that the resolution names, in that customer's partition, once. Raises NotCorrectable."""
@@ -119,7 +144,7 @@ class Resolving:
             self._check_age(history, event)
             return self._correction(history, partition, CorrectionKind.MOVE, target, event=event, decision=decision)
 
-        return await self._append(history, partition, written, planned)
+        return await history.append(self._appender, self._clock, written, planned)
 
     async def outcomes(self, corrected: Sequence[Corrected]) -> None:
         """Wait until each of these corrections has an outcome, as long as that takes: give it a timeout."""
@@ -133,24 +158,6 @@ class Resolving:
             self._histories[partition] = PartitionHistory(self._reader, self._topics, partition)
         await self._histories[partition].read_on()
         return self._histories[partition]
-
-    async def _append(self, history: PartitionHistory, partition: int, written: Callable[[], T | None], planned: Callable[[], Entry]) -> T:
-        """Append what is planned, and repeat while others' entries come before it; what is written already is returned."""
-        await history.read_on()
-        for _ in range(ATTEMPTS_MAX):
-            found = written()
-            if found is not None:
-                return found
-            try:
-                await self._appender.append(self._topics.ledger.name, partition, encode_entry(planned()))
-            except LogUnavailable:
-                # The log shows what became of it.
-                await self._clock.sleep(LEDGER_LOOK_SECONDS)
-            await history.read_on()
-        found = written()
-        if found is None:
-            raise LogUnavailable(f"other entries came first {ATTEMPTS_MAX} times, or Kafka did not take ours; nothing was written: try again")
-        return found
 
     def _check_age(self, history: PartitionHistory, event: MeterEvent) -> None:
         if max(self._clock.now_ms(), history.log_time_ms) >= event.time_ms + EVENT_AGE_MAX_MS - PLANNING_MARGIN_MS:

@@ -5,13 +5,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Final
 
-from metering.kafka.chain_records import PartitionPlace, chain_records, decisions_in, first_chain_record, taken_in
+from metering.kafka.chain_records import PartitionPlace, chain_records, check_unread, decisions_in, first_chain_record, passed_batch_at, taken_in
 from metering.kafka.ledger_log import ledger_start
-from metering.kafka.partition_log import LogReader
+from metering.kafka.partition_log import LogReader, LogUnavailable
 from metering.kafka.topics import Topics
-from metering.records.fail_closed import ChainBroken, HistoryLost
+from metering.records.fail_closed import ChainBroken, HistoryLost, RecordUnreadable
 from metering.records.ledger_records import Entry, Intent, Receipt, decode_entry
-from metering.records.notes.foreign_records import is_foreign
+from metering.records.notes.foreign_records import PassedBatch, is_foreign, passes_batch_before
 from metering.records.record import LogRecord
 from metering.records.tally import Tally, decode_tally
 from reporter.planning.billing_periods import BillingPeriods
@@ -79,6 +79,15 @@ class ReportingTakeover:
         """The tally in this record of usage.tallies; None if it is foreign, or a person passed it over. Raises RecordCorrupt."""
         return await taken_in(self._reader, PartitionPlace(self._topics.tallies.name, partition), record, decode_tally)
 
+    async def passed_to(self, partition: int, offset: int) -> int | None:
+        """The end of the batch of usage.tallies that holds this offset and cannot be read, if a person passed it over."""
+        decision = await passed_batch_at(self._reader, PartitionPlace(self._topics.tallies.name, partition), offset)
+        return None if decision is None else decision.end
+
+    async def check_unread(self, partition: int, decision: PassedBatch) -> None:
+        """Raise ChainBroken where a batch of usage.tallies can be read that others passed over."""
+        await check_unread(self._reader, PartitionPlace(self._topics.tallies.name, partition), decision)
+
     async def ends(self, partition: int) -> tuple[int, int]:
         """The next offsets of usage.tallies and usage.ledger."""
         found = [await self._reader.bounds(topic.name, partition) for topic in (self._topics.tallies, self._topics.ledger)]
@@ -105,7 +114,10 @@ class ReportingTakeover:
         head = reporter.ledger.tally_head
         if head >= start:
             place = PartitionPlace(self._topics.tallies.name, reporter.partition)
-            found = await first_chain_record(self._reader, place, head, head + 1, decode_tally)
+            try:
+                found = await first_chain_record(self._reader, place, head, head + 1, decode_tally)
+            except RecordUnreadable:
+                return  # all that it said is reported, and the ledger knows where it ended
             if found is None or found[1].link.end != reporter.ledger.events_end:
                 raise ChainBroken(
                     f"tally {head} of partition {reporter.partition} is not the one reported: the topic was cut and went on, or created again"
@@ -118,11 +130,15 @@ class ReportingTakeover:
 
     async def _new_entries(self, partition: int, start: int, end: int) -> AsyncIterator[tuple[int, int, Entry]]:
         """The same, of what was not read before: foreign records are counted."""
-        place = PartitionPlace(self._topics.ledger.name, partition)
+        place, batch_passed = PartitionPlace(self._topics.ledger.name, partition), False
 
         def note(record: LogRecord) -> None:
+            nonlocal batch_passed
+            batch_passed |= passes_batch_before(start, record)
             if is_foreign(record.value):
                 self._on_foreign(partition)
 
         async for entry in chain_records(self._reader, place, start, end, decode_entry, on_other=note):
             yield entry
+        if batch_passed:
+            raise LogUnavailable(f"a batch of the ledger of partition {partition} was passed over: what is before it is read again")

@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from metering.folds.corrections import TAKEN
+from metering.kafka.chain_records import PartitionPlace, what_to_type
 from metering.kafka.partition_log import Appended, LogUnavailable
 from metering.records.chain import NO_OFFSET
-from metering.records.fail_closed import FailClosed
+from metering.records.fail_closed import FailClosed, RecordUnreadable
 from metering.records.ledger_records import Correction, Intent, Outcome, Planned, Receipt, Settlement, encode_intent, encode_receipt
-from metering.records.notes.foreign_records import is_foreign
+from metering.records.notes.foreign_records import PassedBatch, decision_in, is_foreign
+from metering.records.record import LogRecord
 from metering.records.service_limits import CHAIN_RECORD_BYTES_MAX
 from metering.workers.partition_worker import MARKER_SECONDS, MENDED_SECONDS, PartitionWorker, WorkerKit
 from reporter.dispatch import Dispatcher
@@ -68,6 +70,8 @@ class ReportingWorker(PartitionWorker):
         self._followed_at = 0.0
         self._waiting_at = 0  # the position in usage.tallies at which nothing came, since then
         self._waiting_since = 0.0
+        self._tallies = PartitionPlace(self._topics.tallies.name, partition)
+        self._passed_from: set[int] = set()  # since the partition was taken over: where batches begin that were passed over
         self._decided_to = (NO_OFFSET, NO_OFFSET)  # the ends of usage.tallies and usage.ledger that may hold what mends the partition
 
     # For the poll loop
@@ -134,7 +138,7 @@ class ReportingWorker(PartitionWorker):
             await self._pass_markers(reporter)
             unreadable = self._unreadable()
             if unreadable is not None:
-                raise unreadable
+                await self._pass_batch(reporter, unreadable)
             if self._unsent:
                 self._fill_lanes()
             if self._receipt_is_due():
@@ -163,10 +167,32 @@ class ReportingWorker(PartitionWorker):
                 if tally is not None:
                     reporter.add(offset, tally)
                     continue
+                await self._check_decision(reporter, record)
                 reporter.pass_over(offset + 1)
                 if is_foreign(record.value):
                     self._metrics.foreign_records.labels("tallies").inc()
                     self._log.warning("a record that Taximeter did not write is passed over", topic=self._topics.tallies.name, offset=offset)
+
+    async def _check_decision(self, reporter: PartitionReporter, record: LogRecord) -> None:
+        """Raise ChainBroken at a decision about a batch that was folded here, or even reported: the partition is read again without it."""
+        decision = decision_in(record)
+        if not isinstance(decision, PassedBatch):
+            return
+        ledger = reporter.ledger
+        is_folded = max(0, ledger.chain.end) <= decision.offset and decision.offset not in self._passed_from
+        if is_folded or decision.offset <= ledger.tally_head < decision.end:
+            await self._takeover.check_unread(self.partition, decision)
+
+    async def _pass_batch(self, reporter: PartitionReporter, unreadable: RecordUnreadable) -> None:
+        """Go on behind a batch that a person passed over. Raises what stops the partition at any other."""
+        position = reporter.tally_position
+        end = await self._takeover.passed_to(self.partition, position)
+        if end is None:
+            raise RecordUnreadable(f"{unreadable}. {what_to_type(self._tallies, position)}", offset=position)
+        self._passed_from.add(position)
+        self._log.warning("a batch that a person passed over as damaged is left out", start=position, end=end)
+        reporter.pass_over(end)
+        self._continue_at(end)
 
     async def _pass_markers(self, reporter: PartitionReporter) -> None:
         """Pass over offsets at the end of usage.tallies that hold no record, as the marker of another producer's transaction does."""
@@ -346,6 +372,7 @@ class ReportingWorker(PartitionWorker):
 
     def _forget(self) -> None:
         self.reporter = None
+        self._passed_from.clear()
         self._dispatcher.unregister(self.partition, self._mailbox)
         self._drop_sends()
 

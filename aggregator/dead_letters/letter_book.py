@@ -10,9 +10,10 @@ from typing import Final, NamedTuple
 
 from aggregator.dead_letters.letter_events import Identity, indexes_of, readable_events
 from metering.records.dead_letter import LETTER_HEADER, DeadLetter, decode_dead_letter
-from metering.records.fail_closed import FailClosed
+from metering.records.fail_closed import FailClosed, RecordCorrupt
+from metering.records.notes.marked_records import is_marked
 from metering.records.record import LogRecord
-from metering.records.redrive import NO_EDIT, REDRIVE_HEADER, Redrive, RedriveEnd, decode_redrive
+from metering.records.redrive import NO_EDIT, REDRIVE_HEADER, Redrive, RedriveEnd, redrive_in
 from metering.records.tally import Tally
 
 LETTERS_MAX: Final = 200_000
@@ -71,15 +72,21 @@ class LetterBook:
             self._set_aside[offset] = None if not indexes or known is None else known | set(indexes)
 
     def add(self, record: LogRecord) -> None:
-        """The next record of usage.deadletters. Raises TooManyLetters and RecordCorrupt."""
+        """The next record of usage.deadletters. Raises TooManyLetters, and RecordCorrupt for a redrive that cannot be read: it may have taken events
+        back. A letter that cannot be read says nothing. The tallies decide what is set aside.
+        """
         self.next_offset = record.offset + 1
-        names = {name for name, _ in record.headers}
-        if REDRIVE_HEADER in names:
+        if is_marked(record, REDRIVE_HEADER):
             self._add_redrive(record)
-        elif LETTER_HEADER in names:
+        elif is_marked(record, LETTER_HEADER):
             if len(self.letters) >= LETTERS_MAX:
                 raise TooManyLetters(f"partition {self.partition} has more than {LETTERS_MAX:,} dead letters: narrow them with --from")
-            letter = decode_dead_letter(record)
+            try:
+                letter = decode_dead_letter(record)
+            except RecordCorrupt:
+                return
+            if letter.partition != self.partition:
+                return
             self.letters[record.offset] = LetterAt(record.offset, letter)
             for index in indexes_of(letter):
                 self._latest[EventPlace(letter.offset, index)] = record.offset
@@ -120,11 +127,11 @@ class LetterBook:
         return self.letters[self._latest[place]].letter
 
     def _add_redrive(self, record: LogRecord) -> None:
-        found = decode_redrive(record.value)
+        found = redrive_in(record)
         if isinstance(found, RedriveEnd):
             self.unfinished.discard(found.redrive)
             return
-        if found.offset != record.offset:
+        if found is None or (found.partition, found.offset) != (self.partition, record.offset):
             return  # something came before it: its writer did not know that, and wrote again
         self.redrives[record.offset] = found
         self.unfinished.add(record.offset)

@@ -22,7 +22,7 @@ from metering.records.service_limits import EVENT_AGE_MAX_MS
 
 PLACES_PER_REDRIVE_MAX: Final = 5_000
 BATCH_EVENTS: Final = 500
-# Between the plan and the counting some time passes: what is nearly past the horizon is looked up, too.
+# How far the clock here may be ahead of Kafka's. Nor is written what becomes too old to be billed in this time.
 HORIZON_MARGIN_MS: Final = HOUR_MS
 
 
@@ -164,5 +164,6 @@ def _judge(place: EventPlace, letter: DeadLetter, events: dict[int, LetterEvent]
     if letter.reason is Reason.CONFLICT and not edit.without_ids:
         why = f"{Reason.CONFLICT}: another event with its identity counts; --without-ids counts both"
         return Judged(place, event, RedriveVerdict.FAILS, why)
-    is_old = event.time_ms < rules.now_ms - rules.horizon_ms + HORIZON_MARGIN_MS
+    # Only of what is past the horizon for sure no copy counts after the search. What is about there keeps its id, and is set aside until it is.
+    is_old = event.time_ms < rules.now_ms - rules.horizon_ms - HORIZON_MARGIN_MS
     return Judged(place, event, RedriveVerdict.COUNTED, look_up=is_old and event.fingerprint != NO_ID)

@@ -9,7 +9,7 @@ from taximeter_emitter.wire.partitioner import partition_of
 
 from metering.kafka.partition_log import Appender, LogReader
 from metering.kafka.topics import Topics
-from metering.plans.import_records import IMPORT_HEADER, Import, ImportedContent, ImportEnd, decode_import, encode_import
+from metering.plans.import_records import IMPORT_HEADER, Import, ImportedContent, ImportEnd, encode_import, import_in
 from metering.records.fail_closed import HistoryLost
 from metering.records.record import LogRecord
 
@@ -33,12 +33,10 @@ class ImportBook:
     def add(self, record: LogRecord) -> None:
         """The next record. Raises RecordCorrupt."""
         self.next_offset = record.offset + 1
-        if not any(name == IMPORT_HEADER for name, _ in record.headers):
-            return
-        found = decode_import(record.value)
+        found = import_in(record)
         if isinstance(found, ImportEnd):
             self.ended.add(found.emitter)
-        elif found.offset == record.offset and found.emitter not in self.imports and self.overlapping(found.content) is None:
+        elif found is not None and found.offset == record.offset and found.emitter not in self.imports and self.overlapping(found.content) is None:
             self.imports[found.emitter] = found
 
     def overlapping(self, content: ImportedContent) -> Import | None:

@@ -16,7 +16,7 @@ from metering.records.service_limits import EVENT_AGE_MAX_MS
 
 INVALID_SHOWN: Final = 10
 INVALID_KINDS_MAX: Final = 1_000
-# Between reading and counting some time passes: what is nearly past the horizon is treated like what is.
+# How far the clock here may be ahead of Kafka's. Nor is brought in what becomes too old to be billed in this time.
 IMPORT_MARGIN_MS: Final = HOUR_MS
 
 WAYS_OUT: Final[Mapping[Reason, str]] = MappingProxyType(
@@ -61,8 +61,8 @@ class ImportRules:
 
     @property
     def ids_from_ms(self) -> int:
-        """The own time of events from which on the aggregator will know their ids."""
-        return max(0, self.now_ms - self.horizon_ms + IMPORT_MARGIN_MS)
+        """The own time of events before which no copy counts any more, so that a search of the log is the last word."""
+        return max(0, self.now_ms - self.horizon_ms - IMPORT_MARGIN_MS)
 
     def letter_reason(self, event: SourceEvent) -> Reason | None:
         """Why this event would be set aside, however often it is brought in now; None: it would not."""

@@ -17,7 +17,7 @@ from metering.kafka.topics import Topics
 from metering.plans.plan_header import PlannedRange
 from metering.records.chain import NO_OFFSET
 from metering.records.fail_closed import HistoryLost
-from metering.records.tally import CatalogueDefinition, decode_tally
+from metering.records.tally import CatalogueDefinition, decode_outline
 
 BYTES_PER_SECOND: Final = 50_000_000
 """How fast a plan reads usage.events, in all: cold reads push out of a broker's memory what live consumers need."""
@@ -111,7 +111,7 @@ class PlanLog:
         start, end = bounds
         fold, topic = Tallies(), self._topics.tallies.name
         definitions: dict[str, CatalogueDefinition] = {}
-        async with aclosing(chain_records(self._tallies, PartitionPlace(topic, partition), start, end, decode_tally)) as tallies:
+        async with aclosing(chain_records(self._tallies, PartitionPlace(topic, partition), start, end, decode_outline)) as tallies:
             async for offset, _, tally in tallies:
                 if offset == start and start > 0:
                     fold = tallies_from(start, tally)
@@ -139,6 +139,9 @@ class PlanLog:
                 if link.end > first and link.start >= kept and link.start < link.end:
                     start = link.start if start is None else start
                     end = link.end
+                    if last == ends.end:
+                        end = last  # all that follow are meant, too
+                        break
         if start is None:
             return ends.end, ends.end
         if end < start:

@@ -5,6 +5,7 @@ from base64 import b64decode
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+import numpy as np
 from taximeter_emitter.wire.batch import ABANDONED_RANGES_MAX, EMITTER_CHARS_MAX, FINGERPRINT_BYTES, PARTITION_MAX, SEQUENCE_MAX, TIME_MS_MAX
 from taximeter_emitter.wire.kept_ids import KEPT_IDS_CHARS_MAX
 from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX, CLOCK_AHEAD_MAX_MS, CUSTOMER_CHARS_MAX, QUANTITY_MAX, USAGE_FIELDS_MAX
@@ -108,7 +109,7 @@ def _packed(text: object, name: str, length: int, maximum: int) -> list[int]:
     width, raw = int(text[0]), b64decode(text[1:])
     if not length or len(raw) != width * length:
         raise problem
-    entries = [int.from_bytes(raw[place : place + width], "little") for place in range(0, len(raw), width)] if width > 1 else list(raw)
+    entries: list[int] = np.frombuffer(raw, f"<u{width}").tolist()
     if max(entries) > maximum:
         raise problem
     return entries

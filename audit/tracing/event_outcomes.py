@@ -1,8 +1,9 @@
 """What became of each event of a tally's range, as the tally says. Pure."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 
-from metering.records.tally import Tally, WhyNotCounted
+from metering.records.tally import NotCounted, Tally, WhyNotCounted
 
 
 class EventOutcome(StrEnum):
@@ -26,12 +27,22 @@ _OF = {
 
 def outcome_of(tally: Tally, offset: int, at: int) -> EventOutcome:
     """Of the event at this place of the tally's range."""
+    return outcomes_of(tally, offset, (at,))[0]
+
+
+def outcomes_of(tally: Tally, offset: int, places: Sequence[int]) -> Sequence[EventOutcome]:
+    """Of these events of one record of the tally's range."""
     if tally.acceptance is not None:
-        return EventOutcome.LOST
-    for place, indexes in tally.set_aside:
-        if place == offset and (not indexes or at in indexes):
-            return EventOutcome.SET_ASIDE
-    for run in tally.not_counted:
-        if run.offset <= offset < run.offset + run.offsets and (not run.events or run.first <= at < run.first + run.events):
+        return [EventOutcome.LOST] * len(places)
+    aside = [indexes for place, indexes in tally.set_aside if place == offset]
+    runs = [run for run in tally.not_counted if run.offset <= offset < run.offset + run.offsets]
+    return [_outcome(aside, runs, at) for at in places] if aside or runs else [EventOutcome.COUNTED] * len(places)
+
+
+def _outcome(aside: Sequence[Sequence[int]], runs: Sequence[NotCounted], at: int) -> EventOutcome:
+    if any(not indexes or at in indexes for indexes in aside):
+        return EventOutcome.SET_ASIDE
+    for run in runs:
+        if not run.events or run.first <= at < run.first + run.events:
             return _OF[run.why]
     return EventOutcome.COUNTED

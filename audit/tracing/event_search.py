@@ -16,7 +16,7 @@ from audit.decoder.record_reading import contents_of, name_of
 from metering.plans.import_records import LOOKED_UP_HEADER
 from metering.records.record import LogRecord
 
-_BATCH_BEGINS: Final = b'{"taximeter"'
+BATCH_BEGINS: Final = b'{"taximeter"'
 
 
 class EventAt(NamedTuple):
@@ -55,7 +55,7 @@ class EventQuery:
             return True
         if self.customer is not None and self.customer.isascii() and self.customer.encode() not in value:
             return False
-        if self.fingerprint is None or not value.startswith(_BATCH_BEGINS):
+        if self.fingerprint is None or not value.startswith(BATCH_BEGINS):
             return True
         return any(text in value for text in base64_parts(self.fingerprint))
 

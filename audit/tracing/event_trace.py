@@ -1,10 +1,11 @@
-"""Follow an event: its record, what became of it, the tally, the intent, the meter event, and Stripe's answer."""
+"""Follow an event: its record, what became of it, the tally, the intent, the meter event, Stripe's answer, and what plans changed of it."""
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from audit.tracing.event_outcomes import EventOutcome, outcome_of
+from audit.tracing.event_plans import EventPlan, EventPlans
 from audit.tracing.event_search import EventAt, EventQuery, events_in, search
 from audit.tracing.ledger_search import LedgerSearch, TallyReport, UsageAt
 from audit.tracing.tally_search import TallySearch
@@ -18,7 +19,10 @@ from metering.records.tally import Tally
 
 @dataclass(slots=True)
 class TracedEvent:
-    """One event and all that is known of it. `units` by meter are those that it adds; `report` is what the ledger says of them."""
+    """One event and all that is known of it. `units` by meter are those that it adds; `report` is what the ledger says of them.
+
+    `plans` are those that changed what it counts for, in order.
+    """
 
     partition: int
     event: EventAt
@@ -27,6 +31,7 @@ class TracedEvent:
     tally: Tally | None = None
     units: dict[str, int] = field(default_factory=dict)
     report: TallyReport | None = None
+    plans: Sequence[EventPlan] = ()
 
 
 class Tracer:
@@ -77,6 +82,22 @@ class Tracer:
         usage = [UsageAt(event.customer, meter, event.time_ms) for meter in traced.units]
         traced.report = await self._ledger.report(partition, offset, tally.log_time_ms, usage)
         return traced
+
+    async def note_plans(self, traced: Sequence[TracedEvent]) -> None:
+        """Add what plans changed. Reads usage.tallies of each partition once, from the first of these events on: plans come at any time after it."""
+        for partition in sorted({each.partition for each in traced}):
+            counted = [each for each in traced if each.partition == partition and each.outcome is EventOutcome.COUNTED]
+            if not counted:
+                continue
+            following = [EventPlans(partition, each.event, each.units) for each in counted]
+            since_ms = min(each.event.log_time_ms for each in counted)
+            async with aclosing(self._tallies.accepted(partition, since_ms)) as tallies:
+                async for offset, tally in tallies:
+                    if tally.adjustment is not None:
+                        for plans in following:
+                            plans.take(offset, tally, tally.adjustment)
+            for each, plans in zip(counted, following, strict=True):
+                each.plans = list(plans.found.values())
 
 
 def units_of(event: EventAt, catalogue: Catalogue) -> dict[str, int]:

@@ -1,23 +1,26 @@
-"""What a customer's usage of a meter is made of: the events behind it, and the proof that they are all of it."""
+"""What a customer's usage of a meter is made of: the sums of the tallies at once, then the events behind them, and whether they are all of it."""
 
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from taximeter_emitter.wire.limits import FUTURE_TOLERANCE_MS
+from taximeter_emitter.wire.event import Dimensions
+from taximeter_emitter.wire.limits import FUTURE_TOLERANCE_MS, HOUR_MS
 
-from audit.tracing.event_outcomes import EventOutcome, outcome_of
-from audit.tracing.event_search import EventAt, EventQuery, search
+from audit.tracing.event_outcomes import EventOutcome
 from audit.tracing.tally_search import TallySearch
+from audit.tracing.usage_columns import FoundUsage, Stretch, UsageFinder, UsageQuestion
 from metering.kafka.partition_log import LogReader
 from metering.kafka.topics import Topics
-from metering.records.meters import Catalogue
-from metering.records.tally import Tally
+from metering.records.tally import Tally, TallyRow, decode_tally_of
 from metering.records.window import window_start
 
-_MINUTE_MS = 60_000
+READ_OVER_MAX: Final = 256  # offsets between two stretches: reading them costs less than another read
+
+OnRead = Callable[[int, int], None]
+"""How many more records were read, and of how many."""
 
 
 class AdjustingPlan(NamedTuple):
@@ -31,8 +34,9 @@ class AdjustingPlan(NamedTuple):
 
 @dataclass(slots=True)
 class ExplainedUsage:
-    """Sums over the tallies that have such usage. `rows` is what they say, `events` what the log holds: they must be equal.
+    """Sums over the tallies that have such usage. `rows` is what they say, `events` what the log holds: they must be equal once it was `compared`.
 
+    `units_by` and `events_by` are what the rows say by UTC hour (Unix ms) and the meter's dimensions.
     `gone` are units of tallies whose records are not kept any more, `unknown` of those whose meters the log does not say: taken as they are.
     `adjusted` are units that plans added, or took out, by plan; they are not in `rows`.
     """
@@ -42,6 +46,9 @@ class ExplainedUsage:
     counted: int = 0
     gone: int = 0
     unknown: int = 0
+    compared: bool = False
+    units_by: Counter[tuple[int, Dimensions]] = field(default_factory=Counter)
+    events_by: Counter[tuple[int, Dimensions]] = field(default_factory=Counter)
     outcomes: Counter[EventOutcome] = field(default_factory=Counter)
     adjusted: Counter[AdjustingPlan] = field(default_factory=Counter)
 
@@ -52,80 +59,103 @@ class ExplainedUsage:
 
     @property
     def agrees(self) -> bool:
-        """Whether the events make the sum."""
-        return self.rows == self.events + self.gone + self.unknown
-
-
-@dataclass(frozen=True, slots=True)
-class UsageQuestion:
-    """One customer and meter, usage of [from_ms, to_ms), both at the start of a minute (Unix ms)."""
-
-    customer: str
-    meter: str
-    from_ms: int
-    to_ms: int
-
-    def asks_for(self, time_ms: int) -> bool:
-        """Whether usage of this time is meant: it is summed by the minute."""
-        return self.from_ms <= window_start(time_ms, _MINUTE_MS) < self.to_ms
+        """Whether the events make the sum, as far as they were read."""
+        return not self.compared or self.rows == self.events + self.gone + self.unknown
 
 
 class Explainer:
-    """Blocks on Kafka; raises LogUnavailable or FailClosed. The reader stays its owner's. Reads only records of tallies with such usage."""
+    """Blocks on Kafka; raises LogUnavailable or FailClosed. The readers stay their owner's."""
 
     def __init__(self, reader: LogReader, tallies_reader: LogReader, topics: Topics) -> None:
         self._reader = reader
-        self._topic = topics.events.name
-        self._tallies = TallySearch(tallies_reader, topics.tallies.name)
+        self._tallies_reader = tallies_reader
+        self._topics = topics
 
-    async def explain(
-        self, partition: int, question: UsageQuestion, result: ExplainedUsage
-    ) -> AsyncGenerator[tuple[EventAt, EventOutcome, int], None]:
-        """Each event of the customer in these records, with what became of it and its units; sums go into `result`."""
-        kept_from, _ = await self._reader.bounds(self._topic, partition)
-        async with aclosing(self._tallies.accepted(partition, question.from_ms - FUTURE_TOLERANCE_MS)) as tallies:
+    async def sums(self, partition: int, question: UsageQuestion, result: ExplainedUsage) -> Sequence[Stretch]:
+        """What the tallies say, into `result`; and where the events are that made it.
+
+        Memory: an entry for each tally that has such usage and events that did not count; others are merged.
+        """
+        search = TallySearch(self._tallies_reader, self._topics.tallies.name, decode_tally_of(question.customer))
+        kept_from, _ = await self._reader.bounds(self._topics.events.name, partition)
+        stretches: list[Stretch] = []
+        readable = False
+        async with aclosing(search.accepted(partition, question.from_ms - FUTURE_TOLERANCE_MS)) as tallies:
             async for _, tally in tallies:
-                units = units_in(tally, question)
-                if not units:
-                    continue
+                readable = readable and tally.acceptance is None and tally.stepped_over is None
+                rows = rows_in(tally, question)
+                units = sum(row.quantity for row in rows)
                 adjustment = tally.adjustment
-                if adjustment is not None:
+                if adjustment is not None and units:
                     result.adjusted[AdjustingPlan(adjustment.plan, adjustment.kind, adjustment.by, adjustment.reason)] += units
+                if adjustment is not None or not units:
                     continue
                 result.rows += units
-                catalogue = self._tallies.catalogue_of(tally)
+                for row in rows:
+                    place = window_start(row.window_start_ms, HOUR_MS), row.dimensions
+                    result.units_by[place] += row.quantity
+                    result.events_by[place] += row.events
+                catalogue = search.catalogue_of(tally)
                 if tally.link.start < kept_from:
                     result.gone += units
                 elif catalogue is None:
                     result.unknown += units
                 else:
-                    async with aclosing(self._events(partition, tally, catalogue, question)) as events:
-                        async for each in events:
-                            _, outcome, added = each
-                            result.outcomes[outcome] += 1
-                            if outcome is EventOutcome.COUNTED:
-                                result.counted += 1
-                                result.events += added
-                            yield each
+                    meter = catalogue.by_name.get(question.meter)
+                    _add(stretches, tally, frozenset(() if meter is None else meter.fields), joined=readable)
+                    readable = True
+        return stretches
 
-    async def _events(
-        self, partition: int, tally: Tally, catalogue: Catalogue, question: UsageQuestion
-    ) -> AsyncGenerator[tuple[EventAt, EventOutcome, int], None]:
-        query, meter = EventQuery(question.customer), catalogue.by_name.get(question.meter)
-        fields = frozenset(() if meter is None else meter.fields)
-        async with aclosing(self._reader.records(self._topic, partition, tally.link.start, tally.link.end)) as batches:
-            async for records in batches:
-                for record in records:
-                    for event in search(record, query):
-                        added = sum([quantity for name, quantity in event.usage if name in fields])
-                        if added and question.asks_for(event.time_ms):
-                            yield event, outcome_of(tally, event.offset, event.at), added
+    async def events(
+        self, partition: int, question: UsageQuestion, stretches: Sequence[Stretch], result: ExplainedUsage, on_read: OnRead
+    ) -> AsyncGenerator[FoundUsage, None]:
+        """The customer's events of these stretches, in the order of the log; sums go into `result`."""
+        finder, total = UsageFinder(question), sum(stretch.end - stretch.start for stretch in stretches)
+        for run in _runs(stretches):
+            at = 0
+            async with aclosing(self._reader.records(self._topics.events.name, partition, run[0].start, run[-1].end)) as blocks:
+                async for records in blocks:
+                    found = []
+                    for record in records:
+                        while record.offset >= run[at].end:
+                            at += 1
+                        if record.offset >= run[at].start:
+                            found.append((record, run[at]))
+                    for each in finder.find(found):
+                        result.outcomes.update(each.events)
+                        result.counted += each.events.get(EventOutcome.COUNTED, 0)
+                        result.events += each.units.get(EventOutcome.COUNTED, 0)
+                        yield each
+                    on_read(len(found), total)
+        result.compared = True
 
 
-def units_in(tally: Tally, question: UsageQuestion) -> int:
-    """What the rows of a tally have of it."""
-    return sum(
-        row.quantity
+def rows_in(tally: Tally, question: UsageQuestion) -> list[TallyRow]:
+    """The rows of a tally that have of it."""
+    return [
+        row
         for row in tally.rows
         if row.customer == question.customer and row.meter == question.meter and question.from_ms <= row.window_start_ms < question.to_ms
-    )
+    ]
+
+
+def _add(stretches: list[Stretch], tally: Tally, fields: frozenset[str], *, joined: bool) -> None:
+    """One more, or a longer last one."""
+    start, end = tally.link.start, tally.link.end
+    last = stretches[-1] if stretches else None
+    uncounted = tally if tally.set_aside or tally.not_counted else None
+    if last is not None and uncounted is None and last[1:4] == (start, fields, None):
+        stretches[-1] = last._replace(end=end)
+        return
+    stretches.append(Stretch(start, end, fields, uncounted, joined and last is not None and start - last.end <= READ_OVER_MAX))
+
+
+def _runs(stretches: Sequence[Stretch]) -> list[list[Stretch]]:
+    """Those that are read in one go."""
+    runs: list[list[Stretch]] = []
+    for stretch in stretches:
+        if stretch.joined:
+            runs[-1].append(stretch)
+        else:
+            runs.append([stretch])
+    return runs

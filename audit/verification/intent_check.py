@@ -8,6 +8,7 @@ from typing import TypeGuard
 from taximeter_emitter.wire.event import Dimensions
 
 from audit.verification.report import AcceptedHandover, Report
+from audit.verification.resolution_evidence import ResolutionEvidence
 from audit.verification.span import Inside
 from audit.verification.stripe_evidence import EvidenceFold
 from metering.folds.corrections import TAKEN, Corrected, CorrectionHistory, Target, named_places, objection
@@ -49,11 +50,14 @@ class IntentCheck:
         self._uncovered: Counter[UsageKey] = Counter()
         self._reports: set[tuple[str, str]] = set()
         self._evidence = EvidenceFold()
+        self._rests = ResolutionEvidence()
 
     def foresee(self, offset: int, entry: Entry) -> None:
         """Remember what this entry will speak of."""
         self._inside.take(offset, entry)
         self._history.watch(named_places(entry))
+        if isinstance(entry, Resolution):
+            self._rests.foresee(entry)
 
     def will_accept(self, entry: Entry) -> TypeGuard[Intent]:
         """Whether this entry is an intent that continues the chain, so that its tallies have to be added before it."""
@@ -79,6 +83,7 @@ class IntentCheck:
                 self._report.rejections += 1
                 self._note_refusals(entry)
             case Evidence():
+                self._rests.take(entry)
                 self._evidence.take(
                     replace(entry, findings=[each for each in entry.findings if self._inside.times.meets(each.start_ms, each.end_ms)])
                 )
@@ -180,7 +185,8 @@ class IntentCheck:
             totals.correcting += units
         elif fate.at_stripe is None:
             self._report.problems.add(
-                f"nobody knows whether Stripe has correction {corrected.offset} of partition {self._partition} ({correction.kind})"
+                f"nobody knows whether Stripe has correction {corrected.offset} of partition {self._partition} ({correction.kind}):"
+                " taximeter correct --resend --code parked --plan"
             )
         elif fate.at_stripe and not (correction.kind is CorrectionKind.CANCEL and target is not None and target.fate.at_stripe is False):
             # What was not recorded is not cancelled: Stripe has nothing less.
@@ -193,9 +199,15 @@ class IntentCheck:
             return
         corrected = self._history.corrections.get(resolution.intent)
         if target is not None and target.identifier == resolution.target_identifier:
-            self._evidence.mended(target.event.customer, target.event.meter)
-        elif corrected is None or corrected.correction.identifier() != resolution.target_identifier:
+            sent, value, fate = target.event, target.event.value, target.fate
+        elif corrected is not None and corrected.correction.identifier() == resolution.target_identifier:
+            sent, value, fate = corrected.correction.event, corrected.value, corrected.fate
+        else:
             self._report.problems.add(f"{where} names a meter event that no accepted intent has")
+            return
+        self._evidence.mended(sent.customer, sent.meter)
+        if not self._rests.supports(resolution, sent, value, fate):
+            self._report.problems.add(f"{where} rests on no comparison with Stripe's sums that is in the ledger before it")
 
     def _note_refusals(self, rejection: Rejection) -> None:
         """Count what the report names, and what it only counts. The same report may have been written more than once."""
@@ -204,10 +216,9 @@ class IntentCheck:
         if report in self._reports or "duplicate" in rejection.code or not self._inside.times.holds(rejection.at_ms):
             return
         self._reports.add(report)
-        named = len(rejection.identifiers)
-        self._report.refusals.named += named
-        if rejection.error_count > named:
-            self._report.refusals.unnamed[rejection.code] += rejection.error_count - named
+        self._report.refusals.named += len(rejection.identifiers)
+        if rejection.unnamed:
+            self._report.refusals.add_report(rejection)
 
     def _compare(self, offset: int, intent: Intent, waiting: Sequence[MeterEvent]) -> None:
         told: Counter[UsageKey] = Counter()

@@ -8,24 +8,24 @@ from functools import partial
 from aiokafka.structs import ConsumerRecord
 
 from audit.adjustments.plan_book import PlanBook
+from audit.dead_letter_check import DeadLetterCheck
 from audit.decoder.home_partition import home_of
 from audit.recount.seen_identities import SeenIdentities, remembered_ms
 from audit.recount.taken_numbers import TakenNumbers
 from audit.recount.tally_recount import KINDS, RecountHistory, TallyRecount
 from audit.verification.emitters import EmitterBook
 from audit.verification.intent_check import IntentCheck, covered_tallies
-from audit.verification.report import AcceptedLoss, AcceptedRedrive, AcceptedStep, Covered, OpenTransaction, PassedRecord, Report
+from audit.verification.report import AcceptedLoss, AcceptedStep, Covered, OpenTransaction, PassedBatchLine, PassedRecord, Report
 from audit.verification.span import Inside, TimeRange
 from metering.folds.tallies import Tallies, tallies_from
-from metering.kafka.chain_records import PartitionPlace, chain_records, first_chain_record, taken_in
+from metering.kafka.chain_records import PartitionPlace, chain_records, first_chain_record, kept_records, taken_in
 from metering.kafka.partition_log import LogEnds, LogReader, LogUnavailable
 from metering.kafka.topics import Topics
 from metering.records.chain import NO_OFFSET
 from metering.records.fail_closed import FailClosed, HistoryLost, RecordCorrupt, RecordUnreadable
 from metering.records.ledger_records import decode_entry
-from metering.records.notes.foreign_records import decode_decision, is_decision, is_foreign
+from metering.records.notes.foreign_records import PassedBatch, decision_in, is_decision, is_foreign
 from metering.records.record import LogRecord
-from metering.records.redrive import REDRIVE_HEADER, RedriveEnd, decode_redrive
 from metering.records.tally import Acceptance, Tally, decode_tally
 
 LogRecords = Sequence[ConsumerRecord[bytes, bytes]]
@@ -244,12 +244,9 @@ class PartitionVerification:
             await self._select()
         if bounds.tallies[0] > 0 or bounds.ledger[0] > 0:
             raise HistoryLost(f"tallies are kept from {bounds.tallies[0]} and the ledger from {bounds.ledger[0]}: a proof needs both from 0")
-        ledger_place, note = PartitionPlace(topics.ledger.name, partition), partial(self._note_other, "ledger")
-        async with aclosing(chain_records(self._readers.ledger, ledger_place, *bounds.ledger, decode_entry, on_other=note)) as entries:
-            async for offset, _, entry in entries:
-                self._at(topics.ledger.name, offset)
-                self._intents.foresee(offset, entry)
-        await self._read_redrives()
+        ledger_place = PartitionPlace(topics.ledger.name, partition)
+        ledger_end = await self._foresee(ledger_place)
+        await self._read_dead_letters()
         tallies_from_offset, events_from = await self._begin()
         async with AsyncExitStack() as open_streams:
 
@@ -257,14 +254,16 @@ class PartitionVerification:
                 start, end = limits
 
                 def open_at(offset: int) -> AsyncGenerator[LogRecords]:
-                    return reader.records(topic, partition, offset, end)
+                    if topic == topics.events.name:
+                        return reader.records(topic, partition, offset, end)
+                    return kept_records(reader, PartitionPlace(topic, partition), offset, end)
 
                 return await open_streams.enter_async_context(aclosing(Stream(open_at, start)))
 
             events = await stream(self._readers.events, topics.events.name, (events_from, bounds.events[1]))
             tallies = await stream(self._readers.tallies, topics.tallies.name, (tallies_from_offset, self._inside.end))
             ledger = await stream(self._readers.ledger, topics.ledger.name, bounds.ledger)
-            async for record in ledger.before(bounds.ledger[1]):
+            async for record in ledger.before(ledger_end):
                 self._at(topics.ledger.name, record.offset)
                 taken = await taken_in(self._readers.events, ledger_place, record, decode_entry)
                 if taken is None:
@@ -274,36 +273,39 @@ class PartitionVerification:
                 self._intents.fold(record.offset, record.timestamp, taken)
             await self._add_tallies(tallies, events, self._inside.end)
 
+    async def _foresee(self, place: PartitionPlace) -> int:
+        """Look through the ledger once. Returns up to where it can be read; what cannot be read is a problem."""
+        start, end = self._bounds.ledger
+        entries = chain_records(self._readers.ledger, place, start, end, decode_entry, on_other=partial(self._note_other, "ledger"))
+        try:
+            async with aclosing(entries) as found:
+                async for offset, _, entry in found:
+                    self._at(place.topic, offset)
+                    self._intents.foresee(offset, entry)
+        except (RecordCorrupt, RecordUnreadable) as error:
+            if error.offset is None:
+                raise
+            self._report.problems.add(f"partition {self._partition}: {error}")
+            return error.offset
+        return end
+
     def _note_other(self, topic: str, record: LogRecord) -> None:
         """A record of usage.tallies or usage.ledger of which nothing is taken in."""
-        if is_decision(record.value):
-            decision = decode_decision(record.value)
+        decision = decision_in(record)
+        if isinstance(decision, PassedBatch):
+            self._report.passed_batches.append(
+                PassedBatchLine(topic, self._partition, decision.offset, decision.end, decision.why, decision.reason, decision.by, decision.at_ms)
+            )
+        elif decision is not None:
             self._report.passed_over.append(PassedRecord(topic, self._partition, decision.offset, decision.reason, decision.by, decision.at_ms))
-        elif is_foreign(record.value):
+        elif is_decision(record.value) or is_foreign(record.value):
             self._report.foreign_records[topic] += 1
 
-    async def _read_redrives(self) -> None:
-        """Which events that were set aside were taken back, by redrives that landed where their writer wanted."""
-        topic, reader = self._topics.deadletters.name, self._readers.ledger
-        found: dict[int, AcceptedRedrive] = {}
-        async with aclosing(reader.records(topic, self._partition, *await reader.bounds(topic, self._partition))) as batches:
-            async for records in batches:
-                for record in records:
-                    if not any(name == REDRIVE_HEADER for name, _ in record.headers):
-                        continue
-                    self._at(topic, record.offset)
-                    redrive = decode_redrive(record.value)
-                    if isinstance(redrive, RedriveEnd):
-                        if redrive.redrive in found:
-                            found[redrive.redrive].ended = True
-                    elif redrive.offset == record.offset:
-                        events = sum(len(indexes) for _, indexes in redrive.places)
-                        found[record.offset] = AcceptedRedrive(self._partition, record.offset, redrive.emitter, events)
-                        for places, said in ((redrive.places, self.history.redriven), (redrive.known, self.history.said_known)):
-                            for offset, indexes in places:
-                                said.setdefault(offset, set()).update(indexes)
+    async def _read_dead_letters(self) -> None:
+        check = DeadLetterCheck(self._topics.deadletters.name, self._partition, self._report, self.history)
+        await check.read(self._readers.ledger)
         if self._times.is_everything:
-            self._report.redrives += found.values()
+            self._report.redrives += check.redrives.values()
 
     async def _add_tallies(self, tallies: Stream, events: Stream, end: int) -> None:
         async for record in tallies.before(end):

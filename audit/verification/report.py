@@ -7,11 +7,13 @@ from typing import Any, Final
 
 from audit.adjustments.plan_check import CheckedPlan
 from audit.recount.aside_book import AsideTotals
+from audit.refusal_answers.answer_fold import AnsweredReport
 from audit.verification.plan_terms import plan_as_json
 from audit.verification.stripe_evidence import StripeEvidence
-from metering.records.ledger_records import CorrectionKind, MeterEvent, Outcome
+from metering.records.ledger_records import CorrectionKind, MeterEvent, Outcome, Rejection
 
 PROBLEMS_SHOWN: Final = 50
+UNNAMED_REPORTS_MAX: Final = 1_000  # of a partition, that count more than they name
 REPORTED: Final = frozenset({Outcome.ACCEPTED, Outcome.DUPLICATE})
 
 
@@ -290,12 +292,56 @@ class PassedRecord:
     at_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class PassedBatchLine:
+    """A person's decision that nobody takes in the batch [start, end) of `topic` (tallies or ledger), which could not be read: `why`."""
+
+    topic: str
+    partition: int
+    start: int
+    end: int
+    why: str
+    reason: str
+    by: str
+    at_ms: int
+
+
 @dataclass(slots=True)
 class Refusals:
-    """What Stripe's error reports say: `named` meter events, and the `unnamed` ones that it only counts, by code."""
+    """What Stripe's error reports say: `named` meter events, and the `reports` that count more than they name, with what answers them.
+
+    `unkept`: how many refusals without a name further reports count, by code.
+    """
 
     named: int = 0
-    unnamed: Counter[str] = field(default_factory=Counter)
+    reports: list[AnsweredReport] = field(default_factory=list)
+    unkept: Counter[str] = field(default_factory=Counter)
+
+    def add_report(self, report: Rejection) -> None:
+        """A report that counts more than it names."""
+        if len(self.reports) < UNNAMED_REPORTS_MAX:
+            self.reports.append(AnsweredReport(report))
+        else:
+            self.unkept[report.code] += report.unnamed
+
+    def add(self, other: "Refusals") -> None:
+        """Another partition's."""
+        self.named += other.named
+        self.reports += other.reports
+        self.unkept += other.unkept
+
+    @property
+    def unnamed(self) -> Counter[str]:
+        """By code, how many refusals without a name nothing answers."""
+        left = self.unkept.copy()
+        for each in self.reports:
+            left[each.report.code] += each.left
+        return +left
+
+    @property
+    def answered(self) -> list[AnsweredReport]:
+        """Reports of which at least one refusal is answered."""
+        return [each for each in self.reports if each.answered]
 
 
 @dataclass(slots=True)
@@ -334,7 +380,7 @@ _SUMS: Final = (
     *("uncounted_records", "not_recounted", "open_meter_events"),
 )
 _COUNTERS: Final = ("records", "events", "dead_lettered", "unknown_usage", "unread_partitions", "foreign_records")
-_LISTS: Final = ("losses", "steps", "passed_over", "covered", "open_transactions", "redrives", "handovers")
+_LISTS: Final = ("losses", "steps", "passed_over", "passed_batches", "covered", "open_transactions", "redrives", "handovers")
 
 
 @dataclass(slots=True)
@@ -344,6 +390,7 @@ class Report:
     `unknown_usage`: units of counted events, by usage field, that are not billed because the catalogue did not know the field.
     `uncounted_records` can be read and are behind the end of the chains. `not_recounted` records were deleted by retention and are in tallies only.
     `foreign_records` are those of tallies and of the ledger that Taximeter did not write, by topic; `passed_over`, those that look as if it had.
+    `passed_batches` could not be read, and a person decided that nobody takes them in.
     `unread_partitions`: records of partitions that exist and that nobody counts, by partition. `identity_share`: how many event ids there
     are for each that was looked at.
     """
@@ -378,6 +425,7 @@ class Report:
     losses: list[AcceptedLoss] = field(default_factory=list)
     steps: list[AcceptedStep] = field(default_factory=list)
     passed_over: list[PassedRecord] = field(default_factory=list)
+    passed_batches: list[PassedBatchLine] = field(default_factory=list)
     foreign_records: Counter[str] = field(default_factory=Counter)
     handovers: list[AcceptedHandover] = field(default_factory=list)
     covered: list[Covered] = field(default_factory=list)
@@ -404,8 +452,7 @@ class Report:
             self.aside.setdefault(reason, AsideTotals()).add(aside)
         self.underived.tallies += other.underived.tallies
         self.underived.units.update(other.underived.units)
-        self.refusals.named += other.refusals.named
-        self.refusals.unnamed += other.refusals.unnamed
+        self.refusals.add(other.refusals)
         self.evidence.add(other.evidence)
         self.moves.add(other.moves)
         self.identity_share = max(self.identity_share, other.identity_share)
@@ -450,7 +497,11 @@ class Report:
                 "corrections_skipped": self.corrections_skipped,
                 "open": self.open_meter_events,
             },
-            "refusals": {"named": self.refusals.named, "unnamed": dict(self.refusals.unnamed)},
+            "refusals": {
+                "named": self.refusals.named,
+                "unnamed": dict(self.refusals.unnamed),
+                "answered": [each.as_json() for each in self.refusals.answered],
+            },
             "stripe_evidence": self.evidence.as_json(),
             "moved": {"said": len(self.moves.said), "billed": len(self.moves.billed)},
             "records": dict(self.records),
@@ -458,6 +509,7 @@ class Report:
             "losses": [loss.as_json() for loss in self.losses],
             "stepped_over": [asdict(step) for step in self.steps],
             "passed_over": [asdict(record) for record in self.passed_over],
+            "passed_batches": [asdict(batch) for batch in self.passed_batches],
             "foreign_records": dict(self.foreign_records),
             "handovers": [{**asdict(each), "in_doubt": dict(each.in_doubt)} for each in self.handovers],
             "covered": [each.as_json() for each in self.covered],

@@ -84,7 +84,7 @@ def _not_exact(report: Report) -> Iterator[Term]:
             unnamed,
             f"{_of(unnamed, 'refusal')} that Stripe counted and did not name",
             f"{_of(unnamed, 'refusal')} that Stripe counted and did not name ({codes}): which meter events it did not record is not known",
-            "taximeter reconcile",
+            "taximeter reconcile --all --plan DIR",
         )
     lost = [(redrive, missing) for redrive, missing in report.unfinished_redrives if redrive.ended and not report.uncounted_records]
     if lost:
@@ -225,11 +225,8 @@ def _but(report: Report) -> Iterator[Term]:
         unread = " and what could not be read" if any(step.events is None for step in report.steps) else ""
         text = f"{what}, with {_of(events, 'event')}{unread}, as it says below"
         yield Term("stepped_over", records, what, text, "docs/runbooks/TaximeterPartitionStopped.md")
-    if report.foreign_records or report.passed_over:
-        count = report.foreign_records.total() + len(report.passed_over)
-        what = f"{_of(count, 'foreign record')} in tallies or ledger"
-        text = f"{what} passed over: whether they were meant as usage is not known"
-        yield Term("foreign", count, what, text, "docs/runbooks/TaximeterForeignRecords.md")
+    yield from _foreign(report)
+    yield from _damaged(report)
     yield from _moved(report)
     unbillable = {name: totals.unbillable for name, totals in sorted(report.meters.items()) if totals.unbillable}
     if unbillable:
@@ -250,6 +247,27 @@ def _but(report: Report) -> Iterator[Term]:
         what = f"{report.underived.tallies:,} {'tally' if report.underived.tallies == 1 else 'tallies'} not counted again"
         text = f"{what} ({_units(units)}): their records were deleted by retention, or they are of an older format"
         yield Term("underived", report.underived.tallies, what, text, "taximeter verify --from TIME", units)
+
+
+def _foreign(report: Report) -> Iterator[Term]:
+    letters = report.foreign_records["deadletters"]
+    if letters:
+        what = f"{_of(letters, 'foreign record')} in dead letters"
+        text = f"{what} passed over: whether they were meant as usage is not known"
+        yield Term("foreign_letters", letters, what, text, "docs/runbooks/TaximeterForeignRecords.md")
+    count = report.foreign_records.total() - letters + len(report.passed_over)
+    if count:
+        what = f"{_of(count, 'foreign record')} in tallies or ledger"
+        text = f"{what} passed over: whether they were meant as usage is not known"
+        yield Term("foreign", count, what, text, "docs/runbooks/TaximeterForeignRecords.md")
+
+
+def _damaged(report: Report) -> Iterator[Term]:
+    if report.passed_batches:
+        offsets = sum(each.end - each.start for each in report.passed_batches)
+        what = f"{_of(offsets, 'offset')} of tallies or ledger passed over as damaged"
+        text = f"{what}, as it says below: whether anything of Taximeter's was in them is not known"
+        yield Term("damaged", offsets, what, text, "docs/runbooks/TaximeterPartitionStopped.md")
 
 
 def _moved(report: Report) -> Iterator[Term]:

@@ -15,6 +15,7 @@ from audit.adjustments.plan_book import PlanBook, PlanState
 from audit.adjustments.plan_proving import prove_plans
 from audit.adjustments.plan_reading import PlanLog
 from audit.recount.tally_recount import Forwarded
+from audit.refusal_answers.answer_reading import answered_reports
 from audit.verification.emitters import EmitterBook
 from audit.verification.forwarding import missing_copies
 from audit.verification.partition import LogBounds, PartitionVerification, Readers, VerificationScope
@@ -74,6 +75,7 @@ async def verify(
         report.problems.add(problem)
     if found.book.plans:
         await _prove_plans(kafka, found, partitions, times)
+    await _answer_refusals(kafka, report)
     return report
 
 
@@ -125,6 +127,14 @@ async def _prove_plans(kafka: KafkaSettings, found: Findings, partitions: Sequen
     for each in report.plans:
         if each.state is PlanState.APPLIED and not each.problems:
             report.unknown_usage -= Counter(each.named)
+
+
+async def _answer_refusals(kafka: KafkaSettings, report: Report) -> None:
+    """What the ledger has on record about refusals that Stripe did not name, which may be of any partition."""
+    try:
+        report.refusals.reports = await answered_reports(kafka, [each.report for each in report.refusals.reports])
+    except (FailClosed, LogUnavailable) as error:
+        report.problems.add(f"what answers refusals that Stripe did not name could not be read: {error}")
 
 
 async def _whole_book(kafka: KafkaSettings, partitions: Sequence[int]) -> PlanBook:

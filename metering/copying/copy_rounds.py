@@ -6,13 +6,15 @@ letters from a redrive end on are copied after the events.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Final
 
 from metering.copying.partition_copy import CopySource, CopyWriter, TopicCopy
 from metering.kafka.topics import Topics
-from metering.records.redrive import REDRIVE_HEADER, RedriveEnd, decode_redrive
+from metering.records.fail_closed import RecordCorrupt, RecordUnreadable
+from metering.records.record import LogRecord
+from metering.records.redrive import RedriveEnd, redrive_in
 
 COPIED_TOPICS: Final = ("events", "deadletters", "tallies", "ledger")
 
@@ -60,11 +62,19 @@ class CopyRounds:
         return found
 
     async def copy(self, on_copied: OnCopied = lambda _topic, _count: None) -> CopyEnds:
-        """Copy everything up to where it ends now."""
+        """Copy everything up to where it ends now.
+
+        A batch that cannot be read stops the copy of its partition only, in all topics that follow. When all others are copied, RecordUnreadable
+        is raised, which names each.
+        """
         ends = await self._ends()
-        await self._copy("deadletters", [await self._before_redrive_end(each, ends) for each in self._partitions], on_copied)
+        stopped: dict[int, RecordUnreadable] = {}
+        await self._copy("deadletters", [await self._before_redrive_end(each, ends) for each in self._partitions], on_copied, stopped)
         for topic in ("events", "deadletters", "tallies", "ledger"):
-            await self._copy(topic, ends[topic], on_copied)
+            await self._copy(topic, ends[topic], on_copied, stopped)
+        if stopped:
+            reasons = "; ".join(map(str, stopped.values()))
+            raise RecordUnreadable(f"all but {len(stopped)} of {len(self._partitions)} partitions are copied. {reasons}")
         return ends
 
     async def check(self) -> None:
@@ -73,10 +83,15 @@ class CopyRounds:
             for partition in self._partitions:
                 await copy.check(partition)
 
-    async def _copy(self, topic: str, ends: Sequence[int], on_copied: OnCopied) -> None:
+    async def _copy(self, topic: str, ends: Sequence[int], on_copied: OnCopied, stopped: dict[int, RecordUnreadable]) -> None:
         copy = self._copies[topic]
         for partition in self._partitions:
-            await copy.copy(partition, ends[partition], lambda count: on_copied(copy.copied, count))
+            if partition in stopped:
+                continue  # what follows may speak of what is missing
+            try:
+                await copy.copy(partition, ends[partition], lambda count: on_copied(copy.copied, count))
+            except RecordUnreadable as error:
+                stopped[partition] = error
 
     async def _ends(self) -> CopyEnds:
         while True:
@@ -98,11 +113,19 @@ class CopyRounds:
         return end if found is None else found
 
     async def _redrive_end(self, partition: int, start: int, end: int) -> int | None:
-        """The offset of the first redrive end at [start, end) of the dead letters; None if there is none."""
+        """The offset of the first redrive end at [start, end) of the dead letters; None if there is none before damage, where the copy stops."""
         found: int | None = None
-        async with aclosing(self._source.records(self._names["deadletters"], partition, start, end)) as batches:
-            async for records in batches:
-                for record in records:
-                    if found is None and any(name == REDRIVE_HEADER for name, _ in record.headers):
-                        found = record.offset if isinstance(decode_redrive(record.value), RedriveEnd) else None
+        with suppress(RecordUnreadable):
+            async with aclosing(self._source.records(self._names["deadletters"], partition, start, end)) as batches:
+                async for records in batches:
+                    for record in records:
+                        if found is None and _may_end_redrive(record):
+                            found = record.offset
         return found
+
+
+def _may_end_redrive(record: LogRecord) -> bool:
+    try:
+        return isinstance(redrive_in(record), RedriveEnd)
+    except RecordCorrupt:
+        return True  # copied after the events, which is right for anything

@@ -7,7 +7,7 @@ not have leaves its target as it was, free for another one.
 import re
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from metering.folds.ledger import Ledger
@@ -40,6 +40,11 @@ class CorrectionPlace:
     chain_id: str
     partition: int
     offset: int
+
+    @property
+    def index(self) -> int:
+        """A correction is one meter event."""
+        return 0
 
 
 def place_of(identifier: str) -> MeterEventPlace | CorrectionPlace | None:
@@ -100,12 +105,20 @@ class Corrected:
     correction: Correction
     fate: Fate = field(default_factory=Fate)
 
+    @property
+    def value(self) -> int:
+        """What Stripe's sum has more, if Stripe has it; below zero where it takes back."""
+        sends = self.correction.kind in {CorrectionKind.RESEND, CorrectionKind.MOVE}
+        return self.correction.event.value if sends else -self.correction.event.value
+
 
 @dataclass(slots=True)
 class Target:
-    """A meter event of the accepted intent at offset `intent`, and all that happened to it."""
+    """A meter event of the accepted intent at offset `intent`, and all that happened to it. Or an accepted correction at this offset, which is
+    decided of as a meter event is, and never corrected.
+    """
 
-    place: MeterEventPlace
+    place: MeterEventPlace | CorrectionPlace
     intent: int
     identifier: str
     log_time_ms: int
@@ -117,6 +130,13 @@ class Target:
     def standing(self) -> Corrected | None:
         """The correction that Stripe has or may have; there is at most one."""
         return next((found for found in self.corrections if found.fate.at_stripe is not False), None)
+
+
+def correction_as_target(corrected: Corrected) -> Target:
+    """What a correction sent, with the value by which Stripe's sum changes if Stripe has it."""
+    correction = corrected.correction
+    place, event = CorrectionPlace(correction.chain_id, correction.partition, corrected.offset), replace(correction.event, value=corrected.value)
+    return Target(place, corrected.offset, correction.identifier(), corrected.log_time_ms, event, corrected.fate)
 
 
 def objection(target: Target, kind: CorrectionKind) -> str | None:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
@@ -16,7 +16,7 @@ from taximeter_emitter.wire.limits import EVENT_RECORD_BYTES_MAX
 
 from metering.kafka.batch_fetcher import BatchFetcher
 from metering.kafka.batches.hole_proofs import HoleProofs
-from metering.kafka.batches.plain_batches import first_batch_bytes, first_batch_end
+from metering.kafka.batches.plain_batches import first_batch_bytes, first_batch_end, first_batch_start, is_too_large
 from metering.kafka.clients import FetchLimits, KafkaSettings, make_log_reader
 from metering.kafka.tolerant_fetching import RecordsUnreadable, fetch_tolerantly
 from metering.records.fail_closed import HistoryLost, RecordUnreadable
@@ -50,6 +50,14 @@ class LogEnds:
 
     stable_end: int
     end: int
+
+
+class UnreadableBatch(NamedTuple):
+    """The offsets [start, end) of a batch. `is_too_large`: it is sound, and larger than anything that Taximeter writes."""
+
+    start: int
+    end: int
+    is_too_large: bool
 
 
 class LogReader:
@@ -175,6 +183,16 @@ class LogReader:
         except (KafkaError, TimeoutError) as error:
             raise LogUnavailable(f"{topic}/{partition} cannot be looked at from {offset} on: {error!r}") from error
         return max(offset + 1, min(first_batch_end(fetched.data), fetched.end))
+
+    async def unreadable_batch(self, topic: str, partition: int, offset: int) -> UnreadableBatch:
+        """The batch that holds `offset`, which cannot be read. Raises as `records` does."""
+        try:
+            fetched = await self._batches.fetch(topic, partition, offset, bytes_max=1)
+        except (KafkaError, TimeoutError) as error:
+            raise LogUnavailable(f"{topic}/{partition} cannot be looked at from {offset} on: {error!r}") from error
+        start = first_batch_start(fetched.data)
+        end = await self.batch_end(topic, partition, offset)
+        return UnreadableBatch(start if 0 <= start <= offset else offset, end, is_too_large(fetched.data))
 
     async def record(self, topic: str, partition: int, offset: int) -> ConsumerRecord[bytes, bytes] | None:
         """The record at this offset, or None if the offset holds none. Raises as `records` does."""

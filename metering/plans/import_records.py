@@ -16,6 +16,8 @@ from typing import Any, Final
 import orjson
 
 from metering.records.fail_closed import RecordCorrupt
+from metering.records.notes.marked_records import begins_with, is_marked, text, whole
+from metering.records.record import LogRecord
 
 IMPORT_HEADER: Final = "taximeter-import"
 IMPORT_FORMAT: Final = "import/1"
@@ -144,28 +146,40 @@ def encode_import(record: Import | ImportEnd) -> bytes:
     )
 
 
+def import_in(record: LogRecord) -> Import | ImportEnd | None:
+    """What a record of usage.deadletters brings in, or ends; None if it has no such header, or another than Taximeter wrote it: it brings nothing
+    in, for every reader. Raises RecordCorrupt.
+    """
+    if not is_marked(record, IMPORT_HEADER) or not begins_with(record.value, ("import/", "import-end/")):
+        return None
+    try:
+        return decode_import(record.value)
+    except RecordCorrupt as error:
+        raise RecordCorrupt(f"offset {record.offset} of the dead letters: {error}", offset=record.offset) from error
+
+
 def decode_import(value: bytes | None) -> Import | ImportEnd:
     """Read the value of a record with the header IMPORT_HEADER. Raises RecordCorrupt."""
     try:
         document = orjson.loads(value or b"")
         if document["format"] == IMPORT_END_FORMAT:
-            return ImportEnd(document["emitter"])
+            return ImportEnd(text(document["emitter"]))
         if document["format"] != IMPORT_FORMAT:
             raise RecordCorrupt(f"unknown format {document['format']!r}; this version reads {IMPORT_FORMAT}")
+        places = (whole(document[name]) for name in ("partition", "start", "end"))
+        entries = whole(document["entries"])
         return Import(
-            content=ImportedContent(
-                document["kind"], document["name"], document["digest"], document["partition"], document["start"], document["end"]
-            ),
-            columns=[(column, field) for column, field in document["columns"]],
-            source=document["source"],
-            offset=document["offset"],
-            entries=document["entries"],
-            left_out=_bits(document["left_out"], document["entries"]),
-            numbers=document["numbers"],
-            ids_from_ms=document["ids_from"],
-            reason=document["reason"],
-            by=document["by"],
-            at_ms=document["at"],
+            content=ImportedContent(text(document["kind"]), text(document["name"]), text(document["digest"]), *places),
+            columns=[(text(column), text(field)) for column, field in document["columns"]],
+            source=text(document["source"]),
+            offset=whole(document["offset"]),
+            entries=entries,
+            left_out=_bits(document["left_out"], entries),
+            numbers=[whole(number) for number in document["numbers"]],
+            ids_from_ms=whole(document["ids_from"]),
+            reason=text(document["reason"]),
+            by=text(document["by"]),
+            at_ms=whole(document["at"]),
         )
     except (KeyError, TypeError, ValueError, Base64Error, zlib.error) as error:
         raise RecordCorrupt(f"not an import: {error!r}") from error

@@ -1,9 +1,11 @@
 """What Stripe must have by the ledger, by customer, meter and hour or day: what is sure, and what is in doubt. Pure: entries are handed in."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NamedTuple, TypeAlias
+
+from taximeter_emitter.wire.limits import FUTURE_TOLERANCE_MS
 
 from metering.folds.corrections import TAKEN, CorrectionHistory, Fate, named_places
 from metering.folds.ledger import Ledger
@@ -98,6 +100,11 @@ class CellScope:
     customers: frozenset[str] | None = None
     meters: frozenset[str] | None = None
 
+    @property
+    def told_from_ms(self) -> int:
+        """The log time before which none of it was planned: nothing is planned before its own time, but for clocks that differ."""
+        return self.from_ms - FUTURE_TOLERANCE_MS
+
     def key_of(self, event: MeterEvent) -> CellKey | None:
         """The cell of a meter event; None outside of the scope."""
         if not self.from_ms <= event.time_ms < self.to_ms:
@@ -124,20 +131,20 @@ class LedgerCells:
         self._scope = scope
         self._sought = sought
         self.members: dict[CellKey, list[Member]] = {}
-        self._history = CorrectionHistory()
-        self._history.ledger = ledger
+        self.history = CorrectionHistory()
+        self.history.ledger = ledger
         self._cells: dict[CellKey, Cell] = {}
         self.rejections: list[Rejection] = []
 
     def foresee(self, entry: Entry) -> None:
         """Remember what this entry will speak of."""
-        self._history.watch(named_places(entry))
+        self.history.watch(named_places(entry))
 
     def fold(self, offset: int, log_time_ms: int, entry: Entry) -> None:
         """The next entry in log order. Raises ChainBroken as the ledger does."""
         if isinstance(entry, Receipt):
             self._settle(entry)
-        accepted = self._history.fold(offset, log_time_ms, entry)
+        accepted = self.history.fold(offset, log_time_ms, entry)
         if isinstance(entry, Rejection):
             self.rejections.append(entry)
         elif isinstance(entry, Intent) and accepted:
@@ -148,30 +155,48 @@ class LedgerCells:
 
     def finish(self) -> Cells:
         """All cells of the scope that the ledger has, after the last entry."""
-        for offset, found in self._history.ledger.open.items():
+        for offset, found in self.history.ledger.open.items():
             planned = found.entry
             if isinstance(planned, Intent):
                 for index in found.open:
-                    if (offset, index) not in self._history.targets:
+                    if (offset, index) not in self.history.targets:
                         self._doubt(planned.meter_events[index], planned.identifier(index), DoubtCause.OPEN)
-        for target in self._history.targets.values():
-            self._add(target.event, target.event.value, target.identifier, target.fate)
-        for corrected in self._history.corrections.values():
-            correction = corrected.correction
-            target_found = self._history.targets.get((correction.intent, correction.index))
-            if correction.kind is CorrectionKind.CANCEL and target_found is not None and target_found.fate.at_stripe is False:
-                continue  # what was not recorded is not cancelled: Stripe has nothing less
-            sign = 1 if correction.kind in {CorrectionKind.RESEND, CorrectionKind.MOVE} else -1
-            cell = self._cell(correction.event)
+        for corrected in self.history.corrections.values():
+            cell = self._cell(corrected.correction.event)
             if cell is not None:
                 cell.told(corrected.log_time_ms)
-            self._add(correction.event, sign * correction.event.value, correction.identifier(), corrected.fate)
+        for event, value, identifier, fate in self._judged():
+            self._add(event, value, identifier, fate)
         return self._cells
+
+    def sure_of(self, pair: CustomerMeter, from_ms: int, to_ms: int) -> int:
+        """The units of this pair in [from_ms, to_ms) that Stripe has for sure by the entries so far. Not after `finish`."""
+        keys = (CellKey(*pair, start) for start in range(from_ms - from_ms % self._scope.width_ms, to_ms, self._scope.width_ms))
+        sure = sum(self._cells[key].sure for key in keys if key in self._cells)
+        for event, value, _, fate in self._judged():
+            if fate.at_stripe and (event.customer, event.meter) == pair and from_ms <= event.time_ms < to_ms:
+                sure += value
+        return sure
+
+    def told_ms(self, key: CellKey) -> int:
+        """The last word on a cell so far (Unix ms); 0 if there was none."""
+        return self._cells[key].last_told_ms if key in self._cells else 0
+
+    def _judged(self) -> Iterator[tuple[MeterEvent, int, str, Fate]]:
+        """The meter events and corrections that something else speaks of, each with what Stripe's sum has more by it."""
+        for target in self.history.targets.values():
+            yield target.event, target.event.value, target.identifier, target.fate
+        for corrected in self.history.corrections.values():
+            correction = corrected.correction
+            target_found = self.history.targets.get((correction.intent, correction.index))
+            if correction.kind is CorrectionKind.CANCEL and target_found is not None and target_found.fate.at_stripe is False:
+                continue  # what was not recorded is not cancelled: Stripe has nothing less
+            yield correction.event, corrected.value, correction.identifier(), corrected.fate
 
     def _settle(self, receipt: Receipt) -> None:
         """Add up final outcomes while their entries are still open; those that something else speaks of are judged at the end."""
-        for settlement in self._history.ledger.news(receipt):
-            planned = self._history.ledger.open[settlement.intent].entry
+        for settlement in self.history.ledger.news(receipt):
+            planned = self.history.ledger.open[settlement.intent].entry
             if not isinstance(planned, Intent):
                 continue
             event = planned.meter_events[settlement.index]
@@ -179,7 +204,7 @@ class LedgerCells:
             if cell is None:
                 continue
             cell.told(settlement.at_ms)
-            if (settlement.intent, settlement.index) in self._history.targets:
+            if (settlement.intent, settlement.index) in self.history.targets:
                 continue
             if settlement.outcome in TAKEN:
                 cell.has(event.value)

@@ -6,8 +6,6 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final
 
-from taximeter_emitter.wire.limits import FUTURE_TOLERANCE_MS
-
 from metering.kafka.chain_records import PartitionPlace, chain_records
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.ledger_log import ledger_since
@@ -58,10 +56,8 @@ class LedgerCellReader:
 
         Blocks on Kafka; reads the range of the scope twice.
         """
-        # Nothing with a time of the scope was planned before its own time, but for clocks that differ.
-        since_ms = scope.from_ms - FUTURE_TOLERANCE_MS
         start, end = await self._reader.bounds(self._topic, partition)
-        begin, ledger = await ledger_since(self._reader, self._topic, partition, since_ms, start=start, end=end)
+        begin, ledger = await ledger_since(self._reader, self._topic, partition, scope.told_from_ms, start=start, end=end)
         if begin >= end:
             return PartitionCells(_NOTHING, ())
         cells = LedgerCells(scope, ledger, sought)

@@ -64,13 +64,12 @@ class KnownTexts:
     def dimensions(self, entry: Any) -> Dimensions:
         """The dimensions of a JSON value. Raises EventRejected."""
         try:
-            key = tuple(entry.items())
-            return self._dimensions[key]
+            return self._dimensions[tuple(entry.items())]
         except (AttributeError, KeyError, TypeError):  # no object; not known; a value that cannot be hashed
             found = parse_dimensions(entry, "dimensions")
         if len(self._dimensions) >= TEXTS_MAX:
             self._dimensions.clear()
-        self._dimensions[key] = found
+        self._dimensions[tuple(entry.items())] = found
         return found
 
     def check_fields(self, fields: tuple[str, ...]) -> None:

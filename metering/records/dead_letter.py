@@ -7,9 +7,10 @@ from typing import Any, Final
 
 import orjson
 from taximeter_emitter.wire.errors import Reason
-from taximeter_emitter.wire.limits import EVENT_RECORD_BYTES_MAX
+from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX, EVENT_RECORD_BYTES_MAX
 
 from metering.records.fail_closed import RecordCorrupt
+from metering.records.notes.marked_records import text, whole
 from metering.records.record import LogRecord
 
 LETTER_HEADER: Final = "taximeter-dead-letter"
@@ -108,20 +109,27 @@ def decode_dead_letter(record: LogRecord) -> DeadLetter:
     headers = [(name, value) for name, value in record.headers if name != LETTER_HEADER]
     try:
         about = orjson.loads(dict(record.headers)[LETTER_HEADER] or b"")
+        customers = [(text(name), whole(count)) for name, count in about.get("largest_customers", ())]
         return DeadLetter(
-            topic=about["topic"],
-            partition=about["partition"],
-            offset=about["offset"],
-            log_time_ms=about["log_time"],
+            topic=text(about["topic"]),
+            partition=whole(about["partition"]),
+            offset=whole(about["offset"]),
+            log_time_ms=whole(about["log_time"]),
             reason=Reason(about["reason"]),
-            field=about["field"],
-            detail=about["detail"],
-            indexes=tuple(about["indexes"]),
-            events=about["events"],
+            field=text(about["field"]),
+            detail=text(about["detail"]),
+            indexes=tuple(map(_within_a_batch, about["indexes"])),
+            events=_within_a_batch(about["events"]),
             key=record.key,
             value=record.value,
             headers=[(name.removeprefix(_ORIGINAL), value) for name, value in headers],
-            origin=Origin(about.get("source", ""), about.get("emitter", ""), [(name, count) for name, count in about.get("largest_customers", ())]),
+            origin=Origin(text(about.get("source", "")), text(about.get("emitter", "")), customers),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise RecordCorrupt(f"offset {record.offset} of the dead letters is no dead letter: {error!r}") from error
+        raise RecordCorrupt(f"offset {record.offset} of the dead letters is no dead letter: {error!r}", offset=record.offset) from error
+
+
+def _within_a_batch(found: Any) -> int:
+    if whole(found) > BATCH_EVENTS_MAX:
+        raise ValueError(f"{found} events are in no record")
+    return int(found)

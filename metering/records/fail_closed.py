@@ -23,7 +23,11 @@ class ChainBroken(FailClosed):
 
 
 class RecordCorrupt(FailClosed):
-    """A record in usage.tallies or usage.ledger cannot be decoded."""
+    """A record of our own topics cannot be decoded: at `offset`, if that is known where it is said."""
+
+    def __init__(self, message: str, *, offset: int | None = None) -> None:
+        super().__init__(message)
+        self.offset = offset
 
 
 class RecordUnreadable(FailClosed):

@@ -12,6 +12,8 @@ from typing import Any, Final
 import orjson
 
 from metering.records.fail_closed import RecordCorrupt
+from metering.records.notes.marked_records import begins_with, is_marked, text, whole
+from metering.records.record import LogRecord
 
 REDRIVE_HEADER: Final = "taximeter-redrive"
 EDITS_MAX: Final = 64  # usage fields that one redrive renames, and that it leaves out
@@ -94,30 +96,43 @@ def encode_redrive(record: Redrive | RedriveEnd) -> bytes:
     )
 
 
+def redrive_in(record: LogRecord) -> Redrive | RedriveEnd | None:
+    """What a record of usage.deadletters takes back, or ends; None if it has no such header, or another than Taximeter wrote it: it takes nothing
+    back, for every reader. Raises RecordCorrupt.
+    """
+    if not is_marked(record, REDRIVE_HEADER) or not begins_with(record.value, ("redrive/", "redrive-end/")):
+        return None
+    try:
+        return decode_redrive(record.value)
+    except RecordCorrupt as error:
+        raise RecordCorrupt(f"offset {record.offset} of the dead letters: {error}", offset=record.offset) from error
+
+
 def decode_redrive(value: bytes | None) -> Redrive | RedriveEnd:
     """Read the value of a record with the header REDRIVE_HEADER. Raises RecordCorrupt."""
     try:
         document = orjson.loads(value or b"")
         if document["format"] == REDRIVE_END_FORMAT:
-            return RedriveEnd(document["redrive"])
+            return RedriveEnd(whole(document["redrive"]))
         if document["format"] != REDRIVE_FORMAT:
             raise RecordCorrupt(f"unknown format {document['format']!r}; this version reads {REDRIVE_FORMAT}")
-        edit = Edit([(old, new) for old, new in document["rename"]], tuple(document["drop"]), document["customer"], document["without_ids"])
+        renamed = [(text(old), text(new)) for old, new in document["rename"]]
+        edit = Edit(renamed, tuple(map(text, document["drop"])), text(document["customer"]), bool(document["without_ids"]))
         return Redrive(
-            document["chain"],
-            document["partition"],
-            document["offset"],
+            text(document["chain"]),
+            whole(document["partition"]),
+            whole(document["offset"]),
             _places(document["places"]),
             _places(document["nameless"]),
             _places(document["known"]),
             edit,
-            document["reason"],
-            document["by"],
-            document["at"],
+            text(document["reason"]),
+            text(document["by"]),
+            whole(document["at"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise RecordCorrupt(f"not a redrive: {error!r}") from error
 
 
 def _places(entries: Any) -> Places:
-    return [(offset, tuple(indexes)) for offset, indexes in entries]
+    return [(whole(offset), tuple(map(whole, indexes))) for offset, indexes in entries]

@@ -15,7 +15,7 @@ A tally that adjusts covers no offsets and counts no events. Its rows have a sig
 """
 
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import groupby
@@ -32,6 +32,7 @@ from metering.records.fail_closed import RecordCorrupt
 TALLY_FORMAT: Final = "tally/2"
 EMITTER_DIGEST_BYTES: Final = 16
 OLD_TALLY_FORMAT: Final = "tally/1"  # it is read, but does not say all that did not count, nor the horizon
+_DETAILS: Final = ("rows", "customers", "dimensions", "ranges", "finals", "abandoned", "emitter_states", "set_aside", "not_counted", "repeats")
 
 CatalogueDefinition = Sequence[Sequence[Any]]
 """The meters in the form that their version is the digest of, see metering.records.meters."""
@@ -347,10 +348,39 @@ def _encoded_state(state: EmitterState) -> tuple[Any, ...]:
 
 def decode_tally(value: bytes | None) -> Tally:
     """Read a record of usage.tallies. Raises RecordCorrupt: nobody else writes there, so anything else is a reason to stop."""
+    return _decoded(value, lambda _document: None)
+
+
+def decode_tally_of(customer: str) -> Callable[[bytes | None], Tally]:
+    """As `decode_tally` does, with the rows of this customer alone: nine tenths of the time are for rows, where a tally has a thousand."""
+
+    def choose_rows(document: dict[str, Any]) -> None:
+        customers = document["customers"]
+        owner = customers.index(customer) if customer in customers else None
+        document["rows"] = [row for row in document["rows"] if row[0] == owner]
+
+    return lambda value: _decoded(value, choose_rows)
+
+
+def decode_outline(value: bytes | None) -> Tally:
+    """As `decode_tally` does, without what only its own events say: rows, ranges, emitter states, what did not count. It costs a third.
+
+    A tally that adjusts is whole.
+    """
+    return _decoded(value, _leave_out_details)
+
+
+def _leave_out_details(document: dict[str, Any]) -> None:
+    if "adjustment" not in document:
+        document |= {name: [] for name in _DETAILS if document.get(name)}
+
+
+def _decoded(value: bytes | None, prepare: Callable[[dict[str, Any]], None]) -> Tally:
     try:
         document = orjson.loads(value or b"")
         if document["format"] not in (TALLY_FORMAT, OLD_TALLY_FORMAT):
             raise RecordCorrupt(f"unknown format {document['format']!r}; this version reads {TALLY_FORMAT} and {OLD_TALLY_FORMAT}")
+        prepare(document)
         return _tally(document)
     except (orjson.JSONDecodeError, KeyError, IndexError, TypeError, ValueError) as error:
         raise RecordCorrupt(f"not a tally: {error!r}") from error

@@ -61,6 +61,7 @@ class DoubtBook:
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
         self.pairs: dict[CustomerMeter, int] = {}  # and when the last of it was planned or settled
+        self.unread: dict[CustomerMeter, int] = {}  # units of each that were planned since it was last read
         self.doubts: dict[CellPlace, DoubtfulCell] = {}
         self.reports: dict[tuple[str, str], ReportWindow] = {}  # whose suspects are not known yet
         self.evidence = EvidenceBook(PAIRS_MAX)
@@ -77,6 +78,9 @@ class DoubtBook:
             case Intent() if accepted:
                 for event in entry.meter_events:
                     self._saw(event, log_time_ms)
+                    pair = CustomerMeter(event.customer, event.meter)
+                    if pair in self.pairs:
+                        self.unread[pair] = self.unread.get(pair, 0) + abs(event.value)
             case Correction() if accepted:
                 self._saw(entry.event, log_time_ms)
                 self.doubt(_place(entry.event), DoubtfulCell(DoubtKind.CORRECTED, log_time_ms))
@@ -134,6 +138,7 @@ class DoubtBook:
         self.evidence.take(evidence.findings)
         for found in evidence.findings:
             place = CellPlace(CustomerMeter(found.customer, found.meter), found.start_ms)
+            self.unread.pop(place.pair, None)
             if found.verdict.differs and place not in self.doubts and found.end_ms - found.start_ms == HOUR_MS:
                 self.doubt(place, DoubtfulCell(DoubtKind.DIFFERS, min(log_time_ms, found.read_at_ms)))
 

@@ -1,4 +1,4 @@
-"""What to ask Stripe next: first whatever is in doubt and due, then those who were not asked for longest. Pure."""
+"""What to ask Stripe next: first whatever is in doubt and due, then samples, by how long they wait and by amount. Pure."""
 
 import heapq
 from collections import defaultdict
@@ -13,7 +13,6 @@ from metering.records.notes.evidence import CellVerdict, Finding
 from reporter.comparing.doubt_book import CellPlace, DoubtBook, DoubtfulCell
 
 QUESTION_HOURS_MAX: Final = 96  # one call shows 100
-SAMPLE_HOURS: Final = 72
 READS_FOR_ABSENCE: Final = 3  # as many show that Stripe has not what is in doubt
 
 
@@ -34,7 +33,11 @@ class CompareTimes:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One call: a customer's meter, by hours in [from_ms, to_ms). `due_ms` is since when it waits to be asked; `doubt`: not only a sample."""
+    """One call: a customer's meter, by hours in [from_ms, to_ms). `due_ms` is since when it waits to be asked; `doubt`: not only a sample.
+
+    The waiting of a sample counts as many times as the units that were planned since the last read have binary digits, plus one. So a million
+    units are asked about before a hundred, and nobody waits for ever.
+    """
 
     pair: CustomerMeter
     from_ms: int
@@ -78,8 +81,8 @@ def next_questions(book: DoubtBook, now_ms: int, times: CompareTimes, at_most: i
         return []
     asked = _about_doubts(book, now_ms, times)[:at_most]
     pairs = {question.pair for question in asked}
-    oldest = heapq.nsmallest(at_most - len(asked), (each for each in _unread(book, now_ms, times) if each[1] not in pairs))
-    return asked + [_sample(pair, book.pairs[pair], due, now_ms, times) for due, pair in oldest]
+    longest = heapq.nsmallest(at_most - len(asked), (each for each in _unread(book, now_ms, times) if each[1] not in pairs))
+    return asked + [_sample(pair, book.pairs[pair], due, now_ms, times) for due, pair in longest]
 
 
 def _about_doubts(book: DoubtBook, now_ms: int, times: CompareTimes) -> list[Question]:
@@ -98,15 +101,15 @@ def _about_doubts(book: DoubtBook, now_ms: int, times: CompareTimes) -> list[Que
 
 
 def _unread(book: DoubtBook, now_ms: int, times: CompareTimes) -> Iterator[tuple[int, CustomerMeter]]:
-    """Whom it is time to ask about again, and since when."""
+    """Whom it is time to ask about again, and since when, weighted by amount."""
     for pair in book.pairs:
-        due = book.evidence.read_at_ms(pair) + times.again_ms
-        if due <= now_ms:
-            yield due, pair
+        waited = now_ms - book.evidence.read_at_ms(pair) - times.again_ms
+        if waited >= 0:
+            yield now_ms - (waited + 1) * (1 + book.unread.get(pair, 0).bit_length()), pair
 
 
 def _sample(pair: CustomerMeter, told_ms: int, due: int, now_ms: int, times: CompareTimes) -> Question:
     """A customer without a doubt. The hours in which something may still arrive are left out."""
     quiet = told_ms + times.settle_ms <= now_ms
     end = now_ms // HOUR_MS * HOUR_MS + HOUR_MS if quiet else (now_ms - times.settle_ms) // HOUR_MS * HOUR_MS
-    return Question(pair, end - SAMPLE_HOURS * HOUR_MS, end, due, doubt=False)
+    return Question(pair, end - QUESTION_HOURS_MAX * HOUR_MS, end, due, doubt=False)

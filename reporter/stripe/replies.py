@@ -55,6 +55,7 @@ class Verdicts:
 
     def parsed(self, reply: ErrorReply) -> Reply:
         """The error object of a reply."""
+        said: Any = None
         try:
             said = orjson.loads(reply.body)["error"]
             recognised = isinstance(said, dict) and any(isinstance(said.get(name), str) for name in ("type", "code", "message"))

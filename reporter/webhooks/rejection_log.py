@@ -6,9 +6,10 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final
 
+from metering.kafka.around_damage import records_around_damage
 from metering.kafka.chain_records import PartitionPlace, taken_in
 from metering.kafka.partition_log import Appender, LogReader
-from metering.records.fail_closed import HistoryLost
+from metering.records.fail_closed import HistoryLost, RecordUnreadable
 from metering.records.ledger_records import REJECTION_FORMAT, Rejection, decode_entry, encode_rejection
 
 # Older rejections count as not recorded. They are written again, and readers recognise the repetition.
@@ -64,7 +65,7 @@ class RejectionLog:
 
     async def _read(self, partition: int, start: int, end: int, event_ids: Collection[str], found: dict[str, Recorded]) -> None:
         try:
-            async with aclosing(self._reader.records(self._topic, partition, start, end)) as batches:
+            async with aclosing(records_around_damage(self._reader, self._topic, partition, start, end, on_damage=_unseen)) as batches:
                 async for records in batches:
                     for record in records:
                         is_rejection = (record.value or b"").startswith(_BEGINNING)
@@ -76,3 +77,7 @@ class RejectionLog:
         except HistoryLost:
             # Deleted after the bounds were read, so it is too old to matter.
             return
+
+
+def _unseen(_start: int, _end: int, _error: RecordUnreadable) -> None:
+    """The workers say it, who need all of the ledger. Here one partition's damage must not keep reports about others from being seen."""

@@ -63,7 +63,7 @@ def repair_skip(parser: argparse.ArgumentParser) -> None:
         "--topic",
         choices=("events", "tallies", "ledger"),
         default="events",
-        help="the topic that has the offset; in the last two, a record that no version of Taximeter wrote (default %(default)s)",
+        help="the topic that has the offset; in the last two, a record that no version of Taximeter wrote, or a damaged batch (default %(default)s)",
     )
     parser.add_argument("--reason", help="why; it is kept in the chain. Without a reason, what stands there is shown and nothing is done")
     parser.add_argument("--by", metavar="NAME", help="who; it is kept in the chain (default: the name of your account on this machine)")

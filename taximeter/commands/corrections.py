@@ -4,7 +4,6 @@ That is every accepted correction in the ledger, and what became of it.
 """
 
 import argparse
-import asyncio
 import os
 import sys
 from collections.abc import Sequence
@@ -15,26 +14,22 @@ from rich.table import Table
 
 from metering.folds.corrections import Corrected
 from metering.kafka.clients import KafkaSettings
-from metering.kafka.partition_log import LogReader, LogUnavailable
-from metering.records.fail_closed import FailClosed
+from metering.kafka.partition_log import LogReader
 from reporter.correcting import PartitionHistory
 from taximeter.commands.correct import as_json, moment
-from taximeter.connection import kafka_settings
-from taximeter.exit_codes import DISCREPANCY, OK, PRECONDITION
+from taximeter.connection import kafka_settings, run_on_logs
+from taximeter.exit_codes import OK
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Exit code 2 when a partition's ledger contradicts itself."""
     kafka = kafka_settings(arguments)
     partitions = range(kafka.partitions) if arguments.partition is None else [arguments.partition]
-    try:
-        found = asyncio.run(_read(kafka, partitions))
-    except LogUnavailable as error:
-        print(f"taximeter: {error}", file=sys.stderr)
-        return PRECONDITION
-    except FailClosed as error:
-        print(f"taximeter: {error}", file=sys.stderr)
-        return DISCREPANCY
+    return run_on_logs(_list(arguments, kafka, partitions))
+
+
+async def _list(arguments: argparse.Namespace, kafka: KafkaSettings, partitions: Sequence[int]) -> int:
+    found = await _read(kafka, partitions)
     if arguments.json:
         print(orjson.dumps({"corrections": [as_json(corrected) for corrected in found]}, option=orjson.OPT_INDENT_2).decode())
     else:

@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Coroutine
-from typing import Final
+from typing import Any, Final, Protocol, TypeVar
 
 import orjson
 from taximeter_emitter.clock import SystemClock
@@ -10,10 +10,9 @@ from taximeter_emitter.clock import SystemClock
 from aggregator.repair import AcceptingLoss, Lost, NothingAccepted
 from aggregator.settings import AggregatorSettings
 from aggregator.stepping_over import NothingSteppedOver, Step, SteppingOver
-from metering.kafka.chain_records import PartitionPlace
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import Appender, LogReader
-from metering.kafka.passing_over import NotPassedOver, PassingOver, Undecodable
+from metering.kafka.passing_over import DamagedBatch, NotPassedOver, PassingOver, Undecodable
 from metering.process.service_command import Configuration
 from taximeter.before_writing import agreed, author, told, writing_problems
 from taximeter.commands.correct import moment
@@ -88,89 +87,116 @@ async def _if_agreed(arguments: argparse.Namespace, accepting: AcceptingLoss, lo
 
 async def _skip(arguments: argparse.Namespace, configuration: Configuration) -> int:
     kafka = configuration.of(KafkaSettings)
-    if arguments.topic != "events":
-        return await _pass_over(arguments, kafka)
     reader, appender = LogReader(kafka, "repair-reader"), Appender(kafka, "repair-appender")
     try:
-        stepping = SteppingOver(reader, kafka.topics, arguments.partition, clock=SystemClock())
-        step = await stepping.find(arguments.offset)
-        if not arguments.json:
-            _show_step(step)
-        offset = None
-        if arguments.reason is not None and step.done is None:
-            if not arguments.yes and not agreed("Step over it?"):
-                raise NothingSteppedOver("nothing was done")
-            offset = await stepping.apply(step, appender, reason=arguments.reason, by=author(arguments))
-        if arguments.json:
-            print(orjson.dumps({**step.as_json(), "stepped_over_at_offset": offset}, option=orjson.OPT_INDENT_2).decode())
-        elif offset is not None:
-            print(f"tally {offset} of partition {step.partition} steps over it; an aggregator that stopped there goes on within seconds")
-        elif step.done is None:
-            print("nothing was done; to step over it, say --reason")
-        return OK
+        if arguments.topic == "events":
+            return await _course(arguments, SteppingOver(reader, kafka.topics, arguments.partition, clock=SystemClock()), appender)
+        is_ledger = arguments.topic == "ledger"
+        return await _course(arguments, PassingOver(reader, kafka.topics, arguments.partition, is_ledger=is_ledger, clock=SystemClock()), appender)
     finally:
         await reader.close()
         await appender.close()
 
 
-async def _pass_over(arguments: argparse.Namespace, kafka: KafkaSettings) -> int:
-    is_ledger = arguments.topic == "ledger"
-    place = PartitionPlace((kafka.topics.ledger if is_ledger else kafka.topics.tallies).name, arguments.partition)
-    reader, appender = LogReader(kafka, "repair-reader"), Appender(kafka, "repair-appender")
-    try:
-        passing = PassingOver(reader, place, is_ledger=is_ledger, clock=SystemClock())
-        found = await passing.find(arguments.offset)
-        if not arguments.json:
-            _show_undecodable(place, found)
-        offset = None
-        if arguments.reason is not None and found.done is None:
-            if not arguments.yes and not agreed("Pass over it?"):
-                raise NotPassedOver("nothing was done")
-            offset = await passing.apply(found, appender, reason=arguments.reason, by=author(arguments))
-        if arguments.json:
-            print(orjson.dumps({**found.as_json(), "passed_over_at_offset": offset}, option=orjson.OPT_INDENT_2).decode())
-        elif offset is not None:
-            print(f"offset {offset} of {place.topic}/{place.partition} says that it is passed over; what stopped there goes on within seconds")
-        elif found.done is None:
-            print("nothing was done; to pass over it, say --reason")
-        return OK
-    finally:
-        await reader.close()
-        await appender.close()
+class _Found(Protocol):
+    @property
+    def done(self) -> object | None: ...
+
+    def as_json(self) -> dict[str, Any]: ...
 
 
-def _show_undecodable(place: PartitionPlace, found: Undecodable) -> None:
-    where, told_of = f"offset {found.record.offset:,} of {place.topic}/{place.partition}", found.as_json()
+_FoundT = TypeVar("_FoundT", bound=_Found)
+
+
+class _Repair(Protocol[_FoundT]):
+    """See SteppingOver and PassingOver."""
+
+    async def find(self, offset: int) -> _FoundT: ...
+
+    async def apply(self, found: _FoundT, appender: Appender, *, reason: str, by: str) -> int: ...
+
+
+async def _course(arguments: argparse.Namespace, repair: _Repair[_FoundT], appender: Appender) -> int:
+    """Find what stands there, show it, ask, write."""
+    found = await repair.find(arguments.offset)
+    where = f"{arguments.topic}/{arguments.partition}"
+    if not arguments.json:
+        print("\n  ".join(_lines(found, where)))
+    offset = None
+    if arguments.reason is not None and found.done is None:
+        if not arguments.yes and not agreed("Step over it?"):
+            raise NothingSteppedOver("nothing was done")
+        offset = await repair.apply(found, appender, reason=arguments.reason, by=author(arguments))
+    if arguments.json:
+        print(orjson.dumps({**found.as_json(), "decided_at_offset": offset}, option=orjson.OPT_INDENT_2).decode())
+    elif offset is not None:
+        decided_in = "tallies" if arguments.topic == "events" else arguments.topic
+        print(f"offset {offset} of {decided_in}/{arguments.partition} says that it is stepped over; what stopped there goes on within seconds")
+    elif found.done is None:
+        print("nothing was done; to step over it, say --reason")
+    return OK
+
+
+def _lines(found: _Found, where: str) -> list[str]:
+    """What stands there, the first line for all."""
+    match found:
+        case Step():
+            return _step_lines(found)
+        case Undecodable():
+            return _undecodable_lines(found, where)
+        case DamagedBatch():
+            return _damaged_lines(found, where)
+    raise AssertionError(found)
+
+
+def _undecodable_lines(found: Undecodable, where: str) -> list[str]:
+    at, told_of = f"offset {found.record.offset:,} of {where}", found.as_json()
     if found.done is not None:
-        print(f"{where} was passed over by {found.done.by} at {moment(found.done.at_ms)}: {found.done.reason}")
-        return
-    print(f"{where}: a record of {told_of['value_bytes']:,} bytes, logged at {moment(found.record.timestamp)}, that cannot be read:")
-    print(f"  {found.why}")
-    print(f"  it begins: {told_of['begins']}")
-    print("  no reader will take anything from it, whatever its version; nothing that was accepted builds on it")
+        return [f"{at} was passed over by {found.done.by} at {moment(found.done.at_ms)}: {found.done.reason}"]
+    lines = [
+        f"{at}: a record of {told_of['value_bytes']:,} bytes, logged at {moment(found.record.timestamp)}, that cannot be read:",
+        found.why,
+        f"it begins: {told_of['begins']}",
+        "no reader will take anything from it, whatever its version; nothing that was accepted builds on it",
+    ]
     if found.chain:
-        print(f"  it says that it is of chain {found.chain}: if a newer version wrote it, go back to that version")
+        lines.append(f"it says that it is of chain {found.chain}: if a newer version wrote it, go back to that version")
+    return lines
 
 
-def _show_step(step: Step) -> None:
+def _damaged_lines(found: DamagedBatch, where: str) -> list[str]:
+    at = f"offsets {found.start:,} to {found.end - 1:,} of {where}"
+    if found.done is not None:
+        return [f"{at} were passed over by {found.done.by} at {moment(found.done.at_ms)}: {found.done.reason}"]
+    lines = [f"{at}: a batch that cannot be read:", found.why]
+    if found.is_too_large:
+        return [*lines, "no version of Taximeter writes such a batch; no reader will take anything from it"]
+    return [
+        *lines,
+        "if another broker has a sound copy, let that broker lead, and do nothing here",
+        "no reader will take anything from it, also if it can be read again; nothing that can be read builds on it, or has reported it",
+        "tallies in it are counted again from their events; of corrections, adjustments and outcomes in it nothing is known any more",
+    ]
+
+
+def _step_lines(step: Step) -> list[str]:
     where = f"partition {step.partition} stands at offset {step.start:,}"
     if step.done is not None:
-        print(
-            f"offset {step.start:,} of partition {step.partition} was stepped over by {step.done.by} at {moment(step.done.at_ms)}: {step.done.reason}"
-        )
-    elif step.record is None:
-        print(f"{where}. Offsets {step.start:,} to {step.end - 1:,} cannot be read:")
-        print(f"  {step.unreadable}")
-        print("  how many events they hold is not known; they will never be billed, and there is nothing to send again")
-    else:
-        told = step.as_json()
-        print(f"{where}: a record of {told['value_bytes']:,} bytes, logged at {moment(step.record.timestamp)}")
-        print(f"  it says that it holds {step.events:,} events; they are not billed, and the record becomes a dead letter (stepped_over)")
-        for name in ("source", "emitter"):
-            if told[name]:
-                print(f"  {name}: {told[name]}")
-        if told["customers"]:
-            print(f"  customers: {', '.join(told['customers'])}")
+        at = f"offset {step.start:,} of partition {step.partition}"
+        return [f"{at} was stepped over by {step.done.by} at {moment(step.done.at_ms)}: {step.done.reason}"]
+    if step.record is None:
+        return [
+            f"{where}. Offsets {step.start:,} to {step.end - 1:,} cannot be read:",
+            step.unreadable,
+            "how many events they hold is not known; they will never be billed, and there is nothing to send again",
+        ]
+    told_of = step.as_json()
+    lines = [
+        f"{where}: a record of {told_of['value_bytes']:,} bytes, logged at {moment(step.record.timestamp)}",
+        f"it says that it holds {step.events:,} events; they are not billed, and the record becomes a dead letter (stepped_over)",
+    ]
+    lines += [f"{name}: {told_of[name]}" for name in ("source", "emitter") if told_of[name]]
+    return lines + ([f"customers: {', '.join(told_of['customers'])}"] if told_of["customers"] else [])
 
 
 def _show(lost: Lost) -> None:

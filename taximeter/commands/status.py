@@ -9,7 +9,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -20,11 +20,14 @@ from taximeter_emitter.clock import SystemClock
 
 from audit.next_boundary import NextBoundary, next_boundary_if_configured
 from audit.positions import PartitionPosition, Positions, carried_usage, uncounted_partitions
+from audit.refusal_answers.answer_fold import AnsweredReport
+from audit.refusal_answers.answer_reading import answered_reports
 from audit.stops import stopped_partitions
 from audit.verification.stripe_evidence import StripeEvidence
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogUnavailable
 from metering.kafka.provision import topic_problems
+from metering.records.fail_closed import FailClosed
 from taximeter.commands.correct import moment
 from taximeter.connection import group_ids, kafka_settings
 from taximeter.exit_codes import DISCREPANCY, OK, PRECONDITION
@@ -41,12 +44,15 @@ def run(arguments: argparse.Namespace) -> int:
         found: dict[str, Any] = {
             "partitions": [position.as_json() | {"stopped": found_now.stopped.get(position.partition, "")} for position in positions],
             "topic_problems": found_now.topic_problems,
+            "unnamed_refusals": found_now.unnamed,
         }
         if boundary is not None:
             found["next_billing_boundary"] = boundary.as_json()
         print(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
     else:
         _show(positions, arguments.hours, found_now.stopped)
+        if found_now.unnamed:
+            print(f"refusals that Stripe did not name in {arguments.hours:g} h, without an answer: {found_now.unnamed:,}; taximeter stripe errors")
         if boundary is not None:
             print(boundary.as_text(SystemClock().now_ms() // 1000))
     problems = [f"partition {position.partition}: {position.problem}" for position in positions if position.problem]
@@ -67,6 +73,12 @@ class _Now:
     stopped: dict[int, str]
     topic_problems: list[str]
     unasked: list[str]
+    refusals: list[AnsweredReport] = field(default_factory=list)
+
+    @property
+    def unnamed(self) -> int:
+        """Refusals that Stripe did not name, and that nothing in the ledger answers."""
+        return sum(each.left for each in self.refusals)
 
 
 async def _read(kafka: KafkaSettings, groups: Mapping[str, str], arguments: argparse.Namespace) -> _Now:
@@ -81,6 +93,10 @@ async def _read(kafka: KafkaSettings, groups: Mapping[str, str], arguments: argp
                 found.topic_problems.append(f"partition {partition} of {kafka.topics.events.name} holds {records:,} records that nobody counts")
         except (LogUnavailable, KafkaError) as error:
             found.unasked.append(f"what stops partitions, and the topics' settings, cannot be read: {error}")
+        try:
+            found.refusals.extend(await answered_reports(kafka, [report for each in found.positions for report in each.unnamed]))
+        except (LogUnavailable, FailClosed) as error:
+            found.unasked.append(f"what answers refusals that Stripe did not name cannot be read: {error}")
         return found
     finally:
         await positions.close()

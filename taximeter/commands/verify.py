@@ -19,7 +19,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressC
 from rich.table import Table
 
 from audit.verification.plan_terms import plan_line
-from audit.verification.report import AcceptedHandover, AcceptedLoss, AcceptedStep, Covered, EmitterLine, MeterTotals, PassedRecord, Report
+from audit.verification.report import (
+    AcceptedHandover,
+    AcceptedLoss,
+    AcceptedStep,
+    Covered,
+    EmitterLine,
+    MeterTotals,
+    PassedBatchLine,
+    PassedRecord,
+    Report,
+)
 from audit.verification.span import TimeRange
 from audit.verification.term import ProofWord
 from audit.verification.verdict import ProofVerdict, verdict_of
@@ -35,6 +45,7 @@ from taximeter.exit_codes import DISCREPANCY, INCOMPLETE, OK, PENDING, PRECONDIT
 
 PLAIN_SECONDS: Final = 5.0
 EMITTERS_SHOWN: Final = 20
+ANSWERS_SHOWN: Final = 20
 VERDICT_CODES: Final = {ProofWord.EXACT: OK, ProofWord.EXACT_BUT: INCOMPLETE, ProofWord.PENDING: PENDING, ProofWord.NOT_EXACT: DISCREPANCY}
 STYLES: Final = {
     ProofWord.EXACT: "bold green",
@@ -167,6 +178,7 @@ def _decided(report: Report) -> Iterator[str]:
     yield from (f"{each.kind}: {_handover(each)}" for each in report.handovers)
     yield from (f"foreign: {count:,} records of {topic}" for topic, count in sorted(report.foreign_records.items()))
     yield from (f"passed over: {_passed(record)}" for record in report.passed_over)
+    yield from (f"passed over: {_passed_batch(batch)}" for batch in report.passed_batches)
 
 
 def _handover(found: AcceptedHandover) -> str:
@@ -180,6 +192,10 @@ def _said_of_stripe(report: Report) -> Iterator[str]:
         yield report.evidence.text(int(time.time() * 1000))
     if report.corrections or report.rejections:
         yield f"{report.corrections:,} corrections, {report.rejections:,} error reports of Stripe's"
+    for each in report.refusals.answered[:ANSWERS_SHOWN]:
+        yield from (f"  {line}" for line in each.lines())
+    if len(report.refusals.answered) > ANSWERS_SHOWN:
+        yield f"  and {len(report.refusals.answered) - ANSWERS_SHOWN:,} more reports are answered; see --json"
 
 
 def _meters(report: Report) -> Table:
@@ -254,6 +270,11 @@ def _step(step: AcceptedStep) -> str:
 
 def _passed(record: PassedRecord) -> str:
     return f"partition {record.partition}, offset {record.offset:,} of {record.topic}, by {record.by} at {moment(record.at_ms)}: {record.reason}"
+
+
+def _passed_batch(batch: PassedBatchLine) -> str:
+    what = f"partition {batch.partition}, offsets {batch.start:,} to {batch.end - 1:,} of {batch.topic}, which could not be read ({batch.why})"
+    return f"{what}, by {batch.by} at {moment(batch.at_ms)}: {batch.reason}"
 
 
 def _emitters(report: Report) -> str:

@@ -1,8 +1,6 @@
 """`taximeter deadletters list` and `show`: what was set aside, why, and of whom."""
 
 import argparse
-import asyncio
-import sys
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
@@ -17,13 +15,12 @@ from aggregator.dead_letters.letter_events import LetterEvent, readable_events
 from aggregator.dead_letters.letter_selector import means
 from aggregator.dead_letters.redriving import DeadLetterLog
 from metering.kafka.clients import KafkaSettings
-from metering.kafka.partition_log import LogReader, LogUnavailable
+from metering.kafka.partition_log import LogReader
 from metering.plans.usage_selector import UsageSelector
 from metering.records.dead_letter import DeadLetter
-from metering.records.fail_closed import FailClosed
 from metering.records.service_limits import EVENT_AGE_MAX_MS
-from taximeter.connection import kafka_settings
-from taximeter.exit_codes import DISCREPANCY, OK, PRECONDITION
+from taximeter.connection import kafka_settings, run_on_logs
+from taximeter.exit_codes import DISCREPANCY, OK
 from taximeter.selection import selector_of
 from taximeter.stripe_commands.running import console, print_json, shown
 
@@ -143,15 +140,11 @@ async def _selected(kafka: KafkaSettings, selector: UsageSelector) -> AsyncItera
 
 def _answered(arguments: argparse.Namespace, read: Any, tell: Any) -> int:
     kafka = kafka_settings(arguments)
-    try:
-        answer = asyncio.run(read(kafka))
-    except LogUnavailable as error:
-        print(f"taximeter: {error}", file=sys.stderr)
-        return PRECONDITION
-    except FailClosed as error:
-        print(f"taximeter: the log cannot be trusted: {error}", file=sys.stderr)
-        return DISCREPANCY
-    return int(tell(answer))
+
+    async def command() -> int:
+        return int(tell(await read(kafka)))
+
+    return run_on_logs(command())
 
 
 def _column(found: FoundEvent, name: str) -> str:

@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError
 from taximeter_emitter.clock import SystemClock
 
 from metering.copying.copied_topics import cluster_id, prepare_copy
+from metering.copying.copy_original import CopyOriginal
 from metering.copying.copy_rounds import CopyProgress, CopyRounds, OnCopied
 from metering.copying.copy_target import CopyTarget
 from metering.kafka.clients import KafkaSettings
@@ -45,7 +46,7 @@ async def _copy(arguments: argparse.Namespace, kafka: KafkaSettings, other: Kafk
         problems = await prepare_copy(other, target, clock=SystemClock())
         if problems:
             raise NothingDone("; ".join(problems))
-        rounds = CopyRounds(source, target, original=kafka.topics, copied=other.topics, partitions=kafka.partitions)
+        rounds = CopyRounds(CopyOriginal(source, kafka.topics), target, original=kafka.topics, copied=other.topics, partitions=kafka.partitions)
         before = await rounds.progress()
         if not arguments.json:
             show_progress(before)

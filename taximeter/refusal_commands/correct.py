@@ -14,7 +14,7 @@ from typing import Any, Final
 from taximeter_emitter.clock import SystemClock
 from taximeter_emitter.wire.partitioner import partition_of
 
-from metering.folds.corrections import TAKEN, Corrected, MeterEventPlace, Target, place_of
+from metering.folds.corrections import TAKEN, Corrected, CorrectionPlace, Target, place_of
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import Appender, LogReader
 from metering.process.service_command import Configuration
@@ -63,7 +63,8 @@ class CarriedOut:
 
 def run(arguments: argparse.Namespace) -> int:
     """Exit codes as the command's help says."""
-    if arguments.identifier is not None and (arguments.undo or arguments.resend) and not arguments.plan:
+    is_correction = arguments.identifier is not None and isinstance(place_of(arguments.identifier), CorrectionPlace)
+    if arguments.identifier is not None and (arguments.undo or (arguments.resend and not is_correction)) and not arguments.plan:
         return correct_one(arguments)
     configuration = configuration_of(arguments, {"kafka": KafkaSettings}, check_file=catalogue_problems)
     if told(_problems(arguments, configuration.of(KafkaSettings))):
@@ -112,7 +113,7 @@ async def _plan(arguments: argparse.Namespace, kafka: KafkaSettings) -> Correcti
         return await _saved_plan(arguments, kafka)
     plan = CorrectionPlan(int(time.time() * 1000))
     place = place_of(arguments.identifier) if arguments.identifier else None
-    if isinstance(place, MeterEventPlace):
+    if place is not None:
         arguments.partition = [place.partition]
     for refusals in await read_refusals(kafka, arguments):
         plan_refusals(refusals, selected(refusals.events, arguments), plan, arguments.to_customer or "")
@@ -153,7 +154,7 @@ async def _carry_out(arguments: argparse.Namespace, kafka: KafkaSettings, plan: 
     try:
         resolving = Resolving(reader, appender, kafka.topics, SystemClock())
         places = {each.identifier: place_of(each.identifier) for each in plan.steps}
-        targets = await resolving.find(place for place in places.values() if isinstance(place, MeterEventPlace))
+        targets = await resolving.find(place for place in places.values() if place is not None)
         by_name = {target.identifier: target for target in targets.values()}
         told_at = time.monotonic()
         for number, each in enumerate(plan.steps):
@@ -183,6 +184,8 @@ async def _do(each: PlannedStep, target: Target | None, signed: Decision, resolv
         await resolving.resolve(target, Decision(resolved, signed.reason, signed.by, reads=each.reads))
     if each.step is CorrectionStep.FOUND:
         return None
+    if isinstance(target.place, CorrectionPlace):
+        return await resolving.repeat(target, signed)
     if not each.to_customer:
         return await resolving.resend(target, signed)
     decision = Decision(Resolved.MOVED, signed.reason, signed.by, to_customer=each.to_customer)

@@ -156,7 +156,8 @@ def plan_refusals(refusals: PartitionRefusals, selected: Iterable[RefusedEvent],
                 if isinstance(proof, str):
                     plan.skipped[proof] += 1
                 else:
-                    plan.steps.append(replace(proof, to_customer=to_customer) if proof.sends else proof)
+                    moves = proof.sends and isinstance(each.target.place, MeterEventPlace)
+                    plan.steps.append(replace(proof, to_customer=to_customer) if moves else proof)
             case done:
                 plan.skipped[f"it is {done.value.replace('_', ' ')} already"] += 1
 

@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from rich.table import Table
 
+from audit.refusal_answers.answer_fold import AnsweredReport
+from audit.refusal_answers.answer_reading import answered_reports
 from audit.refused_usage import PARKED_CODE, MendState, RefusedEvent
 from metering.kafka.clients import KafkaSettings
 from metering.records.ledger_records import Rejection
@@ -36,7 +38,8 @@ def list_all(arguments: argparse.Namespace) -> int:
 async def _list(arguments: argparse.Namespace, kafka: KafkaSettings) -> int:
     refusals = await read_refusals(kafka, arguments)
     events = [each for found in refusals for each in selected(found.events, arguments) if not arguments.open or each.state in LEFT]
-    reports = [each for found in refusals for each in found.reports if _selects(arguments, each)]
+    selected_reports = [each for found in refusals for each in found.reports if _selects(arguments, each)]
+    reports = [each for each in await answered_reports(kafka, selected_reports) if each.left]
     if arguments.json:
         print_json(as_json(events, reports))
     else:
@@ -53,7 +56,7 @@ def _selects(arguments: argparse.Namespace, report: Rejection) -> bool:
     return fits and (not arguments.meter or report.meter in {"", *arguments.meter})
 
 
-def as_json(events: Sequence[RefusedEvent], reports: Sequence[Rejection]) -> dict[str, Any]:
+def as_json(events: Sequence[RefusedEvent], reports: Sequence[AnsweredReport]) -> dict[str, Any]:
     """For `--json`: quantities as strings."""
     return {
         "schema": REJECTED_SCHEMA,
@@ -73,12 +76,19 @@ def as_json(events: Sequence[RefusedEvent], reports: Sequence[Rejection]) -> dic
             for each in events
         ],
         "unnamed": [
-            {"report": each.event_id, "code": each.code, "meter": each.meter, "meter_events": each.unnamed, "at_ms": each.at_ms} for each in reports
+            {
+                "report": each.report.event_id,
+                "code": each.report.code,
+                "meter": each.report.meter,
+                "meter_events": each.left,
+                "at_ms": each.report.at_ms,
+            }
+            for each in reports
         ],
     }
 
 
-def _show(events: Sequence[RefusedEvent], reports: Sequence[Rejection]) -> None:
+def _show(events: Sequence[RefusedEvent], reports: Sequence[AnsweredReport]) -> None:
     out = console()
     if not events and not reports:
         out.print("Stripe refused nothing that is selected, and nothing is in doubt.")
@@ -90,16 +100,16 @@ def _show(events: Sequence[RefusedEvent], reports: Sequence[Rejection]) -> None:
         out.print(f"These are the last {EVENTS_SHOWN} of {len(events):,}; --json has all.")
 
 
-def _by_code(events: Sequence[RefusedEvent], reports: Sequence[Rejection]) -> Table:
+def _by_code(events: Sequence[RefusedEvent], reports: Sequence[AnsweredReport]) -> Table:
     table = Table()
     for heading in ("code", "meter", "customers", "named", "unnamed", "units", "mended", "in doubt", "next"):
         table.add_column(heading, justify="left" if heading in {"code", "meter", "next"} else "right", overflow="fold")
     groups: defaultdict[tuple[str, str], list[RefusedEvent]] = defaultdict(list)
     unnamed: Counter[tuple[str, str]] = Counter()
-    for each in events:
-        groups[each.code, each.target.event.meter].append(each)
-    for report in reports:
-        unnamed[report.code, report.meter] += report.unnamed
+    for event in events:
+        groups[event.code, event.target.event.meter].append(event)
+    for each in reports:
+        unnamed[each.report.code, each.report.meter] += each.left
     for key in sorted({*groups, *unnamed}):
         found = groups.get(key, [])
         states = Counter(each.state for each in found)

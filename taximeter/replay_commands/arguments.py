@@ -28,6 +28,9 @@ def plan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", help="the directory of the plan; it must be new or empty")
     parser.add_argument("--workers", type=worker_count, default=1, metavar="N", help="derive so many partitions side by side (default %(default)s)")
     parser.add_argument(
+        "--derive", type=_partitions, metavar="A-B", help="derive only these partitions here, the others on other machines (default: all)"
+    )
+    parser.add_argument(
         "--records-per-second",
         type=float,
         default=RECORDS_PER_SECOND,
@@ -41,6 +44,7 @@ A plan writes nothing to the log. Without --count, --take-out or --move-to it sa
 exit codes:
   0  the plan is complete, and all of it can be billed; or there is nothing to do
   2  a part cannot be billed, or another plan is in the way
+  5  partitions are left to derive
 130  interrupted: --resume goes on"""
 
 
@@ -107,6 +111,15 @@ def show(parser: argparse.ArgumentParser) -> None:
     add_config_option(parser)
     parser.add_argument("plan", metavar="PLAN", help="the plan, or the first digits of its name, or a plan's directory")
     parser.add_argument("--json", action="store_true", help="JSON instead of text")
+
+
+def _partitions(text: str) -> range:
+    """Both ends are included. Raises ValueError, which argparse tells."""
+    first, _, last = text.partition("-")
+    found = range(int(first), int(last or first) + 1)
+    if not found or found.start < 0:
+        raise ValueError(text)
+    return found
 
 
 def _add_into_current(parser: argparse.ArgumentParser) -> None:

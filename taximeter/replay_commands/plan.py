@@ -31,7 +31,7 @@ from metering.records.ledger_records import REASON_CHARS_MAX
 from metering.records.meters import Catalogue, catalogue_of, catalogue_problems
 from taximeter.before_writing import told
 from taximeter.connection import NotConfigured, kafka_settings, run_on_logs
-from taximeter.exit_codes import DISCREPANCY, FAILED, INTERRUPTED, OK, USAGE
+from taximeter.exit_codes import DISCREPANCY, FAILED, INTERRUPTED, OK, PENDING, USAGE
 from taximeter.import_commands.import_arguments import is_import, selection_problems
 from taximeter.import_commands.planning_imports import plan_import
 from taximeter.replay_commands.waiting import tell_waiting
@@ -45,6 +45,7 @@ from taximeter.selection import selector_of
 from taximeter.stripe_commands.running import print_json
 
 PLAN_TOLD_SECONDS: Final = 10.0
+_ELSEWHERE: Final = "Give draft.json to another machine for --resume DIR --derive, bring back its partition files, and --resume makes the plan"
 
 
 class NothingPlanned(Exception):
@@ -106,7 +107,12 @@ async def _plan(arguments: argparse.Namespace, directory: PlanDirectory) -> int:
         tell_derived(now - done, total)
         done = now
 
-    await derive_all(kafka, directory, book, workers=arguments.workers, rate=arguments.records_per_second, on_progress=on_progress)
+    only = arguments.derive or range(kafka.partitions)
+    rate, workers = arguments.records_per_second, arguments.workers
+    left = await derive_all(kafka, directory, book, only=only, workers=workers, rate=rate, on_progress=on_progress)
+    if left:
+        print(f"taximeter: {directory.path}: partitions {', '.join(map(str, left))} are not derived yet. {_ELSEWHERE}", file=sys.stderr)
+        return PENDING
     return await tell_plan(arguments, directory, kafka)
 
 

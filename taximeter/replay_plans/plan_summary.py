@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final
+from heapq import nsmallest
+from typing import Any, Final, NamedTuple
 
 from taximeter_emitter.wire.limits import MINUTE_MS
 
@@ -78,6 +79,16 @@ class StateTotal:
     closes_s: int | None = None
 
 
+class CustomerSum(NamedTuple):
+    """Units of one customer and meter in one billing period, which ends at `end_s` (Unix seconds; 0: none is known)."""
+
+    customer: str
+    meter: str
+    state: BillingState
+    end_s: int
+    units: int
+
+
 class PlanSummary:
     """Add every row of a plan. Memory: a sum for each customer, meter and billing period."""
 
@@ -118,12 +129,10 @@ class PlanSummary:
         """Meter and units of each customer and billing period, as a price list takes them: those that are billed, or those that are not."""
         return [(meter, units) for (_, meter, state, _), units in self.sums.items() if state.is_billed is billed]
 
-    def customers(self) -> Sequence[tuple[str, str, int]]:
-        """Customer, meter and units, those of most units first."""
-        totals: Counter[tuple[str, str]] = Counter()
-        for (customer, meter, _, _), units in self.sums.items():
-            totals[customer, meter] += units
-        return [(*key, units) for key, units in sorted(totals.items(), key=lambda entry: (-abs(entry[1]), entry[0]))]
+    def largest(self) -> Sequence[CustomerSum]:
+        """Sums of one customer, meter and billing period, as an invoice has them: those of most units, CUSTOMERS_SHOWN at most."""
+        sums = (CustomerSum(*key, units) for key, units in self.sums.items() if units)
+        return nsmallest(CUSTOMERS_SHOWN, sums, key=lambda each: (-abs(each.units), each))
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`; units as strings."""
@@ -139,9 +148,6 @@ class PlanSummary:
                     "closes_s": total.closes_s,
                 }
                 for (state, meter), total in sorted(self.states.items())
-            ],
-            "customers": [
-                {"customer": customer, "meter": meter, "units": str(units)} for customer, meter, units in self.customers()[:CUSTOMERS_SHOWN]
             ],
             "unbilled_rows": self.unbilled_rows,
         }

@@ -3,7 +3,7 @@
 import asyncio
 import multiprocessing
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -48,20 +48,22 @@ class DerivationTask:
     records_per_second: float
 
 
-async def derive_all(kafka: KafkaSettings, directory: PlanDirectory, book: PlanBook, *, workers: int, rate: float, on_progress: OnDerived) -> None:
-    """All partitions of the draft that are not done. Raises LogUnavailable, FailClosed and OSError."""
+async def derive_all(
+    kafka: KafkaSettings, directory: PlanDirectory, book: PlanBook, *, only: Container[int], workers: int, rate: float, on_progress: OnDerived
+) -> list[int]:
+    """These partitions of the draft, where they are not done; returns those that are not done then. Raises LogUnavailable, FailClosed and OSError."""
     draft = directory.draft()
     states = {partition: directory.state(partition) for partition in draft.ranges}
     tasks = [
         DerivationTask(kafka, directory.path, partition, tuple(earlier_plans(book, partition, each.base)), rate / min(workers, len(draft.ranges)))
         for partition, each in sorted(draft.ranges.items())
-        if (state := states[partition]) is None or not state.is_done
+        if partition in only and ((state := states[partition]) is None or not state.is_done)
     ]
-    total = sum(each.end - each.start for each in draft.ranges.values())
+    total = sum(each.end - each.start for partition, each in draft.ranges.items() if partition in only)
     before = total - sum(_left(draft, task.partition, states[task.partition]) for task in tasks)
     if workers > 1 and len(tasks) > 1:
         await _side_by_side(tasks, min(workers, len(tasks)), lambda done: on_progress(before + done, total))
-        return
+        tasks = []
     done = 0
 
     def on_records(count: int) -> None:
@@ -71,6 +73,7 @@ async def derive_all(kafka: KafkaSettings, directory: PlanDirectory, book: PlanB
 
     for task in tasks:
         await derive_partition(task, on_records)
+    return [partition for partition in sorted(draft.ranges) if (state := directory.state(partition)) is None or not state.is_done]
 
 
 async def derive_partition(task: DerivationTask, on_records: Callable[[int], None]) -> None:

@@ -62,6 +62,18 @@ async def plan_as_json(
             "customers": len(brought.customers),
             "units": {meter: str(units) for meter, units in sorted(brought.units.items())},
         },
+        "customers": [
+            {
+                "customer": each.customer,
+                "meter": each.meter,
+                "period": each.state.value,
+                "period_end_s": each.end_s or None,
+                "units": str(each.units),
+                "billed": each.state.is_billed,
+                "money": money.as_json([(each.meter, each.units)]),
+            }
+            for each in summary.largest()
+        ],
         "periods_problem": account.problem,
         "money": money.as_json(summary.entries()),
         "money_not_billed": money.as_json(summary.entries(billed=False)),
@@ -130,15 +142,17 @@ def _show_periods(summary: PlanSummary, account: AccountPeriods) -> None:
             print(f"NOT billed, {state.value}: {why}; plan again with --into-current, or use invoice items or credit notes")
     if account.problem:
         print(f"Billing periods are not known: {account.problem}")
-    customers = summary.customers()
-    for customer, meter, units in customers[:CUSTOMERS_SHOWN]:
-        print(f"  {units:+,} {meter} for {customer}")
-    if len(customers) > CUSTOMERS_SHOWN:
-        print(f"  and {len(customers) - CUSTOMERS_SHOWN:,} more customers and meters")
 
 
 async def _show_money(arguments: argparse.Namespace, summary: PlanSummary) -> None:
     money = await plan_money(arguments)
+    for each in summary.largest():
+        ends = f" until {shown(each.end_s)}" if each.end_s else ""
+        amounts = "; ".join(money.lines([(each.meter, each.units)])) if money.prices is not None else ""
+        not_billed = "" if each.state.is_billed else "NOT billed: "
+        print(f"  {each.units:+,} {each.meter} for {each.customer}, {each.state}{ends}" + (f": {not_billed}{amounts}" if amounts else ""))
+    if len(summary.sums) > CUSTOMERS_SHOWN:
+        print(f"  and {len(summary.sums) - CUSTOMERS_SHOWN:,} more customers, meters and periods")
     for line in money.lines(summary.entries()):
         print(f"  {line}")
     unbilled = summary.entries(billed=False)

@@ -4,8 +4,6 @@ With each code it says what to do about it.
 """
 
 import argparse
-import asyncio
-import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,11 +13,12 @@ from typing import Any, Final
 from rich.table import Table
 from taximeter_emitter.wire.limits import HOUR_MS
 
-from audit.rejections import RejectionReader, TracedRejection
-from metering.kafka.partition_log import LogUnavailable
-from metering.records.fail_closed import FailClosed
-from taximeter.connection import kafka_settings
-from taximeter.exit_codes import DISCREPANCY, OK, PRECONDITION
+from audit.refusal_answers.answer_reading import answered_reports
+from audit.refusal_answers.refusal_suspects import unnamed_reports
+from audit.rejections import RejectionReader, TracedRejection, with_answers
+from metering.kafka.clients import KafkaSettings
+from taximeter.connection import kafka_settings, run_on_logs
+from taximeter.exit_codes import DISCREPANCY, OK
 from taximeter.stripe_commands.running import console, print_json, shown
 
 SAMPLES_SHOWN: Final = 50
@@ -44,27 +43,24 @@ UNKNOWN_ADVICE: Final = "Not known to this version: look at the message and at t
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Exit code 2 when something was refused and not sent again, 0 otherwise."""
-    reader_settings = kafka_settings(arguments)
+    """Exit code 2 when something was refused and not made good, 0 otherwise."""
+    return run_on_logs(_show_errors(arguments, kafka_settings(arguments)))
 
-    async def read() -> tuple[list[TracedRejection], int]:
-        reader = RejectionReader(reader_settings)
-        try:
-            return await reader.read(int(time.time() * 1000) - round(arguments.hours * HOUR_MS)), reader.found_lost
-        finally:
-            await reader.close()
 
+async def _show_errors(arguments: argparse.Namespace, kafka: KafkaSettings) -> int:
+    reader = RejectionReader(kafka)
     try:
-        refused, found_lost = asyncio.run(read())
-    except (LogUnavailable, FailClosed) as error:
-        print(f"taximeter: {error}", file=sys.stderr)
-        return PRECONDITION
+        found = await reader.read(int(time.time() * 1000) - round(arguments.hours * HOUR_MS))
+    finally:
+        await reader.close()
+    refused = with_answers(found, await answered_reports(kafka, unnamed_reports(each.rejection for each in found)))
     if arguments.json:
-        print_json({**as_json(refused, arguments.hours), "found_lost": found_lost})
+        print_json({**as_json(refused, arguments.hours), "found_lost": reader.found_lost})
     else:
         _show(refused, arguments.hours)
-        if found_lost:
-            print(f"\nStripe's sums have shown {found_lost:,} meter events that it lacks, named or not; taximeter rejected list says what was done")
+        if reader.found_lost:
+            lost = f"{reader.found_lost:,} meter events that it lacks"
+            print(f"\nStripe's sums have shown {lost}, named or not; taximeter rejected list says what was done")
     return DISCREPANCY if _unbilled(refused) else OK
 
 
@@ -90,6 +86,8 @@ def as_json(refused: Sequence[TracedRejection], hours: float) -> dict[str, Any]:
                 "partition": each.rejection.partition,
                 "errors": each.rejection.error_count,
                 "unnamed": each.rejection.unnamed,
+                "unnamed_left": each.unnamed,
+                "answer": None if each.answer is None else each.answer.as_json(),
                 "window_start_ms": each.rejection.window_start_ms,
                 "window_end_ms": each.rejection.window_end_ms,
                 "samples": _samples(each),
@@ -111,8 +109,8 @@ def _samples(refused: TracedRejection) -> list[dict[str, Any]]:
 
 
 def _unbilled(refused: Sequence[TracedRejection]) -> int:
-    """How many of the errors no accepted correction made good."""
-    return sum(each.rejection.error_count - each.sent_again for each in refused)
+    """How many of the errors nothing made good."""
+    return sum(each.unbilled for each in refused)
 
 
 def _counts(refused: Sequence[TracedRejection]) -> Counter[str]:
@@ -125,17 +123,20 @@ def _counts(refused: Sequence[TracedRejection]) -> Counter[str]:
 def _state(refused: Sequence[TracedRejection]) -> str:
     unbilled = _unbilled(refused)
     again = sum(each.sent_again for each in refused)
-    if not again:
+    answered = sum(each.rejection.error_count - each.sent_again for each in refused) - unbilled
+    if not again and not answered:
         return "They are not billed."
-    left = f"{unbilled:,} are not billed" if unbilled else "none is left that is not billed"
-    return f"{again:,} of them {'was' if again == 1 else 'were'} sent again by a correction that Stripe accepted; {left}."
+    said = [f"{again:,} of them {'was' if again == 1 else 'were'} sent again by a correction that Stripe accepted"] if again else []
+    said += [f"Stripe's sums answer {answered:,} that it did not name"] if answered else []
+    said.append(f"{unbilled:,} are not billed" if unbilled else "none is left that is not billed")
+    return "; ".join(said) + "."
 
 
 def _by_code(refused: Sequence[TracedRejection]) -> Table:
     """How many of each code and meter Stripe names, how many it does not, how many were sent again, and what is left to do."""
     table = Table()
-    for heading in ("code", "meter", "named", "unnamed", "sent again", "next"):
-        table.add_column(heading, justify="right" if heading in {"named", "unnamed", "sent again"} else "left", overflow="fold")
+    for heading in ("code", "meter", "named", "unnamed", "answered", "sent again", "next"):
+        table.add_column(heading, justify="left" if heading in {"code", "meter", "next"} else "right", overflow="fold")
     rows: dict[tuple[str, str], list[TracedRejection]] = {}
     for each in refused:
         rows.setdefault((each.rejection.code, each.rejection.meter), []).append(each)
@@ -143,7 +144,8 @@ def _by_code(refused: Sequence[TracedRejection]) -> Table:
         named = sum(each.rejection.error_count - each.rejection.unnamed for each in found)
         again = sum(each.sent_again for each in found)
         unnamed = sum(each.rejection.unnamed for each in found)
-        table.add_row(code, meter, f"{named:,}", f"{unnamed:,}", f"{again:,}", _next(named, again, unnamed))
+        left = sum(each.unnamed for each in found)
+        table.add_row(code, meter, f"{named:,}", f"{unnamed:,}", f"{unnamed - left:,}", f"{again:,}", _next(named, again, left))
     return table
 
 
@@ -154,8 +156,8 @@ def _next(named: int, again: int, unnamed: int) -> str:
 
 
 def _reconcile_command(refused: Sequence[TracedRejection]) -> str | None:
-    """What finds the customers and hours of those that Stripe does not name; None if it names all."""
-    unnamed = [each.rejection for each in refused if each.rejection.unnamed]
+    """What finds the customers and hours of those that Stripe does not name; None if all are named or answered."""
+    unnamed = [each.rejection for each in refused if each.unnamed]
     if not unnamed:
         return None
     # A meter event is sent within 20 hours, and its usage is of the time before.
@@ -188,6 +190,9 @@ def _show(refused: Sequence[TracedRejection], hours: float) -> None:
     command = _reconcile_command(refused)
     if command is not None:
         out.print(f"\nThose that are not named are in no list of Stripe's. This finds the customers and hours where units are missing:\n  {command}")
+    for each in refused:
+        for line in each.answer.lines() if each.answer is not None and each.answer.answered else ():
+            out.print(line, markup=False)
     table = Table(title="What Stripe names of them", title_justify="left")
     headings = ["identifier", "customer", "meter", "value", "time", "code"]
     if any(each.resends for each in refused):

@@ -37,6 +37,7 @@ def explain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", dest="to_ms", type=time_ms, metavar="TIME", help="usage before this minute (default: now)")
     parser.add_argument("--events", type=Path, metavar="FILE", help="write every event there; its name says the form, or --format")
     parser.add_argument("--format", choices=EVENT_FORMATS, help="the form of the events: in FILE, or without --events on stdout (not parquet)")
+    parser.add_argument("--sums", action="store_true", help="only what the tallies say, by hour and dimensions: no event is read")
     parser.add_argument("--json", action="store_true", help="the sums as JSON")
     parser.epilog = "Exit code 2 when the events do not make the sum of the tallies."
 

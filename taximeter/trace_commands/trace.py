@@ -1,23 +1,24 @@
 """`taximeter trace`: follow one event, or one meter event, through every log to Stripe's answer."""
 
 import argparse
-import asyncio
 import sys
 import time
+from dataclasses import asdict
 from typing import Any
 
 from taximeter_emitter.wire.limits import HOUR_MS
 from taximeter_emitter.wire.partitioner import partition_of
 
+from audit.tracing.event_plans import EventPlan
 from audit.tracing.event_search import query_for
 from audit.tracing.event_trace import TracedEvent, Tracer
 from audit.tracing.ledger_search import LedgerSearch, ReportedEvent, TallyReport, UsageAt
 from metering.folds.corrections import place_of
 from metering.kafka.clients import KafkaSettings
-from metering.kafka.partition_log import LogReader, LogUnavailable
-from metering.records.fail_closed import FailClosed
-from taximeter.connection import kafka_settings
-from taximeter.exit_codes import DISCREPANCY, FAILED, OK, PRECONDITION, USAGE
+from metering.kafka.partition_log import LogReader
+from metering.records.adjustment import short
+from taximeter.connection import kafka_settings, run_on_logs
+from taximeter.exit_codes import FAILED, OK, USAGE
 from taximeter.stripe_commands.running import print_json, shown
 from taximeter.trace_commands.arguments import TRACE_HOURS
 
@@ -28,14 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.offset is not None and arguments.offset[0] >= kafka.partitions:
         print(f"taximeter: there is no partition {arguments.offset[0]}: there are {kafka.partitions}, from 0", file=sys.stderr)
         return USAGE
-    try:
-        return asyncio.run(_meter_event(arguments, kafka) if arguments.identifier else _events(arguments, kafka))
-    except LogUnavailable as error:
-        print(f"taximeter: {error}", file=sys.stderr)
-        return PRECONDITION
-    except FailClosed as error:
-        print(f"taximeter: the log cannot be trusted: {error}", file=sys.stderr)
-        return DISCREPANCY
+    return run_on_logs(_meter_event(arguments, kafka) if arguments.identifier else _events(arguments, kafka))
 
 
 async def _events(arguments: argparse.Namespace, kafka: KafkaSettings) -> int:
@@ -43,6 +37,7 @@ async def _events(arguments: argparse.Namespace, kafka: KafkaSettings) -> int:
     try:
         tracer = Tracer(reader, kafka.topics)
         traced = [await tracer.trace(partition, event) for partition, event in await _found(arguments, kafka, tracer)]
+        await tracer.note_plans(traced)
     finally:
         await reader.close()
     if arguments.json:
@@ -119,6 +114,15 @@ def _show(traced: TracedEvent) -> None:
         print(f"  tally {traced.tally_offset} (records {link.start} to {link.end - 1})" + (f": {units}" if units else ""))
     if traced.report is not None:
         _show_report(traced.report)
+    for plan in traced.plans:
+        _show_plan(plan)
+
+
+def _show_plan(plan: EventPlan) -> None:
+    units = ", ".join(f"{units:+,} {meter}" for meter, units in plan.units.items())
+    to_whom = f", to {plan.to_customer}" if plan.to_customer else ""
+    where = f"tallies {', '.join(map(str, plan.tallies))}" if plan.tallies else "not written yet"
+    print(f"  plan {short(plan.plan)}, {plan.kind}{to_whom} by {plan.by}: {units} at {shown(plan.minute_ms // 1000)} ({where}); {plan.reason}")
 
 
 def _show_report(report: TallyReport) -> None:
@@ -173,6 +177,7 @@ def as_json(traced: TracedEvent) -> dict[str, Any]:
         "units": traced.units,
         "intent": None if report is None else report.intent,
         "carried": report is not None and report.carried,
+        "plans": [asdict(plan) for plan in traced.plans],
         "meter_events": [] if report is None else [_meter_event_json(each) for each in report.events],
     }
 

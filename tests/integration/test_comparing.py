@@ -143,6 +143,15 @@ def command(installation: Installation, folder: Path, *arguments: str) -> tuple[
     return done.returncode, json.loads(done.stdout)
 
 
+def unnamed_left(said: dict[str, Any]) -> int:
+    """Refusals without a name and without an answer, as `stripe errors`, `rejected list` or `status` says it."""
+    if "rejections" in said:
+        return sum(each["unnamed_left"] for each in said["rejections"])
+    if "unnamed" in said:
+        return sum(each["meter_events"] for each in said["unnamed"])
+    return int(said["unnamed_refusals"])
+
+
 async def until(running: ReporterProcess, reached: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while not reached():
@@ -180,6 +189,11 @@ async def test_what_differs_at_stripe_is_found_without_a_command_and_named_by_it
         asked = running.metric("taximeter_reporter_summary_reads_total", outcome="ok")
         await until(running, lambda: running.metric("taximeter_reporter_summary_reads_total", outcome="ok") > asked + 5)
         assert "report evt_7 (meter_event_customer_not_found) counts 1 that it does not name" in (await installation.confirmed())["cus_lost"].cause
+        code, before = await asyncio.to_thread(command, installation, tmp_path / "reporter", "verify")
+        assert (code, before["refusals"]) == (DISCREPANCY, {"named": 0, "unnamed": {"meter_event_customer_not_found": 1}, "answered": []})
+        for words in (("stripe", "errors"), ("rejected", "list"), ("status",)):
+            code, said = await asyncio.to_thread(command, installation, tmp_path / "reporter", *words)
+            assert unnamed_left(said) == 1, said
         # A person mends what is missing, and takes back what another program sent.
         compare = ("reconcile", "--all", "--settle-seconds", "1", "--calls-per-second", "1000")
         code, planned = await asyncio.to_thread(command, installation, tmp_path / "reporter", *compare, "--plan", str(tmp_path / "mend"))
@@ -197,6 +211,16 @@ async def test_what_differs_at_stripe_is_found_without_a_command_and_named_by_it
         installation.simulator.call("POST", "/_control/clock", {"advance_ms": 1_000})
         await until(running, lambda: running.metric("taximeter_reporter_differing_units", verdict="missing") == 0)
         await until(running, lambda: running.metric("taximeter_reporter_differing_units", verdict="extra") == 0)
+        # What was found missing answers the refusal without a name, on record: whoever asks the log alone is told so, too.
+        code, verified = await asyncio.to_thread(command, installation, tmp_path / "reporter", "verify")
+        assert (code, verified["verdict"]) == (OK, "EXACT"), verified
+        (answer,) = verified["refusals"]["answered"]
+        lost = next(each for each in answer["found"])
+        assert (answer["report"], answer["left"], lost["by"], lost["reason"], lost["outcome"]) == ("evt_7", 0, "ann", "Stripe lost it", "accepted")
+        assert lost["reads"]
+        for words in (("stripe", "errors"), ("rejected", "list"), ("status",)):
+            code, said = await asyncio.to_thread(command, installation, tmp_path / "reporter", *words)
+            assert (code, unnamed_left(said)) == (OK, 0), said
         code, verified = await asyncio.to_thread(command, installation, tmp_path / "reporter", "verify", "--with-stripe")
         assert (code, verified["verdict"]) == (OK, "EXACT"), verified
         assert (verified["stripe_evidence"]["compared"], verified["stripe_evidence"]["customers"]) == (4, 4)

@@ -89,6 +89,51 @@ async def test_usage_of_final_invoices_is_billed_in_the_current_period(broker: s
         running.stop()
 
 
+@pytest.mark.parametrize("tiers", [False, True])
+async def test_the_money_of_a_plan_is_the_change_of_the_invoice_previews(broker: str, tmp_path: Path, *, tiers: bool) -> None:
+    kafka = settings_for(broker)
+    await make_topics(kafka)
+    used = {"cus_1": (7, 4), "cus_2": (30, 15), "cus_3": (3, 3)}
+    with pipeline(kafka, tmp_path, CUSTOMERS) as running:
+        subscriptions = sold(running, CUSTOMERS, interval="month", age_ms=2 * DAY_MS, tiers=tiers)
+        running.start(MORE_METERS)
+        for place, source in enumerate(("right", "wrong")):
+            await running.send(
+                [
+                    {
+                        "id": f"{source}-{customer}",
+                        "source": source,
+                        "customer": customer,
+                        "time": datetime.now(UTC).isoformat(),
+                        "usage": {"i": units[place]},
+                    }
+                    for customer, units in used.items()
+                ]
+            )
+        await running.billed({(customer, "images"): sum(units) for customer, units in used.items()})
+        before = due(running, subscriptions)
+        code, plan = running.taximeter("replay", "plan", "--take-out", "--source", "wrong", "--out", "plan")
+        money = {
+            each["customer"]: (each["meter"], each["period"], each["units"], each["money"]["amounts"][0]["low"], each["money"]["amounts"][0]["high"])
+            for each in plan["customers"]
+        }
+        assert (code, {customer: each[:3] for customer, each in money.items()}) == (
+            OK,
+            {customer: ("images", "open", str(-wrong)) for customer, (_, wrong) in used.items()},
+        )
+        assert running.taximeter("replay", "apply", "plan", "--reason", "sent twice", *ANSWERS)[0] == OK
+        await running.billed({(customer, "images"): right for customer, (right, _) in used.items()})
+        after = due(running, subscriptions)
+        for customer, (*_, low, high) in money.items():
+            change = Decimal(after[customer] - before[customer]) / 100
+            # Where a price has tiers, it depends on what the customer used before in the period: then it is a range.
+            assert Decimal(low) <= change <= Decimal(high) < 0
+            assert (low == high) is not tiers
+        (total,) = plan["money"]["amounts"]
+        assert Decimal(total["low"]) == sum(Decimal(each[3]) for each in money.values())
+        running.stop()
+
+
 async def test_a_plan_that_would_not_be_through_before_an_invoice_closes_is_refused(broker: str, tmp_path: Path) -> None:
     kafka = settings_for(broker)
     await make_topics(kafka)
@@ -112,19 +157,18 @@ def old() -> str:
     return (datetime.now(UTC) - timedelta(days=TOO_OLD_DAYS)).isoformat()
 
 
-def sold(running: Pipeline, customers: tuple[str, ...], *, interval: Literal["week", "month"], age_ms: int) -> dict[str, str]:
-    """A subscription to images for each, since so long ago; the periods that are over are invoiced."""
+def sold(running: Pipeline, customers: tuple[str, ...], *, interval: Literal["week", "month"], age_ms: int, tiers: bool = False) -> dict[str, str]:
+    """A subscription to images for each, since so long ago; the periods that are over are invoiced. `tiers`: ten images cost more than the rest."""
     running.simulator.call("POST", "/_control/clock", {"advance_ms": -age_ms})
     client = client_of(running)
     meter = next(meter for meter in client.v1.billing.meters.list().data if meter.event_name == "images")
-    price = client.v1.prices.create(
-        {
-            "currency": "usd",
-            "unit_amount": UNIT_CENTS,
-            "recurring": {"interval": interval, "usage_type": "metered", "meter": meter.id},
-            "product_data": {"name": "Images"},
-        }
-    )
+    terms: Any = {"unit_amount": UNIT_CENTS}
+    if tiers:
+        rows = [{"up_to": 10, "unit_amount": 9}, {"up_to": "inf", "unit_amount": 4}]
+        terms = {"billing_scheme": "tiered", "tiers_mode": "graduated", "tiers": rows}
+    recurring = {"interval": interval, "usage_type": "metered", "meter": meter.id}
+    wanted: Any = {"currency": "usd", "recurring": recurring, "product_data": {"name": "Images"}} | terms
+    price = client.v1.prices.create(wanted)
     found: Any = running.simulator.call("POST", "/_control/subscriptions", {"customers": list(customers), "price": price.id})
     running.simulator.call("DELETE", "/_control/clock")
     return dict(found["subscriptions"])

@@ -138,6 +138,19 @@ async def test_a_range_of_time_proves_the_plans_that_were_written_in_it(counted:
     assert verified["plans"][0]["plan"] != second["plan"]
 
 
+async def test_the_trace_of_an_event_has_what_plans_changed_of_it(counted: CountedPartition) -> None:
+    planned(counted, "plan", "--take-out", "--customer", ONE, "--source", "s")
+    assert counted.taximeter("replay", "apply", str(counted.folder / "plan"), *YES)[0] == OK
+    (plan,) = counted.taximeter("replay", "list")[1]["plans"]
+    assert counted.taximeter("replay", "revert", plan["plan"], "--out", str(counted.folder / "back"))[0] == OK
+    assert counted.taximeter("replay", "apply", str(counted.folder / "back"), *YES)[0] == OK
+    code, traced = counted.taximeter("trace", f"{ONE}-1", "--source", "s", "--customer", ONE)
+    found = [(each["kind"], each["units"], len(each["tallies"]), each["reason"]) for event in traced["events"] for each in event["plans"]]
+    assert (code, found) == (OK, [("take_out", {"tokens": -7}, 1, "a mistake"), ("revert", {"tokens": 7}, 1, "a mistake")])
+    code, traced = counted.taximeter("trace", f"{TWO}-1", "--source", "s", "--customer", TWO)
+    assert (code, [each for event in traced["events"] for each in event["plans"]]) == (OK, [])
+
+
 async def test_planning_goes_on_where_it_was_interrupted(counted: CountedPartition, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning, "STATE_SECONDS", 0.0)
     planned(counted, "whole", "--take-out")
@@ -157,6 +170,23 @@ async def test_planning_goes_on_where_it_was_interrupted(counted: CountedPartiti
     code, resumed = counted.taximeter("replay", "plan", "--resume", str(broken.path))
     assert (code, resumed["plan"]) == (OK, completed(whole, counted.kafka, lambda _partition, _rows: None).plan)
     assert resumed["events"]["counted_then"] == 8_006
+
+
+async def test_partitions_are_derived_on_several_machines(counted: CountedPartition) -> None:
+    whole = planned(counted, "whole", "--take-out")
+    here, there = counted.folder / "here", counted.folder / "there"
+    PlanDirectory(here).begin(PlanDirectory(counted.folder / "whole").draft())
+    there.mkdir()
+    (there / "draft.json").write_bytes((here / "draft.json").read_bytes())
+    assert counted.taximeter("replay", "plan", "--resume", str(here), "--derive", "1-3")[0] == PENDING
+    assert counted.taximeter("replay", "apply", str(here), *YES)[0] == FAILED
+    # The other machine has all partitions that have usage, so it has a plan, too.
+    assert counted.taximeter("replay", "plan", "--resume", str(there), "--derive", "0")[1]["plan"] == whole["plan"]
+    for file in there.glob("partition-*"):
+        (here / file.name).write_bytes(file.read_bytes())
+    code, plan = counted.taximeter("replay", "plan", "--resume", str(here), "--derive", "1")
+    assert (code, plan["plan"], plan["parts"]) == (OK, whole["plan"], whole["parts"])
+    assert counted.taximeter("replay", "apply", str(here), *YES)[0] == OK
 
 
 async def test_what_can_no_longer_be_billed_is_said_and_is_no_success(counted: CountedPartition) -> None:

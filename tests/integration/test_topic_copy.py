@@ -10,20 +10,28 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import RecordsToDelete
+from kio.schema.errors import ErrorCode
 from taximeter_emitter.clock import SystemClock
 
+from aggregator.stepping_over import SteppingOver
 from metering.copying.copied_topics import NotACopy, prepare_copy, set_time_type, time_type
+from metering.copying.copy_original import CopyOriginal
+from metering.copying.copy_rounds import CopyRounds
 from metering.copying.copy_target import CopyDiverged, CopyTarget
 from metering.copying.partition_copy import TopicCopy
 from metering.kafka.clients import KafkaSettings, make_admin, started
-from metering.kafka.partition_log import Appender, LogReader
+from metering.kafka.partition_log import Appender, LogReader, LogUnavailable
 from metering.kafka.provision import ensure_topics, topic_problems
 from metering.kafka.topics import CREATE_TIME, LOG_APPEND_TIME
+from metering.records.fail_closed import RecordUnreadable
+from metering.records.service_limits import BATCH_INFLATED_BYTES_MAX
 from taximeter import cli
 from taximeter.exit_codes import FAILED, USAGE
 from tests.support.broker import RunningBroker
 from tests.support.broker_topics import unique_name
+from tests.support.broker_wire import produce_batch
 from tests.support.gateway_process import METERS, environment
+from tests.support.wire_records import ZSTD, WireBatch, WireRecord
 
 pytestmark = pytest.mark.broker
 
@@ -110,6 +118,37 @@ async def test_a_record_of_somebody_else_is_noticed_with_the_next_that_is_copied
     await append(other, copied, b"foreign")
     with pytest.raises(CopyDiverged, match="was at 1, and the next record landed at 2"):
         await target.append(copied, 0, records[1:])
+
+
+async def test_a_batch_that_cannot_be_read_stops_its_partition_and_once_stepped_over_nothing(running_broker: RunningBroker) -> None:
+    source = KafkaSettings(bootstrap_servers=(running_broker.bootstrap,), topic_prefix=unique_name("original"), partitions=2, replication_factor=1)
+    other = replace(source, topic_prefix=unique_name("copy"))
+    assert await ensure_topics(source, source.topics, clock=SystemClock()) == []
+    reader, appender, target = LogReader(source, "test"), Appender(source, "test"), CopyTarget(other)
+    topic, copied = source.topics.events.name, other.topics.events.name
+    too_large = WireBatch([WireRecord(None, bytes(BATCH_INFLATED_BYTES_MAX + 1))], ZSTD).encoded()
+    try:
+        assert (await produce_batch(running_broker.bootstrap, topic, too_large)).error_code is ErrorCode.none
+        for partition in (0, 1):
+            await appender.append(topic, partition, b"behind")
+        assert await prepare_copy(other, target, clock=SystemClock()) == []
+        rounds = CopyRounds(CopyOriginal(reader, source.topics), target, original=source.topics, copied=other.topics, partitions=2)
+        with pytest.raises(RecordUnreadable, match=r"all but 1 of 2 partitions.*repair skip --partition 0 --offset 0"):
+            await rounds.copy()
+        assert [await target.bounds(copied, partition) for partition in (0, 1)] == [(0, 0), (0, 1)]
+        stepping = SteppingOver(reader, source.topics, 0, clock=SystemClock())
+        await stepping.apply(await stepping.find(0), appender, reason="a mis-set producer", by="ann")
+        if running_broker.broker.name != "apache":
+            with pytest.raises(LogUnavailable, match="has no transactions"):
+                await rounds.copy()
+            return
+        await rounds.copy()
+        assert [await target.bounds(copied, partition) for partition in (0, 1)] == [(0, 2), (0, 1)]
+        assert await reader.holds_no_record(copied, 0, 0, 1)
+        await rounds.check()
+    finally:
+        for each in (reader, appender, target):
+            await each.close()
 
 
 async def write_holes(kafka: KafkaSettings, topic: str) -> None:

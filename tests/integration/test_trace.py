@@ -82,6 +82,10 @@ async def test_an_event_is_followed_to_stripes_answer_and_a_sum_to_its_events(br
         counted = [event for event in events if event["outcome"] == "counted"]
         assert sorted((event["units"], event["source"], event["id"]) for event in counted) == [(1, "api", "e1"), (2, "sdk", "m2"), (5, "sdk", "m5")]
 
+        code, summed = command(kafka, tmp_path, "explain", "--customer", CUSTOMER, "--meter", "tokens", "--sums")
+        assert (code, summed["units"], summed["events"], summed["agrees"]) == (OK, "8", 3, None)
+        assert sum(int(each["units"]) for each in summed["sums"]) == 8
+
         # Stripe's own sums, first as they should be, then with a meter event that somebody sent by hand.
         simulator.call("POST", "/_control/clock", {"advance_ms": 300_000})
         code, verified = command(kafka, tmp_path, "verify", "--with-stripe", stripe_base=simulator.url)

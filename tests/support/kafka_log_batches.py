@@ -33,6 +33,7 @@ def marker(base: int, kind: int, *, producer: int) -> bytes:
     assert builder.append(0, 1_000, key, value, [])
     data = bytearray(_placed(bytes(builder.build()), base))
     data[22] |= 0x20
+    data[17:21] = crc32c(bytes(data[21:])).to_bytes(4, "big")
     return bytes(data)
 
 

@@ -5,7 +5,7 @@ from typing import Any, TypeVar, cast
 
 from aiokafka.structs import ConsumerRecord
 
-from metering.kafka.partition_log import Appended, Appender, LogEnds, LogReader
+from metering.kafka.partition_log import Appended, Appender, LogEnds, LogReader, UnreadableBatch
 from metering.records.fail_closed import HistoryLost, RecordUnreadable
 from metering.records.record import Record
 
@@ -31,6 +31,7 @@ class MemoryLog(LogReader):
         self.topics: dict[str, list[Record | None]] = {}
         self.first_kept: dict[str, int] = {}
         self.damaged: dict[str, range] = {}
+        self.too_large: set[str] = set()  # topics whose damage is sound, and larger than is read
         self.reads: list[tuple[str, int, int]] = []
 
     def append(
@@ -79,6 +80,10 @@ class MemoryLog(LogReader):
 
     async def batch_end(self, topic: str, _partition: int, offset: int) -> int:
         return max(offset + 1, self.damaged.get(topic, range(0)).stop)
+
+    async def unreadable_batch(self, topic: str, partition: int, offset: int) -> UnreadableBatch:
+        offsets = self.damaged[topic]
+        return UnreadableBatch(offsets.start, await self.batch_end(topic, partition, offset), topic in self.too_large)
 
     def is_proved_empty(self, topic: str, _partition: int, start: int, end: int) -> bool:
         return all(self.topics[topic][offset] is None and (topic, offset) not in self.lost for offset in range(start, end))

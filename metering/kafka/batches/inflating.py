@@ -24,6 +24,10 @@ class NotInflated(TaximeterError):
     """The bytes are damaged, of a compression that is not known, or inflate to more than is allowed."""
 
 
+class InflatesTooFar(NotInflated):
+    """The bytes inflate to more than is allowed."""
+
+
 class _NoRoom(Exception):
     """There is more than is allowed."""
 
@@ -38,7 +42,7 @@ def inflated(codec: int, data: bytes, bytes_max: int) -> bytes:
     except NotInflated:
         raise
     except _NoRoom:
-        raise NotInflated(f"its records inflate to more than {bytes_max:,} bytes") from None
+        raise InflatesTooFar(f"its records inflate to more than {bytes_max:,} bytes") from None
     except Exception as error:  # the libraries raise errors of their own
         raise NotInflated(f"its records cannot be decompressed: {error}") from error
 

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from aiokafka.record.util import calc_crc32c
 from taximeter_emitter.wire.errors import TaximeterError
 
-from metering.kafka.batches.inflating import NotInflated, inflated
+from metering.kafka.batches.inflating import InflatesTooFar, NotInflated, inflated
 from metering.records.service_limits import BATCH_HEADERS_MAX, BATCH_INFLATED_BYTES_MAX, BATCH_RECORDS_MAX
 
 _FRAME: Final = Struct(">qiib")  # base offset, length of what follows it, leader epoch, magic
@@ -40,6 +40,10 @@ _MARKER_KIND_AT: Final = 2  # in the key of a marker, behind two bytes of its ve
 
 class BatchUnreadable(TaximeterError):
     """A batch is damaged, or of a form that is not known."""
+
+
+class BatchTooLarge(BatchUnreadable):
+    """A batch is as its producer made it, and larger than is read."""
 
 
 class BatchHeader(NamedTuple):
@@ -88,6 +92,23 @@ def batches(fetched: bytes) -> Iterator[memoryview]:
         at += len(batch)
     if not at and fetched:
         raise BatchUnreadable(f"{len(fetched)} bytes, which are no whole batch")
+
+
+def is_too_large(fetched: bytes) -> bool:
+    """Whether the first batch is whole, and nothing is wrong with it but that it is larger than is read."""
+    try:
+        batch = next(batches(fetched))
+        uncompressed(batch, header_of(batch))
+    except BatchTooLarge:
+        return True
+    except (BatchUnreadable, StopIteration):
+        return False
+    return False
+
+
+def first_batch_start(fetched: bytes) -> int:
+    """The offset of the first batch, as it says itself."""
+    return int(_FRAME.unpack_from(fetched)[0]) if len(fetched) >= _FRAME.size else -1
 
 
 def batch_at(view: memoryview, at: int) -> memoryview | None:
@@ -143,11 +164,13 @@ def uncompressed(batch: memoryview, header: BatchHeader) -> tuple[memoryview, Ba
     So it may be given to aiokafka, which would inflate whatever there is.
     """
     if header.records > BATCH_RECORDS_MAX:
-        raise BatchUnreadable(f"it has {header.records:,} records; at most {BATCH_RECORDS_MAX:,} are read")
+        raise BatchTooLarge(f"it has {header.records:,} records; at most {BATCH_RECORDS_MAX:,} are read")
     number = header.attributes & _CODEC_MASK
     if number:
         try:
             data = inflated(number, batch[HEADER_BYTES:].tobytes(), BATCH_INFLATED_BYTES_MAX)
+        except InflatesTooFar as error:
+            raise BatchTooLarge(str(error)) from error
         except NotInflated as error:
             raise BatchUnreadable(str(error)) from error
         header = header._replace(attributes=header.attributes & ~_CODEC_MASK)
@@ -184,7 +207,7 @@ def _check_headers(data: bytes, records: int) -> None:
         if at > len(data):
             raise BatchUnreadable("a record is cut off")
         if _headers_begin(reader) > BATCH_HEADERS_MAX:
-            raise BatchUnreadable(f"a record has more than {BATCH_HEADERS_MAX:,} headers")
+            raise BatchTooLarge(f"a record has more than {BATCH_HEADERS_MAX:,} headers")
 
 
 def records_of(batch: memoryview, header: BatchHeader) -> Iterator[PlainRecord]:

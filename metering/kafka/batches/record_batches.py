@@ -8,7 +8,7 @@ from enum import IntEnum
 from typing import Final, NamedTuple
 
 from metering.kafka.batches.aborted_data import AbortedData
-from metering.kafka.batches.plain_batches import BatchUnreadable, header_of, records_of
+from metering.kafka.batches.plain_batches import BatchUnreadable, header_of, marker_of, records_of
 from metering.records.fail_closed import RecordCorrupt, RecordUnreadable
 
 # Base offset, length after it, leader epoch, magic, CRC, attributes, last offset delta, first and largest time, producer id and epoch, first
@@ -50,7 +50,7 @@ def spans_of(data: bytes, aborted: Sequence[tuple[int, int]]) -> Iterator[BatchS
             return
         end = base + delta + 1
         if attributes & _CONTROL:
-            aborted_data.take_marker(base, producer, _marker(data, at + _HEADER.size))
+            aborted_data.take_marker(base, producer, _marker_in(memoryview(data)[at:following], base))
             yield BatchSpan(base, end, Holds.NOTHING)
         elif attributes & _TRANSACTIONAL and aborted_data.holds_batch(base, producer):
             yield BatchSpan(base, end, Holds.NOTHING)
@@ -70,24 +70,11 @@ def _left_in(batch: memoryview, base: int) -> Iterator[BatchSpan]:
         raise RecordUnreadable(f"the batch at offset {base} cannot be read: {error}") from error
 
 
-def _marker(data: bytes, at: int) -> int:
-    """The type of the control record that begins here; its key is a version and the type, two bytes each."""
-    _, at = _varint(data, at)  # length
-    at += 1  # attributes
-    for _ in range(3):  # differences of time and offset, length of the key
-        _, at = _varint(data, at)
-    return int.from_bytes(data[at + 2 : at + 4], "big")
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """A zigzag number, and where it ends."""
-    number = shift = 0
-    while True:
-        byte = data[at]
-        number |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 0x80:
-            return (number >> 1) ^ -(number & 1), at
+def _marker_in(batch: memoryview, base: int) -> int:
+    try:
+        return marker_of(batch, header_of(batch))
+    except BatchUnreadable as error:
+        raise RecordUnreadable(f"the marker at offset {base} cannot be read: {error}") from error
 
 
 class ExaminedPart:

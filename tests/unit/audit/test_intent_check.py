@@ -14,7 +14,7 @@ from metering.folds.ledger import Ledger
 from metering.records.chain import ChainLink
 from metering.records.ledger_records import CorrectionKind, Entry, Intent, Outcome, Rejection
 from metering.records.notes.evidence import CellVerdict, Evidence, Finding
-from metering.records.notes.resolution import Resolution, Resolved
+from metering.records.notes.resolution import Resolution, Resolved, SumRead
 from metering.records.tally import EventCounts, RecordCounts, Tally, TallyRow
 from tests.support import metering_corrections
 from tests.support.metering_corrections import EVENT, correction, receipt, settled
@@ -22,6 +22,12 @@ from tests.support.metering_tallies import an_adjustment
 
 MISSING = "NOT EXACT: 5 units of tokens that Stripe does not have"
 CANCEL, NEGATE, RESEND = CorrectionKind.CANCEL, CorrectionKind.NEGATE, CorrectionKind.RESEND
+
+
+READ = SumRead(9_000, 5, 0)
+SHOWS_IT = Finding("cus_1", "tokens", 0, 3_600_000, CellVerdict.SETTLED, 0, 5, 0, 9_000, 9_000, doubts=1, taken=(5,))
+LACKS_IT = replace(SHOWS_IT, stripe=0, taken=(), reads=3)
+LOST_IT = replace(SHOWS_IT, verdict=CellVerdict.MISSING, ours=5, stripe=0, difference=-5, doubts=0, taken=None, reads=2, confirmed=True)
 
 
 def ledger_of(outcome: Outcome, *kinds: CorrectionKind, settle: Outcome | None = Outcome.ACCEPTED, **changes: Any) -> list[Entry]:
@@ -120,6 +126,22 @@ def test_an_open_correction_is_pending_and_a_parked_one_is_a_mismatch() -> None:
     assert "nobody knows whether Stripe has correction 2" in report.problems.shown[0]
 
 
+@pytest.mark.parametrize(
+    ("resolved", "found", "verdict", "billed"),
+    [
+        (Resolved.AT_STRIPE, replace(SHOWS_IT, ours=5, stripe=0, taken=(-5,)), "EXACT", 0),
+        (Resolved.NOT_AT_STRIPE, replace(SHOWS_IT, ours=5, stripe=5, taken=()), "EXACT", 5),
+    ],
+)
+def test_what_stripes_sums_show_of_a_parked_correction_settles_it(resolved: Resolved, found: Finding, verdict: str, billed: int) -> None:
+    entries = [*ledger_of(Outcome.ACCEPTED, NEGATE, settle=Outcome.PARKED), Evidence(0, "reporter", 9, [found])]
+    reads = (SumRead(9_000, found.stripe or 0, 5),)
+    said = Resolution("c", 0, len(entries), "operator", 2, 0, "tm-c-0-c2", resolved, "", reads, "the sums show it", "ann", 6)
+    report = report_of([*entries, said])
+    assert (verdict_of(report).text, report.meters["tokens"].billed, report.problems.shown) == (verdict, billed, [])
+    assert "rests on no comparison" in report_of([*entries, replace(said, reads=())]).problems.shown[0]
+
+
 def test_a_correction_that_stripe_refused_changes_nothing_and_makes_room_for_another() -> None:
     report = report_of(ledger_of(Outcome.ACCEPTED, CANCEL, settle=Outcome.REJECTED))
     assert (verdict_of(report).text, report.meters["tokens"].billed) == ("EXACT", 5)
@@ -195,25 +217,63 @@ def test_stripe_has_what_it_refuses_as_a_duplicate() -> None:
     assert verdict_of(report_of([*ledger_of(Outcome.ACCEPTED), twice])).text == "EXACT"
 
 
-def test_stripes_sums_decide_what_was_parked() -> None:
-    entries = ledger_of(Outcome.PARKED)
+def decided(outcome: Outcome, resolved: Resolved, reads: tuple[SumRead, ...], *evidence: Finding, **changes: Any) -> Report:
+    """What was settled so is decided so, behind this evidence."""
+    entries: list[Entry] = ledger_of(outcome)
+    if evidence:
+        entries.append(Evidence(0, "reporter", 9, evidence))
     first = entries[0]
     assert isinstance(first, Intent)
-    has = Resolution("c", 0, len(entries), "operator", 0, 0, first.identifier(0), Resolved.AT_STRIPE, "", (), "the sum shows it", "ann", 6)
-    found = report_of([*entries, has])
+    said = Resolution("c", 0, len(entries), "operator", 0, 0, first.identifier(0), resolved, "", reads, "the sums show it", "ann", 6)
+    return report_of([*entries, replace(said, **changes)])
+
+
+def test_stripes_sums_decide_what_was_parked() -> None:
+    found = decided(Outcome.PARKED, Resolved.AT_STRIPE, (READ,), SHOWS_IT)
     assert (found.meter("tokens").billed, found.meter("tokens").missing, verdict_of(found).text) == (5, 0, "EXACT")
-    found = report_of([*entries, replace(has, resolved=Resolved.NOT_AT_STRIPE)])
+    found = decided(Outcome.PARKED, Resolved.NOT_AT_STRIPE, (READ._replace(stripe=0),), LACKS_IT)
     assert (found.meter("tokens").billed, verdict_of(found).text) == (0, MISSING)
 
 
 def test_what_stripe_lost_is_missing() -> None:
-    entries = ledger_of(Outcome.ACCEPTED)
+    lost = (SumRead(9_000, 0, 5),)
+    found = decided(Outcome.ACCEPTED, Resolved.NOT_AT_STRIPE, lost, LOST_IT)
+    assert (found.problems.shown, found.meter("tokens").missing) == ([], 5)
+    nothing = decided(Outcome.ACCEPTED, Resolved.NOT_AT_STRIPE, lost, LOST_IT, target_identifier="tm-c-0-9-9-0")
+    assert "names a meter event that no accepted intent has" in nothing.problems.shown[0]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "resolved", "reads", "evidence"),
+    [
+        (Outcome.PARKED, Resolved.AT_STRIPE, (), [SHOWS_IT]),
+        (Outcome.PARKED, Resolved.AT_STRIPE, (READ,), []),
+        (Outcome.PARKED, Resolved.AT_STRIPE, (READ._replace(stripe=4),), [SHOWS_IT]),
+        (Outcome.PARKED, Resolved.AT_STRIPE, (READ,), [replace(SHOWS_IT, customer="cus_2")]),
+        (Outcome.PARKED, Resolved.AT_STRIPE, (READ,), [replace(SHOWS_IT, start_ms=3_600_000, end_ms=7_200_000)]),
+        (Outcome.PARKED, Resolved.AT_STRIPE, (READ,), [replace(SHOWS_IT, taken=(4,))]),
+        (Outcome.PARKED, Resolved.NOT_AT_STRIPE, (READ,), [SHOWS_IT]),
+        (Outcome.ACCEPTED, Resolved.NOT_AT_STRIPE, (SumRead(9_000, 0, 5),), [replace(LOST_IT, confirmed=False)]),
+        (Outcome.ACCEPTED, Resolved.NOT_AT_STRIPE, (SumRead(9_000, 0, 5),), [replace(LOST_IT, verdict=CellVerdict.SETTLED)]),
+        (Outcome.ACCEPTED, Resolved.MOVED, (), []),
+    ],
+)
+def test_a_decision_that_rests_on_nothing_is_a_problem(
+    outcome: Outcome, resolved: Resolved, reads: tuple[SumRead, ...], evidence: list[Finding]
+) -> None:
+    found = decided(outcome, resolved, reads, *evidence)
+    assert "rests on no comparison" in found.problems.shown[0]
+
+
+def test_what_was_found_missing_may_be_moved_without_another_read() -> None:
+    entries: list[Entry] = [*ledger_of(Outcome.ACCEPTED), Evidence(0, "reporter", 9, [LOST_IT])]
     first = entries[0]
     assert isinstance(first, Intent)
-    lost = Resolution("c", 0, len(entries), "operator", 0, 0, first.identifier(0), Resolved.NOT_AT_STRIPE, "", (), "the sum lacks it", "ann", 6)
-    assert verdict_of(report_of([*entries, lost])).text == MISSING
-    nothing = report_of([*entries, replace(lost, target_identifier="tm-c-0-9-9-0")])
-    assert "names a meter event that no accepted intent has" in nothing.problems.shown[0]
+    lost = Resolution(
+        "c", 0, 3, "operator", 0, 0, first.identifier(0), Resolved.NOT_AT_STRIPE, "", (SumRead(9_000, 0, 5),), "the sums show it", "ann", 6
+    )
+    moved = replace(lost, offset=4, resolved=Resolved.MOVED, to_customer="cus_2", reads=())
+    assert report_of([*entries, lost, moved]).problems.shown == []
 
 
 def test_what_is_moved_is_pending_until_the_other_customer_is_billed_and_a_problem_where_nobody_said_so() -> None:

@@ -84,7 +84,7 @@ CASES: list[tuple[Change, str]] = [
     (lambda report: setattr(report.meter("tokens"), "counted", 5), "NOT EXACT: 5 units of tokens have no outcome"),
     (told(Outcome.REJECTED, 6), "NOT EXACT: 6 units of tokens that Stripe does not have"),
     (told(Outcome.PARKED, 6), "NOT EXACT: 6 units of tokens that Stripe does not have"),
-    (lambda report: report.refusals.unnamed.update(no_meter=2), "NOT EXACT: 2 refusals that Stripe counted and did not name"),
+    (lambda report: report.refusals.unkept.update(no_meter=2), "NOT EXACT: 2 refusals that Stripe counted and did not name"),
     (lambda report: report.redrives.append(AcceptedRedrive(0, 3, "redrive-c-0-4", 5, ended=True)), "NOT EXACT: 5 redriven events missing"),
     (lambda report: report.unread_partitions.update({3: 100}), "NOT EXACT: 1 partition that nobody counts"),
 ]

@@ -38,6 +38,13 @@ def test_job_and_instance_narrow_every_series_that_a_target_exports() -> None:
             assert plain or 'job=~"$job", instance=~"$instance"' in target["expr"], panel["title"]
 
 
+def test_what_was_taken_back_is_shown() -> None:
+    (panel,) = [each for each in panels() if each["title"] == "Units taken back"]
+    shown = " ".join(target["expr"] for target in panel["targets"])
+    assert "taximeter_reporter_quantity_back_total" in shown
+    assert 'kind=~"cancel|negate"' in shown
+
+
 def test_its_variables_are_the_source_the_job_and_the_instance() -> None:
     assert [variable["name"] for variable in dashboard()["templating"]["list"]] == ["datasource", "job", "instance"]
 

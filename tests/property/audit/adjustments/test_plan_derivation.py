@@ -13,11 +13,15 @@ from aggregator.core.counting import PartitionCounter
 from aggregator.ids.id_archive import IdArchive
 from aggregator.ids.id_index import IdIndex, span_ms
 from aggregator.ids.id_table import MemoryStorage
+from audit.recount.meter_definitions import KnownCatalogues
+from audit.tracing.event_outcomes import EventOutcome, outcome_of
+from audit.tracing.event_plans import EventPlans
+from audit.tracing.event_search import events_in
 from metering.folds.tallies import Tallies
 from metering.plans.current_period import IntoCurrent
 from metering.plans.plan_header import PlannedRange
 from metering.plans.usage_selector import UsageSelector
-from metering.records.adjustment import AdjustmentKind
+from metering.records.adjustment import Adjustment, AdjustmentKind
 from metering.records.meters import Catalogue, Meter
 from metering.records.record import Record
 from metering.records.tally import Tally
@@ -169,3 +173,27 @@ def test_what_is_brought_forward_is_the_same_usage_in_another_minute(log: Log, m
         brought = derivation.stays.brought.customers | derivation.moves.brought.customers
         assert {row[0] for row, moved in zip(rows, wanted, strict=True) if row != moved} <= brought
         assert rows_in(parts_of(a_plan(kind, into=into.only(brought), **rule), log.records, log.tallies)) == rows_in(parts)
+
+
+@SETTINGS
+@given(logs(), SELECTORS)
+def test_what_plans_did_to_each_event_makes_their_rows(log: Log, selector: UsageSelector) -> None:
+    plans = [a_plan(TAKE_OUT, selector), a_plan(COUNT, meter="calls", definition=Catalogue([NEW, METERS[0]]).definition), a_plan(TAKE_OUT)]
+    catalogues, found = KnownCatalogues(), [Counter[tuple[str, str]]() for _ in plans]
+    for tally in log.tallies:
+        catalogues.learn(tally)
+        meters = getattr(catalogues.of(tally.catalogue), "meters", ())
+        for event in (event for record in log.records if tally.link.start <= record.offset < tally.link.end for event in events_in(record)):
+            if outcome_of(tally, event.offset, event.at) is not EventOutcome.COUNTED:
+                continue
+            usage = dict(event.usage)
+            following = EventPlans(0, event, {meter.name: sum(usage.get(name, 0) for name in meter.fields) for meter in meters})
+            for number, plan in enumerate(plans):
+                following.take(number, tally, Adjustment(10**6, plan.plan, 0, 1, "", plan.rule.kind, "r", "ann", 0, plan.text))
+                changed = following.found.get(plan.plan)
+                found[number].update({(event.customer, meter): units for meter, units in (changed.units.items() if changed is not None else ())})
+    for number, plan in enumerate(plans):
+        rows = Counter[tuple[str, str]]()
+        for customer, meter, _, _, quantity, _ in rows_in(parts_of(plan, log.records, log.tallies, plans[:number])):
+            rows[customer, meter] += quantity
+        assert {key: units for key, units in found[number].items() if units} == {key: units for key, units in rows.items() if units}

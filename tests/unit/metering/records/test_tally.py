@@ -1,5 +1,6 @@
 """A tally reads back as it was written, and what is not a tally is refused."""
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -17,10 +18,11 @@ from metering.records.tally import (
     Tally,
     TallyRow,
     WhyNotCounted,
+    decode_outline,
     decode_tally,
     encode_tally,
 )
-from tests.support.metering_tallies import a_tally
+from tests.support.metering_tallies import a_tally, an_adjustment
 
 
 def test_strings_that_rows_share_are_written_once() -> None:
@@ -104,3 +106,15 @@ GOOD: dict[str, Any] = orjson.loads(encode_tally(a_tally(rows=[TallyRow("c", "m"
 def test_what_is_not_a_tally_is_refused(value: bytes | None) -> None:
     with pytest.raises(RecordCorrupt):
         decode_tally(value)
+
+
+def test_an_outline_says_all_but_the_details_of_a_tally_that_adjusts_nothing() -> None:
+    rows = [TallyRow("cus_1", "tokens", (("model", "m"),), 0, 7, 1)]
+    details: dict[str, Any] = {"rows": rows, "ranges": [("e", 0, 0)], "set_aside": [(0, (1,))], "emitter_states": []}
+    tally = a_tally(losses=Losses(3, 4, 5), **details)
+    outline = decode_outline(encode_tally(tally))
+    assert (outline.rows, outline.ranges, outline.set_aside) == ([], [], [])
+    assert replace(outline, **details) == decode_tally(encode_tally(tally))
+    adjusting = an_adjustment(rows, offset=9, end=3)
+    assert decode_outline(encode_tally(adjusting)) == decode_tally(encode_tally(adjusting))
+    assert decode_outline(encode_tally(adjusting)).rows == rows

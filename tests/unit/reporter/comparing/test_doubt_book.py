@@ -42,6 +42,14 @@ def test_what_may_or_may_not_have_arrived_is_in_doubt(outcome: Outcome, kind: Do
     assert book.doubts == ({} if kind is None else {PLACE: DoubtfulCell(kind, 101)})
 
 
+def test_units_are_unread_from_their_intent_until_their_customer_is_read() -> None:
+    ledger = Ledger()
+    first = replace(intent(ledger), meter_events=[EVENT, replace(EVENT, value=-7)])
+    assert book_of([first]).unread == {PAIR: 12}
+    read = Finding(*PAIR, 0, HOUR_MS, CellVerdict.SETTLED, 5, 5, 0, 100, 100)
+    assert book_of([first, Evidence(0, "reporter", 100, [read])]).unread == {}
+
+
 def test_what_is_corrected_is_in_doubt_until_it_is_read_again() -> None:
     ledger, first = settled(Outcome.ACCEPTED)
     entries: list[Entry] = [first, receipt(ledger, (0, 0, Outcome.ACCEPTED)), correction(ledger, CorrectionKind.NEGATE, place=first, at=0)]

@@ -49,7 +49,7 @@ def test_doubts_come_first_and_one_call_takes_all_of_a_customer_that_it_can() ->
         book.doubt(CellPlace(PAIR, hour * HOUR_MS), DoubtfulCell(DoubtKind.UNKNOWN, NOW - HOUR_MS + hour))
     first, second = next_questions(book, NOW, TIMES, 10)
     assert (first.pair, first.from_ms, first.to_ms, first.doubt) == (PAIR, 10 * HOUR_MS, 13 * HOUR_MS, True)
-    assert (second.pair.customer, second.doubt, second.to_ms - second.from_ms) == ("cus_2", False, 72 * HOUR_MS)
+    assert (second.pair.customer, second.doubt, second.to_ms - second.from_ms) == ("cus_2", False, 96 * HOUR_MS)
     assert next_questions(book, NOW, TIMES, 1) == [first]
 
 
@@ -62,6 +62,23 @@ def test_a_sample_leaves_out_what_may_still_arrive() -> None:
     assert question.to_ms == NOW + HOUR_MS
     book.evidence.take([replace(FOUND, read_at_ms=NOW)])
     assert next_questions(book, NOW + 23 * HOUR_MS, TIMES, 1) == []
+
+
+def samples(book: DoubtBook, now_ms: int, at_most: int = 10) -> list[str]:
+    return [each.pair.customer for each in next_questions(book, now_ms, TIMES, at_most)]
+
+
+def test_of_those_who_wait_as_long_the_largest_amount_is_read_first_and_nobody_waits_for_ever() -> None:
+    book = DoubtBook(Ledger())
+    small, large, none = (CustomerMeter(name, "tokens") for name in ("cus_small", "cus_large", "cus_none"))
+    book.pairs = dict.fromkeys((none, small, large), 0)
+    read = [replace(FOUND, customer=pair.customer, read_at_ms=NOW - 25 * HOUR_MS) for pair in (none, small, large)]
+    book.evidence.take(read)
+    book.unread = {small: 1, large: 10**9}
+    assert samples(book, NOW) == ["cus_large", "cus_small", "cus_none"]
+    assert samples(book, NOW, 1) == ["cus_large"]
+    book.evidence.take([replace(FOUND, customer="cus_large", read_at_ms=NOW)])
+    assert samples(book, NOW + 24 * HOUR_MS, 1) == ["cus_small"], "2 times 25 hours is more than 31 times none"
 
 
 def test_what_is_answered_is_forgotten() -> None:

@@ -8,7 +8,7 @@ import pytest
 from taximeter_emitter.wire.limits import DAY_MS, HOUR_MS
 
 from audit.refused_usage import MendState, PartitionRefusals, RefusedEvent
-from metering.folds.corrections import Fate, MeterEventPlace, Target
+from metering.folds.corrections import CorrectionPlace, Fate, MeterEventPlace, Target
 from metering.reconciliation.cells import CustomerMeter, Member
 from metering.reconciliation.findings import EvidenceBook
 from metering.records.ledger_records import MeterEvent, Outcome
@@ -78,6 +78,16 @@ def test_stripes_sum_decides_of_each_parked_meter_event_and_of_equal_ones_the_fi
     refusals.evidence.take([read(doubts=3, taken=(7,))])
     plan_refusals(refusals, parked[1:2], alone)
     assert steps(alone) == [("lost", 7, "")]
+
+
+def test_a_parked_correction_is_decided_of_like_parked_usage_and_never_moved() -> None:
+    """It takes back 7 of an hour in which 7 others are parked."""
+    taken_back = Target(CorrectionPlace("c", 0, 5), 5, "tm-c-0-c5", HOUR, MeterEvent(*PAIR, (), HOUR, -7), Fate(Outcome.PARKED))
+    parked = [refused(0, 7, Outcome.PARKED), RefusedEvent(taken_back, "parked", "message", HOUR)]
+    plan = planned(parked, read(doubts=2, taken=(-7,)))
+    assert [(each.identifier, each.step.value, each.value) for each in plan.steps] == [("tm-c-0-0-2-0", "lost", 7), ("tm-c-0-c5", "found", -7)]
+    plan = planned(parked, read(doubts=2, taken=(7,)), to_customer="cus_2")
+    assert [(each.identifier, each.step.value, each.to_customer) for each in plan.steps] == [("tm-c-0-0-2-0", "found", ""), ("tm-c-0-c5", "lost", "")]
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,11 @@ def test_what_nobody_will_be_billed_is_apart() -> None:
     assert summary.unbilled_rows == 3
     assert summary.entries() == [("tokens", 10)]
     assert sorted(summary.entries(billed=False)) == [("tokens", -7), ("tokens", 7)]
-    assert summary.customers() == [("cus_1", "tokens", 10)]
+    assert [(each.customer, each.state, each.end_s, each.units) for each in summary.largest()] == [
+        ("cus_1", BillingState.OPEN, ENDS_S, 10),
+        ("cus_1", BillingState.FINAL, ENDED_S, -7),
+        ("cus_1", BillingState.TOO_OLD, 0, 7),
+    ]
     open_ = summary.states[BillingState.OPEN, "tokens"]
     assert (open_.units, open_.closes_s) == (10, ENDS_S + GRACE_S)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from metering.kafka.batches.record_batches import ExaminedPart, Holds, spans_of
-from metering.records.fail_closed import RecordCorrupt
+from metering.records.fail_closed import RecordCorrupt, RecordUnreadable
 from tests.support.kafka_log_batches import ABORT, COMMIT, compacted, marker, stored
 
 
@@ -72,3 +72,11 @@ def test_a_part_says_of_each_offset_what_it_holds_and_how_far() -> None:
     assert part.at(9) == part.at(10) == (Holds.NOTHING, 11)
     assert part.at(12) == (None, 15)
     assert ExaminedPart(7, iter(())).at(7) == (None, 7)
+
+
+@pytest.mark.parametrize("place", [17, 61, 68, -1])
+def test_a_damaged_marker_is_named(place: int) -> None:
+    data = bytearray(marker(9, COMMIT, producer=7))
+    data[place] ^= 0xFF
+    with pytest.raises(RecordUnreadable, match="the marker at offset 9"):
+        list(spans_of(bytes(data), []))
