@@ -3,7 +3,7 @@
 pub const BATCH_RECORDS_MAX: usize = 250_000;
 pub const BATCH_HEADERS_MAX: usize = 10_000;
 pub const EVENT_VALUE_BYTES_MAX: usize = 4_000_000;
-pub const PLAIN_EVENT_BYTES_MAX: usize = 2_000;
+pub const TYPED_BYTES_MAX: usize = 2_000;
 pub const EVENT_ID_CHARS_MAX: usize = 128;
 pub const SOURCE_CHARS_MAX: usize = 128;
 pub const EMITTER_CHARS_MAX: usize = 64;

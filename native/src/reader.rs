@@ -3,7 +3,7 @@
 use crate::batch::{self, Scratch};
 use crate::event::{self, Event, Fields, Quantities};
 use crate::headers;
-use crate::limits::{EVENT_ID_CHARS_MAX, EVENT_VALUE_BYTES_MAX, PLAIN_EVENT_BYTES_MAX, SOURCE_CHARS_MAX};
+use crate::limits::{EVENT_ID_CHARS_MAX, EVENT_VALUE_BYTES_MAX, SOURCE_CHARS_MAX, TYPED_BYTES_MAX};
 use crate::rows::{BATCH, LONG_WAY, Rows, SINGLE};
 use crate::series::Series;
 use crate::text::{Printable, Text, Unread, add_printable, decode};
@@ -134,7 +134,7 @@ fn bytes(data: &[u8], at: i32, size: i32) -> Option<&[u8]> {
 }
 
 fn check_size(value: &[u8]) -> Result<(), Unread> {
-    if value.len() <= PLAIN_EVENT_BYTES_MAX { Ok(()) } else { Err(Unread::LongWay) }
+    if value.len() <= TYPED_BYTES_MAX { Ok(()) } else { Err(Unread::LongWay) }
 }
 
 /// The JSON text of a subject from a header, which is UTF-8.

@@ -4,11 +4,11 @@ import re
 
 from taximeter_emitter.wire import batch, kept_ids, limits
 
-from aggregator.reading import plain_events
+from aggregator.reading import plain_reader
 from metering.records import service_limits
 from tests.support.repository import ROOT
 
-HERE = {name: value for module in (limits, batch, kept_ids, service_limits, plain_events) for name, value in vars(module).items()}
+HERE = {name: value for module in (limits, batch, kept_ids, service_limits, plain_reader) for name, value in vars(module).items()}
 # Of what it remembers, and of the mask of usage fields.
 ITS_OWN = {"SERIES_BYTES_MAX", "SERIES_MAX", "CATALOGUE_FIELDS_MAX"}
 
