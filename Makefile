@@ -4,30 +4,43 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 STAMP := $(VENV)/.installed
+CARGO := $(shell command -v cargo)
 SEEDS ?= 2000
 MINUTES ?= 3
 BROKERS ?= 1
 ARGS ?=
+TARGETS ?= x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu x86_64-unknown-linux-musl aarch64-unknown-linux-musl
 PARALLEL := -n 2 --dist worksteal
 # Each of two processes has a broker of its own, and the tests of one file stay together. The simulation uses all cores by itself.
 BY_FILE := -n 2 --dist loadfile
 # No addresses of package indexes, and none of our own distributions. `--python-version` is the oldest that is supported.
-LOCK := .lock/bin/uv pip compile --quiet --upgrade pyproject.toml --generate-hashes --universal --python-version 3.11 --no-header --no-annotate \
+LOCK := .lock/bin/uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 --no-header --no-annotate \
   --no-emit-index-url --no-emit-package taximeter --no-emit-package taximeter-emitter --no-emit-package taximeter-sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo test unit lint types contracts simulate chaos bench soak clean
+.PHONY: help install lock demo test unit lint types contracts simulate chaos wheels bench soak clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # The lock says every version and hash; the three distributions of this repository are installed as they stand.
-$(STAMP): pyproject.toml emitter/pyproject.toml sandbox/pyproject.toml requirements/development.txt
+$(VENV)/.python: pyproject.toml emitter/pyproject.toml sandbox/pyproject.toml requirements/development.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; say which: make PYTHON=python3.11" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) install --require-hashes --requirement requirements/development.txt
 	@$(PIP) install --no-deps --no-build-isolation --editable emitter --editable sandbox --editable .
-	@touch $(STAMP)
+	@touch $@
+
+# The native reader is built where cargo is. Nothing fetches a compiler, and everything works without it.
+$(STAMP): $(VENV)/.python native/Cargo.toml native/pyproject.toml native/taximeter_native.pyi $(wildcard native/src/*.rs) $(CARGO)
+ifeq ($(CARGO),)
+	@echo "cargo is not here: Python reads all events itself, several times slower than the native reader"
+else
+	@PATH="$(CURDIR)/$(BIN):$$PATH" MATURIN_NO_INSTALL_RUST=1 $(PIP) install --no-deps --no-build-isolation --force-reinstall ./native > $(VENV)/native.log 2>&1 || \
+	  { echo "the native reader cannot be built, $(VENV)/native.log says why: Python reads all events itself, several times slower"; \
+	    $(PIP) uninstall --yes taximeter-native 2> /dev/null; }
+endif
+	@touch $@
 
 install: $(STAMP)  ## Make the virtual environment and install everything into it
 
@@ -63,6 +76,13 @@ simulate: $(STAMP)  ## Seeded simulation of the whole pipeline's cores (SEEDS=10
 chaos: $(STAMP)  ## Break real processes on a real broker and compare the books (MINUTES=30 BROKERS=3 ARGS="--seed 7")
 	$(BIN)/python -m tests.chaos --minutes $(MINUTES) --brokers $(BROKERS) $(ARGS)
 
+wheels: $(STAMP)  ## Wheels of the native reader for Linux on x86-64 and ARM, with glibc and musl, in dist/ (needs rustup's targets)
+	@test -x .wheels/bin/maturin || { $(PYTHON) -m venv .wheels && .wheels/bin/python -m pip --quiet --disable-pip-version-check install "maturin>=1.9,<2" ziglang; }
+	@for target in $(TARGETS); do \
+	  PATH="$(CURDIR)/.wheels/bin:$$PATH" .wheels/bin/maturin build --quiet --release --zig --manifest-path native/Cargo.toml --target $$target --out dist || exit 1; \
+	done
+	@ls -l dist
+
 bench: $(STAMP)  ## CPU of whole processes as ratios to a bare client (ARGS="--only aggregator --runs 3 --json FILE")
 	$(BIN)/python -m benchmarks $(ARGS)
 
@@ -71,9 +91,10 @@ soak: $(STAMP)  ## Steady load for long: nothing may grow (ARGS="--minutes 60 --
 
 lock:  ## Renew requirements/*.txt: the newest versions that pyproject.toml allows, with hashes
 	@test -x .lock/bin/uv || { $(PYTHON) -m venv .lock && .lock/bin/python -m pip --quiet --disable-pip-version-check install uv; }
-	$(LOCK) --output-file requirements/image.txt
-	$(LOCK) --extra sandbox --output-file requirements/install.txt
-	$(LOCK) --all-extras --output-file requirements/development.txt
+	$(LOCK) pyproject.toml --output-file requirements/image.txt
+	$(LOCK) pyproject.toml --extra sandbox --output-file requirements/install.txt
+	$(LOCK) pyproject.toml --all-extras --output-file requirements/development.txt
+	echo "maturin>=1.9,<2" | $(LOCK) - --output-file requirements/native.txt
 
 clean:  ## Remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .wheels dist native/target

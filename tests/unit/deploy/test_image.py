@@ -45,10 +45,27 @@ def test_every_dependency_is_fixed_by_version_and_hash(name: str) -> None:
     assert not fixed.keys() & (ours | {"taximeter"})
 
 
+def test_the_native_reader_is_built_by_a_compiler_that_is_new_enough_and_left_behind() -> None:
+    stage = DOCKERFILE.partition("FROM ${RUST} AS native\n")[2].partition("\nFROM")[0]
+    assert "COPY native ./native" in stage
+    assert "--require-hashes --requirement native.txt" in stage
+    rust = re.search(r"^ARG RUST=rust:(\d+\.\d+)\.\d+-slim-\w+$", DOCKERFILE, re.MULTILINE)
+    assert rust is not None
+    assert tomllib.loads((ROOT / "native/Cargo.toml").read_text())["package"]["rust-version"] == rust[1]
+    assert "COPY --from=native /wheels /wheels" in DOCKERFILE
+    assert "native" not in RUNTIME
+
+
+def test_what_builds_the_native_reader_is_fixed_by_hash() -> None:
+    lines = (REQUIREMENTS / "native.txt").read_text().splitlines()
+    assert [line.split("==")[0] for line in lines if not line.startswith(" ")] == ["maturin"]
+    assert sum("--hash=sha256:" in line for line in lines) > 10
+
+
 def test_the_build_sees_the_packages_and_nothing_else() -> None:
     lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
     assert lines[0] == "*"
     let_in = {line[1:] for line in lines if line.startswith("!")}
-    packages = {"emitter", "sandbox", *PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]}
-    files = {"pyproject.toml", PROJECT["project"]["readme"], "LICENSE", "requirements/image.txt", "requirements/install.txt"}
+    packages = {"emitter", "sandbox", "native", *PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]}
+    files = {"pyproject.toml", PROJECT["project"]["readme"], "LICENSE", *[f"requirements/{name}.txt" for name in ("image", "install", "native")]}
     assert let_in == files | {f"{package}/**" for package in packages}

@@ -8,7 +8,12 @@ from tests.support.repository import ROOT
 
 TESTS = ROOT / "tests"
 # Programs, and who else than themselves may import them.
-PROGRAMS: dict[str, tuple[str, ...]] = {"chaos": (), "simulation": ("tools", "tests/unit/docs", "tests/property/docs"), "soak": ()}
+PROGRAMS: dict[str, tuple[str, ...]] = {
+    "chaos": (),
+    "native": ("tests/property/native",),
+    "simulation": ("tools", "tests/unit/docs", "tests/property/docs"),
+    "soak": (),
+}
 MODULES = sorted(ROOT.glob("[a-z]*/**/*.py"))
 IMPORT = re.compile(r"^\s*(?:from (tests[.\w]*) import (\w+)|import (tests[.\w]*))", re.MULTILINE)
 PACKAGES = {"emitter": ROOT / "emitter/taximeter_emitter", "sandbox": ROOT / "sandbox/taximeter_sandbox"}
