@@ -29,7 +29,7 @@ events = st.lists(
 )
 
 
-@given(st.lists(events, min_size=1, max_size=5), st.integers(1, 300), st.randoms(use_true_random=False))
+@given(st.lists(events, min_size=1, max_size=5), st.integers(1, 80), st.randoms(use_true_random=False))
 def test_events_come_to_what_a_naive_sum_comes_to(several: list[list[UsageEvent]], times: int, random: Random) -> None:
     rows, series = sums()
     wanted: list[UsageEvent] = []
