@@ -244,8 +244,8 @@ class PartitionCounter:
         codes = numbers.codes
         if batches:
             events = at_log_times(pending, events, moments, batches, codes)
-        ids_from = np.maximum(moments - self.ids.horizon_ms, self.tallies.losses.ids_from_ms)
-        judge(events, codes, Circumstances(moments, numbers.numbered, numbers.known_from, ids_from), self._series, self.ids)
+        about = Circumstances(moments, numbers.numbered, numbers.known_from, self._ids_known_from(moments))
+        judge(events, codes, about, self._series, self.ids)
         by_record = {batch.record: batch for batch in batches}
         for place, rejected in numbers.refused.items():
             batch = by_record[place]
@@ -260,6 +260,10 @@ class PartitionCounter:
         pending.counted += len(events.times)
         for _, name, quantity in events.unknown:
             pending.add_unknown(name, 1, quantity)
+
+    def _ids_known_from(self, moments: Integers) -> Integers:
+        """The own time before which an event of these log times may have been counted although its id is not known."""
+        return np.maximum(moments - self.ids.horizon_ms, self.tallies.losses.ids_from_ms)
 
     def _enter_all(self, columns: LogColumns, part: range) -> None:
         """The next records are these."""

@@ -7,7 +7,7 @@ from unittest.mock import patch
 
 from aggregator.core.counting import PartitionCounter
 from aggregator.repair import AcceptingLoss, Lost
-from metering.records.record import LogRecord
+from metering.records.integer_columns import Integers
 from metering.records.tally import Acceptance, Tally
 
 
@@ -27,8 +27,8 @@ def an_acceptance_takes_what_is_kept() -> Iterator[None]:
 def events_whose_ids_are_gone_are_counted() -> Iterator[None]:
     """That ids are not known any more is accepted, and then forgotten."""
 
-    def known_from(self: PartitionCounter, record: LogRecord) -> int:
-        return record.timestamp - self.ids.horizon_ms
+    def known_from(self: PartitionCounter, moments: Integers) -> Integers:
+        return moments - self.ids.horizon_ms
 
     with patch.object(PartitionCounter, "_ids_known_from", known_from):
         yield
