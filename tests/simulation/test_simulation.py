@@ -16,7 +16,7 @@ from tests.simulation.scope import Scope, scope_from
 from tests.simulation.shrinking import Shrinker
 from tests.simulation.simulation import run
 
-SEEDS = int(os.environ.get("SEEDS", "2000"))
+SEEDS = int(os.environ.get("SEEDS", "1000"))
 FIRST = 5_000_000  # of the seeds in which planted bugs are looked for
 
 

@@ -111,7 +111,7 @@ def seen(counter: PartitionCounter) -> list[str]:
 
 
 @pytest.mark.parametrize("make_reader", READERS)
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(records=logs(), lengths=LENGTHS, until_bytes=FLUSH_BYTES, data=st.data())
 def test_batches_at_once_come_to_the_same_as_one_by_one(
     make_reader: MakeReader, records: list[Record], lengths: list[int], until_bytes: int, data: st.DataObject
