@@ -77,7 +77,7 @@ class IdIndex:
     and none counts whose sender's clock was ahead of the log by more than CLOCK_AHEAD_MAX_MS. So remembering each id for the horizon and that
     makes the answer exact, whatever clock the sender of a copy goes by.
 
-    Adding and committing may raise OSError when the archive keeps its ids on a disk that is full.
+    Claiming and committing may raise OSError when the archive keeps its ids on a disk that is full.
     """
 
     def __init__(self, horizon_ms: int, archive: IdArchive | None = None, *, recent_max: int = RECENT_IDS_MAX) -> None:
@@ -111,10 +111,6 @@ class IdIndex:
         if known is None:
             return Seen.NEVER
         return Seen.SAME if known == content else Seen.OTHER_CONTENT
-
-    def add(self, fingerprint: bytes, content: int) -> None:
-        """Note a new id as pending. It must not be known."""
-        self._recent.add_one(asked_one(fingerprint), content)
 
     def claim(self, fingerprints: Fingerprints, contents: Words) -> Mask:
         """Note the new ones of many ids as pending; returns which were new: not known, and nowhere further left among these."""

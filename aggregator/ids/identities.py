@@ -38,11 +38,6 @@ class Identities:
             found = list(map(self._places.get, customers))
         return self._numbers.take(np.array(found, np.int64), axis=0)
 
-    def of(self, customer: str, fingerprint: bytes) -> bytes:
-        """The identity of an event."""
-        mixed = int.from_bytes(self.number(customer), "little") ^ int.from_bytes(fingerprint, "little")
-        return mixed.to_bytes(FINGERPRINT_BYTES, "little")
-
     def _learn(self, customers: Sequence[str]) -> None:
         if len(self._places) + len(customers) > CUSTOMERS_NUMBERED_MAX:
             self._places.clear()

@@ -43,11 +43,9 @@ class NativeReader:
         columns = {name: column for name, column in zip(self._fields, usage, strict=True) if column.any()}
         events = Events(places, series, times, stamped, fingerprints, columns)
         batches = list(map(NumberedBatch, batch_places.tolist(), emitters, firsts.tolist(), counts.tolist()))
-        ways = Ways(native=len(times))
-        unread = np.flatnonzero(way == 0)
-        if not len(unread):
-            return Reading(events, batches, {}, {}, ways)
-        return _merged(Reading(events, batches, {}, {}, ways), self._plain.read([records[place] for place in unread.tolist()]), unread.tolist())
+        native = Reading(events, batches, {}, {}, Ways(native=len(times)))
+        unread = np.flatnonzero(way == 0).tolist()
+        return _merged(native, self._plain.read([records[place] for place in unread]), unread) if unread else native
 
 
 def _merged(native: Reading, plain: Reading, places: Sequence[int]) -> Reading:

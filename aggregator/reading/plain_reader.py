@@ -151,7 +151,6 @@ class PlainReader:
             return NO_EVENTS
         if len(chosen) < len(records):
             records, places = [records[place] for place in chosen], places[chosen]
-        self._series_and_digests_are_bounded()
         numbers = self._numbers(typed)
         begins = [self._digests.get(origin) or self._begin(origin) for origin in typed.origins]
         times = times_of(typed.times, np.array(list(map(_timestamp, records)), np.int64))
@@ -167,10 +166,6 @@ class PlainReader:
         if good.all():
             return events
         return events.chosen(good)
-
-    def _series_and_digests_are_bounded(self) -> None:
-        if len(self._digests) > KNOWN_SOURCES_MAX:
-            self._digests.clear()
 
     def _numbers(self, typed: TypedColumns) -> list[int]:
         """The number of the series of each event; NO_SERIES where it is not valid."""
@@ -188,6 +183,8 @@ class PlainReader:
         texts = (origin,) if isinstance(origin, str) else origin
         if not all(map(str.isprintable, texts)):
             return None
+        if len(self._digests) > KNOWN_SOURCES_MAX:
+            self._digests.clear()
         begin = self._digests[origin] = blake2b(source_prefix(texts[0]), digest_size=16).copy
         return begin
 

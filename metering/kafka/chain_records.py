@@ -6,7 +6,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from aiokafka.structs import ConsumerRecord
 
-from metering.kafka.around_damage import records_around_damage
+from metering.kafka.around_damage import records_around_damage, records_past_damage
 from metering.kafka.partition_log import LogReader
 from metering.records.fail_closed import ChainBroken, RecordCorrupt, RecordUnreadable
 from metering.records.notes.foreign_records import PassedBatch, PassedOver, PassingDecision, decision_in, digest_of_value, is_decision, is_foreign
@@ -63,22 +63,18 @@ async def kept_records(
 
     Raises as `LogReader.records` does; RecordUnreadable for another batch says what to type. Close the generator if you stop before its end.
     """
-    while start < end:
-        try:
-            async with aclosing(reader.records(*place, start, end)) as blocks:
-                async for records in blocks:
-                    start = records[-1].offset + 1
-                    yield records
-            return
-        except RecordUnreadable as error:
-            if error.offset is None:
-                raise
-            decision = await passed_batch_at(reader, place, error.offset)
-            if decision is None:
-                raise RecordUnreadable(f"{error}. {what_to_type(place, error.offset)}", offset=error.offset) from error
-            start = decision.end
-            if passed is not None:
-                passed.append(decision)
+
+    async def go_on(offset: int, error: RecordUnreadable) -> int:
+        decision = await passed_batch_at(reader, place, offset)
+        if decision is None:
+            raise RecordUnreadable(f"{error}. {what_to_type(place, offset)}", offset=offset) from error
+        if passed is not None:
+            passed.append(decision)
+        return decision.end
+
+    async with aclosing(records_past_damage(reader, *place, start, end, go_on=go_on)) as blocks:
+        async for records in blocks:
+            yield records
 
 
 def what_to_type(place: PartitionPlace, offset: int) -> str:

@@ -44,16 +44,6 @@ def greatest(column: Sequence[int]) -> int:
     return int(view(column).max()) if len(column) >= ARRAYS_FROM else max(column)
 
 
-def least(column: Sequence[int]) -> int:
-    """The least of a column that is not empty."""
-    return int(view(column).min()) if len(column) >= ARRAYS_FROM else min(column)
-
-
 def view(column: Sequence[int]) -> "npt.NDArray[np.integer]":
     """A column as a numpy array, of integers as wide as they are packed: sums overflow in it."""
     return np.frombuffer(column, column.typecode) if isinstance(column, array) else np.array(column, np.int64)
-
-
-def integers(column: Sequence[int]) -> Integers:
-    """A column of integers below 2^63 as an array of 64-bit integers, in which sums may be made."""
-    return view(column).astype(np.int64)

@@ -107,6 +107,14 @@ class Pipeline:
         running = self._running.enter_context(reporter(self.kafka, self.folder / "reporter", variables))
         self._admins["reporter"] = lambda: running.admin
 
+    async def bill_one_event(self) -> None:
+        """With both services, which go on."""
+        self.create_meter()
+        self.count()
+        self.report()
+        await emit(self.kafka, event("a"))
+        await self.until(finished)
+
     def stop(self) -> None:
         self._running.close()
         self._admins.clear()
@@ -298,11 +306,7 @@ async def last_value(kafka: KafkaSettings, topic: str) -> bytes:
 async def test_records_of_others_among_tallies_and_entries(pipeline: Pipeline, running_broker: RunningBroker, tmp_path: Path) -> None:
     kafka = pipeline.kafka
     topics = (kafka.topics.tallies.name, kafka.topics.ledger.name)
-    pipeline.create_meter()
-    pipeline.count()
-    pipeline.report()
-    await emit(kafka, event("a"))
-    await pipeline.until(finished)
+    await pipeline.bill_one_event()
 
     def passed(number: int) -> Callable[[Answers], bool]:
         def reached(answers: Answers) -> bool:
@@ -355,11 +359,7 @@ async def test_records_of_others_among_tallies_and_entries(pipeline: Pipeline, r
 
 async def test_garbage_with_our_headers_in_every_topic(pipeline: Pipeline, tmp_path: Path) -> None:
     kafka = pipeline.kafka
-    pipeline.create_meter()
-    pipeline.count()
-    pipeline.report()
-    await emit(kafka, event("a"))
-    await pipeline.until(finished)
+    await pipeline.bill_one_event()
     headers = (REDRIVE_HEADER, IMPORT_HEADER, LETTER_HEADER, LOOKED_UP_HEADER)
     for topic in (kafka.topics.events.name, kafka.topics.tallies.name, kafka.topics.ledger.name, kafka.topics.deadletters.name):
         for header in headers:
@@ -397,11 +397,7 @@ def damaged() -> bytes:
 
 async def test_batches_of_tallies_and_entries_that_cannot_be_read_are_stepped_over_by_name(pipeline: Pipeline, tmp_path: Path) -> None:
     kafka = pipeline.kafka
-    pipeline.create_meter()
-    pipeline.count()
-    pipeline.report()
-    await emit(kafka, event("a"))
-    await pipeline.until(finished)
+    await pipeline.bill_one_event()
 
     def passed(number: int) -> Callable[[Answers], bool]:
         what = f"{number} OFFSET{'' if number == 1 else 'S'} OF TALLIES OR LEDGER PASSED OVER AS DAMAGED"

@@ -55,10 +55,7 @@ def ids_are_not_looked_up() -> Iterator[None]:
     def claim(_self: IdIndex, _fingerprints: Fingerprints, contents: Words) -> Mask:
         return np.ones(len(contents), np.bool_)
 
-    def add(_self: IdIndex, _fingerprint: bytes, _content: int) -> None:
-        return
-
-    with _method(IdIndex, "look_up", look_up), _method(IdIndex, "claim", claim), _method(IdIndex, "add", add):
+    with _method(IdIndex, "look_up", look_up), _method(IdIndex, "claim", claim):
         yield
 
 

@@ -12,6 +12,7 @@ from aggregator.reading.events import Reading
 from aggregator.reading.plain_reader import PlainReader
 from aggregator.reading.series import SeriesTable
 from metering.records.record import Record
+from tests.support.aggregator_identities import identity_of
 
 FIELDS = frozenset({"input", "output"})
 IDENTITIES = Identities(b"a test's")
@@ -81,5 +82,5 @@ def facts_of_values(values: Sequence[bytes]) -> list[tuple[object, ...] | None]:
 
 def facts(event: UsageEvent) -> tuple[object, ...]:
     usage = {name: quantity for name, quantity in event.usage if quantity}
-    identity = IDENTITIES.of(event.customer, event.fingerprint)
+    identity = identity_of(IDENTITIES, event.customer, event.fingerprint)
     return identity, content_of(event.customer, event.dimensions, event.usage), event.time_ms, (event.customer, event.dimensions), usage

@@ -99,7 +99,7 @@ def test_an_index_answers_like_one_dictionary_however_early_it_archives(
 
 def _add(index: IdIndex, model: Model, many: list[bytes], content: int) -> None:
     if model.look_up(many[0], content) is Seen.NEVER:
-        index.add(many[0], content)
+        index.claim(packed(many[:1]), words([content]))
         model.pending[many[0]] = content
 
 

@@ -18,16 +18,16 @@ def columns(fingerprints: Sequence[bytes], contents: Sequence[int]) -> tuple[Fin
 def test_an_id_is_known_from_the_moment_it_is_added() -> None:
     index = IdIndex(HOUR_MS)
     assert index.look_up(A, 7) is Seen.NEVER
-    index.add(A, 7)
+    index.claim(*columns([A], [7]))
     assert index.look_up(A, 7) is Seen.SAME
     assert index.look_up(A, 8) is Seen.OTHER_CONTENT
 
 
 def test_what_is_rolled_back_was_never_there_and_what_is_committed_stays() -> None:
     index = IdIndex(HOUR_MS)
-    index.add(A, 1)
+    index.claim(*columns([A], [1]))
     index.commit(0)
-    index.add(B, 1)
+    index.claim(*columns([B], [1]))
     index.rollback()
     assert (index.look_up(A, 1), index.look_up(B, 1), len(index)) == (Seen.SAME, Seen.NEVER, 1)
 
@@ -43,7 +43,7 @@ def test_the_new_ones_of_many_ids_are_claimed_and_told() -> None:
 
 def test_reading_again_keeps_the_first_content() -> None:
     index = IdIndex(HOUR_MS)
-    index.add(A, 1)
+    index.claim(*columns([A], [1]))
     index.commit(0)
     index.remember(*columns([A, B, B], [9, 2, 3]), 0)
     assert (index.look_up(A, 1), index.look_up(B, 2)) == (Seen.SAME, Seen.SAME)
@@ -51,7 +51,7 @@ def test_reading_again_keeps_the_first_content() -> None:
 
 def test_ids_are_kept_for_the_horizon_and_forgotten_within_two_hours_after() -> None:
     index = IdIndex(6 * HOUR_MS)
-    index.add(A, 1)
+    index.claim(*columns([A], [1]))
     index.commit(0)
     index.commit(index.memory_ms)
     assert index.look_up(A, 1) is Seen.SAME
