@@ -161,7 +161,7 @@ async def until(running: ReporterProcess, reached: Callable[[], bool]) -> None:
 
 
 async def test_what_differs_at_stripe_is_found_without_a_command_and_named_by_its_cause(installation: Installation, tmp_path: Path) -> None:
-    variables = {**installation.variables, "TAXIMETER_KAFKA_PARTITIONS": "1", "TAXIMETER_WEBHOOKS_BACKFILL_SECONDS": "3600"}
+    variables = {**installation.variables, "TAXIMETER_KAFKA_PARTITIONS": "1", "TAXIMETER_WEBHOOKS_BACKFILL_SECONDS": "0"}
     with reporter(installation.kafka, tmp_path / "reporter", variables) as running:
         await until(running, lambda: running.metric("taximeter_reporter_meter_events_total", outcome="accepted") == len(QUANTITIES))
         cancelled = await installation.identifier("cus_cancelled")
@@ -228,7 +228,7 @@ async def test_what_differs_at_stripe_is_found_without_a_command_and_named_by_it
 
 
 async def test_refused_usage_of_a_deleted_customer_is_billed_to_its_successor_once(installation: Installation, tmp_path: Path) -> None:
-    variables = {**installation.variables, "TAXIMETER_KAFKA_PARTITIONS": "1", "TAXIMETER_WEBHOOKS_BACKFILL_SECONDS": "3600"}
+    variables = {**installation.variables, "TAXIMETER_KAFKA_PARTITIONS": "1", "TAXIMETER_WEBHOOKS_BACKFILL_SECONDS": "0"}
     folder = tmp_path / "reporter"
     installation.simulator.call("POST", "/_control/customers", {"ids": ["cus_heir"]})
     with reporter(installation.kafka, folder, variables) as running:
