@@ -11,8 +11,9 @@ BROKERS ?= 1
 ARGS ?=
 TARGETS ?= x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu x86_64-unknown-linux-musl aarch64-unknown-linux-musl
 PARALLEL := -n 2 --dist worksteal
-# Each of two processes has a broker of its own, and the tests of one file stay together. The simulation uses all cores by itself.
-BY_FILE := -n 2 --dist loadfile
+# The simulation uses all cores by itself. The tests below wait half of their time: each process has a broker of its own, and the tests of one
+# file stay together.
+BY_FILE := -n 3 --dist loadfile
 # No addresses of package indexes, and none of our own distributions. `--python-version` is the oldest that is supported.
 LOCK := .lock/bin/uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 --no-header --no-annotate \
   --no-emit-index-url --no-emit-package taximeter --no-emit-package taximeter-emitter --no-emit-package taximeter-sandbox
