@@ -276,18 +276,21 @@ class _PositionReader:
         start, end = await self._reader.bounds(topic, partition)
         place = PartitionPlace(topic, partition)
         problem: FailClosed | None = None
-        for attempt in range(UNREADABLE_ENDS_MAX):
+        unreadable_ends = 0
+        found: tuple[int, Ledger] | None = None
+        while found is None:
             try:
-                begin, seen.ledger = await ledger_start(self._reader, topic, partition, start, end)
-                break
+                found = await ledger_start(self._reader, topic, partition, start, end)
             except (RecordCorrupt, RecordUnreadable) as error:
-                if error.offset is None or attempt + 1 == UNREADABLE_ENDS_MAX:
+                unreadable_ends += 1
+                if error.offset is None or unreadable_ends == UNREADABLE_ENDS_MAX:
                     raise
                 problem, end = error, error.offset
+        begin, seen.ledger = found
         counted_from = begin
         if hours:
-            found = await self._reader.offset_for_time(topic, partition, self._clock.now_ms() - round(hours * HOUR_MS))
-            counted_from = end if found is None else found
+            offset = await self._reader.offset_for_time(topic, partition, self._clock.now_ms() - round(hours * HOUR_MS))
+            counted_from = end if offset is None else offset
         try:
             async for _, _, entry in chain_records(self._reader, place, min(begin, counted_from), begin, decode_entry):
                 seen.count(entry)

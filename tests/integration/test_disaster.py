@@ -306,7 +306,7 @@ async def adopted(drill: Drill) -> None:
         assert code == OK, told
         found.append(done)
     assert found[0] == found[1]
-    assert all(each["adopted_at"] is not None and each["closed_at"] is None for each in done["partitions"])
+    assert all(each["adopted_at"] is not None and each["closed_at"] is None for each in found[0]["partitions"])
 
 
 async def follow_until_copied(drill: Drill, line: str) -> None:

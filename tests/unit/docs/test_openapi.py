@@ -233,9 +233,8 @@ async def test_what_the_gateway_answers_about_keys_is_as_the_document_says() -> 
         assert await client.post(other, **theirs) == (403, "customer_not_allowed")
         assert await client.post([other, BAD], **theirs) == (400, "customer_not_allowed")
         assert await client.post([GOOD, other], **theirs) == (207, "")
-        for _ in range(2):
-            answer = await client.post([GOOD] * 5, Authorization=f"Bearer {slow.token}")
-        assert answer == (429, "rate_limited")
+        answers = [await client.post([GOOD] * 5, Authorization=f"Bearer {slow.token}") for _ in range(2)]
+        assert answers[-1] == (429, "rate_limited")
 
 
 async def test_what_the_admin_port_answers_is_as_the_document_says() -> None:

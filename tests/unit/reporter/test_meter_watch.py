@@ -136,7 +136,7 @@ async def test_without_the_right_to_read_meters_time_lets_a_held_meter_be_tried_
         subject.held.refused("tokens", "no_meter", 0, 0.0)
         await subject.run()
         assert subject.held.is_on_trial("tokens") is tried
-    assert "give it the right" in subject.logged.getvalue() or not tried
+        assert ("give it the right" in subject.logged.getvalue()) is tried
 
 
 async def test_webhooks_about_meters_and_reports_that_blame_a_meter_make_it_look() -> None:

@@ -35,6 +35,7 @@ def grow(data: st.DataObject, log: MemoryLog, topic: str) -> None:
 def test_a_copy_that_is_interrupted_and_repeated_is_the_original_in_the_end(data: st.DataObject) -> None:
     source, target = MemoryLog(), MemoryTarget()
     copy = TopicCopy(source, target, "original", "copied")
+    end = 0
     for _ in range(data.draw(st.integers(1, 5))):
         grow(data, source, "original")
         end = len(source.topics.get("original", []))

@@ -46,7 +46,6 @@ def test_counters_go_on_over_a_restart_and_gauges_do_not() -> None:
 
 def test_a_second_restart_adds_up_too() -> None:
     view = watch()
-    for start, counted in ((1, 100), (2, 10), (3, 1)):
-        last = view._service("a", page(start=start, counted=counted))
+    services = [view._service("a", page(start=start, counted=counted)) for start, counted in ((1, 100), (2, 10), (3, 1))]
 
-    assert total(last.series, "events_total") == 111
+    assert total(services[-1].series, "events_total") == 111
