@@ -77,8 +77,9 @@ simulate: $(STAMP)  ## Seeded simulation of the whole pipeline's cores (SEEDS=10
 chaos: $(STAMP)  ## Break real processes on a real broker and compare the books (MINUTES=30 BROKERS=3 ARGS="--seed 7")
 	$(BIN)/python -m tests.chaos --minutes $(MINUTES) --brokers $(BROKERS) $(ARGS)
 
-wheels: $(STAMP)  ## Wheels of the native reader for Linux on x86-64 and ARM, with glibc and musl, in dist/ (needs rustup's targets)
+wheels: $(STAMP)  ## Wheels of the native reader for Linux on x86-64 and ARM, with glibc and musl, in dist/ (needs rustup)
 	@test -x .wheels/bin/maturin || { $(PYTHON) -m venv .wheels && .wheels/bin/python -m pip --quiet --disable-pip-version-check install "maturin>=1.9,<2" ziglang; }
+	rustup target add $(TARGETS)
 	@for target in $(TARGETS); do \
 	  PATH="$(CURDIR)/.wheels/bin:$$PATH" .wheels/bin/maturin build --quiet --release --zig --manifest-path native/Cargo.toml --target $$target --out dist || exit 1; \
 	done
