@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from aiohttp import hdrs
 from taximeter_emitter.buffer.batching import Batcher
 from taximeter_emitter.transports.kafka_producer import KafkaProducer
 
@@ -17,6 +18,7 @@ from ingest.admission.byte_budget import ByteBudget
 from ingest.metrics import GatewayMetrics
 from ingest.publishing.publisher import Publisher
 from ingest.requests.bodies import BodyReader
+from ingest.requests.gate import RequestGate
 from ingest.requests.handler import EventsHandler
 from ingest.requests.server import EVENTS_PATH, GatewayServer
 from ingest.settings import GatewaySettings
@@ -60,8 +62,7 @@ class Gateway:
             heartbeat_seconds=settings.heartbeat_seconds,
             clock=context.clock,
         )
-        handler = EventsHandler(
-            reader=BodyReader(catalogue, events_max=settings.events_max, age_max_ms=age_max_ms, keep_ids=settings.keep_ids),
+        gate = RequestGate(
             keys=self._keys,
             budget=self._budget,
             publisher=self._publisher,
@@ -70,8 +71,10 @@ class Gateway:
             read_seconds=settings.read_seconds,
             clock=context.clock,
         )
+        reader = BodyReader(catalogue, events_max=settings.events_max, age_max_ms=age_max_ms, keep_ids=settings.keep_ids)
+        events = EventsHandler(gate, reader=reader, publisher=self._publisher, metrics=self._metrics, clock=context.clock)
         self._server = GatewayServer(
-            handler.post,
+            {EVENTS_PATH: {hdrs.METH_POST: events.post}},
             ListenAddress(host=settings.host, port=settings.port, port_file=settings.port_file, keeps_port_file=True),
             ListenerLimits(
                 connections_max=settings.connections_max,

@@ -47,11 +47,12 @@ class Refusal(Enum):
 
 
 class RequestRefused(TaximeterError):
-    """The request is refused as a whole. `retry_after`, in seconds, becomes the header Retry-After."""
+    """The request is refused as a whole. `retry_after`, in seconds, becomes the header Retry-After, and `allowed` the header Allow."""
 
-    def __init__(self, refusal: Refusal, detail: str, *, field: str = "", retry_after: float | None = None) -> None:
+    def __init__(self, refusal: Refusal, detail: str, *, field: str = "", retry_after: float | None = None, allowed: tuple[str, ...] = ()) -> None:
         super().__init__(f"{refusal.reason}: {detail}")
         self.refusal = refusal
         self.detail = detail
         self.field = field
         self.retry_after = retry_after
+        self.allowed = allowed

@@ -50,8 +50,8 @@ def refused(refusal: RequestRefused, request_id: str = "") -> web.Response:
     response = _response(refusal.refusal.status, AnswerCounts(0, 0, 0), [], error, refusal.retry_after, request_id=request_id)
     if refusal.refusal is Refusal.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = 'Bearer realm="taximeter"'
-    elif refusal.refusal is Refusal.METHOD_NOT_ALLOWED:
-        response.headers["Allow"] = "POST"
+    elif refusal.allowed:
+        response.headers["Allow"] = ", ".join(refusal.allowed)
     if refusal.refusal in _ENDS:
         # The rest of the body must not be read as the next request.
         response.force_close()

@@ -1,21 +1,18 @@
 """POST /v1/events: check the sender, reserve room, read the events, publish them, answer."""
 
-import asyncio
 from typing import Final
 
 from aiohttp import hdrs, web
-from aiohttp.http_exceptions import PayloadEncodingError
 from taximeter_emitter.clock import Clock
 
-from ingest.admission.api_keys import ApiKey, ApiKeys
-from ingest.admission.byte_budget import ByteBudget, Reservation
-from ingest.admission.rate_limit import EventRate
+from ingest.admission.api_keys import ApiKey
 from ingest.metrics import GatewayMetrics
 from ingest.publishing.publisher import Publisher
 from ingest.refusals import Refusal, RequestRefused
-from ingest.requests.answers import RETRY_AFTER_SECONDS, answered, count_events
+from ingest.requests.answers import answered, count_events
 from ingest.requests.bodies import JSON, BodyReader, ReadEvents, Rejected, is_binary, media_type_of
-from ingest.requests.encodings import GZIP, IDENTITY, decompressed, encoding_of
+from ingest.requests.encodings import IDENTITY, encoding_of
+from ingest.requests.gate import RequestGate
 from ingest.requests.request_columns import RequestPart
 
 # No such header exists yet. Ignoring one would leave its sender with an effect that never happens.
@@ -29,27 +26,13 @@ byte) where every text has characters beyond the BMP. While one body is decoded 
 
 
 class EventsHandler:
-    """Answers POST requests. `keys` None: everybody may send for all customers."""
+    """Answers POST requests with events."""
 
-    def __init__(
-        self,
-        *,
-        reader: BodyReader,
-        keys: ApiKeys | None,
-        budget: ByteBudget,
-        publisher: Publisher,
-        metrics: GatewayMetrics,
-        body_bytes_max: int,
-        read_seconds: float,
-        clock: Clock,
-    ) -> None:
+    def __init__(self, gate: RequestGate, *, reader: BodyReader, publisher: Publisher, metrics: GatewayMetrics, clock: Clock) -> None:
+        self._gate = gate
         self._reader = reader
-        self._keys = keys
-        self._budget = budget
         self._publisher = publisher
         self._metrics = metrics
-        self._body_bytes_max = body_bytes_max
-        self._read_seconds = read_seconds
         self._clock = clock
 
     async def post(self, request: web.BaseRequest, request_id: str) -> web.Response:
@@ -57,14 +40,11 @@ class EventsHandler:
         _check_headers(request)
         encoding = encoding_of(request.headers.get(hdrs.CONTENT_ENCODING, IDENTITY))
         media_type = media_type_of(request.headers.get(hdrs.CONTENT_TYPE, JSON if is_binary(request.headers) else ""))
-        key = self._authenticate(request)
-        rate = self._rate_of(key)
-        self._check_kafka()
-        with self._budget.reserve() as reservation:
-            body = await self._body_of(request, reservation)
-            if encoding == GZIP:
-                body = decompressed(body, self._body_bytes_max)
-                self._admit(len(body), reservation)
+        key = self._gate.key_of(request)
+        rate = self._gate.rate_of(key)
+        self._gate.check_kafka()
+        with self._gate.reserve() as reservation:
+            body = await self._gate.body_of(request, encoding, reservation)
             read = self._read(request, media_type, body, key)
             reservation.charge(DECODED_BYTES_PER_BYTE * len(body) + DECODED_BYTES_PER_EVENT * read.count)
             del body
@@ -72,31 +52,9 @@ class EventsHandler:
                 rate.spend(read.count, self._clock.monotonic())
             return await self._publish(read, request_id)
 
-    async def _body_of(self, request: web.BaseRequest, reservation: Reservation) -> bytes:
-        """Read the body. The reservation grows with it, up to what one request may send and what the budget has left."""
-        self._admit(request.content_length or 0, reservation)
-        if request.content.is_eof():
-            # The body came with the head, so there is nothing to wait for.
-            whole = request.content.read_nowait()
-            self._admit(len(whole), reservation)
-            self._metrics.body_bytes.observe(len(whole))
-            return whole
-        body = bytearray()
-        try:
-            async with asyncio.timeout(self._read_seconds):
-                async for chunk in request.content.iter_any():
-                    body += chunk
-                    self._admit(len(body), reservation)
-        except TimeoutError:
-            raise RequestRefused(Refusal.SLOW_BODY, f"the body did not arrive within {self._read_seconds:.0f} s") from None
-        except (ConnectionError, PayloadEncodingError, web.RequestPayloadError) as error:
-            raise RequestRefused(Refusal.BROKEN_BODY, f"the body broke off: {type(error).__name__}") from None
-        self._metrics.body_bytes.observe(len(body))
-        return bytes(body)
-
     async def _publish(self, read: ReadEvents, request_id: str) -> web.Response:
         # The producer may have been lost while the body was read.
-        self._check_kafka()
+        self._gate.check_kafka()
         pending = self._publisher.place([part.events for part in read.accepted])
         await self._publisher.settled(pending)
         counts = count_events(read, pending)
@@ -104,38 +62,6 @@ class EventsHandler:
         if counts.unknown:
             self._metrics.unknown.inc(counts.unknown)
         return answered(read, pending, counts, request_id, unknown_usage=self._reader.unknown_usage(read))
-
-    def _authenticate(self, request: web.BaseRequest) -> ApiKey | None:
-        if self._keys is None:
-            return None
-        key = self._keys.identify(request.headers.get(hdrs.AUTHORIZATION, ""))
-        if key is None:
-            raise RequestRefused(Refusal.UNAUTHORIZED, "needs a valid key: Authorization: Bearer tmk_...", field="authorization")
-        return key
-
-    def _rate_of(self, key: ApiKey | None) -> EventRate | None:
-        if key is None or self._keys is None:
-            return None
-        rate = self._keys.rate_of(key, self._clock.monotonic())
-        wait = 0.0 if rate is None else rate.wait_seconds(self._clock.monotonic())
-        if wait > 0:
-            raise RequestRefused(Refusal.RATE_LIMITED, f"this key may send {key.events_per_second} events a second", retry_after=wait)
-        return rate
-
-    def _check_kafka(self) -> None:
-        problem = self._publisher.problem()
-        if problem is not None:
-            raise RequestRefused(
-                Refusal.KAFKA_UNAVAILABLE, "events cannot be made durable now; nothing of the request was taken", retry_after=RETRY_AFTER_SECONDS
-            )
-
-    def _admit(self, size: int, reservation: Reservation) -> None:
-        if size > self._body_bytes_max:
-            raise RequestRefused(Refusal.BODY_TOO_LARGE, f"a body has at most {self._body_bytes_max} bytes")
-        if not reservation.grow_to(size):
-            raise RequestRefused(
-                Refusal.OVERLOADED, "too many bytes are in flight; nothing of the request was taken", retry_after=RETRY_AFTER_SECONDS
-            )
 
     def _read(self, request: web.BaseRequest, media_type: str, body: bytes, key: ApiKey | None) -> ReadEvents:
         now_ms = self._clock.now_ms()

@@ -1,9 +1,9 @@
-"""The gateway's HTTP server: one path, one method. Every request gets a JSON answer and is counted.
+"""The gateway's HTTP server. Every request gets a JSON answer and is counted.
 
 It uses aiohttp's low-level server: the application layer (router, middleware, a match for each request) costs a third of a small request.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from aiohttp import HttpVersion11, hdrs, web
@@ -21,17 +21,20 @@ from metering.process.logs import RateLimited, get_log
 RequestHandler = Callable[[web.BaseRequest, str], Awaitable[web.Response]]
 """Answers a request, given the request's id."""
 
+Routes = Mapping[str, Mapping[str, RequestHandler]]
+"""What answers, by path and method."""
+
 EVENTS_PATH: Final = "/v1/events"
 _REFUSALS: Final = {fault: next(refusal for refusal in Refusal if refusal.reason == fault.reason) for fault in Fault}
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class GatewayServer:
-    """Passes POST requests for the path to `handler`. Once `is_stopping` is set, each answer closes its connection: clients go elsewhere."""
+    """Passes requests to what answers them. Once `is_stopping` is set, each answer closes its connection: clients go elsewhere."""
 
-    def __init__(self, handler: RequestHandler, address: ListenAddress, limits: ListenerLimits, *, metrics: GatewayMetrics, clock: Clock) -> None:
+    def __init__(self, routes: Routes, address: ListenAddress, limits: ListenerLimits, *, metrics: GatewayMetrics, clock: Clock) -> None:
         self.is_stopping = False
-        self._handler = handler
+        self._routes = routes
         hooks = ListenerHooks(closed=lambda reason: metrics.connections_closed.labels(reason).inc(), answer=self._fault)
         self._listener = HttpListener(self._handle, address, limits, hooks)
         self._metrics = metrics
@@ -76,10 +79,10 @@ class GatewayServer:
 
     async def _answer(self, request: web.BaseRequest, request_id: str) -> web.Response:
         try:
-            _check_route(request)
+            handler = self._handler_of(request)
             if hdrs.EXPECT in request.headers:
                 await _expect(request)
-            return await self._handler(request, request_id)
+            return await handler(request, request_id)
         except RequestRefused as refusal:
             return self._refuse(refusal, request_id)
         except Exception as error:  # the client has to learn that nobody knows what became of its events
@@ -87,6 +90,16 @@ class GatewayServer:
                 self._log.failed("request crashed", error, request_id=request_id)
             crash = RequestRefused(Refusal.INTERNAL_ERROR, "the events may or may not have arrived; send them again with the same ids")
             return self._refuse(crash, request_id)
+
+    def _handler_of(self, request: web.BaseRequest) -> RequestHandler:
+        # Almost every client sends the path exactly like this. Splitting off a query and decoding percent signs costs more.
+        methods = self._routes.get(request.raw_path) or self._routes.get(request.path)
+        if methods is None:
+            raise RequestRefused(Refusal.NOT_FOUND, f"the gateway takes {_listed(self._routes)}")
+        handler = methods.get(request.method)
+        if handler is None:
+            raise RequestRefused(Refusal.METHOD_NOT_ALLOWED, f"the gateway takes {_listed(self._routes)}", allowed=tuple(methods))
+        return handler
 
     def _refuse(self, refusal: RequestRefused, request_id: str) -> web.Response:
         self._metrics.refused.labels(refusal.refusal.reason).inc()
@@ -109,14 +122,8 @@ class GatewayServer:
         counter.inc()
 
 
-def _check_route(request: web.BaseRequest) -> None:
-    # Almost every client sends the path exactly like this. Splitting off a query and decoding percent signs costs more.
-    sent = request.raw_path
-    path = sent if sent == EVENTS_PATH else request.path
-    if path != EVENTS_PATH:
-        raise RequestRefused(Refusal.NOT_FOUND, f"the gateway takes POST {EVENTS_PATH} only")
-    if request.method != hdrs.METH_POST:
-        raise RequestRefused(Refusal.METHOD_NOT_ALLOWED, f"the gateway takes POST {EVENTS_PATH} only")
+def _listed(routes: Routes) -> str:
+    return ", ".join(f"{method} {path}" for path, methods in routes.items() for method in methods)
 
 
 async def _expect(request: web.BaseRequest) -> None:

@@ -22,6 +22,7 @@ from ingest.metrics import GatewayMetrics
 from ingest.publishing.publisher import Publisher
 from ingest.refusals import RequestRefused
 from ingest.requests.bodies import BodyReader
+from ingest.requests.gate import RequestGate
 from ingest.requests.handler import EventsHandler
 from metering.records.meters import Catalogue
 from tests.support.aggregator_records import EVENTS, METERS, START_MS, TALLIES, rules
@@ -117,8 +118,7 @@ class _Play:
             heartbeat_seconds=1e6,
             clock=self._clock,
         )
-        self._handler = EventsHandler(
-            reader=BodyReader(CATALOGUE, events_max=_EVENTS_MAX),
+        gate = RequestGate(
             keys=ApiKeys(parse_keys("".join(key.entry for key in KEYS.values()))),
             budget=budget,
             publisher=self._publisher,
@@ -127,6 +127,8 @@ class _Play:
             read_seconds=5.0,
             clock=self._clock,
         )
+        reader = BodyReader(CATALOGUE, events_max=_EVENTS_MAX)
+        self._handler = EventsHandler(gate, reader=reader, publisher=self._publisher, metrics=metrics, clock=self._clock)
         self._log = MemoryLog()
         self._log.topics = {EVENTS: [], TALLIES: []}
         about = rules(catalogue=CATALOGUE, partition_of=lambda _: 0)

@@ -27,6 +27,7 @@ from ingest.refusals import Refusal, RequestRefused
 from ingest.requests import bodies, event_age
 from ingest.requests.answers import refused
 from ingest.requests.bodies import MEDIA_TYPES, BodyReader
+from ingest.requests.gate import RequestGate
 from ingest.requests.handler import EventsHandler
 from ingest.requests.server import EVENTS_PATH, GatewayServer
 from metering.process import admin
@@ -162,20 +163,19 @@ async def gateway(kafka: FakeKafka, keys: ApiKeys | None = None, room: int = 10*
         heartbeat_seconds=60.0,
         clock=clock,
     )
-    handler = EventsHandler(
-        reader=BodyReader(Catalogue([Meter("tokens", ("n",))]), events_max=5),
-        keys=keys,
-        budget=budget,
-        publisher=publisher,
-        metrics=metrics,
-        body_bytes_max=10_000,
-        read_seconds=read_seconds,
-        clock=clock,
-    )
+    gate = RequestGate(keys=keys, budget=budget, publisher=publisher, metrics=metrics, body_bytes_max=10_000, read_seconds=read_seconds, clock=clock)
+    reader = BodyReader(Catalogue([Meter("tokens", ("n",))]), events_max=5)
+    events = EventsHandler(gate, reader=reader, publisher=publisher, metrics=metrics, clock=clock)
     running = asyncio.create_task(publisher.run())
     if not kafka.is_away:
         await until_async(lambda: publisher.problem() is None)
-    server = GatewayServer(handler.post, ListenAddress(host="127.0.0.1", port=0), ListenerLimits(finish_seconds=1.0), metrics=metrics, clock=clock)
+    server = GatewayServer(
+        {EVENTS_PATH: {"POST": events.post}},
+        ListenAddress(host="127.0.0.1", port=0),
+        ListenerLimits(finish_seconds=1.0),
+        metrics=metrics,
+        clock=clock,
+    )
     await server.start()
     try:
         yield Client(f"http://127.0.0.1:{server.port}")
