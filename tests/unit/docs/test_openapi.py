@@ -122,7 +122,8 @@ def test_each_refusal_of_a_request_is_answered_as_the_document_says(refusal: Ref
     if refusal is Refusal.FORBIDDEN:
         return  # of events, never of a request
     retry_after = 2.0 if refusal.status in {429, 503} else None
-    answer = refused(RequestRefused(refusal, "why", field="header", retry_after=retry_after))
+    allowed = ("POST",) if refusal is Refusal.METHOD_NOT_ALLOWED else ()
+    answer = refused(RequestRefused(refusal, "why", field="header", retry_after=retry_after, allowed=allowed))
     assert isinstance(answer.body, bytes)
     assert answer_faults(GATEWAY, "post", answer.status, answer.headers, answer.body) == []
 
