@@ -1,6 +1,6 @@
 """Which identities were counted, however long ago: looked for in the log itself, where ids are no longer remembered."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import aclosing
 
 from taximeter_emitter.wire.batch import FINGERPRINT_BYTES
@@ -20,16 +20,15 @@ from metering.records.record import LogRecord
 
 
 async def counted_identities(
-    reader: LogReader, topics: Topics, partition: int, wanted: Collection[Identity], *, from_ms: int = 0
+    reader: LogReader, topics: Topics, partition: int, wanted: Callable[[Identity], bool], *, from_ms: int = 0
 ) -> frozenset[Identity]:
-    """Those of `wanted` that an event in this partition has which counted, or which no tally covers yet.
+    """Those that are `wanted` and that an event in this partition has which counted, or which no tally covers yet.
 
     Reads all that is kept of the partition, from a log time on. Blocks on Kafka; raises LogUnavailable or FailClosed. Memory: what tallies say did
     not count.
     """
     uncounted = await _uncounted(TallyLog(reader, topics.tallies.name), partition, from_ms)
     found: set[Identity] = set()
-    asked = frozenset(wanted)
     first, following = await reader.bounds(topics.events.name, partition)
     if from_ms:
         begin = await reader.offset_for_time(topics.events.name, partition, from_ms)
@@ -45,7 +44,7 @@ async def counted_identities(
             for record in records:
                 places = uncounted.of(record.offset)
                 if places is not None:
-                    found |= _identities(record, places) & asked
+                    found.update(identity for identity in _identities(record, places) if wanted(identity))
     return frozenset(found)
 
 

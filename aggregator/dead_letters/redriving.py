@@ -70,7 +70,7 @@ class DeadLetterLog:
             return
         counted = await self.nameless_identities()
         for partition, identities in wanted.items():
-            counted |= await counted_identities(self._reader, self._topics, partition, identities)
+            counted |= await counted_identities(self._reader, self._topics, partition, identities.__contains__)
         plan.looked_up(counted)
 
     async def nameless_identities(self) -> set[Identity]:

@@ -1,7 +1,7 @@
-"""Which entries were counted already: their identities are looked for in the log, some hundred thousand at a time."""
+"""Which entries were counted already: their identities are looked for in the log, some millions at a time."""
 
-from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -11,12 +11,13 @@ from taximeter_emitter.wire.limits import DAY_MS
 
 from aggregator.dead_letters.counted_identities import counted_identities
 from aggregator.dead_letters.letter_events import Identity
+from aggregator.importing.asked_identities import IdentityList
 from aggregator.importing.source_entries import SourceEntry, SourceEvent
 from metering.kafka.partition_log import LogReader
 from metering.kafka.topics import Topics
 from metering.plans.import_records import EntryBits, ImportedContent
 
-IDENTITIES_A_PASS: Final = 400_000
+IDENTITIES_A_PASS: Final = 2_000_000  # about 130 MB while they are sorted
 # A copy of an event was sent with the same time, or with one that another clock gave it.
 EARLIER_MS: Final = DAY_MS
 
@@ -47,14 +48,14 @@ class EntrySource(Protocol):
 class IdentitySearch:
     """Where identities are looked for. `nameless`: identities of events that redrives wrote without their ids.
 
-    A person is shown `on_pass`: how many passes are done, of how many.
+    A person is shown `on_read`: how many passes are done, of how many, and how many entries of the next one.
     """
 
     reader: LogReader
     topics: Topics
     partition_of: Callable[[str], int]
     nameless: frozenset[Identity]
-    on_pass: Callable[[int, int], None] = lambda _done, _of: None
+    on_read: Callable[[int, int, int], None] = lambda _done, _of, _entries: None
 
     async def known_entries(self, source: EntrySource, asked: int, wanted: Callable[[SourceEvent], bool]) -> EntryBits:
         """The entries that were counted, or that repeat another entry, among those that are wanted and have an id; `asked`: how many these are.
@@ -64,31 +65,28 @@ class IdentitySearch:
         passes = -(-asked // IDENTITIES_A_PASS)
         found = EntryBits()
         for number in range(passes):
-            self.on_pass(number, passes)
             await self._pass(source, _OfPass(wanted, number, passes), found)
         return found
 
-    async def _pass(self, source: EntrySource, wanted: Callable[[SourceEvent], bool], found: EntryBits) -> None:
-        entries: dict[Identity, int] = {}
+    async def _pass(self, source: EntrySource, wanted: "_OfPass", found: EntryBits) -> None:
+        identities, position = IdentityList(), 0
         earliest: dict[int, int] = {}
-        position = 0
-        async for chunk in source.chunks():
-            for entry in chunk:
-                event = entry.content
-                if not isinstance(event, EventRejected) and event.fingerprint != NO_ID and wanted(event):
-                    if entries.setdefault((event.customer, event.fingerprint), position) != position:
-                        found.add(position)  # of several entries with one identity the first is taken
-                    partition = self.partition_of(event.customer)
-                    earliest[partition] = min(event.time_ms, earliest.get(partition, event.time_ms))
-                position += 1
-        by_partition: defaultdict[int, set[Identity]] = defaultdict(set)
-        for identity in entries:
-            by_partition[self.partition_of(identity[0])].add(identity)
-        counted = self.nameless & entries.keys()
-        for partition, identities in by_partition.items():
-            from_ms = max(0, earliest[partition] - EARLIER_MS)
-            counted |= await counted_identities(self.reader, self.topics, partition, identities, from_ms=from_ms)
-        found.add(*map(entries.__getitem__, counted))
+        async with aclosing(source.chunks()) as chunks:
+            async for chunk in chunks:
+                for entry in chunk:
+                    event = entry.content
+                    if not isinstance(event, EventRejected) and event.fingerprint != NO_ID and wanted(event):
+                        identities.add((event.customer, event.fingerprint), position)
+                        partition = self.partition_of(event.customer)
+                        earliest[partition] = min(event.time_ms, earliest.get(partition, event.time_ms))
+                    position += 1
+                self.on_read(wanted.number, wanted.passes, position)
+        asked = identities.asked()
+        found.add(*asked.repeats)  # of several entries with one identity the first is taken
+        counted = {identity for identity in self.nameless if asked.has(identity)}
+        for partition, time_ms in earliest.items():
+            counted |= await counted_identities(self.reader, self.topics, partition, asked.has, from_ms=max(0, time_ms - EARLIER_MS))
+        found.add(*map(asked.entry, counted))
 
 
 @dataclass(frozen=True, slots=True)

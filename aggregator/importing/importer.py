@@ -192,7 +192,7 @@ class Importer:
             self._kit.topics,
             self._rules.partition_of,
             frozenset(await self._letters.nameless_identities()),
-            lambda done, of: self._kit.on_step("ids looked for", done * survey.entries // of, survey.entries),
+            lambda done, of, entries: self._kit.on_step("ids looked for", (done * survey.entries + entries) // of, survey.entries),
         )
         return await search.known_entries(source, asked, lambda event: all_ids or self._rules.is_old(event))
 

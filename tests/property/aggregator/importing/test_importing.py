@@ -1,8 +1,7 @@
 """Whatever a file holds, by whomever it is brought in, at once, again, or interrupted anywhere: each line counts once."""
 
-from collections.abc import AsyncGenerator, Coroutine, Generator, Sequence
+from collections.abc import Coroutine, Generator, Sequence
 from datetime import UTC, datetime
-from hashlib import blake2b
 from typing import Any
 
 import pytest
@@ -16,10 +15,11 @@ from aggregator.dead_letters.redriving import Signature
 from aggregator.importing.import_log import NotImported
 from aggregator.importing.import_survey import ImportRules
 from aggregator.importing.importer import Importer, ImportKit, WrittenSoFar
-from aggregator.importing.source_entries import SourceEntry, SourceEvent
+from aggregator.importing.source_entries import SourceEvent
 from metering.kafka.partition_log import Appended, Appender, LogUnavailable
-from metering.plans.import_records import IMPORT_HEADER, ImportedContent
+from metering.plans.import_records import IMPORT_HEADER
 from metering.records.redrive import NO_EDIT
+from tests.support.aggregator_entries import Lines
 from tests.support.aggregator_installation import TOPICS, MemoryInstallation, at_home
 from tests.support.aggregator_records import HORIZON_MS
 from tests.support.metering_memory_log import finished
@@ -64,23 +64,6 @@ class PausingAppender(Appender):
             raise LogUnavailable("it was not acknowledged")
         await Pause()
         return found
-
-
-class Lines:
-    """A file in memory, two lines at a time."""
-
-    columns: Sequence[tuple[str, str]] = ()
-    source = ""
-
-    def __init__(self, events: Sequence[SourceEvent]) -> None:
-        self._entries = [SourceEntry(f"line {number}", event) for number, event in enumerate(events, start=1)]
-
-    async def content(self) -> ImportedContent:
-        return ImportedContent("file", "lines", blake2b(repr(self._entries).encode(), digest_size=16).hexdigest())
-
-    async def chunks(self) -> AsyncGenerator[Sequence[SourceEntry], None]:
-        for start in range(0, len(self._entries), 2):
-            yield self._entries[start : start + 2]
 
 
 class Machine:
