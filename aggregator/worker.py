@@ -58,6 +58,7 @@ class CountingWorker(PartitionWorker):
         self._tallies_seen = 0  # the first offset of usage.tallies that may hold what mends the partition
         self._waiting_at = 0  # the position at which nothing came, since then
         self._waiting_since = 0.0
+        self._is_counting = False
         self._partition_of = partition_of
         self._metrics = metrics
         self._warnings = RateLimited(self._clock, interval_seconds=SET_ASIDE_SECONDS)
@@ -117,12 +118,14 @@ class CountingWorker(PartitionWorker):
         self._log.info("took over", position=counter.position, remembered_ids=len(counter.ids), seconds=round(seconds, 3))
         flushed = self._clock.monotonic()
         while True:
-            pause = self._settings.flush_seconds if counter.pending_records else self._settings.idle_tally_seconds
+            pause = self._settings.flush_seconds if counter.pending_records or self._inbox else self._settings.idle_tally_seconds
             due = flushed + pause
-            if self.readable_end > counter.position:
+            if not self._inbox and self.readable_end > counter.position:
                 due = min(due, self._clock.monotonic() + MARKER_SECONDS)
-            await self._wait(due - self._clock.monotonic(), work=bool(self._inbox))
-            await self._count_inbox(counter)
+            await self._wait(due - self._clock.monotonic(), work=self._is_time_to_count(flushed))
+            if self._is_time_to_count(flushed):
+                await self._count_inbox(counter)
+                self._is_counting = bool(self._inbox)
             unreadable = self._unreadable()
             if unreadable is not None and not counter.pending_records:
                 raise unreadable
@@ -142,6 +145,18 @@ class CountingWorker(PartitionWorker):
             return self._clock.monotonic() >= flushed + self._settings.idle_tally_seconds
         full = self.unflushed_bytes >= self._settings.unflushed_bytes_max
         return full or self._clock.monotonic() >= flushed + self._settings.flush_seconds
+
+    @property
+    def _may_gather(self) -> bool:
+        """See PartitionWorker."""
+        return not self._inbox.is_worth_a_turn
+
+    def _is_time_to_count(self, flushed: float) -> bool:
+        """Whether to count what came. Little waits for more until a tally is due; once counting has begun, it goes on until the inbox is empty."""
+        if not self._inbox:
+            return False
+        urgent = self._is_counting or self._inbox.is_worth_a_turn or not self.wants_records
+        return urgent or self._clock.monotonic() >= flushed + self._settings.flush_seconds
 
     async def _count_inbox(self, counter: PartitionCounter) -> None:
         """Count records of the inbox until the tally is large enough or others must have a turn."""

@@ -10,7 +10,9 @@ from typing import Final
 from metering.records.record import LogRecord, RecordColumns
 from metering.workers.known_holes import KnownHoles
 
-JOINED_RECORDS: Final = 500  # shorter lists are joined, up to about this
+# A turn costs as much for one record as for some hundreds. So shorter lists are joined up to about this, and this much is worth a turn of its own.
+TURN_WORTH_RECORDS: Final = 1_000
+TURN_WORTH_BYTES: Final = 256 * 1024
 _value = attrgetter("value")
 _offset = attrgetter("offset")
 
@@ -55,6 +57,11 @@ class Inbox:
     def __bool__(self) -> bool:
         return bool(self._lists)
 
+    @property
+    def is_worth_a_turn(self) -> bool:
+        """Whether there is so much that waiting for more would save nothing."""
+        return self.bytes >= TURN_WORTH_BYTES or len(self) >= TURN_WORTH_RECORDS
+
     def add(self, records: Sequence[LogRecord], holes: Iterable[tuple[int, int]] = ()) -> None:
         """Append records, which must not change any more; and ranges of offsets around them that are proved to hold nothing to read."""
         self.holes.add(holes)
@@ -84,7 +91,7 @@ class Inbox:
 
         `is_hole`: whether it is known from elsewhere that these offsets, from the first to the one before the second, hold no record.
         """
-        self._join(min(records_max, JOINED_RECORDS))
+        self._join(min(records_max, TURN_WORTH_RECORDS))
         records, size = self._lists[0]
         run = records if not self._at and len(records) <= records_max else records[self._at : self._at + records_max]
         if _offset_at(run, -1) - _offset_at(run, 0) != len(run) - 1:

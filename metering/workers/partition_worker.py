@@ -72,8 +72,10 @@ class PartitionWorker(ABC):
 
     def hand_in(self, records: Sequence[LogRecord], holes: Iterable[tuple[int, int]] = ()) -> None:
         """Take records from the poll loop, in log order; and ranges of offsets around them that are proved to hold nothing to read."""
+        knows = bool(self._inbox)
         self._inbox.add(records, holes)
-        self._news.tell()
+        if not (knows and self._may_gather):
+            self._news.tell()
 
     def cannot_read(self, offset: int, reason: str) -> None:
         """Note that the poll loop failed to read the records from this offset on; it tries again as long as this worker wants records."""
@@ -117,6 +119,11 @@ class PartitionWorker(ABC):
     @abstractmethod
     def may_resume(self) -> bool:
         """Whether enough of the byte bound is free again."""
+
+    @property
+    def _may_gather(self) -> bool:
+        """Whether a worker that knows that records came need not be told that these are more now."""
+        return False
 
     async def run(self) -> None:
         """Until drained or cancelled. A contradiction in the log stops the partition until it is mended; Kafka's absence is waited out."""

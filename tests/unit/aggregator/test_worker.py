@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -19,6 +20,7 @@ from metering.process.logs import get_log
 from metering.records.fail_closed import HistoryLost, RecordUnreadable, Unforeseen
 from metering.records.record import LogRecord
 from metering.records.tally import decode_tally
+from metering.workers.inbox import TURN_WORTH_RECORDS
 from metering.workers.loop_turns import LoopTurns
 from metering.workers.partition_worker import WorkerKit
 from tests.support.aggregator_partition import Partition
@@ -29,12 +31,14 @@ from tests.support.waiting import until_async
 
 BAD = 137
 RECORDS = 300
+QUICK = AggregatorSettings(flush_seconds=0.05)
+PATIENT = AggregatorSettings(flush_seconds=60)
 
 
 class Owned:
     """A worker whose poll loop hands in what it seeks."""
 
-    def __init__(self, partition: Partition) -> None:
+    def __init__(self, partition: Partition, settings: AggregatorSettings) -> None:
         self.partition = partition
         self.position: int | None = None
         metrics = AggregatorMetrics.create(CollectorRegistry())
@@ -50,7 +54,7 @@ class Owned:
         self.worker = CountingWorker(
             0,
             kit,
-            settings=AggregatorSettings(flush_seconds=0.05),
+            settings=settings,
             takeover=partition.takeover(),
             partition_of=rules().partition_of,
             metrics=metrics,
@@ -76,9 +80,9 @@ class Owned:
 
 
 @asynccontextmanager
-async def owned(partition: Partition) -> AsyncIterator[Owned]:
+async def owned(partition: Partition, settings: AggregatorSettings = QUICK) -> AsyncIterator[Owned]:
     """A running worker."""
-    found = Owned(partition)
+    found = Owned(partition, settings)
     tasks = [asyncio.create_task(found.worker.run()), asyncio.create_task(found.poll())]
     try:
         yield found
@@ -111,6 +115,18 @@ def with_events(count: int) -> Partition:
     for number in range(count):
         partition.emit(f"e{number}", wait_ms=1)
     return partition
+
+
+def turns_of(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Where the number of records of each turn is noted."""
+    real, turns = PartitionCounter.count_many, []
+
+    def count_many(self: PartitionCounter, records: Sequence[LogRecord], until_bytes: int) -> int:
+        turns.append(len(records))
+        return real(self, records, until_bytes)
+
+    monkeypatch.setattr(PartitionCounter, "count_many", count_many)
+    return turns
 
 
 @pytest.fixture(autouse=True)
@@ -161,6 +177,37 @@ async def test_missing_records_stop_the_partition_after_all_before_them_and_it_g
         await step_over(partition, BAD)
         await until_counted(partition, RECORDS - 20)
         assert found.worker.stopped is None
+
+
+async def test_few_records_wait_for_more_until_a_tally_is_due_and_are_counted_in_one_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = turns_of(monkeypatch)
+    partition = with_events(1)
+    async with owned(partition, AggregatorSettings(flush_seconds=0.5)) as found:
+        await until_counted(partition, 1)  # the first tally is due when the flush interval has passed
+        for number in range(20):
+            partition.emit(f"later{number}", wait_ms=1)
+            await until_async(lambda: found.position == len(partition.log.topics[EVENTS]))
+        await until_counted(partition, 21)
+    assert turns == [1, 20]
+
+
+async def test_many_records_are_counted_at_once_and_what_comes_meanwhile_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = turns_of(monkeypatch)
+    async with owned(with_events(TURN_WORTH_RECORDS), PATIENT) as found:
+        await until_async(lambda: found.worker.position == TURN_WORTH_RECORDS)
+        found.partition.emit("later", wait_ms=1)
+        await until_async(lambda: found.position == TURN_WORTH_RECORDS + 1)
+        assert found.worker.position == TURN_WORTH_RECORDS
+        found.worker.drain()
+        await until_async(lambda: found.worker.chain_end == TURN_WORTH_RECORDS + 1)
+    assert turns == [TURN_WORTH_RECORDS, 1]
+
+
+async def test_a_partition_that_is_full_counts_what_it_has() -> None:
+    partition = with_events(RECORDS)
+    size = sum(len(record.value or b"") for record in partition.log.topics[EVENTS] if record is not None)
+    async with owned(partition, replace(PATIENT, unflushed_bytes_max=size)):
+        await until_counted(partition, RECORDS)
 
 
 async def test_markers_behind_the_last_record_are_tallied_without_a_later_one(monkeypatch: pytest.MonkeyPatch) -> None:

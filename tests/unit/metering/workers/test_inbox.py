@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from metering.records.record import LogRecord, Record
-from metering.workers.inbox import Inbox
+from metering.workers.inbox import TURN_WORTH_BYTES, TURN_WORTH_RECORDS, Inbox
 from tests.support.metering_framed_records import framed
 from tests.support.metering_inbox_records import no_hole, records
 
@@ -76,3 +76,21 @@ def test_holes_come_without_records_too() -> None:
     inbox.add((), [(4, 6)])
     assert not inbox
     assert (inbox.holes.end_from(3), inbox.holes.end_from(4), inbox.holes.end_from(6)) == (3, 6, 6)
+
+
+@pytest.mark.parametrize(
+    ("count", "value", "worth"),
+    [
+        (TURN_WORTH_RECORDS - 1, None, False),
+        (TURN_WORTH_RECORDS, None, True),
+        (2, b"x" * (TURN_WORTH_BYTES // 2 - 1), False),
+        (2, b"x" * (TURN_WORTH_BYTES // 2), True),
+    ],
+)
+def test_what_is_worth_a_turn_is_bounded_by_records_and_by_bytes(count: int, value: bytes | None, worth: bool) -> None:
+    inbox = Inbox()
+    inbox.add([Record(0, 0, None, None)])
+    inbox.drop(1)
+    for offset in range(count):
+        inbox.add([Record(offset, 0, None, value)])
+    assert inbox.is_worth_a_turn == worth
