@@ -17,10 +17,11 @@ from ingest.admission.api_keys import ApiKeys, BadKeysFile, read_keys
 from ingest.admission.byte_budget import ByteBudget
 from ingest.metrics import GatewayMetrics
 from ingest.publishing.publisher import Publisher
+from ingest.requests.batches_handler import BatchesHandler
 from ingest.requests.bodies import BodyReader
 from ingest.requests.gate import RequestGate
 from ingest.requests.handler import EventsHandler
-from ingest.requests.server import EVENTS_PATH, GatewayServer
+from ingest.requests.server import BATCHES_PATH, EVENTS_PATH, GatewayServer
 from ingest.settings import GatewaySettings
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.provision import ensure_topics_unless_stopped
@@ -73,8 +74,9 @@ class Gateway:
         )
         reader = BodyReader(catalogue, events_max=settings.events_max, age_max_ms=age_max_ms, keep_ids=settings.keep_ids)
         events = EventsHandler(gate, reader=reader, publisher=self._publisher, metrics=self._metrics, clock=context.clock)
+        batches = BatchesHandler(gate, publisher=self._publisher, metrics=self._metrics, clock=context.clock)
         self._server = GatewayServer(
-            {EVENTS_PATH: {hdrs.METH_POST: events.post}},
+            {EVENTS_PATH: {hdrs.METH_POST: events.post}, BATCHES_PATH: {hdrs.METH_GET: batches.get, hdrs.METH_POST: batches.post}},
             ListenAddress(host=settings.host, port=settings.port, port_file=settings.port_file, keeps_port_file=True),
             ListenerLimits(
                 connections_max=settings.connections_max,

@@ -11,6 +11,7 @@ from metering.process.connections import CLOSED
 from metering.process.metrics import COUNTS, HTTP_SECONDS, SIZE_BYTES, counter, gauge, histogram
 
 CUSTOMER_NOT_ALLOWED: Final = Refusal.FORBIDDEN.reason
+_OF_BATCHES: Final = (CUSTOMER_NOT_ALLOWED, Refusal.FOREIGN_EMITTER.reason, Refusal.TOO_MANY_EVENTS.reason)
 _AGE_SECONDS: Final = (1.0, 5.0, 15.0, 60.0, 300.0, 3600.0, 21600.0, 86400.0, 604800.0)
 
 
@@ -29,6 +30,8 @@ class GatewayMetrics:
     rejected: Counter
     unknown: Counter
     event_age: Histogram
+    emitter_batches: Counter
+    batches_rejected: Counter
     batches: Counter
     produce_seconds: Histogram
     produce_failures: Counter
@@ -83,6 +86,18 @@ class GatewayMetrics:
                 "Age of the oldest event of a request on arrival: late senders and wrong clocks.",
                 unit="seconds",
                 buckets=_AGE_SECONDS,
+            ),
+            emitter_batches=counter(
+                registry,
+                f"{prefix}_emitter_batches_total",
+                "Batches and heartbeats of emitters that were to be passed on, by outcome.",
+                labels={"outcome": ("accepted", "rejected", "unknown")},
+            ),
+            batches_rejected=counter(
+                registry,
+                f"{prefix}_emitter_batches_rejected_total",
+                "Batches of emitters that were not passed on, by reason.",
+                labels={"reason": [*(str(reason) for reason in Reason), *_OF_BATCHES]},
             ),
             batches=counter(registry, f"{prefix}_batches_total", "Batches given to Kafka's client."),
             produce_seconds=histogram(

@@ -10,6 +10,7 @@ class Refusal(Enum):
 
     UNAUTHORIZED = (401, "unauthorized")
     FORBIDDEN = (403, "customer_not_allowed")
+    FOREIGN_EMITTER = (403, "foreign_emitter")
     NOT_FOUND = (404, "not_found")
     METHOD_NOT_ALLOWED = (405, "method_not_allowed")
     SLOW_HEAD = (408, "slow_head")
@@ -22,6 +23,7 @@ class Refusal(Enum):
     MALFORMED_HEAD = (400, "malformed_head")
     TLS_ON_PLAIN_PORT = (400, "tls_on_plain_port")
     UNKNOWN_HEADER = (400, "unknown_header")
+    NO_EMITTER_SECRET = (400, "no_emitter_secret")
     BROKEN_BODY = (400, "broken_body")
     MALFORMED_ENCODING = (400, "malformed_content_encoding")
     MALFORMED_JSON = (400, "malformed_json")

@@ -3,8 +3,9 @@
 from collections import deque
 from typing import Final
 
-from taximeter_emitter.buffer.batching import PartitionBatch
 from taximeter_emitter.transports.in_flight import InFlight
+
+from ingest.publishing.passed_batches import BatchUnderWay
 
 MOVING_SECONDS: Final = 1.0
 """A partition without an acknowledgement for longer than this does not move."""
@@ -19,12 +20,12 @@ class PartitionLanes:
         self.partitions = partitions
         self._patience_seconds = patience_seconds
         self._bytes_max = bytes_max
-        self._waiting: dict[int, deque[PartitionBatch]] = {}
+        self._waiting: dict[int, deque[BatchUnderWay]] = {}
         self._in_flight = InFlight(partitions)
-        self._added: dict[PartitionBatch, float] = {}
+        self._added: dict[BatchUnderWay, float] = {}
         self._bytes: dict[int, int] = {}
 
-    def __contains__(self, batch: PartitionBatch) -> bool:
+    def __contains__(self, batch: BatchUnderWay) -> bool:
         return batch in self._added
 
     def __bool__(self) -> bool:
@@ -35,18 +36,18 @@ class PartitionLanes:
         """Whether a batch has not been given to Kafka's client."""
         return bool(self._waiting)
 
-    def given_up(self) -> list[PartitionBatch]:
+    def given_up(self) -> list[BatchUnderWay]:
         """All that are on their way; those that Kafka's client does not have yet will not be given to it."""
         self._waiting.clear()
         return list(self._added)
 
-    def add(self, batch: PartitionBatch, now: float) -> None:
+    def add(self, batch: BatchUnderWay, now: float) -> None:
         """Queue a closed batch behind all others of its partition."""
         self._waiting.setdefault(batch.partition, deque()).append(batch)
         self._added[batch] = now
         self._bytes[batch.partition] = self._bytes.get(batch.partition, 0) + batch.size
 
-    def next(self, now: float) -> PartitionBatch | None:
+    def next(self, now: float) -> BatchUnderWay | None:
         """The next batch for Kafka's client, which will take it without waiting; None if there is none."""
         for partition, queue in self._waiting.items():
             if self._in_flight.has_room(partition, queue[0].size):
@@ -58,7 +59,7 @@ class PartitionLanes:
                 return batch
         return None
 
-    def remove(self, batch: PartitionBatch) -> float | None:
+    def remove(self, batch: BatchUnderWay) -> float | None:
         """The batch is not on its way any more; when it was added, or None if it was not on its way."""
         added = self._added.pop(batch, None)
         if added is not None:
@@ -69,7 +70,7 @@ class PartitionLanes:
                 del self._bytes[batch.partition]
         return added
 
-    def acknowledge(self, batch: PartitionBatch, now: float) -> None:
+    def acknowledge(self, batch: BatchUnderWay, now: float) -> None:
         """Kafka has it."""
         self._in_flight.settle(batch.partition, batch.size, now)
 

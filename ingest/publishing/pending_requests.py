@@ -1,10 +1,12 @@
 """What a request waits for: the fate of each batch that has some of its events."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from taximeter_emitter.buffer.batching import PartitionBatch
+
+from ingest.publishing.passed_batches import BatchUnderWay
 
 
 class EventsInBatch(NamedTuple):
@@ -23,20 +25,20 @@ class PendingRequest:
         self.settled = settled
         self._parts: dict[int, tuple[int, Sequence[EventsInBatch]]] = {}
         # None until the events are in batches.
-        self._open: set[PartitionBatch] | None = None
-        self._failed: set[PartitionBatch] = set()
+        self._open: set[BatchUnderWay] | None = None
+        self._failed: set[BatchUnderWay] = set()
 
     def note_part(self, part: int, first: int, in_batches: Sequence[EventsInBatch]) -> None:
         """Note where a part of the request went. It was spread with other events; its own begin at place `first`."""
         self._parts[part] = (first, in_batches)
 
-    def start(self, batches: set[PartitionBatch]) -> None:
-        """Wait for these batches; they hold all events of the request. The set belongs to the request from now on."""
-        self._open = batches
-        if not batches:
+    def start(self, batches: Iterable[BatchUnderWay]) -> None:
+        """Wait for these batches; they hold all events of the request."""
+        self._open = set(batches)
+        if not self._open:
             self.settled.set_result(None)
 
-    def resolve(self, batch: PartitionBatch, *, acknowledged: bool) -> None:
+    def resolve(self, batch: BatchUnderWay, *, acknowledged: bool) -> None:
         """Note the fate of one batch."""
         assert self._open is not None, "a request learns the fate of batches that it waits for"
         self._open.discard(batch)
@@ -54,6 +56,10 @@ class PendingRequest:
     def all_acknowledged(self) -> bool:
         """Whether Kafka has every event."""
         return self._open is not None and not self._open and not self._failed
+
+    def is_unknown(self, batch: BatchUnderWay) -> bool:
+        """Whether Kafka has not acknowledged this batch of the request."""
+        return self._open is None or batch in self._open or batch in self._failed
 
     def unknown(self, part: int, count: int) -> list[int]:
         """The events of a part that Kafka has not acknowledged, by place in the part; ascending. The part has `count` events."""

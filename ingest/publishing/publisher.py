@@ -8,12 +8,15 @@ and all other events go on. Its next acknowledgement ends that.
 
 A batch that fails is not sent again. Its senders learn that its fate is unknown and send the same ids again; the aggregator drops those that
 it has. The next heartbeat names the numbers of the batch as abandoned.
+
+The batches of emitters pass as they are, beside the gateway's own. Their numbers are their emitters', who send them again.
 """
 
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
+from math import inf
 from random import Random
 from typing import Final
 
@@ -27,6 +30,7 @@ from ingest.admission.byte_budget import ByteBudget
 from ingest.metrics import GatewayMetrics
 from ingest.publishing.abandoned_numbers import AbandonedNumbers
 from ingest.publishing.partition_lanes import PartitionLanes
+from ingest.publishing.passed_batches import BatchUnderWay, PassedBatch
 from ingest.publishing.pending_requests import PendingRequest
 from ingest.publishing.staging import Staging
 from metering.process.logs import RateLimited, get_log
@@ -74,13 +78,18 @@ class Publisher:
         self._problem = "not connected to Kafka yet"
         self._lanes = PartitionLanes(0, patience_seconds=acknowledge_seconds, bytes_max=0)
         # The requests that wait for a batch, also for an open one.
-        self._waiting: dict[PartitionBatch, list[PendingRequest]] = {}
+        self._waiting: dict[BatchUnderWay, list[PendingRequest]] = {}
         self._flush_handle: asyncio.Handle | None = None
         self._appending: asyncio.Task[None] | None = None
         self._last_record: dict[int, float] = {}
         self._beating: dict[int, asyncio.Future[object]] = {}
         self._producer_lost = asyncio.Event()
         self._stopping = asyncio.Event()
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions the topic has; 0 until Kafka was reached."""
+        return self._partition_cache.partitions
 
     def problem(self) -> str | None:
         """Why no events at all can be taken now; None if some can."""
@@ -109,6 +118,23 @@ class Publisher:
         self._plan_flush()
         return request
 
+    def pass_on(self, batches: Sequence[PassedBatch]) -> PendingRequest:
+        """Send batches of an emitter as they are, of each partition in this order; what is of a refused partition fails at once.
+
+        Must not be called while there is a `problem`.
+        """
+        assert self._producer is not None, "batches are passed on only while there is a producer"
+        request = PendingRequest(asyncio.get_running_loop().create_future())
+        request.start(batches)
+        refused = self._lanes.refused(self._clock.monotonic())
+        for batch in batches:
+            if batch.partition in refused:
+                request.resolve(batch, acknowledged=False)
+            else:
+                self._waiting[batch] = [request]
+        self._send([batch for batch in batches if batch.partition not in refused])
+        return request
+
     def _spread(self) -> None:
         """Put what is staged into batches; what is of a refused partition fails."""
         refused = self._lanes.refused(self._clock.monotonic())
@@ -119,10 +145,13 @@ class Publisher:
             else:
                 self._waiting.setdefault(batch, []).extend(requests)
 
-    async def settled(self, request: PendingRequest) -> None:
-        """Wait until the fate of all batches of the request is known, but at most `acknowledge_seconds`. The request then knows which arrived."""
+    async def settled(self, request: PendingRequest, *, seconds_max: float = inf) -> None:
+        """Wait until the fate of all batches of the request is known, but at most `acknowledge_seconds`, or `seconds_max` if that is less.
+
+        The request then knows which arrived.
+        """
         # By hand: `asyncio.timeout` costs three times as much, and every request passes here.
-        too_late = asyncio.get_running_loop().call_later(self._acknowledge_seconds, request.give_up)
+        too_late = asyncio.get_running_loop().call_later(min(self._acknowledge_seconds, seconds_max), request.give_up)
         try:
             await request.settled
         finally:
@@ -238,13 +267,14 @@ class Publisher:
         self._spread()
         self._send(self._batcher.take_all())
 
-    def _send(self, batches: list[PartitionBatch]) -> None:
+    def _send(self, batches: Sequence[BatchUnderWay]) -> None:
         if not batches:
             return
         now = self._clock.monotonic()
         for batch in batches:
             self._lanes.add(batch, now)
-            self._last_record[batch.partition] = now
+            if isinstance(batch, PartitionBatch):
+                self._last_record[batch.partition] = now
             self._budget.charge(batch.size)
         self._metrics.batches.inc(len(batches))
         if self._producer is None:
@@ -267,7 +297,7 @@ class Publisher:
                 return
             acknowledged.add_done_callback(partial(self._acknowledged, producer, batch))
 
-    def _acknowledged(self, producer: BatchProducer, batch: PartitionBatch, future: "asyncio.Future[object]") -> None:
+    def _acknowledged(self, producer: BatchProducer, batch: BatchUnderWay, future: "asyncio.Future[object]") -> None:
         failure = None if future.cancelled() else future.exception()
         if future.cancelled() or failure is not None:
             self._lose(producer, str(failure) if failure is not None else "the producer was closed")
@@ -292,14 +322,15 @@ class Publisher:
         for batch in [*self._batcher.take_all(), *self._lanes.given_up()]:
             self._resolve(batch, acknowledged=False)
 
-    def _resolve(self, batch: PartitionBatch, *, acknowledged: bool) -> None:
+    def _resolve(self, batch: BatchUnderWay, *, acknowledged: bool) -> None:
         added = self._lanes.remove(batch)
         if added is not None:
             self._budget.release(batch.size)
             if acknowledged:
                 self._metrics.produce_seconds.observe(self._clock.monotonic() - added)
         if not acknowledged:
-            self._abandoned.add(batch.partition, batch.first_seq, batch.first_seq + batch.count - 1)
+            if isinstance(batch, PartitionBatch):
+                self._abandoned.add(batch.partition, batch.first_seq, batch.first_seq + batch.count - 1)
             self._metrics.produce_failures.inc()
         for request in self._waiting.pop(batch, ()):
             request.resolve(batch, acknowledged=acknowledged)

@@ -14,7 +14,7 @@ were refused, and will be refused again. 400: all were refused (403 if the key m
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from types import MappingProxyType
@@ -25,12 +25,15 @@ from aiohttp import web
 
 from ingest.publishing.pending_requests import PendingRequest
 from ingest.refusals import Refusal, RequestRefused
+from ingest.requests.batch_bodies import ReadBatches
 from ingest.requests.bodies import ReadEvents, Rejected
 from ingest.requests.request_columns import RequestPart
 from ingest.requests.request_ids import HEADER
 
 RETRY_AFTER_SECONDS = 2.0
 NOTHING_UNKNOWN: Final[Mapping[str, int]] = MappingProxyType({})
+NOTHING_MORE: Final[Mapping[str, Any]] = MappingProxyType({})
+_OF_KEYS: Final = frozenset({Refusal.FORBIDDEN.reason, Refusal.FOREIGN_EMITTER.reason})
 _JSON = "application/json"
 _ENDS = frozenset({Refusal.SLOW_BODY, Refusal.BROKEN_BODY, Refusal.BODY_TOO_LARGE})
 
@@ -74,14 +77,42 @@ def answered(
         detail = "Kafka has not acknowledged in time; the events named unknown may or may not have arrived: send them again, with the same ids"
         error: dict[str, Any] | None = {"reason": Refusal.OUTCOME_UNKNOWN.reason, "field": "", "detail": detail}
         return _response(Refusal.OUTCOME_UNKNOWN.status, counts, list(results), error, RETRY_AFTER_SECONDS, request_id=request_id)
+    more = {"unknown_usage": unknown_usage} if unknown_usage else NOTHING_MORE
     if not counts.rejected:
-        return _response(202, counts, [], None, None, request_id=request_id, unknown_usage=unknown_usage)
+        return _response(202, counts, [], None, None, request_id=request_id, more=more)
     if counts.accepted:
-        return _response(207, counts, list(results), None, None, request_id=request_id, unknown_usage=unknown_usage)
+        return _response(207, counts, list(results), None, None, request_id=request_id, more=more)
     first = read.rejected[0]
     forbidden = all(rejected.reason == Refusal.FORBIDDEN.reason for rejected in read.rejected)
     error = {"reason": first.reason, "field": first.field, "detail": first.detail}
     return _response(Refusal.FORBIDDEN.status if forbidden else 400, counts, list(results), error, None, request_id=request_id)
+
+
+def answered_batches(read: ReadBatches, unknown: Collection[int], partitions: int, request_id: str) -> web.Response:
+    """Answer a request whose batches were judged one by one; `unknown` has the lines of those that Kafka has not acknowledged.
+
+    The counts are of batches, and `partitions` says how many there are: an emitter that knows another number has to ask again.
+    """
+    results: list[dict[str, Any]] = [
+        {"index": refused.index, "id": None, "status": "rejected", "reason": refused.reason, "field": refused.field, "detail": refused.detail}
+        for refused in read.refused
+    ]
+    counts = AnswerCounts(len(read.accepted) - len(unknown), len(read.refused), len(unknown))
+    status, error = 207 if read.refused else 202, None
+    if unknown:
+        reason = Refusal.OUTCOME_UNKNOWN.reason
+        results += [{"index": index, "id": None, "status": "unknown", "reason": reason, "field": "", "detail": ""} for index in unknown]
+        results.sort(key=lambda result: result["index"])
+        status, error = (
+            Refusal.OUTCOME_UNKNOWN.status,
+            {"reason": reason, "field": "", "detail": "Kafka has not acknowledged in time: send them again"},
+        )
+    elif not read.accepted:
+        first = read.refused[0]
+        forbidden = all(refused.reason in _OF_KEYS for refused in read.refused)
+        status, error = Refusal.FORBIDDEN.status if forbidden else 400, {"reason": first.reason, "field": first.field, "detail": first.detail}
+    retry_after = RETRY_AFTER_SECONDS if unknown else None
+    return _response(status, counts, results, error, retry_after, request_id=request_id, more={"partitions": partitions})
 
 
 def _rejection(rejected: Rejected) -> dict[str, Any]:
@@ -122,11 +153,9 @@ def _response(
     retry_after: float | None,
     *,
     request_id: str,
-    unknown_usage: Mapping[str, int] = NOTHING_UNKNOWN,
+    more: Mapping[str, Any] = NOTHING_MORE,
 ) -> web.Response:
-    body: dict[str, Any] = {"accepted": counts.accepted, "rejected": counts.rejected, "unknown": counts.unknown, "results": results}
-    if unknown_usage:
-        body["unknown_usage"] = unknown_usage
+    body: dict[str, Any] = {"accepted": counts.accepted, "rejected": counts.rejected, "unknown": counts.unknown, "results": results, **more}
     if error is not None:
         body["error"] = error
         body |= _problem(status, error, request_id)

@@ -25,6 +25,7 @@ Routes = Mapping[str, Mapping[str, RequestHandler]]
 """What answers, by path and method."""
 
 EVENTS_PATH: Final = "/v1/events"
+BATCHES_PATH: Final = "/v1/batches"
 _REFUSALS: Final = {fault: next(refusal for refusal in Refusal if refusal.reason == fault.reason) for fault in Fault}
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 

@@ -2,6 +2,7 @@
 
 import ast
 import asyncio
+import gzip
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -17,25 +18,30 @@ from prometheus_client import CollectorRegistry
 from taximeter_emitter.buffer.batching import Batcher
 from taximeter_emitter.clock import SystemClock
 from taximeter_emitter.wire import event
+from taximeter_emitter.wire.batch import Batch, encode_batch
+from taximeter_emitter.wire.emitter_names import emitter_name
 from taximeter_emitter.wire.errors import Reason
+from taximeter_emitter.wire.partitioner import partition_of
 
 from ingest.admission.api_keys import ApiKeys, create_key, parse_keys
 from ingest.admission.byte_budget import ByteBudget
 from ingest.metrics import GatewayMetrics
 from ingest.publishing.publisher import Publisher
 from ingest.refusals import Refusal, RequestRefused
-from ingest.requests import bodies, event_age
+from ingest.requests import batch_bodies, bodies, event_age
 from ingest.requests.answers import refused
+from ingest.requests.batches_handler import BatchesHandler
 from ingest.requests.bodies import MEDIA_TYPES, BodyReader
 from ingest.requests.gate import RequestGate
 from ingest.requests.handler import EventsHandler
-from ingest.requests.server import EVENTS_PATH, GatewayServer
+from ingest.requests.server import BATCHES_PATH, EVENTS_PATH, GatewayServer
 from metering.process import admin
 from metering.process.admin import AdminServer
 from metering.process.connections import Fault
 from metering.process.health import Health
 from metering.process.listener import ListenAddress, ListenerLimits
 from metering.process.status_page import StatusPage
+from metering.records import batch_decoding
 from metering.records.meters import Catalogue, Meter
 from metering.stripe import signatures
 from metering.stripe.signatures import WebhookEvent
@@ -48,6 +54,8 @@ from tests.support.reporter_webhook_server import Receiver, serving, signed
 from tests.support.waiting import until_async
 
 GATEWAY: Final = EVENTS_PATH
+BATCHES: Final = BATCHES_PATH
+OF_BATCHES: Final = {Refusal.FOREIGN_EMITTER, Refusal.NO_EMITTER_SECRET}
 WEBHOOKS: Final = webhook_server.WEBHOOKS_PATH
 PROBES: Final = ("/livez", "/readyz", "/startupz")
 
@@ -72,7 +80,8 @@ def operations() -> Iterator[tuple[str, str, Any]]:
 
 def test_paths_and_media_types_are_the_code_s() -> None:
     served = set(re.findall(r'add_get\("(/\w+)"', source(admin)))
-    assert {(path, method) for path, method, _ in operations()} == {(GATEWAY, "post"), (WEBHOOKS, "post"), *((path, "get") for path in served)}
+    own = {(GATEWAY, "post"), (BATCHES, "get"), (BATCHES, "post"), (WEBHOOKS, "post")}
+    assert {(path, method) for path, method, _ in operations()} == own | {(path, "get") for path in served}
     assert tuple(document()["paths"][GATEWAY]["post"]["requestBody"]["content"]) == MEDIA_TYPES
 
 
@@ -108,7 +117,7 @@ def test_the_gateway_s_statuses_and_reasons_are_the_code_s() -> None:
     responses = document()["paths"][GATEWAY]["post"]["responses"]
     assert set(responses) == {"202", "207", *(str(refusal.status) for refusal in Refusal)}
     for status in responses.keys() - {"202", "207"}:
-        wanted = {refusal.reason for refusal in Refusal if refusal.status == int(status)}
+        wanted = {refusal.reason for refusal in Refusal if refusal.status == int(status) and refusal not in OF_BATCHES}
         if status == "400":  # all were rejected; one of several for its customer
             wanted |= of_events | {Refusal.FORBIDDEN.reason}
         (media_type,) = responses[status]["content"].values()
@@ -119,13 +128,15 @@ def test_the_gateway_s_statuses_and_reasons_are_the_code_s() -> None:
 
 @pytest.mark.parametrize("refusal", Refusal)
 def test_each_refusal_of_a_request_is_answered_as_the_document_says(refusal: Refusal) -> None:
-    if refusal is Refusal.FORBIDDEN:
-        return  # of events, never of a request
+    if refusal in {Refusal.FORBIDDEN, Refusal.FOREIGN_EMITTER}:
+        return  # of events or batches, never of a request
     retry_after = 2.0 if refusal.status in {429, 503} else None
-    allowed = ("POST",) if refusal is Refusal.METHOD_NOT_ALLOWED else ()
-    answer = refused(RequestRefused(refusal, "why", field="header", retry_after=retry_after, allowed=allowed))
-    assert isinstance(answer.body, bytes)
-    assert answer_faults(GATEWAY, "post", answer.status, answer.headers, answer.body) == []
+    for path, allowed in ((GATEWAY, ("POST",)), (BATCHES, ("GET", "POST"))):
+        methods = allowed if refusal is Refusal.METHOD_NOT_ALLOWED else ()
+        answer = refused(RequestRefused(refusal, "why", field="header", retry_after=retry_after, allowed=methods))
+        assert isinstance(answer.body, bytes)
+        if path == BATCHES or refusal not in OF_BATCHES:
+            assert answer_faults(path, "post", answer.status, answer.headers, answer.body) == []
 
 
 class Client:
@@ -140,8 +151,17 @@ class Client:
         sent = {"Content-Type": "application/json"} | {name.replace("_", "-"): value for name, value in headers.items()}
         async with aiohttp.ClientSession() as session, session.request(method, self._url + path, data=raw, headers=sent) as answer:
             received = await answer.read()
-            assert answer_faults(GATEWAY, "post", answer.status, answer.headers, received) == []
+            documented = BATCHES if path == BATCHES else GATEWAY
+            assert answer_faults(documented, "post", answer.status, answer.headers, received) == []
             return answer.status, orjson.loads(received).get("error", {}).get("reason", "")
+
+    async def get_batches(self, **headers: str) -> Any:
+        """What an emitter is told before it sends."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        async with aiohttp.ClientSession() as session, session.get(self._url + BATCHES, headers=sent) as answer:
+            received = await answer.read()
+            assert answer_faults(BATCHES, "get", answer.status, answer.headers, received) == []
+            return orjson.loads(received)
 
 
 @pytest.fixture(autouse=True)
@@ -167,11 +187,12 @@ async def gateway(kafka: FakeKafka, keys: ApiKeys | None = None, room: int = 10*
     gate = RequestGate(keys=keys, budget=budget, publisher=publisher, metrics=metrics, body_bytes_max=10_000, read_seconds=read_seconds, clock=clock)
     reader = BodyReader(Catalogue([Meter("tokens", ("n",))]), events_max=5)
     events = EventsHandler(gate, reader=reader, publisher=publisher, metrics=metrics, clock=clock)
+    batches = BatchesHandler(gate, publisher=publisher, metrics=metrics, clock=clock)
     running = asyncio.create_task(publisher.run())
     if not kafka.is_away:
         await until_async(lambda: publisher.problem() is None)
     server = GatewayServer(
-        {EVENTS_PATH: {"POST": events.post}},
+        {EVENTS_PATH: {"POST": events.post}, BATCHES_PATH: {"GET": batches.get, "POST": batches.post}},
         ListenAddress(host="127.0.0.1", port=0),
         ListenerLimits(finish_seconds=1.0),
         metrics=metrics,
@@ -236,6 +257,48 @@ async def test_what_the_gateway_answers_about_keys_is_as_the_document_says() -> 
         assert await client.post([GOOD, other], **theirs) == (207, "")
         answers = [await client.post([GOOD] * 5, Authorization=f"Bearer {slow.token}") for _ in range(2)]
         assert answers[-1] == (429, "rate_limited")
+
+
+def test_the_reasons_of_batches_are_the_code_s() -> None:
+    found = set(document()["components"]["schemas"]["BatchReason"]["enum"])
+    assert found >= reasons_named_in(batch_bodies, batch_decoding) | {refusal.reason for refusal in (Refusal.FORBIDDEN, Refusal.FOREIGN_EMITTER)}
+    assert found <= reasons_named_in(batch_bodies, batch_decoding, event) | {
+        *(refusal.reason for refusal in (Refusal.FORBIDDEN, Refusal.FOREIGN_EMITTER, Refusal.OUTCOME_UNKNOWN, Refusal.TOO_MANY_EVENTS))
+    }
+    statuses = document()["paths"][BATCHES]["post"]["responses"].keys()
+    assert statuses == {"202", "207", *(str(refusal.status) for refusal in Refusal)}
+
+
+async def test_what_the_gateway_answers_to_batches_is_as_the_document_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    secret, key = "5" * 32, create_key(tenant="a", customers=("cus_1",))
+    good = encode_batch(Batch(emitter_name(secret), partition_of("cus_1", 4), 0, 1, ["cus_1"], [()], [0], [0], 1_000, [0], {"n": [1]}))
+    last = encode_batch(Batch(emitter_name(secret), 3, 1, 0, final=True))
+    headers = {"Taximeter_Emitter_Secret": secret, "Authorization": f"Bearer {key.token}", "Content_Type": "application/x-ndjson"}
+
+    async def post(client: Client, *lines: bytes, **other: str) -> tuple[int, str]:
+        return await client.post(b"\n".join(lines), path=BATCHES, **headers | other)
+
+    kafka = FakeKafka()
+    async with gateway(kafka, ApiKeys(parse_keys(key.entry))) as client:
+        assert await client.get_batches(**headers) == {"partitions": 4, "batches_max": 64, "body_bytes_max": 10_000}
+        assert await post(client, good, last) == (202, "")
+        assert [value for _, value in kafka.log] == [good, last]
+        assert await post(client, good, b"{}") == (207, "")
+        assert await post(client, b"{}", b"[") == (400, "bad_batch")
+        assert await post(client, good.replace(b"cus_1", b"cus_5")) == (403, "customer_not_allowed")
+        assert await post(client, good, Taximeter_Emitter_Secret="6" * 32) == (403, "foreign_emitter")
+        assert await post(client, good, Taximeter_Emitter_Secret="6") == (400, "no_emitter_secret")
+        assert await post(client, good, Authorization="Bearer tmk_wrong") == (401, "unauthorized")
+        assert await post(client, good, Content_Type="application/json") == (415, "unsupported_media_type")
+        assert await post(client, b"") == (400, "no_events")
+        assert await post(client, *[b"{}"] * 65) == (413, "too_many_events")
+        assert await client.post(good, path=BATCHES, method="PUT") == (405, "method_not_allowed")
+        assert await post(client, gzip.compress(good), Content_Encoding="gzip") == (202, "")
+    async with gateway(FakeKafka(is_away=True)) as client:
+        assert await post(client, good) == (503, "kafka_unavailable")
+    monkeypatch.setattr("ingest.requests.batches_handler.SECONDS_MAX", 0.05)
+    async with gateway(FakeKafka(silent_partitions={partition_of("cus_1", 4)})) as client:
+        assert await post(client, good, b"{}", last) == (503, "outcome_unknown")
 
 
 async def test_what_the_admin_port_answers_is_as_the_document_says() -> None:

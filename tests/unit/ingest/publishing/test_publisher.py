@@ -9,11 +9,13 @@ from prometheus_client import CollectorRegistry
 from taximeter_emitter.buffer.batching import Batcher
 from taximeter_emitter.buffer.partition_cache import PartitionCache
 from taximeter_emitter.clock import SystemClock
+from taximeter_emitter.wire.batch import Batch, encode_batch
 from taximeter_emitter.wire.event import UsageEvent
 
 from ingest.admission.byte_budget import ByteBudget
 from ingest.metrics import GatewayMetrics
 from ingest.publishing.abandoned_numbers import AbandonedNumbers
+from ingest.publishing.passed_batches import PassedBatch
 from ingest.publishing.pending_requests import PendingRequest
 from ingest.publishing.publisher import Publisher
 from ingest.requests.request_columns import RequestPart, parts_of
@@ -271,3 +273,28 @@ def test_abandoned_numbers_are_told_until_kafka_has_heard_them() -> None:
     assert not numbers.has(3)
     assert numbers.of(4) == ()
     numbers.told(4)
+
+
+async def test_the_batches_of_emitters_pass_as_they_are_and_their_numbers_stay_theirs() -> None:
+    kafka = FakeKafka(silent_partitions={3})
+    publisher, budget = make(kafka, acknowledge_seconds=0.2)
+    batches = [PassedBatch(number % 4, 5, encode_batch(Batch("an emitter", number % 4, 5 * number, 0))) for number in range(12)]
+    async with running(publisher):
+        assert publisher.partitions == 4
+        pending = publisher.pass_on(batches)
+        await publisher.settled(pending, seconds_max=0.05)
+        assert [batch.partition for batch in batches if pending.is_unknown(batch)] == [3, 3, 3]
+        assert [value for partition, value in kafka.log if partition == 2] == [batch.value for batch in batches if batch.partition == 2]
+        # The silent partition is refused by now: what is of it fails at once, and nothing else does.
+        await until_async(lambda: 3 in publisher.refused_partitions())
+        later = publisher.pass_on(batches)
+        await publisher.settled(later)
+        assert [batch.partition for batch in batches if later.is_unknown(batch)] == [3, 3, 3]
+        kafka.break_producers()
+        await until_async(lambda: len(kafka.producers) > 1 and publisher.problem() is None)
+        # What broke with the producer are numbers of the emitter's, of which the gateway's own heartbeats say nothing.
+        await publisher.settled(place(publisher, range(8))[0])
+    assert budget.in_flight == 0
+    own = [batch for batch in batches_of(kafka.log) if batch.emitter == "gateway"]
+    assert [batch for batch in own if batch.abandoned and batch.partition != 3] == []
+    assert all(first < 8 for batch in own for first, _ in batch.abandoned)
