@@ -1,4 +1,4 @@
 """Puts the events of many requests into shared batches, sends the batches to Kafka, and tells each request what became of its events.
 
-Read: passed_batches, pending_requests, staging, partition_lanes, publisher, abandoned_numbers.
+Read: emitter_batches, pending_requests, staging, partition_lanes, publisher, abandoned_numbers.
 """

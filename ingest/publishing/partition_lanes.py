@@ -5,7 +5,7 @@ from typing import Final
 
 from taximeter_emitter.transports.in_flight import InFlight
 
-from ingest.publishing.passed_batches import BatchUnderWay
+from ingest.publishing.emitter_batches import BatchUnderWay
 
 MOVING_SECONDS: Final = 1.0
 """A partition without an acknowledgement for longer than this does not move."""

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from taximeter_emitter.buffer.batching import PartitionBatch
 
-from ingest.publishing.passed_batches import BatchUnderWay
+from ingest.publishing.emitter_batches import BatchUnderWay
 
 
 class EventsInBatch(NamedTuple):

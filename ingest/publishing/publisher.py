@@ -29,8 +29,8 @@ from taximeter_emitter.transports.batch_producer import BatchProducer, ProducerF
 from ingest.admission.byte_budget import ByteBudget
 from ingest.metrics import GatewayMetrics
 from ingest.publishing.abandoned_numbers import AbandonedNumbers
+from ingest.publishing.emitter_batches import BatchUnderWay, EmitterBatch
 from ingest.publishing.partition_lanes import PartitionLanes
-from ingest.publishing.passed_batches import BatchUnderWay, PassedBatch
 from ingest.publishing.pending_requests import PendingRequest
 from ingest.publishing.staging import Staging
 from metering.process.logs import RateLimited, get_log
@@ -118,7 +118,7 @@ class Publisher:
         self._plan_flush()
         return request
 
-    def pass_on(self, batches: Sequence[PassedBatch]) -> PendingRequest:
+    def pass_on(self, batches: Sequence[EmitterBatch]) -> PendingRequest:
         """Send batches of an emitter as they are, of each partition in this order; what is of a refused partition fails at once.
 
         Must not be called while there is a `problem`.

@@ -17,7 +17,7 @@ from taximeter_emitter.wire.errors import EventRejected, Reason
 from taximeter_emitter.wire.event import parse_json
 from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX, EVENT_RECORD_BYTES_MAX
 
-from ingest.publishing.passed_batches import PassedBatch
+from ingest.publishing.emitter_batches import EmitterBatch
 from ingest.refusals import Refusal, RequestRefused
 from ingest.requests.body_size import check_size
 from metering.records.batch_decoding import KnownTexts, decode_batch
@@ -40,7 +40,7 @@ class RefusedBatch:
 class ReadBatches:
     """The batches of a body: those that may be passed on, by their lines, and the refused ones. `events` are those of the former."""
 
-    accepted: dict[int, PassedBatch] = field(default_factory=dict)
+    accepted: dict[int, EmitterBatch] = field(default_factory=dict)
     refused: list[RefusedBatch] = field(default_factory=list)
 
     @property
@@ -75,7 +75,7 @@ class BatchReader:
             except RequestRefused as refusal:
                 read.refused.append(RefusedBatch(index, refusal.refusal.reason, refusal.field, refusal.detail))
             else:
-                read.accepted[index] = PassedBatch(batch.partition, batch.count, line)
+                read.accepted[index] = EmitterBatch(batch.partition, batch.count, line)
         return read
 
     def _decoded(self, line: bytes) -> Batch:

@@ -15,7 +15,7 @@ from taximeter_emitter.wire.event import UsageEvent
 from ingest.admission.byte_budget import ByteBudget
 from ingest.metrics import GatewayMetrics
 from ingest.publishing.abandoned_numbers import AbandonedNumbers
-from ingest.publishing.passed_batches import PassedBatch
+from ingest.publishing.emitter_batches import EmitterBatch
 from ingest.publishing.pending_requests import PendingRequest
 from ingest.publishing.publisher import Publisher
 from ingest.requests.request_columns import RequestPart, parts_of
@@ -278,7 +278,7 @@ def test_abandoned_numbers_are_told_until_kafka_has_heard_them() -> None:
 async def test_the_batches_of_emitters_pass_as_they_are_and_their_numbers_stay_theirs() -> None:
     kafka = FakeKafka(silent_partitions={3})
     publisher, budget = make(kafka, acknowledge_seconds=0.2)
-    batches = [PassedBatch(number % 4, 5, encode_batch(Batch("an emitter", number % 4, 5 * number, 0))) for number in range(12)]
+    batches = [EmitterBatch(number % 4, 5, encode_batch(Batch("an emitter", number % 4, 5 * number, 0))) for number in range(12)]
     async with running(publisher):
         assert publisher.partitions == 4
         pending = publisher.pass_on(batches)

@@ -6,7 +6,7 @@ from taximeter_emitter.buffer.batching import PartitionBatch
 
 
 @dataclass(eq=False, slots=True)
-class PassedBatch:
+class EmitterBatch:
     """The bytes of a batch or heartbeat of `count` events. Its numbers are its emitter's, who sends it again if need be."""
 
     partition: int
@@ -19,5 +19,5 @@ class PassedBatch:
         return len(self.value)
 
 
-BatchUnderWay = PartitionBatch | PassedBatch
+BatchUnderWay = PartitionBatch | EmitterBatch
 """A batch of the gateway's own, or of an emitter."""
