@@ -22,7 +22,7 @@ from ingest.refusals import Refusal, RequestRefused
 from ingest.requests.body_size import check_size
 from metering.records.batch_decoding import KnownTexts, decode_batch
 
-BATCHES_MAX: Final = 64
+BATCHES_PER_REQUEST: Final = 64
 """In one request."""
 
 
@@ -62,8 +62,8 @@ class BatchReader:
         lines = [line for line in body.split(b"\n") if line]
         if not lines:
             raise RequestRefused(Refusal.NO_EVENTS, "the body has no batches")
-        if len(lines) > BATCHES_MAX:
-            raise RequestRefused(Refusal.TOO_MANY_EVENTS, f"{len(lines)} batches; a request takes {BATCHES_MAX}")
+        if len(lines) > BATCHES_PER_REQUEST:
+            raise RequestRefused(Refusal.TOO_MANY_EVENTS, f"{len(lines)} batches; a request takes {BATCHES_PER_REQUEST}")
         names = proven_names(secret)
         read = ReadBatches()
         for index, line in enumerate(lines):

@@ -11,13 +11,13 @@ from ingest.metrics import GatewayMetrics
 from ingest.publishing.publisher import Publisher
 from ingest.refusals import Refusal, RequestRefused
 from ingest.requests.answers import answered_batches
-from ingest.requests.batch_bodies import BATCHES_MAX, BatchReader, ReadBatches
+from ingest.requests.batch_bodies import BATCHES_PER_REQUEST, BatchReader, ReadBatches
 from ingest.requests.bodies import JSON, NDJSON, media_type_of
 from ingest.requests.encodings import IDENTITY, encoding_of
 from ingest.requests.gate import RequestGate
 from ingest.requests.request_ids import HEADER
 
-SECONDS_MAX: Final = 7.0
+ACKNOWLEDGED_WITHIN_SECONDS: Final = 7.0
 """Emitters wait ten seconds for an answer. What Kafka has not acknowledged by then they send again: numbers make it count once."""
 
 _SECRET: Final = SECRET_HEADER.lower()
@@ -38,7 +38,7 @@ class BatchesHandler:
         """How many partitions there are, and what a request may have. Raises RequestRefused."""
         self._gate.key_of(request)
         self._gate.check_kafka()
-        about = {"partitions": self._publisher.partitions, "batches_max": BATCHES_MAX, "body_bytes_max": self._gate.body_bytes_max}
+        about = {"partitions": self._publisher.partitions, "batches_max": BATCHES_PER_REQUEST, "body_bytes_max": self._gate.body_bytes_max}
         return web.Response(body=orjson.dumps(about), content_type=JSON, headers={HEADER: request_id})
 
     async def post(self, request: web.BaseRequest, request_id: str) -> web.Response:
@@ -63,7 +63,7 @@ class BatchesHandler:
             self._gate.check_kafka()
             pending = self._publisher.pass_on(list(read.accepted.values()))
         # From here on the publisher counts the bytes.
-        await self._publisher.settled(pending, seconds_max=SECONDS_MAX)
+        await self._publisher.settled(pending, seconds_max=ACKNOWLEDGED_WITHIN_SECONDS)
         unknown = {index for index, batch in read.accepted.items() if pending.is_unknown(batch)}
         self._count(read, unknown)
         return answered_batches(read, unknown, self._publisher.partitions, request_id)

@@ -296,7 +296,7 @@ async def test_what_the_gateway_answers_to_batches_is_as_the_document_says(monke
         assert await post(client, gzip.compress(good), Content_Encoding="gzip") == (202, "")
     async with gateway(FakeKafka(is_away=True)) as client:
         assert await post(client, good) == (503, "kafka_unavailable")
-    monkeypatch.setattr("ingest.requests.batches_handler.SECONDS_MAX", 0.05)
+    monkeypatch.setattr("ingest.requests.batches_handler.ACKNOWLEDGED_WITHIN_SECONDS", 0.05)
     async with gateway(FakeKafka(silent_partitions={partition_of("cus_1", 4)})) as client:
         assert await post(client, good, b"{}", last) == (503, "outcome_unknown")
 

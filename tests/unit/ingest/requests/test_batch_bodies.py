@@ -10,7 +10,7 @@ from taximeter_emitter.wire.partitioner import partition_of
 
 from aggregator.core.counting import PartitionCounter
 from ingest.refusals import RequestRefused
-from ingest.requests.batch_bodies import BATCHES_MAX, BatchReader, ReadBatches
+from ingest.requests.batch_bodies import BATCHES_PER_REQUEST, BatchReader, ReadBatches
 from metering.folds.tallies import Tallies
 from metering.records.record import Record
 from tests.support.aggregator_records import START_MS, rules
@@ -80,7 +80,7 @@ def test_what_two_readers_could_read_differently_is_refused(change: Callable[[by
     assert (refused.reason, refused.detail[:20]) == ("bad_batch", "is not compact JSON:")
 
 
-@pytest.mark.parametrize(("body", "reason"), [(b"", "no_events"), (b"\n\n", "no_events"), (b"{}\n" * (BATCHES_MAX + 1), "too_many_events")])
+@pytest.mark.parametrize(("body", "reason"), [(b"", "no_events"), (b"\n\n", "no_events"), (b"{}\n" * (BATCHES_PER_REQUEST + 1), "too_many_events")])
 def test_a_body_without_batches_or_with_too_many_is_refused_as_a_whole(body: bytes, reason: str) -> None:
     with pytest.raises(RequestRefused) as refused:
         BatchReader(PARTITIONS).read(body, secret=SECRET, customers=None)
