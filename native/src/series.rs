@@ -1,7 +1,36 @@
 //! Customers with their dimensions, by the JSON texts of both.
 
 use crate::limits::{SERIES_BYTES_MAX, SERIES_MAX};
+use foldhash::SharedSeed;
+use foldhash::quality::{FoldHasher, SeedableRandomState};
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::LazyLock;
+
+static SHARED: LazyLock<SharedSeed> = LazyLock::new(|| SharedSeed::from_u64(drawn()));
+
+/// By the standard library, at random: who chooses texts cannot know which of them collide.
+fn drawn() -> u64 {
+    RandomState::new().hash_one(0)
+}
+
+/// Quicker than the standard one, which was a quarter of the reading of a batch.
+struct Hashing(SeedableRandomState);
+
+impl Default for Hashing {
+    fn default() -> Self {
+        Self(SeedableRandomState::with_seed(drawn(), &SHARED))
+    }
+}
+
+impl BuildHasher for Hashing {
+    type Hasher = FoldHasher<'static>;
+
+    #[inline]
+    fn build_hasher(&self) -> Self::Hasher {
+        self.0.build_hasher()
+    }
+}
 
 /// The number that stands for a pair of texts until it is learnt: -1 - its place among those that are new.
 pub type Number = i64;
@@ -9,13 +38,13 @@ pub type Number = i64;
 /// Texts that are not known yet. A customer's text ends with its quote, so both in a row are never those of another pair.
 #[derive(Default)]
 pub struct New {
-    numbers: HashMap<Box<[u8]>, Number>,
+    numbers: HashMap<Box<[u8]>, Number, Hashing>,
     pub pairs: Vec<(Box<[u8]>, usize)>,
 }
 
 #[derive(Default)]
 pub struct Series {
-    numbers: HashMap<Box<[u8]>, Number>,
+    numbers: HashMap<Box<[u8]>, Number, Hashing>,
     key: Vec<u8>,
     pub new: New,
 }
