@@ -68,14 +68,15 @@ def judge(events: Events, codes: Codes, about: Circumstances, series: SeriesTabl
     only_numbered = None
     if about.numbered is not None:
         only_numbered = about.numbered & ~events.fingerprints.any(axis=1)
+        by_number = only_numbered | about.numbered & (events.copies_from > events.times)  # ids were forgotten, so the number counts as well
         too_old = events.times < np.maximum(about.moments - EVENT_AGE_MAX_MS, about.numbers_from)
-        _give(codes, Code.PAST_HORIZON, only_numbered & too_old)
+        _give(codes, Code.PAST_HORIZON, by_number & too_old)
     if events.unknown:
         _give(codes, Code.UNKNOWN_USAGE, _is_unknown(events))
     if series.has_foreign:
         _give(codes, Code.FOREIGN, ~series.are_home(events.series))
     if only_numbered is None and not codes.any():
-        found = _judge_ids(series.identities(events), series.contents(events), events.times >= about.ids_from, ids)
+        found = _judge_ids(series.identities(events), series.contents(events), events.copies_from >= about.ids_from, ids)
         if found is not None:
             codes[:] = found
         return
@@ -84,7 +85,7 @@ def judge(events: Events, codes: Codes, about: Circumstances, series: SeriesTabl
         identified &= ~only_numbered
     if identified.any():
         wanted = events.chosen(identified)
-        found = _judge_ids(series.identities(wanted), series.contents(wanted), wanted.times >= about.ids_from[identified], ids)
+        found = _judge_ids(series.identities(wanted), series.contents(wanted), wanted.copies_from >= about.ids_from[identified], ids)
         if found is not None:
             codes[identified] = found
 

@@ -112,4 +112,4 @@ def at_log_times(pending: Pending, events: Events, moments: Integers, batches: S
         found = ahead[first : first + batch.count]
         if found.any():
             pending.add_ahead(batch.emitter, Ahead(int(np.count_nonzero(found)), int(found.max())))
-    return events._replace(times=times)
+    return events._replace(times=times, copies_from=np.where(times < events.times, times, events.copies_from))

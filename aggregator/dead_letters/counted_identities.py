@@ -14,7 +14,6 @@ from aggregator.tally_log import TallyLog
 from metering.kafka.around_damage import records_around_damage
 from metering.kafka.partition_log import LogReader
 from metering.kafka.topics import Topics
-from metering.plans.import_records import LOOKED_UP_HEADER
 from metering.records.fail_closed import RecordUnreadable
 from metering.records.record import LogRecord
 
@@ -69,11 +68,8 @@ def _identities(record: LogRecord, not_counted: Collection[int]) -> set[Identity
         return set()
     if isinstance(content, UsageEvent):
         return set() if 0 in not_counted else {(content.customer, content.fingerprint)}
-    found = set()
-    for ids in (content.ids, dict(record.headers).get(LOOKED_UP_HEADER) or b""):
-        if len(ids) == content.count * FINGERPRINT_BYTES:
-            found |= {(content.customers[content.at[index]], mark) for index, mark in enumerate(_marks(ids)) if index not in not_counted}
-    return found
+    marks = _marks(content.ids)
+    return {(content.customers[content.at[index]], mark) for index, mark in enumerate(marks) if index not in not_counted}
 
 
 def _marks(ids: bytes) -> Iterator[bytes]:

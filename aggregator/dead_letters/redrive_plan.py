@@ -7,7 +7,7 @@ from enum import StrEnum
 from itertools import islice
 from typing import Final, NamedTuple
 
-from taximeter_emitter.buffer.batching import Batcher
+from taximeter_emitter.buffer.batching import Batcher, PartitionBatch
 from taximeter_emitter.wire.batch import NO_ID
 from taximeter_emitter.wire.errors import EventRejected, Reason
 from taximeter_emitter.wire.limits import FUTURE_TOLERANCE_MS, HOUR_MS
@@ -17,6 +17,7 @@ from aggregator.dead_letters.letter_book import EventPlace, LetterBook, SetAside
 from aggregator.dead_letters.letter_events import Identity, LetterEvent, events_of
 from metering.records.dead_letter import DeadLetter
 from metering.records.meters import Catalogue, FieldVerdict
+from metering.records.notes.looked_up_ids import looked_up_headers
 from metering.records.redrive import Edit, Places, Redrive
 from metering.records.service_limits import EVENT_AGE_MAX_MS
 
@@ -35,13 +36,16 @@ class RedriveVerdict(StrEnum):
 
 
 class Judged(NamedTuple):
-    """An event that was selected. `event` is None where it cannot be read; `look_up`: whether its identity must be looked for in the log."""
+    """An event that was selected. `event` is None where it cannot be read; `look_up`: whether its identity must be looked for in the log; and
+    when that began (Unix ms), once it was.
+    """
 
     place: EventPlace
     event: LetterEvent | None
     verdict: RedriveVerdict
     why: str = ""
     look_up: bool = False
+    searched_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +68,16 @@ class RedrivePlan:
         """The identities that must be looked for in the log."""
         return {each.event.identity for each in self.judged if each.look_up and each.event is not None}
 
-    def looked_up(self, counted: Iterable[Identity]) -> None:
-        """Take in which identities were counted. Of several events with one identity the first is taken."""
+    def looked_up(self, counted: Iterable[Identity], searched_ms: int) -> None:
+        """Take in which identities were counted before `searched_ms` (Unix ms). Of several events with one identity the first is taken."""
         seen = set(counted)
         for position, each in enumerate(self.judged):
             if not each.look_up or each.event is None:
                 continue
             if each.event.identity in seen:
                 self.judged[position] = each._replace(verdict=RedriveVerdict.KNOWN, why="an event with its identity was counted", look_up=False)
+            else:
+                self.judged[position] = each._replace(searched_ms=searched_ms)
             seen.add(each.event.identity)
 
     def units(self, catalogue: Catalogue) -> Counter[tuple[str, str]]:
@@ -115,12 +121,21 @@ def places_of(part: Sequence[Judged], verdict: RedriveVerdict, *, look_up: bool 
     return [(offset, tuple(indexes)) for offset, indexes in sorted(found.items())]
 
 
-def batches_of(redrive: Redrive, letters: LetterBook, partitions: int) -> list[tuple[int, bytes]]:
-    """Partition and value of each record of usage.events that a redrive writes: batches with the numbers of its own emitter, and heartbeats that
-    say how many there are. Always the same for one redrive. Raises KeyError for a letter that is gone.
+class RedriveBatch(NamedTuple):
+    """A record of usage.events that a redrive writes."""
+
+    partition: int
+    value: bytes
+    headers: Sequence[tuple[str, bytes | None]] = ()
+
+
+def batches_of(redrive: Redrive, letters: LetterBook, partitions: int) -> list[RedriveBatch]:
+    """What a redrive writes: batches with the numbers of its own emitter, and heartbeats that say how many there are. Always the same for one
+    redrive. Raises KeyError for a letter that is gone.
     """
     nameless = {EventPlace(offset, index) for offset, indexes in redrive.nameless for index in indexes}
     batcher = Batcher(redrive.emitter, events_max=BATCH_EVENTS)
+    looked_up: defaultdict[PartitionBatch, bytearray] = defaultdict(bytearray)
     read: dict[int, dict[int, LetterEvent]] = {}
     for offset, indexes in redrive.places:
         for index in indexes:
@@ -129,7 +144,7 @@ def batches_of(redrive: Redrive, letters: LetterBook, partitions: int) -> list[t
             if id(letter) not in read:
                 read[id(letter)] = {event.at: event for event in events_of(letter, redrive.edit)}
             event = read[id(letter)][index]
-            batcher.add(
+            batch = batcher.add(
                 partition_of(event.customer, partitions),
                 customer=event.customer,
                 dimensions=event.dimensions,
@@ -137,8 +152,10 @@ def batches_of(redrive: Redrive, letters: LetterBook, partitions: int) -> list[t
                 usage=event.usage,
                 fingerprint=NO_ID if place in nameless else event.fingerprint,
             )
-    written = [(batch.partition, batch.value) for batch in batcher.take_all()]
-    return written + [(partition, batcher.heartbeat(partition, final=True)) for partition in sorted(batcher.next_seq)]
+            looked_up[batch] += event.fingerprint if place in nameless else NO_ID
+    searched_ms = max(0, redrive.searched_ms - HORIZON_MARGIN_MS)
+    written = [RedriveBatch(batch.partition, batch.value, looked_up_headers(searched_ms, bytes(looked_up[batch]))) for batch in batcher.take_all()]
+    return written + [RedriveBatch(partition, batcher.heartbeat(partition, final=True)) for partition in sorted(batcher.next_seq)]
 
 
 def _read(letter: DeadLetter, edit: Edit) -> dict[int, LetterEvent] | EventRejected:

@@ -68,10 +68,11 @@ class DeadLetterLog:
             wanted[partition_of(identity[0], self._partitions)].add(identity)
         if not wanted:
             return
+        searched_ms = self._clock.now_ms()
         counted = await self.nameless_identities()
         for partition, identities in wanted.items():
             counted |= await counted_identities(self._reader, self._topics, partition, identities.__contains__)
-        plan.looked_up(counted)
+        plan.looked_up(counted, searched_ms)
 
     async def nameless_identities(self) -> set[Identity]:
         """The identities of all events that redrives wrote without them: nothing else in the log says that these were counted."""
@@ -90,8 +91,8 @@ class DeadLetterLog:
 
     async def write(self, book: LetterBook, redrive: Redrive, appender: Appender) -> None:
         """Write the events of a redrive; again, if it was interrupted before its end was written."""
-        for partition, value in batches_of(redrive, book, self._partitions):
-            await appender.append(self._topics.events.name, partition, value)
+        for batch in batches_of(redrive, book, self._partitions):
+            await appender.append(self._topics.events.name, batch.partition, batch.value, headers=batch.headers)
         end = encode_redrive(RedriveEnd(redrive.offset))
         await appender.append(self._topics.deadletters.name, book.partition, end, headers=[(REDRIVE_HEADER, b"end")])
         book.unfinished.discard(redrive.offset)
@@ -110,6 +111,7 @@ class DeadLetterLog:
                 reason=signature.reason,
                 by=signature.by,
                 at_ms=self._clock.now_ms(),
+                searched_ms=min((each.searched_ms for each in part if each.look_up), default=0),
             )
             topic = self._topics.deadletters.name
             value = encode_redrive(redrive)

@@ -8,8 +8,10 @@ from taximeter_emitter.wire.batch import NO_ID
 from taximeter_emitter.wire.errors import EventRejected
 from taximeter_emitter.wire.partitioner import partition_of
 
+from aggregator.importing.import_survey import IMPORT_MARGIN_MS
 from aggregator.importing.source_entries import SourceEntry
-from metering.plans.import_records import LOOKED_UP_HEADER, Import
+from metering.plans.import_records import Import
+from metering.records.notes.looked_up_ids import looked_up_headers
 
 IMPORT_BATCH_EVENTS: Final = 500
 
@@ -74,5 +76,5 @@ class NumberedEntries:
 
     def _record(self, batch: PartitionBatch) -> ImportBatch:
         looked_up = self._looked_up.pop(batch)
-        headers: Headers = [(LOOKED_UP_HEADER, bytes(looked_up))] if any(looked_up) else ()
+        headers = looked_up_headers(max(0, self._import.at_ms - IMPORT_MARGIN_MS), bytes(looked_up))
         return ImportBatch(batch.partition, batch.value, headers, batch.first_seq + batch.count, batch.count)

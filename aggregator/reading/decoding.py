@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import numpy as np
 from taximeter_emitter.wire.batch import FORMAT_KEY, Batch
 from taximeter_emitter.wire.errors import EventRejected, Reason
 from taximeter_emitter.wire.event import UsageEvent, parse_cloudevent, parse_event, parse_json
 
 from metering.records.batch_decoding import KnownTexts, decode_batch
+from metering.records.notes.looked_up_ids import looked_up_in
 from metering.records.record import LogRecord
 from metering.records.service_limits import EVENT_VALUE_BYTES_MAX
 
@@ -34,8 +36,19 @@ def decoded(record: LogRecord) -> Any:
 def understood(record: LogRecord, document: Any, known: KnownTexts | None = None) -> Batch | UsageEvent:
     """What the decoded value of a record without attributes in its headers says. Raises EventRejected."""
     if type(document) is dict and FORMAT_KEY in document:
-        return decode_batch(document, known)
+        batch = decode_batch(document, known)
+        return with_looked_up(batch, record) if record.headers else batch
     return parse_event(document, arrival_ms=record.timestamp)
+
+
+def with_looked_up(batch: Batch, record: LogRecord) -> Batch:
+    """The batch with the identities that its events were written without, after they were looked for in the log."""
+    looked_up = looked_up_in(record, batch.count)
+    if looked_up is None:
+        return batch
+    own = np.frombuffer(batch.ids or bytes(len(looked_up.fingerprints)), np.uint64).reshape(-1, 2)
+    beside = np.frombuffer(looked_up.fingerprints, np.uint64).reshape(-1, 2)
+    return batch._replace(ids=np.where(own.any(axis=1, keepdims=True), own, beside).tobytes())
 
 
 def _cloudevent_attributes(record: LogRecord) -> dict[str, Any] | None:

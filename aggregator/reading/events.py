@@ -16,14 +16,16 @@ from metering.records.integer_columns import Integers
 class Events(NamedTuple):
     """Events in the order of the log; all columns have an entry for each. `records`: the place of the record of each, never falling.
 
-    `series`: numbers in the series table. `times`: Unix ms. `stamped`: which times the emitter set by its own clock. `fingerprints`: zeros for
-    an event that only its number identifies. `usage`: of fields that the catalogue knows; zeros where an event has none.
+    `series`: numbers in the series table. `times`: Unix ms. `copies_from`: no copy of the event counted before (Unix ms): its own time, or when its
+    identity was looked for in the log. `stamped`: which times the emitter set by its own clock. `fingerprints`: zeros for an event that only its
+    number identifies. `usage`: of fields that the catalogue knows; zeros where an event has none.
     `unknown`: what events have of other fields, which may be of any number: place of the event, field, and a quantity above zero.
     """
 
     records: Integers
     series: Integers
     times: Integers
+    copies_from: Integers
     stamped: Mask
     fingerprints: Fingerprints
     usage: Mapping[str, Integers]
@@ -61,6 +63,7 @@ class Events(NamedTuple):
             self.records[which],
             self.series[which],
             self.times[which],
+            self.copies_from[which],
             self.stamped[which],
             self.fingerprints[which],
             {name: column[which] for name, column in self.usage.items()},
@@ -124,6 +127,7 @@ def joined(parts: Sequence[Events]) -> Events:
         np.concatenate([part.records for part in parts]),
         np.concatenate([part.series for part in parts]),
         np.concatenate([part.times for part in parts]),
+        np.concatenate([part.copies_from for part in parts]),
         np.concatenate([part.stamped for part in parts]),
         np.concatenate([part.fingerprints for part in parts]),
         {name: np.concatenate([part.usage.get(name, _zeros(length)) for part, length in zip(parts, lengths, strict=True)]) for name in names},
@@ -135,4 +139,4 @@ def _zeros(length: int) -> Integers:
     return np.zeros(length, np.int64)
 
 
-NO_EVENTS = Events(_zeros(0), _zeros(0), _zeros(0), np.zeros(0, np.bool_), np.zeros((0, 2), np.uint64), {})
+NO_EVENTS = Events(_zeros(0), _zeros(0), _zeros(0), _zeros(0), np.zeros(0, np.bool_), np.zeros((0, 2), np.uint64), {})

@@ -41,7 +41,7 @@ class NativeReader:
         found = self._native.read(records.data, records.timestamps, records.places, 0, len(records))
         way, places, series, times, stamped, fingerprints, usage, batch_places, emitters, firsts, counts = found
         columns = {name: column for name, column in zip(self._fields, usage, strict=True) if column.any()}
-        events = Events(places, series, times, stamped, fingerprints, columns)
+        events = Events(places, series, times, times, stamped, fingerprints, columns)
         batches = list(map(NumberedBatch, batch_places.tolist(), emitters, firsts.tolist(), counts.tolist()))
         native = Reading(events, batches, {}, {}, Ways(native=len(times)))
         unread = np.flatnonzero(way == 0).tolist()

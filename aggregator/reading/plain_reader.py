@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
+from itertools import accumulate
 from operator import attrgetter, itemgetter, methodcaller
 from typing import Any, Final, NamedTuple
 
@@ -21,6 +22,7 @@ from aggregator.reading.series import NO_SERIES, SeriesTable
 from aggregator.reading.typed_events import NO_QUANTITY, TypedColumns, TypedEvents
 from metering.records.batch_decoding import KnownTexts
 from metering.records.integer_columns import Integers, view
+from metering.records.notes.looked_up_ids import LookedUpIds, looked_up_in
 from metering.records.record import LogRecord
 
 TYPED_FROM: Final = 8
@@ -42,6 +44,7 @@ class _BatchColumns(NamedTuple):
     series: list[int]
     firsts: list[int]  # where a batch's begin in `series`
     batches: list[Batch]
+    looked_up: list[LookedUpIds | None]
 
 
 class PlainReader:
@@ -77,7 +80,7 @@ class PlainReader:
 
     def _with_others(self, records: Sequence[LogRecord], few: Sequence[int], parts: list[Events], plain: int) -> Reading:
         singles: list[tuple[int, UsageEvent]] = []
-        columns = _BatchColumns([], [], [], [])
+        columns = _BatchColumns([], [], [], [], [])
         heartbeats: dict[int, Batch] = {}
         refusals: dict[int, RefusedRecord] = {}
         for place in few:
@@ -97,7 +100,7 @@ class PlainReader:
                 elsewhere = EventRejected(Reason.WRONG_PARTITION, "partition", detail)
                 refusals[place] = RefusedRecord(elsewhere, content.count, origin, is_batch=True)
             else:
-                self._take_in(columns, place, content)
+                self._take_in(columns, place, content, record)
         if singles:
             parts.append(self._events_of(singles))
         if columns.batches:
@@ -110,7 +113,7 @@ class PlainReader:
         events = joined(parts)
         return Reading(events if len(parts) < 2 else events.in_order(), batches, heartbeats, refusals, ways)
 
-    def _take_in(self, columns: _BatchColumns, place: int, batch: Batch) -> None:
+    def _take_in(self, columns: _BatchColumns, place: int, batch: Batch, record: LogRecord) -> None:
         if len(self._known.customers) > KNOWN_CUSTOMERS_MAX:
             self._known.customers.clear()
         self._known.customers.update(batch.customers)
@@ -118,6 +121,7 @@ class PlainReader:
         columns.firsts.append(len(columns.series))
         columns.series.extend(self._series.numbers(batch))
         columns.batches.append(batch)
+        columns.looked_up.append(looked_up_in(record, batch.count) if record.headers else None)
 
     def _events_of(self, found: Sequence[tuple[int, UsageEvent]]) -> Events:
         """Single events that were read one by one."""
@@ -132,10 +136,12 @@ class PlainReader:
                     usage[name][at] = quantity
                 elif quantity:
                     unknown.append((at, name, quantity))
+        times = np.array([event.time_ms for event in events], np.int64)
         return Events(
             np.array(list(map(itemgetter(0), found)), np.int64),
             np.array([self._series.number(event.customer, event.dimensions) for event in events], np.int64),
-            np.array([event.time_ms for event in events], np.int64),
+            times,
+            times,
             np.zeros(len(events), np.bool_),
             fingerprints_of(b"".join(event.fingerprint for event in events)),
             usage,
@@ -162,7 +168,7 @@ class PlainReader:
         if None in begins:
             good &= np.array([begin is not None for begin in begins], np.bool_)
         fingerprints = _fingerprints(begins, map(_encode, typed.ids))
-        events = Events(places, series, times, np.zeros(len(times), np.bool_), fingerprints, usage)
+        events = Events(places, series, times, times, np.zeros(len(times), np.bool_), fingerprints, usage)
         if good.all():
             return events
         return events.chosen(good)
@@ -235,6 +241,7 @@ def _events_of_batches(columns: _BatchColumns, known: frozenset[str]) -> Iterato
             np.repeat([columns.records[number] for number in chosen], counts),
             series[at],
             times,
+            _copies_from(times, counts, [columns.looked_up[number] for number in chosen]),
             _stamped(batches),
             _ids(batches, sum(counts)),
             {name: column for name, column in usage.items() if name in known},
@@ -244,6 +251,18 @@ def _events_of_batches(columns: _BatchColumns, known: frozenset[str]) -> Iterato
 
 def _column(columns: Iterable[Sequence[int]]) -> Integers:
     return np.concatenate(list(map(view, columns)), dtype=np.int64, casting="unsafe")
+
+
+def _copies_from(times: Integers, counts: Sequence[int], looked_up: Sequence[LookedUpIds | None]) -> Integers:
+    """Its own time for each event; when its identity was looked for in the log, if that was later."""
+    if not any(looked_up):
+        return times
+    found, begins = times.copy(), accumulate(counts, initial=0)
+    for begin, count, looked in zip(begins, counts, looked_up, strict=False):
+        if looked is not None:
+            part = found[begin : begin + count]
+            part[fingerprints_of(looked.fingerprints).any(axis=1) & (part < looked.searched_ms)] = looked.searched_ms
+    return found
 
 
 def _stamped(batches: Sequence[Batch]) -> Mask:

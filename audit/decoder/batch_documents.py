@@ -3,6 +3,7 @@
 import re
 from base64 import b64decode
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -24,9 +25,10 @@ _ZEROS: Final = bytes(FINGERPRINT_BYTES)
 _Column = Callable[[object, str, int, int], list[int]]
 
 
-def batch_in(document: Mapping[str, Any], log_time_ms: int) -> BatchContents | HeartbeatContents:
+def batch_in(document: Mapping[str, Any], log_time_ms: int, looked_up: bytes = b"") -> BatchContents | HeartbeatContents:
     """The batch or heartbeat of a JSON object with the key `taximeter`. Raises NotReadable.
 
+    `looked_up`: when identities were looked for in the log (8 bytes), and which; of events that were written without.
     A stamped event whose time is up to CLOCK_AHEAD_MAX_MS later than `log_time_ms` happened then; one that is further ahead is in the future.
     """
     form = document["taximeter"]
@@ -41,7 +43,8 @@ def batch_in(document: Mapping[str, Any], log_time_ms: int) -> BatchContents | H
     first = _integer(document, "first_seq", SEQUENCE_MAX)
     if count == 0:
         return _heartbeat(document, emitter, partition, first)
-    return BatchContents(emitter, partition, first, _events(document, count, _packed if form == 2 else _listed, log_time_ms))
+    events = _events(document, count, _packed if form == 2 else _listed, log_time_ms)
+    return BatchContents(emitter, partition, first, _with_looked_up(events, looked_up))
 
 
 def _heartbeat(document: Mapping[str, Any], emitter: str, partition: int, first: int) -> HeartbeatContents:
@@ -71,14 +74,30 @@ def _events(document: Mapping[str, Any], count: int, column: _Column, log_time_m
         raise NotReadable(f"usage is not an object of 1 to {USAGE_FIELDS_MAX} columns")
     for field in usage:
         check_name(field, "usage")
+    moments = [log_time_ms if own and 0 < time - log_time_ms <= CLOCK_AHEAD_MAX_MS else time for time, own in zip(times, stamped, strict=True)]
     return HeldEvents(
         series=[(customer, dimensions[place]) for customer, place in zip(customers, sets, strict=True)],
         at=column(document.get("at"), "at", count, len(customers) - 1),
-        times=[log_time_ms if own and 0 < time - log_time_ms <= CLOCK_AHEAD_MAX_MS else time for time, own in zip(times, stamped, strict=True)],
+        times=moments,
+        copies_from=moments,
         usage={field: column(entries, f"usage.{field}", count, QUANTITY_MAX) for field, entries in usage.items()},
         identities=_identities(document["ids"], count) if "ids" in document else [NO_IDENTITY] * count,
         kept_ids=_kept_ids(document),
     )
+
+
+def _with_looked_up(events: HeldEvents, looked_up: bytes) -> HeldEvents:
+    """The events with the identities that were looked for in the log before they were written without."""
+    searched_ms, marks = int.from_bytes(looked_up[:8], "big"), looked_up[8:]
+    if len(looked_up) != 8 + FINGERPRINT_BYTES * len(events.at) or searched_ms > TIME_MS_MAX:
+        return events
+    identities, copies_from = list(events.identities), list(events.copies_from)
+    for place in range(len(events.at)):
+        mark = marks[FINGERPRINT_BYTES * place : FINGERPRINT_BYTES * (place + 1)]
+        if mark != _ZEROS:
+            identities[place] = identities[place] or mark
+            copies_from[place] = max(copies_from[place], searched_ms)
+    return replace(events, identities=identities, copies_from=copies_from)
 
 
 def _kept_ids(document: Mapping[str, Any]) -> str:

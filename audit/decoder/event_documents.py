@@ -92,7 +92,7 @@ def _event(named: Mapping[str, Any], told: Mapping[str, Any], source: str, custo
     dimensions = dimensions_in(told["dimensions"]) if "dimensions" in told else ()
     usage = _usage_in(told.get("usage"))
     columns = {field: (quantity,) for field, quantity in usage.items()}
-    return HeldEvents(((customer, dimensions),), (0,), (moment,), columns, (identity_of(source, event_id),))
+    return HeldEvents(((customer, dimensions),), (0,), (moment,), (moment,), columns, (identity_of(source, event_id),))
 
 
 def _usage_in(document: object) -> dict[str, int]:

@@ -19,12 +19,14 @@ class HeldEvents:
 
     `series` are customers with their dimensions, sorted by key; `at` says which of them each event belongs to. `times` are Unix ms. `usage` has
     a quantity for each event and usage field. `identities` are the fingerprints of 16 bytes, NO_IDENTITY for an event that has only its number;
-    two events are the same only if their customers are, too. `kept_ids` are the ids as texts, packed; empty where they were not kept.
+    two events are the same only if their customers are, too. `copies_from`: Unix ms, no copy of the event counted before; its own time, or when
+    its identity was looked for in the log. `kept_ids` are the ids as texts, packed; empty where they were not kept.
     """
 
     series: Sequence[tuple[str, Dimensions]]
     at: Sequence[int]
     times: Sequence[int]
+    copies_from: Sequence[int]
     usage: Mapping[str, Sequence[int]]
     identities: Sequence[bytes]
     kept_ids: str = ""

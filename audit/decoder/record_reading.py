@@ -24,10 +24,14 @@ def contents_of(record: LogRecord) -> RecordContents:
         if attributes:
             return SingleContents(cloudevent_in(attributes, document, record.timestamp))
         if isinstance(document, dict) and "taximeter" in document:
-            return batch_in(document, record.timestamp)
+            return batch_in(document, record.timestamp, _looked_up(record))
         return SingleContents(event_in(document, record.timestamp))
     except NotReadable as problem:
         return UnreadableContents(str(problem), _claimed(document))
+
+
+def _looked_up(record: LogRecord) -> bytes:
+    return next((value or b"" for name, value in record.headers if name == "looked-up-ids"), b"")
 
 
 def source_of(record: LogRecord) -> str:

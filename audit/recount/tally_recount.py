@@ -337,7 +337,8 @@ class _EventJudge:
             return self._whole.value
         if moment > log_time_ms + FUTURE_TOLERANCE_MS:
             return Reason.IN_FUTURE.value
-        if not identity and moment < max(log_time_ms - EVENT_AGE_MAX_MS, self._history.emitters_from_ms):
+        by_number = not identity or events.copies_from[place] > moment
+        if by_number and moment < max(log_time_ms - EVENT_AGE_MAX_MS, self._history.emitters_from_ms):
             return Reason.PAST_HORIZON.value
         has_known, has_unknown = self._has(events, place, known=True), self._has(events, place, known=False)
         if has_unknown and not has_known:
@@ -346,7 +347,7 @@ class _EventJudge:
             return Reason.WRONG_PARTITION.value
         if known is Remembered.OTHER:
             return Reason.CONFLICT.value
-        if identity and moment < max(log_time_ms - self._horizon_ms, self._ids_from_ms):
+        if identity and events.copies_from[place] < max(log_time_ms - self._horizon_ms, self._ids_from_ms):
             return Reason.PAST_HORIZON.value
         return Reason.CONFLICT.value if known is Remembered.NOT_LOOKED_AT else None
 

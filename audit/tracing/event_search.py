@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from taximeter_emitter.wire.batch import FINGERPRINT_BYTES
 from taximeter_emitter.wire.event import Dimensions
 from taximeter_emitter.wire.kept_ids import unpack_kept_ids
 
 from audit.decoder.event_documents import identity_of
-from audit.decoder.record_contents import NO_IDENTITY, BatchContents, HeldEvents, SingleContents
+from audit.decoder.record_contents import BatchContents, SingleContents
 from audit.decoder.record_reading import contents_of, name_of
-from metering.plans.import_records import LOOKED_UP_HEADER
+from metering.records.notes.looked_up_ids import LOOKED_UP_HEADER
 from metering.records.record import LogRecord
 
 BATCH_BEGINS: Final = b'{"taximeter"'
@@ -88,7 +87,7 @@ def events_in(record: LogRecord, query: EventQuery = EVERY_EVENT) -> Iterator[Ev
     if not isinstance(contents, SingleContents | BatchContents):
         return
     held, customer, wanted = contents.events, query.customer, query.fingerprint
-    marks = _looked_up(record, held)
+    marks = held.identities
     batch = contents if isinstance(contents, BatchContents) else None
     names: Sequence[tuple[str, str]] | None = None
     columns = list(held.usage.items())
@@ -114,15 +113,6 @@ def events_in(record: LogRecord, query: EventQuery = EVERY_EVENT) -> Iterator[Ev
             source,
             event_id,
         )
-
-
-def _looked_up(record: LogRecord, held: HeldEvents) -> Sequence[bytes]:
-    """The fingerprints of the events; also of those that were brought in without them, after they were looked for in the log."""
-    for name, value in record.headers:
-        if name == LOOKED_UP_HEADER and value is not None and len(value) == len(held.at) * FINGERPRINT_BYTES:
-            marks = [value[place : place + FINGERPRINT_BYTES] for place in range(0, len(value), FINGERPRINT_BYTES)]
-            return [own or (mark if any(mark) else NO_IDENTITY) for own, mark in zip(held.identities, marks, strict=True)]
-    return held.identities
 
 
 def _names(record: LogRecord, contents: SingleContents | BatchContents) -> Sequence[tuple[str, str]]:

@@ -22,11 +22,6 @@ from metering.records.record import LogRecord
 IMPORT_HEADER: Final = "taximeter-import"
 IMPORT_FORMAT: Final = "import/1"
 IMPORT_END_FORMAT: Final = "import-end/1"
-LOOKED_UP_HEADER: Final = "looked-up-ids"
-"""A header of batches in usage.events: fingerprints of events that were looked for in the log before they were written without one.
-
-16 bytes an event, zeros for one that has its own or none. They are not judged; whoever looks for an identity in the log finds them there.
-"""
 IMPORT_BYTES_MAX: Final = 1_000_000
 COLUMNS_MAX: Final = 64
 

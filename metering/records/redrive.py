@@ -44,8 +44,9 @@ NO_EDIT: Final = Edit()
 class Redrive:
     """Takes back the events at `places` of the same partition of usage.events.
 
-    `offset` is where it must land. Of `nameless` places the ids are left out because they are older than ids are remembered; their writer
-    looked in the log and found that they were never counted. `known` places were counted already: they are closed, and not written.
+    `offset` is where it must land. Of `nameless` places the ids are left out because they are older than ids are remembered. Their writer looked
+    for them in the log, from `searched_ms` on (Unix ms, its clock), and found no copy. `known` places were counted already: they are closed, and
+    not written.
     """
 
     chain_id: str
@@ -58,6 +59,7 @@ class Redrive:
     reason: str
     by: str
     at_ms: int
+    searched_ms: int = 0
 
     @property
     def emitter(self) -> str:
@@ -92,6 +94,7 @@ def encode_redrive(record: Redrive | RedriveEnd) -> bytes:
             "reason": record.reason,
             "by": record.by,
             "at": record.at_ms,
+            "searched_at": record.searched_ms,
         }
     )
 
@@ -129,6 +132,7 @@ def decode_redrive(value: bytes | None) -> Redrive | RedriveEnd:
             text(document["reason"]),
             text(document["by"]),
             whole(document["at"]),
+            whole(document.get("searched_at", 0)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise RecordCorrupt(f"not a redrive: {error!r}") from error

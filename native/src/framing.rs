@@ -77,7 +77,7 @@ impl Framed {
 
 struct Header {
     base_offset: i64,
-    next_offset: i64,
+    last_delta: i64,
     attributes: i16,
     first_timestamp: i64,
     max_timestamp: i64,
@@ -160,7 +160,7 @@ fn header(batch: &[u8]) -> Result<Header, Status> {
     }
     Ok(Header {
         base_offset,
-        next_offset: base_offset.checked_add(i64::from(last_delta) + 1).ok_or(Status::Damaged)?,
+        last_delta: i64::from(last_delta),
         attributes: i16::from_be_bytes(number(batch, 21)?),
         first_timestamp: i64::from_be_bytes(number(batch, 27)?),
         max_timestamp: i64::from_be_bytes(number(batch, 35)?),
@@ -174,6 +174,7 @@ impl Framed {
         if header.records > BATCH_RECORDS_MAX {
             return Err(Status::TooMany);
         }
+        let following = header.base_offset.checked_add(header.last_delta + 1).ok_or(Status::Damaged)?;
         let (rows, next_offset) = (self.offsets.len(), self.next_offset);
         // As many as the bytes can hold, whatever the header says.
         let most = header.records.min((end - begin - HEADER_BYTES) / RECORD_BYTES_MIN);
@@ -192,7 +193,7 @@ impl Framed {
             self.truncate(rows, next_offset);
             return Err(Status::Damaged);
         }
-        self.next_offset = self.next_offset.max(header.next_offset);
+        self.next_offset = self.next_offset.max(following);
         Ok(())
     }
 

@@ -32,6 +32,9 @@ pub struct Attributes<'a> {
     has_version: bool,
 }
 
+/// Identities of a batch that are not in its value.
+const LOOKED_UP: &[u8] = b"looked-up-ids";
+
 const JSON_TYPES: [&[u8]; 3] = [b"application/json", b"application/cloudevents+json", b"text/json"];
 
 /// What the headers say: nothing of the event (`Some(None)`), its attributes, or what is not read here.
@@ -54,7 +57,10 @@ pub fn attributes(data: &[u8], at: usize, count: usize) -> Option<Option<Attribu
             if !JSON_TYPES.iter().any(|json| kind.trim_ascii().eq_ignore_ascii_case(json)) {
                 return None;
             }
-        } else if name.eq_ignore_ascii_case(b"content-encoding") || name.get(..10).is_some_and(|begin| begin.eq_ignore_ascii_case(b"taximeter-")) {
+        } else if name == LOOKED_UP
+            || name.eq_ignore_ascii_case(b"content-encoding")
+            || name.get(..10).is_some_and(|begin| begin.eq_ignore_ascii_case(b"taximeter-"))
+        {
             return None;
         }
     }

@@ -26,9 +26,10 @@ from audit.verification.verifier import verify
 from metering.kafka.clients import KafkaSettings, make_admin
 from metering.kafka.partition_log import Appender, LogReader
 from metering.kafka.provision import ensure_topics
-from metering.plans.import_records import IMPORT_HEADER, LOOKED_UP_HEADER
+from metering.plans.import_records import IMPORT_HEADER
 from metering.records.dead_letter import LETTER_HEADER
 from metering.records.ledger_records import Rejection, encode_rejection
+from metering.records.notes.looked_up_ids import LOOKED_UP_HEADER
 from metering.records.redrive import REDRIVE_HEADER
 from metering.records.service_limits import BATCH_INFLATED_BYTES_MAX
 from tests.support.aggregator_process import aggregator

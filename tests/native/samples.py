@@ -10,6 +10,7 @@ from typing import Any, Final
 import orjson
 from taximeter_emitter.wire.packed import pack
 
+from metering.records.notes.looked_up_ids import looked_up_headers
 from tests.native.comparison import PARTITION
 from tests.native.record_sets import Header, RawBatch, RawRecord, with_checksums
 from tests.support.aggregator_event_texts import PIECES as EVENT_PIECES
@@ -43,6 +44,7 @@ HEADERS: Final[list[Header]] = [
     *[(b"content-type", "\u00a0application/json".encode()), (b"content-type", b"\x1capplication/json"), (b"content-type", b"application/avro")],
     *[(b"taximeter-x", b"1"), (b"TAXIMETER-x", b"1"), (b"taximeter", b"1"), (b"ce_extension", b"x"), (b"ce-traceparent", b"\xff"), (b"ce_", b"")],
     *[(b"ce_time", b"2026-11-22T10:00:00Z"), (b"CE_ID", b"again"), (b"ce_subject", b'"'), (b"ce_subject", b""), (b"ce_source", None)],
+    *[(b"looked-up-ids", bytes(8) + b"x" * 16), (b"looked-up-ids", None), (b"Looked-Up-Ids", b"")],
     *[("ce_\u212aind".encode(), b"x"), (b"\xe2\x84\xaa", b"x"), (b"ce_specversion", b"1.0"), (b"ce_specversion", b"0.3")],
 ]
 
@@ -183,8 +185,12 @@ def record(chance: Random) -> RawRecord:
         found = RawRecord(structured(chance), key)
     elif draw < 0.5:
         found = binary(chance)
-    elif draw < 0.85:
+    elif draw < 0.8:
         found = RawRecord(batch(chance), key)
+    elif draw < 0.85:
+        events = chance.randint(1, 4)
+        looked_up = looked_up_headers(chance.choice([0, 1_795_000_000_000]), bytes(16) + chance.randbytes(16 * events - 16))
+        found = RawRecord(batch(chance, events), key, headers=[(name.encode(), value) for name, value in looked_up])
     elif draw < 0.9:
         found = RawRecord(chance.choice(EVENT_TEXTS), key)
     else:

@@ -29,10 +29,12 @@ def events_of(series: SeriesTable, found: Sequence[UsageEvent]) -> Events:
     """As columns."""
     names = dict.fromkeys(name for event in found for name, _ in event.usage)
     size = len(found)
+    times = np.array([event.time_ms for event in found], np.int64)
     return Events(
         np.arange(size),
         np.array([series.number(event.customer, event.dimensions) for event in found], np.int64),
-        np.array([event.time_ms for event in found], np.int64),
+        times,
+        times,
         np.zeros(size, np.bool_),
         np.zeros((size, 2), np.uint64),
         {name: np.array([dict(event.usage).get(name, 0) for event in found], np.int64) for name in names},

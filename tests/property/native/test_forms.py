@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from taximeter_emitter.wire.batch import Batch, encode_batch
 
+from metering.records.notes.looked_up_ids import LOOKED_UP_HEADER
 from tests.native.comparison import PARTITION, Comparison
 from tests.native.record_sets import Header, RawBatch, RawRecord
 from tests.native.samples import TIMES
@@ -68,6 +69,11 @@ def test_a_single_event_is_read(comparison: Comparison, record: RawRecord) -> No
 @pytest.mark.parametrize("headers", [[], TRACE])
 def test_a_batch_is_read(comparison: Comparison, value: bytes, headers: Sequence[Header]) -> None:
     assert ways(comparison, RawRecord(value, headers=headers)) == [2]
+
+
+def test_a_batch_with_ids_that_were_looked_up_is_left(comparison: Comparison) -> None:
+    headers = [(LOOKED_UP_HEADER.encode(), bytes(8 + 16))]
+    assert ways(comparison, RawRecord(in_columns(BATCHES[0]), headers=headers)) == [0]
 
 
 @pytest.mark.parametrize("text", [*TIMES[:7], "2024-02-29T23:59:59.9+05:30", "1970-01-01T00:00:00Z", "1970-01-01T00:30:00-00:30"])

@@ -1,6 +1,7 @@
 """Whatever a file holds, by whomever it is brought in, at once, again, or interrupted anywhere: each line counts once."""
 
 from collections.abc import Coroutine, Generator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,8 +11,9 @@ from hypothesis import strategies as st
 from taximeter_emitter.wire.batch import NO_ID
 from taximeter_emitter.wire.event import fingerprint
 
-from aggregator.dead_letters.redrive_plan import RedriveRules, plan_redrive
-from aggregator.dead_letters.redriving import Signature
+from aggregator.dead_letters.letter_book import LetterBook
+from aggregator.dead_letters.redrive_plan import RedrivePlan, RedriveRules, plan_redrive
+from aggregator.dead_letters.redriving import DeadLetterLog, NotRedriven, Signature
 from aggregator.importing.import_log import NotImported
 from aggregator.importing.import_survey import ImportRules
 from aggregator.importing.importer import Importer, ImportKit, WrittenSoFar
@@ -33,8 +35,9 @@ STEP = st.one_of(
     st.builds(lambda number: ("send", number), st.integers(0, 7)),
     st.builds(lambda dies: ("count", dies), st.booleans()),
     st.builds(lambda hours: ("wait", hours), st.integers(1, 40)),
-    # Which of two machines takes the next step, for how long, and how that ends.
-    st.builds(lambda order, end: ("bring in", (order, end)), st.lists(st.booleans(), max_size=25), st.sampled_from(["killed", "lost", "unsent"])),
+    st.sampled_from([("look up", None), ("take back", None)]),
+    # Which of three machines takes the next step, for how long, and how that ends.
+    st.builds(lambda order, end: ("bring in", (order, end)), st.lists(st.integers(0, 2), max_size=35), st.sampled_from(["killed", "lost", "unsent"])),
 )
 
 
@@ -88,15 +91,19 @@ class Machine:
 
 
 class Model:
-    """An installation, a file, two machines that bring it in, and clients that send some of the same events."""
+    """An installation, a file, two machines that bring it in, a third that brings in another file with those of its events that have an id, and
+    clients that send some of the same events.
+    """
 
     def __init__(self, lines: Sequence[tuple[str, int | None, int, int]]) -> None:
         self.installation = MemoryInstallation()
         self._start_ms = self.installation.clock.now_ms()
         self._lines = lines
         events = [self._event(line) for line in lines]
-        self.machines = [Machine(self.installation, Lines(events)), Machine(self.installation, Lines(events))]
+        with_ids = [event for event in reversed(events) if event.fingerprint != NO_ID]
+        self.machines = [Machine(self.installation, Lines(found)) for found in (events, events, with_ids)]
         self.owed = dict.fromkeys(CUSTOMERS, 0)
+        self._looked_up: list[tuple[DeadLetterLog, LetterBook, RedrivePlan]] = []
         seen = set()
         for line, event in zip(lines, events, strict=True):
             if event.fingerprint == NO_ID or (event.customer, event.fingerprint) not in seen:
@@ -111,10 +118,10 @@ class Model:
         moment = datetime.fromtimestamp(self._time_ms(line) / 1000, UTC).isoformat()
         self.installation.emit({"id": _id(line), "time": moment, "customer": customer, "usage": {"input": units}})
 
-    def bring_in(self, order: Sequence[bool], end: str) -> None:
-        """Both machines, in this order of steps; then what is left of both is killed, or loses an append and ends by itself."""
+    def bring_in(self, order: Sequence[int], end: str) -> None:
+        """The machines, in this order of steps; then what is left of each is killed, or loses an append and ends by itself."""
         running: list[Coroutine[Any, Any, None] | None] = [machine.bring_in() for machine in self.machines]
-        for which in map(int, order):
+        for which in order:
             self.step(running, which)
         for which, machine in enumerate(self.machines):
             if end != "killed":
@@ -123,15 +130,22 @@ class Model:
         for left in filter(None, running):
             left.close()
 
-    def redrive(self) -> None:
-        """Take back what is set aside, as the command does."""
+    def look_up(self) -> None:
+        """Plan to take back what is set aside, as the command does before it asks."""
         log = self.installation.dead_letters()
         book = finished(log.read(0))
         rules = RedriveRules(self.installation.rules.catalogue, self.installation.clock.now_ms(), HORIZON_MS)
         plan = plan_redrive(book, [place for place, _, state in book.places() if state == "open"], NO_EDIT, rules)
         finished(log.look_up(plan))
-        for part in plan.parts():
-            finished(log.redrive(book, part, NO_EDIT, SIGNATURE, self.installation.appender))
+        self._looked_up.append((log, book, plan))
+
+    def take_back(self) -> None:
+        """Do what was planned last, however long ago; unless another plan took some of it."""
+        if self._looked_up:
+            log, book, plan = self._looked_up.pop()
+            with suppress(NotRedriven):
+                for part in plan.parts():
+                    finished(log.redrive(book, part, NO_EDIT, SIGNATURE, self.installation.appender))
 
     @classmethod
     def finish(cls, running: list[Coroutine[Any, Any, None] | None], which: int) -> None:
@@ -173,6 +187,10 @@ def test_each_line_counts_once(lines: list[tuple[str, int | None, int, int]], st
                 model.installation.count(dies=about)
             case "wait":
                 model.installation.clock.advance(about * 3600)
+            case "look up":
+                model.look_up()
+            case "take back":
+                model.take_back()
             case _:
                 model.bring_in(*about)
     for machine in model.machines:
@@ -182,11 +200,64 @@ def test_each_line_counts_once(lines: list[tuple[str, int | None, int, int]], st
     for _ in range(4):
         model.installation.count()
         model.installation.clock.advance(2 * 3600)
-        model.redrive()
+        model.look_up()
+        model.take_back()
     model.installation.count()
     assert {customer: model.installation.counted[customer, "tokens"] for customer in CUSTOMERS} == model.owed
     claims = [record for record in model.installation.log.topics.get(TOPICS.deadletters.name, []) if record and IMPORT_HEADER in dict(record.headers)]
     assert claims, "it is written down"
+
+
+OLD = ("ann", 1, 7, 30)
+
+
+def test_a_search_says_nothing_of_what_counted_after_it() -> None:
+    """A redrive and an import of one old event both search before either writes."""
+    for first in ("redrive", "import"):
+        model = Model([OLD])
+        model.send(0)
+        model.installation.count()  # it is too old, and set aside
+        model.look_up()
+        running: list[Coroutine[Any, Any, None] | None] = [model.machines[2].bring_in()]
+        for _ in range(2):
+            Model.step(running, 0)
+        assert any(record and IMPORT_HEADER in dict(record.headers) for record in model.installation.log.topics[TOPICS.deadletters.name])
+        assert not model.installation.counted
+        if first == "redrive":
+            model.take_back()
+            model.installation.count()
+        Model.finish(running, 0)
+        model.installation.count(dies=True)
+        model.installation.count()
+        if first == "import":
+            model.take_back()
+            model.installation.count()
+        assert model.installation.counted["ann", "tokens"] == model.owed["ann"] == 7
+
+
+def test_a_search_is_the_last_word_for_as_long_as_ids_are_remembered() -> None:
+    """An import was searched for, and is written two days later. Meanwhile one of its events was counted, and forgotten."""
+    model = Model([OLD])
+    model.send(0)
+    model.installation.count()
+    model.look_up()
+    running: list[Coroutine[Any, Any, None] | None] = [model.machines[2].bring_in()]
+    for _ in range(2):
+        Model.step(running, 0)
+    model.take_back()
+    model.installation.count()
+    for _ in range(3):
+        model.installation.clock.advance(20 * 3600)
+        model.installation.emit({"customer": "bob", "id": str(model.installation.clock.now_ms()), "usage": {"input": 1}})
+        model.installation.count()
+    Model.finish(running, 0)
+    model.installation.count()
+    assert model.installation.counted["ann", "tokens"] == model.owed["ann"] == 7
+    model.look_up()
+    model.take_back()
+    model.installation.count()
+    assert model.installation.counted["ann", "tokens"] == 7
+    assert {state for _, _, state in finished(model.installation.dead_letters().read(0)).places()} == {"redriven", "known"}
 
 
 def test_a_file_that_changed_is_refused() -> None:

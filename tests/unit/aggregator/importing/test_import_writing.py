@@ -9,13 +9,17 @@ from taximeter_emitter.wire.errors import EventRejected, Reason
 from taximeter_emitter.wire.event import fingerprint
 from taximeter_emitter.wire.partitioner import partition_of
 
+from aggregator.importing.import_survey import IMPORT_MARGIN_MS
 from aggregator.importing.import_writing import ImportBatch, NumberedEntries
 from aggregator.importing.source_entries import SourceEntry, SourceEvent
-from metering.plans.import_records import LOOKED_UP_HEADER, EntryBits, Import, ImportedContent
+from metering.plans.import_records import EntryBits, Import, ImportedContent
 from metering.records.batch_decoding import decode_batch
+from metering.records.notes.looked_up_ids import looked_up_in
+from metering.records.record import Record
 
 PARTITIONS = 3
 OLD_MS, YOUNG_MS = 1_000, 9_000
+AT_MS = 10 * IMPORT_MARGIN_MS
 ENTRIES = [
     SourceEntry(f"line {number}", EventRejected(Reason.NEGATIVE, "usage.n", "is negative"))
     if number % 7 == 3
@@ -34,7 +38,7 @@ def an_import(entries: Sequence[int] = LEFT_OUT) -> Import:
     known = EntryBits()
     known.add(*entries)
     content = ImportedContent("file", "a.ndjson", "00" * 16)
-    return Import(content, (), "", 0, len(ENTRIES), bytes(known), [], 5_000, "why", "ann", 10_000)
+    return Import(content, (), "", 0, len(ENTRIES), bytes(known), [], 5_000, "why", "ann", AT_MS)
 
 
 def written(at_once: int) -> tuple[list[ImportBatch], NumberedEntries]:
@@ -69,10 +73,13 @@ def test_numbers_are_places_and_do_not_depend_on_how_entries_come(at_once: int) 
 def test_old_events_are_written_without_their_ids_which_are_in_a_header() -> None:
     batches, _ = written(100)
     for batch in batches:
-        decoded, looked_up = decode_batch(orjson.loads(batch.value)), dict(batch.headers).get(LOOKED_UP_HEADER)
+        decoded = decode_batch(orjson.loads(batch.value))
+        looked_up = looked_up_in(Record(0, 0, None, batch.value, batch.headers), decoded.count)
+        assert looked_up is not None
+        assert looked_up.searched_ms == AT_MS - IMPORT_MARGIN_MS
         for index, number in enumerate(decoded.usage["n"]):
             own = decoded.ids[16 * index : 16 * index + 16] or NO_ID
-            beside = (looked_up or b"")[16 * index : 16 * index + 16] or NO_ID
+            beside = looked_up.fingerprints[16 * index : 16 * index + 16] or NO_ID
             mark = NO_ID if number % 3 else fingerprint("", str(number))
             assert (own, beside) == ((NO_ID, mark) if number % 2 else (mark, NO_ID))
 

@@ -10,9 +10,9 @@ from taximeter_emitter.wire.kept_ids import kept_id
 from audit.tracing.event_outcomes import EventOutcome, outcome_of
 from audit.tracing.event_search import EventQuery, events_in, query_for, search
 from audit.tracing.event_trace import units_of
-from metering.plans.import_records import LOOKED_UP_HEADER
 from metering.records.chain import ChainLink
 from metering.records.meters import Catalogue, Meter
+from metering.records.notes.looked_up_ids import looked_up_headers
 from metering.records.record import Record
 from metering.records.tally import EventCounts, NotCounted, RecordCounts, Tally, WhyNotCounted
 
@@ -147,6 +147,6 @@ def test_an_event_that_was_brought_in_without_its_id_is_found_by_it() -> None:
     for number in range(2):
         batcher.add(0, customer="c", dimensions=(), time_ms=number, usage=(("n", 1),), fingerprint=NO_ID)
     (batch,) = batcher.take_all()
-    record = Record(7, 10, None, batch.value, [(LOOKED_UP_HEADER, NO_ID + fingerprint("s", "old"))])
+    record = Record(7, 10, None, batch.value, looked_up_headers(5, NO_ID + fingerprint("s", "old")))
     assert [event.at for event in search(record, query_for("old", "s", "c"))] == [1]
     assert [event.fingerprint for event in events_in(record)] == [b"", fingerprint("s", "old")]
