@@ -21,7 +21,7 @@ class AggregatorSettings:
     gather_seconds: float = option(
         doc="How long Kafka waits for more events before it hands over a few: to count them together costs much less. Never longer than half of"
         " flush_seconds.",
-        default=1.0,
+        default=0.25,
         unit="seconds",
         minimum=0,
         maximum=5,

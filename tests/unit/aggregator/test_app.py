@@ -6,7 +6,7 @@ from aggregator.settings import AggregatorSettings
 
 def test_kafka_waits_for_more_events_but_never_for_a_whole_interval_of_tallies() -> None:
     settings = AggregatorSettings()
-    assert fetch_limits(settings).wait_ms_max == 1_000
+    assert fetch_limits(settings).wait_ms_max == 250
     assert fetch_limits(replace(settings, flush_seconds=0.1)).wait_ms_max == 50
     assert fetch_limits(replace(settings, gather_seconds=0.0)).wait_ms_max == 0
 
