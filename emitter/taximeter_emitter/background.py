@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
+import secrets
 import threading
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
@@ -17,6 +17,7 @@ from taximeter_emitter.deadlines import work_to_the_end
 from taximeter_emitter.sender import Sender, SendingPace
 from taximeter_emitter.spool.unsent import Unsent
 from taximeter_emitter.transports.batch_producer import ProducerFactory
+from taximeter_emitter.wire.emitter_names import SECRET_BYTES, emitter_name
 
 if TYPE_CHECKING:
     from taximeter_emitter.spool.spool_directory import SpoolDirectory
@@ -72,7 +73,14 @@ class EmitterThread:
         counts, emitted = self.counts, self.buffer.emitted
         # What was put while the last of it was looked at: nobody takes it any more.
         left = emitted - self.buffer.taken if self._ended else 0
-        return replace(counts, emitted=emitted, lost=counts.lost + left, rejected=dict(counts.rejected), unknown_usage=dict(counts.unknown_usage))
+        return replace(
+            counts,
+            emitted=emitted,
+            lost=counts.lost + left,
+            rejected=dict(counts.rejected),
+            unknown_usage=dict(counts.unknown_usage),
+            failures=dict(counts.failures),
+        )
 
     def start(self) -> None:
         """Start the thread, once."""
@@ -118,12 +126,12 @@ class EmitterThread:
             _LOG.error("%d events are lost: %s (emitter %s, source %s)", lost, self._why_lost(), self.emitter, self._options.source)
 
     def _why_lost(self) -> str:
-        """For a person, what neither Kafka nor the disk could do."""
+        """For a person, what neither the way out nor the disk could do."""
         sender, unsent = self.sender, self.unsent
-        kafka = (sender.last_error if sender else "") or "the emitter closed before Kafka had them"
+        why = (sender.last_error if sender else "") or "the emitter closed before they were acknowledged"
         if self._options.spools is None:
-            return f"{kafka}; and there is no spool_dir to keep them in"
-        return f"{kafka}; and the spool did not take them: {(unsent.last_failure if unsent else '') or 'the time was over'}"
+            return f"{why}; and there is no spool_dir to keep them in"
+        return f"{why}; and the spool did not take them: {(unsent.last_failure if unsent else '') or 'the time was over'}"
 
     def _write_off(self) -> None:
         """Count as lost what a life that ended had taken and not numbered: nothing else knows of these events."""
@@ -151,8 +159,9 @@ class EmitterThread:
         self._loop = asyncio.get_running_loop()
         work_to_the_end(self._loop)
         options, clock = self._options, self._clock
-        self.emitter = uuid.uuid4().hex
-        unsent = self.unsent = Unsent(emitter=self.emitter, directory=options.spools, counts=self.counts, clock=clock)
+        secret = secrets.token_hex(SECRET_BYTES)
+        self.emitter = emitter_name(secret)
+        unsent = self.unsent = Unsent(emitter=self.emitter, secret=secret, directory=options.spools, counts=self.counts, clock=clock)
         collector = Collector(
             buffer=self.buffer,
             unsent=unsent,
@@ -164,7 +173,14 @@ class EmitterThread:
             clock=clock,
         )
         sender = Sender(
-            options.pace, buffer=self.buffer, collector=collector, unsent=unsent, new_producer=self._new_producer, on_turn=self._on_turn, clock=clock
+            options.pace,
+            buffer=self.buffer,
+            collector=collector,
+            unsent=unsent,
+            new_producer=self._new_producer,
+            counts=self.counts,
+            on_turn=self._on_turn,
+            clock=clock,
         )
         self.sender = sender
         if self._close_seconds is not None:

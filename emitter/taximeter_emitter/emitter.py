@@ -1,6 +1,6 @@
-"""Emit usage events from a Python service without ever waiting for Kafka.
+"""Emit usage events from a Python service without ever waiting for Kafka, or for the gateway.
 
-emitter = Emitter(bootstrap_servers="kafka:9092", source="inference/eu-1", spool_dir="/var/spool/taximeter")
+emitter = Emitter("https://meter.internal", api_key="tmk_...", source="inference/eu-1", spool_dir="/var/spool/taximeter")
 emitter.emit(customer="cus_123", usage={"input_tokens": 812, "output_tokens": 164}, dimensions={"model": "alpaca-7b"})
 emitter.close()
 """
@@ -24,9 +24,10 @@ from taximeter_emitter.buffer.event_encoding import Event, EventEncoder, GivenUs
 from taximeter_emitter.clock import Clock, SystemClock
 from taximeter_emitter.counts import EmitterCounts
 from taximeter_emitter.logs.refusal_log import RefusalLog
-from taximeter_emitter.optional_parts import kafka_producers, metrics_on, spool_directory
+from taximeter_emitter.optional_parts import gateway_producers, kafka_producers, metrics_on, spool_directory
 from taximeter_emitter.sender import SendingPace
 from taximeter_emitter.transports.batch_producer import ProducerFactory
+from taximeter_emitter.transports.gateway_options import GatewayOptions
 from taximeter_emitter.transports.kafka_options import KafkaOptions
 from taximeter_emitter.wire.errors import EventRejected, Reason
 from taximeter_emitter.wire.event import check_not_in_future, check_text, parse_time
@@ -76,9 +77,9 @@ class EmitterStats:
 
 
 class Emitter:
-    """Takes usage events from any thread, and from async code, and brings them to Kafka from a thread of its own.
+    """Takes usage events from any thread, and from async code, and brings them to Kafka from a thread of its own: directly, or through a gateway.
 
-    The constructor never waits for Kafka. It raises ValueError when an argument cannot be right, and ImportError, naming the extra to
+    The constructor never waits for either. It raises ValueError when an argument cannot be right, and ImportError, naming the extra to
     install, when a library is missing.
 
     After a fork the child has an emitter of its own, empty. A pickled emitter becomes, in another process, one with the same arguments, but
@@ -86,9 +87,12 @@ class Emitter:
     signal kills, or that calls os._exit, ends without that.
 
     Where events go:
+    `url`: of a gateway, such as https://meter.internal, and `api_key` for it; or, instead of both, `gateway`, which also has a CA file and time
+    limits. Nothing but orjson is needed for that. `bootstrap_servers` or `kafka`: to Kafka itself, with the extra `kafka`. Give one of the four.
     `source`: names this service; customer, source and id together make the identity of an event.
     `bootstrap_servers`: brokers as host:port, a list or separated by commas. `kafka` instead gives everything: security, compression, time limits.
-    `topic`: where usage events go. `partitions`: the topic's, if Kafka should not be asked.
+    `topic`: where usage events go; a gateway knows that itself, and spools are marked with it. `partitions`: the topic's, if nobody should be
+    asked.
 
     What waits while Kafka is away:
     `spool_dir`: where batches go then, at most `spool_bytes_max`; without it they wait in memory.
@@ -113,8 +117,11 @@ class Emitter:
 
     def __init__(
         self,
+        url: str | None = None,
         *,
         source: str,
+        api_key: str | None = None,
+        gateway: GatewayOptions | None = None,
         bootstrap_servers: str | Sequence[str] = (),
         kafka: KafkaOptions | None = None,
         topic: str = TOPIC_DEFAULT,
@@ -155,8 +162,16 @@ class Emitter:
             heartbeat_seconds=heartbeat_seconds,
             pace=SendingPace(linger=linger_ms / 1000, secure=_SECURE_SECONDS, give_up=give_up_seconds, memory_bytes_max=memory_bytes_max),
         )
-        self._new_producer = new_producer or kafka_producers(kafka or _options_of(bootstrap_servers), topic=topic)
         self._clock = clock or SystemClock()
+        if url is not None or api_key is not None:
+            gateway = _gateway_of(url, api_key, gateway)
+        if gateway is not None and (bootstrap_servers or kafka is not None):
+            raise ValueError("events go to a gateway or to Kafka: give url (or gateway), or bootstrap_servers (or kafka), and not both")
+        self._new_producer = new_producer or (
+            kafka_producers(kafka or _options_of(bootstrap_servers), topic=topic)
+            if gateway is None
+            else gateway_producers(gateway, clock=self._clock)
+        )
         self._now_ms = self._clock.now_ms
         self._encoder = EventEncoder(usage_fields)
         self._encode = self._encoder.encode
@@ -298,6 +313,12 @@ class Emitter:
         _close_with_child()
         self._put = self._thread.buffer.put
         return self._put(event)
+
+
+def _gateway_of(url: str | None, api_key: str | None, gateway: GatewayOptions | None) -> GatewayOptions:
+    if gateway is not None or url is None:
+        raise ValueError("give url, with api_key if the gateway asks for one; or gateway, which has both")
+    return GatewayOptions(url=url, api_key=api_key)
 
 
 def _options_of(bootstrap_servers: str | Sequence[str]) -> KafkaOptions:

@@ -7,9 +7,10 @@ from typing import Final, Literal
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from taximeter_emitter.counts import EmitterCounts
+from taximeter_emitter.transports.batch_producer import FAILURES
 from taximeter_emitter.wire.errors import Reason
 
-_OUTCOMES: Final = ("emitted", "dropped", "sent", "spooled", "adopted", "lost")
+_OUTCOMES: Final = ("emitted", "dropped", "sent", "spooled", "adopted", "refused", "lost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,14 @@ _REJECTED: Final = EmitterMetric(
 _BATCHES_RETRIED: Final = EmitterMetric(
     "counter", "taximeter_emitter_batches_retried_total", "Batches that were sent again because nobody knew whether they arrived."
 )
+_FAILURES: Final = EmitterMetric(
+    "counter",
+    "taximeter_emitter_send_failures_total",
+    "Failures after which nothing could be sent for a while, by reason.",
+    labels={"reason": FAILURES},
+)
 _SPOOL_FAILURES: Final = EmitterMetric("counter", "taximeter_emitter_spool_failures_total", "Failed reads and writes of the disk spool.")
-_CONNECTED: Final = EmitterMetric("gauge", "taximeter_emitter_connected", "1 while the emitter has a working link to Kafka.")
+_CONNECTED: Final = EmitterMetric("gauge", "taximeter_emitter_connected", "1 while the emitter has a working link to Kafka or the gateway.")
 _BUFFERED: Final = EmitterMetric("gauge", "taximeter_emitter_buffered_bytes", "Memory taken by events that Kafka does not have yet.", unit="bytes")
 _SPOOL: Final = EmitterMetric("gauge", "taximeter_emitter_spool_bytes", "Bytes in the disk spool that Kafka does not have yet.", unit="bytes")
 _SPOOLS_LEFT: Final = EmitterMetric(
@@ -50,7 +57,7 @@ _SPOOLS_UNREADABLE: Final = EmitterMetric(
 )
 
 EMITTER_METRICS: Final = (
-    *(_EVENTS, _REJECTED, _BATCHES_RETRIED, _SPOOL_FAILURES),
+    *(_EVENTS, _REJECTED, _BATCHES_RETRIED, _FAILURES, _SPOOL_FAILURES),
     *(_CONNECTED, _BUFFERED, _SPOOL, _SPOOLS_LEFT, _SPOOLS_UNREADABLE),
 )
 
@@ -62,6 +69,7 @@ class EmitterMetrics:
         self._events = _counter(_EVENTS, registry)
         self._rejected = _counter(_REJECTED, registry)
         self._batches_retried = _counter(_BATCHES_RETRIED, registry)
+        self._failures = _counter(_FAILURES, registry)
         self._spool_failures = _counter(_SPOOL_FAILURES, registry)
         self._connected = _gauge(_CONNECTED, registry)
         self._buffered = _gauge(_BUFFERED, registry)
@@ -78,6 +86,8 @@ class EmitterMetrics:
             self._raise_to(self._events.labels(outcome), outcome, getattr(counts, outcome))
         for reason, count in tuple(counts.rejected.items()):
             self._raise_to(self._rejected.labels(reason), f"rejected {reason}", count)
+        for reason, count in tuple(counts.failures.items()):
+            self._raise_to(self._failures.labels(reason), f"failure {reason}", count)
         self._raise_to(self._batches_retried, "batches_retried", counts.batches_retried)
         self._raise_to(self._spool_failures, "spool_failures", counts.spool_failures)
         self._connected.set(connected)

@@ -12,8 +12,10 @@ from taximeter_emitter.transports.kafka_options import KafkaOptions
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
+    from taximeter_emitter.clock import Clock
     from taximeter_emitter.emitter_metrics import EmitterMetrics
     from taximeter_emitter.spool.spool_directory import SpoolDirectory
+    from taximeter_emitter.transports.gateway_options import GatewayOptions
 
 _OPEN_SECONDS: Final = 10.0
 
@@ -30,6 +32,22 @@ def kafka_producers(kafka: KafkaOptions, *, topic: str) -> ProducerFactory:
 
     def new_producer() -> BatchProducer:
         return KafkaProducer(kafka, topic=topic, client_id="emitter", open_seconds=_OPEN_SECONDS)
+
+    return new_producer
+
+
+def gateway_producers(gateway: "GatewayOptions", *, clock: "Clock") -> ProducerFactory:
+    """What makes producers for the gateway. Raises ValueError for options that cannot be right."""
+    problems = gateway.problems()
+    if problems:
+        raise ValueError("; ".join(problems))
+    from taximeter_emitter.transports.gateway_connection import GatewayAddress
+    from taximeter_emitter.transports.gateway_producer import GatewayProducer
+
+    address = GatewayAddress.of(gateway)
+
+    def new_producer() -> BatchProducer:
+        return GatewayProducer(address, gateway, clock=clock)
 
     return new_producer
 

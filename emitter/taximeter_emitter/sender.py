@@ -1,4 +1,4 @@
-"""The emitter's background work: batches to Kafka, and to the disk while Kafka is away.
+"""The emitter's background work: batches to Kafka or a gateway, and to the disk while that is away.
 
 Two tasks on one event loop. One collects what was emitted and writes to disk what has waited too long; the other keeps a producer open
 and sends batches in the order of each partition, as often as it takes, always the same bytes. A partition that Kafka does not take keeps no other
@@ -16,13 +16,14 @@ from typing import Final
 from taximeter_emitter.buffer.emit_buffer import EmitBuffer
 from taximeter_emitter.clock import Clock
 from taximeter_emitter.collecting import Collector
+from taximeter_emitter.counts import EmitterCounts
 from taximeter_emitter.deadlines import run_together, timeout, wait_for_event
 from taximeter_emitter.logs.message_limiter import MessageLimiter
 from taximeter_emitter.retry import Backoff, RetryPolicy
 from taximeter_emitter.spool.encoded_batch import EncodedBatch
 from taximeter_emitter.spool.outbox import Outbox
 from taximeter_emitter.spool.unsent import Unsent
-from taximeter_emitter.transports.batch_producer import BatchProducer, ProducerFactory, ProducerFailed
+from taximeter_emitter.transports.batch_producer import BatchProducer, BatchRefused, ProducerFactory, ProducerFailed
 from taximeter_emitter.transports.in_flight import InFlight
 
 _LOG: Final = logging.getLogger("taximeter.emitter")
@@ -55,6 +56,7 @@ class Sender:
         collector: Collector,
         unsent: Unsent,
         new_producer: ProducerFactory,
+        counts: EmitterCounts,
         on_turn: Callable[[], None],
         clock: Clock,
     ) -> None:
@@ -65,6 +67,7 @@ class Sender:
         self._collector = collector
         self._unsent = unsent
         self._new_producer = new_producer
+        self._counts = counts
         self._on_turn = on_turn
         self._clock = clock
         self._warnings = MessageLimiter(clock)
@@ -137,12 +140,14 @@ class Sender:
         backoff = Backoff(_RECONNECT, now=self._clock.monotonic(), random=Random())
         while not self._is_over():
             producer = self._producer = self._new_producer()
+            wait = 0.0
             try:
                 await self._open(producer)
                 backoff.reset(self._clock.monotonic())
                 await self._send_through(producer)
             except ProducerFailed as failure:
-                self.last_error = str(failure)
+                self.last_error, wait = str(failure), failure.wait_seconds
+                self._counts.note_failure(failure.reason)
                 self._warn(failure)
                 self._give_up_if_all_is_safe()
             finally:
@@ -153,13 +158,13 @@ class Sender:
                 await producer.discard()
                 self._unsent.give_back()
                 self._in_flight.clear()
-            await self._pause(backoff.next_delay(self._clock.monotonic()) or 0.0)
+            await self._pause(backoff.next_delay(self._clock.monotonic(), at_least=wait) or 0.0)
         self._collect_now.set()
 
     def _warn(self, failure: ProducerFailed) -> None:
         left_out = self._warnings.admit("producer")
         if left_out is not None:
-            _LOG.warning("no connection to Kafka, batches wait: %s (%d such messages left out)", failure, left_out)
+            _LOG.warning("nothing can be sent, batches wait: %s (%d such messages left out)", failure, left_out)
 
     def _give_up_if_all_is_safe(self) -> None:
         """A closing emitter does not wait for Kafka when the disk has everything: the next process will send it."""
@@ -180,7 +185,7 @@ class Sender:
             async with timeout(self._remaining()):
                 partitions = await producer.open()
         except TimeoutError:
-            raise ProducerFailed("closed before Kafka could be reached") from None
+            raise ProducerFailed("closed before anybody could be reached") from None
         if self._collector.partitions is None:
             self._collector.partitions = partitions
             self._collect_now.set()
@@ -193,6 +198,8 @@ class Sender:
 
     async def _send_through(self, producer: BatchProducer) -> None:
         while not self._is_over():
+            if isinstance(self._failure, ProducerFailed):
+                raise self._failure
             if self._failure is not None:
                 raise ProducerFailed(str(self._failure) or type(self._failure).__name__)
             self._adopt_now_and_then()
@@ -212,9 +219,9 @@ class Sender:
     async def _append(self, producer: BatchProducer, outbox: Outbox, batch: EncodedBatch) -> None:
         try:
             async with timeout(min(self._pace.give_up, self._remaining())):
-                acknowledged = await producer.append(batch.partition, batch.value)
+                acknowledged = await producer.append(batch.partition, batch.value, secret=outbox.secret)
         except TimeoutError:
-            raise ProducerFailed("Kafka takes no more records") from None
+            raise ProducerFailed("no more records are taken") from None
         self._in_flight.add(batch.partition, len(batch.value), self._clock.monotonic())
         acknowledged.add_done_callback(partial(self._acknowledged, producer, outbox, batch))
 
@@ -223,6 +230,10 @@ class Sender:
             return
         self._send_now.set()
         failure = None if future.cancelled() else future.exception()
+        if isinstance(failure, BatchRefused):
+            self._in_flight.settle(batch.partition, len(batch.value), self._clock.monotonic())
+            self._unsent.set_aside(outbox, batch, str(failure))
+            return
         if future.cancelled() or failure is not None:
             self._failure = failure or ProducerFailed("the producer was closed")
             return

@@ -27,10 +27,14 @@ def takes_all(_partition: int, _size: int) -> bool:
 
 
 class Outbox:
-    """A queue of batches for each partition. `memory_bytes` is what it holds in memory (what is read from the spool is bounded by itself)."""
+    """A queue of batches for each partition. `memory_bytes` is what it holds in memory (what is read from the spool is bounded by itself).
 
-    def __init__(self, spool: "Spool | None" = None) -> None:
+    `secret`: of the emitter whose batches these are.
+    """
+
+    def __init__(self, spool: "Spool | None" = None, *, secret: str = "") -> None:
         self.spool = spool
+        self.secret = secret if spool is None else spool.secret
         self.memory_bytes = 0
         self._memory: dict[int, deque[EncodedBatch]] = {}
         self._ahead: deque[EncodedBatch] = deque()
@@ -78,6 +82,19 @@ class Outbox:
             self._settled.append(batch)
         else:
             self.memory_bytes -= len(batch.value)
+        return True
+
+    def set_aside(self, batch: EncodedBatch, why: str) -> bool:
+        """Nobody will take it: keep it on disk, apart from what is sent; False if it is in memory only, and there is no disk.
+
+        It is not in flight any more, even where the disk fails: that raises SpoolFailed.
+        """
+        self._in_flight.pop(batch, None)
+        if not batch.row:
+            self.memory_bytes -= len(batch.value)
+        if self.spool is None:
+            return False
+        self.spool.set_aside(batch, why)
         return True
 
     def forget_settled(self) -> None:
@@ -131,7 +148,7 @@ class Outbox:
 
     def close(self) -> None:
         """Let go of the spool, and remove it if everything was acknowledged."""
-        if self.spool is not None and self.is_empty:
+        if self.spool is not None and self.is_empty and not self.spool.refused_batches:
             self.spool.remove()
         elif self.spool is not None:
             self.spool.close()

@@ -23,8 +23,8 @@ from taximeter_emitter.spool.unplaced import UnplacedEvents, decode_unplaced
 
 SUFFIX: Final = ".spool"
 LEFT_FREE_BYTES: Final = 512 * 1024
-FORMAT: Final = 2
-"""Form 1 had no unplaced events. A file of a later form is left alone."""
+FORMAT: Final = 3
+"""Form 1 had no unplaced events, form 2 no secret and no refused batches. A file of a later form is left alone."""
 
 _SCHEMA: Final = f"""
 PRAGMA auto_vacuum = INCREMENTAL;
@@ -36,11 +36,19 @@ CREATE TABLE IF NOT EXISTS batches (
   row INTEGER PRIMARY KEY AUTOINCREMENT, partition INTEGER NOT NULL, first_seq INTEGER NOT NULL, count INTEGER NOT NULL, value BLOB NOT NULL
 );
 CREATE TABLE IF NOT EXISTS unplaced (row INTEGER PRIMARY KEY AUTOINCREMENT, count INTEGER NOT NULL, value BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS refused (
+  row INTEGER PRIMARY KEY AUTOINCREMENT, partition INTEGER NOT NULL, first_seq INTEGER NOT NULL, count INTEGER NOT NULL, value BLOB NOT NULL,
+  why TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS secrets (secret TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS numbers (partition INTEGER PRIMARY KEY, next_seq INTEGER NOT NULL);
 PRAGMA user_version = {FORMAT};
 """
 _HELD: Final = """
 SELECT TOTAL(LENGTH(value)) + ? * COUNT(*), TOTAL(count) FROM (SELECT value, count FROM batches UNION ALL SELECT value, count FROM unplaced)
+"""
+_TAKE_BACK: Final = """
+INSERT INTO batches (partition, first_seq, count, value) SELECT partition, first_seq, count, value FROM refused ORDER BY row
 """
 _LOCK_WAIT_SECONDS: Final = 5.0
 _PLACED_ROWS_MAX: Final = 64
@@ -52,10 +60,13 @@ class Spool:
     """An open spool file, locked by this process.
 
     `bytes_held` is what waits in it, `events_held` the events in that, `unplaced_events` those of them that have no partition yet.
+    `refused_batches`: what is set aside in it, which nobody sends by itself. `secret`: of its emitter; empty if that had none.
     """
 
     def __init__(self, path: Path, lock: int, connection: sqlite3.Connection) -> None:
         self.path = path
+        self.secret = ""
+        self.refused_batches = 0
         self.bytes_held = 0
         self.events_held = 0
         self.unplaced_events = 0
@@ -63,7 +74,7 @@ class Spool:
         self._connection = connection
 
     @classmethod
-    def create(cls, directory: Path, *, emitter: str, topic: str) -> "Spool":
+    def create(cls, directory: Path, *, emitter: str, topic: str, secret: str = "") -> "Spool":
         """A new, empty spool. Raises SpoolFailed."""
         path = directory / f"{emitter}{SUFFIX}"
         try:
@@ -73,17 +84,26 @@ class Spool:
             raise SpoolFailed(f"{directory}: {error.strerror}") from None
         if lock is None:
             raise SpoolFailed(f"{path} is in use by another process")
-        return cls.open(path, lock, topic)
+        try:
+            # With it goes the secret, so it is for this user alone.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        except OSError as error:
+            os.close(lock)
+            raise SpoolFailed(f"{path}: {error.strerror}") from None
+        return cls.open(path, lock, topic, secret=secret)
 
     @classmethod
-    def open(cls, path: Path, lock: int, topic: str) -> "Spool":
-        """A spool whose lock is held; it is let go of if the file cannot be used. Raises SpoolFailed."""
+    def open(cls, path: Path, lock: int, topic: str, *, secret: str = "") -> "Spool":
+        """A spool whose lock is held; it is let go of if the file cannot be used. `topic` and `secret` are for a new one. Raises SpoolFailed."""
         try:
             connection = sqlite3.connect(path, timeout=_LOCK_WAIT_SECONDS, isolation_level=None, check_same_thread=False)
             connection.executescript(_SCHEMA)
             spool = cls(path, lock, connection)
             if not connection.execute("SELECT topic FROM about").fetchone():
+                connection.executemany("INSERT INTO secrets VALUES (?)", [(secret,)] if secret else [])
                 connection.execute("INSERT INTO about VALUES (?)", (topic,))
+            (spool.secret,) = connection.execute("SELECT secret FROM secrets").fetchone() or ("",)
+            (spool.refused_batches,) = connection.execute("SELECT COUNT(*) FROM refused").fetchone()
             size, events = connection.execute(_HELD, (ROW_BYTES,)).fetchone()
             (unplaced,) = connection.execute("SELECT TOTAL(count) FROM unplaced").fetchone()
         except sqlite3.Error as error:
@@ -162,10 +182,30 @@ class Spool:
             with suppress(sqlite3.Error):
                 self._connection.execute("PRAGMA incremental_vacuum")
 
+    def set_aside(self, batch: EncodedBatch, why: str) -> None:
+        """Keep a batch that nobody will take apart from those that are sent. Raises SpoolFailed, and changes nothing then."""
+        if not batch.row:
+            self._check_room(batch.spool_bytes)
+        with self._transaction() as cursor:
+            cursor.execute("DELETE FROM batches WHERE row = ?", (batch.row,))
+            _insert_refused(cursor, batch, why)
+        if batch.row:
+            self.bytes_held -= batch.spool_bytes
+            self.events_held -= batch.count
+        self.refused_batches += 1
+
+    def take_back(self) -> None:
+        """Have the refused batches sent again. Raises SpoolFailed."""
+        with self._transaction() as cursor:
+            cursor.execute(_TAKE_BACK)
+            cursor.execute("DELETE FROM refused")
+        self.refused_batches = 0
+
     def close(self) -> None:
         """Let go of the file, and remove it when nothing is in it."""
         with suppress(sqlite3.Error):
-            empty = self._connection.execute("SELECT 1 FROM batches UNION ALL SELECT 1 FROM unplaced LIMIT 1").fetchone() is None
+            held = "SELECT 1 FROM batches UNION ALL SELECT 1 FROM unplaced UNION ALL SELECT 1 FROM refused LIMIT 1"
+            empty = self._connection.execute(held).fetchone() is None
             self._connection.close()
             if empty:
                 remove_files(self.path)
@@ -221,6 +261,13 @@ class Spool:
             raise SpoolFailed(f"{self.path.parent}: {error.strerror}") from None
         if disk.f_bavail * disk.f_frsize < size + LEFT_FREE_BYTES:
             raise SpoolFailed(f"{self.path.parent}: the disk is full; its last {LEFT_FREE_BYTES:,} bytes stay free so that a spool can be emptied")
+
+
+def _insert_refused(cursor: sqlite3.Cursor, batch: EncodedBatch, why: str) -> None:
+    cursor.execute(
+        "INSERT INTO refused (partition, first_seq, count, value, why) VALUES (?, ?, ?, ?, ?)",
+        (batch.partition, batch.first_seq, batch.count, batch.value, why),
+    )
 
 
 def remove_files(path: Path) -> None:

@@ -54,9 +54,9 @@ class SpoolDirectory:
         if disk.f_bavail * disk.f_frsize < 2 * LEFT_FREE_BYTES:
             raise SpoolFailed(f"spool_dir {self.path} cannot be used: its disk is full, {disk.f_bavail * disk.f_frsize:,} bytes are free")
 
-    def create(self, emitter: str) -> Spool:
-        """A new, empty spool. Raises SpoolFailed."""
-        return Spool.create(self.path, emitter=emitter, topic=self._topic)
+    def create(self, emitter: str, secret: str = "") -> Spool:
+        """A new, empty spool of the emitter with this secret. Raises SpoolFailed."""
+        return Spool.create(self.path, emitter=emitter, topic=self._topic, secret=secret)
 
     def adopt(self, partitions: int, *, excluding: Iterable[Path], spools_max: int) -> Adoption:
         """Take over spools that dead processes left for this topic, at most `spools_max`.

@@ -25,19 +25,21 @@ _SAID_AGAIN_SECONDS: Final = 3_600.0
 
 
 class Unsent:
-    """`directory` None: there is no disk to go to, all waits in memory. `emitter`: the id that its own spool is named by.
+    """`directory` None: there is no disk to go to, all waits in memory. `emitter`: the name that its own spool is named by, and
+    `secret` what that name belongs to.
 
     `spools_left`: spools of dead processes that are still to be sent, as far as anybody looked. `spools_unreadable`: those that nobody can read.
     `last_failure`: what the disk said last, if it failed.
     """
 
-    def __init__(self, *, emitter: str, directory: "SpoolDirectory | None", counts: EmitterCounts, clock: Clock) -> None:
+    def __init__(self, *, emitter: str, secret: str = "", directory: "SpoolDirectory | None", counts: EmitterCounts, clock: Clock) -> None:
         self.spools_unreadable = 0
         self.last_failure = ""
         self._counts = counts
         self._emitter = emitter
         self._directory = directory
-        self._own = Outbox()
+        self._secret = secret
+        self._own = Outbox(secret=secret)
         self._adopted: list[Outbox] = []
         self._not_adopted = 0
         self._elsewhere = 0
@@ -119,6 +121,34 @@ class Unsent:
             self._counts.sent += batch.count
         else:
             self._counts.adopted += batch.count
+
+    def set_aside(self, outbox: Outbox, batch: EncodedBatch, why: str) -> None:
+        """Nobody will take it. It is kept on disk until somebody has it sent again; where there is no disk it is lost, and said to be."""
+        kept = True
+        try:
+            if outbox is self._own and self._directory is not None:
+                self._own_spool(self._directory)
+            kept = outbox.set_aside(batch, why)
+        except SpoolFailed as failure:
+            self._failed(failure)
+            kept = bool(batch.row)  # then it is where it was, and is refused again after the next look
+        self._counts.refused += batch.count
+        if not kept:
+            self._counts.lost += batch.count
+        left_out = self._warnings.admit(f"refused {kept}")
+        if left_out is not None:
+            _LOG.error(
+                "a batch of %d events is not taken, and %s: %s (emitter %s, partition %d, numbers from %d; %d such messages left out)",
+                batch.count,
+                "set aside in the spool; `taximeter spool` lists it and has it sent again"
+                if kept
+                else "lost, because there is no disk to keep it on",
+                why,
+                self._emitter,
+                batch.partition,
+                batch.first_seq,
+                left_out,
+            )
 
     def give_back(self) -> None:
         """The producer failed: everything in flight will be sent again."""
@@ -208,7 +238,7 @@ class Unsent:
 
     def _own_spool(self, directory: "SpoolDirectory") -> "Spool":
         if self._own.spool is None:
-            self._own.spool = directory.create(self._emitter)
+            self._own.spool = directory.create(self._emitter, self._secret)
             self._elsewhere = directory.bytes_elsewhere(excluding=[self._own.spool.path])
         return self._own.spool
 

@@ -13,6 +13,8 @@ SECRET_HEADER: Final = "Taximeter-Emitter-Secret"  # noqa: S105  # the name of a
 UNPLACED_SUFFIX: Final = "-unplaced"
 """Ends the name under which events are numbered that waited on disk before anybody knew how many partitions there are."""
 
+SECRET_BYTES: Final = 16
+
 _SECRET: Final = re.compile(r"[0-9a-f]{32}")
 _NAME_CHARS: Final = 32
 

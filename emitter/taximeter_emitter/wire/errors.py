@@ -2,7 +2,8 @@
 
 TaximeterError
 ├── EventRejected      the input is at fault: refused before it is sent, or dead-lettered; never retried
-├── ProducerFailed     Kafka did not take a record; sent again through another producer
+├── ProducerFailed     a record was not taken; sent again through another producer
+├── BatchRefused       a gateway will never take this batch; set aside on disk
 └── SpoolFailed        the disk did not take or give a batch; it stays in memory
 """
 
