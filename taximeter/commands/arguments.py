@@ -85,6 +85,9 @@ def spool_send(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--patience", type=float, metavar="SECONDS", default=PATIENCE_SECONDS, help="stop after so long without any progress (default %(default)g)"
     )
+    parser.add_argument("--refused", action="store_true", help="also what a gateway refused")
+    parser.add_argument("--gateway", metavar="URL", help="send to this gateway, and not to Kafka itself")
+    parser.add_argument("--api-key-file", type=Path, metavar="FILE", help="what holds the API key for the gateway")
     parser.add_argument("--json", action="store_true", help="the plan and what was done as JSON; asks nothing, so it needs --yes")
     add_config_option(parser)
 

@@ -40,7 +40,7 @@ class Producer:
         await asyncio.get_running_loop().getaddrinfo("localhost", 9092)
         return 4
 
-    async def append(self, partition: int, value: bytes) -> "asyncio.Future[object]":
+    async def append(self, partition: int, value: bytes, *, secret: str = "") -> "asyncio.Future[object]":  # noqa: ARG002  # as the protocol says
         if self._kafka.is_broken:
             raise ZeroDivisionError(f"a fault in the program, at partition {partition} with {len(value)} bytes")
         self._kafka.records += 1

@@ -50,7 +50,7 @@ class FakeProducer:
         self.is_open = True
         return self._kafka.partitions
 
-    async def append(self, partition: int, value: bytes, *, secret: str = "") -> asyncio.Future[object]:
+    async def append(self, partition: int, value: bytes, *, secret: str = "") -> asyncio.Future[object]:  # noqa: ARG002  # as the protocol says
         await asyncio.sleep(0)
         if not self.is_open or self._kafka.is_away:
             raise ProducerFailed("nobody answers")

@@ -12,16 +12,20 @@ from taximeter_emitter.spool.spool import FORMAT, SUFFIX, Spool, remove_files
 from taximeter_emitter.spool.spool_failed import SpoolFailed
 from taximeter_emitter.spool.spool_lock import is_locked, try_lock
 
-SpoolState = Literal["alive", "dead", "empty", "unreadable"]
+SpoolState = Literal["alive", "dead", "refused", "empty", "unreadable"]
 
 _BUSY_SECONDS: Final = 1.0
+_WITHOUT_REFUSED: Final = 2  # the form
+_WHYS_MAX: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
 class SpoolFile:
-    """`state`: "alive" while the process that writes it lives, "dead" when anybody may send it, "empty" where its process was killed while it made
+    """`state`: "alive" while the process that writes it lives, "dead" when anybody may send it, "refused" when all that is left in it was refused for
+    the reasons in `why`, so that nobody sends it by itself, "empty" where its process was killed while it made
     the file, so that nothing is in it, "unreadable" for the reason in `why`.
 
+    `refused`: events in it that were refused, which are not among `events`.
     `partition_max`: the highest partition that a batch in it is for, -1 if there is none. `changed_at`: seconds since the epoch.
     """
 
@@ -29,6 +33,7 @@ class SpoolFile:
     state: SpoolState
     topic: str = ""
     events: int = 0
+    refused: int = 0
     bytes: int = 0
     partition_max: int = -1
     changed_at: float = 0.0
@@ -78,13 +83,24 @@ def take_over(path: Path, *, topic: str, partitions: int) -> "Spool | SpoolFile 
         remove_files(path)
         os.close(lock)
         return None
-    if found.state == "unreadable" or found.topic != topic or found.partition_max >= partitions:
+    if found.state in {"unreadable", "refused"} or found.topic != topic or found.partition_max >= partitions:
         os.close(lock)
         return found
     try:
         return Spool.open(path, lock, topic)
     except SpoolFailed as failure:
         return SpoolFile(path, "unreadable", why=str(failure))
+
+
+def take_back(path: Path) -> None:
+    """Have what was refused sent again by whoever sends the spool; does nothing if its process lives. Raises SpoolFailed, or OSError."""
+    lock = try_lock(path)
+    if lock is not None:
+        spool = Spool.open(path, lock, "")
+        try:
+            spool.take_back()
+        finally:
+            spool.close()
 
 
 def _read(path: Path, state: SpoolState, status: os.stat_result) -> SpoolFile:
@@ -100,10 +116,24 @@ def _read(path: Path, state: SpoolState, status: os.stat_result) -> SpoolFile:
             events, partition_max = connection.execute("SELECT TOTAL(count), COALESCE(MAX(partition), -1) FROM batches").fetchone()
             if form > 1:
                 events += connection.execute("SELECT TOTAL(count) FROM unplaced").fetchone()[0]
+            refused, why = _refused(connection) if form > _WITHOUT_REFUSED else (0, "")
+            if state == "dead" and why and not _holds_more(connection):
+                state = "refused"
     except sqlite3.Error as error:
         return SpoolFile(path, "unreadable", bytes=status.st_size, changed_at=status.st_mtime, why=str(error))
     topic = "" if row is None else str(row[0])
-    return SpoolFile(path, state, topic, int(events), status.st_size, partition_max, status.st_mtime)
+    return SpoolFile(path, state, topic, int(events), refused, status.st_size, partition_max, status.st_mtime, why)
+
+
+def _refused(connection: sqlite3.Connection) -> tuple[int, str]:
+    """How many events were refused, and why."""
+    (events,) = connection.execute("SELECT TOTAL(count) FROM refused").fetchone()
+    whys = [why for (why,) in connection.execute("SELECT DISTINCT why FROM refused LIMIT ?", (_WHYS_MAX,))]
+    return int(events), "; ".join(whys)
+
+
+def _holds_more(connection: sqlite3.Connection) -> bool:
+    return connection.execute("SELECT 1 FROM batches UNION ALL SELECT 1 FROM unplaced LIMIT 1").fetchone() is not None
 
 
 def _was_made(connection: sqlite3.Connection) -> bool:
@@ -111,7 +141,11 @@ def _was_made(connection: sqlite3.Connection) -> bool:
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if "about" in tables and connection.execute("SELECT 1 FROM about").fetchone():
         return True
-    held = {"batches": "SELECT 1 FROM batches LIMIT 1", "unplaced": "SELECT 1 FROM unplaced LIMIT 1"}
+    held = {
+        "batches": "SELECT 1 FROM batches LIMIT 1",
+        "unplaced": "SELECT 1 FROM unplaced LIMIT 1",
+        "refused": "SELECT 1 FROM refused LIMIT 1",
+    }
     return any(connection.execute(query).fetchone() for name, query in held.items() if name in tables)
 
 

@@ -367,7 +367,7 @@ def test_silence_is_broken_by_heartbeats(kafka: FakeKafka, opened: list[Emitter]
 
 
 class CrashingProducer(FakeProducer):
-    async def append(self, partition: int, value: bytes) -> "asyncio.Future[object]":
+    async def append(self, partition: int, value: bytes, *, secret: str = "") -> "asyncio.Future[object]":  # noqa: ARG002  # as the protocol says
         raise ZeroDivisionError(f"a fault in the program, at partition {partition} with {len(value)} bytes")
 
 
