@@ -93,7 +93,7 @@ def take_over(path: Path, *, topic: str, partitions: int) -> "Spool | SpoolFile 
 
 
 def take_back(path: Path) -> None:
-    """Have what was refused sent again by whoever sends the spool; does nothing if its process lives. Raises SpoolFailed, or OSError."""
+    """Put what was refused back among what is to be sent; does nothing if the process of the spool lives. Raises SpoolFailed or OSError."""
     lock = try_lock(path)
     if lock is not None:
         spool = Spool.open(path, lock, "")

@@ -1,7 +1,7 @@
 """Which batches go into the next request to a gateway. Pure.
 
-The batches of a partition are under way in one request at a time, so they arrive in their order. A partition that was not acknowledged, or whose
-request was refused as a whole, goes alone from then on, a batch a request, until one is acknowledged: it keeps no other waiting, and is told apart.
+One request at a time has batches of a partition, so they arrive in their order. After a failure a partition goes alone, a batch a request, until one
+is acknowledged. So it keeps no other waiting, and a batch for which whole requests are refused is found.
 """
 
 import asyncio

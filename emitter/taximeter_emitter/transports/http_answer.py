@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-ANSWER_BYTES_MAX: Final = 256 * 1024
+HTTP_ANSWER_BYTES_MAX: Final = 256 * 1024
 """No answer of a gateway is as large."""
 
 _HEAD_ENDS: Final = b"\r\n\r\n"
@@ -39,8 +39,8 @@ class BadAnswer(ValueError):
 
 def read_answer(received: bytes, *, is_over: bool) -> HttpAnswer | None:
     """The answer, or None if it is not complete. `is_over`: no more will come. Raises BadAnswer."""
-    if len(received) > ANSWER_BYTES_MAX:
-        raise BadAnswer(f"an answer of more than {ANSWER_BYTES_MAX} bytes")
+    if len(received) > HTTP_ANSWER_BYTES_MAX:
+        raise BadAnswer(f"an answer of more than {HTTP_ANSWER_BYTES_MAX} bytes")
     if received and not b"HTTP/".startswith(received[:5]) and not received.startswith(b"HTTP/"):
         raise BadAnswer("what answers does not speak HTTP")
     while _INTERIM.match(received) and _HEAD_ENDS in received:

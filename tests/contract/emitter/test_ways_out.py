@@ -9,9 +9,9 @@ from taximeter_emitter import Emitter
 from taximeter_emitter.buffer.partition_cache import PartitionCache
 
 from metering.records.batch_decoding import decode_batch
-from tests.contract.emitter.conftest import WayOut
 from tests.support.emitter_batches_received import batches_of, finals, gaps, quantities
 from tests.support.waiting import until
+from tests.support.ways_out import WayOut
 
 
 def emit_numbers(emitter: Emitter, numbers: range) -> int:
