@@ -128,6 +128,8 @@ def _status(url: str) -> int:
 
 
 PATHS: Final[Sequence[Path]] = (
-    Path("gateway-100", partial(begin, 100, 16), [Target(GATEWAY, "events_per_s", 150_000, at_most=False)]),
-    Path("gateway-1", partial(begin, 1, 64), [Target(GATEWAY, "requests_per_s", 4_000, at_most=False)]),
+    Path(
+        "gateway-100", partial(begin, 100, 16), [Target(GATEWAY, "cpu_s_per_million", 5.0), Target(GATEWAY, "events_per_s", 150_000, at_most=False)]
+    ),
+    Path("gateway-1", partial(begin, 1, 64), [Target(GATEWAY, "cpu_s_per_million", 90.0), Target(GATEWAY, "requests_per_s", 4_000, at_most=False)]),
 )

@@ -3,11 +3,19 @@
 from collections.abc import Sequence
 from typing import Final
 
-from benchmarks import aggregator, catch_up, emitter, gateway, ids, reporter, reporter_drain, steady
+from benchmarks import aggregator, catch_up, emitter, forms, gateway, ids, reporter, reporter_drain, steady
 from benchmarks.paths import Path
 from benchmarks.peers import measuring as peers
 
-PATHS: Final[Sequence[Path]] = (*aggregator.PATHS, *steady.PATHS, *emitter.PATHS, *gateway.PATHS, *reporter.PATHS, *reporter_drain.PATHS)
+PATHS: Final[Sequence[Path]] = (
+    *aggregator.PATHS,
+    *forms.PATHS,
+    *steady.PATHS,
+    *emitter.PATHS,
+    *gateway.PATHS,
+    *reporter.PATHS,
+    *reporter_drain.PATHS,
+)
 # Each takes many minutes; the first run of the peers fetches packages, too.
 WHEN_NAMED: Final[Sequence[Path]] = (*catch_up.WHEN_NAMED, *ids.WHEN_NAMED, *reporter_drain.WHEN_NAMED, *peers.PATHS)
 KNOWN: Final[Sequence[Path]] = (*PATHS, *WHEN_NAMED)

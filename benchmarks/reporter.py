@@ -11,7 +11,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path as Folder
 from secrets import token_hex
@@ -55,8 +55,16 @@ class Route:
     minutes: int
     bare: Mapping[str, str]
 
+    @property
+    def limit_per_s(self) -> int:
+        """The calls a second that the reporter is told that the account has."""
+        return round(self.per_second * PACE / CEILING)
+
 
 V1: Final = Route("v1", 1_000, customers=2_000, minutes=15, bare={BARE: "aiohttp", LIBRARY: "library"})
+REFUSED: Final[Mapping[str, float]] = {"none refused": 0.0, "0.01 %": 0.0001, "0.1 %": 0.001, "1 %": 0.01, "3 %": 0.03}
+REFUSED_MINUTES: Final = 6
+SHARE_MIN: Final = 0.7
 V2: Final = Route("v2_stream", 10_000, customers=10_000, minutes=30, bare={BARE: "stream"})
 
 
@@ -96,15 +104,15 @@ def write_calls(file: Folder, shape: TallyShape, mode: str) -> int:
     return EVENTS_PER_CALL
 
 
-async def measure_reporter(arena: Arena, route: Route, shape: TallyShape, kafka: KafkaSettings) -> Measurement:
+async def measure_reporter(arena: Arena, route: Route, shape: TallyShape, kafka: KafkaSettings, *, refused_share: float = 0.0) -> Measurement:
     """From the assignment of the partitions to the last receipt; Stripe's books are compared with the tallies."""
     folder = _new_folder(arena)
-    with SimulatedStripe(folder, shape.names()) as stripe:
+    with SimulatedStripe(folder, shape.names(), refused_share=refused_share) as stripe:
         options = {
             "STRIPE_API_KEY": KEY,
             "TAXIMETER_STRIPE_API_BASE": stripe.url,
             "TAXIMETER_STRIPE_METER_EVENTS": route.meter_events,
-            "TAXIMETER_STRIPE_CALLS_PER_SECOND": str(round(route.per_second * PACE / CEILING)),
+            "TAXIMETER_STRIPE_CALLS_PER_SECOND": str(route.limit_per_s),
             "TAXIMETER_REPORTER_REPORT_SECONDS": str(REPORT_SECONDS),
             "TAXIMETER_REPORTER_GROUP_ID": kafka.topic_prefix,
         }
@@ -116,6 +124,23 @@ async def measure_reporter(arena: Arena, route: Route, shape: TallyShape, kafka:
             await process.stop()
         await asyncio.to_thread(stripe.check, shape.units())
     return measured
+
+
+@asynccontextmanager
+async def begin_refused(arena: Arena) -> AsyncIterator[Measures]:
+    """The reporter alone; Stripe refuses some of the calls at random with 429, and none for the first variant."""
+    yield {name: partial(measure_refused, arena, share) for name, share in REFUSED.items()}
+
+
+async def measure_refused(arena: Arena, refused_share: float) -> Measurement:
+    """`share_of_limit`: what is sustained, of the limit that the reporter was told. It uses 0.8 of that."""
+    shape = shape_until_now(customers=V1.customers, minutes=max(1, round(REFUSED_MINUTES * arena.scale)), partitions=PARTITIONS)
+    kafka = arena.kafka(PARTITIONS)
+    await make_topics(kafka)
+    await asyncio.to_thread(produce, kafka, tally_records(shape), kafka.topics.tallies.name)
+    measured = await measure_reporter(arena, V1, shape, kafka, refused_share=refused_share)
+    share = measured.more["sustained_per_s"] / V1.limit_per_s
+    return replace(measured, more={**measured.more, "share_of_limit": round(share, 3)})
 
 
 async def until_settled(kafka: KafkaSettings, shape: TallyShape, process: WatchedProcess) -> list[int]:
@@ -176,4 +201,5 @@ PATHS: Final[Sequence[Path]] = (
     # Half a core at the pace of the target.
     Path("reporter-v1", partial(begin, V1), _targets(0.5e6 / V1.per_second, V1.per_second)),
     Path("reporter-v2", partial(begin, V2), _targets(0.5e6 / V2.per_second, V2.per_second)),
+    Path("reporter-refused", begin_refused, [Target(name, "share_of_limit", SHARE_MIN, at_most=False) for name in REFUSED]),
 )

@@ -30,13 +30,16 @@ SETTINGS: Final[Mapping[str, Any]] = {
 
 
 class SimulatedStripe(AbstractContextManager["SimulatedStripe"]):
-    """From its start to the end of the block. Every call blocks, for CALL_SECONDS at most, and raises OSError (urllib's errors among them)."""
+    """From its start to the end of the block. `refused_share` of the meter events by version 1 get a 429, at random.
 
-    def __init__(self, folder: Folder, customers: Sequence[str]) -> None:
+    Every call blocks, for CALL_SECONDS at most, and raises OSError (urllib's errors among them).
+    """
+
+    def __init__(self, folder: Folder, customers: Sequence[str], *, refused_share: float = 0.0) -> None:
         self._port_file = folder / "stripe.port"
         self._customers = customers
         config = folder / "stripe.json"
-        config.write_bytes(orjson.dumps(SETTINGS))
+        config.write_bytes(orjson.dumps({**SETTINGS, "faults": {"meter_events.create": [{"kind": "rate_limited", "probability": refused_share}]}}))
         command = [sys.executable, "-m", "taximeter_sandbox.stripe", "--port-file", str(self._port_file), "--config", str(config)]
         self._process = ChildProcess(command, folder / "stripe.log", dict(os.environ))
         self.url = ""

@@ -1,7 +1,8 @@
-"""One aggregator process under a steady load of single JSON events, as a running service has it, and not a backlog: nothing is there to read ahead.
+"""One aggregator process under a steady load, as a running service has it, and not a backlog: nothing is there to read ahead.
 
 Everything is in the figure: polls that bring a handful, the idle time between them, and tallies at the interval that is the default. `core_percent`
-is the share of one core that the process took. Events are emitted at the moment of their time.
+is the share of one core that the process took, `peak_mb` its memory. Single events are emitted at the moment of their time, and batches of 400 as
+a gateway or many emitters write them. The aggregator has counted each series before: to learn one costs as much as thirty events.
 """
 
 import asyncio
@@ -9,7 +10,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from secrets import token_hex
 from typing import Final
@@ -18,23 +19,33 @@ from benchmarks.aggregator import AGGREGATOR, Load, service_environment, setting
 from benchmarks.measurement import Measurement
 from benchmarks.paths import Arena, Measures, Path
 from benchmarks.targets import Target
-from benchmarks.usage_load import LoadRecord, Shape, make_topics, produce, single_records
+from benchmarks.usage_load import LoadRecord, Shape, batch_records, known_series, make_topics, produce, single_record, single_records
 from benchmarks.watched import WatchedProcess
 
 LOAD_SECONDS: Final = 10
-SETTLED_SECONDS: Final = 2.0  # from the assignment until every partition is taken over
 SLICES_PER_S: Final = 100
+BATCH: Final = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Steady:
+    """So many events a second over so many partitions, in batches if it is said, and with ids if that is said."""
+
+    rate: int
+    partitions: int
+    is_batched: bool = False
+    with_ids: bool = True
 
 
 @asynccontextmanager
-async def begin(rate: int, partitions: int, arena: Arena) -> AsyncIterator[Measures]:
+async def begin(steady: Steady, arena: Arena) -> AsyncIterator[Measures]:
     """Empty topics; the load comes while the process is measured."""
-    kafka = arena.kafka(partitions)
+    kafka = arena.kafka(steady.partitions)
     await make_topics(kafka)
-    yield {AGGREGATOR: partial(measure, arena, Load(kafka, arena.events(rate * LOAD_SECONDS)), rate)}
+    yield {AGGREGATOR: partial(measure, arena, Load(kafka, arena.events(steady.rate * LOAD_SECONDS)), steady)}
 
 
-async def measure(arena: Arena, load: Load, rate: int) -> Measurement:
+async def measure(arena: Arena, load: Load, steady: Steady) -> Measurement:
     """From before the first event to the last tally; what it counted is checked."""
     folder = arena.folder / f"steady-{token_hex(4)}"
     folder.mkdir()
@@ -42,13 +53,25 @@ async def measure(arena: Arena, load: Load, rate: int) -> Measurement:
     options = {"TAXIMETER_AGGREGATOR_GROUP_ID": load.kafka.topic_prefix}
     with WatchedProcess(command, folder / "log", service_environment(load.kafka, options)) as process:
         await process.until_said('"message":"assigned"')
-        await asyncio.sleep(SETTLED_SECONDS)
+        known = await asyncio.to_thread(produce, load.kafka, map(partial(single_record, steady.partitions), known_series()))
+        await until_tallied(replace(load, events=known), process)
         start = process.read()
-        await asyncio.to_thread(produce, load.kafka, paced(load, rate))
-        await until_tallied(load, process)
+        await asyncio.to_thread(produce, load.kafka, batches(load, steady) if steady.is_batched else paced(load, steady.rate))
+        await until_tallied(replace(load, events=known + load.events), process)
         measured = process.used_since(start, load.events)
         await process.stop()
-    return replace(measured, more={"core_percent": round(100 * measured.cpu_seconds / measured.wall_seconds, 2)})
+    percent = round(100 * measured.cpu_seconds / measured.wall_seconds, 2)
+    return replace(measured, more={"core_percent": percent, "peak_mb": round(measured.peak_rss_bytes / 1e6)})
+
+
+def batches(load: Load, steady: Steady) -> Iterator[LoadRecord]:
+    """The records of the load, made ahead and written at equal distances. Blocks between them."""
+    shape = Shape(events=load.events, spread_ms=1)
+    records = list(batch_records(shape, partitions=steady.partitions, size=BATCH, with_ids=steady.with_ids))
+    began = time.monotonic()
+    for number, record in enumerate(records):
+        time.sleep(max(0.0, began + number / len(records) * load.events / steady.rate - time.monotonic()))
+        yield record
 
 
 def paced(load: Load, rate: int) -> Iterator[LoadRecord]:
@@ -63,8 +86,8 @@ def paced(load: Load, rate: int) -> Iterator[LoadRecord]:
         time.sleep(max(0.0, began + made / rate - time.monotonic()))
 
 
-def _path(rate: int, partitions: int, target: Target) -> Path:
-    return Path(f"aggregator-steady-{rate}-{partitions}", partial(begin, rate, partitions), [target])
+def _path(name: str, steady: Steady, *targets: Target) -> Path:
+    return Path(f"aggregator-steady-{name}", partial(begin, steady), targets)
 
 
 def _at_most(cpu_s_per_million: float) -> Target:
@@ -72,9 +95,11 @@ def _at_most(cpu_s_per_million: float) -> Target:
 
 
 PATHS: Final[Sequence[Path]] = (
-    _path(500, 12, Target(AGGREGATOR, "core_percent", 2.0)),
-    _path(5_000, 12, _at_most(8.0)),
-    _path(5_000, 64, _at_most(12.0)),
-    _path(20_000, 12, _at_most(4.0)),
-    _path(50_000, 12, _at_most(3.0)),
+    _path("500-12", Steady(500, 12), Target(AGGREGATOR, "core_percent", 2.0)),
+    _path("5000-12", Steady(5_000, 12), _at_most(8.0)),
+    _path("5000-64", Steady(5_000, 64), _at_most(12.0), Target(AGGREGATOR, "peak_mb", 200)),
+    _path("20000-12", Steady(20_000, 12), _at_most(4.0)),
+    _path("50000-12", Steady(50_000, 12), _at_most(3.0)),
+    _path("numbered-50000-12", Steady(50_000, 12, is_batched=True, with_ids=False)),
+    _path("ids-50000-12", Steady(50_000, 12, is_batched=True)),
 )

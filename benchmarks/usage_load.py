@@ -4,10 +4,14 @@
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
+from itertools import islice
 from random import Random
+from secrets import token_hex
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -36,6 +40,7 @@ class LoadRecord(NamedTuple):
     partition: int
     key: bytes | None
     value: bytes
+    headers: Sequence[tuple[str, bytes]] = ()
 
 
 class LoadEvent(NamedTuple):
@@ -108,8 +113,20 @@ def batch_records(shape: Shape, *, partitions: int, size: int, with_ids: bool, e
 
 def single_records(shape: Shape, *, partitions: int) -> Iterator[LoadRecord]:
     """One JSON event a record, keyed by customer, as any other producer writes them."""
-    for event in events_of(shape):
-        yield LoadRecord(partition_of(event.customer, partitions), event.customer.encode(), orjson.dumps(document_of(event)))
+    return map(partial(single_record, partitions), events_of(shape))
+
+
+def single_record(partitions: int, event: LoadEvent) -> LoadRecord:
+    """An event as any other producer writes it."""
+    return LoadRecord(partition_of(event.customer, partitions), event.customer.encode(), orjson.dumps(document_of(event)))
+
+
+def known_series(customers: int = CUSTOMERS) -> Iterator[LoadEvent]:
+    """An event of each customer and model that there may be, at this moment: an aggregator that counted them knows all series of a load."""
+    now_ms = time.time_ns() // 1_000_000
+    for number in range(customers):
+        for model in MODELS:
+            yield LoadEvent(f"k-{number}-{model}", f"cus_{number:014d}", model, now_ms, 4, 1)
 
 
 def document_of(event: LoadEvent) -> dict[str, Any]:
@@ -131,9 +148,40 @@ async def make_topics(kafka: KafkaSettings) -> None:
     assert not problems, problems
 
 
-def produce(kafka: KafkaSettings, records: Sequence[LoadRecord] | Iterator[LoadRecord], topic: str = "") -> int:
-    """Write records to usage.events, or to the topic named; returns how many there are when all are acknowledged. Blocks."""
-    producer = Producer(
+def produce(
+    kafka: KafkaSettings,
+    records: Sequence[LoadRecord] | Iterator[LoadRecord],
+    topic: str = "",
+    *,
+    options: Mapping[str, str | int] = MappingProxyType({}),
+) -> int:
+    """Write records to usage.events, or to the topic named; returns how many there are when all are acknowledged. Blocks.
+
+    `options`: of librdkafka, in place of the usual ones or beside them.
+    """
+    producer, topic, count = _producer(kafka, options), topic or kafka.topics.events.name, 0
+    for count, record in enumerate(records, start=1):
+        _write(producer, topic, record)
+        if count % 1_000 == 0:
+            producer.poll(0)
+    left = producer.flush(FLUSH_SECONDS)
+    assert not left, f"{left} records were not acknowledged"
+    return count
+
+
+def produce_in_transactions(kafka: KafkaSettings, records: Iterator[LoadRecord], size: int) -> None:
+    """Write records to usage.events, so many in each transaction. Blocks."""
+    producer = _producer(kafka, {"transactional.id": f"benchmarks-{token_hex(4)}"})
+    producer.init_transactions()
+    while some := list(islice(records, size)):
+        producer.begin_transaction()
+        for record in some:
+            _write(producer, kafka.topics.events.name, record)
+        producer.commit_transaction()
+
+
+def _producer(kafka: KafkaSettings, options: Mapping[str, str | int]) -> Producer:
+    return Producer(
         {
             "bootstrap.servers": ",".join(kafka.bootstrap_servers),
             "enable.idempotence": True,
@@ -141,18 +189,15 @@ def produce(kafka: KafkaSettings, records: Sequence[LoadRecord] | Iterator[LoadR
             "queue.buffering.max.messages": 1_000_000,
             "queue.buffering.max.kbytes": 256 * 1024,
             "compression.type": kafka.compression,
+            **options,
         }
     )
-    topic, count = topic or kafka.topics.events.name, 0
-    for count, record in enumerate(records, start=1):
-        while True:
-            try:
-                producer.produce(topic, record.value, record.key, record.partition)
-                break
-            except BufferError:
-                producer.poll(0.1)
-        if count % 1_000 == 0:
-            producer.poll(0)
-    left = producer.flush(FLUSH_SECONDS)
-    assert not left, f"{left} records were not acknowledged"
-    return count
+
+
+def _write(producer: Producer, topic: str, record: LoadRecord) -> None:
+    while True:
+        try:
+            producer.produce(topic, record.value, record.key, record.partition, headers=list(record.headers))
+            return
+        except BufferError:
+            producer.poll(0.1)

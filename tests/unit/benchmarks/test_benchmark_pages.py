@@ -76,7 +76,17 @@ def test_only_what_is_between_the_markers_changes() -> None:
         with_section("nothing", "new\n")
 
 
-COSTS = Costs(gateway=6.0, counting=0.5, counting_ids=1.2, reporting_v1=480.0, reporting_v2=40.0, event_bytes=50.0)
+COSTS = Costs(
+    gateway=6.0,
+    counting=0.5,
+    counting_ids=1.2,
+    counting_singles=3.0,
+    counting_few_singles=70.0,
+    catching_up=0.6,
+    reporting_v1=480.0,
+    reporting_v2=40.0,
+    event_bytes=50.0,
+)
 
 
 def test_needs_follow_from_the_costs() -> None:
@@ -88,6 +98,8 @@ def test_needs_follow_from_the_costs() -> None:
     large = need_of(10**6, COSTS)
     assert (large.gateway_cores, large.aggregator_cores_ids, large.partitions) == (10, 2, 12)
     assert large.api == "v2 stream, 17 requests/s"
+    # 10**6 x 3 / 10**6 and 10**4 x 70 / 10**6 CPU-seconds a second: a low rate costs more for each event.
+    assert [need_of(rate, COSTS).aggregator_cores_singles for rate in (10**4, 10**6)] == [2, 5]
 
 
 def test_more_events_never_need_less() -> None:
