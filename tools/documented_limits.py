@@ -32,6 +32,7 @@ from metering.records.service_limits import (
     BATCH_RECORDS_MAX,
     CHAIN_RECORD_BYTES_MAX,
     EVENT_AGE_MAX_MS,
+    EVENT_METERS_MAX,
     EVENT_VALUE_BYTES_MAX,
     EVENTS_RETENTION_MS,
     METERS_MAX,
@@ -109,7 +110,8 @@ LIMITS: Final[dict[str, Sequence[Limit]]] = {
         Limit("gaps in the numbers of all", GAPS_MAX, "gaps", "The same, where there are most."),
     ),
     "What is billed": (
-        Limit("`[[meters]]`", METERS_MAX, "meters", "No service starts."),
+        Limit("`[[meters]]`, with those of `[[rate_cards]]`", METERS_MAX, "meters", "No service starts."),
+        Limit("meters that may take the same event", EVENT_METERS_MAX, "meters", "No service starts."),
         Limit("usage fields or dimensions of a meter", USAGE_FIELDS_MAX, "names", "No service starts."),
         Limit("a meter event's value", VALUE_MAX, "units", "The sum is split into several meter events: Stripe takes 15 digits."),
         Limit(

@@ -32,6 +32,7 @@ from aggregator.reading.events import Reading, RefusedRecord
 from aggregator.reading.origins import origin_of_batch
 from aggregator.reading.series import SeriesTable
 from aggregator.sums.rows import Rows
+from aggregator.sums.series_meters import SeriesMeters
 from metering.folds.tallies import Tallies
 from metering.records.chain import NO_OFFSET, ChainLink
 from metering.records.fail_closed import ChainBroken
@@ -55,7 +56,8 @@ class PartitionCounter:
         self._rules = rules
         self._series = SeriesTable(self.ids.identities, lambda customer: rules.partition_of(customer) == partition)
         self._reader = rules.make_reader(partition, rules.catalogue.known_fields, self._series)
-        self._rows = Rows(rules.catalogue, self._series)
+        self._meters = SeriesMeters(rules.catalogue, self._series)
+        self._rows = Rows(rules.catalogue, self._series, self._meters)
         self._numbering = Numbering(partition, self.sequences)
         self._noting = Noting(partition, rules, self._series)
         self._not_counted = UncountedPlaces()  # of the records whose ids are learnt
@@ -230,7 +232,7 @@ class PartitionCounter:
 
     def _fold(self, records: Sequence[LogRecord], columns: LogColumns, reading: Reading, part: range, events_part: range) -> None:
         """Fold these of the records, in log order, whose events are these of all events."""
-        pending, events = self._pending, reading.events.part(events_part.start, events_part.stop)
+        pending, events = self._pending, self._meters.sorted_out(reading.events.part(events_part.start, events_part.stop))
         batches = [batch for batch in reading.batches if batch.record in part]
         heartbeats = {place: beat for place, beat in reading.heartbeats.items() if place in part}
         refusals = {place: refusal for place, refusal in reading.refusals.items() if place in part}
@@ -244,7 +246,10 @@ class PartitionCounter:
         codes = numbers.codes
         if batches:
             events = at_log_times(pending, events, moments, batches, codes)
-        about = Circumstances(moments, numbers.numbered, numbers.known_from, self._ids_known_from(moments))
+        meters = self._meters
+        about = Circumstances(
+            moments, numbers.numbered, numbers.known_from, self._ids_known_from(moments), meters.below_zero(events), meters.count_whatever(events)
+        )
         judge(events, codes, about, self._series, self.ids)
         by_record = {batch.record: batch for batch in batches}
         for place, rejected in numbers.refused.items():

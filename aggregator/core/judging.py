@@ -1,7 +1,8 @@
 """The outcome of each event, decided in one place. Pure.
 
 The order of the questions: is its number new (which is known before), is it in the future, is it too old for its number to be known, does
-anybody know its usage, is its customer's partition this one, is its identity new, and if so, is it young enough for that to be known.
+anybody know its usage, is a part of it above the whole, is its customer's partition this one, is its identity new, and if so, is it young
+enough for that to be known.
 """
 
 from collections.abc import Mapping
@@ -35,6 +36,7 @@ class Code:
     CONFLICT: Final = 6
     PAST_HORIZON: Final = 7
     REFUSED: Final = 8  # with its whole batch
+    BELOW_ZERO: Final = 9  # what a meter takes off is more than what it is taken off
 
 
 NOT_COUNTED: Final[Mapping[int, WhyNotCounted]] = {
@@ -45,6 +47,7 @@ REASONS: Final[Mapping[int, Reason]] = {
     Code.FOREIGN: Reason.WRONG_PARTITION,  # of an event of a batch; a single event is forwarded
     Code.IN_FUTURE: Reason.IN_FUTURE,
     Code.UNKNOWN_USAGE: Reason.UNKNOWN_USAGE_FIELD,
+    Code.BELOW_ZERO: Reason.BELOW_ZERO,
     Code.CONFLICT: Reason.CONFLICT,
     Code.PAST_HORIZON: Reason.PAST_HORIZON,
 }
@@ -54,12 +57,15 @@ class Circumstances(NamedTuple):
     """What an event is judged by, beside itself; a column each. `moments`: the log times. `numbered`: which events are of batches; None: none is.
 
     `numbers_from`: the own time before which numbers of the emitter may be forgotten. `ids_from`: the own time before which ids may be.
+    `below_zero`: for which of the events a meter comes out below zero, `whatever`: which a meter counts whatever their usage; None: none.
     """
 
     moments: Integers
     numbered: Mask | None
     numbers_from: Integers
     ids_from: Integers
+    below_zero: Mask | None = None
+    whatever: Mask | None = None
 
 
 def judge(events: Events, codes: Codes, about: Circumstances, series: SeriesTable, ids: IdIndex) -> None:
@@ -72,7 +78,10 @@ def judge(events: Events, codes: Codes, about: Circumstances, series: SeriesTabl
         too_old = events.times < np.maximum(about.moments - EVENT_AGE_MAX_MS, about.numbers_from)
         _give(codes, Code.PAST_HORIZON, by_number & too_old)
     if events.unknown:
-        _give(codes, Code.UNKNOWN_USAGE, _is_unknown(events))
+        unknown = _is_unknown(events)
+        _give(codes, Code.UNKNOWN_USAGE, unknown if about.whatever is None else unknown & ~about.whatever)
+    if about.below_zero is not None:
+        _give(codes, Code.BELOW_ZERO, about.below_zero)
     if series.has_foreign:
         _give(codes, Code.FOREIGN, ~series.are_home(events.series))
     if only_numbered is None and not codes.any():

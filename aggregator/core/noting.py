@@ -19,6 +19,7 @@ from aggregator.reading.origins import claimed, origin_of_batch, origin_of_event
 from aggregator.reading.series import SeriesTable
 from metering.records.dead_letter import DeadLetter
 from metering.records.integer_columns import Integers
+from metering.records.meters import below_zero_text
 from metering.records.record import LogRecord
 from metering.records.tally import WhyNotCounted
 
@@ -93,8 +94,13 @@ class Noting:
         if code == Code.PAST_HORIZON:
             return EventRejected(Reason.PAST_HORIZON, "time", "older than ids are remembered: it may have been counted")
         if code == Code.UNKNOWN_USAGE:
-            name, _ = self._rules.catalogue.unknown_in(event.usage)[0]
-            return EventRejected(Reason.UNKNOWN_USAGE_FIELD, f"usage.{name}", "no meter of the catalogue sums it")
+            meters = self._rules.catalogue.of(event.dimensions)
+            name, _ = meters.unknown_in(event.usage)[0]
+            return EventRejected(Reason.UNKNOWN_USAGE_FIELD, f"usage.{name}", meters.why_unknown(name))
+        if code == Code.BELOW_ZERO:
+            meter = self._rules.catalogue.of(event.dimensions).below_zero(event.usage)
+            assert meter is not None, "it was judged so"
+            return EventRejected(Reason.BELOW_ZERO, f"usage.{meter.less[0]}", below_zero_text(meter, event.usage))
         try:
             check_not_in_future(event.time_ms, record.timestamp)
         except EventRejected as rejected:

@@ -16,7 +16,7 @@ from taximeter_emitter.wire.partitioner import partition_of
 from aggregator.dead_letters.letter_book import EventPlace, LetterBook, SetAsideState
 from aggregator.dead_letters.letter_events import Identity, LetterEvent, events_of
 from metering.records.dead_letter import DeadLetter
-from metering.records.meters import Catalogue, FieldVerdict
+from metering.records.meters import Catalogue, below_zero_text
 from metering.records.notes.looked_up_ids import looked_up_headers
 from metering.records.redrive import Edit, Places, Redrive
 from metering.records.service_limits import EVENT_AGE_MAX_MS
@@ -85,9 +85,8 @@ class RedrivePlan:
         found: Counter[tuple[str, str]] = Counter()
         for each in self.judged:
             if each.verdict is RedriveVerdict.COUNTED and each.event is not None:
-                usage = dict(each.event.usage)
-                for meter in catalogue.meters:
-                    found[meter.event_name, each.event.customer] += sum(usage.get(name, 0) for name in meter.fields)
+                for meter, units in catalogue.of(each.event.dimensions).units(each.event.usage).items():
+                    found[meter, each.event.customer] += units
         return found
 
     def parts(self) -> Iterable[Sequence[Judged]]:
@@ -169,9 +168,15 @@ def _judge(place: EventPlace, letter: DeadLetter, events: dict[int, LetterEvent]
     if isinstance(events, EventRejected):
         return Judged(place, None, RedriveVerdict.FAILS, f"{events.reason}: {events}")
     event = events[place.at]
-    unknown = [name for name, quantity in event.usage if rules.catalogue.judge_field(name, quantity) is FieldVerdict.UNKNOWN]
+    meters = rules.catalogue.of(event.dimensions)
+    unknown = meters.unknown_in(event.usage)
     if unknown:
-        why = f"{Reason.UNKNOWN_USAGE_FIELD}: no meter sums {unknown[0]}; --rename or --drop it, or name it in [usage] unmetered"
+        name, _ = unknown[0]
+        why = f"{Reason.UNKNOWN_USAGE_FIELD}: {name}: {meters.why_unknown(name)}; --rename or --drop it, or name it in [usage] unmetered"
+        return Judged(place, event, RedriveVerdict.FAILS, why)
+    below = meters.below_zero(event.usage)
+    if below is not None:
+        why = f"{Reason.BELOW_ZERO}: {below_zero_text(below, event.usage)}"
         return Judged(place, event, RedriveVerdict.FAILS, why)
     if event.time_ms > rules.now_ms + FUTURE_TOLERANCE_MS:
         why = f"{Reason.IN_FUTURE}: its time is still to come; --without-ids takes the log time for one that a clock ahead set"

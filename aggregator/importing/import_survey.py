@@ -31,6 +31,7 @@ WAYS_OUT: Final[Mapping[Reason, str]] = MappingProxyType(
         Reason.NULL_VALUE: "leave the field out where there is nothing to say",
         Reason.IN_FUTURE: "mend the clock's mistake in the file, or wait",
         Reason.PAST_HORIZON: "Stripe takes no usage that is older than 35 days",
+        Reason.BELOW_ZERO: "mend the value: a part (`less` of a meter) is above the whole that it is a part of",
         Reason.UNKNOWN_USAGE_FIELD: "call the column usage.NAME of a meter, or name the field in [usage] unmetered",
     }
 )
@@ -70,7 +71,10 @@ class ImportRules:
             return Reason.IN_FUTURE
         if event.time_ms < self.now_ms - EVENT_AGE_MAX_MS + IMPORT_MARGIN_MS:
             return Reason.PAST_HORIZON
-        return Reason.UNKNOWN_USAGE_FIELD if self.catalogue.knows_nothing_of(event.usage) else None
+        meters = self.catalogue.of(event.dimensions)
+        if meters.knows_nothing_of(event.usage):
+            return Reason.UNKNOWN_USAGE_FIELD
+        return None if meters.below_zero(event.usage) is None else Reason.BELOW_ZERO
 
     def is_old(self, event: SourceEvent) -> bool:
         """Whether its identity is looked for in the log, because the aggregator does not know it any more."""
@@ -141,10 +145,8 @@ class ImportSurvey:
             self.shown.append(InvalidEntry(place, rejected.reason, rejected.field, rejected.detail))
 
     def _add_units(self, event: SourceEvent) -> None:
-        usage = dict(event.usage)
-        for meter in self.rules.catalogue.meters:
-            quantity = sum(usage.get(name, 0) for name in meter.fields)
-            if quantity:
-                self.units[event.customer, meter.event_name] += quantity
-        for name, quantity in self.rules.catalogue.unknown_in(event.usage):
+        meters = self.rules.catalogue.of(event.dimensions)
+        for meter, units in meters.units(event.usage).items():
+            self.units[event.customer, meter] += units
+        for name, quantity in meters.unknown_in(event.usage):
             self.unknown_usage[name] += quantity

@@ -1,7 +1,8 @@
 """The sums being built for the next tally: one row for each customer, meter, set of dimensions and window.
 
-Events wait until they are many, and are then added to arrays by the number of their series, one pair of arrays for each meter and window: what
-numpy costs for each call is paid once for all of them. What those arrays do not hold goes to a dictionary, and all of it when the rows are taken.
+Events wait until they are many, and are then added to arrays by the number of their series, one pair of arrays for each formula and window: what
+numpy costs for each call is paid once for all of them, and two hundred meters that differ only in the model have five formulas. What those arrays
+do not hold goes to a dictionary, and all of it when the rows are taken: only then it matters which meters of a formula take a series.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,6 +14,7 @@ from taximeter_emitter.wire.event import Dimensions
 
 from aggregator.reading.events import Events, joined
 from aggregator.reading.series import SeriesTable
+from aggregator.sums.series_meters import SeriesMeters
 from aggregator.sums.window_sums import SUM_MAX, WINDOWS_MAX, WindowSums
 from metering.records.integer_columns import Integers
 from metering.records.meters import Catalogue
@@ -28,12 +30,13 @@ ROWS_WAITING_MAX: Final = 2_048  # that waiting events may come to; they count a
 class Rows:
     """Open sums. `move` before the numbers of `series` change their meaning."""
 
-    def __init__(self, catalogue: Catalogue, series: SeriesTable) -> None:
+    def __init__(self, catalogue: Catalogue, series: SeriesTable, meters: SeriesMeters) -> None:
         self._catalogue = catalogue
         self._series = series
+        self._meters = meters
         self._waiting: list[Events] = []
         self._events_waiting = 0
-        self._open: dict[tuple[int, int], WindowSums] = {}  # by start of the window and position of the meter
+        self._open: dict[tuple[int, int], WindowSums] = {}  # by start of the window and place of the formula
         self._open_rows = 0
         self._moved: dict[RowKey, list[int]] = {}
         self._moved_bytes = 0
@@ -41,16 +44,17 @@ class Rows:
     @property
     def bytes(self) -> int:
         """An estimate, from above, of what they add to the record of a tally."""
-        rows = self._open_rows + self._events_waiting * len(self._catalogue.meters)
+        rows = self._open_rows + self._events_waiting * self._meters.rows_max
         return self._moved_bytes + rows * (TALLY_ROW_BYTES + self._series.longest)
 
     def add(self, events: Events) -> None:
-        """Add each event to each meter that sums one of its usage fields."""
+        """Add each event to each meter that takes it."""
         if not len(events.times):
             return
+        self._meters.fill()
         self._waiting.append(events)
         self._events_waiting += len(events.times)
-        if self._events_waiting * len(self._catalogue.meters) >= ROWS_WAITING_MAX:
+        if self._events_waiting * self._meters.rows_max >= ROWS_WAITING_MAX:
             self._add_waiting()
 
     def move(self) -> None:
@@ -83,35 +87,34 @@ class Rows:
         self._waiting, self._events_waiting = [], 0
         windows = events.times // WINDOW_MS
         first, last = int(windows.min()), int(windows.max())
-        for position, meter in enumerate(self._catalogue.meters):
-            columns = [events.usage[name] for name in meter.fields if name in events.usage]
-            if not columns:
+        for formula in range(len(self._catalogue.formulas)):
+            quantities = self._meters.quantities(formula, events)
+            if quantities is None:
                 continue
-            quantities = sum(columns[1:], start=columns[0])
             if last - first >= WINDOWS_MAX:
-                self._add_scattered(position, windows, events.series, quantities)
+                self._add_scattered(formula, windows, events.series, quantities)
             elif first == last:
-                self._add(first, position, events.series, quantities)
+                self._add(first, formula, events.series, quantities)
             else:
                 for window in range(first, last + 1):
                     within = windows == window
-                    self._add(window, position, events.series[within], quantities[within])
-        self._open_rows = sum(sums.rows for sums in self._open.values())
+                    self._add(window, formula, events.series[within], quantities[within])
+        self._open_rows = sum(sums.rows * self._meters.formula_rows[formula] for (_, formula), sums in self._open.items())
 
-    def _add(self, window: int, position: int, series: Integers, quantities: Integers) -> None:
+    def _add(self, window: int, formula: int, series: Integers, quantities: Integers) -> None:
         """Add events of one window to its arrays."""
         quantity = int(quantities.sum())
         if not quantity:
             return
-        place = (window * WINDOW_MS, position)
+        place = (window * WINDOW_MS, formula)
         sums = self._open.get(place)
         if sums is None or sums.quantity + quantity > SUM_MAX:
-            if sums is not None or len(self._open) >= WINDOWS_MAX * len(self._catalogue.meters):
+            if sums is not None or len(self._open) >= WINDOWS_MAX * len(self._catalogue.formulas):
                 self._move_open()
             sums = self._open[place] = WindowSums()
         sums.add(series, quantities, quantity)
 
-    def _add_scattered(self, position: int, windows: Integers, series: Integers, quantities: Integers) -> None:
+    def _add_scattered(self, formula: int, windows: Integers, series: Integers, quantities: Integers) -> None:
         """Add events of many windows by name, each series' in a window together."""
         some = quantities > 0
         size = len(self._series)
@@ -122,31 +125,32 @@ class Rows:
         found, numbers = np.divmod(distinct, size)
         starts = np.flatnonzero(np.diff(found, prepend=-1))  # `distinct` is sorted, window after window
         for start, end in pairwise((*starts.tolist(), len(distinct))):
-            self._move(int(found[start]) * WINDOW_MS, position, numbers[start:end].tolist(), totals[start:end].tolist(), events[start:end].tolist())
+            self._move(int(found[start]) * WINDOW_MS, formula, numbers[start:end].tolist(), totals[start:end].tolist(), events[start:end].tolist())
 
     def _move_open(self) -> None:
-        for (start, position), sums in self._open.items():
+        for (start, formula), sums in self._open.items():
             present = np.flatnonzero(sums.events)
-            self._move(start, position, present.tolist(), sums.totals[present].tolist(), sums.events[present].tolist())
+            self._move(start, formula, present.tolist(), sums.totals[present].tolist(), sums.events[present].tolist())
         self._open = {}
 
-    def _move(self, start: int, position: int, series: Sequence[int], quantities: Iterable[int], events: Iterable[int]) -> None:
-        """Add the sums of one window and meter by name: three columns of equal length."""
+    def _move(self, start: int, formula: int, series: Sequence[int], quantities: Iterable[int], events: Iterable[int]) -> None:
+        """Add the sums of one window and formula by name, to each meter of the formula that takes the series: three columns of equal length."""
         sums, size = self._moved, 0
-        projected: dict[Dimensions, tuple[Dimensions, int]] = {}
+        known: dict[Dimensions, list[tuple[int, Dimensions, int]]] = {}
         for (customer, dimensions), quantity, count in zip(map(self._series.names.__getitem__, series), quantities, events, strict=True):
-            known = projected.get(dimensions)
-            if known is None:
-                part = self._catalogue.project(dimensions)[position]
-                known = projected[dimensions] = (part, _row_bytes(part))
-            key = (customer, position, known[0], start)
-            entry = sums.get(key)
-            if entry is None:
-                sums[key] = [quantity, count]
-                size += known[1] + len(customer)
-            else:
-                entry[0] += quantity
-                entry[1] += count
+            meters = known.get(dimensions)
+            if meters is None:
+                found = self._catalogue.of(dimensions).rows[formula]
+                meters = known[dimensions] = [(position, part, _row_bytes(part)) for position, part in found]
+            for position, part, row_bytes in meters:
+                key = (customer, position, part, start)
+                entry = sums.get(key)
+                if entry is None:
+                    sums[key] = [quantity, count]
+                    size += row_bytes + len(customer)
+                else:
+                    entry[0] += quantity
+                    entry[1] += count
         self._moved_bytes += size
 
 

@@ -1,4 +1,4 @@
-"""The sums of one meter in one window, as arrays by the number of the series."""
+"""The sums of one formula in one window, as arrays by the number of the series."""
 
 from typing import Final
 
@@ -7,7 +7,7 @@ import numpy as np
 from metering.records.integer_columns import Integers
 
 WINDOWS_MAX: Final = 4  # that have arrays; the sums of more go to `Rows`, where only existing sums take memory
-SUM_MAX: Final = 2**62  # of the quantities of one meter in one window, so that no cell overflows
+SUM_MAX: Final = 2**62  # of the quantities of one formula in one window, so that no cell overflows
 
 
 class WindowSums:

@@ -167,14 +167,20 @@ class PlanDerivation:
         wanted = self._definition
         assert wanted is not None, "of a COUNT plan"
         for meter, chosen in now.of(wanted.name):
-            if meter is not None and (meter.fields, meter.dimensions) == (wanted.fields, wanted.dimensions):
+            if meter == wanted:
                 continue
             self.stays.add(events, wanted, chosen, sign=1)
-            for field_name in wanted.fields - rules.fields:
-                if field_name in events.usage:
-                    self.named[field_name] += sum(events.usage[field_name][place] for place in chosen)
+            self._name(events, wanted, chosen, rules)
             if meter is not None:
                 self.stays.add(events, meter, chosen, sign=-1)
+
+    def _name(self, events: HeldEvents, wanted: MeterDefinition, places: Sequence[int], rules: CatalogueRules) -> None:
+        """Note the units of fields that nobody knew of these events, and that the plan counts."""
+        for number, (_, dimensions) in enumerate(events.series):
+            new = (wanted.fields & events.usage.keys()) - rules.fields_for(dimensions) if wanted.is_for(dimensions) else ()
+            for field_name in new:
+                column = events.usage[field_name]
+                self.named[field_name] += sum(column[place] for place in places if events.at[place] == number)
 
     def _take_out(self, events: HeldEvents, meter: MeterDefinition, places: Sequence[int]) -> None:
         receiver = self._rule.to_customer

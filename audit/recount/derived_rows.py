@@ -70,21 +70,39 @@ class DerivedRows:
 
 
 def metered(events: HeldEvents, meter: MeterDefinition) -> Sequence[int] | None:
-    """What the meter sums of each event; None if no event has one of its fields."""
-    columns = [column for field, column in events.usage.items() if field in meter.fields]
-    if len(columns) < 2:
-        return columns[0] if columns else None
-    return [sum(parts) for parts in zip(*columns, strict=True)]
+    """What the meter makes of each event; None if it makes nothing of any."""
+    added = [column for field, column in events.usage.items() if field in meter.fields]
+    taken = [column for field, column in events.usage.items() if field in meter.less]
+    found: Sequence[int]
+    if meter.counts:
+        found = [1] * len(events.at) if not meter.fields else [int(any(parts)) for parts in zip(*added, strict=True)]
+    elif not added and not taken:
+        return None
+    elif len(added) == 1 and not taken:
+        found = added[0]
+    else:
+        columns = [*added, *([-quantity for quantity in column] for column in taken)]
+        found = [sum(parts) for parts in zip(*columns, strict=True)]
+    if not found:
+        return None
+    mine = [meter.is_for(dimensions) for _, dimensions in events.series]
+    return found if all(mine) else [quantity if mine[at] else 0 for quantity, at in zip(found, events.at, strict=True)]
 
 
 def units_of(events: HeldEvents, place: int, rules: CatalogueRules) -> Mapping[str, int]:
     """What one event would add to each meter."""
-    found = {}
-    for meter in rules.meters:
-        quantity = sum(column[place] for field, column in events.usage.items() if field in meter.fields)
-        if quantity:
-            found[meter.name] = quantity
-    return found
+    _, dimensions = events.series[events.at[place]]
+    usage = {field: column[place] for field, column in events.usage.items()}
+    found = {meter.name: made_of(usage, meter) for meter in rules.meters if meter.is_for(dimensions)}
+    return {name: quantity for name, quantity in found.items() if quantity}
+
+
+def made_of(usage: Mapping[str, int], meter: MeterDefinition) -> int:
+    """What the meter makes of one event that it is about."""
+    some = [quantity for field, quantity in usage.items() if quantity and field in meter.fields]
+    if meter.counts:
+        return 1 if some or not meter.fields else 0
+    return sum(some) - sum(quantity for field, quantity in usage.items() if field in meter.less)
 
 
 def _minute(window_ms: int) -> str:

@@ -212,9 +212,11 @@ class TallyRecount:
             return
         counted = None if left_out is NOTHING else [place for place in range(len(events.at)) if place not in left_out]
         self._rows.add(events, counted)
+        places: Sequence[int] = range(len(events.at)) if counted is None else counted
+        known = [rules.fields_for(dimensions) for _, dimensions in events.series]
         for field_name, column in events.usage.items():
-            if field_name not in rules.fields:
-                self._take_unknown(field_name, column if counted is None else [column[place] for place in counted])
+            if any(field_name not in fields for fields in known):
+                self._take_unknown(field_name, [column[place] for place in places if field_name not in known[events.at[place]]])
         if any(events.identities) or left_out:
             judge = _EventJudge(self._tally, self._history, rules, record, whole=whole)
             for place in range(len(events.at)):
@@ -340,9 +342,10 @@ class _EventJudge:
         by_number = not identity or events.copies_from[place] > moment
         if by_number and moment < max(log_time_ms - EVENT_AGE_MAX_MS, self._history.emitters_from_ms):
             return Reason.PAST_HORIZON.value
-        has_known, has_unknown = self._has(events, place, known=True), self._has(events, place, known=False)
-        if has_unknown and not has_known:
+        if self._is_nothing_known(events, place):
             return Reason.UNKNOWN_USAGE_FIELD.value
+        if any(units < 0 for units in units_of(events, place, self._rules).values()):
+            return Reason.BELOW_ZERO.value
         if self._history.home_of(customer) != self._history.partition:
             return Reason.WRONG_PARTITION.value
         if known is Remembered.OTHER:
@@ -351,9 +354,11 @@ class _EventJudge:
             return Reason.PAST_HORIZON.value
         return Reason.CONFLICT.value if known is Remembered.NOT_LOOKED_AT else None
 
-    def _has(self, events: HeldEvents, place: int, *, known: bool) -> bool:
-        """Whether an event has some usage of known, or of unknown, fields."""
-        return any(column[place] for field, column in events.usage.items() if (field in self._rules.fields) is known)
+    def _is_nothing_known(self, events: HeldEvents, place: int) -> bool:
+        """Whether an event has some usage, and nobody knows what any of it is."""
+        _, dimensions = events.series[events.at[place]]
+        used = {field for field, column in events.usage.items() if column[place]}
+        return bool(used) and used.isdisjoint(self._rules.fields_for(dimensions)) and not self._rules.counts_all_of(dimensions)
 
 
 def _whole_reason(*, is_foreign: bool, unknown_numbers: bool) -> Reason | None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from audit.adjustments.plan_derivation import definition_of
+from audit.recount.derived_rows import made_of
 from audit.recount.meter_definitions import MeterDefinition
 from audit.tracing.event_search import EventAt
 from metering.plans.plan_header import PlanHeader, header_from
@@ -88,7 +89,7 @@ class EventPlans:
         return found
 
     def _counted(self, definition: MeterDefinition) -> dict[str, int]:
-        new = sum(quantity for name, quantity in self._event.usage if name in definition.fields)
+        new = made_of(dict(self._event.usage), definition) if definition.is_for(self._event.dimensions) else 0
         more = new - self._units[definition.name]
         return {definition.name: more} if more else {}
 

@@ -102,6 +102,4 @@ class Tracer:
 
 def units_of(event: EventAt, catalogue: Catalogue) -> dict[str, int]:
     """What an event adds to each meter, without those that it adds nothing to."""
-    usage = dict(event.usage)
-    sums = {meter.event_name: sum(usage.get(name, 0) for name in meter.fields) for meter in catalogue.meters}
-    return {name: units for name, units in sums.items() if units}
+    return catalogue.of(event.dimensions).units(event.usage)

@@ -14,6 +14,8 @@ from taximeter_emitter.wire.limits import MINUTE_MS
 
 from audit.decoder.record_contents import BatchContents, HeldEvents
 from audit.decoder.record_reading import contents_of
+from audit.recount.derived_rows import made_of
+from audit.recount.meter_definitions import MeterDefinition
 from audit.tracing.event_outcomes import EventOutcome, outcomes_of
 from audit.tracing.event_search import BATCH_BEGINS, EventAt, EventQuery, search
 from metering.records.record import LogRecord
@@ -38,13 +40,13 @@ class UsageQuestion:
 
 
 class Stretch(NamedTuple):
-    """Offsets [start, end) of usage.events that one tally covers, or several of which each event counted: then `uncounted` is None. `fields` are
-    what the meter sums. `joined`: the offsets between the stretch before it and this one can be read, and are few.
+    """Offsets [start, end) of usage.events that one tally covers, or several of which each event counted: then `uncounted` is None. `meter`:
+    how it counts; None: there was none. `joined`: the offsets between the stretch before it and this one can be read, and are few.
     """
 
     start: int
     end: int
-    fields: frozenset[str]
+    meter: MeterDefinition | None
     uncounted: Tally | None
     joined: bool = False
 
@@ -104,8 +106,9 @@ class UsageFinder:
 
     def _one_by_one(self, record: LogRecord, stretch: Stretch) -> Iterator[tuple[EventAt, EventOutcome, int]]:
         for event in search(record, self._query):
-            units = sum([quantity for name, quantity in event.usage if name in stretch.fields])
-            if units and self._question.asks_for(event.time_ms):
+            meter = stretch.meter
+            units = made_of(dict(event.usage), meter) if meter is not None and meter.is_for(event.dimensions) else 0
+            if units > 0 and self._question.asks_for(event.time_ms):
                 yield event, _outcomes(stretch, event.offset, (event.at,))[0], units
 
     def _in_batch(self, record: LogRecord, stretch: Stretch) -> FoundUsage | None:
@@ -113,11 +116,13 @@ class UsageFinder:
         if not isinstance(batch, BatchContents):
             return None
         held = batch.events
-        summed = [np.array(column, np.int64) for name, column in held.usage.items() if name in stretch.fields]
-        mine = [customer == question.customer for customer, _ in held.series]
-        if not summed or not any(mine):
+        meter = stretch.meter
+        if meter is None:
             return None
-        units = sum(summed[1:], start=summed[0])
+        mine = [customer == question.customer and meter.is_for(dimensions) for customer, dimensions in held.series]
+        units = _units_in(held, meter) if any(mine) else None
+        if units is None:
+            return None
         times = np.array(held.times, np.int64)
         wanted = (units > 0) & (times >= question.from_ms) & (times < question.to_ms)
         if not all(mine):
@@ -130,6 +135,19 @@ class UsageFinder:
         if stretch.uncounted is None:
             return FoundUsage({EventOutcome.COUNTED: len(places)}, {EventOutcome.COUNTED: int(units.sum())}, columns)
         return FoundUsage(*_by_outcome(_outcomes(stretch, record.offset, places.tolist()), units.tolist()), columns)
+
+
+def _units_in(held: HeldEvents, meter: MeterDefinition) -> _Integers | None:
+    """What the meter makes of each event, whatever its dimensions; None: of none."""
+    added = [np.array(column, np.int64) for name, column in held.usage.items() if name in meter.fields]
+    if meter.counts:
+        if not meter.fields:
+            return np.ones(len(held.at), np.int64)
+        return np.any(np.array(added) > 0, axis=0).astype(np.int64) if added else None
+    taken = [np.array(column, np.int64) for name, column in held.usage.items() if name in meter.less]
+    if not added:
+        return None
+    return sum(added[1:], start=added[0]) - sum(taken, start=np.zeros(len(held.at), np.int64))
 
 
 def _outcomes(stretch: Stretch, offset: int, places: Sequence[int]) -> Sequence[EventOutcome]:

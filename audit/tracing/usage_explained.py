@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from taximeter_emitter.wire.event import Dimensions
 from taximeter_emitter.wire.limits import FUTURE_TOLERANCE_MS, HOUR_MS
 
+from audit.recount.meter_definitions import MeterDefinition, rules_of
 from audit.tracing.event_outcomes import EventOutcome
 from audit.tracing.tally_search import TallySearch
 from audit.tracing.usage_columns import FoundUsage, Stretch, UsageFinder, UsageQuestion
@@ -79,6 +80,7 @@ class Explainer:
         search = TallySearch(self._tallies_reader, self._topics.tallies.name, decode_tally_of(question.customer))
         kept_from, _ = await self._reader.bounds(self._topics.events.name, partition)
         stretches: list[Stretch] = []
+        meters: dict[str, MeterDefinition | None] = {}
         readable = False
         async with aclosing(search.accepted(partition, question.from_ms - FUTURE_TOLERANCE_MS)) as tallies:
             async for _, tally in tallies:
@@ -101,8 +103,10 @@ class Explainer:
                 elif catalogue is None:
                     result.unknown += units
                 else:
-                    meter = catalogue.by_name.get(question.meter)
-                    _add(stretches, tally, frozenset(() if meter is None else meter.fields), joined=readable)
+                    if catalogue.version not in meters:
+                        rules = rules_of(catalogue.definition)
+                        meters[catalogue.version] = next((each for each in rules.meters if each.name == question.meter), None) if rules else None
+                    _add(stretches, tally, meters[catalogue.version], joined=readable)
                     readable = True
         return stretches
 
@@ -139,15 +143,15 @@ def rows_in(tally: Tally, question: UsageQuestion) -> list[TallyRow]:
     ]
 
 
-def _add(stretches: list[Stretch], tally: Tally, fields: frozenset[str], *, joined: bool) -> None:
+def _add(stretches: list[Stretch], tally: Tally, meter: MeterDefinition | None, *, joined: bool) -> None:
     """One more, or a longer last one."""
     start, end = tally.link.start, tally.link.end
     last = stretches[-1] if stretches else None
     uncounted = tally if tally.set_aside or tally.not_counted else None
-    if last is not None and uncounted is None and last[1:4] == (start, fields, None):
+    if last is not None and uncounted is None and last[1:4] == (start, meter, None):
         stretches[-1] = last._replace(end=end)
         return
-    stretches.append(Stretch(start, end, fields, uncounted, joined and last is not None and start - last.end <= READ_OVER_MAX))
+    stretches.append(Stretch(start, end, meter, uncounted, joined and last is not None and start - last.end <= READ_OVER_MAX))
 
 
 def _runs(stretches: Sequence[Stretch]) -> list[list[Stretch]]:

@@ -21,7 +21,7 @@ from ingest.refusals import Refusal, RequestRefused
 from ingest.requests.body_size import check_lines, check_size, has_too_many_values, is_large
 from ingest.requests.event_age import check_age
 from ingest.requests.request_columns import ColumnReader, RequestPart, parts_of
-from metering.records.meters import Catalogue
+from metering.records.meters import Catalogue, below_zero_text
 from metering.records.service_limits import EVENT_AGE_MAX_MS
 
 JSON: Final = "application/json"
@@ -93,10 +93,25 @@ class BodyReader:
         """The units of acceptable events that no meter sums and that are not free, by usage field: nobody is billed for them."""
         units: Counter[str] = Counter()
         for part in read.accepted:
+            if self._is_known(part):
+                continue
+            known = [self._catalogue.of(dimensions).known_fields for dimensions in part.events.dimensions]
             for name, quantities in zip(part.events.fields, part.events.quantities, strict=True):
-                if name not in self._catalogue.known_fields:
-                    units[name] += sum(quantities)
+                units[name] += sum(quantity for quantity, fields in zip(quantities, known, strict=True) if name not in fields)
         return {name: quantity for name, quantity in sorted(units.items()) if quantity}
+
+    def _is_known(self, part: RequestPart) -> bool:
+        """Whether somebody knows all usage fields of all of its events."""
+        fields = part.events.fields
+        return all(self._catalogue.of(dimensions).known_fields.issuperset(fields) for dimensions in set(part.events.dimensions))
+
+    def _may_be_below_zero(self, part: RequestPart) -> bool:
+        """Whether one of its events may come out below zero for a meter; each is then judged on its own."""
+        if not self._catalogue.takes_off:
+            return False
+        events = part.events
+        usages = (dict(zip(events.fields, quantities, strict=True)) for quantities in zip(*events.quantities, strict=True))
+        return any(formula.units(usage) < 0 for usage in usages for formula in self._catalogue.takes_off)
 
     def _read_all(self, values: list[Any], now_ms: int, *, cloudevents: bool = False, is_single: bool = False) -> ReadEvents:
         if not values:
@@ -104,7 +119,7 @@ class BodyReader:
         if len(values) > self._events_max:
             raise RequestRefused(Refusal.TOO_MANY_EVENTS, f"{len(values)} events; a request takes {self._events_max}")
         part = self._columns.read(values, now_ms) if len(values) >= _COLUMNS_FROM and not cloudevents else None
-        if part is not None:
+        if part is not None and self._is_known(part) and not self._may_be_below_zero(part):
             return ReadEvents(is_single, len(values), [part], [])
         events: list[tuple[int, UsageEvent]] = []
         refused: list[Rejected] = []
@@ -138,9 +153,13 @@ class BodyReader:
         check_age(event.time_ms, now_ms, self._age_max_ms)
         if event.customer != event.customer.strip(" "):
             raise EventRejected(Reason.WRONG_TYPE, "customer", f"begins or ends with a space: {event.customer!r}")
-        if self._catalogue.knows_nothing_of(event.usage):
-            name, _ = self._catalogue.unknown_in(event.usage)[0]
-            raise EventRejected(Reason.UNKNOWN_USAGE_FIELD, f"usage.{name}", "no meter sums this field, and [usage] unmetered does not name it")
+        meters = self._catalogue.of(event.dimensions)
+        if meters.knows_nothing_of(event.usage):
+            name, _ = meters.unknown_in(event.usage)[0]
+            raise EventRejected(Reason.UNKNOWN_USAGE_FIELD, f"usage.{name}", meters.why_unknown(name))
+        below = meters.below_zero(event.usage)
+        if below is not None:
+            raise EventRejected(Reason.BELOW_ZERO, f"usage.{below.less[0]}", below_zero_text(below, event.usage))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,12 @@ from typing import Final
 
 from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX, DAY_MS, EVENT_RECORD_BYTES_MAX, HOUR_MS, MINUTE_MS
 
-METERS_MAX: Final = 16
+METERS_MAX: Final = 512
+EVENT_METERS_MAX: Final = 16  # meters that may take the same event
+CATALOGUE_BYTES_MAX: Final = 512 * 1024  # of the definition of all meters, which a tally carries now and then
 
 # A tally or an intent may not be split, so its topic takes larger records than the topic of events: a tally is cut when it passes its target,
-# and the last record folded into it adds at most what BATCH_EVENTS_MAX and METERS_MAX allow.
+# and the last record folded into it adds at most what BATCH_EVENTS_MAX and EVENT_METERS_MAX allow.
 CHAIN_RECORD_BYTES_TARGET: Final = 800_000
 CHAIN_RECORD_BYTES_MAX: Final = 16 * 1024 * 1024
 TALLY_ROW_BYTES: Final = 64  # what a row adds to a tally beside the strings it names
@@ -36,5 +38,6 @@ RETRY_SAME_IDENTIFIER_MS: Final = 20 * HOUR_MS  # and this is when we stop relyi
 
 assert RETRY_SAME_IDENTIFIER_MS < IDENTIFIER_MEMORY_MS
 assert EVENT_AGE_MAX_MS < EVENTS_RETENTION_MS
-assert CHAIN_RECORD_BYTES_TARGET + 2 * EVENT_RECORD_BYTES_MAX + BATCH_EVENTS_MAX * METERS_MAX * TALLY_ROW_BYTES < CHAIN_RECORD_BYTES_MAX
+_TALLY_EXCESS: Final = 2 * EVENT_RECORD_BYTES_MAX + BATCH_EVENTS_MAX * EVENT_METERS_MAX * TALLY_ROW_BYTES
+assert CHAIN_RECORD_BYTES_TARGET + CATALOGUE_BYTES_MAX + _TALLY_EXCESS < CHAIN_RECORD_BYTES_MAX
 assert HOUR_MS % WINDOW_MS == 0

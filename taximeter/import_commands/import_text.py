@@ -13,7 +13,8 @@ LARGEST_SHOWN: Final = 10
 LETTER_WORDS: Final = {
     "in_future": "is still to come",
     "past_horizon": "is older than 35 days",
-    "unknown_usage_field": "has only usage that no meter sums",
+    "unknown_usage_field": "has only usage that no meter takes",
+    "below_zero": "has a part above its whole, such as more cached input than input",
 }
 
 

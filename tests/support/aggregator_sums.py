@@ -10,6 +10,7 @@ from aggregator.ids.identities import Identities
 from aggregator.reading.events import Events
 from aggregator.reading.series import SeriesTable
 from aggregator.sums.rows import Rows
+from aggregator.sums.series_meters import SeriesMeters
 from metering.records.meters import Catalogue, Meter
 
 CATALOGUE = Catalogue(
@@ -22,7 +23,7 @@ DIMENSIONS: tuple[Dimensions, ...] = ((), (("model", "a"),), (("model", "a"), ("
 def sums() -> tuple[Rows, SeriesTable]:
     """Rows, and the table that numbers their series."""
     series = SeriesTable(Identities(b""), lambda _: True)
-    return Rows(CATALOGUE, series), series
+    return Rows(CATALOGUE, series, SeriesMeters(CATALOGUE, series)), series
 
 
 def events_of(series: SeriesTable, found: Sequence[UsageEvent]) -> Events:

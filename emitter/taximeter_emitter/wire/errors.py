@@ -27,6 +27,7 @@ class Reason(str, Enum):
     WRONG_TYPE = "wrong_type"
     NOT_AN_INTEGER = "not_an_integer"
     NEGATIVE = "negative"
+    BELOW_ZERO = "below_zero"
     TOO_LARGE = "too_large"
     TOO_LONG = "too_long"
     TOO_MANY = "too_many"

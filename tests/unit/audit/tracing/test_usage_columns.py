@@ -10,6 +10,7 @@ from taximeter_emitter.wire.event import fingerprint
 from taximeter_emitter.wire.kept_ids import kept_id, pack_kept_ids
 from taximeter_emitter.wire.limits import MINUTE_MS
 
+from audit.recount.meter_definitions import MeterDefinition
 from audit.tracing.event_outcomes import EventOutcome, outcome_of
 from audit.tracing.event_search import EventAt, EventQuery, search
 from audit.tracing.usage_columns import FoundUsage, Stretch, UsageFinder, UsageQuestion
@@ -36,7 +37,7 @@ from tests.support.metering_tallies import a_tally
 
 BEGIN_MS = 1_780_000_020_000 // MINUTE_MS * MINUTE_MS
 QUESTION = UsageQuestion("cus_1", "tokens", BEGIN_MS, BEGIN_MS + 2 * MINUTE_MS)
-FIELDS = frozenset({"n", "m"})
+METER = MeterDefinition("tokens", frozenset({"n", "m"}), frozenset())
 CATALOGUE = Catalogue([Meter("tokens", ("n", "m"), ("model",))])
 TOPICS = topics_named("usage")
 
@@ -76,7 +77,7 @@ def one_by_one(records: list[tuple[Record, Stretch]]) -> list[tuple[EventAt, Eve
     found = []
     for record, stretch in records:
         for event in search(record, EventQuery(QUESTION.customer)):
-            units = sum(quantity for name, quantity in event.usage if name in stretch.fields)
+            units = sum(quantity for name, quantity in event.usage if name in METER.fields)
             if units and QUESTION.asks_for(event.time_ms):
                 tally = stretch.uncounted
                 found.append((event, EventOutcome.COUNTED if tally is None else outcome_of(tally, event.offset, event.at), units))
@@ -121,7 +122,7 @@ def test_columns_hold_what_is_found_event_by_event() -> None:
     records = []
     for offset in range(40):
         record = single(offset) if offset % 7 == 6 else batch(random, offset, random.choice([5, 63, 64, 200]))
-        records.append((record, Stretch(0, 100, FIELDS, uncounted if offset < 20 else None)))
+        records.append((record, Stretch(0, 100, METER, uncounted if offset < 20 else None)))
     expected, found = one_by_one(records), list(UsageFinder(QUESTION).find(records))
     assert listed(found) == expected
     events, units = Counter[EventOutcome](), Counter[EventOutcome]()
@@ -135,7 +136,7 @@ def test_columns_hold_what_is_found_event_by_event() -> None:
 
 
 def test_nothing_is_found_in_what_cannot_be_read() -> None:
-    stretch = Stretch(0, 9, FIELDS, None)
+    stretch = Stretch(0, 9, METER, None)
     good = batch(Random(1), 0, 70).value or b""
     for value in (None, b"", b'{"taximeter": 2, "customers": ["cus_1"]}', good[:-1], good.replace(b'"count":70', b'"count":71')):
         assert list(UsageFinder(QUESTION).find([(Record(0, BEGIN_MS, None, value), stretch)])) == []

@@ -84,15 +84,15 @@ def test_the_version_changes_with_anything_that_is_billed(change: dict[str, Any]
 def test_each_meter_gets_the_dimensions_it_bills_by() -> None:
     catalogue = of(TOKENS, {"event_name": "calls", "sum": ["calls"]})
     for _ in range(2):  # the second answer comes from memory
-        assert catalogue.project((("model", "alpaca"), ("region", "eu"))) == ((("model", "alpaca"),), ())
+        assert catalogue.of((("model", "alpaca"), ("region", "eu"))).rows == [[(0, (("model", "alpaca"),))], [(1, ())]]
 
 
-def test_the_memory_of_projections_is_bounded() -> None:
+def test_the_memory_of_matches_is_bounded() -> None:
     catalogue = of(TOKENS)
     for number in range(10_001):
-        catalogue.project((("model", str(number)),))
-    assert len(catalogue._projections) <= 10_000
-    assert catalogue.project((("model", "0"),)) == ((("model", "0"),),)
+        catalogue.of((("model", str(number)),))
+    assert len(catalogue._matches) <= 10_000
+    assert catalogue.of((("model", "0"),)).rows == [[(0, (("model", "0"),))]]
 
 
 USAGE_METER: dict[str, Any] = {"event_name": "tokens", "sum": ["input_tokens"]}
@@ -101,9 +101,10 @@ USAGE_METER: dict[str, Any] = {"event_name": "tokens", "sum": ["input_tokens"]}
 def test_one_rule_says_what_a_usage_field_is() -> None:
     catalogue, problems = parse_catalogue({"meters": [USAGE_METER], "usage": {"unmetered": ["cached_tokens"]}})
     assert catalogue is not None, problems
-    assert catalogue.judge_field("input_tokens", 0) is catalogue.judge_field("input_tokens", 5) is FieldVerdict.BILLED
-    assert catalogue.judge_field("cached_tokens", 5) is catalogue.judge_field("anything", 0) is FieldVerdict.FREE
-    assert catalogue.judge_field("anything", 1) is FieldVerdict.UNKNOWN
+    meters = catalogue.of(())
+    assert meters.judge_field("input_tokens", 0) is meters.judge_field("input_tokens", 5) is FieldVerdict.BILLED
+    assert meters.judge_field("cached_tokens", 5) is meters.judge_field("anything", 0) is FieldVerdict.FREE
+    assert meters.judge_field("anything", 1) is FieldVerdict.UNKNOWN
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,166 @@
+"""Meters with filters, subtraction and counts: what is counted, set aside and named is what a naive look at each event says, and the audit agrees."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import orjson
+from hypothesis import given
+from hypothesis import strategies as st
+from taximeter_emitter.buffer.batching import Batcher
+from taximeter_emitter.wire.batch import NO_ID
+
+from aggregator.core.counting import PartitionCounter
+from audit.recount.tally_recount import RecountHistory
+from metering.folds.tallies import Tallies
+from metering.records.meters import Catalogue, catalogue_from, catalogue_of
+from metering.records.record import Record
+from tests.support.aggregator_counters import cut
+from tests.support.aggregator_records import START_MS, rules
+from tests.support.audit_recount import audited
+
+FIELDS = ("input", "cached", "output")
+MODELS = ("a", "a-1", "b", "")
+CONDITIONS: Sequence[Any] = ("a", "a*", ["b", "a-1"], ["a-*"], {"present": True}, {"present": False})
+
+conditions = st.dictionaries(st.sampled_from(["model", "region"]), st.sampled_from(CONDITIONS), max_size=2)
+some_fields = st.lists(st.sampled_from(FIELDS), unique=True, min_size=1, max_size=3)
+
+
+@st.composite
+def entries(draw: st.DrawFn) -> dict[str, Any]:
+    found: dict[str, Any] = {"dimensions": draw(st.lists(st.sampled_from(["model", "region"]), unique=True))}
+    if draw(st.booleans()):
+        found["aggregate"] = "count"
+        if draw(st.booleans()):
+            found["sum"] = draw(some_fields)
+    else:
+        found["sum"] = draw(some_fields)
+        less = [name for name in draw(some_fields) if name not in found["sum"]]
+        if less:
+            found["less"] = less
+    where = draw(conditions)
+    return found | ({"where": where} if where else {})
+
+
+catalogues = st.builds(
+    lambda found, unmetered: catalogue_of(
+        {
+            "meters": [{"event_name": f"m{number}", **entry} for number, entry in enumerate(found)],
+            "usage": {"unmetered": sorted(unmetered - {name for entry in found for key in ("sum", "less") for name in entry.get(key, ())})},
+        }
+    ),
+    st.lists(entries(), min_size=1, max_size=5),
+    st.frozensets(st.sampled_from(FIELDS), max_size=1),
+)
+usages = st.dictionaries(st.sampled_from([*FIELDS, "mystery"]), st.integers(0, 3), min_size=1)
+dimensions = st.fixed_dictionaries({}, optional={"model": st.sampled_from(MODELS), "region": st.sampled_from(["a", "b"])})
+
+
+class Given(NamedTuple):
+    """One event."""
+
+    customer: str
+    dimensions: Mapping[str, str]
+    usage: Mapping[str, int]
+
+
+several = st.lists(st.builds(Given, st.sampled_from(["c", "d"]), dimensions, usages), min_size=1, max_size=15)
+
+
+def taken(wanted: Any, value: str | None) -> bool:
+    """Whether a condition of the settings file holds."""
+    if isinstance(wanted, dict):
+        return bool(wanted["present"] == (value is not None))
+    values = wanted if isinstance(wanted, list) else [wanted]
+    return value is not None and any(value == each or (each[-1] == "*" and value[: len(each) - 1] == each[:-1]) for each in values)
+
+
+class Naive:
+    """Looks at each event by itself, and at each meter's definition as it is written down."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self.definition: Any = orjson.loads(orjson.dumps(catalogue.definition))
+        self.rows: Counter[tuple[Any, ...]] = Counter()
+        self.events: Counter[tuple[Any, ...]] = Counter()
+        self.aside: list[str] = []
+        self.unknown: dict[str, list[int]] = {}
+
+    def add(self, event: Given) -> None:
+        known, made, whatever = set[str](), {}, False
+        for entry in self.definition:
+            if not entry[0]:
+                known |= set(entry[1])
+        for entry in self.definition:
+            if not entry[0]:
+                continue
+            name, fields, billed, _, _, *parts = entry
+            more = parts[0] if parts else {}
+            if not all(self._holds(wanted, event.dimensions.get(dimension)) for dimension, wanted in more.get("where", ())):
+                continue
+            less = more.get("less", ())
+            known |= set(fields) | set(less)
+            if more.get("aggregate") == "count":
+                whatever = whatever or not fields
+                units = int(not fields or any(event.usage.get(field, 0) for field in fields))
+            else:
+                units = sum(event.usage.get(field, 0) for field in fields) - sum(event.usage.get(field, 0) for field in less)
+            made[event.customer, name, tuple(sorted((key, value) for key, value in event.dimensions.items() if key in billed))] = units
+        used = {name: quantity for name, quantity in event.usage.items() if quantity}
+        if used and not whatever and known.isdisjoint(used):
+            self.aside.append("unknown_usage_field")
+        elif any(units < 0 for units in made.values()):
+            self.aside.append("below_zero")
+        else:
+            self.rows.update(made)
+            self.events.update(dict.fromkeys((key for key, units in made.items() if units), 1))
+            for name, quantity in used.items():
+                if name not in known:
+                    total = self.unknown.setdefault(name, [0, 0])
+                    total[0] += 1
+                    total[1] += quantity
+
+    @staticmethod
+    def _holds(wanted: Any, value: str | None) -> bool:
+        return taken({"present": wanted} if isinstance(wanted, bool) else wanted, value)
+
+
+def alone(number: int, event: Given) -> bytes:
+    """Its record."""
+    time = datetime.fromtimestamp(START_MS / 1000, UTC).isoformat()
+    return orjson.dumps({"id": f"i{number}", "source": "s", "time": time, **event._asdict()})
+
+
+def in_a_batch(events: Sequence[Given]) -> bytes:
+    """The record of all of them."""
+    batcher = Batcher("e" * 16)
+    for each in events:
+        about = tuple(sorted(each.dimensions.items()))
+        batcher.add(0, customer=each.customer, dimensions=about, time_ms=START_MS, usage=tuple(each.usage.items()), fingerprint=NO_ID)
+    (batch,) = batcher.take_all()
+    return batch.value
+
+
+@given(
+    catalogues, st.lists(st.builds(Given, st.sampled_from(["c", "d"]), dimensions, usages), min_size=1, max_size=15), st.booleans(), st.integers(1, 4)
+)
+def test_formulas_come_to_what_a_look_at_each_event_says(catalogue: Catalogue, given_events: list[Given], batched: bool, piece: int) -> None:
+    subject = PartitionCounter(0, rules(catalogue=catalogue), Tallies())
+    subject.found(0, "chain")
+    values = [in_a_batch(given_events)] if batched else [alone(number, each) for number, each in enumerate(given_events)]
+    records = [Record(offset, START_MS, None, value) for offset, value in enumerate(values)]
+    for start in range(0, len(records), piece):
+        subject.count_many(records[start : start + piece], 10**9)
+    tally = cut(subject).tally
+    naive = Naive(catalogue)
+    for each in given_events:
+        naive.add(each)
+    assert {(row.customer, row.meter, row.dimensions): (row.quantity, row.events) for row in tally.rows} == {
+        key: (units, naive.events[key]) for key, units in naive.rows.items() if units
+    }
+    assert sum(tally.events.dead_lettered.values()) == len(naive.aside)
+    assert dict(tally.events.dead_lettered) == Counter(naive.aside)
+    assert [tuple(each) for each in tally.unknown_usage] == [(name, *found) for name, found in sorted(naive.unknown.items())]
+    assert audited(records, [tally], RecountHistory(0, rules().partition_of)) == []
+    assert catalogue_from(orjson.loads(orjson.dumps(catalogue.definition))).version == catalogue.version
