@@ -30,6 +30,7 @@ from metering.records.service_limits import (
     BATCH_HEADERS_MAX,
     BATCH_INFLATED_BYTES_MAX,
     BATCH_RECORDS_MAX,
+    CATALOGUE_BYTES_MAX,
     CHAIN_RECORD_BYTES_MAX,
     EVENT_AGE_MAX_MS,
     EVENT_METERS_MAX,
@@ -112,6 +113,7 @@ LIMITS: Final[dict[str, Sequence[Limit]]] = {
     "What is billed": (
         Limit("`[[meters]]`, with those of `[[rate_cards]]`", METERS_MAX, "meters", "No service starts."),
         Limit("meters that may take the same event", EVENT_METERS_MAX, "meters", "No service starts."),
+        Limit("definition of all meters", CATALOGUE_BYTES_MAX, "bytes", "No service starts."),
         Limit("usage fields or dimensions of a meter", USAGE_FIELDS_MAX, "names", "No service starts."),
         Limit("a meter event's value", VALUE_MAX, "units", "The sum is split into several meter events: Stripe takes 15 digits."),
         Limit(

@@ -38,7 +38,7 @@ def _is_wanted(value: str | None, wanted: WantedValues) -> bool:
         return (value is None) != wanted
     if value is None:
         return False
-    # The value itself, or any beginning of it with a star: asked from the other side than by whoever counts.
+    # Either the value or a beginning of it with a star. The aggregator asks the other way round.
     return value in wanted or any(f"{value[:length]}*" in wanted for length in range(len(value) + 1))
 
 

@@ -65,5 +65,5 @@ def _names_problems(names: object, where: str, *, least: int) -> list[str]:
 
 
 def is_name(value: object, chars_max: int) -> bool:
-    """Whether this is a text of 1 to so many characters that can be printed."""
+    """Whether this is a printable text of 1 to `chars_max` characters."""
     return isinstance(value, str) and 0 < len(value) <= chars_max and value.isprintable()

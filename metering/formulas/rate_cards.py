@@ -23,11 +23,12 @@ from dataclasses import dataclass
 from string import Formatter
 from typing import Any, Final
 
+from taximeter_emitter.wire.limits import NAME_CHARS_MAX
+
 from metering.formulas.dimension_filters import read_where, values_problem
 from metering.formulas.meter_entries import FORMULA_KEYS, entry_problems, formula_problems, is_name
 
 CARDS_MAX: Final = 16
-NAME_CHARS_MAX: Final = 64
 _SHARED_KEYS: Final = ("dimensions", "customer_key", "value_key")
 _CARD_KEYS: Final = frozenset({"dimension", "event_name", "display_name", "where", "kinds", "models", "prices", *_SHARED_KEYS})
 

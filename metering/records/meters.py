@@ -39,8 +39,7 @@ _UNMETERED_MAX: Final = 64
 _MATCHES_MAX: Final = 10_000
 _SHOWN_MAX: Final = 3
 
-Usage = Iterable[tuple[str, int]]
-"""Usage fields and quantities of an event."""
+_Usage = Iterable[tuple[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +121,11 @@ class MatchingMeters:
             return FieldVerdict.BILLED
         return FieldVerdict.FREE if quantity == 0 or name in self._catalogue.unmetered else FieldVerdict.UNKNOWN
 
-    def unknown_in(self, usage: Usage) -> list[tuple[str, int]]:
+    def unknown_in(self, usage: _Usage) -> list[tuple[str, int]]:
         """The quantities of an event that nobody knows what they are: they are named, not billed, and do not keep the others from counting."""
         return [(name, quantity) for name, quantity in usage if self.judge_field(name, quantity) is FieldVerdict.UNKNOWN]
 
-    def knows_nothing_of(self, usage: Usage) -> bool:
+    def knows_nothing_of(self, usage: _Usage) -> bool:
         """Whether an event has unknown quantities and no others: it is then refused, or set aside. A zero is as good as absent."""
         return not self.counts_all and {name in self.known_fields for name, quantity in usage if quantity} == {False}
 
@@ -139,12 +138,12 @@ class MatchingMeters:
         more = f"; and {len(others) - _SHOWN_MAX} more" if len(others) > _SHOWN_MAX else ""
         return f"no meter takes it of an event {dimensions_text(self.dimensions)}: it is taken by {shown}{more}"
 
-    def units(self, usage: Usage) -> dict[str, int]:
+    def units(self, usage: _Usage) -> dict[str, int]:
         """What an event adds to each meter, without those that it adds nothing to."""
         quantities = dict(usage)
         return {meter.event_name: units for meter in self.meters if (units := meter.formula.units(quantities))}
 
-    def below_zero(self, usage: Usage) -> Meter | None:
+    def below_zero(self, usage: _Usage) -> Meter | None:
         """The first meter for which an event comes out below zero: it is then refused, or set aside."""
         quantities = dict(usage)
         return next((meter for meter in self.meters if meter.less and meter.formula.units(quantities) < 0), None)
@@ -155,7 +154,7 @@ def where_text(where: Where) -> str:
     return " and ".join(each.text for each in where) or "it is any event"
 
 
-def below_zero_text(meter: Meter, usage: Usage) -> str:
+def below_zero_text(meter: Meter, usage: _Usage) -> str:
     """Why an event is refused for which this meter comes out below zero."""
     quantities = dict(usage)
     part, whole = (sum(quantities.get(name, 0) for name in names) for names in (meter.less, meter.fields))
