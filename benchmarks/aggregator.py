@@ -6,7 +6,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path as Folder
 from secrets import token_hex
 from types import MappingProxyType
@@ -45,22 +45,21 @@ class Load:
         return {"bytes_per_event": round(self.value_bytes / self.events, 1)} if self.value_bytes else {}
 
 
+@lru_cache(maxsize=1)
+def made(make: Callable[[Shape], Iterator[LoadRecord]], shape: Shape) -> Sequence[LoadRecord]:
+    """The records of a load, kept for the next round of the path: to make them takes longer than to count them."""
+    return list(make(shape))
+
+
 @asynccontextmanager
 async def begin(make: Callable[[Shape], Iterator[LoadRecord]], shape: Shape, arena: Arena) -> AsyncIterator[Measures]:
     """Fill a topic of its own and measure both readers on it."""
     shape = replace(shape, events=arena.events(shape.events))
     kafka = arena.kafka(PARTITIONS)
     await make_topics(kafka)
-    value_bytes = 0
-
-    def weighed() -> Iterator[LoadRecord]:
-        nonlocal value_bytes
-        for record in make(shape):
-            value_bytes += len(record.value)
-            yield record
-
-    await asyncio.to_thread(produce, kafka, weighed())
-    load = Load(kafka, shape.events, value_bytes)
+    records = await asyncio.to_thread(made, make, shape)
+    await asyncio.to_thread(produce, kafka, records)
+    load = Load(kafka, shape.events, sum(len(record.value) for record in records))
     yield {BARE: partial(measure_bare, arena, load), AGGREGATOR: partial(measure_aggregator, arena, load)}
 
 
