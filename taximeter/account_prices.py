@@ -21,17 +21,18 @@ from metering.stripe.settings import StripeSettings, stripe_is_configured
 
 @dataclass(frozen=True, slots=True)
 class PlanMoney:
-    """The prices at which a plan is shown; or none, and why."""
+    """The prices at which a plan is shown, and `whose` they are; or none, and why."""
 
     prices: PriceList | None
     why_not: str = ""
+    whose: str = "the account's"
 
     def lines(self, units: Iterable[tuple[str, int]]) -> list[str]:
         """What these units come to, a line for each currency, and a line about what has no price. Entries as `PriceList.amounts` takes them."""
         entries = list(units)
         if self.prices is None:
             return [f"no amount: {self.why_not}"]
-        found = [f"{amount.text} by the account's prices" for amount in self.prices.amounts(entries)]
+        found = [f"{amount.text} by {self.whose} prices" for amount in self.prices.amounts(entries)]
         missing = self.prices.unpriced(meter for meter, quantity in entries if quantity)
         return found + ([f"no active price bills {', '.join(missing)}"] if missing else [])
 

@@ -12,6 +12,7 @@ _TRACING: Final = "taximeter.trace_commands"
 _LETTERS: Final = "taximeter.dead_letter_commands"
 _REFUSALS: Final = "taximeter.refusal_commands"
 _STRIPE: Final = "taximeter.stripe_commands"
+_METERS: Final = "taximeter.meter_commands"
 _MOVING: Final = "taximeter.moving_commands"
 _REPLAY: Final = "taximeter.replay_commands"
 
@@ -88,6 +89,15 @@ _REPLAYS: Final = (
     Command("show", "one plan, of the log or in a directory", f"{_REPLAY}.arguments:show", f"{_REPLAY}.plans:show"),
 )
 
+_METER_COMMANDS: Final = (
+    Command(
+        "explain",
+        "what one event feeds, what is free or unknown, and what it costs",
+        f"{_METERS}.arguments:explain",
+        f"{_METERS}.meters_explain:run",
+    ),
+)
+
 _SPOOL: Final = (
     Command("list", "show the spools in a directory", f"{_COMMANDS}.arguments:spool_list", f"{_COMMANDS}.spool:list_all"),
     Command("send", "send the spools of processes that ended", f"{_COMMANDS}.arguments:spool_send", f"{_COMMANDS}.spool:send"),
@@ -132,6 +142,7 @@ COMMANDS: Final = (
     _command("taximeter.reconcile_command", "reconcile", "compare the ledger with Stripe's summaries, by customer, meter and hour or day"),
     _command(_TRACING, "trace", "follow one event, or one meter event, through every log to Stripe's answer"),
     _command(_TRACING, "explain", "what a customer's usage of a meter is made of, down to the events"),
+    CommandGroup("meters", "what the meters of the settings file make of an event", _METER_COMMANDS),
     CommandGroup("replay", "change what was counted, by plans that are shown first and can be taken back", _REPLAYS),
     CommandGroup("spool", "list and send what emitters left on the disk of a host", _SPOOL),
     _command(_COMMANDS, "verify", "re-read the log and prove every equation that a bill rests on"),

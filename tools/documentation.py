@@ -102,25 +102,44 @@ All settings are checked before anything starts. `python -m aggregator --check-c
 ## Meters
 
 Only the settings file says what is billed, in one `[[meters]]` table for each Stripe meter. All services need the same tables.
+[Meters](meters.md) goes from a page of prices to them, and has `[[rate_cards]]`, which write many at once.
 
 | Key | Type | Default | Meaning |
 | --- | --- | --- | --- |
 | `event_name` | text | required | The Stripe meter's event name. |
-| `sum` | array of texts | required | The usage fields whose quantities are added up into this meter. |
+| `aggregate` | `sum` or `count` | `sum` | Whether quantities are added up, or events are counted. |
+| `sum` | array of texts | required for a sum | The usage fields whose quantities are added up. Of a count: only events that have one of them. |
+| `less` | array of texts | none | Usage fields that are taken off, as cached input is off input. |
+| `where` | table | every event | By dimension: a value, values (`*` at the end: any rest), or `{present = true}`. All must hold. |
 | `dimensions` | array of texts | none | The dimensions that go into the meter event's payload; each combination is a meter event of its own. |
 | `customer_key` | text | `stripe_customer_id` | The meter's `customer_mapping.event_payload_key`. |
 | `value_key` | text | `value` | The meter's `value_settings.event_payload_key`. |
 
 ## Usage fields
 
-Each quantity of an event is judged by one rule. A field that a meter sums is billed. A field in `unmetered` of the table `[usage]` is free. A zero
-is free as well, whatever its field is called. Any other field is unknown: the event counts for its other fields. What is not billed is named in the
-gateway's answer, in the tally and by `taximeter verify`. An event of nothing but unknown fields is refused or set aside
-([decision 13](decisions/0013-unknown-usage.md)). What is free is carried to Kafka, spoils no event and is never billed.
+Each quantity of an event is judged by one rule. A field is billed if a meter that takes the event uses it. A field in
+`unmetered` of the table `[usage]` is free. A zero is free as well, whatever its field is called. Any other field is unknown: the event counts for
+its other fields. What is not billed is named in the gateway's answer, in the tally and by `taximeter verify`. An event of nothing but unknown
+fields is refused or set aside ([decision 13](decisions/0013-unknown-usage.md)). What is free is carried to Kafka, spoils no event and is never
+billed.
 
 | Key | Type | Default | Meaning |
 | --- | --- | --- | --- |
-| `unmetered` | array of texts | none | Usage fields that producers may send and that no meter sums, at most 64. |
+| `unmetered` | array of texts | none | Usage fields that producers may send and that no meter uses, at most 64. |
+
+## Rate cards
+
+Each `[[rate_cards]]` table makes a meter for each pair of a model and a kind of usage, and a price for it, if it has prices. At most 16.
+
+| Key | Type | Default | Meaning |
+| --- | --- | --- | --- |
+| `kinds` | table | required | By name of a kind: its `sum`, `less` and `aggregate`. |
+| `models` | table | required | By name of a model: `true` for the name itself, or values of the dimension as in `where`. |
+| `dimension` | text | `model` | The dimension that says which model it was. |
+| `event_name` | text | `{model}_{kind}` | Names the meters; at most 100 characters each. |
+| `display_name` | text | `{model}: {kind}` | What Stripe's dashboard calls the meters. |
+| `where`, `dimensions`, `customer_key`, `value_key` | as above | as above | They hold for every meter of the card. |
+| `prices` | table | none | `currency`, `interval`, `per` (units that an amount is for; 1), and `amounts` by model and kind. |
 """
 
 _METRICS_INTRODUCTION: Final = """\

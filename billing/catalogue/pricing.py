@@ -1,5 +1,7 @@
 """What is sold, as described in the settings file beside `[[meters]]`: products, and prices for what their meters count.
 
+`[[rate_cards]]` have them for many meters at once (billing.catalogue.card_prices).
+
     [[products]]
     key = "alpaca_ai"                  # Taximeter's name for it, kept in the product's metadata at Stripe
     name = "Alpaca AI usage"           # what customers read on the invoice
@@ -28,7 +30,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
+from billing.catalogue.card_prices import SoldByCard, read_card_prices
 from billing.money import currency_problem, smallest_units
+from metering.formulas.rate_cards import read_rate_cards
 from metering.records.meters import Meter, parse_catalogue
 
 PRODUCTS_MAX: Final = 100
@@ -104,10 +108,15 @@ class Wanted:
 def parse_wanted(document: Mapping[str, Any]) -> tuple[Wanted | None, list[str]]:
     """Read `[[meters]]`, `[[products]]` and `[[prices]]` of a decoded settings file. Returns all of it, or None and every problem found."""
     catalogue, problems = parse_catalogue(document)
-    products, found = _parse_products(document)
+    of_cards, _ = read_rate_cards(document)  # what is wrong with them is among the problems of the catalogue
+    sold = read_card_prices(document, of_cards)
+    problems += sold.problems
+    products, found = _parse_products(document, sold)
     problems += found
     # Also of products and meters that have problems of their own: a price should not be blamed for them.
-    prices, found = _parse_prices(document, _given(document, "products", "key"), _given(document, "meters", "event_name"))
+    known_products = _given(document, "products", "key") | {entry["key"] for _, entry in sold.products}
+    known_meters = _given(document, "meters", "event_name") | {str(each.entry["event_name"]) for each in of_cards}
+    prices, found = _parse_prices(document, sold, known_products, known_meters)
     problems += found
     if catalogue is None or problems:
         return None, problems
@@ -127,10 +136,10 @@ def _given(document: Mapping[str, Any], name: str, key: str) -> frozenset[str]:
     return frozenset(str(entry.get(key)) for entry in entries if isinstance(entry, dict)) if isinstance(entries, list) else frozenset()
 
 
-def _parse_products(document: Mapping[str, Any]) -> tuple[tuple[Product, ...], list[str]]:
+def _parse_products(document: Mapping[str, Any], sold: SoldByCard) -> tuple[tuple[Product, ...], list[str]]:
     entries, problems = _tables(document, "products", PRODUCTS_MAX)
     products = []
-    for where, entry in entries:
+    for where, entry in [*entries, *sold.products]:
         found = _unknown(entry, _PRODUCT_KEYS, where) + _names(entry, {"key": _KEY_CHARS_MAX, "name": _NAME_CHARS_MAX}, where)
         problems += found
         if not found:
@@ -138,10 +147,12 @@ def _parse_products(document: Mapping[str, Any]) -> tuple[tuple[Product, ...], l
     return tuple(products), problems + _twice([product.key for product in products], "products")
 
 
-def _parse_prices(document: Mapping[str, Any], products: Collection[str], meters: Collection[str]) -> tuple[tuple[Price, ...], list[str]]:
+def _parse_prices(
+    document: Mapping[str, Any], sold: SoldByCard, products: Collection[str], meters: Collection[str]
+) -> tuple[tuple[Price, ...], list[str]]:
     entries, problems = _tables(document, "prices", PRICES_MAX)
     prices = []
-    for where, entry in entries:
+    for where, entry in [*entries, *sold.prices]:
         found = _price_problems(entry, where, products, meters)
         price = None
         if not found:

@@ -140,5 +140,5 @@ def _begun_by(values: Sequence[str], prefix: str) -> Sequence[str]:
 
 
 def dimensions_text(dimensions: Dimensions) -> str:
-    """As a person says it: `model alpaca-7b, region eu`."""
-    return ", ".join(f"{name} {value}" for name, value in dimensions) or "without dimensions"
+    """As a person says it: `with model alpaca-7b, region eu`."""
+    return f"with {', '.join(f'{name} {value}' for name, value in dimensions)}" if dimensions else "without dimensions"
