@@ -3,7 +3,7 @@
     [rate_cards.prices]
     currency = "usd"
     interval = "month"
-    per = 1_000_000                      # optional: the amounts are for so many units; each unit is billed, none is rounded
+    per = 1_000_000                      # optional: the units that an amount is for; each is billed, none is rounded
 
     [rate_cards.prices.amounts]          # in the currency's main unit, as texts; every kind of every model
     alpaca-7b = {input = "0.20", cached_input = "0.05", output = "0.60"}

@@ -10,7 +10,7 @@ import pytest
 
 from taximeter.cli import main
 from taximeter.exit_codes import DISCREPANCY, OK, USAGE
-from tests.unit.billing.catalogue.test_card_prices import CARD
+from tests.support.rate_card import CARD
 
 
 @pytest.fixture(name="explain")
