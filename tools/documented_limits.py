@@ -25,6 +25,7 @@ from taximeter_emitter.wire.limits import (
 )
 
 from aggregator.core.sequences import EMITTER_GAPS_MAX, EMITTERS_MAX, GAPS_MAX
+from ingest.requests.batch_bodies import BATCHES_PER_REQUEST
 from metering.records.ledger_records import BY_CHARS_MAX, REASON_CHARS_MAX
 from metering.records.service_limits import (
     BATCH_HEADERS_MAX,
@@ -86,6 +87,12 @@ LIMITS: Final[dict[str, Sequence[Limit]]] = {
     "A record of `usage.events`": (
         Limit("value", EVENT_RECORD_BYTES_MAX, "bytes", "Kafka refuses the record. The Emitter and the gateway begin another batch in time."),
         Limit("value that was compressed", EVENT_VALUE_BYTES_MAX, "bytes", f"The record is set aside: `{Reason.TOO_LONG}`."),
+        Limit(
+            "batches in a request to the gateway",
+            BATCHES_PER_REQUEST,
+            "batches",
+            "The request is refused: `too_many_events`. The Emitter sends more.",
+        ),
         Limit("events of a batch", BATCH_EVENTS_MAX, "events", f"The batch is refused: `{Reason.BAD_BATCH}`."),
         Limit("`emitter` of a batch", EMITTER_CHARS_MAX, "characters", f"The batch is refused: `{Reason.BAD_BATCH}`."),
         Limit("`abandoned` of a heartbeat", ABANDONED_RANGES_MAX, "ranges", f"The heartbeat is refused: `{Reason.BAD_BATCH}`."),

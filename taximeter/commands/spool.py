@@ -13,6 +13,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 from taximeter_emitter import Emitter, GatewayOptions
+from taximeter_emitter.emitter import TOPIC_DEFAULT
 from taximeter_emitter.spool.spool_failed import SpoolFailed
 from taximeter_emitter.spool.spool_file import SpoolFile, look_at, spool_paths, take_back
 
@@ -91,17 +92,18 @@ class SpoolWay:
 
 def _way_of(arguments: argparse.Namespace) -> SpoolWay:
     """Raises ValueError for options that cannot be right, OSError for a key that cannot be read, NotConfigured."""
-    kafka = kafka_settings(arguments)
-    topic = kafka.topics.events.name
     if arguments.gateway is None:
         if arguments.api_key_file is not None:
             raise ValueError("--api-key-file is for --gateway")
+        kafka = kafka_settings(arguments)
+        topic = kafka.topics.events.name
         return SpoolWay(topic, topic, kafka.partitions, {"kafka": kafka.options()}, arguments.refused)
     key = None if arguments.api_key_file is None else arguments.api_key_file.read_text().strip()
     gateway = GatewayOptions(url=arguments.gateway, api_key=key)
     if gateway.problems():
         raise ValueError("; ".join(gateway.problems()))
-    return SpoolWay(arguments.gateway, topic, None, {"gateway": gateway}, arguments.refused)
+    # A host that sends to a gateway need not know Kafka's settings, and its emitters mark their spools with the default.
+    return SpoolWay(arguments.gateway, TOPIC_DEFAULT, None, {"gateway": gateway}, arguments.refused)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,7 @@ def _why_not(file: SpoolFile, way: SpoolWay) -> str:
     if file.state == "empty":
         return ""
     if file.topic != way.topic:
-        return f"is for the topic {file.topic}; the settings say {way.topic}"
+        return f"is for the topic {file.topic}; {'the settings say' if way.partitions is not None else 'a gateway gets those of'} {way.topic}"
     if way.partitions is not None and file.partition_max >= way.partitions:
         return f"is for partition {file.partition_max}; the settings say that there are {way.partitions}"
     if file.state == "refused" and not way.refused:

@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from taximeter_emitter.wire.batch import Batch
 
 from metering.kafka.clients import KafkaSettings
 from tests.support.emitter_batches_received import batches_of, finals, gaps, quantities
+from tests.support.gateway_process import gateway
 from tests.support.usage_topic import make_topics, read_events_topic, settings_for
 
 pytestmark = pytest.mark.broker
@@ -19,11 +21,11 @@ BEGIN = """
 import concurrent.futures, multiprocessing, os, pickle, sys, time
 from taximeter_emitter import Emitter
 
-SERVERS, TOPIC, SPOOL = {servers!r}, {topic!r}, {spool!r}
+WAY, SPOOL = {way!r}, {spool!r}
 
 
 def new_emitter():
-    return Emitter(bootstrap_servers=SERVERS, topic=TOPIC, source="test", spool_dir=SPOOL, linger_ms=5_000)
+    return Emitter(**WAY, source="test", spool_dir=SPOOL, linger_ms=5_000)
 
 
 def emit(first, emitter=None):
@@ -152,21 +154,46 @@ def records(kafka: KafkaSettings) -> list[Batch]:
     return batches_of(asyncio.run(read_events_topic(kafka)))
 
 
-@pytest.mark.parametrize("kind", PROGRAMS)
-def test_what_each_process_emitted_arrives_under_its_own_name(kind: str, broker: str, tmp_path: Path) -> None:
-    program, events = PROGRAMS[kind]
+@pytest.fixture(scope="module")
+def gateway_on(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[KafkaSettings, str]]:
+    """Topics, and the URL of a gateway that writes to them."""
     kafka = settings_for(broker)
     asyncio.run(make_topics(kafka))
-    script = tmp_path / "program.py"
-    begin = BEGIN.format(servers=broker, topic=kafka.topics.events.name, spool=str(tmp_path / "spool"))
-    script.write_text(begin + 'if __name__ == "__main__":\n' + textwrap.indent(textwrap.dedent(program), "    "))
+    with gateway(kafka, tmp_path_factory.mktemp("gateway")) as running:
+        yield kafka, running.url.removesuffix("/v1/events")
+
+
+@pytest.mark.parametrize("kind", PROGRAMS)
+def test_what_each_process_emitted_arrives_under_its_own_name(kind: str, broker: str, tmp_path: Path) -> None:
+    kafka = settings_for(broker)
+    asyncio.run(make_topics(kafka))
+    run_program(kind, {"bootstrap_servers": broker, "topic": kafka.topics.events.name}, tmp_path)
+    assert_all_arrived(kind, records(kafka), tmp_path)
+
+
+@pytest.mark.parametrize("kind", PROGRAMS)
+def test_the_same_through_a_gateway(kind: str, gateway_on: tuple[KafkaSettings, str], tmp_path: Path) -> None:
+    kafka, url = gateway_on
+    earlier = {batch.emitter for batch in records(kafka)}
+    run_program(kind, {"url": url}, tmp_path)
+    assert_all_arrived(kind, [batch for batch in records(kafka) if batch.emitter not in earlier], tmp_path)
+
+
+def run_program(kind: str, way: Mapping[str, str], folder: Path) -> None:
+    """Run it in a process of its own, which must end well."""
+    script = folder / "program.py"
+    begin = BEGIN.format(way=way, spool=str(folder / "spool"))
+    script.write_text(begin + 'if __name__ == "__main__":\n' + textwrap.indent(textwrap.dedent(PROGRAMS[kind][0]), "    "))
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
-    batches = records(kafka)
-    assert quantities(batches) == list(range(events)), done.stderr
+
+
+def assert_all_arrived(kind: str, batches: Sequence[Batch], folder: Path) -> None:
+    events = PROGRAMS[kind][1]
+    assert quantities(batches) == list(range(events))
     assert gaps(batches) == {}
     assert sum(finals(batches).values()) == events
-    assert not list((tmp_path / "spool").glob("*.spool"))
+    assert not list((folder / "spool").glob("*.spool"))
 
 
 def test_children_that_never_reach_kafka_leave_what_they_emitted_on_disk(broker: str, tmp_path: Path) -> None:
@@ -175,11 +202,13 @@ def test_children_that_never_reach_kafka_leave_what_they_emitted_on_disk(broker:
     script = tmp_path / "program.py"
     text, events = PROGRAMS["pool"]
     # Nothing listens on the discard port of a machine that runs tests.
-    begin = BEGIN.format(servers="127.0.0.1:9", topic=kafka.topics.events.name, spool=str(tmp_path / "spool"))
+    begin = BEGIN.format(way={"bootstrap_servers": "127.0.0.1:9", "topic": kafka.topics.events.name}, spool=str(tmp_path / "spool"))
     script.write_text(begin + 'if __name__ == "__main__":\n' + textwrap.indent(textwrap.dedent(text), "    "))
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
-    later = BEGIN.format(servers=broker, topic=kafka.topics.events.name, spool=str(tmp_path / "spool")) + "new_emitter().close()\n"
+    later = (
+        BEGIN.format(way={"bootstrap_servers": broker, "topic": kafka.topics.events.name}, spool=str(tmp_path / "spool")) + "new_emitter().close()\n"
+    )
     assert subprocess.run([sys.executable, "-c", later], check=False, timeout=120).returncode == 0
     batches = records(kafka)
     assert quantities(batches) == list(range(events))
