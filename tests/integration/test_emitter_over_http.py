@@ -105,8 +105,8 @@ def test_a_gateway_that_is_killed_while_events_come_costs_nothing_and_verify_say
                     emit_numbers(emitter, range(step, step + 100))
                     time.sleep(0.02)
                 kill(running)
-            until(lambda: not emitter.stats().connected)
             emit_numbers(emitter, range(start + 3_000, start + 3_500 + 500 * (start == 4_000)))
+            until(lambda: not emitter.stats().connected)
         with gateway(kafka, folder, **options) as running:
             stats = emitter.close(60.0)
             events = stats.counts.emitted
