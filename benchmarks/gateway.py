@@ -20,10 +20,13 @@ from benchmarks.measurement import Measurement
 from benchmarks.paths import Arena, Measures, Path
 from benchmarks.targets import Target
 from benchmarks.watched import ProcessFailed, WatchedProcess
+from ingest.requests.server import BATCHES_PATH, EVENTS_PATH
 from metering.kafka.clients import KafkaSettings
 
 BARE: Final = "bare aiohttp"
 GATEWAY: Final = "gateway"
+BATCHES: Final = "gateway, batches of emitters"
+EVENTS_PER_REQUEST: Final = 100
 SECONDS: Final = 6.0
 SECONDS_MIN: Final = 0.3
 START_SECONDS: Final = 60.0
@@ -33,9 +36,22 @@ POLL_SECONDS: Final = 0.02
 @asynccontextmanager
 async def begin(events_per_request: int, connections: int, arena: Arena) -> AsyncIterator[Measures]:
     """Both servers under the same load, each with processes of its own."""
-    load = ["--events-per-request", str(events_per_request), "--connections", str(connections)]
-    load += ["--seconds", str(max(SECONDS_MIN, SECONDS * arena.scale)), "--warm-up", str(max(SECONDS_MIN, arena.scale))]
+    load = load_of(events_per_request, connections, arena)
     yield {BARE: partial(measure_bare, arena, load), GATEWAY: partial(measure_gateway, arena, load)}
+
+
+@asynccontextmanager
+async def begin_batches(events_per_request: int, connections: int, arena: Arena) -> AsyncIterator[Measures]:
+    """The gateway, once with batches of emitters, which it passes on, and once with as many events as gateway-100 has in a request."""
+    batches = [*load_of(events_per_request, connections, arena), "--partitions", str(PARTITIONS)]
+    events = load_of(EVENTS_PER_REQUEST, connections, arena)
+    yield {BATCHES: partial(measure_gateway, arena, batches, path=BATCHES_PATH), GATEWAY: partial(measure_gateway, arena, events)}
+
+
+def load_of(events_per_request: int, connections: int, arena: Arena) -> list[str]:
+    """The options of the load generator."""
+    load = ["--events-per-request", str(events_per_request), "--connections", str(connections)]
+    return [*load, "--seconds", str(max(SECONDS_MIN, SECONDS * arena.scale)), "--warm-up", str(max(SECONDS_MIN, arena.scale))]
 
 
 async def measure_bare(arena: Arena, load: Sequence[str]) -> Measurement:
@@ -46,7 +62,7 @@ async def measure_bare(arena: Arena, load: Sequence[str]) -> Measurement:
         return await under_load(server, f"http://127.0.0.1:{await number_in(folder / 'port')}/v1/events", load, folder)
 
 
-async def measure_gateway(arena: Arena, load: Sequence[str]) -> Measurement:
+async def measure_gateway(arena: Arena, load: Sequence[str], *, path: str = EVENTS_PATH) -> Measurement:
     """The gateway: each request is answered when Kafka has acknowledged its events."""
     folder, kafka = new_folder(arena), arena.kafka(PARTITIONS)
     with WatchedProcess(
@@ -54,7 +70,7 @@ async def measure_gateway(arena: Arena, load: Sequence[str]) -> Measurement:
     ) as gateway:
         port, admin = await number_in(folder / "port"), await number_in(folder / "admin")
         await until_ready(f"http://127.0.0.1:{admin}/readyz", gateway)
-        measured = await under_load(gateway, f"http://127.0.0.1:{port}/v1/events", load, folder)
+        measured = await under_load(gateway, f"http://127.0.0.1:{port}{path}", load, folder)
         await gateway.stop()
     return measured
 
@@ -131,5 +147,6 @@ PATHS: Final[Sequence[Path]] = (
     Path(
         "gateway-100", partial(begin, 100, 16), [Target(GATEWAY, "cpu_s_per_million", 5.0), Target(GATEWAY, "events_per_s", 150_000, at_most=False)]
     ),
+    Path("gateway-http-emitter", partial(begin_batches, 500, 16), [Target(BATCHES, "events_per_s", 500_000, at_most=False)]),
     Path("gateway-1", partial(begin, 1, 64), [Target(GATEWAY, "cpu_s_per_million", 90.0), Target(GATEWAY, "requests_per_s", 4_000, at_most=False)]),
 )

@@ -5,6 +5,7 @@
 
 import argparse
 import asyncio
+import gzip
 import json
 import sys
 import time
@@ -15,13 +16,16 @@ from typing import Final, cast
 from urllib.parse import urlsplit
 
 import orjson
+from taximeter_emitter.wire.emitter_names import SECRET_HEADER, emitter_name
 
-from benchmarks.usage_load import Shape, document_of, events_of
+from benchmarks.usage_load import Shape, batch_records, document_of, events_of
 from metering.process.service import fast_event_loop
 
 MEASURING: Final = "measuring"
 MEASURED: Final = "measured"
 _EVENTS_PREPARED: Final = 20_000
+_EVENTS_IN_BATCHES: Final = 60_000
+_SECRET: Final = "5" * 32  # of the load's emitter
 _ACCEPTED: Final = b"HTTP/1.1 202 "
 _LENGTH: Final = b"Content-Length: "
 
@@ -46,6 +50,19 @@ def prepared_requests(path: str, host: str, *, events_per_request: int) -> list[
         body = orjson.dumps(documents[start] if events_per_request == 1 else documents[start : start + events_per_request])
         head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         requests.append(head.encode() + body)
+    return requests
+
+
+def prepared_batches(path: str, host: str, *, events_per_request: int, partitions: int) -> list[bytes]:
+    """Whole requests of one compressed batch each, as an emitter sends them. Sent again they are repetitions, which a gateway cannot know."""
+    records = batch_records(Shape(events=_EVENTS_IN_BATCHES), partitions=partitions, size=events_per_request, with_ids=False, emitters=1)
+    own = f'"emitter":"{emitter_name(_SECRET)}"'.encode()
+    requests = []
+    for record in records:
+        if b'"count":%d,' % events_per_request in record.value[:200]:
+            body = gzip.compress(record.value.replace(b'"emitter":"%032x"' % 0, own, 1), 1)
+            head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/x-ndjson\r\nContent-Encoding: gzip\r\n"
+            requests.append(f"{head}{SECRET_HEADER}: {_SECRET}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
     return requests
 
 
@@ -102,11 +119,14 @@ class Connection(asyncio.Protocol):
             self._transport.write(self._requests[self._next])
 
 
-async def drive(url: str, *, events_per_request: int, connections: int, warm_up: float, seconds: float) -> LoadResult:
-    """Load the gateway and measure. Raises RuntimeError when an answer is not 202."""
+async def drive(url: str, *, events_per_request: int, partitions: int, connections: int, warm_up: float, seconds: float) -> LoadResult:
+    """Load the gateway and measure; with batches for so many partitions, or, for 0, with events. Raises RuntimeError when an answer is not 202."""
     parts = urlsplit(url)
     assert parts.hostname is not None, "a URL has a host"
-    requests = prepared_requests(parts.path, parts.netloc, events_per_request=events_per_request)
+    if partitions:
+        requests = prepared_batches(parts.path, parts.netloc, events_per_request=events_per_request, partitions=partitions)
+    else:
+        requests = prepared_requests(parts.path, parts.netloc, events_per_request=events_per_request)
     loop = asyncio.get_running_loop()
     opened = []
     for number in range(connections):
@@ -144,6 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.http_load", description=__doc__)
     parser.add_argument("--url", required=True)
     parser.add_argument("--events-per-request", type=int, default=100)
+    parser.add_argument("--partitions", type=int, default=0, help="send batches of emitters, for a topic with so many partitions")
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--warm-up", type=float, default=1.0)
     parser.add_argument("--seconds", type=float, default=5.0)
@@ -153,6 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             drive(
                 chosen.url,
                 events_per_request=chosen.events_per_request,
+                partitions=chosen.partitions,
                 connections=chosen.connections,
                 warm_up=chosen.warm_up,
                 seconds=chosen.seconds,

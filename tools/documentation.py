@@ -29,6 +29,7 @@ from reporter.webhooks.metrics import WebhookMetrics
 from reporter.webhooks.settings import WebhookSettings
 from tools import generated_parts
 from tools.documented_limits import LIMITS
+from tools.wire_vectors import VECTORS_PATH, vectors_text
 
 COMMAND: Final = "python -m tools.documentation"
 
@@ -201,7 +202,8 @@ def declared(section: MetricsSection) -> tuple[MetricRow, ...]:
 
 def pages() -> Mapping[str, str]:
     """Every generated page: its path below the project's folder, and its text."""
-    return {"docs/configuration.md": configuration_page(), "docs/limits.md": limits_page(), "docs/metrics.md": metrics_page()}
+    texts = {"docs/configuration.md": configuration_page(), "docs/limits.md": limits_page(), "docs/metrics.md": metrics_page()}
+    return {**texts, VECTORS_PATH: vectors_text()}
 
 
 def wanted(root: Path) -> Mapping[str, str]:
