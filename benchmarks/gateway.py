@@ -147,6 +147,6 @@ PATHS: Final[Sequence[Path]] = (
     Path(
         "gateway-100", partial(begin, 100, 16), [Target(GATEWAY, "cpu_s_per_million", 5.0), Target(GATEWAY, "events_per_s", 150_000, at_most=False)]
     ),
-    Path("gateway-http-emitter", partial(begin_batches, 500, 16), [Target(BATCHES, "events_per_s", 500_000, at_most=False)]),
+    Path("gateway-http-emitter", partial(begin_batches, 500, 16), [Target(BATCHES, "events_per_s", 250_000, at_most=False)]),
     Path("gateway-1", partial(begin, 1, 64), [Target(GATEWAY, "cpu_s_per_million", 90.0), Target(GATEWAY, "requests_per_s", 4_000, at_most=False)]),
 )
