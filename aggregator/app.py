@@ -14,6 +14,10 @@ from aggregator.settings import AggregatorSettings
 from aggregator.snapshots import IdSnapshots
 from aggregator.takeover import CountingTakeover
 from aggregator.worker import CountingWorker
+from metering.folds.catalogue_timeline import CatalogueTimeline
+from metering.following.catalogue_following import CatalogueFollowing
+from metering.following.catalogue_log import CatalogueLog
+from metering.following.catalogue_metrics import CatalogueMetrics
 from metering.kafka.batches.framed_response import AsParts, native_framer
 from metering.kafka.batches.responses import AS_RECORDS
 from metering.kafka.clients import FETCH_LIMITS, FetchLimits, KafkaSettings
@@ -40,11 +44,10 @@ class Aggregator:
         self._event_reader = quickest_reader()
         instance = settings.instance_id or f"aggregator-{secrets.token_hex(4)}"
         self._metrics = AggregatorMetrics.create(context.registry)
-        self._partition_of = partial(partition_of, partitions=kafka.partitions)
         self._rules = CountingRules(
             topic=self._topics.events.name,
-            catalogue=catalogue,
-            partition_of=self._partition_of,
+            timeline=CatalogueTimeline(),
+            partition_of=partial(partition_of, partitions=kafka.partitions),
             instance=instance,
             deduplication_horizon_ms=round(settings.deduplication_horizon_seconds * 1000),
             make_reader=self._event_reader.make,
@@ -57,6 +60,14 @@ class Aggregator:
         )
         self._reader = LogReader(kafka, f"{instance}-reader")
         self._appender = Appender(kafka, f"{instance}-appender")
+        self._catalogue = CatalogueFollowing(
+            CatalogueLog(self._reader, self._topics.catalogue.name),
+            catalogue,
+            founder=self._appender,
+            metrics=CatalogueMetrics.create(context.registry, "aggregator"),
+            clock=context.clock,
+            notices=context.log,
+        )
         framer = native_framer()
         self._group: PartitionGroup[CountingWorker] = PartitionGroup(
             context,
@@ -99,6 +110,9 @@ class Aggregator:
         watch = TopicWatch(self._kafka, self._topics, problems=self._metrics.topic_problems, clock=context.clock, log=context.log)
         context.health.require("topics", watch.problem)
         context.spawn("topics", watch.run(), background=True)
+        context.health.require("catalogue", self._catalogue.trouble)
+        context.health.mention("catalogue_file", self._catalogue.difference)
+        context.spawn("catalogue", self._catalogue.run(), background=True)
         self._metrics.unflushed_bytes.set_function(lambda: sum(worker.unflushed_bytes for worker in self._group.workers.values()))
         self._metrics.remembered_ids.set_function(lambda: sum(worker.remembered_ids for worker in self._group.workers.values()))
         try:
@@ -121,7 +135,7 @@ class Aggregator:
                 snapshots=self._snapshots,
             ),
             snapshots=self._snapshots,
-            partition_of=self._partition_of,
+            catalogue=self._catalogue,
             metrics=self._metrics,
             kept=before.release() if before is not None else None,
         )

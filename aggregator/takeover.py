@@ -1,5 +1,6 @@
 """Rebuild a partition's state from the log alone, when it is assigned and after another writer was ahead."""
 
+from dataclasses import replace
 from operator import attrgetter
 
 from aggregator.core.counting import PartitionCounter
@@ -8,6 +9,7 @@ from aggregator.ids.id_files import SnapshotRecord, digest_of
 from aggregator.ids.id_index import memory_ms
 from aggregator.snapshots import IdSnapshots
 from aggregator.tally_log import GoneIds, TallyLog, first_kept_ms, new_chain_id
+from metering.folds.catalogue_timeline import CatalogueTimeline
 from metering.folds.tallies import Tallies
 from metering.kafka.partition_log import LogReader, LogUnavailable
 from metering.records.chain import NO_OFFSET
@@ -28,6 +30,14 @@ class CountingTakeover:
         self._tallies = TallyLog(reader, tallies_topic)
         self._found_at_log_start = found_at_log_start
         self._holes: dict[int, list[range]] = {}  # by partition: where counted events are gone, as somebody accepted
+
+    def home_of(self, customer: str) -> int:
+        """The partition of a customer."""
+        return self._rules.partition_of(customer)
+
+    def follow(self, timeline: CatalogueTimeline) -> None:
+        """Counters that are made from now on know these versions of the catalogue."""
+        self._rules = replace(self._rules, timeline=timeline)
 
     async def take_over(self, partition: int) -> PartitionCounter:
         """A counter that is at the end of the partition's chain and knows every id inside the horizon."""

@@ -1,7 +1,7 @@
 """One owned partition at run time: takes over, counts what the poll loop hands in, writes tallies, and stops rather than guess."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -15,6 +15,7 @@ from aggregator.settings import AggregatorSettings
 from aggregator.snapshots import IdSnapshots
 from aggregator.suspects import Suspects
 from aggregator.takeover import CountingTakeover
+from metering.following.catalogue_following import CatalogueFollowing
 from metering.kafka.partition_log import Appended, LogUnavailable
 from metering.process.logs import RateLimited
 from metering.records.dead_letter import DeadLetter, encode_dead_letter
@@ -42,7 +43,7 @@ class CountingWorker(PartitionWorker):
         *,
         settings: AggregatorSettings,
         takeover: CountingTakeover,
-        partition_of: Callable[[str], int],
+        catalogue: CatalogueFollowing,
         metrics: AggregatorMetrics,
         snapshots: IdSnapshots,
         kept: PartitionCounter | None,
@@ -58,8 +59,8 @@ class CountingWorker(PartitionWorker):
         self._tallies_seen = 0  # the first offset of usage.tallies that may hold what mends the partition
         self._waiting_at = 0  # the position at which nothing came, since then
         self._waiting_since = 0.0
+        self._catalogue = catalogue
         self._is_counting = False
-        self._partition_of = partition_of
         self._metrics = metrics
         self._warnings = RateLimited(self._clock, interval_seconds=SET_ASIDE_SECONDS)
 
@@ -105,6 +106,7 @@ class CountingWorker(PartitionWorker):
     async def _own(self) -> None:
         began = self._clock.monotonic()
         counter, self._kept = self._kept, None
+        self._takeover.follow(await self._catalogue.look())
         if counter is None:
             self._tallies_seen = await self._takeover.tallies_end(self.partition)
             counter = await self._takeover.take_over(self.partition)
@@ -123,6 +125,7 @@ class CountingWorker(PartitionWorker):
             if not self._inbox and self.readable_end > counter.position:
                 due = min(due, self._clock.monotonic() + MARKER_SECONDS)
             await self._wait(due - self._clock.monotonic(), work=self._is_time_to_count(flushed))
+            self._follow(counter)
             if self._is_time_to_count(flushed):
                 await self._count_inbox(counter)
                 self._is_counting = bool(self._inbox)
@@ -177,7 +180,21 @@ class CountingWorker(PartitionWorker):
         except Exception:
             self._record_at = self._suspects.failed(run)
             raise
-        self._inbox.drop(taken)
+        if taken:
+            self._inbox.drop(taken)
+        else:
+            await self._make_way(counter, run[0].timestamp)
+
+    def _follow(self, counter: PartitionCounter) -> None:
+        if self._catalogue.timeline is not counter.timeline and not counter.follow(self._catalogue.timeline):
+            raise LogUnavailable("a version of the catalogue holds already for what was counted and not written: it is counted again")
+
+    async def _make_way(self, counter: PartitionCounter, log_time_ms: int) -> None:
+        """Let the next record, of this log time, be counted: by a version of the catalogue that must be read first, or in a tally of its own."""
+        if counter.pending_records:
+            await self._flush(counter)
+        elif not counter.is_known(log_time_ms):
+            await self._catalogue.look(log_time_ms)
 
     async def _pass_markers(self, counter: PartitionCounter) -> None:
         """Count offsets at the end of the log as skipped if they hold no record, as the marker of a last transaction does: none will come of them.
@@ -206,11 +223,15 @@ class CountingWorker(PartitionWorker):
     async def _flush(self, counter: PartitionCounter) -> None:
         """Write what was counted as a tally. Raises LogUnavailable (it may have been written: start over) or FailClosed."""
         began = self._clock.monotonic()
+        if not counter.is_known(0):
+            await self._catalogue.look(counter.log_time_ms)
+            self._follow(counter)
         cut = counter.cut()
         if len(cut.value) > CHAIN_RECORD_BYTES_MAX:
             raise ChainBroken(f"a tally of {len(cut.value)} bytes cannot be written; its events need fewer meters or dimensions")
         await self._set_aside(cut)
         landed = await self._appender.append(self._topics.tallies.name, self.partition, cut.value)
+        self._catalogue.note(landed.log_time_ms)
         accepted = await self._settle(counter, cut, landed)
         self._metrics.flush_seconds.observe(self._clock.monotonic() - began)
         if accepted:
@@ -243,7 +264,7 @@ class CountingWorker(PartitionWorker):
         return await self._appender.append(self._topics.deadletters.name, self.partition, value, key=letter.written_key, headers=headers)
 
     async def _forward(self, event: UsageEvent) -> Appended:
-        home = self._partition_of(event.customer)
+        home = self._takeover.home_of(event.customer)
         return await self._appender.append(self._topics.events.name, home, orjson.dumps(encode_event(event)), key=event.customer.encode())
 
     def _forget(self) -> None:

@@ -21,6 +21,7 @@ from taximeter_emitter.wire.partitioner import partition_of
 from aggregator.core.counting import PartitionCounter
 from aggregator.core.counting_rules import CountingRules
 from benchmarks.usage_load import METERS_FILE, LoadRecord, Shape, batch_records, single_records
+from metering.folds.catalogue_timeline import always
 from metering.folds.tallies import Tallies
 from metering.records.meters import catalogue_of
 from metering.records.record import LogRecord, Record
@@ -58,7 +59,7 @@ def count(logs: Sequence[Sequence[LogRecord]], events: int, turn_records: int = 
     catalogue = catalogue_of(tomllib.loads(METERS_FILE))
     counters = []
     for partition in range(PARTITIONS):
-        rules = CountingRules("usage.events", catalogue, partial(partition_of, partitions=PARTITIONS), "benchmark", 2 * DAY_MS)
+        rules = CountingRules("usage.events", always(catalogue), partial(partition_of, partitions=PARTITIONS), "benchmark", 2 * DAY_MS)
         counter = PartitionCounter(partition, rules, Tallies())
         counter.found(0, "chain")
         counters.append(counter)

@@ -7,6 +7,7 @@ Life of a PartitionCounter:
     count_many(records)... fold new records; cut() takes what was folded as a tally to append
     observe(own tally)     its append was accepted: what it counted is final
     observe(other tally)   somebody else's was: what was folded is forgotten, and counting goes on from that tally's end
+    follow(timeline)       more is known of the versions of the catalogue: each record is counted by that which is in force at its log time
 """
 
 import sys
@@ -33,6 +34,7 @@ from aggregator.reading.origins import origin_of_batch
 from aggregator.reading.series import SeriesTable
 from aggregator.sums.rows import Rows
 from aggregator.sums.series_meters import SeriesMeters
+from metering.folds.catalogue_timeline import CatalogueTimeline, CatalogueVersion
 from metering.folds.tallies import Tallies
 from metering.records.chain import NO_OFFSET, ChainLink
 from metering.records.fail_closed import ChainBroken
@@ -53,13 +55,15 @@ class PartitionCounter:
         self.tallies = tallies
         self.ids = IdIndex(rules.deduplication_horizon_ms, archive)
         self.sequences = SequenceIndex()
+        self.timeline = rules.timeline
         self._rules = rules
+        self._version = self.timeline.in_force(tallies.log_time_ms)
         self._series = SeriesTable(self.ids.identities, lambda customer: rules.partition_of(customer) == partition)
-        self._reader = rules.make_reader(partition, rules.catalogue.known_fields, self._series)
-        self._meters = SeriesMeters(rules.catalogue, self._series)
-        self._rows = Rows(rules.catalogue, self._series, self._meters)
+        self._reader = rules.make_reader(partition, self._version.catalogue.known_fields, self._series)
+        self._meters = SeriesMeters(self._version.catalogue, self._series)
+        self._rows = Rows(self._version.catalogue, self._series, self._meters)
         self._numbering = Numbering(partition, self.sequences)
-        self._noting = Noting(partition, rules, self._series)
+        self._noting = Noting(partition, rules, self._series, self._version.catalogue)
         self._not_counted = UncountedPlaces()  # of the records whose ids are learnt
         self.stepped_over: list[range] = []  # offsets that must not be read again
         self._tallies_to_checkpoint = 0  # a new owner begins with one
@@ -117,15 +121,43 @@ class PartitionCounter:
         self.ids.commit(self.tallies.log_time_ms)
         self._not_counted = UncountedPlaces()
 
+    # The versions of the catalogue
+
+    def follow(self, timeline: CatalogueTimeline) -> bool:
+        """More is known of the versions. Returns whether what is pending is still counted by the right one; if not, drop this object."""
+        self.timeline = timeline
+        if timeline.in_force(self._pending.log_time_ms).number == self._version.number:
+            return True
+        if self.pending_records:
+            return False
+        self._count_by(timeline.in_force(self._pending.log_time_ms))
+        return True
+
+    @property
+    def log_time_ms(self) -> int:
+        """The latest log time of what is counted, pending or not, Unix ms."""
+        return self._pending.log_time_ms
+
+    def is_known(self, log_time_ms: int) -> bool:
+        """Whether the version is known by which a record of this log time is counted, if it comes next. If not, read on and `follow`."""
+        return max(self._pending.log_time_ms, log_time_ms) < self.timeline.known_until_ms
+
     # Counting
 
     def count_many(self, records: Sequence[LogRecord], until_bytes: int) -> int:
         """Fold the next records of usage.events, as `count` does one by one, until `pending_bytes` reaches `until_bytes`; returns how many.
 
-        What goes beyond `until_bytes` is at most what one record of the largest size would.
+        What goes beyond `until_bytes` is at most what one record of the largest size would. It ends before a record whose version of the catalogue
+        is not known (`is_known`), and before one of another version while something is pending: then `cut`.
         """
         self._series_are_bounded()
         columns = columns_of(records)
+        alike = self._of_one_version(columns)
+        if not alike:
+            return 0
+        if alike < len(records):
+            records = records[:alike]
+            columns = columns_of(records)
         reading = self._reader.read(records)
         self._pending.ways = self._pending.ways.plus(reading.ways)
         of_events = reading.events.records
@@ -142,8 +174,9 @@ class PartitionCounter:
         return start
 
     def count(self, record: LogRecord) -> None:
-        """Fold the next record of usage.events."""
-        self.count_many((record,), sys.maxsize)
+        """Fold the next record of usage.events, which is of the version of what is pending."""
+        if not self.count_many((record,), sys.maxsize):
+            raise ChainBroken(f"record {record.offset} of partition {self.partition} is of another version of the catalogue, or of one not known")
 
     def skip_to(self, end: int) -> None:
         """Fold offsets up to `end`, which hold no record, as is proved."""
@@ -170,8 +203,10 @@ class PartitionCounter:
         chain = self.tallies.chain
         if self._chain_id is None:
             raise ChainBroken("the chain was neither found nor founded")
+        if not self.is_known(0):
+            raise ChainBroken("the version of the catalogue is not known by which this tally would be counted")
         checkpoint = self._tallies_to_checkpoint <= 0
-        pending, catalogue = self._pending, self._rules.catalogue
+        pending, catalogue = self._pending, self._version.catalogue
         tally = Tally(
             chain_id=self._chain_id,
             partition=self.partition,
@@ -205,6 +240,27 @@ class PartitionCounter:
         return Cut(tally, value, pending.letters, pending.forwards, pending.ahead, pending.ways)
 
     # Inside
+
+    def _of_one_version(self, columns: LogColumns) -> int:
+        """How many of the records, from the first on, are counted by the version of what is pending; by that of the first if nothing is."""
+        latest = np.maximum(np.maximum.accumulate(columns.moments), self._pending.log_time_ms)
+        first, timeline = int(latest[0]), self.timeline
+        if first >= timeline.known_until_ms:
+            return 0
+        version = timeline.in_force(first)
+        if version.number != self._version.number:
+            if self.pending_records:
+                return 0
+            self._count_by(version)
+        return int(latest.searchsorted(min(timeline.end_of(version), timeline.known_until_ms)))
+
+    def _count_by(self, version: CatalogueVersion) -> None:
+        """From now on. Nothing is pending."""
+        self._version = version
+        self._reader = self._rules.make_reader(self.partition, version.catalogue.known_fields, self._series)
+        self._meters = SeriesMeters(version.catalogue, self._series)
+        self._rows = Rows(version.catalogue, self._series, self._meters)
+        self._noting.catalogue = version.catalogue
 
     def _enter(self, offset: int) -> None:
         """The next record is at this offset."""
@@ -302,3 +358,6 @@ class PartitionCounter:
         self.position = position
         self._cut = None
         self._pending = Pending(start=position, log_time_ms=self.tallies.log_time_ms)
+        version = self.timeline.in_force(self.tallies.log_time_ms)
+        if version.number != self._version.number:
+            self._count_by(version)

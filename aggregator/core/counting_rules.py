@@ -5,18 +5,18 @@ from dataclasses import dataclass
 
 from aggregator.reading.plain_reader import PlainReader
 from aggregator.reading.readers import MakeReader
-from metering.records.meters import Catalogue
+from metering.folds.catalogue_timeline import CatalogueTimeline
 
 
 @dataclass(frozen=True, slots=True)
 class CountingRules:
     """What a counter must know of its surroundings. `partition_of` says which partition a customer belongs to.
 
-    `make_reader` makes what reads the records of a partition.
+    `timeline`: the versions of the catalogue that are known when it begins. `make_reader` makes what reads the records of a partition.
     """
 
     topic: str
-    catalogue: Catalogue
+    timeline: CatalogueTimeline
     partition_of: Callable[[str], int]
     instance: str
     deduplication_horizon_ms: int

@@ -19,7 +19,7 @@ from aggregator.reading.origins import claimed, origin_of_batch, origin_of_event
 from aggregator.reading.series import SeriesTable
 from metering.records.dead_letter import DeadLetter
 from metering.records.integer_columns import Integers
-from metering.records.meters import below_zero_text
+from metering.records.meters import Catalogue, below_zero_text
 from metering.records.record import LogRecord
 from metering.records.tally import WhyNotCounted
 
@@ -38,9 +38,10 @@ class JudgedEvents(NamedTuple):
 
 
 class Noting:
-    """Notes what was judged of one partition."""
+    """Notes what was judged of one partition. `catalogue` is what it was judged by."""
 
-    def __init__(self, partition: int, rules: CountingRules, series: SeriesTable) -> None:
+    def __init__(self, partition: int, rules: CountingRules, series: SeriesTable, catalogue: Catalogue) -> None:
+        self.catalogue = catalogue
         self._partition = partition
         self._rules = rules
         self._series = series
@@ -94,11 +95,11 @@ class Noting:
         if code == Code.PAST_HORIZON:
             return EventRejected(Reason.PAST_HORIZON, "time", "older than ids are remembered: it may have been counted")
         if code == Code.UNKNOWN_USAGE:
-            meters = self._rules.catalogue.of(event.dimensions)
+            meters = self.catalogue.of(event.dimensions)
             name, _ = meters.unknown_in(event.usage)[0]
             return EventRejected(Reason.UNKNOWN_USAGE_FIELD, f"usage.{name}", meters.why_unknown(name))
         if code == Code.BELOW_ZERO:
-            meter = self._rules.catalogue.of(event.dimensions).below_zero(event.usage)
+            meter = self.catalogue.of(event.dimensions).below_zero(event.usage)
             assert meter is not None, "it was judged so"
             return EventRejected(Reason.BELOW_ZERO, f"usage.{meter.less[0]}", below_zero_text(meter, event.usage))
         try:

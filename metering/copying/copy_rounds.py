@@ -1,8 +1,8 @@
-"""Copying all four topics in rounds: however a copy ends, what a record of it speaks of is in it.
+"""Copying all topics in rounds: however a copy ends, what a record of it speaks of is in it.
 
 An intent speaks of tallies; a tally of events and dead letters, also of other partitions; an event of a redrive; and a redrive end of events. So the
 ends of all logs are read in the order ledger, tallies, events, dead letters, and copied in the other. What is read later is further on. Dead
-letters from a redrive end on are copied after the events.
+letters from a redrive end on are copied after the events. What was counted speaks of the catalogue, and the catalogue of nothing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ from metering.records.fail_closed import RecordCorrupt, RecordUnreadable
 from metering.records.record import LogRecord
 from metering.records.redrive import RedriveEnd, redrive_in
 
-COPIED_TOPICS: Final = ("events", "deadletters", "tallies", "ledger")
+COPIED_TOPICS: Final = ("events", "deadletters", "tallies", "ledger", "catalogue")
 
 OnCopied = Callable[[str, int], None]
 """The topic, and how many records of it were copied just now."""
@@ -50,12 +50,13 @@ class CopyRounds:
         self._names = {topic: getattr(original, topic).name for topic in COPIED_TOPICS}
         self._copies = {topic: TopicCopy(source, target, self._names[topic], getattr(copied, topic).name) for topic in COPIED_TOPICS}
         self._partitions = range(partitions)
+        self._ranges = {topic: range(getattr(original, topic).partitions_of(partitions)) for topic in COPIED_TOPICS}
 
     async def progress(self) -> list[CopyProgress]:
         """How far the copy is."""
         found = []
         for topic, copy in self._copies.items():
-            for partition in self._partitions:
+            for partition in self._ranges[topic]:
                 start, end = await self._source.bounds(self._names[topic], partition)
                 _, copied = await self._target.bounds(copy.copied, partition)
                 found.append(CopyProgress(copy.copied, partition, start, end, copied))
@@ -69,6 +70,7 @@ class CopyRounds:
         """
         ends = await self._ends()
         stopped: dict[int, RecordUnreadable] = {}
+        await self._copy("catalogue", ends["catalogue"], on_copied, stopped)
         await self._copy("deadletters", [await self._before_redrive_end(each, ends) for each in self._partitions], on_copied, stopped)
         for topic in ("events", "deadletters", "tallies", "ledger"):
             await self._copy(topic, ends[topic], on_copied, stopped)
@@ -79,13 +81,13 @@ class CopyRounds:
 
     async def check(self) -> None:
         """Compare the ends of all copies with the originals."""
-        for copy in self._copies.values():
-            for partition in self._partitions:
+        for topic, copy in self._copies.items():
+            for partition in self._ranges[topic]:
                 await copy.check(partition)
 
     async def _copy(self, topic: str, ends: Sequence[int], on_copied: OnCopied, stopped: dict[int, RecordUnreadable]) -> None:
         copy = self._copies[topic]
-        for partition in self._partitions:
+        for partition in self._ranges[topic]:
             if partition in stopped:
                 continue  # what follows may speak of what is missing
             try:
@@ -102,7 +104,8 @@ class CopyRounds:
             # A redrive that ended between the two has events behind those that are copied.
             ended = [await self._redrive_end(each, letters[each], deadletters[each]) for each in self._partitions]
             if all(found is None for found in ended):
-                return {"ledger": ledger, "tallies": tallies, "events": events, "deadletters": deadletters}
+                catalogue = [(await self._source.bounds(self._names["catalogue"], partition))[1] for partition in self._ranges["catalogue"]]
+                return {"ledger": ledger, "tallies": tallies, "events": events, "deadletters": deadletters, "catalogue": catalogue}
 
     async def _before_redrive_end(self, partition: int, ends: CopyEnds) -> int:
         """Up to where dead letters may be copied before the events: a redrive end says that its events are there."""

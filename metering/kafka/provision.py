@@ -167,15 +167,17 @@ def check_topics(specs: Iterable[TopicSpec], existing: Mapping[str, TopicState],
         if state is None:
             problems.append(f"topic {spec.name} has partitions without a leader, or does not show yet; try again when the cluster is well")
         else:
-            problems += _partition_problems(state, partitions)
+            problems += _partition_problems(spec, state, partitions)
             problems += _copies_problems(state, copies)
             problems += _configuration_problems(spec, state)
     return problems
 
 
-def _partition_problems(state: TopicState, partitions: int) -> list[str]:
-    if state.partitions == partitions:
+def _partition_problems(spec: TopicSpec, state: TopicState, partitions: int) -> list[str]:
+    if state.partitions == spec.partitions_of(partitions):
         return []
+    if spec.partitions is not None:
+        return [f"topic {state.name} has {state.partitions} partitions, and its records have one order: create it again while it is empty"]
     problem = (
         f"topic {state.name} has {state.partitions} partitions, TAXIMETER_KAFKA_PARTITIONS is {partitions}: a customer's events, tallies and"
         f" ledger must have the same partition number. Set it to {state.partitions} if all topics have that many; if partitions were added"
@@ -244,14 +246,14 @@ async def _create(admin: AIOKafkaAdminClient, settings: KafkaSettings, missing: 
     new = [
         NewTopic(
             name=spec.name,
-            num_partitions=settings.partitions,
+            num_partitions=spec.partitions_of(settings.partitions),
             replication_factor=replication,
             topic_configs=spec.configuration(min_insync_replicas=in_sync),
         )
         for spec in missing
     ]
     response = await admin.create_topics(new)
-    problems = []
+    problems, by_name = [], {spec.name: spec for spec in missing}
     for name, code, *message in response.topic_errors:
         error = for_code(code)
         if error is NotControllerError:
@@ -260,7 +262,7 @@ async def _create(admin: AIOKafkaAdminClient, settings: KafkaSettings, missing: 
             # A broker that has just gone, or is not ready to take copies yet.
             raise TooFewBrokers(_too_few(missing, replication, brokers))
         if code == 0:
-            _LOG.info("topic created", topic=name, partitions=settings.partitions, replication_factor=replication)
+            _LOG.info("topic created", topic=name, partitions=by_name[name].partitions_of(settings.partitions), replication_factor=replication)
         elif error is not TopicAlreadyExistsError:
             detail = f" ({message[0]})" if message and message[0] else ""
             problems.append(f"topic {name} cannot be created: {error.__name__}{detail}; give this user the right to, or create it by hand")

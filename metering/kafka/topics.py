@@ -1,4 +1,4 @@
-"""The four topics: names, retention and the settings that the invariants rest on. Data only; provision creates and checks them."""
+"""The five topics: names, retention and the settings that the invariants rest on. Data only; provision creates and checks them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,13 +18,21 @@ CREATE_TIME: Final = "CreateTime"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicSpec:
-    """One topic as it is created, and what an existing one must satisfy at least. `time_type`: whose time its records take."""
+    """One topic as it is created, and what an existing one must satisfy at least. `time_type`: whose time its records take.
+
+    `partitions`: how many it has; None: as many as the settings say.
+    """
 
     name: str
     retention_ms: int
     record_bytes_max: int
     retention_ms_min: int = EVENTS_RETENTION_MS
     time_type: str = LOG_APPEND_TIME
+    partitions: int | None = None
+
+    def partitions_of(self, settings: int) -> int:
+        """How many partitions it has where the settings say this many."""
+        return settings if self.partitions is None else self.partitions
 
     @property
     def max_message_bytes(self) -> int:
@@ -53,17 +61,20 @@ class Topics:
     tallies: TopicSpec
     ledger: TopicSpec
     deadletters: TopicSpec
+    catalogue: TopicSpec
 
     def __iter__(self) -> Iterator[TopicSpec]:
-        return iter((self.events, self.tallies, self.ledger, self.deadletters))
+        return iter((self.events, self.tallies, self.ledger, self.deadletters, self.catalogue))
 
 
 def topics_named(prefix: str) -> Topics:
-    """The topics `<prefix>.events`, `<prefix>.tallies`, `<prefix>.ledger` and `<prefix>.deadletters`."""
+    """The topics `<prefix>.events`, `<prefix>.tallies`, `<prefix>.ledger`, `<prefix>.deadletters` and `<prefix>.catalogue`."""
     return Topics(
         events=TopicSpec(name=f"{prefix}.events", retention_ms=EVENTS_RETENTION_MS, record_bytes_max=EVENT_RECORD_BYTES_MAX),
         tallies=TopicSpec(name=f"{prefix}.tallies", retention_ms=UNLIMITED, record_bytes_max=CHAIN_RECORD_BYTES_MAX),
         ledger=TopicSpec(name=f"{prefix}.ledger", retention_ms=UNLIMITED, record_bytes_max=CHAIN_RECORD_BYTES_MAX),
         # A dead letter carries the original record and its story.
         deadletters=TopicSpec(name=f"{prefix}.deadletters", retention_ms=DEADLETTERS_RETENTION_MS, record_bytes_max=2 * EVENT_RECORD_BYTES_MAX),
+        # One order of all versions, for all partitions of the others.
+        catalogue=TopicSpec(name=f"{prefix}.catalogue", retention_ms=UNLIMITED, record_bytes_max=EVENT_RECORD_BYTES_MAX, partitions=1),
     )

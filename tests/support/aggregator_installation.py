@@ -10,6 +10,7 @@ from aggregator.core.counting import PartitionCounter
 from aggregator.core.counting_rules import CountingRules
 from aggregator.dead_letters.redriving import DeadLetterLog
 from aggregator.takeover import CountingTakeover
+from metering.folds.catalogue_timeline import always
 from metering.kafka.partition_log import Appended, Appender, LogUnavailable
 from metering.kafka.topics import Topics, topics_named
 from metering.records.dead_letter import encode_dead_letter
@@ -64,6 +65,11 @@ class MemoryInstallation:
         self.counted: Counter[tuple[str, str]] = Counter()
         self._counter = self._owner()
 
+    @property
+    def catalogue(self) -> Catalogue:
+        """What is counted by."""
+        return self.rules.timeline.versions[-1].catalogue
+
     def dead_letters(self) -> DeadLetterLog:
         """A reader of its own each time, as each command has."""
         return DeadLetterLog(self.log, TOPICS, partitions=1, clock=self.clock)
@@ -92,7 +98,7 @@ class MemoryInstallation:
 
     def change_catalogue(self, catalogue: Catalogue) -> None:
         """Another owner with other meters."""
-        self.rules = replace(self.rules, catalogue=catalogue)
+        self.rules = replace(self.rules, timeline=always(catalogue))
         self._counter = self._owner()
 
     def _owner(self) -> PartitionCounter:

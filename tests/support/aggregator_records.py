@@ -12,6 +12,7 @@ from taximeter_emitter.wire.event import Dimensions, fingerprint
 from taximeter_emitter.wire.limits import DAY_MS, HOUR_MS, MINUTE_MS
 
 from aggregator.core.counting_rules import CountingRules
+from metering.folds.catalogue_timeline import always
 from metering.records.meters import Catalogue, Meter
 from tests.support.batch_forms import in_columns
 
@@ -27,7 +28,7 @@ def rules(**changes: Any) -> CountingRules:
     """Customers whose name begins with `away` belong to partition 1, all others to partition 0."""
     about: dict[str, Any] = {
         "topic": EVENTS,
-        "catalogue": Catalogue(METERS),
+        "timeline": always(Catalogue(METERS)),
         "partition_of": lambda customer: int(customer.startswith("away")),
         "instance": "test",
         "deduplication_horizon_ms": HORIZON_MS,

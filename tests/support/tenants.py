@@ -24,6 +24,7 @@ from ingest.refusals import RequestRefused
 from ingest.requests.bodies import BodyReader
 from ingest.requests.gate import RequestGate
 from ingest.requests.handler import EventsHandler
+from metering.folds.catalogue_timeline import always
 from metering.records.meters import Catalogue
 from tests.support.aggregator_records import EVENTS, METERS, START_MS, TALLIES, rules
 from tests.support.emitter_fake_kafka import FakeKafka
@@ -131,7 +132,7 @@ class _Play:
         self._handler = EventsHandler(gate, reader=reader, publisher=self._publisher, metrics=metrics, clock=self._clock)
         self._log = MemoryLog()
         self._log.topics = {EVENTS: [], TALLIES: []}
-        about = rules(catalogue=CATALOGUE, partition_of=lambda _: 0)
+        about = rules(timeline=always(CATALOGUE), partition_of=lambda _: 0)
         self._takeover = CountingTakeover(self._log, about, tallies_topic=TALLIES, found_at_log_start=False, snapshots=in_memory())
         self._counter: PartitionCounter = finished(self._takeover.take_over(0))
         self._found = Bills(Counter(), Counter(), [])

@@ -63,7 +63,7 @@ def redrive(installation: MemoryInstallation, edit: Edit, *, book: LetterBook | 
     read = finished(log.read(0)) if book is None else book
     for offset in sorted(read.unfinished):
         finished(log.write(read, read.redrives[offset], appender))
-    rules = RedriveRules(installation.rules.catalogue, installation.clock.now_ms(), HORIZON_MS)
+    rules = RedriveRules(installation.catalogue, installation.clock.now_ms(), HORIZON_MS)
     places = open_places(read)
     plan = plan_redrive(read, places, edit, rules)
     finished(log.look_up(plan))

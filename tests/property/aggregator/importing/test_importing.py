@@ -79,7 +79,7 @@ class Machine:
         self._following = [0]
 
     async def bring_in(self) -> None:
-        rules = ImportRules(self._installation.rules.catalogue, self._installation.clock.now_ms(), HORIZON_MS, at_home)
+        rules = ImportRules(self._installation.catalogue, self._installation.clock.now_ms(), HORIZON_MS, at_home)
         kit = ImportKit(self._installation.log, self.appender, TOPICS, 1)
         importer = Importer(kit, self._installation.dead_letters(), rules)
         book, accepted = await importer.begin(self._lines, (await self._lines.content()).digest, SIGNATURE)
@@ -134,7 +134,7 @@ class Model:
         """Plan to take back what is set aside, as the command does before it asks."""
         log = self.installation.dead_letters()
         book = finished(log.read(0))
-        rules = RedriveRules(self.installation.rules.catalogue, self.installation.clock.now_ms(), HORIZON_MS)
+        rules = RedriveRules(self.installation.catalogue, self.installation.clock.now_ms(), HORIZON_MS)
         plan = plan_redrive(book, [place for place, _, state in book.places() if state == "open"], NO_EDIT, rules)
         finished(log.look_up(plan))
         self._looked_up.append((log, book, plan))
@@ -263,6 +263,6 @@ def test_a_search_is_the_last_word_for_as_long_as_ids_are_remembered() -> None:
 def test_a_file_that_changed_is_refused() -> None:
     model = Model([("ann", 1, 1, 0)])
     kit = ImportKit(model.installation.log, model.installation.appender, TOPICS, 1)
-    importer = Importer(kit, model.installation.dead_letters(), ImportRules(model.installation.rules.catalogue, 0, HORIZON_MS, at_home))
+    importer = Importer(kit, model.installation.dead_letters(), ImportRules(model.installation.catalogue, 0, HORIZON_MS, at_home))
     with pytest.raises(NotImported, match="its content has changed"):
         finished(importer.begin(Lines([]), "another", SIGNATURE))

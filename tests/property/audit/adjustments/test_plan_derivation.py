@@ -17,6 +17,7 @@ from audit.recount.meter_definitions import KnownCatalogues
 from audit.tracing.event_outcomes import EventOutcome, outcome_of
 from audit.tracing.event_plans import EventPlans
 from audit.tracing.event_search import events_in
+from metering.folds.catalogue_timeline import always
 from metering.folds.tallies import Tallies
 from metering.plans.current_period import IntoCurrent
 from metering.plans.plan_header import PlannedRange
@@ -46,7 +47,7 @@ class Log:
 
 
 def counter_by(catalogue: Catalogue) -> PartitionCounter:
-    about = rules(catalogue=catalogue)
+    about = rules(timeline=always(catalogue))
     archive = IdArchive(MemoryStorage, span_ms=span_ms(about.deduplication_horizon_ms), key=b"both alike")
     made = PartitionCounter(0, about, Tallies(), archive)
     made.ids = IdIndex(about.deduplication_horizon_ms, archive, recent_max=10**6)

@@ -5,6 +5,7 @@ import pytest
 from taximeter_emitter.wire.batch import Batch, encode_batch
 
 from aggregator.core.counting import PartitionCounter
+from metering.folds.catalogue_timeline import always
 from metering.folds.tallies import Tallies
 from metering.records.meters import Catalogue
 from metering.records.record import Record
@@ -50,7 +51,7 @@ def counted(values: list[bytes]) -> tuple[int, dict[str, int], int]:
 
 
 def tallied(values: list[bytes]) -> Tally:
-    counter = PartitionCounter(0, rules(catalogue=CATALOGUE), Tallies())
+    counter = PartitionCounter(0, rules(timeline=always(CATALOGUE)), Tallies())
     counter.found(0, "c")
     counter.count_many([Record(offset, START_MS, None, value) for offset, value in enumerate(values)], 10**9)
     return counter.cut().tally
@@ -95,7 +96,7 @@ def test_what_does_not_count_is_not_named_again() -> None:
 
 
 def test_names_of_unknown_fields_make_a_tally_full() -> None:
-    counter = PartitionCounter(0, rules(catalogue=CATALOGUE), Tallies())
+    counter = PartitionCounter(0, rules(timeline=always(CATALOGUE)), Tallies())
     counter.found(0, "c")
     names = [f"{number:064}" for number in range(100)]
     counter.count_many([Record(offset, START_MS, None, single(offset, {FIELD: 1, name: 1})) for offset, name in enumerate(names)], 10**9)

@@ -26,7 +26,7 @@ class Person:
 
     def plans(self) -> tuple[LetterBook, RedrivePlan]:
         book = finished(self._log.read(0))
-        rules = RedriveRules(self._installation.rules.catalogue, self._installation.clock.now_ms() + self._clock_ms, HORIZON_MS)
+        rules = RedriveRules(self._installation.catalogue, self._installation.clock.now_ms() + self._clock_ms, HORIZON_MS)
         plan = plan_redrive(book, [place for place, _, state in book.places() if state is SetAsideState.OPEN], NO_EDIT, rules)
         finished(self._log.look_up(plan))
         return book, plan
@@ -90,7 +90,7 @@ def test_a_copy_that_comes_after_the_redrive_counts_once(age_ms: int, clock_ms: 
     person = Person(installation, clock_ms=clock_ms)
     person.redrives(person.plans())
     tokens(installation)
-    installation.change_catalogue(installation.rules.catalogue)  # a new owner, which reads the ids from the log
+    installation.change_catalogue(installation.catalogue)  # a new owner, which reads the ids from the log
     installation.emit(event(START_MS + HOUR_MS))
     assert tokens(installation) in {0, 3}
     wait(installation, HORIZON_MS + 2 * HOUR_MS)
