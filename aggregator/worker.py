@@ -194,7 +194,7 @@ class CountingWorker(PartitionWorker):
         if counter.pending_records:
             await self._flush(counter)
         elif not counter.is_known(log_time_ms):
-            await self._catalogue.look(log_time_ms)
+            await self._catalogue.look(max(log_time_ms, counter.log_time_ms))
 
     async def _pass_markers(self, counter: PartitionCounter) -> None:
         """Count offsets at the end of the log as skipped if they hold no record, as the marker of a last transaction does: none will come of them.

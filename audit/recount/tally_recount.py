@@ -15,6 +15,7 @@ from audit.recount.aside_book import AsideBook
 from audit.recount.derived_rows import DerivedRows, units_of
 from audit.recount.left_out import NOTHING, LeftOut, LeftOutPlaces
 from audit.recount.meter_definitions import CatalogueRules, KnownCatalogues
+from audit.recount.published_versions import PublishedVersions
 from audit.recount.seen_identities import Remembered, SeenIdentities
 from audit.recount.taken_numbers import TakenNumbers, joined, ranges_of
 from metering.records.record import LogRecord
@@ -42,6 +43,8 @@ class RecountHistory:
     partition: int
     home_of: Callable[[str], int]
     catalogues: KnownCatalogues = field(default_factory=KnownCatalogues)
+    versions: PublishedVersions = field(default_factory=PublishedVersions)
+    latest_ms: int = 0  # of the log times of all records that are counted
     numbers: TakenNumbers = field(default_factory=TakenNumbers)
     counted_numbers: TakenNumbers = field(default_factory=TakenNumbers)  # those of events that are in rows
     identities: SeenIdentities = field(default_factory=SeenIdentities)
@@ -53,8 +56,13 @@ class RecountHistory:
 
     def learn_numbers(self, tally: Tally) -> None:
         """Believe a tally whose records are not looked at."""
+        self.learn_time(tally)
         for emitter, first, last in tally.ranges:
             self.numbers.take(emitter, first, last)
+
+    def learn_time(self, tally: Tally) -> None:
+        """Believe the log time of a tally."""
+        self.latest_ms = max(self.latest_ms, tally.log_time_ms)
 
 
 class TallyRecount:
@@ -71,6 +79,8 @@ class TallyRecount:
         # Tallies of the old format do not say all that they leave out.
         self._rules: CatalogueRules | None = rules if tally.horizon_ms is not None else None
         self._rows = None if self._rules is None else DerivedRows(self._rules)
+        self._latest_ms = history.latest_ms
+        self._of_others: list[tuple[int, str]] = []  # offsets, with the version in force, of records of other versions
         self._records: Counter[str] = Counter()
         self._events: Counter[LeftOut | None] = Counter()
         self._ranges: dict[str, list[Range]] = {}
@@ -89,6 +99,8 @@ class TallyRecount:
 
     def take(self, record: LogRecord) -> None:
         """The next record of its range."""
+        self._latest_ms = max(self._latest_ms, record.timestamp)
+        self._check_version(record.offset)
         contents = contents_of(record)
         match contents:
             case HeartbeatContents():
@@ -108,6 +120,10 @@ class TallyRecount:
     def phrases(self) -> list[str]:
         """What does not hold, after the last record. Counts the offsets without a record."""
         tally = self._tally
+        if tally.acceptance is not None or tally.stepped_over is not None:
+            self._history.learn_time(tally)
+        else:
+            self._history.latest_ms = self._latest_ms
         if tally.acceptance is not None:
             held = self._records.total()
             return [f"accepts {tally.records.lost} records as lost, and the log holds {held} of them"] if held else []
@@ -119,6 +135,7 @@ class TallyRecount:
             said = getattr(tally.records, kind)
             if said != self._records[kind]:
                 found.append(f"counts {said} {kind}, the log holds {self._records[kind]}")
+        found += self._version_phrases()
         found += self._event_phrases()
         found += self._number_phrases()
         if self._rows is not None and {name: [events, units] for name, events, units in tally.unknown_usage} != self._unknown:
@@ -237,6 +254,25 @@ class TallyRecount:
             self._events.update(left_out.values())
 
     # What the tally says
+
+    def _check_version(self, offset: int) -> None:
+        wanted = self._history.versions.in_force(self._latest_ms)
+        if wanted is not None and wanted != self._tally.catalogue:
+            self._of_others.append((offset, wanted))
+
+    def _version_phrases(self) -> list[str]:
+        tally, others = self._tally, self._of_others
+        found = []
+        if not self._records.total() - self._records["skipped"]:
+            self._check_version(tally.link.start)
+        if others:
+            offset, wanted = others[0]
+            found.append(
+                f"counts by version {tally.catalogue} of the catalogue, and of {len(others)} records, from {offset} on, version {wanted} was in force"
+            )
+        if tally.horizon_ms is not None and tally.log_time_ms != self._latest_ms:
+            found.append(f"says that its latest log time is {tally.log_time_ms}, its records hold {self._latest_ms}")
+        return found
 
     def _event_phrases(self) -> list[str]:
         said = self._tally.events

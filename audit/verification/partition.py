@@ -340,6 +340,7 @@ class PartitionVerification:
     def _learn(self, tally: Tally) -> None:
         """Take over what an accepted tally before the range says, without looking at its records."""
         self.history.catalogues.learn(tally)
+        self.history.learn_time(tally)
         if tally.emitter_states is not None:
             self.history.numbers = TakenNumbers(tally.emitter_states)
         else:

@@ -8,16 +8,24 @@ from aggregator.settings import AggregatorSettings
 from aggregator.snapshots import IdSnapshots
 from aggregator.takeover import CountingTakeover
 from aggregator.worker import CountingWorker
+from metering.following.catalogue_following import CatalogueFollowing
+from metering.following.catalogue_log import CatalogueLog
 from metering.kafka.partition_log import LogUnavailable
 from metering.records.fail_closed import FailClosed, HistoryLost
 from metering.records.meters import Catalogue, Meter
 from metering.workers.partition_worker import WorkerKit
 from tests.simulation.kafka import Feed, SimulatedAppender, SimulatedReader
 from tests.simulation.processes import Process, SimulatedTurns
-from tests.simulation.silence import AGGREGATOR_METRICS, GROUP_METRICS, LOGGER, ProcessLog
+from tests.simulation.silence import AGGREGATOR_METRICS, CATALOGUE_METRICS, GROUP_METRICS, LOGGER, ProcessLog
 from tests.simulation.world import EVENTS, TALLIES, TOPICS, PartitionStopped, World
 
 CATALOGUE = Catalogue([Meter("tokens", ("input_tokens", "output_tokens")), Meter("requests", ("requests",), ("model",))])
+CATALOGUES = (
+    CATALOGUE,
+    Catalogue([Meter("tokens", ("input_tokens", "output_tokens"))], ["requests"]),
+    Catalogue([Meter("tokens", ("input_tokens", "output_tokens"), ("model",)), Meter("requests", ("requests",))]),
+)
+"""What versions there are in a world: with the meter `requests`, or where they are free, and by different dimensions."""
 FLUSH_BYTES = (1, 500, 800_000)  # how large a tally may become before a run of records is broken off
 FLUSH_SECONDS = (0.2, 2.0, 8.0)
 
@@ -39,12 +47,21 @@ class AggregatorProcess(Process):
         self._settings = AggregatorSettings(
             flush_seconds=world.rng.pick(FLUSH_SECONDS), flush_bytes=world.rng.pick(FLUSH_BYTES), idle_tally_seconds=world.rng.pick((60.0, 3_600.0))
         )
-        self._takeover = CountingTakeover(SimulatedReader(world), rules, tallies_topic=TALLIES, found_at_log_start=False, snapshots=snapshots)
+        reader, appender = SimulatedReader(world), SimulatedAppender(world)
+        self._catalogue = CatalogueFollowing(
+            CatalogueLog(reader, TOPICS.catalogue.name),
+            world.rng.pick(CATALOGUES),
+            founder=appender,
+            metrics=CATALOGUE_METRICS,
+            clock=self,
+            notices=ProcessLog(LOGGER, {}, world, name),
+        )
+        self._takeover = CountingTakeover(reader, rules, tallies_topic=TALLIES, found_at_log_start=False, snapshots=snapshots)
         self._snapshots = snapshots
         self._feeds: dict[int, Feed] = {}
         self._kit = WorkerKit(
             topics=TOPICS,
-            appender=SimulatedAppender(world),
+            appender=appender,
             seek=lambda partition, position: self._feeds[partition].seek(position),
             metrics=GROUP_METRICS,
             clock=self,
@@ -53,6 +70,7 @@ class AggregatorProcess(Process):
             random=world.rng,
         )
         self.workers: dict[int, CountingWorker] = {}
+        self.start("catalogue", self._catalogue.run())
 
     def assign(self, partition: int) -> None:
         """Own a partition; a counter that was let go in good order goes on."""
@@ -65,7 +83,7 @@ class AggregatorProcess(Process):
             self._kit,
             settings=self._settings,
             takeover=self._takeover,
-            partition_of=self._rules.partition_of,
+            catalogue=self._catalogue,
             metrics=AGGREGATOR_METRICS,
             snapshots=self._snapshots,
             kept=kept,

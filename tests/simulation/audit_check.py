@@ -21,6 +21,9 @@ def _sentences(evidence: Evidence, partition_of: Callable[[str], int]) -> Iterat
     forwarded: list[tuple[int, bytes]] = []
     for partition in range(evidence.partitions):
         history = RecountHistory(partition, partition_of)
+        for record in evidence.catalogue:
+            assert record is not None
+            history.versions.take(record.offset, record.timestamp, record.value)
         yield from _partition(history, evidence.events[partition], evidence.tallies[partition])
         forwarded += [(event.home, event.identity) for event in history.forwarded]
     homes = {home: set(_identities(evidence.events[home])) for home in {home for home, _ in forwarded}}

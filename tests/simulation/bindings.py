@@ -3,6 +3,7 @@
 - Decoders that remember. Each record is decoded once, however many read it: they get the same bytes, and never change what they make of them,
   which is frozen.
 - An index that archives after a few ids, so that small worlds have archives and snapshots.
+- Versions of the catalogue that hold soon.
 - Random names of chains and writers that the seed decides, so that a run repeats exactly.
 """
 
@@ -21,15 +22,23 @@ from aggregator.ids.id_index import IdIndex
 from aggregator.ids.recent_ids import RecentIds
 from aggregator.reading import plain_reader
 from aggregator.reading.decoding import read
+from audit.recount import published_versions
+from metering.folds import catalogue_timeline
+from metering.following import catalogue_following
 from metering.records import ledger_records, tally
 from metering.records.batch_decoding import KnownTexts
 from metering.records.record import LogRecord
 from reporter import takeover as reporter_takeover
-from tests.simulation.world import SimulatedRecord
+from tests.simulation import catalogue_actor
+from tests.simulation.catalogue_check import NOTICE_MS
+from tests.simulation.world import MINUTE, SimulatedRecord
 
 PACKAGES = ("aggregator.", "metering.", "reporter.", "taximeter.")
 IDS_AT_FIRST = 64
 FEW_EMITTERS = {"EMITTERS_MAX": 1, "NAMED_EMITTERS_MAX": 1, "GAPS_MAX": 2, "EMITTER_GAPS_MAX": 1}
+SHORT = {"NOTICE_MS_MIN": NOTICE_MS, "NOTICE_MS": NOTICE_MS, "CLOCKS_APART_MS": 4 * MINUTE + 1, "UNSURE_MS": 0}
+"""Of versions of the catalogue, so that small worlds have several. The clocks of brokers differ by two minutes, each way."""
+TIMED = (catalogue_timeline, catalogue_following, catalogue_actor, published_versions)
 KEPT = 4_096  # decoded entries and tallies, of all runs of a process
 
 
@@ -60,10 +69,16 @@ def bound(seed: int, *, recent_ids_max: int, crowded: bool) -> Iterator[None]:
         own[module] = ("secrets", tokens)
     few = FEW_EMITTERS if crowded else {}
     many = {name: getattr(sequences, name) for name in few}
-    before = [(module, name, getattr(module, name)) for module, (name, _) in own.items()]
+    short = [(module, name, value) for module in TIMED for name, value in SHORT.items() if hasattr(module, name)]
+    before = [
+        (module, name, getattr(module, name))
+        for module, name in [*((module, name) for module, (name, _) in own.items()), *(each[:2] for each in short)]
+    ]
     try:
         for module, (name, replacement) in own.items():
             setattr(module, name, replacement)
+        for module, name, value in short:
+            setattr(module, name, value)
         for module, name, remembering, _ in _DECODERS:
             setattr(module, name, remembering)
         for name, value in few.items():

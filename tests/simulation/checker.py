@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import orjson
 
 from tests.simulation.adjustment_check import AdjustmentBook, Plans
+from tests.simulation.catalogue_check import VersionsCheck
 from tests.simulation.correction_check import POSTPONED, CorrectionBook, Outcomes, PartitionCorrections
 from tests.simulation.journal import EVENTS_PER_CUSTOMER, Emitted, Journal
 from tests.simulation.raw_records import METERS, MeterLine, RawEvent, RawRecord, read_final, read_meter_events, read_record
@@ -71,6 +72,7 @@ class Evidence:
     tallies: Mapping[int, Log]
     ledger: Mapping[int, Log]
     deadletters: Mapping[int, Log]
+    catalogue: Log
     books: Sequence[BookEntry]
     cancelled: Collection[str]
     dropped: Collection[str]
@@ -118,6 +120,7 @@ class Checker:
         self._letters: dict[tuple[int, int], list[tuple[RawRecord, dict[str, Any]]]] = defaultdict(list)
         self._numbers: set[tuple[int, tuple[str, int]]] = set()
         self._windows: dict[tuple[str, int], set[int]] = defaultdict(set)
+        self._versions = VersionsCheck(evidence.catalogue)
         self._groups: dict[tuple[str, str, bool], list[Emitted]] = defaultdict(list)
         for event in evidence.journal.events.values():
             self._groups[event.customer, event.identity, event.has_id].append(event)
@@ -152,6 +155,7 @@ class Checker:
         head = -1
         heads = {-1}
         lost = ids_from_ms = 0
+        self._versions.begin()
         for record in self._evidence.tallies[partition]:
             assert record is not None
             tally = orjson.loads(record.value or b"")
@@ -179,6 +183,7 @@ class Checker:
                 for customer, meter, _, _, quantity, _ in tally["rows"]:
                     self._sums.adjusted[tally["customers"][customer], tally["meters"][meter]] += quantity
             elif "acceptance" in tally:
+                self._versions.pass_over(tally)
                 lost += self._check_acceptance(partition, record.offset, tally, log)
             else:
                 self._check_tally(partition, record.offset, tally, log, ids_from_ms)
@@ -250,6 +255,8 @@ class Checker:
             account = (tally["customers"][customer], tally["meters"][meter])
             self._sums.tallied[account] += quantity
         for text in row_objections(tally, self._evidence.journal, self._windows):
+            self._say("unaccounted", f"{where} {text}")
+        for text in self._versions.objections(tally, log[tally["start"] : tally["end"]], self._evidence.journal):
             self._say("unaccounted", f"{where} {text}")
 
     def _check_finals(self, where: str, partition: int, tally: dict[str, Any], log: Log) -> None:
@@ -490,7 +497,7 @@ class Checker:
                 told = (sums.booked[account] + sums.told[account] + sums.refused[account]) // event.quantity % 4
                 tallied, booked = (sums.tallied[account] + sums.adjusted[account]) // event.quantity % 4, told
             name = None
-            if meter not in event.meters or not event.billable:
+            if not self._versions.bills(event, meter, twins) or not event.billable:
                 name = "phantom" if tallied or told else None
             else:
                 counted += counts
@@ -505,7 +512,11 @@ class Checker:
                 self._say(name, f"{meter} of {event}, {copies}: {told_as}")
         if counted > 1:
             self._say("duplicate", f"{meter} of one identity is counted {counted} times: {twins}")
-        live = [event for event in twins if event.billable and meter in event.meters and self._copies[event.customer, event.digit].home_live]
+        live = [
+            event
+            for event in twins
+            if event.billable and self._versions.bills(event, meter, twins) and self._copies[event.customer, event.digit].home_live
+        ]
         if live and not counted and all(meter in event.meters for event in twins if event.billable):
             self._say("lost-write", f"{meter} of {live} is not counted")
 

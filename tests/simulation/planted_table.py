@@ -14,6 +14,7 @@ import orjson
 
 from tests.simulation.planted_adjustment_bugs import PLANTED_IN_ADJUSTMENTS
 from tests.simulation.planted_bugs import PLANTED
+from tests.simulation.planted_catalogue_bugs import PLANTED_IN_CATALOGUES
 from tests.simulation.planted_emitter_bugs import PLANTED_IN_EMITTERS
 from tests.simulation.planted_log_bugs import PLANTED_IN_LOGS
 from tests.simulation.planted_loss_bugs import PLANTED_IN_LOSSES
@@ -33,6 +34,7 @@ ALL: Mapping[str, Callable[[], AbstractContextManager[None]]] = {
     **PLANTED_FOR_SENDERS,
     **PLANTED_AT_STRIPE,
     **PLANTED_IN_ADJUSTMENTS,
+    **PLANTED_IN_CATALOGUES,
 }
 SEEDS_MAX = 40_000
 OFFSETS = 5

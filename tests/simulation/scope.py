@@ -19,6 +19,7 @@ FAULTS = (
     "producer",  # emitters and gateways crash
     "operator",  # somebody corrects meter events
     "plan",  # somebody takes out what was counted
+    "meters",  # somebody publishes other meters
     "retention",  # events are deleted, counted or not
     "crowd",  # emitters are forgotten, because there are too many
     "archive",  # ids move to archives and snapshots, which are stale or lost

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Self, cast
 
 from aggregator.metrics import AggregatorMetrics
+from metering.following.catalogue_metrics import CatalogueMetrics
 from metering.process.logs import Log
 from metering.workers.group_metrics import GroupMetrics
 from reporter.metrics import ReporterMetrics
@@ -28,6 +29,7 @@ class _Silent:
 _SILENT: Any = _Silent()
 GROUP_METRICS = cast("GroupMetrics", _SILENT)
 AGGREGATOR_METRICS = cast("AggregatorMetrics", _SILENT)
+CATALOGUE_METRICS = cast("CatalogueMetrics", _SILENT)
 REPORTER_METRICS = cast("ReporterMetrics", _SILENT)
 
 

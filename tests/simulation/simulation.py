@@ -12,11 +12,13 @@ from aggregator.core.counting_rules import CountingRules
 from aggregator.ids.id_index import RECENT_IDS_MAX
 from aggregator.reading.plain_reader import PlainReader
 from aggregator.reading.readers import MakeReader
+from metering.folds.catalogue_timeline import CatalogueTimeline
 from reporter.planning.billing_periods import BillingPeriods, Side, SubscriptionPeriods
 from tests.simulation.adjuster_actor import Adjuster, PlanShelf
-from tests.simulation.aggregator_process import CATALOGUE, AggregatorOrder, AggregatorProcess
+from tests.simulation.aggregator_process import AggregatorOrder, AggregatorProcess
 from tests.simulation.audit_check import audit_violations
 from tests.simulation.bindings import bound
+from tests.simulation.catalogue_actor import CatalogueKeeper
 from tests.simulation.chance import Draws
 from tests.simulation.checker import Checker, Evidence, Violation
 from tests.simulation.id_disks import Disks
@@ -32,6 +34,7 @@ from tests.simulation.scope import THEMES, Scope, Theme, drawn_scope
 from tests.simulation.subscriptions import boundaries_of
 from tests.simulation.world import (
     CALM,
+    CATALOGUE,
     DEADLETTERS,
     EVENTS,
     HOUR,
@@ -48,6 +51,7 @@ SETTLING_STEPS = 20_000
 RESTING_LATENESS_MS = 10 * SECOND
 STRIDES = (1, 2, 4)  # how often at most a process goes on before another one may
 DELETING_WORLDS = 0.04
+CHANGING_WORLDS = 0.4  # in which somebody publishes other meters
 CROWDED_WORLDS = 0.15  # in which only few emitters are remembered
 CHAOS = 4 * ("producer", "kill", "freeze") + 2 * ("outage",) + 5 * ("rebalance",) + ("elect", "operator")
 
@@ -112,7 +116,7 @@ class Simulation:
         self.raw = RawProducer(world, customers, self.journal, ages)
         self.rules = CountingRules(
             topic=EVENTS,
-            catalogue=CATALOGUE,
+            timeline=CatalogueTimeline(),
             partition_of=partial(partition_of, partitions=world.partitions),
             instance="simulated",
             deduplication_horizon_ms=self.horizon_ms,
@@ -121,7 +125,7 @@ class Simulation:
         self.started = 0
         self.processes: list[AggregatorProcess | ReporterProcess] = []
         operators = chooser.pick(theme.operators) * ("operator" not in scope.off)
-        self.operators: list[Operator | Adjuster] = [Operator(world, f"operator-{number}") for number in range(operators)]
+        self.operators: list[Operator | Adjuster | CatalogueKeeper] = [Operator(world, f"operator-{number}") for number in range(operators)]
         self.aggregators = chooser.pick(theme.aggregators)
         self.reporters = chooser.pick(theme.reporters)
         self.stride = chooser.pick(STRIDES)
@@ -135,6 +139,8 @@ class Simulation:
         self.shelf = PlanShelf()
         adjusters = chooser.pick(theme.adjusters) * ("plan" not in scope.off)
         self.operators += [Adjuster(world, f"adjuster-{number}", self.shelf) for number in range(adjusters)]
+        if chooser.random() < CHANGING_WORLDS and "meters" not in scope.off:
+            self.operators += [CatalogueKeeper(world, f"keeper-{number}") for number in range(chooser.between(1, 3))]
         self.steps = 0
 
     def run(self) -> Result:
@@ -402,6 +408,7 @@ class Simulation:
             tallies={partition: logs[TALLIES, partition] for partition in partitions},
             ledger={partition: logs[LEDGER, partition] for partition in partitions},
             deadletters={partition: logs[DEADLETTERS, partition] for partition in partitions},
+            catalogue=logs[CATALOGUE, 0],
             books=self.stripe.books,
             cancelled=self.stripe.cancelled,
             dropped=self.stripe.dropped,

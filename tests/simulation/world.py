@@ -14,7 +14,7 @@ from metering.kafka.topics import topics_named
 from tests.simulation.chance import Draws
 
 TOPICS = topics_named("simulated")
-EVENTS, TALLIES, LEDGER, DEADLETTERS = (topic.name for topic in TOPICS)
+EVENTS, TALLIES, LEDGER, DEADLETTERS, CATALOGUE = (topic.name for topic in TOPICS)
 START_MS = 1_780_000_000_000
 SECOND, MINUTE, HOUR = 1_000, 60_000, 3_600_000
 
@@ -87,7 +87,7 @@ class World:
         self.ready: list[Runnable] = []
         self.owners: list[Owner] = []  # all processes that there ever were
         self.logs: dict[tuple[str, int], Log] = {
-            (topic, partition): [] for topic in (EVENTS, TALLIES, LEDGER, DEADLETTERS) for partition in range(partitions)
+            (topic.name, partition): [] for topic in TOPICS for partition in range(topic.partitions_of(partitions))
         }
         self.followers: dict[tuple[str, int], list[Callable[[], None]]] = {place: [] for place in self.logs}
         self.stable: dict[int, int] = {}  # by events partition, where an open transaction begins: nobody sees what lies behind

@@ -26,7 +26,7 @@ from tests.support.metering_memory_log import MemoryAppender, MemoryLog, finishe
 from tests.support.reporter_planning import NOW_MS
 
 TOPICS: Final = topics_named("usage")
-EVENTS, TALLIES, LEDGER, _ = (spec.name for spec in TOPICS)
+EVENTS, TALLIES, LEDGER, *_ = (spec.name for spec in TOPICS)
 DISTURBED_MAX: Final = 4
 REQUEST: Final = HandoverRequest("moved", "ann")
 

@@ -15,16 +15,20 @@ from aggregator.metrics import AggregatorMetrics
 from aggregator.settings import AggregatorSettings
 from aggregator.stepping_over import SteppingOver
 from aggregator.worker import CountingWorker
+from metering.following.catalogue_following import CatalogueFollowing
+from metering.following.catalogue_log import CatalogueLog
+from metering.following.catalogue_metrics import CatalogueMetrics
 from metering.kafka.topics import topics_named
 from metering.process.logs import get_log
 from metering.records.fail_closed import HistoryLost, RecordUnreadable, Unforeseen
+from metering.records.meters import Catalogue
 from metering.records.record import LogRecord
 from metering.records.tally import decode_tally
 from metering.workers.inbox import TURN_WORTH_RECORDS
 from metering.workers.loop_turns import LoopTurns
 from metering.workers.partition_worker import WorkerKit
 from tests.support.aggregator_partition import Partition
-from tests.support.aggregator_records import EVENTS, TALLIES, rules
+from tests.support.aggregator_records import EVENTS, METERS, TALLIES
 from tests.support.ids_in_memory import in_memory
 from tests.support.metering_memory_log import MemoryAppender
 from tests.support.waiting import until_async
@@ -56,7 +60,14 @@ class Owned:
             kit,
             settings=settings,
             takeover=partition.takeover(),
-            partition_of=rules().partition_of,
+            catalogue=CatalogueFollowing(
+                CatalogueLog(partition.log, "usage.catalogue"),
+                Catalogue(METERS),
+                founder=MemoryAppender(partition.log, partition.now_ms),
+                metrics=CatalogueMetrics.create(CollectorRegistry(), "aggregator"),
+                clock=SystemClock(),
+                notices=get_log("test"),
+            ),
             metrics=metrics,
             snapshots=in_memory(),
             kept=None,

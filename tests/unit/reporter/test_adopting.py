@@ -17,7 +17,7 @@ from tests.support.metering_memory_log import MemoryAppender, MemoryLog, finishe
 from tests.support.reporter_planning import NOW_MS, tally
 
 TOPICS = topics_named("usage")
-EVENTS, TALLIES, LEDGER, _ = (spec.name for spec in TOPICS)
+EVENTS, TALLIES, LEDGER, *_ = (spec.name for spec in TOPICS)
 REQUEST = HandoverRequest("moved", "ann")
 
 
