@@ -39,25 +39,17 @@ def a_tally_is_not_cut_where_the_version_changes() -> Iterator[None]:
 
 
 @contextmanager
-def a_new_owner_counts_by_the_first_version() -> Iterator[None]:
-    """Until it sees another one begin: what began before it took over is forgotten."""
-    real = PartitionCounter._of_one_version
+def a_new_owner_forgets_what_began_before() -> Iterator[None]:
+    """It counts by the first version until it sees another one begin."""
+    real = PartitionCounter.follow
 
-    def forgetful(self: PartitionCounter, columns: LogColumns) -> int:
-        begun = self.timeline.in_force(self.tallies.log_time_ms)
-        known = self.timeline
-        if self.tallies.chain.head != -1 and not hasattr(self, "began"):
-            vars(self)["began"] = begun.number
-        if begun.number == vars(self).get("began"):
-            first = replace(known.versions[0], number=begun.number)
-            self.timeline = replace(known, versions=tuple(first if each.number <= begun.number else each for each in known.versions))
-            self._count_by(first) if not self.pending_records else None
-        try:
-            return real(self, columns)
-        finally:
-            self.timeline = known
+    def follow(self: PartitionCounter, timeline: CatalogueTimeline) -> bool:
+        begun_ms = vars(self).setdefault("begun_ms", self.tallies.log_time_ms)
+        left = [version for version in timeline.versions if version.number == 1 or version.from_ms > begun_ms]
+        numbered = tuple(replace(version, number=number) for number, version in enumerate(left, 1))
+        return real(self, replace(timeline, versions=numbered))
 
-    with patch.object(PartitionCounter, "_of_one_version", forgetful):
+    with patch.object(PartitionCounter, "follow", follow):
         yield
 
 
@@ -108,7 +100,7 @@ PLANTED_IN_CATALOGUES: Mapping[str, Callable[[], AbstractContextManager[None]]] 
     for planted in (
         what_is_newest_counts,
         a_tally_is_not_cut_where_the_version_changes,
-        a_new_owner_counts_by_the_first_version,
+        a_new_owner_forgets_what_began_before,
         a_partition_goes_back_with_its_clock,
         nobody_asks_whether_all_versions_are_known,
         a_version_that_comes_late_counts,

@@ -140,7 +140,9 @@ class Simulation:
         adjusters = chooser.pick(theme.adjusters) * ("plan" not in scope.off)
         self.operators += [Adjuster(world, f"adjuster-{number}", self.shelf) for number in range(adjusters)]
         if chooser.random() < CHANGING_WORLDS and "meters" not in scope.off:
-            self.operators += [CatalogueKeeper(world, f"keeper-{number}") for number in range(chooser.between(1, 3))]
+            self.operators += [
+                CatalogueKeeper(world, f"keeper-{number}", moves_leaders="elect" not in scope.off) for number in range(chooser.between(1, 3))
+            ]
         self.steps = 0
 
     def run(self) -> Result:

@@ -206,9 +206,12 @@ class World:
         return self.stable.get(partition, end) if topic == EVENTS else end
 
     def elect(self) -> None:
-        """Another broker leads a partition: its clock is a little different, forwards or back."""
-        place = self.rng.pick(list(self._wobble_ms))
-        self._wobble_ms[place] = self.rng.between(-2 * MINUTE, 2 * MINUTE)
+        """Another broker leads a partition."""
+        self.elect_at(self.rng.pick(list(self._wobble_ms)), self.rng.between(-2 * MINUTE, 2 * MINUTE))
+
+    def elect_at(self, place: tuple[str, int], clock_ms: int) -> None:
+        """Another broker leads this partition, by a clock that is so far ahead, or behind."""
+        self._wobble_ms[place] = clock_ms
 
     def produce(
         self, topic: str, partition: int, value: bytes | None, key: bytes | None = None, headers: Sequence[tuple[str, bytes | None]] = ()
