@@ -110,13 +110,11 @@ class Aggregator:
         watch = TopicWatch(self._kafka, self._topics, problems=self._metrics.topic_problems, clock=context.clock, log=context.log)
         context.health.require("topics", watch.problem)
         context.spawn("topics", watch.run(), background=True)
-        context.health.require("catalogue", self._catalogue.trouble)
-        context.health.mention("catalogue_file", self._catalogue.difference)
-        context.spawn("catalogue", self._catalogue.run(), background=True)
         self._metrics.unflushed_bytes.set_function(lambda: sum(worker.unflushed_bytes for worker in self._group.workers.values()))
         self._metrics.remembered_ids.set_function(lambda: sum(worker.remembered_ids for worker in self._group.workers.values()))
         try:
-            await self._group.run()
+            if await self._catalogue.begin(context):
+                await self._group.run()
         finally:
             await self._reader.close()
             await self._appender.close()

@@ -266,7 +266,7 @@ class DrainWorld:
             ),
             pacer=self._pacer,
             port=self._stripe,
-            catalogue=CATALOGUE,
+            meters=CATALOGUE,
             metrics=self._metrics,
             clock=self._clock,
             log=get_log("drain"),

@@ -23,7 +23,11 @@ from ingest.requests.gate import RequestGate
 from ingest.requests.handler import EventsHandler
 from ingest.requests.server import BATCHES_PATH, EVENTS_PATH, GatewayServer
 from ingest.settings import GatewaySettings
+from metering.following.catalogue_following import CatalogueFollowing
+from metering.following.catalogue_log import CatalogueLog
+from metering.following.catalogue_metrics import CatalogueMetrics
 from metering.kafka.clients import KafkaSettings
+from metering.kafka.partition_log import LogReader
 from metering.kafka.provision import ensure_topics_unless_stopped
 from metering.kafka.topic_watch import TopicWatch
 from metering.process.descriptors import raise_descriptor_limit
@@ -34,6 +38,7 @@ from metering.records.meters import Catalogue
 
 _LINGER_SECONDS: Final = 2.0
 _KEYS_SECONDS: Final = 5.0
+_FIELDS_SECONDS: Final = 5.0
 _OPEN_REQUESTS: Final = 2.0
 
 PUBLISHER_CLOSE_SECONDS: Final = 5.0
@@ -50,6 +55,15 @@ class Gateway:
         self._settings = settings
         self._budget = ByteBudget(settings.in_flight_bytes_max)
         self._metrics = GatewayMetrics.create(context.registry)
+        self._log_reader = LogReader(kafka, "gateway-catalogue")
+        self._catalogue = CatalogueFollowing(
+            CatalogueLog(self._log_reader, kafka.topics.catalogue.name),
+            catalogue,
+            founder=None,
+            metrics=CatalogueMetrics.create(context.registry, "gateway"),
+            clock=context.clock,
+            notices=context.log,
+        )
         self._keys = None if settings.api_keys_file is None else ApiKeys(read_keys(settings.api_keys_file))
         self._publisher = Publisher(
             Batcher(f"gateway-{uuid.uuid4().hex}", events_max=settings.batch_events_max),
@@ -72,7 +86,8 @@ class Gateway:
             read_seconds=settings.read_seconds,
             clock=context.clock,
         )
-        reader = BodyReader(catalogue, events_max=settings.events_max, age_max_ms=age_max_ms, keep_ids=settings.keep_ids)
+        self._known_fields: frozenset[str] = frozenset()
+        self._reader = reader = BodyReader(catalogue, events_max=settings.events_max, age_max_ms=age_max_ms, keep_ids=settings.keep_ids)
         events = EventsHandler(gate, reader=reader, publisher=self._publisher, metrics=self._metrics, clock=context.clock)
         batches = BatchesHandler(gate, publisher=self._publisher, metrics=self._metrics, clock=context.clock)
         self._server = GatewayServer(
@@ -97,6 +112,16 @@ class Gateway:
             return
         if problems:
             raise RefusedToStart(problems)
+        try:
+            if await self._catalogue.begin(context):
+                await self._serve()
+        finally:
+            await self._log_reader.close()
+
+    async def _serve(self) -> None:
+        context = self._context
+        self._know_fields()
+        context.spawn("usage fields", self._follow_fields(), background=True)
         self._publish_gauges()
         context.health.require("kafka", self._publisher.problem)
         context.health.require("room", self._fullness)
@@ -132,6 +157,21 @@ class Gateway:
         self._metrics.connections_limit.set(self._settings.connections_max)
         self._metrics.in_flight_limit.set(self._budget.bytes_max)
         self._metrics.in_flight_bytes.set_function(lambda: self._budget.in_flight)
+
+    async def _follow_fields(self) -> None:
+        while True:
+            await self._context.clock.sleep(_FIELDS_SECONDS)
+            self._know_fields()
+
+    def _know_fields(self) -> None:
+        """Take what is counted by a version in force, or by one to come: what the next version knows is not refused until then, and neither is
+        what it knows no more. Where nothing is published the settings file says.
+        """
+        serving = self._catalogue.timeline.serving(self._context.clock.now_ms())
+        known = frozenset[str]().union(*(version.catalogue.known_fields for version in serving))
+        if known and known != self._known_fields:
+            self._known_fields = known
+            self._reader.follow(Catalogue((), known))
 
     def _some_refused(self) -> str | None:
         refused = self._publisher.refused_partitions()

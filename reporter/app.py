@@ -11,6 +11,9 @@ from typing import Final
 
 from taximeter_emitter.wire.partitioner import partition_of
 
+from metering.following.catalogue_following import CatalogueFollowing
+from metering.following.catalogue_log import CatalogueLog
+from metering.following.catalogue_metrics import CatalogueMetrics
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import Appender, LogReader
 from metering.kafka.provision import ensure_topics_unless_stopped
@@ -30,6 +33,7 @@ from reporter.meter_watch import LookTimes, MeterWatch
 from reporter.metrics import ReporterMetrics
 from reporter.period_reader import PeriodReader
 from reporter.planning.billing_periods import BillingPeriods
+from reporter.published_meters import SentMeters, WatchedMeters
 from reporter.sending.lanes import Lanes
 from reporter.sending.meter_events import MeterEventPort
 from reporter.sending.pacing import Pacer
@@ -81,7 +85,6 @@ class Reporter:
         self._context = context
         self._kafka = kafka
         self._settings = settings
-        self._catalogue = configuration.catalogue
         self._topics = kafka.topics
         self._instance = settings.instance_id or f"reporter-{secrets.token_hex(4)}"
         self._metrics = metrics = ReporterMetrics.create(context.registry)
@@ -89,6 +92,15 @@ class Reporter:
         self._sent = asyncio.Event()  # no call is under way, and none will be
         self._reader = LogReader(kafka, f"{self._instance}-reader")
         self._appender = Appender(kafka, f"{self._instance}-appender")
+        self._catalogue = CatalogueFollowing(
+            CatalogueLog(self._reader, self._topics.catalogue.name),
+            configuration.catalogue,
+            founder=None,
+            metrics=CatalogueMetrics.create(context.registry, "reporter"),
+            clock=context.clock,
+            notices=context.log,
+        )
+        self._watched_meters = WatchedMeters(self._catalogue, configuration.catalogue, context.clock)
         turns = LoopTurns()
         self._dispatcher = Dispatcher(
             lanes=Lanes(
@@ -99,7 +111,7 @@ class Reporter:
             ),
             pacer=Pacer(stripe.events_limit),
             port=ports.meter_events,
-            catalogue=configuration.catalogue,
+            meters=SentMeters(self._catalogue, configuration.catalogue),
             metrics=metrics,
             clock=context.clock,
             log=context.log,
@@ -143,7 +155,7 @@ class Reporter:
         self._meter_watch = MeterWatch(
             self._dispatcher.lanes.held,
             port=ports.meters,
-            catalogue=configuration.catalogue,
+            meters=self._watched_meters,
             times=LookTimes(every=settings.meters_seconds, after_failure=settings.probe_seconds),
             metrics=metrics,
             clock=context.clock,
@@ -190,6 +202,8 @@ class Reporter:
                 return
             if problems:
                 raise RefusedToStart(problems)
+            if not await self._catalogue.begin(context):
+                return
             context.health.require("stripe_accepts_the_key", lambda: self._dispatcher.lanes.stopped or self._meter_watch.key_problem)
             context.health.mention("stripe_takes_all_meters", self._dispatcher.lanes.held.problem)
             context.spawn("meters", self._meter_watch.run(), background=True)
@@ -255,7 +269,7 @@ class Reporter:
                 for meter, (units, oldest_ms) in reporter.carried.by_meter().items():
                     before, since_ms = found.get(meter, (0, oldest_ms))
                     found[meter] = before + units, min(since_ms, oldest_ms)
-            for meter in self._catalogue.by_name:
+            for meter in self._watched_meters.by_name:
                 units, oldest = found.get(meter, (0, None))
                 self._metrics.carried_quantity.labels(meter).set(units)
                 self._metrics.carried_since.labels(meter).set(math.nan if oldest is None else oldest / 1000)

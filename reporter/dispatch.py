@@ -10,10 +10,10 @@ from taximeter_emitter.retry import RetryPolicy
 
 from metering.process.logs import Log, RateLimited
 from metering.records.ledger_records import Settlement
-from metering.records.meters import Catalogue
 from metering.workers.turns import CallsUnderWay, Turns
 from reporter.mailbox import Mailbox
 from reporter.metrics import ReporterMetrics
+from reporter.sending.known_meters import KnownMeters
 from reporter.sending.lanes import Attempt, Lanes, MeterSend
 from reporter.sending.meter_events import MeterEventPort, payload_of
 from reporter.sending.pacing import Pacer
@@ -35,7 +35,7 @@ class Dispatcher:
         lanes: Lanes,
         pacer: Pacer,
         port: MeterEventPort,
-        catalogue: Catalogue,
+        meters: KnownMeters,
         metrics: ReporterMetrics,
         clock: Clock,
         log: Log,
@@ -44,7 +44,7 @@ class Dispatcher:
         self.lanes = lanes
         self.pacer = pacer
         self._port = port
-        self._catalogue = catalogue
+        self._meters = meters
         self._metrics = metrics
         self._clock = clock
         self._log = log
@@ -74,8 +74,8 @@ class Dispatcher:
             del self._mailboxes[partition]
 
     def can_send(self, meter: str) -> bool:
-        """Whether the catalogue has this meter, so that its payload keys are known."""
-        return meter in self._catalogue.by_name
+        """Whether this meter is in a version of the catalogue, so that its payload keys are known."""
+        return meter in self._meters.by_name
 
     def wake(self) -> None:
         """Something was added to the lanes."""
@@ -139,7 +139,7 @@ class Dispatcher:
         attempt_to = self._port.send if event.value > 0 else self._port.take_back
         return attempt_to(
             event_name=event.meter,
-            payload=payload_of(event, self._catalogue.by_name[event.meter]),
+            payload=payload_of(event, self._meters.by_name[event.meter]),
             identifier=send.identifier,
             timestamp_s=event.time_ms // 1000,
             idempotency_key=attempt.idempotency_key,
@@ -214,7 +214,7 @@ class Dispatcher:
         for meter in told - holds.keys():
             self._log.info("a meter is tried again", meter=meter)
         self._held = frozenset(holds)
-        for meter in self._catalogue.by_name:
+        for meter in self._meters.by_name:
             self._metrics.meters_held.labels(meter).set(meter in holds)
 
 

@@ -14,10 +14,11 @@ from taximeter_emitter.clock import Clock
 
 from metering.process.logs import Log, RateLimited
 from metering.records.ledger_records import Rejection
-from metering.records.meters import Catalogue, Meter
+from metering.records.meters import Meter
 from metering.stripe.signatures import WebhookEvent
 from reporter.metrics import ReporterMetrics
 from reporter.sending.held_meters import HeldMeters
+from reporter.sending.known_meters import KnownMeters
 from reporter.sending.verdicts import METER_CODES
 from reporter.stripe.listed_meters import ListedMeter, MetersPort, MetersUnread, WhyUnread
 
@@ -38,11 +39,11 @@ class MeterWatch:
     """Owns the port. `close` ends `run`."""
 
     def __init__(
-        self, held: HeldMeters, *, port: MetersPort, catalogue: Catalogue, times: LookTimes, metrics: ReporterMetrics, clock: Clock, log: Log
+        self, held: HeldMeters, *, port: MetersPort, meters: KnownMeters, times: LookTimes, metrics: ReporterMetrics, clock: Clock, log: Log
     ) -> None:
         self._held = held
         self._port = port
-        self._catalogue = catalogue
+        self._meters = meters
         self._times = times
         self._metrics = metrics
         self._clock = clock
@@ -78,7 +79,7 @@ class MeterWatch:
         now_ms = self._clock.now_ms()
         if rejection.code not in METER_CODES or max(rejection.window_end_ms, rejection.window_start_ms) < now_ms - REPORT_AGE_MS:
             return
-        if rejection.meter in self._catalogue.by_name:
+        if rejection.meter in self._meters.by_name:
             self._held.refused(rejection.meter, f"{rejection.code}: {rejection.message}", now_ms, self._clock.monotonic())
         self._soon.set()
 
@@ -111,7 +112,7 @@ class MeterWatch:
             self._log.failed("Stripe's meters could not be read", error)
             return WhyUnread.UNAVAILABLE
         self.key_problem = None
-        for meter in self._catalogue.by_name.values():
+        for meter in self._meters.by_name.values():
             self._judge(meter, found, began)
         return "ok"
 

@@ -35,7 +35,7 @@ FOLLOW_SECONDS: Final = 5.0  # how often the ledger is looked at for corrections
 
 
 class MeterMissing(FailClosed):
-    """Usage was counted for a meter that is no longer in the catalogue: its payload keys are not known."""
+    """Usage was counted for a meter that is in no published version of the catalogue: its payload keys are not known."""
 
 
 class ReportingWorker(PartitionWorker):
@@ -257,7 +257,9 @@ class ReportingWorker(PartitionWorker):
         planned = entry.entry
         for index, event in open_meter_events(reporter.ledger, offset):
             if not self._dispatcher.can_send(event.meter):
-                raise MeterMissing(f"meter {event.meter} has usage to report and is not in the catalogue; put it back until that is done")
+                raise MeterMissing(
+                    f"meter {event.meter} has usage to report and is in no version of the catalogue that this reporter has read; see taximeter meters list"
+                )
             self._unsent.append(
                 MeterSend(
                     partition=self.partition,

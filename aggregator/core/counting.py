@@ -243,6 +243,8 @@ class PartitionCounter:
 
     def _of_one_version(self, columns: LogColumns) -> int:
         """How many of the records, from the first on, are counted by the version of what is pending; by that of the first if nothing is."""
+        if not len(columns.moments):
+            return 0
         latest = np.maximum(np.maximum.accumulate(columns.moments), self._pending.log_time_ms)
         first, timeline = int(latest[0]), self.timeline
         if first >= timeline.known_until_ms:

@@ -62,11 +62,15 @@ class BodyReader:
     """Reads bodies against the catalogue's usage fields. Events older than `age_max_ms` are refused. `keep_ids`: also as texts."""
 
     def __init__(self, catalogue: Catalogue, *, events_max: int, age_max_ms: int = EVENT_AGE_MAX_MS, keep_ids: bool = False) -> None:
-        self._catalogue = catalogue
-        self._columns = ColumnReader(catalogue.known_fields, age_max_ms=age_max_ms, keep_ids=keep_ids)
         self._keep_ids = keep_ids
         self._age_max_ms = age_max_ms
+        self.follow(catalogue)
         self._events_max = events_max
+
+    def follow(self, catalogue: Catalogue) -> None:
+        """From the next body on, this says which usage fields are known."""
+        self._catalogue = catalogue
+        self._columns = ColumnReader(catalogue.known_fields, age_max_ms=self._age_max_ms, keep_ids=self._keep_ids)
 
     def read(self, media_type: str, headers: Mapping[str, str], body: bytes, *, now_ms: int) -> ReadEvents:
         """Read the events of a body. `headers` are those of HTTP, or have lower-case names. Raises RequestRefused if no event can be read."""

@@ -9,12 +9,15 @@ from metering.following.catalogue_log import CatalogueLog
 from metering.following.catalogue_metrics import CatalogueMetrics
 from metering.kafka.partition_log import Appender, LogUnavailable
 from metering.process.logs import Log, RateLimited
+from metering.process.service import ServiceContext
+from metering.process.supervision import RefusedToStart
 from metering.records.chain import NO_OFFSET
 from metering.records.fail_closed import FailClosed
 from metering.records.meters import Catalogue
 from metering.records.notes.publication import FROM_THE_BEGINNING, Publication
 
 LOOK_SECONDS: Final = 30.0
+RETRY_SECONDS: Final = 1.0
 
 
 class CatalogueFollowing:
@@ -57,6 +60,26 @@ class CatalogueFollowing:
             self._take(CatalogueTimeline(published.versions, known_until_ms))
         self._trouble = None
         return self.timeline
+
+    async def begin(self, context: ServiceContext) -> bool:
+        """Read the versions once, then go on in the background, and tell the probes. False if the service is to stop before Kafka answers.
+
+        Raises RefusedToStart if what is published cannot be used.
+        """
+        while not context.stop.is_set():
+            try:
+                await self.look()
+            except FailClosed as error:
+                raise RefusedToStart([f"the versions of the catalogue cannot be used: {error}"]) from error
+            except LogUnavailable as error:
+                self._warnings.warning(self._notices, "the versions of the catalogue cannot be read", reason=str(error))
+                await self._clock.sleep(RETRY_SECONDS)
+                continue
+            context.health.require("catalogue", self.trouble)
+            context.health.mention("catalogue_file", self.difference)
+            context.spawn("catalogue", self.run(), background=True)
+            return True
+        return False
 
     async def run(self) -> None:
         """Look now and then, until cancelled. Trouble is said, and tried again."""

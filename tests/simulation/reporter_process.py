@@ -97,7 +97,7 @@ class ReporterProcess(Process):
             lanes=Lanes(capacity=5_000, in_flight_max=6, retry_delay_s=partial(REPEATS.wait_seconds, random=rng), probe_every_s=30.0),
             pacer=self.pacer,
             port=self._port,
-            catalogue=CATALOGUE,
+            meters=CATALOGUE,
             metrics=REPORTER_METRICS,
             clock=self,
             log=log,

@@ -69,7 +69,7 @@ class World:
             lanes=Lanes(capacity=100, in_flight_max=10, retry_delay_s=lambda _: 0.01, probe_every_s=1.0),
             pacer=pacer or Pacer(100_000.0),
             port=self.port,
-            catalogue=Catalogue([Meter("tokens", ("input_tokens",))]),
+            meters=Catalogue([Meter("tokens", ("input_tokens",))]),
             metrics=ReporterMetrics.create(CollectorRegistry()),
             clock=SystemClock(),
             log=get_log("test"),

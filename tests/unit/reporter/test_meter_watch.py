@@ -79,7 +79,7 @@ class Watching:
         self.watch = MeterWatch(
             self.held,
             port=self.port,
-            catalogue=Catalogue((TOKENS,)),
+            meters=Catalogue((TOKENS,)),
             times=LookTimes(every=every, after_failure=0.01),
             metrics=self.metrics,
             clock=self.clock,

@@ -74,7 +74,7 @@ async def _drain(clock: VirtualClock, pacer: Pacer, stripe: NoisyStripe) -> None
         lanes=lanes,
         pacer=pacer,
         port=stripe,
-        catalogue=Catalogue([Meter("tokens", ("input_tokens",))]),
+        meters=Catalogue([Meter("tokens", ("input_tokens",))]),
         metrics=ReporterMetrics.create(CollectorRegistry()),
         clock=clock,
         log=get_log("test"),

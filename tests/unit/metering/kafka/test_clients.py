@@ -138,6 +138,7 @@ def test_topic_names_take_the_prefix() -> None:
         "blue.usage.tallies",
         "blue.usage.ledger",
         "blue.usage.deadletters",
+        "blue.usage.catalogue",
     ]
 
 

@@ -15,7 +15,7 @@ TOPICS = topics_named("usage")
 
 def as_created(spec: TopicSpec, changed: dict[str, str] | None = None, *, replicas: int = 1) -> TopicState:
     configuration = spec.configuration(min_insync_replicas=2 if replicas >= 3 else 1) | (changed or {})
-    return TopicState(name=spec.name, partitions=4, replicas=replicas, configuration=configuration)
+    return TopicState(name=spec.name, partitions=spec.partitions_of(4), replicas=replicas, configuration=configuration)
 
 
 def problems(state: TopicState, *, copies: int = 1) -> list[str]:
