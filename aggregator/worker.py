@@ -175,6 +175,9 @@ class CountingWorker(PartitionWorker):
         if counter.pending_records and offset in self._suspects:
             await self._flush(counter)  # so that the chain ends at the record over which code fails
             return
+        if not counter.is_known(run[0].timestamp):
+            await self._catalogue.look(max(run[0].timestamp, counter.log_time_ms))
+            return
         try:
             taken = counter.count_many(run, self._settings.flush_bytes)
         except Exception:
@@ -183,18 +186,11 @@ class CountingWorker(PartitionWorker):
         if taken:
             self._inbox.drop(taken)
         else:
-            await self._make_way(counter, run[0].timestamp)
+            await self._flush(counter)  # the next record is of another version of the catalogue
 
     def _follow(self, counter: PartitionCounter) -> None:
         if self._catalogue.timeline is not counter.timeline and not counter.follow(self._catalogue.timeline):
             raise LogUnavailable("a version of the catalogue holds already for what was counted and not written: it is counted again")
-
-    async def _make_way(self, counter: PartitionCounter, log_time_ms: int) -> None:
-        """Let the next record, of this log time, be counted: by a version of the catalogue that must be read first, or in a tally of its own."""
-        if counter.pending_records:
-            await self._flush(counter)
-        elif not counter.is_known(log_time_ms):
-            await self._catalogue.look(max(log_time_ms, counter.log_time_ms))
 
     async def _pass_markers(self, counter: PartitionCounter) -> None:
         """Count offsets at the end of the log as skipped if they hold no record, as the marker of a last transaction does: none will come of them.

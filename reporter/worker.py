@@ -258,7 +258,7 @@ class ReportingWorker(PartitionWorker):
         for index, event in open_meter_events(reporter.ledger, offset):
             if not self._dispatcher.can_send(event.meter):
                 raise MeterMissing(
-                    f"meter {event.meter} has usage to report and is in no version of the catalogue that this reporter has read; see taximeter meters list"
+                    f"meter {event.meter} has usage to report and is in no version of the catalogue that was read: see taximeter meters list"
                 )
             self._unsent.append(
                 MeterSend(

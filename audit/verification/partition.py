@@ -10,6 +10,7 @@ from aiokafka.structs import ConsumerRecord
 from audit.adjustments.plan_book import PlanBook
 from audit.dead_letter_check import DeadLetterCheck
 from audit.decoder.home_partition import home_of
+from audit.recount.published_versions import PublishedVersions
 from audit.recount.seen_identities import SeenIdentities, remembered_ms
 from audit.recount.taken_numbers import TakenNumbers
 from audit.recount.tally_recount import KINDS, RecountHistory, TallyRecount
@@ -43,11 +44,15 @@ class LogBounds:
 
 @dataclass(frozen=True, slots=True)
 class VerificationScope:
-    """What is verified: the topics, in a time range. `partitions` is how many the settings say."""
+    """What is verified: the topics, in a time range. `partitions` is how many the settings say.
+
+    `versions` are those of the catalogue.
+    """
 
     topics: Topics
     partitions: int
     times: TimeRange
+    versions: PublishedVersions
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +153,7 @@ class PartitionVerification:
         self._place = "nothing"
         self._gone: list[tuple[str, bool]] = []  # tallies that have no proof, and whether their records are gone
         self.book = PlanBook()
-        self.history = RecountHistory(partition, lambda customer: home_of(customer, scope.partitions))
+        self.history = RecountHistory(partition, lambda customer: home_of(customer, scope.partitions), versions=scope.versions)
 
     async def run(self) -> None:
         """Read and check. What does not hold goes into the report, and ends the reading of this partition where it cannot go on."""

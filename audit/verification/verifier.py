@@ -5,6 +5,7 @@ import multiprocessing
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from multiprocessing.sharedctypes import Synchronized
 from typing import Final
@@ -14,6 +15,7 @@ from aiokafka.errors import KafkaError
 from audit.adjustments.plan_book import PlanBook, PlanState
 from audit.adjustments.plan_proving import prove_plans
 from audit.adjustments.plan_reading import PlanLog
+from audit.recount.published_versions import PublishedVersions
 from audit.recount.tally_recount import Forwarded
 from audit.refusal_answers.answer_reading import answered_reports
 from audit.verification.emitters import EmitterBook
@@ -60,7 +62,8 @@ async def verify(
     in the report. Memory of each process: one fetch of each topic, the sums of one tally and of one intent, the ledger's open entries, and
     what `EmitterBook`, `CorrectionHistory`, `SeenIdentities` and `AsideBook` say; only what is bounded grows with the number of events.
     """
-    scope = VerificationScope(kafka.topics, kafka.partitions, times)
+    versions, problem = await _published_versions(kafka)
+    scope = VerificationScope(kafka.topics, kafka.partitions, times, versions)
     existing = await _existing_partitions(kafka)
     partitions = range(min(kafka.partitions, existing) or kafka.partitions)
     if workers > 1:
@@ -68,6 +71,8 @@ async def verify(
     else:
         found = await verify_partitions(kafka, scope, partitions, on_progress)
     report = found.report
+    if problem is not None:
+        report.problems.add(problem)
     await _look_elsewhere(kafka, found, range(kafka.partitions, existing))
     report.emitters, problems = found.emitters.lines()
     # Within a range of time one of the two partitions may be outside.
@@ -111,6 +116,29 @@ async def _existing_partitions(kafka: KafkaSettings) -> int:
         return (await partition_counts(kafka, (kafka.topics.events,))).get(kafka.topics.events.name, 0)
     except KafkaError as error:
         raise LogUnavailable(f"the partitions of {kafka.topics.events.name} cannot be read: {error!r}") from error
+
+
+async def _published_versions(kafka: KafkaSettings) -> tuple[PublishedVersions, str | None]:
+    """The versions of the catalogue, and what is wrong with their topic. There are none where no aggregator of this release has run."""
+    versions, topic = PublishedVersions(), kafka.topics.catalogue.name
+    reader = LogReader(kafka, "verify-catalogue")
+    try:
+        if not await partition_counts(kafka, (kafka.topics.catalogue,)):
+            return versions, None
+        start, end = await reader.bounds(topic, 0)
+        if start > 0:
+            return versions, f"{topic} is kept from {start}: versions of the catalogue were deleted, and by which usage was counted is not known"
+        async with aclosing(reader.records(topic, 0, 0, end)) as blocks:
+            async for records in blocks:
+                for record in records:
+                    versions.take(record.offset, record.timestamp, record.value)
+        return versions, None
+    except FailClosed as error:
+        return PublishedVersions(), f"the versions of the catalogue could not be read: {error}"
+    except KafkaError as error:
+        raise LogUnavailable(f"the partitions of {topic} cannot be read: {error!r}") from error
+    finally:
+        await reader.close()
 
 
 async def _prove_plans(kafka: KafkaSettings, found: Findings, partitions: Sequence[int], times: TimeRange) -> None:

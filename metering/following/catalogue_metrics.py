@@ -27,7 +27,9 @@ class CatalogueMetrics:
         return cls(
             versions=gauge(registry, f"{prefix}_versions", "Versions of the catalogue that are known."),
             in_force=gauge(registry, f"{prefix}_version", "Number of the version that is in force now, by this host's clock; 0: none is published."),
-            next_seconds=gauge(registry, f"{prefix}_next_seconds", "Seconds until the next version holds, by this host's clock; NaN: none is."),
+            next_seconds=gauge(
+                registry, f"{prefix}_next_seconds", "Seconds until the next version holds, by this host's clock, or NaN.", unit="seconds"
+            ),
             unfollowed=gauge(registry, f"{prefix}_unfollowed", "1 while the topic of the catalogue cannot be read."),
             file_differs=gauge(registry, f"{prefix}_file_differs", "1 while the meters of the settings file are not those that are published."),
         )

@@ -59,7 +59,7 @@ class KafkaSettings:
     bootstrap_servers: tuple[str, ...] = option(doc="Brokers to ask for the cluster's layout, as host:port.", alias="KAFKA_BOOTSTRAP_SERVERS")
     topic_prefix: str = option(doc="First part of the names of the five topics.", default="usage")
     partitions: int = option(
-        doc="Partitions of every topic but that of the catalogue. It decides the partition of each customer, so it must not change while there is usage.",
+        doc="Partitions of every topic but the catalogue's. It decides the partition of each customer, so it must not change while there is usage.",
         default=12,
         minimum=1,
         maximum=1000,

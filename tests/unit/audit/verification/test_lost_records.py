@@ -5,6 +5,7 @@ from taximeter_emitter.clock import SystemClock
 from taximeter_emitter.wire.limits import HOUR_MS
 
 from aggregator.repair import AcceptingLoss
+from audit.recount.published_versions import PublishedVersions
 from audit.verification.emitters import EmitterBook
 from audit.verification.partition import PartitionVerification, Readers, VerificationScope
 from audit.verification.report import Report
@@ -23,7 +24,7 @@ def verified(partition: Partition) -> Report:
     verification = PartitionVerification(
         0,
         readers=readers,
-        scope=VerificationScope(TOPICS, 1, EVERYTHING),
+        scope=VerificationScope(TOPICS, 1, EVERYTHING, PublishedVersions()),
         bounds=finished(readers.bounds(TOPICS, 0)),
         emitters=EmitterBook(),
         report=report,
