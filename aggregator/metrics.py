@@ -108,7 +108,7 @@ class AggregatorMetrics:
                 labels={"partition": ()},
             ),
             topic_problems=gauge(
-                registry, f"{prefix}_topic_problems", "What is wrong with the four topics at the brokers, as readiness says under topics."
+                registry, f"{prefix}_topic_problems", "What is wrong with the topics at the brokers, as readiness says under topics."
             ),
             flush_seconds=histogram(
                 registry, f"{prefix}_flush_duration_seconds", "Time from cutting a tally to its acceptance.", unit="seconds", buckets=WORK_SECONDS

@@ -143,7 +143,7 @@ def document_of(event: LoadEvent) -> dict[str, Any]:
 
 
 async def make_topics(kafka: KafkaSettings) -> None:
-    """Create the four topics."""
+    """Create the topics."""
     problems = await ensure_topics(kafka, kafka.topics, clock=SystemClock())
     assert not problems, problems
 

@@ -49,7 +49,7 @@ class GatewayMetrics:
         """Declare the metrics on this registry."""
         prefix = "taximeter_gateway"
         return cls(
-            topic_problems=gauge(registry, f"{prefix}_topic_problems", "What is wrong with the four topics at the brokers, as the log says."),
+            topic_problems=gauge(registry, f"{prefix}_topic_problems", "What is wrong with the topics at the brokers, as the log says."),
             requests=counter(registry, f"{prefix}_http_requests_total", "Requests answered, by status code.", labels={"code": ()}),
             request_seconds=histogram(
                 registry,

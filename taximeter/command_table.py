@@ -96,6 +96,10 @@ _METER_COMMANDS: Final = (
         f"{_METERS}.arguments:explain",
         f"{_METERS}.meters_explain:run",
     ),
+    Command("plan", "what the meters of the settings file would change", f"{_METERS}.arguments:plan", f"{_METERS}.publishing_meters:plan"),
+    Command("apply", "publish them, from a time on", f"{_METERS}.arguments:apply", f"{_METERS}.publishing_meters:apply"),
+    Command("list", "the versions that are published", f"{_METERS}.arguments:list_versions", f"{_METERS}.published_versions_shown:list_versions"),
+    Command("show", "one version, with its meters", f"{_METERS}.arguments:show", f"{_METERS}.published_versions_shown:show"),
 )
 
 _SPOOL: Final = (
@@ -130,7 +134,7 @@ STRIPE_COMMANDS: Final = (
 COMMANDS: Final = (
     _command(SANDBOX, "demo", "run the whole pipeline under load on this machine, and compare"),
     _command(SANDBOX, "broker", "run the embedded Kafka-protocol broker, or Apache Kafka, in the foreground"),
-    CommandGroup("topics", "the four topics: create, check, and copy to another cluster", _TOPICS),
+    CommandGroup("topics", "the topics: create, check, and copy to another cluster", _TOPICS),
     CommandGroup("api-keys", "make keys for those who send events to the gateway", _API_KEYS),
     _command(_COMMANDS, "status", "show where each partition stands"),
     CommandGroup("stripe", "everything on Stripe's side: meters, prices, customers, usage, invoices, webhooks", STRIPE_COMMANDS),
@@ -142,7 +146,7 @@ COMMANDS: Final = (
     _command("taximeter.reconcile_command", "reconcile", "compare the ledger with Stripe's summaries, by customer, meter and hour or day"),
     _command(_TRACING, "trace", "follow one event, or one meter event, through every log to Stripe's answer"),
     _command(_TRACING, "explain", "what a customer's usage of a meter is made of, down to the events"),
-    CommandGroup("meters", "what the meters of the settings file make of an event", _METER_COMMANDS),
+    CommandGroup("meters", "what the meters make of an event, and their versions: compare, publish, list and show", _METER_COMMANDS),
     CommandGroup("replay", "change what was counted, by plans that are shown first and can be taken back", _REPLAYS),
     CommandGroup("spool", "list and send what emitters left on the disk of a host", _SPOOL),
     _command(_COMMANDS, "verify", "re-read the log and prove every equation that a bill rests on"),

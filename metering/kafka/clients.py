@@ -140,7 +140,7 @@ class KafkaSettings:
 
     @property
     def topics(self) -> Topics:
-        """The four topics under the configured prefix."""
+        """The topics under the configured prefix."""
         return topics_named(self.topic_prefix)
 
 

@@ -1,4 +1,4 @@
-"""`taximeter topics`: create or check the four topics.
+"""`taximeter topics`: create or check the topics.
 
 Checked are the settings that the guarantees rest on.
 """

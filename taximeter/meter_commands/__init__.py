@@ -1,1 +1,1 @@
-"""`taximeter meters`: what the meters of the settings file make of an event."""
+"""`taximeter meters`: what the meters make of an event, which versions of them are published, and publishing another one."""

@@ -16,7 +16,7 @@ def settings_for(bootstrap: str) -> KafkaSettings:
 
 
 async def make_topics(kafka: KafkaSettings) -> None:
-    """Create the four topics."""
+    """Create the topics."""
     assert await ensure_topics(kafka, kafka.topics, clock=SystemClock()) == []
 
 
