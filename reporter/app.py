@@ -14,6 +14,7 @@ from taximeter_emitter.wire.partitioner import partition_of
 from metering.following.catalogue_following import CatalogueFollowing
 from metering.following.catalogue_log import CatalogueLog
 from metering.following.catalogue_metrics import CatalogueMetrics
+from metering.following.published_meters import SentMeters, WatchedMeters
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import Appender, LogReader
 from metering.kafka.provision import ensure_topics_unless_stopped
@@ -33,7 +34,6 @@ from reporter.meter_watch import LookTimes, MeterWatch
 from reporter.metrics import ReporterMetrics
 from reporter.period_reader import PeriodReader
 from reporter.planning.billing_periods import BillingPeriods
-from reporter.published_meters import SentMeters, WatchedMeters
 from reporter.sending.lanes import Lanes
 from reporter.sending.meter_events import MeterEventPort
 from reporter.sending.pacing import Pacer

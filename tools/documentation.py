@@ -18,6 +18,7 @@ from aggregator.settings import AggregatorSettings
 from ingest.metrics import GatewayMetrics
 from ingest.settings import GatewaySettings
 from metering.configuration.settings import SettingRow, describe
+from metering.following.catalogue_metrics import CatalogueMetrics
 from metering.kafka.clients import KafkaSettings
 from metering.process.metrics import CommonMetrics, MetricRow, catalogue, counter, gauge
 from metering.process.service import ServiceSettings
@@ -61,6 +62,11 @@ def _declare_emitter_metrics(registry: CollectorRegistry) -> None:
         declare(registry, metric.name, metric.doc, unit=metric.unit, labels=metric.labels)
 
 
+def _declare_catalogue_metrics(registry: CollectorRegistry) -> None:
+    for service in ("gateway", "aggregator", "reporter"):
+        CatalogueMetrics.create(registry, service)
+
+
 SETTINGS: Final = (
     SettingsSection("service", ServiceSettings, "Every service."),
     SettingsSection("kafka", KafkaSettings, "Every service."),
@@ -82,6 +88,7 @@ METRICS: Final = (
     MetricsSection("Reporter", "Meter events and units are counted when their receipt is in the ledger.", ReporterMetrics.create),
     MetricsSection("Reporter: the comparison with Stripe", "Of the partitions that the process owns.", ComparingMetrics.create),
     MetricsSection("Reporter: webhooks", "Rejections are counted when they are in the ledger.", WebhookMetrics.create),
+    MetricsSection("Versions of the catalogue", "Of the gateway, the aggregator and the reporter. Set every 30 seconds.", _declare_catalogue_metrics),
     MetricsSection(
         "Emitter", "A service exports them if it gives its emitter a registry. Taximeter's own processes do not.", _declare_emitter_metrics
     ),

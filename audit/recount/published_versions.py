@@ -17,12 +17,12 @@ NOTICE_MS: Final = 15 * 60_000
 """From so long after it was written a version may hold."""
 UNSURE_MS: Final = 10 * 60_000
 """By so much brokers' clocks differ: what has a log time later than that after the first publication was counted by a reader of the topic."""
-VERSIONS_MAX: Final = 10_000
+_VERSIONS_MAX: Final = 10_000
 _FORMAT: Final = "catalogue/1"
 
 
 @dataclass(frozen=True, slots=True)
-class _Version:
+class _Published:
     offset: int
     from_ms: int
     version: str
@@ -32,7 +32,7 @@ class PublishedVersions:
     """Hand in the records of usage.catalogue in order."""
 
     def __init__(self) -> None:
-        self._versions: list[_Version] = []
+        self._versions: list[_Published] = []
         self._checked_from_ms = 0
 
     def take(self, offset: int, log_time_ms: int, value: bytes | None) -> None:
@@ -42,13 +42,13 @@ class PublishedVersions:
             return
         last = self._versions[-1] if self._versions else None
         starts = document["from"]
-        if document["after"] != (-1 if last is None else last.offset) or len(self._versions) >= VERSIONS_MAX:
+        if document["after"] != (-1 if last is None else last.offset) or len(self._versions) >= _VERSIONS_MAX:
             return
         if starts != 0 if last is None else starts < log_time_ms + NOTICE_MS or starts <= last.from_ms:
             return
         if last is None:
             self._checked_from_ms = log_time_ms + UNSURE_MS
-        self._versions.append(_Version(offset, starts, document["version"]))
+        self._versions.append(_Published(offset, starts, document["version"]))
 
     def in_force(self, latest_ms: int) -> str | None:
         """The version by which a record is counted where this is the latest log time; None where an aggregator may have counted that knew none."""

@@ -4,7 +4,7 @@ Every record is counted by the version that is in force at the latest log time o
 a version that it has left, whatever the clocks of its leaders say, and everybody who reads the log finds the same.
 
 A publication is accepted if it follows the last accepted one, and holds from NOTICE_MS_MIN or more after the broker wrote it. Brokers' clocks
-differ by CLOCKS_APART_MS at most. So whoever has read to the end of the topic after a broker wrote a record of log time T knows every version
+differ by CLOCKS_APART_MS at most. So if somebody reads to the end of the topic after a broker wrote a record of log time T, they know every version
 that holds before T + NOTICE_MS_MIN - CLOCKS_APART_MS. Nobody's own clock is asked.
 """
 

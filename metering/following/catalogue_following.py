@@ -16,7 +16,7 @@ from metering.records.fail_closed import FailClosed
 from metering.records.meters import Catalogue
 from metering.records.notes.publication import FROM_THE_BEGINNING, Publication
 
-LOOK_SECONDS: Final = 30.0
+FOLLOW_SECONDS: Final = 30.0
 RETRY_SECONDS: Final = 1.0
 
 
@@ -90,7 +90,7 @@ class CatalogueFollowing:
                 self._trouble = f"the versions of the catalogue cannot be read: {error}"
                 self._warnings.warning(self._notices, "the versions of the catalogue cannot be read", reason=str(error))
             self._metrics.show(self.timeline, self._clock.now_ms(), follows=self._trouble is None, file_differs=self.difference() is not None)
-            await self._clock.sleep(LOOK_SECONDS)
+            await self._clock.sleep(FOLLOW_SECONDS)
 
     def trouble(self) -> str | None:
         """Why the topic cannot be followed, in words; None if it can."""

@@ -20,7 +20,7 @@ from taximeter.exit_codes import DISCREPANCY, FAILED, OK, USAGE
 from taximeter.meter_commands.catalogue_changes import CatalogueChanges, changes_between
 from taximeter.stripe_commands.running import print_json, shown
 
-PLAN_SCHEMA: Final = "taximeter.meters-plan/1"
+METERS_PLAN_SCHEMA: Final = "taximeter.meters-plan/1"
 NOTHING_PUBLISHED: Final = "nothing is published yet: the first start of an aggregator publishes the meters of its settings file"
 
 
@@ -73,7 +73,7 @@ async def _apply(arguments: argparse.Namespace, from_ms: int | None) -> int:
         publishing = Publishing(log, appender, SystemClock())
         version = await publishing.publish(catalogue, from_ms=from_ms, reason=arguments.reason, by=author(arguments))
         if arguments.json:
-            print_json({"schema": PLAN_SCHEMA, "published": as_json(version), **changes.as_json()})
+            print_json({"schema": METERS_PLAN_SCHEMA, "published": as_json(version), **changes.as_json()})
         else:
             print(
                 f"version {version.number} ({version.catalogue.version}) is published. By log time it holds from {shown(version.from_ms // 1000)} on"
@@ -113,7 +113,7 @@ def _compared(log: CatalogueLog, file: Catalogue) -> tuple[CatalogueVersion, Cat
 
 def _show(arguments: argparse.Namespace, newest: CatalogueVersion, changes: CatalogueChanges) -> None:
     if arguments.json:
-        print_json({"schema": PLAN_SCHEMA, "newest": as_json(newest), **changes.as_json()})
+        print_json({"schema": METERS_PLAN_SCHEMA, "newest": as_json(newest), **changes.as_json()})
         return
     if changes.is_empty:
         print(f"the settings file says what version {newest.number} ({newest.catalogue.version}) says: there is nothing to publish")

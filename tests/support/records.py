@@ -23,6 +23,7 @@ from metering.records.ledger_records import (
     Rejection,
     Settlement,
 )
+from metering.records.notes.publication import Publication
 from metering.records.service_limits import VALUE_MAX
 from metering.records.tally import (
     NO_DIGESTED_EMITTERS,
@@ -226,6 +227,7 @@ corrections = st.builds(
 )
 ledger_places = st.builds(LedgerPlace, small, st.integers(-1, 10**6), st.integers(-1, 10**6), st.integers(-1, 10**6), st.integers(-1, 10**6))
 closings = st.builds(LedgerClosing, names, small, ledger_places, st.integers(-1, 10**6), names, names, names, names, small)
+publications = st.builds(Publication, st.integers(-1, 10**6), small, names, st.lists(_catalogue_entries, max_size=2), names, names, small)
 _doubts = st.lists(st.tuples(names, small), max_size=3)
 adoptions = st.builds(
     LedgerAdoption,

@@ -26,9 +26,10 @@ from taximeter_emitter.wire.limits import (
 from aggregator.reading.decoding import read
 from metering.records.dead_letter import encode_dead_letter
 from metering.records.ledger_records import encode_correction, encode_handover, encode_intent, encode_receipt, encode_rejection
+from metering.records.notes.publication import encode_publication
 from metering.records.tally import encode_tally
 from tests.simulation.simulation import Simulation
-from tests.simulation.world import DEADLETTERS, EVENTS, LEDGER, TALLIES, SimulatedRecord
+from tests.simulation.world import CATALOGUE, DEADLETTERS, EVENTS, LEDGER, TALLIES, SimulatedRecord
 from tests.support import records
 from tests.support.schemas import NAMES, faults
 
@@ -43,6 +44,7 @@ EVERY_RECORD: Final[dict[str, st.SearchStrategy[Any]]] = {
     "usage.ledger/rejection": records.rejections.map(encode_rejection).map(orjson.loads),
     "usage.ledger/closing": records.closings.map(encode_handover).map(orjson.loads),
     "usage.ledger/adoption": records.adoptions.map(encode_handover).map(orjson.loads),
+    "usage.catalogue/publication": records.publications.map(encode_publication).map(orjson.loads),
     "usage.deadletters/dead-letter": records.dead_letters.map(lambda letter: orjson.loads(encode_dead_letter(letter)[1][0][1] or b"")),
 }
 
@@ -63,7 +65,7 @@ OF_OPERATORS: Final = {
 def test_whatever_a_simulated_pipeline_writes_is_valid() -> None:
     """Of usage.events, what the aggregator reads: the simulation writes bad records as well."""
     seen = dict.fromkeys(NAMES, 0)
-    for seed in range(90):
+    for seed in range(120):
         simulation = Simulation(seed, tracing=False, scope=None)
         simulation.run()
         for (topic, _), log in simulation.world.logs.items():
@@ -80,6 +82,8 @@ def _documents(topic: str, record: SimulatedRecord) -> Iterator[tuple[str, Any]]
         yield "usage.deadletters/dead-letter", orjson.loads(dict(record.headers)["taximeter-dead-letter"] or b"")
     elif topic == EVENTS:
         yield from _readable(record)
+    elif topic == CATALOGUE:
+        yield "usage.catalogue/publication", orjson.loads(record.value or b"")
     else:
         assert topic in {TALLIES, LEDGER}
         document = orjson.loads(record.value or b"")

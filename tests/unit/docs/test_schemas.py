@@ -53,6 +53,7 @@ from metering.records.ledger_records import (
     encode_entry,
 )
 from metering.records.notes.evidence import CAUSE_CHARS_MAX, FINDINGS_MAX, TAKEN_MAX
+from metering.records.notes.publication import decode_publication, encode_publication
 from metering.records.notes.resolution import SUMS_READ_MAX
 from metering.records.record import Record
 from metering.records.redrive import EDITS_MAX, decode_redrive, encode_redrive
@@ -116,6 +117,12 @@ def import_again(document: Any) -> bytes:
     return encode_import(decode_import(orjson.dumps(document)))
 
 
+def publication_again(document: Any) -> bytes:
+    publication = decode_publication(orjson.dumps(document))
+    assert publication is not None
+    return encode_publication(publication)
+
+
 WRITTEN: Final[dict[str, Callable[[Any], bytes]]] = {
     "usage.events/batch": written_again,
     "usage.events/heartbeat": written_again,
@@ -125,6 +132,7 @@ WRITTEN: Final[dict[str, Callable[[Any], bytes]]] = {
         encoded_entry,
     ),
     "usage.deadletters/dead-letter": letter_again,
+    "usage.catalogue/publication": publication_again,
     **dict.fromkeys((f"usage.deadletters/{kind}" for kind in ("redrive", "redrive-end")), redrive_again),
     **dict.fromkeys((f"usage.deadletters/{kind}" for kind in ("import", "import-end")), import_again),
 }
