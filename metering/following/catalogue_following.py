@@ -16,8 +16,8 @@ from metering.records.fail_closed import FailClosed
 from metering.records.meters import Catalogue
 from metering.records.notes.publication import FROM_THE_BEGINNING, Publication
 
-FOLLOW_SECONDS: Final = 30.0
-RETRY_SECONDS: Final = 1.0
+CATALOGUE_SECONDS: Final = 30.0
+CATALOGUE_RETRY_SECONDS: Final = 1.0
 
 
 class CatalogueFollowing:
@@ -73,7 +73,7 @@ class CatalogueFollowing:
                 raise RefusedToStart([f"the versions of the catalogue cannot be used: {error}"]) from error
             except LogUnavailable as error:
                 self._warnings.warning(self._notices, "the versions of the catalogue cannot be read", reason=str(error))
-                await self._clock.sleep(RETRY_SECONDS)
+                await self._clock.sleep(CATALOGUE_RETRY_SECONDS)
                 continue
             context.health.require("catalogue", self.trouble)
             context.health.mention("catalogue_file", self.difference)
@@ -90,7 +90,7 @@ class CatalogueFollowing:
                 self._trouble = f"the versions of the catalogue cannot be read: {error}"
                 self._warnings.warning(self._notices, "the versions of the catalogue cannot be read", reason=str(error))
             self._metrics.show(self.timeline, self._clock.now_ms(), follows=self._trouble is None, file_differs=self.difference() is not None)
-            await self._clock.sleep(FOLLOW_SECONDS)
+            await self._clock.sleep(CATALOGUE_SECONDS)
 
     def trouble(self) -> str | None:
         """Why the topic cannot be followed, in words; None if it can."""

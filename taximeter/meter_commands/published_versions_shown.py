@@ -20,12 +20,12 @@ VERSIONS_SCHEMA = "taximeter.meters/1"
 
 
 def list_versions(arguments: argparse.Namespace) -> int:
-    """All of them, the newest last."""
+    """The versions that are published."""
     return run_on_logs(_with_versions(kafka_settings(arguments), lambda versions: _list(arguments, versions)), refusals=(NotPublished,))
 
 
 def show(arguments: argparse.Namespace) -> int:
-    """One of them, with its meters."""
+    """One version, with its meters."""
     return run_on_logs(_with_versions(kafka_settings(arguments), lambda versions: _show(arguments, versions)), refusals=(NotPublished,))
 
 

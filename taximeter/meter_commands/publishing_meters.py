@@ -25,12 +25,18 @@ NOTHING_PUBLISHED: Final = "nothing is published yet: the first start of an aggr
 
 
 def plan(arguments: argparse.Namespace) -> int:
-    """Exit code 2 when a meter would be dropped that was not named."""
+    """What the meters of the settings file would change.
+
+    Exit code 2 when a meter would be dropped that was not named.
+    """
     return run_on_logs(_plan(arguments), refusals=(NotPublished,))
 
 
 def apply(arguments: argparse.Namespace) -> int:
-    """Exit code 0 when the version is in the log and counts."""
+    """Publish them, from a time on.
+
+    Exit code 0 when the version is in the log and counts.
+    """
     problems, from_ms = writing_problems(arguments, instead="taximeter meters plan"), None
     try:
         from_ms = None if arguments.from_time is None else parse_time(arguments.from_time, "--from")

@@ -1,0 +1,32 @@
+"""What `taximeter meters plan` says of another version."""
+
+from metering.records.meters import Catalogue, Meter
+from taximeter.meter_commands.catalogue_changes import changes_between
+
+OLD = Catalogue([Meter("tokens", ("input", "output")), Meter("calls", ("calls",))], ["cached"])
+NEW = Catalogue([Meter("tokens", ("input",)), Meter("images", ("images",))], ["cached"])
+
+
+def test_two_that_count_alike_change_nothing() -> None:
+    changes = changes_between(OLD, Catalogue(reversed(OLD.meters), OLD.unmetered))
+    assert changes.is_empty
+    assert list(changes.refusals([])) == []
+
+
+def test_meters_and_fields_that_come_go_and_change_are_named() -> None:
+    changes = changes_between(OLD, NEW)
+    assert (changes.added, changes.dropped, changes.changed) == (["images"], ["calls"], ["tokens"])
+    assert (changes.known, changes.forgotten) == (["images"], ["calls", "output"])
+    text = "\n".join(changes.lines())
+    assert '~ tokens: counts [["input","output"]' in text
+    assert "usage fields that nobody sums any more: calls, output" in text
+    assert changes.as_json()["dropped"].keys() == {"calls"}
+
+
+def test_a_meter_is_dropped_only_by_name() -> None:
+    changes = changes_between(OLD, NEW)
+    (refusal,) = changes.refusals([])
+    assert "add --drop calls" in refusal
+    assert list(changes.refusals(["calls"])) == []
+    (refusal,) = changes.refusals(["calls", "tokens"])
+    assert refusal.startswith("--drop tokens: this meter is not dropped")
