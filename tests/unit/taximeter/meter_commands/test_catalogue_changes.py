@@ -8,7 +8,7 @@ NEW = Catalogue([Meter("tokens", ("input",)), Meter("images", ("images",))], ["c
 
 
 def test_two_that_count_alike_change_nothing() -> None:
-    changes = changes_between(OLD, Catalogue(reversed(OLD.meters), OLD.unmetered))
+    changes = changes_between(OLD, Catalogue(OLD.meters[::-1], OLD.unmetered))
     assert changes.is_empty
     assert list(changes.refusals([])) == []
 
