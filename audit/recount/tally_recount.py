@@ -270,7 +270,8 @@ class TallyRecount:
             found.append(
                 f"counts by version {tally.catalogue} of the catalogue, and of {len(others)} records, from {offset} on, version {wanted} was in force"
             )
-        if tally.horizon_ms is not None and tally.log_time_ms != self._latest_ms:
+        versions = self._history.versions
+        if versions.in_force(tally.log_time_ms) != versions.in_force(self._latest_ms):  # a new owner would go on by another version
             found.append(f"says that its latest log time is {tally.log_time_ms}, its records hold {self._latest_ms}")
         return found
 
