@@ -23,6 +23,7 @@ from ingest.requests.gate import RequestGate
 from ingest.requests.handler import EventsHandler
 from ingest.requests.server import BATCHES_PATH, EVENTS_PATH, GatewayServer
 from ingest.settings import GatewaySettings
+from metering.folds.catalogue_timeline import CatalogueVersion, taken_by_any
 from metering.following.catalogue_following import CatalogueFollowing
 from metering.following.catalogue_log import CatalogueLog
 from metering.following.catalogue_metrics import CatalogueMetrics
@@ -86,7 +87,7 @@ class Gateway:
             read_seconds=settings.read_seconds,
             clock=context.clock,
         )
-        self._known_fields: frozenset[str] = frozenset()
+        self._serving: tuple[CatalogueVersion, ...] = ()
         self._reader = reader = BodyReader(catalogue, events_max=settings.events_max, age_max_ms=age_max_ms, keep_ids=settings.keep_ids)
         events = EventsHandler(gate, reader=reader, publisher=self._publisher, metrics=self._metrics, clock=context.clock)
         batches = BatchesHandler(gate, publisher=self._publisher, metrics=self._metrics, clock=context.clock)
@@ -164,14 +165,11 @@ class Gateway:
             self._know_fields()
 
     def _know_fields(self) -> None:
-        """Take what is counted by a version in force, or by one to come: what the next version knows is not refused until then, and neither is
-        what it knows no more. Where nothing is published the settings file says.
-        """
+        """Take what is counted by a version in force, or by one to come. Where nothing is published the settings file says."""
         serving = self._catalogue.timeline.serving(self._context.clock.now_ms())
-        known = frozenset[str]().union(*(version.catalogue.known_fields for version in serving))
-        if known and known != self._known_fields:
-            self._known_fields = known
-            self._reader.follow(Catalogue((), known))
+        if serving and serving != self._serving:
+            self._serving = serving
+            self._reader.follow(taken_by_any(serving))
 
     def _some_refused(self) -> str | None:
         refused = self._publisher.refused_partitions()

@@ -9,7 +9,8 @@ that holds before T + NOTICE_MS_MIN - CLOCKS_APART_MS. Nobody's own clock is ask
 """
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Final
 
@@ -64,6 +65,19 @@ _from_ms = attrgetter("from_ms")
 def always(catalogue: Catalogue) -> CatalogueTimeline:
     """One version that holds for ever."""
     return CatalogueTimeline((CatalogueVersion(1, 0, 0, FROM_THE_BEGINNING, catalogue),), FOR_EVER_MS)
+
+
+def taken_by_any(versions: Sequence[CatalogueVersion]) -> Catalogue:
+    """A catalogue that refuses an event only if each of these versions does: to take events by while one follows the other, not to count by."""
+    if len(versions) == 1:
+        return versions[0].catalogue
+    meters = {str(meter.definition): meter for version in versions for meter in version.catalogue.meters}
+    of_all = set.intersection(*({str(meter.definition) for meter in version.catalogue.meters} for version in versions))
+    # What a meter takes off may leave less than nothing by one version, and not by another.
+    lenient = [
+        meter if text in of_all or not meter.less else replace(meter, fields=(*meter.fields, *meter.less), less=()) for text, meter in meters.items()
+    ]
+    return Catalogue(lenient, frozenset[str]().union(*(version.catalogue.unmetered for version in versions)))
 
 
 @dataclass(slots=True)

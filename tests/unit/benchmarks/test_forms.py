@@ -10,6 +10,7 @@ from aggregator.core.counting import PartitionCounter
 from aggregator.core.counting_rules import CountingRules
 from benchmarks.forms import FORMS, PLAIN, Form, records_of
 from benchmarks.usage_load import METERS_FILE, Shape
+from metering.folds.catalogue_timeline import always
 from metering.folds.tallies import Tallies
 from metering.records.meters import catalogue_of
 from metering.records.record import Record
@@ -20,7 +21,7 @@ SHAPE = Shape(events=400, repeated=0.1)
 
 def counted(form: Form) -> Tally:
     """What one partition makes of all of it."""
-    rules = CountingRules("usage.events", catalogue_of(tomllib.loads(METERS_FILE)), lambda _: 0, "test", DAY_MS)
+    rules = CountingRules("usage.events", always(catalogue_of(tomllib.loads(METERS_FILE))), lambda _: 0, "test", DAY_MS)
     counter = PartitionCounter(0, rules, Tallies())
     counter.found(0, "chain")
     now_ms = time.time_ns() // 1_000_000

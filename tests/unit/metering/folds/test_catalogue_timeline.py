@@ -3,7 +3,15 @@
 import pytest
 from taximeter_emitter.wire.limits import MINUTE_MS
 
-from metering.folds.catalogue_timeline import CLOCKS_APART_MS, FOR_EVER_MS, NOTICE_MS_MIN, CatalogueTimeline, PublishedCatalogues
+from metering.folds.catalogue_timeline import (
+    CLOCKS_APART_MS,
+    FOR_EVER_MS,
+    NOTICE_MS_MIN,
+    CatalogueTimeline,
+    CatalogueVersion,
+    PublishedCatalogues,
+    taken_by_any,
+)
 from metering.records.fail_closed import ChainBroken, RecordCorrupt
 from metering.records.meters import Catalogue, Meter
 from metering.records.notes.publication import Publication, decode_publication, encode_publication
@@ -99,3 +107,15 @@ def test_who_takes_events_knows_what_is_in_force_by_any_broker_s_clock_and_what_
     timeline = CatalogueTimeline(found.versions)
     serving = [[version.number for version in timeline.serving(moment)] for moment in (NOW_MS, starts + MINUTE_MS, starts + CLOCKS_APART_MS)]
     assert serving == [[1, 2], [1, 2], [2]]
+
+
+def test_while_one_version_follows_the_other_an_event_is_refused_only_if_both_refuse_it() -> None:
+    before = Catalogue([Meter("tokens", ("a",)), Meter("rest", ("a",), less=("c",)), Meter("new", ("d",), less=("c",))], ["free"])
+    after = Catalogue([Meter("tokens", ("b",)), Meter("new", ("d",), less=("c",))])
+    joined = taken_by_any([CatalogueVersion(number, 0, 0, 0, each) for number, each in enumerate((before, after), 1)]).of(())
+    assert joined.known_fields == {"a", "b", "c", "d", "free"}
+    assert joined.below_zero([("a", 1), ("c", 2), ("d", 2)]) is None
+    refusing = joined.below_zero([("d", 1), ("c", 2)])
+    assert refusing is not None
+    assert refusing.event_name == "new"
+    assert taken_by_any([CatalogueVersion(1, 0, 0, 0, before)]) is before
