@@ -84,14 +84,19 @@ class Outbox:
             self.memory_bytes -= len(batch.value)
         return True
 
+    def forget(self, batch: EncodedBatch) -> None:
+        """It is not in flight any more, and not in memory."""
+        if batch in self._in_flight:
+            del self._in_flight[batch]
+            if not batch.row:
+                self.memory_bytes -= len(batch.value)
+
     def set_aside(self, batch: EncodedBatch, why: str) -> bool:
         """Nobody will take it: keep it on disk, apart from what is sent; False if it is in memory only, and there is no disk.
 
         It is not in flight any more, even where the disk fails: that raises SpoolFailed.
         """
-        self._in_flight.pop(batch, None)
-        if not batch.row:
-            self.memory_bytes -= len(batch.value)
+        self.forget(batch)
         if self.spool is None:
             return False
         self.spool.set_aside(batch, why)

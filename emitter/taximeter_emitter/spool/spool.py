@@ -45,7 +45,8 @@ CREATE TABLE IF NOT EXISTS numbers (partition INTEGER PRIMARY KEY, next_seq INTE
 PRAGMA user_version = {FORMAT};
 """
 _HELD: Final = """
-SELECT TOTAL(LENGTH(value)) + ? * COUNT(*), TOTAL(count) FROM (SELECT value, count FROM batches UNION ALL SELECT value, count FROM unplaced)
+SELECT TOTAL(LENGTH(value)) + ? * COUNT(*), TOTAL(count)
+FROM (SELECT value, count FROM batches UNION ALL SELECT value, count FROM unplaced UNION ALL SELECT value, 0 FROM refused)
 """
 _TAKE_BACK: Final = """
 INSERT INTO batches (partition, first_seq, count, value) SELECT partition, first_seq, count, value FROM refused ORDER BY row
@@ -60,7 +61,8 @@ class Spool:
     """An open spool file, locked by this process.
 
     `bytes_held` is what waits in it, `events_held` the events in that, `unplaced_events` those of them that have no partition yet.
-    `refused_batches`: what is set aside in it, which nobody sends by itself. `secret`: of its emitter; empty if that had none.
+    `refused_batches`: what is set aside in it, which nobody sends by itself; its bytes are among those held. `secret`: of its emitter; empty if
+    that had none.
     """
 
     def __init__(self, path: Path, lock: int, connection: sqlite3.Connection) -> None:
@@ -190,8 +192,9 @@ class Spool:
             cursor.execute("DELETE FROM batches WHERE row = ?", (batch.row,))
             _insert_refused(cursor, batch, why)
         if batch.row:
-            self.bytes_held -= batch.spool_bytes
             self.events_held -= batch.count
+        else:
+            self.bytes_held += batch.spool_bytes
         self.refused_batches += 1
 
     def take_back(self) -> None:

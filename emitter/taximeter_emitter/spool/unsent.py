@@ -124,14 +124,7 @@ class Unsent:
 
     def set_aside(self, outbox: Outbox, batch: EncodedBatch, why: str) -> None:
         """Nobody will take it. It is kept on disk until somebody has it sent again; where there is no disk it is lost, and said to be."""
-        kept = True
-        try:
-            if outbox is self._own and self._directory is not None:
-                self._own_spool(self._directory)
-            kept = outbox.set_aside(batch, why)
-        except SpoolFailed as failure:
-            self._failed(failure)
-            kept = bool(batch.row)  # then it is where it was, and is refused again after the next look
+        kept = self._has_set_aside(outbox, batch, why)
         self._counts.refused += batch.count
         if not kept:
             self._counts.lost += batch.count
@@ -149,6 +142,23 @@ class Unsent:
                 batch.first_seq,
                 left_out,
             )
+
+    def _has_set_aside(self, outbox: Outbox, batch: EncodedBatch, why: str) -> bool:
+        """Whether the disk has it."""
+        try:
+            if outbox is self._own and self._directory is not None and not batch.row:
+                spool = self._own_spool(self._directory)
+                if self._room(spool, self._directory.bytes_max) < batch.spool_bytes:
+                    raise SpoolFailed(f"{self._directory.path}: the spools there take {self._directory.bytes_max:,} bytes, as many as they may")
+        except SpoolFailed as failure:
+            self._failed(failure)
+            outbox.forget(batch)
+            return False
+        try:
+            return outbox.set_aside(batch, why)
+        except SpoolFailed as failure:
+            self._failed(failure)
+            return bool(batch.row)  # then it is where it was, and is refused again after the next look
 
     def give_back(self) -> None:
         """The producer failed: everything in flight will be sent again."""

@@ -167,3 +167,24 @@ def test_a_topic_with_other_partitions_is_not_written_to(gateway: GatewayInThrea
     until(lambda: "has 4 partitions; customers were spread over 7" in emitter.stats().last_error)
     stats = emitter.close(1.0)
     assert (stats.counts.spooled, stats.counts.lost, kafka.log) == (50, 0, [])
+
+
+def test_what_is_set_aside_has_the_bound_of_the_spool(gateway: GatewayInThread, tmp_path: Path) -> None:
+    emitter = emitter_of(gateway, BOUND, spool_dir=tmp_path, spool_bytes_max=1024 * 1024)
+    for number in range(40):
+        assert emitter.emit(customer="cus_of_others", usage={"n": 1}, dimensions={f"k{place}": f"{number}" * 60 for place in range(16)})
+    until(lambda: emitter.stats().counts.refused == 40)
+    assert emitter.stats().spool_bytes > 0
+    for start in range(0, 4_000, 200):
+        for number in range(start, start + 200):
+            dimensions = {f"k{place}": f"{number}-{place}-" + "v" * 100 for place in range(8)}
+            assert emitter.emit(customer="cus_of_others", usage={"n": 1}, dimensions=dimensions)
+        until(lambda: emitter.stats().buffered_events == 0)
+    until(lambda: emitter.stats().counts.refused == 4_040)
+    stats = emitter.close(5.0)
+    (path,) = spool_paths(tmp_path)
+    found = look_at(path)
+    assert found is not None
+    assert found.refused + stats.counts.lost == 4_040
+    assert 0 < found.refused < 4_040
+    assert found.bytes < 2 * 1024 * 1024
