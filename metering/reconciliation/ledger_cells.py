@@ -1,7 +1,7 @@
 """Read the cells of one partition from usage.ledger, from as far back as the scope needs and no further."""
 
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final
@@ -11,12 +11,10 @@ from metering.kafka.clients import KafkaSettings
 from metering.kafka.ledger_log import ledger_since
 from metering.kafka.partition_log import LogReader
 from metering.reconciliation.cells import CellKey, Cells, CellScope, LedgerCells, Member
-from metering.records.ledger_records import Entry, Rejection, decode_entry
+from metering.reconciliation.counted_reports import CountedReports, Pause
+from metering.records.ledger_records import REPORTS_PARTITION, Entry, Rejection, decode_entry
 
 _NOTHING: Final[Cells] = {}
-
-Pause = Callable[[float], Awaitable[None]]
-"""Awaited after each block of records with the seconds that it took, so that a busy process does other things between."""
 
 ENTRIES_TILL_PAUSE: Final = 500
 
@@ -30,7 +28,7 @@ async def no_pause(_seconds: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class PartitionCells:
-    """The cells of one partition, and the error reports that were written there since."""
+    """The cells of one partition, and the error reports since then that may be about it."""
 
     cells: Cells
     rejections: Sequence[Rejection]
@@ -44,6 +42,7 @@ class LedgerCellReader:
         self._topic = kafka.topics.ledger.name
         self._pause = pause
         self._reader = LogReader(kafka, "reconcile")
+        self._counted = CountedReports(self._reader, self._topic, pause=pause)
 
     async def close(self) -> None:
         """Close the connection."""
@@ -67,7 +66,12 @@ class LedgerCellReader:
         async with aclosing(self._entries(partition, begin, end, on_entries)) as entries:
             async for offset, log_time_ms, entry in entries:
                 cells.fold(offset, log_time_ms, entry)
-        return PartitionCells(cells.finish(), cells.rejections, cells.members)
+        elsewhere = () if partition == REPORTS_PARTITION else await self.counted_reports(scope.told_from_ms)
+        return PartitionCells(cells.finish(), [*cells.rejections, *elsewhere], cells.members)
+
+    async def counted_reports(self, since_ms: int) -> Sequence[Rejection]:
+        """The error reports since then that count more than they name, of whatever partition. Blocks on Kafka; reads the log once."""
+        return await self._counted.read(since_ms)
 
     async def _entries(self, partition: int, begin: int, end: int, on_entries: OnEntries) -> AsyncGenerator[tuple[int, int, Entry], None]:
         count, began = 0, time.thread_time()

@@ -46,6 +46,7 @@ SIGNED_INTENT_FORMAT: Final = "intent/3"
 RECEIPT_FORMAT: Final = "receipt/1"
 CORRECTION_FORMAT: Final = "correction/1"
 REJECTION_FORMAT: Final = "rejection/1"
+REPORTS_PARTITION: Final = 0  # has what an error report only counts
 CLOSING_FORMAT: Final = "closing/1"
 ADOPTION_FORMAT: Final = "adoption/1"
 

@@ -22,6 +22,7 @@ from metering.reconciliation.findings import findings_of
 from metering.reconciliation.ledger_cells import PartitionCells
 from metering.reconciliation.reconciler import SummariesRefused, SummariesUnread, SummarySource, compared_cells, unreadable_cells
 from metering.records.fail_closed import FailClosed
+from metering.records.ledger_records import Rejection
 from metering.records.notes.evidence import FINDINGS_MAX, CellVerdict, Evidence, Finding
 from reporter.comparing.doubt_book import CellPlace, DoubtBook, DoubtKind, ReportWindow
 from reporter.comparing.metrics import DIFFERENCES, ComparingMetrics
@@ -82,6 +83,10 @@ class FollowedLedger(Protocol):
 
     async def follow(self, partition: int, book: DoubtBook) -> None:
         """Bring it up to date."""
+        ...
+
+    async def reports(self, now_ms: int) -> Sequence[Rejection]:
+        """The error reports that count more than they name. They may be about any partition."""
         ...
 
     async def suspects(self, partition: int, report: ReportWindow) -> set[CellPlace]:
@@ -161,8 +166,9 @@ class Comparer:
         owned = self._partitions.owned()
         self._books = {partition: book for partition, book in self._books.items() if partition in owned}
         self._budget.set_share(self._partitions.share)
+        reports = await self._ledger.reports(self._clock.now_ms()) if owned else ()
         for partition in sorted(owned):
-            await self._follow(partition)
+            await self._follow(partition, reports)
         times = self._times()
         for book in self._books.values():
             drop_answered(book, times)
@@ -172,13 +178,15 @@ class Comparer:
                 await self._ask(partition, self._books[partition], questions)
         self._observe(times)
 
-    async def _follow(self, partition: int) -> None:
+    async def _follow(self, partition: int, reports: Sequence[Rejection]) -> None:
         """Bring the book of a partition up to date. A ledger that is not sound stops its worker; here it is passed over."""
         try:
             book = self._books.get(partition)
             if book is None:
                 book = await self._ledger.begin(partition, self._clock.now_ms())
             await self._ledger.follow(partition, book)
+            for rejection in reports:
+                book.note_report(rejection)
             for report in list(book.reports.values())[:REPORTS_AT_ONCE]:
                 book.found_suspects(report, await self._ledger.suspects(partition, report))
             self._books[partition] = book

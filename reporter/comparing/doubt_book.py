@@ -85,7 +85,7 @@ class DoubtBook:
                 self._saw(entry.event, log_time_ms)
                 self.doubt(_place(entry.event), DoubtfulCell(DoubtKind.CORRECTED, log_time_ms))
             case Rejection():
-                self._note_report(entry)
+                self.note_report(entry)
             case Evidence():
                 self._note_evidence(log_time_ms, entry)
             case _:
@@ -97,6 +97,16 @@ class DoubtBook:
             self.doubts[place] = doubtful
         else:
             self.left_out += 1
+
+    def note_report(self, rejection: Rejection) -> None:
+        """An error report, of this partition or of REPORTS_PARTITION: what it counts without naming may be here. A repetition says nothing new."""
+        # Stripe has what it refuses as a duplicate.
+        key = rejection.event_id, rejection.code
+        if not rejection.unnamed or "duplicate" in rejection.code or key in self._reports_seen or len(self.reports) >= REPORTS_MAX:
+            return
+        self._reports_seen.add(key)
+        start, end = rejection.window_start_ms or rejection.at_ms, rejection.window_end_ms or rejection.at_ms
+        self.reports[key] = ReportWindow(*key, rejection.meter, rejection.unnamed, start, end)
 
     def found_suspects(self, report: ReportWindow, places: set[CellPlace]) -> None:
         """The cells of what Stripe validated in the window of a report."""
@@ -124,15 +134,6 @@ class DoubtBook:
         pair = CustomerMeter(event.customer, event.meter)
         if pair in self.pairs or len(self.pairs) < PAIRS_MAX:
             self.pairs[pair] = log_time_ms
-
-    def _note_report(self, rejection: Rejection) -> None:
-        # Stripe has what it refuses as a duplicate.
-        key = rejection.event_id, rejection.code
-        if not rejection.unnamed or "duplicate" in rejection.code or key in self._reports_seen or len(self.reports) >= REPORTS_MAX:
-            return
-        self._reports_seen.add(key)
-        start, end = rejection.window_start_ms or rejection.at_ms, rejection.window_end_ms or rejection.at_ms
-        self.reports[key] = ReportWindow(*key, rejection.meter, rejection.unnamed, start, end)
 
     def _note_evidence(self, log_time_ms: int, evidence: Evidence) -> None:
         self.evidence.take(evidence.findings)

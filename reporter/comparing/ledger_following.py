@@ -2,7 +2,7 @@
 or FailClosed."""
 
 import time
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import aclosing
 from typing import Final
 
@@ -16,7 +16,7 @@ from metering.kafka.ledger_log import ledger_since, ledger_start
 from metering.kafka.partition_log import Appender, LogReader
 from metering.reconciliation.cells import CellKey, CellScope
 from metering.reconciliation.ledger_cells import ENTRIES_TILL_PAUSE, LedgerCellReader, PartitionCells
-from metering.records.ledger_records import Entry, decode_entry, encode_entry
+from metering.records.ledger_records import Entry, Rejection, decode_entry, encode_entry
 from metering.records.notes.evidence import Evidence
 from metering.records.service_limits import EVENT_AGE_MAX_MS
 from reporter.comparing.doubt_book import CellPlace, DoubtBook, ReportWindow
@@ -55,6 +55,10 @@ class LedgerFollowing:
         async with aclosing(self._entries(partition, book.ledger.chain.next_offset, end)) as entries:
             async for offset, log_time_ms, entry in entries:
                 book.fold(offset, log_time_ms, entry)
+
+    async def reports(self, now_ms: int) -> Sequence[Rejection]:
+        """The error reports that count more than they name, from as far back as a book begins."""
+        return await self._cells.counted_reports(now_ms - EVENT_AGE_MAX_MS)
 
     async def suspects(self, partition: int, report: ReportWindow) -> set[CellPlace]:
         """The cells of what was settled in the window of a report."""

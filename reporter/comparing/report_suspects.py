@@ -10,7 +10,7 @@ from metering.records.ledger_records import Entry, Receipt
 from reporter.comparing.doubt_book import CellPlace, ReportWindow
 
 SUSPECTS_MAX: Final = 5_000
-TOLD_BEFORE_MS: Final = 60_000  # how much earlier than Stripe validated it something may have been sent
+TOLD_BEFORE_MS: Final = HOUR_MS  # how much earlier than Stripe validated it something may have been sent; verify asks for answers of as many
 
 
 class ReportSuspects:

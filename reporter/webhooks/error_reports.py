@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
-from metering.records.ledger_records import REJECTION_IDENTIFIERS_MAX, SETTLEMENT_DETAIL_CHARS_MAX, Rejection
+from metering.records.ledger_records import REJECTION_IDENTIFIERS_MAX, REPORTS_PARTITION, SETTLEMENT_DETAIL_CHARS_MAX, Rejection
 
 # stripe-python 16.1, events/_v1_billing_meter_error_report_triggered_event.py, and Stripe's documentation for the last but one. Stripe may add more.
 CODES: Final = (
@@ -68,7 +68,7 @@ class ReportReader:
         """
         data = _mapping(document.get("data"))
         about = Rejection(
-            partition=0,
+            partition=REPORTS_PARTITION,
             instance=self.instance,
             event_id=_text(document.get("id"), _NAME_CHARS_MAX),
             meter=_text(meter, _NAME_CHARS_MAX),
@@ -92,7 +92,7 @@ class ReportReader:
         named = sum(share.count for share in shares.values())
         total = max(_count(error.get("error_count")), len(samples), 1)
         if total > named or not shares:
-            rest = shares.setdefault(0, _Share(message=_message(samples) or about.message))
+            rest = shares.setdefault(REPORTS_PARTITION, _Share(message=_message(samples) or about.message))
             rest.count += total - named
         for partition, share in sorted(shares.items()):
             yield Rejection(
@@ -123,7 +123,9 @@ class ReportReader:
                 continue
             if own is None and count < len(found):
                 # The report does not say which events failed. Naming an accepted one would invite somebody to send it again.
-                share = shares.setdefault(0, _Share(message=f"{messages[name]} (one of a request of {len(found)}: {', '.join(found)})"))
+                share = shares.setdefault(
+                    REPORTS_PARTITION, _Share(message=f"{messages[name]} (one of a request of {len(found)}: {', '.join(found)})")
+                )
                 share.count += count
                 continue
             for number, (identifier, partition) in enumerate(found.items()):

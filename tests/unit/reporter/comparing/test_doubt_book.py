@@ -72,7 +72,7 @@ def test_a_report_that_counts_more_than_it_names_has_the_suspects_that_were_told
     (window,) = book.reports.values()
     assert window == ReportWindow(report.event_id, report.code, EVENT.meter, 5 - len(report.identifiers), 9, 10_000)
     suspects = ReportSuspects(window, Ledger())
-    for told_before in (suspects, late := ReportSuspects(replace(window, start_ms=70_010, end_ms=80_000), Ledger())):
+    for told_before in (suspects, late := ReportSuspects(replace(window, start_ms=HOUR_MS + 10_010, end_ms=HOUR_MS + 20_000), Ledger())):
         told_before.fold(0, 0, first)
         told_before.fold(1, 1, told)
     expected = {PLACE, CellPlace(CustomerMeter("cus_2", EVENT.meter), HOUR_MS)}
