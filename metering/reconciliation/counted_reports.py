@@ -1,4 +1,4 @@
-"""Error reports of Stripe's that count more than they name. They stand in REPORTS_PARTITION, and may be about meter events of any partition."""
+"""Error reports of Stripe's that count more than they name. They are in REPORTS_PARTITION, and may be about meter events of any partition."""
 
 import time
 from collections.abc import Awaitable, Callable, Sequence

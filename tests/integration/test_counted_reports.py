@@ -1,4 +1,4 @@
-"""Error reports that only count stand in partition 0: whoever reads another partition's cells is told of them, too."""
+"""Error reports that only count are in partition 0: whoever reads another partition's cells is told of them, too."""
 
 from dataclasses import replace
 
