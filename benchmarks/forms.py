@@ -27,7 +27,7 @@ PLAIN: Final = "single"
 RATIO_MAX: Final = 1.5
 SMALL_SET: Final = 5
 # To inflate a set has a cost of its own: 20 to 40 microseconds, so that it matters how large they are.
-_COMPRESSED: Final = {"linger.ms": 100, "batch.num.messages": 100}
+_COMPRESSED: Final = {"linger.ms": 1_000, "batch.num.messages": 100}
 TRANSACTION: Final = 240
 TRACE: Final = ("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
 

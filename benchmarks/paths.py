@@ -39,8 +39,12 @@ class Arena:
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """A path by name, and what its figures should be. `begin` prepares a round (its topics, its load) and yields its measures, called in turn."""
+    """A path by name, and what its figures should be. `begin` prepares a round (its topics, its load) and yields its measures, called in turn.
+
+    `rounds_max`: of a path whose figures are the same in each round.
+    """
 
     name: str
     begin: Callable[[Arena], AbstractAsyncContextManager[Measures]]
     targets: Sequence[Target] = ()
+    rounds_max: int | None = None

@@ -61,11 +61,11 @@ class Route:
         return round(self.per_second * PACE / CEILING)
 
 
-V1: Final = Route("v1", 1_000, customers=2_000, minutes=15, bare={BARE: "aiohttp", LIBRARY: "library"})
+V1: Final = Route("v1", 1_000, customers=2_000, minutes=8, bare={BARE: "aiohttp", LIBRARY: "library"})
 REFUSED: Final[Mapping[str, float]] = {"none refused": 0.0, "0.01 %": 0.0001, "0.1 %": 0.001, "1 %": 0.01, "3 %": 0.03}
-REFUSED_MINUTES: Final = 6
+REFUSED_MINUTES: Final = 4
 SHARE_MIN: Final = 0.7
-V2: Final = Route("v2_stream", 10_000, customers=10_000, minutes=30, bare={BARE: "stream"})
+V2: Final = Route("v2_stream", 10_000, customers=10_000, minutes=16, bare={BARE: "stream"})
 
 
 @asynccontextmanager

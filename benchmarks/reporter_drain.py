@@ -69,5 +69,5 @@ async def measure(arena: Arena, order: DrainOrder) -> Measurement:
 
 
 _TARGETS: Final = [Target(name, "drain_minutes", MINUTES_MAX) for name in BEGIN]
-PATHS: Final[Sequence[Path]] = (Path("reporter-drain", partial(begin, 0.1), _TARGETS),)
-WHEN_NAMED: Final[Sequence[Path]] = (Path("reporter-full-drain", partial(begin, 1.0), _TARGETS),)
+PATHS: Final[Sequence[Path]] = (Path("reporter-drain", partial(begin, 0.1), _TARGETS, rounds_max=1),)
+WHEN_NAMED: Final[Sequence[Path]] = (Path("reporter-full-drain", partial(begin, 1.0), _TARGETS, rounds_max=1),)

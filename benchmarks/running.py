@@ -10,7 +10,11 @@ from benchmarks.watched import ProcessFailed
 
 
 async def run_path(path: Path, arena: Arena, *, runs: int, say: Callable[[str], None]) -> list[Result]:
-    """Medians of `runs` rounds, one result a variant. The order of the variants is turned round from one round to the next."""
+    """Medians of `runs` rounds, or of as many as the path has at most; one result a variant.
+
+    The order of the variants is turned round from one round to the next.
+    """
+    runs = min(runs, path.rounds_max or runs)
     found: dict[str, list[Measurement | Unavailable]] = {}
     for number in range(runs):
         async with path.begin(arena) as measures:

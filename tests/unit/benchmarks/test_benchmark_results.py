@@ -56,8 +56,11 @@ async def test_the_order_of_the_variants_turns_round_each_run(tmp_path: Folder) 
 
         yield {"bare": lambda: measure("bare"), "ours": lambda: measure("ours")}
 
-    results = await run_path(Path("path", begin), Arena("localhost:1", tmp_path, 1.0), runs=2, say=lambda _: None)
+    arena = Arena("localhost:1", tmp_path, 1.0)
+    results = await run_path(Path("path", begin), arena, runs=2, say=lambda _: None)
     assert order == ["bare", "ours", "ours", "bare"]
+    once = await run_path(Path("path", begin, rounds_max=1), arena, runs=2, say=lambda _: None)
+    assert [result.runs for result in (*results, *once)] == [2, 2, 1, 1]
     assert [(result.variant, result.ratio) for result in results] == [("bare", 1.0), ("ours", 3.0)]
     assert as_json(results, broker="none")["results"][1]["ratio"] == 3.0
 
