@@ -18,9 +18,10 @@ from aggregator.dead_letters.letter_book import LetterBook
 from aggregator.dead_letters.letter_events import Identity
 from aggregator.dead_letters.redrive_plan import Judged, RedrivePlan, RedriveVerdict, batches_of, places_of
 from aggregator.tally_log import TallyLog
+from metering.kafka.around_damage import OnDamage, records_around_damage
 from metering.kafka.partition_log import Appender, LogReader
 from metering.kafka.topics import Topics
-from metering.records.fail_closed import HistoryLost
+from metering.records.fail_closed import HistoryLost, RecordUnreadable
 from metering.records.redrive import REDRIVE_HEADER, Edit, Redrive, RedriveEnd, encode_redrive
 
 REDRIVE_ATTEMPTS_MAX: Final = 20
@@ -39,6 +40,14 @@ class Signature:
     by: str
 
 
+def _stopped(start: int, end: int, error: RecordUnreadable) -> None:
+    raise RecordUnreadable(
+        f"{error}. Dead letters {start} to {end - 1} may hold redrives, and what these took back would count twice: let a broker lead that has a"
+        " sound copy. taximeter deadletters list and show go on behind them",
+        offset=start,
+    ) from error
+
+
 class DeadLetterLog:
     """Reads and redrives. Blocks on Kafka; every method may raise LogUnavailable or FailClosed. The reader and the appender stay their owner's."""
 
@@ -49,8 +58,11 @@ class DeadLetterLog:
         self._tallies = TallyLog(reader, topics.tallies.name)
         self._clock = clock
 
-    async def read(self, partition: int) -> LetterBook:
-        """All that was set aside in a partition, and what became of it."""
+    async def read(self, partition: int, on_damage: OnDamage = _stopped) -> LetterBook:
+        """All that was set aside in a partition, and what became of it.
+
+        A batch that cannot be read may hold redrives. So it stops those who take back, and who only looks says by `on_damage` that it is left out.
+        """
         book = LetterBook(partition)
         start, end = await self._tallies.bounds(partition)
         if start < end:
@@ -58,7 +70,7 @@ class DeadLetterLog:
             async for offset, tally in self._tallies.between(partition, start, end):
                 if fold.fold(offset, tally):
                     book.add_tally(tally)
-        await self._read_letters(book)
+        await self._read_letters(book, on_damage)
         return book
 
     async def look_up(self, plan: RedrivePlan) -> None:
@@ -124,7 +136,7 @@ class DeadLetterLog:
                 raise NotRedriven(f"another redrive of partition {book.partition} took some of these events meanwhile: look again at what is open")
         raise NotRedriven(f"dead letters of partition {book.partition} come too fast for a redrive: try again when they stop")
 
-    async def _read_letters(self, book: LetterBook) -> None:
+    async def _read_letters(self, book: LetterBook, on_damage: OnDamage = _stopped) -> None:
         """What is behind the last record that the book has."""
         topic = self._topics.deadletters.name
         start, end = await self._reader.bounds(topic, book.partition)
@@ -132,7 +144,8 @@ class DeadLetterLog:
             book.next_offset = start
         elif start > book.next_offset:
             raise HistoryLost(f"the dead letters of partition {book.partition} are kept from {start}; they were read up to {book.next_offset}")
-        async with aclosing(self._reader.records(topic, book.partition, book.next_offset, end)) as batches:
+        around = records_around_damage(self._reader, topic, book.partition, book.next_offset, end, on_damage=on_damage)
+        async with aclosing(around) as batches:
             async for records in batches:
                 for record in records:
                     book.add(record)

@@ -1,8 +1,9 @@
 """`taximeter deadletters list` and `show`: what was set aside, why, and of whom."""
 
 import argparse
+import sys
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
@@ -18,6 +19,7 @@ from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogReader
 from metering.plans.usage_selector import UsageSelector
 from metering.records.dead_letter import DeadLetter
+from metering.records.fail_closed import RecordUnreadable
 from metering.records.service_limits import EVENT_AGE_MAX_MS
 from taximeter.connection import kafka_settings, run_on_logs
 from taximeter.exit_codes import DISCREPANCY, OK
@@ -41,22 +43,24 @@ class FoundEvent(NamedTuple):
 def list_groups(arguments: argparse.Namespace) -> int:
     """How much was set aside, why, and of whom.
 
-    Exit code 2 when something is open, 0 otherwise.
+    Exit code 2 when something is open or cannot be read, 0 otherwise.
     """
+    unread: list[str] = []
 
     async def read(kafka: KafkaSettings) -> list[dict[str, Any]]:
         groups: defaultdict[tuple[str, ...], list[FoundEvent]] = defaultdict(list)
-        async for found in _selected(kafka, selector_of(arguments)):
+        async for found in _selected(kafka, selector_of(arguments), unread):
             groups[tuple(_column(found, name) for name in arguments.by)].append(found)
         ordered = sorted(groups.items(), key=lambda entry: (-len(entry[1]), entry[0]))
         return [dict(zip(arguments.by, names, strict=True)) | _sums(found) for names, found in ordered]
 
     def tell(groups: list[dict[str, Any]]) -> int:
         if arguments.json:
-            print_json({"schema": "taximeter.deadletters/1", "groups": groups})
+            print_json({"schema": "taximeter.deadletters/1", "groups": groups, "unread": unread})
         else:
             _show_groups(groups, arguments.by)
-        return DISCREPANCY if any(group["open"] for group in groups) else OK
+        _tell_unread(unread)
+        return DISCREPANCY if unread or any(group["open"] for group in groups) else OK
 
     return _answered(arguments, read, tell)
 
@@ -64,12 +68,13 @@ def list_groups(arguments: argparse.Namespace) -> int:
 def show(arguments: argparse.Namespace) -> int:
     """The events, and what was wrong with each.
 
-    Exit code 2 when one of them is open.
+    Exit code 2 when one of them is open, or when something cannot be read.
     """
+    unread: list[str] = []
 
     async def read(kafka: KafkaSettings) -> list[FoundEvent]:
         found = []
-        async for each in _selected(kafka, selector_of(arguments)):
+        async for each in _selected(kafka, selector_of(arguments), unread):
             if arguments.all or each.state in {SetAsideState.OPEN, SetAsideState.UNSETTLED}:
                 found.append(each)
                 if len(found) >= arguments.limit:
@@ -78,13 +83,14 @@ def show(arguments: argparse.Namespace) -> int:
 
     def tell(found: list[FoundEvent]) -> int:
         if arguments.json:
-            print_json({"schema": "taximeter.deadletters/1", "events": [as_json(each) for each in found]})
+            print_json({"schema": "taximeter.deadletters/1", "events": [as_json(each) for each in found], "unread": unread})
         else:
             for each in found:
                 _show_one(each)
             if len(found) >= arguments.limit:
                 print(f"These are the first {arguments.limit}; --limit shows more.")
-        return DISCREPANCY if any(each.state is SetAsideState.OPEN for each in found) else OK
+        _tell_unread(unread)
+        return DISCREPANCY if unread or any(each.state is SetAsideState.OPEN for each in found) else OK
 
     return _answered(arguments, read, tell)
 
@@ -127,12 +133,17 @@ def as_json(found: FoundEvent) -> dict[str, Any]:
     }
 
 
-async def _selected(kafka: KafkaSettings, selector: UsageSelector) -> AsyncIterator[FoundEvent]:
+async def _selected(kafka: KafkaSettings, selector: UsageSelector, unread: list[str]) -> AsyncIterator[FoundEvent]:
+    """`unread` gets what is left out, because it is damaged."""
     reader = LogReader(kafka, "deadletters")
     try:
         log = DeadLetterLog(reader, kafka.topics, partitions=kafka.partitions, clock=SystemClock())
         for partition in sorted(selector.partitions) or range(kafka.partitions):
-            for found in selected_of(await log.read(partition), selector):
+
+            def left_out(start: int, end: int, error: RecordUnreadable, partition: int = partition) -> None:
+                unread.append(f"partition {partition}: dead letters {start} to {end - 1} cannot be read: {error}")
+
+            for found in selected_of(await log.read(partition, left_out), selector):
                 yield found
     finally:
         await reader.close()
@@ -145,6 +156,11 @@ def _answered(arguments: argparse.Namespace, read: Any, tell: Any) -> int:
         return int(tell(await read(kafka)))
 
     return run_on_logs(command())
+
+
+def _tell_unread(unread: Sequence[str]) -> None:
+    for each in unread:
+        print(f"{each}. What redrives in it took back is shown as open", file=sys.stderr)
 
 
 def _column(found: FoundEvent, name: str) -> str:
