@@ -37,6 +37,7 @@ from taximeter.account_prices import plan_money
 from taximeter.cli import main
 from taximeter.exit_codes import DISCREPANCY, FAILED, INTERRUPTED, OK, PRECONDITION, USAGE
 from taximeter.stripe_commands import setup
+from tests.support.rate_card import CARD
 from tests.support.stripe_simulator_process import SimulatorProcess
 from tests.support.stripe_target import NO_LIMITS, Target
 
@@ -164,6 +165,26 @@ def test_setup_makes_everything_once(installation: Installation) -> None:
     assert sorted(price.key for price in account.prices) == ["monthly", "single", "tiers"]
     assert installation.run("setup", "--yes") == OK
     assert "nothing to do: 5 as in the settings file" in installation.out
+    assert installation.account() == account
+
+
+def test_a_rate_card_makes_a_product_by_model_and_a_price_by_kind(installation: Installation) -> None:
+    installation.file.write_text(f'{CARD}\n[[meters]]\nevent_name = "requests"\naggregate = "count"\n')
+    assert installation.run("setup", "--yes") == OK
+    account = installation.account()
+    assert {meter.event_name: meter.formula for meter in account.meters} == {
+        **dict.fromkeys(["alpaca-7b_input", "alpaca-7b_cached_input", "alpaca-70b_input", "alpaca-70b_cached_input"], "sum"),
+        "requests": "sum",  # what is reported is a number of events, not an event
+    }
+    assert sorted(product.key for product in account.products) == ["alpaca-70b", "alpaca-7b"]
+    assert {price.key: f"{price.terms.unit_amount:f}" for price in account.prices} == {
+        "alpaca-7b_input_month": "0.00002",
+        "alpaca-7b_cached_input_month": "0.000005",
+        "alpaca-70b_input_month": "0.00009",
+        "alpaca-70b_cached_input_month": "0",
+    }
+    assert installation.run("setup", "--yes") == OK
+    assert "nothing to do: 11 as in the settings file" in installation.out
     assert installation.account() == account
 
 
