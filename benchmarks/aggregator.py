@@ -91,11 +91,16 @@ async def measure_bare(arena: Arena, load: Load) -> Measurement:
         return process.used_since(start, load.events)
 
 
-async def measure_aggregator(arena: Arena, load: Load, environment: Mapping[str, str] = MappingProxyType({})) -> Measurement:
-    """From the assignment of the partitions to the last tally; what it counted is checked. `environment`: beside the usual one."""
+async def measure_aggregator(
+    arena: Arena, load: Load, environment: Mapping[str, str] = MappingProxyType({}), *, meters: str = METERS_FILE
+) -> Measurement:
+    """From the assignment of the partitions to the last tally; what it counted is checked. `environment`: beside the usual one.
+
+    `meters`: those of its settings file.
+    """
     folder = arena.folder / f"aggregator-{token_hex(4)}"
     folder.mkdir()
-    command = [sys.executable, "-m", "aggregator", "--config", str(settings_file(folder))]
+    command = [sys.executable, "-m", "aggregator", "--config", str(settings_file(folder, meters))]
     options = {"TAXIMETER_AGGREGATOR_FLUSH_SECONDS": str(FLUSH_SECONDS), "TAXIMETER_AGGREGATOR_GROUP_ID": load.kafka.topic_prefix, **environment}
     with WatchedProcess(command, folder / "log", service_environment(load.kafka, options)) as process:
         # The first of its log lines about partitions; taking them over is measured as part of the work.
@@ -126,10 +131,10 @@ async def until_tallied(
     assert accounted == load.events, f"the tallies account for {accounted} events, and there are {load.events}"
 
 
-def settings_file(folder: Folder) -> Folder:
-    """A settings file with one meter."""
+def settings_file(folder: Folder, meters: str = METERS_FILE) -> Folder:
+    """A settings file with these meters."""
     path = folder / "taximeter.toml"
-    path.write_text(METERS_FILE)
+    path.write_text(meters)
     return path
 
 

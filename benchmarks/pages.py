@@ -27,7 +27,8 @@ calls to Stripe from them.
 """
 
 _NOTES: Final = """- CPU-seconds are those of the process alone.
-- `x bare` is the ratio to a bare client or server, which promises nothing. In `aggregator-forms` it is the ratio to plain single events.
+- `x bare` is the ratio to a bare client or server, which promises nothing. In `aggregator-forms` it is the ratio to plain single events,
+  in `aggregator-single-200-meters` to one meter.
 - An event of the reporter's rows is a meter event.
 - An interpreter built without its own optimizations takes about a fifth more. pyenv builds such interpreters by default.
 """

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from typing import Final
 
-from benchmarks import aggregator, catch_up, emitter, forms, gateway, ids, reporter, reporter_drain, steady
+from benchmarks import aggregator, catch_up, emitter, forms, gateway, ids, many_meters, reporter, reporter_drain, steady
 from benchmarks.paths import Path
 from benchmarks.peers import measuring as peers
 
 PATHS: Final[Sequence[Path]] = (
     *aggregator.PATHS,
     *forms.PATHS,
+    *many_meters.PATHS,
     *steady.PATHS,
     *emitter.PATHS,
     *gateway.PATHS,

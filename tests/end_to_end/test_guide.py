@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -30,6 +31,31 @@ HTTP_BATCH: Final = 200
 SETTLE_SECONDS: Final = 180.0
 MODELS: Final = ("alpaca-7b", "alpaca-70b")
 DAY_S: Final = 86_400
+DOLLARS_PER_MILLION: Final = {
+    ("alpaca-7b", "input"): Decimal("0.20"),
+    ("alpaca-7b", "cached_input"): Decimal("0.05"),
+    ("alpaca-7b", "output"): Decimal("0.60"),
+    ("alpaca-70b", "input"): Decimal("0.90"),
+    ("alpaca-70b", "cached_input"): Decimal("0.25"),
+    ("alpaca-70b", "output"): Decimal("2.70"),
+}
+CARD: Final = """
+[[rate_cards]]
+[rate_cards.kinds]
+input = {sum = ["input_tokens"], less = ["cached_input_tokens"]}
+cached_input = {sum = ["cached_input_tokens"]}
+output = {sum = ["output_tokens"]}
+[rate_cards.models]
+alpaca-7b = true
+alpaca-70b = ["alpaca-70b", "alpaca-70b-*"]
+[rate_cards.prices]
+currency = "usd"
+interval = "month"
+per = 1_000_000
+[rate_cards.prices.amounts]
+alpaca-7b = {input = "0.20", cached_input = "0.05", output = "0.60"}
+alpaca-70b = {input = "0.90", cached_input = "0.25", output = "2.70"}
+"""
 FAULTS: Final = {
     "latency": {"meter_events.create": {"distribution": "lognormal", "median_ms": 10, "p99_ms": 80}},
     "faults": {
@@ -45,6 +71,9 @@ FAULTS: Final = {
 
 class Month:
     """The pipeline of one company over one month; `tokens` is what its customers used in it, by this test's own count."""
+
+    settings = SETTINGS
+    prices: Sequence[str] = ()
 
     def __init__(self, folder: Path, broker: str) -> None:
         self.folder = folder
@@ -74,7 +103,7 @@ class Month:
             stripe=SimulatedStripe(url),
         )
         self.installation.prepare()
-        self.account.settings.write_text(SETTINGS)
+        self.account.settings.write_text(self.settings)
         for name in AGGREGATORS:
             # The month is emitted in a minute, so its first events come a month late.
             self.installation.environments[name] = {"TAXIMETER_AGGREGATOR_DEDUPLICATION_HORIZON_SECONDS": str(38 * DAY_S)}
@@ -92,7 +121,8 @@ class Month:
         await account.taximeter("stripe", "setup", "--dry-run")
         for number in range(CUSTOMERS):
             customer = (await account.taximeter("stripe", "customer", "create", "--name", f"Customer {number}", "--key", f"c{number}")).strip()
-            subscription = json.loads(await account.taximeter("stripe", "subscribe", customer, "--json"))
+            prices = [part for key in self.prices for part in ("--price", key)]
+            subscription = json.loads(await account.taximeter("stripe", "subscribe", customer, *prices, "--json"))
             await account.give_payment_details(subscription["pending_setup_intent"]["id"])
             self.customers.append(customer)
 
@@ -107,17 +137,22 @@ class Month:
     def _document(self, at_s: int, *, counts: bool) -> dict[str, object]:
         self.emitted += 1
         customer = self.random.choice(self.customers[1:])  # the first one uses nothing
-        usage = {"input_tokens": self.random.randrange(1, 900), "output_tokens": self.random.randrange(0, 400)}
-        if counts:
-            self.tokens[customer] += sum(usage.values())
+        model, usage = self._use(customer, counts=counts)
         return {
             "id": f"event-{self.emitted}",
             "source": "guide",
             "time": datetime.fromtimestamp(at_s, UTC).isoformat(),
             "customer": customer,
             "usage": usage,
-            "dimensions": {"model": self.random.choice(MODELS)},
+            "dimensions": {"model": model},
         }
+
+    def _use(self, customer: str, *, counts: bool) -> tuple[str, dict[str, int]]:
+        """Model and usage of an event, which is noted if it counts."""
+        usage = {"input_tokens": self.random.randrange(1, 900), "output_tokens": self.random.randrange(0, 400)}
+        if counts:
+            self.tokens[customer] += sum(usage.values())
+        return self.random.choice(MODELS), usage
 
     def _by_sdk(self, documents: Sequence[dict[str, object]]) -> None:
         kafka = self.installation.kafka
@@ -156,6 +191,62 @@ class Month:
                 await asyncio.sleep(0.3)
         finally:
             await positions.close()
+
+
+class CardMonth(Month):
+    """The company sells two models at three prices each; `units` is what its customers used, by model and kind."""
+
+    settings = f'{CARD}\n[usage]\nunmetered = ["reasoning_tokens"]\n'
+    prices = tuple(f"{model}_{kind}_month" for model in MODELS for kind in ("input", "cached_input", "output"))
+
+    def __init__(self, folder: Path, broker: str) -> None:
+        super().__init__(folder, broker)
+        self.units: Counter[tuple[str, str, str]] = Counter()
+
+    def _use(self, customer: str, *, counts: bool) -> tuple[str, dict[str, int]]:
+        model, whole, output = self.random.choice(MODELS), self.random.randrange(1, 900), self.random.randrange(0, 400)
+        cached = self.random.randrange(0, whole)
+        if counts:
+            for kind, units in (("input", whole - cached), ("cached_input", cached), ("output", output)):
+                self.units[customer, model, kind] += units
+        usage = {"input_tokens": whole, "cached_input_tokens": cached, "output_tokens": output, "reasoning_tokens": output // 2}
+        # The larger model runs in several versions, which cost the same.
+        return (f"{model}-2026" if model == "alpaca-70b" and self.random.random() < 0.5 else model), usage
+
+    def cents(self, customer: str) -> Counter[tuple[int, int]]:
+        """Units and cents of each line of the invoice that has any."""
+        return Counter(
+            (units, int((units * DOLLARS_PER_MILLION[model, kind] / 10_000).quantize(Decimal(1), ROUND_HALF_UP)))
+            for (owner, model, kind), units in self.units.items()
+            if owner == customer and units
+        )
+
+
+@pytest.mark.broker
+@pytest.mark.end_to_end
+async def test_a_page_of_prices_becomes_invoices_that_are_right_to_the_cent(broker: str, tmp_path: Path) -> None:
+    month = CardMonth(tmp_path, broker)
+    try:
+        await month.open()
+        await month.sell()
+        await month.installation.start(SERVICES)
+        await month.installation.wait_until_ready(SERVICES)
+        await month.account.set_clock(month.end_s - 1)
+        await asyncio.gather(month.phase(month.start_s, month.end_s - 1, counts=True), month.crash())
+        await month.installation.stop([GATEWAY])
+        await month.settled()
+        await month.account.taximeter("verify", environment=_kafka(month))
+        await month.account.set_clock(month.end_s + 2 * 3600)
+        for customer in month.customers:
+            invoices = await month.account.invoices(customer)
+            lines = [line for invoice in invoices for line in invoice.lines.data if line.period.end == month.end_s]
+            wanted = month.cents(customer)
+            assert Counter((line.quantity, line.amount) for line in lines if line.quantity) == wanted
+            paid = sum(invoice.amount_paid for invoice in invoices if invoice.period_end <= month.end_s + 60)
+            assert paid == sum(cents * times for (_, cents), times in wanted.items())
+        assert len(month.units) == 6 * (CUSTOMERS - 1)
+    finally:
+        month.fleet.kill_all()
 
 
 @pytest.mark.broker
