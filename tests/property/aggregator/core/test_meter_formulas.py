@@ -1,19 +1,27 @@
 """Meters with filters, subtraction and counts: what is counted, set aside and named is what a naive look at each event says, and the audit agrees."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
+import numpy as np
 import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from taximeter_emitter.buffer.batching import Batcher
 from taximeter_emitter.wire.batch import NO_ID
 
 from aggregator.core.counting import PartitionCounter
+from aggregator.sums import series_meters
+from aggregator.sums.series_meters import SeriesMeters
 from audit.recount.tally_recount import RecountHistory
 from metering.folds.tallies import Tallies
+from metering.formulas.meter_formulas import Aggregate
+from metering.records import meters as meters_module
 from metering.records.meters import Catalogue, catalogue_from, catalogue_of
 from metering.records.record import Record
 from tests.support.aggregator_counters import cut
@@ -164,3 +172,35 @@ def test_formulas_come_to_what_a_look_at_each_event_says(catalogue: Catalogue, g
     assert [tuple(each) for each in tally.unknown_usage] == [(name, *found) for name, found in sorted(naive.unknown.items())]
     assert audited(records, [tally], RecountHistory(0, rules().partition_of)) == []
     assert catalogue_from(orjson.loads(orjson.dumps(catalogue.definition))).version == catalogue.version
+
+
+def _where_is_ignored() -> AbstractContextManager[object]:
+    return patch.object(meters_module, "where_takes", lambda _where, _dimensions: True)
+
+
+def _less_is_forgotten() -> AbstractContextManager[object]:
+    real = series_meters._quantities
+    return patch.object(series_meters, "_quantities", lambda formula, events: real(formula._replace(less=frozenset()), events))
+
+
+def _a_count_is_of_quantities() -> AbstractContextManager[object]:
+    real = series_meters._quantities
+    return patch.object(series_meters, "_quantities", lambda formula, events: real(formula._replace(aggregate=Aggregate.SUM), events))
+
+
+def _what_no_meter_takes_is_free() -> AbstractContextManager[object]:
+    return patch.object(SeriesMeters, "_strays", lambda *_: np.zeros(0, np.int64))
+
+
+@pytest.mark.parametrize("bug", [_where_is_ignored, _less_is_forgotten, _a_count_is_of_quantities, _what_no_meter_takes_is_free])
+def test_planted_bugs_are_seen(bug: Callable[[], AbstractContextManager[object]]) -> None:
+    meters = [
+        {"event_name": "input", "sum": ["input"], "less": ["cached"], "where": {"model": "a*"}},
+        {"event_name": "calls", "aggregate": "count", "sum": ["output"], "where": {"model": {"present": True}}},
+    ]
+    whole, other, bare = {"input": 3, "cached": 1, "output": 2}, {"input": 2}, {"output": 2}
+    events = [Given("c", {"model": "a-1"}, whole), Given("c", {"model": "b"}, other), Given("d", {}, bare)]
+    look = test_formulas_come_to_what_a_look_at_each_event_says.hypothesis.inner_test  # type: ignore[attr-defined]  # Hypothesis put it there
+    look(catalogue_of({"meters": meters}), events, True, 1)
+    with bug(), pytest.raises(AssertionError):
+        look(catalogue_of({"meters": meters}), events, True, 1)
