@@ -19,6 +19,7 @@ from aggregator.core.counting import PartitionCounter
 from aggregator.sums import series_meters
 from aggregator.sums.series_meters import SeriesMeters
 from audit.recount.tally_recount import RecountHistory
+from metering.folds.catalogue_timeline import always
 from metering.folds.tallies import Tallies
 from metering.formulas.meter_formulas import Aggregate
 from metering.records import meters as meters_module
@@ -154,7 +155,7 @@ def in_a_batch(events: Sequence[Given]) -> bytes:
     catalogues, st.lists(st.builds(Given, st.sampled_from(["c", "d"]), dimensions, usages), min_size=1, max_size=15), st.booleans(), st.integers(1, 4)
 )
 def test_formulas_come_to_what_a_look_at_each_event_says(catalogue: Catalogue, given_events: list[Given], batched: bool, piece: int) -> None:
-    subject = PartitionCounter(0, rules(catalogue=catalogue), Tallies())
+    subject = PartitionCounter(0, rules(timeline=always(catalogue)), Tallies())
     subject.found(0, "chain")
     values = [in_a_batch(given_events)] if batched else [alone(number, each) for number, each in enumerate(given_events)]
     records = [Record(offset, START_MS, None, value) for offset, value in enumerate(values)]
