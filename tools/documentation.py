@@ -109,7 +109,8 @@ All settings are checked before anything starts. `python -m aggregator --check-c
 
 ## Meters
 
-Only the settings file says what is billed, in one `[[meters]]` table for each Stripe meter. All services need the same tables.
+What is billed is one `[[meters]]` table for each Stripe meter. The first start publishes the tables of the settings file, and then the log decides:
+[versions of the meters](catalogue.md).
 [Meters](meters.md) goes from a page of prices to them, and has `[[rate_cards]]`, which write many at once.
 
 | Key | Type | Default | Meaning |

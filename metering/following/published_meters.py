@@ -26,7 +26,7 @@ class SentMeters:
         """See KnownMeters."""
         timeline = self._following.timeline
         if timeline is not self._seen:
-            self._seen, self._by_name = timeline, _joined(timeline.versions, self._file)
+            self._seen, self._by_name = timeline, meters_of_all(timeline.versions, self._file)
         return self._by_name
 
 
@@ -41,8 +41,9 @@ class WatchedMeters:
     @property
     def by_name(self) -> Mapping[str, Meter]:
         """See KnownMeters."""
-        return _joined(self._following.timeline.serving(self._clock.now_ms()), self._file)
+        return meters_of_all(self._following.timeline.serving(self._clock.now_ms()), self._file)
 
 
-def _joined(versions: Iterable[CatalogueVersion], file: Catalogue) -> Mapping[str, Meter]:
+def meters_of_all(versions: Iterable[CatalogueVersion], file: Catalogue) -> Mapping[str, Meter]:
+    """By name, each as the newest of the versions defines it that has it. Without versions, those of the file."""
     return {name: meter for version in versions for name, meter in version.catalogue.by_name.items()} or file.by_name

@@ -20,6 +20,7 @@ from metering.records.ledger_records import CorrectionKind
 from metering.records.meters import catalogue_of, catalogue_problems
 from reporter.correcting import Correcting, NotCorrectable, Request, meter_event_place
 from taximeter.before_writing import agreed, author, told, writing_problems
+from taximeter.catalogue_in_force import meters_to_send
 from taximeter.connection import configuration_of, run_on_logs
 from taximeter.exit_codes import FAILED, OK, PENDING, USAGE
 from taximeter.refusal_commands.stripe_lookup import LookedUp, look_up
@@ -49,9 +50,10 @@ async def _correct(arguments: argparse.Namespace, configuration: Configuration, 
         correcting = Correcting(reader, appender, kafka.topics, SystemClock(), place)
         target = await correcting.find()
         kind = correcting.kind(target, request)
-        if target.event.meter not in catalogue_of(configuration.file).by_name:
+        if target.event.meter not in await meters_to_send(reader, kafka.topics, catalogue_of(configuration.file)):
             raise NotCorrectable(
-                f"its meter {target.event.meter} is not in the settings file; a reporter without it could not send anything: put it back"
+                f"its meter {target.event.meter} is in no version of the meters; no reporter could send anything: put it into the settings file, and"
+                " publish it with taximeter meters apply"
             )
         event = target.event
         looked = await look_up(arguments, {event.customer}, {event.meter}) if kind in SENDS_USAGE else LookedUp()

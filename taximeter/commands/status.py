@@ -24,10 +24,12 @@ from audit.refusal_answers.answer_fold import AnsweredReport
 from audit.refusal_answers.answer_reading import answered_reports
 from audit.stops import stopped_partitions
 from audit.verification.stripe_evidence import StripeEvidence
+from metering.folds.catalogue_timeline import CatalogueTimeline, CatalogueVersion
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogUnavailable
 from metering.kafka.provision import topic_problems
 from metering.records.fail_closed import FailClosed
+from taximeter.catalogue_in_force import published_versions
 from taximeter.commands.correct import moment
 from taximeter.connection import group_ids, kafka_settings
 from taximeter.exit_codes import DISCREPANCY, OK, PRECONDITION
@@ -45,6 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
             "partitions": [position.as_json() | {"stopped": found_now.stopped.get(position.partition, "")} for position in positions],
             "topic_problems": found_now.topic_problems,
             "unnamed_refusals": found_now.unnamed,
+            "meters": _versions_json(found_now.versions, SystemClock().now_ms()),
         }
         if boundary is not None:
             found["next_billing_boundary"] = boundary.as_json()
@@ -53,6 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
         _show(positions, arguments.hours, found_now.stopped)
         if found_now.unnamed:
             print(f"refusals that Stripe did not name in {arguments.hours:g} h, without an answer: {found_now.unnamed:,}; taximeter stripe errors")
+        for line in _version_lines(found_now.versions, SystemClock().now_ms()):
+            print(line)
         if boundary is not None:
             print(boundary.as_text(SystemClock().now_ms() // 1000))
     problems = [f"partition {position.partition}: {position.problem}" for position in positions if position.problem]
@@ -66,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     return PRECONDITION if unasked else OK
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Now:
     positions: list[PartitionPosition]
     boundary: NextBoundary | None
@@ -74,6 +79,7 @@ class _Now:
     topic_problems: list[str]
     unasked: list[str]
     refusals: list[AnsweredReport] = field(default_factory=list)
+    versions: tuple[CatalogueVersion, ...] = ()
 
     @property
     def unnamed(self) -> int:
@@ -97,6 +103,10 @@ async def _read(kafka: KafkaSettings, groups: Mapping[str, str], arguments: argp
             found.refusals.extend(await answered_reports(kafka, [report for each in found.positions for report in each.unnamed]))
         except (LogUnavailable, FailClosed) as error:
             found.unasked.append(f"what answers refusals that Stripe did not name cannot be read: {error}")
+        try:
+            found.versions = await published_versions(kafka)
+        except (LogUnavailable, FailClosed) as error:
+            found.unasked.append(f"the versions of the meters cannot be read: {error}")
         return found
     finally:
         await positions.close()
@@ -153,6 +163,23 @@ def _show(positions: Sequence[PartitionPosition], hours: float, stopped: Mapping
                 f"partition {each.partition}: {each.lost_records:,} records were accepted as lost; taximeter verify says by whom and why",
                 highlight=False,
             )
+
+
+def _version_lines(versions: Sequence[CatalogueVersion], now_ms: int) -> list[str]:
+    """Which version is in force, and which is to come, for a person."""
+    if not versions:
+        return ["meters: nothing is published yet; the first start of an aggregator publishes its settings file"]
+    in_force = CatalogueTimeline(tuple(versions)).in_force(now_ms)
+    lines = [f"meters: version {in_force.number} ({in_force.catalogue.version}) is in force, with {len(in_force.catalogue.meters):,} meters"]
+    coming = [version for version in versions if version.from_ms > now_ms]
+    return lines + [f"meters: version {version.number} ({version.catalogue.version}) holds from {moment(version.from_ms)}" for version in coming]
+
+
+def _versions_json(versions: Sequence[CatalogueVersion], now_ms: int) -> dict[str, Any]:
+    """The same for `--json`; `in_force` is 0 if nothing is published."""
+    in_force = CatalogueTimeline(tuple(versions)).in_force(now_ms).number if versions else 0
+    coming = [{"number": version.number, "holds_from_ms": version.from_ms} for version in versions if version.from_ms > now_ms]
+    return {"versions": len(versions), "in_force": in_force, "coming": coming}
 
 
 def _compared_lines(positions: Sequence[PartitionPosition], hours: float) -> list[str]:

@@ -19,6 +19,7 @@ from metering.records.meters import Catalogue, catalogue_of, catalogue_problems
 from metering.records.redrive import EDITS_MAX, Edit
 from taximeter.account_prices import PlanMoney, plan_money
 from taximeter.before_writing import agreed, author, told, writing_problems
+from taximeter.catalogue_in_force import catalogue_in_force
 from taximeter.connection import configuration_of, run_on_logs
 from taximeter.dead_letter_commands.listing import selected_of
 from taximeter.exit_codes import DISCREPANCY, FAILED, OK, USAGE
@@ -47,11 +48,12 @@ def _problems(arguments: argparse.Namespace) -> list[str]:
 
 
 async def _redrive(arguments: argparse.Namespace, configuration: Configuration) -> int:
-    kafka, catalogue = configuration.of(KafkaSettings), catalogue_of(configuration.file)
+    kafka = configuration.of(KafkaSettings)
     reader, appender = LogReader(kafka, "redrive-reader"), Appender(kafka, "redrive-appender")
     try:
+        catalogue = await catalogue_in_force(reader, kafka.topics, catalogue_of(configuration.file), SystemClock().now_ms())
         log = DeadLetterLog(reader, kafka.topics, partitions=kafka.partitions, clock=SystemClock())
-        planned = await _plan(arguments, configuration, log, appender)
+        planned = await _plan(arguments, configuration, catalogue, log, appender)
         plans = [plan for _, plan in planned]
         money = await plan_money(arguments)
         if not arguments.json:
@@ -72,11 +74,11 @@ async def _redrive(arguments: argparse.Namespace, configuration: Configuration) 
 
 
 async def _plan(
-    arguments: argparse.Namespace, configuration: Configuration, log: DeadLetterLog, appender: Appender
+    arguments: argparse.Namespace, configuration: Configuration, catalogue: Catalogue, log: DeadLetterLog, appender: Appender
 ) -> list[tuple[LetterBook, RedrivePlan]]:
     """What would become of each selected event, partition by partition."""
     horizon_ms = round(configuration.of(AggregatorSettings).deduplication_horizon_seconds * 1000)
-    rules = RedriveRules(catalogue_of(configuration.file), SystemClock().now_ms(), horizon_ms)
+    rules = RedriveRules(catalogue, SystemClock().now_ms(), horizon_ms)
     selector, edit = selector_of(arguments), _edit(arguments)
     planned = []
     for partition in sorted(selector.partitions) or range(configuration.of(KafkaSettings).partitions):

@@ -30,6 +30,7 @@ from metering.process.service_command import Configuration
 from metering.records.meters import catalogue_of, catalogue_problems
 from taximeter.account_prices import plan_money
 from taximeter.before_writing import told
+from taximeter.catalogue_in_force import catalogue_in_force
 from taximeter.connection import configuration_of, run_on_logs
 from taximeter.exit_codes import DISCREPANCY, OK, USAGE
 from taximeter.import_commands.import_arguments import selection_problems
@@ -71,8 +72,9 @@ async def opened_importer(
     kafka = configuration.of(KafkaSettings)
     horizon_ms = round(configuration.of(AggregatorSettings).deduplication_horizon_seconds * 1000)
     reader, appender = LogReader(kafka, "import-reader"), Appender(kafka, "import-appender")
-    rules = ImportRules(catalogue_of(configuration.file), now_ms, horizon_ms, lambda customer: partition_of(customer, kafka.partitions))
     try:
+        catalogue = await catalogue_in_force(reader, kafka.topics, catalogue_of(configuration.file), now_ms)
+        rules = ImportRules(catalogue, now_ms, horizon_ms, lambda customer: partition_of(customer, kafka.partitions))
         letters = DeadLetterLog(reader, kafka.topics, partitions=kafka.partitions, clock=SystemClock())
         kit = ImportKit(reader, appender, kafka.topics, kafka.partitions, on_step, events_per_second)
         yield Importer(kit, letters, rules), kit
