@@ -254,7 +254,7 @@ class PartitionCounter:
             if self.pending_records:
                 return 0
             self._count_by(version)
-        return int(latest.searchsorted(min(timeline.end_of(version), timeline.known_until_ms)))
+        return int(np.count_nonzero(latest < min(timeline.end_of(version), timeline.known_until_ms)))
 
     def _count_by(self, version: CatalogueVersion) -> None:
         """From now on. Nothing is pending."""

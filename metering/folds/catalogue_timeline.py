@@ -22,7 +22,7 @@ from metering.records.notes.publication import FROM_THE_BEGINNING, Publication
 CLOCKS_APART_MS: Final = 10 * 60_000
 NOTICE_MS_MIN: Final = 15 * 60_000
 VERSIONS_MAX: Final = 10_000
-FOR_EVER_MS: Final = 2**62
+FOR_EVER_MS: Final = 2**63  # above every log time that Kafka can carry
 
 
 @dataclass(frozen=True, slots=True)
