@@ -37,6 +37,10 @@ FOLLOW_SECONDS: Final = 5.0  # how often the ledger is looked at for corrections
 class MeterMissing(FailClosed):
     """Usage was counted for a meter that is in no published version of the catalogue: its payload keys are not known."""
 
+    def __init__(self, meter: str) -> None:
+        super().__init__(f"meter {meter} has usage to report and is in no version of the catalogue that was read: see taximeter meters list")
+        self.meter = meter
+
 
 class ReportingWorker(PartitionWorker):
     """Reports one partition. When it is dropped, what is in flight to Stripe goes on; the next owner finds its outcome again, because it
@@ -257,9 +261,7 @@ class ReportingWorker(PartitionWorker):
         planned = entry.entry
         for index, event in open_meter_events(reporter.ledger, offset):
             if not self._dispatcher.can_send(event.meter):
-                raise MeterMissing(
-                    f"meter {event.meter} has usage to report and is in no version of the catalogue that was read: see taximeter meters list"
-                )
+                raise MeterMissing(event.meter)
             self._unsent.append(
                 MeterSend(
                     partition=self.partition,
@@ -359,9 +361,13 @@ class ReportingWorker(PartitionWorker):
         return await self._takeover.catch_up(reporter, entry, landed.offset, landed.log_time_ms)
 
     async def _mended(self) -> bool:
-        """Wait until a person decides to pass over a record (`taximeter repair skip`), then read again whether that is all."""
+        """Wait until a person decides to pass over a record (`taximeter repair skip`), then read again whether that is all; or until the meter that
+        was missing is published.
+        """
         while not self._draining:
             await self._wait(MENDED_SECONDS, work=False)
+            if isinstance(self.stopped, MeterMissing) and self._dispatcher.can_send(self.stopped.meter):
+                return not self._draining
             try:
                 mended, self._decided_to = await self._takeover.mended(self.partition, self._decided_to)
             except (LogUnavailable, FailClosed):

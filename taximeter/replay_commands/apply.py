@@ -16,12 +16,14 @@ from audit.adjustments.plan_book import LoggedPlan, PlanBook
 from audit.adjustments.plan_reading import PlanLog, TalliesEnd
 from audit.adjustments.plan_scope import later_than
 from audit.recount.meter_definitions import rules_of
+from metering.folds.catalogue_timeline import CatalogueVersion
 from metering.folds.plan_progress import NotAdjusted
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogReader
 from metering.plans.plan_header import PlanHeader
 from metering.records.adjustment import AdjustedRow, AdjustmentKind, PlannedParts, partition_digest, short
 from taximeter.before_writing import agreed, author, told, writing_problems
+from taximeter.catalogue_in_force import published_versions
 from taximeter.connection import kafka_settings, run_on_logs
 from taximeter.exit_codes import DISCREPANCY, FAILED, INTERRUPTED, OK, USAGE
 from taximeter.import_commands.applying_imports import apply_import
@@ -80,7 +82,7 @@ async def _apply(arguments: argparse.Namespace) -> int:
     await asyncio.to_thread(completed, directory, kafka, on_planned)
     done = {} if plan is None else {partition: len(each) for partition, each in plan.parts.items()}
     outlook = closings.outlook(done, home, SIDE_BY_SIDE, time.time())
-    problems = [*_drift(book, plan, header, ends)]
+    problems = [*_drift(book, plan, header, ends), *_not_published(header, await published_versions(kafka))]
     if not arguments.past_closing:
         problems += [*_worse(directory, summary), *_misses(outlook, header)]
     if told(problems):
@@ -146,23 +148,21 @@ def _drift(book: PlanBook, plan: LoggedPlan | None, header: PlanHeader, ends: Ma
         others = [name for name in target.reverted_by if name != header.plan] if target is not None else []
         if others:
             yield f"plan {short(header.rule.reverts)} is taken back by plan {short(others[0])} already"
-    yield from _not_in_force(header, ends)
 
 
-def _not_in_force(header: PlanHeader, ends: Mapping[int, TalliesEnd]) -> Iterator[str]:
-    """Meters that the aggregators do not count by: reporters with the same settings could not send their usage."""
-    newest = max(ends.values(), key=lambda each: each.log_time_ms, default=None)
-    rules = None if newest is None or newest.definition is None else rules_of(newest.definition)
-    if rules is None:
+def _not_published(header: PlanHeader, versions: Sequence[CatalogueVersion]) -> Iterator[str]:
+    """Meters that are in no version: no reporter could send their usage. Nothing is said where nothing is published."""
+    rules = [rules_of(version.catalogue.definition) for version in versions]
+    known = {meter.name: meter for each in rules if each is not None for meter in each.meters}
+    if not known:
         return
-    now = {meter.name: meter for meter in rules.meters}
     for name in header.totals:
-        if name not in now:
-            yield f"the meter {name} is not in the catalogue that the newest tally counted by: start aggregators and reporters with it first"
+        if name not in known:
+            yield f"the meter {name} is in no version of the meters: put it into the settings file, and publish it with taximeter meters apply"
     wanted = None if header.rule.definition is None else rules_of(header.rule.definition)
     for meter in wanted.meters if wanted is not None else ():
-        if meter.name == header.rule.meter and meter.name in now and meter != now[meter.name]:
-            yield f"the meter {meter.name} is defined otherwise in the catalogue that the newest tally counted by: plan again"
+        if meter.name == header.rule.meter and meter.name in known and meter != known[meter.name]:
+            yield f"the meter {meter.name} is published with another definition: plan again, or publish this one with taximeter meters apply"
 
 
 def _worse(directory: PlanDirectory, summary: PlanSummary) -> Iterator[str]:

@@ -32,6 +32,7 @@ from audit.positions import Positions
 from metering.kafka.clients import KafkaSettings, started
 from metering.kafka.partition_log import Appender, LogReader, LogUnavailable
 from metering.kafka.provision import ensure_topics
+from metering.kafka.topics import TopicSpec
 from taximeter import cli
 from taximeter.exit_codes import DISCREPANCY, FAILED, INCOMPLETE, OK
 from tests.support.aggregator_process import AggregatorProcess, aggregator, group_of
@@ -313,12 +314,12 @@ async def follow_until_copied(drill: Drill, line: str) -> None:
     command = [sys.executable, "-m", "taximeter", *drill.words(line)]
     process = await asyncio.create_subprocess_exec(*command, cwd=drill.folder / "commands", env=dict(environment(drill.old, {})), stdout=DEVNULL)
     try:
-        wanted = [await ends_of(drill.old, spec.name) for spec in drill.old.topics]
+        wanted = [await ends_of(drill.old, spec) for spec in drill.old.topics]
         async with asyncio.timeout(PATIENCE_S):
             while True:
                 assert process.returncode is None
                 with suppress(LogUnavailable):  # the topics are not there yet
-                    if [await ends_of(drill.new, spec.name) for spec in drill.new.topics] == wanted:
+                    if [await ends_of(drill.new, spec) for spec in drill.new.topics] == wanted:
                         return
                 await asyncio.sleep(0.1)
     finally:
@@ -326,10 +327,10 @@ async def follow_until_copied(drill: Drill, line: str) -> None:
         await process.wait()
 
 
-async def ends_of(kafka: KafkaSettings, topic: str) -> list[int]:
+async def ends_of(kafka: KafkaSettings, spec: TopicSpec) -> list[int]:
     reader = LogReader(kafka, "test")
     try:
-        return [(await reader.bounds(topic, partition))[1] for partition in range(PARTITIONS)]
+        return [(await reader.bounds(spec.name, partition))[1] for partition in range(spec.partitions_of(PARTITIONS))]
     finally:
         await reader.close()
 
