@@ -26,7 +26,7 @@ _INTERRUPTIONS: Final = ("GeneratorExit", "CancelledError", "KeyboardInterrupt",
 class EventSink(Protocol):
     """What takes events: an Emitter."""
 
-    def emit(self, *, customer: str, usage: Mapping[str, int], dimensions: Mapping[str, str] | None = None) -> bool:
+    def emit(self, *, customer: str, usage: Mapping[str, int], dimensions: Mapping[str, str] | None = None, event_id: str | None = None) -> bool:
         """Whether the event was taken; never raises."""
         ...
 
@@ -83,12 +83,21 @@ class ModelCalls:
         """The token fields that this split emits. One that no meter sums is revenue lost: compare them with the meters."""
         return frozenset({"input_tokens", "output_tokens"}) | fields_of_split(self._split)
 
-    def call(self, customer: str | None = None, *, model: str = "", dimensions: Mapping[str, str] | None = None) -> "ModelCall":
-        """One call about to be made. Without a customer, the one of the surrounding `customer` block pays.
+    def call(
+        self,
+        customer: str | None = None,
+        *,
+        model: str = "",
+        dimensions: Mapping[str, str] | None = None,
+        otherwise: str | None = None,
+        event_id: str | None = None,
+    ) -> "ModelCall":
+        """One call about to be made. Without a customer, the one of the surrounding `customer` block pays, and `otherwise` if there is none.
 
-        `model`: counts if the response names none.
+        `model`: counts if the response names none. `event_id`: only where a call may be reported twice; never one that the
+        customer can choose.
         """
-        return ModelCall(_OpenCall(self, customer or _CUSTOMER.get(), model, dict(dimensions or {})))
+        return ModelCall(_OpenCall(self, customer or _CUSTOMER.get() or otherwise, model, dict(dimensions or {}), event_id))
 
     def record(self, response: object, *, customer: str | None = None, model: str = "", dimensions: Mapping[str, str] | None = None) -> bool:
         """Meter one whole response, of any known provider, as an object or as JSON; whether an event was taken."""
@@ -124,21 +133,22 @@ class ModelCalls:
             return False
         told = {"model": running.model or call.model, "outcome": outcome, "usage_from": usage_from}
         dimensions = self._dimensions | call.dimensions | {name: value for name, value in told.items() if value}
-        is_taken = self._emitter.emit(customer=call.customer, usage=usage, dimensions=dimensions)
+        is_taken = self._emitter.emit(customer=call.customer, usage=usage, dimensions=dimensions, event_id=call.event_id)
         self.counts.emitted += is_taken
         self.counts.refused += not is_taken
         return is_taken
 
     def _usage_of(self, running: RunningUsage, outcome: CallOutcome) -> tuple[dict[str, int], UsageFrom | None]:
         counts = running.counts
-        if outcome == "cache_hit" or (not running.is_final and outcome != "ok" and self._aborted == "ignore"):
+        is_exact = running.is_final and not running.is_estimate
+        if outcome == "cache_hit" or (not is_exact and outcome != "ok" and self._aborted == "ignore"):
             return {}, None
         if not counts.are_consistent:
             self.counts.inconsistent += 1
             self._say("inconsistent", f"usage contradicts itself, and nothing is split off it ({', '.join(counts.problems) or 'sums differ'})")
         usage = split_usage(counts, self._split)
         if running.is_final:
-            return usage, "provider"
+            return usage, "estimate" if running.is_estimate else "provider"
         if outcome == "ok":
             self.counts.without_usage += 1
             self._say("without_usage", "a call ended and its response has no usage; what was delivered is counted instead, a token for each chunk")
@@ -165,6 +175,7 @@ class _OpenCall:
     customer: str | None
     model: str
     dimensions: dict[str, str]
+    event_id: str | None
     running: RunningUsage = field(default_factory=RunningUsage)
     process: int = field(default_factory=os.getpid)
 

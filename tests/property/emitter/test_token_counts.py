@@ -29,6 +29,7 @@ def usages(draw: st.DrawFn) -> tuple[dict[str, Any], int, bool]:
     of_output = {name: draw(maybe) for name in ("reasoning_tokens", "audio_tokens")}
     shape = draw(st.sampled_from(["chat", "responses", "anthropic", "gemini"]))
     total = given_tokens + made
+    usage: dict[str, Any]
     if shape == "chat":
         usage = {"prompt_tokens": given_tokens, "completion_tokens": made, "total_tokens": total}
         return {**usage, "prompt_tokens_details": draw(st.none() | st.just(details)), "completion_tokens_details": of_output}, total, False

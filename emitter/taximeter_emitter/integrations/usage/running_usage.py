@@ -21,7 +21,8 @@ class RunningUsage:
     """One call. `delivered`: chunks that brought something; one may hold several tokens, so they are an estimate from below.
 
     `model`: the response's, "" if it names none. `is_stream`: whether chunks were seen. `has_ended`: whether the provider said that all was
-    sent. `has_failed`: whether it said that it failed. `is_final`: whether `counts` are of the whole call.
+    sent. `has_failed`: whether it said that it failed. `is_final`: whether `counts` are of the whole call. `is_estimate`: whether somebody else
+    estimated them.
     """
 
     def __init__(self) -> None:
@@ -31,6 +32,7 @@ class RunningUsage:
         self.has_ended = False
         self.has_failed = False
         self.is_final = False
+        self.is_estimate = False
         self._counts = TokenCounts()
         self._of_choices: dict[int, TokenCounts] = {}
         self._open_choices: set[int] = set()
@@ -74,7 +76,7 @@ class RunningUsage:
         if usage is None and (get(seen, "input_tokens") is not None or get(seen, "prompt_tokens") is not None):
             usage = seen  # the usage itself
         if usage is not None:
-            self._take(counts_of(usage, is_anthropic=is_anthropic), is_final=True)
+            self.take(counts_of(usage, is_anthropic=is_anthropic), is_final=True)
             self.has_ended = True
         if get(seen, "status") == "failed":
             self.has_failed = True
@@ -90,7 +92,7 @@ class RunningUsage:
         if usage is not None:
             counts = counts_of(usage)
             if is_whole or not choices:
-                self._take(counts, is_final=True)
+                self.take(counts, is_final=True)
             elif not self.is_final and len(self._of_choices) < CHOICES_MAX:
                 self._of_choices[_index(choices[0])] = counts
         if is_whole or (usage is not None and not choices):
@@ -119,7 +121,7 @@ class RunningUsage:
         usage = get(message, "usage") if kind == "message_start" else get(seen, "usage")
         if usage is not None:
             self._anthropic |= {name: value for name in ANTHROPIC_NAMES if (value := get(usage, name)) is not None}
-            self._take(counts_of(self._anthropic, is_anthropic=True), is_final=kind == "message_delta")
+            self.take(counts_of(self._anthropic, is_anthropic=True), is_final=kind == "message_delta")
         if kind == "content_block_delta":
             self.delivered += 1
         if kind == "message_stop" or (kind == "message_delta" and get(get(seen, "delta"), "stop_reason") is not None):
@@ -137,7 +139,7 @@ class RunningUsage:
             self.has_ended = True
             usage = get(response, "usage") if kind in _ENDS else get(seen, "usage")
             if usage is not None:
-                self._take(counts_of(usage), is_final=True)
+                self.take(counts_of(usage), is_final=True)
 
     def _saw_gemini(self, seen: object) -> None:
         self._name(get(seen, "modelVersion") or get(seen, "model_version"))
@@ -148,9 +150,10 @@ class RunningUsage:
         self.delivered += bool(candidates)
         self.has_ended = self.has_ended or finished
         if usage is not None:
-            self._take(counts_of(usage), is_final=finished or self.is_final)
+            self.take(counts_of(usage), is_final=finished or self.is_final)
 
-    def _take(self, counts: TokenCounts, *, is_final: bool) -> None:
+    def take(self, counts: TokenCounts, *, is_final: bool) -> None:
+        """Take in counts that were read already; they replace earlier ones."""
         if counts.are_known or counts.problems:
             self._counts = counts
             self.is_final = is_final

@@ -3,11 +3,14 @@
 import asyncio
 import gc
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable
 from typing import Any
 
 import pytest
 from taximeter_emitter.integrations import ModelCalls
+
+from tests.support.emitter_model_api import CallSink
+from tests.support.emitter_model_api import call_event as event
 
 RESPONSE = {
     "object": "chat.completion",
@@ -15,15 +18,6 @@ RESPONSE = {
     "choices": [{"message": {}}],
     "usage": {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11},
 }
-
-
-class Sink:
-    def __init__(self) -> None:
-        self.events: list[dict[str, Any]] = []
-
-    def emit(self, *, customer: str, usage: Mapping[str, int], dimensions: Mapping[str, str] | None = None) -> bool:
-        self.events.append({"customer": customer, "usage": dict(usage), **(dimensions or {})})
-        return True
 
 
 def delta(text: str) -> dict[str, Any]:
@@ -38,18 +32,14 @@ def break_off(calls: ModelCalls, chunks: Iterable[Any], error: type[BaseExceptio
         raise error
 
 
-def event(customer: str = "cus_1", outcome: str = "ok", usage_from: str = "provider", **usage: int) -> dict[str, Any]:
-    return {"customer": customer, "usage": usage, "model": "m-2", "outcome": outcome, "usage_from": usage_from}
-
-
 def test_a_recorded_response_is_one_event() -> None:
-    sink = Sink()
+    sink = CallSink()
     assert ModelCalls(sink).record(RESPONSE, customer="cus_1")
     assert sink.events == [event(input_tokens=9, output_tokens=2)]
 
 
 def test_a_call_that_ends_is_one_event_and_settling_it_again_is_none() -> None:
-    sink = Sink()
+    sink = CallSink()
     with ModelCalls(sink).call("cus_1", model="asked") as call:
         call.saw(RESPONSE)
         call.settle()
@@ -59,17 +49,17 @@ def test_a_call_that_ends_is_one_event_and_settling_it_again_is_none() -> None:
 
 @pytest.mark.parametrize(("error", "outcome"), [(RuntimeError, "error"), (asyncio.CancelledError, "aborted"), (KeyboardInterrupt, "aborted")])
 def test_a_call_that_an_exception_ends_counts_what_was_delivered(error: type[BaseException], outcome: str) -> None:
-    sink = Sink()
+    sink = CallSink()
     with pytest.raises(error):
         break_off(ModelCalls(sink), [delta("a"), delta("b")], error)
     assert sink.events == [event(outcome=outcome, usage_from="estimate", output_tokens=2)]
 
 
 def test_a_generator_that_is_closed_or_forgotten_is_an_aborted_call() -> None:
-    sink = Sink()
+    sink = CallSink()
     calls = ModelCalls(sink)
 
-    def stream() -> Iterator[str]:
+    def stream() -> Generator[str, None, None]:
         with calls.call("cus_1") as call:
             for text in "abc":
                 call.saw(delta(text))
@@ -85,7 +75,7 @@ def test_a_generator_that_is_closed_or_forgotten_is_an_aborted_call() -> None:
 
 
 def test_a_call_that_nobody_settles_is_emitted_when_nothing_refers_to_it() -> None:
-    sink = Sink()
+    sink = CallSink()
     call = ModelCalls(sink).call("cus_1")
     call.saw(delta("a"))
     assert not sink.events
@@ -95,14 +85,14 @@ def test_a_call_that_nobody_settles_is_emitted_when_nothing_refers_to_it() -> No
 
 
 def test_leaving_a_stream_in_the_middle_is_aborted_though_no_exception_says_so() -> None:
-    sink = Sink()
+    sink = CallSink()
     with ModelCalls(sink).call("cus_1") as call:
         call.saw(delta("a"))
     assert sink.events == [event(outcome="aborted", usage_from="estimate", output_tokens=1)]
 
 
 def test_aborted_calls_can_be_left_out_and_finished_ones_never_are() -> None:
-    sink = Sink()
+    sink = CallSink()
     calls = ModelCalls(sink, aborted="ignore")
     for chunks in ([delta("a")], [delta("a"), RESPONSE]):
         with pytest.raises(RuntimeError):
@@ -111,14 +101,14 @@ def test_aborted_calls_can_be_left_out_and_finished_ones_never_are() -> None:
 
 
 def test_running_usage_of_an_aborted_call_counts_as_it_is() -> None:
-    sink = Sink()
+    sink = CallSink()
     with pytest.raises(RuntimeError):
         break_off(ModelCalls(sink), [{**delta("a b"), "usage": {"prompt_tokens": 9, "completion_tokens": 3}}])
     assert sink.events == [event(outcome="error", usage_from="partial", input_tokens=9, output_tokens=3)]
 
 
 def test_a_call_that_failed_before_any_token_is_nothing_unless_requests_count() -> None:
-    sink = Sink()
+    sink = CallSink()
     for count_requests in (False, True):
         with pytest.raises(RuntimeError):
             break_off(ModelCalls(sink, count_requests=count_requests), [])
@@ -126,7 +116,7 @@ def test_a_call_that_failed_before_any_token_is_nothing_unless_requests_count() 
 
 
 def test_a_call_that_ends_without_usage_is_an_estimate_and_is_counted() -> None:
-    sink = Sink()
+    sink = CallSink()
     calls = ModelCalls(sink)
     finish = {"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
     with calls.call("cus_1") as call:
@@ -137,7 +127,7 @@ def test_a_call_that_ends_without_usage_is_an_estimate_and_is_counted() -> None:
 
 
 def test_without_a_customer_nothing_is_emitted_and_that_is_counted(caplog: pytest.LogCaptureFixture) -> None:
-    sink = Sink()
+    sink = CallSink()
     calls = ModelCalls(sink)
     assert not calls.record(RESPONSE)
     assert (sink.events, calls.counts.without_customer) == ([], 1)
@@ -145,7 +135,7 @@ def test_without_a_customer_nothing_is_emitted_and_that_is_counted(caplog: pytes
 
 
 def test_the_surrounding_block_says_who_pays_in_each_task() -> None:
-    sink = Sink()
+    sink = CallSink()
     calls = ModelCalls(sink)
 
     async def ask(customer: str) -> None:
@@ -165,14 +155,14 @@ def test_a_strange_object_does_not_break_the_stream() -> None:
         def __getattr__(self, name: str) -> Any:
             raise RuntimeError(name)
 
-    calls = ModelCalls(Sink())
+    calls = ModelCalls(CallSink())
     with calls.call("cus_1") as call:
         call.saw(Strange())
     assert calls.counts.unreadable == 1
 
 
 def test_a_forked_child_does_not_emit_what_its_parent_will() -> None:
-    sink = Sink()
+    sink = CallSink()
     call = ModelCalls(sink).call("cus_1")
     call.saw(delta("a"))
     child = os.fork()

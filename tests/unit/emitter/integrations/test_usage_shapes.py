@@ -43,7 +43,7 @@ def test_a_ttl_that_is_priced_apart_is_split_off_what_was_written() -> None:
     counts = seen(GOLDEN["Anthropic, read from and written to the cache"]["response"]).counts
     fields = split_usage(counts, check_split(["cache_write_1h", "cached", "cache_write"]))
     assert (fields["cache_write_tokens"], fields["cache_write_1h_tokens"]) == (1000, 253)
-    assert split_usage(counts, ("cache_write_1h",))["input_tokens"] == 130213 - 253
+    assert split_usage(counts, check_split(["cache_write_1h"]))["input_tokens"] == 130213 - 253
 
 
 @pytest.mark.parametrize(
