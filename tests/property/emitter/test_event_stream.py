@@ -43,6 +43,17 @@ def test_any_cuts_give_the_same_bytes_and_the_same_event(end: bytes, cuts: list[
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_a_cut_at_every_byte_gives_the_same(end: bytes) -> None:
+    whole, without_usage = stream_of(end)
+    for place in range(len(whole)):
+        sink = CallSink()
+        call = answered(sink, hides_usage=True)
+        assert call.saw_body(whole[:place]) + call.saw_body(whole[place:]) + call.saw_end() == without_usage
+        call.settle()
+        assert sink.events == [call_event(input_tokens=9, output_tokens=2)]
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
 def test_a_stream_that_ends_at_any_byte_counts_what_came(end: bytes) -> None:
     whole, _ = stream_of(end)
     for length in range(len(whole)):

@@ -48,6 +48,24 @@ class Server:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
+class DeafServer:
+    """Hears after so many pieces that its client left, and sends the others nevertheless."""
+
+    def __init__(self, hears_after: int) -> None:
+        self.hears_after = hears_after
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "http"
+        message = await receive()
+        body = message["body"] + ((await receive())["body"] if message.get("more_body") else b"")
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+        for number, piece in enumerate(chat_stream(orjson.loads(body)), 1):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            if number == self.hears_after:
+                assert await receive() == {"type": "http.disconnect"}
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
 class Client:
     """One request, by a client that may leave after so many pieces of the body."""
 
@@ -81,7 +99,7 @@ class Client:
                 self._left.set()
 
 
-def metered(sink: CallSink, server: Server, **options: Any) -> UsageMiddleware:
+def metered(sink: CallSink, server: Server | DeafServer, **options: Any) -> UsageMiddleware:
     return UsageMiddleware(server, ModelCalls(sink), **{"customer": by_header("X-Customer"), **options})
 
 
@@ -111,17 +129,15 @@ async def test_a_client_that_leaves_pays_what_was_delivered() -> None:
         assert sink.events == [call_event(outcome="aborted", usage_from="estimate", output_tokens=output)]
 
 
-async def test_a_client_that_leaves_when_it_has_all_pays_what_the_server_says() -> None:
-    sink = CallSink()
-
-    class GoesOn(Server):
-        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-            await super().__call__(scope, receive, send)
-            await receive()  # as Starlette does after every stream
-
-    client = Client(STREAM, leaves_after=4)  # the mark of the end; the chunk with usage before it is hidden
-    await client.call(metered(sink, GoesOn()))
-    assert sink.events == [call_event(input_tokens=9, output_tokens=2)]
+async def test_what_a_server_sends_after_its_client_left_is_not_delivered_unless_the_answer_was_complete() -> None:
+    """The client leaves after so many pieces: two of text, the end, usage and the mark. The server hears of it and goes on."""
+    whole, first = call_event(input_tokens=9, output_tokens=2), call_event(outcome="aborted", usage_from="estimate", output_tokens=1)
+    for inject in (True, False):
+        for leaves_after, expected in ((1, first), (3, whole)):
+            sink = CallSink()
+            client = Client({**STREAM, "stream_options": {"include_usage": not inject}}, leaves_after=leaves_after)
+            await client.call(metered(sink, DeafServer(leaves_after), inject=inject))
+            assert sink.events == [expected], (inject, leaves_after)
 
 
 async def test_a_server_that_fails_in_the_middle_is_an_error_and_its_exception_passes() -> None:

@@ -12,6 +12,7 @@ from taximeter_emitter.integrations.opentelemetry import counts_of_span
 from taximeter_emitter.integrations.usage.token_counts import check_split, split_usage
 
 from tests.support.emitter_model_api import CallSink, call_event, chat_usage
+from tests.support.waiting import until_async
 
 WHOLE = call_event(input_tokens=9, output_tokens=2)
 
@@ -63,9 +64,7 @@ async def test_litellm_itself_reports_once(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(litellm, "callbacks", [litellm_logger(calls, customer="user_api_key_team_id")])
     options = {"model": "openai/m-2", "messages": [{"role": "user", "content": "x"}], "mock_response": "ab"}
     await litellm.acompletion(**options, metadata={"user_api_key_team_id": "cus_1"})
-    async with asyncio.timeout(10):
-        while not sink.events:
-            await asyncio.sleep(0.05)
+    await until_async(lambda: bool(sink.events))
     await asyncio.sleep(0.2)  # a second report would come by now
     (event,) = sink.events
     assert (event["customer"], event["outcome"], event["usage_from"]) == ("cus_1", "ok", "provider")
