@@ -17,7 +17,7 @@ from metering.kafka.topics import Topics
 from metering.plans.plan_header import PlannedRange
 from metering.records.chain import NO_OFFSET
 from metering.records.fail_closed import HistoryLost
-from metering.records.tally import CatalogueDefinition, decode_outline
+from metering.records.tally import decode_outline
 
 BYTES_PER_SECOND: Final = 50_000_000
 """How fast a plan reads usage.events, in all: cold reads push out of a broker's memory what live consumers need."""
@@ -25,14 +25,11 @@ BYTES_PER_SECOND: Final = 50_000_000
 
 @dataclass(slots=True)
 class TalliesEnd:
-    """Where a partition's tallies end: `base` is the next offset, `end` that of usage.events. `definition`: the catalogue of the last tally."""
+    """Where a partition's tallies end: `base` is the next offset, `end` that of usage.events."""
 
     base: int
     end: int
     chain_id: str
-    log_time_ms: int
-    catalogue: str
-    definition: CatalogueDefinition | None
 
 
 class ReadTally(NamedTuple):
@@ -110,19 +107,16 @@ class PlanLog:
     async def _read_tallies(self, book: PlanBook, partition: int, bounds: tuple[int, int], on_records: Callable[[int], None]) -> TalliesEnd | None:
         start, end = bounds
         fold, topic = Tallies(), self._topics.tallies.name
-        definitions: dict[str, CatalogueDefinition] = {}
         async with aclosing(chain_records(self._tallies, PartitionPlace(topic, partition), start, end, decode_outline)) as tallies:
             async for offset, _, tally in tallies:
                 if offset == start and start > 0:
                     fold = tallies_from(start, tally)
                 if fold.fold(offset, tally):
                     book.take(offset, tally)
-                    if tally.catalogue_definition is not None:
-                        definitions[tally.catalogue] = tally.catalogue_definition
                 on_records(1)
         if fold.chain.head == NO_OFFSET or fold.chain_id is None:
             return None
-        return TalliesEnd(end, fold.chain.end, fold.chain_id, fold.log_time_ms, fold.catalogue, definitions.get(fold.catalogue))
+        return TalliesEnd(end, fold.chain.end, fold.chain_id)
 
     async def _tallies_around(self, partition: int, ends: TalliesEnd, wanted: tuple[int, int], kept: int) -> tuple[int, int]:
         """The begin of the first tally that ends behind `wanted` begins, or that is kept whole, and the end of the last that begins in it."""

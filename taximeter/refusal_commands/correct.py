@@ -8,7 +8,6 @@ import asyncio
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -16,16 +15,17 @@ from taximeter_emitter.clock import SystemClock
 from taximeter_emitter.wire.partitioner import partition_of
 
 from metering.folds.corrections import TAKEN, Corrected, CorrectionPlace, Target, place_of
+from metering.following.published_meters import meters_of_all
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import Appender, LogReader
 from metering.process.service_command import Configuration
-from metering.records.meters import Catalogue, Meter, catalogue_of, catalogue_problems
+from metering.records.meters import catalogue_of, catalogue_problems
 from metering.records.notes.resolution import Resolved
 from reporter.correcting import NotCorrectable
 from reporter.resolving import Decision, Resolving
 from taximeter.account_prices import PlanMoney, plan_money
 from taximeter.before_writing import agreed, author, told, writing_problems
-from taximeter.catalogue_in_force import meters_to_send
+from taximeter.catalogue_in_force import published_versions
 from taximeter.commands.correct import run as correct_one
 from taximeter.connection import configuration_of, run_on_logs
 from taximeter.exit_codes import DISCREPANCY, FAILED, OK, PENDING, USAGE
@@ -88,7 +88,7 @@ def _problems(arguments: argparse.Namespace, kafka: KafkaSettings) -> list[str]:
 async def _correct(arguments: argparse.Namespace, configuration: Configuration) -> int:
     kafka = configuration.of(KafkaSettings)
     plan = await _plan(arguments, kafka)
-    meters = await _meters(kafka, catalogue_of(configuration.file))
+    meters = meters_of_all(await published_versions(kafka), catalogue_of(configuration.file))
     for each in [each for each in plan.steps if each.sends and each.meter not in meters]:
         plan.steps.remove(each)
         plan.skipped[f"its meter {each.meter} is in no version of the meters: put it into the settings file, and taximeter meters apply"] += 1
@@ -108,14 +108,6 @@ async def _correct(arguments: argparse.Namespace, configuration: Configuration) 
     if arguments.json:
         print_json({**plan.as_json(), **money.as_json(plan.units.items()), "doubt": looked.doubt, **as_json(done)})
     return code
-
-
-async def _meters(kafka: KafkaSettings, file: Catalogue) -> Mapping[str, Meter]:
-    reader = LogReader(kafka, "correct-meters")
-    try:
-        return await meters_to_send(reader, kafka.topics, file)
-    finally:
-        await reader.close()
 
 
 async def _plan(arguments: argparse.Namespace, kafka: KafkaSettings) -> CorrectionPlan:
