@@ -245,8 +245,8 @@ class PartitionCounter:
         """How many of the records, from the first on, are counted by the version of what is pending; by that of the first if nothing is."""
         if not len(columns.moments):
             return 0
-        latest = np.maximum(np.maximum.accumulate(columns.moments), self._pending.log_time_ms)
-        first, timeline = int(latest[0]), self.timeline
+        moments, timeline = columns.moments, self.timeline
+        first = max(int(moments[0]), self._pending.log_time_ms)
         if first >= timeline.known_until_ms:
             return 0
         version = timeline.in_force(first)
@@ -254,7 +254,8 @@ class PartitionCounter:
             if self.pending_records:
                 return 0
             self._count_by(version)
-        return int(np.count_nonzero(latest < min(timeline.end_of(version), timeline.known_until_ms)))
+        end = min(timeline.end_of(version), timeline.known_until_ms)
+        return len(moments) if moments.max() < end else int(np.argmax(moments >= end))
 
     def _count_by(self, version: CatalogueVersion) -> None:
         """From now on. Nothing is pending."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
+from taximeter_emitter.wire.event import Dimensions
 
 from aggregator.ids.fingerprints import Mask
 from aggregator.reading.events import Events
@@ -16,6 +17,7 @@ from metering.records.integer_columns import Integers
 from metering.records.meters import Catalogue, MatchingMeters
 
 _BEGIN: Final = 1_000
+_NOWHERE: Final[Integers] = np.zeros(0, np.int64)
 
 
 class SeriesMeters:
@@ -30,8 +32,14 @@ class SeriesMeters:
         self._filled = 0
         self._kinds: Integers = np.zeros(_BEGIN, np.int64)
         self._of_kinds: list[MatchingMeters] = []
-        self._numbers: dict[tuple[frozenset[str], tuple[bool, ...]], int] = {}
+        self._kind_numbers: dict[tuple[frozenset[str], tuple[bool, ...]], int] = {}
+        self._of_dimensions: dict[Dimensions, int] = {}
+        # Of each kind: whether it takes each formula, whether it knows a field (None: all do, a field is there once asked for), whether it counts whatever.
         self._takes: Mask = np.zeros((len(catalogue.formulas), 0), np.bool_)
+        self._knows: dict[str, Mask | None] = {}
+        self._counts_all: Mask = np.zeros(0, np.bool_)
+        self._any_counts_all = any(formula.counts_all for formula in catalogue.formulas)
+        self._taking_off = [place for place, formula in enumerate(catalogue.formulas) if formula.less]
 
     def fill(self) -> None:
         """Look at the series that are new."""
@@ -39,12 +47,17 @@ class SeriesMeters:
         if self._names is not series.names:  # the table was emptied
             self._names, self._filled, self.rows_max = series.names, 0, 0
             self.formula_rows = [0] * len(self.formula_rows)
+            self._of_dimensions.clear()
         start, end = self._filled, len(series.names)
         if start == end:
             return
         if end > len(self._kinds):
             self._kinds = np.concatenate([self._kinds, np.zeros(2 * end - len(self._kinds), np.int64)])
-        self._kinds[start:end] = [self._kind_of(self._catalogue.of(dimensions)) for _, dimensions in series.names[start:end]]
+        new = [dimensions for _, dimensions in series.names[start:end]]
+        for dimensions in new:  # many customers have the same
+            if dimensions not in self._of_dimensions:
+                self._of_dimensions[dimensions] = self._kind_of(self._catalogue.of(dimensions))
+        self._kinds[start:end] = list(map(self._of_dimensions.__getitem__, new))
         self._filled = end
 
     def sorted_out(self, events: Events) -> Events:
@@ -64,15 +77,15 @@ class SeriesMeters:
 
     def count_whatever(self, events: Events) -> Mask | None:
         """Which events a meter counts whatever their usage is; None: there is no such meter."""
-        if not any(formula.counts_all for formula in self._catalogue.formulas):
+        if not self._any_counts_all:
             return None
         self.fill()
-        found: Mask = np.array([matching.counts_all for matching in self._of_kinds], np.bool_)[self._kinds.take(events.series)]
+        found: Mask = self._counts_all[self._kinds.take(events.series)]
         return found
 
     def below_zero(self, events: Events) -> Mask | None:
         """Which events come out below zero for a meter; None: no meter takes anything off."""
-        formulas = [place for place, formula in enumerate(self._catalogue.formulas) if not formula.less.isdisjoint(events.usage)]
+        formulas = [place for place in self._taking_off if not self._catalogue.formulas[place].less.isdisjoint(events.usage)]
         if not formulas:
             return None
         self.fill()
@@ -93,9 +106,12 @@ class SeriesMeters:
 
     def _strays(self, events: Events, name: str, column: Integers) -> Integers:
         """The places of events whose quantity of this field no meter takes."""
-        knows: Mask = np.array([name in matching.known_fields for matching in self._of_kinds], np.bool_)
-        if knows.all():
-            return np.zeros(0, np.int64)
+        if name not in self._knows:
+            known: Mask = np.array([name in matching.known_fields for matching in self._of_kinds], np.bool_)
+            self._knows[name] = None if known.all() else known
+        knows = self._knows[name]
+        if knows is None:
+            return _NOWHERE
         found: Integers = np.flatnonzero(~knows[self._kinds.take(events.series)] & (column != 0))
         return found
 
@@ -104,11 +120,13 @@ class SeriesMeters:
         self.rows_max = max(self.rows_max, sum(rows))
         self.formula_rows = list(map(max, self.formula_rows, rows))
         key = matching.known_fields, tuple(map(bool, rows))
-        number = self._numbers.get(key)
+        number = self._kind_numbers.get(key)
         if number is None:
-            number = self._numbers[key] = len(self._of_kinds)
+            number = self._kind_numbers[key] = len(self._of_kinds)
             self._of_kinds.append(matching)
             self._takes = np.array([[bool(rows) for rows in each.rows] for each in self._of_kinds], np.bool_).T
+            self._counts_all = np.array([each.counts_all for each in self._of_kinds], np.bool_)
+            self._knows.clear()
         return number
 
 
