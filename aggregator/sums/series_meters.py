@@ -34,7 +34,7 @@ class SeriesMeters:
         self._of_kinds: list[MatchingMeters] = []
         self._kind_numbers: dict[tuple[frozenset[str], tuple[bool, ...]], int] = {}
         self._of_dimensions: dict[Dimensions, int] = {}
-        # Of each kind: whether it takes each formula, whether it knows a field (None: all do, a field is there once asked for), whether it counts whatever.
+        # Of each kind: whether it takes each formula, whether it knows a field that was asked for (None: all do), whether it counts whatever.
         self._takes: Mask = np.zeros((len(catalogue.formulas), 0), np.bool_)
         self._knows: dict[str, Mask | None] = {}
         self._counts_all: Mask = np.zeros(0, np.bool_)
