@@ -1,4 +1,4 @@
-module example.com/taximeter/single-events
+module example.com/taximeter/examples
 
 go 1.24.0
 

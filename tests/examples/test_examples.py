@@ -7,8 +7,11 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import httpx
 import pytest
@@ -26,6 +29,13 @@ from tests.support.usage_topic import make_topics, read_events_topic, settings_f
 EXAMPLES = ROOT / "examples"
 BUILD_SECONDS = 300.0
 RUN_SECONDS = 120.0
+
+
+def is_node_new_enough() -> bool:
+    if shutil.which("npm") is None:
+        return False
+    version = subprocess.check_output(["node", "--version"], text=True).strip()
+    return tuple(map(int, version.removeprefix("v").split(".")[:2])) >= (20, 19)
 
 
 @pytest.fixture
@@ -106,27 +116,50 @@ def test_a_file_of_json_lines_goes_to_the_gateway(kafka: KafkaSettings, tmp_path
 
 
 @pytest.mark.skipif(shutil.which("go") is None, reason="Go is not installed")
-def test_a_go_service_emits_single_events(kafka: KafkaSettings, tmp_path: Path) -> None:
-    program = tmp_path / "single-events"
-    run("go", "build", "-o", program, ".", folder=EXAMPLES / "go", seconds=BUILD_SECONDS, GOFLAGS="-mod=mod")
-    emits_single_events(
-        kafka,
-        lambda customer: run(
-            program, "-brokers", kafka.bootstrap_servers[0], "-topic", kafka.topics.events.name, "-customer", customer, "-events", "20"
-        ),
-    )
+def test_a_go_service_emits_to_kafka_and_over_http(kafka: KafkaSettings, tmp_path: Path) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    run("go", "build", "-o", programs, "./...", folder=EXAMPLES / "go", seconds=BUILD_SECONDS, GOFLAGS="-mod=mod")
+    broker, topic = kafka.bootstrap_servers[0], kafka.topics.events.name
+    single, http = programs / "single_events", programs / "over_http"
+    emits_single_events(kafka, lambda customer: run(single, "-brokers", broker, "-topic", topic, "-customer", customer, "-events", "20"))
+    emits_over_http(kafka, tmp_path, lambda url, customer: run(http, "-gateway", url, "-customer", customer, "-events", "20"))
 
 
 @pytest.mark.skipif(shutil.which("mvn") is None, reason="Maven is not installed")
-def test_a_java_service_emits_single_events(kafka: KafkaSettings, tmp_path: Path) -> None:
-    project = tmp_path / "java"
-    shutil.copytree(EXAMPLES / "java", project, ignore=shutil.ignore_patterns("target"))
+def test_a_java_service_emits_to_kafka_and_over_http(kafka: KafkaSettings, tmp_path: Path) -> None:
+    project = copied("java", tmp_path)
     run("mvn", "-q", "-B", "compile", "dependency:build-classpath", "-Dmdep.outputFile=classpath.txt", folder=project, seconds=BUILD_SECONDS)
     classes = f"{project / 'target/classes'}:{(project / 'classpath.txt').read_text()}"
-    emits_single_events(
-        kafka,
-        lambda customer: run("java", "-cp", classes, "example.SingleEvents", kafka.bootstrap_servers[0], kafka.topics.events.name, customer, "20"),
-    )
+    broker, topic = kafka.bootstrap_servers[0], kafka.topics.events.name
+    emits_single_events(kafka, lambda customer: run("java", "-cp", classes, "example.SingleEvents", broker, topic, customer, "20"))
+    emits_over_http(kafka, tmp_path, lambda url, customer: run("java", "-cp", classes, "example.OverHttp", url, customer, "20"))
+
+
+@pytest.mark.skipif(not is_node_new_enough(), reason="Node 20.19.4 or newer is not installed")
+def test_a_node_service_emits_to_kafka_and_over_http(kafka: KafkaSettings, tmp_path: Path) -> None:
+    project = copied("node", tmp_path)
+    run("npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--silent", folder=project, seconds=BUILD_SECONDS)
+    broker, topic = kafka.bootstrap_servers[0], kafka.topics.events.name
+    emits_single_events(kafka, lambda customer: run("node", project / "single_events.mjs", broker, topic, customer, "20"))
+    emits_over_http(kafka, tmp_path, lambda url, customer: run("node", project / "over_http.mjs", url, customer, "20"))
+
+
+@pytest.mark.skipif(shutil.which("cargo") is None, reason="Rust is not installed")
+def test_a_rust_service_emits_to_kafka_and_over_http(kafka: KafkaSettings, tmp_path: Path) -> None:
+    project = copied("rust", tmp_path)
+    run("cargo", "build", "--quiet", "--features", "kafka", folder=project, seconds=BUILD_SECONDS, CFLAGS="-O0")  # nobody waits for this librdkafka
+    programs = project / "target/debug"
+    broker, topic = kafka.bootstrap_servers[0], kafka.topics.events.name
+    emits_single_events(kafka, lambda customer: run(programs / "single_events", broker, topic, customer, "20"))
+    emits_over_http(kafka, tmp_path, lambda url, customer: run(programs / "over_http", url, customer, "20"))
+
+
+def copied(example: str, folder: Path) -> Path:
+    """What is built leaves nothing in the repository."""
+    project = folder / example
+    shutil.copytree(EXAMPLES / example, project, ignore=shutil.ignore_patterns("target", "node_modules"))
+    return project
 
 
 def emits_single_events(kafka: KafkaSettings, emit: Callable[[str], str]) -> None:
@@ -135,3 +168,48 @@ def emits_single_events(kafka: KafkaSettings, emit: Callable[[str], str]) -> Non
     for customer in customers:
         assert emit(customer) == "sent 20\n"
     assert counted(kafka) == dict.fromkeys(customers, 20 * 812)
+
+
+def emits_over_http(kafka: KafkaSettings, folder: Path, emit: Callable[[str, str], str]) -> None:
+    """Also if the first answers are lost or say that the gateway is busy; what it rejects is named."""
+    meters, before = '[[meters]]\nevent_name = "tokens"\nsum = ["input_tokens", "output_tokens"]\n', counted(kafka)
+    with gateway(kafka, folder / "gateway", meters=meters) as running:
+        with unreliable(running.url) as (url, bodies):
+            assert emit(url, "cus_1") == "sent 20\n"
+        assert len(bodies) == 3
+        assert len(set(bodies)) == 1
+        with pytest.raises(AssertionError, match="too_long"):
+            emit(running.url.removesuffix("/v1/events"), "x" * 200)
+    assert counted(kafka) - before == {"cus_1": 20 * 812}
+
+
+@contextmanager
+def unreliable(events_url: str) -> Iterator[tuple[str, list[bytes]]]:
+    """A server that loses the answer to the first request, is too busy for the second, and passes the third on; with the bodies that came."""
+    bodies: list[bytes] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+            if len(bodies) == 1:
+                self.close_connection = True
+                return
+            status, content = 503, b'{"error": {"code": "busy"}}'
+            if len(bodies) > 2:
+                answer = httpx.post(events_url, content=bodies[-1], headers={"Content-Type": "application/json"})
+                status, content = answer.status_code, answer.content
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", bodies
+        finally:
+            server.shutdown()
+            thread.join()

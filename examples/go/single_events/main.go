@@ -1,6 +1,6 @@
 // Single usage events from Go, with the stock client franz-go.
 //
-//	go run . -brokers localhost:9092 -customer cus_123 -events 10
+//	go run ./single_events -brokers localhost:9092 -customer cus_123 -events 10
 //
 // Three things matter, and the client has the right defaults for the last two:
 // the key of a record is the customer, the partitioner is Kafka's own (murmur2 of the key), and a record counts as sent when all in-sync
