@@ -3,6 +3,7 @@
 import asyncio
 import math
 import secrets
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -34,6 +35,7 @@ from reporter.meter_watch import LookTimes, MeterWatch
 from reporter.metrics import ReporterMetrics
 from reporter.period_reader import PeriodReader
 from reporter.planning.billing_periods import BillingPeriods
+from reporter.sending.catch_up import CatchUp
 from reporter.sending.lanes import Lanes
 from reporter.sending.meter_events import MeterEventPort
 from reporter.sending.pacing import Pacer
@@ -47,7 +49,7 @@ from reporter.webhooks.settings import WebhookSettings
 from reporter.worker import ReportingWorker
 
 NEXT_PERIOD_END_SECONDS: Final = 15.0
-CARRIED_LOOK_SECONDS: Final = 5.0
+UNITS_LOOK_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,7 +213,7 @@ class Reporter:
                 context.spawn("error reports", self._reports.run(), background=True)
             context.spawn("dispatch", self._dispatch())
             context.spawn("observe", self._observe(), background=True)
-            context.spawn("carried usage", self._observe_carried(), background=True)
+            context.spawn("units that wait", self._observe_units(), background=True)
             context.spawn("billing periods", self._period_reader.run(), background=True)
             context.spawn("comparing", self._comparer.run(), background=True)
             context.spawn("next period end", self._observe_next_period_end(), background=True)
@@ -246,6 +248,7 @@ class Reporter:
 
     async def _observe(self) -> None:
         owned, answered = -1, -1
+        catch_up = CatchUp()
         while True:
             workers = self._group.workers
             reporters = [worker.reporter for worker in workers.values() if worker.reporter is not None]
@@ -258,22 +261,28 @@ class Reporter:
                 self._group.progress.moved()
             unknown = [entry.log_time_ms for reporter in reporters for entry in reporter.ledger.open.values() if entry.unknown]
             self._metrics.oldest_unknown.set(min(unknown) / 1000 if unknown else math.nan)
-            self._metrics.waiting.set(self._dispatcher.lanes.sends)
-            self._metrics.backlog_rows.set(sum(len(reporter.unplanned) + len(reporter.carried) for reporter in reporters))
+            waiting, sums = self._dispatcher.lanes.sends, sum(len(reporter.unplanned) for reporter in reporters)
+            self._metrics.waiting.set(waiting)
+            self._metrics.backlog_rows.set(sums + sum(len(reporter.carried) for reporter in reporters))
+            catch_up.look(self._context.clock.monotonic(), answered=self._dispatcher.answered, waiting=waiting)
+            self._metrics.catch_up.set(catch_up.seconds(waiting + sums, allowed_per_s=self._dispatcher.pacer.rate_per_s))
             await self._context.clock.sleep(0.5)
 
-    async def _observe_carried(self) -> None:
+    async def _observe_units(self) -> None:
         while True:
             found: dict[str, tuple[int, int]] = {}
+            unreported: Counter[str] = Counter()
             for reporter in [worker.reporter for worker in self._group.workers.values() if worker.reporter is not None]:
+                unreported.update(reporter.unreported_units())
                 for meter, (units, oldest_ms) in reporter.carried.by_meter().items():
                     before, since_ms = found.get(meter, (0, oldest_ms))
                     found[meter] = before + units, min(since_ms, oldest_ms)
             for meter in self._watched_meters.by_name:
                 units, oldest = found.get(meter, (0, None))
-                self._metrics.carried_quantity.labels(meter).set(units)
+                self._metrics.held_units.labels(meter).set(units)
+                self._metrics.unreported_units.labels(meter).set(unreported[meter])
                 self._metrics.carried_since.labels(meter).set(math.nan if oldest is None else oldest / 1000)
-            await self._context.clock.sleep(CARRIED_LOOK_SECONDS)
+            await self._context.clock.sleep(UNITS_LOOK_SECONDS)
 
     async def _observe_next_period_end(self) -> None:
         partitions, workers = self._kafka.partitions, self._group.workers

@@ -40,7 +40,9 @@ class ReporterMetrics:
     in_flight: Gauge
     in_flight_limit: Gauge
     meters_held: Gauge
-    carried_quantity: Gauge
+    unreported_units: Gauge
+    held_units: Gauge
+    catch_up: Gauge
     carried_since: Gauge
     backlog_rows: Gauge
     rate_limit: Gauge
@@ -106,8 +108,18 @@ class ReporterMetrics:
             meters_held=gauge(
                 registry, f"{prefix}_meters_held", "1 while Stripe refuses the meter: nothing of it is sent, its usage waits.", labels={"meter": ()}
             ),
-            carried_quantity=gauge(
-                registry, f"{prefix}_carried_quantity", "Units that wait because Stripe refuses their meter.", labels={"meter": ()}
+            unreported_units=gauge(
+                registry,
+                f"{prefix}_unreported_units",
+                "Units that were read from the tallies and have no final outcome, held ones included.",
+                labels={"meter": ()},
+            ),
+            held_units=gauge(registry, f"{prefix}_held_units", "Units that wait because Stripe refuses their meter.", labels={"meter": ()}),
+            catch_up=gauge(
+                registry,
+                f"{prefix}_catch_up_seconds",
+                "How long what waits for Stripe takes at the pace of the last busy minute, without held usage; +Inf when nothing gets through.",
+                unit="seconds",
             ),
             carried_since=gauge(
                 registry,

@@ -24,6 +24,7 @@ class GroupMetrics:
     takeover_seconds: Histogram
     rebalances: Counter
     unavailable: Counter
+    kafka_silent: Gauge
 
     @classmethod
     def create(cls, registry: CollectorRegistry, prefix: str, *, lag: str, paused: str, takeover: str, stop_reasons: Sequence[str]) -> Self:
@@ -46,6 +47,9 @@ class GroupMetrics:
             rebalances=counter(registry, f"{prefix}_rebalances_total", "Changes of assignment.", labels={"event": ("assigned", "revoked")}),
             unavailable=counter(
                 registry, f"{prefix}_kafka_unavailable_total", "Times that a partition had to start over because Kafka did not answer."
+            ),
+            kafka_silent=gauge(
+                registry, f"{prefix}_kafka_silent_seconds", "For how long no broker has answered this process's group member.", unit="seconds"
             ),
         )
 

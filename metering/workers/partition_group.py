@@ -53,6 +53,7 @@ class PartitionGroup(Generic[W]):
         self._observing = Observing(context, self._owned, metrics, by_partition=by_partition, stall_seconds=member.stall_seconds)
         self._polling = Polling(context, self._owned, member.form, paused=metrics.paused, look=self._observing.observe)
         self._membership = Membership(context, kafka, member, self._owned, rebalances=metrics.rebalances, on_assigned=self._observing.forget_others)
+        metrics.kafka_silent.set_function(self._membership.silent_seconds)
 
     @property
     def workers(self) -> Mapping[int, W]:

@@ -13,6 +13,7 @@ Life of a PartitionReporter:
     take_corrections()  what was accepted of corrections, to send
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
@@ -115,6 +116,17 @@ class PartitionReporter:
             for index in entry.open:
                 event = meter_events[index]
                 yield event.customer, event.time_ms
+
+    def unreported_units(self) -> dict[str, int]:
+        """Units of each meter that were read from the tallies and have no final outcome, signed; those of held meters and those carried included."""
+        found = Counter(self.unplanned.units())
+        found.update(self.carried.units())
+        for entry in self.ledger.open.values():
+            if isinstance(entry.entry, Intent):
+                meter_events = entry.entry.meter_events
+                for index in entry.open:
+                    found[meter_events[index].meter] += meter_events[index].value
+        return found
 
     @property
     def sendable_events(self) -> int:

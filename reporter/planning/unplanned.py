@@ -41,6 +41,7 @@ class UnplannedUsage:
         self._level = 0
         # quantity, and the start of the earliest minute in it, which gives the time of the meter event
         self._sums: dict[_Key, list[int]] = {}
+        self._units: dict[str, int] = {}
         self._soonest_end_s: int | None = None
         self._changes = periods.changes
 
@@ -71,6 +72,7 @@ class UnplannedUsage:
         moved = [key for key in self._sums if key[1] in meters]
         for key in moved:
             quantity, earliest = self._sums.pop(key)
+            self._units[key[1]] -= quantity
             other._add(key[:3], _SIZES_MS[other._level], quantity, earliest)  # noqa: SLF001 - the same class
         if moved:
             self._changes = -1  # the soonest end may have gone with them
@@ -81,7 +83,7 @@ class UnplannedUsage:
         while len(self._sums) > rows and _SIZES_MS[self._level] < largest_ms:
             self._level += 1
             size = _SIZES_MS[self._level]
-            finer, self._sums = self._sums, {}
+            finer, self._sums, self._units = self._sums, {}, {}
             for (customer, meter, dimensions, _, _), (quantity, earliest) in finer.items():
                 self._add((customer, meter, dimensions), size, quantity, earliest)
 
@@ -102,6 +104,10 @@ class UnplannedUsage:
             self._soonest_end_s = self._periods.soonest_end_s(self.usage())
         return self._soonest_end_s
 
+    def units(self) -> dict[str, int]:
+        """Units of each meter, signed, without a walk over the sums."""
+        return dict(self._units)
+
     def by_meter(self) -> dict[str, tuple[int, int]]:
         """Units, and the time in ms of the oldest usage, of each meter."""
         found: dict[str, tuple[int, int]] = {}
@@ -117,6 +123,7 @@ class UnplannedUsage:
     def clear(self) -> None:
         """Start again with nothing, at the finest windows."""
         self._sums = {}
+        self._units = {}
         self._level = 0
         self._soonest_end_s = None
         self._changes = self._periods.changes
@@ -130,6 +137,7 @@ class UnplannedUsage:
         # The side is asked for at each merge: a boundary that became known meanwhile still separates what is not merged yet.
         side = self._periods.side(series[0], earliest)
         key = (*series, window_start(earliest, size), side)
+        self._units[series[1]] = self._units.get(series[1], 0) + quantity
         entry = self._sums.get(key)
         if entry is None:
             self._sums[key] = [quantity, earliest]

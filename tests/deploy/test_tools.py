@@ -9,6 +9,7 @@ import pytest
 from tests.support.deploy_files import DEPLOY
 
 PROMTOOL = shutil.which("promtool")
+AMTOOL = shutil.which("amtool")
 HADOLINT = shutil.which("hadolint")
 
 
@@ -21,8 +22,24 @@ def test_the_schema_of_compose_accepts_it() -> None:
 @pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed (Debian: apt-get install prometheus)")
 def test_promtool_accepts_the_rules_and_their_tests() -> None:
     assert PROMTOOL is not None
-    for arguments in (["check", "rules", "--lint-fatal", "alerts.yml"], ["test", "rules", "alerts_test.yml"]):
+    for arguments in (["check", "rules", "--lint-fatal", "alerts.yml"], ["test", "rules", "alerts_test.yml", "alert_delays_test.yml"]):
         done = subprocess.run([PROMTOOL, *arguments], cwd=DEPLOY / "prometheus", capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(AMTOOL is None, reason="amtool is not installed (Debian: apt-get install prometheus-alertmanager)")
+def test_amtool_accepts_the_routes_and_each_severity_goes_where_it_should() -> None:
+    assert AMTOOL is not None
+    configuration = str(DEPLOY / "prometheus/alertmanager.yml")
+    done = subprocess.run([AMTOOL, "check-config", configuration], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for labels, receiver in (
+        ("alertname=TaximeterWatchdog severity=info", "watchdog"),
+        ("alertname=TaximeterKafkaUnavailable severity=critical", "pager"),
+        ("alertname=TaximeterRedundancyLost severity=warning", "desk"),
+    ):
+        command = [AMTOOL, "config", "routes", "test", f"--config.file={configuration}", f"--verify.receivers={receiver}", *labels.split()]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
 

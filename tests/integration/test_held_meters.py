@@ -141,7 +141,7 @@ async def until(running: ReporterProcess, load: Load, reached: Callable[[], bool
 
 def carried(running: ReporterProcess) -> float:
     """Units of `tokens` that wait."""
-    return running.metric("taximeter_reporter_carried_quantity", meter="tokens")
+    return running.metric("taximeter_reporter_held_units", meter="tokens")
 
 
 def readiness(running: ReporterProcess) -> tuple[int, dict[str, Any]]:

@@ -139,6 +139,20 @@ def test_usage_of_a_held_meter_goes_from_intent_to_intent_and_is_sent_once_when_
     assert subject.plan(NOW_MS, 10, 10) is None
 
 
+def test_units_are_unreported_from_when_they_are_read_to_their_final_outcome() -> None:
+    subject = reporter(tally(0, -1, 5, 6))
+    (meter,) = subject.unreported_units()
+    assert subject.unreported_units() == {meter: 11}
+    intent = planned(subject)
+    assert subject.unreported_units() == {meter: 11}, "planned, and not appended yet"
+    assert subject.observe(0, 0, intent, mine=True)
+    subject.add(1, tally(1, 0, 7))
+    assert subject.unreported_units() == {meter: 18}
+    settled = subject.receipt([Settlement(0, index, Outcome.ACCEPTED, NOW_MS) for index in range(len(intent.meter_events))])
+    assert subject.observe(1, 0, settled, mine=True)
+    assert subject.unreported_units() == {meter: 7}
+
+
 def test_usage_of_held_meters_alone_is_worth_an_intent_until_one_carries_it() -> None:
     subject = reporter()
     subject.hold(HELD)

@@ -28,6 +28,20 @@ def test_what_is_taken_out_as_soon_as_it_is_counted_is_told_by_no_meter_event() 
     assert [event.value for event in backlog.meter_events()] == [-40, 1]
 
 
+def test_the_units_are_those_of_the_sums_whatever_was_merged_moved_or_cleared() -> None:
+    backlog, other = UnplannedUsage(50, BillingPeriods()), UnplannedUsage(50, BillingPeriods(), carried_max=60)
+    counted = row(0)
+    backlog.add([counted, counted._replace(quantity=-7 * counted.quantity), *(row(minute) for minute in range(120))])
+    backlog.add([counted._replace(meter="other", quantity=5)])
+    backlog.add_event(backlog.meter_events()[0])
+    backlog.move_to(other, {"other"})
+    for sums in (backlog, other):
+        assert {meter: units for meter, units in sums.units().items() if units} == {meter: units for meter, (units, _) in sums.by_meter().items()}
+    assert other.units() == {"other": 10}
+    other.clear()
+    assert other.units() == {}
+
+
 def test_windows_grow_step_by_step_to_what_is_allowed_and_no_further() -> None:
     backlog = UnplannedUsage(10_000, BillingPeriods())
     backlog.add(row(minute) for minute in range(720))
