@@ -83,7 +83,7 @@ def test_each_profile_has_one_gateway_and_one_reporter_and_the_rest_always_runs(
     simulated = {"stripe-simulator", "stripe-simulator-setup", "stripe-simulator-customers"}
     assert by_profile["simulator"] == {"gateway-open", "reporter-simulated"} | simulated
     always = {name for name, service in services().items() if "profiles" not in service}
-    assert always == {"kafka", "topics", "aggregator", "prometheus", "grafana"}
+    assert always == {"kafka", "topics", "aggregator", "prometheus", "alertmanager", "grafana"}
 
 
 def test_nothing_of_the_simulator_is_set_where_stripe_is_billed() -> None:
