@@ -13,7 +13,7 @@ from aiohttp import hdrs
 from taximeter_emitter.buffer.batching import Batcher
 from taximeter_emitter.transports.kafka_producer import KafkaProducer
 
-from ingest.admission.api_keys import ApiKeys, BadKeysFile, read_keys
+from ingest.admission.api_keys import ApiKeys
 from ingest.admission.byte_budget import ByteBudget
 from ingest.metrics import GatewayMetrics
 from ingest.publishing.publisher import Publisher
@@ -32,6 +32,7 @@ from metering.kafka.partition_log import LogReader
 from metering.kafka.provision import ensure_topics_unless_stopped
 from metering.kafka.topic_watch import TopicWatch
 from metering.process.descriptors import raise_descriptor_limit
+from metering.process.key_file import BadKeysFile, read_keys
 from metering.process.listener import CannotListen, ListenAddress, ListenerLimits
 from metering.process.service import ServiceContext
 from metering.process.supervision import RefusedToStart

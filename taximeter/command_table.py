@@ -137,6 +137,7 @@ COMMANDS: Final = (
     CommandGroup("topics", "the topics: create, check, and copy to another cluster", _TOPICS),
     CommandGroup("api-keys", "make keys for those who send events to the gateway", _API_KEYS),
     _command(_COMMANDS, "status", "show where each partition stands"),
+    _command("taximeter.console_command", "console", "show in a browser, and as JSON, what each customer used and what became of it"),
     CommandGroup("stripe", "everything on Stripe's side: meters, prices, customers, usage, invoices, webhooks", STRIPE_COMMANDS),
     CommandGroup("rejected", "what Stripe refused, lost or may not have", _REJECTED),
     _command(_REFUSALS, "correct", "take back, or send again, one meter event, or all that are selected"),

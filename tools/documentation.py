@@ -15,6 +15,8 @@ from taximeter_emitter.emitter_metrics import EMITTER_METRICS
 
 from aggregator.metrics import AggregatorMetrics
 from aggregator.settings import AggregatorSettings
+from console.metrics import ConsoleMetrics
+from console.settings import ConsoleSettings
 from ingest.metrics import GatewayMetrics
 from ingest.settings import GatewaySettings
 from metering.configuration.settings import SettingRow, describe
@@ -75,6 +77,7 @@ SETTINGS: Final = (
     SettingsSection("reporter", ReporterSettings, "The reporter."),
     SettingsSection("stripe", StripeSettings, "The reporter."),
     SettingsSection("webhooks", WebhookSettings, "The reporter."),
+    SettingsSection("console", ConsoleSettings, "The console (`taximeter console`)."),
 )
 
 METRICS: Final = (
@@ -88,6 +91,7 @@ METRICS: Final = (
     MetricsSection("Reporter", "Meter events and units are counted when their receipt is in the ledger.", ReporterMetrics.create),
     MetricsSection("Reporter: the comparison with Stripe", "Of the partitions that the process owns.", ComparingMetrics.create),
     MetricsSection("Reporter: webhooks", "Rejections are counted when they are in the ledger.", WebhookMetrics.create),
+    MetricsSection("Console", "Of the process that serves the pages and `GET /v1/usage`.", ConsoleMetrics.create),
     MetricsSection("Versions of the catalogue", "Of the gateway, the aggregator and the reporter. Set every 30 seconds.", _declare_catalogue_metrics),
     MetricsSection(
         "Emitter", "A service exports them if it gives its emitter a registry. Taximeter's own processes do not.", _declare_emitter_metrics

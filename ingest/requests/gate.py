@@ -6,7 +6,7 @@ from aiohttp import hdrs, web
 from aiohttp.http_exceptions import PayloadEncodingError
 from taximeter_emitter.clock import Clock
 
-from ingest.admission.api_keys import ApiKey, ApiKeys
+from ingest.admission.api_keys import ApiKeys
 from ingest.admission.byte_budget import ByteBudget, Reservation
 from ingest.admission.rate_limit import EventRate
 from ingest.metrics import GatewayMetrics
@@ -14,6 +14,7 @@ from ingest.publishing.publisher import Publisher
 from ingest.refusals import Refusal, RequestRefused
 from ingest.requests.answers import RETRY_AFTER_SECONDS
 from ingest.requests.encodings import GZIP, decompressed
+from metering.process.key_file import ApiKey
 
 
 class RequestGate:

@@ -5,7 +5,6 @@ from typing import Final
 from aiohttp import hdrs, web
 from taximeter_emitter.clock import Clock
 
-from ingest.admission.api_keys import ApiKey
 from ingest.metrics import GatewayMetrics
 from ingest.publishing.publisher import Publisher
 from ingest.refusals import Refusal, RequestRefused
@@ -14,6 +13,7 @@ from ingest.requests.bodies import JSON, BodyReader, ReadEvents, Rejected, is_bi
 from ingest.requests.encodings import IDENTITY, encoding_of
 from ingest.requests.gate import RequestGate
 from ingest.requests.request_columns import RequestPart
+from metering.process.key_file import ApiKey
 
 # No such header exists yet. Ignoring one would leave its sender with an effect that never happens.
 _OWN_HEADERS: Final = "taximeter-"

@@ -25,7 +25,7 @@ async def ledger_start(reader: LogReader, topic: str, partition: int, start: int
         if start > 0:
             raise HistoryLost(f"the ledger of partition {partition} starts at {start}; the entries that are still open were deleted")
         return start, Ledger()
-    return last, await _ledger_at(reader, topic, partition, last)
+    return last, await ledger_at(reader, topic, partition, last)
 
 
 async def ledger_since(reader: LogReader, topic: str, partition: int, since_ms: int, *, start: int, end: int) -> tuple[int, Ledger]:
@@ -44,7 +44,7 @@ async def ledger_since(reader: LogReader, topic: str, partition: int, since_ms: 
         return start, Ledger()
     if checkpoint < start:
         raise HistoryLost(f"the ledger of partition {partition} is kept from {start}, and older entries are needed: ask for a later time")
-    return checkpoint, await _ledger_at(reader, topic, partition, checkpoint)
+    return checkpoint, await ledger_at(reader, topic, partition, checkpoint)
 
 
 def _checkpoint_in(value: bytes | None) -> int | None:
@@ -53,8 +53,8 @@ def _checkpoint_in(value: bytes | None) -> int | None:
     return None if isinstance(entry, Note) else entry.checkpoint
 
 
-async def _ledger_at(reader: LogReader, topic: str, partition: int, offset: int) -> Ledger:
-    """The fold just before the intent or correction at a checkpoint."""
+async def ledger_at(reader: LogReader, topic: str, partition: int, offset: int) -> Ledger:
+    """The fold just before the intent or correction at a checkpoint. Raises as `ledger_start` does."""
     found = await first_chain_record(reader, PartitionPlace(topic, partition), offset, offset + 1, decode_entry)
     if found is None:
         raise RecordCorrupt(f"offset {offset} of {topic}/{partition} holds no entry")

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from ingest.admission.api_keys import BadKeysFile, create_key, read_keys
 from metering.process.atomic_files import write_atomically
+from metering.process.key_file import BadKeysFile, create_key, read_keys
 from taximeter.exit_codes import FAILED, OK, USAGE
 
 PRIVATE: Final = 0o600

@@ -9,13 +9,14 @@ from prometheus_client import CollectorRegistry
 from taximeter_emitter.buffer.batching import Batcher
 from taximeter_emitter.clock import SystemClock
 
-from ingest.admission.api_keys import ApiKey, ApiKeys
+from ingest.admission.api_keys import ApiKeys
 from ingest.admission.byte_budget import ByteBudget
 from ingest.metrics import GatewayMetrics
 from ingest.publishing.publisher import Publisher
 from ingest.requests.batches_handler import BatchesHandler
 from ingest.requests.gate import RequestGate
 from ingest.requests.server import BATCHES_PATH, GatewayServer
+from metering.process.key_file import ApiKey
 from metering.process.listener import ListenAddress, ListenerLimits
 from tests.support.emitter_fake_kafka import FakeKafka
 from tests.support.waiting import until

@@ -16,7 +16,7 @@ from taximeter_emitter.buffer.batching import Batcher
 
 from aggregator.core.counting import PartitionCounter
 from aggregator.takeover import CountingTakeover
-from ingest.admission.api_keys import ApiKeys, CreatedKey, create_key, parse_keys
+from ingest.admission.api_keys import ApiKeys
 from ingest.admission.byte_budget import ByteBudget
 from ingest.metrics import GatewayMetrics
 from ingest.publishing.publisher import Publisher
@@ -25,6 +25,7 @@ from ingest.requests.bodies import BodyReader
 from ingest.requests.gate import RequestGate
 from ingest.requests.handler import EventsHandler
 from metering.folds.catalogue_timeline import always
+from metering.process.key_file import CreatedKey, create_key, parse_keys
 from metering.records.meters import Catalogue
 from tests.support.aggregator_records import EVENTS, METERS, START_MS, TALLIES, rules
 from tests.support.emitter_fake_kafka import FakeKafka

@@ -23,7 +23,7 @@ from taximeter_emitter.wire.emitter_names import emitter_name
 from taximeter_emitter.wire.errors import Reason
 from taximeter_emitter.wire.partitioner import partition_of
 
-from ingest.admission.api_keys import ApiKeys, create_key, parse_keys
+from ingest.admission.api_keys import ApiKeys
 from ingest.admission.byte_budget import ByteBudget
 from ingest.metrics import GatewayMetrics
 from ingest.publishing.publisher import Publisher
@@ -39,6 +39,7 @@ from metering.process import admin
 from metering.process.admin import AdminServer
 from metering.process.connections import Fault
 from metering.process.health import Health
+from metering.process.key_file import create_key, parse_keys
 from metering.process.listener import ListenAddress, ListenerLimits
 from metering.process.status_page import StatusPage
 from metering.records import batch_decoding
