@@ -5,13 +5,13 @@ from taximeter_emitter.wire.limits import DAY_MS
 from console.following.log_following import LogFollowing
 from console.following.store_thread import StoreThread
 from console.metrics import ConsoleMetrics
-from console.serving.access import Access
 from console.serving.console_server import USAGE_PATH, ConsoleServer
+from console.serving.readers_access import Access
 from console.settings import ConsoleSettings
 from console.store.store_reading import StoreReading
 from console.store.usage_store import StoreUnusable, UsageStore
+from metering.configuration.key_file import read_keys
 from metering.kafka.clients import KafkaSettings
-from metering.process.key_file import read_keys
 from metering.process.listener import CannotListen, ListenAddress
 from metering.process.service import ServiceContext
 from metering.process.supervision import RefusedToStart

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from metering.configuration.key_file import BadKeysFile, read_keys
 from metering.configuration.settings import option
-from metering.process.key_file import BadKeysFile, read_keys
 
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -21,7 +21,7 @@ class ConsoleSettings:
     port: int = option(doc="Port of the pages and of GET /v1/usage; 0 takes a free one, which is logged.", default=8088, minimum=0, maximum=65535)
     port_file: Path | None = option(doc="File to write the port's number into, for the program that started the process.", default=None)
     state_dir: Path = option(
-        doc="Folder of the store. It may be deleted while no console runs: the store is built anew from the log.", default=Path("taximeter-console")
+        doc="Folder of the store. It may be deleted while no console runs: the store is built again from the log.", default=Path("taximeter-console")
     )
     days_kept: int = option(
         doc="UTC days of usage that the store keeps, today's included; older ones are in the log.", default=40, minimum=1, maximum=400
@@ -73,5 +73,5 @@ class ConsoleSettings:
     @property
     def access(self) -> str:
         """Who may read, in words."""
-        ways = ["whoever has a key"] * (self.keys_file is not None) + [f"whom {self.proxy_header} names"] * bool(self.proxy_header)
-        return ", and ".join(ways) or "whoever reaches this address"
+        ways = ["those with a key"] * (self.keys_file is not None) + [f"those whom {self.proxy_header} names"] * bool(self.proxy_header)
+        return ", and ".join(ways) or "everybody who reaches this address"

@@ -23,6 +23,7 @@ from ingest.requests.gate import RequestGate
 from ingest.requests.handler import EventsHandler
 from ingest.requests.server import BATCHES_PATH, EVENTS_PATH, GatewayServer
 from ingest.settings import GatewaySettings
+from metering.configuration.key_file import BadKeysFile, read_keys
 from metering.folds.catalogue_timeline import CatalogueVersion, taken_by_any
 from metering.following.catalogue_following import CatalogueFollowing
 from metering.following.catalogue_log import CatalogueLog
@@ -32,7 +33,6 @@ from metering.kafka.partition_log import LogReader
 from metering.kafka.provision import ensure_topics_unless_stopped
 from metering.kafka.topic_watch import TopicWatch
 from metering.process.descriptors import raise_descriptor_limit
-from metering.process.key_file import BadKeysFile, read_keys
 from metering.process.listener import CannotListen, ListenAddress, ListenerLimits
 from metering.process.service import ServiceContext
 from metering.process.supervision import RefusedToStart

@@ -7,10 +7,10 @@ from typing import Final
 from taximeter_emitter.buffer.batching import BATCH_EVENTS_DEFAULT
 from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX
 
+from metering.configuration.key_file import BadKeysFile, read_keys
 from metering.configuration.settings import option
 from metering.process.connections import HEAD_BYTES_MAX
 from metering.process.descriptors import descriptor_problem
-from metering.process.key_file import BadKeysFile, read_keys
 
 BODIES_MIN: Final = 16
 EVENT_BYTES_MIN: Final = 40

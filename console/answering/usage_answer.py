@@ -9,17 +9,15 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from console.answering.usage_question import UsageAsked, cursor_of, day_text, hour_text
-from console.folding.usage_changes import UsageAmounts
+from console.folding.usage_changes import HOURS_A_DAY, UsageAmounts
 from console.store.store_names import NameKind
-from console.store.store_schema import AMOUNTS
+from console.store.store_schema import ALL_CUSTOMERS, AMOUNTS
 
 EXACT_NUMBER_MAX: Final = 2**53
 """Larger numbers are texts in JSON: many readers make a float of a number."""
 
-HOURS_A_DAY: Final = 24
 
-
-class UsageRow(NamedTuple):
+class SummedRow(NamedTuple):
     """The values of the groups as they are shown, None where a meter has no such dimension; and the sums."""
 
     groups: tuple[str | None, ...]
@@ -30,7 +28,7 @@ class UsageRow(NamedTuple):
 class UsageAnswer:
     """`next`: the cursor of what follows; None if this is all."""
 
-    rows: Sequence[UsageRow]
+    rows: Sequence[SummedRow]
     next: str | None
 
 
@@ -48,11 +46,11 @@ def answer_usage(connection: sqlite3.Connection, asked: UsageAsked) -> UsageAnsw
     sql = _grouped(asked, " UNION ALL ".join(sources))
     found = connection.execute(sql, [*_dimension_paths(asked), *given, *(asked.after or ()), asked.limit + 1]).fetchall()
     count = len(asked.groups)
-    rows = [UsageRow(_shown(asked, row[:count]), UsageAmounts(*row[count:])) for row in found[: asked.limit]]
+    rows = [SummedRow(_shown(asked, row[:count]), UsageAmounts(*row[count:])) for row in found[: asked.limit]]
     return UsageAnswer(rows, cursor_of(found[asked.limit - 1][:count]) if len(found) > asked.limit else None)
 
 
-def row_json(row: UsageRow, groups: Sequence[str]) -> dict[str, Any]:
+def row_json(row: SummedRow, groups: Sequence[str]) -> dict[str, Any]:
     """A row for programs. `waiting` is counted, and in no intent yet."""
     amounts = row.amounts
     numbers = {
@@ -90,12 +88,16 @@ def _stretches(asked: UsageAsked) -> Iterator[tuple[str, str, int, int]]:
 
 
 def _source(table: str, asked: UsageAsked) -> str:
-    """Rows are in the order of time: of one customer they are found time by time."""
+    """Rows are in the order of customers, and the sums over all of them are there, too: they are enough where no single one is asked for."""
     column = table.removesuffix("s")
-    if asked.customer is None:
+    if asked.customer is not None:
         return f"FROM {table} WHERE {column} >= ? AND {column} < ?"
-    times = "(WITH RECURSIVE times(value) AS (SELECT ? UNION ALL SELECT value + 1 FROM times WHERE value + 1 < ?) SELECT value FROM times)"
-    return f"FROM {times} AS times CROSS JOIN {table} ON {table}.{column} = times.value WHERE 1"
+    if "customer" not in asked.groups:
+        return f"FROM {table} WHERE customer = {ALL_CUSTOMERS} AND {column} >= ? AND {column} < ?"
+    if table == "days":
+        return f"FROM days WHERE customer > {ALL_CUSTOMERS} AND day >= ? AND day < ?"
+    # Customer by customer, so that only the hours of the range are read.
+    return f"FROM names CROSS JOIN hours ON hours.customer = names.id WHERE names.kind = {NameKind.CUSTOMER:d} AND hour >= ? AND hour < ?"
 
 
 def _filters(connection: sqlite3.Connection, asked: UsageAsked) -> tuple[str | None, list[int]]:

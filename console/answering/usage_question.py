@@ -12,12 +12,12 @@ import orjson
 from taximeter_emitter.wire.errors import TaximeterError
 from taximeter_emitter.wire.limits import DAY_MS, HOUR_MS
 
-DAYS_DEFAULT: Final = 30
-ROWS_DEFAULT: Final = 1_000
-ROWS_MAX: Final = 10_000
-GROUPS_MAX: Final = 8
-HOURS_OF_ALL_MAX: Final = 48
-"""So many hours one by one for all customers together; more of them for one customer."""
+_DAYS_DEFAULT: Final = 30
+_ROWS_DEFAULT: Final = 1_000
+_ROWS_MAX: Final = 10_000
+_GROUPS_MAX: Final = 8
+HOURS_OF_EACH_MAX: Final = 48
+"""So many hours of every customer at once; more of them of one customer, or of all together."""
 
 OWN_GROUPS: Final = ("customer", "meter", "day", "hour")
 _PARAMETERS: Final = frozenset({"customer", "meter", "from", "to", "group_by", "limit", "after"})
@@ -45,7 +45,7 @@ class UsageAsked:
     customer: str | None = None
     meter: str | None = None
     groups: tuple[str, ...] = ()
-    limit: int = ROWS_DEFAULT
+    limit: int = _ROWS_DEFAULT
     after: tuple[str | int, ...] | None = None
 
     @property
@@ -61,14 +61,14 @@ def usage_asked(parameters: Mapping[str, str], now_ms: int) -> UsageAsked:
             raise BadQuestion(name, f"unknown; there are {', '.join(sorted(_PARAMETERS))}")
     end = -(-(now_ms + 1) // DAY_MS) * DAY_MS
     to_hour = _hour("to", parameters["to"]) if "to" in parameters else end // HOUR_MS
-    from_hour = _hour("from", parameters["from"]) if "from" in parameters else to_hour // 24 * 24 - 24 * DAYS_DEFAULT + 24 * bool(to_hour % 24)
+    from_hour = _hour("from", parameters["from"]) if "from" in parameters else to_hour // 24 * 24 - 24 * _DAYS_DEFAULT + 24 * bool(to_hour % 24)
     if from_hour >= to_hour:
         raise BadQuestion("from", "must be before `to`")
     groups = _groups(parameters.get("group_by", ""))
     customer = parameters.get("customer") or None
-    if "hour" in groups and customer is None and to_hour - from_hour > HOURS_OF_ALL_MAX:
-        raise BadQuestion("group_by", f"`hour` takes at most {HOURS_OF_ALL_MAX} hours at once, or one `customer`; or group by `day`")
-    limit = _limit(parameters.get("limit", str(ROWS_DEFAULT)))
+    if {"hour", "customer"} <= set(groups) and customer is None and to_hour - from_hour > HOURS_OF_EACH_MAX:
+        raise BadQuestion("group_by", f"`customer` and `hour` together take at most {HOURS_OF_EACH_MAX} hours, or one `customer`; or group by `day`")
+    limit = _limit(parameters.get("limit", str(_ROWS_DEFAULT)))
     after = _after(parameters["after"], len(groups)) if "after" in parameters else None
     return UsageAsked(
         from_hour=from_hour, to_hour=to_hour, customer=customer, meter=parameters.get("meter") or None, groups=groups, limit=limit, after=after
@@ -103,8 +103,8 @@ def _hour(name: str, text: str) -> int:
 
 def _groups(text: str) -> tuple[str, ...]:
     groups = tuple(name for name in (part.strip() for part in text.split(",")) if name)
-    if len(groups) > GROUPS_MAX or len(set(groups)) < len(groups):
-        raise BadQuestion("group_by", f"takes at most {GROUPS_MAX} different names")
+    if len(groups) > _GROUPS_MAX or len(set(groups)) < len(groups):
+        raise BadQuestion("group_by", f"takes at most {_GROUPS_MAX} different names")
     if {"hour", "day"} <= set(groups):
         raise BadQuestion("group_by", "takes `hour` or `day`, not both")
     for name in groups:
@@ -114,8 +114,8 @@ def _groups(text: str) -> tuple[str, ...]:
 
 
 def _limit(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= ROWS_MAX:
-        raise BadQuestion("limit", f"must be a number of rows from 1 to {ROWS_MAX}")
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= _ROWS_MAX:
+        raise BadQuestion("limit", f"must be a number of rows from 1 to {_ROWS_MAX}")
     return int(text[:9])
 
 

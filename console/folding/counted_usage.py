@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from console.folding.usage_changes import FoldChanges, PlanPart, UsageAmounts, UsageKey, day_of, hour_of
+from console.folding.usage_changes import FoldChanges, PlanPart, UsageAmounts, UsagePlace, day_of, hour_of
 from metering.folds.tallies import Tallies
 from metering.records.tally import Tally
 
@@ -24,7 +24,7 @@ class CountedUsage:
         adjusts = tally.adjustment is not None
         for row in tally.rows:
             amounts = UsageAmounts(counted=row.quantity, adjusted=row.quantity if adjusts else 0, events=row.events)
-            changes.add(UsageKey(row.customer, row.meter, row.dimensions, hour_of(row.window_start_ms)), amounts)
+            changes.add(UsagePlace(row.customer, row.meter, row.dimensions, hour_of(row.window_start_ms)), amounts)
         day, events = day_of(tally.log_time_ms), tally.events
         for outcome, count in (("counted", events.counted), ("duplicates", events.duplicates), ("forwarded", events.forwarded)):
             changes.outcomes[day, outcome] += count

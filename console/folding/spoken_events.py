@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from console.folding.usage_changes import NOTHING, SpokenPlace, UsageAmounts
+from console.folding.usage_changes import NO_AMOUNTS, SpokenPlace, UsageAmounts
 from metering.folds.corrections import CorrectionPlace, Fate, MeterEventPlace, place_of
 from metering.records.ledger_records import Correction, CorrectionKind, MeterEvent, Outcome
 
@@ -26,15 +26,15 @@ class SpokenEvent:
     target: SpokenPlace | None = None
     identifier: str = ""
     fate: Fate = field(default_factory=Fate)
-    shown: UsageAmounts = NOTHING
+    shown: UsageAmounts = NO_AMOUNTS
 
     def amounts(self, target: "SpokenEvent | None") -> UsageAmounts:
         """What it adds to its row. `target`: what it cancels, if that is spoken of itself."""
         fate, value = self.fate, self.value
         if self.kind == SENT and fate.outcome is Outcome.POSTPONED and fate.resolution is None:
-            return NOTHING  # a later intent has it
+            return NO_AMOUNTS  # a later intent has it
         if self.kind == CorrectionKind.CANCEL and target is not None and target.fate.at_stripe is False:
-            return NOTHING  # what was not recorded is not cancelled: Stripe has nothing less
+            return NO_AMOUNTS  # what was not recorded is not cancelled: Stripe has nothing less
         planned = value if self.kind == SENT else 0
         if fate.outcome is None and fate.resolution is None:
             return UsageAmounts(planned=planned, open=value)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from console.folding.spoken_events import SpokenBook, SpokenEvent, spoken_correction
-from console.folding.usage_changes import FoldChanges, HeldSum, IntentAt, RefusedEvent, SpokenPlace, UsageAmounts, UsageKey, hour_of
+from console.folding.usage_changes import FoldChanges, HeldSum, IntentAt, RefusalLine, SpokenPlace, UsageAmounts, UsagePlace, hour_of
 from metering.folds.corrections import TAKEN, MeterEventPlace, place_of
 from metering.folds.ledger import Ledger
 from metering.records.ledger_records import Correction, CorrectionKind, Entry, Intent, MeterEvent, Outcome, Receipt, Rejection, Settlement
@@ -34,7 +34,7 @@ class ToldUsage:
                 yield place
 
     def know(self, place: SpokenPlace, found: SpokenEvent, changes: FoldChanges) -> None:
-        """A meter event that will be spoken of; `shown` says how it stands in the rows."""
+        """A meter event that will be spoken of; `shown` is what the rows have of it."""
         if place not in self.spoken.events:
             self.spoken.add(place, found)
             changes.spoken.add(place)
@@ -149,13 +149,13 @@ def _settled(value: int, outcome: Outcome) -> UsageAmounts:
     return UsageAmounts(open=-value, refused=value)
 
 
-def _key(event: MeterEvent) -> UsageKey:
-    return UsageKey(event.customer, event.meter, event.dimensions, hour_of(event.time_ms))
+def _key(event: MeterEvent) -> UsagePlace:
+    return UsagePlace(event.customer, event.meter, event.dimensions, hour_of(event.time_ms))
 
 
-def _refused_by(settlement: Settlement, event: MeterEvent) -> RefusedEvent:
+def _refused_by(settlement: Settlement, event: MeterEvent) -> RefusalLine:
     return _refused(SpokenPlace(settlement.intent, settlement.index), event, settlement.outcome, settlement.detail, settlement.at_ms)
 
 
-def _refused(place: SpokenPlace, event: MeterEvent, outcome: str, detail: str, at_ms: int) -> RefusedEvent:
-    return RefusedEvent(*place, event.customer, event.meter, event.time_ms, event.value, str(outcome), detail, at_ms)
+def _refused(place: SpokenPlace, event: MeterEvent, outcome: str, detail: str, at_ms: int) -> RefusalLine:
+    return RefusalLine(*place, event.customer, event.meter, event.time_ms, event.value, str(outcome), detail, at_ms)

@@ -3,13 +3,15 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from taximeter_emitter.wire.event import Dimensions
 from taximeter_emitter.wire.limits import DAY_MS, HOUR_MS
 
+HOURS_A_DAY: Final = 24
 
-class UsageKey(NamedTuple):
+
+class UsagePlace(NamedTuple):
     """One row of usage: `hour` counts UTC hours since 1970."""
 
     customer: str
@@ -40,7 +42,7 @@ class UsageAmounts(NamedTuple):
         return UsageAmounts(*(mine + its for mine, its in zip(self, other, strict=True)))
 
 
-NOTHING = UsageAmounts()
+NO_AMOUNTS: Final = UsageAmounts()
 
 
 class SpokenPlace(NamedTuple):
@@ -63,7 +65,7 @@ class PlanPart(NamedTuple):
     units: int
 
 
-class RefusedEvent(NamedTuple):
+class RefusalLine(NamedTuple):
     """A meter event that Stripe has not, or may not have. `at` below zero: usage that was too old to be sent at all."""
 
     intent: int
@@ -114,16 +116,16 @@ class HeldSum(NamedTuple):
 class FoldChanges:
     """Gathered, and written in one transaction with the place up to which the log was folded. `held` None: as before."""
 
-    usage: dict[UsageKey, UsageAmounts] = field(default_factory=dict)
+    usage: dict[UsagePlace, UsageAmounts] = field(default_factory=dict)
     outcomes: Counter[tuple[int, str]] = field(default_factory=Counter)
     plans: list[PlanPart] = field(default_factory=list)
-    refused: list[RefusedEvent] = field(default_factory=list)
+    refused: list[RefusalLine] = field(default_factory=list)
     letters: list[LetterLine] = field(default_factory=list)
     intents: list[IntentAt] = field(default_factory=list)
     spoken: set[SpokenPlace] = field(default_factory=set)
     held: Sequence[HeldSum] | None = None
 
-    def add(self, key: UsageKey, amounts: UsageAmounts) -> None:
+    def add(self, key: UsagePlace, amounts: UsageAmounts) -> None:
         """Add to a row."""
         before = self.usage.get(key)
         self.usage[key] = amounts if before is None else before.plus(amounts)

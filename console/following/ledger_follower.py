@@ -32,7 +32,7 @@ class LedgerFollower:
 
     async def read_on(self) -> bool:
         """As TallyFollower's."""
-        fold, self._fold = self._fold or await self._begin(), None  # whoever is interrupted does not know what he has folded
+        fold, self._fold = self._fold or await self._begin(), None  # after an interruption it is not known what was folded
         position = fold.ledger.chain.next_offset
         start, end = await self._reader.bounds(*self.place)
         check_kept(self.place, position, start, end)

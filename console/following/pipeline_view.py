@@ -1,4 +1,4 @@
-"""Where each partition stands in each topic, as it was last seen."""
+"""How far each partition of each topic was, when it was last seen."""
 
 from dataclasses import dataclass, field
 

@@ -12,7 +12,7 @@ P = ParamSpec("P")
 
 
 class StoreThread:
-    """Owns the thread. `revision` counts what was written: whoever shows the store need not look again before it grows."""
+    """Owns the thread. `revision` counts what was written: nothing new is to be shown before it grows."""
 
     def __init__(self, store: UsageStore) -> None:
         self.store = store

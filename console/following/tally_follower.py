@@ -33,7 +33,7 @@ class TallyFollower:
 
         Blocks on Kafka and the disk; raises LogUnavailable, FailClosed or StoreUnusable.
         """
-        beginning, self._beginning = self._beginning or await self._begin(), None  # whoever is interrupted does not know what he has folded
+        beginning, self._beginning = self._beginning or await self._begin(), None  # after an interruption it is not known what was folded
         start, end = await self._reader.bounds(*self.place)
         check_kept(self.place, beginning.begin, start, end)
         if beginning.begin < end:

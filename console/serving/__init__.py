@@ -1,4 +1,4 @@
 """HTTP: who may read, and what is answered.
 
-Read: access, console_server.
+Read: readers_access, console_server.
 """

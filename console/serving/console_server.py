@@ -11,17 +11,17 @@ from taximeter_emitter.clock import Clock
 from console.answering.usage_answer import answer_usage, row_json
 from console.answering.usage_question import BadQuestion, hour_text, usage_asked
 from console.metrics import ConsoleMetrics
-from console.serving.access import Access, Reader
+from console.serving.readers_access import Access, Reader
 from console.store.store_reading import AnswerTooLong, StoreReading
 from metering.process.listener import HttpListener, ListenAddress, ListenerLimits
 from metering.process.logs import get_log
 
 USAGE_PATH: Final = "/v1/usage"
-FINISH_SECONDS: Final = 5.0
-CONNECTIONS_MAX: Final = 256
-REQUEST_BYTES_MAX: Final = 16 * 1024
+_FINISH_SECONDS: Final = 5.0
+_CONNECTIONS_MAX: Final = 256
+_QUERY_BYTES_MAX: Final = 16 * 1024
 
-HEADERS: Final = {
+_HEADERS: Final = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self';"
     " base-uri 'none'; frame-ancestors 'none'",
@@ -41,9 +41,9 @@ class ConsoleServer:
         self._metrics = metrics
         self._clock = clock
         self._log = get_log(__name__)
-        app = web.Application(client_max_size=REQUEST_BYTES_MAX)
+        app = web.Application(client_max_size=_QUERY_BYTES_MAX)
         app.router.add_get(USAGE_PATH, self._answered(self._usage))
-        self._listener = HttpListener(app, address, ListenerLimits(finish_seconds=FINISH_SECONDS, connections_max=CONNECTIONS_MAX))
+        self._listener = HttpListener(app, address, ListenerLimits(finish_seconds=_FINISH_SECONDS, connections_max=_CONNECTIONS_MAX))
 
     @property
     def port(self) -> int:
@@ -55,7 +55,7 @@ class ConsoleServer:
         await self._listener.start()
 
     async def stop(self) -> None:
-        """Close the port. Blocks at most FINISH_SECONDS for requests that are being answered."""
+        """Close the port. Blocks at most five seconds for requests that are being answered."""
         await self._listener.stop()
 
     def _answered(self, answer: Answer) -> Callable[[web.Request], Awaitable[web.Response]]:
@@ -65,7 +65,7 @@ class ConsoleServer:
             said = {200: "ok", 204: "ok", 400: "refused", 403: "unauthorized", 401: "unauthorized", 404: "not_found"}
             self._metrics.requests.labels(said.get(response.status, "failed")).inc()
             self._metrics.request_seconds.observe(time.perf_counter() - began)
-            response.headers.update(HEADERS)
+            response.headers.update(_HEADERS)
             return response
 
         return handler

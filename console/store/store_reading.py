@@ -14,6 +14,9 @@ from taximeter_emitter.wire.errors import TaximeterError
 T = TypeVar("T")
 
 THREADS: Final = 2
+MAPPED_BYTES: Final = 1024**3
+"""Of the file, as the system's cache has it; more is read by calls."""
+
 _STEPS_BETWEEN_LOOKS: Final = 10_000  # of SQLite's machine, some tenths of a millisecond
 
 
@@ -58,5 +61,6 @@ class StoreReading:
         if found is None:
             found = sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False)
             found.execute("PRAGMA query_only = ON")
+            found.execute(f"PRAGMA mmap_size = {MAPPED_BYTES}")
             self._local.connection = found
         return found

@@ -1,11 +1,14 @@
-"""The tables. Whoever changes them raises SCHEMA: a store of another schema is built anew from the log."""
+"""The tables. A change of them raises STORE_SCHEMA: a store of another schema is built again from the log."""
 
 from typing import Final
 
-SCHEMA: Final = 1
+STORE_SCHEMA: Final = 1
 
 AMOUNTS: Final = ("counted", "adjusted", "events", "planned", "open", "told", "doubt", "refused")
 """The columns of `hours` and `days`, as UsageAmounts has them."""
+
+ALL_CUSTOMERS: Final = 0
+"""The number under which `hours` and `days` have the sums over all customers. No name has it."""
 
 _COLUMNS: Final = ", ".join(f"{name} INTEGER NOT NULL" for name in AMOUNTS)
 
@@ -13,12 +16,12 @@ TABLES: Final = f"""
 CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE names (id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, name TEXT NOT NULL, UNIQUE (kind, name)) STRICT;
 CREATE TABLE hours (
-  hour INTEGER NOT NULL, customer INTEGER NOT NULL, meter INTEGER NOT NULL, dimensions INTEGER NOT NULL, {_COLUMNS},
-  PRIMARY KEY (hour, customer, meter, dimensions)
+  customer INTEGER NOT NULL, hour INTEGER NOT NULL, meter INTEGER NOT NULL, dimensions INTEGER NOT NULL, {_COLUMNS},
+  PRIMARY KEY (customer, hour, meter, dimensions)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE days (
-  day INTEGER NOT NULL, customer INTEGER NOT NULL, meter INTEGER NOT NULL, dimensions INTEGER NOT NULL, {_COLUMNS},
-  PRIMARY KEY (day, customer, meter, dimensions)
+  customer INTEGER NOT NULL, day INTEGER NOT NULL, meter INTEGER NOT NULL, dimensions INTEGER NOT NULL, {_COLUMNS},
+  PRIMARY KEY (customer, meter, day, dimensions)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE outcomes (
   day INTEGER NOT NULL, outcome TEXT NOT NULL, events INTEGER NOT NULL, PRIMARY KEY (day, outcome)

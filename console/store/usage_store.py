@@ -9,14 +9,13 @@ from typing import Final
 from taximeter_emitter.wire.errors import TaximeterError
 
 from console.folding.spoken_events import SpokenEvent
-from console.folding.usage_changes import FoldChanges, SpokenPlace, UsageAmounts, UsageKey
+from console.folding.usage_changes import HOURS_A_DAY, FoldChanges, SpokenPlace, UsageAmounts, UsagePlace
 from console.store.fold_places import FoldPlace
 from console.store.spoken_rows import spoken_from, spoken_text
 from console.store.store_names import NameKind, StoreNames, dimensions_text
-from console.store.store_schema import AMOUNTS, SCHEMA, TABLES
+from console.store.store_schema import ALL_CUSTOMERS, AMOUNTS, STORE_SCHEMA, TABLES
 
-HOURS_A_DAY: Final = 24
-LINES_MAX: Final = 100_000
+LINES_KEPT_MAX: Final = 100_000
 """Dead letters, and refused meter events, that are kept one by one: the newest."""
 
 DETAIL_CHARS_MAX: Final = 300
@@ -92,14 +91,15 @@ class UsageStore:
         if day <= self.kept_from_day:
             return
         with self._transaction() as connection:
-            connection.execute("DELETE FROM hours WHERE hour < ?", (HOURS_A_DAY * day,))
+            whose = f"(SELECT id FROM names WHERE kind = {NameKind.CUSTOMER:d} UNION SELECT {ALL_CUSTOMERS})"
+            connection.execute(f"DELETE FROM hours WHERE customer IN {whose} AND hour < ?", (HOURS_A_DAY * day,))
             connection.execute("DELETE FROM intents WHERE hour < ?", (HOURS_A_DAY * day,))
             connection.execute("DELETE FROM days WHERE day < ?", (day,))
             connection.execute("DELETE FROM outcomes WHERE day < ?", (day,))
             # What is older than every intent that is kept can be found no more, and so is not asked about.
             connection.execute("DELETE FROM spoken WHERE offset < (SELECT min(offset) FROM intents WHERE intents.partition = spoken.partition)")
             for table in ("letters", "refused"):
-                connection.execute(f"DELETE FROM {table} WHERE id <= (SELECT max(id) - {LINES_MAX} FROM {table})")
+                connection.execute(f"DELETE FROM {table} WHERE id <= (SELECT max(id) - {LINES_KEPT_MAX} FROM {table})")
             connection.execute("UPDATE about SET value = ? WHERE name = 'kept_from_day'", (str(day),))
         self.kept_from_day = day
 
@@ -109,23 +109,22 @@ class UsageStore:
             pages, free, size = (self._connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size"))
         return int((pages - free) * size)
 
-    def _add_usage(self, usage: Mapping[UsageKey, UsageAmounts]) -> None:
-        hours: list[tuple[int, ...]] = []
+    def _add_usage(self, usage: Mapping[UsagePlace, UsageAmounts]) -> None:
+        hours: dict[tuple[int, ...], UsageAmounts] = {}
         days: dict[tuple[int, ...], UsageAmounts] = {}
         number, first_hour = self._names.number, HOURS_A_DAY * self.kept_from_day
         for key, amounts in usage.items():
             if key.hour < first_hour or not any(amounts):
                 continue
-            numbers = (
-                number(NameKind.CUSTOMER, key.customer),
-                number(NameKind.METER, key.meter),
-                number(NameKind.DIMENSIONS, dimensions_text(key.dimensions)),
-            )
-            hours.append((key.hour, *numbers, *amounts))
-            day = (key.hour // HOURS_A_DAY, *numbers)
-            days[day] = amounts if day not in days else days[day].plus(amounts)
-        for table, rows in (("hours", hours), ("days", [(*day, *amounts) for day, amounts in days.items()])):
-            self._connection.executemany(f"INSERT INTO {table} VALUES (?, ?, ?, ?, {_MARKS}) ON CONFLICT DO UPDATE SET {_ADDED}", rows)
+            customer, meter = number(NameKind.CUSTOMER, key.customer), number(NameKind.METER, key.meter)
+            what = meter, number(NameKind.DIMENSIONS, dimensions_text(key.dimensions))
+            for whose in (customer, ALL_CUSTOMERS):
+                for rows, time in ((hours, key.hour), (days, key.hour // HOURS_A_DAY)):
+                    place = (whose, time, *what)
+                    rows[place] = amounts if place not in rows else rows[place].plus(amounts)
+        for table, rows in (("hours", hours), ("days", days)):
+            given = [(*place, *amounts) for place, amounts in rows.items()]
+            self._connection.executemany(f"INSERT INTO {table} VALUES (?, ?, ?, ?, {_MARKS}) ON CONFLICT DO UPDATE SET {_ADDED}", given)
 
     def _add_lines(self, partition: int, changes: FoldChanges) -> None:
         def add(table: str, rows: Iterable[tuple[object, ...]], *, numbered: bool = False) -> None:
@@ -157,13 +156,13 @@ class UsageStore:
 
 
 def remove_store(path: Path) -> None:
-    """Delete the file, and what SQLite keeps beside it. It is built anew by the next start."""
+    """Delete the file, and what SQLite keeps beside it. It is built again by the next start."""
     for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
         path.with_name(name).unlink(missing_ok=True)
 
 
 def _open(path: Path, identity: str, kept_from_day: int) -> sqlite3.Connection:
-    wanted = {"schema": str(SCHEMA), "identity": identity}
+    wanted = {"schema": str(STORE_SCHEMA), "identity": identity}
     connection = _connected(path)
     if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
         found = {}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from ingest.admission.rate_limit import EventRate
-from metering.process.key_file import ApiKey, proven_key
+from metering.configuration.key_file import ApiKey, proven_key
 
 
 class ApiKeys:

@@ -14,7 +14,7 @@ from ingest.publishing.publisher import Publisher
 from ingest.refusals import Refusal, RequestRefused
 from ingest.requests.answers import RETRY_AFTER_SECONDS
 from ingest.requests.encodings import GZIP, decompressed
-from metering.process.key_file import ApiKey
+from metering.configuration.key_file import ApiKey
 
 
 class RequestGate:

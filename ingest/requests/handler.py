@@ -13,7 +13,7 @@ from ingest.requests.bodies import JSON, BodyReader, ReadEvents, Rejected, is_bi
 from ingest.requests.encodings import IDENTITY, encoding_of
 from ingest.requests.gate import RequestGate
 from ingest.requests.request_columns import RequestPart
-from metering.process.key_file import ApiKey
+from metering.configuration.key_file import ApiKey
 
 # No such header exists yet. Ignoring one would leave its sender with an effect that never happens.
 _OWN_HEADERS: Final = "taximeter-"

@@ -1,12 +1,12 @@
-"""`taximeter api-keys`: make keys for those who send events to the gateway."""
+"""`taximeter api-keys`: make keys for those who send events to the gateway, or read the console."""
 
 import argparse
 import sys
 from pathlib import Path
 from typing import Final
 
+from metering.configuration.key_file import BadKeysFile, create_key, read_keys
 from metering.process.atomic_files import write_atomically
-from metering.process.key_file import BadKeysFile, create_key, read_keys
 from taximeter.exit_codes import FAILED, OK, USAGE
 
 PRIVATE: Final = 0o600

@@ -21,9 +21,17 @@ def topics(parser: argparse.ArgumentParser) -> None:
 def api_keys_create(parser: argparse.ArgumentParser) -> None:
     """The options of `taximeter api-keys create`."""
     parser.add_argument("--tenant", required=True, help="whom the key is for")
-    parser.add_argument("--file", type=Path, required=True, help="the gateway's file of keys; made if missing")
-    parser.add_argument("--customer", action="append", default=[], help="a customer that it may send for; several may be given (default: all)")
+    parser.add_argument("--file", type=Path, required=True, help="the file of keys, of the gateway or the console; made if missing")
+    parser.add_argument(
+        "--customer", action="append", default=[], help="a customer that it may send for, or read; several may be given (default: all)"
+    )
     parser.add_argument("--events-per-second", type=int, help="how many events a second it may send (default: no limit)")
+
+
+def console(parser: argparse.ArgumentParser) -> None:
+    """The options of `taximeter console`."""
+    parser.add_argument("--rebuild", action="store_true", help="delete the store first: it is built again from the log")
+    add_config_option(parser)
 
 
 def status(parser: argparse.ArgumentParser) -> None:

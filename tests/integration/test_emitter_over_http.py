@@ -16,8 +16,8 @@ import pytest
 import stripe
 from taximeter_emitter import Emitter
 
+from metering.configuration.key_file import create_key
 from metering.kafka.clients import KafkaSettings
-from metering.process.key_file import create_key
 from taximeter.exit_codes import OK, PENDING
 from tests.support.aggregator_process import aggregator
 from tests.support.emitter_batches_received import batches_of, finals, gaps, quantities

@@ -17,8 +17,8 @@ import pytest
 from taximeter_emitter.wire.batch import Batch
 from taximeter_emitter.wire.event import fingerprint
 
+from metering.configuration.key_file import create_key
 from metering.kafka.clients import KafkaSettings
-from metering.process.key_file import create_key
 from tests.support.broker import RunningBroker
 from tests.support.emitter_batches_received import batches_of, finals, gaps, quantities
 from tests.support.gateway_process import METERS, GatewayProcess, environment, gateway

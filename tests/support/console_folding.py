@@ -9,7 +9,7 @@ from console.following.ledger_follower import LedgerFollower
 from console.following.letter_follower import LetterFollower
 from console.following.store_thread import StoreThread
 from console.following.tally_follower import TallyFollower
-from console.store.store_schema import AMOUNTS
+from console.store.store_schema import ALL_CUSTOMERS, AMOUNTS
 from console.store.usage_store import UsageStore
 from metering.kafka.chain_records import PartitionPlace
 from metering.records.record import Record
@@ -56,14 +56,9 @@ def contents(path: Path) -> dict[str, list[Any]]:
     """All that the store says, by name and in one order."""
     connection = sqlite3.connect(path)
     try:
-        amounts = ", ".join(AMOUNTS)
-        usage = {
-            table: connection.execute(
-                f"SELECT c.name, m.name, d.name, {table[:-1]}, {amounts} FROM {table} JOIN names c ON c.id = customer JOIN names m ON m.id = meter"
-                f" JOIN names d ON d.id = dimensions WHERE {' OR '.join(f'{name} != 0' for name in AMOUNTS)} ORDER BY 1, 2, 3, 4"
-            ).fetchall()
-            for table in ("hours", "days")
-        }
+        usage = {table: _rows(connection, table, "c.name", "JOIN names c ON c.id = customer") for table in ("hours", "days")}
+        for table, rows in usage.items():
+            assert _sums(_rows(connection, table, "'all'", f"WHERE customer = {ALL_CUSTOMERS}")) == _sums(rows)
         others = {
             table: sorted(connection.execute(f"SELECT {columns} FROM {table}").fetchall(), key=repr)
             for table, columns in {
@@ -80,3 +75,20 @@ def contents(path: Path) -> dict[str, list[Any]]:
         return usage | others
     finally:
         connection.close()
+
+
+def _rows(connection: sqlite3.Connection, table: str, customer: str, narrowed: str) -> list[Any]:
+    chosen = f"SELECT {table}.*, {customer} AS whose FROM {table} {narrowed}"
+    return connection.execute(
+        f"SELECT whose, m.name, d.name, {table[:-1]}, {', '.join(AMOUNTS)} FROM ({chosen}) JOIN names m ON m.id = meter"
+        f" JOIN names d ON d.id = dimensions WHERE {' OR '.join(f'{name} != 0' for name in AMOUNTS)} ORDER BY 1, 2, 3, 4"
+    ).fetchall()
+
+
+def _sums(rows: Sequence[Any]) -> dict[Any, list[int]]:
+    """By meter, dimensions and time, of all customers."""
+    found: dict[Any, list[int]] = {}
+    for _, *what, counted, adjusted, events, planned, still_open, told, doubt, refused in rows:
+        amounts = (counted, adjusted, events, planned, still_open, told, doubt, refused)
+        found[tuple(what)] = [mine + more for mine, more in zip(found.get(tuple(what), [0] * len(amounts)), amounts, strict=True)]
+    return {key: sums for key, sums in found.items() if any(sums)}

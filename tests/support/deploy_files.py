@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from ruamel.yaml import YAML
 
-from metering.process.key_file import create_key
+from metering.configuration.key_file import create_key
 from tests.support.repository import ROOT
 from tools.documentation import METRICS, declared
 

@@ -23,7 +23,7 @@ class Distribution:
 
 
 EMITTER: Final = Distribution("taximeter-emitter", "emitter", ("taximeter_emitter",), brings={"orjson"})
-SERVICES: Final = Distribution("taximeter", ".", ("metering", "ingest", "aggregator", "reporter", "billing", "audit", "taximeter"))
+SERVICES: Final = Distribution("taximeter", ".", ("metering", "ingest", "aggregator", "reporter", "billing", "audit", "console", "taximeter"))
 
 SANDBOX: Final = Distribution("taximeter-sandbox", "sandbox", ("taximeter_sandbox",))
 

@@ -16,7 +16,7 @@ from ingest.publishing.publisher import Publisher
 from ingest.requests.batches_handler import BatchesHandler
 from ingest.requests.gate import RequestGate
 from ingest.requests.server import BATCHES_PATH, GatewayServer
-from metering.process.key_file import ApiKey
+from metering.configuration.key_file import ApiKey
 from metering.process.listener import ListenAddress, ListenerLimits
 from tests.support.emitter_fake_kafka import FakeKafka
 from tests.support.waiting import until

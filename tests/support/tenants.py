@@ -24,8 +24,8 @@ from ingest.refusals import RequestRefused
 from ingest.requests.bodies import BodyReader
 from ingest.requests.gate import RequestGate
 from ingest.requests.handler import EventsHandler
+from metering.configuration.key_file import CreatedKey, create_key, parse_keys
 from metering.folds.catalogue_timeline import always
-from metering.process.key_file import CreatedKey, create_key, parse_keys
 from metering.records.meters import Catalogue
 from tests.support.aggregator_records import EVENTS, METERS, START_MS, TALLIES, rules
 from tests.support.emitter_fake_kafka import FakeKafka

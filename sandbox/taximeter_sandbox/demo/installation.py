@@ -9,8 +9,8 @@ from typing import Final
 
 import aiohttp
 
+from metering.configuration.key_file import create_key
 from metering.kafka.clients import KafkaSettings
-from metering.process.key_file import create_key
 from taximeter_sandbox.demo.plan import PARTITIONS, Plan, settings_file
 from taximeter_sandbox.demo.processes import Command, Fleet, ProcessFailed, own_environment
 from taximeter_sandbox.demo.stripe_side import StripeSide

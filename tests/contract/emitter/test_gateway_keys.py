@@ -13,7 +13,7 @@ from taximeter_emitter import Emitter
 from taximeter_emitter.spool.spool_file import look_at, spool_paths, take_back
 
 from ingest.admission.api_keys import ApiKeys
-from metering.process.key_file import CreatedKey, create_key, parse_keys
+from metering.configuration.key_file import CreatedKey, create_key, parse_keys
 from tests.support.emitter_batches_received import batches_of, finals, gaps, quantities
 from tests.support.emitter_fake_kafka import FakeKafka
 from tests.support.gateway_in_thread import GatewayInThread, gateway_in_thread

@@ -23,6 +23,7 @@ from taximeter_emitter.wire.emitter_names import emitter_name
 from taximeter_emitter.wire.errors import Reason
 from taximeter_emitter.wire.partitioner import partition_of
 
+from console.serving.console_server import USAGE_PATH
 from ingest.admission.api_keys import ApiKeys
 from ingest.admission.byte_budget import ByteBudget
 from ingest.metrics import GatewayMetrics
@@ -35,11 +36,11 @@ from ingest.requests.bodies import MEDIA_TYPES, BodyReader
 from ingest.requests.gate import RequestGate
 from ingest.requests.handler import EventsHandler
 from ingest.requests.server import BATCHES_PATH, EVENTS_PATH, GatewayServer
+from metering.configuration.key_file import create_key, parse_keys
 from metering.process import admin
 from metering.process.admin import AdminServer
 from metering.process.connections import Fault
 from metering.process.health import Health
-from metering.process.key_file import create_key, parse_keys
 from metering.process.listener import ListenAddress, ListenerLimits
 from metering.process.status_page import StatusPage
 from metering.records import batch_decoding
@@ -81,7 +82,7 @@ def operations() -> Iterator[tuple[str, str, Any]]:
 
 def test_paths_and_media_types_are_the_code_s() -> None:
     served = set(re.findall(r'add_get\("(/\w+)"', source(admin)))
-    own = {(GATEWAY, "post"), (BATCHES, "get"), (BATCHES, "post"), (WEBHOOKS, "post")}
+    own = {(GATEWAY, "post"), (BATCHES, "get"), (BATCHES, "post"), (WEBHOOKS, "post"), (USAGE_PATH, "get")}
     assert {(path, method) for path, method, _ in operations()} == own | {(path, "get") for path in served}
     assert tuple(document()["paths"][GATEWAY]["post"]["requestBody"]["content"]) == MEDIA_TYPES
 

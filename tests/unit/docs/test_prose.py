@@ -11,7 +11,7 @@ from tests.support.repository import ROOT
 
 NAMES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/**/*.md", "deploy/**/*.md", "emitter/README.md")
 PAGES = sorted(page for name in NAMES for page in ROOT.glob(name))
-PACKAGES = ("metering", "ingest", "aggregator", "reporter", "billing", "audit", "taximeter", "emitter", "sandbox", "tools")
+PACKAGES = ("metering", "ingest", "aggregator", "reporter", "billing", "audit", "console", "taximeter", "emitter", "sandbox", "tools")
 MODULES = sorted(module for name in PACKAGES for module in (ROOT / name).rglob("*.py") if "build" not in module.relative_to(ROOT).parts)
 WORDS_MEAN_MAX = 18
 STILTED = re.compile(r"\b(stands? in|lies? in|(is|are|was|were) told|so many|anew|of ours|whoever|at the door)\b", re.IGNORECASE)

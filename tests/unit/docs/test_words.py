@@ -16,6 +16,7 @@ SOURCES = {
     "reporter": ROOT,
     "billing": ROOT,
     "audit": ROOT,
+    "console": ROOT,
     "taximeter": ROOT,
     "taximeter_emitter": ROOT / "emitter",
 }

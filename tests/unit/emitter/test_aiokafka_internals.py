@@ -28,7 +28,7 @@ def test_the_installed_version_is_the_one_that_was_checked() -> None:
 @pytest.mark.parametrize("attribute", ["_fetcher", "_coordinator", "_md_update_fut", "_sender.sender_task"])
 def test_no_other_module_uses_them(attribute: str) -> None:
     pattern = re.compile(rf"\w\.{re.escape(attribute)}\b")
-    packages = ["emitter/taximeter_emitter", "metering", "ingest", "aggregator", "reporter", "billing", "audit", "taximeter", "tools"]
+    packages = ["emitter/taximeter_emitter", "metering", "ingest", "aggregator", "reporter", "billing", "audit", "console", "taximeter", "tools"]
     found = [path.name for package in packages for path in (ROOT / package).rglob("*.py") if pattern.search(path.read_text())]
     assert set(found) <= {"aiokafka_internals.py", "tolerant_fetching.py"}
 

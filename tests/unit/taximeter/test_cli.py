@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from ingest.admission.api_keys import ApiKeys
-from metering.process.key_file import read_keys
+from metering.configuration.key_file import read_keys
 from taximeter import cli
 from taximeter.exit_codes import OK, USAGE
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ingest.admission.api_keys import ApiKeys
-from metering.process.key_file import BadKeysFile, create_key, parse_keys, read_keys
+from metering.configuration.key_file import BadKeysFile, create_key, parse_keys, read_keys
 
 
 def test_a_created_key_identifies_its_tenant_and_the_file_does_not_hold_it() -> None:

@@ -1,4 +1,4 @@
-"""`taximeter console`: show what each customer used, in a browser and as JSON."""
+"""`taximeter console`: show in a browser, and as JSON, what each customer used and what became of it."""
 
 import argparse
 import os

@@ -1,4 +1,4 @@
-"""Who may read: whoever has a key, or whom a trusted proxy names. On the host's own address without either, everybody who can reach it."""
+"""Who may read: those with a key, and those whom a trusted proxy names. On the host's own address without either, everybody who can reach it."""
 
 import binascii
 from base64 import b64decode
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from metering.process.key_file import ApiKey, proven_key
+from metering.configuration.key_file import ApiKey, proven_key
 
 
 class Reader(NamedTuple):

@@ -1,1 +1,0 @@
-"""`taximeter console`."""
