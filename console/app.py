@@ -2,10 +2,12 @@
 
 from taximeter_emitter.wire.limits import DAY_MS
 
+from console.answering.events_behind import EventLookup
 from console.following.log_following import LogFollowing
 from console.following.store_thread import StoreThread
 from console.metrics import ConsoleMetrics
-from console.serving.console_server import USAGE_PATH, ConsoleServer
+from console.serving.console_server import ConsoleServer, Sources
+from console.serving.page_answers import PageAnswers
 from console.serving.readers_access import Access
 from console.settings import ConsoleSettings
 from console.store.store_reading import StoreReading
@@ -39,24 +41,27 @@ class Console:
         self._metrics.unfollowed.set_function(lambda: sum(len(each.stops) for each in following.view.partitions))
         context.health.require("followed", following.view.stopped)
         context.health.mention("reading", following.view.unread)
+        events = EventLookup(self._kafka)
+        pages = PageAnswers(reading, following.view, events, context.clock)
         try:
-            await self._serve(following, reading)
+            await self._serve(following, Sources(reading, pages, lambda: store.revision))
         finally:
+            await events.close()
             await following.close()
             reading.close()
             await store.close()
 
-    async def _serve(self, following: LogFollowing, reading: StoreReading) -> None:
+    async def _serve(self, following: LogFollowing, sources: Sources) -> None:
         context, settings = self._context, self._settings
         keys = None if settings.keys_file is None else read_keys(settings.keys_file)
         access = Access(keys, settings.proxy_header, frozenset(settings.proxy_addresses))
         address = ListenAddress(host=settings.host, port=settings.port, port_file=settings.port_file)
-        server = ConsoleServer(address, access, reading, metrics=self._metrics, clock=context.clock)
+        server = ConsoleServer(address, access, sources, metrics=self._metrics, clock=context.clock)
         try:
             await server.start()
         except CannotListen as problem:
             raise RefusedToStart([str(problem)]) from None
-        context.log.info("answering", url=f"http://{settings.host}:{server.port}{USAGE_PATH}", access=settings.access)
+        context.log.info("answering", url=f"http://{settings.host}:{server.port}/", access=settings.access)
         work = context.spawn("following", following.run(), background=True)
         try:
             context.health.mark_started()

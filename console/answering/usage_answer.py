@@ -13,6 +13,7 @@ from console.folding.usage_changes import HOURS_A_DAY, UsageAmounts
 from console.store.store_names import NameKind
 from console.store.store_schema import ALL_CUSTOMERS, AMOUNTS
 
+LAST_CHARACTER: Final = "\U0010ffff"
 EXACT_NUMBER_MAX: Final = 2**53
 """Larger numbers are texts in JSON: many readers make a float of a number."""
 
@@ -32,13 +33,14 @@ class UsageAnswer:
     next: str | None
 
 
-def answer_usage(connection: sqlite3.Connection, asked: UsageAsked) -> UsageAnswer:
-    """The rows that are asked for. Reads the store; raises sqlite3.Error."""
+def answer_usage(connection: sqlite3.Connection, asked: UsageAsked, beginning: str = "") -> UsageAnswer:
+    """The rows that are asked for, of customers whose ids begin so. Reads the store; raises sqlite3.Error."""
     stretches = list(_stretches(asked))
-    filters, values = _filters(connection, asked)
+    filters, values = _filters(connection, asked, beginning)
     if filters is None:
         return UsageAnswer((), None)
-    sources, given = [], []
+    sources: list[str] = []
+    given: list[int | str] = []
     for table, unit, start, end in stretches:
         hour = {"hours": "hour" if unit == "hour" else f"hour / {HOURS_A_DAY}", "days": "day"}[table]
         sources.append(f"SELECT {hour} AS at, customer, meter, dimensions, {', '.join(AMOUNTS)} {_source(table, asked)} {filters}")
@@ -100,9 +102,10 @@ def _source(table: str, asked: UsageAsked) -> str:
     return f"FROM names CROSS JOIN hours ON hours.customer = names.id WHERE names.kind = {NameKind.CUSTOMER:d} AND hour >= ? AND hour < ?"
 
 
-def _filters(connection: sqlite3.Connection, asked: UsageAsked) -> tuple[str | None, list[int]]:
+def _filters(connection: sqlite3.Connection, asked: UsageAsked, beginning: str) -> tuple[str | None, list[int | str]]:
     """The conditions on names, by number; None if the store has no such name."""
-    conditions, values = "", []
+    conditions = ""
+    values: list[int | str] = []
     for column, kind, name in (("customer", NameKind.CUSTOMER, asked.customer), ("meter", NameKind.METER, asked.meter)):
         if name is None:
             continue
@@ -111,6 +114,9 @@ def _filters(connection: sqlite3.Connection, asked: UsageAsked) -> tuple[str | N
             return None, []
         conditions += f" AND {column} = ?"
         values.append(int(row[0]))
+    if beginning:
+        conditions += f" AND customer IN (SELECT id FROM names WHERE kind = {NameKind.CUSTOMER:d} AND name >= ? AND name < ?)"
+        values += [beginning, beginning + LAST_CHARACTER]
     return conditions, values
 
 

@@ -2,15 +2,20 @@
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from importlib.resources import files
+from typing import Any, Final, NamedTuple
 
 import orjson
 from aiohttp import web
 from taximeter_emitter.clock import Clock
 
+from console import pages
 from console.answering.usage_answer import answer_usage, row_json
 from console.answering.usage_question import BadQuestion, hour_text, usage_asked
 from console.metrics import ConsoleMetrics
+from console.pages.elements import element
+from console.pages.page_frame import PageAbout, page
+from console.serving.page_answers import CUSTOMER_PATH, PageAnswers
 from console.serving.readers_access import Access, Reader
 from console.store.store_reading import AnswerTooLong, StoreReading
 from metering.process.listener import HttpListener, ListenAddress, ListenerLimits
@@ -29,20 +34,36 @@ _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
 }
 
+STATIC: Final = {"console.css": "text/css", "htmx.min.js": "text/javascript", "icon.svg": "image/svg+xml"}
+
 Answer = Callable[[web.Request, Reader], Awaitable[web.Response]]
+
+
+class Sources(NamedTuple):
+    """What answers are made of. `revision`: that of the store, now."""
+
+    reading: StoreReading
+    pages: PageAnswers
+    revision: Callable[[], int]
 
 
 class ConsoleServer:
     """Owns the listener. The store's reading stays its owner's."""
 
-    def __init__(self, address: ListenAddress, access: Access, reading: StoreReading, *, metrics: ConsoleMetrics, clock: Clock) -> None:
+    def __init__(self, address: ListenAddress, access: Access, sources: Sources, *, metrics: ConsoleMetrics, clock: Clock) -> None:
         self.access = access
-        self._reading = reading
+        self._reading = sources.reading
+        self._revision = sources.revision
+        self._pages = sources.pages
         self._metrics = metrics
         self._clock = clock
         self._log = get_log(__name__)
         app = web.Application(client_max_size=_QUERY_BYTES_MAX)
         app.router.add_get(USAGE_PATH, self._answered(self._usage))
+        for path in self._pages.by_path:
+            app.router.add_get(path, self._answered(self._page))
+        for name, content_type in STATIC.items():
+            app.router.add_get(f"/static/{name}", _static(files(pages).joinpath("static", name).read_bytes(), content_type))
         self._listener = HttpListener(app, address, ListenerLimits(finish_seconds=_FINISH_SECONDS, connections_max=_CONNECTIONS_MAX))
 
     @property
@@ -79,12 +100,13 @@ class ConsoleServer:
         try:
             return await answer(request, reader)
         except BadQuestion as error:
-            return fault(400, "bad_parameter", str(error), parameter=error.parameter)
+            refused = fault(400, "bad_parameter", str(error), parameter=error.parameter)
         except AnswerTooLong as error:
-            return fault(503, "too_long", str(error))
+            refused = fault(503, "too_long", str(error))
         except Exception as error:
             self._log.failed("a question could not be answered", error)
-            return fault(500, "failed", "the question could not be answered; the log says why")
+            refused = fault(500, "failed", "the question could not be answered; the log says why")
+        return refused if request.path == USAGE_PATH else _refused_page(request, refused)
 
     async def _usage(self, request: web.Request, reader: Reader) -> web.Response:
         asked = usage_asked(parameters_of(request), self._clock.now_ms())
@@ -100,6 +122,15 @@ class ConsoleServer:
         }
         return web.Response(body=orjson.dumps(about), content_type="application/json")
 
+    async def _page(self, request: web.Request, reader: Reader) -> web.Response:
+        query, revision = parameters_of(request), self._revision()
+        if reader.customers is not None and (request.path != CUSTOMER_PATH or query.get("id") not in reader.customers):
+            return _refused_page(request, fault(403, "not_yours", "this key may read only customers that it names: /customer?id=..."))
+        # The first page shows the ends of the logs too, which are not in the store.
+        if "HX-Request" in request.headers and request.path != "/" and query.get("seen") == str(revision):
+            return web.Response(status=204)
+        return web.Response(text=await self._pages.answer(request.path, query, revision), content_type="text/html")
+
 
 def parameters_of(request: web.Request) -> Mapping[str, str]:
     """The parameters of a query. Raises BadQuestion for one that comes twice."""
@@ -109,6 +140,21 @@ def parameters_of(request: web.Request) -> Mapping[str, str]:
             raise BadQuestion(name[:40], "comes twice")
         found[name] = value
     return found
+
+
+def _static(content: bytes, content_type: str) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def handler(_request: web.Request) -> web.Response:
+        return web.Response(body=content, content_type=content_type, headers={**_HEADERS, "Cache-Control": "max-age=3600"})
+
+    return handler
+
+
+def _refused_page(request: web.Request, refused: web.Response) -> web.Response:
+    """The same refusal for people. What is on the page stays there while it is renewed."""
+    said = refused.text or ""
+    about = PageAbout("This cannot be shown", request.path, {}, 0, live=False)
+    text = page(about, element("p", str(orjson.loads(said)["message"]), class_="notice"))
+    return web.Response(status=refused.status, text=text, content_type="text/html")
 
 
 def fault(status: int, error: str, message: str, **more: Any) -> web.Response:
