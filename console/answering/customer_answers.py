@@ -17,7 +17,7 @@ HOURS_SHOWN_MAX: Final = 7 * HOURS_A_DAY  # of a longer range, days
 
 @dataclass(frozen=True, slots=True)
 class CustomerAnswer:
-    """`dimensions`: the names by which `by_meter` is told apart. `by_time`: groups are the hour or the day, and the meter."""
+    """`dimensions`: the names by which `by_meter` is grouped beside the meter. `by_time`: groups are the hour or the day, and the meter."""
 
     dimensions: tuple[str, ...]
     by_meter: Sequence[SummedRow]

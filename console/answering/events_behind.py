@@ -15,7 +15,7 @@ from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogReader
 
 EVENTS_SHOWN_MAX: Final = 200
-SECONDS_MAX: Final = 30.0
+READ_SECONDS_MAX: Final = 30.0
 
 
 class TooManyAsk(TaximeterError):
@@ -59,16 +59,16 @@ class EventLookup:
         await self._tallies.close()
 
     async def find(self, question: UsageQuestion) -> EventsBehind:
-        """The first events of this usage, and its sums. Blocks on Kafka for SECONDS_MAX; raises TooManyAsk, LogUnavailable or FailClosed."""
+        """The first events of this usage, and its sums. Blocks on Kafka for READ_SECONDS_MAX; raises TooManyAsk, LogUnavailable or FailClosed."""
         if self._asked.locked():
             raise TooManyAsk("the log is being read for another question: try again in a moment")
         async with self._asked:
             found = EventsBehind(partition_of(question.customer, self._kafka.partitions), ExplainedUsage())
             try:
-                async with asyncio.timeout(SECONDS_MAX):
+                async with asyncio.timeout(READ_SECONDS_MAX):
                     await self._find(question, found)
             except TimeoutError:
-                found.complete, found.problem = False, f"reading took longer than {SECONDS_MAX:g} s: ask for fewer hours"
+                found.complete, found.problem = False, f"reading took longer than {READ_SECONDS_MAX:g} s: ask for fewer hours"
             return found
 
     async def _find(self, question: UsageQuestion, found: EventsBehind) -> None:

@@ -27,15 +27,21 @@ class LedgerFollower:
         self._store = store
         self._since_ms = since_ms
         self._fold: ToldUsage | None = None
+        self._end: int | None = None
         self._stored: FoldPlace | None = None
         self._log_time_ms = 0
 
+    async def look(self) -> None:
+        """See where the ledger ends, before the tallies are read: then what the next `read_on` folds is of tallies that are folded already."""
+        self._end = (await self._reader.bounds(*self.place))[1]
+
     async def read_on(self) -> bool:
-        """As TallyFollower's."""
+        """As TallyFollower's, up to where `look` saw the end."""
         fold, self._fold = self._fold or await self._begin(), None  # after an interruption it is not known what was folded
         position = fold.ledger.chain.next_offset
         start, end = await self._reader.bounds(*self.place)
         check_kept(self.place, position, start, end)
+        end = end if self._end is None else max(position, min(end, self._end))
         if position < end:
             await self._read(fold, position, end)
         self._fold = fold

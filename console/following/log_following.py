@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final, Protocol
 
 from taximeter_emitter.clock import Clock
@@ -68,14 +69,25 @@ class LogFollowing:
         ledger = [LedgerFollower(readers[LEDGER], readers["search"], place, self._store, since_ms) for place in places(topics.ledger.name)]
         letters = [LetterFollower(readers[LETTERS], place, self._store, since_ms) for place in places(topics.deadletters.name)]
         async with asyncio.TaskGroup() as group:
-            for topic, followers in ((TALLIES, tallies), (LEDGER, ledger), (LETTERS, letters)):
-                group.create_task(self._follow(topic, followers))
+            group.create_task(self._follow_chains(tallies, ledger))
+            group.create_task(self._follow_letters(letters))
             group.create_task(self._see_events())
             group.create_task(self._tidy())
 
-    async def _follow(self, topic: str, followers: Sequence[LogFollower]) -> None:
+    async def _follow_chains(self, tallies: Sequence[TallyFollower], ledger: Sequence[LedgerFollower]) -> None:
+        """What is reported is shown only once it is shown as counted."""
         while True:
-            found = [await self._read_on(topic, partition, follower) for partition, follower in enumerate(followers)]
+            found = False
+            for partition, (counted, told) in enumerate(zip(tallies, ledger, strict=True)):
+                with suppress(LogUnavailable):  # reading says so
+                    await told.look()
+                found |= await self._read_on(TALLIES, partition, counted)
+                found |= await self._read_on(LEDGER, partition, told)
+            await self._context.clock.sleep(0 if found else self._settings.follow_seconds)
+
+    async def _follow_letters(self, letters: Sequence[LetterFollower]) -> None:
+        while True:
+            found = [await self._read_on(LETTERS, partition, follower) for partition, follower in enumerate(letters)]
             await self._context.clock.sleep(0 if any(found) else self._settings.follow_seconds)
 
     async def _read_on(self, topic: str, partition: int, follower: LogFollower) -> bool:

@@ -12,13 +12,17 @@ PAGES: Final = (("/", "Pipeline"), ("/customers", "Customers"), ("/set-aside", "
 
 
 class PageAbout(NamedTuple):
-    """`path` and `query` are the page's own address. `revision`: of the store that it shows; `live`: whether it is asked for again."""
+    """`path` and `query` are the page's own address. `revision`: of the store that it shows; `live`: whether it is asked for again.
+
+    `missing`: what the numbers lack, in words.
+    """
 
     title: str
     path: str
     query: dict[str, str]
     revision: int
     live: bool = True
+    missing: str | None = None
 
 
 def page(about: PageAbout, *content: Child, above: Child = None) -> Html:
@@ -37,7 +41,9 @@ def page(about: PageAbout, *content: Child, above: Child = None) -> Html:
         "body",
         element("a", "Skip to the content", href="#content", class_="skip"),
         element("header", element("strong", "Taximeter"), element("nav", _links(about), aria_label="Pages")),
-        element("main", element("h1", about.title), _pause(about), above, _live(about, joined(content)), id="content", tabindex=-1),
+        element(
+            "main", element("h1", about.title), _pause(about), above, _live(about, joined([_missing(about), *content])), id="content", tabindex=-1
+        ),
     )
     return Html(f"<!doctype html>{element('html', head, body, lang='en')}")
 
@@ -77,6 +83,10 @@ def _pause(about: PageAbout) -> Html:
         text = f"Renewed every {LIVE_SECONDS} seconds while there is something new. All times are UTC. "
         return element("p", text, element("a", "Pause", href=address(about.path, **other, live="off")), class_="quiet")
     return element("p", "Paused. All times are UTC. ", element("a", "Renew", href=address(about.path, **other)), class_="quiet")
+
+
+def _missing(about: PageAbout) -> Html | None:
+    return None if about.missing is None else element("p", f"The numbers grow still: {about.missing}.", class_="notice")
 
 
 def _live(about: PageAbout, content: Html) -> Html:

@@ -1,4 +1,4 @@
 """HTTP: who may read, and what is answered.
 
-Read: readers_access, console_server.
+Read: readers_access, page_answers, console_server.
 """

@@ -119,6 +119,7 @@ class ConsoleServer:
             "group_by": list(asked.groups),
             "rows": [row_json(row, asked.groups) for row in answer.rows],
             "next": answer.next,
+            "complete": self._pages.unread() is None,
         }
         return web.Response(body=orjson.dumps(about), content_type="application/json")
 

@@ -58,10 +58,14 @@ class PageAnswers:
             "/plans": ("Plans", self._plans),
         }
 
+    def unread(self) -> str | None:
+        """What is missing of the log since the start, in words; None if nothing is."""
+        return self._view.unread()
+
     async def answer(self, path: str, query: Mapping[str, str], revision: int) -> Html:
         """The page at a path of `by_path`. Raises BadQuestion, AnswerTooLong or sqlite3.Error."""
         title, made = self.by_path[path]
-        about = PageAbout(title, path, dict(query), revision, query.get("live") != "off")
+        about = PageAbout(title, path, dict(query), revision, query.get("live") != "off", self.unread())
         return await made(about, {name: value for name, value in query.items() if name not in _NAVIGATION})
 
     async def _pipeline(self, about: PageAbout, query: Mapping[str, str]) -> Html:

@@ -77,8 +77,10 @@ def test_a_gateway_may_drain_for_as_long_as_its_slowest_request_takes() -> None:
 
 def test_each_profile_has_one_gateway_and_one_reporter_and_the_rest_always_runs() -> None:
     by_profile = {
-        profile: {name for name, service in services().items() if profile in service.get("profiles", [])} for profile in ("stripe", "simulator")
+        profile: {name for name, service in services().items() if profile in service.get("profiles", [])}
+        for profile in ("stripe", "simulator", "console")
     }
+    assert by_profile["console"] == {"console"}
     assert by_profile["stripe"] == {"gateway", "reporter"}
     simulated = {"stripe-simulator", "stripe-simulator-setup", "stripe-simulator-customers"}
     assert by_profile["simulator"] == {"gateway-open", "reporter-simulated"} | simulated
