@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ingest.app import Gateway
+from ingest.mappings.foreign_paths import foreign_paths, mapping_problems
 from ingest.requests.event_age import HORIZON_KEY, HORIZON_VARIABLE, age_max_ms
 from ingest.settings import GatewaySettings
 from metering.kafka.clients import KafkaSettings
@@ -17,12 +18,14 @@ from metering.records.meters import catalogue_of, catalogue_problems
 async def take_events(context: ServiceContext, configuration: Configuration) -> None:
     """Run one gateway in this context."""
     settings, kafka = configuration.of(GatewaySettings), configuration.of(KafkaSettings)
-    await Gateway(context, kafka, settings, catalogue_of(configuration.file), age_max_ms(os.environ, configuration.file)).run()
+    document = configuration.file
+    foreign = foreign_paths(document).values()
+    await Gateway(context, kafka, settings, catalogue=catalogue_of(document), foreign=foreign, age_max_ms=age_max_ms(os.environ, document)).run()
 
 
 def file_problems(document: Mapping[str, Any]) -> list[str]:
     """What is wrong with the parts of the settings file that are not the gateway's own."""
-    problems = catalogue_problems(document)
+    problems = [*catalogue_problems(document), *mapping_problems(document)]
     try:
         age_max_ms(os.environ, document)
     except (TypeError, ValueError, OverflowError):

@@ -5,6 +5,7 @@ Start: the topics, the producer to Kafka, the HTTP server. Stop: not ready, no n
 
 import asyncio
 import uuid
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -15,12 +16,15 @@ from taximeter_emitter.transports.kafka_producer import KafkaProducer
 
 from ingest.admission.api_keys import ApiKeys
 from ingest.admission.byte_budget import ByteBudget
+from ingest.foreign.foreign_handler import ForeignHandler
+from ingest.mappings.foreign_paths import ForeignPath
 from ingest.metrics import GatewayMetrics
 from ingest.publishing.publisher import Publisher
 from ingest.requests.batches_handler import BatchesHandler
 from ingest.requests.bodies import BodyReader
 from ingest.requests.gate import RequestGate
 from ingest.requests.handler import EventsHandler
+from ingest.requests.intake import EventIntake
 from ingest.requests.server import BATCHES_PATH, EVENTS_PATH, GatewayServer
 from ingest.settings import GatewaySettings
 from metering.configuration.key_file import BadKeysFile, read_keys
@@ -51,7 +55,16 @@ _FULLNESS_MAX: Final = 0.9
 class Gateway:
     """One gateway process."""
 
-    def __init__(self, context: ServiceContext, kafka: KafkaSettings, settings: GatewaySettings, catalogue: Catalogue, age_max_ms: int) -> None:
+    def __init__(
+        self,
+        context: ServiceContext,
+        kafka: KafkaSettings,
+        settings: GatewaySettings,
+        *,
+        catalogue: Catalogue,
+        foreign: Collection[ForeignPath],
+        age_max_ms: int,
+    ) -> None:
         self._context = context
         self._kafka = kafka
         self._settings = settings
@@ -90,10 +103,15 @@ class Gateway:
         )
         self._serving: tuple[CatalogueVersion, ...] = ()
         self._reader = reader = BodyReader(catalogue, events_max=settings.events_max, age_max_ms=age_max_ms, keep_ids=settings.keep_ids)
-        events = EventsHandler(gate, reader=reader, publisher=self._publisher, metrics=self._metrics, clock=context.clock)
+        intake = EventIntake(gate, self._publisher, self._metrics)
+        events = EventsHandler(gate, reader=reader, intake=intake, clock=context.clock)
         batches = BatchesHandler(gate, publisher=self._publisher, metrics=self._metrics, clock=context.clock)
         self._server = GatewayServer(
-            {EVENTS_PATH: {hdrs.METH_POST: events.post}, BATCHES_PATH: {hdrs.METH_GET: batches.get, hdrs.METH_POST: batches.post}},
+            {
+                EVENTS_PATH: {hdrs.METH_POST: events.post},
+                BATCHES_PATH: {hdrs.METH_GET: batches.get, hdrs.METH_POST: batches.post},
+                **{path.path: {hdrs.METH_POST: self._foreign(path, gate, intake).post} for path in foreign},
+            },
             ListenAddress(host=settings.host, port=settings.port, port_file=settings.port_file, keeps_port_file=True),
             ListenerLimits(
                 connections_max=settings.connections_max,
@@ -104,6 +122,11 @@ class Gateway:
             ),
             metrics=self._metrics,
             clock=context.clock,
+        )
+
+    def _foreign(self, path: ForeignPath, gate: RequestGate, intake: EventIntake) -> ForeignHandler:
+        return ForeignHandler(
+            path, gate, reader=self._reader, intake=intake, publisher=self._publisher, metrics=self._metrics, clock=self._context.clock
         )
 
     async def run(self) -> None:

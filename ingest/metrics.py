@@ -43,12 +43,19 @@ class GatewayMetrics:
     connections_limit: Gauge
     connections_closed: Counter
     topic_problems: Gauge
+    foreign_records: Counter
 
     @classmethod
     def create(cls, registry: CollectorRegistry) -> Self:
         """Declare the metrics on this registry."""
         prefix = "taximeter_gateway"
         return cls(
+            foreign_records=counter(
+                registry,
+                f"{prefix}_foreign_records_total",
+                "Records of mappings, by the path that they came to. Those set aside become dead letters; those left out are none of events.",
+                labels={"mapped_path": (), "outcome": ()},
+            ),
             topic_problems=gauge(registry, f"{prefix}_topic_problems", "What is wrong with the topics at the brokers, as the log says."),
             requests=counter(registry, f"{prefix}_http_requests_total", "Requests answered, by status code.", labels={"code": ()}),
             request_seconds=histogram(

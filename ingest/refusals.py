@@ -32,6 +32,7 @@ class Refusal(Enum):
     INTERNAL_ERROR = (500, "internal_error")
     UNSUPPORTED_VERSION = (505, "unsupported_http_version")
     RATE_LIMITED = (429, "rate_limited")
+    RATE_LIMITED_SENDER = (503, "rate_limited")
     TOO_MANY_CONNECTIONS = (503, "too_many_connections")
     OVERLOADED = (503, "overloaded")
     KAFKA_UNAVAILABLE = (503, "kafka_unavailable")

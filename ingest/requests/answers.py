@@ -115,6 +115,19 @@ def answered_batches(read: ReadBatches, unknown: Collection[int], partitions: in
     return _response(status, counts, results, error, retry_after, request_id=request_id, more={"partitions": partitions})
 
 
+def refused_in_part(accepted: int, rejected: Sequence[Rejected], request_id: str) -> web.Response:
+    """Say with an error that some of a request was refused, to a sender that takes every 2xx for success of the whole."""
+    first = rejected[0]
+    status = Refusal.FORBIDDEN.status if all(each.reason == Refusal.FORBIDDEN.reason for each in rejected) else 400
+    error = {"reason": first.reason, "field": first.field, "detail": first.detail}
+    return _response(status, AnswerCounts(accepted, len(rejected), 0), refusals_of(rejected), error, None, request_id=request_id)
+
+
+def refusals_of(rejected: Iterable[Rejected], *, status: str = "rejected") -> list[dict[str, Any]]:
+    """What `results` says of events that are not accepted."""
+    return [_rejection(each) | {"status": status} for each in rejected]
+
+
 def _rejection(rejected: Rejected) -> dict[str, Any]:
     return {
         "index": rejected.index,

@@ -48,6 +48,14 @@ class Rejected:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class Unmapped:
+    """Stands in the place of an event that no mapping could make of its record."""
+
+    refusal: EventRejected
+    event_id: str | None = None
+
+
 @dataclass(slots=True)
 class ReadEvents:
     """The events of a body. `accepted` groups acceptable ones by usage fields. `is_single`: the body is one event, not a list of one."""
@@ -65,7 +73,7 @@ class BodyReader:
         self._keep_ids = keep_ids
         self._age_max_ms = age_max_ms
         self.follow(catalogue)
-        self._events_max = events_max
+        self.events_max = events_max
 
     def follow(self, catalogue: Catalogue) -> None:
         """From the next body on, this says which usage fields are known."""
@@ -78,11 +86,11 @@ class BodyReader:
             check_size(body, 1)
             return self._read_binary(headers, body, now_ms)
         if media_type == NDJSON:
-            check_lines(body, self._events_max)
-            suspicious = is_large(body) and has_too_many_values(body, self._events_max)
+            check_lines(body, self.events_max)
+            suspicious = is_large(body) and has_too_many_values(body, self.events_max)
             values = [_Line(line, suspicious) for line in body.split(b"\n") if line.strip()]
             return self._read_all(values, now_ms)
-        check_size(body, self._events_max)
+        check_size(body, self.events_max)
         try:
             value = parse_json(body)
         except EventRejected as refusal:
@@ -92,6 +100,10 @@ class BodyReader:
         if media_type in {JSON, CLOUDEVENT_BATCH} and type(value) is list:
             return self._read_all(value, now_ms, cloudevents=media_type == CLOUDEVENT_BATCH)
         return self._read_all([value], now_ms, cloudevents=media_type == CLOUDEVENT, is_single=True)
+
+    def read_documents(self, documents: list[Any], *, now_ms: int) -> ReadEvents:
+        """Read events that mappings made; some may be Unmapped. Raises RequestRefused if there are too many."""
+        return self._read_all(documents, now_ms) if documents else ReadEvents(is_single=False, count=0, accepted=[], rejected=[])
 
     def unknown_usage(self, read: ReadEvents) -> dict[str, int]:
         """The units of acceptable events that no meter sums and that are not free, by usage field: nobody is billed for them."""
@@ -120,8 +132,8 @@ class BodyReader:
     def _read_all(self, values: list[Any], now_ms: int, *, cloudevents: bool = False, is_single: bool = False) -> ReadEvents:
         if not values:
             raise RequestRefused(Refusal.NO_EVENTS, "the body has no events")
-        if len(values) > self._events_max:
-            raise RequestRefused(Refusal.TOO_MANY_EVENTS, f"{len(values)} events; a request takes {self._events_max}")
+        if len(values) > self.events_max:
+            raise RequestRefused(Refusal.TOO_MANY_EVENTS, f"{len(values)} events; a request takes {self.events_max}")
         part = self._columns.read(values, now_ms) if len(values) >= _COLUMNS_FROM and not cloudevents else None
         if part is not None and self._is_known(part) and not self._may_be_below_zero(part):
             return ReadEvents(is_single, len(values), [part], [])
@@ -132,6 +144,8 @@ class BodyReader:
             try:
                 if type(value) is _Line:
                     found = value.decoded()
+                elif type(value) is Unmapped:
+                    raise value.refusal
                 if cloudevents and type(found) is dict and "specversion" not in found:
                     raise EventRejected(Reason.MISSING_FIELD, "specversion", "a CloudEvent says specversion 1.0")
                 event = parse_event(found, arrival_ms=now_ms)
@@ -143,8 +157,7 @@ class BodyReader:
         return ReadEvents(is_single, len(values), parts_of(events, keep_ids=self._keep_ids), refused)
 
     def _read_binary(self, headers: Mapping[str, str], body: bytes, now_ms: int) -> ReadEvents:
-        lower = {name.lower(): value for name, value in headers.items()}
-        attributes = {name.removeprefix(_CE_PREFIX): _decoded(value) for name, value in lower.items() if name.startswith(_CE_PREFIX)}
+        attributes = cloudevent_attributes(headers)
         try:
             event = parse_cloudevent(attributes, parse_json(body), arrival_ms=now_ms)
             self._check(event, now_ms)
@@ -185,6 +198,12 @@ def is_binary(headers: Mapping[str, str]) -> bool:
     return f"{_CE_PREFIX}specversion" in headers
 
 
+def cloudevent_attributes(headers: Mapping[str, str]) -> dict[str, str]:
+    """The attributes of a CloudEvent in binary mode."""
+    lower = {name.lower(): value for name, value in headers.items()}
+    return {name.removeprefix(_CE_PREFIX): _decoded(value) for name, value in lower.items() if name.startswith(_CE_PREFIX)}
+
+
 @lru_cache(maxsize=_MEDIA_TYPES_CACHED)
 def media_type_of(content_type: str) -> str:
     """The media type of a Content-Type header; application/*+json is read as JSON. Raises RequestRefused if the gateway does not take it."""
@@ -201,7 +220,7 @@ def media_type_of(content_type: str) -> str:
 
 
 def _rejected(index: int, value: object, refusal: EventRejected) -> Rejected:
-    found = value.get("id") if isinstance(value, dict) else None
+    found = value.event_id if isinstance(value, Unmapped) else value.get("id") if isinstance(value, dict) else None
     event_id = found[:EVENT_ID_CHARS_MAX] if isinstance(found, str) else None
     return Rejected(index, event_id, refusal.reason, refusal.field, refusal.detail)
 

@@ -24,6 +24,7 @@ from ingest.refusals import RequestRefused
 from ingest.requests.bodies import BodyReader
 from ingest.requests.gate import RequestGate
 from ingest.requests.handler import EventsHandler
+from ingest.requests.intake import EventIntake
 from metering.configuration.key_file import CreatedKey, create_key, parse_keys
 from metering.folds.catalogue_timeline import always
 from metering.records.meters import Catalogue
@@ -130,7 +131,7 @@ class _Play:
             clock=self._clock,
         )
         reader = BodyReader(CATALOGUE, events_max=_EVENTS_MAX)
-        self._handler = EventsHandler(gate, reader=reader, publisher=self._publisher, metrics=metrics, clock=self._clock)
+        self._handler = EventsHandler(gate, reader=reader, intake=EventIntake(gate, self._publisher, metrics), clock=self._clock)
         self._log = MemoryLog()
         self._log.topics = {EVENTS: [], TALLIES: []}
         about = rules(timeline=always(CATALOGUE), partition_of=lambda _: 0)

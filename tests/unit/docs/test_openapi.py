@@ -35,6 +35,7 @@ from ingest.requests.batches_handler import BatchesHandler
 from ingest.requests.bodies import MEDIA_TYPES, BodyReader
 from ingest.requests.gate import RequestGate
 from ingest.requests.handler import EventsHandler
+from ingest.requests.intake import EventIntake
 from ingest.requests.server import BATCHES_PATH, EVENTS_PATH, GatewayServer
 from metering.configuration.key_file import create_key, parse_keys
 from metering.process import admin
@@ -188,7 +189,7 @@ async def gateway(kafka: FakeKafka, keys: ApiKeys | None = None, room: int = 10*
     )
     gate = RequestGate(keys=keys, budget=budget, publisher=publisher, metrics=metrics, body_bytes_max=10_000, read_seconds=read_seconds, clock=clock)
     reader = BodyReader(Catalogue([Meter("tokens", ("n",))]), events_max=5)
-    events = EventsHandler(gate, reader=reader, publisher=publisher, metrics=metrics, clock=clock)
+    events = EventsHandler(gate, reader=reader, intake=EventIntake(gate, publisher, metrics), clock=clock)
     batches = BatchesHandler(gate, publisher=publisher, metrics=metrics, clock=clock)
     running = asyncio.create_task(publisher.run())
     if not kafka.is_away:

@@ -1,0 +1,231 @@
+"""Foreign senders at a gateway process: what they are answered, and what is in the topic then."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+import orjson
+import pytest
+from taximeter_emitter.wire.batch import Batch
+from taximeter_emitter.wire.errors import EventRejected
+from taximeter_emitter.wire.event import parse_event
+
+from metering.configuration.key_file import create_key
+from metering.kafka.clients import KafkaSettings
+from tests.support.emitter_batches_received import batches_of, quantities
+from tests.support.foreign_bodies import recorded
+from tests.support.gateway_process import GatewayProcess, gateway
+from tests.support.usage_topic import read_events_topic, settings_for
+
+pytestmark = pytest.mark.broker
+
+CLIENTS: Final = os.environ.get("TAXIMETER_FOREIGN_CLIENTS", sys.executable)
+"""A Python that has the clients; LiteLLM's requirements and the gateway's may not fit together."""
+SETTINGS: Final = """
+[[meters]]
+event_name = "input"
+sum = ["input_tokens", "tokens"]
+
+[[meters]]
+event_name = "output"
+sum = ["output_tokens"]
+
+[[mappings]]
+preset = "litellm"
+
+[[mappings]]
+preset = "openmeter"
+"""
+
+
+@pytest.fixture
+def kafka(broker: str) -> KafkaSettings:
+    return settings_for(broker)
+
+
+@pytest.fixture
+def running(kafka: KafkaSettings, tmp_path: Path) -> Iterator[GatewayProcess]:
+    with gateway(kafka, tmp_path, meters=SETTINGS, body_bytes_max=200_000) as process:
+        yield process
+
+
+def url(process: GatewayProcess, path: str) -> str:
+    return process.url.removesuffix("/v1/events") + path
+
+
+async def post(process: GatewayProcess, path: str, body: Any, **headers: str) -> tuple[int, bytes]:
+    raw = body if isinstance(body, bytes) else orjson.dumps(body)
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(url(process, path), data=raw, headers={name.replace("_", "-"): value for name, value in headers.items()}) as answer,
+    ):
+        return answer.status, await answer.read()
+
+
+async def topic(kafka: KafkaSettings) -> tuple[list[Batch], list[Any]]:
+    """The batches in the topic, and the letters: JSON that the aggregator sets aside."""
+    log = await read_events_topic(kafka)
+    batches = [(partition, value) for partition, value in log if value.startswith(b'{"taximeter')]
+    return batches_of(batches), [orjson.loads(value) for partition, value in log if (partition, value) not in batches]
+
+
+def why(letter: Any) -> tuple[str, str]:
+    """What the aggregator will say of a letter."""
+    with pytest.raises(EventRejected) as caught:
+        parse_event(letter, arrival_ms=0)
+    return caught.value.reason.value, caught.value.field
+
+
+def ran(script: str, process: GatewayProcess, *packages: str, **environ: str) -> str:
+    """Run a program of a client's user. Skips, by name, where the client is not installed."""
+    found = subprocess.run([CLIENTS, "-c", f"import {', '.join(packages)}"], capture_output=True, timeout=120, check=False)
+    if found.returncode:
+        pytest.skip(f"{', '.join(packages)} is not installed in {CLIENTS}")
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    answer = subprocess.run(
+        [CLIENTS, "-c", script], env=own | {"GATEWAY": url(process, "")} | environ, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout
+
+
+async def test_openmeter_clients_are_answered_with_204_and_nothing(running: GatewayProcess, kafka: KafkaSettings) -> None:
+    event = {"specversion": "1.0", "type": "prompt", "id": "r-1", "source": "svc", "subject": "cus_1", "data": {"tokens": "5"}}
+    one, many = "application/cloudevents+json", "application/cloudevents-batch+json; charset=utf-8"
+    assert await post(running, "/api/v1/events", event, Content_Type=one) == (204, b"")
+    assert await post(running, "/api/v1/events", [event | {"id": "r-2"}, event | {"id": "r-3"}], Content_Type=many) == (204, b"")
+    assert await post(running, "/api/v1/events", []) == (204, b"")
+    batches, letters = await topic(kafka)
+    assert (quantities(batches, "tokens"), letters) == ([5, 5, 5], [])
+
+
+async def test_204_is_not_said_of_what_was_refused(running: GatewayProcess, kafka: KafkaSettings) -> None:
+    good = {"specversion": "1.0", "type": "prompt", "id": "r-1", "source": "svc", "subject": "cus_1", "data": {"tokens": 5}}
+    status, body = await post(running, "/api/v1/events", [good, good | {"id": "r-2", "data": {"tokens": -5}}])
+    problem = orjson.loads(body)
+    assert (status, problem["accepted"], problem["results"][0]["id"], problem["error"]["reason"]) == (400, 1, "r-2", "negative")
+    assert {"type", "title", "status", "detail"} <= problem.keys()
+    assert (await topic(kafka))[1] == []
+
+
+async def test_what_litellm_would_lose_becomes_a_dead_letter(running: GatewayProcess, kafka: KafkaSettings) -> None:
+    payload = recorded("litellm_logger")[0]
+    nobody = payload | {"id": "c-2", "metadata": {}}
+    broken = payload | {"id": "c-3", "prompt_tokens": "many"}
+    status, body = await post(running, "/v1/from/litellm", [payload, nobody, broken])
+    answer = orjson.loads(body)
+    assert (status, answer["accepted"], answer["set_aside"], answer["left_out"]) == (202, 1, 2, 0)
+    assert [(each["status"], each["field"]) for each in answer["results"]] == [("set_aside", "customer"), ("set_aside", "prompt_tokens")]
+    batches, letters = await topic(kafka)
+    assert quantities(batches, "input_tokens") == [10]
+    assert sorted(why(letter) for letter in letters) == [("missing_field", "customer"), ("wrong_type", "usage.input_tokens")]
+    assert 'outcome="set_aside"} 2.0' in running.metrics()
+
+
+async def test_lines_are_taken_whatever_they_are_called(running: GatewayProcess, kafka: KafkaSettings) -> None:
+    payload = recorded("litellm_logger")[0]
+    lines = b"\n".join([orjson.dumps(payload), b"{no json", orjson.dumps(payload | {"endTime": payload["endTime"] + 1})])
+    status, body = await post(running, "/v1/from/litellm", lines, Content_Type="application/json")
+    assert (status, orjson.loads(body)["accepted"], orjson.loads(body)["set_aside"]) == (202, 2, 1)
+
+
+async def test_a_key_sends_for_its_customers_only(kafka: KafkaSettings, tmp_path: Path) -> None:
+    key = create_key(tenant="acme", customers=("cus_1",))
+    (tmp_path / "keys.toml").write_text(key.entry)
+    payload = recorded("litellm_logger")[0]
+    with gateway(kafka, tmp_path / "gateway", meters=SETTINGS, api_keys_file=tmp_path / "keys.toml") as process:
+        bearer = {"Authorization": f"Bearer {key.token}"}
+        assert (await post(process, "/v1/from/litellm", payload))[0] == 401
+        status, body = await post(process, "/v1/from/litellm", payload, **bearer)
+        assert (status, orjson.loads(body)["results"][0]["reason"]) == (202, "customer_not_allowed")
+        event = {"specversion": "1.0", "type": "prompt", "id": "r-1", "source": "svc", "subject": "cus_2", "data": {"tokens": 5}}
+        assert (await post(process, "/api/v1/events", event, **bearer))[0] == 403
+    batches, [letter] = await topic(kafka)
+    assert quantities(batches, "input_tokens") == []
+    assert why(letter) == ("missing_field", "customer")
+    assert letter["dimensions"]["customer_not_allowed"] == "cus_team"
+
+
+async def test_the_openmeter_sdk(running: GatewayProcess, kafka: KafkaSettings) -> None:
+    script = """
+import os, uuid
+from datetime import datetime, timezone
+from corehttp.exceptions import HttpResponseError
+from openmeter import Client
+
+def event(**data):
+    moment = datetime.now(timezone.utc).isoformat()
+    return {"id": str(uuid.uuid4()), "source": "svc", "specversion": "1.0", "type": "prompt", "subject": "cus_9", "time": moment, "data": data}
+
+client = Client(endpoint=os.environ["GATEWAY"], token="none")
+client.events.ingest_event(event(tokens="123456", model="gpt"))
+client.events.ingest_events([event(tokens=5), event(tokens=7)])
+try:
+    client.events.ingest_event(event(tokens=-1))
+except HttpResponseError as error:
+    print(error.status_code)
+"""
+    assert ran(script, running, "openmeter") == "400\n"
+    assert quantities((await topic(kafka))[0], "tokens") == [5, 7, 123456]
+
+
+async def test_the_cloudevents_sdk(running: GatewayProcess, kafka: KafkaSettings) -> None:
+    script = """
+import os, urllib.request
+from cloudevents.conversion import to_binary, to_structured
+from cloudevents.http import CloudEvent
+
+for number, to in enumerate((to_binary, to_structured)):
+    event = CloudEvent({"type": "prompt", "source": "svc", "subject": "cus_1", "id": f"r-{number}"}, {"tokens": number + 1})
+    headers, body = to(event)
+    request = urllib.request.Request(os.environ["GATEWAY"] + "/api/v1/events", data=body, headers=headers)
+    print(urllib.request.urlopen(request).status)
+"""
+    assert ran(script, running, "cloudevents.http") == "204\n204\n"
+    assert quantities((await topic(kafka))[0], "tokens") == [1, 2]
+
+
+LITELLM: Final = """
+import asyncio, litellm
+
+litellm.callbacks = [CALLBACK]
+WHO = {"user_api_key_team_id": "cus_team"}
+ASKED = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}], "user": "cus_user", "metadata": WHO}
+
+async def main():
+    await litellm.acompletion(**ASKED, mock_response="hello there")
+    async for chunk in await litellm.acompletion(**ASKED, mock_response="hello there", stream=True):
+        pass
+    try:
+        await litellm.acompletion(**ASKED, mock_response=Exception("no"))
+    except Exception:
+        pass
+    await asyncio.sleep(1)
+    for logger in litellm.logging_callback_manager.get_custom_loggers_for_type(litellm.integrations.custom_logger.CustomLogger):
+        if hasattr(logger, "flush_queue"):
+            await logger.flush_queue()
+    await asyncio.sleep(1)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("callback", ["openmeter", "generic_api"])
+async def test_litellm_with_two_environment_variables(running: GatewayProcess, kafka: KafkaSettings, callback: str) -> None:
+    """A completion, a stream and a failure."""
+    environ = {
+        "OPENMETER_API_ENDPOINT": url(running, ""),
+        "OPENMETER_API_KEY": "none",
+        "GENERIC_LOGGER_ENDPOINT": url(running, "/v1/from/litellm"),
+        "GENERIC_LOGGER_HEADERS": "Authorization=Bearer none",
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    }
+    ran(LITELLM.replace("CALLBACK", repr(callback)), running, "litellm", **environ)
+    batches, letters = await topic(kafka)
+    assert {customer for batch in batches for customer in batch.customers} == {"cus_user" if callback == "openmeter" else "cus_team"}
+    assert (len(quantities(batches, "input_tokens")), letters) == (2, [])
+    assert min(quantities(batches, "output_tokens")) > 0
