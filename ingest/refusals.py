@@ -32,7 +32,6 @@ class Refusal(Enum):
     INTERNAL_ERROR = (500, "internal_error")
     UNSUPPORTED_VERSION = (505, "unsupported_http_version")
     RATE_LIMITED = (429, "rate_limited")
-    RATE_LIMITED_SENDER = (503, "rate_limited")
     TOO_MANY_CONNECTIONS = (503, "too_many_connections")
     OVERLOADED = (503, "overloaded")
     KAFKA_UNAVAILABLE = (503, "kafka_unavailable")
@@ -50,12 +49,25 @@ class Refusal(Enum):
 
 
 class RequestRefused(TaximeterError):
-    """The request is refused as a whole. `retry_after`, in seconds, becomes the header Retry-After, and `allowed` the header Allow."""
+    """The request is refused as a whole. `retry_after`, in seconds, becomes the header Retry-After, and `allowed` the header Allow.
 
-    def __init__(self, refusal: Refusal, detail: str, *, field: str = "", retry_after: float | None = None, allowed: tuple[str, ...] = ()) -> None:
+    `status`: another one than the refusal's own, for senders that would not understand that.
+    """
+
+    def __init__(
+        self,
+        refusal: Refusal,
+        detail: str,
+        *,
+        field: str = "",
+        retry_after: float | None = None,
+        allowed: tuple[str, ...] = (),
+        status: int | None = None,
+    ) -> None:
         super().__init__(f"{refusal.reason}: {detail}")
         self.refusal = refusal
         self.detail = detail
         self.field = field
         self.retry_after = retry_after
         self.allowed = allowed
+        self.status = refusal.status if status is None else status

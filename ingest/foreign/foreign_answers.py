@@ -44,7 +44,7 @@ def outcome_unknown() -> RequestRefused:
 def in_their_words(refusal: RequestRefused) -> RequestRefused:
     """Some senders drop what is answered with 429, and all of them repeat what is answered with 503."""
     if refusal.refusal is Refusal.RATE_LIMITED:
-        return RequestRefused(Refusal.RATE_LIMITED_SENDER, refusal.detail, retry_after=refusal.retry_after)
+        return RequestRefused(Refusal.RATE_LIMITED, refusal.detail, retry_after=refusal.retry_after, status=Refusal.OVERLOADED.status)
     return refusal
 
 

@@ -41,7 +41,7 @@ class MappedRecords:
         return mapping is not None and mapping.sets_aside
 
     def letter(self, rejected: Rejected) -> bytes:
-        """What stands in the topic for a refused record: JSON that no reader takes for an event which may count."""
+        """What is written to the topic for a refused record: JSON in which each reader sees a mistake, so that it does not count."""
         place = rejected.index
         record, mapping, document = self.records[place], self.mappings[place], self.documents[place]
         if type(record) is BrokenLine:

@@ -64,7 +64,7 @@ class CompiledMapping:
         return document
 
     def remains(self, record: object) -> Any:
-        """What there is of a record that `event` refuses: a document that no reader takes for an event, with as much of it as can be mapped."""
+        """What there is of a record that `event` refuses: as much as can be mapped, with the mistake in it, so that every reader refuses it."""
         if type(record) is not dict:
             return record if record is None or type(record) in {bool, int, float} else str(record)[:_SHOWN_CHARS]
         usage, dimensions = ({}, {}) if self._members is None else _attempt(self._members, record) or ({}, {})
@@ -95,7 +95,7 @@ def _attempt(rule: _Rule, record: Any) -> Any:
 
 
 def _quantity_or_rest(quantity: _Rule, record: Any) -> Any:
-    """The quantity, or what stands in its place, which no reader takes for one."""
+    """The quantity, or what the record has instead, which every reader refuses."""
     try:
         found = quantity(record)
     except QuantityRefused as refusal:

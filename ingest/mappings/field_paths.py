@@ -15,7 +15,7 @@ _STEP: Final = re.compile(r'([A-Za-z0-9_@:/$-]+)|"([^"]+)"')
 
 
 def read_path(text: object) -> FieldPath | None:
-    """The steps of a path, as TOML writes dotted keys: a name with a dot in it stands in quotes. None if it is no such text."""
+    """The steps of a path, as TOML writes dotted keys: a name with a dot in it is quoted. None if the text is not a path."""
     if not isinstance(text, str) or not 0 < len(text) <= _PATH_CHARS_MAX or not text.isprintable():
         return None
     steps: list[str] = []

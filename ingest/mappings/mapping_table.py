@@ -8,7 +8,7 @@ source = "requests"                       # a text of one's own, or {path = "...
 customer = ["account.stripe", "account.id"]
 time = {path = "finished", unit = "s"}
 only = {event = ["request_finished"]}     # other records are left out
-leave_out = [{status = [500, 503]}]       # and so are these; [] stands for "has none"
+leave_out = [{status = [500, 503]}]       # and so are these; [] means "has none"
 refused = "set_aside"                     # or "answer"
 split = ["cached"]
 usage.input_tokens = {path = "usage.in", less = ["usage.in_cached"]}
@@ -24,12 +24,12 @@ from typing import Any, Final
 from taximeter_emitter.wire.limits import DIMENSION_VALUE_CHARS_MAX, DIMENSIONS_MAX, NAME_CHARS_MAX, QUANTITY_MAX, SOURCE_CHARS_MAX, USAGE_FIELDS_MAX
 
 from ingest.mappings.field_paths import PATH_STEPS_MAX, FieldPath, path_text, read_path
-from ingest.mappings.rules import TIME_UNITS, Condition, QuantityRule, TextTable
+from ingest.mappings.rules import TIME_UNITS, QuantityRule, RecordCondition, TextTable
 
 FORMS: Final = ("records", "cloudevents", "otlp")
 ANSWERS: Final = ("counts", "empty", "otlp")
 REFUSED: Final = ("set_aside", "answer")
-KEYS: Final = frozenset(
+MAPPING_KEYS: Final = frozenset(
     "name path types form answer refused id source customer time only leave_out usage dimensions members splits split".split()  # noqa: SIM905
 )
 _LIST_MAX: Final = 32
@@ -60,8 +60,8 @@ class MappingTable:
     customer: TextTable = field(default_factory=TextTable)
     time: tuple[FieldPath, ...] = ()
     time_unit: str = "rfc3339"
-    only: tuple[Condition, ...] = ()
-    leave_out: tuple[Condition, ...] = ()
+    only: tuple[RecordCondition, ...] = ()
+    leave_out: tuple[RecordCondition, ...] = ()
     usage: Mapping[str, QuantityRule] = field(default_factory=dict)
     dimensions: Mapping[str, TextTable] = field(default_factory=dict)
     members: Members | None = None
@@ -78,7 +78,7 @@ class TableReader:
     def read(self) -> MappingTable | None:
         """The mapping; None if there are problems."""
         table = self._table
-        self._known(table, KEYS, self._where)
+        self._known(table, MAPPING_KEYS, self._where)
         time, unit = self._time(table.get("time"))
         usage = self._usage(table.get("usage", {}))
         found = MappingTable(
@@ -250,13 +250,13 @@ class TableReader:
             self._wrong(f"{key}.less", f"{path_text(path)} less itself comes to nothing")
         return QuantityRule(paths, less, None, scale if type(scale) is int else 1, is_optional is True)
 
-    def _conditions(self, values: object) -> tuple[Condition, ...]:
+    def _conditions(self, values: object) -> tuple[RecordCondition, ...]:
         if not isinstance(values, list) or len(values) > _LIST_MAX:
             self._wrong("leave_out", f"must be a list of tables such as {{status = [500]}}, is {values!r}")
             return ()
         return tuple(self._condition(value, f"leave_out[{place}]") for place, value in enumerate(values, start=1))
 
-    def _condition(self, table: object, key: str) -> Condition:
+    def _condition(self, table: object, key: str) -> RecordCondition:
         if not isinstance(table, dict) or not table or len(table) > _LIST_MAX:
             self._wrong(key, f"must be a table such as {{status = [500]}}, is {table!r}")
             return ()
@@ -264,7 +264,7 @@ class TableReader:
 
     def _values(self, values: object, key: str) -> frozenset[Any]:
         if not isinstance(values, list) or len(values) > _LIST_MAX or not all(type(value) in {str, int, bool, float} for value in values):
-            self._wrong(key, f"must be a list of texts, numbers or booleans; [] stands for having none; is {values!r}")
+            self._wrong(key, f"must be a list of texts, numbers or booleans; [] means having none; is {values!r}")
             return frozenset()
         return frozenset((type(value), value) for value in values or [None])
 

@@ -20,7 +20,7 @@ TextRule = Callable[[Any], str | None]
 """Finds a text; None where there is none. Raises EventRejected."""
 QuantityFinder = Callable[[Any], int | None]
 """Finds a quantity; None where there is none and none is needed. Raises EventRejected."""
-Condition = tuple[tuple[FieldPath, frozenset[Any]], ...]
+RecordCondition = tuple[tuple[FieldPath, frozenset[Any]], ...]
 """What a record must have at these paths, all of it."""
 
 TIME_UNITS: Final = {"rfc3339": 0, "s": 1_000_000, "ms": 1_000, "us": 1, "ns": 0}
@@ -202,7 +202,7 @@ def _second_text(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
-def condition_rule(conditions: Sequence[Condition]) -> Callable[[Any], bool]:
+def condition_rule(conditions: Sequence[RecordCondition]) -> Callable[[Any], bool]:
     """Whether a record fulfils one of the conditions, each of them whole."""
     compiled = [[(getter_of(path), values) for path, values in condition] for condition in conditions]
 

@@ -50,7 +50,7 @@ class AnswerCounts:
 def refused(refusal: RequestRefused, request_id: str = "") -> web.Response:
     """Answer a request that is refused as a whole."""
     error = {"reason": refusal.refusal.reason, "field": refusal.field, "detail": refusal.detail}
-    response = _response(refusal.refusal.status, AnswerCounts(0, 0, 0), [], error, refusal.retry_after, request_id=request_id)
+    response = _response(refusal.status, AnswerCounts(0, 0, 0), [], error, refusal.retry_after, request_id=request_id)
     if refusal.refusal is Refusal.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = 'Bearer realm="taximeter"'
     elif refusal.allowed:

@@ -50,7 +50,7 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Unmapped:
-    """Stands in the place of an event that no mapping could make of its record."""
+    """A record of which no mapping could make an event, and why."""
 
     refusal: EventRejected
     event_id: str | None = None

@@ -59,10 +59,8 @@ def url(process: GatewayProcess, path: str) -> str:
 
 async def post(process: GatewayProcess, path: str, body: Any, **headers: str) -> tuple[int, bytes]:
     raw = body if isinstance(body, bytes) else orjson.dumps(body)
-    async with (
-        aiohttp.ClientSession() as session,
-        session.post(url(process, path), data=raw, headers={name.replace("_", "-"): value for name, value in headers.items()}) as answer,
-    ):
+    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    async with aiohttp.ClientSession() as session, session.post(url(process, path), data=raw, headers=sent) as answer:
         return answer.status, await answer.read()
 
 
