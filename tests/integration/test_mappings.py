@@ -124,7 +124,7 @@ async def test_what_litellm_would_lose_becomes_a_dead_letter(running: GatewayPro
     assert 'outcome="set_aside"} 2.0' in running.metrics()
 
 
-async def test_lines_are_taken_whatever_they_are_called(running: GatewayProcess, kafka: KafkaSettings) -> None:
+async def test_lines_are_taken_whatever_they_are_called(running: GatewayProcess) -> None:
     payload = recorded("litellm_logger")[0]
     lines = b"\n".join([orjson.dumps(payload), b"{no json", orjson.dumps(payload | {"endTime": payload["endTime"] + 1})])
     status, body = await post(running, "/v1/from/litellm", lines, Content_Type="application/json")
