@@ -26,8 +26,8 @@ from taximeter_emitter.wire.limits import DIMENSION_VALUE_CHARS_MAX, DIMENSIONS_
 from ingest.mappings.field_paths import PATH_STEPS_MAX, FieldPath, path_text, read_path
 from ingest.mappings.rules import TIME_UNITS, QuantityRule, RecordCondition, TextTable
 
-FORMS: Final = ("records", "cloudevents", "otlp")
-ANSWERS: Final = ("counts", "empty", "otlp")
+BODY_FORMS: Final = ("records", "cloudevents", "otlp")
+ANSWER_FORMS: Final = ("counts", "empty", "otlp")
 REFUSED: Final = ("set_aside", "answer")
 MAPPING_KEYS: Final = frozenset(
     "name path types form answer refused id source customer time only leave_out usage dimensions members splits split".split()  # noqa: SIM905
@@ -85,8 +85,8 @@ class TableReader:
             name=self._text("name", NAME_CHARS_MAX),
             path=self._http_path(table.get("path")),
             types=self._texts("types"),
-            form=self._choice("form", FORMS),
-            answer=self._choice("answer", ANSWERS),
+            form=self._choice("form", BODY_FORMS),
+            answer=self._choice("answer", ANSWER_FORMS),
             refused=self._choice("refused", REFUSED),
             id=self._paths(table.get("id"), "id"),
             source=self._source(table.get("source")),
