@@ -15,6 +15,8 @@ from taximeter_emitter.wire.partitioner import partition_of
 from metering.following.catalogue_following import CatalogueFollowing
 from metering.following.catalogue_log import CatalogueLog
 from metering.following.catalogue_metrics import CatalogueMetrics
+from metering.following.customers_log import CustomersLog
+from metering.following.link_following import LinkFollowing
 from metering.following.published_meters import SentMeters, WatchedMeters
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import Appender, LogReader
@@ -90,7 +92,6 @@ class Reporter:
         self._topics = kafka.topics
         self._instance = settings.instance_id or f"reporter-{secrets.token_hex(4)}"
         self._metrics = metrics = ReporterMetrics.create(context.registry)
-        self._periods = BillingPeriods()
         self._sent = asyncio.Event()  # no call is under way, and none will be
         self._reader = LogReader(kafka, f"{self._instance}-reader")
         self._appender = Appender(kafka, f"{self._instance}-appender")
@@ -102,6 +103,8 @@ class Reporter:
             clock=context.clock,
             notices=context.log,
         )
+        self._links = LinkFollowing(CustomersLog(self._reader, self._topics.customers.name), clock=context.clock, notices=context.log)
+        self._periods = BillingPeriods(links=self._links.links)
         self._watched_meters = WatchedMeters(self._catalogue, configuration.catalogue, context.clock)
         turns = LoopTurns()
         self._dispatcher = Dispatcher(
@@ -204,7 +207,7 @@ class Reporter:
                 return
             if problems:
                 raise RefusedToStart(problems)
-            if not await self._catalogue.begin(context):
+            if not await self._catalogue.begin(context) or not await self._links.begin(context):
                 return
             context.health.require("stripe_accepts_the_key", lambda: self._dispatcher.lanes.stopped or self._meter_watch.key_problem)
             context.health.mention("stripe_takes_all_meters", self._dispatcher.lanes.held.problem)
@@ -274,7 +277,7 @@ class Reporter:
             unreported: Counter[str] = Counter()
             for reporter in [worker.reporter for worker in self._group.workers.values() if worker.reporter is not None]:
                 unreported.update(reporter.unreported_units())
-                for meter, (units, oldest_ms) in reporter.carried.by_meter().items():
+                for meter, (units, oldest_ms) in reporter.held_usage().items():
                     before, since_ms = found.get(meter, (0, oldest_ms))
                     found[meter] = before + units, min(since_ms, oldest_ms)
             for meter in self._watched_meters.by_name:
@@ -287,7 +290,10 @@ class Reporter:
     async def _observe_next_period_end(self) -> None:
         partitions, workers = self._kafka.partitions, self._group.workers
         while True:
-            end = self._periods.next_end_s(self._context.clock.now_ms() // 1000, lambda customer: partition_of(customer, partitions) in workers)
+            end = self._periods.next_end_s(
+                self._context.clock.now_ms() // 1000,
+                lambda billed: any(partition_of(customer, partitions) in workers for customer in self._links.links.customers_of(billed)),
+            )
             self._metrics.next_period_end.set(math.nan if end is None else end)
             await self._context.clock.sleep(NEXT_PERIOD_END_SECONDS)
 

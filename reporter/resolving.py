@@ -135,7 +135,7 @@ class Resolving:
         history = await self._history(partition)
         if history.folded.ledger.chain_id is None:
             raise NotCorrectable(f"nothing was reported in partition {partition}, that of {moved.to_customer}, yet: try again when something was")
-        event = replace(target.event, customer=moved.to_customer)
+        event = replace(target.event, customer=moved.to_customer, linked="")
 
         def written() -> Corrected | None:
             return next((found for found in history.folded.corrections.values() if _bills(found, target)), None)

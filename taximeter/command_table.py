@@ -13,6 +13,7 @@ _LETTERS: Final = "taximeter.dead_letter_commands"
 _REFUSALS: Final = "taximeter.refusal_commands"
 _STRIPE: Final = "taximeter.stripe_commands"
 _METERS: Final = "taximeter.meter_commands"
+_CUSTOMERS: Final = "taximeter.customer_commands"
 _MOVING: Final = "taximeter.moving_commands"
 _REPLAY: Final = "taximeter.replay_commands"
 
@@ -37,6 +38,14 @@ _TOPICS: Final = (
         f"{_MOVING}.arguments:topics_catch_up",
         f"{_MOVING}.topics_catch_up:run",
     ),
+)
+
+_LINKS: Final = (
+    Command("link", "say who is billed for a customer from now on", f"{_CUSTOMERS}.arguments:link", f"{_CUSTOMERS}.linking:link"),
+    Command("unlink", "say that nobody is", f"{_CUSTOMERS}.arguments:unlink", f"{_CUSTOMERS}.linking:unlink"),
+    Command("import", "link all customers of a file", f"{_CUSTOMERS}.arguments:import_file", f"{_CUSTOMERS}.linking:import_file"),
+    Command("list", "the links, or what waits for one", f"{_CUSTOMERS}.arguments:list_links", f"{_CUSTOMERS}.links_shown:list_links"),
+    Command("show", "who is billed for a customer", f"{_CUSTOMERS}.arguments:show", f"{_CUSTOMERS}.links_shown:show"),
 )
 
 _API_KEYS: Final = (
@@ -147,6 +156,7 @@ COMMANDS: Final = (
     _command("taximeter.reconcile_command", "reconcile", "compare the ledger with Stripe's summaries, by customer, meter and hour or day"),
     _command(_TRACING, "trace", "follow one event, or one meter event, through every log to Stripe's answer"),
     _command(_TRACING, "explain", "what a customer's usage of a meter is made of, down to the events"),
+    CommandGroup("customers", "who is billed for the customers that model servers know: link, import, list and show", _LINKS),
     CommandGroup("meters", "what the meters make of an event, and their versions: compare, publish, list and show", _METER_COMMANDS),
     CommandGroup("replay", "change what was counted, by plans that are shown first and can be taken back", _REPLAYS),
     CommandGroup("spool", "list and send what emitters left on the disk of a host", _SPOOL),

@@ -173,7 +173,7 @@ class AnswerFold:
         target = self._cells.history.targets.get((resolution.intent, resolution.index))
         if target is None or target.fate.reported or target.fate.outcome not in TAKEN or resolution.resolved is Resolved.AT_STRIPE:
             return False
-        key = CellKey(target.event.customer, target.event.meter, target.event.time_ms - target.event.time_ms % HOUR_MS)
+        key = CellKey(target.event.billed, target.event.meter, target.event.time_ms - target.event.time_ms % HOUR_MS)
         return bool(resolution.reads) and (key, SumRead(*resolution.reads[-1])) in self._missing
 
     def _take(self, findings: Sequence[Finding]) -> None:

@@ -75,7 +75,7 @@ class SuspectFold:
         return CellScope(first - first % HOUR_MS, last, HOUR_MS, *names)
 
     def _suspect(self, event: MeterEvent, told_ms: int) -> None:
-        cell = CellKey(event.customer, event.meter, event.time_ms - event.time_ms % HOUR_MS)
+        cell = CellKey(event.billed, event.meter, event.time_ms - event.time_ms % HOUR_MS)
         for report in self._reports:
             if is_suspect(report, event, told_ms):
                 cells = self.cells[key_of(report)]

@@ -92,11 +92,11 @@ class IntentCheck:
             case Correction():
                 self._report.corrections += accepted
                 self._report.corrections_skipped += not accepted
-                self._evidence.mended(entry.event.customer, entry.event.meter)
+                self._evidence.mended(entry.event.billed, entry.event.meter)
             case Intent() if accepted:
                 if offset in self._inside.intents:
                     self._report.intents += 1
-                    self._evidence.saw({event.customer for event in entry.meter_events})
+                    self._evidence.saw({event.billed for event in entry.meter_events})
                     self._compare(offset, entry, waiting)
             case Intent():
                 self._report.intents_skipped += 1
@@ -158,7 +158,7 @@ class IntentCheck:
             elif fate.outcome in TAKEN:
                 totals.unrecorded += units
             if fate.resolution.resolved is Resolved.MOVED:
-                self._report.moves.said[target.identifier] = replace(target.event, customer=fate.resolution.to_customer)
+                self._report.moves.said[target.identifier] = replace(target.event, customer=fate.resolution.to_customer, linked="")
             return
         if not fate.reported or fate.outcome not in TAKEN:
             return
@@ -205,7 +205,7 @@ class IntentCheck:
         else:
             self._report.problems.add(f"{where} names a meter event that no accepted intent has")
             return
-        self._evidence.mended(sent.customer, sent.meter)
+        self._evidence.mended(sent.billed, sent.meter)
         if not self._rests.supports(resolution, sent, value, fate):
             self._report.problems.add(f"{where} rests on no comparison with Stripe's sums that is in the ledger before it")
 

@@ -43,7 +43,7 @@ class ResolutionEvidence:
 
 
 def _shows(found: Finding, resolved: Resolved, sent: MeterEvent, value: int, fate: Fate) -> bool:
-    here = (found.customer, found.meter) == (sent.customer, sent.meter) and found.start_ms <= sent.time_ms < found.end_ms
+    here = (found.customer, found.meter) == (sent.billed, sent.meter) and found.start_ms <= sent.time_ms < found.end_ms
     if fate.outcome in TAKEN and not fate.reported:
         return here and found.verdict is CellVerdict.MISSING and found.confirmed and resolved is not Resolved.AT_STRIPE
     if resolved is Resolved.AT_STRIPE:

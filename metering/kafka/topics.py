@@ -1,4 +1,4 @@
-"""The five topics: names, retention and the settings that the invariants rest on. Data only; provision creates and checks them."""
+"""The six topics: names, retention and the settings that the invariants rest on. Data only; provision creates and checks them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -62,13 +62,14 @@ class Topics:
     ledger: TopicSpec
     deadletters: TopicSpec
     catalogue: TopicSpec
+    customers: TopicSpec
 
     def __iter__(self) -> Iterator[TopicSpec]:
-        return iter((self.events, self.tallies, self.ledger, self.deadletters, self.catalogue))
+        return iter((self.events, self.tallies, self.ledger, self.deadletters, self.catalogue, self.customers))
 
 
 def topics_named(prefix: str) -> Topics:
-    """The topics `<prefix>.events`, `<prefix>.tallies`, `<prefix>.ledger`, `<prefix>.deadletters` and `<prefix>.catalogue`."""
+    """The topics `<prefix>.events`, `<prefix>.tallies`, `<prefix>.ledger`, `<prefix>.deadletters`, `<prefix>.catalogue` and `<prefix>.customers`."""
     return Topics(
         events=TopicSpec(name=f"{prefix}.events", retention_ms=EVENTS_RETENTION_MS, record_bytes_max=EVENT_RECORD_BYTES_MAX),
         tallies=TopicSpec(name=f"{prefix}.tallies", retention_ms=UNLIMITED, record_bytes_max=CHAIN_RECORD_BYTES_MAX),
@@ -77,4 +78,6 @@ def topics_named(prefix: str) -> Topics:
         deadletters=TopicSpec(name=f"{prefix}.deadletters", retention_ms=DEADLETTERS_RETENTION_MS, record_bytes_max=2 * EVENT_RECORD_BYTES_MAX),
         # One order of all versions, for all partitions of the others.
         catalogue=TopicSpec(name=f"{prefix}.catalogue", retention_ms=UNLIMITED, record_bytes_max=EVENT_RECORD_BYTES_MAX, partitions=1),
+        # Not compacted: who linked whom, and when, stays to be read, and a copy has each record at its offset.
+        customers=TopicSpec(name=f"{prefix}.customers", retention_ms=UNLIMITED, record_bytes_max=EVENT_RECORD_BYTES_MAX, partitions=1),
     )

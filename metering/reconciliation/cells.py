@@ -40,7 +40,7 @@ class Member(NamedTuple):
 
 
 class CellKey(NamedTuple):
-    """One customer, meter, and hour or day from `start_ms` (Unix milliseconds, UTC)."""
+    """One Stripe customer, meter, and hour or day from `start_ms` (Unix milliseconds, UTC)."""
 
     customer: str
     meter: str
@@ -79,6 +79,19 @@ class Cell:
         self.first_told_ms = min(self.first_told_ms or at_ms, at_ms)
         self.last_told_ms = max(self.last_told_ms, at_ms)
 
+    def with_that(self, other: "Cell") -> "Cell":
+        """Both together: two partitions have something of one cell."""
+        doubts = [*self.doubts, *other.doubts]
+        told = [at_ms for at_ms in (self.first_told_ms, other.first_told_ms) if at_ms]
+        return Cell(
+            self.sure + other.sure,
+            doubts[:DOUBTS_MAX],
+            self.doubts_left_out + other.doubts_left_out + max(0, len(doubts) - DOUBTS_MAX),
+            min(told, default=0),
+            max(self.last_told_ms, other.last_told_ms),
+            self.back + other.back,
+        )
+
     def doubt(self, doubt: Doubt) -> None:
         """Add a doubt, as long as there is room."""
         if len(self.doubts) < DOUBTS_MAX:
@@ -91,7 +104,7 @@ class Cell:
 class CellScope:
     """Which cells: of meter events with a time in [from_ms, to_ms), both at the start of a cell; `width_ms` is an hour or a day.
 
-    `customers` and `meters` narrow it (None: all).
+    `customers`, Stripe's, and `meters` narrow it (None: all). `billed_for`, ours, narrows it to a part of what a Stripe customer is billed.
     """
 
     from_ms: int
@@ -99,6 +112,7 @@ class CellScope:
     width_ms: int
     customers: frozenset[str] | None = None
     meters: frozenset[str] | None = None
+    billed_for: frozenset[str] | None = None
 
     @property
     def told_from_ms(self) -> int:
@@ -109,11 +123,13 @@ class CellScope:
         """The cell of a meter event; None outside of the scope."""
         if not self.from_ms <= event.time_ms < self.to_ms:
             return None
-        if self.customers is not None and event.customer not in self.customers:
+        if self.customers is not None and event.billed not in self.customers:
             return None
         if self.meters is not None and event.meter not in self.meters:
             return None
-        return CellKey(event.customer, event.meter, event.time_ms - event.time_ms % self.width_ms)
+        if self.billed_for is not None and event.customer not in self.billed_for:
+            return None
+        return CellKey(event.billed, event.meter, event.time_ms - event.time_ms % self.width_ms)
 
 
 Cells: TypeAlias = Mapping[CellKey, Cell]
@@ -174,7 +190,7 @@ class LedgerCells:
         keys = (CellKey(*pair, start) for start in range(from_ms - from_ms % self._scope.width_ms, to_ms, self._scope.width_ms))
         sure = sum(self._cells[key].sure for key in keys if key in self._cells)
         for event, value, _, fate in self._judged():
-            if fate.at_stripe and (event.customer, event.meter) == pair and from_ms <= event.time_ms < to_ms:
+            if fate.at_stripe and (event.billed, event.meter) == pair and from_ms <= event.time_ms < to_ms:
                 sure += value
         return sure
 

@@ -43,8 +43,12 @@ INTENT_FORMAT: Final = "intent/1"
 CARRYING_INTENT_FORMAT: Final = "intent/2"
 # With values below zero: a reader of the other formats would send them by a way that Stripe does not take them.
 SIGNED_INTENT_FORMAT: Final = "intent/3"
+# With customers that are linked to others at Stripe: a reader of the other formats would bill nobody.
+LINKED_INTENT_FORMAT: Final = "intent/4"
+_SIGNED_FORMATS: Final = frozenset({SIGNED_INTENT_FORMAT, LINKED_INTENT_FORMAT})
 RECEIPT_FORMAT: Final = "receipt/1"
 CORRECTION_FORMAT: Final = "correction/1"
+LINKED_CORRECTION_FORMAT: Final = "correction/2"
 REJECTION_FORMAT: Final = "rejection/1"
 REPORTS_PARTITION: Final = 0  # has what an error report only counts
 CLOSING_FORMAT: Final = "closing/1"
@@ -83,6 +87,7 @@ class MeterEvent:
     """One meter event of an intent: `value` units at `time_ms` (milliseconds; whole seconds, in its earliest minute).
 
     The value is not 0, and has at most the digits that Stripe takes. Below zero it takes back, because something was adjusted.
+    `linked`: the Stripe customer that is billed for it, as it was linked when this was planned; "": the customer itself, or it is not planned yet.
     """
 
     customer: str
@@ -90,6 +95,12 @@ class MeterEvent:
     dimensions: Dimensions
     time_ms: int
     value: int
+    linked: str = ""
+
+    @property
+    def billed(self) -> str:
+        """The Stripe customer that is billed for it, once it is planned."""
+        return self.linked or self.customer
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,11 +359,19 @@ def encode_intent(intent: Intent) -> bytes:
             "meter_events": meter_events,
             "unbillable": unbillable,
             **({"carried": carried} if carried else {}),
+            **({"links": links} if (links := _links(intent)) else {}),
         }
     )
 
 
+def _links(intent: Intent) -> dict[str, str]:
+    """Whom Stripe bills for customers that are linked to another; one intent links a customer to one."""
+    return {event.customer: event.linked for event in intent.meter_events if event.linked}
+
+
 def _intent_format(intent: Intent) -> str:
+    if any(event.linked for event in intent.meter_events):
+        return LINKED_INTENT_FORMAT
     if any(event.value < 0 for events in (intent.meter_events, intent.unbillable, intent.carried) for event in events):
         return SIGNED_INTENT_FORMAT
     return CARRYING_INTENT_FORMAT if intent.carried else INTENT_FORMAT
@@ -389,7 +408,7 @@ def encode_correction(correction: Correction) -> bytes:
     event = correction.event
     return orjson.dumps(
         {
-            "format": CORRECTION_FORMAT,
+            "format": LINKED_CORRECTION_FORMAT if event.linked else CORRECTION_FORMAT,
             "chain": correction.chain_id,
             "partition": correction.partition,
             "offset": correction.offset,
@@ -408,6 +427,7 @@ def encode_correction(correction: Correction) -> bytes:
             "dimensions": dict(event.dimensions),
             "time_ms": event.time_ms,
             "value": event.value,
+            **({"linked": event.linked} if event.linked else {}),
             "reason": correction.reason,
             "by": correction.by,
             "at_ms": correction.at_ms,
@@ -491,11 +511,11 @@ def decode_entry(value: bytes | None) -> Entry:
     try:
         document = orjson.loads(value or b"")
         match document["format"]:
-            case "intent/1" | "intent/2" | "intent/3":
+            case "intent/1" | "intent/2" | "intent/3" | "intent/4":
                 return _intent(document)
             case "receipt/1":
                 return _receipt(document)
-            case "correction/1":
+            case "correction/1" | "correction/2":
                 return _correction(document)
             case "rejection/1":
                 return _rejection(document)
@@ -515,9 +535,13 @@ def _intent(document: Mapping[str, Any]) -> Intent:
     customers, meters = document["customers"], document["meters"]
     dimensions = [tuple(sorted(pairs.items())) for pairs in document["dimensions"]]
 
-    def events(name: str) -> list[MeterEvent]:
-        return [MeterEvent(customers[c], meters[m], dimensions[d], time_ms, value) for c, m, d, time_ms, value in document[name]]
+    links = document["links"] if document["format"] == LINKED_INTENT_FORMAT else {}
+    linked = [str(links.get(customer, "")) for customer in customers]
 
+    def events(name: str, linked: Sequence[str]) -> list[MeterEvent]:
+        return [MeterEvent(customers[c], meters[m], dimensions[d], time_ms, value, linked[c]) for c, m, d, time_ms, value in document[name]]
+
+    nobody = [""] * len(customers)
     intent = Intent(
         chain_id=document["chain"],
         partition=document["partition"],
@@ -526,12 +550,12 @@ def _intent(document: Mapping[str, Any]) -> Intent:
         instance=document["instance"],
         tally_head=document["tally_head"],
         events_end=document["events_end"],
-        meter_events=events("meter_events"),
-        unbillable=events("unbillable"),
-        carried=events("carried") if "carried" in document or document["format"] == CARRYING_INTENT_FORMAT else [],
+        meter_events=events("meter_events", linked),
+        unbillable=events("unbillable", nobody),
+        carried=events("carried", nobody) if "carried" in document or document["format"] == CARRYING_INTENT_FORMAT else [],
     )
     problem = _value_problem(intent)
-    if problem is not None or (document["format"] != SIGNED_INTENT_FORMAT and _intent_format(intent) == SIGNED_INTENT_FORMAT):
+    if problem is not None or (document["format"] not in _SIGNED_FORMATS and _intent_format(intent) == SIGNED_INTENT_FORMAT):
         raise RecordCorrupt(problem or f"values below zero in an intent of format {document['format']}")
     return intent
 
@@ -563,7 +587,12 @@ def _correction(document: Mapping[str, Any]) -> Correction:
         index=document["index"],
         target_identifier=document["target"],
         event=MeterEvent(
-            document["customer"], document["meter"], tuple(sorted(document["dimensions"].items())), document["time_ms"], document["value"]
+            document["customer"],
+            document["meter"],
+            tuple(sorted(document["dimensions"].items())),
+            document["time_ms"],
+            document["value"],
+            document["linked"] if document["format"] == LINKED_CORRECTION_FORMAT else "",
         ),
         reason=document["reason"],
         by=document["by"],

@@ -29,7 +29,7 @@ class DoubtKind(StrEnum):
 
 
 class CellPlace(NamedTuple):
-    """One customer, meter and hour."""
+    """One Stripe customer, meter and hour."""
 
     pair: CustomerMeter
     start_ms: int
@@ -78,7 +78,7 @@ class DoubtBook:
             case Intent() if accepted:
                 for event in entry.meter_events:
                     self._saw(event, log_time_ms)
-                    pair = CustomerMeter(event.customer, event.meter)
+                    pair = CustomerMeter(event.billed, event.meter)
                     if pair in self.pairs:
                         self.unread[pair] = self.unread.get(pair, 0) + abs(event.value)
             case Correction() if accepted:
@@ -131,7 +131,7 @@ class DoubtBook:
                     self.doubt(place, DoubtfulCell(DoubtKind.CORRECTED, log_time_ms))
 
     def _saw(self, event: MeterEvent, log_time_ms: int) -> None:
-        pair = CustomerMeter(event.customer, event.meter)
+        pair = CustomerMeter(event.billed, event.meter)
         if pair in self.pairs or len(self.pairs) < PAIRS_MAX:
             self.pairs[pair] = log_time_ms
 
@@ -145,4 +145,4 @@ class DoubtBook:
 
 
 def _place(event: MeterEvent) -> CellPlace:
-    return CellPlace(CustomerMeter(event.customer, event.meter), event.time_ms - event.time_ms % HOUR_MS)
+    return CellPlace(CustomerMeter(event.billed, event.meter), event.time_ms - event.time_ms % HOUR_MS)

@@ -28,5 +28,5 @@ class ReportSuspects:
                 event = self._ledger.open[settlement.intent].entry.meter_events[settlement.index]
                 told = self._report.start_ms - TOLD_BEFORE_MS <= settlement.at_ms <= self._report.end_ms
                 if told and self._report.meter in {"", event.meter} and len(self.places) < SUSPECTS_MAX:
-                    self.places.add(CellPlace(CustomerMeter(event.customer, event.meter), event.time_ms - event.time_ms % HOUR_MS))
+                    self.places.add(CellPlace(CustomerMeter(event.billed, event.meter), event.time_ms - event.time_ms % HOUR_MS))
         self._ledger.fold(offset, log_time_ms, entry)

@@ -19,6 +19,8 @@ from typing import Any, Final
 
 from taximeter_emitter.wire.limits import MINUTE_MS
 
+from metering.folds.customer_links import EachItsOwn, Links
+
 CUSTOMERS_MAX: Final = 300_000
 BOUNDARIES_MAX: Final = 48
 SPANS_MAX: Final = 24
@@ -85,17 +87,25 @@ class BillingPeriods:
     Bounded: of one customer the newest BOUNDARIES_MAX boundaries and SPANS_MAX spans are kept (more days than Stripe takes usage for);
     a new customer beyond `customers_max` is not taken in and counted in `refused`, and its usage is reported as if nothing were known.
     `changes` counts what was learnt: while it stays the same, so does every answer.
+
+    What is learnt is of Stripe's customers; what is asked is of ours: `links` says who is billed for them.
     """
 
-    def __init__(self, customers_max: int = CUSTOMERS_MAX) -> None:
+    def __init__(self, customers_max: int = CUSTOMERS_MAX, *, links: Links | None = None) -> None:
         self.refused = 0
-        self.changes = 0
+        self.links: Links = EachItsOwn() if links is None else links
+        self._learnt = 0
         self._customers_max = customers_max
         self._known: dict[str, _CustomerPeriods] = {}
 
     def __len__(self) -> int:
         """How many customers have known periods."""
         return len(self._known)
+
+    @property
+    def changes(self) -> int:
+        """See above."""
+        return self._learnt + self.links.changes
 
     def learn(self, found: SubscriptionPeriods) -> None:
         """Add what a subscription says. One that starts in the same second as a known one of the customer takes its place, and its end."""
@@ -109,13 +119,13 @@ class BillingPeriods:
         boundaries = tuple(sorted({*known.boundaries, *found.boundaries})[-BOUNDARIES_MAX:])
         if (spans, boundaries) == (known.spans, known.boundaries):
             return
-        self.changes += 1
+        self._learnt += 1
         told = _told_times(boundaries, spans)
         self._known[found.customer] = _CustomerPeriods(spans, boundaries, tuple(told), tuple(told.values()))
 
     def side(self, customer: str, minute_ms: int) -> Side:
         """The side that the minute is on which begins then."""
-        known = self._known.get(customer)
+        known = self._of(customer)
         if known is None:
             return ALWAYS
         entries = known.entries
@@ -124,7 +134,7 @@ class BillingPeriods:
 
     def event_time_ms(self, customer: str, minute_ms: int) -> int:
         """The time to report to Stripe for usage of this minute and later ones on its side; it is within the minute."""
-        known = self._known.get(customer)
+        known = self._of(customer)
         if known is None:
             return minute_ms
         place = bisect_right(known.entries, minute_ms // 1000) - 1
@@ -132,7 +142,7 @@ class BillingPeriods:
 
     def end_s(self, customer: str, time_ms: int) -> int | None:
         """The end (Unix seconds) of the billing period that contains this event time; None if no known one does."""
-        known = self._known.get(customer)
+        known = self._of(customer)
         if known is None:
             return None
         second = time_ms // 1000
@@ -156,6 +166,10 @@ class BillingPeriods:
     def soonest_end_s(self, usage: Iterable[tuple[str, int]]) -> int | None:
         """The soonest end (Unix seconds) of a period, over or not, that has some of this usage: customers and event times in ms."""
         return min((end for end in (self.end_s(customer, time_ms) for customer, time_ms in usage) if end is not None), default=None)
+
+    def _of(self, customer: str) -> _CustomerPeriods | None:
+        billed = self.links.of(customer)
+        return None if billed is None else self._known.get(billed)
 
     def next_end_s(self, now_s: int, is_ours: Callable[[str], bool]) -> int | None:
         """The soonest known boundary (Unix seconds) after now, of the customers that are ours. `is_ours` is asked of few."""

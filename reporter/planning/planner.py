@@ -5,7 +5,7 @@ Life of a PartitionReporter:
     observe(entry)...   fold usage.ledger from a checkpoint to its end
     begin()             from here on tallies may be added, starting at `tally_position`
     add(tally)...       fold the tallies that no intent covers yet
-    hold(meters)        usage of these meters is carried from intent to intent, and not planned
+    hold(meters)        usage of these meters, and of customers without a link, is carried from intent to intent, and not planned
     plan()              an intent for all of them, to append
     observe(own)        it was accepted: its meter events may be sent
     observe(other)      somebody else's was: what was folded is forgotten, and adding goes on from where that intent ends
@@ -15,6 +15,7 @@ Life of a PartitionReporter:
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 from taximeter_emitter.wire.limits import HOUR_MS
@@ -44,9 +45,11 @@ class PartitionReporter:
         self.tallies = Tallies()
         self.unplanned = UnplannedUsage(rows_max, periods)
         self.unplanned_since_ms: int | None = None
-        self.carried = UnplannedUsage(rows_max, periods, carried_max=max(rows_max, CARRIED_SUMS_MAX))  # of the held meters
+        self.carried = UnplannedUsage(rows_max, periods, carried_max=max(rows_max, CARRIED_SUMS_MAX))  # of held meters, of customers without a link
         self.carries_more = False  # whether usage was counted that no intent carries yet
         self.held: frozenset[str] = frozenset()
+        self._links = periods.links
+        self._links_seen = self._links.changes
         self._instance = instance
         self._written = NO_OFFSET  # the last entry of our own
         self._corrections: list[int] = []
@@ -87,27 +90,40 @@ class PartitionReporter:
         if offset != self.tally_position:
             raise ChainBroken(f"tally {offset} of partition {self.partition} follows {self.tally_position - 1}: records between them are missing")
         if self.tallies.fold(offset, tally):
-            rows = [row for row in tally.rows if row.meter not in self.held] if self.held else tally.rows
+            held = [row for row in tally.rows if self._is_held(row.customer, row.meter)]
+            rows = [row for row in tally.rows if not self._is_held(row.customer, row.meter)] if held else tally.rows
             self.unplanned.add(rows)
             if rows:
                 self._note_since(tally.log_time_ms)
-            if len(rows) < len(tally.rows):
-                self.carried.add(row for row in tally.rows if row.meter in self.held)
+            if held:
+                self.carried.add(held)
                 self.carries_more = True
 
     def hold(self, meters: frozenset[str]) -> None:
-        """Stripe refuses these meters, and takes all others: from now on the usage of these is carried, and that of the others planned."""
-        if meters == self.held:
+        """Stripe refuses these meters, and takes all others: from now on the usage of these, and of customers that have no link now, is carried, and
+        that of the others planned.
+        """
+        if meters == self.held and self._links.changes == self._links_seen:
             return
-        released = self.held - meters
-        self.held = meters
-        self.unplanned.move_to(self.carried, meters)
+        self.held, self._links_seen = meters, self._links.changes
+        if self.unplanned.move_to(self.carried, self._is_held) is not None:
+            self.carries_more = True
         if not len(self.unplanned):
             self.unplanned_since_ms = None
-        oldest = [time_ms for meter, (_, time_ms) in self.carried.by_meter().items() if meter in released]
-        self.carried.move_to(self.unplanned, released)
-        for time_ms in oldest:
-            self._note_since(time_ms)
+        oldest = self.carried.move_to(self.unplanned, lambda customer, meter: not self._is_held(customer, meter))
+        if oldest is not None:
+            self._note_since(oldest)
+
+    def held_usage(self) -> dict[str, tuple[int, int]]:
+        """Units, and the time in ms of the oldest, of each held meter."""
+        return self.carried.by_meter(lambda _, meter: meter in self.held)
+
+    def unlinked(self) -> dict[str, tuple[int, int]]:
+        """Units that wait for a link, and the time in ms of the oldest, of each meter that is not held itself."""
+        return self.carried.by_meter(lambda customer, meter: meter not in self.held and self._links.of(customer) is None)
+
+    def _is_held(self, customer: str, meter: str) -> bool:
+        return meter in self.held or self._links.of(customer) is None
 
     def open_usage(self) -> Iterator[tuple[str, int]]:
         """Customer and time in ms of every meter event that has no final outcome."""
@@ -156,6 +172,7 @@ class PartitionReporter:
         """
         if self.tallies.chain_id is None or (self.tallies.chain.head == self.ledger.tally_head and not len(self.unplanned)):
             return None
+        self.hold(self.held)  # what is planned has a link at this moment
         for sums in (self.unplanned, self.carried):
             sums.merge_to(rows_wanted, HOUR_MS)
             sums.merge_to(max(rows_wanted, hourly_max), LARGEST_MS)
@@ -169,10 +186,15 @@ class PartitionReporter:
             instance=self._instance,
             tally_head=self.tallies.chain.head,
             events_end=self.tallies.chain.end,
-            meter_events=[event for event in events if event.time_ms >= oldest],
+            meter_events=[self._linked(event) for event in events if event.time_ms >= oldest],
             unbillable=[event for event in (*events, *carried) if event.time_ms < oldest],
             carried=[event for event in carried if event.time_ms >= oldest],
         )
+
+    def _linked(self, event: MeterEvent) -> MeterEvent:
+        billed = self._links.of(event.customer)
+        assert billed is not None, "a customer without a link is carried"
+        return event if billed == event.customer else replace(event, linked=billed)
 
     def receipt(self, settlements: Sequence[Settlement]) -> Receipt:
         """The record of these outcomes."""
@@ -232,7 +254,7 @@ class PartitionReporter:
     def _take_in(self, events: Iterable[MeterEvent]) -> None:
         """Usage that was in an intent before, and must be in the next one."""
         for event in events:
-            if event.meter in self.held:
+            if self._is_held(event.customer, event.meter):
                 self.carried.add_event(event)
             else:
                 self.unplanned.add_event(event)

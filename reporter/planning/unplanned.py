@@ -5,7 +5,7 @@ Rows of adjustments have a sign, so a sum may be below zero, or 0. No meter even
 A sum never has minutes from both sides of a billing period's boundary that was known when they were merged (reporter.planning.billing_periods).
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from taximeter_emitter.wire.event import Dimensions
@@ -67,9 +67,10 @@ class UnplannedUsage:
         self._add((event.customer, event.meter, event.dimensions), _SIZES_MS[self._level], event.value, minute)
         self._bound()
 
-    def move_to(self, other: "UnplannedUsage", meters: Collection[str]) -> None:
-        """Move the sums of these meters there."""
-        moved = [key for key in self._sums if key[1] in meters]
+    def move_to(self, other: "UnplannedUsage", is_moved: Callable[[str, str], bool]) -> int | None:
+        """Move sums there by their customer and meter. Returns the time in ms of the oldest usage that was moved."""
+        moved = [key for key in self._sums if is_moved(key[0], key[1])]
+        oldest = min((self._sums[key][1] for key in moved), default=None)
         for key in moved:
             quantity, earliest = self._sums.pop(key)
             self._units[key[1]] -= quantity
@@ -77,6 +78,7 @@ class UnplannedUsage:
         if moved:
             self._changes = -1  # the soonest end may have gone with them
             other._bound()  # noqa: SLF001 - the same class
+        return oldest
 
     def merge_to(self, rows: int, largest_ms: int) -> None:
         """Merge windows until at most `rows` sums are left, or all windows are as large as `largest_ms`, one of GRANULARITIES_MS."""
@@ -108,10 +110,12 @@ class UnplannedUsage:
         """Units of each meter, signed, without a walk over the sums."""
         return dict(self._units)
 
-    def by_meter(self) -> dict[str, tuple[int, int]]:
-        """Units, and the time in ms of the oldest usage, of each meter."""
+    def by_meter(self, is_meant: Callable[[str, str], bool]) -> dict[str, tuple[int, int]]:
+        """Units, and the time in ms of the oldest usage, of each meter; of the sums whose customer and meter are meant."""
         found: dict[str, tuple[int, int]] = {}
-        for (_, meter, _, _, _), (quantity, earliest) in self._sums.items():
+        for (customer, meter, _, _, _), (quantity, earliest) in self._sums.items():
+            if not is_meant(customer, meter):
+                continue
             units, oldest = found.get(meter, (0, earliest))
             found[meter] = units + quantity, min(oldest, earliest)
         return found

@@ -56,8 +56,8 @@ class MeterSend:
 
     @property
     def lane(self) -> LaneKey:
-        """(customer, meter)."""
-        return self.event.customer, self.event.meter
+        """(Stripe customer, meter)."""
+        return self.event.billed, self.event.meter
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,14 +270,16 @@ class Lanes:
         """
         for key, lane in list(self._lanes.items()):
             head = lane.queue[0] if lane.queue else None
-            if head is None or head.partition != partition:
+            # Several customers, each of a partition of its own, may be billed to one Stripe customer.
+            left = [send for send in lane.queue if send.partition != partition]
+            if len(left) == len(lane.queue):
                 continue
-            # A customer has one partition, so the whole lane goes.
-            self._sends -= len(lane.queue)
-            lane.queue.clear()
-            if lane.flying is not None:
-                lane.forgotten = True
-            else:
+            self._sends -= len(lane.queue) - len(left)
+            lane.queue = deque(left)
+            if head is not None and head.partition == partition:
+                lane.forgotten = lane.flying is not None
+                lane.reset(left[0] if left else None)
+            if not left and lane.flying is None:
                 del self._lanes[key]
         self._ready = deque(lane for lane in self._ready if lane.queue)
         self._waiting = [entry for entry in self._waiting if entry[2].queue]

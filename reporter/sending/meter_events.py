@@ -45,10 +45,10 @@ class MeterEventPort(Protocol):
 
 
 def payload_of(event: MeterEvent, meter: Meter) -> dict[str, str]:
-    """The payload that Stripe's meter reads: customer, value and the dimensions, all as text.
+    """The payload that Stripe's meter reads: who is billed, value and the dimensions, all as text.
 
     The value is at most VALUE_MAX, and below zero where a correction negates or usage was adjusted.
     """
     # Larger sums would be refused, and cutting one here would change what was agreed in the intent: who merges must stop before.
     assert abs(event.value) <= VALUE_MAX, f"value of {len(str(event.value))} digits"
-    return {**dict(event.dimensions), meter.customer_key: event.customer, meter.value_key: str(event.value)}
+    return {**dict(event.dimensions), meter.customer_key: event.billed, meter.value_key: str(event.value)}

@@ -56,8 +56,8 @@ async def _correct(arguments: argparse.Namespace, configuration: Configuration, 
                 " publish it with taximeter meters apply"
             )
         event = target.event
-        looked = await look_up(arguments, {event.customer}, {event.meter}) if kind in SENDS_USAGE else LookedUp()
-        gone = looked.objection(event.customer, event.meter)
+        looked = await look_up(arguments, {event.billed}, {event.meter}) if kind in SENDS_USAGE else LookedUp()
+        gone = looked.objection(event.billed, event.meter)
         if gone is not None:
             raise NotCorrectable(f"{gone}: Stripe would take the meter event now and not record it")
         if not arguments.json:
@@ -95,7 +95,8 @@ async def _wait(correcting: Correcting, corrected: Corrected, seconds: float) ->
 def _show(target: Target, kind: CorrectionKind) -> None:
     event = target.event
     dimensions = "".join(f", {name} {value}" for name, value in event.dimensions)
-    print(f"{target.identifier}: {event.value:,} of {event.meter} for customer {event.customer}{dimensions}, at {moment(event.time_ms)}")
+    billed = f", billed to {event.linked}," if event.linked else ""
+    print(f"{target.identifier}: {event.value:,} of {event.meter} for customer {event.customer}{billed}{dimensions}, at {moment(event.time_ms)}")
     print(
         f"planned at {moment(target.log_time_ms)}; its outcome is {target.fate.outcome}"
         + (", and Stripe did not record it" if target.fate.reported else "")

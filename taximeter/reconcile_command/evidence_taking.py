@@ -65,6 +65,6 @@ class EvidenceTaking:
         doubtful = [
             each
             for each in self._refusals.events
-            if each.state is MendState.UNDECIDED and (each.target.event.customer, each.target.event.meter) in read
+            if each.state is MendState.UNDECIDED and (each.target.event.billed, each.target.event.meter) in read
         ]
         plan_refusals(self._refusals, doubtful, self.plan)

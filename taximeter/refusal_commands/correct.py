@@ -14,11 +14,12 @@ from typing import Any, Final
 from taximeter_emitter.clock import SystemClock
 from taximeter_emitter.wire.partitioner import partition_of
 
-from metering.folds.corrections import TAKEN, Corrected, CorrectionPlace, Target, place_of
+from metering.folds.corrections import TAKEN, Corrected, CorrectionPlace, MeterEventPlace, Target, place_of
 from metering.following.published_meters import meters_of_all
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import Appender, LogReader
 from metering.process.service_command import Configuration
+from metering.records.chain import NO_OFFSET
 from metering.records.meters import catalogue_of, catalogue_problems
 from metering.records.notes.resolution import Resolved
 from reporter.correcting import NotCorrectable
@@ -132,7 +133,8 @@ async def _saved_plan(arguments: argparse.Namespace, kafka: KafkaSettings) -> Co
         partition: found.evidence for partition, found in zip(partitions_of(kafka, arguments), await read_refusals(kafka, arguments), strict=True)
     }
     for each in list(plan.steps):
-        partition = partition_of(each.customer, kafka.partitions)
+        place = place_of(each.identifier)
+        partition = place.partition if isinstance(place, MeterEventPlace) else NO_OFFSET
         why = stale(each, evidence[partition]) if partition in evidence else "its partition is not selected"
         if why is not None:
             plan.steps.remove(each)

@@ -171,12 +171,12 @@ def _proofs(refusals: PartitionRefusals) -> dict[str, PlannedStep | str]:
     for each in refusals.events:
         if each.state is MendState.UNDECIDED:
             event = each.target.event
-            cells[CellKey(event.customer, event.meter, event.time_ms - event.time_ms % HOUR_MS)].append(each)
+            cells[CellKey(event.billed, event.meter, event.time_ms - event.time_ms % HOUR_MS)].append(each)
     resolved_ms: defaultdict[CellKey, int] = defaultdict(int)
     for each in refusals.events:
         event, resolution = each.target.event, each.target.fate.resolution
         if resolution is not None:
-            key = CellKey(event.customer, event.meter, event.time_ms - event.time_ms % HOUR_MS)
+            key = CellKey(event.billed, event.meter, event.time_ms - event.time_ms % HOUR_MS)
             resolved_ms[key] = max(resolved_ms[key], resolution.at_ms)
     found: dict[str, PlannedStep | str] = {}
     for key, events in cells.items():
@@ -253,4 +253,4 @@ def stale(step: PlannedStep, evidence: EvidenceBook) -> str | None:
 def _planned(
     identifier: str, event: MeterEvent, step: CorrectionStep, *, to_customer: str = "", reads: tuple[SumRead, ...] = (), why: str = ""
 ) -> PlannedStep:
-    return PlannedStep(identifier, step, event.customer, event.meter, event.time_ms, event.value, to_customer, reads, why)
+    return PlannedStep(identifier, step, event.billed, event.meter, event.time_ms, event.value, to_customer, reads, why)

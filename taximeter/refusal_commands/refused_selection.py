@@ -25,7 +25,7 @@ def selected(events: Iterable[RefusedEvent], arguments: argparse.Namespace) -> I
         event = each.target.event
         if identifier is not None and each.target.identifier != identifier:
             continue
-        if arguments.customer and event.customer not in arguments.customer:
+        if arguments.customer and not {event.customer, event.billed} & set(arguments.customer):
             continue
         if arguments.meter and event.meter not in arguments.meter:
             continue

@@ -91,7 +91,7 @@ async def _explain(kafka: KafkaSettings, question: UsageQuestion, how: _How) -> 
                     if write is not None:
                         write(table_of(partition, found.columns()))
                         await asyncio.sleep(0)  # Kafka's client has its turn
-        scope = CellScope(question.from_ms, question.to_ms, MINUTE_MS, frozenset({question.customer}), frozenset({question.meter}))
+        scope = CellScope(question.from_ms, question.to_ms, MINUTE_MS, meters=frozenset({question.meter}), billed_for=frozenset({question.customer}))
         return result, await ledger.read(partition, scope)
     finally:
         await events.close()

@@ -4,7 +4,7 @@ Each journal has ids of its own, so that the journals can be read one after the 
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -42,6 +42,14 @@ class ExpectedBooks:
     totals: MeterLine = field(default_factory=MeterLine)
     surprises: list[str] = field(default_factory=list)
     surprise_count: int = 0
+
+    def bill_to(self, stripe_customers: Mapping[str, str]) -> None:
+        """Name who is billed in the place of the customers that events name."""
+        for line in self.meters.values():
+            billed: Counter[str] = Counter()
+            for customer, units in line.by_customer.items():
+                billed[stripe_customers[customer]] += units
+            line.by_customer = billed
 
     def surprise(self, sentence: str) -> None:
         """Note something that must not happen."""

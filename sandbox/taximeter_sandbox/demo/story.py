@@ -19,6 +19,7 @@ from taximeter_sandbox.demo.closing import Outcome, compare, log_problems
 from taximeter_sandbox.demo.installation import AGGREGATORS, GATEWAY, REPORTERS, SERVICES, WORKERS, Installation
 from taximeter_sandbox.demo.load.load_orders import LoadOrder, read_progress
 from taximeter_sandbox.demo.load.load_plan import load_commands, load_orders
+from taximeter_sandbox.demo.organisations import link, linked_late, organisations
 from taximeter_sandbox.demo.plan import PARTITIONS, Plan
 from taximeter_sandbox.demo.processes import Command, Fleet, own_environment
 from taximeter_sandbox.demo.replay import copy_topic, reset_group
@@ -28,6 +29,7 @@ from taximeter_sandbox.demo.watching import Watch, total
 
 SIMULATOR: Final = "stripe"
 SIMULATOR_START_SECONDS: Final = 30.0
+LINKED_LATE_AT: Final = 0.7  # share of the load
 KILLS: Final = ((0.30, AGGREGATORS[1]), (0.55, REPORTERS[0]))
 DOWN_SECONDS: Final = 3.0
 POLL_SECONDS: Final = 0.3
@@ -49,6 +51,7 @@ class Demo:
     stripe: StripeSide | None = None
     fleet: Fleet = field(init=False)
     installation: Installation = field(init=False)
+    billed: dict[str, str] = field(default_factory=dict)  # the Stripe customer of each organisation
     positions: Positions | None = None
     orders: Sequence[LoadOrder] = ()
     watch: Watch | None = None
@@ -78,6 +81,7 @@ class Demo:
         report = await verify(self.installation.kafka)
         await self._replay(report)
         books = await expected
+        books.bill_to(self.billed)
         self.view.phase("comparing: the journals of the load with Stripe's books")
         assert self.stripe is not None
         wanted = {(name, customer): units for name, line in books.meters.items() for customer, units in line.by_customer.items()}
@@ -100,7 +104,7 @@ class Demo:
         if self.stripe is None:
             self.stripe = await self._start_simulator()
         self.view.say(f"setting up {self.stripe.describe()}")
-        customers = await self.stripe.set_up(self.plan.customers)
+        self.billed = organisations(await self.stripe.set_up(self.plan.customers))
         self.installation = Installation(
             folder=self.folder, fleet=self.fleet, plan=self.plan, bootstrap_servers=bootstrap_servers, prefix=self.prefix, stripe=self.stripe
         )
@@ -109,7 +113,10 @@ class Demo:
         self.view.say("starting " + ", ".join(SERVICES))
         await self.installation.start(SERVICES)
         await self.installation.wait_until_ready(SERVICES)
-        self.orders = load_orders(self.plan, self.installation, customers)
+        late = linked_late(list(self.billed))
+        await self._link([name for name in self.billed if name not in set(late)])
+        self.view.say(f"linked {len(self.billed) - len(late):,} organisations to customers of Stripe; {len(late):,} are linked under load")
+        self.orders = load_orders(self.plan, self.installation, list(self.billed))
         self.watch = Watch(self.installation, self.stripe, self.orders)
         self._watching = asyncio.create_task(self.watch.run(), name="watch")
         self.view.watch(self.watch, self.plan.events)
@@ -157,7 +164,15 @@ class Demo:
             await asyncio.sleep(DOWN_SECONDS)
             await self.installation.start([name])
             self.view.say(f"started {name} again")
+        await self._until_emitted(LINKED_LATE_AT)
+        late = linked_late(list(self.billed))
+        await self._link(late)
+        self.view.say(f"linked the other {len(late):,} organisations: what they used so far was held, and is reported now")
         self.facts["killed"] = ", ".join(name for _, name in KILLS) + " with SIGKILL under load, and started again"
+
+    async def _link(self, names: Sequence[str]) -> None:
+        if names:
+            await link({name: self.billed[name] for name in names}, self.folder / f"links-{names[0]}.csv", self.installation.kafka)
 
     async def _until_emitted(self, share: float) -> None:
         while True:

@@ -76,7 +76,7 @@ def test_what_is_carried_may_be_more_and_goes_to_windows_of_a_week_before_it_is_
     assert len(weeks) == 4
     assert sum(found.value for found in backlog.meter_events()) == sum(found.quantity for found in quarters)
     released = UnplannedUsage(2, BillingPeriods())
-    backlog.move_to(released, {"tokens"})
+    backlog.move_to(released, lambda _, meter: meter == "tokens")
     assert (len(backlog), backlog.is_full, len(released)) == (0, False, 4)
 
 

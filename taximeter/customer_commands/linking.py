@@ -1,0 +1,117 @@
+"""`taximeter customers link`, `unlink` and `import`: say from now on who is billed for whom."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from taximeter_emitter.clock import SystemClock
+
+from metering.following.customers_log import CustomersLog
+from metering.kafka.clients import KafkaSettings
+from metering.kafka.partition_log import Appender, LogReader
+from metering.records.notes.customer_link import CustomerLink
+from taximeter.before_writing import agreed, author, told, writing_problems
+from taximeter.connection import kafka_settings, run_on_logs
+from taximeter.customer_commands.held_usage import HeldUsage, read_held
+from taximeter.customer_commands.link_changes import LinkChanges, LinksUnusable, changes_of, links_in, wanted_link
+from taximeter.exit_codes import DISCREPANCY, FAILED, OK, USAGE
+from taximeter.refusal_commands.stripe_lookup import look_up
+from taximeter.stripe_commands.running import print_json
+
+LINKED_SCHEMA: Final = "taximeter.customers-linked/1"
+WRITTEN_AT_ONCE: Final = 500
+SHOWN_MAX: Final = 20
+INTERRUPTED: Final = "; the same command goes on with what is left"
+
+
+def link(arguments: argparse.Namespace) -> int:
+    """Link one customer."""
+    return _run(arguments, lambda: wanted_link(arguments.customer, arguments.stripe_customer))
+
+
+def import_file(arguments: argparse.Namespace) -> int:
+    """Link all customers of a file."""
+    return _run(arguments, lambda: links_in(arguments.file))
+
+
+def unlink(arguments: argparse.Namespace) -> int:
+    """From now on nobody is billed for a customer."""
+    return _run(arguments, lambda: {arguments.customer: ""})
+
+
+def _run(arguments: argparse.Namespace, wanted: Callable[[], Mapping[str, str]]) -> int:
+    if told(writing_problems(arguments)):
+        return USAGE
+    try:
+        links = wanted()
+    except (LinksUnusable, OSError) as error:
+        print(f"taximeter: {error}", file=sys.stderr)
+        return DISCREPANCY
+    return run_on_logs(_write(arguments, kafka_settings(arguments), links), refusals=(LinksUnusable,), interrupted=INTERRUPTED)
+
+
+async def _write(arguments: argparse.Namespace, kafka: KafkaSettings, wanted: Mapping[str, str]) -> int:
+    reader, appender = LogReader(kafka, "customers"), Appender(kafka, "customers")
+    try:
+        log = CustomersLog(reader, kafka.topics.customers.name)
+        await log.read_on()
+        changes = changes_of(wanted, log.links)
+        held = await read_held(reader, kafka, log.links, changes.new.keys()) if changes.new else {}
+        if not arguments.json:
+            _show(changes, held)
+        if changes.to_write and told(await _objections(arguments, changes)):
+            return DISCREPANCY
+        if changes.to_write and not arguments.yes and not agreed():
+            print("nothing was done", file=sys.stderr)
+            return FAILED
+        await _append(arguments, log, appender, changes)
+        if arguments.json:
+            print_json({"schema": LINKED_SCHEMA, "written": dict(changes.to_write), "unchanged": changes.unchanged, "held": _as_json(held)})
+        elif changes.to_write:
+            print(f"{len(changes.to_write):,} links are written; reporters follow within seconds")
+        return OK
+    finally:
+        await reader.close()
+        await appender.close()
+
+
+async def _objections(arguments: argparse.Namespace, changes: LinkChanges) -> list[str]:
+    """Stripe customers that are not there. What cannot be asked is said, and is no objection."""
+    billed = {stripe_customer for stripe_customer in changes.to_write.values() if stripe_customer}
+    if not billed or arguments.unchecked:
+        return []
+    looked = await look_up(arguments, billed, ())
+    if looked.doubt:
+        print(f"taximeter: not all customers were looked up at Stripe: {looked.doubt}", file=sys.stderr)
+    return [f"{why}; --unchecked links all the same" for why in looked.gone.values()]
+
+
+async def _append(arguments: argparse.Namespace, log: CustomersLog, appender: Appender, changes: LinkChanges) -> None:
+    now_ms, reason, by, done = SystemClock().now_ms(), arguments.reason, author(arguments), 0
+    links = list(changes.to_write.items())
+    for first in range(0, len(links), WRITTEN_AT_ONCE):
+        some = links[first : first + WRITTEN_AT_ONCE]
+        await asyncio.gather(*(log.write(appender, CustomerLink(*each, reason, by, now_ms)) for each in some))
+        done += len(some)
+        if len(links) > WRITTEN_AT_ONCE:
+            print(f"{done:,} of {len(links):,} links are written", file=sys.stderr)
+
+
+def _show(changes: LinkChanges, held: HeldUsage) -> None:
+    print(changes.text())
+    lines = [f"  {customer}: {after or 'nobody'}" for customer, after in changes.new.items()]
+    lines += [f"  {customer}: {before} until now, {after or 'nobody'} from now on" for customer, (before, after) in changes.changed.items()]
+    _print_some(lines)
+    _print_some([f"  waits for it: {meter} of {customer}, {amount.text()}" for (customer, meter), amount in held.items()])
+
+
+def _print_some(lines: list[str]) -> None:
+    print("".join(f"{line}\n" for line in lines[:SHOWN_MAX]), end="")
+    if len(lines) > SHOWN_MAX:
+        print(f"  and {len(lines) - SHOWN_MAX:,} more")
+
+
+def _as_json(held: HeldUsage) -> list[dict[str, Any]]:
+    return [{"customer": customer, "meter": meter, **amount.as_json()} for (customer, meter), amount in held.items()]
