@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Self
 
@@ -13,8 +14,10 @@ from taximeter_emitter.wire.limits import HOUR_MS
 from audit.refusal_answers.refusal_suspects import unnamed_reports
 from audit.verification.report import UNNAMED_REPORTS_MAX
 from audit.verification.stripe_evidence import EvidenceFold, StripeEvidence
+from metering.folds.customer_links import BilledCustomers
 from metering.folds.ledger import Ledger
 from metering.folds.tallies import Tallies, tallies_after, tallies_from
+from metering.following.customers_log import CustomersLog
 from metering.kafka.chain_records import PartitionPlace, chain_records, first_chain_record
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.ledger_log import ledger_start
@@ -23,19 +26,20 @@ from metering.kafka.provision import partition_counts
 from metering.kafka.topics import Topics
 from metering.records.chain import NO_OFFSET
 from metering.records.fail_closed import ChainBroken, FailClosed, RecordCorrupt, RecordUnreadable
-from metering.records.ledger_records import Correction, Entry, Receipt, Rejection, decode_entry
+from metering.records.ledger_records import Correction, Entry, MeterEvent, Receipt, Rejection, decode_entry
 from metering.records.notes.evidence import Evidence
 from metering.records.tally import decode_tally
 
 READERS: Final = 8
 PARTITION_SECONDS_MAX: Final = 8.0
 POSITIONS_SECONDS_MAX: Final = 30.0
+LINKS_SECONDS_MAX: Final = 3.0
 UNREADABLE_ENDS_MAX: Final = 20  # how often the end of what can be read of a ledger is looked for before something that cannot
 
 
 @dataclass(frozen=True, slots=True)
 class CarriedUsage:
-    """Units of one meter that wait because Stripe refuses the meter, and the time of the oldest of them (Unix ms)."""
+    """Units of one meter that are held, and the time of the oldest of them (Unix ms)."""
 
     units: int
     oldest_ms: int
@@ -57,7 +61,8 @@ class PartitionPosition:
     `uncounted` records can be read and no accepted tally covers them; transaction markers at the end of the log are none.
     `counted_to` is how far the tallies cover usage.events, `reported_to` how far the intents cover usage.tallies. `uncovered_rows` are
     sums that no intent covers, in `unreported` tallies; `outcomes` those of the receipts in the time asked for. `carried` is usage by meter that
-    waits because Stripe refuses the meter. `evidence` is what comparisons with Stripe's sums have shown in the time asked for, and `unnamed` are
+    waits because Stripe refuses the meter, `unlinked` what waits for a link of its customer.
+    `evidence` is what comparisons with Stripe's sums have shown in the time asked for, and `unnamed` are
     error reports of that time that count more than they name.
     """
 
@@ -77,6 +82,7 @@ class PartitionPosition:
     lost_records: int = 0
     ids_from_ms: int = 0
     carried: Mapping[str, CarriedUsage] = field(default_factory=dict)
+    unlinked: Mapping[str, CarriedUsage] = field(default_factory=dict)
     evidence: StripeEvidence = field(default_factory=StripeEvidence)
     unnamed: Sequence[Rejection] = ()
     problem: str = ""
@@ -109,7 +115,7 @@ class PartitionPosition:
     @property
     def is_settled(self) -> bool:
         """Whether all that is in usage.events has reached its end."""
-        waits = self.uncounted or self.held_back or self.uncovered_rows or self.open_meter_events or self.carried
+        waits = self.uncounted or self.held_back or self.uncovered_rows or self.open_meter_events or self.carried or self.unlinked
         return not (self.problem or self.unread or waits)
 
     def as_json(self) -> dict[str, Any]:
@@ -130,6 +136,7 @@ class PartitionPosition:
             "open_corrections": self.open_corrections,
             "outcomes": dict(self.outcomes),
             "carried": {meter: asdict(usage) for meter, usage in self.carried.items()},
+            "unlinked": {meter: asdict(usage) for meter, usage in self.unlinked.items()},
             "compared_customers": self.evidence.compared,
             "differing_cells": len(self.evidence.differing) + self.evidence.unkept,
             "lost_records": self.lost_records,
@@ -145,10 +152,15 @@ class Positions:
     def __init__(self, kafka: KafkaSettings, clock: Clock) -> None:
         self._partitions = kafka.partitions
         # Each read waits for the broker more than it works, so some go on side by side.
-        self._readers = [_PositionReader(kafka.topics, LogReader(kafka, f"positions-{number}"), clock) for number in range(READERS)]
+        self._links_reader = LogReader(kafka, "positions-links")
+        self._customers = CustomersLog(self._links_reader, kafka.topics.customers.name)
+        self._readers = [
+            _PositionReader(kafka.topics, LogReader(kafka, f"positions-{number}"), self._customers.links, clock) for number in range(READERS)
+        ]
 
     async def close(self) -> None:
         """Close the connections."""
+        await self._links_reader.close()
         for reader in self._readers:
             await reader.close()
 
@@ -157,6 +169,9 @@ class Positions:
 
         Takes POSITIONS_SECONDS_MAX at most: a partition that Kafka does not answer about is among them, with the reason.
         """
+        with suppress(LogUnavailable, FailClosed, TimeoutError):  # what was linked since is then told as held
+            async with asyncio.timeout(LINKS_SECONDS_MAX):
+                await self._customers.read_on()
         waiting = iter(range(self._partitions))
         found: list[PartitionPosition] = []
         deadline = asyncio.get_running_loop().time() + POSITIONS_SECONDS_MAX
@@ -188,9 +203,10 @@ async def uncounted_partitions(kafka: KafkaSettings) -> dict[int, int]:
 class _PositionReader:
     """Reads one partition after the other. Owns its log reader."""
 
-    def __init__(self, topics: Topics, reader: LogReader, clock: Clock) -> None:
+    def __init__(self, topics: Topics, reader: LogReader, links: BilledCustomers, clock: Clock) -> None:
         self._topics = topics
         self._reader = reader
+        self._links = links
         self._clock = clock
 
     async def close(self) -> None:
@@ -245,7 +261,8 @@ class _PositionReader:
             outcomes=seen.outcomes,
             evidence=seen.evidence.totals(),
             unnamed=unnamed_reports(seen.rejections)[:UNNAMED_REPORTS_MAX],
-            carried=_carried(ledger),
+            carried=_added(_held(event) for event in ledger.waiting if self._links.of(event.customer) is not None),
+            unlinked=_added(_held(event) for event in ledger.waiting if self._links.of(event.customer) is None),
             lost_records=tallies.losses.records,
             ids_from_ms=tallies.losses.ids_from_ms,
             problem="; ".join(f"{type(error).__name__}: {error}" for error in problems),
@@ -362,8 +379,13 @@ def carried_usage(positions: Iterable[PartitionPosition]) -> dict[str, CarriedUs
     return _added((meter, usage) for position in positions for meter, usage in position.carried.items())
 
 
-def _carried(ledger: Ledger) -> dict[str, CarriedUsage]:
-    return _added((event.meter, CarriedUsage(event.value, event.time_ms)) for event in ledger.waiting)
+def unlinked_usage(positions: Iterable[PartitionPosition]) -> dict[str, CarriedUsage]:
+    """What waits of each meter for links of customers, over partitions."""
+    return _added((meter, usage) for position in positions for meter, usage in position.unlinked.items())
+
+
+def _held(event: MeterEvent) -> tuple[str, CarriedUsage]:
+    return event.meter, CarriedUsage(event.value, event.time_ms)
 
 
 def _added(found: Iterable[tuple[str, CarriedUsage]]) -> dict[str, CarriedUsage]:

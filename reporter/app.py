@@ -4,12 +4,13 @@ import asyncio
 import math
 import secrets
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from random import Random
 from typing import Final
 
+from prometheus_client import Gauge
 from taximeter_emitter.wire.partitioner import partition_of
 
 from metering.following.catalogue_following import CatalogueFollowing
@@ -273,19 +274,24 @@ class Reporter:
 
     async def _observe_units(self) -> None:
         while True:
-            found: dict[str, tuple[int, int]] = {}
-            unreported: Counter[str] = Counter()
-            for reporter in [worker.reporter for worker in self._group.workers.values() if worker.reporter is not None]:
+            metrics, unreported = self._metrics, Counter[str]()
+            reporters = [worker.reporter for worker in self._group.workers.values() if worker.reporter is not None]
+            for reporter in reporters:
                 unreported.update(reporter.unreported_units())
-                for meter, (units, oldest_ms) in reporter.held_usage().items():
-                    before, since_ms = found.get(meter, (0, oldest_ms))
-                    found[meter] = before + units, min(since_ms, oldest_ms)
             for meter in self._watched_meters.by_name:
-                units, oldest = found.get(meter, (0, None))
-                self._metrics.held_units.labels(meter).set(units)
-                self._metrics.unreported_units.labels(meter).set(unreported[meter])
-                self._metrics.carried_since.labels(meter).set(math.nan if oldest is None else oldest / 1000)
+                metrics.unreported_units.labels(meter).set(unreported[meter])
+            self._show_held([reporter.held_usage() for reporter in reporters], metrics.held_units, metrics.carried_since)
+            self._show_held([reporter.unlinked() for reporter in reporters], metrics.unlinked_units, metrics.unlinked_since)
+            metrics.links.set(len(self._links.links))
+            metrics.links_unfollowed.set(self._links.trouble() is not None)
             await self._context.clock.sleep(UNITS_LOOK_SECONDS)
+
+    def _show_held(self, found: Sequence[Mapping[str, tuple[int, int]]], units: Gauge, since: Gauge) -> None:
+        """Of each partition: units, and the time in ms of the oldest usage, by meter."""
+        for meter in self._watched_meters.by_name:
+            here = [partition[meter] for partition in found if meter in partition]
+            units.labels(meter).set(sum(amount for amount, _ in here))
+            since.labels(meter).set(min((oldest_ms / 1000 for _, oldest_ms in here), default=math.nan))
 
     async def _observe_next_period_end(self) -> None:
         partitions, workers = self._kafka.partitions, self._group.workers

@@ -44,6 +44,10 @@ class ReporterMetrics:
     held_units: Gauge
     catch_up: Gauge
     carried_since: Gauge
+    unlinked_units: Gauge
+    unlinked_since: Gauge
+    links: Gauge
+    links_unfollowed: Gauge
     backlog_rows: Gauge
     rate_limit: Gauge
     halted: Gauge
@@ -121,6 +125,16 @@ class ReporterMetrics:
                 "How long what waits for Stripe takes at the pace of the last busy minute, without held usage; +Inf when nothing gets through.",
                 unit="seconds",
             ),
+            unlinked_units=gauge(registry, f"{prefix}_unlinked_units", "Units that wait for a link of their customer.", labels={"meter": ()}),
+            unlinked_since=gauge(
+                registry,
+                f"{prefix}_unlinked_usage_timestamp_seconds",
+                "Time of the oldest usage that waits for a link of its customer; NaN when none does.",
+                unit="timestamp_seconds",
+                labels={"meter": ()},
+            ),
+            links=gauge(registry, f"{prefix}_customer_links", "Customers that are linked to one of Stripe's."),
+            links_unfollowed=gauge(registry, f"{prefix}_customer_links_unfollowed", "1 while not all links of customers are known."),
             carried_since=gauge(
                 registry,
                 f"{prefix}_carried_usage_timestamp_seconds",

@@ -174,8 +174,8 @@ def _pending(report: Report) -> Iterator[Term]:
             "carried",
             sum(map(abs, carried.values())),
             f"{_units(carried)} held",
-            f"{_units(carried)} wait until Stripe takes their meter again",
-            "taximeter stripe doctor",
+            f"{_units(carried)} wait until Stripe takes their meter again, or their customer is linked",
+            "taximeter customers list --held; taximeter stripe doctor",
             carried,
         )
     open_units = _of_both_signs(report, lambda totals: totals.open)

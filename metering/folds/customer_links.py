@@ -13,7 +13,7 @@ OWN_LINK_PREFIXES: Final = ("cus_", "acct_")
 LINKS_MAX: Final = 1_000_000
 
 
-class Links(Protocol):
+class BilledCustomers(Protocol):
     """Who is billed for a customer, as far as it is known now."""
 
     @property
@@ -83,7 +83,7 @@ class CustomerLinks:
         return {stripe_customer, *found} if own else found
 
     def fold(self, offset: int, link: CustomerLink | None) -> None:
-        """Take in the record at `offset`; None: it is none of ours."""
+        """Take in the record at `offset`; None: Taximeter did not write it."""
         self.next_offset = offset + 1
         if link is None:
             return

@@ -8,13 +8,13 @@ from metering.kafka.partition_log import Appender, LogReader
 from metering.records.fail_closed import ChainBroken, HistoryLost, RecordUnreadable
 from metering.records.notes.customer_link import CustomerLink, decode_link, encode_link
 
-PARTITION = 0
+CUSTOMERS_PARTITION = 0
 
 
 class CustomersLog:
     """Blocks on Kafka; every method raises LogUnavailable or FailClosed. The reader and the appender stay their owner's.
 
-    `damaged`: offsets of batches that cannot be read. The links in them hold for nobody: whoever had one is linked again, or stays held.
+    `damaged`: offsets of batches that cannot be read. The links in them hold for nobody.
     """
 
     def __init__(self, reader: LogReader, topic: str) -> None:
@@ -26,12 +26,12 @@ class CustomersLog:
     async def read_on(self) -> None:
         """Fold what is new, up to where the topic ended after this was called. Several may call it at the same time."""
         links = self.links
-        first, end = await self._reader.bounds(self._topic, PARTITION)
+        first, end = await self._reader.bounds(self._topic, CUSTOMERS_PARTITION)
         if first > 0:
             raise HistoryLost(f"{self._topic} begins at offset {first}: links of customers were deleted, by which they are billed")
         if end < links.next_offset:
             raise ChainBroken(f"{self._topic} ends at {end}, before what was read: it was cut or created again")
-        blocks = records_around_damage(self._reader, self._topic, PARTITION, links.next_offset, end, on_damage=self._note_damage)
+        blocks = records_around_damage(self._reader, self._topic, CUSTOMERS_PARTITION, links.next_offset, end, on_damage=self._note_damage)
         async with aclosing(blocks):
             async for records in blocks:
                 for record in records:
@@ -40,7 +40,7 @@ class CustomersLog:
 
     async def write(self, appender: Appender, link: CustomerLink) -> int:
         """Append a link; returns its offset. What is not acknowledged may be there or not: writing it again changes nothing."""
-        landed = await appender.append(self._topic, PARTITION, encode_link(link), key=link.customer.encode())
+        landed = await appender.append(self._topic, CUSTOMERS_PARTITION, encode_link(link), key=link.customer.encode())
         return landed.offset
 
     def _note_damage(self, offset: int, end: int, _error: RecordUnreadable) -> None:

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from taximeter_emitter.wire.limits import MINUTE_MS
 
-from metering.folds.customer_links import EachItsOwn, Links
+from metering.folds.customer_links import BilledCustomers, EachItsOwn
 
 CUSTOMERS_MAX: Final = 300_000
 BOUNDARIES_MAX: Final = 48
@@ -88,12 +88,12 @@ class BillingPeriods:
     a new customer beyond `customers_max` is not taken in and counted in `refused`, and its usage is reported as if nothing were known.
     `changes` counts what was learnt: while it stays the same, so does every answer.
 
-    What is learnt is of Stripe's customers; what is asked is of ours: `links` says who is billed for them.
+    `links` says which Stripe customer is billed for a customer that is asked about. What is learnt is about Stripe customers.
     """
 
-    def __init__(self, customers_max: int = CUSTOMERS_MAX, *, links: Links | None = None) -> None:
+    def __init__(self, customers_max: int = CUSTOMERS_MAX, *, links: BilledCustomers | None = None) -> None:
         self.refused = 0
-        self.links: Links = EachItsOwn() if links is None else links
+        self.links: BilledCustomers = EachItsOwn() if links is None else links
         self._learnt = 0
         self._customers_max = customers_max
         self._known: dict[str, _CustomerPeriods] = {}

@@ -19,7 +19,7 @@ from rich.table import Table
 from taximeter_emitter.clock import SystemClock
 
 from audit.next_boundary import NextBoundary, next_boundary_if_configured
-from audit.positions import PartitionPosition, Positions, carried_usage, uncounted_partitions
+from audit.positions import PartitionPosition, Positions, carried_usage, uncounted_partitions, unlinked_usage
 from audit.refusal_answers.answer_fold import AnsweredReport
 from audit.refusal_answers.answer_reading import answered_reports
 from audit.stops import stopped_partitions
@@ -198,6 +198,10 @@ def _carried_lines(positions: Sequence[PartitionPosition]) -> list[str]:
         f"meter {meter}: {usage.units:,} units since {moment(usage.oldest_ms)} wait because Stripe refuses the meter;"
         " taximeter stripe setup --dry-run says what is wrong, taximeter stripe setup --yes mends it"
         for meter, usage in sorted(carried_usage(positions).items())
+    ] + [
+        f"meter {meter}: {usage.units:,} units since {moment(usage.oldest_ms)} wait because their customers are linked to none of Stripe's;"
+        " taximeter customers list --held names them"
+        for meter, usage in sorted(unlinked_usage(positions).items())
     ]
 
 

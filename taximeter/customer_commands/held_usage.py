@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from taximeter_emitter.wire.partitioner import partition_of
 
-from metering.folds.customer_links import Links
+from metering.folds.customer_links import BilledCustomers
 from metering.kafka.chain_records import PartitionPlace, chain_records
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.ledger_log import ledger_start
@@ -53,7 +53,7 @@ class HeldAmount:
 HeldUsage = Mapping[HeldMeter, HeldAmount]
 
 
-async def read_held(reader: LogReader, kafka: KafkaSettings, links: Links, customers: Collection[str] | None = None) -> HeldUsage:
+async def read_held(reader: LogReader, kafka: KafkaSettings, links: BilledCustomers, customers: Collection[str] | None = None) -> HeldUsage:
     """What waits for a link, of these customers (None: all). What was counted in the last seconds may be missing.
 
     Blocks on Kafka; raises LogUnavailable or FailClosed.

@@ -13,8 +13,8 @@ from taximeter_emitter.wire.limits import CUSTOMER_CHARS_MAX
 from metering.folds.customer_links import LINKS_MAX, CustomerLinks
 from metering.records.notes.customer_link import link_problem
 
-HEADER: Final = ["customer", "stripe_customer"]
-PROBLEMS_MAX: Final = 20
+LINKS_HEADER: Final = ["customer", "stripe_customer"]
+LINE_PROBLEMS_MAX: Final = 20
 
 
 class LinksUnusable(TaximeterError):
@@ -68,8 +68,8 @@ def links_in(file: Path) -> dict[str, str]:
         with file.open(newline="", encoding="utf-8-sig") as stream:
             rows = csv.reader(stream, strict=True)
             header = [name.strip() for name in next(rows, [])]
-            if header != HEADER:
-                raise LinksUnusable(f"{file}: the first line must be {','.join(HEADER)}, not {','.join(header)[:100]!r}")
+            if header != LINKS_HEADER:
+                raise LinksUnusable(f"{file}: the first line must be {','.join(LINKS_HEADER)}, not {','.join(header)[:100]!r}")
             return _checked(_fields(rows, file))
     except (csv.Error, UnicodeDecodeError) as error:
         raise LinksUnusable(f"{file}: it is no text of comma-separated values in UTF-8: {error}") from error
@@ -79,8 +79,8 @@ def _fields(rows: Iterable[list[str]], file: Path) -> Iterable[tuple[int, str, s
     for number, row in enumerate(rows, 2):
         if not row:
             continue
-        if len(row) != len(HEADER):
-            raise LinksUnusable(f"{file}: line {number} has {len(row)} fields, not {len(HEADER)}")
+        if len(row) != len(LINKS_HEADER):
+            raise LinksUnusable(f"{file}: line {number} has {len(row)} fields, not {len(LINKS_HEADER)}")
         yield number, row[0].strip(), row[1].strip()
 
 
@@ -100,6 +100,6 @@ def _checked(links: Iterable[tuple[int, str, str]]) -> dict[str, str]:
         elif found.setdefault(customer, stripe_customer) != stripe_customer:
             problems.append(f"{where}{customer} is linked to {found[customer]} by a line before")
     if problems:
-        more = f"; and {len(problems) - PROBLEMS_MAX:,} more" if len(problems) > PROBLEMS_MAX else ""
-        raise LinksUnusable("; ".join(problems[:PROBLEMS_MAX]) + more)
+        more = f"; and {len(problems) - LINE_PROBLEMS_MAX:,} more" if len(problems) > LINE_PROBLEMS_MAX else ""
+        raise LinksUnusable("; ".join(problems[:LINE_PROBLEMS_MAX]) + more)
     return found

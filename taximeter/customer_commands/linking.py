@@ -22,12 +22,12 @@ from taximeter.stripe_commands.running import print_json
 
 LINKED_SCHEMA: Final = "taximeter.customers-linked/1"
 WRITTEN_AT_ONCE: Final = 500
-SHOWN_MAX: Final = 20
-INTERRUPTED: Final = "; the same command goes on with what is left"
+LINKS_SHOWN_MAX: Final = 20
+GOES_ON: Final = "; the same command goes on with what is left"
 
 
 def link(arguments: argparse.Namespace) -> int:
-    """Link one customer."""
+    """Say who is billed for a customer from now on."""
     return _run(arguments, lambda: wanted_link(arguments.customer, arguments.stripe_customer))
 
 
@@ -37,7 +37,7 @@ def import_file(arguments: argparse.Namespace) -> int:
 
 
 def unlink(arguments: argparse.Namespace) -> int:
-    """From now on nobody is billed for a customer."""
+    """Say that nobody is."""
     return _run(arguments, lambda: {arguments.customer: ""})
 
 
@@ -49,7 +49,7 @@ def _run(arguments: argparse.Namespace, wanted: Callable[[], Mapping[str, str]])
     except (LinksUnusable, OSError) as error:
         print(f"taximeter: {error}", file=sys.stderr)
         return DISCREPANCY
-    return run_on_logs(_write(arguments, kafka_settings(arguments), links), refusals=(LinksUnusable,), interrupted=INTERRUPTED)
+    return run_on_logs(_write(arguments, kafka_settings(arguments), links), refusals=(LinksUnusable,), interrupted=GOES_ON)
 
 
 async def _write(arguments: argparse.Namespace, kafka: KafkaSettings, wanted: Mapping[str, str]) -> int:
@@ -108,9 +108,9 @@ def _show(changes: LinkChanges, held: HeldUsage) -> None:
 
 
 def _print_some(lines: list[str]) -> None:
-    print("".join(f"{line}\n" for line in lines[:SHOWN_MAX]), end="")
-    if len(lines) > SHOWN_MAX:
-        print(f"  and {len(lines) - SHOWN_MAX:,} more")
+    print("".join(f"{line}\n" for line in lines[:LINKS_SHOWN_MAX]), end="")
+    if len(lines) > LINKS_SHOWN_MAX:
+        print(f"  and {len(lines) - LINKS_SHOWN_MAX:,} more")
 
 
 def _as_json(held: HeldUsage) -> list[dict[str, Any]]:

@@ -19,16 +19,13 @@ CUSTOMERS_SCHEMA: Final = "taximeter.customers/1"
 
 
 def list_links(arguments: argparse.Namespace) -> int:
-    """The links, or what is held.
-
-    Exit code 0.
-    """
+    """The links, or what waits for one."""
     kafka = kafka_settings(arguments)
     return run_on_logs(_list_held(arguments, kafka) if arguments.held else _list(arguments, kafka))
 
 
 def show(arguments: argparse.Namespace) -> int:
-    """One customer.
+    """Who is billed for a customer.
 
     Exit code 2 when its usage would be held.
     """

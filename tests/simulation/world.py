@@ -14,7 +14,7 @@ from metering.kafka.topics import topics_named
 from tests.simulation.chance import Draws
 
 TOPICS = topics_named("simulated")
-EVENTS, TALLIES, LEDGER, DEADLETTERS, CATALOGUE = (topic.name for topic in TOPICS)
+EVENTS, TALLIES, LEDGER, DEADLETTERS, CATALOGUE, CUSTOMERS = (topic.name for topic in TOPICS)
 START_MS = 1_780_000_000_000
 SECOND, MINUTE, HOUR = 1_000, 60_000, 3_600_000
 

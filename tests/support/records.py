@@ -1,5 +1,7 @@
 """Hypothesis strategies of what is written to the topics: for each kind of record, whatever the code's encoders may be given."""
 
+from dataclasses import replace
+
 import orjson
 from hypothesis import strategies as st
 from taximeter_emitter.wire.batch import FINGERPRINT_BYTES, PACKED_FROM, Batch
@@ -23,6 +25,7 @@ from metering.records.ledger_records import (
     Rejection,
     Settlement,
 )
+from metering.records.notes.customer_link import CustomerLink
 from metering.records.notes.publication import Publication
 from metering.records.service_limits import VALUE_MAX
 from metering.records.tally import (
@@ -191,7 +194,7 @@ def adjustments(draw: st.DrawFn) -> Tally:
 _meter_events = st.builds(MeterEvent, names, names, dimensions, small, st.integers(1, VALUE_MAX) | st.integers(-VALUE_MAX, -1))
 _settlements = st.builds(Settlement, small, small, st.sampled_from(Outcome), small, names)
 
-intents = st.builds(
+_plain_intents = st.builds(
     Intent,
     chain_id=st.just("0123456789abcdef"),
     partition=small,
@@ -204,6 +207,19 @@ intents = st.builds(
     unbillable=st.lists(_meter_events, max_size=4),
     carried=st.lists(_meter_events, max_size=2),
 )
+
+
+@st.composite
+def _linked_intents(draw: st.DrawFn) -> Intent:
+    """One links a customer to one of Stripe's."""
+    intent = draw(_plain_intents)
+    customers = sorted({event.customer for event in intent.meter_events})
+    links = {customer: draw(st.sampled_from(["", "cus_1", "acct_2"])) for customer in customers}
+    return replace(intent, meter_events=[replace(event, linked=links[event.customer]) for event in intent.meter_events])
+
+
+intents = _plain_intents | _linked_intents()
+links = st.builds(CustomerLink, names, st.sampled_from(["", "cus_1", "acct_2"]), names, names, small)
 receipts = st.builds(Receipt, names, small, offsets, offsets, names, st.lists(_settlements, max_size=4))
 corrections = st.builds(
     Correction,

@@ -26,6 +26,7 @@ from taximeter_emitter.wire.limits import (
 from aggregator.reading.decoding import read
 from metering.records.dead_letter import encode_dead_letter
 from metering.records.ledger_records import encode_correction, encode_handover, encode_intent, encode_receipt, encode_rejection
+from metering.records.notes.customer_link import encode_link
 from metering.records.notes.publication import encode_publication
 from metering.records.tally import encode_tally
 from tests.simulation.simulation import Simulation
@@ -44,6 +45,7 @@ EVERY_RECORD: Final[dict[str, st.SearchStrategy[Any]]] = {
     "usage.ledger/rejection": records.rejections.map(encode_rejection).map(orjson.loads),
     "usage.ledger/closing": records.closings.map(encode_handover).map(orjson.loads),
     "usage.ledger/adoption": records.adoptions.map(encode_handover).map(orjson.loads),
+    "usage.customers/customer-link": records.links.map(encode_link).map(orjson.loads),
     "usage.catalogue/publication": records.publications.map(encode_publication).map(orjson.loads),
     "usage.deadletters/dead-letter": records.dead_letters.map(lambda letter: orjson.loads(encode_dead_letter(letter)[1][0][1] or b"")),
 }
@@ -57,6 +59,7 @@ def test_whatever_the_code_writes_is_valid(name: str, data: st.DataObject) -> No
 
 OF_OPERATORS: Final = {
     *(f"usage.deadletters/{kind}" for kind in ("redrive", "redrive-end", "import", "import-end")),
+    "usage.customers/customer-link",
     *("usage.ledger/evidence", "usage.ledger/resolution", "usage.ledger/closing", "usage.ledger/adoption"),
 }
 """A command writes these, and the simulation runs none: see tests/property/aggregator/dead_letters and tests/property/metering/folds."""

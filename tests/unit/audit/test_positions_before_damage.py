@@ -4,6 +4,7 @@ import pytest
 from taximeter_emitter.clock import SystemClock
 
 from audit.positions import PartitionPosition, _PositionReader
+from metering.folds.customer_links import CustomerLinks
 from metering.kafka.topics import topics_named
 from metering.records.ledger_records import encode_entry
 from tests.support.aggregator_partition import Partition
@@ -29,7 +30,7 @@ def counted_and_reported() -> Partition:
 
 
 def position(partition: Partition) -> PartitionPosition:
-    return finished(_PositionReader(TOPICS, partition.log, SystemClock())._partition(0, 0.0))
+    return finished(_PositionReader(TOPICS, partition.log, CustomerLinks(), SystemClock())._partition(0, 0.0))
 
 
 def newer(value: bytes) -> bytes:

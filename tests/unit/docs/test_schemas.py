@@ -52,6 +52,7 @@ from metering.records.ledger_records import (
     decode_entry,
     encode_entry,
 )
+from metering.records.notes.customer_link import STRIPE_CUSTOMER_CHARS_MAX, decode_link, encode_link
 from metering.records.notes.evidence import CAUSE_CHARS_MAX, FINDINGS_MAX, TAKEN_MAX
 from metering.records.notes.publication import decode_publication, encode_publication
 from metering.records.notes.resolution import SUMS_READ_MAX
@@ -123,6 +124,12 @@ def publication_again(document: Any) -> bytes:
     return encode_publication(publication)
 
 
+def link_again(document: Any) -> bytes:
+    link = decode_link(orjson.dumps(document))
+    assert link is not None
+    return encode_link(link)
+
+
 WRITTEN: Final[dict[str, Callable[[Any], bytes]]] = {
     "usage.events/batch": written_again,
     "usage.events/heartbeat": written_again,
@@ -133,6 +140,7 @@ WRITTEN: Final[dict[str, Callable[[Any], bytes]]] = {
     ),
     "usage.deadletters/dead-letter": letter_again,
     "usage.catalogue/publication": publication_again,
+    "usage.customers/customer-link": link_again,
     **dict.fromkeys((f"usage.deadletters/{kind}" for kind in ("redrive", "redrive-end")), redrive_again),
     **dict.fromkeys((f"usage.deadletters/{kind}" for kind in ("import", "import-end")), import_again),
 }
@@ -224,6 +232,7 @@ LIMITS: Final[dict[tuple[str, str], int]] = {
     ("taken", "maxItems"): TAKEN_MAX,
     ("reads", "maxItems"): SUMS_READ_MAX,
     ("to_customer", "maxLength"): CUSTOMER_CHARS_MAX,
+    **{(name, "maxLength"): STRIPE_CUSTOMER_CHARS_MAX for name in ("linked", "links", "stripe_customer")},
 }
 """By the name of the field or definition."""
 KINDS = ("maximum", "minLength", "maxLength", "maxItems", "maxProperties")

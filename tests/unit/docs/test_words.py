@@ -34,7 +34,15 @@ ONE_MEANING_EVERYWHERE = {
     "worker": "one owned partition at run time",
 }
 # A module is named as the command is typed: `taximeter topics`.
-OTHER_COMMANDS = ("dead_letter_commands", "meter_commands", "reconcile_command", "refusal_commands", "replay_commands", "trace_commands")
+OTHER_COMMANDS = (
+    "customer_commands",
+    "dead_letter_commands",
+    "meter_commands",
+    "reconcile_command",
+    "refusal_commands",
+    "replay_commands",
+    "trace_commands",
+)
 COMMANDS = tuple(f"taximeter/{folder}" for folder in ("commands", "stripe_commands", *OTHER_COMMANDS))
 PUBLIC_OPTIONS = {"Emitter"}  # users construct it with keywords, which its documentation groups
 # Beside the names, in a line that says what to read.

@@ -139,6 +139,7 @@ def test_topic_names_take_the_prefix() -> None:
         "blue.usage.ledger",
         "blue.usage.deadletters",
         "blue.usage.catalogue",
+        "blue.usage.customers",
     ]
 
 

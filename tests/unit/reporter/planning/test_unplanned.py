@@ -34,9 +34,11 @@ def test_the_units_are_those_of_the_sums_whatever_was_merged_moved_or_cleared() 
     backlog.add([counted, counted._replace(quantity=-7 * counted.quantity), *(row(minute) for minute in range(120))])
     backlog.add([counted._replace(meter="other", quantity=5)])
     backlog.add_event(backlog.meter_events()[0])
-    backlog.move_to(other, {"other"})
+    backlog.move_to(other, lambda _, meter: meter == "other")
     for sums in (backlog, other):
-        assert {meter: units for meter, units in sums.units().items() if units} == {meter: units for meter, (units, _) in sums.by_meter().items()}
+        assert {meter: units for meter, units in sums.units().items() if units} == {
+            meter: units for meter, (units, _) in sums.by_meter(lambda *_: True).items()
+        }
     assert other.units() == {"other": 10}
     other.clear()
     assert other.units() == {}

@@ -6,7 +6,7 @@ from taximeter_emitter.wire.limits import DAY_MS, HOUR_MS
 
 from metering.records.ledger_records import Outcome
 from metering.records.service_limits import EVENT_AGE_MAX_MS, RETRY_SAME_IDENTIFIER_MS
-from reporter.sending.lanes import ATTEMPT_MARGIN_MS, idempotency_key
+from reporter.sending.lanes import ATTEMPT_MARGIN_MS, MeterSend, idempotency_key
 from reporter.sending.verdicts import Delivered, Refused, Retry, StopTheWorld, TooOld, TryAgain, Verdict, interrupted, unreachable
 from tests.support.reporter_lanes import START_MS, lanes, none_ready, outcomes, send, start
 
@@ -406,3 +406,25 @@ def test_a_success_among_a_few_failures_ends_no_wait() -> None:
     waits = [subject.next_ready(START_MS, 10.0) for _ in range(7)]
     assert all(waits)
     assert subject.wait_s(10.0) == pytest.approx(20.0)
+
+
+def test_of_a_stripe_customer_with_several_customers_only_those_of_a_given_up_partition_are_forgotten() -> None:
+    subject = lanes()
+
+    def linked(customer: str, index: int, partition: int) -> MeterSend:
+        plain = send(index, customer=customer, partition=partition)
+        return replace(plain, event=replace(plain.event, linked="cus_A"))
+
+    for one in (linked("org_a", 0, 0), linked("org_b", 1, 1), linked("org_a", 2, 0), linked("org_b", 3, 1)):
+        subject.add(one)
+    flying = start(subject)
+    assert none_ready(subject)  # Stripe takes one at a time for each of its customers and meters
+    subject.forget(0)
+    assert subject.sends == 2
+    subject.done(flying, Delivered(), START_MS, 0.0)
+    assert outcomes(subject) == []
+    for index in (1, 3):
+        attempt = start(subject)
+        assert (attempt.send.index, attempt.number) == (index, 1)
+        subject.done(attempt, Delivered(), START_MS, 0.0)
+    assert ([index for index, _ in outcomes(subject)], subject.sends) == ([1, 3], 0)
