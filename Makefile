@@ -19,7 +19,7 @@ LOCK := .lock/bin/uv pip compile --quiet --upgrade --generate-hashes --universal
   --no-emit-index-url --no-emit-package taximeter --no-emit-package taximeter-emitter --no-emit-package taximeter-sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo test unit lint types contracts simulate chaos wheels bench soak clean
+.PHONY: help install lock demo test unit lint types contracts simulate chaos gameday wheels bench soak clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,6 +76,9 @@ simulate: $(STAMP)  ## Seeded simulation of the whole pipeline's cores (SEEDS=10
 
 chaos: $(STAMP)  ## Break real processes on a real broker and compare the books (MINUTES=30 BROKERS=3 ARGS="--seed 7")
 	$(BIN)/python -m tests.chaos --minutes $(MINUTES) --brokers $(BROKERS) $(ARGS)
+
+gameday: $(STAMP)  ## Faults in turn under a real Prometheus and Alertmanager: what fired when, the doctor, the bill (ARGS="--faults kafka-away")
+	$(BIN)/python -m tests.chaos.gameday $(ARGS)
 
 wheels: $(STAMP)  ## Wheels of the native reader for Linux on x86-64 and ARM, with glibc and musl, in dist/ (needs rustup)
 	@test -x .wheels/bin/maturin || { $(PYTHON) -m venv .wheels && .wheels/bin/python -m pip --quiet --disable-pip-version-check install "maturin>=1.9,<2" ziglang; }

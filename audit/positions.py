@@ -2,13 +2,14 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Self
 
 from aiokafka.errors import KafkaError
 from taximeter_emitter.clock import Clock
+from taximeter_emitter.wire.event import Dimensions
 from taximeter_emitter.wire.limits import HOUR_MS
 
 from audit.refusal_answers.refusal_suspects import unnamed_reports
@@ -26,11 +27,12 @@ from metering.kafka.provision import partition_counts
 from metering.kafka.topics import Topics
 from metering.records.chain import NO_OFFSET
 from metering.records.fail_closed import ChainBroken, FailClosed, RecordCorrupt, RecordUnreadable
-from metering.records.ledger_records import Correction, Entry, MeterEvent, Receipt, Rejection, decode_entry
+from metering.records.ledger_records import Correction, Entry, Intent, MeterEvent, Receipt, Rejection, decode_entry
 from metering.records.notes.evidence import Evidence
-from metering.records.tally import decode_tally
+from metering.records.tally import Tally, decode_tally
 
 READERS: Final = 8
+PACE_MS: Final = 5 * 60_000
 PARTITION_SECONDS_MAX: Final = 8.0
 POSITIONS_SECONDS_MAX: Final = 30.0
 LINKS_SECONDS_MAX: Final = 3.0
@@ -64,6 +66,9 @@ class PartitionPosition:
     waits because Stripe refuses the meter, `unlinked` what waits for a link of its customer.
     `evidence` is what comparisons with Stripe's sums have shown in the time asked for, and `unnamed` are
     error reports of that time that count more than they name.
+
+    `waiting` is all usage without a final outcome, by customer and meter, held usage included; `waits_since_ms` is when the oldest of it was counted,
+    without held usage. `settled_lately` meter events got a final outcome in the last PACE_MS.
     """
 
     partition: int
@@ -85,6 +90,9 @@ class PartitionPosition:
     unlinked: Mapping[str, CarriedUsage] = field(default_factory=dict)
     evidence: StripeEvidence = field(default_factory=StripeEvidence)
     unnamed: Sequence[Rejection] = ()
+    waiting: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    waits_since_ms: int | None = None
+    settled_lately: int = 0
     problem: str = ""
     unread: str = ""
 
@@ -134,6 +142,8 @@ class PartitionPosition:
             "open_meter_events": self.open_meter_events,
             "unknown_meter_events": self.unknown_meter_events,
             "open_corrections": self.open_corrections,
+            "unreported_units": units_by_meter([self]),
+            "waits_since_ms": self.waits_since_ms,
             "outcomes": dict(self.outcomes),
             "carried": {meter: asdict(usage) for meter, usage in self.carried.items()},
             "unlinked": {meter: asdict(usage) for meter, usage in self.unlinked.items()},
@@ -164,17 +174,17 @@ class Positions:
         for reader in self._readers:
             await reader.close()
 
-    async def read(self, *, hours: float = 0.0) -> list[PartitionPosition]:
+    async def read(self, *, hours: float = 0.0, seconds_max: float = POSITIONS_SECONDS_MAX) -> list[PartitionPosition]:
         """All partitions. `hours`: how far back outcomes are counted; with 0, only those since the oldest intent that is still open.
 
-        Takes POSITIONS_SECONDS_MAX at most: a partition that Kafka does not answer about is among them, with the reason.
+        Takes `seconds_max` at most: a partition that Kafka does not answer about is among them, with the reason.
         """
+        deadline = asyncio.get_running_loop().time() + seconds_max
         with suppress(LogUnavailable, FailClosed, TimeoutError):  # what was linked since is then told as held
             async with asyncio.timeout(LINKS_SECONDS_MAX):
                 await self._customers.read_on()
         waiting = iter(range(self._partitions))
         found: list[PartitionPosition] = []
-        deadline = asyncio.get_running_loop().time() + POSITIONS_SECONDS_MAX
 
         async def work(reader: _PositionReader) -> None:
             for partition in waiting:
@@ -217,7 +227,7 @@ class _PositionReader:
         """The position of a partition, or why Kafka does not tell it. `deadline`: time of the loop by which it must be had."""
         seconds = min(PARTITION_SECONDS_MAX, deadline - asyncio.get_running_loop().time())
         if seconds <= 0:
-            return PartitionPosition.not_read(partition, f"not asked: others had not answered after {POSITIONS_SECONDS_MAX:.0f} s")
+            return PartitionPosition.not_read(partition, "not asked: others had not answered in time")
         try:
             async with asyncio.timeout(seconds):
                 return await self._partition(partition, hours)
@@ -254,7 +264,7 @@ class _PositionReader:
             tallies_end=tallies.chain.next_offset,
             reported_to=ledger.chain.end,
             unreported=counted.with_rows,
-            uncovered_rows=counted.rows,
+            uncovered_rows=len(counted.sums),
             open_meter_events=ledger.open_events,
             unknown_meter_events=sum(len(entry.unknown) for entry in ledger.open.values()),
             open_corrections=sum(isinstance(entry.entry, Correction) for entry in ledger.open.values()),
@@ -263,6 +273,9 @@ class _PositionReader:
             unnamed=unnamed_reports(seen.rejections)[:UNNAMED_REPORTS_MAX],
             carried=_added(_held(event) for event in ledger.waiting if self._links.of(event.customer) is not None),
             unlinked=_added(_held(event) for event in ledger.waiting if self._links.of(event.customer) is None),
+            waiting=_waiting(counted, ledger),
+            waits_since_ms=_waits_since(counted, ledger),
+            settled_lately=seen.settled_lately,
             lost_records=tallies.losses.records,
             ids_from_ms=tallies.losses.ids_from_ms,
             problem="; ".join(f"{type(error).__name__}: {error}" for error in problems),
@@ -304,19 +317,19 @@ class _PositionReader:
                     raise
                 problem, end = error, error.offset
         begin, seen.ledger = found
-        counted_from = begin
+        counted_from, lately_ms = begin, self._clock.now_ms() - PACE_MS
         if hours:
             offset = await self._reader.offset_for_time(topic, partition, self._clock.now_ms() - round(hours * HOUR_MS))
             counted_from = end if offset is None else offset
         try:
-            async for _, _, entry in chain_records(self._reader, place, min(begin, counted_from), begin, decode_entry):
-                seen.count(entry)
+            async for _, log_time_ms, entry in chain_records(self._reader, place, min(begin, counted_from), begin, decode_entry):
+                seen.count(entry, lately=log_time_ms > lately_ms)
         except FailClosed as error:
             problem = error
         async for offset, log_time_ms, entry in chain_records(self._reader, place, begin, end, decode_entry):
             seen.ledger.fold(offset, log_time_ms, entry)
             if offset >= counted_from:
-                seen.count(entry)
+                seen.count(entry, lately=log_time_ms > lately_ms)
         if problem is not None:
             raise problem
 
@@ -339,8 +352,7 @@ class _PositionReader:
                 seen.tallies = tallies_from(*first)
         async for offset, _, tally in chain_records(self._reader, place, begin, end, decode_tally):
             if seen.tallies.fold(offset, tally) and offset >= covered:
-                seen.rows += len(tally.rows)
-                seen.with_rows += bool(tally.rows)
+                seen.take(tally)
 
 
 @dataclass(slots=True)
@@ -351,11 +363,13 @@ class _SeenLedger:
     outcomes: Counter[str] = field(default_factory=Counter)
     evidence: EvidenceFold = field(default_factory=EvidenceFold)
     rejections: list[Rejection] = field(default_factory=list)
+    settled_lately: int = 0
 
-    def count(self, entry: Entry) -> None:
+    def count(self, entry: Entry, *, lately: bool) -> None:
         """Take in an entry of the time asked for."""
         match entry:
             case Receipt():
+                self.settled_lately += lately and sum(settlement.outcome.is_final for settlement in entry.settlements)
                 self.outcomes.update(settlement.outcome.value for settlement in entry.settlements)
             case Evidence():
                 self.evidence.take(entry)
@@ -367,11 +381,20 @@ class _SeenLedger:
 
 @dataclass(slots=True)
 class _SeenTallies:
-    """`rows` that no intent covers, and how many tallies have some."""
+    """Sums that no intent covers, how many tallies have some, and when the first of these was counted."""
 
     tallies: Tallies = field(default_factory=Tallies)
-    rows: int = 0
+    sums: Counter[tuple[str, str, Dimensions, int]] = field(default_factory=Counter)
     with_rows: int = 0
+    since_ms: int | None = None
+
+    def take(self, tally: Tally) -> None:
+        """Take in a tally that is accepted and that no intent covers."""
+        for row in tally.rows:
+            self.sums[row.customer, row.meter, row.dimensions, row.window_start_ms] += row.quantity
+        self.with_rows += bool(tally.rows)
+        if tally.rows and self.since_ms is None:
+            self.since_ms = tally.log_time_ms
 
 
 def carried_usage(positions: Iterable[PartitionPosition]) -> dict[str, CarriedUsage]:
@@ -386,6 +409,36 @@ def unlinked_usage(positions: Iterable[PartitionPosition]) -> dict[str, CarriedU
 
 def _held(event: MeterEvent) -> tuple[str, CarriedUsage]:
     return event.meter, CarriedUsage(event.value, event.time_ms)
+
+
+def units_by_meter(positions: Iterable[PartitionPosition]) -> dict[str, int]:
+    """All units without a final outcome, by meter."""
+    found: Counter[str] = Counter()
+    for position in positions:
+        for (_, meter), units in position.waiting.items():
+            found[meter] += units
+    return {meter: units for meter, units in sorted(found.items()) if units}
+
+
+def _waiting(counted: _SeenTallies, ledger: Ledger) -> dict[tuple[str, str], int]:
+    found: Counter[tuple[str, str]] = Counter()
+    for (customer, meter, _, _), units in counted.sums.items():
+        found[customer, meter] += units
+    for event in (*_open_usage(ledger), *ledger.waiting):
+        found[event.customer, event.meter] += event.value
+    return {key: units for key, units in found.items() if units}
+
+
+def _open_usage(ledger: Ledger) -> Iterator[MeterEvent]:
+    for entry in ledger.open.values():
+        if isinstance(entry.entry, Intent):
+            meter_events = entry.entry.meter_events
+            yield from (meter_events[index] for index in entry.open)
+
+
+def _waits_since(counted: _SeenTallies, ledger: Ledger) -> int | None:
+    intents = (entry.log_time_ms for entry in ledger.open.values() if isinstance(entry.entry, Intent))
+    return min([time_ms for time_ms in (counted.since_ms, *intents) if time_ms is not None], default=None)
 
 
 def _added(found: Iterable[tuple[str, CarriedUsage]]) -> dict[str, CarriedUsage]:

@@ -145,6 +145,7 @@ COMMANDS: Final = (
     _command(SANDBOX, "broker", "run the embedded Kafka-protocol broker, or Apache Kafka, in the foreground"),
     CommandGroup("topics", "the topics: create, check, and copy to another cluster", _TOPICS),
     CommandGroup("api-keys", "make keys for those who send events to the gateway, or read the console", _API_KEYS),
+    Command("doctor", "what is wrong, what waits, and what to type", f"{_COMMANDS}.arguments:doctor", "taximeter.doctor.doctor_command:run"),
     _command(_COMMANDS, "status", "show where each partition stands"),
     _command(_COMMANDS, "console", "show in a browser, and as JSON, what each customer used and what became of it"),
     CommandGroup("stripe", "everything on Stripe's side: meters, prices, customers, usage, invoices, webhooks", STRIPE_COMMANDS),

@@ -8,6 +8,7 @@ deadline passes. A cancelled task is not drained, so whatever it holds must be s
 """
 
 import asyncio
+import functools
 import gc
 import importlib.metadata
 import os
@@ -128,7 +129,7 @@ def run_service(
     registry = CollectorRegistry()
     # They would double every counter and histogram to say when it began; process_start_time_seconds says that once.
     disable_created_metrics()  # type: ignore[no-untyped-call] # the library left this one function without types
-    metrics = CommonMetrics.create(registry, service=name, version=_version(), commit=settings.commit)
+    metrics = CommonMetrics.create(registry, service=name, version=installed_version(), commit=settings.commit)
     redactor = Redactor(secrets)
     with (
         logging_to(
@@ -163,7 +164,7 @@ async def _serve(main: Main, *, name: str, settings: ServiceSettings, clock: Clo
         log.error("the admin port cannot be opened", host=settings.admin_host, port=settings.admin_port, reason=str(error))
         return EXIT_FAILED
     heartbeat = asyncio.create_task(_heartbeat(clock, health, metrics), name="heartbeat")
-    log.info("started", version=_version(), commit=settings.commit, admin=f"http://{settings.admin_host}:{admin.port}")
+    log.info("started", version=installed_version(), commit=settings.commit, admin=f"http://{settings.admin_host}:{admin.port}")
     try:
         supervisor = Supervisor(log, on_stop=health.mark_stopping)
         context = ServiceContext(name, clock, registry, metrics, health, log, supervisor, status)
@@ -286,7 +287,9 @@ def _exit_anyway_after(seconds: float, log: Log) -> Iterator[None]:
         timer.cancel()
 
 
-def _version() -> str:
+@functools.cache
+def installed_version() -> str:
+    """Of Taximeter, as the package says."""
     try:
         return importlib.metadata.version("taximeter")
     except importlib.metadata.PackageNotFoundError:

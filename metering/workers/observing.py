@@ -10,10 +10,10 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 from prometheus_client import Gauge
 
-from metering.kafka.stop_notes import stop_note
+from metering.kafka.stop_notes import running_note, stop_note
 from metering.process.health import Progress
 from metering.process.logs import RateLimited
-from metering.process.service import ServiceContext
+from metering.process.service import ServiceContext, installed_version
 from metering.workers.group_metrics import GroupMetrics
 from metering.workers.owned_partitions import OwnedPartitions
 
@@ -143,5 +143,5 @@ class Observing:
                 offsets[place] = OffsetAndMetadata(self._published[partition], stop_note(worker.stopped))
             elif end is not None and end >= 0:
                 self._published[partition] = end
-                offsets[place] = OffsetAndMetadata(end, "")
+                offsets[place] = OffsetAndMetadata(end, running_note(installed_version()))
         return offsets

@@ -9,6 +9,7 @@ from taximeter.config_option import add_config_option
 
 SHELLS: Final = ("bash", "zsh", "fish")
 HOURS: Final = 24.0
+RUNBOOKS: Final = "docs/runbooks"
 WORKERS_MAX: Final = 256
 PATIENCE_SECONDS: Final = 30.0
 
@@ -39,6 +40,15 @@ def status(parser: argparse.ArgumentParser) -> None:
     add_config_option(parser)
     parser.add_argument("--hours", type=float, default=HOURS, help="how far back outcomes are counted (default %(default)g)")
     parser.add_argument("--json", action="store_true", help="JSON instead of a table")
+
+
+def doctor(parser: argparse.ArgumentParser) -> None:
+    """The options of `taximeter doctor`."""
+    add_config_option(parser)
+    parser.add_argument("--hours", type=float, default=HOURS, help="how far back outcomes and comparisons are read (default %(default)g)")
+    parser.add_argument("--runbooks", default=RUNBOOKS, metavar="URL", help="where the runbooks are (default: %(default)s of the repository)")
+    parser.add_argument("--watch", action="store_true", help="look again every few seconds, until it is interrupted")
+    parser.add_argument("--json", action="store_true", help="JSON instead of a page; with --watch a line for each look")
 
 
 def corrections(parser: argparse.ArgumentParser) -> None:

@@ -8,18 +8,19 @@ import asyncio
 import os
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from aiokafka.errors import KafkaError
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 from taximeter_emitter.clock import SystemClock
 
 from audit.next_boundary import NextBoundary, next_boundary_if_configured
-from audit.positions import PartitionPosition, Positions, carried_usage, uncounted_partitions, unlinked_usage
+from audit.positions import PartitionPosition, Positions, carried_usage, uncounted_partitions, units_by_meter, unlinked_usage
 from audit.refusal_answers.answer_fold import AnsweredReport
 from audit.refusal_answers.answer_reading import answered_reports
 from audit.stops import stopped_partitions
@@ -33,6 +34,8 @@ from taximeter.catalogue_in_force import published_versions
 from taximeter.commands.correct import moment
 from taximeter.connection import group_ids, kafka_settings
 from taximeter.exit_codes import DISCREPANCY, OK, PRECONDITION
+
+_PLAIN_WIDTH: Final = 80
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -113,56 +116,65 @@ async def _read(kafka: KafkaSettings, groups: Mapping[str, str], arguments: argp
 
 
 def _show(positions: Sequence[PartitionPosition], hours: float, stopped: Mapping[int, str]) -> None:
-    table = Table()
-    headings = ("partition", "events end", "counted to", "behind", "tallies end", "reported to", "behind", "sums waiting", "open", "unknown")
+    console = Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH, no_color="NO_COLOR" in os.environ or None)
+    console.print(_table(positions, stopped))
+    unread = sum(bool(each.unread) for each in positions)
+    if unread:
+        console.print(f"{unread:,} of {len(positions):,} partitions could not be asked about; the sums below are of the others", highlight=False)
+    for line in (*_sum_lines(positions, hours), *_compared_lines(positions, hours), *_carried_lines(positions), *_odd_lines(positions)):
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _table(positions: Sequence[PartitionPosition], stopped: Mapping[int, str]) -> Table:
+    """A line for each partition, in 80 columns: what is true of all is said below."""
+    table = Table(box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
+    headings = ("partition", "counted to", "behind", "reported to", "behind", "sums", "open", "unknown")
     for heading in headings:
         table.add_column(heading, justify="right")
-    table.add_column(f"outcomes of {hours:g} h")
     for each in positions:
         if each.unread:
-            table.add_row(str(each.partition), *["?"] * (len(headings) - 1), each.unread, style="red")
+            table.add_row(str(each.partition), each.unread, *["?"] * (len(headings) - 2), style="red")
             continue
-        table.add_row(
-            str(each.partition),
-            f"{each.events_end:,}",
-            f"{each.counted_to:,}",
-            f"{each.uncounted:,}",
-            f"{each.tallies_end:,}",
-            f"{each.reported_to:,}",
-            f"{each.unreported:,}",
-            f"{each.uncovered_rows:,}",
-            f"{each.open_meter_events:,}",
-            f"{each.unknown_meter_events:,}",
-            _outcomes(each.outcomes),
-            style="red" if each.problem or each.partition in stopped else "",
+        numbers = (
+            each.counted_to,
+            each.uncounted,
+            each.reported_to,
+            each.unreported,
+            each.uncovered_rows,
+            each.open_meter_events,
+            each.unknown_meter_events,
         )
+        table.add_row(str(each.partition), *(f"{number:,}" for number in numbers), style="red" if each.problem or each.partition in stopped else "")
+    return table
+
+
+def _sum_lines(positions: Sequence[PartitionPosition], hours: float) -> list[str]:
     behind = sum(each.uncounted for each in positions)
     waiting = sum(each.uncovered_rows for each in positions)
     still_open = sum(each.open_meter_events for each in positions)
     corrections = sum(each.open_corrections for each in positions)
     of_them = f", {corrections:,} of them corrections" if corrections else ""
-    console = Console(width=None if sys.stdout.isatty() else 160, no_color="NO_COLOR" in os.environ or None)
-    console.print(table)
-    unread = sum(bool(each.unread) for each in positions)
-    if unread:
-        console.print(f"{unread:,} of {len(positions):,} partitions could not be asked about; the sums below are of the others", highlight=False)
-    console.print(
-        f"{behind:,} records to count, {waiting:,} sums to report, {still_open:,} meter events without an outcome{of_them}", highlight=False
-    )
-    for line in (*_compared_lines(positions, hours), *_carried_lines(positions)):
-        console.print(line, highlight=False)
+    lines = [f"{behind:,} records to count, {waiting:,} sums to report, {still_open:,} meter events without an outcome{of_them}"]
+    units = units_by_meter(positions)
+    if units:
+        since = min((each.waits_since_ms for each in positions if each.waits_since_ms is not None), default=None)
+        oldest = "" if since is None else f", the oldest counted {moment(since)}"
+        lines.append(f"units that wait: {', '.join(f'{count:,} {meter}' for meter, count in units.items())}{oldest}; taximeter doctor says more")
+    outcomes = sum((each.outcomes for each in positions), Counter[str]())
+    if outcomes:
+        lines.append(f"outcomes of {hours:g} h: {', '.join(f'{count:,} {outcome}' for outcome, count in outcomes.most_common())}")
+    return lines
+
+
+def _odd_lines(positions: Sequence[PartitionPosition]) -> Iterator[str]:
     for each in positions:
         if each.held_back:
-            console.print(
+            yield (
                 f"partition {each.partition}: an open transaction of another producer at offset {each.readable_end} holds back"
-                f" {each.held_back:,} records",
-                highlight=False,
+                f" {each.held_back:,} records"
             )
         if each.lost_records or each.ids_from_ms:
-            console.print(
-                f"partition {each.partition}: {each.lost_records:,} records were accepted as lost; taximeter verify says by whom and why",
-                highlight=False,
-            )
+            yield f"partition {each.partition}: {each.lost_records:,} records were accepted as lost; taximeter verify says by whom and why"
 
 
 def _version_lines(versions: Sequence[CatalogueVersion], now_ms: int) -> list[str]:
@@ -203,7 +215,3 @@ def _carried_lines(positions: Sequence[PartitionPosition]) -> list[str]:
         " taximeter customers list --held names them"
         for meter, usage in sorted(unlinked_usage(positions).items())
     ]
-
-
-def _outcomes(outcomes: Counter[str]) -> str:
-    return ", ".join(f"{count:,} {outcome}" for outcome, count in outcomes.most_common())

@@ -48,7 +48,10 @@ END_SECONDS: Final = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChaosPlan:
-    """How long things are broken, under how much load, and what may happen (`actions`)."""
+    """How long things are broken, under how much load and what may happen (`actions`).
+
+    `malformed`: the share of events that cannot be read.
+    """
 
     seconds: float
     seed: int
@@ -56,6 +59,7 @@ class ChaosPlan:
     customers: int = 300
     stripe_api: str = "v1"
     at_once: int = AT_ONCE
+    malformed: float = 0.01
     actions: Sequence[Action] = ACTIONS
 
 
@@ -131,7 +135,7 @@ class Chaos:
         began = time.monotonic()
         arena, stripe, orders = await self._set_up()
         result = ChaosResult(self.plan.seed, self._brokers.describe(), 0.0, counts=arena.counts)
-        await self._break_things(arena, orders)
+        await self.break_things(arena, orders)
         self._say("the load is done and nothing is broken any more; waiting until all is counted and reported")
         await self._come_to_rest(arena, orders, result)
         result.problems += [f"crash: {crash}" for crash in arena.crashes]
@@ -158,7 +162,9 @@ class Chaos:
             seed=self.plan.seed,
             load_seconds=self.plan.seconds,
             pace=Pace(flush=0.5, report=1.5, receipt=0.3, session=3.0),
-            record_mix=Mix(retries=0.05, late=0.02, malformed=0.01, misplaced=0.02),
+            emitter_mix=Mix(retries=0.03, late=0.02, malformed=self.plan.malformed),
+            http_mix=Mix(retries=0.03, late=0.02, malformed=self.plan.malformed),
+            record_mix=Mix(retries=0.05, late=0.02, malformed=self.plan.malformed, misplaced=0.02),
         )
         self._say(f"starting {self._brokers.describe()}")
         await self._brokers.start()
@@ -179,7 +185,7 @@ class Chaos:
             stripe=stripe,
         )
         arena = Arena(self._folder, self._random, self._fleet, installation, self._brokers, url, self.plan.stripe_api, self._say)
-        arena.prepare(RUNNER)
+        self.prepare(arena)
         installation.prepare()
         self._positions = Positions(installation.kafka, SystemClock())
         problems = await ensure_topics(installation.kafka, installation.kafka.topics, clock=SystemClock())
@@ -196,6 +202,10 @@ class Chaos:
             self._fleet.start(command)
         self._watcher = asyncio.create_task(arena.watch(), name="watch")
         return arena, stripe, orders
+
+    def prepare(self, arena: Arena) -> None:
+        """What services run with, before the first of them starts."""
+        arena.prepare(RUNNER)
 
     def _more_orders(self, plan: Plan, installation: Installation, customers: Sequence[str]) -> list[LoadOrder]:
         """Loads that the demo does not have; transactions only where the broker has them."""
@@ -220,7 +230,7 @@ class Chaos:
             found.append(order)
         return found
 
-    async def _break_things(self, arena: Arena, orders: Sequence[LoadOrder]) -> None:
+    async def break_things(self, arena: Arena, orders: Sequence[LoadOrder], /) -> None:
         """Up to `at_once` actions at the same time, until the time is over; then all of them are waited for."""
         running: set[asyncio.Task[None]] = set()
         began = told = time.monotonic()

@@ -48,7 +48,7 @@ def silent_broker() -> Iterator[tuple[socket.socket, str]]:
         yield server, f"127.0.0.1:{server.getsockname()[1]}"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["verify"], ["status"]], ids=" ".join)
+@pytest.mark.parametrize("arguments", [["--help"], ["verify"], ["status"], ["doctor"]], ids=" ".join)
 @pytest.mark.parametrize("seconds", [0.02, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2])
 def test_ctrl_c_shows_no_traceback_of_ours_whenever_it_comes(arguments: list[str], seconds: float) -> None:
     with silent_broker() as (_, bootstrap):
@@ -76,7 +76,7 @@ def test_ctrl_c_while_something_is_imported_ends_at_once_and_silently(arguments:
     assert (process.returncode, output, errors) == (INTERRUPTED, "", "")
 
 
-@pytest.mark.parametrize("command", ["verify", "status", "corrections"])
+@pytest.mark.parametrize("command", ["verify", "status", "doctor", "corrections"])
 def test_ctrl_c_while_kafka_does_not_answer_is_one_line(command: str) -> None:
     with silent_broker() as (server, bootstrap):
         process = start("-m", "taximeter", command, bootstrap=bootstrap)

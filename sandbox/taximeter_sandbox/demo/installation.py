@@ -66,6 +66,17 @@ class Installation:
         """The clients' key."""
         return self.folder / "client.key"
 
+    def command_environment(self) -> dict[str, str]:
+        """What the commands of `taximeter` need to find this installation."""
+        aggregator_group, reporter_group = self.groups
+        return {
+            **self._kafka_environment(),
+            "TAXIMETER_AGGREGATOR_GROUP_ID": aggregator_group,
+            "TAXIMETER_REPORTER_GROUP_ID": reporter_group,
+            "TAXIMETER_REPORTER_REPORT_SECONDS": str(self.plan.pace.report),
+            **self.stripe.environment(),
+        }
+
     def prepare(self) -> None:
         """Write the settings file and the API key."""
         (self.folder / "taximeter.toml").write_text(settings_file())
@@ -119,6 +130,15 @@ class Installation:
     def _gateway_port_file(self) -> Path:
         return self.folder / "gateway.port"
 
+    def _kafka_environment(self) -> dict[str, str]:
+        return {
+            "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap_servers,
+            "TAXIMETER_KAFKA_TOPIC_PREFIX": self.prefix,
+            "TAXIMETER_KAFKA_PARTITIONS": str(PARTITIONS),
+            "TAXIMETER_KAFKA_REPLICATION_FACTOR": str(self.copies),
+            "TAXIMETER_KAFKA_SESSION_TIMEOUT_SECONDS": str(self.plan.pace.session),
+        }
+
     def _command(self, name: str) -> Command:
         service = name.partition("-")[0]
         aggregator_group, reporter_group = self.groups
@@ -126,11 +146,7 @@ class Installation:
             **own_environment(),
             "TAXIMETER_SERVICE_ADMIN_PORT_FILE": str(self._admin_port_file(name)),
             "TAXIMETER_SERVICE_LOG_STYLE": "json",
-            "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap_servers,
-            "TAXIMETER_KAFKA_TOPIC_PREFIX": self.prefix,
-            "TAXIMETER_KAFKA_PARTITIONS": str(PARTITIONS),
-            "TAXIMETER_KAFKA_REPLICATION_FACTOR": str(self.copies),
-            "TAXIMETER_KAFKA_SESSION_TIMEOUT_SECONDS": str(self.plan.pace.session),
+            **self._kafka_environment(),
         }
         pace = self.plan.pace
         match service:

@@ -5,7 +5,13 @@ from tests.support.deploy_files import dashboard, panels, read_yaml
 
 def test_it_has_one_row_for_each_part_of_the_flow() -> None:
     rows = [panel["title"] for panel in dashboard()["panels"] if panel["type"] == "row"]
-    assert rows == ["Money", "Gateway", "Stream and aggregator", "Stripe", "Runtime"]
+    assert rows == [
+        "The answer",
+        "Events arrive: emitters and gateway",
+        "Events are counted: Kafka and aggregator",
+        "Usage is reported: reporter and Stripe",
+        "Processes",
+    ]
 
 
 def test_ids_are_unique_and_no_panel_covers_another() -> None:
@@ -45,8 +51,29 @@ def test_what_was_taken_back_is_shown() -> None:
     assert 'kind=~"cancel|negate"' in shown
 
 
-def test_its_variables_are_the_source_the_job_and_the_instance() -> None:
-    assert [variable["name"] for variable in dashboard()["templating"]["list"]] == ["datasource", "job", "instance"]
+def test_its_variables_are_the_source_the_job_the_instance_and_where_links_lead() -> None:
+    assert [variable["name"] for variable in dashboard()["templating"]["list"]] == ["datasource", "job", "instance", "runbooks", "console"]
+    assert [link["url"] for link in dashboard()["links"]] == ["${runbooks}", "${console}"]
+
+
+def test_the_first_row_says_whether_we_bill_what_waits_and_what_needs_a_person() -> None:
+    first = [panel["title"] for panel in panels() if panel["gridPos"]["y"] == 1]
+    assert first[:2] == ["Are we billing?", "Needs a person"]
+    assert {"Units that wait", "Caught up in", "Next period ends in", "Not billed (24 h)"} <= set(first)
+    (refused,) = [panel for panel in panels() if panel["title"] == "Not billed (24 h)"]
+    assert "taximeter_reporter_async_rejections_total" in refused["targets"][0]["expr"]
+
+
+def test_a_name_in_the_list_of_alerts_leads_to_its_runbook() -> None:
+    (alerts,) = [panel for panel in panels() if panel["type"] == "table"]
+    links = [each["value"] for override in alerts["fieldConfig"]["overrides"] for each in override["properties"] if each["id"] == "links"]
+    assert links[0][0]["url"] == "${runbooks}/${__data.fields.alertname}.md"
+
+
+def test_what_is_filtered_shows_a_zero_when_nothing_is_left() -> None:
+    for panel in panels():
+        for target in panel["targets"]:
+            assert not target["expr"].endswith("> 0"), f"{panel['title']} is empty in a healthy system"
 
 
 def test_it_is_provisioned_and_cannot_be_edited_in_place() -> None:

@@ -8,8 +8,9 @@ from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 from prometheus_client import CollectorRegistry
 
-from metering.kafka.stop_notes import NOTE_CHARS_MAX, stop_note, stop_reason
+from metering.kafka.stop_notes import NOTE_CHARS_MAX, running_note, running_version, stop_note, stop_reason
 from metering.process.logs import get_log
+from metering.process.service import installed_version
 from metering.records.fail_closed import ChainBroken, FailClosed, HistoryLost
 from metering.workers.group_metrics import GroupMetrics
 from metering.workers.observing import Observing
@@ -130,17 +131,20 @@ def test_a_broker_that_knows_no_transactions_can_be_read_to_its_end() -> None:
 
 async def test_why_a_partition_stopped_is_committed_beside_its_last_offset() -> None:
     subject = Subject()
-    assert await subject.publish() == OffsetAndMetadata(5, "")
+    assert await subject.publish() == OffsetAndMetadata(5, running_note(installed_version()))
     subject.worker.stopped, subject.worker.settled_to = HistoryLost("gone"), None
     assert await subject.publish() == OffsetAndMetadata(5, "stopped: HistoryLost: gone")
     fresh = Subject()
     fresh.worker.stopped, fresh.worker.settled_to, fresh.consumer.before = HistoryLost("gone"), None, 3
     assert (await fresh.publish()).offset == 3
     fresh.worker.stopped, fresh.worker.settled_to = None, 7
-    assert await fresh.publish() == OffsetAndMetadata(7, "")
+    assert await fresh.publish() == OffsetAndMetadata(7, running_note(installed_version()))
 
 
 def test_a_note_says_what_stopped_a_partition_and_other_notes_nothing() -> None:
     assert stop_reason(stop_note(ChainBroken("odd"))) == "ChainBroken: odd"
     assert len(stop_note(ChainBroken("x" * 5_000))) == NOTE_CHARS_MAX
     assert [stop_reason(note) for note in ("", None, "mine")] == [None, None, None]
+    assert running_version(running_note("0.1.0")) == "0.1.0"
+    assert [running_version(note) for note in ("", None, "mine", stop_note(ChainBroken("odd")))] == [None] * 4
+    assert stop_reason(running_note("0.1.0")) is None
