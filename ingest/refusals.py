@@ -27,6 +27,7 @@ class Refusal(Enum):
     BROKEN_BODY = (400, "broken_body")
     MALFORMED_ENCODING = (400, "malformed_content_encoding")
     MALFORMED_JSON = (400, "malformed_json")
+    MALFORMED_PROTOBUF = (400, "malformed_protobuf")
     NOT_AN_ARRAY = (400, "not_an_array")
     NO_EVENTS = (400, "no_events")
     INTERNAL_ERROR = (500, "internal_error")

@@ -15,6 +15,7 @@ _STRIPE: Final = "taximeter.stripe_commands"
 _METERS: Final = "taximeter.meter_commands"
 _CUSTOMERS: Final = "taximeter.customer_commands"
 _MOVING: Final = "taximeter.moving_commands"
+_MAPPINGS: Final = "taximeter.mapping_commands"
 _REPLAY: Final = "taximeter.replay_commands"
 
 
@@ -98,6 +99,17 @@ _REPLAYS: Final = (
     Command("show", "one plan, of the log or in a directory", f"{_REPLAY}.arguments:show", f"{_REPLAY}.plans:show"),
 )
 
+_MAPPING_COMMANDS: Final = (
+    Command(
+        "list",
+        "show the presets, and which client each was checked with",
+        f"{_MAPPINGS}.arguments:list_presets",
+        f"{_MAPPINGS}.presets_shown:list_presets",
+    ),
+    Command("show", "print one preset as TOML, to be read or copied", f"{_MAPPINGS}.arguments:show", f"{_MAPPINGS}.presets_shown:show"),
+    Command("try", "what a body becomes at the gateway", f"{_MAPPINGS}.arguments:mappings_try", f"{_MAPPINGS}.mappings_try:run"),
+)
+
 _METER_COMMANDS: Final = (
     Command(
         "explain",
@@ -159,6 +171,7 @@ COMMANDS: Final = (
     _command(_TRACING, "explain", "what a customer's usage of a meter is made of, down to the events"),
     CommandGroup("customers", "who is billed for the customers that model servers know: link, import, list and show", _LINKS),
     CommandGroup("meters", "what the meters make of an event, and their versions: compare, publish, list and show", _METER_COMMANDS),
+    CommandGroup("mappings", "what the gateway makes of other programs' records: list and show presets, try a body", _MAPPING_COMMANDS),
     CommandGroup("replay", "change what was counted, by plans that are shown first and can be taken back", _REPLAYS),
     CommandGroup("spool", "list and send what emitters left on the disk of a host", _SPOOL),
     _command(_COMMANDS, "verify", "re-read the log and prove every equation that a bill rests on"),

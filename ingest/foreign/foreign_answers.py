@@ -11,10 +11,14 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
+from ingest.foreign.foreign_bodies import PROTOBUF
+from ingest.foreign.otlp_protobuf import partial_success
 from ingest.refusals import Refusal, RequestRefused
 from ingest.requests.answers import RETRY_AFTER_SECONDS, refusals_of, refused_in_part
 from ingest.requests.bodies import Rejected
 from ingest.requests.request_ids import HEADER
+
+_TEXT_CHARS: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +30,11 @@ class ForeignOutcome:
     set_aside: Sequence[Rejected]
     refused: Sequence[Rejected]
     unknown_usage: Mapping[str, int]
+    in_protobuf: bool
 
 
 def answered_foreign(outcome: ForeignOutcome, answer: str, request_id: str) -> web.Response:
     """Answer a request whose fate is known."""
-    if outcome.refused:
-        return refused_in_part(outcome.accepted + len(outcome.set_aside), outcome.refused, request_id)
     return _ANSWERS[answer](outcome, request_id)
 
 
@@ -49,6 +52,8 @@ def in_their_words(refusal: RequestRefused) -> RequestRefused:
 
 
 def _counts(outcome: ForeignOutcome, request_id: str) -> web.Response:
+    if outcome.refused:
+        return _partly(outcome, request_id)
     body: dict[str, Any] = {
         "accepted": outcome.accepted,
         "left_out": outcome.left_out,
@@ -60,8 +65,24 @@ def _counts(outcome: ForeignOutcome, request_id: str) -> web.Response:
     return web.Response(status=202, body=orjson.dumps(body), content_type="application/json", headers={HEADER: request_id})
 
 
-def _empty(_: ForeignOutcome, request_id: str) -> web.Response:
+def _empty(outcome: ForeignOutcome, request_id: str) -> web.Response:
+    if outcome.refused:
+        return _partly(outcome, request_id)
     return web.Response(status=204, headers={HEADER: request_id})
 
 
-_ANSWERS: Final[Mapping[str, Callable[[ForeignOutcome, str], web.Response]]] = {"counts": _counts, "empty": _empty}
+def _partly(outcome: ForeignOutcome, request_id: str) -> web.Response:
+    return refused_in_part(outcome.accepted + len(outcome.set_aside), outcome.refused, request_id)
+
+
+def _otlp(outcome: ForeignOutcome, request_id: str) -> web.Response:
+    """200 even if spans were refused: a partial success is not repeated. In the encoding of the request."""
+    refused = len(outcome.refused)
+    text = f"{outcome.refused[0].field}: {outcome.refused[0].detail}"[:_TEXT_CHARS] if outcome.refused else ""
+    if outcome.in_protobuf:
+        return web.Response(body=partial_success(refused, text), content_type=PROTOBUF, headers={HEADER: request_id})
+    body = {"partialSuccess": {"rejectedSpans": str(refused), "errorMessage": text}} if refused else {}
+    return web.Response(body=orjson.dumps(body), content_type="application/json", headers={HEADER: request_id})
+
+
+_ANSWERS: Final[Mapping[str, Callable[[ForeignOutcome, str], web.Response]]] = {"counts": _counts, "empty": _empty, "otlp": _otlp}

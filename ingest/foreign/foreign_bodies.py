@@ -2,20 +2,26 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Final
 
 import orjson
 from taximeter_emitter.wire.errors import EventRejected, Reason
 from taximeter_emitter.wire.limits import EVENT_ID_CHARS_MAX
 
+from ingest.foreign.otlp_json import json_spans
+from ingest.foreign.otlp_protobuf import protobuf_spans
 from ingest.mappings.compiled_mapping import CompiledMapping, uncountable
 from ingest.mappings.foreign_paths import ForeignPath
 from ingest.refusals import Refusal, RequestRefused
 from ingest.requests.bodies import CLOUDEVENT, CLOUDEVENT_BATCH, Rejected, Unmapped, cloudevent_attributes, is_binary
 from ingest.requests.body_size import check_lines, check_size
 
+PROTOBUF: Final = "application/x-protobuf"
 VALUES_PER_RECORD: Final = 8
 """A foreign record may have as many values as this many events. LiteLLM's have 300."""
+SPAN_VALUES_PER_RECORD: Final = 32
+"""Each attribute of a span is two objects."""
 _SHOWN_BYTES: Final = 512
 
 
@@ -121,10 +127,7 @@ def _line(raw: bytes) -> Any:
 def _cloudevents(headers: Mapping[str, str], body: bytes, events_max: int) -> list[Any]:
     """One in binary or structured mode, or an array of them."""
     check_size(body, VALUES_PER_RECORD * events_max)
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise RequestRefused(Refusal.MALFORMED_JSON, f"not valid JSON: {error}") from None
+    value = _decoded(body)
     content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
     if is_binary(headers) and content_type not in {CLOUDEVENT, CLOUDEVENT_BATCH}:
         return [{**cloudevent_attributes(headers), "data": value}]
@@ -138,4 +141,30 @@ def _said(value: Any) -> Any:
     return value
 
 
-_FORMS: Final[Mapping[str, Callable[[Mapping[str, str], bytes, int], list[Any]]]] = {"records": _plain_records, "cloudevents": _cloudevents}
+def _spans(headers: Mapping[str, str], body: bytes, events_max: int) -> list[Any]:
+    """The spans of an OTLP request."""
+    if is_protobuf(headers):
+        spans = protobuf_spans(body)
+    else:
+        check_size(body, SPAN_VALUES_PER_RECORD * events_max)
+        spans = json_spans(_decoded(body))
+    return list(islice(spans, events_max + 1))
+
+
+def is_protobuf(headers: Mapping[str, str]) -> bool:
+    """Whether an OTLP request is in protobuf, and its answer has to be."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower() == PROTOBUF
+
+
+def _decoded(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise RequestRefused(Refusal.MALFORMED_JSON, f"not valid JSON: {error}") from None
+
+
+_FORMS: Final[Mapping[str, Callable[[Mapping[str, str], bytes, int], list[Any]]]] = {
+    "records": _plain_records,
+    "cloudevents": _cloudevents,
+    "otlp": _spans,
+}

@@ -6,7 +6,7 @@ from aiohttp import hdrs, web
 from taximeter_emitter.clock import Clock
 
 from ingest.foreign.foreign_answers import ForeignOutcome, answered_foreign, in_their_words, outcome_unknown
-from ingest.foreign.foreign_bodies import MappedRecords, map_body
+from ingest.foreign.foreign_bodies import MappedRecords, is_protobuf, map_body
 from ingest.mappings.foreign_paths import ForeignPath
 from ingest.metrics import GatewayMetrics
 from ingest.publishing.emitter_batches import EmitterBatch
@@ -60,18 +60,26 @@ class ForeignHandler:
             del body
             if rate is not None:
                 rate.spend(len(mapped.documents), self._clock.monotonic())
-            return await self._take(mapped, key, request_id)
+            outcome = await self._take(mapped, key, in_protobuf=is_protobuf(request.headers))
+            return answered_foreign(outcome, self._path.answer, request_id)
 
-    async def _take(self, mapped: MappedRecords, key: ApiKey | None, request_id: str) -> web.Response:
+    async def _take(self, mapped: MappedRecords, key: ApiKey | None, *, in_protobuf: bool) -> ForeignOutcome:
         now_ms = self._clock.now_ms()
         read = self._reader.read_documents(mapped.documents, now_ms=now_ms)
         self._intake.judge(read, key, now_ms)
         set_aside = [rejected for rejected in read.rejected if mapped.is_set_aside(rejected)]
         refused = [rejected for rejected in read.rejected if not mapped.is_set_aside(rejected)]
         await self._make_durable(read, [mapped.letter(rejected) for rejected in set_aside])
-        outcome = ForeignOutcome(read.count - len(read.rejected), mapped.left_out, set_aside, refused, self._reader.unknown_usage(read))
+        outcome = ForeignOutcome(
+            accepted=read.count - len(read.rejected),
+            left_out=mapped.left_out,
+            set_aside=set_aside,
+            refused=refused,
+            unknown_usage=self._reader.unknown_usage(read),
+            in_protobuf=in_protobuf,
+        )
         self._count(outcome)
-        return answered_foreign(outcome, self._path.answer, request_id)
+        return outcome
 
     async def _make_durable(self, read: ReadEvents, letters: list[bytes]) -> None:
         """Publish what is acceptable, and what the aggregator has to set aside. Raises RequestRefused unless Kafka has all of it."""

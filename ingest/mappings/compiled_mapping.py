@@ -1,13 +1,13 @@
 """A compiled mapping: makes the document of an event of one foreign record. Pure."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final
 
 from taximeter_emitter.wire.errors import EventRejected, Reason
 from taximeter_emitter.wire.event import parse_event, type_name
 from taximeter_emitter.wire.limits import DIMENSION_VALUE_CHARS_MAX
 
-from ingest.mappings.field_paths import getter_of
+from ingest.mappings.field_paths import getter_of, path_text
 from ingest.mappings.mapping_table import MappingTable, Members
 from ingest.mappings.rules import QuantityRefused, condition_rule, id_rule, is_number_text, quantity_rule, text_rule, time_rule
 
@@ -104,28 +104,34 @@ def _quantity_or_rest(quantity: _Rule, record: Any) -> Any:
 
 
 def _members_rule(members: Members) -> Callable[[Any], tuple[dict[str, Any], dict[str, Any]]]:
-    find, ignore = getter_of(members.of), members.ignore
-    named = ".".join(members.of)
+    find, named, ignore = getter_of(members.of), path_text(members.of), members.ignore
+    find_texts = None if members.texts is None else getter_of(members.texts)
 
     def found(record: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         holder = find(record)
         if type(holder) is not dict:
             raise EventRejected(Reason.NOT_AN_OBJECT, named, f"must be an object, is {type_name.get(type(holder), 'something else')}")
+        texts = None if find_texts is None else find_texts(record)
         usage: dict[str, Any] = {}
-        dimensions: dict[str, Any] = {}
-        for name, value in holder.items():
-            if name in ignore or value is None:
-                continue
-            if is_number_text(value):
-                usage[name] = _whole(value)
-            elif type(value) is str:
-                dimensions[name] = value
-            else:
-                detail = f"is {type_name.get(type(value), 'something else')}: map it, or name it in members.ignore"
-                raise EventRejected(Reason.WRONG_TYPE, f"{named}.{name}", detail)
+        # What is wrong with one of them is found when the event is judged.
+        dimensions: dict[str, Any] = dict(texts) if type(texts) is dict else {}
+        _take_members(holder, named, ignore, usage, dimensions)
         return usage, dimensions
 
     return found
+
+
+def _take_members(holder: dict[str, Any], named: str, ignore: Collection[str], usage: dict[str, Any], dimensions: dict[str, Any]) -> None:
+    for name, value in holder.items():
+        if name in ignore or value is None:
+            continue
+        if is_number_text(value):
+            usage[name] = _whole(value)
+        elif type(value) is str:
+            dimensions[name] = value
+        else:
+            detail = f"is {type_name.get(type(value), 'something else')}: map it, or name it in members.ignore"
+            raise EventRejected(Reason.WRONG_TYPE, f"{named}.{name}", detail)
 
 
 def _whole(value: Any) -> Any:

@@ -24,7 +24,7 @@ from typing import Any, Final
 from taximeter_emitter.wire.limits import DIMENSION_VALUE_CHARS_MAX, DIMENSIONS_MAX, NAME_CHARS_MAX, QUANTITY_MAX, SOURCE_CHARS_MAX, USAGE_FIELDS_MAX
 
 from ingest.mappings.field_paths import PATH_STEPS_MAX, FieldPath, path_text, read_path
-from ingest.mappings.rules import TIME_UNITS, QuantityRule, RecordCondition, TextTable
+from ingest.mappings.rules import TIME_UNITS, Paths, QuantityRule, RecordCondition, TextTable
 
 BODY_FORMS: Final = ("records", "cloudevents", "otlp")
 ANSWER_FORMS: Final = ("counts", "empty", "otlp")
@@ -39,9 +39,13 @@ _PATH_WRONG: Final = f'must be a path such as data.tokens or attributes."gen_ai.
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """Every member of the object `of` is taken by its own name: numbers are usage, texts are dimensions, and `ignore` are neither."""
+    """Every member of the object `of` is taken by its own name: numbers are usage, texts are dimensions, and `ignore` are neither.
+
+    All members of the object `texts`, which may be missing, are dimensions.
+    """
 
     of: FieldPath
+    texts: FieldPath | None = None
     ignore: frozenset[str] = frozenset()
 
 
@@ -55,10 +59,10 @@ class MappingTable:
     form: str = "records"
     answer: str = "counts"
     refused: str = "set_aside"
-    id: tuple[FieldPath, ...] = ()
+    id: tuple[Paths, ...] = ()
     source: TextTable = field(default_factory=TextTable)
     customer: TextTable = field(default_factory=TextTable)
-    time: tuple[FieldPath, ...] = ()
+    time: Paths = ()
     time_unit: str = "rfc3339"
     only: tuple[RecordCondition, ...] = ()
     leave_out: tuple[RecordCondition, ...] = ()
@@ -88,13 +92,13 @@ class TableReader:
             form=self._choice("form", BODY_FORMS),
             answer=self._choice("answer", ANSWER_FORMS),
             refused=self._choice("refused", REFUSED),
-            id=self._paths(table.get("id"), "id"),
+            id=self._parts(table.get("id"), "id", least=1),
             source=self._source(table.get("source")),
             customer=self._text_table(table.get("customer"), "customer", frozenset({"path", "nobody"})),
             time=time,
             time_unit=unit,
-            only=(self._condition(table["only"], "only"),) if "only" in table else (),
-            leave_out=self._conditions(table.get("leave_out", [])),
+            only=self._conditions(table.get("only", []), "only"),
+            leave_out=self._conditions(table.get("leave_out", []), "leave_out"),
             usage=usage,
             dimensions=self._dimensions(table.get("dimensions", {})),
             members=self._members(table["members"]) if "members" in table else None,
@@ -147,7 +151,15 @@ class TableReader:
             self._wrong("path", f"must be the path that the sender posts to, such as /v1/from/requests, is {value!r}")
         return str(value)
 
-    def _paths(self, value: object, key: str) -> tuple[FieldPath, ...]:
+    def _parts(self, values: object, key: str, *, least: int) -> tuple[Paths, ...]:
+        """Several values, each at a path or at the first of several."""
+        parts = values if isinstance(values, list) else [values]
+        if not least <= len(parts) <= _LIST_MAX:
+            self._wrong(key, f"{_PATH_WRONG}, is {values!r}")
+            return ((("?",),),)
+        return tuple(self._paths(part, key) or (("?",),) for part in parts)
+
+    def _paths(self, value: object, key: str) -> Paths:
         found = self._listed(value if isinstance(value, list) else [value], key, read_path, _PATH_WRONG)
         if not found and value == []:
             self._wrong(key, f"{_PATH_WRONG}, is empty")
@@ -164,7 +176,7 @@ class TableReader:
             return self._text_table(value, "source", frozenset({"path"}))
         return TextTable(constant=self._text("source", SOURCE_CHARS_MAX))
 
-    def _time(self, value: object) -> tuple[tuple[FieldPath, ...], str]:
+    def _time(self, value: object) -> tuple[Paths, str]:
         if value is None:
             return (), "rfc3339"
         if not isinstance(value, dict):
@@ -226,10 +238,10 @@ class TableReader:
         if not isinstance(value, dict) or set(value) != {"path", "of"} or value["of"] not in rules:
             self._wrong(key, 'must be a table such as {path = "usage.cached", of = "input_tokens"}, of a usage field of this mapping')
             return
-        path, whole = self._one_path(value["path"], key), rules[value["of"]]
+        paths, whole = self._paths(value["path"], key), rules[value["of"]]
         if wanted:
-            rules[value["of"]] = QuantityRule(whole.paths, (*whole.less, path), whole.constant, whole.scale, whole.is_optional)
-            rules[part] = QuantityRule((path,), is_optional=True)
+            rules[value["of"]] = QuantityRule(whole.paths, (*whole.less, paths), whole.constant, whole.scale, whole.is_optional)
+            rules[part] = QuantityRule(paths, is_optional=True)
 
     def _quantity(self, value: object, key: str) -> QuantityRule:
         if type(value) is int:
@@ -244,17 +256,20 @@ class TableReader:
             self._wrong(f"{key}.scale", f"must be an integer from 1 to {_SCALE_MAX}, is {scale!r}")
         if type(is_optional) is not bool:
             self._wrong(f"{key}.optional", f"must be true or false, is {is_optional!r}")
-        less = self._listed(value.get("less", []), f"{key}.less", read_path, _PATH_WRONG)
+        less = self._parts(value.get("less", []), f"{key}.less", least=0)
         paths = self._paths(value.get("path"), f"{key}.path")
-        for path in set(paths) & set(less):
+        for path in set(paths) & {each for part in less for each in part}:
             self._wrong(f"{key}.less", f"{path_text(path)} less itself comes to nothing")
         return QuantityRule(paths, less, None, scale if type(scale) is int else 1, is_optional is True)
 
-    def _conditions(self, values: object) -> tuple[RecordCondition, ...]:
+    def _conditions(self, values: object, key: str) -> tuple[RecordCondition, ...]:
+        """A condition, or several, of which one must hold."""
+        if isinstance(values, dict):
+            return (self._condition(values, key),)
         if not isinstance(values, list) or len(values) > _LIST_MAX:
-            self._wrong("leave_out", f"must be a list of tables such as {{status = [500]}}, is {values!r}")
+            self._wrong(key, f"must be a list of tables such as {{status = [500]}}, is {values!r}")
             return ()
-        return tuple(self._condition(value, f"leave_out[{place}]") for place, value in enumerate(values, start=1))
+        return tuple(self._condition(value, f"{key}[{place}]") for place, value in enumerate(values, start=1))
 
     def _condition(self, table: object, key: str) -> RecordCondition:
         if not isinstance(table, dict) or not table or len(table) > _LIST_MAX:
@@ -272,11 +287,12 @@ class TableReader:
         if not isinstance(value, dict) or "of" not in value:
             self._wrong("members", f'must be a table such as {{of = "data", ignore = ["cost"]}}, is {value!r}')
             return Members(("?",))
-        self._known(value, ("of", "ignore"), f"{self._where}.members")
+        self._known(value, ("of", "texts", "ignore"), f"{self._where}.members")
         ignored = self._listed(
             value.get("ignore", []), "members.ignore", lambda text: text if isinstance(text, str) else None, "must be a list of names"
         )
-        return Members(self._one_path(value["of"], "members.of"), frozenset(ignored))
+        texts = self._one_path(value["texts"], "members.texts") if "texts" in value else None
+        return Members(self._one_path(value["of"], "members.of"), texts, frozenset(ignored))
 
 
 def _text_or_none(value: object) -> str | None:

@@ -18,9 +18,23 @@ class Preset:
 
 
 @cache
+def _text() -> str:
+    return (files("ingest.mappings") / "presets.toml").read_text()
+
+
+def preset_text(name: str) -> str | None:
+    """A preset as the file has it, with its comments; None if there is no such preset."""
+    _, found, rest = _text().partition(f"[{name}]\n")
+    if not found or name not in presets():
+        return None
+    others = [rest.find(f"[{other}]\n") for other in presets()]
+    return f"{found}{rest[: min((place for place in others if place >= 0), default=len(rest))].rstrip()}\n"
+
+
+@cache
 def presets() -> Mapping[str, Preset]:
     """All presets by name. Reads a file of this package, once."""
-    document = tomllib.loads((files("ingest.mappings") / "presets.toml").read_text())
+    document = tomllib.loads(_text())
     return {name: Preset(entry["about"], entry["checked"], entry["parts"]) for name, entry in document.items()}
 
 

@@ -16,6 +16,8 @@ from taximeter_emitter.wire.limits import QUANTITY_MAX
 
 from ingest.mappings.field_paths import FieldPath, first_of, getter_of, path_text
 
+Paths = tuple[FieldPath, ...]
+"""Where a value may be; the first that has one counts."""
 TextRule = Callable[[Any], str | None]
 """Finds a text; None where there is none. Raises EventRejected."""
 QuantityFinder = Callable[[Any], int | None]
@@ -23,7 +25,7 @@ QuantityFinder = Callable[[Any], int | None]
 RecordCondition = tuple[tuple[FieldPath, frozenset[Any]], ...]
 """What a record must have at these paths, all of it."""
 
-TIME_UNITS: Final = {"rfc3339": 0, "s": 1_000_000, "ms": 1_000, "us": 1, "ns": 0}
+TIME_UNITS: Final = {"rfc3339": 0, "s": 1_000_000, "ms": 1_000, "us": 1, "ns": 0, "rfc3339_or_s": 1_000_000}
 _NUMBER_CHARS_MAX: Final = 20
 _ID_SHOWN_CHARS: Final = 80
 _SHOWN_CHARS: Final = 128
@@ -43,8 +45,8 @@ class QuantityRefused(EventRejected):
 class QuantityRule:
     """A number at the first of `paths` that has one, less those at `less`. `scale` is for seconds that are counted in milliseconds."""
 
-    paths: tuple[FieldPath, ...] = ()
-    less: tuple[FieldPath, ...] = ()
+    paths: Paths = ()
+    less: tuple[Paths, ...] = ()
     constant: int | None = None
     scale: int = 1
     is_optional: bool = False
@@ -54,7 +56,7 @@ class QuantityRule:
 class TextTable:
     """A text at the first of `paths` that has one. `values` renames some of them; `nobody` are texts that mean that there is none."""
 
-    paths: tuple[FieldPath, ...] = ()
+    paths: Paths = ()
     constant: str | None = None
     values: Mapping[str, str] | None = None
     default: str | None = None
@@ -68,7 +70,7 @@ def quantity_rule(rule: QuantityRule, field: str) -> QuantityFinder:
         return lambda _: constant
     find = first_of(rule.paths)
     named = path_text(rule.paths[0])
-    parts = tuple((getter_of(path), path_text(path)) for path in rule.less)
+    parts = tuple((first_of(paths), path_text(paths[0])) for paths in rule.less)
     scale, is_optional = rule.scale, rule.is_optional
 
     def quantity(record: Any) -> int | None:
@@ -141,10 +143,10 @@ def _as_text(value: object, named: str) -> str:
     raise EventRejected(Reason.WRONG_TYPE, named, f"must be a text, is {type_name.get(type(value), 'something else')}")
 
 
-def id_rule(paths: Sequence[FieldPath]) -> TextRule:
-    """The text at the one path, or one made of all: the first for people, and a digest of each. All of them must be there."""
-    names = [path_text(path) for path in paths]
-    getters = [getter_of(path) for path in paths]
+def id_rule(parts_at: Sequence[Paths]) -> TextRule:
+    """The text of the one part, or one made of all: the first for people, and a digest of each. All of them must be there."""
+    names = [path_text(paths[0]) for paths in parts_at]
+    getters = [first_of(paths) for paths in parts_at]
 
     def found(record: Any) -> str:
         parts = []
@@ -177,7 +179,7 @@ def time_rule(paths: Sequence[FieldPath], unit: str) -> TextRule:
 
     def time(record: Any) -> str | None:
         value = find(record)
-        if value is None or unit == "rfc3339":
+        if value is None or unit == "rfc3339" or (unit == "rfc3339_or_s" and type(value) is str):
             return value if value is None or type(value) is str else _as_text(value, named)
         milliseconds = _milliseconds(value, unit, named)
         if not 0 <= milliseconds < _YEAR_10000_MS:

@@ -31,6 +31,10 @@ event_name = "input"
 sum = ["input_tokens", "tokens"]
 
 [[meters]]
+event_name = "cached"
+sum = ["cached_input_tokens"]
+
+[[meters]]
 event_name = "output"
 sum = ["output_tokens"]
 
@@ -39,6 +43,21 @@ preset = "litellm"
 
 [[mappings]]
 preset = "openmeter"
+
+[[mappings]]
+preset = "otlp"
+split = ["cached"]
+
+[[mappings]]
+name = "strict"
+form = "otlp"
+answer = "otlp"
+refused = "answer"
+path = "/strict"
+id = "span_id"
+source = "strict"
+customer = 'attributes."enduser.id"'
+usage.tokens = 'attributes."gen_ai.usage.input_tokens"'
 """
 
 
@@ -227,3 +246,63 @@ async def test_litellm_with_two_environment_variables(running: GatewayProcess, k
     assert {customer for batch in batches for customer in batch.customers} == {"cus_user" if callback == "openmeter" else "cus_team"}
     assert (len(quantities(batches, "input_tokens")), letters) == (2, [])
     assert min(quantities(batches, "output_tokens")) > 0
+
+
+OTLP: Final = """
+import os
+from opentelemetry.exporter.otlp.proto.http import Compression
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
+
+class Twice(OTLPSpanExporter):
+    def export(self, spans):
+        results = [super(Twice, self).export(spans) for _ in range(2)]
+        print(*(result.name for result in results))
+        return results[0]
+
+compression = Compression.Gzip if os.environ["GZIP"] == "yes" else Compression.NoCompression
+provider = TracerProvider()
+provider.add_span_processor(BatchSpanProcessor(Twice(endpoint=os.environ["GATEWAY"] + "/v1/traces", compression=compression)))
+tracer = provider.get_tracer("test")
+USAGE = {"gen_ai.usage.input_tokens": 100, "gen_ai.usage.output_tokens": 20, "gen_ai.usage.cache_read.input_tokens": 64, "enduser.id": "cus_1"}
+with tracer.start_as_current_span("invoke_agent", attributes={"gen_ai.operation.name": "invoke_agent", **USAGE}):
+    for number in range(3):
+        with tracer.start_as_current_span("chat", attributes={"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o", **USAGE}) as span:
+            span.add_event("prompt", {"text": "not read"})
+provider.shutdown()
+"""
+
+
+@pytest.mark.parametrize("packed", ["yes", "no"])
+async def test_the_opentelemetry_exporter(running: GatewayProcess, kafka: KafkaSettings, packed: str) -> None:
+    """Every span is sent twice, as after an answer that was lost: it has the same identity, so it counts once."""
+    assert ran(OTLP, running, "opentelemetry.exporter.otlp.proto.http", GZIP=packed) == "SUCCESS SUCCESS\n"
+    batches, letters = await topic(kafka)
+    assert (quantities(batches, "input_tokens"), letters) == ([36] * 6, [])
+    ids = {batch.ids[place : place + 16] for batch in batches for place in range(0, len(batch.ids), 16)}
+    assert len(ids) == 3
+
+
+async def test_otlp_in_json_and_what_is_refused_of_it(running: GatewayProcess, kafka: KafkaSettings) -> None:
+    attributes = [{"key": "enduser.id", "value": {"stringValue": "cus_1"}}, {"key": "gen_ai.usage.input_tokens", "value": {"intValue": "5"}}]
+    spans = [{"traceId": "ab" * 16, "spanId": "cd" * 8, "attributes": attributes}, {"traceId": "ab" * 16, "spanId": "ef" * 8}]
+    body = {"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}
+    status, answer = await post(running, "/strict", body, Content_Type="application/json")
+    partial = orjson.loads(answer)["partialSuccess"]
+    assert (status, partial["rejectedSpans"]) == (200, "1")
+    assert "gen_ai.usage.input_tokens" in partial["errorMessage"]
+    assert quantities((await topic(kafka))[0], "tokens") == [5]
+    assert await post(running, "/strict", {"resourceSpans": []}, Content_Type="application/json") == (200, b"{}")
+    status, answer = await post(running, "/strict", b"\x0a\xff", Content_Type="application/x-protobuf")
+    assert (status, orjson.loads(answer)["error"]["reason"]) == (400, "malformed_protobuf")
+
+
+def test_a_bad_mapping_is_reported_at_start_with_everything_else(tmp_path: Path) -> None:
+    file = tmp_path / "taximeter.toml"
+    bad = '[[mappings]]\npreset = "litelm"\n\n[[mappings]]\nname = "m"\npath = "/v1/events"\nusage.n = 1.5\n\n[gateway]\nport = -1\n'
+    file.write_text(f"{SETTINGS}\n{bad}")
+    found = subprocess.run([sys.executable, "-m", "ingest", "--config", str(file), "--check-config"], capture_output=True, text=True, check=False)
+    assert found.returncode == 3
+    for problem in ("there is no preset 'litelm'", "mappings[6].usage.n:", "mappings[6].id:", "port"):
+        assert problem in found.stderr, found.stderr

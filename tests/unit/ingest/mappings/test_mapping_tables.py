@@ -43,7 +43,7 @@ def test_the_smallest_mapping() -> None:
         ({"id": []}, "mappings[1].id:"),
         ({"source": 5}, "mappings[1].source:"),
         ({"customer": {"path": "a", "text": "b"}}, "mappings[1].customer"),
-        ({"time": {"path": "t", "unit": "h"}}, "mappings[1].time.unit: must be one of rfc3339, s, ms, us, ns, is 'h'"),
+        ({"time": {"path": "t", "unit": "h"}}, "mappings[1].time.unit: must be one of rfc3339, s, ms, us, ns, rfc3339_or_s, is 'h'"),
         ({"usage": {}}, "mappings[1].usage: must name a usage field at least"),
         ({"usage": {"n": -1}}, "mappings[1].usage.n: must be from 0"),
         ({"usage": {"n": {"path": "a", "less": ["a"]}}}, "mappings[1].usage.n.less: a less itself comes to nothing"),

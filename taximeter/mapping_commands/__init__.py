@@ -1,0 +1,1 @@
+"""`taximeter mappings`: what the gateway makes of other programs' records."""
