@@ -37,6 +37,7 @@ ONE_MEANING_EVERYWHERE = {
 OTHER_COMMANDS = (
     "customer_commands",
     "dead_letter_commands",
+    "mapping_commands",
     "meter_commands",
     "reconcile_command",
     "refusal_commands",
