@@ -169,6 +169,7 @@ COMMANDS: Final = (
     _command("taximeter.reconcile_command", "reconcile", "compare the ledger with Stripe's summaries, by customer, meter and hour or day"),
     _command(_TRACING, "trace", "follow one event, or one meter event, through every log to Stripe's answer"),
     _command(_TRACING, "explain", "what a customer's usage of a meter is made of, down to the events"),
+    _command(_COMMANDS, "export", "write tallies, the ledger or events as Parquet files by the day, each record once"),
     CommandGroup("customers", "who is billed for the customers that model servers know: link, import, list and show", _LINKS),
     CommandGroup("meters", "what the meters make of an event, and their versions: compare, publish, list and show", _METER_COMMANDS),
     CommandGroup("mappings", "what the gateway makes of other programs' records: list and show presets, try a body", _MAPPING_COMMANDS),

@@ -35,6 +35,14 @@ def console(parser: argparse.ArgumentParser) -> None:
     add_config_option(parser)
 
 
+def export(parser: argparse.ArgumentParser) -> None:
+    """The options of `taximeter export`."""
+    parser.add_argument("what", choices=("tallies", "ledger", "events"), help="what was counted, what was reported with its outcomes, or events")
+    parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="where the files are; a further export adds what is new")
+    parser.add_argument("--from", dest="since_ms", type=time_ms, metavar="TIME", help="at the first export: nothing that Kafka took before")
+    add_config_option(parser)
+
+
 def status(parser: argparse.ArgumentParser) -> None:
     """The options of `taximeter status`."""
     add_config_option(parser)
