@@ -15,7 +15,7 @@ def spoken_text(spoken: SpokenEvent) -> str:
     """As it is kept."""
     event, fate = spoken.event, spoken.fate
     about: dict[str, Any] = {
-        "event": [event.customer, event.meter, event.dimensions, event.time_ms, event.value],
+        "event": [event.customer, event.meter, event.dimensions, event.time_ms, event.value, event.linked],
         "value": spoken.value,
         "kind": spoken.kind,
         "target": spoken.target,
@@ -32,12 +32,12 @@ def spoken_text(spoken: SpokenEvent) -> str:
 def spoken_from(text: str) -> SpokenEvent:
     """What `spoken_text` made."""
     about = orjson.loads(text)
-    customer, meter, dimensions, time_ms, value = about["event"]
+    customer, meter, dimensions, time_ms, value, linked = about["event"]
     resolution = None if about["resolution"] is None else decode_entry(about["resolution"].encode())
     assert resolution is None or isinstance(resolution, Resolution)
     outcome = None if about["outcome"] is None else Outcome(about["outcome"])
     return SpokenEvent(
-        MeterEvent(customer, meter, tuple((name, text) for name, text in dimensions), time_ms, value),
+        MeterEvent(customer, meter, tuple((name, text) for name, text in dimensions), time_ms, value, linked),
         about["value"],
         about["kind"],
         None if about["target"] is None else SpokenPlace(*about["target"]),

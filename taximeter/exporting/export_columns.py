@@ -32,6 +32,7 @@ DATASETS: Final[Mapping[str, Mapping[str, str]]] = {
         "identifier": "string",
         "target": "string",
         "customer": "string",
+        "billed": "string",
         "meter": "string",
         "dimensions": "string",
         "time": TIME,

@@ -100,7 +100,18 @@ def _outcomes(partition: int, fold: Ledger, offset: int, log_time_ms: int, recei
 def _sent(
     place: tuple[int, int], number: int, log_time_ms: int, about: tuple[str, str | None, str | None], event: MeterEvent, *, sign: int = 1
 ) -> ExportedRow:
-    values = (*place, number, log_time_ms, *about, event.customer, event.meter, _json(event.dimensions), event.time_ms, sign * event.value)
+    values = (
+        *place,
+        number,
+        log_time_ms,
+        *about,
+        event.customer,
+        event.linked or event.customer,
+        event.meter,
+        _json(event.dimensions),
+        event.time_ms,
+        sign * event.value,
+    )
     return ExportedRow("ledger", log_time_ms, values)
 
 
