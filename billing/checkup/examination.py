@@ -25,7 +25,7 @@ from billing.checkup.checks import (
     check_reception,
     check_version,
 )
-from billing.checkup.permissions import PERMISSIONS, Permission
+from billing.checkup.permissions import INDISPENSABLE, PERMISSIONS, Permission
 from metering.configuration.secrets import Secret
 from metering.stripe.client import ReplyTooLarge
 
@@ -73,6 +73,11 @@ async def examine(
         checks.append(check_reception(webhook.url, *await knock(webhook.url)))
         checks += await _destinations(client, webhook)
     return checks
+
+
+async def ask_to_report(client: stripe.StripeClient, clock: Clock) -> TimedReply:
+    """The reply to a meter event that is no one's and that Stripe refuses: whether it would take ours. Blocks and raises as `examine` does."""
+    return await _ask(client, clock, next(each for each in PERMISSIONS if each.name in INDISPENSABLE), FIRST_CALL)
 
 
 def client_version() -> str:

@@ -179,7 +179,11 @@ def _late(facts: Facts) -> Iterator[Cause]:
         yield Cause(Urgency.SOON, what, ("taximeter customers list --held",), "TaximeterUnlinkedUsage")
     if facts.stripe.problem or any(not group.members for group in facts.groups.values()):
         return
-    if meets_deadline(facts) is False:
+    if facts.is_stuck:
+        yield Cause(
+            Urgency.NOW, "meter events wait and none got an outcome in five minutes", ("taximeter stripe doctor",), "TaximeterReportingDelayed"
+        )
+    elif meets_deadline(facts) is False:
         yield Cause(Urgency.NOW, "what waits will miss the next invoices at this pace", (), "TaximeterUsageMissesInvoice")
     elif facts.waits_since_ms is not None and facts.now_ms - facts.waits_since_ms > DELAYED_MS:
         minutes = (facts.now_ms - facts.waits_since_ms) // 60_000

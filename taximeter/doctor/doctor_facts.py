@@ -66,6 +66,13 @@ class Facts:
         return min((each.waits_since_ms for each in self.positions if each.waits_since_ms is not None), default=None)
 
     @property
+    def is_stuck(self) -> bool:
+        """Whether usage has waited for some minutes while nothing reached Stripe, or came back from it."""
+        since = self.waits_since_ms
+        still = not any(each.settled_lately for each in self.positions)
+        return still and since is not None and self.now_ms - since > PACE_MS + self.report_seconds * 1000
+
+    @property
     def uncounted(self) -> int:
         """Records that no tally covers yet."""
         return sum(each.uncounted for each in self.positions)

@@ -25,6 +25,7 @@ from billing.calls import NotPossible
 from billing.catalogue.account_reading import read_account, read_price_list
 from billing.catalogue.pricing import parse_wanted
 from billing.checkup.checks import check_catalogue
+from billing.checkup.examination import ask_to_report
 from metering.configuration.secrets import Redactor
 from metering.configuration.settings import SettingsError
 from metering.kafka.clients import KafkaSettings, make_admin
@@ -206,6 +207,9 @@ async def _account(settings: StripeSettings, file: Mapping[str, Any]) -> tuple[A
     redact = Redactor([settings.api_key]).redact
     try:
         async with asyncio.timeout(SOURCE_SECONDS_MAX):
+            reply = await ask_to_report(client, SystemClock())
+            if reply.status in {401, 403}:
+                return [], PlanMoney(None, "Stripe does not take the key"), redact(reply.message), True
             prices = await read_price_list(client)
             checks = [] if wanted is None or problems else check_catalogue(wanted, await read_account(client, wanted))
         return checks, PlanMoney(prices), "", False

