@@ -62,7 +62,8 @@ class Evidence:
 
     `cancelled` are identifiers in the books that Stripe has cancelled, `dropped` those that it accepted and did not record, `refused` those that
     it would not take. `kept_from`: by partition, the first offset of the events that retention has not deleted; the logs still have what was.
-    `crowded`: emitters may be forgotten, and new numbers of theirs are then set aside.
+    `crowded`: emitters may be forgotten, and new numbers of theirs are then set aside. `billed`: whom each identifier was said to be for, ever.
+    `links`: the names at Stripe, ever, of customers that need a link.
     """
 
     partitions: int
@@ -81,6 +82,8 @@ class Evidence:
     kept_from: Sequence[int]
     plans: Plans
     boundaries: Mapping[str, Sequence[int]]
+    billed: Mapping[str, Collection[str]]
+    links: Mapping[str, Collection[str]]
 
 
 @dataclass(slots=True)
@@ -335,7 +338,7 @@ class Checker:
             if entry["format"] == "rejection/1":
                 corrections.report(entry["identifiers"])
                 continue
-            if entry["format"] == "correction/1":
+            if entry["format"] in {"correction/1", "correction/2"}:
                 if corrections.correction(record.offset, entry):
                     told.senders[record.offset] = None
                 continue
@@ -363,6 +366,7 @@ class Checker:
             for index, event in enumerate(intents[record.offset]):
                 identifiers[f"{entry['identifier']}-{index}"] = event
                 places[f"{entry['identifier']}-{index}"] = (record.offset, index)
+                self._check_billed(f"{entry['identifier']}-{index}", event[0], entry.get("links", {}))
             for customer, meter, _, value in unbillable:
                 self._sums.refused[customer, meter] += value
         if any(tally is not None and tally["rows"] for _, tally in tallies[end:]):
@@ -372,6 +376,14 @@ class Checker:
         self._check_outcomes(partition, intents, told.final, {place: name for name, place in places.items()})
         self._accepted |= {name: identifiers[name] for name, place in places.items() if told.final.get(place) in {"accepted", "duplicate"}}
         return identifiers
+
+    def _check_billed(self, identifier: str, customer: str, links: Mapping[str, str]) -> None:
+        """Whom the intent names is billed, at every attempt, and the customer was linked to it, if it needs a link."""
+        wanted = links.get(customer, customer)
+        if wanted not in self._evidence.links.get(customer, {customer}):
+            self._say("phantom", f"{identifier} of {customer} is planned for {wanted}")
+        if told := set(self._evidence.billed.get(identifier, ())) - {wanted}:
+            self._say("phantom", f"{identifier} is planned for {wanted}, and was sent for {sorted(told)}")
 
     def _check_intent(self, where: str, covered: Sequence[dict[str, Any]], events: Sequence[MeterLine], waiting: Sequence[MeterLine]) -> None:
         """The meter events of an intent are its tallies' rows and what waited for it, merged, and no window gives to another, and no billing period.

@@ -52,6 +52,7 @@ class LyingStripe:
         self.cancelled: set[str] = set()
         self.dropped: set[str] = set()
         self.refused: set[str] = set()
+        self.billed: dict[str, set[str]] = {}  # whom each meter event was said to be for, by identifier
         self.calls = 0
         self._frees = world.chance(0.5)
         self._health = "up"

@@ -16,6 +16,7 @@ from tests.simulation.planted_adjustment_bugs import PLANTED_IN_ADJUSTMENTS
 from tests.simulation.planted_bugs import PLANTED
 from tests.simulation.planted_catalogue_bugs import PLANTED_IN_CATALOGUES
 from tests.simulation.planted_emitter_bugs import PLANTED_IN_EMITTERS
+from tests.simulation.planted_link_bugs import PLANTED_IN_LINKS
 from tests.simulation.planted_log_bugs import PLANTED_IN_LOGS
 from tests.simulation.planted_loss_bugs import PLANTED_IN_LOSSES
 from tests.simulation.planted_meter_bugs import PLANTED_IN_METERS
@@ -35,6 +36,7 @@ ALL: Mapping[str, Callable[[], AbstractContextManager[None]]] = {
     **PLANTED_AT_STRIPE,
     **PLANTED_IN_ADJUSTMENTS,
     **PLANTED_IN_CATALOGUES,
+    **PLANTED_IN_LINKS,
 }
 SEEDS_MAX = 40_000
 OFFSETS = 5

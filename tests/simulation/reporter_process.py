@@ -2,9 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
+from metering.following.customers_log import CustomersLog
+from metering.kafka.partition_log import LogUnavailable
 from metering.workers.partition_worker import WorkerKit
 from reporter.dispatch import REPEATS, Dispatcher
 from reporter.planning.billing_periods import BillingPeriods
@@ -17,6 +20,7 @@ from reporter.worker import ReportingWorker
 from tests.simulation.aggregator_process import CATALOGUE
 from tests.simulation.checker import HOURLY_MAX
 from tests.simulation.kafka import Feed, SimulatedAppender, SimulatedReader
+from tests.simulation.link_actor import own_name
 from tests.simulation.lying_stripe import LyingStripe, MeterLine
 from tests.simulation.processes import Process, SimulatedCall, SimulatedTurns
 from tests.simulation.silence import GROUP_METRICS, LOGGER, REPORTER_METRICS, ProcessLog
@@ -27,6 +31,7 @@ LIMIT_PER_S: Final = 50.0
 LEAST_PER_S: Final = (2.0, 40.0)  # 40 is all that is allowed of the limit
 STRAY_REFUSALS: Final = 2
 LOOK_SECONDS: Final = 10.0
+LINKS_LOOK_SECONDS: Final = 15.0
 _NEVER: Final = asyncio.Event()
 
 
@@ -40,6 +45,7 @@ class StripePort:
     def send(self, *, event_name: str, payload: Mapping[str, str], identifier: str, timestamp_s: int, idempotency_key: str) -> SimulatedCall[Verdict]:
         """See MeterEventPort."""
         line = _line(event_name, payload, timestamp_s)
+        self._stripe.billed.setdefault(identifier, set()).add(payload["stripe_customer_id"])
         return self._counted(partial(self._stripe.call, line, identifier, idempotency_key))
 
     def take_back(
@@ -47,6 +53,7 @@ class StripePort:
     ) -> SimulatedCall[Verdict]:
         """See MeterEventPort."""
         line = _line(event_name, payload, timestamp_s)
+        self._stripe.billed.setdefault(identifier, set()).add(payload["stripe_customer_id"])
         return self._counted(partial(self._stripe.take_back, line, identifier, idempotency_key))
 
     def cancel(self, *, event_name: str, identifier: str, idempotency_key: str) -> SimulatedCall[Verdict]:
@@ -69,13 +76,13 @@ class StripePort:
 
 
 def _line(event_name: str, payload: Mapping[str, str], timestamp_s: int) -> MeterLine:
-    return MeterLine(payload["stripe_customer_id"], event_name, int(payload["value"]), timestamp_s * 1000)
+    return MeterLine(own_name(payload["stripe_customer_id"]), event_name, int(payload["value"]), timestamp_s * 1000)
 
 
 class ReporterProcess(Process):
     """One operating-system process: a worker for each partition it owns, and one dispatcher."""
 
-    def __init__(self, world: World, name: str, stripe: LyingStripe, periods: BillingPeriods) -> None:
+    def __init__(self, world: World, name: str, stripe: LyingStripe, periods: BillingPeriods, links: CustomersLog | None) -> None:
         super().__init__(world, name)
         rng = world.rng
         least_per_s = rng.pick(LEAST_PER_S)
@@ -117,6 +124,9 @@ class ReporterProcess(Process):
         self.workers: dict[int, ReportingWorker] = {}
         self.start("dispatch", self._dispatcher.run(_NEVER))
         self.start("meters", self._look_at_meters(stripe))
+        self._links = links
+        if links is not None:
+            self.start("links", self._follow_links(links))
 
     def assign(self, partition: int) -> None:
         """Own a partition."""
@@ -173,6 +183,13 @@ class ReporterProcess(Process):
                     held.try_again(meter, seen_at=now)
                 else:
                     held.still_refused(meter, "inactive", self.now_ms(), now)
+
+    async def _follow_links(self, links: CustomersLog) -> None:
+        """What LinkFollowing does."""
+        while True:
+            with suppress(LogUnavailable):
+                await links.read_on()
+            await self.sleep(LINKS_LOOK_SECONDS)
 
     def _has_reported(self, worker: ReportingWorker) -> bool:
         reporter = worker.reporter

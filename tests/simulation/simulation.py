@@ -13,6 +13,7 @@ from aggregator.ids.id_index import RECENT_IDS_MAX
 from aggregator.reading.plain_reader import PlainReader
 from aggregator.reading.readers import MakeReader
 from metering.folds.catalogue_timeline import CatalogueTimeline
+from metering.following.customers_log import CustomersLog
 from reporter.planning.billing_periods import BillingPeriods, Side, SubscriptionPeriods
 from tests.simulation.adjuster_actor import Adjuster, PlanShelf
 from tests.simulation.aggregator_process import AggregatorOrder, AggregatorProcess
@@ -23,6 +24,8 @@ from tests.simulation.chance import Draws
 from tests.simulation.checker import Checker, Evidence, Violation
 from tests.simulation.id_disks import Disks
 from tests.simulation.journal import Journal
+from tests.simulation.kafka import SimulatedReader
+from tests.simulation.link_actor import LinkKeeper, SimulatedLinks, link_all, links_written
 from tests.simulation.lying_stripe import LyingStripe
 from tests.simulation.operator_actor import Operator
 from tests.simulation.processes import Process
@@ -35,6 +38,7 @@ from tests.simulation.subscriptions import boundaries_of
 from tests.simulation.world import (
     CALM,
     CATALOGUE,
+    CUSTOMERS,
     DEADLETTERS,
     EVENTS,
     HOUR,
@@ -42,6 +46,7 @@ from tests.simulation.world import (
     MINUTE,
     SECOND,
     TALLIES,
+    TOPICS,
     PartitionStopped,
     Weather,
     World,
@@ -52,6 +57,8 @@ RESTING_LATENESS_MS = 10 * SECOND
 STRIDES = (1, 2, 4)  # how often at most a process goes on before another one may
 DELETING_WORLDS = 0.04
 CHANGING_WORLDS = 0.4  # in which somebody publishes other meters
+LINKED_WORLDS = 0.3  # in which half of the customers are billed to others
+LINKED_WORLDS = 0.3
 CROWDED_WORLDS = 0.15  # in which only few emitters are remembered
 CHAOS = 4 * ("producer", "kill", "freeze") + 2 * ("outage",) + 5 * ("rebalance",) + ("elect", "operator")
 
@@ -125,7 +132,9 @@ class Simulation:
         self.started = 0
         self.processes: list[AggregatorProcess | ReporterProcess] = []
         operators = chooser.pick(theme.operators) * ("operator" not in scope.off)
-        self.operators: list[Operator | Adjuster | CatalogueKeeper] = [Operator(world, f"operator-{number}") for number in range(operators)]
+        self.operators: list[Operator | Adjuster | CatalogueKeeper | LinkKeeper] = [
+            Operator(world, f"operator-{number}") for number in range(operators)
+        ]
         self.aggregators = chooser.pick(theme.aggregators)
         self.reporters = chooser.pick(theme.reporters)
         self.stride = chooser.pick(STRIDES)
@@ -143,6 +152,9 @@ class Simulation:
             self.operators += [
                 CatalogueKeeper(world, f"keeper-{number}", moves_leaders="elect" not in scope.off) for number in range(chooser.between(1, 3))
             ]
+        self.links = chooser.random() < LINKED_WORLDS and "links" not in scope.off
+        if self.links:
+            self.operators += [LinkKeeper(world, f"linker-{number}", self.journal) for number in range(chooser.between(1, 3))]
         self.steps = 0
 
     def run(self) -> Result:
@@ -221,7 +233,10 @@ class Simulation:
 
     def _start_reporter(self) -> ReporterProcess:
         self.started += 1
-        process = ReporterProcess(self.world, f"reporter-{self.started}", self.stripe, SubscribedPeriods())
+        log = CustomersLog(SimulatedReader(self.world), TOPICS.customers.name)
+        log.links = SimulatedLinks()
+        periods = SubscribedPeriods(links=log.links if self.links else None)
+        process = ReporterProcess(self.world, f"reporter-{self.started}", self.stripe, periods, log if self.links else None)
         self.processes.append(process)
         return process
 
@@ -350,6 +365,8 @@ class Simulation:
         for operator in self.operators:
             operator.kill()
         self.operators.clear()
+        if self.links:
+            link_all(world, self.journal)
         world.advance(4 * HOUR)  # what is on its way arrives
         return self._come_to_rest(survivors=self.seed % 2 == 0)
 
@@ -417,6 +434,8 @@ class Simulation:
             refused=self.stripe.refused,
             crowded=self.crowded,
             kept_from=self.world.kept_from,
+            billed=self.stripe.billed,
+            links=links_written(logs[CUSTOMERS, 0]) if self.links else {},
             plans={found.plan.plan: (found.plan.partition, found.rows) for found in self.shelf.plans},
             boundaries={customer: boundaries_of(customer) for customer, _ in self.journal.events},
         )
