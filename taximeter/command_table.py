@@ -45,6 +45,7 @@ _LINKS: Final = (
     Command("link", "say who is billed for a customer from now on", f"{_CUSTOMERS}.arguments:link", f"{_CUSTOMERS}.linking:link"),
     Command("unlink", "say that nobody is", f"{_CUSTOMERS}.arguments:unlink", f"{_CUSTOMERS}.linking:unlink"),
     Command("import", "link all customers of a file", f"{_CUSTOMERS}.arguments:import_file", f"{_CUSTOMERS}.linking:import_file"),
+    Command("sync", "link customers as a metadata field of Stripe's customers says", f"{_CUSTOMERS}.arguments:sync", f"{_CUSTOMERS}.syncing:run"),
     Command("list", "the links, or what waits for one", f"{_CUSTOMERS}.arguments:list_links", f"{_CUSTOMERS}.links_shown:list_links"),
     Command("show", "who is billed for a customer", f"{_CUSTOMERS}.arguments:show", f"{_CUSTOMERS}.links_shown:show"),
 )

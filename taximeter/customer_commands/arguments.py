@@ -48,6 +48,25 @@ exit codes:
     )
 
 
+def sync(parser: argparse.ArgumentParser) -> None:
+    """The options of `taximeter customers sync`."""
+    add_config_option(parser)
+    parser.add_argument("--field", default="taximeter_customers", metavar="NAME", help="the metadata field (default: taximeter_customers)")
+    parser.add_argument("--by", metavar="NAME", help="who (default: the name of your account on this machine)")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--json", action="store_true", help="what was done as JSON; asks nothing, so it needs --yes")
+    _explain(
+        parser,
+        """\
+Reads all customers of Stripe. The field has the customers for which one is billed, separated by commas. Shows what changes, asks, and links. What an
+earlier sync linked and no customer of Stripe says any more, as after a deletion, is unlinked. Run it as often as you like, with --yes.
+exit codes:
+  0  linked as Stripe's customers say
+  1  nothing was done: you said no
+  2  two customers of Stripe claim one customer, or a link cannot be used; nothing was written""",
+    )
+
+
 def list_links(parser: argparse.ArgumentParser) -> None:
     """The options of `taximeter customers list`."""
     add_config_option(parser)

@@ -59,7 +59,12 @@ def changes_of(wanted: Mapping[str, str], links: CustomerLinks) -> LinkChanges:
 
 def wanted_link(customer: str, stripe_customer: str) -> dict[str, str]:
     """One link. Raises LinksUnusable."""
-    return _checked([(0, customer, stripe_customer)])
+    return checked_links({customer: stripe_customer})
+
+
+def checked_links(links: Mapping[str, str]) -> dict[str, str]:
+    """The same, if all can be used. Raises LinksUnusable."""
+    return _checked((0, customer, stripe_customer) for customer, stripe_customer in links.items())
 
 
 def links_in(file: Path) -> dict[str, str]:

@@ -4,10 +4,11 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from taximeter_emitter.clock import SystemClock
 
+from metering.folds.customer_links import CustomerLinks
 from metering.following.customers_log import CustomersLog
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import Appender, LogReader
@@ -53,12 +54,36 @@ def _run(arguments: argparse.Namespace, wanted: Callable[[], Mapping[str, str]])
 
 
 async def _write(arguments: argparse.Namespace, kafka: KafkaSettings, wanted: Mapping[str, str]) -> int:
-    reader, appender = LogReader(kafka, "customers"), Appender(kafka, "customers")
-    try:
-        log = CustomersLog(reader, kafka.topics.customers.name)
-        await log.read_on()
-        changes = changes_of(wanted, log.links)
-        held = await read_held(reader, kafka, log.links, changes.new.keys()) if changes.new else {}
+    async with LinkWriting(arguments, kafka) as writing:
+        return await writing.write(wanted)
+
+
+class LinkWriting:
+    """Shows what links change, asks, and writes them. Every method blocks on Kafka, and raises LogUnavailable or FailClosed."""
+
+    def __init__(self, arguments: argparse.Namespace, kafka: KafkaSettings) -> None:
+        self._arguments = arguments
+        self._kafka = kafka
+        self._reader, self._appender = LogReader(kafka, "customers"), Appender(kafka, "customers")
+        self._log = CustomersLog(self._reader, kafka.topics.customers.name)
+
+    async def __aenter__(self) -> Self:
+        await self._log.read_on()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._reader.close()
+        await self._appender.close()
+
+    @property
+    def links(self) -> CustomerLinks:
+        """Those that are there."""
+        return self._log.links
+
+    async def write(self, wanted: Mapping[str, str]) -> int:
+        """The exit code. Raises LinksUnusable."""
+        arguments, changes = self._arguments, changes_of(wanted, self.links)
+        held = await read_held(self._reader, self._kafka, self.links, changes.new.keys()) if changes.new else {}
         if not arguments.json:
             _show(changes, held)
         if changes.to_write and told(await _objections(arguments, changes)):
@@ -66,15 +91,22 @@ async def _write(arguments: argparse.Namespace, kafka: KafkaSettings, wanted: Ma
         if changes.to_write and not arguments.yes and not agreed():
             print("nothing was done", file=sys.stderr)
             return FAILED
-        await _append(arguments, log, appender, changes)
+        await self._append(changes)
         if arguments.json:
             print_json({"schema": LINKED_SCHEMA, "written": dict(changes.to_write), "unchanged": changes.unchanged, "held": _as_json(held)})
         elif changes.to_write:
             print(f"{len(changes.to_write):,} links are written; reporters follow within seconds")
         return OK
-    finally:
-        await reader.close()
-        await appender.close()
+
+    async def _append(self, changes: LinkChanges) -> None:
+        now_ms, reason, by, done = SystemClock().now_ms(), self._arguments.reason, author(self._arguments), 0
+        links = list(changes.to_write.items())
+        for first in range(0, len(links), WRITTEN_AT_ONCE):
+            some = links[first : first + WRITTEN_AT_ONCE]
+            await asyncio.gather(*(self._log.write(self._appender, CustomerLink(*each, reason, by, now_ms)) for each in some))
+            done += len(some)
+            if len(links) > WRITTEN_AT_ONCE:
+                print(f"{done:,} of {len(links):,} links are written", file=sys.stderr)
 
 
 async def _objections(arguments: argparse.Namespace, changes: LinkChanges) -> list[str]:
@@ -86,17 +118,6 @@ async def _objections(arguments: argparse.Namespace, changes: LinkChanges) -> li
     if looked.doubt:
         print(f"taximeter: not all customers were looked up at Stripe: {looked.doubt}", file=sys.stderr)
     return [f"{why}; --unchecked links all the same" for why in looked.gone.values()]
-
-
-async def _append(arguments: argparse.Namespace, log: CustomersLog, appender: Appender, changes: LinkChanges) -> None:
-    now_ms, reason, by, done = SystemClock().now_ms(), arguments.reason, author(arguments), 0
-    links = list(changes.to_write.items())
-    for first in range(0, len(links), WRITTEN_AT_ONCE):
-        some = links[first : first + WRITTEN_AT_ONCE]
-        await asyncio.gather(*(log.write(appender, CustomerLink(*each, reason, by, now_ms)) for each in some))
-        done += len(some)
-        if len(links) > WRITTEN_AT_ONCE:
-            print(f"{done:,} of {len(links):,} links are written", file=sys.stderr)
 
 
 def _show(changes: LinkChanges, held: HeldUsage) -> None:

@@ -171,6 +171,25 @@ async def test_sums_of_a_stripe_customer_are_those_of_all_its_customers_whatever
     assert world.told("show", "cus_A")["billed_for"] == ["org_a", "org_b", "org_c"]
 
 
+async def test_links_follow_what_customers_of_stripe_say_of_themselves(world: World) -> None:
+    client = stripe.StripeClient(KEY, base_addresses={"api": world.simulator.url}, http_client=stripe.UrllibClient())
+    client.v1.customers.update("cus_A", {"metadata": {"taximeter_customers": "org_a, org_b"}})
+    client.v1.customers.update("cus_B", {"metadata": {"taximeter_customers": "org_c"}})
+    world.link("org_d", "cus_B")
+
+    def synced() -> tuple[int, dict[str, str]]:
+        code, said = world.command("customers", "sync", "--yes")
+        assert code in {OK, DISCREPANCY}, said
+        return code, {link["customer"]: link["stripe_customer"] for link in world.told("list")["links"]}
+
+    linked = {"org_a": "cus_A", "org_b": "cus_A", "org_c": "cus_B", "org_d": "cus_B"}
+    assert synced() == (OK, linked)
+    client.v1.customers.update("cus_B", {"metadata": {"taximeter_customers": "org_a"}})
+    assert synced() == (DISCREPANCY, linked)
+    client.v1.customers.delete("cus_A")
+    assert synced() == (OK, {"org_a": "cus_B", "org_d": "cus_B"})
+
+
 async def test_a_link_to_a_customer_that_stripe_does_not_have_is_refused_and_a_file_is_taken_as_a_whole(world: World) -> None:
     code, said = world.command("customers", "link", "org_a", "cus_nobody", "--yes", "--reason", "a contract")
     assert (code, "no customer cus_nobody" in said) == (DISCREPANCY, True), said
