@@ -30,7 +30,7 @@ from metering.records.notes.customer_link import encode_link
 from metering.records.notes.publication import encode_publication
 from metering.records.tally import encode_tally
 from tests.simulation.simulation import Simulation
-from tests.simulation.world import CATALOGUE, DEADLETTERS, EVENTS, LEDGER, TALLIES, SimulatedRecord
+from tests.simulation.world import CATALOGUE, CUSTOMERS, DEADLETTERS, EVENTS, LEDGER, TALLIES, SimulatedRecord
 from tests.support import records
 from tests.support.schemas import NAMES, faults
 
@@ -59,7 +59,6 @@ def test_whatever_the_code_writes_is_valid(name: str, data: st.DataObject) -> No
 
 OF_OPERATORS: Final = {
     *(f"usage.deadletters/{kind}" for kind in ("redrive", "redrive-end", "import", "import-end")),
-    "usage.customers/customer-link",
     *("usage.ledger/evidence", "usage.ledger/resolution", "usage.ledger/closing", "usage.ledger/adoption"),
 }
 """A command writes these, and the simulation runs none: see tests/property/aggregator/dead_letters and tests/property/metering/folds."""
@@ -85,6 +84,8 @@ def _documents(topic: str, record: SimulatedRecord) -> Iterator[tuple[str, Any]]
         yield "usage.deadletters/dead-letter", orjson.loads(dict(record.headers)["taximeter-dead-letter"] or b"")
     elif topic == EVENTS:
         yield from _readable(record)
+    elif topic == CUSTOMERS:
+        yield "usage.customers/customer-link", orjson.loads(record.value or b"")
     elif topic == CATALOGUE:
         yield "usage.catalogue/publication", orjson.loads(record.value or b"")
     else:
