@@ -11,7 +11,7 @@ from taximeter_emitter.retry import Backoff, RetryPolicy
 
 from metering.kafka.partition_log import UNREADABLE_MAX, Appender, LogUnavailable
 from metering.kafka.topics import Topics
-from metering.process.logs import Log
+from metering.process.logs import Log, RateLimited
 from metering.records.fail_closed import ChainBroken, FailClosed, RecordUnreadable, Unforeseen
 from metering.records.record import LogRecord
 from metering.workers.group_metrics import GroupMetrics
@@ -37,6 +37,10 @@ class WorkerKit:
     log: Log
     turns: Turns
     random: Random = field(default_factory=Random)  # of waits
+    warnings: RateLimited = field(init=False)  # an outage of Kafka is met by all partitions: their log must still show how it began a day later
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "warnings", RateLimited(self.clock))
 
 
 class PartitionWorker(ABC):
@@ -55,6 +59,7 @@ class PartitionWorker(ABC):
         self._seek = kit.seek
         self._clock = kit.clock
         self._log = kit.log.bind(partition=partition)
+        self._warnings = kit.warnings
         self._group_metrics = kit.metrics
         self._inbox = Inbox()
         self._turns = kit.turns
@@ -133,7 +138,7 @@ class PartitionWorker(ABC):
                 return
             except LogUnavailable as error:
                 self._group_metrics.unavailable.inc()
-                self._log.warning("starting over", reason=str(error))
+                self._warnings.warning(self._log, "starting over", reason=str(error))
             except FailClosed as error:
                 self.stopped = error
             except Exception as error:

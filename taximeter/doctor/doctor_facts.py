@@ -94,7 +94,8 @@ class Facts:
         waiting = self.waiting_events
         if not waiting:
             return None if self.kafka_problem else 0.0
-        if self.stripe.problem or not self.stripe.configured:
+        nobody = "reporter" in self.groups and not self.groups["reporter"].members
+        if nobody or self.stripe.problem or not self.stripe.configured:
             return None
         pace = sum(each.settled_lately for each in self.positions) * 1000 / PACE_MS
         if pace and waiting > pace * self.report_seconds * REPORT_ROUNDS:

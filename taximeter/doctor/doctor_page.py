@@ -155,7 +155,7 @@ def _waiting(facts: Facts) -> Iterator[tuple[str, str]]:
     for meter, usage in sorted(unlinked_usage(facts.positions).items()):
         yield "unlinked", f"{usage.units:,} units of {meter} since {moment(usage.oldest_ms)}"
     seconds = facts.catch_up_seconds
-    yield "caught up", "nobody can say while Stripe does not answer" if seconds is None else f"in about {span(seconds)}"
+    yield "caught up", "nobody can say now" if seconds is None else f"in about {span(seconds)}"
 
 
 def _answers(facts: Facts) -> Iterator[tuple[str, str]]:

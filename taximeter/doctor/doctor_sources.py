@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -44,8 +44,10 @@ from taximeter.connection import configuration_of, group_ids, kafka_settings
 from taximeter.doctor.doctor_facts import Facts, StripeFacts
 
 KAFKA_SECONDS_MAX: Final = 3.0
-SOURCE_SECONDS_MAX: Final = 6.0
+STRIPE_SECONDS_MAX: Final = 6.0
+LOG_SECONDS_MAX: Final = 20.0  # of a Kafka that answers: a log with much of a day in it takes its time
 REFUSAL_DAYS: Final = 35
+LOG_READERS: Final = 2
 T = TypeVar("T")
 
 
@@ -58,17 +60,17 @@ class _Asked:
     async def ask(self, what: str, source: Awaitable[T], otherwise: T) -> T:
         """What the source says within its time, or `otherwise`."""
         try:
-            async with asyncio.timeout(SOURCE_SECONDS_MAX):
+            async with asyncio.timeout(LOG_SECONDS_MAX):
                 return await source
         except TimeoutError:
-            self.unasked.append(f"{what}: no answer within {SOURCE_SECONDS_MAX:g} s")
+            self.unasked.append(f"{what}: no answer within {LOG_SECONDS_MAX:g} s")
         except (LogUnavailable, FailClosed, KafkaError) as error:
             self.unasked.append(f"{what}: {error}")
         return otherwise
 
 
 async def gather_facts(arguments: argparse.Namespace) -> Facts:
-    """From Kafka and Stripe, side by side, in about ten seconds at most. Raises NotConfigured."""
+    """From Kafka and Stripe, side by side: in ten seconds at most while one of them is away. Raises NotConfigured."""
     kafka, groups = kafka_settings(arguments), group_ids(arguments)
     report_seconds = configuration_of(arguments, {"reporter": ReporterSettings}).of(ReporterSettings).report_seconds
     asked = _Asked()
@@ -129,7 +131,7 @@ async def _positions(kafka: KafkaSettings, hours: float) -> tuple[Any, int]:
     """Positions, and how many refusals Stripe did not name and nothing answers."""
     positions = Positions(kafka, SystemClock())
     try:
-        found = await positions.read(hours=hours, seconds_max=SOURCE_SECONDS_MAX - 1)
+        found = await positions.read(hours=hours, seconds_max=LOG_SECONDS_MAX - 5)
         reports = await answered_reports(kafka, [report for each in found for report in each.unnamed])
         return found, sum(each.left for each in reports)
     finally:
@@ -144,31 +146,45 @@ async def _topics(kafka: KafkaSettings) -> list[str]:
 
 async def _set_aside(kafka: KafkaSettings) -> dict[str, int] | None:
     """Open events by reason."""
-    reader, found = LogReader(kafka, "doctor-letters"), Counter[str]()
-    try:
-        log = DeadLetterLog(reader, kafka.topics, partitions=kafka.partitions, clock=SystemClock())
-        for partition in range(kafka.partitions):
-            start, end = await reader.bounds(kafka.topics.deadletters.name, partition)
-            if start == end:
-                continue
-            book = await log.read(partition, lambda *_: None)
-            found.update(at.letter.reason.value for _, at, state in book.places() if state is SetAsideState.OPEN)
-        return dict(found)
-    finally:
-        await reader.close()
+    found = Counter[str]()
+
+    async def count(partitions: Iterator[int]) -> None:
+        reader = LogReader(kafka, "doctor-letters")
+        try:
+            log = DeadLetterLog(reader, kafka.topics, partitions=kafka.partitions, clock=SystemClock())
+            for partition in partitions:
+                start, end = await reader.bounds(kafka.topics.deadletters.name, partition)
+                if start < end:
+                    book = await log.read(partition, lambda *_: None)
+                    found.update(at.letter.reason.value for _, at, state in book.places() if state is SetAsideState.OPEN)
+        finally:
+            await reader.close()
+
+    await _shared(kafka, count)
+    return dict(found)
 
 
 async def _refused(kafka: KafkaSettings) -> dict[str, int] | None:
     """Meter events that nobody answered, by code."""
-    reader, found = RefusalReader(kafka), Counter[str]()
-    try:
-        since_ms = SystemClock().now_ms() - REFUSAL_DAYS * DAY_MS
-        for partition in range(kafka.partitions):
-            refusals = await reader.read(partition, since_ms)
-            found.update(each.code for each in refusals.events if each.state in {MendState.OPEN, MendState.UNDECIDED})
-        return dict(found)
-    finally:
-        await reader.close()
+    found, since_ms = Counter[str](), SystemClock().now_ms() - REFUSAL_DAYS * DAY_MS
+
+    async def count(partitions: Iterator[int]) -> None:
+        reader = RefusalReader(kafka)
+        try:
+            for partition in partitions:
+                refusals = await reader.read(partition, since_ms)
+                found.update(each.code for each in refusals.events if each.state in {MendState.OPEN, MendState.UNDECIDED})
+        finally:
+            await reader.close()
+
+    await _shared(kafka, count)
+    return dict(found)
+
+
+async def _shared(kafka: KafkaSettings, count: Callable[[Iterator[int]], Awaitable[None]]) -> None:
+    """Some readers share the partitions: each waits for the broker more than it works."""
+    partitions = iter(range(kafka.partitions))
+    await asyncio.gather(*(count(partitions) for _ in range(LOG_READERS)))
 
 
 async def _stripe(arguments: argparse.Namespace) -> StripeFacts:
@@ -201,12 +217,12 @@ async def _stripe(arguments: argparse.Namespace) -> StripeFacts:
 
 async def _account(settings: StripeSettings, file: Mapping[str, Any]) -> tuple[Any, PlanMoney, str, bool]:
     """Checks of the catalogue, the prices, why Stripe cannot be asked, and whether that is because of the key."""
-    http = StripeHttp(connections=4, timeout_s=SOURCE_SECONDS_MAX)
+    http = StripeHttp(connections=4, timeout_s=STRIPE_SECONDS_MAX)
     client = make_client(http, api_key=settings.api_key, api_base=settings.api_base)
     wanted, problems = parse_wanted(file)
     redact = Redactor([settings.api_key]).redact
     try:
-        async with asyncio.timeout(SOURCE_SECONDS_MAX):
+        async with asyncio.timeout(STRIPE_SECONDS_MAX):
             reply = await ask_to_report(client, SystemClock())
             if reply.status in {401, 403}:
                 return [], PlanMoney(None, "Stripe does not take the key"), redact(reply.message), True
@@ -219,7 +235,7 @@ async def _account(settings: StripeSettings, file: Mapping[str, Any]) -> tuple[A
         # The reporter may do its work with such a key: what is missing is only of no use to us.
         return [], PlanMoney(None, redact(f"the key may not read prices: {error.user_message or error}")), "", False
     except (stripe.StripeError, aiohttp.ClientError, TimeoutError, ReplyTooLarge, NotPossible) as error:
-        silent = f"no answer within {SOURCE_SECONDS_MAX:g} s"
+        silent = f"no answer within {STRIPE_SECONDS_MAX:g} s"
         why = silent if isinstance(error, TimeoutError) else redact(str(error)) or type(error).__name__
         return [], PlanMoney(None, "Stripe does not answer"), f"{settings.api_base}: {why}", False
     finally:

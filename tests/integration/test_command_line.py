@@ -1,5 +1,6 @@
 """`taximeter` as a process: Ctrl-C at any moment, and a reader of its output that goes away."""
 
+import json
 import os
 import re
 import signal
@@ -85,6 +86,17 @@ def test_ctrl_c_while_kafka_does_not_answer_is_one_line(command: str) -> None:
             output, errors = process.communicate(timeout=SECONDS)
 
     assert (process.returncode, output, errors) == (INTERRUPTED, "", "taximeter: interrupted\n")
+
+
+def test_the_doctor_answers_although_kafka_does_not() -> None:
+    with silent_broker() as (_, bootstrap):
+        began = time.monotonic()
+        output, errors = (process := start("-m", "taximeter", "doctor", "--json", bootstrap=bootstrap)).communicate(timeout=SECONDS)
+
+    assert process.returncode == 2, errors
+    (cause,) = json.loads(output)["causes"]
+    assert cause["runbook"] == "docs/runbooks/TaximeterKafkaUnavailable.md"
+    assert time.monotonic() - began < 30, "three seconds, and what a busy machine needs to start a process"
 
 
 def test_what_runs_in_the_background_of_a_shell_is_not_interrupted() -> None:

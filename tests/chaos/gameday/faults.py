@@ -17,7 +17,10 @@ Deed = Callable[[Arena], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """`alert` comes within `within_s` of `begin`, and goes within `gone_s` of `end`. `doctor`: what the doctor's first cause has in it."""
+    """`alert` comes within `within_s` of `begin`, and goes within `gone_s` of `end`. `doctor`: what one of the doctor's causes has in it.
+
+    `refuses_later`: Stripe takes some meter events and refuses them afterwards.
+    """
 
     name: str
     row: str
@@ -27,6 +30,7 @@ class Fault:
     doctor: str
     begin: Deed
     end: Deed
+    refuses_later: bool = False
 
 
 async def _kafka_away(arena: Arena) -> None:
@@ -121,6 +125,7 @@ FAULTS: Final = (
         "alpaca_audio_seconds",
         _meter("deactivate"),
         _meter("reactivate"),
+        refuses_later=True,
     ),
     Fault(
         "aggregator-dead",

@@ -25,6 +25,7 @@ from tests.support.deploy_files import panels
 CALM_SECONDS: Final = 75.0
 LATE_SECONDS: Final = 60.0  # for how long an alert is waited for beyond its time
 POLL_SECONDS: Final = 0.5
+REPORTS_SECONDS: Final = 45.0  # error reports of what was refused come by then
 WATCHDOG: Final = "TaximeterWatchdog"
 
 
@@ -70,6 +71,7 @@ class GameDay(Chaos):
         super().prepare(arena)
         for name, port in self._ports.items():
             arena.installation.environments[name]["TAXIMETER_SERVICE_ADMIN_PORT"] = str(port)
+            arena.installation.environments[name]["TAXIMETER_WEBHOOKS_BACKFILL_SECONDS"] = "15"
 
     async def break_things(self, arena: Arena, _orders: Sequence[LoadOrder], /) -> None:
         """Calm, then each fault, its alert, the doctor, the repair, and the end of the alert."""
@@ -87,6 +89,25 @@ class GameDay(Chaos):
             arena.crashes += [f"{fault.name}: {problem}" for problem in outcome.problems]
             self._tell(told(outcome))
         await arena.all_running()
+        if any(fault.refuses_later for fault in self._faults):
+            await self._answer_refusals(arena)
+
+    async def _answer_refusals(self, arena: Arena) -> None:
+        """What the doctor says to type: meter events that Stripe took and refused later are sent again, on record."""
+        self._tell("what Stripe refused later is sent again")
+        await asyncio.sleep(REPORTS_SECONDS)
+        why = ("--reason", "the meter is active again", "--by", "gameday", "--yes")
+        code, said = await self._taximeter(arena, "correct", "--resend", "--code", "archived_meter", *why)
+        if code:
+            arena.crashes.append(f"taximeter correct ended with {code}: {said.decode()[-500:]}")
+
+    async def _taximeter(self, arena: Arena, *arguments: str) -> tuple[int, bytes]:
+        """A command, as a person types it: its exit code and what it says."""
+        environment = {**own_environment(), **arena.installation.command_environment()}
+        line = [sys.executable, "-m", "taximeter", *arguments, "--config", str(self._where / "taximeter.toml")]
+        process = await asyncio.create_subprocess_exec(*line, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
+        output, _ = await process.communicate()
+        return process.returncode or 0, output
 
     async def _empty_panels(self) -> list[str]:
         """Queries of the dashboard that show nothing now."""
@@ -134,17 +155,14 @@ class GameDay(Chaos):
 
     async def _doctor(self, fault: Fault, arena: Arena, outcome: Outcome) -> None:
         """As the one who is woken would: the page is kept in the folder, and the JSON is read."""
-        installation, began = arena.installation, time.monotonic()
-        environment = {**own_environment(), **installation.command_environment()}
-        line = [sys.executable, "-m", "taximeter", "doctor", "--json", "--runbooks", RUNBOOKS, "--config", str(self._where / "taximeter.toml")]
-        process = await asyncio.create_subprocess_exec(*line, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
-        output, errors = await process.communicate()
-        outcome.doctor_seconds, outcome.doctor_code = time.monotonic() - began, process.returncode or 0
-        (self._where / f"doctor-{fault.name}.json").write_bytes(output + errors)
+        began = time.monotonic()
+        outcome.doctor_code, output = await self._taximeter(arena, "doctor", "--json", "--runbooks", RUNBOOKS)
+        outcome.doctor_seconds = time.monotonic() - began
+        (self._where / f"doctor-{fault.name}.json").write_bytes(output)
         try:
             causes = [cause["what"] for cause in orjson.loads(output)["causes"]]
         except orjson.JSONDecodeError:
-            outcome.problems.append(f"the doctor said {(output + errors).decode()[-500:]}")
+            outcome.problems.append(f"the doctor said {output.decode()[-500:]}")
             return
         outcome.doctor_first = causes[0] if causes else "all is well"
         if fault.doctor and not any(fault.doctor in what for what in causes):

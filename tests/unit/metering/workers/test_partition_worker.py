@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 from prometheus_client import CollectorRegistry
 
-from metering.kafka.partition_log import Appender
+from metering.kafka.partition_log import Appender, LogUnavailable
 from metering.kafka.topics import topics_named
 from metering.process.logs import get_log
 from metering.records.fail_closed import ChainBroken, Unforeseen
@@ -18,22 +18,26 @@ from tests.support.manual_clock import ManualClock
 from tests.support.waiting import until_async
 
 
-class Worker(PartitionWorker):
-    """Fails once for each of `ends`, with the chain at that end; then works until it is drained."""
+def worker_kit() -> WorkerKit:
+    metrics = GroupMetrics.create(CollectorRegistry(), "taximeter_test", lag="Lag.", paused="Paused.", takeover="Takeover.", stop_reasons=())
+    return WorkerKit(
+        topics=topics_named("usage"),
+        appender=cast("Appender", None),
+        seek=lambda _partition, _offset: None,
+        metrics=metrics,
+        clock=ManualClock(),
+        log=get_log("test"),
+        turns=LoopTurns(),
+    )
 
-    def __init__(self, ends: Sequence[int | None]) -> None:
-        metrics = GroupMetrics.create(CollectorRegistry(), "taximeter_test", lag="Lag.", paused="Paused.", takeover="Takeover.", stop_reasons=())
-        kit = WorkerKit(
-            topics=topics_named("usage"),
-            appender=cast("Appender", None),
-            seek=lambda _partition, _offset: None,
-            metrics=metrics,
-            clock=ManualClock(),
-            log=get_log("test"),
-            turns=LoopTurns(),
-        )
-        super().__init__(0, kit)
+
+class Worker(PartitionWorker):
+    """Kafka is away `away` times. Then it fails once for each of `ends`, with the chain at that end; then works until it is drained."""
+
+    def __init__(self, ends: Sequence[int | None], *, kit: WorkerKit | None = None, away: int = 0) -> None:
+        super().__init__(0, worker_kit() if kit is None else kit)
         self.runs = 0
+        self._away = away
         self._ends = list(ends)
         self._end: int | None = None
 
@@ -51,6 +55,8 @@ class Worker(PartitionWorker):
 
     async def _own(self) -> None:
         self.runs += 1
+        if self.runs <= self._away:
+            raise LogUnavailable("no broker answers")
         if self._ends:
             self._end = self._ends.pop(0)
             raise ValueError("odd")
@@ -89,3 +95,15 @@ async def test_records_that_the_client_passes_over_are_read_again_a_few_times_be
         worker._read_again(7, 9)
     with pytest.raises(ChainBroken, match="skips records 7 to 8 of partition 0 every time"):
         worker._read_again(7, 9)
+
+
+async def test_an_outage_that_all_partitions_meet_is_a_line_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
+    kit = worker_kit()
+    workers = [Worker([], kit=kit, away=3) for _ in range(5)]
+    running = [asyncio.create_task(worker.run()) for worker in workers]
+    await until_async(lambda: all(worker.runs == 4 for worker in workers))
+    for worker in workers:
+        worker.drain()
+    await asyncio.gather(*running)
+    said = [record for record in caplog.records if record.message == "starting over"]
+    assert 1 <= len(said) < 5, "fifteen starts in some seconds of the workers' clock"

@@ -149,6 +149,7 @@ def test_a_backlog_goes_at_the_pace_that_was_seen_and_the_rest_with_the_next_rep
     pace = 3_000
     assert facts(positions=waiting(6_000, lately=pace)).catch_up_seconds == 6_000 * PACE_MS / 1000 / pace
     assert facts(positions=waiting(50), stripe=replace(STRIPE, problem="away")).catch_up_seconds is None
+    assert facts(positions=waiting(50), groups={"reporter": GroupSeen("Empty")}).catch_up_seconds is None
 
 
 def test_what_will_miss_its_invoice_is_told_before_it_does() -> None:
