@@ -19,6 +19,7 @@ from benchmarks.http_load import MEASURED, MEASURING
 from benchmarks.measurement import Measurement
 from benchmarks.paths import Arena, Measures, Path
 from benchmarks.targets import Target
+from benchmarks.usage_load import METERS_FILE
 from benchmarks.watched import ProcessFailed, WatchedProcess
 from ingest.requests.server import BATCHES_PATH, EVENTS_PATH
 from metering.kafka.clients import KafkaSettings
@@ -26,6 +27,21 @@ from metering.kafka.clients import KafkaSettings
 BARE: Final = "bare aiohttp"
 GATEWAY: Final = "gateway"
 BATCHES: Final = "gateway, batches of emitters"
+RECORDS: Final = "gateway, records of a mapping"
+RECORDS_PATH: Final = "/v1/from/benchmark"
+MAPPING: Final = f"""
+[[mappings]]
+name = "benchmark"
+path = "{RECORDS_PATH}"
+id = ["id", "finished"]
+source = "benchmark"
+customer = "account.id"
+time = {{path = "finished", unit = "s"}}
+leave_out = [{{status = ["failure"], "usage.total_tokens" = [0]}}]
+usage.input_tokens = "usage.prompt_tokens"
+usage.output_tokens = "usage.completion_tokens"
+dimensions.model = "model"
+"""
 EVENTS_PER_REQUEST: Final = 100
 SECONDS: Final = 6.0
 SECONDS_MIN: Final = 0.3
@@ -48,6 +64,14 @@ async def begin_batches(events_per_request: int, connections: int, arena: Arena)
     yield {BATCHES: partial(measure_gateway, arena, batches, path=BATCHES_PATH), GATEWAY: partial(measure_gateway, arena, events)}
 
 
+@asynccontextmanager
+async def begin_records(events_per_request: int, connections: int, arena: Arena) -> AsyncIterator[Measures]:
+    """The gateway, once with events in our own form, and once with records that a mapping makes the same events of."""
+    load = load_of(events_per_request, connections, arena)
+    records = partial(measure_gateway, arena, [*load, "--records"], path=RECORDS_PATH)
+    yield {GATEWAY: partial(measure_gateway, arena, load), RECORDS: records}
+
+
 def load_of(events_per_request: int, connections: int, arena: Arena) -> list[str]:
     """The options of the load generator."""
     load = ["--events-per-request", str(events_per_request), "--connections", str(connections)]
@@ -65,9 +89,8 @@ async def measure_bare(arena: Arena, load: Sequence[str]) -> Measurement:
 async def measure_gateway(arena: Arena, load: Sequence[str], *, path: str = EVENTS_PATH) -> Measurement:
     """The gateway: each request is answered when Kafka has acknowledged its events."""
     folder, kafka = new_folder(arena), arena.kafka(PARTITIONS)
-    with WatchedProcess(
-        [sys.executable, "-m", "ingest", "--config", str(settings_file(folder))], folder / "log", gateway_environment(kafka, folder)
-    ) as gateway:
+    command = [sys.executable, "-m", "ingest", "--config", str(settings_file(folder, METERS_FILE + MAPPING))]
+    with WatchedProcess(command, folder / "log", gateway_environment(kafka, folder)) as gateway:
         port, admin = await number_in(folder / "port"), await number_in(folder / "admin")
         await until_ready(f"http://127.0.0.1:{admin}/readyz", gateway)
         measured = await under_load(gateway, f"http://127.0.0.1:{port}{path}", load, folder)
@@ -147,6 +170,8 @@ PATHS: Final[Sequence[Path]] = (
     Path(
         "gateway-100", partial(begin, 100, 16), [Target(GATEWAY, "cpu_s_per_million", 5.0), Target(GATEWAY, "events_per_s", 150_000, at_most=False)]
     ),
+    Path("gateway-mapped-100", partial(begin_records, 100, 16), [Target(RECORDS, "ratio", 2.0)]),
+    Path("gateway-mapped-1", partial(begin_records, 1, 64), [Target(RECORDS, "ratio", 2.0)]),
     Path("gateway-http-emitter", partial(begin_batches, 500, 16), [Target(BATCHES, "events_per_s", 250_000, at_most=False)]),
     Path("gateway-1", partial(begin, 1, 64), [Target(GATEWAY, "cpu_s_per_million", 90.0), Target(GATEWAY, "requests_per_s", 4_000, at_most=False)]),
 )

@@ -12,13 +12,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Final, cast
+from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 import orjson
 from taximeter_emitter.wire.emitter_names import SECRET_HEADER, emitter_name
 
-from benchmarks.usage_load import Shape, batch_records, document_of, events_of
+from benchmarks.usage_load import LoadEvent, Shape, batch_records, document_of, events_of
 from metering.process.service import fast_event_loop
 
 MEASURING: Final = "measuring"
@@ -44,7 +44,31 @@ class LoadResult:
 
 def prepared_requests(path: str, host: str, *, events_per_request: int) -> list[bytes]:
     """Whole requests, heads included, of events as model servers send them."""
-    documents = [document_of(event) for event in events_of(Shape(events=_EVENTS_PREPARED))]
+    return _in_requests([document_of(event) for event in events_of(Shape(events=_EVENTS_PREPARED))], path, host, events_per_request)
+
+
+def prepared_records(path: str, host: str, *, events_per_request: int) -> list[bytes]:
+    """The same events as records of another program, which a mapping makes events of."""
+    return _in_requests([_record_of(event) for event in events_of(Shape(events=_EVENTS_PREPARED))], path, host, events_per_request)
+
+
+def _record_of(event: LoadEvent) -> dict[str, Any]:
+    """What a proxy in front of models says of a call."""
+    return {
+        "id": event.event_id,
+        "finished": event.time_ms / 1000,
+        "status": "success",
+        "model": event.model,
+        "account": {"id": event.customer},
+        "usage": {
+            "prompt_tokens": event.input_tokens,
+            "completion_tokens": event.output_tokens,
+            "total_tokens": event.input_tokens + event.output_tokens,
+        },
+    }
+
+
+def _in_requests(documents: Sequence[dict[str, Any]], path: str, host: str, events_per_request: int) -> list[bytes]:
     requests = []
     for start in range(0, len(documents) - events_per_request + 1, events_per_request):
         body = orjson.dumps(documents[start] if events_per_request == 1 else documents[start : start + events_per_request])
@@ -119,14 +143,10 @@ class Connection(asyncio.Protocol):
             self._transport.write(self._requests[self._next])
 
 
-async def drive(url: str, *, events_per_request: int, partitions: int, connections: int, warm_up: float, seconds: float) -> LoadResult:
-    """Load the gateway and measure; with batches for so many partitions, or, for 0, with events. Raises RuntimeError when an answer is not 202."""
+async def drive(url: str, requests: Sequence[bytes], *, events_per_request: int, connections: int, warm_up: float, seconds: float) -> LoadResult:
+    """Load the gateway with these requests and measure. Raises RuntimeError when an answer is not 202."""
     parts = urlsplit(url)
     assert parts.hostname is not None, "a URL has a host"
-    if partitions:
-        requests = prepared_batches(parts.path, parts.netloc, events_per_request=events_per_request, partitions=partitions)
-    else:
-        requests = prepared_requests(parts.path, parts.netloc, events_per_request=events_per_request)
     loop = asyncio.get_running_loop()
     opened = []
     for number in range(connections):
@@ -159,12 +179,21 @@ async def drive(url: str, *, events_per_request: int, partitions: int, connectio
     )
 
 
+def _prepared(chosen: argparse.Namespace) -> list[bytes]:
+    parts, size = urlsplit(chosen.url), chosen.events_per_request
+    if chosen.partitions:
+        return prepared_batches(parts.path, parts.netloc, events_per_request=size, partitions=chosen.partitions)
+    prepare = prepared_records if chosen.records else prepared_requests
+    return prepare(parts.path, parts.netloc, events_per_request=size)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one load; the result as JSON on the last line of stdout."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.http_load", description=__doc__)
     parser.add_argument("--url", required=True)
     parser.add_argument("--events-per-request", type=int, default=100)
     parser.add_argument("--partitions", type=int, default=0, help="send batches of emitters, for a topic with so many partitions")
+    parser.add_argument("--records", action="store_true", help="send records for a mapping in place of events")
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--warm-up", type=float, default=1.0)
     parser.add_argument("--seconds", type=float, default=5.0)
@@ -173,8 +202,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result = runner.run(
             drive(
                 chosen.url,
+                _prepared(chosen),
                 events_per_request=chosen.events_per_request,
-                partitions=chosen.partitions,
                 connections=chosen.connections,
                 warm_up=chosen.warm_up,
                 seconds=chosen.seconds,

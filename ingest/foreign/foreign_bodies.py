@@ -23,6 +23,7 @@ VALUES_PER_RECORD: Final = 8
 SPAN_VALUES_PER_RECORD: Final = 32
 """Each attribute of a span is two objects."""
 _SHOWN_BYTES: Final = 512
+_BROKEN_LINE: Final = EventRejected(Reason.MALFORMED_JSON, "", "the line is not valid JSON")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +66,15 @@ def map_body(path: ForeignPath, headers: Mapping[str, str], body: bytes, *, even
     if len(records) > events_max:
         raise RequestRefused(Refusal.TOO_MANY_EVENTS, f"{len(records)} records; a request takes {events_max}")
     found = MappedRecords()
+    only = None if path.by_type else path.otherwise
     for record in records:
-        mapping = path.mapping_of(record)
+        mapping = only or path.mapping_of(record)
         document: Any = record
         if mapping is not None:
             try:
-                document = _event(mapping, record)
+                document = mapping.event(record)
             except EventRejected as refusal:
-                document = Unmapped(refusal, _id_of(record))
+                document = Unmapped(_BROKEN_LINE if type(record) is BrokenLine else refusal, _id_of(record))
             if document is None:
                 found.left_out += 1
                 continue
@@ -85,12 +87,6 @@ def map_body(path: ForeignPath, headers: Mapping[str, str], body: bytes, *, even
 def records_in(path: ForeignPath, headers: Mapping[str, str], body: bytes, *, events_max: int) -> list[Any]:
     """The records of a body, decoded. Raises RequestRefused."""
     return _FORMS[path.form](headers, body, events_max)
-
-
-def _event(mapping: CompiledMapping, record: Any) -> dict[str, Any] | None:
-    if type(record) is BrokenLine:
-        raise EventRejected(Reason.MALFORMED_JSON, "", "the line is not valid JSON")
-    return mapping.event(record)
 
 
 def _id_of(record: Any) -> str | None:

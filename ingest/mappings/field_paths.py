@@ -44,6 +44,15 @@ def getter_of(path: FieldPath) -> Getter:
     if not steps:
         return lambda record: record.get(last)
 
+    if len(steps) == 1:
+        (first,) = steps
+
+        def find_in(record: Any) -> Any:
+            holder = record.get(first)
+            return holder.get(last) if type(holder) is dict else None
+
+        return find_in
+
     def find(record: Any) -> Any:
         for step in steps:
             record = record.get(step)

@@ -160,6 +160,7 @@ def test_ids_are_made_of_all_their_parts() -> None:
     mapping = compiled(id=["id", "end"])
     ids = {mapping.event(RECORD | {"id": first, "end": second})["id"] for first, second in [("a", "bc"), ("ab", "c"), ("a", 1), ("a", 1.5)]}  # type: ignore[index]
     assert len(ids) == 4
+    assert mapping.event(RECORD | {"id": "r-1", "end": 1.5})["id"] == "r-1:1.5:3.3"  # type: ignore[index]
     assert refused(mapping, RECORD) == ("missing_field", "id")
     assert len(mapping.event(RECORD | {"id": "x" * 5000, "end": "y"})["id"]) <= 128  # type: ignore[index]
 
