@@ -57,6 +57,19 @@ _API_KEYS: Final = (
         f"{_COMMANDS}.arguments:api_keys_create",
         f"{_COMMANDS}.api_keys:create",
     ),
+    Command(
+        "list",
+        "show the keys of a file: whose they are, and what they may do",
+        f"{_COMMANDS}.arguments:api_keys_list",
+        f"{_COMMANDS}.api_keys:list_all",
+    ),
+    Command(
+        "rotate",
+        "make a key that may do what another may, and print it once",
+        f"{_COMMANDS}.arguments:api_keys_one",
+        f"{_COMMANDS}.api_keys:rotate",
+    ),
+    Command("revoke", "take a key out of the file", f"{_COMMANDS}.arguments:api_keys_one", f"{_COMMANDS}.api_keys:revoke"),
 )
 
 _DEADLETTERS: Final = (
@@ -157,7 +170,7 @@ COMMANDS: Final = (
     _command(SANDBOX, "demo", "run the whole pipeline under load on this machine, and compare"),
     _command(SANDBOX, "broker", "run the embedded Kafka-protocol broker, or Apache Kafka, in the foreground"),
     CommandGroup("topics", "the topics: create, check, and copy to another cluster", _TOPICS),
-    CommandGroup("api-keys", "make keys for those who send events to the gateway, or read the console", _API_KEYS),
+    CommandGroup("api-keys", "make, list, rotate and revoke keys for those who send events to the gateway, or read the console", _API_KEYS),
     Command("doctor", "what is wrong, what waits, and what to type", f"{_COMMANDS}.arguments:doctor", "taximeter.doctor.doctor_command:run"),
     _command(_COMMANDS, "status", "show where each partition stands"),
     _command(_COMMANDS, "console", "show in a browser, and as JSON, what each customer used and what became of it"),

@@ -12,6 +12,7 @@ have several keys at once, so that keys can be replaced without an interruption:
 """
 
 import hmac
+import re
 import secrets
 import tomllib
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ from taximeter_emitter.wire.errors import TaximeterError
 KEY_PREFIX: Final = "tmk_"
 _ID_CHARS: Final = 12
 _SECRET_CHARS: Final = 64
+_TABLE: Final = re.compile(r"^(?=[ \t]*\[\[\s*keys)", re.MULTILINE)
 _HEX: Final = frozenset("0123456789abcdef")
 _KEYS_MAX: Final = 10_000
 _FILE_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -80,6 +82,30 @@ def create_key(*, tenant: str, customers: tuple[str, ...] = (), events_per_secon
     entry = "\n".join(lines) + "\n"
     parse_keys(entry)
     return CreatedKey(f"{KEY_PREFIX}{key_id}_{secret}", entry)
+
+
+def without_key(text: str, key_id: str) -> str:
+    """The text of a file without one key; comments stay. Raises BadKeysFile if there is no such key, or no other."""
+    keys = parse_keys(text)
+    if key_id not in keys:
+        raise BadKeysFile([f"there is no key {key_id!r}"])
+    if len(keys) == 1:
+        raise BadKeysFile([f"{key_id} is the only key, and a file has one at least: create the next one first"])
+    blocks = _TABLE.split(text)
+    kept = [blocks[0]]
+    for block in blocks[1:]:
+        is_it = tomllib.loads(block)["keys"][0].get("id") == key_id
+        kept.append(_comments_after(block) if is_it else block)
+    found = "".join(kept)
+    assert parse_keys(found).keys() == keys.keys() - {key_id}, "one key is taken out, and no other"
+    return found
+
+
+def _comments_after(block: str) -> str:
+    """The comments at the end of a table: they are about the next one."""
+    lines = block.splitlines(keepends=True)
+    last = max(place for place, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#"))
+    return "".join(lines[last + 1 :]).lstrip("\n")
 
 
 def read_keys(path: Path) -> dict[str, ApiKey]:

@@ -1,13 +1,14 @@
-"""`taximeter api-keys`: make keys for those who send events to the gateway, or read the console."""
+"""`taximeter api-keys`: make, list, rotate and revoke keys for those who send events to the gateway, or read the console."""
 
 import argparse
 import sys
 from pathlib import Path
 from typing import Final
 
-from metering.configuration.key_file import BadKeysFile, create_key, read_keys
+from metering.configuration.key_file import BadKeysFile, CreatedKey, create_key, read_keys, without_key
 from metering.process.atomic_files import write_atomically
 from taximeter.exit_codes import FAILED, OK, USAGE
+from taximeter.stripe_commands.running import print_json
 
 PRIVATE: Final = 0o600
 
@@ -22,7 +23,70 @@ def create(arguments: argparse.Namespace) -> int:
     except BadKeysFile as error:
         print(f"taximeter: {error}", file=sys.stderr)
         return USAGE
+    return _add(arguments.file, key)
+
+
+def list_all(arguments: argparse.Namespace) -> int:
+    """Show the keys of a file: whose they are, and what they may do."""
+    try:
+        keys = read_keys(arguments.file)
+    except BadKeysFile as error:
+        print(f"taximeter: {error}", file=sys.stderr)
+        return FAILED
+    found = [
+        {
+            "id": key.key_id,
+            "tenant": key.tenant,
+            "customers": None if key.customers is None else sorted(key.customers),
+            "events_per_second": key.events_per_second,
+        }
+        for key in keys.values()
+    ]
+    if arguments.json:
+        print_json({"schema": "taximeter.api-keys/1", "keys": found})
+        return OK
+    for key in keys.values():
+        customers = "all customers" if key.customers is None else f"customers {', '.join(sorted(key.customers))}"
+        rate = "" if key.events_per_second is None else f", {key.events_per_second} events a second"
+        print(f"{key.key_id}  {key.tenant}: {customers}{rate}")
+    return OK
+
+
+def rotate(arguments: argparse.Namespace) -> int:
+    """Make a key that may do what another may, and print it once.
+
+    The other one is good until it is revoked.
+    """
+    try:
+        old = read_keys(arguments.file).get(arguments.id)
+        if old is None:
+            raise BadKeysFile([f"there is no key {arguments.id!r}"])
+        key = create_key(tenant=old.tenant, customers=tuple(sorted(old.customers or ())), events_per_second=old.events_per_second)
+    except BadKeysFile as error:
+        print(f"taximeter: {error}", file=sys.stderr)
+        return FAILED
+    code = _add(arguments.file, key)
+    if code == OK:
+        print(f"taximeter: {old.key_id} is good as long as it is not revoked: taximeter api-keys revoke {old.key_id}", file=sys.stderr)
+    return code
+
+
+def revoke(arguments: argparse.Namespace) -> int:
+    """Take a key out of the file.
+
+    A running gateway refuses it within seconds, and a console once it is started again.
+    """
     path: Path = arguments.file
+    try:
+        write_atomically(path, without_key(path.read_text(), arguments.id), mode=PRIVATE)
+    except (OSError, UnicodeDecodeError, BadKeysFile) as error:
+        print(f"taximeter: {path}: {error}", file=sys.stderr)
+        return FAILED
+    print(f"taximeter: {arguments.id} is out of {path}", file=sys.stderr)
+    return OK
+
+
+def _add(path: Path, key: CreatedKey) -> int:
     try:
         before = path.read_text() if path.exists() else ""
         # A gateway that reads the file during this sees the old keys or the new ones.

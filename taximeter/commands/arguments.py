@@ -29,6 +29,18 @@ def api_keys_create(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--events-per-second", type=int, help="how many events a second it may send (default: no limit)")
 
 
+def api_keys_list(parser: argparse.ArgumentParser) -> None:
+    """The options of `taximeter api-keys list`."""
+    parser.add_argument("--file", type=Path, required=True, help="the file of keys")
+    parser.add_argument("--json", action="store_true", help="as JSON")
+
+
+def api_keys_one(parser: argparse.ArgumentParser) -> None:
+    """The options of `taximeter api-keys rotate` and `revoke`."""
+    parser.add_argument("id", metavar="ID", help="the twelve digits after tmk_, as `taximeter api-keys list` shows them")
+    parser.add_argument("--file", type=Path, required=True, help="the file of keys")
+
+
 def console(parser: argparse.ArgumentParser) -> None:
     """The options of `taximeter console`."""
     parser.add_argument("--rebuild", action="store_true", help="delete the store first: it is built again from the log")

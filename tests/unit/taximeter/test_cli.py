@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 
 from ingest.admission.api_keys import ApiKeys
-from metering.configuration.key_file import read_keys
+from metering.configuration.key_file import BadKeysFile, create_key, parse_keys, read_keys, without_key
 from taximeter import cli
-from taximeter.exit_codes import OK, USAGE
+from taximeter.exit_codes import FAILED, OK, USAGE
 
 
 @pytest.mark.parametrize("arguments", [[], ["no-such-command"], ["demo", "--events", "many"], ["topics", "destroy"]])
@@ -61,3 +61,35 @@ def test_a_new_api_key_is_printed_once_and_its_digest_is_added_to_the_file(tmp_p
 
 def test_a_tenant_that_cannot_stand_in_the_file_is_refused(tmp_path: Path) -> None:
     assert cli.main(["api-keys", "create", "--tenant", "", "--file", str(tmp_path / "keys.toml")]) == USAGE
+
+
+def test_a_key_is_taken_out_and_the_comments_stay() -> None:
+    first, second, third = (create_key(tenant=name, customers=("cus_1",)) for name in ("a", "b", "c"))
+    text = f"# of a\n{first.entry}\n# of b\n  {second.entry}# of c\n\n{third.entry}# the end\n"
+    ids = list(parse_keys(text))
+    left = without_key(text, ids[1])
+    assert list(parse_keys(left)) == [ids[0], ids[2]]
+    assert [line for line in left.splitlines() if line.startswith("#")] == ["# of a", "# of b", "# of c", "# the end"]
+    with pytest.raises(BadKeysFile, match="there is no key"):
+        without_key(left, ids[1])
+    with pytest.raises(BadKeysFile, match="is the only key"):
+        without_key(first.entry, ids[0])
+
+
+def test_keys_are_listed_rotated_and_revoked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = str(tmp_path / "keys.toml")
+    assert cli.main(["api-keys", "create", "--tenant", "acme", "--customer", "cus_1", "--events-per-second", "5", "--file", file]) == OK
+    old = next(iter(read_keys(tmp_path / "keys.toml")))
+    assert cli.main(["api-keys", "revoke", old, "--file", file]) == FAILED
+    assert cli.main(["api-keys", "rotate", old, "--file", file]) == OK
+    before, after = read_keys(tmp_path / "keys.toml").values()
+    assert (after.tenant, after.customers, after.events_per_second) == (before.tenant, before.customers, before.events_per_second)
+    assert after.key_id != old
+    assert cli.main(["api-keys", "revoke", old, "--file", file]) == OK
+    capsys.readouterr()
+    assert cli.main(["api-keys", "list", "--file", file]) == OK
+    shown = capsys.readouterr().out
+    assert shown == f"{after.key_id}  acme: customers cus_1, 5 events a second\n"
+    assert after.secret_sha256.hex() not in shown
+    assert cli.main(["api-keys", "rotate", old, "--file", file]) == FAILED
+    assert (tmp_path / "keys.toml").stat().st_mode & 0o777 == 0o600
