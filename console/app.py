@@ -4,6 +4,7 @@ from taximeter_emitter.wire.limits import DAY_MS
 
 from console.answering.events_behind import EventLookup
 from console.following.log_following import LogFollowing
+from console.following.price_following import PriceFollowing
 from console.following.store_thread import StoreThread
 from console.metrics import ConsoleMetrics
 from console.serving.console_server import ConsoleServer, Sources
@@ -17,15 +18,17 @@ from metering.kafka.clients import KafkaSettings
 from metering.process.listener import CannotListen, ListenAddress
 from metering.process.service import ServiceContext
 from metering.process.supervision import RefusedToStart
+from metering.stripe.settings import StripeSettings
 
 
 class Console:
     """Owns the store, what follows the log, and the listener."""
 
-    def __init__(self, context: ServiceContext, kafka: KafkaSettings, settings: ConsoleSettings) -> None:
+    def __init__(self, context: ServiceContext, kafka: KafkaSettings, settings: ConsoleSettings, stripe: StripeSettings | None) -> None:
         self._context = context
         self._kafka = kafka
         self._settings = settings
+        self._stripe = stripe
         self._metrics = ConsoleMetrics.create(context.registry)
 
     async def run(self) -> None:
@@ -42,7 +45,9 @@ class Console:
         context.health.require("followed", following.view.stopped)
         context.health.mention("reading", following.view.unread)
         events = EventLookup(self._kafka)
-        pages = PageAnswers(reading, following.view, events, context.clock)
+        prices = PriceFollowing(self._stripe, context.clock, context.log)
+        context.spawn("prices", prices.run(), background=True)
+        pages = PageAnswers(reading, following.view, events, prices, context.clock)
         try:
             await self._serve(following, Sources(reading, pages, lambda: store.revision))
         finally:

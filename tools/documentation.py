@@ -75,7 +75,7 @@ SETTINGS: Final = (
     SettingsSection("gateway", GatewaySettings, "The gateway (`python -m ingest`)."),
     SettingsSection("aggregator", AggregatorSettings, "The aggregator."),
     SettingsSection("reporter", ReporterSettings, "The reporter."),
-    SettingsSection("stripe", StripeSettings, "The reporter."),
+    SettingsSection("stripe", StripeSettings, "The reporter; the console, for prices, if there is a key."),
     SettingsSection("webhooks", WebhookSettings, "The reporter."),
     SettingsSection("console", ConsoleSettings, "The console (`taximeter console`)."),
 )

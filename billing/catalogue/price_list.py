@@ -64,6 +64,20 @@ class PriceList:
                 ends[currency] = _EXACT.add(sum_low, _times(low, times)), _EXACT.add(sum_high, _times(high, times))
         return tuple(AmountRange(currency, *ends[currency]) for currency in sorted(ends))
 
+    def totals(self, units: Iterable[tuple[str, int]]) -> tuple[AmountRange, ...]:
+        """What a whole billing period of one customer costs, by currency: each entry is a meter and all units of the period. Exact where a meter has
+        one price; from the least to the most where it has several.
+        """
+        ends: dict[str, tuple[Decimal, Decimal]] = {}
+        for meter, quantity in units:
+            costs: dict[str, list[Decimal]] = {}
+            for price in self.prices.get(meter, ()):
+                costs.setdefault(price.terms.currency, []).append(period_cost(price.terms, quantity))
+            for currency, found in costs.items():
+                low, high = ends.get(currency, (_NOTHING, _NOTHING))
+                ends[currency] = _EXACT.add(low, min(found)), _EXACT.add(high, max(found))
+        return tuple(AmountRange(currency, *ends[currency]) for currency in sorted(ends))
+
     def unpriced(self, meters: Iterable[str]) -> tuple[str, ...]:
         """Those of the meters that no active price bills, sorted."""
         return tuple(sorted(meter for meter in set(meters) if not self.prices.get(meter)))
@@ -95,6 +109,17 @@ def price_range(terms: Terms, units: int) -> tuple[Decimal, Decimal]:
     if terms.package is None:
         return _times(amount, units), _times(amount, units)
     return _times(amount, units // terms.package.units), _times(amount, -(-units // terms.package.units))
+
+
+def period_cost(terms: Terms, total: int) -> Decimal:
+    """What all units of a billing period cost at a price, in smallest units of the currency. Below zero nothing is due."""
+    total = max(0, total)
+    if terms.tiers:
+        return _tiered(terms, total) if total else _NOTHING
+    if terms.package is None:
+        return _times(terms.unit_amount or _NOTHING, total)
+    begun = -(-total // terms.package.units) if terms.package.round == "up" else total // terms.package.units
+    return _times(terms.unit_amount or _NOTHING, begun)
 
 
 def _tiered(terms: Terms, total: int) -> Decimal:

@@ -23,10 +23,12 @@ from console.answering.store_lists import (
 from console.answering.usage_answer import answer_usage
 from console.answering.usage_question import BadQuestion, UsageAsked, day_text, usage_asked
 from console.following.pipeline_view import PipelineView
+from console.following.price_following import PriceFollowing
 from console.pages.customer_pages import customer_page, customers_page
 from console.pages.elements import Html
 from console.pages.event_page import event_page
 from console.pages.list_pages import plans_page, refused_page, set_aside_page
+from console.pages.money import money
 from console.pages.page_frame import PageAbout
 from console.pages.pipeline_page import PipelineSeen, pipeline_page
 from console.store.store_reading import StoreReading
@@ -43,10 +45,11 @@ Page = Callable[[PageAbout, Mapping[str, str]], Awaitable[Html]]
 class PageAnswers:
     """Makes pages. What it reads of stays its owner's."""
 
-    def __init__(self, reading: StoreReading, view: PipelineView, events: EventLookup, clock: Clock) -> None:
+    def __init__(self, reading: StoreReading, view: PipelineView, events: EventLookup, prices: PriceFollowing, clock: Clock) -> None:
         self._reading = reading
         self._view = view
         self._events = events
+        self._prices = prices
         self._clock = clock
         self.by_path: Mapping[str, tuple[str, Page]] = {
             "/": ("Pipeline", self._pipeline),
@@ -90,7 +93,8 @@ class PageAnswers:
             raise BadQuestion("by", "is hour or day")
         asked = self._asked(query, customer=customer, group_by=by)
         answer = await self._reading.ask(lambda store: answer_customer(store, asked, customer))
-        return customer_page(about._replace(title=customer), asked, answer, customer, None)
+        bill = money(self._prices.prices, self._prices.why_not, customer, answer.by_meter)
+        return customer_page(about._replace(title=customer), asked, answer, customer, bill)
 
     async def _behind(self, about: PageAbout, query: Mapping[str, str]) -> Html:
         _only(query, "from", "to", "id", "meter")

@@ -17,6 +17,7 @@ from audit.tracing.usage_explained import ExplainedUsage
 from console.answering.events_behind import EventLookup, EventsBehind, EventShown, TooManyAsk
 from console.folding.usage_changes import FoldChanges, HeldSum, LetterLine, PlanPart, RefusalLine
 from console.following.pipeline_view import PipelineView
+from console.following.price_following import PriceFollowing
 from console.metrics import ConsoleMetrics
 from console.serving.console_server import STATIC, USAGE_PATH, ConsoleServer, Sources
 from console.serving.page_answers import PageAnswers
@@ -25,6 +26,7 @@ from console.store.fold_places import LEDGER, FoldPlace
 from console.store.store_reading import AnswerTooLong, StoreReading
 from metering.configuration.key_file import create_key, parse_keys
 from metering.process.listener import ListenAddress
+from metering.process.logs import get_log
 from tests.support.console_usage import DAY, a_store
 from tests.support.manual_clock import ManualClock
 from tests.support.openapi import answer_faults
@@ -84,7 +86,7 @@ async def serving(path: Path, access: Access = EVERYBODY, *, read: bool = True) 
     if read:
         view.caught_up |= {("tallies", 0), ("ledger", 0), ("deadletters", 0)}
     view.partitions[0].troubles["ledger"] = ODD
-    pages = PageAnswers(reading, view, TwoEvents(), clock)
+    pages = PageAnswers(reading, view, TwoEvents(), PriceFollowing(None, clock, get_log(__name__)), clock)
     server = ConsoleServer(
         ListenAddress(host="127.0.0.1", port=0),
         access,
