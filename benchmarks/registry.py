@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from benchmarks import aggregator, catch_up, emitter, forms, gateway, ids, many_meters, reporter, reporter_drain, steady
+from benchmarks import aggregator, catch_up, console, emitter, forms, gateway, ids, many_meters, reporter, reporter_drain, steady
 from benchmarks.paths import Path
 from benchmarks.peers import measuring as peers
 
@@ -18,7 +18,7 @@ PATHS: Final[Sequence[Path]] = (
     *reporter_drain.PATHS,
 )
 # Each takes many minutes; the first run of the peers fetches packages, too.
-WHEN_NAMED: Final[Sequence[Path]] = (*catch_up.WHEN_NAMED, *ids.WHEN_NAMED, *reporter_drain.WHEN_NAMED, *peers.PATHS)
+WHEN_NAMED: Final[Sequence[Path]] = (*catch_up.WHEN_NAMED, *console.WHEN_NAMED, *ids.WHEN_NAMED, *reporter_drain.WHEN_NAMED, *peers.PATHS)
 KNOWN: Final[Sequence[Path]] = (*PATHS, *WHEN_NAMED)
 
 

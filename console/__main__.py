@@ -11,7 +11,6 @@ from metering.configuration.settings import SettingsError, load_all
 from metering.kafka.clients import KafkaSettings
 from metering.process.service import ServiceContext
 from metering.process.service_command import Configuration, service_command
-from metering.records.meters import catalogue_problems
 from metering.stripe.settings import StripeSettings, stripe_is_configured
 
 
@@ -30,12 +29,12 @@ def stripe_settings(file: Mapping[str, Any]) -> StripeSettings | None:
 
 
 def file_problems(file: Mapping[str, Any]) -> Iterable[str]:
-    """What is wrong with the meters, and with the key for the prices if there is one."""
+    """What is wrong with the key for the prices, if there is one. Meters are not looked at: the tallies have them."""
     try:
         stripe_settings(file)
     except SettingsError as error:
-        return [*catalogue_problems(file), *error.problems]
-    return catalogue_problems(file)
+        return error.problems
+    return ()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

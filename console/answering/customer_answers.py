@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from console.answering.store_lists import HeldShown, RefusalShown, held_sums, refusals
+from console.answering.store_lists import HeldShown, RefusalShown, billed_of, held_sums, refusals
 from console.answering.usage_answer import SummedRow, answer_usage
 from console.answering.usage_question import UsageAsked
 from console.folding.usage_changes import HOURS_A_DAY
@@ -17,12 +17,16 @@ HOURS_SHOWN_MAX: Final = 7 * HOURS_A_DAY  # of a longer range, days
 
 @dataclass(frozen=True, slots=True)
 class CustomerAnswer:
-    """`dimensions`: the names by which `by_meter` is grouped beside the meter. `by_time`: groups are the hour or the day, and the meter."""
+    """`dimensions`: the names by which `by_meter` is grouped beside the meter. `by_time`: groups are the hour or the day, and the meter.
+
+    `billed`: the customer at Stripe.
+    """
 
     dimensions: tuple[str, ...]
     by_meter: Sequence[SummedRow]
     by_time: Sequence[SummedRow]
     by_hour: bool
+    billed: str | None
     held: Sequence[HeldShown]
     refused: Sequence[RefusalShown]
 
@@ -37,6 +41,7 @@ def answer_customer(connection: sqlite3.Connection, asked: UsageAsked, customer:
         answer_usage(connection, replace(asked, groups=("meter", *dimensions))).rows,
         answer_usage(connection, replace(asked, groups=("hour" if by_hour else "day", "meter"))).rows,
         by_hour,
+        billed_of(connection, customer),
         held_sums(connection, customer),
         refusals(connection, customer),
     )

@@ -118,6 +118,12 @@ def held_sums(connection: sqlite3.Connection, customer: str | None) -> Sequence[
     return [HeldShown(*row) for row in rows]
 
 
+def billed_of(connection: sqlite3.Connection, customer: str) -> str | None:
+    """Who is billed at Stripe for a customer, by the last intent; None if there is none yet."""
+    row = connection.execute("SELECT billed FROM billed WHERE customer = ?", (customer,)).fetchone()
+    return None if row is None else str(row[0])
+
+
 def held_units(connection: sqlite3.Connection) -> int:
     """All that is held."""
     return int(connection.execute("SELECT coalesce(sum(units), 0) FROM held").fetchone()[0])

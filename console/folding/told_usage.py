@@ -77,6 +77,7 @@ class ToldUsage:
     def _plan(self, offset: int, log_time_ms: int, intent: Intent, changes: FoldChanges) -> None:
         for event in intent.meter_events:
             changes.add(_key(event), UsageAmounts(planned=event.value, open=event.value))
+            changes.billed[event.customer] = event.billed
         for number, event in enumerate(intent.unbillable):
             changes.add(_key(event), UsageAmounts(planned=event.value, refused=event.value))
             changes.refused.append(_refused(SpokenPlace(offset, -1 - number), event, Outcome.UNBILLABLE, "older than Stripe takes", log_time_ms))

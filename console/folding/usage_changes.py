@@ -114,7 +114,10 @@ class HeldSum(NamedTuple):
 
 @dataclass(slots=True)
 class FoldChanges:
-    """Gathered, and written in one transaction with the place up to which the log was folded. `held` None: as before."""
+    """Gathered, and written in one transaction with the place up to which the log was folded. `held` None: as before.
+
+    `billed`: by customer, who is billed for it at Stripe.
+    """
 
     usage: dict[UsagePlace, UsageAmounts] = field(default_factory=dict)
     outcomes: Counter[tuple[int, str]] = field(default_factory=Counter)
@@ -124,6 +127,7 @@ class FoldChanges:
     intents: list[IntentAt] = field(default_factory=list)
     spoken: set[SpokenPlace] = field(default_factory=set)
     held: Sequence[HeldSum] | None = None
+    billed: dict[str, str] = field(default_factory=dict)
 
     def add(self, key: UsagePlace, amounts: UsageAmounts) -> None:
         """Add to a row."""

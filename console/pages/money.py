@@ -9,12 +9,15 @@ from console.pages.elements import Html, element, joined
 from console.pages.page_frame import figure
 
 
-def money(prices: PriceList | None, why_not: str, customer: str, by_meter: Sequence[SummedRow]) -> Html:
+def money(prices: PriceList | None, why_not: str, billed: str | None, by_meter: Sequence[SummedRow]) -> Html:
     """The range as if it were one billing period, at the account's prices: what was counted, and what of it was reported.
 
     Groups of the rows begin with the meter.
     """
-    ask = element("p", "What Stripe makes of it, with credits and taxes: ", element("code", f"taximeter stripe preview {customer}"), class_="quiet")
+    ask = element("p", "Nothing was reported yet, so nobody is billed yet.", class_="quiet")
+    if billed is not None:
+        command = element("code", f"taximeter stripe preview {billed}")
+        ask = element("p", f"Billed at Stripe: {billed}. The next invoice, with credits and taxes: ", command, class_="quiet")
     if prices is None:
         return joined([element("p", f"Units only: {why_not}.", class_="quiet"), ask])
     counted: Counter[str] = Counter()

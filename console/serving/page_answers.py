@@ -93,7 +93,7 @@ class PageAnswers:
             raise BadQuestion("by", "is hour or day")
         asked = self._asked(query, customer=customer, group_by=by)
         answer = await self._reading.ask(lambda store: answer_customer(store, asked, customer))
-        bill = money(self._prices.prices, self._prices.why_not, customer, answer.by_meter)
+        bill = money(self._prices.prices, self._prices.why_not, answer.billed, answer.by_meter)
         return customer_page(about._replace(title=customer), asked, answer, customer, bill)
 
     async def _behind(self, about: PageAbout, query: Mapping[str, str]) -> Html:

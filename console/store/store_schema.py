@@ -52,6 +52,7 @@ CREATE TABLE intents (
 CREATE TABLE spoken (
   partition INTEGER NOT NULL, offset INTEGER NOT NULL, at INTEGER NOT NULL, about TEXT NOT NULL, PRIMARY KEY (partition, offset, at)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE billed (customer TEXT PRIMARY KEY, billed TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE held (
   partition INTEGER NOT NULL, customer TEXT NOT NULL, meter TEXT NOT NULL, units INTEGER NOT NULL, oldest_ms INTEGER NOT NULL,
   PRIMARY KEY (partition, customer, meter)

@@ -81,6 +81,7 @@ class UsageStore:
             self._add_lines(place.partition, changes)
             texts = ((place.partition, *at, spoken_text(spoken[at])) for at in changes.spoken)
             connection.executemany("INSERT OR REPLACE INTO spoken VALUES (?, ?, ?, ?)", texts)
+            connection.executemany("INSERT OR REPLACE INTO billed VALUES (?, ?)", changes.billed.items())
             if changes.held is not None:
                 connection.execute("DELETE FROM held WHERE partition = ?", (place.partition,))
                 connection.executemany("INSERT INTO held VALUES (?, ?, ?, ?, ?)", [(place.partition, *held) for held in changes.held])

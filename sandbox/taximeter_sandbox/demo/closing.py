@@ -1,9 +1,12 @@
 """The last table: what the load says it sent, beside what each stage of the pipeline and Stripe's books hold, and the word EXACT or not."""
 
+import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import aiohttp
 from rich.console import Console
 from rich.table import Table
 
@@ -13,7 +16,11 @@ from taximeter_sandbox.demo.books import ExpectedBooks
 from taximeter_sandbox.demo.stripe_side import StripeBooks
 
 CUSTOMERS_SHOWN: Final = 10
+SHOWN_SECONDS_MAX: Final = 30.0
 EXPECTED_TERMS: Final = frozenset({"set_aside", "lost_by_emitters"})
+
+Sums = Mapping[str, tuple[int, int]]
+"""By meter: units counted, and reported."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,3 +154,16 @@ def show(outcome: Outcome, console: Console) -> None:
             console.print(f"- {meter.meter} differs for {len(meter.customers_that_differ)} customers: {shown}", style="red", highlight=False)
     verdict = "EXACT" if outcome.is_exact else "NOT EXACT"
     console.print(verdict, style="bold green" if outcome.is_exact else "bold red")
+
+
+async def shown_by_console(url: str, wanted: Sums) -> Sums:
+    """What the console says at `url`, as soon as it is what is wanted, or else after SHOWN_SECONDS_MAX. Raises aiohttp.ClientError."""
+    ends = time.monotonic() + SHOWN_SECONDS_MAX
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10.0)) as session:
+        while True:
+            async with session.get(f"{url}/v1/usage", params={"group_by": "meter"}, raise_for_status=True) as answer:
+                rows = (await answer.json())["rows"]
+            found = {row["meter"]: (int(row["units"]), int(row["reported"])) for row in rows}
+            if found == wanted or time.monotonic() > ends:
+                return found
+            await asyncio.sleep(0.2)

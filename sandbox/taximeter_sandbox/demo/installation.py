@@ -20,9 +20,10 @@ AGGREGATORS: Final = ("aggregator-1", "aggregator-2")
 REPORTERS: Final = ("reporter-1", "reporter-2")
 WORKERS: Final = (*AGGREGATORS, *REPORTERS)
 SERVICES: Final = (GATEWAY, *WORKERS)
+CONSOLE: Final = "console"
 START_SECONDS: Final = 60.0
 PRIVATE: Final = 0o600
-MODULES: Final[Mapping[str, str]] = {"gateway": "ingest", "aggregator": "aggregator", "reporter": "reporter"}
+MODULES: Final[Mapping[str, str]] = {"gateway": "ingest", "aggregator": "aggregator", "reporter": "reporter", "console": "console"}
 
 
 @dataclass(slots=True)
@@ -43,6 +44,7 @@ class Installation:
     environments: dict[str, dict[str, str]] = field(default_factory=dict)
     admin_urls: dict[str, str] = field(default_factory=dict)
     gateway_url: str = ""
+    console_url: str = ""
     copies: int = 1
 
     @property
@@ -95,6 +97,8 @@ class Installation:
         for name in names:
             port = await self.fleet.wait_for_file(name, self._admin_port_file(name), START_SECONDS)
             self.admin_urls[name] = f"http://127.0.0.1:{port}"
+        if CONSOLE in names:
+            self.console_url = f"http://127.0.0.1:{await self.fleet.wait_for_file(CONSOLE, self.folder / 'console.port', START_SECONDS)}"
         if GATEWAY in names:
             self.gateway_url = f"http://127.0.0.1:{await self.fleet.wait_for_file(GATEWAY, self._gateway_port_file, START_SECONDS)}"
 
@@ -161,6 +165,13 @@ class Installation:
                 environment |= {
                     "TAXIMETER_AGGREGATOR_GROUP_ID": aggregator_group,
                     "TAXIMETER_AGGREGATOR_FLUSH_SECONDS": str(pace.flush),
+                }
+            case "console":
+                environment |= {
+                    "TAXIMETER_CONSOLE_PORT": "0",
+                    "TAXIMETER_CONSOLE_PORT_FILE": str(self.folder / "console.port"),
+                    "TAXIMETER_CONSOLE_STATE_DIR": str(self.folder / "console"),
+                    **self.stripe.environment(),
                 }
             case _:
                 environment |= {

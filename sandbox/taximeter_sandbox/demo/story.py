@@ -15,8 +15,8 @@ from audit.verification.verdict import verdict_of
 from audit.verification.verifier import verify
 from taximeter_sandbox.brokers.interface import RunnableBroker
 from taximeter_sandbox.demo.books import ExpectedBooks, expected_books
-from taximeter_sandbox.demo.closing import Outcome, compare, log_problems
-from taximeter_sandbox.demo.installation import AGGREGATORS, GATEWAY, REPORTERS, SERVICES, WORKERS, Installation
+from taximeter_sandbox.demo.closing import Outcome, compare, log_problems, shown_by_console
+from taximeter_sandbox.demo.installation import AGGREGATORS, CONSOLE, GATEWAY, REPORTERS, SERVICES, WORKERS, Installation
 from taximeter_sandbox.demo.load.load_orders import LoadOrder, read_progress
 from taximeter_sandbox.demo.load.load_plan import load_commands, load_orders
 from taximeter_sandbox.demo.organisations import link, linked_late, organisations
@@ -79,6 +79,7 @@ class Demo:
         expected = asyncio.create_task(asyncio.to_thread(expected_books, [order.journal for order in self.orders]))
         self.view.phase("verifying: the three topics are read again and compared with each other")
         report = await verify(self.installation.kafka)
+        await self._ask_console(report)
         await self._replay(report)
         books = await expected
         books.bill_to(self.billed)
@@ -92,6 +93,7 @@ class Demo:
     def addresses(self) -> dict[str, str]:
         """Where everything is while it runs."""
         found = {"Kafka": self.installation.bootstrap_servers, "topics": f"{self.prefix}.*", GATEWAY: f"{self.installation.gateway_url}/v1/events"}
+        found["console"] = self.installation.console_url
         found |= {f"{name} (admin)": f"{url}/metrics" for name, url in self.installation.admin_urls.items()}
         assert self.stripe is not None
         return {**found, "Stripe": self.stripe.describe(), "files": str(self.folder), "API key": str(self.installation.api_key_file)}
@@ -113,6 +115,8 @@ class Demo:
         self.view.say("starting " + ", ".join(SERVICES))
         await self.installation.start(SERVICES)
         await self.installation.wait_until_ready(SERVICES)
+        await self.installation.start([CONSOLE])
+        self.view.say(f"the console shows what comes in: {self.installation.console_url}")
         late = linked_late(list(self.billed))
         await self._link([name for name in self.billed if name not in set(late)])
         self.view.say(f"linked {len(self.billed) - len(late):,} organisations to customers of Stripe; {len(late):,} are linked under load")
@@ -203,6 +207,14 @@ class Demo:
             uncounted, rows, waiting = (sum(getattr(each, name) for each in found) for name in ("uncounted", "uncovered_rows", "open_meter_events"))
             rest = f"{uncounted} records uncounted, {rows} sums unreported, {waiting} meter events without an outcome"
         raise DidNotSettle(f"not at rest after {self.plan.settle_seconds:.0f} s: {rest}")
+
+    async def _ask_console(self, report: Report) -> None:
+        """What it shows must be what was verified."""
+        wanted = {name: (totals.counted, totals.reported) for name, totals in report.meters.items()}
+        found = await shown_by_console(self.installation.console_url, wanted)
+        if found != wanted:
+            self.problems.append(f"the console shows {found}, by meter counted and reported, and verified are {wanted}")
+        self.facts["console"] = f"shows the same at {self.installation.console_url}" if found == wanted else "shows something else"
 
     # Replay
 
