@@ -24,11 +24,11 @@ from console.answering.usage_answer import answer_usage
 from console.answering.usage_question import BadQuestion, UsageAsked, day_text, usage_asked
 from console.following.pipeline_view import PipelineView
 from console.following.price_following import PriceFollowing
+from console.pages.bill_figures import money
 from console.pages.customer_pages import customer_page, customers_page
 from console.pages.elements import Html
 from console.pages.event_page import event_page
 from console.pages.list_pages import plans_page, refused_page, set_aside_page
-from console.pages.money import money
 from console.pages.page_frame import PageAbout
 from console.pages.pipeline_page import PipelineSeen, pipeline_page
 from console.store.store_reading import StoreReading
