@@ -82,6 +82,7 @@ class Month:
         self.fleet = Fleet(folder)
         self.start_s, self.end_s = a_past_month()
         self.customers: list[str] = []
+        self.organisations: dict[str, str] = {}  # what events call a customer, if not by Stripe's id
         self.tokens: Counter[str] = Counter()
         self.account: GuideAccount
         self.installation: Installation
@@ -142,7 +143,7 @@ class Month:
             "id": f"event-{self.emitted}",
             "source": "guide",
             "time": datetime.fromtimestamp(at_s, UTC).isoformat(),
-            "customer": customer,
+            "customer": self.organisations.get(customer, customer),
             "usage": usage,
             "dimensions": {"model": model},
         }
@@ -213,6 +214,11 @@ class CardMonth(Month):
         # The larger model runs in several versions, which cost the same.
         return (f"{model}-2026" if model == "alpaca-70b" and self.random.random() < 0.5 else model), usage
 
+    async def link(self, *customers: str) -> None:
+        for customer in customers:
+            words = ("customers", "link", self.organisations[customer], customer, "--yes", "--reason", "a contract")
+            await self.account.taximeter(*words, environment=_kafka(self))
+
     def cents(self, customer: str) -> Counter[tuple[int, int]]:
         """Units and cents of each line of the invoice that has any."""
         return Counter(
@@ -232,7 +238,13 @@ async def test_a_page_of_prices_becomes_invoices_that_are_right_to_the_cent(brok
         await month.installation.start(SERVICES)
         await month.installation.wait_until_ready(SERVICES)
         await month.account.set_clock(month.end_s - 1)
+        month.organisations = {customer: f"org_{number}" for number, customer in enumerate(month.customers)}
+        *early, late = month.customers
+        await month.link(*early)
         await asyncio.gather(month.phase(month.start_s, month.end_s - 1, counts=True), month.crash())
+        held = json.loads(await month.account.taximeter("customers", "list", "--held", "--json", environment=_kafka(month)))["held"]
+        assert {each["customer"] for each in held} == {month.organisations[late]}
+        await month.link(late)
         await month.installation.stop([GATEWAY])
         await month.settled()
         await month.account.taximeter("verify", environment=_kafka(month))
