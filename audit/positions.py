@@ -179,10 +179,10 @@ class Positions:
 
         Takes `seconds_max` at most: a partition that Kafka does not answer about is among them, with the reason.
         """
-        deadline = asyncio.get_running_loop().time() + seconds_max
         with suppress(LogUnavailable, FailClosed, TimeoutError):  # what was linked since is then told as held
             async with asyncio.timeout(LINKS_SECONDS_MAX):
                 await self._customers.read_on()
+        deadline = asyncio.get_running_loop().time() + seconds_max
         waiting = iter(range(self._partitions))
         found: list[PartitionPosition] = []
 

@@ -7,6 +7,7 @@ from typing import TypeGuard
 
 from taximeter_emitter.wire.event import Dimensions
 
+from audit.recount.written_links import WrittenLinks
 from audit.verification.report import AcceptedHandover, Report
 from audit.verification.resolution_evidence import ResolutionEvidence
 from audit.verification.span import Inside
@@ -41,8 +42,9 @@ class IntentCheck:
     are foreseen, is compared and added up.
     """
 
-    def __init__(self, partition: int, report: Report, inside: Inside) -> None:
+    def __init__(self, partition: int, report: Report, inside: Inside, links: WrittenLinks) -> None:
         self._inside = inside
+        self._links = links
         self._history = CorrectionHistory()
         self.ledger = self._history.ledger
         self._partition = partition
@@ -98,6 +100,7 @@ class IntentCheck:
                     self._report.intents += 1
                     self._evidence.saw({event.billed for event in entry.meter_events})
                     self._compare(offset, entry, waiting)
+                    self._check_links(offset, entry)
             case Intent():
                 self._report.intents_skipped += 1
             case LedgerClosing() | LedgerAdoption():
@@ -237,6 +240,11 @@ class IntentCheck:
                 where = f"intent {offset} of partition {self._partition} (tallies {intent.link.start} to {intent.link.end - 1})"
                 self._report.problems.add(f"{where} tells {told[key]} units of {meter} for {customer}, the tallies hold {self._uncovered[key]}")
         self._uncovered.clear()
+
+    def _check_links(self, offset: int, intent: Intent) -> None:
+        for customer, billed in sorted({(event.customer, event.linked) for event in intent.meter_events if event.linked}):
+            if not self._links.allows(customer, billed):
+                self._report.problems.add(f"intent {offset} of partition {self._partition} bills {billed} for {customer}, as no link says")
 
     def _count_outcomes(self, receipt: Receipt) -> None:
         """Note the units of each meter event when its first final outcome is read; what others say of it later changes nothing."""

@@ -14,6 +14,7 @@ from audit.recount.published_versions import PublishedVersions
 from audit.recount.seen_identities import SeenIdentities, remembered_ms
 from audit.recount.taken_numbers import TakenNumbers
 from audit.recount.tally_recount import KINDS, RecountHistory, TallyRecount
+from audit.recount.written_links import WrittenLinks
 from audit.verification.emitters import EmitterBook
 from audit.verification.intent_check import IntentCheck, covered_tallies
 from audit.verification.report import AcceptedLoss, AcceptedStep, Covered, OpenTransaction, PassedBatchLine, PassedRecord, Report
@@ -46,13 +47,14 @@ class LogBounds:
 class VerificationScope:
     """What is verified: the topics, in a time range. `partitions` is how many the settings say.
 
-    `versions` are those of the catalogue.
+    `versions` are those of the catalogue, `links` who may be billed for whom.
     """
 
     topics: Topics
     partitions: int
     times: TimeRange
     versions: PublishedVersions
+    links: WrittenLinks
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,7 @@ class PartitionVerification:
         self._tallies = Tallies()
         self._inside = Inside(*bounds.tallies, scope.times)
         self._first_start: int | None = None
-        self._intents = IntentCheck(partition, report, self._inside)
+        self._intents = IntentCheck(partition, report, self._inside, scope.links)
         self._place = "nothing"
         self._gone: list[tuple[str, bool]] = []  # tallies that have no proof, and whether their records are gone
         self.book = PlanBook()

@@ -17,6 +17,7 @@ from audit.adjustments.plan_proving import prove_plans
 from audit.adjustments.plan_reading import PlanLog
 from audit.recount.published_versions import PublishedVersions
 from audit.recount.tally_recount import Forwarded
+from audit.recount.written_links import WrittenLinks
 from audit.refusal_answers.answer_reading import answered_reports
 from audit.verification.emitters import EmitterBook
 from audit.verification.forwarding import missing_copies
@@ -24,6 +25,7 @@ from audit.verification.partition import LogBounds, PartitionVerification, Reade
 from audit.verification.plan_terms import plan_problems
 from audit.verification.report import Report
 from audit.verification.span import EVERYTHING, TimeRange
+from metering.kafka.around_damage import records_around_damage
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogReader, LogUnavailable
 from metering.kafka.provision import partition_counts
@@ -62,8 +64,9 @@ async def verify(
     in the report. Memory of each process: one fetch of each topic, the sums of one tally and of one intent, the ledger's open entries, and
     what `EmitterBook`, `CorrectionHistory`, `SeenIdentities` and `AsideBook` say; only what is bounded grows with the number of events.
     """
-    versions, problem = await _published_versions(kafka)
-    scope = VerificationScope(kafka.topics, kafka.partitions, times, versions)
+    versions, unpublished = await _published_versions(kafka)
+    links, unread = await _written_links(kafka)
+    scope = VerificationScope(kafka.topics, kafka.partitions, times, versions, links)
     existing = await _existing_partitions(kafka)
     partitions = range(min(kafka.partitions, existing) or kafka.partitions)
     if workers > 1:
@@ -71,8 +74,9 @@ async def verify(
     else:
         found = await verify_partitions(kafka, scope, partitions, on_progress)
     report = found.report
-    if problem is not None:
-        report.problems.add(problem)
+    for problem in (unpublished, unread):
+        if problem is not None:
+            report.problems.add(problem)
     await _look_elsewhere(kafka, found, range(kafka.partitions, existing))
     report.emitters, problems = found.emitters.lines()
     # Within a range of time one of the two partitions may be outside.
@@ -137,6 +141,28 @@ async def _published_versions(kafka: KafkaSettings) -> tuple[PublishedVersions, 
         return PublishedVersions(), f"the versions of the catalogue could not be read: {error}"
     except KafkaError as error:
         raise LogUnavailable(f"the partitions of {topic} cannot be read: {error!r}") from error
+    finally:
+        await reader.close()
+
+
+async def _written_links(kafka: KafkaSettings) -> tuple[WrittenLinks, str | None]:
+    """Who may be billed for whom, and what is wrong with the topic of the links. There are none where no service of this release has run."""
+    links, spec = WrittenLinks(), kafka.topics.customers
+    reader = LogReader(kafka, "verify-customers")
+    try:
+        if not await partition_counts(kafka, (spec,)):
+            return links, None
+        start, end = await reader.bounds(spec.name, 0)
+        async with aclosing(records_around_damage(reader, spec.name, 0, start, end, on_damage=lambda *_: None)) as blocks:
+            async for records in blocks:
+                for record in records:
+                    links.take(record.value)
+        gone = f"{spec.name} is kept from {start}: links were deleted, and who was to be billed is not known"
+        return links, gone if start else None
+    except FailClosed as error:
+        return WrittenLinks(), f"the links of customers could not be read: {error}"
+    except KafkaError as error:
+        raise LogUnavailable(f"the partitions of {spec.name} cannot be read: {error!r}") from error
     finally:
         await reader.close()
 

@@ -6,6 +6,7 @@ from unittest.mock import patch
 
 import pytest
 
+from audit.recount.written_links import WrittenLinks
 from audit.verification.intent_check import IntentCheck
 from audit.verification.report import Report
 from audit.verification.span import EVERYTHING, Inside, TimeRange
@@ -13,6 +14,7 @@ from audit.verification.verdict import verdict_of
 from metering.folds.ledger import Ledger
 from metering.records.chain import ChainLink
 from metering.records.ledger_records import CorrectionKind, Entry, Intent, Outcome, Rejection
+from metering.records.notes.customer_link import CustomerLink, encode_link
 from metering.records.notes.evidence import CellVerdict, Evidence, Finding
 from metering.records.notes.resolution import Resolution, Resolved, SumRead
 from metering.records.tally import EventCounts, RecordCounts, Tally, TallyRow
@@ -28,6 +30,12 @@ READ = SumRead(9_000, 5, 0)
 SHOWS_IT = Finding("cus_1", "tokens", 0, 3_600_000, CellVerdict.SETTLED, 0, 5, 0, 9_000, 9_000, doubts=1, taken=(5,))
 LACKS_IT = replace(SHOWS_IT, stripe=0, taken=(), reads=3)
 LOST_IT = replace(SHOWS_IT, verdict=CellVerdict.MISSING, ours=5, stripe=0, difference=-5, doubts=0, taken=None, reads=2, confirmed=True)
+
+
+LINKS = WrittenLinks()
+LINKS.take(encode_link(CustomerLink(EVENT.customer, "cus_A", "", "", 0)))
+LINKS.take(encode_link(CustomerLink(EVENT.customer, "", "", "", 0)))
+LINKS.take(b"\xff")
 
 
 def ledger_of(outcome: Outcome, *kinds: CorrectionKind, settle: Outcome | None = Outcome.ACCEPTED, **changes: Any) -> list[Entry]:
@@ -47,7 +55,7 @@ def ledger_of(outcome: Outcome, *kinds: CorrectionKind, settle: Outcome | None =
 
 def report_of(entries: list[Entry], times: TimeRange = EVERYTHING) -> Report:
     report = Report()
-    check = IntentCheck(0, report, Inside(0, 1, times))
+    check = IntentCheck(0, report, Inside(0, 1, times), LINKS)
     rows = [TallyRow(EVENT.customer, EVENT.meter, EVENT.dimensions, EVENT.time_ms, EVENT.value, 1)]
     for offset, entry in enumerate(entries):
         check.foresee(offset, entry)
@@ -65,7 +73,7 @@ def report_of_less(outcome: Outcome, *kinds: CorrectionKind) -> Report:
     with patch.object(metering_corrections, "EVENT", less):
         entries = ledger_of(outcome, *kinds)
     report = Report()
-    check = IntentCheck(0, report, Inside(0, 1))
+    check = IntentCheck(0, report, Inside(0, 1), LINKS)
     for offset, entry in enumerate(entries):
         check.foresee(offset, entry)
     row = TallyRow(less.customer, less.meter, less.dimensions, less.time_ms, less.value, -1)
@@ -309,3 +317,12 @@ def test_a_difference_that_a_comparison_confirmed_is_in_the_verdict_until_someth
     assert found.evidence.mended == 1
     later = report_of([*entries, Evidence(0, "reporter", 9, [less])], TimeRange(3_600_000))
     assert later.evidence.differing == []
+
+
+@pytest.mark.parametrize(("billed", "problems"), [("cus_A", 0), ("cus_B", 1)])
+def test_an_intent_bills_only_whom_a_link_says(billed: str, problems: int) -> None:
+    first, *others = ledger_of(Outcome.ACCEPTED)
+    assert isinstance(first, Intent)
+    linked = replace(first, meter_events=[replace(event, linked=billed) for event in first.meter_events])
+    found = [problem for problem in report_of([linked, *others]).problems.shown if "as no link says" in problem]
+    assert len(found) == problems

@@ -6,6 +6,7 @@ from taximeter_emitter.wire.limits import HOUR_MS
 
 from aggregator.repair import AcceptingLoss
 from audit.recount.published_versions import PublishedVersions
+from audit.recount.written_links import WrittenLinks
 from audit.verification.emitters import EmitterBook
 from audit.verification.partition import PartitionVerification, Readers, VerificationScope
 from audit.verification.report import Report
@@ -24,7 +25,7 @@ def verified(partition: Partition) -> Report:
     verification = PartitionVerification(
         0,
         readers=readers,
-        scope=VerificationScope(TOPICS, 1, EVERYTHING, PublishedVersions()),
+        scope=VerificationScope(TOPICS, 1, EVERYTHING, PublishedVersions(), WrittenLinks()),
         bounds=finished(readers.bounds(TOPICS, 0)),
         emitters=EmitterBook(),
         report=report,
