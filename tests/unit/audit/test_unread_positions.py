@@ -40,9 +40,8 @@ async def test_a_partition_that_kafka_does_not_answer_about_is_a_row_with_the_re
 
 
 async def test_all_of_it_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(positions, "POSITIONS_SECONDS_MAX", 0.05)
     monkeypatch.setattr(positions, "READERS", 2)
-    found = await Positions(KAFKA, SystemClock()).read()
+    found = await Positions(KAFKA, SystemClock()).read(seconds_max=0.05)
     assert [each.partition for each in found] == list(range(20))
     assert found[0].unread == ""
     assert found[19].unread.startswith("not asked")
