@@ -18,6 +18,8 @@ from ingest.requests.bodies import CLOUDEVENT, CLOUDEVENT_BATCH, Rejected, Unmap
 from ingest.requests.body_size import check_lines, check_size
 
 PROTOBUF: Final = "application/x-protobuf"
+RECORDS_PER_EVENT: Final = 16
+"""A request may have this many records for each event that it may have: a Collector sends all spans, of which few are calls of models."""
 VALUES_PER_RECORD: Final = 8
 """A foreign record may have as many values as this many events. LiteLLM's have 300."""
 SPAN_VALUES_PER_RECORD: Final = 32
@@ -63,8 +65,8 @@ class MappedRecords:
 def map_body(path: ForeignPath, headers: Mapping[str, str], body: bytes, *, events_max: int) -> MappedRecords:
     """Map the records of a body. Raises RequestRefused if there are none, or too many."""
     records = records_in(path, headers, body, events_max=events_max)
-    if len(records) > events_max:
-        raise RequestRefused(Refusal.TOO_MANY_EVENTS, f"{len(records)} records; a request takes {events_max}")
+    if len(records) > RECORDS_PER_EVENT * events_max:
+        raise RequestRefused(Refusal.TOO_MANY_EVENTS, f"more than {RECORDS_PER_EVENT * events_max} records")
     found = MappedRecords()
     only = None if path.by_type else path.otherwise
     for record in records:
@@ -81,6 +83,8 @@ def map_body(path: ForeignPath, headers: Mapping[str, str], body: bytes, *, even
         found.records.append(record)
         found.mappings.append(mapping)
         found.documents.append(document)
+    if len(found.documents) > events_max:
+        raise RequestRefused(Refusal.TOO_MANY_EVENTS, f"{len(found.documents)} events; a request takes {events_max}")
     return found
 
 
@@ -144,7 +148,7 @@ def _spans(headers: Mapping[str, str], body: bytes, events_max: int) -> list[Any
     else:
         check_size(body, SPAN_VALUES_PER_RECORD * events_max)
         spans = json_spans(_decoded(body))
-    return list(islice(spans, events_max + 1))
+    return list(islice(spans, RECORDS_PER_EVENT * events_max + 1))
 
 
 def is_protobuf(headers: Mapping[str, str]) -> bool:

@@ -3,12 +3,15 @@
 from base64 import b64decode
 from typing import Any
 
+import orjson
 import pytest
 from taximeter_emitter.wire.event import parse_event
 
+from ingest.foreign.foreign_bodies import map_body
 from ingest.foreign.otlp_protobuf import protobuf_spans
 from ingest.mappings.foreign_paths import mapping_problems
 from ingest.mappings.presets import all_names, presets
+from ingest.refusals import RequestRefused
 from ingest.requests.bodies import Unmapped
 from tests.support.foreign_bodies import mapped, paths_of, recorded
 
@@ -222,3 +225,17 @@ def test_a_chat_without_usage_is_not_lost_in_silence() -> None:
     assert [type(each) for each in mapped(path, document).documents] == [Unmapped]
     chat["status"] = {"code": "STATUS_CODE_ERROR"}
     assert mapped(path, document).left_out == 2
+
+
+def test_spans_that_are_left_out_do_not_count_as_events() -> None:
+    """A Collector sends thousands of spans at once, and what is answered with 413 is gone."""
+    path = paths_of({"preset": "otlp"})["/v1/traces"]
+    document = in_json()
+    [chat, agent] = document["resourceSpans"][0]["scopeSpans"][0]["spans"]
+    spans = document["resourceSpans"][0]["scopeSpans"][0]["spans"] = [chat] * 10 + [agent] * 150
+    found = map_body(path, {}, orjson.dumps(document), events_max=10)
+    assert (len(found.documents), found.left_out) == (10, 150)
+    for more in ([chat], [agent]):
+        document["resourceSpans"][0]["scopeSpans"][0]["spans"] = spans + more
+        with pytest.raises(RequestRefused, match="too_many_events"):
+            map_body(path, {}, orjson.dumps(document), events_max=10)
