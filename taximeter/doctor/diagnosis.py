@@ -74,8 +74,10 @@ def _kafka(facts: Facts) -> Iterator[Cause]:
         what = f"Kafka does not answer: {facts.kafka_problem}. Nothing is counted or reported; events wait at their senders"
         yield Cause(Urgency.NOW, what, runbook="TaximeterKafkaUnavailable")
     elif unread := [each.partition for each in facts.positions if each.unread]:
-        what = f"Kafka does not answer about {_partitions(unread)}: {next(each.unread for each in facts.positions if each.unread)}"
-        yield Cause(Urgency.NOW, what, ("taximeter topics check",), "TaximeterKafkaUnsteady")
+        why = next(each.unread for each in facts.positions if each.unread)
+        # A busy machine is slow, too: silence about some partitions is asked about again before somebody is woken for it.
+        what = f"the position of {_partitions(unread)} is not known: {why}; ask again, and if it lasts Kafka is not well"
+        yield Cause(Urgency.SOON, what, ("taximeter topics check",), "TaximeterKafkaUnsteady")
 
 
 def _stripe(facts: Facts) -> Iterator[Cause]:

@@ -186,6 +186,12 @@ def test_a_source_that_did_not_answer_is_named_and_hides_no_other() -> None:
     assert len(found) == 2
 
 
+def test_partitions_that_kafka_is_silent_about_are_named_once_and_wake_nobody_at_first() -> None:
+    found = diagnose(facts(positions=[PartitionPosition.not_read(0, "Kafka did not answer within 8 s"), position(1)]))
+    assert (only(found).urgency, only(found).runbook) == (Urgency.SOON, "TaximeterKafkaUnsteady")
+    assert only(found).what.startswith("the position of partition 0 is not known")
+
+
 def test_an_open_transaction_and_several_versions_need_nobody_yet() -> None:
     groups = {"aggregator": group((0,), (1,)), "reporter": group((0,), (1,), version="0.2.0")}
     found = diagnose(facts(groups=groups, positions=[position(0, readable_end=5), position(1)]))
