@@ -1,18 +1,19 @@
 """`taximeter customers list` and `show`: who is billed for whom, and what waits for a link."""
 
 import argparse
+from collections.abc import Collection
 from typing import Any, Final
 
 from rich.table import Table
 
 from metering.folds.customer_links import CustomerLinks
-from metering.following.customers_log import CustomersLog
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogReader
 from metering.records.notes.customer_link import CustomerLink
 from taximeter.connection import kafka_settings, run_on_logs
 from taximeter.customer_commands.held_usage import HeldUsage, read_held
 from taximeter.exit_codes import DISCREPANCY, OK
+from taximeter.links_now import links_now
 from taximeter.stripe_commands.running import console, print_json, shown
 
 CUSTOMERS_SCHEMA: Final = "taximeter.customers/1"
@@ -33,11 +34,7 @@ def show(arguments: argparse.Namespace) -> int:
 
 
 async def _list(arguments: argparse.Namespace, kafka: KafkaSettings) -> int:
-    reader = LogReader(kafka, "customers")
-    try:
-        links = await _links(reader, kafka)
-    finally:
-        await reader.close()
+    links = await links_now(kafka)
     found = sorted(links, key=lambda link: link.customer)
     if arguments.json:
         print_json({"schema": CUSTOMERS_SCHEMA, "links": [_as_json(link) for link in found]})
@@ -52,11 +49,7 @@ async def _list(arguments: argparse.Namespace, kafka: KafkaSettings) -> int:
 
 
 async def _list_held(arguments: argparse.Namespace, kafka: KafkaSettings) -> int:
-    reader = LogReader(kafka, "customers")
-    try:
-        held = await read_held(reader, kafka, await _links(reader, kafka))
-    finally:
-        await reader.close()
+    held = await _held(kafka, await links_now(kafka))
     if arguments.json:
         print_json({"schema": CUSTOMERS_SCHEMA, "held": [{"customer": each.customer, "meter": each.meter, **held[each].as_json()} for each in held]})
         return OK
@@ -75,12 +68,8 @@ async def _list_held(arguments: argparse.Namespace, kafka: KafkaSettings) -> int
 
 
 async def _show(arguments: argparse.Namespace, kafka: KafkaSettings) -> int:
-    reader = LogReader(kafka, "customers")
-    try:
-        links = await _links(reader, kafka)
-        held = await read_held(reader, kafka, links, {arguments.customer})
-    finally:
-        await reader.close()
+    links = await links_now(kafka)
+    held = await _held(kafka, links, {arguments.customer})
     customer, billed, link = arguments.customer, links.of(arguments.customer), links.link_of(arguments.customer)
     others = sorted(set(links.customers_of(customer)) - {customer})
     if arguments.json:
@@ -105,10 +94,12 @@ def _print_one(customer: str, billed: str | None, link: CustomerLink | None, oth
         print(f"  held, {each.meter}: {amount.text()}")
 
 
-async def _links(reader: LogReader, kafka: KafkaSettings) -> CustomerLinks:
-    log = CustomersLog(reader, kafka.topics.customers.name)
-    await log.read_on()
-    return log.links
+async def _held(kafka: KafkaSettings, links: CustomerLinks, customers: Collection[str] | None = None) -> HeldUsage:
+    reader = LogReader(kafka, "customers")
+    try:
+        return await read_held(reader, kafka, links, customers)
+    finally:
+        await reader.close()
 
 
 def _as_json(link: CustomerLink) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from metering.process.service_command import load_configuration
 from metering.stripe.settings import LIVE_CALLS_PER_SECOND, StripeSettings, stripe_is_configured
 from reporter.planning.billing_periods import BillingPeriods, read_subscription
 from reporter.stripe.subscriptions import StripeSubscriptions, SubscriptionsUnavailable
+from taximeter.connection import kafka_settings
+from taximeter.links_now import links_now
 from taximeter.replay_plans.plan_directory import PlanUnusable
 from taximeter.replay_plans.plan_summary import PeriodClock, ended_usage
 
@@ -31,7 +33,9 @@ class AccountPeriods:
 
 
 async def account_periods(arguments: argparse.Namespace, clock: Clock) -> AccountPeriods:
-    """Read all subscriptions; raises nothing for what is wrong with Stripe or its settings. Waits for Stripe, a page a call."""
+    """Read all subscriptions; raises nothing for what is wrong with Stripe or its settings. Waits for Stripe, a page a call, and blocks on Kafka for
+    the links of customers: raises LogUnavailable or FailClosed.
+    """
     now_ms = clock.now_ms()
     if not stripe_is_configured(load_configuration({}, environ=os.environ, file=arguments.config).file, os.environ):
         return AccountPeriods(PeriodClock(now_ms, None, 0), LIVE_CALLS_PER_SECOND, "there is no Stripe key here to read billing periods with")
@@ -40,8 +44,8 @@ async def account_periods(arguments: argparse.Namespace, clock: Clock) -> Accoun
     except SettingsError as error:
         return AccountPeriods(PeriodClock(now_ms, None, 0), LIVE_CALLS_PER_SECOND, "; ".join(error.problems))
     grace_s = round(settings.invoice_grace_seconds)
+    periods = BillingPeriods(links=await links_now(kafka_settings(arguments)))
     port = StripeSubscriptions(api_key=settings.api_key, api_base=settings.api_base, timeout_s=settings.timeout_seconds)
-    periods = BillingPeriods()
     try:
         after: str | None = None
         for _ in range(PAGES_MAX):

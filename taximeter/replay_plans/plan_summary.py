@@ -60,12 +60,12 @@ def ended_usage(clock: PeriodClock, periods: BillingPeriods) -> IntoCurrent:
     now_s, old_ms = clock.now_ms // 1000, clock.now_ms - EVENT_AGE_MAX_MS + PLANNING_MARGIN_MS
     ended = {}
     for customer in periods.customers():
-        if periods.end_s(customer, minute_ms) is None:
+        if all(periods.end_s(ours, minute_ms) is None for ours in periods.links.customers_of(customer)):
             continue  # nothing bills this customer now
         until_ms = max(old_ms, periods.last_boundary_s(customer, now_s - clock.grace_s) * 1000)
         ranges = [(start * 1000, min(end * 1000, until_ms)) for start, end in periods.covered(customer) if start * 1000 < until_ms]
         if ranges:
-            ended[customer] = ranges
+            ended.update(dict.fromkeys(periods.links.customers_of(customer), ranges))
     return IntoCurrent(minute_ms, ended)
 
 

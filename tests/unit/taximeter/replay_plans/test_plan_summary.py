@@ -3,6 +3,8 @@
 import pytest
 from taximeter_emitter.wire.limits import DAY_MS, HOUR_MS, MINUTE_MS
 
+from metering.folds.customer_links import CustomerLinks
+from metering.records.notes.customer_link import CustomerLink
 from reporter.planning.billing_periods import BillingPeriods, SubscriptionPeriods
 from taximeter.replay_plans.plan_summary import BillingState, PeriodClock, PlanSummary, ended_usage
 
@@ -69,3 +71,15 @@ def test_nothing_is_brought_forward_for_a_customer_whom_nothing_bills_now() -> N
     periods = BillingPeriods()
     periods.learn(SubscriptionPeriods("cus_1", (STARTED_S, ENDED_S), frozenset({STARTED_S, ENDED_S})))
     assert ended_usage(PeriodClock(NOW_MS + HOUR_MS, periods, GRACE_S), periods).ended == {}
+
+
+def test_the_periods_of_a_stripe_customer_are_those_of_all_that_it_is_billed_for() -> None:
+    links = CustomerLinks()
+    for offset, customer in enumerate(("org_a", "org_b")):
+        links.fold(offset, CustomerLink(customer, "cus_1", "", "", 0))
+    periods = BillingPeriods(links=links)
+    periods.learn(SubscriptionPeriods("cus_1", (STARTED_S, ENDS_S), frozenset({STARTED_S, ENDED_S, ENDS_S})))
+    judged = PeriodClock(NOW_MS + HOUR_MS, periods, GRACE_S)
+    assert judged.state_of("org_a", NOW_MS - HOUR_MS)[0] is BillingState.FINAL
+    assert judged.state_of("org_c", NOW_MS - HOUR_MS)[0] is BillingState.UNKNOWN
+    assert set(ended_usage(judged, periods).ended) == {"cus_1", "org_a", "org_b"}
