@@ -22,6 +22,7 @@ from metering.records.service_limits import EVENT_AGE_MAX_MS
 from metering.records.tally import WhyNotCounted
 
 Codes: TypeAlias = npt.NDArray[np.int8]
+_LATEST_MS: Final = np.iinfo(np.int64).max - FUTURE_TOLERANCE_MS  # a log time may be any integer
 
 
 class Code:
@@ -70,7 +71,7 @@ class Circumstances(NamedTuple):
 
 def judge(events: Events, codes: Codes, about: Circumstances, series: SeriesTable, ids: IdIndex) -> None:
     """Give a code to each event that its number lets count. The identities of those that count are noted in `ids` as pending."""
-    _give(codes, Code.IN_FUTURE, events.times > about.moments + FUTURE_TOLERANCE_MS)
+    _give(codes, Code.IN_FUTURE, events.times > np.minimum(about.moments, _LATEST_MS) + FUTURE_TOLERANCE_MS)
     only_numbered = None
     if about.numbered is not None:
         only_numbered = about.numbered & ~events.fingerprints.any(axis=1)

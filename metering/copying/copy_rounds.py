@@ -2,7 +2,8 @@
 
 An intent speaks of tallies; a tally of events and dead letters, also of other partitions; an event of a redrive; and a redrive end of events. So the
 ends of all logs are read in the order ledger, tallies, events, dead letters, and copied in the other. What is read later is further on. Dead
-letters from a redrive end on are copied after the events. What was counted speaks of the catalogue, and the catalogue of nothing.
+letters from a redrive end on are copied after the events. What was counted speaks of the catalogue, and an intent of the links of
+customers; these speak of nothing, so they are read last and copied first.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,8 @@ from metering.records.fail_closed import RecordCorrupt, RecordUnreadable
 from metering.records.record import LogRecord
 from metering.records.redrive import RedriveEnd, redrive_in
 
-COPIED_TOPICS: Final = ("events", "deadletters", "tallies", "ledger", "catalogue")
+COPIED_TOPICS: Final = ("events", "deadletters", "tallies", "ledger", "catalogue", "customers")
+_SPEAK_OF_NOTHING: Final = ("catalogue", "customers")
 
 OnCopied = Callable[[str, int], None]
 """The topic, and how many records of it were copied just now."""
@@ -70,7 +72,8 @@ class CopyRounds:
         """
         ends = await self._ends()
         stopped: dict[int, RecordUnreadable] = {}
-        await self._copy("catalogue", ends["catalogue"], on_copied, stopped)
+        for topic in _SPEAK_OF_NOTHING:
+            await self._copy(topic, ends[topic], on_copied, stopped)
         await self._copy("deadletters", [await self._before_redrive_end(each, ends) for each in self._partitions], on_copied, stopped)
         for topic in ("events", "deadletters", "tallies", "ledger"):
             await self._copy(topic, ends[topic], on_copied, stopped)
@@ -98,14 +101,18 @@ class CopyRounds:
     async def _ends(self) -> CopyEnds:
         while True:
             ledger, tallies, letters, events, deadletters = [
-                [(await self._source.bounds(self._names[topic], partition))[1] for partition in self._partitions]
-                for topic in ("ledger", "tallies", "deadletters", "events", "deadletters")
+                await self._ends_of(topic) for topic in ("ledger", "tallies", "deadletters", "events", "deadletters")
             ]
             # A redrive that ended between the two has events behind those that are copied.
             ended = [await self._redrive_end(each, letters[each], deadletters[each]) for each in self._partitions]
             if all(found is None for found in ended):
-                catalogue = [(await self._source.bounds(self._names["catalogue"], partition))[1] for partition in self._ranges["catalogue"]]
-                return {"ledger": ledger, "tallies": tallies, "events": events, "deadletters": deadletters, "catalogue": catalogue}
+                last = {
+                    topic: [(await self._source.bounds(self._names[topic], each))[1] for each in self._ranges[topic]] for topic in _SPEAK_OF_NOTHING
+                }
+                return {"ledger": ledger, "tallies": tallies, "events": events, "deadletters": deadletters, **last}
+
+    async def _ends_of(self, topic: str) -> list[int]:
+        return [(await self._source.bounds(self._names[topic], partition))[1] for partition in self._ranges[topic]]
 
     async def _before_redrive_end(self, partition: int, ends: CopyEnds) -> int:
         """Up to where dead letters may be copied before the events: a redrive end says that its events are there."""

@@ -236,3 +236,12 @@ def _reading(settings: KafkaSettings, client_id: str, fetch: FetchLimits) -> dic
 
 def _ms(seconds: float) -> int:
     return round(seconds * 1000)
+
+
+def client_cancelled_itself() -> bool:
+    """Whether a CancelledError that was just caught is the client's, and nobody cancelled this task.
+
+    A client of aiokafka cancels what waits for it when a connection goes at the wrong moment.
+    """
+    task = asyncio.current_task()
+    return task is not None and not task.cancelling()

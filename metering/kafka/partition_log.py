@@ -1,8 +1,8 @@
 """Reading and appending to single partitions by offset: what a chain needs of Kafka, outside consumer groups."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -17,7 +17,7 @@ from taximeter_emitter.wire.limits import EVENT_RECORD_BYTES_MAX
 from metering.kafka.batch_fetcher import BatchFetcher
 from metering.kafka.batches.hole_proofs import HoleProofs
 from metering.kafka.batches.plain_batches import first_batch_bytes, first_batch_end, first_batch_start, is_too_large
-from metering.kafka.clients import FetchLimits, KafkaSettings, make_log_reader
+from metering.kafka.clients import FetchLimits, KafkaSettings, client_cancelled_itself, make_log_reader
 from metering.kafka.tolerant_fetching import RecordsUnreadable, fetch_tolerantly
 from metering.records.fail_closed import HistoryLost, RecordUnreadable
 from metering.records.service_limits import CHAIN_RECORD_BYTES_MAX
@@ -85,21 +85,17 @@ class LogReader:
     async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
         """The first offset that is kept, and the end of what can be read: that of the log, or the first open transaction. Raises LogUnavailable."""
         place = TopicPartition(topic, partition)
-        try:
+        with _as_unavailable(f"the bounds of {topic}/{partition} cannot be read"):
             async with self._consumer() as consumer, asyncio.timeout(STALL_SECONDS):
                 starts = await consumer.beginning_offsets([place])
                 ends = await consumer.end_offsets([place])
-        except (KafkaError, TimeoutError) as error:
-            raise LogUnavailable(f"the bounds of {topic}/{partition} cannot be read: {error!r}") from error
         return starts[place], ends[place]
 
     async def ends(self, topic: str, partition: int) -> LogEnds:
         """The end of what can be read, and that of the log: they differ while a transaction is open. Raises LogUnavailable or HistoryLost."""
         _, readable = await self.bounds(topic, partition)
-        try:
+        with _as_unavailable(f"the end of {topic}/{partition} cannot be read"):
             fetched = await self._batches.fetch(topic, partition, readable, bytes_max=1)
-        except (KafkaError, TimeoutError) as error:
-            raise LogUnavailable(f"the end of {topic}/{partition} cannot be read: {error!r}") from error
         return LogEnds(max(readable, fetched.stable_end), max(readable, fetched.end))
 
     async def holds_no_record(self, topic: str, partition: int, start: int, end: int) -> bool:
@@ -107,17 +103,13 @@ class LogReader:
 
         False: there is one. Raises HistoryLost where records were taken away, LogUnavailable when Kafka does not answer.
         """
-        try:
+        with _as_unavailable(f"a hole in {topic}/{partition} at {start} cannot be looked at"):
             return await self._proofs.holds_no_record(topic, partition, start, end)
-        except (KafkaError, TimeoutError) as error:
-            raise LogUnavailable(f"a hole in {topic}/{partition} at {start} cannot be looked at: {error!r}") from error
 
     async def lost_to(self, topic: str, partition: int, start: int) -> int:
         """The end of the offsets from `start` on of which nothing is left; `start` if there are none. Raises LogUnavailable or HistoryLost."""
-        try:
+        with _as_unavailable(f"{topic}/{partition} cannot be looked at from {start} on"):
             return await self._proofs.lost_to(topic, partition, start)
-        except (KafkaError, TimeoutError) as error:
-            raise LogUnavailable(f"{topic}/{partition} cannot be looked at from {start} on: {error!r}") from error
 
     def is_proved_empty(self, topic: str, partition: int, start: int, end: int) -> bool:
         """`holds_no_record`, as far as it is known without asking."""
@@ -126,11 +118,9 @@ class LogReader:
     async def offset_for_time(self, topic: str, partition: int, log_time_ms: int) -> int | None:
         """The first offset whose log time is at least this; None if there is none. Raises LogUnavailable."""
         place = TopicPartition(topic, partition)
-        try:
+        with _as_unavailable(f"offsets of {topic}/{partition} by time cannot be read"):
             async with self._consumer() as consumer, asyncio.timeout(STALL_SECONDS):
                 found = await consumer.offsets_for_times({place: max(0, log_time_ms)})
-        except (KafkaError, TimeoutError) as error:
-            raise LogUnavailable(f"offsets of {topic}/{partition} by time cannot be read: {error!r}") from error
         entry = found[place]
         return None if entry is None else int(entry.offset)
 
@@ -169,27 +159,21 @@ class LogReader:
 
     async def lost_in(self, topic: str, partition: int, start: int, end: int) -> list[range]:
         """All offsets of [start, end) of which nothing is left: compaction or a deletion took it. Raises LogUnavailable or HistoryLost."""
-        try:
+        with _as_unavailable(f"{topic}/{partition} cannot be looked at from {start} on"):
             return await self._proofs.lost_in(topic, partition, start, end)
-        except (KafkaError, TimeoutError) as error:
-            raise LogUnavailable(f"{topic}/{partition} cannot be looked at from {start} on: {error!r}") from error
 
     async def batch_end(self, topic: str, partition: int, offset: int) -> int:
         """The offset behind the batch that holds `offset`, however damaged the batch is: where the next one begins. Raises as `records` does."""
-        try:
+        with _as_unavailable(f"{topic}/{partition} cannot be looked at from {offset} on"):
             fetched = await self._batches.fetch(topic, partition, offset, bytes_max=1)  # one batch always comes, whole
             size = first_batch_bytes(fetched.data)
             fetched = await self._batches.fetch(topic, partition, offset, bytes_max=size + _FOLLOWING_BYTES)
-        except (KafkaError, TimeoutError) as error:
-            raise LogUnavailable(f"{topic}/{partition} cannot be looked at from {offset} on: {error!r}") from error
         return max(offset + 1, min(first_batch_end(fetched.data), fetched.end))
 
     async def unreadable_batch(self, topic: str, partition: int, offset: int) -> UnreadableBatch:
         """The batch that holds `offset`, which cannot be read. Raises as `records` does."""
-        try:
+        with _as_unavailable(f"{topic}/{partition} cannot be looked at from {offset} on"):
             fetched = await self._batches.fetch(topic, partition, offset, bytes_max=1)
-        except (KafkaError, TimeoutError) as error:
-            raise LogUnavailable(f"{topic}/{partition} cannot be looked at from {offset} on: {error!r}") from error
         start = first_batch_start(fetched.data)
         end = await self.batch_end(topic, partition, offset)
         return UnreadableBatch(start if 0 <= start <= offset else offset, end, is_too_large(fetched.data))
@@ -228,6 +212,11 @@ class LogReader:
         except (KafkaError, LogUnavailable, TimeoutError):
             keep = False
             raise
+        except asyncio.CancelledError:
+            keep = False
+            if client_cancelled_itself():
+                raise LogUnavailable("the client cancelled what waited for it") from None
+            raise
         finally:
             if keep and self._idle is None:
                 self._idle = consumer
@@ -245,6 +234,19 @@ class LogReader:
             except TimeoutError:
                 await self._turns.wait_for(lambda: self._reads < READS_MAX)
             self._reads += 1
+
+
+@contextmanager
+def _as_unavailable(what: str) -> Iterator[None]:
+    """What the client fails with, as LogUnavailable; `what` cannot be done then."""
+    try:
+        yield
+    except (KafkaError, TimeoutError) as error:
+        raise LogUnavailable(f"{what}: {error!r}") from error
+    except asyncio.CancelledError:
+        if client_cancelled_itself():
+            raise LogUnavailable(f"{what}: the client cancelled what waited for it") from None
+        raise
 
 
 async def _stop(consumer: AIOKafkaConsumer) -> None:

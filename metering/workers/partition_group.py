@@ -11,7 +11,7 @@ from typing import Final, Generic
 from aiokafka.errors import KafkaError
 from prometheus_client import Gauge
 
-from metering.kafka.clients import KafkaSettings
+from metering.kafka.clients import KafkaSettings, client_cancelled_itself
 from metering.process.health import Progress
 from metering.process.logs import RateLimited
 from metering.process.service import ServiceContext
@@ -115,7 +115,6 @@ async def lost_if_it_cancels_itself(work: Awaitable[None]) -> None:
     try:
         await work
     except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise
-        raise MembershipLost("the client cancelled what waited for it") from None
+        if client_cancelled_itself():
+            raise MembershipLost("the client cancelled what waited for it") from None
+        raise

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
 from aggregator.ids.identities import Identities
-from ingest.requests import handler
+from ingest.requests import intake
 from tests.support.tenant_strategies import TENANT_POSTS, TENANT_WRITES, scripts
 from tests.support.tenants import Posted, Step, Written, bills
 
@@ -45,7 +45,7 @@ def _held_nobody_back(*_: object) -> None:
     [
         (TENANT_POSTS, Identities, "number", _no_customer),
         (TENANT_WRITES, Identities, "number", _no_customer),
-        (TENANT_POSTS, handler, "_hold_back", _held_nobody_back),
+        (TENANT_POSTS, intake, "_hold_back", _held_nobody_back),
     ],
     ids=["key, identity without customer", "producer, identity without customer", "key that may send for everybody"],
 )

@@ -18,7 +18,7 @@ from metering.records.redrive import NO_EDIT, REDRIVE_HEADER, Redrive, RedriveEn
 from tests.support.metering_memory_copy import MemoryTarget, kept
 from tests.support.metering_memory_log import MemoryLog, finished
 
-EVENTS, TALLIES, LEDGER, LETTERS, CATALOGUE = (spec.name for spec in topics_named("usage"))
+EVENTS, TALLIES, LEDGER, LETTERS, CATALOGUE, CUSTOMERS = (spec.name for spec in topics_named("usage"))
 IS_REDRIVE: Final = ((REDRIVE_HEADER, None),)
 
 
@@ -90,17 +90,19 @@ class BusyPipeline(MemoryLog):
         return await super().bounds(topic, partition)
 
     def work(self) -> None:
-        match self._data.draw(st.sampled_from(("event", "letter", "tally", "intent", "redrive", "version"))):
+        match self._data.draw(st.sampled_from(("event", "letter", "tally", "intent", "redrive", "version", "link"))):
             case "event":
                 self.append(EVENTS, b"{}", at_ms=1)
             case "letter":
                 self.append(LETTERS, b"{}", at_ms=1)
             case "version":
                 self.append(CATALOGUE, b"{}", at_ms=1)
+            case "link":
+                self.append(CUSTOMERS, b"{}", at_ms=1)
             case "tally":
                 self.write(TALLIES, b"{}", EVENTS, LETTERS, CATALOGUE)
             case "intent":
-                self.write(LEDGER, b"{}", TALLIES)
+                self.write(LEDGER, b"{}", TALLIES, CUSTOMERS)
             case _:
                 self.redrive()
 
