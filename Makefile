@@ -11,6 +11,8 @@ BROKERS ?= 1
 ARGS ?=
 TARGETS ?= x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu x86_64-unknown-linux-musl aarch64-unknown-linux-musl
 PARALLEL := -n 2 --dist worksteal
+# Brokers and installers wait for disks and networks.
+WAITING := -n 3 --dist worksteal
 # The simulation uses all cores by itself. The tests below wait half of their time: each process has a broker of its own, and the tests of one
 # file stay together.
 BY_FILE := -n 3 --dist loadfile
@@ -53,7 +55,7 @@ test: $(STAMP)  ## Lint, types, import contracts and all tests, on the first bro
 	@$(MAKE) --no-print-directory lint types contracts
 	$(BIN)/pytest $(PARALLEL) tests/unit $(ARGS)
 	$(BIN)/pytest $(PARALLEL) tests/property tests/deploy $(ARGS)
-	$(BIN)/pytest $(PARALLEL) tests/contract tests/packaging tests/examples $(ARGS)
+	$(BIN)/pytest $(WAITING) tests/contract tests/packaging tests/examples $(ARGS)
 	$(BIN)/pytest tests/simulation $(ARGS)
 	$(BIN)/pytest $(BY_FILE) tests/integration tests/end_to_end $(ARGS)
 
