@@ -11,8 +11,6 @@ BROKERS ?= 1
 ARGS ?=
 TARGETS ?= x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu x86_64-unknown-linux-musl aarch64-unknown-linux-musl
 PARALLEL := -n 2 --dist worksteal
-# Brokers and installers wait for disks and networks.
-WAITING := -n 3 --dist worksteal
 # The tests of one file stay together: each process has a broker of its own, or the planted bugs, which use all cores. Files begin in the order in
 # which they are named, so those that take long come first.
 BY_FILE := --dist loadfile --no-loadscope-reorder
@@ -55,7 +53,7 @@ test: $(STAMP)  ## Lint, types, import contracts and all tests, on the first bro
 	@$(MAKE) --no-print-directory lint types contracts
 	$(BIN)/pytest $(PARALLEL) tests/unit $(ARGS)
 	$(BIN)/pytest $(PARALLEL) tests/property tests/deploy $(ARGS)
-	$(BIN)/pytest $(WAITING) tests/contract tests/packaging tests/examples $(ARGS)
+	$(BIN)/pytest $(PARALLEL) tests/contract tests/packaging tests/examples $(ARGS)
 	$(BIN)/pytest -n 2 $(BY_FILE) tests/simulation/test_simulation.py tests/simulation $(ARGS)
 	$(BIN)/pytest -n 3 $(BY_FILE) tests/integration/test_three_answers.py tests/end_to_end tests/integration $(ARGS)
 
