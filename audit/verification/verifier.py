@@ -29,7 +29,7 @@ from metering.kafka.around_damage import records_around_damage
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogReader, LogUnavailable
 from metering.kafka.provision import partition_counts
-from metering.kafka.topics import Topics
+from metering.kafka.topics import Topics, TopicSpec
 from metering.records.fail_closed import FailClosed
 
 PROGRESS_SECONDS: Final = 0.5
@@ -127,9 +127,7 @@ async def _published_versions(kafka: KafkaSettings) -> tuple[PublishedVersions, 
     versions, topic = PublishedVersions(), kafka.topics.catalogue.name
     reader = LogReader(kafka, "verify-catalogue")
     try:
-        if not await partition_counts(kafka, (kafka.topics.catalogue,)):
-            return versions, None
-        start, end = await reader.bounds(topic, 0)
+        start, end = await _kept(kafka, reader, kafka.topics.catalogue)
         if start > 0:
             return versions, f"{topic} is kept from {start}: versions of the catalogue were deleted, and by which usage was counted is not known"
         async with aclosing(reader.records(topic, 0, 0, end)) as blocks:
@@ -139,32 +137,33 @@ async def _published_versions(kafka: KafkaSettings) -> tuple[PublishedVersions, 
         return versions, None
     except FailClosed as error:
         return PublishedVersions(), f"the versions of the catalogue could not be read: {error}"
-    except KafkaError as error:
-        raise LogUnavailable(f"the partitions of {topic} cannot be read: {error!r}") from error
     finally:
         await reader.close()
 
 
 async def _written_links(kafka: KafkaSettings) -> tuple[WrittenLinks, str | None]:
     """Who may be billed for whom, and what is wrong with the topic of the links. There are none where no service of this release has run."""
-    links, spec = WrittenLinks(), kafka.topics.customers
+    links, topic = WrittenLinks(), kafka.topics.customers.name
     reader = LogReader(kafka, "verify-customers")
     try:
-        if not await partition_counts(kafka, (spec,)):
-            return links, None
-        start, end = await reader.bounds(spec.name, 0)
-        async with aclosing(records_around_damage(reader, spec.name, 0, start, end, on_damage=lambda *_: None)) as blocks:
+        start, end = await _kept(kafka, reader, kafka.topics.customers)
+        async with aclosing(records_around_damage(reader, topic, 0, start, end, on_damage=lambda *_: None)) as blocks:
             async for records in blocks:
                 for record in records:
                     links.take(record.value)
-        gone = f"{spec.name} is kept from {start}: links were deleted, and who was to be billed is not known"
-        return links, gone if start else None
+        return links, f"{topic} is kept from {start}: links were deleted, and who was to be billed is not known" if start else None
     except FailClosed as error:
         return WrittenLinks(), f"the links of customers could not be read: {error}"
-    except KafkaError as error:
-        raise LogUnavailable(f"the partitions of {spec.name} cannot be read: {error!r}") from error
     finally:
         await reader.close()
+
+
+async def _kept(kafka: KafkaSettings, reader: LogReader, spec: TopicSpec) -> tuple[int, int]:
+    """What is kept of a topic with one partition; nothing where it does not exist."""
+    try:
+        return await reader.bounds(spec.name, 0) if await partition_counts(kafka, (spec,)) else (0, 0)
+    except KafkaError as error:
+        raise LogUnavailable(f"the partitions of {spec.name} cannot be read: {error!r}") from error
 
 
 async def _prove_plans(kafka: KafkaSettings, found: Findings, partitions: Sequence[int], times: TimeRange) -> None:

@@ -36,11 +36,11 @@ class EachItsOwn:
     changes = 0
 
     def of(self, customer: str) -> str:
-        """See Links."""
+        """See BilledCustomers."""
         return customer
 
     def customers_of(self, stripe_customer: str) -> Collection[str]:
-        """See Links."""
+        """See BilledCustomers."""
         return (stripe_customer,)
 
 
@@ -70,14 +70,14 @@ class CustomerLinks:
         return self._links.get(customer)
 
     def of(self, customer: str) -> str | None:
-        """See Links."""
+        """See BilledCustomers."""
         link = self._links.get(customer)
         if link is not None:
             return link.stripe_customer
         return customer if customer.startswith(OWN_LINK_PREFIXES) else None
 
     def customers_of(self, stripe_customer: str) -> Collection[str]:
-        """See Links."""
+        """See BilledCustomers."""
         found = self._customers.get(stripe_customer, ())
         own = stripe_customer.startswith(OWN_LINK_PREFIXES) and stripe_customer not in self._links
         return {stripe_customer, *found} if own else found

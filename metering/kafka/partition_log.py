@@ -300,7 +300,9 @@ class Appender:
         producer = await self._started()
         try:
             found = await producer.send_and_wait(topic, value, key=key, partition=partition, headers=list(headers))
-        except (KafkaError, TimeoutError, RuntimeError) as error:
+        except (KafkaError, TimeoutError, RuntimeError, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and not client_cancelled_itself():
+                raise
             if self._producer is producer:
                 await self.close()
             raise LogUnavailable(f"a record could not be appended to {topic}/{partition}: {error!r}") from error

@@ -26,7 +26,7 @@ from metering.records.chain import NO_OFFSET, ChainLink
 from metering.records.fail_closed import ChainBroken
 from metering.records.ledger_records import Correction, CorrectionKind, Entry, Intent, MeterEvent, Planned, Receipt, Settlement
 from metering.records.service_limits import EVENT_AGE_MAX_MS
-from metering.records.tally import Tally
+from metering.records.tally import Tally, TallyRow
 from reporter.planning.billing_periods import BillingPeriods
 from reporter.planning.unplanned import LARGEST_MS, UnplannedUsage
 
@@ -90,8 +90,10 @@ class PartitionReporter:
         if offset != self.tally_position:
             raise ChainBroken(f"tally {offset} of partition {self.partition} follows {self.tally_position - 1}: records between them are missing")
         if self.tallies.fold(offset, tally):
-            held = [row for row in tally.rows if self._is_held(row.customer, row.meter)]
-            rows = [row for row in tally.rows if not self._is_held(row.customer, row.meter)] if held else tally.rows
+            held: list[TallyRow] = []
+            rows: list[TallyRow] = []
+            for row in tally.rows:
+                (held if self._is_held(row.customer, row.meter) else rows).append(row)
             self.unplanned.add(rows)
             if rows:
                 self._note_since(tally.log_time_ms)

@@ -6,7 +6,7 @@ import pytest
 
 from metering.kafka import partition_log
 from metering.kafka.clients import KafkaSettings
-from metering.kafka.partition_log import LogReader, LogUnavailable
+from metering.kafka.partition_log import Appender, LogReader, LogUnavailable
 
 KAFKA = KafkaSettings(bootstrap_servers=("127.0.0.1:9",))
 
@@ -51,3 +51,40 @@ async def test_a_time_limit_of_the_caller_stays_one(monkeypatch: pytest.MonkeyPa
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
             await LogReader(KAFKA, "test").bounds("t", 0)
+
+
+class Producer:
+    """Which waits for ever, or is cancelled by its own client."""
+
+    def __init__(self, *, cancels: bool) -> None:
+        self._cancels = cancels
+
+    async def send_and_wait(self, *_: object, **__: object) -> None:
+        if self._cancels:
+            raise asyncio.CancelledError
+        await asyncio.sleep(600)
+
+
+@pytest.mark.parametrize("cancels", [True, False])
+async def test_an_append_that_the_client_cancels_may_have_arrived_and_one_that_somebody_cancels_is_cancelled(
+    cancels: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    producer, discarded = Producer(cancels=cancels), list[object]()
+
+    async def started(_appender: Appender) -> Producer:
+        return producer
+
+    async def discard(found: object) -> None:
+        discarded.append(found)
+
+    monkeypatch.setattr(Appender, "_started", started)
+    monkeypatch.setattr(partition_log, "discard", discard)
+    appender = Appender(KAFKA, "test")
+    monkeypatch.setattr(appender, "_producer", producer)
+    task = asyncio.create_task(appender.append("t", 0, b""))
+    await asyncio.sleep(0)
+    if not cancels:
+        task.cancel()
+    with pytest.raises(LogUnavailable if cancels else asyncio.CancelledError):
+        await task
+    assert discarded == ([producer] if cancels else [])
