@@ -26,6 +26,6 @@ class WindowSums:
             more = np.zeros(2 * size - len(self.totals), np.int64)
             self.totals, self.events = np.concatenate([self.totals, more]), np.concatenate([self.events, more])
         np.add.at(self.totals, series, quantities)
-        np.add.at(self.events, series, quantities > 0)
+        np.add.at(self.events, series, (quantities > 0).astype(np.int64))  # of booleans numpy adds twenty times as slowly
         self.quantity += quantity
         self.rows = int(np.count_nonzero(self.events))
