@@ -9,6 +9,8 @@ SEEDS ?= 2000
 MINUTES ?= 3
 BROKERS ?= 1
 ARGS ?=
+# Some machines say that Python shall keep no compiled modules; the tests start hundreds of processes, and each would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 TARGETS ?= x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu x86_64-unknown-linux-musl aarch64-unknown-linux-musl
 PARALLEL := -n 2 --dist worksteal
 # The tests of one file stay together: each process has a broker of its own, or the planted bugs, which use all cores. Files begin in the order in
