@@ -39,7 +39,7 @@ def _exit_codes() -> Iterable[str]:
 
 def _planted_bugs() -> Iterable[str]:
     yield f"There are {len(ALL)}. Each is put in alone, and the simulation runs until it is caught, from {OFFSETS} different first seeds:"
-    yield "`python -m tests.simulation --planted-table` measures that. The tests look for each bug in up to 40,000 seeds."
+    yield "`python -m tests.simulation --planted-table` measures that. The tests try a seed in which it showed before, and then up to 40,000 others."
     yield ""
     yield from table()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.simulation.campaign import campaign, describe, long_campaign, story
 from tests.simulation.forks import fork_table
-from tests.simulation.planted_table import ALL, keep, measured, power, table
+from tests.simulation.planted_table import ALL, keep, measured, power, refresh_seeds, table
 from tests.simulation.scope import Scope, scope_from
 from tests.simulation.simulation import run
 
@@ -22,6 +22,7 @@ def main() -> int:
     parser.add_argument("--trace", action="store_true", help="with --seed: tell every step")
     parser.add_argument("--planted", choices=ALL, help="put this bug in, and say in which seeds it shows")
     parser.add_argument("--planted-table", action="store_true", help="measure how many seeds it takes to catch each planted bug, keep and print it")
+    parser.add_argument("--planted-seeds", action="store_true", help="find and keep a seed in which each planted bug shows: the tests try it first")
     parser.add_argument("--power", action="store_true", help="measure the same, print the means and their sums, and keep nothing")
     parser.add_argument("--fork-table", action="store_true", help="what becomes of logs that were cut and went on, as Markdown, in these seeds")
     parser.add_argument("--workers", type=int, help="processes; default: one a core")
@@ -37,6 +38,10 @@ def main() -> int:
         keep(dict(measured(ALL if arguments.planted is None else [arguments.planted])))
         print("\n".join(table()))
         return 0
+    if arguments.planted_seeds:
+        missing = refresh_seeds(first)
+        print(*(f"{name} shows in no seed" for name in missing), f"a seed is kept for {len(ALL) - len(missing)} of {len(ALL)} bugs", sep="\n")
+        return 1 if missing else 0
     if arguments.power:
         for line in power(dict(measured(ALL if arguments.planted is None else [arguments.planted]))):
             print(line, flush=True)

@@ -1,4 +1,7 @@
-"""How soon each planted bug is caught: the seeds that it takes, from many places to begin. What was measured is kept beside this module."""
+"""How soon each planted bug is caught: the seeds that it takes, from many places to begin; and a seed in which it shows, tried before a search.
+
+What was measured and found is kept beside this module.
+"""
 
 import multiprocessing
 import re
@@ -6,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from statistics import mean, median
 from typing import Final
@@ -43,6 +47,38 @@ OFFSETS = 5
 APART = 1_000_000
 MISFIT: Final = re.compile(r"\b(?:TypeError|AttributeError|NameError)\b")
 KEPT: Final = Path(__file__).with_name("planted_figures.json")
+KEPT_SEEDS: Final = Path(__file__).with_name("planted_seeds.json")
+
+
+def seed_that_shows(name: str, first: int) -> int | None:
+    """A seed in which this bug shows: the one that is kept, if it still does, or one from `first` on, in as many as `seeds_to_catch` tries.
+
+    A change of the worlds moves the seeds, and then each costs a search: `refresh_seeds` finds and keeps the new ones.
+    """
+    kept = kept_seeds().get(name)
+    if kept is not None and seeds_to_catch(name, kept, 1) is not None:
+        return kept
+    number = seeds_to_catch(name, first)
+    return None if number is None else first + number - 1
+
+
+def seeds_that_show(first: int) -> dict[str, int | None]:
+    """`seed_that_shows` of every bug, on all cores."""
+    with multiprocessing.get_context("spawn").Pool() as pool:
+        return dict(zip(ALL, pool.map(partial(seed_that_shows, first=first), ALL, chunksize=1), strict=True))
+
+
+def kept_seeds() -> dict[str, int]:
+    """By name of the bug. Raises OSError."""
+    return orjson.loads(KEPT_SEEDS.read_bytes()) if KEPT_SEEDS.exists() else {}
+
+
+def refresh_seeds(first: int) -> list[str]:
+    """Keep a seed in which each bug shows; returns the bugs that show nowhere. Raises OSError."""
+    found = seeds_that_show(first)
+    kept = {name: seed for name, seed in found.items() if seed is not None}
+    KEPT_SEEDS.write_bytes(orjson.dumps(kept, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    return [name for name, seed in found.items() if seed is None]
 
 
 def seeds_to_catch(name: str, first: int, seeds_max: int = SEEDS_MAX) -> int | None:
