@@ -4,11 +4,13 @@ Usage belongs to a period by its timestamp and is billed if it was received befo
 processing delays what is seen, not what is billed. Usage that comes later is on no invoice, ever.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from taximeter_sandbox.stripe.http.routes import Lane
 from taximeter_sandbox.stripe.invoicing.invoices import Invoice, InvoiceLine
 from taximeter_sandbox.stripe.invoicing.invoicing_port import InvoicingPort
+from taximeter_sandbox.stripe.metering.meter_events import MeterEvent
 from taximeter_sandbox.stripe.metering.meters import Meter
 from taximeter_sandbox.stripe.metering.quantities import Quantity
 from taximeter_sandbox.stripe.metering.summaries import aggregate
@@ -54,12 +56,12 @@ class LineUsage:
     def shown(self, line: InvoiceLine, customer: str) -> Quantity:
         """The usage of a line that processing has reached."""
         meter, lane = self.lane_of(line, customer)
-        return aggregate(meter.formula, self._account.books.within(lane, line.usage_start, line.usage_end, processed=True))
+        return self._value(meter, self._account.books.within(lane, line.usage_start, line.usage_end, processed=True))
 
     def billed(self, line: InvoiceLine, customer: str) -> Quantity:
         """The usage of a line that was received until this moment."""
         meter, lane = self.lane_of(line, customer)
-        return aggregate(meter.formula, self._account.books.within(lane, line.usage_start, line.usage_end, processed=False))
+        return self._value(meter, self._account.books.within(lane, line.usage_start, line.usage_end, processed=False))
 
     def late(self, line: InvoiceLine, invoice: Invoice) -> LateUsage:
         """The usage of a line that was received after its invoice was finalised."""
@@ -67,4 +69,7 @@ class LineUsage:
             return LateUsage(0, 0)
         meter, lane = self.lane_of(line, invoice.customer)
         events = self._account.books.within(lane, line.usage_start, line.usage_end, processed=False, first_sequence=invoice.events_seen)
-        return LateUsage(aggregate(meter.formula, events), len(events))
+        return LateUsage(self._value(meter, events), len(events))
+
+    def _value(self, meter: Meter, events: Iterable[MeterEvent]) -> Quantity:
+        return aggregate(meter.formula, events, self._account.assumptions)

@@ -47,12 +47,13 @@ def read_query(parameters: Parameters) -> SummaryQuery:
     return SummaryQuery(customer, start, end, None if grouping is None else alignment, page)
 
 
-def aggregate(formula: Formula, events: Iterable[MeterEvent]) -> Quantity:
-    """The value of a meter over some events; 0 for none. `last` goes by timestamp, then by receipt."""
+def aggregate(formula: Formula, events: Iterable[MeterEvent], assumptions: Assumptions) -> Quantity:
+    """The value of a meter over some events; 0 for none."""
     if formula == "count":
         return sum(1 for _ in events)
     if formula == "last":
-        latest = max(events, key=lambda event: (event.timestamp, event.sequence), default=None)
+        by_timestamp = assumptions.last_goes_by == "timestamp"
+        latest = max(events, key=lambda event: (event.timestamp if by_timestamp else 0, event.sequence), default=None)
         return 0 if latest is None else value_of(latest)
     values = [value_of(event) for event in events]
     total: Quantity = sum(value for value in values if isinstance(value, int))
@@ -67,7 +68,7 @@ def summarise(meter: Meter, query: SummaryQuery, events: Iterable[MeterEvent], a
     last = query.end if assumptions.summary_end == "inclusive" else query.end - 1
     inside = [event for event in events if query.start <= event.timestamp <= last]
     if query.group_seconds is None:
-        return [_row(meter, query.customer, query.start, query.end, aggregate(meter.formula, inside))]
+        return [_row(meter, query.customer, query.start, query.end, aggregate(meter.formula, inside, assumptions))]
     width = query.group_seconds
     groups: dict[int, list[MeterEvent]] = {}
     if assumptions.empty_groups == "zero":
@@ -76,7 +77,7 @@ def summarise(meter: Meter, query: SummaryQuery, events: Iterable[MeterEvent], a
         start = min(event.timestamp // width * width, query.end - width)
         groups.setdefault(start, []).append(event)
     ordered = sorted(groups, reverse=assumptions.summary_order == "descending")
-    return [_row(meter, query.customer, start, start + width, aggregate(meter.formula, groups[start])) for start in ordered]
+    return [_row(meter, query.customer, start, start + width, aggregate(meter.formula, groups[start], assumptions)) for start in ordered]
 
 
 def _row(meter: Meter, customer: str, start: int, end: int, value: Quantity) -> dict[str, object]:

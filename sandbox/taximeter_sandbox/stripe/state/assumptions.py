@@ -43,6 +43,8 @@ class Assumptions:
     sample_names: Literal["request", "event"] = "request"
     # It does so as `request.identifier` (the reference) / as `request.idempotency_key` beside an empty `id` (one example).
     sample_request: Literal["identifier", "idempotency_key"] = "identifier"
+    # A meter of the formula `last`, the most recent event of a period: that of the latest timestamp, then of receipt / the one received last.
+    last_goes_by: Literal["timestamp", "receipt"] = "timestamp"
     # A value of zero: accepted / refused as an invalid value.
     zero_value: Literal["accept", "reject"] = "accept"
     # A value below zero by v2: an invalid value (its error table: "must be a positive integer") / accepted, as v1 does to correct usage.

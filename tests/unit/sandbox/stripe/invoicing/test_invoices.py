@@ -1,7 +1,7 @@
 """From a period's end to a paid invoice: which usage is on it, when things happen, and what is lost."""
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from taximeter_sandbox.stripe.account import Account
@@ -175,6 +175,19 @@ def test_count_and_last_meters_and_windows_bill_by_their_own_rule() -> None:
     account.advance(at(END) + 3_600_000)
     assert [line.quantity for line in invoices(account)[0].lines] == ["3", "5", "35"]
     assert invoices(account)[0].total == 43
+
+
+@pytest.mark.parametrize(("reading", "quantity"), [("timestamp", "5"), ("receipt", "30")])
+def test_a_last_meter_bills_by_timestamp_or_by_receipt(reading: Literal["timestamp", "receipt"], quantity: str) -> None:
+    account = make_account(assumptions=Assumptions(last_goes_by=reading))
+    add_customer(account)
+    add_meter(account, "seats", **{"default_aggregation[formula]": "last"})
+    subscribe(account, at(START), add_price(account, at(START), "seats", unit_amount="1"))
+    noon = seconds("2027-02-10T12:00:00")
+    for value, timestamp in (("70", noon), ("5", noon + 60), ("30", noon + 30)):
+        use(account, at("2027-02-11"), value, timestamp, event_name="seats")
+    account.advance(at(END) + 3_600_000)
+    assert [line.quantity for line in invoices(account)[0].lines] == [quantity]
 
 
 def test_each_line_is_rounded_once() -> None:

@@ -41,6 +41,16 @@ def test_without_grouping_there_is_one_row_by_the_meters_formula(formula: str, v
     assert rows(account, meter, START - 4 * HOUR, START + 2 * HOUR) == [(START - 4 * HOUR, START + 2 * HOUR, value)]
 
 
+def test_the_last_value_is_that_of_the_latest_timestamp_or_the_one_received_last() -> None:
+    account, meter = filled("last")
+    send(account, timestamp=str(START + HOUR), **{"payload[value]": "0"})  # as late as the latest, and received after it
+    send(account, timestamp=str(START + 5), **{"payload[value]": "32"})
+    assert rows(account, meter, START - 4 * HOUR, START + 2 * HOUR)[0][2] == 0.0
+    assert rows(account, meter, START, START + HOUR)[0][2] == 2.0
+    account.assume(Assumptions(last_goes_by="receipt"))
+    assert rows(account, meter, START - 4 * HOUR, START + 2 * HOUR)[0][2] == 32.0
+
+
 def test_without_usage_there_is_one_row_of_zero() -> None:
     account, meter = filled("sum")
     assert rows(account, meter, START - 600, START - 60) == [(START - 600, START - 60, 0.0)]
