@@ -167,6 +167,7 @@ STRIPE_COMMANDS: Final = (
 )
 
 COMMANDS: Final = (
+    _command(SANDBOX, "quickstart", "start everything on this machine, print lines to paste, and follow the bill"),
     _command(SANDBOX, "demo", "run the whole pipeline under load on this machine, and compare"),
     _command(SANDBOX, "broker", "run the embedded Kafka-protocol broker, or Apache Kafka, in the foreground"),
     CommandGroup("topics", "the topics: create, check, and copy to another cluster", _TOPICS),

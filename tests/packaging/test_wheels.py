@@ -1,11 +1,16 @@
 """Each distribution, built, installed alone, and imported."""
 
+import json
+import re
+import signal
+import subprocess
 from pathlib import Path
+from typing import Any, Self
 from zipfile import ZipFile
 
 import pytest
 
-from tests.support.distributions import DISTRIBUTIONS, EMITTER, Distribution, Environment
+from tests.support.distributions import DISTRIBUTIONS, EMITTER, ROOT, Distribution, Environment
 
 pytestmark = pytest.mark.packaging
 
@@ -15,6 +20,41 @@ import taximeter_emitter
 late = {"aiokafka", "numpy", "pathlib", "prometheus_client", "sqlite3"} & set(sys.modules)
 assert not late, late
 """
+
+
+class FirstScreen:
+    """A running `taximeter quickstart` on free ports. `ready`: what it printed first, with lines to paste."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._process = environment.start("taximeter", "quickstart", "--json", "--port", "0", "--kafka-port", "0", "--stripe-port", "0")
+        self.ready = self.told()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def shown(self, name: str) -> str:
+        """Lines to paste as they are with the ports that it takes by itself, and without the key."""
+        return re.sub("tmk_[0-9a-f_]+", "tmk_...", self.ready[name].replace(self.ready["gateway"], "http://127.0.0.1:8080"))
+
+    def told(self) -> dict[str, Any]:
+        """The next object that it prints; it prints one whenever the bill moves."""
+        assert self._process.stdout is not None
+        found: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return found
+
+    def ended(self) -> dict[str, Any]:
+        """The last object after Ctrl-C. It must have ended with exit code 0."""
+        self._process.send_signal(signal.SIGINT)
+        said, _ = self._process.communicate(timeout=60)
+        assert self._process.returncode == 0, said
+        found: dict[str, Any] = json.loads(said.splitlines()[-1])
+        return found
+
+
 MISSING_EXTRA = """
 from taximeter_emitter import Emitter
 try:
@@ -57,12 +97,22 @@ def test_a_missing_library_is_named_with_its_extra(emitter_alone: Environment, a
     assert f"pip install '{EMITTER.name}[{extra}]'" in said
 
 
-def test_the_demo_says_what_to_install_and_runs_outside_of_the_repository(wheels: Path, tmp_path: Path) -> None:
+def test_the_first_screen_of_the_readme_does_what_it_says_with_nothing_but_wheels(wheels: Path, tmp_path: Path) -> None:
+    """It stands for the demo, too, which comes from the same wheel and starts the same services."""
     environment = Environment(tmp_path / "environment", wheels)
     environment.install("taximeter")
-    code, said = environment.command("taximeter", "demo", "--events", "2000")
+    code, said = environment.command("taximeter", "quickstart")
     assert (code, said) == (4, "taximeter: the sandbox is not installed: pip install taximeter-sandbox\n")
-    environment.install("taximeter-sandbox")
-    code, said = environment.command("taximeter", "demo", "--events", "2000")
-    assert code == 0, said
-    assert said.rstrip().endswith("EXACT")
+    environment.install("taximeter[sandbox]")
+    page = (ROOT / "README.md").read_text()
+    with FirstScreen(environment) as screen:
+        assert screen.shown("python") in page.split("## What it does")[0], "the page has the very lines that are printed"
+        environment.run("-W", "error", "-c", screen.ready["python"])
+        while (bill := screen.told())["units_reported"] < 97_600:
+            pass
+        said = f"1 event counted, {bill['units_reported']:,} units reported, next invoice {bill['next_invoice']['text']}"
+        assert said in page
+        for _ in range(2):
+            subprocess.run(screen.ready["curl"], shell=True, check=True, timeout=10)
+        verdict = screen.ended()
+    assert (verdict["what"], verdict["word"], verdict["exit_code"]) == ("verdict", "EXACT", 0)

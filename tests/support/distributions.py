@@ -55,9 +55,14 @@ class Environment:
 
     def command(self, name: str, *arguments: str) -> tuple[int, str]:
         """Exit code and output of an installed command, started outside the repository."""
+        process = self.start(name, *arguments, stderr=subprocess.STDOUT)
+        said, _ = process.communicate()
+        return process.returncode, said
+
+    def start(self, name: str, *arguments: str, stderr: int | None = None) -> subprocess.Popen[str]:
+        """An installed command as a process, started likewise; its standard output is a pipe."""
         command = [str(self.python.with_name(name)), *arguments]
-        done = subprocess.run(command, cwd=self.python.parents[2], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-        return done.returncode, done.stdout
+        return subprocess.Popen(command, cwd=self.python.parents[2], env=_environment(), stdout=subprocess.PIPE, stderr=stderr, text=True)
 
     def distributions(self) -> set[str]:
         """Names of what is installed."""
@@ -81,8 +86,12 @@ def interpreters() -> dict[str, str]:
     return {name.removeprefix("python"): path for name, path in found.items()}
 
 
+def _environment() -> dict[str, str]:
+    """Without what tells an interpreter of the repository."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+
+
 def _run(command: list[str], cwd: Path | None = None) -> str:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=cwd, env=_environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
     return done.stdout

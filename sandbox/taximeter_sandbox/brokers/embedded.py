@@ -17,15 +17,18 @@ _STOP_TIMEOUT_S = 10.0
 
 
 class EmbeddedBroker:
-    """Runs ``python -m taximeter_sandbox.kafka`` with this Python. ``data`` is kept; without it a temporary folder is made and removed."""
+    """Runs ``python -m taximeter_sandbox.kafka`` with this Python. ``data`` is kept; without it a temporary folder is made and removed.
+
+    ``port`` 0: a free one.
+    """
 
     name = "embedded"
 
-    def __init__(self, data: Path | None = None, *, advertised_port: int | None = None) -> None:
+    def __init__(self, data: Path | None = None, *, port: int = 0, advertised_port: int | None = None) -> None:
         self._data = data
         self._temporary: Path | None = None
         self._process: ChildProcess | None = None
-        self._port = 0
+        self._port = port
         self._advertised_port = advertised_port
         #: Port for test faults (see taximeter_sandbox.kafka.control_port) on 127.0.0.1, known after ``start`` and new after ``restart``.
         self.control_port = 0
@@ -46,7 +49,7 @@ class EmbeddedBroker:
         return "the embedded Kafka-protocol broker (taximeter_sandbox.kafka), a development stand-in"
 
     def start(self) -> str:
-        """Start on a free port. Raises BrokerUnavailable."""
+        """Start. Raises BrokerUnavailable."""
         if self._data is None:
             self._data = self._temporary = Path(tempfile.mkdtemp(prefix="taximeter-embedded-broker-"))
         self._data.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,8 @@ SANDBOX_EVENTS: Final = 20_000
 SANDBOX_CUSTOMERS: Final = 10
 _BROKER_PORT: Final = 9092
 _BROKER_DATA: Final = Path(".taximeter") / "broker"
+_GATEWAY_PORT: Final = 8080
+_STRIPE_PORT: Final = 12111
 _PAGE_PORT: Final = 4242
 KEY_VARIABLE: Final = "STRIPE_PUBLISHABLE_KEY"
 
@@ -27,6 +29,16 @@ def demo(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=1, help="seed of the load and of the simulator's faults (default 1)")
     parser.add_argument("--keep", action="store_true", help="leave everything running at the end, print the addresses, and wait for Ctrl-C")
+
+
+def quickstart(parser: argparse.ArgumentParser) -> None:
+    """The options of `taximeter quickstart`."""
+    parser.add_argument("--port", type=int, default=_GATEWAY_PORT, help="port of the gateway; 0 for a free one (default %(default)s)")
+    parser.add_argument("--kafka-port", type=int, default=_BROKER_PORT, metavar="PORT", help="port of the embedded broker (default %(default)s)")
+    parser.add_argument("--stripe-port", type=int, default=_STRIPE_PORT, metavar="PORT", help="port of the simulator (default %(default)s)")
+    parser.add_argument("--folder", type=Path, help="keep everything there, and go on with it when started again (default: a temporary one)")
+    parser.add_argument("--json", action="store_true", help="print a JSON object a line: when all is ready, each time the bill moves, the verdict")
+    parser.epilog = "All listens on 127.0.0.1 only. Ctrl-C stops the gateway, lets what came in be billed, proves it, and ends everything."
 
 
 def broker(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 
 import aiohttp
 
-from metering.configuration.key_file import create_key
+from metering.configuration.key_file import CreatedKey, create_key
 from metering.kafka.clients import KafkaSettings
 from taximeter_sandbox.demo.plan import PARTITIONS, Plan, settings_file
 from taximeter_sandbox.demo.processes import Command, Fleet, ProcessFailed, own_environment
@@ -68,6 +68,11 @@ class Installation:
         """The clients' key."""
         return self.folder / "client.key"
 
+    @property
+    def gateway_keys_file(self) -> Path:
+        """The gateway's file of keys."""
+        return self.folder / "api_keys.toml"
+
     def command_environment(self) -> dict[str, str]:
         """What the commands of `taximeter` need to find this installation."""
         aggregator_group, reporter_group = self.groups
@@ -79,11 +84,11 @@ class Installation:
             **self.stripe.environment(),
         }
 
-    def prepare(self) -> None:
-        """Write the settings file and the API key."""
-        (self.folder / "taximeter.toml").write_text(settings_file())
-        key = create_key(tenant="demo")
-        for path, text in ((self.folder / "api_keys.toml", key.entry), (self.api_key_file, key.token)):
+    def prepare(self, settings: str = settings_file(), key: CreatedKey | None = None) -> None:
+        """Write the settings file and the API key; without a key, one for all customers is made."""
+        (self.folder / "taximeter.toml").write_text(settings)
+        key = key or create_key(tenant="demo")
+        for path, text in ((self.gateway_keys_file, key.entry), (self.api_key_file, key.token)):
             path.touch(PRIVATE)
             path.write_text(text)
 
@@ -159,7 +164,7 @@ class Installation:
                     # The clients know where it was before: it comes back there.
                     "TAXIMETER_GATEWAY_PORT": self.gateway_url.rpartition(":")[2] or "0",
                     "TAXIMETER_GATEWAY_PORT_FILE": str(self._gateway_port_file),
-                    "TAXIMETER_GATEWAY_API_KEYS_FILE": str(self.folder / "api_keys.toml"),
+                    "TAXIMETER_GATEWAY_API_KEYS_FILE": str(self.gateway_keys_file),
                 }
             case "aggregator":
                 environment |= {

@@ -21,14 +21,12 @@ from taximeter_sandbox.demo.load.load_orders import LoadOrder, read_progress
 from taximeter_sandbox.demo.load.load_plan import load_commands, load_orders
 from taximeter_sandbox.demo.organisations import link, linked_late, organisations
 from taximeter_sandbox.demo.plan import PARTITIONS, Plan
-from taximeter_sandbox.demo.processes import Command, Fleet, own_environment
+from taximeter_sandbox.demo.processes import Fleet
 from taximeter_sandbox.demo.replay import copy_topic, reset_group
-from taximeter_sandbox.demo.stripe_side import SimulatedStripe, StripeSide, StripeTraffic
+from taximeter_sandbox.demo.stripe_side import StripeSide, StripeTraffic, start_simulator
 from taximeter_sandbox.demo.view import View
 from taximeter_sandbox.demo.watching import Watch, total
 
-SIMULATOR: Final = "stripe"
-SIMULATOR_START_SECONDS: Final = 30.0
 LINKED_LATE_AT: Final = 0.7  # share of the load
 KILLS: Final = ((0.30, AGGREGATORS[1]), (0.55, REPORTERS[0]))
 DOWN_SECONDS: Final = 3.0
@@ -104,7 +102,7 @@ class Demo:
         self.view.phase(f"starting {self.broker.describe()}")
         bootstrap_servers = await asyncio.to_thread(self.broker.start)
         if self.stripe is None:
-            self.stripe = await self._start_simulator()
+            self.stripe = await start_simulator(self.fleet, self.folder, seed=self.plan.seed)
         self.view.say(f"setting up {self.stripe.describe()}")
         self.billed = organisations(await self.stripe.set_up(self.plan.customers))
         self.installation = Installation(
@@ -124,13 +122,6 @@ class Demo:
         self.watch = Watch(self.installation, self.stripe, self.orders)
         self._watching = asyncio.create_task(self.watch.run(), name="watch")
         self.view.watch(self.watch, self.plan.events)
-
-    async def _start_simulator(self) -> SimulatedStripe:
-        port_file = self.folder / "stripe.port"
-        arguments = ("taximeter_sandbox.stripe", "--port", "0", "--port-file", str(port_file), "--seed", str(self.plan.seed))
-        self.fleet.start(Command(SIMULATOR, arguments, own_environment()))
-        port = await self.fleet.wait_for_file(SIMULATOR, port_file, SIMULATOR_START_SECONDS)
-        return SimulatedStripe(f"http://127.0.0.1:{port}")
 
     # Load and kills
 

@@ -5,15 +5,19 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 import aiohttp
 
 from metering.configuration.secrets import Secret
 from taximeter_sandbox.demo.load.workload import customer_ids
+from taximeter_sandbox.demo.processes import Command, Fleet, own_environment
 from taximeter_sandbox.demo.stripe_account import StripeAccount
 
 ROUTES: Final = ("meter_events.create", "v2.meter_event_stream.create")
+SIMULATOR: Final = "stripe"
+SIMULATOR_START_SECONDS: Final = 30.0
 SIMULATOR_KEY: Final = Secret("sk_test_simulator")
 TIMEOUT_SECONDS: Final = 30.0
 SETTLE_SECONDS: Final = 0.2
@@ -101,6 +105,11 @@ class SimulatedStripe:
     def __init__(self, url: str) -> None:
         self._url = url
 
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return self._url
+
     def describe(self) -> str:
         """One line for people."""
         return f"the Stripe simulator at {self._url}: latency, 429, 409, 500 before and after the fact, resets"
@@ -147,6 +156,19 @@ class SimulatedStripe:
             session.request(method, self._url + path, json=document) as response,
         ):
             return await response.json()
+
+
+async def start_simulator(fleet: Fleet, folder: Path, *, seed: int = 1, port: int = 0, data: Path | None = None) -> SimulatedStripe:
+    """Start a simulator as a process of the fleet; returns when it takes calls. Port 0 takes a free one; `data` keeps what it has.
+
+    Raises processes.ProcessFailed.
+    """
+    port_file = folder / "stripe.port"
+    port_file.unlink(missing_ok=True)
+    arguments = ("taximeter_sandbox.stripe", "--port", str(port), "--port-file", str(port_file), "--seed", str(seed))
+    kept = () if data is None else ("--data", str(data))
+    fleet.start(Command(SIMULATOR, (*arguments, *kept), own_environment()))
+    return SimulatedStripe(f"http://127.0.0.1:{await fleet.wait_for_file(SIMULATOR, port_file, SIMULATOR_START_SECONDS)}")
 
 
 class StripeSandbox:

@@ -84,7 +84,7 @@ def test_the_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[s
     ("arguments", "who", "said"),
     [
         (["statsu"], "taximeter", "there is no command 'statsu'; did you mean status?"),
-        (["xyz"], "taximeter", "there is no command 'xyz' (commands: demo, broker,"),
+        (["xyz"], "taximeter", "there is no command 'xyz' (commands: quickstart, demo,"),
         (["stripe", "cutsomer"], "taximeter stripe", "did you mean customer?"),
         (["stripe", "customer", "shwo"], "taximeter stripe customer", "did you mean show?"),
         (["status", "--jsno"], "taximeter status", "unrecognized arguments: --jsno; did you mean --json?"),
