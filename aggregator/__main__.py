@@ -9,12 +9,15 @@ from metering.kafka.clients import KafkaSettings
 from metering.process.service import ServiceContext
 from metering.process.service_command import Configuration, service_command
 from metering.records.meters import catalogue_of, catalogue_problems
+from metering.tracing.settings import TracingSettings
+from metering.tracing.span_maker import tracing_to
 
 
 async def aggregate(context: ServiceContext, configuration: Configuration) -> None:
     """The service's main."""
     settings, kafka = configuration.of(AggregatorSettings), configuration.of(KafkaSettings)
-    await Aggregator(context, kafka, settings, catalogue_of(configuration.file)).run()
+    async with tracing_to(configuration.of(TracingSettings), context) as span_maker:
+        await Aggregator(context, kafka, settings, catalogue_of(configuration.file), span_maker).run()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         aggregate,
         name="aggregator",
         summary="Count usage events per customer, meter and window, each exactly once.",
-        sections={"aggregator": AggregatorSettings, "kafka": KafkaSettings},
+        sections={"aggregator": AggregatorSettings, "kafka": KafkaSettings, "tracing": TracingSettings},
         check_file=catalogue_problems,
         arguments=arguments,
     )

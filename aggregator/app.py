@@ -27,6 +27,7 @@ from metering.kafka.topic_watch import TopicWatch
 from metering.process.service import ServiceContext
 from metering.process.supervision import RefusedToStart
 from metering.records.meters import Catalogue
+from metering.tracing.span_maker import SpanMaker
 from metering.workers.loop_turns import LoopTurns
 from metering.workers.membership import GroupMember
 from metering.workers.partition_group import PartitionGroup
@@ -36,7 +37,9 @@ from metering.workers.partition_worker import WorkerKit
 class Aggregator:
     """Owns the Kafka clients and the group of partition workers."""
 
-    def __init__(self, context: ServiceContext, kafka: KafkaSettings, settings: AggregatorSettings, catalogue: Catalogue) -> None:
+    def __init__(
+        self, context: ServiceContext, kafka: KafkaSettings, settings: AggregatorSettings, catalogue: Catalogue, span_maker: SpanMaker | None = None
+    ) -> None:
         self._context = context
         self._kafka = kafka
         self._settings = settings
@@ -94,6 +97,7 @@ class Aggregator:
             clock=context.clock,
             log=context.log,
             turns=LoopTurns(),
+            span_maker=span_maker,
         )
 
     async def run(self) -> None:

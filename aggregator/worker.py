@@ -11,6 +11,7 @@ from taximeter_emitter.wire.event import UsageEvent, encode_event
 from aggregator.core.counting import PartitionCounter
 from aggregator.core.pending_tally import Ahead, Cut
 from aggregator.metrics import AggregatorMetrics
+from aggregator.record_spans import RecordSpans
 from aggregator.settings import AggregatorSettings
 from aggregator.snapshots import IdSnapshots
 from aggregator.suspects import Suspects
@@ -62,6 +63,7 @@ class CountingWorker(PartitionWorker):
         self._catalogue = catalogue
         self._is_counting = False
         self._metrics = metrics
+        self._spans = None if kit.span_maker is None else RecordSpans(kit.span_maker, topic=kit.topics.events.name, partition=partition)
         self._warnings = RateLimited(self._clock, interval_seconds=SET_ASIDE_SECONDS)
 
     # For the poll loop
@@ -184,6 +186,8 @@ class CountingWorker(PartitionWorker):
             self._record_at = self._suspects.failed(run)
             raise
         if taken:
+            if self._spans is not None:
+                self._spans.look(run[:taken])
             self._inbox.drop(taken)
         else:
             await self._flush(counter)  # the next record is of another version of the catalogue
@@ -235,8 +239,12 @@ class CountingWorker(PartitionWorker):
             self._snapshots.save(counter, cut.value)
             self._note(cut)
             self._note_emitters(counter)
+            if self._spans is not None:
+                self._spans.tallied(landed.offset)
         else:
             self._head = b""
+            if self._spans is not None:
+                self._spans.forget()
             self._metrics.tallies.labels("lost").inc()
             self._log.warning("another writer's tally came first", position=counter.position, start=cut.tally.link.start)
             self._continue_at(counter.position)
@@ -264,6 +272,8 @@ class CountingWorker(PartitionWorker):
         return await self._appender.append(self._topics.events.name, home, orjson.dumps(encode_event(event)), key=event.customer.encode())
 
     def _forget(self) -> None:
+        if self._spans is not None:
+            self._spans.forget()
         if self.counter is not None:
             self._tallies_seen = max(self._tallies_seen, self.counter.tallies.chain.next_offset)
         self.counter = None

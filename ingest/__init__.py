@@ -3,5 +3,5 @@
 In: POST /v1/events.  Out: topic usage.events, as numbered batches of one partition each.
 Guarantee: 202 means that Kafka acknowledged every event with acks=all. Any other answer names the events that it does not hold for.
 Never: aggregates, deduplicates, reads a topic, or talks to Stripe.
-Read: app, admission, requests, publishing; then refusals, metrics and settings.
+Read: app, admission, requests, publishing, tracing; then refusals, metrics and settings.
 """

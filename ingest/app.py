@@ -25,8 +25,10 @@ from ingest.requests.bodies import BodyReader
 from ingest.requests.gate import RequestGate
 from ingest.requests.handler import EventsHandler
 from ingest.requests.intake import EventIntake
-from ingest.requests.server import BATCHES_PATH, EVENTS_PATH, GatewayServer
+from ingest.requests.server import BATCHES_PATH, EVENTS_PATH, GatewayServer, Routes
 from ingest.settings import GatewaySettings
+from ingest.tracing.append_spans import AppendSpans
+from ingest.tracing.request_spans import RequestSpans
 from metering.configuration.key_file import BadKeysFile, read_keys
 from metering.folds.catalogue_timeline import CatalogueVersion, taken_by_any
 from metering.following.catalogue_following import CatalogueFollowing
@@ -41,6 +43,7 @@ from metering.process.listener import CannotListen, ListenAddress, ListenerLimit
 from metering.process.service import ServiceContext
 from metering.process.supervision import RefusedToStart
 from metering.records.meters import Catalogue
+from metering.tracing.span_maker import SpanMaker
 
 _LINGER_SECONDS: Final = 2.0
 _KEYS_SECONDS: Final = 5.0
@@ -64,6 +67,7 @@ class Gateway:
         catalogue: Catalogue,
         foreign: Collection[ForeignPath],
         age_max_ms: int,
+        span_maker: SpanMaker | None = None,
     ) -> None:
         self._context = context
         self._kafka = kafka
@@ -92,6 +96,8 @@ class Gateway:
             heartbeat_seconds=settings.heartbeat_seconds,
             clock=context.clock,
         )
+        if span_maker is not None:
+            self._publisher.spans = AppendSpans(span_maker, kafka.topics.events.name)
         gate = RequestGate(
             keys=self._keys,
             budget=self._budget,
@@ -106,12 +112,13 @@ class Gateway:
         intake = EventIntake(gate, self._publisher, self._metrics)
         events = EventsHandler(gate, reader=reader, intake=intake, clock=context.clock)
         batches = BatchesHandler(gate, publisher=self._publisher, metrics=self._metrics, clock=context.clock)
+        routes: Routes = {
+            EVENTS_PATH: {hdrs.METH_POST: events.post},
+            BATCHES_PATH: {hdrs.METH_GET: batches.get, hdrs.METH_POST: batches.post},
+            **{path.path: {hdrs.METH_POST: self._foreign(path, gate, intake).post} for path in foreign},
+        }
         self._server = GatewayServer(
-            {
-                EVENTS_PATH: {hdrs.METH_POST: events.post},
-                BATCHES_PATH: {hdrs.METH_GET: batches.get, hdrs.METH_POST: batches.post},
-                **{path.path: {hdrs.METH_POST: self._foreign(path, gate, intake).post} for path in foreign},
-            },
+            routes,
             ListenAddress(host=settings.host, port=settings.port, port_file=settings.port_file, keeps_port_file=True),
             ListenerLimits(
                 connections_max=settings.connections_max,
@@ -122,6 +129,7 @@ class Gateway:
             ),
             metrics=self._metrics,
             clock=context.clock,
+            spans=None if span_maker is None else RequestSpans(span_maker, routes),
         )
 
     def _foreign(self, path: ForeignPath, gate: RequestGate, intake: EventIntake) -> ForeignHandler:

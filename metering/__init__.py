@@ -5,6 +5,7 @@ In folders, each importing only what is above it in this list:
   folds          the same records in log order, folded into what is accepted, open and settled. Pure.
   configuration  settings, and values that are never printed.
   process        logs, metrics, probes: what every process needs to run.
+  tracing        spans of sampled requests, for a collector.
   kafka          topics, clients, partitions by offset.
   stripe         the settings and the client of each process that talks to Stripe.
   workers        partitions shared among processes, one worker for each.

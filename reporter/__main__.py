@@ -10,6 +10,8 @@ from metering.process.service import ServiceContext
 from metering.process.service_command import Configuration, service_command
 from metering.records.meters import catalogue_of, catalogue_problems
 from metering.stripe.settings import StripeSettings
+from metering.tracing.settings import TracingSettings
+from metering.tracing.span_maker import SpanMaker, tracing_to
 from reporter.app import Reporter, ReporterConfiguration, StripePorts
 from reporter.sending.meter_events import MeterEventPort
 from reporter.settings import ReporterSettings
@@ -26,8 +28,13 @@ from reporter.webhooks.settings import WebhookSettings
 
 async def report(context: ServiceContext, configuration: Configuration) -> None:
     """The service's main."""
+    async with tracing_to(configuration.of(TracingSettings), context) as span_maker:
+        await _report(context, configuration, span_maker)
+
+
+async def _report(context: ServiceContext, configuration: Configuration, span_maker: SpanMaker | None) -> None:
     stripe = configuration.of(StripeSettings)
-    port, identifiers_of = _port(stripe, context.clock)
+    port, identifiers_of = _port(stripe, context.clock, span_maker)
     reporter = Reporter(
         context,
         ReporterConfiguration(
@@ -48,9 +55,11 @@ async def report(context: ServiceContext, configuration: Configuration) -> None:
     await reporter.run()
 
 
-def _port(stripe: StripeSettings, clock: Clock) -> tuple[MeterEventPort, IdentifiersOf]:
+def _port(stripe: StripeSettings, clock: Clock, span_maker: SpanMaker | None) -> tuple[MeterEventPort, IdentifiersOf]:
     if not stripe.streams:
-        port = StripeMeterEvents(api_key=stripe.api_key, api_base=stripe.api_base, connections=stripe.connections, timeout_s=stripe.timeout_seconds)
+        port = StripeMeterEvents(
+            api_key=stripe.api_key, api_base=stripe.api_base, connections=stripe.connections, timeout_s=stripe.timeout_seconds, span_maker=span_maker
+        )
         return port, lambda _: ()
     stream = StripeMeterEventStream(
         api_key=stripe.api_key,
@@ -60,6 +69,7 @@ def _port(stripe: StripeSettings, clock: Clock) -> tuple[MeterEventPort, Identif
         timeout_s=stripe.timeout_seconds,
         clock=clock,
         requests_per_s=stripe.stream_calls_per_second,
+        span_maker=span_maker,
     )
     return stream, stream.identifiers_of
 
@@ -70,7 +80,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report,
         name="reporter",
         summary="Report to Stripe, once, what was counted.",
-        sections={"reporter": ReporterSettings, "stripe": StripeSettings, "webhooks": WebhookSettings, "kafka": KafkaSettings},
+        sections={
+            "reporter": ReporterSettings,
+            "stripe": StripeSettings,
+            "webhooks": WebhookSettings,
+            "kafka": KafkaSettings,
+            "tracing": TracingSettings,
+        },
         check_file=catalogue_problems,
         arguments=arguments,
     )

@@ -25,6 +25,8 @@ from metering.kafka.clients import KafkaSettings
 from metering.process.metrics import CommonMetrics, MetricRow, catalogue, counter, gauge
 from metering.process.service import ServiceSettings
 from metering.stripe.settings import StripeSettings
+from metering.tracing.settings import TracingSettings
+from metering.tracing.tracing_metrics import TracingMetrics
 from reporter.comparing.metrics import ComparingMetrics
 from reporter.metrics import ReporterMetrics
 from reporter.settings import ReporterSettings
@@ -77,6 +79,7 @@ SETTINGS: Final = (
     SettingsSection("reporter", ReporterSettings, "The reporter."),
     SettingsSection("stripe", StripeSettings, "The reporter; the console, for prices, if there is a key."),
     SettingsSection("webhooks", WebhookSettings, "The reporter."),
+    SettingsSection("tracing", TracingSettings, "The gateway, the aggregator and the reporter."),
     SettingsSection("console", ConsoleSettings, "The console (`taximeter console`)."),
 )
 
@@ -91,6 +94,7 @@ METRICS: Final = (
     MetricsSection("Reporter", "Meter events and units are counted when their receipt is in the ledger.", ReporterMetrics.create),
     MetricsSection("Reporter: the comparison with Stripe", "Of the partitions that the process owns.", ComparingMetrics.create),
     MetricsSection("Reporter: webhooks", "Rejections are counted when they are in the ledger.", WebhookMetrics.create),
+    MetricsSection("Tracing", "Of the gateway, the aggregator and the reporter, where a collector is configured.", TracingMetrics.create),
     MetricsSection("Console", "Of the process that serves the pages and `GET /v1/usage`.", ConsoleMetrics.create),
     MetricsSection("Versions of the catalogue", "Of the gateway, the aggregator and the reporter. Set every 30 seconds.", _declare_catalogue_metrics),
     MetricsSection(

@@ -16,7 +16,7 @@ from ingest.foreign.otlp_protobuf import partial_success
 from ingest.refusals import Refusal, RequestRefused
 from ingest.requests.answers import RETRY_AFTER_SECONDS, refusals_of, refused_in_part
 from ingest.requests.bodies import Rejected
-from ingest.requests.request_ids import HEADER
+from ingest.requests.request_ids import HEADER, RequestId
 
 _TEXT_CHARS: Final = 200
 
@@ -33,7 +33,7 @@ class ForeignOutcome:
     in_protobuf: bool
 
 
-def answered_foreign(outcome: ForeignOutcome, answer: str, request_id: str) -> web.Response:
+def answered_foreign(outcome: ForeignOutcome, answer: str, request_id: RequestId) -> web.Response:
     """Answer a request whose fate is known."""
     return _ANSWERS[answer](outcome, request_id)
 
@@ -51,7 +51,7 @@ def in_their_words(refusal: RequestRefused) -> RequestRefused:
     return refusal
 
 
-def _counts(outcome: ForeignOutcome, request_id: str) -> web.Response:
+def _counts(outcome: ForeignOutcome, request_id: RequestId) -> web.Response:
     if outcome.refused:
         return _partly(outcome, request_id)
     body: dict[str, Any] = {
@@ -62,27 +62,27 @@ def _counts(outcome: ForeignOutcome, request_id: str) -> web.Response:
     }
     if outcome.unknown_usage:
         body["unknown_usage"] = outcome.unknown_usage
-    return web.Response(status=202, body=orjson.dumps(body), content_type="application/json", headers={HEADER: request_id})
+    return web.Response(status=202, body=orjson.dumps(body), content_type="application/json", headers={HEADER: request_id.text})
 
 
-def _empty(outcome: ForeignOutcome, request_id: str) -> web.Response:
+def _empty(outcome: ForeignOutcome, request_id: RequestId) -> web.Response:
     if outcome.refused:
         return _partly(outcome, request_id)
-    return web.Response(status=204, headers={HEADER: request_id})
+    return web.Response(status=204, headers={HEADER: request_id.text})
 
 
-def _partly(outcome: ForeignOutcome, request_id: str) -> web.Response:
+def _partly(outcome: ForeignOutcome, request_id: RequestId) -> web.Response:
     return refused_in_part(outcome.accepted + len(outcome.set_aside), outcome.refused, request_id)
 
 
-def _otlp(outcome: ForeignOutcome, request_id: str) -> web.Response:
+def _otlp(outcome: ForeignOutcome, request_id: RequestId) -> web.Response:
     """200 even if spans were refused: a partial success is not repeated. In the encoding of the request."""
     refused = len(outcome.refused)
     text = f"{outcome.refused[0].field}: {outcome.refused[0].detail}"[:_TEXT_CHARS] if outcome.refused else ""
     if outcome.in_protobuf:
-        return web.Response(body=partial_success(refused, text), content_type=PROTOBUF, headers={HEADER: request_id})
+        return web.Response(body=partial_success(refused, text), content_type=PROTOBUF, headers={HEADER: request_id.text})
     body = {"partialSuccess": {"rejectedSpans": str(refused), "errorMessage": text}} if refused else {}
-    return web.Response(body=orjson.dumps(body), content_type="application/json", headers={HEADER: request_id})
+    return web.Response(body=orjson.dumps(body), content_type="application/json", headers={HEADER: request_id.text})
 
 
-_ANSWERS: Final[Mapping[str, Callable[[ForeignOutcome, str], web.Response]]] = {"counts": _counts, "empty": _empty, "otlp": _otlp}
+_ANSWERS: Final[Mapping[str, Callable[[ForeignOutcome, RequestId], web.Response]]] = {"counts": _counts, "empty": _empty, "otlp": _otlp}

@@ -16,6 +16,7 @@ from ingest.requests.bodies import BodyReader, ReadEvents
 from ingest.requests.encodings import IDENTITY, encoding_of
 from ingest.requests.gate import RequestGate
 from ingest.requests.intake import DECODED_BYTES_PER_BYTE, DECODED_BYTES_PER_EVENT, EventIntake
+from ingest.requests.request_ids import RequestId
 from metering.configuration.key_file import ApiKey
 
 
@@ -41,14 +42,14 @@ class ForeignHandler:
         self._metrics = metrics
         self._clock = clock
 
-    async def post(self, request: web.BaseRequest, request_id: str) -> web.Response:
+    async def post(self, request: web.BaseRequest, request_id: RequestId) -> web.Response:
         """Answer one request. Waits for its body, then for Kafka. Raises RequestRefused."""
         try:
             return await self._post(request, request_id)
         except RequestRefused as refusal:
             raise in_their_words(refusal) from None
 
-    async def _post(self, request: web.BaseRequest, request_id: str) -> web.Response:
+    async def _post(self, request: web.BaseRequest, request_id: RequestId) -> web.Response:
         encoding = encoding_of(request.headers.get(hdrs.CONTENT_ENCODING, IDENTITY))
         key = self._gate.key_of(request)
         rate = self._gate.rate_of(key)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from taximeter_emitter.buffer.batching import PartitionBatch
 
 from ingest.publishing.emitter_batches import BatchUnderWay
+from metering.tracing.trace_context import TraceContext
 
 
 class EventsInBatch(NamedTuple):
@@ -19,10 +20,11 @@ class EventsInBatch(NamedTuple):
 class PendingRequest:
     """A request whose events are on their way to Kafka. `settled` is done when the fate of all its batches is known."""
 
-    __slots__ = ("_failed", "_open", "_parts", "settled")
+    __slots__ = ("_failed", "_open", "_parts", "settled", "span")
 
     def __init__(self, settled: "asyncio.Future[None]") -> None:
         self.settled = settled
+        self.span: TraceContext | None = None  # of the request, where it is traced
         self._parts: dict[int, tuple[int, Sequence[EventsInBatch]]] = {}
         # None until the events are in batches.
         self._open: set[BatchUnderWay] | None = None

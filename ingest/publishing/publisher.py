@@ -33,7 +33,9 @@ from ingest.publishing.emitter_batches import BatchUnderWay, EmitterBatch
 from ingest.publishing.partition_lanes import PartitionLanes
 from ingest.publishing.pending_requests import PendingRequest
 from ingest.publishing.staging import Staging
+from ingest.tracing.append_spans import NO_HEADERS, REQUEST_SPAN, AppendSpans
 from metering.process.logs import RateLimited, get_log
+from metering.tracing.trace_context import TraceContext
 
 _RECONNECT: Final = RetryPolicy(base_seconds=0.1, cap_seconds=3.0)
 _TURN_SECONDS: Final = 0.5
@@ -47,7 +49,10 @@ _STAGED_EVENTS_MAX: Final = 2_000
 
 
 class Publisher:
-    """The gateway's one emitter. All methods must be called in one event loop."""
+    """The gateway's one emitter. All methods must be called in one event loop.
+
+    `spans`: set before the first request where requests are traced.
+    """
 
     def __init__(
         self,
@@ -61,6 +66,7 @@ class Publisher:
         heartbeat_seconds: float,
         clock: Clock,
     ) -> None:
+        self.spans: AppendSpans | None = None
         self._batcher = batcher
         self._staging = Staging()
         self._new_producer = new_producer
@@ -108,6 +114,8 @@ class Publisher:
         """Take the events of one request. Must not be called while there is a `problem`."""
         assert self._producer is not None, "events are placed only while there is a producer"
         request = PendingRequest(asyncio.get_running_loop().create_future())
+        if self.spans is not None:
+            request.span = REQUEST_SPAN.get()
         if not parts:
             request.start(set())
             return request
@@ -125,6 +133,8 @@ class Publisher:
         """
         assert self._producer is not None, "batches are passed on only while there is a producer"
         request = PendingRequest(asyncio.get_running_loop().create_future())
+        if self.spans is not None:
+            request.span = REQUEST_SPAN.get()
         request.start(batches)
         refused = self._lanes.refused(self._clock.monotonic())
         for batch in batches:
@@ -290,12 +300,16 @@ class Publisher:
 
     async def _append(self, producer: BatchProducer) -> None:
         while producer is self._producer and (batch := self._lanes.next(self._clock.monotonic())) is not None:
+            headers = NO_HEADERS if self.spans is None else self.spans.begin(batch, self._spans_of(batch))
             try:
-                acknowledged = await producer.append(batch.partition, batch.value)
+                acknowledged = await producer.append(batch.partition, batch.value, headers=headers)
             except ProducerFailed as failure:
                 self._lose(producer, str(failure))
                 return
             acknowledged.add_done_callback(partial(self._acknowledged, producer, batch))
+
+    def _spans_of(self, batch: BatchUnderWay) -> list[TraceContext]:
+        return [request.span for request in self._waiting.get(batch, ()) if request.span is not None]
 
     def _acknowledged(self, producer: BatchProducer, batch: BatchUnderWay, future: "asyncio.Future[object]") -> None:
         failure = None if future.cancelled() else future.exception()
@@ -323,6 +337,8 @@ class Publisher:
             self._resolve(batch, acknowledged=False)
 
     def _resolve(self, batch: BatchUnderWay, *, acknowledged: bool) -> None:
+        if self.spans is not None:
+            self.spans.end(batch, acknowledged=acknowledged)
         added = self._lanes.remove(batch)
         if added is not None:
             self._budget.release(batch.size)

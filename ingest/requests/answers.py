@@ -28,7 +28,7 @@ from ingest.refusals import Refusal, RequestRefused
 from ingest.requests.batch_bodies import ReadBatches
 from ingest.requests.bodies import ReadEvents, Rejected
 from ingest.requests.request_columns import RequestPart
-from ingest.requests.request_ids import HEADER
+from ingest.requests.request_ids import HEADER, NO_REQUEST, RequestId
 
 RETRY_AFTER_SECONDS = 2.0
 NOTHING_UNKNOWN: Final[Mapping[str, int]] = MappingProxyType({})
@@ -47,7 +47,7 @@ class AnswerCounts:
     unknown: int
 
 
-def refused(refusal: RequestRefused, request_id: str = "") -> web.Response:
+def refused(refusal: RequestRefused, request_id: RequestId = NO_REQUEST) -> web.Response:
     """Answer a request that is refused as a whole."""
     error = {"reason": refusal.refusal.reason, "field": refusal.field, "detail": refusal.detail}
     response = _response(refusal.status, AnswerCounts(0, 0, 0), [], error, refusal.retry_after, request_id=request_id)
@@ -68,7 +68,12 @@ def count_events(read: ReadEvents, pending: PendingRequest) -> AnswerCounts:
 
 
 def answered(
-    read: ReadEvents, pending: PendingRequest, counts: AnswerCounts, request_id: str = "", *, unknown_usage: Mapping[str, int] = NOTHING_UNKNOWN
+    read: ReadEvents,
+    pending: PendingRequest,
+    counts: AnswerCounts,
+    request_id: RequestId = NO_REQUEST,
+    *,
+    unknown_usage: Mapping[str, int] = NOTHING_UNKNOWN,
 ) -> web.Response:
     """Answer a request whose events were judged one by one. `unknown_usage`: units of accepted events that are not billed, by usage field."""
     results: Iterable[dict[str, Any]] = map(_rejection, read.rejected)
@@ -88,7 +93,7 @@ def answered(
     return _response(Refusal.FORBIDDEN.status if forbidden else 400, counts, list(results), error, None, request_id=request_id)
 
 
-def answered_batches(read: ReadBatches, unknown: Collection[int], partitions: int, request_id: str) -> web.Response:
+def answered_batches(read: ReadBatches, unknown: Collection[int], partitions: int, request_id: RequestId) -> web.Response:
     """Answer a request whose batches were judged one by one; `unknown` has the lines of those that Kafka has not acknowledged.
 
     The counts are of batches, and `partitions` says how many there are: an emitter that knows another number has to ask again.
@@ -115,7 +120,7 @@ def answered_batches(read: ReadBatches, unknown: Collection[int], partitions: in
     return _response(status, counts, results, error, retry_after, request_id=request_id, more={"partitions": partitions})
 
 
-def refused_in_part(accepted: int, rejected: Sequence[Rejected], request_id: str) -> web.Response:
+def refused_in_part(accepted: int, rejected: Sequence[Rejected], request_id: RequestId) -> web.Response:
     """Say with an error that some of a request was refused, to a sender that takes every 2xx for success of the whole."""
     first = rejected[0]
     status = Refusal.FORBIDDEN.status if all(each.reason == Refusal.FORBIDDEN.reason for each in rejected) else 400
@@ -151,11 +156,14 @@ def _unknown_places(read: ReadEvents, pending: PendingRequest) -> Iterator[tuple
         yield part, pending.unknown(number, len(part.ids))
 
 
-def _problem(status: int, error: dict[str, Any], request_id: str) -> dict[str, Any]:
+def _problem(status: int, error: dict[str, Any], request_id: RequestId) -> dict[str, Any]:
     """The members of RFC 9457. The media type stays application/json: clients ask for it, and the body says more than a problem."""
     reason: str = error["reason"]
     found = {"type": f"urn:taximeter:problem:{reason}", "title": reason.replace("_", " ").capitalize(), "status": status, "detail": error["detail"]}
-    return found | {"instance": f"urn:taximeter:request:{request_id}"} if request_id else found
+    if not request_id.text:
+        return found
+    found["instance"] = f"urn:taximeter:request:{request_id.text}"
+    return found if request_id.trace is None else found | {"trace_id": request_id.trace.trace_id}
 
 
 def _response(
@@ -165,7 +173,7 @@ def _response(
     error: dict[str, Any] | None,
     retry_after: float | None,
     *,
-    request_id: str,
+    request_id: RequestId,
     more: Mapping[str, Any] = NOTHING_MORE,
 ) -> web.Response:
     body: dict[str, Any] = {"accepted": counts.accepted, "rejected": counts.rejected, "unknown": counts.unknown, "results": results, **more}
@@ -173,8 +181,8 @@ def _response(
         body["error"] = error
         body |= _problem(status, error, request_id)
     response = web.Response(status=status, body=orjson.dumps(body), content_type=_JSON)
-    if request_id:
-        response.headers[HEADER] = request_id
+    if request_id.text:
+        response.headers[HEADER] = request_id.text
     if retry_after is not None:
         response.headers["Retry-After"] = str(max(1, math.ceil(retry_after)))
     return response

@@ -15,7 +15,7 @@ from ingest.requests.batch_bodies import BATCHES_PER_REQUEST, BatchReader, ReadB
 from ingest.requests.bodies import JSON, NDJSON, media_type_of
 from ingest.requests.encodings import IDENTITY, encoding_of
 from ingest.requests.gate import RequestGate
-from ingest.requests.request_ids import HEADER
+from ingest.requests.request_ids import HEADER, RequestId
 
 ACKNOWLEDGED_WITHIN_SECONDS: Final = 7.0
 """Emitters wait ten seconds for an answer. What Kafka has not acknowledged by then they send again: numbers make it count once."""
@@ -34,14 +34,14 @@ class BatchesHandler:
         self._clock = clock
         self._reader = BatchReader(0)
 
-    async def get(self, request: web.BaseRequest, request_id: str) -> web.Response:
+    async def get(self, request: web.BaseRequest, request_id: RequestId) -> web.Response:
         """How many partitions there are, and what a request may have. Raises RequestRefused."""
         self._gate.key_of(request)
         self._gate.check_kafka()
         about = {"partitions": self._publisher.partitions, "batches_max": BATCHES_PER_REQUEST, "body_bytes_max": self._gate.body_bytes_max}
-        return web.Response(body=orjson.dumps(about), content_type=JSON, headers={HEADER: request_id})
+        return web.Response(body=orjson.dumps(about), content_type=JSON, headers={HEADER: request_id.text})
 
-    async def post(self, request: web.BaseRequest, request_id: str) -> web.Response:
+    async def post(self, request: web.BaseRequest, request_id: RequestId) -> web.Response:
         """Pass batches on. Waits for the body, then for Kafka. Raises RequestRefused."""
         encoding = encoding_of(request.headers.get(hdrs.CONTENT_ENCODING, IDENTITY))
         if media_type_of(request.headers.get(hdrs.CONTENT_TYPE, "")) != NDJSON:

@@ -11,6 +11,7 @@ from ingest.requests.bodies import JSON, BodyReader, is_binary, media_type_of
 from ingest.requests.encodings import IDENTITY, encoding_of
 from ingest.requests.gate import RequestGate
 from ingest.requests.intake import DECODED_BYTES_PER_BYTE, DECODED_BYTES_PER_EVENT, EventIntake
+from ingest.requests.request_ids import RequestId
 
 # No such header exists yet. Ignoring one would leave its sender with an effect that never happens.
 _OWN_HEADERS: Final = "taximeter-"
@@ -25,7 +26,7 @@ class EventsHandler:
         self._intake = intake
         self._clock = clock
 
-    async def post(self, request: web.BaseRequest, request_id: str) -> web.Response:
+    async def post(self, request: web.BaseRequest, request_id: RequestId) -> web.Response:
         """Answer one request with this id. Waits for its body, then for Kafka. Raises RequestRefused."""
         _check_headers(request)
         encoding = encoding_of(request.headers.get(hdrs.CONTENT_ENCODING, IDENTITY))

@@ -13,12 +13,13 @@ from taximeter_emitter.clock import Clock
 from ingest.metrics import GatewayMetrics
 from ingest.refusals import Refusal, RequestRefused
 from ingest.requests.answers import RETRY_AFTER_SECONDS, refused
-from ingest.requests.request_ids import HEADER, RequestIds
+from ingest.requests.request_ids import RequestId, RequestIds
+from ingest.tracing.request_spans import RequestSpans
 from metering.process.connections import Fault
 from metering.process.listener import HttpListener, ListenAddress, ListenerHooks, ListenerLimits
 from metering.process.logs import RateLimited, get_log
 
-RequestHandler = Callable[[web.BaseRequest, str], Awaitable[web.Response]]
+RequestHandler = Callable[[web.BaseRequest, RequestId], Awaitable[web.Response]]
 """Answers a request, given the request's id."""
 
 Routes = Mapping[str, Mapping[str, RequestHandler]]
@@ -33,7 +34,16 @@ _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 class GatewayServer:
     """Passes requests to what answers them. Once `is_stopping` is set, each answer closes its connection: clients go elsewhere."""
 
-    def __init__(self, routes: Routes, address: ListenAddress, limits: ListenerLimits, *, metrics: GatewayMetrics, clock: Clock) -> None:
+    def __init__(
+        self,
+        routes: Routes,
+        address: ListenAddress,
+        limits: ListenerLimits,
+        *,
+        metrics: GatewayMetrics,
+        clock: Clock,
+        spans: RequestSpans | None = None,
+    ) -> None:
         self.is_stopping = False
         self._routes = routes
         hooks = ListenerHooks(closed=lambda reason: metrics.connections_closed.labels(reason).inc(), answer=self._fault)
@@ -43,6 +53,7 @@ class GatewayServer:
         self._log = get_log(__name__)
         self._warnings = RateLimited(clock)
         self._ids = RequestIds()
+        self._spans = spans
         self._in_flight = 0
         self._by_code: dict[int, Counter] = {}
         metrics.requests_in_flight.set_function(lambda: self._in_flight)
@@ -65,10 +76,11 @@ class GatewayServer:
         """Answer one request, and count it."""
         started = self._clock.monotonic()
         self._in_flight += 1
-        request_id = self._ids.of(request.headers.get(HEADER))
+        request_id = self._ids.of(request.headers)
         code: int | None = None
         try:
-            response = await self._answer(request, request_id)
+            answering = self._answer(request, request_id)
+            response = await (answering if self._spans is None else self._spans.around(request, request_id.text, request_id.trace, answering))
             if self.is_stopping:
                 response.force_close()
             code = response.status
@@ -78,7 +90,7 @@ class GatewayServer:
             self._count(code)
             self._metrics.request_seconds.observe(self._clock.monotonic() - started)
 
-    async def _answer(self, request: web.BaseRequest, request_id: str) -> web.Response:
+    async def _answer(self, request: web.BaseRequest, request_id: RequestId) -> web.Response:
         try:
             handler = self._handler_of(request)
             if hdrs.EXPECT in request.headers:
@@ -88,7 +100,7 @@ class GatewayServer:
             return self._refuse(refusal, request_id)
         except Exception as error:  # the client has to learn that nobody knows what became of its events
             if self._warnings.admit(type(error).__name__) is not None:
-                self._log.failed("request crashed", error, request_id=request_id)
+                self._log.failed("request crashed", error, **request_id.fields())
             crash = RequestRefused(Refusal.INTERNAL_ERROR, "the events may or may not have arrived; send them again with the same ids")
             return self._refuse(crash, request_id)
 
@@ -102,14 +114,15 @@ class GatewayServer:
             raise RequestRefused(Refusal.METHOD_NOT_ALLOWED, f"the gateway takes {_listed(self._routes)}", allowed=tuple(methods))
         return handler
 
-    def _refuse(self, refusal: RequestRefused, request_id: str) -> web.Response:
+    def _refuse(self, refusal: RequestRefused, request_id: RequestId) -> web.Response:
+        self._log.debug("request was refused", reason=refusal.refusal.reason, **request_id.fields())
         self._metrics.refused.labels(refusal.refusal.reason).inc()
         return refused(refusal, request_id)
 
     def _fault(self, fault: Fault, detail: str) -> web.Response:
         """Answer what is not HTTP, or not in time, in the same form as everything else."""
         retry_after = RETRY_AFTER_SECONDS if fault is Fault.TOO_MANY_CONNECTIONS else None
-        response = self._refuse(RequestRefused(_REFUSALS[fault], detail, retry_after=retry_after), self._ids.of(None))
+        response = self._refuse(RequestRefused(_REFUSALS[fault], detail, retry_after=retry_after), self._ids.of({}))
         self._count(response.status)
         return response
 

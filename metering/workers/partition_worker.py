@@ -14,6 +14,7 @@ from metering.kafka.topics import Topics
 from metering.process.logs import Log, RateLimited
 from metering.records.fail_closed import ChainBroken, FailClosed, RecordUnreadable, Unforeseen
 from metering.records.record import LogRecord
+from metering.tracing.span_maker import SpanMaker
 from metering.workers.group_metrics import GroupMetrics
 from metering.workers.inbox import Inbox
 from metering.workers.turns import Turns
@@ -36,6 +37,7 @@ class WorkerKit:
     clock: Clock
     log: Log
     turns: Turns
+    span_maker: SpanMaker | None = None
     random: Random = field(default_factory=Random)  # of waits
     warnings: RateLimited = field(init=False)  # an outage of Kafka is met by all partitions: their log must still show how it began a day later
 

@@ -7,8 +7,10 @@ from urllib.parse import quote_plus
 
 from metering.configuration.secrets import Secret
 from metering.stripe.client import make_client
+from metering.tracing.span_maker import SpanMaker
 from reporter.sending.verdicts import Reply, Verdict, classify
 from reporter.stripe.adjustments import StripeAdjustments
+from reporter.stripe.call_spans import CallSpans
 from reporter.stripe.prepared_bodies import PreparedHttp, prepared
 from reporter.stripe.replies import SENDING_REPLY_BYTES_MAX, Verdicts
 
@@ -22,8 +24,9 @@ class StripeMeterEvents:
     time of one attempt, from asking for a connection to the last byte of the reply. `api_base` is where Stripe's API is, without a path.
     """
 
-    def __init__(self, *, api_key: Secret, api_base: str, connections: int, timeout_s: float) -> None:
+    def __init__(self, *, api_key: Secret, api_base: str, connections: int, timeout_s: float, span_maker: SpanMaker | None = None) -> None:
         self._http = PreparedHttp(connections=connections, timeout_s=timeout_s, reply_bytes_max=SENDING_REPLY_BYTES_MAX)
+        self._http.spans = None if span_maker is None else CallSpans(span_maker)
         self._client = make_client(self._http, api_key=api_key, api_base=api_base)
         self._adjustments = StripeAdjustments(self._http, api_key=api_key, api_base=api_base)
         self._verdicts = Verdicts(api_key)

@@ -9,18 +9,22 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final
 
+from reporter.stripe.call_spans import CallSpans
 from reporter.stripe.replies import PlainHttp
 
 _BODY: Final[ContextVar[bytes | None]] = ContextVar("body", default=None)
 
 
 class PreparedHttp(PlainHttp):
-    """Sends the body of the `prepared` block that the request is made in; without one, the library's."""
+    """Sends the body of the `prepared` block that the request is made in; without one, the library's. `spans`: of requests with such a body."""
+
+    spans: CallSpans | None = None
 
     async def request_async(self, method: str, url: str, headers: Mapping[str, str], post_data: Any = None) -> tuple[bytes, int, Mapping[str, str]]:
         """As in PlainHttp."""
         body = _BODY.get()
-        return await super().request_async(method, url, headers, post_data if body is None else body)
+        calling = super().request_async(method, url, headers, post_data if body is None else body)
+        return await (calling if body is None or self.spans is None else self.spans.around(method, url, headers, calling))
 
 
 @contextmanager

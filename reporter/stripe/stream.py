@@ -12,6 +12,7 @@ from taximeter_emitter.clock import Clock
 
 from metering.configuration.secrets import Secret
 from metering.stripe.client import make_client
+from metering.tracing.span_maker import SpanMaker
 from reporter.sending.verdicts import (
     Delivered,
     MeterRefused,
@@ -27,6 +28,7 @@ from reporter.sending.verdicts import (
     unreachable,
 )
 from reporter.stripe.adjustments import StripeAdjustments
+from reporter.stripe.call_spans import CallSpans
 from reporter.stripe.meter_events_v1 import StripeMeterEvents
 from reporter.stripe.prepared_bodies import PreparedHttp, prepared
 from reporter.stripe.replies import SENDING_REPLY_BYTES_MAX, ErrorReply, Verdicts
@@ -64,6 +66,7 @@ class StripeMeterEventStream:
         timeout_s: float,
         clock: Clock,
         requests_per_s: float | None = None,
+        span_maker: SpanMaker | None = None,
     ) -> None:
         self._api_key = api_key
         self._clock = clock
@@ -71,6 +74,7 @@ class StripeMeterEventStream:
         self._spacing_s = 1 / requests_per_s if requests_per_s else 0.0
         self._next_at = 0.0
         self._http = PreparedHttp(connections=connections + 1, timeout_s=timeout_s, reply_bytes_max=SENDING_REPLY_BYTES_MAX)  # one more for sessions
+        self._http.spans = None if span_maker is None else CallSpans(span_maker)
         self._client = make_client(self._http, api_key=api_key, api_base=api_base, stream_base=stream_base)
         self._adjustments = StripeAdjustments(self._http, api_key=api_key, api_base=api_base)
         back = min(connections, _BACK_AT_ONCE_MAX)

@@ -7,14 +7,14 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from metering.kafka.clients import KafkaSettings
-from tests.support.gateway_process import METERS, environment
+from tests.support.gateway_process import METERS, NOTHING_MORE, environment
 
 START_SECONDS: Final = 120.0
 STOP_SECONDS: Final = 60.0
@@ -70,7 +70,9 @@ def group_of(kafka: KafkaSettings) -> str:
 
 
 @contextmanager
-def aggregator(kafka: KafkaSettings, folder: Path, *, stall_seconds: int = 60, meters: str = METERS) -> Iterator[AggregatorProcess]:
+def aggregator(
+    kafka: KafkaSettings, folder: Path, *, stall_seconds: int = 60, meters: str = METERS, more: Mapping[str, str] = NOTHING_MORE
+) -> Iterator[AggregatorProcess]:
     """Start an aggregator, and end it in any case. It may not be ready yet."""
     folder.mkdir(exist_ok=True)
     (folder / "taximeter.toml").write_text(meters)
@@ -82,6 +84,7 @@ def aggregator(kafka: KafkaSettings, folder: Path, *, stall_seconds: int = 60, m
         "TAXIMETER_AGGREGATOR_STALL_SECONDS": str(stall_seconds),
         GROUP_VARIABLE: group_of(kafka),
         "TAXIMETER_KAFKA_SESSION_TIMEOUT_SECONDS": "6",
+        **more,
     }
     with log_file.open("wb") as log:
         command = [sys.executable, "-m", "aggregator", "--config", str(folder / "taximeter.toml")]

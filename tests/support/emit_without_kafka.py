@@ -12,7 +12,7 @@ from datetime import datetime, timedelta, timezone
 from functools import partial
 
 from taximeter_emitter import Emitter, Reason
-from taximeter_emitter.transports.batch_producer import BatchProducer, ProducerFailed
+from taximeter_emitter.transports.batch_producer import BatchProducer, ProducerFailed, RecordHeaders
 
 EVENTS = 1_000
 
@@ -40,7 +40,7 @@ class Producer:
         await asyncio.get_running_loop().getaddrinfo("localhost", 9092)
         return 4
 
-    async def append(self, partition: int, value: bytes, *, secret: str = "") -> "asyncio.Future[object]":  # noqa: ARG002  # as the protocol says
+    async def append(self, partition: int, value: bytes, *, secret: str = "", headers: RecordHeaders = ()) -> "asyncio.Future[object]":  # noqa: ARG002  # as the protocol says
         if self._kafka.is_broken:
             raise ZeroDivisionError(f"a fault in the program, at partition {partition} with {len(value)} bytes")
         self._kafka.records += 1

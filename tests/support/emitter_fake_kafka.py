@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass, field
 
-from taximeter_emitter.transports.batch_producer import ProducerFailed
+from taximeter_emitter.transports.batch_producer import ProducerFailed, RecordHeaders
 
 
 @dataclass(slots=True)
@@ -19,6 +19,7 @@ class FakeKafka:
     keeps: bool = True
     silent_partitions: set[int] = field(default_factory=set)
     log: list[tuple[int, bytes]] = field(default_factory=list)
+    headers: list[RecordHeaders] = field(default_factory=list)
     producers: list["FakeProducer"] = field(default_factory=list)
 
     def new_producer(self) -> "FakeProducer":
@@ -50,7 +51,7 @@ class FakeProducer:
         self.is_open = True
         return self._kafka.partitions
 
-    async def append(self, partition: int, value: bytes, *, secret: str = "") -> asyncio.Future[object]:  # noqa: ARG002  # as the protocol says
+    async def append(self, partition: int, value: bytes, *, secret: str = "", headers: RecordHeaders = ()) -> asyncio.Future[object]:  # noqa: ARG002  # as the protocol says
         await asyncio.sleep(0)
         if not self.is_open or self._kafka.is_away:
             raise ProducerFailed("nobody answers")
@@ -58,6 +59,7 @@ class FakeProducer:
         future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         if not self._kafka.is_silent or self._kafka.keeps:
             self._kafka.log.append((partition, value))
+            self._kafka.headers.append(headers)
         if self._kafka.is_silent or partition in self._kafka.silent_partitions:
             self._unacknowledged.append(future)
         else:

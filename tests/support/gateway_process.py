@@ -12,10 +12,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from metering.kafka.clients import KafkaSettings
 
 METERS = '[[meters]]\nevent_name = "tokens"\nsum = ["n", "m"]\n'
+NOTHING_MORE: Mapping[str, str] = MappingProxyType({})
 _START_SECONDS = 60.0
 _STOP_SECONDS = 60.0
 
@@ -53,7 +55,9 @@ class GatewayProcess:
 
 
 @contextmanager
-def gateway(kafka: KafkaSettings, folder: Path, *, meters: str = METERS, **options: object) -> Iterator[GatewayProcess]:
+def gateway(
+    kafka: KafkaSettings, folder: Path, *, meters: str = METERS, variables: Mapping[str, str] = NOTHING_MORE, **options: object
+) -> Iterator[GatewayProcess]:
     """Start a gateway that is ready, and end it in any case. `options`: settings of section `gateway`; without keys it is anonymous."""
     folder.mkdir(exist_ok=True)
     (folder / "taximeter.toml").write_text(meters)
@@ -62,7 +66,7 @@ def gateway(kafka: KafkaSettings, folder: Path, *, meters: str = METERS, **optio
         file.unlink(missing_ok=True)
     chosen = {"port": 0, "port_file": port_file, "anonymous": "api_keys_file" not in options, **options}
     environ = environment(kafka, {f"TAXIMETER_GATEWAY_{name.upper()}": str(value) for name, value in chosen.items()})
-    environ["TAXIMETER_SERVICE_ADMIN_PORT_FILE"] = str(admin_file)
+    environ |= {"TAXIMETER_SERVICE_ADMIN_PORT_FILE": str(admin_file), **variables}
     with log_file.open("wb") as log:
         process = subprocess.Popen([sys.executable, "-m", "ingest", "--config", str(folder / "taximeter.toml")], env=environ, stderr=log)
     try:

@@ -25,6 +25,7 @@ from ingest.requests.bodies import BodyReader
 from ingest.requests.gate import RequestGate
 from ingest.requests.handler import EventsHandler
 from ingest.requests.intake import EventIntake
+from ingest.requests.request_ids import RequestId
 from metering.configuration.key_file import CreatedKey, create_key, parse_keys
 from metering.folds.catalogue_timeline import always
 from metering.records.meters import Catalogue
@@ -177,7 +178,7 @@ class _Play:
         headers = {**dict(post.headers), "Authorization": f"Bearer {KEYS[post.customers].token}"}
         request = make_mocked_request("POST", "/v1/events", headers=headers, payload=payload)
         with suppress(RequestRefused):
-            return (await self._handler.post(request, "r")).status
+            return (await self._handler.post(request, RequestId("r"))).status
         return 400
 
     def _count(self) -> None:

@@ -1,7 +1,7 @@
 """What the emitter needs from the transport of its batches."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from taximeter_emitter.wire.errors import TaximeterError
@@ -31,6 +31,10 @@ class BatchRefused(TaximeterError):
         self.reason = reason
 
 
+RecordHeaders = Sequence[tuple[str, bytes]]
+"""Of a record; only those that no reader minds, such as `traceparent`."""
+
+
 class BatchProducer(Protocol):
     """A way to append records to one topic. After the first ProducerFailed, of a call or a future, it is useless."""
 
@@ -38,10 +42,11 @@ class BatchProducer(Protocol):
         """Connect; the number of partitions of the topic. Raises ProducerFailed."""
         ...
 
-    async def append(self, partition: int, value: bytes, *, secret: str = "") -> "asyncio.Future[object]":
+    async def append(self, partition: int, value: bytes, *, secret: str = "", headers: RecordHeaders = ()) -> "asyncio.Future[object]":
         """Queue a record; the future is done when all in-sync replicas have it. Waits while too much is queued. Raises ProducerFailed.
 
-        `secret`: of the emitter that numbered the batch, where that has to be proven. The future fails with ProducerFailed or BatchRefused.
+        `secret`: of the emitter that numbered the batch, where that has to be proven. `headers` go with a record to Kafka.
+        The future fails with ProducerFailed or BatchRefused.
         """
         ...
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 from taximeter_emitter.clock import Clock
 from taximeter_emitter.deadlines import timeout
 from taximeter_emitter.retry import Backoff, RetryPolicy
-from taximeter_emitter.transports.batch_producer import BatchRefused, ProducerFailed
+from taximeter_emitter.transports.batch_producer import BatchRefused, ProducerFailed, RecordHeaders
 from taximeter_emitter.transports.gateway_connection import GatewayAddress, GatewayConnection
 from taximeter_emitter.transports.gateway_options import GatewayOptions
 from taximeter_emitter.transports.gateway_requests import REQUESTS_MAX, GatewayRequests, WaitingBatch, body_of
@@ -60,7 +60,14 @@ class GatewayProducer:
         self._posting = [asyncio.ensure_future(self._post_all()) for _ in range(REQUESTS_MAX)]
         return self._partitions
 
-    async def append(self, partition: int, value: bytes, *, secret: str = "") -> "asyncio.Future[object]":
+    async def append(
+        self,
+        partition: int,
+        value: bytes,
+        *,
+        secret: str = "",
+        headers: RecordHeaders = (),  # noqa: ARG002  # as the protocol says
+    ) -> "asyncio.Future[object]":
         """Queue a batch for a request."""
         if self._failure is not None or not self._is_open:
             raise self._failure or ProducerFailed("the producer is closed")

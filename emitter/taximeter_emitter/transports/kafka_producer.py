@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 
 from taximeter_emitter.deadlines import timeout
 from taximeter_emitter.transports.aiokafka_internals import discard
-from taximeter_emitter.transports.batch_producer import ProducerFailed
+from taximeter_emitter.transports.batch_producer import ProducerFailed, RecordHeaders
 from taximeter_emitter.transports.client_logs import limit_client_logs
 from taximeter_emitter.transports.kafka_connection import make_producer
 from taximeter_emitter.transports.kafka_options import KafkaOptions
@@ -45,12 +45,19 @@ class KafkaProducer:
             raise
         return len(partitions)
 
-    async def append(self, partition: int, value: bytes, *, secret: str = "") -> "asyncio.Future[object]":  # noqa: ARG002  # as the protocol says
+    async def append(
+        self,
+        partition: int,
+        value: bytes,
+        *,
+        secret: str = "",  # noqa: ARG002  # as the protocol says
+        headers: RecordHeaders = (),
+    ) -> "asyncio.Future[object]":
         """Queue a record for the partition, without a key. Who may write to Kafka need not prove who numbered it."""
         if self._producer is None:
             raise ProducerFailed("the producer is closed")
         try:
-            acknowledged: asyncio.Future[object] = await self._producer.send(self._topic, value, partition=partition)
+            acknowledged: asyncio.Future[object] = await self._producer.send(self._topic, value, partition=partition, headers=list(headers))
         except (KafkaError, OSError, AssertionError) as error:
             # aiokafka's producer asserts that the partition exists.
             raise ProducerFailed(_words(error)) from None

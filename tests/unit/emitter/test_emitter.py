@@ -21,7 +21,7 @@ from taximeter_emitter.emitter import MEBIBYTE, Emitter
 from taximeter_emitter.spool.encoded_batch import EncodedBatch
 from taximeter_emitter.spool.spool import Spool
 from taximeter_emitter.spool.spool_file import take_over
-from taximeter_emitter.transports.batch_producer import ProducerFailed
+from taximeter_emitter.transports.batch_producer import ProducerFailed, RecordHeaders
 from taximeter_emitter.wire.errors import EventRejected, Reason
 from taximeter_emitter.wire.event import fingerprint
 
@@ -367,7 +367,7 @@ def test_silence_is_broken_by_heartbeats(kafka: FakeKafka, opened: list[Emitter]
 
 
 class CrashingProducer(FakeProducer):
-    async def append(self, partition: int, value: bytes, *, secret: str = "") -> "asyncio.Future[object]":  # noqa: ARG002  # as the protocol says
+    async def append(self, partition: int, value: bytes, *, secret: str = "", headers: RecordHeaders = ()) -> "asyncio.Future[object]":  # noqa: ARG002  # as the protocol says
         raise ZeroDivisionError(f"a fault in the program, at partition {partition} with {len(value)} bytes")
 
 

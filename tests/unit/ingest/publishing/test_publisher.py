@@ -1,26 +1,16 @@
 """The publisher against a Kafka in memory: each request learns the fate of its own events, and every number given out is accounted for."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
 
 import pytest
-from prometheus_client import CollectorRegistry
-from taximeter_emitter.buffer.batching import Batcher
 from taximeter_emitter.buffer.partition_cache import PartitionCache
-from taximeter_emitter.clock import SystemClock
 from taximeter_emitter.wire.batch import Batch, encode_batch
-from taximeter_emitter.wire.event import UsageEvent
 
-from ingest.admission.byte_budget import ByteBudget
-from ingest.metrics import GatewayMetrics
 from ingest.publishing.abandoned_numbers import AbandonedNumbers
 from ingest.publishing.emitter_batches import EmitterBatch
-from ingest.publishing.pending_requests import PendingRequest
-from ingest.publishing.publisher import Publisher
-from ingest.requests.request_columns import RequestPart, parts_of
 from tests.support.emitter_batches_received import batches_of, finals, gaps, quantities
 from tests.support.emitter_fake_kafka import FakeKafka
+from tests.support.publishing import make, place, running, unknown
 from tests.support.waiting import until_async
 
 
@@ -28,51 +18,6 @@ from tests.support.waiting import until_async
 def _short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     """How often the publisher looks around when nothing happens; in service, half a second."""
     monkeypatch.setattr("ingest.publishing.publisher._TURN_SECONDS", 0.02)
-
-
-def event(number: int) -> UsageEvent:
-    return UsageEvent(
-        event_id=f"r-{number}", source="s", customer=f"cus_{number % 17}", time_ms=1_000 + number, usage=(("n", number),), dimensions=()
-    )
-
-
-def place(publisher: Publisher, numbers: Iterable[int]) -> tuple[PendingRequest, list[RequestPart]]:
-    """The pending request with these events, and its parts."""
-    request = parts_of([(index, event(number)) for index, number in enumerate(numbers)])
-    return publisher.place([part.events for part in request]), request
-
-
-def unknown(pending: PendingRequest, request: list[RequestPart]) -> list[int]:
-    """The places in the request of the events that Kafka has not acknowledged."""
-    return [part.indexes[place] for number, part in enumerate(request) for place in pending.unknown(number, len(part.ids))]
-
-
-def make(
-    kafka: FakeKafka, *, acknowledge_seconds: float = 20.0, heartbeat_seconds: float = 60.0, budget_bytes: int = 10**9
-) -> tuple[Publisher, ByteBudget]:
-    budget = ByteBudget(budget_bytes)
-    publisher = Publisher(
-        Batcher("gateway", events_max=50),
-        new_producer=kafka.new_producer,
-        budget=budget,
-        metrics=GatewayMetrics.create(CollectorRegistry()),
-        linger_seconds=0.001,
-        acknowledge_seconds=acknowledge_seconds,
-        heartbeat_seconds=heartbeat_seconds,
-        clock=SystemClock(),
-    )
-    return publisher, budget
-
-
-@asynccontextmanager
-async def running(publisher: Publisher) -> AsyncIterator[None]:
-    task = asyncio.create_task(publisher.run())
-    try:
-        await until_async(lambda: publisher.problem() is None)
-        yield
-    finally:
-        await publisher.close(5.0)
-        await task
 
 
 async def test_requests_share_batches_and_each_is_answered() -> None:

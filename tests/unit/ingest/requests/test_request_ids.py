@@ -5,25 +5,26 @@ import pytest
 
 from ingest.refusals import Refusal, RequestRefused
 from ingest.requests.answers import refused
-from ingest.requests.request_ids import HEADER, RequestIds
+from ingest.requests.request_ids import HEADER, RequestId, RequestIds
 
 
 @pytest.mark.parametrize("header", ["a", "0191e5d2-7b1c-7000-8000-1234567890ab", "Root=1-67891233-abcdef012345678912345678", "x" * 128])
 def test_a_well_formed_id_is_kept(header: str) -> None:
-    assert RequestIds().of(header) == header
+    assert RequestIds().of({HEADER: header}) == RequestId(header)
 
 
 @pytest.mark.parametrize("header", [None, "", "x" * 129, "a b", "a\r\nSet-Cookie: x", "\u00e9", '"', "{}", "a\n"])
 def test_any_other_one_is_replaced(header: str | None) -> None:
     ids, others = RequestIds(), RequestIds()
-    made = {ids.of(header), ids.of(header), others.of(header)}
+    headers = {} if header is None else {HEADER: header}
+    made = {each.of(headers).text for each in (ids, ids, others)}
     assert len(made) == 3
     assert header not in made
-    assert all(ids.of(each) == each for each in made)
+    assert all(ids.of({HEADER: each}).text == each for each in made)
 
 
 def test_an_error_says_the_same_in_the_words_of_rfc_9457() -> None:
-    answer = refused(RequestRefused(Refusal.SLOW_BODY, "too slow"), "r-1")
+    answer = refused(RequestRefused(Refusal.SLOW_BODY, "too slow"), RequestId("r-1"))
     assert isinstance(answer.body, bytes)
     body = orjson.loads(answer.body)
     assert answer.content_type == "application/json"
