@@ -24,9 +24,10 @@ from taximeter_sandbox.demo.stripe_side import SimulatedStripe
 from audit.positions import Positions, all_settled
 from tests.support.alpaca import SETTINGS
 from tests.support.guide_account import GuideAccount, a_past_month
+from tests.support.short_notice import NOTICE_MS
 
 CUSTOMERS: Final = 6
-EVENTS_PER_PHASE: Final = 4_000
+EVENTS_PER_PHASE: Final = 3_000
 HTTP_BATCH: Final = 200
 SETTLE_SECONDS: Final = 180.0
 MODELS: Final = ("alpaca-7b", "alpaca-70b")
@@ -56,6 +57,18 @@ per = 1_000_000
 alpaca-7b = {input = "0.20", cached_input = "0.05", output = "0.60"}
 alpaca-70b = {input = "0.90", cached_input = "0.25", output = "2.70"}
 """
+BEFORE_CACHED_INPUT: Final = """
+[[rate_cards]]
+[rate_cards.kinds]
+input = {sum = ["input_tokens"]}
+output = {sum = ["output_tokens"]}
+[rate_cards.models]
+alpaca-7b = true
+alpaca-70b = ["alpaca-70b", "alpaca-70b-*"]
+[usage]
+unmetered = ["reasoning_tokens", "cached_input_tokens"]
+"""
+NOTICE_TO_SPARE_S: Final = 6  # a command takes a second or two until it writes
 FAULTS: Final = {
     "latency": {"meter_events.create": {"distribution": "lognormal", "median_ms": 10, "p99_ms": 80}},
     "faults": {
@@ -74,6 +87,7 @@ class Month:
 
     settings = SETTINGS
     prices: Sequence[str] = ()
+    runner: Sequence[str] = ()
 
     def __init__(self, folder: Path, broker: str) -> None:
         self.folder = folder
@@ -94,7 +108,7 @@ class Month:
             Command("stripe", ("taximeter_sandbox.stripe", "--port", "0", "--port-file", str(port_file), "--seed", "7"), own_environment())
         )
         url = f"http://127.0.0.1:{await self.fleet.wait_for_file('stripe', port_file, 60.0)}"
-        self.account = GuideAccount(url, self.folder / "taximeter.toml")
+        self.account = GuideAccount(url, self.folder / "taximeter.toml", self.runner)
         self.installation = Installation(
             folder=self.folder,
             fleet=self.fleet,
@@ -102,6 +116,7 @@ class Month:
             bootstrap_servers=self.broker,
             prefix=f"guide-{secrets.token_hex(4)}",
             stripe=SimulatedStripe(url),
+            runner=self.runner,
         )
         self.installation.prepare()
         self.account.settings.write_text(self.settings)
@@ -195,20 +210,26 @@ class Month:
 
 
 class CardMonth(Month):
-    """The company sells two models at three prices each; `units` is what its customers used, by model and kind."""
+    """The company sells two models at three prices each; `units` is what its customers used, by model and kind.
+
+    Cached input has a price of its own from the middle of the month on; it is dear input before.
+    """
 
     settings = f'{CARD}\n[usage]\nunmetered = ["reasoning_tokens"]\n'
     prices = tuple(f"{model}_{kind}_month" for model in MODELS for kind in ("input", "cached_input", "output"))
+    runner = ("tests.support.short_notice",)
 
     def __init__(self, folder: Path, broker: str) -> None:
         super().__init__(folder, broker)
         self.units: Counter[tuple[str, str, str]] = Counter()
+        self.cached_is_sold = False
 
     def _use(self, customer: str, *, counts: bool) -> tuple[str, dict[str, int]]:
         model, whole, output = self.random.choice(MODELS), self.random.randrange(1, 900), self.random.randrange(0, 400)
         cached = self.random.randrange(0, whole)
         if counts:
-            for kind, units in (("input", whole - cached), ("cached_input", cached), ("output", output)):
+            kinds = (("input", whole - cached), ("cached_input", cached)) if self.cached_is_sold else (("input", whole),)
+            for kind, units in (*kinds, ("output", output)):
                 self.units[customer, model, kind] += units
         usage = {"input_tokens": whole, "cached_input_tokens": cached, "output_tokens": output, "reasoning_tokens": output // 2}
         # The larger model runs in several versions, which cost the same.
@@ -218,6 +239,18 @@ class CardMonth(Month):
         for customer in customers:
             words = ("customers", "link", self.organisations[customer], customer, "--yes", "--reason", "a contract")
             await self.account.taximeter(*words, environment=_kafka(self))
+
+    async def sell_cached_input(self) -> None:
+        """Publish the page of prices as it stands in Stripe; returns when it is in force."""
+        self.account.settings.write_text(self.settings)
+        plan = await self.account.taximeter("meters", "plan", environment=_kafka(self))
+        assert "+ alpaca-7b_cached_input" in plan
+        assert "~ alpaca-7b_input" in plan
+        from_s = int(time.time()) + NOTICE_MS // 1000 + NOTICE_TO_SPARE_S
+        words = ("--from", datetime.fromtimestamp(from_s, UTC).isoformat(), "--reason", "cached input", "--yes")
+        await self.account.taximeter("meters", "apply", *words, environment=_kafka(self))
+        await asyncio.sleep(from_s + 1 - time.time())
+        self.cached_is_sold = True
 
     def cents(self, customer: str) -> Counter[tuple[int, int]]:
         """Units and cents of each line of the invoice that has any."""
@@ -235,13 +268,17 @@ async def test_a_page_of_prices_becomes_invoices_that_are_right_to_the_cent(brok
     try:
         await month.open()
         await month.sell()
+        month.account.settings.write_text(BEFORE_CACHED_INPUT)
         await month.installation.start(SERVICES)
         await month.installation.wait_until_ready(SERVICES)
         await month.account.set_clock(month.end_s - 1)
         month.organisations = {customer: f"org_{number}" for number, customer in enumerate(month.customers)}
         *early, late = month.customers
         await month.link(*early)
-        await asyncio.gather(month.phase(month.start_s, month.end_s - 1, counts=True), month.crash())
+        middle = (month.start_s + month.end_s) // 2
+        await asyncio.gather(month.phase(month.start_s, middle, counts=True), month.crash())
+        await month.sell_cached_input()
+        await asyncio.gather(month.phase(middle, month.end_s - 1, counts=True), month.crash())
         held = json.loads(await month.account.taximeter("customers", "list", "--held", "--json", environment=_kafka(month)))["held"]
         assert {each["customer"] for each in held} == {month.organisations[late]}
         await month.link(late)

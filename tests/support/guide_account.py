@@ -21,10 +21,11 @@ CALL_SECONDS: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class GuideAccount:
-    """The simulator at `url`, and the settings file at `settings`."""
+    """The simulator at `url`, and the settings file at `settings`. `runner`: a module that runs the command line, and what it takes before it."""
 
     url: str
     settings: Path
+    runner: Sequence[str] = ()
 
     def environment(self) -> dict[str, str]:
         """What a command or a reporter must be told."""
@@ -35,6 +36,7 @@ class GuideAccount:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
+            *self.runner,
             "taximeter",
             *arguments,
             "--config",
