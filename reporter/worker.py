@@ -10,7 +10,7 @@ from metering.kafka.chain_records import PartitionPlace, what_to_type
 from metering.kafka.partition_log import Appended, LogUnavailable
 from metering.records.chain import NO_OFFSET
 from metering.records.fail_closed import FailClosed, RecordUnreadable
-from metering.records.ledger_records import Correction, Intent, Outcome, Planned, Receipt, Settlement, encode_intent, encode_receipt
+from metering.records.ledger_records import NO_LINK_CODE, Correction, Intent, Outcome, Planned, Receipt, Settlement, encode_intent, encode_receipt
 from metering.records.notes.foreign_records import PassedBatch, decision_in, is_foreign
 from metering.records.record import LogRecord
 from metering.records.service_limits import CHAIN_RECORD_BYTES_MAX
@@ -31,6 +31,8 @@ INBOX_BYTES_MAX: Final = 32 * 1024 * 1024
 OPEN_SECONDS: Final = 2.0  # the next intent is written when what is open would be sent in this time
 # An intent without meter events is written after this many tallies, so that a takeover need not read them all.
 EMPTY_INTENT_TALLIES: Final = 500
+CARRIED_PER_SECOND: Final = 200  # each intent writes all carried sums again, so it comes the later the more they are
+NO_LINK: Final = f"{NO_LINK_CODE}: the customer has no link, and too many others waited for one (taximeter customers link, then taximeter correct)"
 FOLLOW_SECONDS: Final = 5.0  # how often the ledger is looked at for corrections, which others write
 
 
@@ -214,7 +216,8 @@ class ReportingWorker(PartitionWorker):
         waited = self._clock.monotonic() - self._planned_at
         if not len(reporter.unplanned) and not reporter.carries_more:
             return reporter.uncovered >= EMPTY_INTENT_TALLIES
-        if waited < self._ended_periods.report_seconds(self._settings.report_seconds) and not reporter.unplanned.is_full:
+        wait = max(self._ended_periods.report_seconds(self._settings.report_seconds), len(reporter.carried) / CARRIED_PER_SECOND)
+        if waited < wait and not reporter.must_plan:
             return False
         lanes = self._dispatcher.lanes
         few_open = reporter.sendable_events <= self._partition_rate() * OPEN_SECONDS
@@ -259,7 +262,11 @@ class ReportingWorker(PartitionWorker):
         if entry is None:
             return
         planned = entry.entry
+        rejected: list[Settlement] = []
         for index, event in open_meter_events(reporter.ledger, offset):
+            if event.is_for_nobody:
+                rejected.append(Settlement(offset, index, Outcome.REJECTED, self._clock.now_ms(), NO_LINK))
+                continue
             if not self._dispatcher.can_send(event.meter):
                 raise MeterMissing(event.meter)
             self._unsent.append(
@@ -275,6 +282,9 @@ class ReportingWorker(PartitionWorker):
                     is_correction=isinstance(planned, Correction),
                 )
             )
+        if rejected:
+            self._log.warning("customers without a link are more than can wait, so the newest usage of some is rejected", meter_events=len(rejected))
+            self._mailbox.put(rejected)
         self._fill_lanes()
 
     def _fill_lanes(self) -> None:

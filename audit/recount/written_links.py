@@ -9,6 +9,7 @@ from metering.records.fail_closed import RecordCorrupt
 
 _FORMAT: Final = "customer-link/"
 _VERSION: Final = "1"
+_NOBODY: Final = "-"
 
 
 class WrittenLinks:
@@ -32,5 +33,5 @@ class WrittenLinks:
             self._ever[customer].add(billed)
 
     def allows(self, customer: str, billed: str) -> bool:
-        """Whether anybody ever linked this customer to that one of Stripe's."""
-        return billed in self._ever.get(customer, ())
+        """Whether anybody ever linked this customer to that one of Stripe's. What is for nobody is never sent: the verdict has it as rejected."""
+        return billed == _NOBODY or billed in self._ever.get(customer, ())

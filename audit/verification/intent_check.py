@@ -98,7 +98,7 @@ class IntentCheck:
             case Intent() if accepted:
                 if offset in self._inside.intents:
                     self._report.intents += 1
-                    self._evidence.saw({event.billed for event in entry.meter_events})
+                    self._evidence.saw({event.billed for event in entry.meter_events if not event.is_for_nobody})
                     self._compare(offset, entry, waiting)
                     self._check_links(offset, entry)
             case Intent():
@@ -252,6 +252,8 @@ class IntentCheck:
             planned = self.ledger.open[settlement.intent].entry
             if isinstance(planned, Intent) and settlement.intent in self._inside.intents:
                 event = planned.meter_events[settlement.index]
+                if event.is_for_nobody and settlement.outcome is not Outcome.REJECTED:
+                    self._report.problems.add(f"{planned.identifier(settlement.index)} is for nobody, and {settlement.outcome} all the same")
                 totals = self._report.told(event)
                 if settlement.outcome is Outcome.POSTPONED:
                     totals.carried += abs(event.value)

@@ -155,6 +155,8 @@ def objection(target: Target, kind: CorrectionKind) -> str | None:
         return "Stripe refused its meter, so its usage is in a later intent, under another identifier: correct that one"
     if fate.at_stripe is None:
         return f"it is {fate.outcome}, and nobody knows whether Stripe has it: compare Stripe's sums with the ledger first"
+    if kind is CorrectionKind.RESEND and target.event.is_for_nobody:
+        return "its customer had no link: taximeter customers link, then taximeter correct --resend --code no_link --plan bills who is linked now"
     if kind in {CorrectionKind.RESEND, CorrectionKind.MOVE}:
         return "Stripe has it: sent again it would be billed twice" if fate.at_stripe else None
     return None if fate.at_stripe else "Stripe does not have it, so there is nothing to take back"

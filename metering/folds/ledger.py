@@ -38,9 +38,11 @@ class OpenEntry:
     unknown: set[int] = field(default_factory=set)
     contested: bool = False
 
-    def judged(self, outcome: Outcome, instance: str) -> Outcome:
-        """How to judge an outcome that `instance` reports. Only an instance that alone may send the meter event can know that Stripe lacks it."""
-        contested = self.contested or self.sender != instance
+    def judged(self, index: int, outcome: Outcome, instance: str) -> Outcome:
+        """How to judge an outcome that `instance` reports. Only an instance that alone may send the meter event can know that Stripe lacks it.
+        What is for nobody is sent by none.
+        """
+        contested = (self.contested or self.sender != instance) and not self.entry.meter_events[index].is_for_nobody
         return Outcome.PARKED if contested and outcome.says_not_taken else outcome
 
 
@@ -134,7 +136,7 @@ class Ledger:
             entry = self.open.get(settlement.intent)
             # Not open any more: a second writer reports it again, or it was settled before the checkpoint.
             if entry is not None and settlement.index in entry.open and settlement.outcome.is_final:
-                outcome = entry.judged(settlement.outcome, receipt.instance)
+                outcome = entry.judged(settlement.index, settlement.outcome, receipt.instance)
                 judged = settlement if outcome is settlement.outcome else replace(settlement, outcome=outcome)
                 found.setdefault((settlement.intent, settlement.index), judged)
         return list(found.values())

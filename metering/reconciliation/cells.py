@@ -120,7 +120,9 @@ class CellScope:
         return self.from_ms - FUTURE_TOLERANCE_MS
 
     def key_of(self, event: MeterEvent) -> CellKey | None:
-        """The cell of a meter event; None outside of the scope."""
+        """The cell of a meter event; None outside of the scope, and of what Stripe never gets."""
+        if event.is_for_nobody:
+            return None
         if not self.from_ms <= event.time_ms < self.to_ms:
             return None
         if self.customers is not None and event.billed not in self.customers:

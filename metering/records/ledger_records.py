@@ -56,6 +56,9 @@ ADOPTION_FORMAT: Final = "adoption/1"
 
 SETTLEMENT_DETAIL_CHARS_MAX: Final = 500
 REJECTION_IDENTIFIERS_MAX: Final = 1_000
+BILLED_TO_NOBODY: Final = "-"
+"""Where a Stripe customer would stand: nobody was billed, because the customer had no link and too many others waited for one."""
+NO_LINK_CODE: Final = "no_link"  # the code of that refusal, which is ours and not Stripe's
 REASON_CHARS_MAX: Final = 500
 BY_CHARS_MAX: Final = 100
 
@@ -87,7 +90,8 @@ class MeterEvent:
     """One meter event of an intent: `value` units at `time_ms` (milliseconds; whole seconds, in its earliest minute).
 
     The value is not 0, and has at most the digits that Stripe takes. Below zero it takes back, because something was adjusted.
-    `linked`: the Stripe customer that is billed for it, as it was linked when this was planned; "": the customer itself, or it is not planned yet.
+    `linked`: the Stripe customer that is billed for it, as it was linked when this was planned; "": the customer itself, or it is not planned yet;
+    BILLED_TO_NOBODY: it is never sent, and its outcome is that it was rejected.
     """
 
     customer: str
@@ -101,6 +105,11 @@ class MeterEvent:
     def billed(self) -> str:
         """The Stripe customer that is billed for it, once it is planned."""
         return self.linked or self.customer
+
+    @property
+    def is_for_nobody(self) -> bool:
+        """Whether it is in the ledger to be rejected, and Stripe never gets it."""
+        return self.linked == BILLED_TO_NOBODY
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,6 +132,8 @@ class DoubtBook:
 
     def _saw(self, event: MeterEvent, log_time_ms: int) -> None:
         pair = CustomerMeter(event.billed, event.meter)
+        if event.is_for_nobody:
+            return
         if pair in self.pairs or len(self.pairs) < PAIRS_MAX:
             self.pairs[pair] = log_time_ms
 

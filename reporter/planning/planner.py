@@ -24,7 +24,7 @@ from metering.folds.ledger import Ledger, OpenEntry
 from metering.folds.tallies import Tallies, tallies_after
 from metering.records.chain import NO_OFFSET, ChainLink
 from metering.records.fail_closed import ChainBroken
-from metering.records.ledger_records import Correction, CorrectionKind, Entry, Intent, MeterEvent, Planned, Receipt, Settlement
+from metering.records.ledger_records import BILLED_TO_NOBODY, Correction, CorrectionKind, Entry, Intent, MeterEvent, Planned, Receipt, Settlement
 from metering.records.service_limits import EVENT_AGE_MAX_MS
 from metering.records.tally import Tally, TallyRow
 from reporter.planning.billing_periods import BillingPeriods
@@ -33,7 +33,11 @@ from reporter.planning.unplanned import LARGEST_MS, UnplannedUsage
 # A meter event waits its turn after it was planned; what would pass Stripe's limit meanwhile is not started.
 PLANNING_MARGIN_MS: Final = HOUR_MS
 CARRIED_SUMS_MAX: Final = 60_000
-"""How many sums of held meters a partition carries, whatever else waits: an intent lists them, with some 30 bytes each and their customers."""
+"""How many sums of held meters and of customers without a link a partition carries, whatever else waits: an intent lists them, with some 30 bytes
+each and their customers.
+"""
+SURPLUS_SUMS_MAX: Final = 20_000
+"""How many more sums may be read. Those of customers without a link are then rejected, so that they hold up nobody."""
 
 
 class PartitionReporter:
@@ -45,7 +49,8 @@ class PartitionReporter:
         self.tallies = Tallies()
         self.unplanned = UnplannedUsage(rows_max, periods)
         self.unplanned_since_ms: int | None = None
-        self.carried = UnplannedUsage(rows_max, periods, carried_max=max(rows_max, CARRIED_SUMS_MAX))  # of held meters, of customers without a link
+        # Of held meters, and of customers without a link.
+        self.carried = UnplannedUsage(rows_max, periods, carried_max=CARRIED_SUMS_MAX, surplus_max=SURPLUS_SUMS_MAX)
         self.carries_more = False  # whether usage was counted that no intent carries yet
         self.held: frozenset[str] = frozenset()
         self._links = periods.links
@@ -63,6 +68,11 @@ class PartitionReporter:
     def is_full(self) -> bool:
         """Whether there is no place for more usage: stop reading tallies."""
         return self.unplanned.is_full or self.carried.is_full
+
+    @property
+    def must_plan(self) -> bool:
+        """Whether only an intent makes place again."""
+        return self.unplanned.is_full or (self.carries_more and self.carried.is_full)
 
     def begin(self) -> None:
         """The ledger is folded to its end: place the fold of tallies where its last accepted intent ends."""
@@ -179,7 +189,8 @@ class PartitionReporter:
             sums.merge_to(rows_wanted, HOUR_MS)
             sums.merge_to(max(rows_wanted, hourly_max), LARGEST_MS)
         oldest = now_ms - EVENT_AGE_MAX_MS + PLANNING_MARGIN_MS
-        events, carried = self.unplanned.meter_events(), self.carried.meter_events()
+        events = self.unplanned.meter_events()
+        carried, rejected = self._with_place(self.carried.meter_events())
         return Intent(
             chain_id=self.tallies.chain_id,
             partition=self.partition,
@@ -188,10 +199,22 @@ class PartitionReporter:
             instance=self._instance,
             tally_head=self.tallies.chain.head,
             events_end=self.tallies.chain.end,
-            meter_events=[self._linked(event) for event in events if event.time_ms >= oldest],
+            meter_events=[*(self._linked(event) for event in events if event.time_ms >= oldest), *rejected],
             unbillable=[event for event in (*events, *carried) if event.time_ms < oldest],
             carried=[event for event in carried if event.time_ms >= oldest],
         )
+
+    def _with_place(self, carried: Sequence[MeterEvent]) -> tuple[list[MeterEvent], list[MeterEvent]]:
+        """What is carried on, and for nobody what there is no place for: the newest usage of customers without a link."""
+        surplus = min(len(carried) - CARRIED_SUMS_MAX, SURPLUS_SUMS_MAX)
+        kept: list[MeterEvent] = []
+        rejected: list[MeterEvent] = []
+        for event in reversed(carried):
+            if len(rejected) < surplus and self._links.of(event.customer) is None:
+                rejected.append(replace(event, linked=BILLED_TO_NOBODY))
+            else:
+                kept.append(event)
+        return kept[::-1], rejected
 
     def _linked(self, event: MeterEvent) -> MeterEvent:
         billed = self._links.of(event.customer)

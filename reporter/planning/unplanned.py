@@ -31,12 +31,13 @@ class UnplannedUsage:
     to LARGEST_MS.
 
     With `carried_max` there may be more sums, up to that. Then windows are merged up to LARGEST_CARRIED_MS: usage that is carried may wait for long,
-    and must not hold up what is not.
+    and must not hold up what is not. There is place for `surplus_max` more, until an intent says what becomes of them.
     """
 
-    def __init__(self, rows_max: int, periods: BillingPeriods, *, carried_max: int | None = None) -> None:
+    def __init__(self, rows_max: int, periods: BillingPeriods, *, carried_max: int | None = None, surplus_max: int = 0) -> None:
         self._rows_max = rows_max
         self._carried_max = carried_max
+        self._surplus_max = surplus_max
         self._periods = periods
         self._level = 0
         # quantity, and the start of the earliest minute in it, which gives the time of the meter event
@@ -51,7 +52,10 @@ class UnplannedUsage:
     @property
     def is_full(self) -> bool:
         """Whether even the largest windows do not fit: stop reading tallies."""
-        most, largest_ms = (self._rows_max, LARGEST_MS) if self._carried_max is None else (self._carried_max, LARGEST_CARRIED_MS)
+        if self._carried_max is None:
+            most, largest_ms = self._rows_max, LARGEST_MS
+        else:
+            most, largest_ms = self._carried_max + self._surplus_max, LARGEST_CARRIED_MS
         return len(self._sums) >= most and _SIZES_MS[self._level] >= largest_ms
 
     def add(self, rows: Iterable[TallyRow]) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from audit.refused_usage import MendState, PartitionRefusals, RefusalReader
+from metering.folds.customer_links import EachItsOwn
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import Appender
 from metering.reconciliation.cells import CellKey, Cells, CellScope, CustomerMeter, Member
@@ -67,4 +68,4 @@ class EvidenceTaking:
             for each in self._refusals.events
             if each.state is MendState.UNDECIDED and (each.target.event.billed, each.target.event.meter) in read
         ]
-        plan_refusals(self._refusals, doubtful, self.plan)
+        plan_refusals(self._refusals, doubtful, self.plan, EachItsOwn())  # what is for nobody is never in doubt

@@ -30,6 +30,7 @@ from taximeter.catalogue_in_force import published_versions
 from taximeter.commands.correct import run as correct_one
 from taximeter.connection import configuration_of, run_on_logs
 from taximeter.exit_codes import DISCREPANCY, FAILED, OK, PENDING, USAGE
+from taximeter.links_now import links_now
 from taximeter.refusal_commands.correction_plan import (
     PLAN_AGE_MAX_MS,
     CorrectionPlan,
@@ -119,8 +120,9 @@ async def _plan(arguments: argparse.Namespace, kafka: KafkaSettings) -> Correcti
     place = place_of(arguments.identifier) if arguments.identifier else None
     if place is not None:
         arguments.partition = [place.partition]
+    links = await links_now(kafka)
     for refusals in await read_refusals(kafka, arguments):
-        plan_refusals(refusals, selected(refusals.events, arguments), plan, arguments.to_customer or "")
+        plan_refusals(refusals, selected(refusals.events, arguments), plan, links, arguments.to_customer or "")
     return plan
 
 

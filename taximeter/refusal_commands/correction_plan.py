@@ -10,6 +10,7 @@ from taximeter_emitter.wire.limits import HOUR_MS
 
 from audit.refused_usage import MendState, PartitionRefusals, RefusedEvent
 from metering.folds.corrections import MeterEventPlace, place_of
+from metering.folds.customer_links import BilledCustomers
 from metering.reconciliation.cells import CellKey, CustomerMeter, Member
 from metering.reconciliation.differences import chosen
 from metering.reconciliation.findings import EvidenceBook
@@ -22,6 +23,7 @@ from reporter.planning.planner import PLANNING_MARGIN_MS
 
 CORRECTIONS_SCHEMA: Final = "taximeter.corrections/1"
 PLAN_AGE_MAX_MS: Final = 24 * HOUR_MS
+NO_LINK_YET: Final = "its customer has no link: taximeter customers link, and then again"
 ABSENCE_READS: Final = 3
 ABSENCE_MS: Final = HOUR_MS  # between the first and the last of them
 
@@ -135,14 +137,22 @@ def _step(document: Mapping[str, Any]) -> PlannedStep:
     )
 
 
-def plan_refusals(refusals: PartitionRefusals, selected: Iterable[RefusedEvent], plan: CorrectionPlan, to_customer: str = "") -> None:
-    """Add to the plan what is to be done about the selected ones of a partition's refusals."""
+def plan_refusals(
+    refusals: PartitionRefusals, selected: Iterable[RefusedEvent], plan: CorrectionPlan, links: BilledCustomers, to_customer: str = ""
+) -> None:
+    """Add to the plan what is to be done about the selected ones of a partition's refusals. What is for nobody is billed to whom `links` says now."""
     proofs = _proofs(refusals)
+    asked_for = to_customer
     for each in selected:
+        to_customer = asked_for
+        if each.target.event.is_for_nobody and not asked_for:
+            to_customer = links.of(each.target.event.customer) or ""
         if each.target.event.time_ms + EVENT_AGE_MAX_MS - PLANNING_MARGIN_MS <= plan.made_at_ms:
             plan.skipped[TOO_OLD] += 1
             continue
         match each.state:
+            case MendState.OPEN if each.target.event.is_for_nobody and not to_customer:
+                plan.skipped[NO_LINK_YET] += 1
             case MendState.OPEN:
                 step = CorrectionStep.MOVE if to_customer else CorrectionStep.RESEND
                 plan.steps.append(_planned(each.target.identifier, each.target.event, step, to_customer=to_customer, why=each.code))
@@ -253,4 +263,5 @@ def stale(step: PlannedStep, evidence: EvidenceBook) -> str | None:
 def _planned(
     identifier: str, event: MeterEvent, step: CorrectionStep, *, to_customer: str = "", reads: tuple[SumRead, ...] = (), why: str = ""
 ) -> PlannedStep:
-    return PlannedStep(identifier, step, event.billed, event.meter, event.time_ms, event.value, to_customer, reads, why)
+    billed = event.customer if event.is_for_nobody else event.billed
+    return PlannedStep(identifier, step, billed, event.meter, event.time_ms, event.value, to_customer, reads, why)

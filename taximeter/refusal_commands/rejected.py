@@ -12,7 +12,7 @@ from audit.refusal_answers.answer_fold import AnsweredReport
 from audit.refusal_answers.answer_reading import answered_reports
 from audit.refused_usage import PARKED_CODE, MendState, RefusedEvent
 from metering.kafka.clients import KafkaSettings
-from metering.records.ledger_records import Rejection
+from metering.records.ledger_records import NO_LINK_CODE, Rejection
 from taximeter.before_writing import told
 from taximeter.connection import kafka_settings, run_on_logs
 from taximeter.exit_codes import DISCREPANCY, OK, USAGE
@@ -127,8 +127,9 @@ def next_command(code: str, states: Counter[MendState], unnamed: int) -> str:
     if states[MendState.UNDECIDED] or (code == PARKED_CODE and states[MendState.OPEN]):
         return f"taximeter correct --resend --code {code} --plan"
     if states[MendState.OPEN]:
+        first = "taximeter customers link; then " if code == NO_LINK_CODE else ""
         other = " (or --to-customer ID)" if "customer" in code else ""
-        return f"taximeter correct --resend --code {code} --plan{other}"
+        return f"{first}taximeter correct --resend --code {code} --plan{other}"
     return "nothing"
 
 

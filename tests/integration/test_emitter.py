@@ -18,7 +18,7 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.broker
 
 # Nothing listens on the discard port of a machine that runs tests.
-NOBODY = "127.0.0.1:9"
+BILLED_TO_NOBODY = "127.0.0.1:9"
 
 
 def emit_numbers(emitter: Emitter, numbers: range) -> None:
@@ -85,7 +85,7 @@ time.sleep(60)
 def test_what_a_killed_process_had_on_disk_is_sent_by_the_next_life(broker: str, tmp_path: Path) -> None:
     kafka = settings_for(broker)
     asyncio.run(make_topics(kafka))
-    script = CHILD.format(nobody=NOBODY, topic=kafka.topics.events.name, spool=str(tmp_path))
+    script = CHILD.format(nobody=BILLED_TO_NOBODY, topic=kafka.topics.events.name, spool=str(tmp_path))
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
         assert child.stdout is not None
         try:
@@ -121,7 +121,7 @@ def test_processes_that_never_reached_kafka_lose_nothing_and_one_that_lives_a_se
     kafka = settings_for(broker)
     asyncio.run(make_topics(kafka))
     for first, killed in ((0, False), (1_000, True)):
-        script = STRANGER.format(nobody=NOBODY, topic=kafka.topics.events.name, spool=str(tmp_path), first=first, killed=killed)
+        script = STRANGER.format(nobody=BILLED_TO_NOBODY, topic=kafka.topics.events.name, spool=str(tmp_path), first=first, killed=killed)
         with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
             assert child.stdout is not None
             assert child.stdout.readline() == (b"spooled\n" if killed else b"")
@@ -154,6 +154,6 @@ def test_a_process_that_just_ends_still_delivers(broker: str, tmp_path: Path) ->
 
 
 def test_without_kafka_and_without_a_disk_the_loss_has_a_number() -> None:
-    emitter = Emitter(bootstrap_servers=NOBODY, source="test", partitions=4)
+    emitter = Emitter(bootstrap_servers=BILLED_TO_NOBODY, source="test", partitions=4)
     emit_numbers(emitter, range(10))
     assert emitter.close(0.5).counts.lost == 10

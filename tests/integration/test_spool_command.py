@@ -20,12 +20,12 @@ from tests.support.usage_topic import make_topics, read_events_topic, settings_f
 pytestmark = pytest.mark.broker
 
 # Nothing listens on the discard port of a machine that runs tests.
-NOBODY = "127.0.0.1:9"
+BILLED_TO_NOBODY = "127.0.0.1:9"
 
 
 def leave_spool(kafka: KafkaSettings, folder: Path, first: int, count: int, *, topic: str = "") -> None:
     """What a process that never reached Kafka leaves."""
-    emitter = Emitter(bootstrap_servers=NOBODY, topic=topic or kafka.topics.events.name, source="test", spool_dir=folder)
+    emitter = Emitter(bootstrap_servers=BILLED_TO_NOBODY, topic=topic or kafka.topics.events.name, source="test", spool_dir=folder)
     for number in range(first, first + count):
         assert emitter.emit(customer=f"cus_{number % 17}", usage={"n": number})
     assert emitter.close().counts.spooled == count
@@ -88,7 +88,7 @@ def test_what_is_there_is_listed_and_sent_once_and_the_rest_is_left_alone_by_nam
 
 def test_it_runs_beside_a_living_process_and_leaves_its_spool_alone(kafka: KafkaSettings, folder: Path) -> None:
     leave_spool(kafka, folder, 0, 100)
-    with Emitter(bootstrap_servers=NOBODY, topic=kafka.topics.events.name, source="test", spool_dir=folder) as alive:
+    with Emitter(bootstrap_servers=BILLED_TO_NOBODY, topic=kafka.topics.events.name, source="test", spool_dir=folder) as alive:
         for number in range(100, 150):
             alive.emit(customer="c", usage={"n": number})
         while alive.stats().spooled_events < 50:

@@ -17,7 +17,7 @@ from tests.support.usage_topic import make_topics, read_topic, settings_for
 pytestmark = pytest.mark.broker
 
 # Nothing listens on the discard port of a machine that runs tests.
-NOBODY = "127.0.0.1:9"
+BILLED_TO_NOBODY = "127.0.0.1:9"
 EVENTS = 1_000
 
 PROGRAM = """
@@ -52,8 +52,8 @@ async def test_each_event_is_counted_once_whoever_is_killed(broker: str, tmp_pat
     await make_topics(kafka)
     spool = tmp_path / "spool"
     for _ in range(3):
-        live(kafka, spool, servers=NOBODY)
-        live(kafka, spool, servers=NOBODY, ending="killed while Kafka is away")
+        live(kafka, spool, servers=BILLED_TO_NOBODY)
+        live(kafka, spool, servers=BILLED_TO_NOBODY, ending="killed while Kafka is away")
     with aggregator(kafka, tmp_path / "aggregator") as process:
         for _ in range(3):
             live(kafka, spool, servers=broker, events=0, ending="killed while it sends for others")

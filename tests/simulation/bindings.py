@@ -29,13 +29,17 @@ from metering.records import ledger_records, tally
 from metering.records.batch_decoding import KnownTexts
 from metering.records.record import LogRecord
 from reporter import takeover as reporter_takeover
+from reporter.planning import planner
 from tests.simulation import catalogue_actor
 from tests.simulation.catalogue_check import NOTICE_MS
 from tests.simulation.world import MINUTE, SimulatedRecord
 
 PACKAGES = ("aggregator.", "metering.", "reporter.", "taximeter.")
 IDS_AT_FIRST = 64
-FEW_EMITTERS = {"EMITTERS_MAX": 1, "NAMED_EMITTERS_MAX": 1, "GAPS_MAX": 2, "EMITTER_GAPS_MAX": 1}
+FEW = {
+    sequences: {"EMITTERS_MAX": 1, "NAMED_EMITTERS_MAX": 1, "GAPS_MAX": 2, "EMITTER_GAPS_MAX": 1},
+    planner: {"CARRIED_SUMS_MAX": 1, "SURPLUS_SUMS_MAX": 2},
+}
 SHORT = {"NOTICE_MS_MIN": NOTICE_MS, "NOTICE_MS": NOTICE_MS, "CLOCKS_APART_MS": 4 * MINUTE + 1, "UNSURE_MS": 0}
 """Of versions of the catalogue, so that small worlds have several. The clocks of brokers differ by two minutes, each way."""
 TIMED = (catalogue_timeline, catalogue_following, catalogue_actor, published_versions)
@@ -62,35 +66,30 @@ def _make_small_tables() -> None:
 
 @contextmanager
 def bound(seed: int, *, recent_ids_max: int, crowded: bool) -> Iterator[None]:
-    """Put the replacements in, and take them out again. `crowded`: few emitters are remembered."""
+    """Put the replacements in, and take them out again. `crowded`: few emitters are remembered, and few sums are carried."""
     own: dict[ModuleType, tuple[str, Any]] = {counting: ("IdIndex", partial(IdIndex, recent_max=recent_ids_max))}
     tokens = Tokens(seed)
     for module in (tally_log, repair, reporter_takeover):
         own[module] = ("secrets", tokens)
-    few = FEW_EMITTERS if crowded else {}
-    many = {name: getattr(sequences, name) for name in few}
+    few = [(module, name, value) for module, values in FEW.items() for name, value in values.items()] if crowded else []
     short = [(module, name, value) for module in TIMED for name, value in SHORT.items() if hasattr(module, name)]
     before = [
         (module, name, getattr(module, name))
-        for module, name in [*((module, name) for module, (name, _) in own.items()), *(each[:2] for each in short)]
+        for module, name in [*((module, name) for module, (name, _) in own.items()), *(each[:2] for each in (*short, *few))]
     ]
     try:
         for module, (name, replacement) in own.items():
             setattr(module, name, replacement)
-        for module, name, value in short:
+        for module, name, value in (*short, *few):
             setattr(module, name, value)
         for module, name, remembering, _ in _DECODERS:
             setattr(module, name, remembering)
-        for name, value in few.items():
-            setattr(sequences, name, value)
         yield
     finally:
         for module, name, _, original in _DECODERS:
             setattr(module, name, original)
         for module, name, original in before:
             setattr(module, name, original)
-        for name, value in many.items():
-            setattr(sequences, name, value)
 
 
 def _read_once(record: LogRecord, known: KnownTexts | None = None) -> Any:

@@ -25,6 +25,7 @@ from tests.simulation.row_check import row_objections
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 LARGEST = 6 * HOUR  # the largest window
+LARGEST_CARRIED = 7 * 24 * HOUR  # of what waits for a meter or a link, where it is much
 HOURLY_MAX = 4  # where there are at most this many sums by the hour, these reporters merge no further
 CLOCKS_DIFFER = HOUR + 10 * MINUTE  # the clocks of producers, an hour, and of brokers, ten minutes
 
@@ -331,6 +332,7 @@ class Checker:
         postponed: set[tuple[int, int]] = set()
         head = -1
         told = Outcomes()
+        for_nobody: set[tuple[int, int]] = set()
         corrections = PartitionCorrections(partition, self._corrections, intents, told.final, self._say)
         for record in self._evidence.ledger[partition]:
             assert record is not None
@@ -342,7 +344,7 @@ class Checker:
                 if corrections.correction(record.offset, entry):
                     told.senders[record.offset] = None
                 continue
-            told.hear(entry)
+            told.hear(entry, for_nobody)
             if entry["format"] == "receipt/1":
                 back = [place for place, outcome in told.final.items() if outcome == POSTPONED and place not in postponed]
                 postponed.update(back)
@@ -366,6 +368,8 @@ class Checker:
             for index, event in enumerate(intents[record.offset]):
                 identifiers[f"{entry['identifier']}-{index}"] = event
                 places[f"{entry['identifier']}-{index}"] = (record.offset, index)
+                if entry.get("links", {}).get(event[0]) == "-":
+                    for_nobody.add((record.offset, index))
                 self._check_billed(f"{entry['identifier']}-{index}", event[0], entry.get("links", {}))
             for customer, meter, _, value in unbillable:
                 self._sums.refused[customer, meter] += value
@@ -373,14 +377,17 @@ class Checker:
             self._say("unaccounted", f"tallies of {partition} from {end} on are in no intent")
         if waiting:
             self._say("unaccounted", f"{waiting} of {partition} is in no later intent")
-        self._check_outcomes(partition, intents, told.final, {place: name for name, place in places.items()})
+        self._check_outcomes(partition, intents, told.final, {place: name for name, place in places.items()}, for_nobody)
         self._accepted |= {name: identifiers[name] for name, place in places.items() if told.final.get(place) in {"accepted", "duplicate"}}
         return identifiers
 
     def _check_billed(self, identifier: str, customer: str, links: Mapping[str, str]) -> None:
-        """Whom the intent names is billed, at every attempt, and the customer was linked to it, if it needs a link."""
+        """Whom the intent names is billed, at every attempt, and the customer was linked to it, if it needs a link. Nobody is for whom nobody is."""
         wanted = links.get(customer, customer)
-        if wanted not in self._evidence.links.get(customer, {customer}):
+        if wanted == "-":
+            if not (self._evidence.crowded and customer in self._evidence.links):
+                self._say("lost-write", f"{identifier} of {customer} is for nobody, and there is place for all who wait for a link")
+        elif wanted not in self._evidence.links.get(customer, {customer}):
             self._say("phantom", f"{identifier} of {customer} is planned for {wanted}")
         if told := set(self._evidence.billed.get(identifier, ())) - {wanted}:
             self._say("phantom", f"{identifier} is planned for {wanted}, and was sent for {sorted(told)}")
@@ -388,7 +395,7 @@ class Checker:
     def _check_intent(self, where: str, covered: Sequence[dict[str, Any]], events: Sequence[MeterLine], waiting: Sequence[MeterLine]) -> None:
         """The meter events of an intent are its tallies' rows and what waited for it, merged, and no window gives to another, and no billing period.
 
-        Where few are hourly, no hour may give to another.
+        Where few are hourly, no hour may give to another. Where only few sums are carried, these may be of a week.
         """
         rows = [
             (tally["customers"][customer], tally["meters"][meter], str(tally["dimensions"][dimensions]), window, quantity)
@@ -398,7 +405,7 @@ class Checker:
         rows += [(customer, meter, "", time_ms // MINUTE * MINUTE, value) for customer, meter, time_ms, value in waiting]
         takes_out = any(quantity < 0 for *_, quantity in rows)
         hourly = {(name, meter, dimensions, at // HOUR, self._period_of_minute(name, at)) for name, meter, dimensions, at, _ in rows}
-        size = HOUR if len(hourly) <= HOURLY_MAX else LARGEST
+        size = LARGEST_CARRIED if self._evidence.crowded else HOUR if len(hourly) <= HOURLY_MAX else LARGEST
         wanted: Counter[tuple[str, str, int, int]] = Counter()
         for name, meter, _, window, quantity in rows:
             wanted[name, meter, window // size, self._period_of_minute(name, window)] += quantity
@@ -428,10 +435,15 @@ class Checker:
         intents: dict[int, list[tuple[str, str, int]]],
         outcomes: dict[tuple[int, int], str],
         names: Mapping[tuple[int, int], str],
+        for_nobody: Collection[tuple[int, int]],
     ) -> None:
         for offset, events in intents.items():
             for index, (customer, meter, value) in enumerate(events):
                 match outcomes.get((offset, index)):
+                    case "rejected" if (offset, index) in for_nobody:
+                        self._sums.refused[customer, meter] += value
+                    case outcome if (offset, index) in for_nobody:
+                        self._say("phantom", f"{names[offset, index]} is for nobody and {outcome}")
                     case "accepted" | "duplicate" | "postponed":
                         pass
                     case "parked":

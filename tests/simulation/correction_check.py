@@ -25,14 +25,14 @@ class Outcomes:
     final: dict[Place, str] = field(default_factory=dict)
     senders: dict[int, str | None] = field(default_factory=dict)
 
-    def hear(self, entry: Mapping[str, Any]) -> None:
-        """An intent, accepted or not, or a receipt."""
+    def hear(self, entry: Mapping[str, Any], for_nobody: Collection[Place]) -> None:
+        """An intent, accepted or not, or a receipt. What is for nobody is sent by none, so that anybody may say that it was refused."""
         writer = entry["instance"]
         for offset, sender in self.senders.items():
             if sender not in {None, writer}:
                 self.senders[offset] = "several"
         for offset, index, outcome, _, _ in entry.get("settlements", ()):
-            doubted = outcome in {*REFUSED, POSTPONED} and self.senders.get(offset) != writer
+            doubted = outcome in {*REFUSED, POSTPONED} and self.senders.get(offset) != writer and (offset, index) not in for_nobody
             if outcome != "unknown":
                 self.final.setdefault((offset, index), "parked" if doubted else outcome)
         for offset, sender in self.senders.items():

@@ -62,9 +62,27 @@ def customers_are_billed_by_their_own_ids() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def usage_that_finds_no_place_is_dropped() -> Iterator[None]:
+    """Instead of being told for nobody."""
+    real = PartitionReporter._with_place
+    with patch.object(PartitionReporter, "_with_place", lambda self, carried: (real(self, carried)[0], [])):
+        yield
+
+
+@contextmanager
+def usage_that_finds_no_place_is_carried_as_well() -> Iterator[None]:
+    """It is told for nobody, and again by the next intent."""
+    real = PartitionReporter._with_place
+    with patch.object(PartitionReporter, "_with_place", lambda self, carried: (list(carried), real(self, carried)[1])):
+        yield
+
+
 PLANTED_IN_LINKS: Mapping[str, Callable[[], AbstractContextManager[None]]] = {
     "who_is_billed_is_asked_when_it_is_sent": who_is_billed_is_asked_when_it_is_sent,
     "usage_without_a_link_is_forgotten_on_takeover": usage_without_a_link_is_forgotten_on_takeover,
     "what_a_link_releases_stays_carried": what_a_link_releases_stays_carried,
     "customers_are_billed_by_their_own_ids": customers_are_billed_by_their_own_ids,
+    "usage_that_finds_no_place_is_dropped": usage_that_finds_no_place_is_dropped,
+    "usage_that_finds_no_place_is_carried_as_well": usage_that_finds_no_place_is_carried_as_well,
 }

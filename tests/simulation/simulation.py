@@ -58,8 +58,7 @@ STRIDES = (1, 2, 4)  # how often at most a process goes on before another one ma
 DELETING_WORLDS = 0.04
 CHANGING_WORLDS = 0.4  # in which somebody publishes other meters
 LINKED_WORLDS = 0.3  # in which half of the customers are billed to others
-LINKED_WORLDS = 0.3
-CROWDED_WORLDS = 0.15  # in which only few emitters are remembered
+CROWDED_WORLDS = 0.15  # in which only few emitters are remembered, and few sums are carried
 CHAOS = 4 * ("producer", "kill", "freeze") + 2 * ("outage",) + 5 * ("rebalance",) + ("elect", "operator")
 
 
@@ -153,6 +152,8 @@ class Simulation:
                 CatalogueKeeper(world, f"keeper-{number}", moves_leaders="elect" not in scope.off) for number in range(chooser.between(1, 3))
             ]
         self.links = chooser.random() < LINKED_WORLDS and "links" not in scope.off
+        # Where customers wait for a link, more often: only there what is carried may be too much.
+        self.crowded |= self.links and chooser.random() < CROWDED_WORLDS and "crowd" not in scope.off
         if self.links:
             self.operators += [LinkKeeper(world, f"linker-{number}", self.journal) for number in range(chooser.between(1, 3))]
         self.steps = 0

@@ -13,7 +13,7 @@ from audit.verification.span import EVERYTHING, Inside, TimeRange
 from audit.verification.verdict import verdict_of
 from metering.folds.ledger import Ledger
 from metering.records.chain import ChainLink
-from metering.records.ledger_records import CorrectionKind, Entry, Intent, Outcome, Rejection
+from metering.records.ledger_records import BILLED_TO_NOBODY, CorrectionKind, Entry, Intent, Outcome, Rejection
 from metering.records.notes.customer_link import CustomerLink, encode_link
 from metering.records.notes.evidence import CellVerdict, Evidence, Finding
 from metering.records.notes.resolution import Resolution, Resolved, SumRead
@@ -325,4 +325,13 @@ def test_an_intent_bills_only_whom_a_link_says(billed: str, problems: int) -> No
     assert isinstance(first, Intent)
     linked = replace(first, meter_events=[replace(event, linked=billed) for event in first.meter_events])
     found = [problem for problem in report_of([linked, *others]).problems.shown if "as no link says" in problem]
+    assert len(found) == problems
+
+
+@pytest.mark.parametrize(("outcome", "problems"), [(Outcome.REJECTED, 0), (Outcome.ACCEPTED, 1), (Outcome.PARKED, 1)])
+def test_what_is_for_nobody_is_rejected_and_nothing_else(outcome: Outcome, problems: int) -> None:
+    first, *others = ledger_of(outcome)
+    assert isinstance(first, Intent)
+    for_nobody = replace(first, meter_events=[replace(event, linked=BILLED_TO_NOBODY) for event in first.meter_events])
+    found = [problem for problem in report_of([for_nobody, *others]).problems.shown if "is for nobody, and" in problem]
     assert len(found) == problems

@@ -13,7 +13,7 @@ from taximeter_emitter.transports.kafka_options import KafkaOptions
 from metering.kafka.clients import KafkaSettings, make_log_reader
 
 ROOT = Path(__file__).resolve().parents[3]
-NOBODY = "127.0.0.1:9"
+BILLED_TO_NOBODY = "127.0.0.1:9"
 
 
 def test_the_installed_version_is_the_one_that_was_checked() -> None:
@@ -34,10 +34,10 @@ def test_no_other_module_uses_them(attribute: str) -> None:
 
 
 async def test_what_never_started_can_be_discarded_and_is_not_dead() -> None:
-    producer = make_producer(KafkaOptions(bootstrap_servers=[NOBODY]), client_id="test", record_bytes_max=1_000)
+    producer = make_producer(KafkaOptions(bootstrap_servers=[BILLED_TO_NOBODY]), client_id="test", record_bytes_max=1_000)
     await discard(producer)
     assert producer._closed
-    consumer = make_log_reader(KafkaSettings(bootstrap_servers=(NOBODY,)), client_id="test")
+    consumer = make_log_reader(KafkaSettings(bootstrap_servers=(BILLED_TO_NOBODY,)), client_id="test")
     with pytest.raises(AttributeError):
         is_dead(consumer)  # it has no fetcher before it is started
     await consumer.stop()

@@ -2,11 +2,14 @@
 
 from dataclasses import replace
 
+import pytest
+
 from metering.folds.customer_links import CustomerLinks
 from metering.folds.ledger import Ledger, ledger_from
-from metering.records.ledger_records import Intent, decode_entry, encode_intent
+from metering.records.ledger_records import BILLED_TO_NOBODY, Intent, Outcome, Receipt, Settlement, decode_entry, encode_intent
 from metering.records.notes.customer_link import CustomerLink
 from metering.records.tally import Tally
+from reporter.planning import planner
 from reporter.planning.billing_periods import BillingPeriods, SubscriptionPeriods
 from reporter.planning.planner import PartitionReporter
 from tests.support.reporter_planning import NOW_MS, planned, tally
@@ -127,3 +130,52 @@ def test_billing_periods_are_those_of_the_stripe_customer() -> None:
     assert subject.periods.end_s("org_a", NOW_MS) is None
     subject.link("org_a", "cus_A")
     assert (subject.periods.end_s("org_a", NOW_MS), subject.periods.changes) == (end, before + 1)
+
+
+@pytest.fixture
+def few_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planner, "CARRIED_SUMS_MAX", 2)
+    monkeypatch.setattr(planner, "SURPLUS_SUMS_MAX", 2)
+
+
+@pytest.mark.usefixtures("few_places")
+def test_customers_without_a_link_hold_up_nobody_however_many_they_are() -> None:
+    subject = Linking()
+    names = [f"org_{number}" for number in range(4)]
+    subject.reporter.add(0, of_customers(tally(0, -1, 5, *range(1, 5)), "cus_1", *names))
+    assert (subject.reporter.is_full, subject.reporter.must_plan) == (True, True)
+    intent = subject.plan()
+    # The oldest usage stays; `tally` gives each row a minute before the last.
+    assert told(intent) == [("cus_1", "cus_1", 5), ("org_0", BILLED_TO_NOBODY, 1), ("org_1", BILLED_TO_NOBODY, 2)]
+    assert carried(intent) == [("org_2", 3), ("org_3", 4)]
+    assert not subject.reporter.is_full
+    assert subject.reporter.plan(NOW_MS, 100, 100) is None
+
+
+@pytest.mark.usefixtures("few_places")
+def test_a_plan_that_was_not_written_is_made_again_as_it_was() -> None:
+    subject = Linking()
+    subject.reporter.add(0, of_customers(tally(0, -1, *range(1, 5)), *(f"org_{number}" for number in range(4))))
+    assert planned(subject.reporter) == planned(subject.reporter)
+
+
+@pytest.mark.usefixtures("few_places")
+def test_usage_of_held_meters_gives_way_to_none_and_pauses_when_it_is_too_much() -> None:
+    subject = Linking()
+    subject.reporter.hold(frozenset({"tokens"}))
+    subject.reporter.add(0, of_customers(tally(0, -1, *range(1, 5)), *(f"cus_{number}" for number in range(4))))
+    intent = subject.plan()
+    assert (told(intent), len(carried(intent))) == ([], 4)
+    # Another intent would change nothing.
+    assert (subject.reporter.is_full, subject.reporter.must_plan) == (True, False)
+
+
+@pytest.mark.usefixtures("few_places")
+def test_what_is_for_nobody_is_rejected_whoever_says_so() -> None:
+    subject = Linking()
+    subject.reporter.add(0, of_customers(tally(0, -1, *range(1, 5)), *(f"org_{number}" for number in range(4))))
+    intent = subject.plan()
+    ledger = subject.reporter.ledger
+    told_by_another = Receipt(intent.chain_id, 0, 0, 0, "another", [Settlement(0, index, Outcome.REJECTED, 0) for index in range(2)])
+    ledger.fold(1, 0, told_by_another)
+    assert ledger.settled == {Outcome.REJECTED: 2}

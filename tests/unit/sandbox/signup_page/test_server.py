@@ -25,13 +25,13 @@ PRICE = PriceAtStripe(
     interval_count=1,
     meter="mtr_1",
 )
-NOBODY = "http://127.0.0.1:9"
+BILLED_TO_NOBODY = "http://127.0.0.1:9"
 
 
 @pytest.fixture(params=[None, "pk_test_1"])
 async def address(request: pytest.FixtureRequest) -> AsyncIterator[str]:
     http = StripeHttp(connections=1, timeout_s=5)
-    client = make_client(http, api_key=Secret("sk_test_of_this_test"), api_base=NOBODY)
+    client = make_client(http, api_key=Secret("sk_test_of_this_test"), api_base=BILLED_TO_NOBODY)
     listener, address = await DemoPage(client, Offer(PRICE, request.param)).start(0)
     yield address
     await listener.stop()

@@ -8,10 +8,12 @@ import pytest
 from taximeter_emitter.wire.limits import DAY_MS, HOUR_MS
 
 from audit.refused_usage import MendState, PartitionRefusals, RefusedEvent
-from metering.folds.corrections import CorrectionPlace, Fate, MeterEventPlace, Target
+from metering.folds.corrections import CorrectionPlace, Fate, MeterEventPlace, Target, objection
+from metering.folds.customer_links import CustomerLinks
 from metering.reconciliation.cells import CustomerMeter, Member
 from metering.reconciliation.findings import EvidenceBook
-from metering.records.ledger_records import MeterEvent, Outcome
+from metering.records.ledger_records import BILLED_TO_NOBODY, CorrectionKind, MeterEvent, Outcome
+from metering.records.notes.customer_link import CustomerLink
 from metering.records.notes.evidence import CellVerdict, Finding
 from metering.records.notes.resolution import Resolution, Resolved
 from taximeter.refusal_commands.correction_plan import CorrectionPlan, NoPlan, plan_missing, plan_of, plan_refusals, stale
@@ -21,6 +23,8 @@ from taximeter.replay_plans.plan_directory import PlanDirectory, PlanUnusable
 NOW = 100 * DAY_MS
 HOUR = NOW - 3 * HOUR_MS
 PAIR = CustomerMeter("cus_1", "tokens")
+LINKS = CustomerLinks()
+LINKS.fold(0, CustomerLink("org_linked", "cus_9", "", "", 0))
 
 
 def refused(index: int, value: int, outcome: Outcome = Outcome.REJECTED, time_ms: int = HOUR, resolved: Resolved | None = None) -> RefusedEvent:
@@ -40,7 +44,7 @@ def planned(events: list[RefusedEvent], *findings: Finding, to_customer: str = "
     refusals = PartitionRefusals(events)
     refusals.evidence.take(findings)
     plan = CorrectionPlan(NOW)
-    plan_refusals(refusals, events, plan, to_customer)
+    plan_refusals(refusals, events, plan, LINKS, to_customer)
     return plan
 
 
@@ -51,6 +55,22 @@ def steps(plan: CorrectionPlan) -> list[tuple[str, int, str]]:
 def test_what_was_refused_by_name_is_sent_again_or_billed_to_another_customer() -> None:
     assert steps(planned([refused(0, 7)])) == [("resend", 7, "")]
     assert steps(planned([refused(0, 7)], to_customer="cus_2")) == [("move", 7, "cus_2")]
+
+
+def for_nobody(customer: str) -> RefusedEvent:
+    event = refused(0, 7)
+    event.target.event = replace(event.target.event, customer=customer, linked=BILLED_TO_NOBODY)
+    return event
+
+
+def test_what_was_for_nobody_is_billed_to_whom_the_customer_is_linked_now() -> None:
+    plan = planned([for_nobody("org_linked")])
+    assert steps(plan) == [("move", 7, "cus_9")]
+    assert plan.steps[0].customer == "org_linked"
+    waits = planned([for_nobody("org_waits")])
+    assert (waits.steps, list(waits.skipped)) == ([], ["its customer has no link: taximeter customers link, and then again"])
+    assert steps(planned([for_nobody("org_waits")], to_customer="cus_3")) == [("move", 7, "cus_3")]
+    assert "customers link" in (objection(for_nobody("org_linked").target, CorrectionKind.RESEND) or "")
 
 
 def test_what_was_found_missing_and_not_sent_yet_is_sent() -> None:
@@ -76,7 +96,7 @@ def test_stripes_sum_decides_of_each_parked_meter_event_and_of_equal_ones_the_fi
     alone = CorrectionPlan(NOW)
     refusals = PartitionRefusals(parked)
     refusals.evidence.take([read(doubts=3, taken=(7,))])
-    plan_refusals(refusals, parked[1:2], alone)
+    plan_refusals(refusals, parked[1:2], alone, LINKS)
     assert steps(alone) == [("lost", 7, "")]
 
 
