@@ -116,7 +116,7 @@ async def ensure_topics(
 
 
 def _words(error: Exception) -> str:
-    return str(error.args[0]) if isinstance(error, TooFewBrokers) else type(error).__name__
+    return str(error.args[0]) if isinstance(error, TooFewBrokers) else str(error) or type(error).__name__
 
 
 async def topic_problems(settings: KafkaSettings, topics: Iterable[TopicSpec], *, clock: Clock) -> list[str]:

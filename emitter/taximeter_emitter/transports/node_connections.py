@@ -36,6 +36,7 @@ STAGGER_SECONDS: Final = 0.5
 
 _LOG: Final = logging.getLogger("aiokafka")
 # asyncio's own differs from Python's until Python 3.11.
+_WORDS_CHARS_MAX: Final = 200
 _FAILED: Final = (OSError, KafkaError, TimeoutError, asyncio.TimeoutError)
 _MAY_WAIT_FOR_OTHERS: Final = (JoinGroupRequest, SyncGroupRequest)
 
@@ -209,10 +210,11 @@ class NodeConnections:
         servers = [(host, port) for host, port, _ in self._client.hosts]
         unasked = list(servers)
         asked: set[asyncio.Task[tuple[Any, Any]]] = set()
+        failures: dict[str, str] = {f"{host}:{port}": "no answer" for host, port in servers}
         try:
             while unasked or asked:
                 if unasked:
-                    asked.add(asyncio.ensure_future(self._layout_from(*unasked.pop(0))))
+                    asked.add(asyncio.ensure_future(self._layout_from(*unasked.pop(0), failures)))
                 ended, asked = await asyncio.wait(asked, timeout=STAGGER_SECONDS if unasked else None, return_when=asyncio.FIRST_COMPLETED)
                 answers = [task.result() for task in ended if task.exception() is None]
                 for connection, _ in answers[1:]:
@@ -223,9 +225,9 @@ class NodeConnections:
             for task in asked:
                 task.cancel()
             await asyncio.gather(*asked, return_exceptions=True)
-        raise KafkaConnectionError(f"no bootstrap server answers: {', '.join(f'{host}:{port}' for host, port in servers)}")
+        raise KafkaConnectionError(f"no bootstrap server answers: {', '.join(f'{server} ({words})' for server, words in failures.items())}")
 
-    async def _layout_from(self, host: str, port: int) -> tuple[Any, Any]:
+    async def _layout_from(self, host: str, port: int, failures: dict[str, str]) -> tuple[Any, Any]:
         try:
             connection = await self._dial(host, port, CONNECT_PATIENCE * self._connect_seconds, on_close=None)
             try:
@@ -234,5 +236,12 @@ class NodeConnections:
                 connection.close()
                 raise
         except _FAILED as error:
+            failures[f"{host}:{port}"] = _words(error)
             _LOG.warning("bootstrap server %s:%s does not answer: %r", host, port, error)
             raise
+
+
+def _words(error: BaseException) -> str:
+    """What is wrong: a wrong password and an unknown certificate look like a broker that is away otherwise."""
+    text = str(error) if isinstance(error, KafkaError) else f"{type(error).__name__}: {error}"
+    return text[:_WORDS_CHARS_MAX].rstrip(": ")

@@ -7,10 +7,13 @@ import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from taximeter_sandbox.brokers.apache_jars import ApacheKafka
 from taximeter_sandbox.brokers.child_process import ChildProcess
 from taximeter_sandbox.brokers.interface import BrokerUnavailable
+
+NO_USERS: Mapping[str, str] = MappingProxyType({})
 
 _FORMAT_TIMEOUT_S = 60
 # A quick start matters more here than the last of the throughput: no optimising compiler, the simplest collector.
@@ -34,13 +37,18 @@ class ApacheNode:
         assert self._process is not None, "it does not run"
         return self._process.pid
 
-    def format(self, cluster_id: str) -> None:
-        """Write the properties, and format the storage if it is new. Raises BrokerUnavailable. Blocks for some seconds."""
+    def format(self, cluster_id: str, *, users: Mapping[str, str] = NO_USERS) -> None:
+        """Write the properties, and format the storage if it is new. Raises BrokerUnavailable. Blocks for some seconds.
+
+        ``users``: passwords by name, of a new storage, for SCRAM-SHA-512.
+        """
         self._folder.mkdir(parents=True, exist_ok=True)
         self._server_properties.write_text("".join(f"{name}={value}\n" for name, value in self._properties.items()))
         if (self._folder / "logs" / "meta.properties").exists():
             return
         command = [*self._java(), "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self._server_properties)]
+        for name, password in users.items():
+            command += ["--add-scram", f"SCRAM-SHA-512=[name={name},password={password}]"]
         try:
             result = subprocess.run(  # noqa: S603  # our own Java and arguments
                 command, capture_output=True, text=True, timeout=_FORMAT_TIMEOUT_S, check=False, env=_environment()
