@@ -11,12 +11,15 @@ from metering.configuration.settings import SettingsError, load_all
 from metering.kafka.clients import KafkaSettings
 from metering.process.service import ServiceContext
 from metering.process.service_command import Configuration, service_command
+from metering.stripe.followed_key import with_followed_key
 from metering.stripe.settings import StripeSettings, stripe_is_configured
 
 
 async def show(context: ServiceContext, configuration: Configuration) -> None:
     """The service's main."""
     stripe = stripe_settings(configuration.file)
+    if stripe is not None:
+        stripe = with_followed_key(stripe, context)
     await Console(context, configuration.of(KafkaSettings), configuration.of(ConsoleSettings), stripe).run()
 
 

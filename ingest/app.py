@@ -3,10 +3,8 @@
 Start: the topics, the producer to Kafka, the HTTP server. Stop: not ready, no new connections, running requests finish, last batches and heartbeats.
 """
 
-import asyncio
 import uuid
 from collections.abc import Collection
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +27,7 @@ from ingest.requests.server import BATCHES_PATH, EVENTS_PATH, GatewayServer, Rou
 from ingest.settings import GatewaySettings
 from ingest.tracing.append_spans import AppendSpans
 from ingest.tracing.request_spans import RequestSpans
+from metering.configuration.file_watch import FileWatch
 from metering.configuration.key_file import BadKeysFile, read_keys
 from metering.folds.catalogue_timeline import CatalogueVersion, taken_by_any
 from metering.following.catalogue_following import CatalogueFollowing
@@ -46,7 +45,6 @@ from metering.records.meters import Catalogue
 from metering.tracing.span_maker import SpanMaker
 
 _LINGER_SECONDS: Final = 2.0
-_KEYS_SECONDS: Final = 5.0
 _FIELDS_SECONDS: Final = 5.0
 _OPEN_REQUESTS: Final = 2.0
 
@@ -224,35 +222,12 @@ class Gateway:
     async def _follow_keys(self, path: Path) -> None:
         """Read the file of keys again whenever it changes, and after SIGHUP. A file that cannot be used changes nothing."""
         assert self._keys is not None, "only a gateway with a file of keys follows it"
-        seen = _stamp(path)
+        watch = FileWatch(path, self._context.supervisor.reload)
         while True:
-            asked = await self._asked_to_reload(_KEYS_SECONDS)
-            stamp = _stamp(path)
-            if stamp == seen and not asked:
-                continue
-            seen = stamp
+            await watch.changed()
             try:
                 self._keys.replace(read_keys(path))
                 self._context.log.info("API keys were read again")
             except BadKeysFile as bad:
                 for problem in bad.problems:
                     self._context.log.error("the file of API keys cannot be used; the keys before it stay", problem=problem)
-
-    async def _asked_to_reload(self, seconds: float) -> bool:
-        """Wait for SIGHUP, at most this long; whether it came."""
-        reload = self._context.supervisor.reload
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await reload.wait()
-        asked = reload.is_set()
-        reload.clear()
-        return asked
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    """A value that changes when the file does; None while there is no file."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size

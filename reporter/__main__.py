@@ -9,6 +9,7 @@ from metering.kafka.clients import KafkaSettings
 from metering.process.service import ServiceContext
 from metering.process.service_command import Configuration, service_command
 from metering.records.meters import catalogue_of, catalogue_problems
+from metering.stripe.followed_key import with_followed_key
 from metering.stripe.settings import StripeSettings
 from metering.tracing.settings import TracingSettings
 from metering.tracing.span_maker import SpanMaker, tracing_to
@@ -33,7 +34,7 @@ async def report(context: ServiceContext, configuration: Configuration) -> None:
 
 
 async def _report(context: ServiceContext, configuration: Configuration, span_maker: SpanMaker | None) -> None:
-    stripe = configuration.of(StripeSettings)
+    stripe = with_followed_key(configuration.of(StripeSettings), context)
     port, identifiers_of = _port(stripe, context.clock, span_maker)
     reporter = Reporter(
         context,

@@ -3,6 +3,7 @@
 import hmac
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import NoReturn
 
 MASK = "[redacted]"
@@ -22,12 +23,16 @@ _PATTERNS = (
 
 
 class Secret:
-    """A text that shows as a mask wherever it is printed, formatted or logged. Only `reveal()` returns it."""
+    """A text that shows as a mask wherever it is printed, formatted or logged. Only `reveal()` returns it.
 
-    __slots__ = ("_value",)
+    `file`: where it was read from, if it has a file of its own.
+    """
 
-    def __init__(self, value: str) -> None:
+    __slots__ = ("_value", "file")
+
+    def __init__(self, value: str, *, file: Path | None = None) -> None:
         self._value = value
+        self.file = file
 
     def reveal(self) -> str:
         """The text itself, for the library that has to send it."""

@@ -196,7 +196,8 @@ def _value(field: _Field, environ: Mapping[str, str], table: Mapping[str, Any]) 
         if text and secret_file:
             raise SettingsError([f"{variable} and {variable}_FILE are both set; keep one"])
         if secret_file:
-            return _parsed(field, f"{variable}_FILE", _secret_file(f"{variable}_FILE", Path(secret_file)), None)
+            found = _parsed(field, f"{variable}_FILE", read_secret_file(f"{variable}_FILE", Path(secret_file)), None)
+            return Secret(found.reveal(), file=Path(secret_file)) if isinstance(found, Secret) else found
         if text:
             return _parsed(field, variable, text, None)
     if field.key in table:
@@ -217,7 +218,8 @@ def _parsed(field: _Field, source: str, text: str | None, value: object) -> Any:
         raise SettingsError([f"{source} is {given}: {refusal}; it takes {field.accepted}"]) from None
 
 
-def _secret_file(variable: str, path: Path) -> str:
+def read_secret_file(variable: str, path: Path) -> str:
+    """The text of a file of a secret, without the line break at its end. `variable` names it. Raises SettingsError."""
     try:
         with path.open("rb") as file:
             content = file.read(TEXT_CHARS_MAX + 1)

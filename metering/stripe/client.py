@@ -54,11 +54,18 @@ class StripeHttp(stripe.AIOHTTPClient):
         self._limits = aiohttp.ClientTimeout(total=timeout_s, connect=timeout_s / 2)
         self._reply_bytes_max = reply_bytes_max
         self._notices: set[str] = set()
+        self._key: Secret | None = None
+        self._first_key = ""
         super().__init__(timeout=self._limits, session=self._http)
+
+    def send_key(self, key: Secret) -> None:
+        """The library keeps the key that its client is made with. From now on its requests have what this one reveals then."""
+        self._key, self._first_key = key, key.reveal()
 
     async def request_async(self, method: str, url: str, headers: Mapping[str, str], post_data: Any = None) -> tuple[bytes, int, Mapping[str, str]]:
         """The body, status and headers of the reply. Raises ReplyTooLarge, and what aiohttp raises."""
         body = bytearray()
+        headers = self._with_key_of_now(headers)
         async with self._http.request(method, url, headers=headers, data=post_data, timeout=self._limits, allow_redirects=False) as reply:
             while chunk := await reply.content.read(self._reply_bytes_max):
                 body += chunk
@@ -70,6 +77,13 @@ class StripeHttp(stripe.AIOHTTPClient):
         self._log_notice(notice[:_NOTICE_CHARS_MAX])
         # The library would make a Python warning of it.
         return bytes(body), reply.status, {name: value for name, value in reply.headers.items() if name.lower() != _NOTICE_HEADER.lower()}
+
+    def _with_key_of_now(self, headers: Mapping[str, str]) -> Mapping[str, str]:
+        if self._key is None or self._key.reveal() == self._first_key:
+            return headers
+        # A request with another key than the client's is made with a session's token.
+        first = f"Bearer {self._first_key}"
+        return {name: f"Bearer {self._key.reveal()}" if value == first else value for name, value in headers.items()}
 
     async def close_async(self) -> None:
         """Close the connections."""
@@ -90,6 +104,7 @@ def make_client(http: StripeHttp, *, api_key: Secret, api_base: str, stream_base
     stripe.enable_telemetry = False
     # At INFO it writes two lines for each request.
     logging.getLogger("stripe").setLevel(logging.WARNING)
+    http.send_key(api_key)
     return stripe.StripeClient(
         api_key.reveal(),
         base_addresses={"api": api_base.rstrip("/"), "meter_events": (stream_base or api_base).rstrip("/")},

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from metering.tracing.span_maker import SpanMaker
 from metering.tracing.spans import AttributeValue, SpanKind, TraceSpan
+from reporter.stripe.replies import ErrorReply
 
 HttpReply = tuple[bytes, int, Mapping[str, str]]
 """Body, status and headers."""
@@ -31,8 +32,11 @@ class CallSpans:
         try:
             reply = await calling
             attributes |= {"http.response.status_code": reply[1]} | _shown(reply[2], _REQUEST_ID, "response")
-            error = str(reply[1]) if reply[1] >= 400 else ""
             return reply
+        except ErrorReply as failure:
+            attributes |= {"http.response.status_code": failure.status} | _shown(failure.headers, _REQUEST_ID, "response")
+            error = str(failure.status)
+            raise
         except BaseException as failure:
             error = type(failure).__name__
             raise

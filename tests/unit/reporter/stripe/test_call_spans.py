@@ -10,6 +10,7 @@ from metering.tracing.span_maker import SpanMaker
 from metering.tracing.spans import SpanKind
 from metering.tracing.tracing_metrics import TracingMetrics
 from reporter.stripe.call_spans import CallSpans, HttpReply
+from reporter.stripe.replies import ErrorReply
 from tests.support.manual_clock import ManualClock
 from tests.support.otlp_spans import SpanList
 
@@ -20,6 +21,10 @@ HEADERS = {"Authorization": "Bearer rk_live_1", "idempotency-key": "tm-1"}
 async def reply(status: int) -> HttpReply:
     headers: Mapping[str, str] = {"Request-Id": "req_1", "Set-Cookie": "secret"}
     return b"{}", status, headers
+
+
+async def refused() -> HttpReply:
+    raise ErrorReply(429, {"Request-Id": "req_2"}, b"{}")
 
 
 async def lost() -> HttpReply:
@@ -49,7 +54,9 @@ async def test_a_call_that_fails_is_an_error_and_fails_as_before() -> None:
     sink = SpanList()
     settings = TracingSettings(stripe_calls_per_second=10)
     calls = CallSpans(SpanMaker(settings, sink, TracingMetrics.create(CollectorRegistry()), ManualClock()))
-    assert (await calls.around("post", URL, HEADERS, reply(429)))[1] == 429
+    with pytest.raises(ErrorReply):
+        await calls.around("post", URL, HEADERS, refused())
     with pytest.raises(TimeoutError):
         await calls.around("post", URL, HEADERS, lost())
     assert [(span.error, span.attributes["error.type"]) for span in sink.spans] == [("429", "429"), ("TimeoutError", "TimeoutError")]
+    assert sink.spans[0].attributes["http.response.header.request-id"] == ["req_2"]
