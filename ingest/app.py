@@ -11,6 +11,7 @@ from typing import Final
 from aiohttp import hdrs
 from taximeter_emitter.buffer.batching import Batcher
 from taximeter_emitter.transports.kafka_producer import KafkaProducer
+from taximeter_emitter.wire.limits import DAY_MS
 
 from ingest.admission.api_keys import ApiKeys
 from ingest.admission.byte_budget import ByteBudget
@@ -28,7 +29,7 @@ from ingest.settings import GatewaySettings
 from ingest.tracing.append_spans import AppendSpans
 from ingest.tracing.request_spans import RequestSpans
 from metering.configuration.file_watch import FileWatch
-from metering.configuration.key_file import BadKeysFile, read_keys
+from metering.configuration.key_file import BadKeysFile, expiry_text, read_keys
 from metering.folds.catalogue_timeline import CatalogueVersion, taken_by_any
 from metering.following.catalogue_following import CatalogueFollowing
 from metering.following.catalogue_log import CatalogueLog
@@ -45,6 +46,8 @@ from metering.records.meters import Catalogue
 from metering.tracing.span_maker import SpanMaker
 
 _LINGER_SECONDS: Final = 2.0
+_EXPIRY_TOLD_MS: Final = 7 * DAY_MS
+_KEYS_TOLD: Final = 5
 _FIELDS_SECONDS: Final = 5.0
 _OPEN_REQUESTS: Final = 2.0
 
@@ -81,7 +84,9 @@ class Gateway:
             clock=context.clock,
             notices=context.log,
         )
-        self._keys = None if settings.api_keys_file is None else ApiKeys(read_keys(settings.api_keys_file))
+        self._keys = (
+            None if settings.api_keys_file is None else ApiKeys(read_keys(settings.api_keys_file), new_emitters_per_day=settings.new_emitters_per_day)
+        )
         self._publisher = Publisher(
             Batcher(f"gateway-{uuid.uuid4().hex}", events_max=settings.batch_events_max),
             new_producer=lambda: KafkaProducer(
@@ -161,6 +166,7 @@ class Gateway:
         context.spawn("topics", watch.run(), background=True)
         context.health.require("partitions", self._most_refused)
         context.health.mention("refused_partitions", self._some_refused)
+        context.health.mention("expiring_keys", self._keys_expire)
         publishing = context.spawn("publisher", self._publisher.run())
         if self._settings.api_keys_file is not None:
             context.spawn("api keys", self._follow_keys(self._settings.api_keys_file), background=True)
@@ -188,6 +194,19 @@ class Gateway:
         self._metrics.connections_limit.set(self._settings.connections_max)
         self._metrics.in_flight_limit.set(self._budget.bytes_max)
         self._metrics.in_flight_bytes.set_function(lambda: self._budget.in_flight)
+        self._publish_expiries()
+
+    def _publish_expiries(self) -> None:
+        self._metrics.key_expiry.clear()
+        # Of those that share a label the earliest counts.
+        for label, expires_ms in reversed([] if self._keys is None else list(self._keys.expiring())):
+            self._metrics.key_expiry.labels(label).set(expires_ms / 1000)
+
+    def _keys_expire(self) -> str | None:
+        now_ms = self._context.clock.now_ms()
+        soon = [] if self._keys is None else [(key, at) for key, at in self._keys.expiring() if at - now_ms < _EXPIRY_TOLD_MS]
+        words = (f"{key} {'expired' if at <= now_ms else 'expires'} at {expiry_text(at)}" for key, at in soon[:_KEYS_TOLD])
+        return "; ".join(words) + (f"; and {len(soon) - _KEYS_TOLD} more" if len(soon) > _KEYS_TOLD else "") or None
 
     async def _follow_fields(self) -> None:
         while True:
@@ -227,6 +246,7 @@ class Gateway:
             await watch.changed()
             try:
                 self._keys.replace(read_keys(path))
+                self._publish_expiries()
                 self._context.log.info("API keys were read again")
             except BadKeysFile as bad:
                 for problem in bad.problems:

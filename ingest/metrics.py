@@ -10,8 +10,8 @@ from ingest.refusals import Refusal
 from metering.process.connections import CLOSED
 from metering.process.metrics import COUNTS, HTTP_SECONDS, SIZE_BYTES, counter, gauge, histogram
 
-CUSTOMER_NOT_ALLOWED: Final = Refusal.FORBIDDEN.reason
-_OF_BATCHES: Final = (CUSTOMER_NOT_ALLOWED, Refusal.FOREIGN_EMITTER.reason, Refusal.TOO_MANY_EVENTS.reason)
+_OF_EVENTS: Final = (Refusal.FORBIDDEN.reason, Refusal.SOURCE_NOT_ALLOWED.reason)
+_OF_BATCHES: Final = (Refusal.FORBIDDEN.reason, Refusal.FOREIGN_EMITTER.reason, Refusal.TOO_MANY_EVENTS.reason)
 _AGE_SECONDS: Final = (1.0, 5.0, 15.0, 60.0, 300.0, 3600.0, 21600.0, 86400.0, 604800.0)
 
 
@@ -30,6 +30,8 @@ class GatewayMetrics:
     rejected: Counter
     unknown: Counter
     event_age: Histogram
+    key_events: Counter
+    key_expiry: Gauge
     emitter_batches: Counter
     batches_rejected: Counter
     batches: Counter
@@ -80,7 +82,7 @@ class GatewayMetrics:
                 registry,
                 f"{prefix}_events_rejected_total",
                 "Events refused, by reason.",
-                labels={"reason": [*(str(reason) for reason in Reason), CUSTOMER_NOT_ALLOWED]},
+                labels={"reason": [*(str(reason) for reason in Reason), *_OF_EVENTS]},
             ),
             unknown=counter(
                 registry,
@@ -93,6 +95,19 @@ class GatewayMetrics:
                 "Age of the oldest event of a request on arrival: late senders and wrong clocks.",
                 unit="seconds",
                 buckets=_AGE_SECONDS,
+            ),
+            key_events=counter(
+                registry,
+                f"{prefix}_key_events_total",
+                "Events by the name of the API key that they came with; beyond 100 keys, `other`.",
+                labels={"key": (), "outcome": ("accepted", "rejected", "unknown")},
+            ),
+            key_expiry=gauge(
+                registry,
+                f"{prefix}_key_expiry_timestamp_seconds",
+                "When an API key expires, or expired, by its name; only of keys that do.",
+                unit="seconds",
+                labels={"key": ()},
             ),
             emitter_batches=counter(
                 registry,

@@ -1,6 +1,7 @@
 """Reasons to refuse a whole request, each with its status and its name."""
 
 from enum import Enum
+from typing import Final
 
 from taximeter_emitter.wire.errors import TaximeterError
 
@@ -9,7 +10,9 @@ class Refusal(Enum):
     """The status code and the name of each reason; the name is the `reason` in answers and metrics."""
 
     UNAUTHORIZED = (401, "unauthorized")
+    KEY_EXPIRED = (401, "key_expired")
     FORBIDDEN = (403, "customer_not_allowed")
+    SOURCE_NOT_ALLOWED = (403, "source_not_allowed")
     FOREIGN_EMITTER = (403, "foreign_emitter")
     NOT_FOUND = (404, "not_found")
     METHOD_NOT_ALLOWED = (405, "method_not_allowed")
@@ -33,6 +36,7 @@ class Refusal(Enum):
     INTERNAL_ERROR = (500, "internal_error")
     UNSUPPORTED_VERSION = (505, "unsupported_http_version")
     RATE_LIMITED = (429, "rate_limited")
+    TOO_MANY_EMITTERS = (429, "too_many_emitters")
     TOO_MANY_CONNECTIONS = (503, "too_many_connections")
     OVERLOADED = (503, "overloaded")
     KAFKA_UNAVAILABLE = (503, "kafka_unavailable")
@@ -47,6 +51,10 @@ class Refusal(Enum):
     def reason(self) -> str:
         """The name in answers and metrics."""
         return self.value[1]
+
+
+OF_KEYS: Final = frozenset({Refusal.FORBIDDEN.reason, Refusal.SOURCE_NOT_ALLOWED.reason})
+"""Reasons to refuse an event because of the key that it was sent with."""
 
 
 class RequestRefused(TaximeterError):

@@ -7,6 +7,7 @@ from typing import Final
 from taximeter_emitter.buffer.batching import BATCH_EVENTS_DEFAULT
 from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX
 
+from ingest.admission.new_emitters import NEW_EMITTERS_PER_DAY
 from metering.configuration.key_file import BadKeysFile, read_keys
 from metering.configuration.settings import option
 from metering.process.connections import HEAD_BYTES_MAX
@@ -26,6 +27,15 @@ class GatewaySettings:
     port_file: Path | None = option(doc="File to write the port's number into, for the program that started the process.", default=None)
     api_keys_file: Path | None = option(
         doc="TOML file with the keys of everybody who may send events; it is read again when it changes. It holds digests, no secrets.", default=None
+    )
+    new_emitters_per_day: int = option(
+        doc=(
+            "How many emitters a key may bring to /v1/batches of one gateway at once; it gets them back over a day. A further one is answered with"
+            " 429, and keeps its events. Aggregators remember each for weeks."
+        ),
+        default=NEW_EMITTERS_PER_DAY,
+        minimum=1,
+        maximum=100_000,
     )
     anonymous: bool = option(doc="Take events from anybody, without a key; for development only.", default=False)
     body_bytes_max: int = option(doc="Largest request body.", default=1024 * 1024, unit="bytes", minimum=1024, maximum=16 * 1024 * 1024)

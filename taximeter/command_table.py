@@ -66,7 +66,7 @@ _API_KEYS: Final = (
     Command(
         "rotate",
         "make a key that may do what another may, and print it once",
-        f"{_COMMANDS}.arguments:api_keys_one",
+        f"{_COMMANDS}.arguments:api_keys_rotate",
         f"{_COMMANDS}.api_keys:rotate",
     ),
     Command("revoke", "take a key out of the file", f"{_COMMANDS}.arguments:api_keys_one", f"{_COMMANDS}.api_keys:revoke"),

@@ -3,8 +3,10 @@
 import binascii
 from base64 import b64decode
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from taximeter_emitter.clock import Clock, SystemClock
 
 from metering.configuration.key_file import ApiKey, proven_key
 
@@ -23,6 +25,7 @@ class Access:
     keys: Mapping[str, ApiKey] | None = None
     proxy_header: str = ""
     proxy_addresses: frozenset[str] = frozenset()
+    clock: Clock = field(default_factory=SystemClock)
 
     def reader(self, headers: Mapping[str, str], address: str | None) -> Reader | None:
         """Who sent a request with these headers from this address; None if nobody says so whom we believe."""
@@ -31,7 +34,7 @@ class Access:
         if self.keys is None:
             return None if self.proxy_header else Reader("")
         key = proven_key(self.keys, _token(headers.get("Authorization", "")))
-        return None if key is None else Reader(key.tenant, key.customers)
+        return None if key is None or key.has_expired(self.clock.now_ms()) else Reader(key.tenant, key.customers)
 
 
 def _token(authorization: str) -> str:

@@ -170,7 +170,7 @@ class Emitter:
         self._new_producer = new_producer or (
             kafka_producers(kafka or _options_of(bootstrap_servers), topic=topic)
             if gateway is None
-            else gateway_producers(gateway, clock=self._clock)
+            else gateway_producers(gateway, source=source, clock=self._clock)
         )
         self._now_ms = self._clock.now_ms
         self._encoder = EventEncoder(usage_fields)

@@ -36,7 +36,7 @@ def kafka_producers(kafka: KafkaOptions, *, topic: str) -> ProducerFactory:
     return new_producer
 
 
-def gateway_producers(gateway: "GatewayOptions", *, clock: "Clock") -> ProducerFactory:
+def gateway_producers(gateway: "GatewayOptions", *, source: str, clock: "Clock") -> ProducerFactory:
     """What makes producers for the gateway. Raises ValueError for options that cannot be right."""
     problems = gateway.problems()
     if problems:
@@ -47,7 +47,7 @@ def gateway_producers(gateway: "GatewayOptions", *, clock: "Clock") -> ProducerF
     address = GatewayAddress.of(gateway)
 
     def new_producer() -> BatchProducer:
-        return GatewayProducer(address, gateway, clock=clock)
+        return GatewayProducer(address, gateway, source=source, clock=clock)
 
     return new_producer
 

@@ -13,7 +13,7 @@ from ingest.foreign.otlp_json import json_spans
 from ingest.foreign.otlp_protobuf import protobuf_spans
 from ingest.mappings.compiled_mapping import CompiledMapping, uncountable
 from ingest.mappings.foreign_paths import ForeignPath
-from ingest.refusals import Refusal, RequestRefused
+from ingest.refusals import OF_KEYS, Refusal, RequestRefused
 from ingest.requests.bodies import CLOUDEVENT, CLOUDEVENT_BATCH, Rejected, Unmapped, cloudevent_attributes, is_binary
 from ingest.requests.body_size import check_lines, check_size
 
@@ -57,8 +57,8 @@ class MappedRecords:
             return record.raw
         if mapping is not None and type(document) is Unmapped:
             return orjson.dumps(mapping.remains(record), default=str)
-        if rejected.reason == Refusal.FORBIDDEN.reason:
-            return orjson.dumps(_of_nobody(document))
+        if rejected.reason in OF_KEYS:
+            return orjson.dumps(_of_nobody(document, rejected.reason))
         return orjson.dumps(document, default=str)
 
 
@@ -98,9 +98,12 @@ def _id_of(record: Any) -> str | None:
     return found[:EVENT_ID_CHARS_MAX] if type(found) is str else None
 
 
-def _of_nobody(document: dict[str, Any]) -> dict[str, Any]:
-    """The document without its customer, whom the key may not send for. A dimension says who it was."""
-    dimensions = {**document.get("dimensions", {}), "customer_not_allowed": document["customer"]}
+def _of_nobody(document: dict[str, Any], reason: str) -> dict[str, Any]:
+    """The document without its customer, because the key may not send it. A dimension says which customer, or which source, it is not for."""
+    whose = {reason: document["customer"]}
+    if reason == Refusal.SOURCE_NOT_ALLOWED.reason:
+        whose = {reason: document.get("source", ""), "customer": document["customer"]}
+    dimensions = {**document.get("dimensions", {}), **whose}
     return uncountable({**{name: value for name, value in document.items() if name != "customer"}, "dimensions": dimensions})
 
 

@@ -9,7 +9,7 @@ from ingest.foreign.foreign_answers import ForeignOutcome, answered_foreign, in_
 from ingest.foreign.foreign_bodies import MappedRecords, is_protobuf, map_body
 from ingest.mappings.foreign_paths import ForeignPath
 from ingest.metrics import GatewayMetrics
-from ingest.publishing.emitter_batches import EmitterBatch
+from ingest.publishing.emitter_batches import EmitterBatch, name_of
 from ingest.publishing.publisher import Publisher
 from ingest.refusals import RequestRefused
 from ingest.requests.bodies import BodyReader, ReadEvents
@@ -70,7 +70,7 @@ class ForeignHandler:
         self._intake.judge(read, key, now_ms)
         set_aside = [rejected for rejected in read.rejected if mapped.is_set_aside(rejected)]
         refused = [rejected for rejected in read.rejected if not mapped.is_set_aside(rejected)]
-        await self._make_durable(read, [mapped.letter(rejected) for rejected in set_aside])
+        await self._make_durable(read, key, [mapped.letter(rejected) for rejected in set_aside])
         outcome = ForeignOutcome(
             accepted=read.count - len(read.rejected),
             left_out=mapped.left_out,
@@ -82,12 +82,12 @@ class ForeignHandler:
         self._count(outcome)
         return outcome
 
-    async def _make_durable(self, read: ReadEvents, letters: list[bytes]) -> None:
+    async def _make_durable(self, read: ReadEvents, key: ApiKey | None, letters: list[bytes]) -> None:
         """Publish what is acceptable, and what the aggregator has to set aside. Raises RequestRefused unless Kafka has all of it."""
-        _, counts = await self._intake.publish(read)
+        _, counts = await self._intake.publish(read, key)
         if letters:
             partitions = self._publisher.partitions
-            pending = self._publisher.pass_on([EmitterBatch(crc32(letter) % partitions, 1, letter) for letter in letters])
+            pending = self._publisher.pass_on([EmitterBatch(crc32(letter) % partitions, 1, letter, name_of(key)) for letter in letters])
             await self._publisher.settled(pending)
             if not pending.all_acknowledged:
                 raise outcome_unknown()

@@ -301,8 +301,9 @@ class Publisher:
     async def _append(self, producer: BatchProducer) -> None:
         while producer is self._producer and (batch := self._lanes.next(self._clock.monotonic())) is not None:
             headers = NO_HEADERS if self.spans is None else self.spans.begin(batch, self._spans_of(batch))
+            named = batch.headers if isinstance(batch, EmitterBatch) else NO_HEADERS
             try:
-                acknowledged = await producer.append(batch.partition, batch.value, headers=headers)
+                acknowledged = await producer.append(batch.partition, batch.value, headers=[*headers, *named])
             except ProducerFailed as failure:
                 self._lose(producer, str(failure))
                 return

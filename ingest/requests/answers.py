@@ -24,7 +24,7 @@ import orjson
 from aiohttp import web
 
 from ingest.publishing.pending_requests import PendingRequest
-from ingest.refusals import Refusal, RequestRefused
+from ingest.refusals import OF_KEYS, Refusal, RequestRefused
 from ingest.requests.batch_bodies import ReadBatches
 from ingest.requests.bodies import ReadEvents, Rejected
 from ingest.requests.request_columns import RequestPart
@@ -33,7 +33,7 @@ from ingest.requests.request_ids import HEADER, NO_REQUEST, RequestId
 RETRY_AFTER_SECONDS = 2.0
 NOTHING_UNKNOWN: Final[Mapping[str, int]] = MappingProxyType({})
 NOTHING_MORE: Final[Mapping[str, Any]] = MappingProxyType({})
-_OF_KEYS: Final = frozenset({Refusal.FORBIDDEN.reason, Refusal.FOREIGN_EMITTER.reason})
+_OF_BATCHES: Final = OF_KEYS | {Refusal.FOREIGN_EMITTER.reason}
 _JSON = "application/json"
 _ENDS = frozenset({Refusal.SLOW_BODY, Refusal.BROKEN_BODY, Refusal.BODY_TOO_LARGE})
 
@@ -51,7 +51,7 @@ def refused(refusal: RequestRefused, request_id: RequestId = NO_REQUEST) -> web.
     """Answer a request that is refused as a whole."""
     error = {"reason": refusal.refusal.reason, "field": refusal.field, "detail": refusal.detail}
     response = _response(refusal.status, AnswerCounts(0, 0, 0), [], error, refusal.retry_after, request_id=request_id)
-    if refusal.refusal is Refusal.UNAUTHORIZED:
+    if refusal.refusal in {Refusal.UNAUTHORIZED, Refusal.KEY_EXPIRED}:
         response.headers["WWW-Authenticate"] = 'Bearer realm="taximeter"'
     elif refusal.allowed:
         response.headers["Allow"] = ", ".join(refusal.allowed)
@@ -88,7 +88,7 @@ def answered(
     if counts.accepted:
         return _response(207, counts, list(results), None, None, request_id=request_id, more=more)
     first = read.rejected[0]
-    forbidden = all(rejected.reason == Refusal.FORBIDDEN.reason for rejected in read.rejected)
+    forbidden = all(rejected.reason in OF_KEYS for rejected in read.rejected)
     error = {"reason": first.reason, "field": first.field, "detail": first.detail}
     return _response(Refusal.FORBIDDEN.status if forbidden else 400, counts, list(results), error, None, request_id=request_id)
 
@@ -114,7 +114,7 @@ def answered_batches(read: ReadBatches, unknown: Collection[int], partitions: in
         )
     elif not read.accepted:
         first = read.refused[0]
-        forbidden = all(refused.reason in _OF_KEYS for refused in read.refused)
+        forbidden = all(refused.reason in _OF_BATCHES for refused in read.refused)
         status, error = Refusal.FORBIDDEN.status if forbidden else 400, {"reason": first.reason, "field": first.field, "detail": first.detail}
     retry_after = RETRY_AFTER_SECONDS if unknown else None
     return _response(status, counts, results, error, retry_after, request_id=request_id, more={"partitions": partitions})
@@ -123,7 +123,7 @@ def answered_batches(read: ReadBatches, unknown: Collection[int], partitions: in
 def refused_in_part(accepted: int, rejected: Sequence[Rejected], request_id: RequestId) -> web.Response:
     """Say with an error that some of a request was refused, to a sender that takes every 2xx for success of the whole."""
     first = rejected[0]
-    status = Refusal.FORBIDDEN.status if all(each.reason == Refusal.FORBIDDEN.reason for each in rejected) else 400
+    status = Refusal.FORBIDDEN.status if all(each.reason in OF_KEYS for each in rejected) else 400
     error = {"reason": first.reason, "field": first.field, "detail": first.detail}
     return _response(status, AnswerCounts(accepted, len(rejected), 0), refusals_of(rejected), error, None, request_id=request_id)
 

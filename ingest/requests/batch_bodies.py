@@ -57,8 +57,11 @@ class BatchReader:
         self._partition_of = PartitionCache(partitions).of
         self._known = KnownTexts()
 
-    def read(self, body: bytes, *, secret: str, customers: Collection[str] | None) -> ReadBatches:
-        """Read a body. `secret`: of the emitter. `customers`: of the key; None for all. Raises RequestRefused if there are none, or too many."""
+    def read(self, body: bytes, *, secret: str, customers: Collection[str] | None, key_name: str = "") -> ReadBatches:
+        """Read a body. `secret`: of the emitter. `customers`: of the key; None for all. `key_name`: what records call the key.
+
+        Raises RequestRefused if there are no batches, or too many.
+        """
         lines = [line for line in body.split(b"\n") if line]
         if not lines:
             raise RequestRefused(Refusal.NO_EVENTS, "the body has no batches")
@@ -75,7 +78,7 @@ class BatchReader:
             except RequestRefused as refusal:
                 read.refused.append(RefusedBatch(index, refusal.refusal.reason, refusal.field, refusal.detail))
             else:
-                read.accepted[index] = EmitterBatch(batch.partition, batch.count, line)
+                read.accepted[index] = EmitterBatch(batch.partition, batch.count, line, key_name)
         return read
 
     def _decoded(self, line: bytes) -> Batch:

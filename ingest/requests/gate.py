@@ -1,6 +1,7 @@
 """What every request passes before it is read, whatever it sends: who sends it, how much at once, and whether Kafka is there."""
 
 import asyncio
+from typing import Final
 
 from aiohttp import hdrs, web
 from aiohttp.http_exceptions import PayloadEncodingError
@@ -14,7 +15,10 @@ from ingest.publishing.publisher import Publisher
 from ingest.refusals import Refusal, RequestRefused
 from ingest.requests.answers import RETRY_AFTER_SECONDS
 from ingest.requests.encodings import GZIP, decompressed
-from metering.configuration.key_file import ApiKey
+from metering.configuration.key_file import ApiKey, expiry_text
+
+NEW_EMITTER_SECONDS_MAX: Final = 60.0
+"""Of the Retry-After where a key brings too many emitters."""
 
 
 class RequestGate:
@@ -46,7 +50,30 @@ class RequestGate:
         key = self._keys.identify(request.headers.get(hdrs.AUTHORIZATION, ""))
         if key is None:
             raise RequestRefused(Refusal.UNAUTHORIZED, "needs a valid key: Authorization: Bearer tmk_...", field="authorization")
+        if key.has_expired(self._clock.now_ms()):
+            assert key.expires_ms is not None, "it has expired"
+            detail = f"the key {key.name} expired at {expiry_text(key.expires_ms)}; another is made with: taximeter api-keys rotate {key.key_id}"
+            raise RequestRefused(Refusal.KEY_EXPIRED, detail, field="authorization")
         return key
+
+    def check_emitter(self, key: ApiKey | None, *, source: str | None, name: str = "") -> None:
+        """Whether a key may send batches of this source and emitter; `name` "" for none yet. Raises RequestRefused."""
+        if key is None or self._keys is None:
+            return
+        if key.sources is not None and source not in key.sources:
+            what = (
+                "the emitter does not say its source: it is of an older version" if source is None else "this key may not send events of this source"
+            )
+            raise RequestRefused(Refusal.SOURCE_NOT_ALLOWED, what, field="taximeter-source")
+        wait = self._keys.new_emitters.wait_seconds(key.key_id, name, self._clock.monotonic()) if name else 0.0
+        if wait > 0:
+            detail = f"this key has brought {self._keys.new_emitters.per_day} new emitters: keep one for each process, or raise new_emitters_per_day"
+            raise RequestRefused(Refusal.TOO_MANY_EMITTERS, detail, retry_after=min(wait, NEW_EMITTER_SECONDS_MAX))
+
+    def count(self, key: ApiKey | None, outcome: str, events: int) -> None:
+        """Count what became of events, by the name of their key."""
+        if key is not None and self._keys is not None:
+            self._metrics.key_events.labels(self._keys.labels.of(key), outcome).inc(events)
 
     def rate_of(self, key: ApiKey | None) -> EventRate | None:
         """How many events a second the key may send; None for no limit. Raises RequestRefused where it has sent them already."""

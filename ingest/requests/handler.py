@@ -43,7 +43,7 @@ class EventsHandler:
             del body
             if rate is not None:
                 rate.spend(read.count, self._clock.monotonic())
-            pending, counts = await self._intake.publish(read)
+            pending, counts = await self._intake.publish(read, key)
             return answered(read, pending, counts, request_id, unknown_usage=self._reader.unknown_usage(read))
 
 

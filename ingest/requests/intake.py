@@ -27,18 +27,20 @@ class EventIntake:
         self._metrics = metrics
 
     def judge(self, read: ReadEvents, key: ApiKey | None, now_ms: int) -> None:
-        """Refuse the events of customers that the key may not send for, and count all."""
-        if key is not None and key.customers is not None:
-            _hold_back(read, key.customers)
+        """Refuse the events of customers and sources that the key may not send for, and count all."""
+        if key is not None and not (key.customers is None and key.sources is None):
+            _hold_back(read, key)
         self._metrics.received.inc(read.count)
         self._metrics.request_events.observe(read.count)
         for rejected in read.rejected:
             self._metrics.rejected.labels(rejected.reason).inc()
+        if read.rejected:
+            self._gate.count(key, "rejected", len(read.rejected))
         if read.accepted:
             oldest = min(part.oldest_ms for part in read.accepted)
             self._metrics.event_age.observe(max(0, now_ms - oldest) / 1000)
 
-    async def publish(self, read: ReadEvents) -> tuple[PendingRequest, AnswerCounts]:
+    async def publish(self, read: ReadEvents, key: ApiKey | None) -> tuple[PendingRequest, AnswerCounts]:
         """Publish the acceptable events. Waits for Kafka. Raises RequestRefused."""
         # The producer may have been lost while the body was read.
         self._gate.check_kafka()
@@ -46,28 +48,36 @@ class EventIntake:
         await self._publisher.settled(pending)
         counts = count_events(read, pending)
         self._metrics.accepted.inc(counts.accepted)
+        self._gate.count(key, "accepted", counts.accepted)
         if counts.unknown:
             self._metrics.unknown.inc(counts.unknown)
+            self._gate.count(key, "unknown", counts.unknown)
         return pending, counts
 
 
-def _hold_back(read: ReadEvents, customers: frozenset[str]) -> None:
-    """Refuse the events of customers that the key may not send for."""
-    read.accepted = [held for part in read.accepted if (held := _held_back(part, customers, read.rejected)) is not None]
+def _hold_back(read: ReadEvents, key: ApiKey) -> None:
+    """Refuse the events that the key may not send."""
+    read.accepted = [held for part in read.accepted if (held := _held_back(part, key, read.rejected)) is not None]
     read.rejected.sort(key=lambda rejected: rejected.index)
 
 
-def _held_back(part: RequestPart, customers: frozenset[str], rejected: list[Rejected]) -> RequestPart | None:
-    if customers.issuperset(part.events.customers):
+def _held_back(part: RequestPart, key: ApiKey, rejected: list[Rejected]) -> RequestPart | None:
+    whose, sources = part.events.customers, part.sources
+    if (key.customers is None or key.customers.issuperset(whose)) and (key.sources is None or key.sources.issuperset(sources)):
         return part
     allowed = []
-    for place, (customer, index, event_id) in enumerate(zip(part.events.customers, part.indexes, part.ids, strict=True)):
-        if customer in customers:
-            allowed.append(place)
-        else:
+    for place, (customer, source, index, event_id) in enumerate(zip(whose, sources, part.indexes, part.ids, strict=True)):
+        if key.customers is not None and customer not in key.customers:
             rejected.append(Rejected(index, event_id, Refusal.FORBIDDEN.reason, "customer", "this key may not send for this customer"))
+        elif key.sources is not None and source not in key.sources:
+            rejected.append(Rejected(index, event_id, Refusal.SOURCE_NOT_ALLOWED.reason, "source", "this key may not send events of this source"))
+        else:
+            allowed.append(place)
     if not allowed:
         return None
     return part._replace(
-        events=part.events.at(allowed), indexes=[part.indexes[place] for place in allowed], ids=[part.ids[place] for place in allowed]
+        events=part.events.at(allowed),
+        indexes=[part.indexes[place] for place in allowed],
+        ids=[part.ids[place] for place in allowed],
+        sources=[sources[place] for place in allowed],
     )

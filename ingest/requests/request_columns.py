@@ -43,12 +43,13 @@ _A_SECOND_MS: Final = parse_time(f"{_A_SECOND}Z", "time")
 class RequestPart(NamedTuple):
     """Acceptable events of a request that have the same usage fields.
 
-    `indexes` has the place of each event in the request, `ids` its id. `oldest_ms` is the earliest time.
+    `indexes` has the place of each event in the request, `ids` its id and `sources` its source. `oldest_ms` is the earliest time.
     """
 
     events: EventColumns
     indexes: Sequence[int]
     ids: Sequence[str]
+    sources: Sequence[str]
     oldest_ms: int
 
 
@@ -91,7 +92,7 @@ class ColumnReader:
         size = event_bytes(fields=len(names), customer_chars=max(map(len, customers)), dimensions=dimensions_size, kept_chars=kept_chars)
         stamped = ["time" not in columns] * count
         events = EventColumns(names, customers, dimensions, times, stamped, fingerprints(source, ids), quantities, size, kept)
-        return RequestPart(events, range(count), ids, min(times))
+        return RequestPart(events, range(count), ids, [source] * count, min(times))
 
     def _are_customers(self, column: Sequence[Any]) -> bool:
         """Whether all are valid customers. Most of them passed the check before."""
@@ -142,12 +143,13 @@ def _part_of_one(index: int, event: UsageEvent, keep_ids: bool) -> RequestPart: 
     fields, quantities = zip(*usage, strict=True)
     found = tuple(zip(quantities, strict=True))
     columns = EventColumns(fields, (customer,), (dimensions,), (time_ms,), (stamped,), (event.fingerprint,), found, size, kept)
-    return RequestPart(columns, (index,), (event_id,), time_ms)
+    return RequestPart(columns, (index,), (event_id,), (source,), time_ms)
 
 
 def _joined(run: Sequence[RequestPart]) -> RequestPart:
-    events, indexes, ids, oldest_ms = zip(*run, strict=True)
-    return RequestPart(EventColumns.joined(events), [index for (index,) in indexes], [event_id for (event_id,) in ids], min(oldest_ms))
+    events, indexes, ids, sources, oldest_ms = zip(*run, strict=True)
+    columns = EventColumns.joined(events)
+    return RequestPart(columns, [at for (at,) in indexes], [text for (text,) in ids], [text for (text,) in sources], min(oldest_ms))
 
 
 class _Seconds(dict[str, int]):

@@ -6,6 +6,7 @@ from itertools import accumulate
 from typing import Any, Final
 
 import orjson
+from taximeter_emitter.wire.emitter_names import KEY_NAME_HEADER
 from taximeter_emitter.wire.errors import Reason
 from taximeter_emitter.wire.limits import BATCH_EVENTS_MAX, EVENT_RECORD_BYTES_MAX
 
@@ -55,6 +56,11 @@ class DeadLetter:
     value: bytes | None
     headers: Sequence[tuple[str, bytes | None]]
     origin: Origin = Origin()
+
+    @property
+    def api_key(self) -> str:
+        """The name of the API key with which a gateway got the record, as its header says; "" where it says nothing."""
+        return next(((value or b"").decode(errors="replace") for name, value in self.headers if name == KEY_NAME_HEADER), "")
 
     @property
     def written_key(self) -> bytes | None:

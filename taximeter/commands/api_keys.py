@@ -5,7 +5,9 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from metering.configuration.key_file import BadKeysFile, CreatedKey, create_key, read_keys, without_key
+from taximeter_emitter.clock import SystemClock
+
+from metering.configuration.key_file import ApiKey, BadKeysFile, CreatedKey, create_key, expiry_text, parse_keys, read_keys, without_key
 from metering.process.atomic_files import write_atomically
 from taximeter.exit_codes import FAILED, OK, USAGE
 from taximeter.stripe_commands.running import print_json
@@ -19,7 +21,14 @@ def create(arguments: argparse.Namespace) -> int:
     The key goes to stdout, everything else to stderr. A running gateway reads the file again by itself.
     """
     try:
-        key = create_key(tenant=arguments.tenant, customers=tuple(arguments.customer), events_per_second=arguments.events_per_second)
+        key = create_key(
+            tenant=arguments.tenant,
+            name=arguments.name,
+            customers=tuple(arguments.customer),
+            sources=tuple(arguments.source),
+            events_per_second=arguments.events_per_second,
+            expires_ms=arguments.expires,
+        )
     except BadKeysFile as error:
         print(f"taximeter: {error}", file=sys.stderr)
         return USAGE
@@ -33,12 +42,17 @@ def list_all(arguments: argparse.Namespace) -> int:
     except BadKeysFile as error:
         print(f"taximeter: {error}", file=sys.stderr)
         return FAILED
+    now_ms = SystemClock().now_ms()
     found = [
         {
             "id": key.key_id,
+            "name": key.name,
             "tenant": key.tenant,
             "customers": None if key.customers is None else sorted(key.customers),
+            "sources": None if key.sources is None else sorted(key.sources),
             "events_per_second": key.events_per_second,
+            "expires_ms": key.expires_ms,
+            "expired": key.has_expired(now_ms),
         }
         for key in keys.values()
     ]
@@ -46,10 +60,21 @@ def list_all(arguments: argparse.Namespace) -> int:
         print_json({"schema": "taximeter.api-keys/1", "keys": found})
         return OK
     for key in keys.values():
-        customers = "all customers" if key.customers is None else f"customers {', '.join(sorted(key.customers))}"
-        rate = "" if key.events_per_second is None else f", {key.events_per_second} events a second"
-        print(f"{key.key_id}  {key.tenant}: {customers}{rate}")
+        print(_line(key, now_ms))
     return OK
+
+
+def _line(key: ApiKey, now_ms: int) -> str:
+    """One key for people."""
+    called = "" if key.name == key.key_id else f" ({key.name})"
+    parts = ["all customers" if key.customers is None else f"customers {', '.join(sorted(key.customers))}"]
+    if key.sources is not None:
+        parts.append(f"sources {', '.join(sorted(key.sources))}")
+    if key.events_per_second is not None:
+        parts.append(f"{key.events_per_second} events a second")
+    if key.expires_ms is not None:
+        parts.append(f"{'EXPIRED' if key.has_expired(now_ms) else 'expires'} {expiry_text(key.expires_ms)}")
+    return f"{key.key_id}{called}  {key.tenant}: {', '.join(parts)}"
 
 
 def rotate(arguments: argparse.Namespace) -> int:
@@ -61,7 +86,19 @@ def rotate(arguments: argparse.Namespace) -> int:
         old = read_keys(arguments.file).get(arguments.id)
         if old is None:
             raise BadKeysFile([f"there is no key {arguments.id!r}"])
-        key = create_key(tenant=old.tenant, customers=tuple(sorted(old.customers or ())), events_per_second=old.events_per_second)
+        if old.expires_ms is not None and arguments.expires is None:
+            print(
+                f"taximeter: {old.key_id} expires at {expiry_text(old.expires_ms)}: say when the new one does, such as --expires 90d", file=sys.stderr
+            )
+            return USAGE
+        key = create_key(
+            tenant=old.tenant,
+            name=arguments.name,
+            customers=tuple(sorted(old.customers or ())),
+            sources=tuple(sorted(old.sources or ())),
+            events_per_second=old.events_per_second,
+            expires_ms=arguments.expires,
+        )
     except BadKeysFile as error:
         print(f"taximeter: {error}", file=sys.stderr)
         return FAILED
@@ -89,9 +126,10 @@ def revoke(arguments: argparse.Namespace) -> int:
 def _add(path: Path, key: CreatedKey) -> int:
     try:
         before = path.read_text() if path.exists() else ""
+        after = f"{before.rstrip()}\n\n{key.entry}".lstrip()
+        keys = parse_keys(after)
         # A gateway that reads the file during this sees the old keys or the new ones.
-        write_atomically(path, f"{before.rstrip()}\n\n{key.entry}".lstrip(), mode=PRIVATE)
-        keys = read_keys(path)
+        write_atomically(path, after, mode=PRIVATE)
     except (OSError, BadKeysFile) as error:
         print(f"taximeter: {path} cannot take the key: {error}", file=sys.stderr)
         return FAILED

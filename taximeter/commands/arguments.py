@@ -23,10 +23,33 @@ def api_keys_create(parser: argparse.ArgumentParser) -> None:
     """The options of `taximeter api-keys create`."""
     parser.add_argument("--tenant", required=True, help="whom the key is for")
     parser.add_argument("--file", type=Path, required=True, help="the file of keys, of the gateway or the console; made if missing")
+    whose = parser.add_mutually_exclusive_group(required=True)
+    whose.add_argument("--customer", action="append", default=[], help="a customer that it may send for, or read; several may be given")
+    whose.add_argument("--all-customers", action="store_true", help="it may send for, or read, all customers")
+    parser.add_argument("--source", action="append", default=[], help="a source of the events that it may send; several may be given (default: any)")
+    parser.add_argument("--name", help="what metrics and dead letters call it (default: its id)")
     parser.add_argument(
-        "--customer", action="append", default=[], help="a customer that it may send for, or read; several may be given (default: all)"
+        "--expires", type=until, metavar="90d|DATE", help="when it is refused: so many days from now, or 2027-03-01 or a time with a zone"
     )
     parser.add_argument("--events-per-second", type=int, help="how many events a second it may send (default: no limit)")
+
+
+def until(text: str) -> int:
+    """A time to come (Unix ms): days from now such as `90d`, a day in UTC, or RFC 3339."""
+    now = datetime.now(UTC)
+    try:
+        found = now + timedelta(days=int(text.removesuffix("d"))) if text.endswith("d") else datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither days such as 90d, nor a day or time such as 2027-03-01 or 2027-03-01T12:00:00Z"
+        ) from None
+    if len(text) == len("2027-03-01"):
+        found = found.replace(tzinfo=UTC)
+    if found.tzinfo is None:
+        raise argparse.ArgumentTypeError(f"{text} has no zone: add Z for UTC")
+    if found <= now:
+        raise argparse.ArgumentTypeError(f"{text} is not in the future")
+    return int(found.timestamp()) * 1000
 
 
 def api_keys_list(parser: argparse.ArgumentParser) -> None:
@@ -36,9 +59,18 @@ def api_keys_list(parser: argparse.ArgumentParser) -> None:
 
 
 def api_keys_one(parser: argparse.ArgumentParser) -> None:
-    """The options of `taximeter api-keys rotate` and `revoke`."""
+    """The options of `taximeter api-keys revoke`."""
     parser.add_argument("id", metavar="ID", help="the twelve digits after tmk_, as `taximeter api-keys list` shows them")
     parser.add_argument("--file", type=Path, required=True, help="the file of keys")
+
+
+def api_keys_rotate(parser: argparse.ArgumentParser) -> None:
+    """The options of `taximeter api-keys rotate`."""
+    api_keys_one(parser)
+    parser.add_argument("--name", help="what metrics and dead letters call the new one (default: its id)")
+    parser.add_argument(
+        "--expires", type=until, metavar="90d|DATE", help="when the new one is refused (default: never; must be said if the other expires)"
+    )
 
 
 def console(parser: argparse.ArgumentParser) -> None:

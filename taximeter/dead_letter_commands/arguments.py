@@ -6,7 +6,7 @@ from typing import Final
 from taximeter.config_option import add_config_option
 from taximeter.selection import add_selection
 
-LETTER_COLUMNS: Final = ("reason", "field", "source", "customer", "day", "partition")
+LETTER_COLUMNS: Final = ("reason", "field", "source", "key", "customer", "day", "partition")
 
 
 def list_groups(parser: argparse.ArgumentParser) -> None:

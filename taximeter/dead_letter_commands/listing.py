@@ -127,6 +127,7 @@ def as_json(found: FoundEvent) -> dict[str, Any]:
         "field": letter.field,
         "detail": letter.detail,
         "source": letter.origin.source or letter.origin.emitter,
+        "api_key": letter.api_key,
         "log_time_ms": letter.log_time_ms,
         "event": content,
         "value": None if event is not None else (letter.value or b"")[:VALUE_CHARS_SHOWN].decode(errors="backslashreplace"),
@@ -172,6 +173,8 @@ def _column(found: FoundEvent, name: str) -> str:
             return letter.field
         case "source":
             return letter.origin.source or letter.origin.emitter
+        case "key":
+            return letter.api_key
         case "customer":
             return event.customer if event is not None else ""
         case "day":

@@ -151,20 +151,24 @@ async def test_lines_are_taken_whatever_they_are_called(running: GatewayProcess)
 
 
 async def test_a_key_sends_for_its_customers_only(kafka: KafkaSettings, tmp_path: Path) -> None:
-    key = create_key(tenant="acme", customers=("cus_1",))
-    (tmp_path / "keys.toml").write_text(key.entry)
+    key, of_eu = create_key(tenant="acme", name="acme-1", customers=("cus_1",)), create_key(tenant="acme", name="acme-eu", sources=("eu",))
+    (tmp_path / "keys.toml").write_text(key.entry + of_eu.entry)
     payload = recorded("litellm_logger")[0]
     with gateway(kafka, tmp_path / "gateway", meters=SETTINGS, api_keys_file=tmp_path / "keys.toml") as process:
         bearer = {"Authorization": f"Bearer {key.token}"}
         assert (await post(process, "/v1/from/litellm", payload))[0] == 401
         status, body = await post(process, "/v1/from/litellm", payload, **bearer)
         assert (status, orjson.loads(body)["results"][0]["reason"]) == (202, "customer_not_allowed")
+        status, body = await post(process, "/v1/from/litellm", payload, Authorization=f"Bearer {of_eu.token}")
+        assert (status, orjson.loads(body)["results"][0]["reason"]) == (202, "source_not_allowed")
         event = {"specversion": "1.0", "type": "prompt", "id": "r-1", "source": "svc", "subject": "cus_2", "data": {"tokens": 5}}
         assert (await post(process, "/api/v1/events", event, **bearer))[0] == 403
-    batches, [letter] = await topic(kafka)
+    batches, letters = await topic(kafka)
     assert quantities(batches, "input_tokens") == []
-    assert why(letter) == ("missing_field", "customer")
-    assert letter["dimensions"]["customer_not_allowed"] == "cus_team"
+    assert [why(letter) for letter in letters] == [("missing_field", "customer")] * 2
+    of_customer, of_source = sorted((letter["dimensions"] for letter in letters), key=len)
+    assert of_customer["customer_not_allowed"] == "cus_team"
+    assert (of_source["source_not_allowed"], of_source["customer"]) == ("litellm", "cus_team")
 
 
 async def test_the_openmeter_sdk(running: GatewayProcess, kafka: KafkaSettings) -> None:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from random import Random
 from typing import Any, Final
+from urllib.parse import quote
 
 from taximeter_emitter.clock import Clock
 from taximeter_emitter.deadlines import timeout
@@ -19,7 +20,7 @@ from taximeter_emitter.transports.gateway_connection import GatewayAddress, Gate
 from taximeter_emitter.transports.gateway_options import GatewayOptions
 from taximeter_emitter.transports.gateway_requests import REQUESTS_MAX, GatewayRequests, WaitingBatch, body_of
 from taximeter_emitter.transports.http_answer import HttpAnswer
-from taximeter_emitter.wire.emitter_names import SECRET_HEADER
+from taximeter_emitter.wire.emitter_names import SECRET_HEADER, SOURCE_HEADER
 
 _COMPRESSED_FROM: Final = 1024
 _COMPRESSION: Final = 1
@@ -32,11 +33,12 @@ _AGAIN: Final = RetryPolicy(base_seconds=0.5, cap_seconds=5.0)
 
 
 class GatewayProducer:
-    """A BatchProducer. `clock` tells how long a date in Retry-After is away."""
+    """A BatchProducer. `source`: whose batches these are, as keys may be bound to sources. `clock` tells how long a date in Retry-After is away."""
 
-    def __init__(self, address: GatewayAddress, options: GatewayOptions, *, clock: Clock) -> None:
+    def __init__(self, address: GatewayAddress, options: GatewayOptions, *, source: str, clock: Clock) -> None:
         self._address = address
         self._options = options
+        self._source = {SOURCE_HEADER: quote(source)}
         self._clock = clock
         self._partitions = 0
         self._requests = GatewayRequests(batches_max=1, bytes_max=1)
@@ -49,7 +51,7 @@ class GatewayProducer:
 
     async def open(self) -> int:
         """Ask the gateway how many partitions there are."""
-        answer = await self._exchange("GET", {}, b"")
+        answer = await self._exchange("GET", self._source, b"")
         about = answer.document
         limits = [about.get(name) for name in ("partitions", "batches_max", "body_bytes_max")]
         if answer.status != 200 or not all(type(limit) is int and limit > 0 for limit in limits):
@@ -128,7 +130,7 @@ class GatewayProducer:
 
     async def _post(self, batches: Sequence[WaitingBatch]) -> None:
         body = body_of(batches)
-        headers = {"Content-Type": "application/x-ndjson", SECRET_HEADER: batches[0].secret}
+        headers = {"Content-Type": "application/x-ndjson", SECRET_HEADER: batches[0].secret, **self._source}
         if len(body) > _COMPRESSED_FROM:
             body = gzip.compress(body, _COMPRESSION)
             headers["Content-Encoding"] = "gzip"

@@ -10,6 +10,10 @@ from hashlib import sha256
 from typing import Final
 
 SECRET_HEADER: Final = "Taximeter-Emitter-Secret"  # noqa: S105  # the name of a header
+SOURCE_HEADER: Final = "Taximeter-Source"
+"""The header in which an emitter says its source, percent-encoded: batches do not have it."""
+KEY_NAME_HEADER: Final = "api-key-name"
+"""The header of a record in Kafka that names the API key with which a gateway got it. Others can write it, too: nothing rests on it."""
 UNPLACED_SUFFIX: Final = "-unplaced"
 """Ends the name under which events are numbered that waited on disk before anybody knew how many partitions there are."""
 

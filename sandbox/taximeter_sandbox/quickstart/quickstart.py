@@ -24,7 +24,7 @@ from taximeter_sandbox.demo.processes import Fleet
 from taximeter_sandbox.demo.stripe_side import SIMULATOR_KEY, start_simulator
 from taximeter_sandbox.quickstart.bill import Bill, counted_and_reported
 from taximeter_sandbox.quickstart.billed_customer import BilledCustomer
-from taximeter_sandbox.quickstart.offer import CUSTOMER, SETTINGS
+from taximeter_sandbox.quickstart.offer import CUSTOMER, SETTINGS, SOURCE
 
 SERVICES: Final = (GATEWAY, AGGREGATORS[0], REPORTERS[0])
 PREFIX: Final = "usage"
@@ -77,7 +77,7 @@ class Quickstart:
             stripe=simulator,
             gateway_url=f"http://127.0.0.1:{self.ports.gateway}",
         )
-        self.key = self._earlier_key() or create_key(tenant="quickstart", customers=(CUSTOMER,))
+        self.key = self._earlier_key() or create_key(tenant="quickstart", name="quickstart", customers=(CUSTOMER,), sources=(SOURCE,))
         self.installation.prepare(SETTINGS, self.key)
         await asyncio.gather(self.installation.start(SERVICES), self._customer.set_up())
         await self.installation.wait_until_ready(SERVICES)

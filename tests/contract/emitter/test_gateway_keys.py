@@ -4,6 +4,7 @@ import logging
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,48 @@ def test_a_key_is_replaced_while_events_come(gateway: GatewayInThread, kafka: Fa
     assert gaps(batches) == {}
     assert {batch.emitter for batch in batches if batch.count} == {stats.emitter}
     assert sum(finals(batches).values()) == 200
+
+
+def _failed(emitter: Emitter) -> bool:
+    return emitter.stats().counts.failures.get("unauthorized", 0) >= 2
+
+
+def _adopted(emitter: Emitter) -> bool:
+    return emitter.stats().counts.adopted == 100
+
+
+def test_an_emitter_whose_key_is_for_other_sources_or_has_expired_says_so_and_keeps_its_events(kafka: FakeKafka, tmp_path: Path) -> None:
+    other, past, right = (
+        create_key(tenant="a", name="other", sources=("inference/eu",)),
+        create_key(tenant="a", name="past", expires_ms=1_000),
+        create_key(tenant="a", name="right", sources=("test", "inference/eu")),
+    )
+    with gateway_in_thread(kafka, keys(other, past, right)) as running:
+        for key, why in ((other, "403 source_not_allowed"), (past, "401 key_expired")):
+            emitter = emitter_of(running, key, spool_dir=tmp_path / key.entry[14:20])
+            emit_numbers(emitter, range(100))
+            until(partial(_failed, emitter))
+            stats = emitter.close(1.0)
+            assert why in stats.last_error
+            assert (stats.counts.spooled, stats.counts.lost) == (100, 0)
+            with emitter_of(running, right, spool_dir=tmp_path / key.entry[14:20]) as again:
+                until(partial(_adopted, again))
+    assert quantities(batches_of(kafka.log)) == sorted([*range(100), *range(100)])
+    assert {header for headers in kafka.headers for header in headers} == {("api-key-name", b"right")}
+
+
+def test_a_key_that_brings_too_many_emitters_waits_and_others_do_not(kafka: FakeKafka, tmp_path: Path) -> None:
+    with gateway_in_thread(kafka, ApiKeys(parse_keys(EVERYBODY.entry + BOUND.entry), new_emitters_per_day=1)) as running:
+        with emitter_of(running, EVERYBODY) as first:
+            emit_numbers(first, range(10))
+        second = emitter_of(running, EVERYBODY, spool_dir=tmp_path)
+        emit_numbers(second, range(10, 20))
+        until(lambda: second.stats().counts.failures.get("busy", 0) >= 1)
+        with emitter_of(running, BOUND) as third:
+            emit_numbers(third, range(20, 30), "cus_1")
+        stats = second.close(0.5)
+    assert (third.stats().counts.sent, stats.counts.spooled, stats.counts.lost) == (10, 10, 0)
+    assert quantities(batches_of(kafka.log)) == [*range(10), *range(20, 30)]
 
 
 def test_what_the_key_may_not_send_is_set_aside_by_name_and_comes_back(

@@ -28,7 +28,7 @@ from ingest.admission.api_keys import ApiKeys
 from ingest.admission.byte_budget import ByteBudget
 from ingest.metrics import GatewayMetrics
 from ingest.publishing.publisher import Publisher
-from ingest.refusals import Refusal, RequestRefused
+from ingest.refusals import OF_KEYS, Refusal, RequestRefused
 from ingest.requests import batch_bodies, bodies, event_age
 from ingest.requests.answers import refused
 from ingest.requests.batches_handler import BatchesHandler
@@ -58,7 +58,7 @@ from tests.support.waiting import until_async
 
 GATEWAY: Final = EVENTS_PATH
 BATCHES: Final = BATCHES_PATH
-OF_BATCHES: Final = {Refusal.FOREIGN_EMITTER, Refusal.NO_EMITTER_SECRET}
+OF_BATCHES: Final = {Refusal.FOREIGN_EMITTER, Refusal.NO_EMITTER_SECRET, Refusal.TOO_MANY_EMITTERS}
 OF_MAPPINGS: Final = {Refusal.MALFORMED_PROTOBUF}
 MAPPED: Final = ("/api/v1/events", "/v1/from/{sender}", "/v1/traces")
 WEBHOOKS: Final = webhook_server.WEBHOOKS_PATH
@@ -115,16 +115,13 @@ def enums_in(found: Any) -> set[str]:
 def test_the_gateway_s_statuses_and_reasons_are_the_code_s() -> None:
     of_events = reasons_named_in(event, bodies, event_age)
     assert set(document()["components"]["schemas"]["EventReason"]["enum"]) == of_events
-    assert enums_in(document()["components"]["schemas"]["Result"]["properties"]["reason"]) == of_events | {
-        Refusal.FORBIDDEN.reason,
-        Refusal.OUTCOME_UNKNOWN.reason,
-    }
+    assert enums_in(document()["components"]["schemas"]["Result"]["properties"]["reason"]) == of_events | OF_KEYS | {Refusal.OUTCOME_UNKNOWN.reason}
     responses = document()["paths"][GATEWAY]["post"]["responses"]
     assert set(responses) == {"202", "207", *(str(refusal.status) for refusal in Refusal)}
     for status in responses.keys() - {"202", "207"}:
         wanted = {refusal.reason for refusal in Refusal if refusal.status == int(status) and refusal not in OF_BATCHES | OF_MAPPINGS}
         if status == "400":  # all were rejected; one of several for its customer
-            wanted |= of_events | {Refusal.FORBIDDEN.reason}
+            wanted |= of_events | OF_KEYS
         (media_type,) = responses[status]["content"].values()
         narrowed = media_type["schema"]["allOf"][1]["properties"]["error"]["properties"]["reason"]
         assert enums_in(narrowed) == wanted, status
@@ -135,8 +132,11 @@ def test_the_gateway_s_statuses_and_reasons_are_the_code_s() -> None:
 def test_each_refusal_of_a_request_is_answered_as_the_document_says(refusal: Refusal) -> None:
     if refusal in {Refusal.FORBIDDEN, Refusal.FOREIGN_EMITTER}:
         return  # of events or batches, never of a request
+    paths = [(GATEWAY, ("POST",)), (BATCHES, ("GET", "POST"))]
+    if refusal is Refusal.SOURCE_NOT_ALLOWED:
+        paths = paths[1:]  # at the other one it is of events
     retry_after = 2.0 if refusal.status in {429, 503} else None
-    for path, allowed in ((GATEWAY, ("POST",)), (BATCHES, ("GET", "POST"))):
+    for path, allowed in paths:
         methods = allowed if refusal is Refusal.METHOD_NOT_ALLOWED else ()
         answer = refused(RequestRefused(refusal, "why", field="header", retry_after=retry_after, allowed=methods))
         assert isinstance(answer.body, bytes)
@@ -253,15 +253,22 @@ async def test_what_the_gateway_answers_to_requests_that_it_refuses_is_as_the_do
 
 async def test_what_the_gateway_answers_about_keys_is_as_the_document_says() -> None:
     bound, slow = create_key(tenant="a", customers=("cus_1",)), create_key(tenant="b", events_per_second=1)
+    of_eu, past = create_key(tenant="a", sources=("eu",)), create_key(tenant="b", name="old", expires_ms=1_000)
     assert re.fullmatch(r"tmk_[0-9a-f]{12}_[0-9a-f]{64}", bound.token)
     theirs, other = {"Authorization": f"Bearer {bound.token}"}, GOOD | {"customer": "cus_2"}
-    async with gateway(FakeKafka(), ApiKeys(parse_keys(bound.entry + slow.entry))) as client:
+    async with gateway(FakeKafka(), ApiKeys(parse_keys(bound.entry + slow.entry + of_eu.entry + past.entry))) as client:
         assert await client.post(GOOD) == (401, "unauthorized")
         assert await client.post(other, **theirs) == (403, "customer_not_allowed")
         assert await client.post([other, BAD], **theirs) == (400, "customer_not_allowed")
         assert await client.post([GOOD, other], **theirs) == (207, "")
         answers = [await client.post([GOOD] * 5, Authorization=f"Bearer {slow.token}") for _ in range(2)]
         assert answers[-1] == (429, "rate_limited")
+        assert await client.post(GOOD, Authorization=f"Bearer {past.token}") == (401, "key_expired")
+        eu, other = {"Authorization": f"Bearer {of_eu.token}"}, GOOD | {"source": "us"}
+        assert await client.post(GOOD | {"source": "eu"}, **eu) == (202, "")
+        assert await client.post(other, **eu) == (403, "source_not_allowed")
+        assert await client.post([GOOD | {"source": "eu"}, other, BAD], **eu) == (207, "")
+        assert await client.post({name: value for name, value in GOOD.items() if name != "source"}, **eu) == (403, "source_not_allowed")
 
 
 def test_the_reasons_of_batches_are_the_code_s() -> None:
@@ -275,16 +282,21 @@ def test_the_reasons_of_batches_are_the_code_s() -> None:
 
 
 async def test_what_the_gateway_answers_to_batches_is_as_the_document_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    secret, key = "5" * 32, create_key(tenant="a", customers=("cus_1",))
+    secret, key = "5" * 32, create_key(tenant="a", customers=("cus_1",), sources=("inference/eu 1",))
     good = encode_batch(Batch(emitter_name(secret), partition_of("cus_1", 4), 0, 1, ["cus_1"], [()], [0], [0], 1_000, [0], {"n": [1]}))
     last = encode_batch(Batch(emitter_name(secret), 3, 1, 0, final=True))
-    headers = {"Taximeter_Emitter_Secret": secret, "Authorization": f"Bearer {key.token}", "Content_Type": "application/x-ndjson"}
+    headers = {
+        "Taximeter_Source": "inference/eu%201",
+        "Taximeter_Emitter_Secret": secret,
+        "Authorization": f"Bearer {key.token}",
+        "Content_Type": "application/x-ndjson",
+    }
 
     async def post(client: Client, *lines: bytes, **other: str) -> tuple[int, str]:
         return await client.post(b"\n".join(lines), path=BATCHES, **headers | other)
 
     kafka = FakeKafka()
-    async with gateway(kafka, ApiKeys(parse_keys(key.entry))) as client:
+    async with gateway(kafka, ApiKeys(parse_keys(key.entry), new_emitters_per_day=2)) as client:
         assert await client.get_batches(**headers) == {"partitions": 4, "batches_max": 64, "body_bytes_max": 10_000}
         assert await post(client, good, last) == (202, "")
         assert [value for _, value in kafka.log] == [good, last]
@@ -292,6 +304,7 @@ async def test_what_the_gateway_answers_to_batches_is_as_the_document_says(monke
         assert await post(client, b"{}", b"[") == (400, "bad_batch")
         assert await post(client, good.replace(b"cus_1", b"cus_5")) == (403, "customer_not_allowed")
         assert await post(client, good, Taximeter_Emitter_Secret="6" * 32) == (403, "foreign_emitter")
+        assert await post(client, good, Taximeter_Source="inference/us") == (403, "source_not_allowed")
         assert await post(client, good, Taximeter_Emitter_Secret="6") == (400, "no_emitter_secret")
         assert await post(client, good, Authorization="Bearer tmk_wrong") == (401, "unauthorized")
         assert await post(client, good, Content_Type="application/json") == (415, "unsupported_media_type")

@@ -32,7 +32,7 @@ def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 @asynccontextmanager
 async def opened(gateway: ScriptedGateway, **options: Any) -> AsyncIterator[BatchProducer]:
     chosen: dict[str, Any] = {"url": gateway.url, "api_key": KEY} | options
-    producer = gateway_producers(GatewayOptions(**chosen), clock=SystemClock())()
+    producer = gateway_producers(GatewayOptions(**chosen), source="s", clock=SystemClock())()
     try:
         assert await producer.open() == 4
         yield producer
@@ -203,14 +203,14 @@ async def test_a_number_of_partitions_that_changed_ends_the_producer_and_another
 async def test_nobody_at_the_address_and_a_wrong_answer_to_the_first_question_are_named() -> None:
     async with scripted_gateway() as gateway:
         url = gateway.url
-    producer = gateway_producers(GatewayOptions(url=url), clock=SystemClock())()
+    producer = gateway_producers(GatewayOptions(url=url), source="s", clock=SystemClock())()
     with pytest.raises(ProducerFailed, match=r"no connection to 127\.0\.0\.1"):
         await producer.open()
     with pytest.raises(ProducerFailed, match="closed"):
         await producer.append(0, b"", secret=SECRET)
     async with scripted_gateway(about=answer(200, {"partitions": True})) as gateway:
         with pytest.raises(ProducerFailed, match="answers 200"):
-            await gateway_producers(GatewayOptions(url=gateway.url), clock=SystemClock())().open()
+            await gateway_producers(GatewayOptions(url=gateway.url), source="s", clock=SystemClock())().open()
 
 
 async def test_closing_waits_for_answers_and_only_so_long() -> None:
@@ -227,7 +227,7 @@ async def test_closing_waits_for_answers_and_only_so_long() -> None:
 async def test_a_proxy_of_the_environment_is_used_and_left_out_where_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     async with scripted_gateway() as proxy:
         monkeypatch.setenv("http_proxy", proxy.url.replace("http://", "http://user:pass%20word@"))
-        producer = gateway_producers(GatewayOptions(url="http://meter.internal/below/", api_key=KEY), clock=SystemClock())()
+        producer = gateway_producers(GatewayOptions(url="http://meter.internal/below/", api_key=KEY), source="s", clock=SystemClock())()
         assert await producer.open() == 4
         await producer.discard()
         (request,) = proxy.requests

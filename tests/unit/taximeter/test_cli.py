@@ -1,3 +1,5 @@
+import json
+import time
 from pathlib import Path
 
 import pytest
@@ -49,7 +51,7 @@ def test_a_new_api_key_is_printed_once_and_its_digest_is_added_to_the_file(tmp_p
     path = tmp_path / "keys.toml"
     tokens = []
     for tenant in ("acme", "globex"):
-        assert cli.main(["api-keys", "create", "--tenant", tenant, "--file", str(path)]) == OK
+        assert cli.main(["api-keys", "create", "--tenant", tenant, "--all-customers", "--file", str(path)]) == OK
         tokens.append(capsys.readouterr().out.strip())
 
     keys = ApiKeys(read_keys(path))
@@ -60,7 +62,7 @@ def test_a_new_api_key_is_printed_once_and_its_digest_is_added_to_the_file(tmp_p
 
 
 def test_a_tenant_that_cannot_stand_in_the_file_is_refused(tmp_path: Path) -> None:
-    assert cli.main(["api-keys", "create", "--tenant", "", "--file", str(tmp_path / "keys.toml")]) == USAGE
+    assert cli.main(["api-keys", "create", "--tenant", "", "--all-customers", "--file", str(tmp_path / "keys.toml")]) == USAGE
 
 
 def test_a_key_is_taken_out_and_the_comments_stay() -> None:
@@ -74,6 +76,41 @@ def test_a_key_is_taken_out_and_the_comments_stay() -> None:
         without_key(left, ids[1])
     with pytest.raises(BadKeysFile, match="is the only key"):
         without_key(first.entry, ids[0])
+
+
+def test_a_key_for_all_customers_is_asked_for_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["api-keys", "create", "--tenant", "acme", "--file", str(tmp_path / "keys.toml")])
+    assert ended.value.code == USAGE
+    assert "--customer --all-customers is required" in capsys.readouterr().err
+    assert not (tmp_path / "keys.toml").exists()
+
+
+def test_what_limits_a_key_is_listed_and_its_successor_has_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = str(tmp_path / "keys.toml")
+    limits = ["--name", "eu", "--source", "a", "--source", "b", "--expires", "2099-03-01"]
+    assert cli.main(["api-keys", "create", "--tenant", "acme", "--all-customers", *limits, "--file", file]) == OK
+    (old,) = read_keys(tmp_path / "keys.toml").values()
+    assert cli.main(["api-keys", "rotate", old.key_id, "--file", file]) == USAGE, "for how long the new one is good has to be said"
+    assert cli.main(["api-keys", "rotate", old.key_id, "--name", "eu", "--expires", "90d", "--file", file]) == FAILED, "the name is taken"
+    assert cli.main(["api-keys", "rotate", old.key_id, "--name", "eu-2", "--expires", "90d", "--file", file]) == OK
+    _, new = read_keys(tmp_path / "keys.toml").values()
+    assert (new.sources, new.customers, new.name) == (frozenset("ab"), None, "eu-2")
+    assert new.expires_ms is not None
+    assert abs(new.expires_ms - time.time() * 1000 - 90 * 86_400_000) < 60_000
+    capsys.readouterr()
+    assert cli.main(["api-keys", "list", "--file", file]) == OK
+    first, _ = capsys.readouterr().out.splitlines()
+    assert first == f"{old.key_id} (eu)  acme: all customers, sources a, b, expires 2099-03-01T00:00:00Z"
+    assert cli.main(["api-keys", "list", "--json", "--file", file]) == OK
+    assert [key["expired"] for key in json.loads(capsys.readouterr().out)["keys"]] == [False, False]
+
+
+@pytest.mark.parametrize("text", ["yesterday", "0d", "2001-01-01", "2099-03-01T00:00:00", "99999999999d"])
+def test_a_key_that_would_never_be_good_is_not_made(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["api-keys", "create", "--tenant", "t", "--all-customers", "--expires", text, "--file", str(tmp_path / "keys.toml")])
+    assert "--expires" in capsys.readouterr().err
 
 
 def test_keys_are_listed_rotated_and_revoked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

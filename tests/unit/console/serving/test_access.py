@@ -14,6 +14,13 @@ def basic(password: str) -> str:
     return f"Basic {b64encode(f'anybody:{password}'.encode()).decode()}"
 
 
+def test_a_key_that_has_expired_reads_nothing() -> None:
+    past, to_come = create_key(tenant="a", expires_ms=1_000), create_key(tenant="b", expires_ms=4_000_000_000_000)
+    access = Access(parse_keys(past.entry + to_come.entry))
+    assert access.reader({"Authorization": f"Bearer {past.token}"}, None) is None
+    assert access.reader({"Authorization": f"Bearer {to_come.token}"}, None) == Reader("b")
+
+
 def test_a_key_is_taken_from_programs_and_from_browsers() -> None:
     ops, shop = create_key(tenant="ops"), create_key(tenant="shop", customers=("cus_1",))
     access = Access(parse_keys(ops.entry + shop.entry))

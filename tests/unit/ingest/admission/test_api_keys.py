@@ -1,5 +1,6 @@
 """Keys: made once, checked alike whatever is wrong with them, and never shown again."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,48 @@ def test_replacing_keys_revokes_and_keeps_the_rate_of_those_that_stay() -> None:
     changed = keys.identify(f"Bearer {stays.token}")
     assert changed is not None
     assert keys.rate_of(changed, 0.0) is not rate
+
+
+def test_the_limits_of_a_key_stand_in_the_file_and_are_read_back() -> None:
+    created = create_key(tenant="t", name="acme-eu.1", sources=("a", "b/c d"), expires_ms=1_900_000_000_000)
+    assert "expires = 2030-03-17T17:46:40Z" in created.entry
+    (key,) = parse_keys(created.entry).values()
+    assert (key.name, key.sources, key.customers, key.expires_ms) == ("acme-eu.1", frozenset({"a", "b/c d"}), None, 1_900_000_000_000)
+    assert [key.has_expired(1_900_000_000_000 + later) for later in (-1, 0, 1)] == [False, True, True]
+
+
+def test_a_file_of_an_earlier_version_is_read_as_it_was() -> None:
+    text = f'[[keys]]\nid = "0123456789ab"\nsecret_sha256 = "{"ab" * 32}"\ntenant = "t"\n'
+    (key,) = parse_keys(text).values()
+    assert (key.name, key.customers, key.sources, key.expires_ms, key.has_expired(10**15)) == (key.key_id, None, None, None, False)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('name = "Acme EU"', "keys[1]: name must be"),
+        ("sources = []", "keys[1]: sources must be a list of texts"),
+        ("expires = 2027-03-01", "keys[1]: expires must be a time with a zone"),
+        ("expires = 2027-03-01T00:00:00", "keys[1]: expires must be a time with a zone"),
+        ('expires = "2027-03-01T00:00:00Z"', "keys[1]: expires must be a time with a zone"),
+    ],
+)
+def test_a_limit_that_cannot_be_read_makes_the_file_unusable(line: str, said: str) -> None:
+    with pytest.raises(BadKeysFile, match=re.escape(said)):
+        parse_keys(f"{create_key(tenant='t').entry}{line}\n")
+
+
+def test_two_keys_have_no_name_in_common() -> None:
+    first = create_key(tenant="t", name="acme")
+    taken = create_key(tenant="t", name=next(iter(parse_keys(first.entry))))
+    with pytest.raises(BadKeysFile, match="name acme is used twice"):
+        parse_keys(first.entry + create_key(tenant="t", name="acme").entry)
+    parse_keys(first.entry + taken.entry)  # the id of a key that has a name is nobody's label
+
+
+def test_keys_that_expire_are_told_the_earliest_first() -> None:
+    created = [create_key(tenant="t", name=name, expires_ms=at) for name, at in (("late", 3_000), ("never", None), ("soon", 2_000))]
+    assert list(ApiKeys(parse_keys("".join(key.entry for key in created))).expiring()) == [("soon", 2_000), ("late", 3_000)]
 
 
 def test_a_key_without_a_limit_has_no_rate() -> None:
