@@ -72,7 +72,7 @@ class RequestGate:
 
     def count(self, key: ApiKey | None, outcome: str, events: int) -> None:
         """Count what became of events, by the name of their key."""
-        if key is not None and self._keys is not None:
+        if events and key is not None and self._keys is not None:
             self._metrics.key_events.labels(self._keys.labels.of(key), outcome).inc(events)
 
     def rate_of(self, key: ApiKey | None) -> EventRate | None:
