@@ -9,10 +9,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from taximeter_emitter.logs.flood_filter import FloodFilter
 from taximeter_emitter.logs.message_limiter import KEYS_MAX
 
 from metering.configuration.secrets import MASK, Redactor, Secret
 from metering.process.logs import RateLimited, get_log, logging_to, repeated_lines_left_out
+from tests.support.deploy_files import own_services
 from tests.support.manual_clock import ManualClock
 
 
@@ -191,3 +193,28 @@ def test_a_command_tells_a_few_of_the_lines_that_libraries_repeat(capfd: pytest.
     assert 0 < said.count("Unable to connect") < 10
     assert said.count("told") == 50
     assert "after it" in capfd.readouterr().err
+
+
+def test_a_day_without_kafka_fits_into_the_log_limits_that_are_shipped() -> None:
+    """Twice what was seen on real processes: four warnings of ours, ten places of the client library, 300 bytes a line."""
+    clock, day_s, ours, places, line_bytes = ManualClock(), 86_400, 8, 20, 350
+    flood, warnings, out = FloodFilter(clock, lambda _: True), RateLimited(clock), CountedLog()
+    lines = 0
+    for _ in range(0, day_s, 10):
+        clock.advance(10)
+        for line in range(places):
+            lines += flood.filter(logging.LogRecord("aiokafka", logging.WARNING, "client.py", line, "away", (), None))
+        for key in range(ours):
+            warnings.warning(out, "Kafka is away", key=str(key))  # type: ignore[arg-type]
+    for service in own_services().values():
+        kept = service["logging"]["options"]
+        assert kept["max-size"].endswith("m")
+        assert (lines + out.lines) * line_bytes < int(kept["max-size"][:-1]) * 1024 * 1024 * int(kept["max-file"])
+
+
+class CountedLog:
+    def __init__(self) -> None:
+        self.lines = 0
+
+    def warning(self, _message: str, **_fields: object) -> None:
+        self.lines += 1
