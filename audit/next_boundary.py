@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -28,7 +28,7 @@ class NextBoundary:
     """`at_s`: Unix seconds, None where there is none or it is not known; then `problem` says why. `customers`: whose period ends then.
 
     `complete`: whether every subscription that might end sooner was read; else it is at `at_s` at the latest. `grace_s`: how long after it the
-    invoices become final.
+    invoices become final. `ended_s`: when the oldest period ended whose invoice is not final yet, of `ended_customers`; None if there is none.
     """
 
     at_s: int | None
@@ -36,6 +36,8 @@ class NextBoundary:
     complete: bool
     grace_s: int
     problem: str = ""
+    ended_s: int | None = None
+    ended_customers: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
@@ -45,7 +47,18 @@ class NextBoundary:
             "complete": self.complete,
             "invoices_final_at": None if self.at_s is None else _iso(self.at_s + self.grace_s),
             "problem": self.problem,
+            "ended_at": None if self.ended_s is None else _iso(self.ended_s),
+            "ended_customers": self.ended_customers,
+            "ended_final_at": None if self.ended_s is None else _iso(self.ended_s + self.grace_s),
         }
+
+    def ended_text(self, now_s: int) -> str:
+        """One line about periods that have just ended; "" if none has."""
+        if self.ended_s is None:
+            return ""
+        whose = f"{self.ended_customers:,} customer{'' if self.ended_customers == 1 else 's'}"
+        left = _span(max(0, self.ended_s + self.grace_s - now_s))
+        return f"the period of {whose} ended {_span(max(0, now_s - self.ended_s))} ago ({_iso(self.ended_s)}), the first invoice is final in {left}"
 
     def as_text(self, now_s: int) -> str:
         """One line for people."""
@@ -76,11 +89,26 @@ async def find_next_boundary(port: SubscriptionsPort, now_s: int, grace_s: int) 
     """Ask Stripe, for at most SECONDS_MAX and PAGES_ASKED_MAX pages. What goes wrong is the answer's `problem`."""
     try:
         async with asyncio.timeout(SECONDS_MAX):
-            return await _find(port, now_s, grace_s)
+            found = await _find(port, now_s, grace_s)
+            ends = await _just_ended(port, now_s, grace_s)
+            return replace(found, ended_s=min(ends), ended_customers=len(ends)) if ends else found
     except SubscriptionsUnavailable as error:
         return NextBoundary(None, 0, False, grace_s, str(error))
     except TimeoutError:
         return NextBoundary(None, 0, False, grace_s, f"Stripe did not answer within {SECONDS_MAX:g} s")
+
+
+async def _just_ended(port: SubscriptionsPort, now_s: int, grace_s: int) -> list[int]:
+    """When periods ended whose invoices take usage still, of a page of subscriptions: the current ones began then. One that is new ended nothing."""
+    if not grace_s:
+        return []
+    page = await port.page(None, starts=(now_s - grace_s, now_s))
+    ends = []
+    for subscription in page.subscriptions:
+        found = read_subscription(subscription)
+        began = [] if found is None else [each for each in found.boundaries if found.span[0] < each <= now_s and each >= now_s - grace_s]
+        ends += began[:1]
+    return ends
 
 
 async def _find(port: SubscriptionsPort, now_s: int, grace_s: int) -> NextBoundary:

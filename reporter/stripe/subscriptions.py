@@ -36,8 +36,9 @@ class SubscriptionPage:
 class SubscriptionsPort(Protocol):
     """Reads subscriptions."""
 
-    async def page(self, after: str | None = None, *, ends: Span | None = None) -> SubscriptionPage:
-        """At most PAGE_ROWS subscriptions that have not ended; with `ends` only those whose current period ends then (Unix seconds, both included).
+    async def page(self, after: str | None = None, *, ends: Span | None = None, starts: Span | None = None) -> SubscriptionPage:
+        """At most PAGE_ROWS subscriptions that have not ended; with `ends` or `starts` only those whose current period ends or starts then (Unix
+        seconds, both included).
 
         One call, which waits for the network for a bounded time. Raises SubscriptionsUnavailable.
         """
@@ -59,13 +60,15 @@ class StripeSubscriptions:
         self._client = make_client(self._http, api_key=api_key, api_base=api_base)
         self._redact = Redactor([api_key]).redact
 
-    async def page(self, after: str | None = None, *, ends: Span | None = None) -> SubscriptionPage:
+    async def page(self, after: str | None = None, *, ends: Span | None = None, starts: Span | None = None) -> SubscriptionPage:
         """As SubscriptionsPort says. No error contains the key."""
         parameters: dict[str, Any] = {"limit": PAGE_ROWS}
         if after is not None:
             parameters["starting_after"] = after
         if ends is not None:
             parameters["current_period_end"] = {"gte": ends[0], "lte": ends[1]}
+        if starts is not None:
+            parameters["current_period_start"] = {"gte": starts[0], "lte": starts[1]}
         try:
             # The plain JSON: making the library's objects of a hundred subscriptions would hold up the event loop.
             reply = await self._client.raw_request_async("get", "/v1/subscriptions", **parameters)

@@ -13,6 +13,7 @@ from metering.folds.catalogue_timeline import CatalogueVersion
 from taximeter.account_prices import PlanMoney
 
 NO_PRICES: Final = PlanMoney(None, "Stripe was not asked for the prices")
+COUNTED_WITHIN_MS: Final = 60_000  # of its use, where nothing is wrong
 REPORT_ROUNDS: Final = 2  # what is gone after two reports is no backlog
 
 
@@ -104,6 +105,10 @@ class Facts:
 
     @property
     def deadline_ms(self) -> int | None:
-        """When the next invoices become final."""
-        boundary = self.stripe.boundary
-        return None if boundary is None or boundary.at_s is None else (boundary.at_s + boundary.grace_s) * 1000
+        """When the next invoices become final that take some of what waits: those of a period that has just ended, if usage waits since before."""
+        boundary, since = self.stripe.boundary, self.waits_since_ms
+        if boundary is None:
+            return None
+        if boundary.ended_s is not None and since is not None and since <= boundary.ended_s * 1000 + COUNTED_WITHIN_MS:
+            return (boundary.ended_s + boundary.grace_s) * 1000
+        return None if boundary.at_s is None else (boundary.at_s + boundary.grace_s) * 1000

@@ -169,7 +169,10 @@ def _deadline(facts: Facts) -> Iterator[tuple[str, str]]:
     if boundary is None:
         return
     said = {True: "; what waits will be there", False: "; WHAT WAITS WILL BE TOO LATE", None: ""}[met]
-    yield "invoices", boundary.as_text(facts.now_ms // 1000) + said
+    ended = boundary.ended_text(facts.now_ms // 1000)
+    if ended:
+        yield "invoices", ended + said
+    yield "" if ended else "invoices", boundary.as_text(facts.now_ms // 1000) + ("" if ended else said)
 
 
 def _stripe(facts: Facts) -> str:

@@ -375,3 +375,5 @@ async def test_subscriptions_are_found_by_the_end_of_their_period(simulator: Tar
     ):
         params: Any = {"current_period_end": bounds}
         assert [item.id for item in (await simulator.client.v1.subscriptions.list_async(params)).data] == ids
+    begun: Any = {"current_period_start": {"gt": day("2027-01-10"), "lte": day("2027-01-20")}}
+    assert [item.id for item in (await simulator.client.v1.subscriptions.list_async(begun)).data] == [second.id]

@@ -33,13 +33,16 @@ class Account:
         self.fails = fails
         self.silent = silent
         self.windows: list[Span | None] = []
+        self.begun: list[Mapping[str, Any]] = []
 
-    async def page(self, after: str | None = None, *, ends: Span | None = None) -> SubscriptionPage:
-        assert ends is not None
+    async def page(self, after: str | None = None, *, ends: Span | None = None, starts: Span | None = None) -> SubscriptionPage:
         if self.silent:
             await asyncio.Event().wait()
         if self.fails is not None:
             raise self.fails
+        if starts is not None:
+            return SubscriptionPage([one for one in self.begun if starts[0] <= one["items"]["data"][0]["current_period_start"] <= starts[1]], None)
+        assert ends is not None
         self.windows.append(ends)
         found = [one for one in self.subscriptions if ends[0] <= one["items"]["data"][0]["current_period_end"] <= ends[1]]
         start = next((place + 1 for place, one in enumerate(found) if one["id"] == after), 0)
@@ -106,6 +109,9 @@ def test_json_has_both_times() -> None:
         "complete": True,
         "invoices_final_at": "2026-05-28T21:26:40Z",
         "problem": "",
+        "ended_at": None,
+        "ended_customers": 0,
+        "ended_final_at": None,
     }
     assert NextBoundary(None, 0, False, HOUR, "why").as_json()["at"] is None
 
@@ -123,3 +129,22 @@ def test_json_has_both_times() -> None:
 )
 def test_only_a_key_makes_it_ask(file: dict[str, Any], environ: dict[str, str], configured: bool) -> None:
     assert stripe_is_configured(file, environ) is configured
+
+
+async def test_a_period_that_has_just_ended_is_named_until_its_invoice_is_final() -> None:
+    account = Account([subscription(1, 3 * DAY)])
+    ages = {1: 600, 2: 900, 3: HOUR + 1}
+    account.begun = [begun(number, NOW - age) for number, age in ages.items()]
+    account.begun.append(begun(4, NOW - 60, is_new=True))
+    found = await find_next_boundary(account, NOW, HOUR)
+    assert (found.at_s, found.ended_s, found.ended_customers) == (NOW + 3 * DAY, NOW - 900, 2)
+    assert found.ended_text(NOW).startswith("the period of 2 customers ended 15 min ago (")
+    assert found.ended_text(NOW).endswith("the first invoice is final in 45 min")
+    assert (await find_next_boundary(account, NOW, 0)).ended_text(NOW) == ""
+
+
+def begun(number: int, start: int, *, is_new: bool = False) -> dict[str, Any]:
+    made = subscription(number, 30 * DAY)
+    made["start_date"] = start if is_new else start - 30 * DAY
+    made["items"]["data"][0]["current_period_start"] = start
+    return made

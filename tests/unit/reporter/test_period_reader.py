@@ -38,8 +38,9 @@ class Script:
         self.closed = False
         self.exhausted = asyncio.Event()
 
-    async def page(self, after: str | None = None, *, ends: Span | None = None) -> SubscriptionPage:
+    async def page(self, after: str | None = None, *, ends: Span | None = None, starts: Span | None = None) -> SubscriptionPage:
         assert ends is None
+        assert starts is None
         if not self.answers:
             self.exhausted.set()
             await asyncio.Event().wait()

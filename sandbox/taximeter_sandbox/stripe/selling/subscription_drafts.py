@@ -49,13 +49,13 @@ class SubscriptionChange(NamedTuple):
 
 
 class SubscriptionFilter(NamedTuple):
-    """What a list call asks for; bounds of the current period's end in Unix seconds, both inclusive."""
+    """What a list call asks for; bounds of the current period's start and end in Unix seconds, all inclusive."""
 
     customer: str | None
     status: str | None
     price: str | None
-    period_end_min: int
-    period_end_max: int
+    period_ends: tuple[int, int]
+    period_starts: tuple[int, int]
 
 
 def read_subscription_draft(parameters: Parameters) -> SubscriptionDraft:
@@ -137,11 +137,16 @@ def read_subscription_filter(parameters: Parameters) -> SubscriptionFilter:
     customer = parameters.optional_text("customer", length_max=5000)
     status = parameters.optional_choice("status", STATUSES)
     price = parameters.optional_text("price", length_max=5000)
+    ends, starts = (_read_times(parameters, f"current_period_{side}") for side in ("end", "start"))
+    return SubscriptionFilter(customer, status, price, ends, starts)
+
+
+def _read_times(parameters: Parameters, name: str) -> tuple[int, int]:
     low, high = 0, 1 << 62
-    bounds = parameters.optional_group("current_period_end")
+    bounds = parameters.optional_group(name)
     if bounds is not None:
         low = max(bounds.optional_integer("gte") or 0, (bounds.optional_integer("gt") or -1) + 1)
         most, less = bounds.optional_integer("lte"), bounds.optional_integer("lt")
         high = min(high if most is None else most, high if less is None else less - 1)
         bounds.finish()
-    return SubscriptionFilter(customer, status, price, low, high)
+    return low, high

@@ -63,7 +63,10 @@ class SubscriptionTable(Table[Subscription]):
             shown = wanted.status == "all" or item.status == ("canceled" if wanted.status == "ended" else wanted.status)
             if wanted.status is None:
                 shown = item.runs
-            if not shown or wanted.customer not in (None, item.customer) or not wanted.period_end_min <= item.period_end <= wanted.period_end_max:
+            if not shown or wanted.customer not in (None, item.customer):
+                continue
+            (first_start, last_start), (first_end, last_end) = wanted.period_starts, wanted.period_ends
+            if not first_start <= item.period_start <= last_start or not first_end <= item.period_end <= last_end:
                 continue
             if wanted.price is None or any(part.price == wanted.price for part in item.items):
                 yield item

@@ -163,6 +163,24 @@ def test_what_will_miss_its_invoice_is_told_before_it_does() -> None:
     assert [each.runbook for each in diagnose(delayed)] == ["TaximeterReportingDelayed"]
 
 
+def test_of_a_period_that_has_just_ended_the_usage_that_waits_since_before_decides() -> None:
+    """The next boundary is far: what waits is for the invoice that becomes final in ten minutes."""
+    ended = replace(STRIPE, boundary=NextBoundary(NOW_S + 30 * 86_400, 3, True, 3_600, ended_s=NOW_S - 3_000, ended_customers=2))
+    waits = waiting(100_000, lately=15_000, since_s=3_300)
+    assert meets_deadline(facts(positions=waits)) is True
+    missed = facts(positions=waits, stripe=ended)
+    assert meets_deadline(missed) is False
+    assert [each.runbook for each in diagnose(missed)] == ["TaximeterUsageMissesInvoice"]
+    lines = page(missed, width=80, runbooks="docs/runbooks")
+    assert any("the period of 2 customers ended 50 min ago" in line for line in lines)
+    assert "WHAT WAITS WILL BE TOO LATE" in " ".join(" ".join(lines).split())
+    assert max(map(len, lines)) <= 80
+    of_the_new_period = facts(positions=waiting(100_000, lately=15_000, since_s=60), stripe=ended)
+    assert meets_deadline(of_the_new_period) is True
+    away = diagnose(facts(stripe=replace(ended, problem="connection reset"), positions=waits))
+    assert only(away).runbook == "TaximeterStripeUnavailableNearInvoice"
+
+
 def test_what_waits_for_a_decision_is_told_with_its_command() -> None:
     held = CarriedUsage(70, NOW_MS - 1000)
     positions = [position(0, carried={"tokens": held}), position(1, unlinked={"tokens": held}, outcomes=Counter())]
