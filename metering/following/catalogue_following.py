@@ -7,17 +7,16 @@ from taximeter_emitter.clock import Clock
 from metering.folds.catalogue_timeline import CLOCKS_APART_MS, NOTICE_MS_MIN, CatalogueTimeline
 from metering.following.catalogue_log import CatalogueLog
 from metering.following.catalogue_metrics import CatalogueMetrics
+from metering.following.followed_topic import first_read
 from metering.kafka.partition_log import Appender, LogUnavailable
 from metering.process.logs import Log, RateLimited
 from metering.process.service import ServiceContext
-from metering.process.supervision import RefusedToStart
 from metering.records.chain import NO_OFFSET
 from metering.records.fail_closed import FailClosed
 from metering.records.meters import Catalogue
 from metering.records.notes.publication import FROM_THE_BEGINNING, Publication
 
 CATALOGUE_SECONDS: Final = 30.0
-CATALOGUE_RETRY_SECONDS: Final = 1.0
 
 
 class CatalogueFollowing:
@@ -66,20 +65,12 @@ class CatalogueFollowing:
 
         Raises RefusedToStart if what is published cannot be used.
         """
-        while not context.stop.is_set():
-            try:
-                await self.look()
-            except FailClosed as error:
-                raise RefusedToStart([f"the versions of the catalogue cannot be used: {error}"]) from error
-            except LogUnavailable as error:
-                self._warnings.warning(self._notices, "the versions of the catalogue cannot be read", reason=str(error))
-                await self._clock.sleep(CATALOGUE_RETRY_SECONDS)
-                continue
-            context.health.require("catalogue", self.trouble)
-            context.health.mention("catalogue_file", self.difference)
-            context.spawn("catalogue", self.run(), background=True)
-            return True
-        return False
+        if not await first_read(context, self.look, "the versions of the catalogue", clock=self._clock, notices=self._notices):
+            return False
+        context.health.require("catalogue", self.trouble)
+        context.health.mention("catalogue_file", self.difference)
+        context.spawn("catalogue", self.run(), background=True)
+        return True
 
     async def run(self) -> None:
         """Look now and then, until cancelled. Trouble is said, and tried again."""

@@ -3,12 +3,10 @@
 from contextlib import aclosing
 
 from metering.folds.customer_links import CustomerLinks
-from metering.kafka.around_damage import records_around_damage
+from metering.following.followed_topic import FOLLOWED_PARTITION, FollowedTopic
 from metering.kafka.partition_log import Appender, LogReader
-from metering.records.fail_closed import ChainBroken, HistoryLost, RecordUnreadable
+from metering.records.fail_closed import RecordUnreadable
 from metering.records.notes.customer_link import CustomerLink, decode_link, encode_link
-
-CUSTOMERS_PARTITION = 0
 
 
 class CustomersLog:
@@ -20,27 +18,19 @@ class CustomersLog:
     def __init__(self, reader: LogReader, topic: str) -> None:
         self.links = CustomerLinks()
         self.damaged: list[int] = []
-        self._reader = reader
         self._topic = topic
+        self._followed = FollowedTopic(reader, topic, needed_for="links of customers were deleted, by which they are billed")
 
     async def read_on(self) -> None:
         """Fold what is new, up to where the topic ended after this was called. Several may call it at the same time."""
         links = self.links
-        first, end = await self._reader.bounds(self._topic, CUSTOMERS_PARTITION)
-        if first > 0:
-            raise HistoryLost(f"{self._topic} begins at offset {first}: links of customers were deleted, by which they are billed")
-        if end < links.next_offset:
-            raise ChainBroken(f"{self._topic} ends at {end}, before what was read: it was cut or created again")
-        blocks = records_around_damage(self._reader, self._topic, CUSTOMERS_PARTITION, links.next_offset, end, on_damage=self._note_damage)
-        async with aclosing(blocks):
-            async for records in blocks:
-                for record in records:
-                    if record.offset >= links.next_offset:
-                        links.fold(record.offset, decode_link(record.value))
+        async with aclosing(self._followed.news(lambda: links.next_offset, self._note_damage)) as records:
+            async for record in records:
+                links.fold(record.offset, decode_link(record.value))
 
     async def write(self, appender: Appender, link: CustomerLink) -> int:
         """Append a link; returns its offset. What is not acknowledged may be there or not: writing it again changes nothing."""
-        landed = await appender.append(self._topic, CUSTOMERS_PARTITION, encode_link(link), key=link.customer.encode())
+        landed = await appender.append(self._topic, FOLLOWED_PARTITION, encode_link(link), key=link.customer.encode())
         return landed.offset
 
     def _note_damage(self, offset: int, end: int, _error: RecordUnreadable) -> None:

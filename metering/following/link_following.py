@@ -6,14 +6,13 @@ from taximeter_emitter.clock import Clock
 
 from metering.folds.customer_links import CustomerLinks
 from metering.following.customers_log import CustomersLog
+from metering.following.followed_topic import first_read
 from metering.kafka.partition_log import LogUnavailable
 from metering.process.logs import Log, RateLimited
 from metering.process.service import ServiceContext
-from metering.process.supervision import RefusedToStart
 from metering.records.fail_closed import FailClosed
 
 LINKS_SECONDS: Final = 2.0
-LINKS_RETRY_SECONDS: Final = 1.0
 
 
 class LinkFollowing:
@@ -36,19 +35,11 @@ class LinkFollowing:
 
         Raises RefusedToStart if the links cannot be used.
         """
-        while not context.stop.is_set():
-            try:
-                await self._log.read_on()
-            except FailClosed as error:
-                raise RefusedToStart([f"the links of customers cannot be used: {error}"]) from error
-            except LogUnavailable as error:
-                self._warnings.warning(self._notices, "the links of customers cannot be read", reason=str(error))
-                await self._clock.sleep(LINKS_RETRY_SECONDS)
-                continue
-            context.health.mention("customer_links", self.trouble)
-            context.spawn("customer links", self.run(), background=True)
-            return True
-        return False
+        if not await first_read(context, self._log.read_on, "the links of customers", clock=self._clock, notices=self._notices):
+            return False
+        context.health.mention("customer_links", self.trouble)
+        context.spawn("customer links", self.run(), background=True)
+        return True
 
     async def run(self) -> None:
         """Look now and then, until cancelled. Trouble is said, and tried again."""
