@@ -6,9 +6,11 @@ The tallies decide what is set aside. A letter whose tally lost, or was never wr
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import inf
 from typing import Final, NamedTuple
 
 from aggregator.dead_letters.letter_events import Identity, indexes_of, readable_events
+from metering.folds.catalogue_timeline import CLOCKS_APART_MS
 from metering.records.dead_letter import LETTER_HEADER, DeadLetter, decode_dead_letter
 from metering.records.fail_closed import FailClosed, RecordCorrupt
 from metering.records.notes.marked_records import is_marked
@@ -30,6 +32,7 @@ class SetAsideState(StrEnum):
     REDRIVEN = "redriven"
     KNOWN = "known"  # a redrive found that it was counted already
     UNSETTLED = "unsettled"  # no accepted tally covers it yet
+    DOUBTFUL = "doubtful"  # a redrive that cannot be read may have taken it back
 
 
 class EventPlace(NamedTuple):
@@ -52,6 +55,8 @@ class LetterBook:
     """One partition. Hand in the accepted tallies, then the records of usage.deadletters from the first to the last.
 
     Memory: each letter once, with its bytes, at most LETTERS_MAX; and each place that a tally names.
+
+    `doubtful_until_ms`: redrives that cannot be read were written before this log time. What was counted before it may be taken back by one.
     """
 
     partition: int
@@ -60,6 +65,9 @@ class LetterBook:
     unfinished: set[int] = field(default_factory=set)
     next_offset: int = 0
     counted_to: int = 0
+    doubtful_until_ms: float = -inf
+    _is_behind_damage: bool = False
+    _counted_ms: dict[int, int] = field(default_factory=dict)  # at least, by offset of what is set aside
     _latest: dict[EventPlace, int] = field(default_factory=dict)
     _taken: dict[EventPlace, SetAsideState] = field(default_factory=dict)
     _set_aside: dict[int, set[int] | None] = field(default_factory=dict)
@@ -70,12 +78,15 @@ class LetterBook:
         for offset, indexes in tally.set_aside:
             known = self._set_aside.get(offset, set())
             self._set_aside[offset] = None if not indexes or known is None else known | set(indexes)
+            self._counted_ms[offset] = tally.log_time_ms
 
     def add(self, record: LogRecord) -> None:
         """The next record of usage.deadletters. Raises TooManyLetters, and RecordCorrupt for a redrive that cannot be read: it may have taken events
         back. A letter that cannot be read says nothing. The tallies decide what is set aside.
         """
         self.next_offset = record.offset + 1
+        if self._is_behind_damage:
+            self._is_behind_damage, self.doubtful_until_ms = False, record.timestamp + CLOCKS_APART_MS
         if is_marked(record, REDRIVE_HEADER):
             self._add_redrive(record)
         elif is_marked(record, LETTER_HEADER):
@@ -90,6 +101,11 @@ class LetterBook:
             self.letters[record.offset] = LetterAt(record.offset, letter)
             for index in indexes_of(letter):
                 self._latest[EventPlace(letter.offset, index)] = record.offset
+
+    def pass_damage(self, end: int) -> None:
+        """The records before `end` that were not handed in cannot be read. When they were written says the next one that can."""
+        self.next_offset = end
+        self._is_behind_damage, self.doubtful_until_ms = True, inf
 
     def places(self) -> Iterator[tuple[EventPlace, LetterAt, SetAsideState]]:
         """Each event that was set aside, by offset, with the letter that speaks of it last."""
@@ -106,7 +122,11 @@ class LetterBook:
         if place.offset >= self.counted_to:
             return SetAsideState.UNSETTLED
         indexes = self._set_aside.get(place.offset, frozenset[int]())
-        return SetAsideState.OPEN if indexes is None or place.at in indexes else None
+        if indexes is not None and place.at not in indexes:
+            return None
+        # A redrive takes back only what an accepted tally set aside, which was written after all that it counts.
+        is_doubtful = self._counted_ms.get(place.offset, -inf) <= self.doubtful_until_ms
+        return SetAsideState.DOUBTFUL if is_doubtful and self.doubtful_until_ms > -inf else SetAsideState.OPEN
 
     def nameless_identities(self) -> set[Identity]:
         """Identities of events that redrives wrote without them: nothing else in the log says that these were counted."""

@@ -80,6 +80,10 @@ class RedrivePlan:
                 self.judged[position] = each._replace(searched_ms=searched_ms)
             seen.add(each.event.identity)
 
+    def cannot_look_up(self, why: str) -> None:
+        """Nobody can say which of these identities were counted."""
+        self.judged = [each._replace(verdict=RedriveVerdict.FAILS, why=why, look_up=False) if each.look_up else each for each in self.judged]
+
     def units(self, catalogue: Catalogue) -> Counter[tuple[str, str]]:
         """Units by meter and customer that would be counted."""
         found: Counter[tuple[str, str]] = Counter()

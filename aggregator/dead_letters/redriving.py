@@ -43,9 +43,13 @@ class Signature:
 def _stopped(start: int, end: int, error: RecordUnreadable) -> None:
     raise RecordUnreadable(
         f"{error}. Dead letters {start} to {end - 1} may hold redrives, and what these took back would count twice: let a broker lead that has a"
-        " sound copy. taximeter deadletters list and show go on behind them",
+        " sound copy",
         offset=start,
     ) from error
+
+
+def _unsaid(_start: int, _end: int, _error: RecordUnreadable) -> None:
+    """The book says it."""
 
 
 class DeadLetterLog:
@@ -58,10 +62,10 @@ class DeadLetterLog:
         self._tallies = TallyLog(reader, topics.tallies.name)
         self._clock = clock
 
-    async def read(self, partition: int, on_damage: OnDamage = _stopped) -> LetterBook:
+    async def read(self, partition: int, on_damage: OnDamage = _unsaid) -> LetterBook:
         """All that was set aside in a partition, and what became of it.
 
-        A batch that cannot be read may hold redrives. So it stops those who take back, and who only looks says by `on_damage` that it is left out.
+        A batch that cannot be read may hold redrives: what these may have taken back is doubtful. `on_damage` gets the batch.
         """
         book = LetterBook(partition)
         start, end = await self._tallies.bounds(partition)
@@ -70,7 +74,12 @@ class DeadLetterLog:
             async for offset, tally in self._tallies.between(partition, start, end):
                 if fold.fold(offset, tally):
                     book.add_tally(tally)
-        await self._read_letters(book, on_damage)
+
+        def passed(start: int, end: int, error: RecordUnreadable) -> None:
+            book.pass_damage(end)
+            on_damage(start, end, error)
+
+        await self._read_letters(book, passed)
         return book
 
     async def look_up(self, plan: RedrivePlan) -> None:
@@ -81,7 +90,11 @@ class DeadLetterLog:
         if not wanted:
             return
         searched_ms = self._clock.now_ms()
-        counted = await self.nameless_identities()
+        try:
+            counted = await self.nameless_identities()
+        except RecordUnreadable as error:
+            plan.cannot_look_up(str(error))
+            return
         for partition, identities in wanted.items():
             counted |= await counted_identities(self._reader, self._topics, partition, identities.__contains__)
         plan.looked_up(counted, searched_ms)

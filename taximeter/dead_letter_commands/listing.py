@@ -75,7 +75,7 @@ def show(arguments: argparse.Namespace) -> int:
     async def read(kafka: KafkaSettings) -> list[FoundEvent]:
         found = []
         async for each in _selected(kafka, selector_of(arguments), unread):
-            if arguments.all or each.state in {SetAsideState.OPEN, SetAsideState.UNSETTLED}:
+            if arguments.all or each.state in {SetAsideState.OPEN, SetAsideState.UNSETTLED, SetAsideState.DOUBTFUL}:
                 found.append(each)
                 if len(found) >= arguments.limit:
                     break
@@ -161,7 +161,7 @@ def _answered(arguments: argparse.Namespace, read: Any, tell: Any) -> int:
 
 def _tell_unread(unread: Sequence[str]) -> None:
     for each in unread:
-        print(f"{each}. What redrives in it took back is shown as open", file=sys.stderr)
+        print(f"{each}. What a redrive in it may have taken back is shown as doubtful", file=sys.stderr)
 
 
 def _column(found: FoundEvent, name: str) -> str:
@@ -211,7 +211,7 @@ def _show_groups(groups: list[dict[str, Any]], by: tuple[str, ...]) -> None:
         table.add_column(name, justify="left" if name in {"oldest", "billable until", "units that are open"} else "right")
     for group in groups[:GROUPS_SHOWN]:
         until = group["billable_until_ms"]
-        numbers = (group["events"], group["open"] + group["unsettled"], group["redriven"] + group["known"], group["customers"])
+        numbers = (group["events"], group["open"] + group["unsettled"] + group["doubtful"], group["redriven"] + group["known"], group["customers"])
         usage = ", ".join(f"{quantity:,} {name}" for name, quantity in list(group["usage"].items())[:5])
         times = (shown(group["oldest_log_time_ms"] // 1000), shown(None if until is None else until // 1000))
         table.add_row(*(group[name] or "-" for name in by), *(f"{number:,}" for number in numbers), usage or "-", *times)

@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 from taximeter_emitter.clock import SystemClock
@@ -15,6 +16,7 @@ from aggregator.settings import AggregatorSettings
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import Appender, LogReader
 from metering.process.service_command import Configuration
+from metering.records.fail_closed import RecordUnreadable
 from metering.records.meters import Catalogue, catalogue_of, catalogue_problems
 from metering.records.redrive import EDITS_MAX, Edit
 from taximeter.account_prices import PlanMoney, plan_money
@@ -82,12 +84,20 @@ async def _plan(
     selector, edit = selector_of(arguments), _edit(arguments)
     planned = []
     for partition in sorted(selector.partitions) or range(configuration.of(KafkaSettings).partitions):
-        book = await log.read(partition)
+        book = await log.read(partition, partial(_tell_damage, partition))
         await _finish(log, book, appender, arguments)
         plan = plan_redrive(book, [found.place for found in selected_of(book, selector)], edit, rules)
         await log.look_up(plan)
         planned.append((book, plan))
     return planned
+
+
+def _tell_damage(partition: int, start: int, end: int, error: RecordUnreadable) -> None:
+    print(
+        f"taximeter: partition {partition}: dead letters {start} to {end - 1} cannot be read: {error}. What a redrive in them may have taken back is"
+        " left as it is (taximeter deadletters list calls it doubtful): let a broker lead that has a sound copy",
+        file=sys.stderr,
+    )
 
 
 async def _write(arguments: argparse.Namespace, log: DeadLetterLog, planned: Sequence[tuple[LetterBook, RedrivePlan]], appender: Appender) -> int:

@@ -156,8 +156,8 @@ async def _set_aside(kafka: KafkaSettings) -> dict[str, int] | None:
             for partition in partitions:
                 start, end = await reader.bounds(kafka.topics.deadletters.name, partition)
                 if start < end:
-                    book = await log.read(partition, lambda *_: None)
-                    found.update(at.letter.reason.value for _, at, state in book.places() if state is SetAsideState.OPEN)
+                    book = await log.read(partition)
+                    found.update(at.letter.reason.value for _, at, state in book.places() if state in {SetAsideState.OPEN, SetAsideState.DOUBTFUL})
         finally:
             await reader.close()
 
