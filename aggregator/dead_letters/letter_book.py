@@ -129,9 +129,15 @@ class LetterBook:
         return SetAsideState.DOUBTFUL if is_doubtful and self.doubtful_until_ms > -inf else SetAsideState.OPEN
 
     def nameless_identities(self) -> set[Identity]:
-        """Identities of events that redrives wrote without them: nothing else in the log says that these were counted."""
+        """Identities of events that redrives wrote, or will write, and that a search of usage.events does not find.
+
+        A redrive that is done has written its events, since `searched_ms` is kept with the identities that were searched for: the search finds them,
+        and whether they counted. They may have been set aside again, because the search was too old.
+        """
         found: set[Identity] = set()
         for redrive in self.redrives.values():
+            if redrive.searched_ms and redrive.offset not in self.unfinished:
+                continue
             for offset, indexes in redrive.nameless:
                 letter = self.letter_of(EventPlace(offset, indexes[0]))
                 for edit in (NO_EDIT, redrive.edit):

@@ -100,7 +100,7 @@ class DeadLetterLog:
         plan.looked_up(counted, searched_ms)
 
     async def nameless_identities(self) -> set[Identity]:
-        """The identities of all events that redrives wrote without them: nothing else in the log says that these were counted."""
+        """The identities of all events that redrives wrote, or will write, and that a search of usage.events does not find."""
         found: set[Identity] = set()
         for partition in range(self._partitions):
             letters = LetterBook(partition)
