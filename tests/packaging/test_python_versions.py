@@ -21,7 +21,7 @@ assert "cannot reach topic" in stats.last_error, stats
 """
 
 
-@pytest.mark.parametrize("version", ["3.10", "3.11", "3.12", "3.13"])
+@pytest.mark.parametrize("version", ["3.10", "3.11", "3.12", "3.13", "3.14"])
 def test_events_are_kept_and_sent_and_counted(version: str, wheels: Path, tmp_path: Path) -> None:
     python = interpreters().get(version)
     if python is None:
