@@ -63,19 +63,15 @@ def run(arguments: argparse.Namespace) -> int:
             print(line)
         if boundary is not None:
             print(boundary.as_text(SystemClock().now_ms() // 1000))
-    problems = [f"partition {position.partition}: {position.problem}" for position in positions if position.problem]
-    problems += [f"partition {partition} is stopped by the {reason}" for partition, reason in found_now.stopped.items()]
-    problems += found_now.topic_problems
-    unasked = [f"partition {position.partition}: {position.unread}" for position in positions if position.unread] + found_now.unasked
-    for problem in (*problems, *unasked):
+    for problem in (*found_now.problems, *found_now.not_known):
         print(f"taximeter: {problem}", file=sys.stderr)
-    if problems:
-        return DISCREPANCY
-    return PRECONDITION if unasked else OK
+    return found_now.exit_code
 
 
 @dataclass(slots=True)
-class _Now:
+class StatusNow:
+    """What was read. Pure, so that it can be compared with what the doctor makes of the same."""
+
     positions: list[PartitionPosition]
     boundary: NextBoundary | None
     stopped: dict[int, str]
@@ -85,16 +81,34 @@ class _Now:
     versions: tuple[CatalogueVersion, ...] = ()
 
     @property
+    def problems(self) -> list[str]:
+        """What is wrong."""
+        found = [f"partition {position.partition}: {position.problem}" for position in self.positions if position.problem]
+        return [*found, *(f"partition {partition} is stopped by the {reason}" for partition, reason in self.stopped.items()), *self.topic_problems]
+
+    @property
+    def not_known(self) -> list[str]:
+        """What Kafka did not say."""
+        return [f"partition {position.partition}: {position.unread}" for position in self.positions if position.unread] + self.unasked
+
+    @property
+    def exit_code(self) -> int:
+        """As `run` says."""
+        if self.problems:
+            return DISCREPANCY
+        return PRECONDITION if self.not_known else OK
+
+    @property
     def unnamed(self) -> int:
         """Refusals that Stripe did not name, and that nothing in the ledger answers."""
         return sum(each.left for each in self.refusals)
 
 
-async def _read(kafka: KafkaSettings, groups: Mapping[str, str], arguments: argparse.Namespace) -> _Now:
+async def _read(kafka: KafkaSettings, groups: Mapping[str, str], arguments: argparse.Namespace) -> StatusNow:
     clock = SystemClock()
     positions = Positions(kafka, clock)
     try:
-        found = _Now(await positions.read(hours=arguments.hours), await next_boundary_if_configured(arguments, clock), {}, [], [])
+        found = StatusNow(await positions.read(hours=arguments.hours), await next_boundary_if_configured(arguments, clock), {}, [], [])
         try:
             found.stopped.update(await stopped_partitions(kafka, groups))
             found.topic_problems.extend(await topic_problems(kafka, kafka.topics, clock=clock))

@@ -2,9 +2,12 @@
 
 import argparse
 import asyncio
+import logging
 import shutil
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import orjson
@@ -24,11 +27,27 @@ _CLEAR: Final = "\x1b[H\x1b[2J"
 def run(arguments: argparse.Namespace) -> int:
     """Exit code 2 if something needs a person, 0 otherwise. With `--watch` it goes on until it is interrupted."""
     while True:
-        facts = asyncio.run(gather_facts(arguments))
+        with _lines_of_libraries_kept_off(arguments.watch):
+            facts = asyncio.run(gather_facts(arguments))
         _show(facts, arguments)
         if not arguments.watch:
             return DISCREPANCY if needs_a_person(diagnose(facts)) else OK
         time.sleep(WATCH_SECONDS)
+
+
+@contextmanager
+def _lines_of_libraries_kept_off(wanted: bool) -> Iterator[None]:
+    """What a client library logs would break into the page that is watched. The page itself says what does not answer, and why."""
+    handler = logging.lastResort
+    if handler is None or not wanted:
+        yield
+        return
+    before = handler.level
+    handler.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        handler.setLevel(before)
 
 
 def _show(facts: Facts, arguments: argparse.Namespace) -> None:

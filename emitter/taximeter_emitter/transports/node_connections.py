@@ -8,7 +8,9 @@ node leads. The private attributes of aiokafka's client are used here and in aio
 
 import asyncio
 import logging
+import os
 import random
+import ssl
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, Final
@@ -243,5 +245,7 @@ class NodeConnections:
 
 def _words(error: BaseException) -> str:
     """What is wrong: a wrong password and an unknown certificate look like a broker that is away otherwise."""
+    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and error.errno:
+        return os.strerror(error.errno)  # the words of its own name the address again
     text = str(error) if isinstance(error, KafkaError) else f"{type(error).__name__}: {error}"
     return text[:_WORDS_CHARS_MAX].rstrip(": ")
