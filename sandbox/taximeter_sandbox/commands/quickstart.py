@@ -152,7 +152,7 @@ tokens). Ctrl-C proves it and ends everything.
             self._json("verdict", exit_code=VERDICT_CODES[verdict.word], **verdict.as_json())
             return
         print(f"verify: {verdict.text}")
-        print("Next: `taximeter demo` does this under load and kills parts of it; docs/stripe.md goes to your\nown Stripe sandbox.", flush=True)
+        print("Next: `taximeter demo` does this under load and kills parts of it.\ndocs/stripe.md goes to your own Stripe sandbox.", flush=True)
 
     def _say(self, text: str) -> None:
         if not self._as_json:
