@@ -15,7 +15,7 @@ from taximeter_emitter.wire.limits import HOUR_MS
 from audit.refusal_answers.refusal_suspects import unnamed_reports
 from audit.verification.report import UNNAMED_REPORTS_MAX
 from audit.verification.stripe_evidence import EvidenceFold, StripeEvidence
-from metering.folds.customer_links import BilledCustomers
+from metering.folds.customer_links import BilledCustomers, shares_its_link
 from metering.folds.ledger import Ledger
 from metering.folds.tallies import Tallies, tallies_after, tallies_from
 from metering.following.customers_log import CustomersLog
@@ -264,15 +264,15 @@ class _PositionReader:
             tallies_end=tallies.chain.next_offset,
             reported_to=ledger.chain.end,
             unreported=counted.with_rows,
-            uncovered_rows=len(counted.sums),
+            uncovered_rows=len(counted.sums) + len(counted.latest),
             open_meter_events=ledger.open_events,
             unknown_meter_events=sum(len(entry.unknown) for entry in ledger.open.values()),
             open_corrections=sum(isinstance(entry.entry, Correction) for entry in ledger.open.values()),
             outcomes=seen.outcomes,
             evidence=seen.evidence.totals(),
             unnamed=unnamed_reports(seen.rejections)[:UNNAMED_REPORTS_MAX],
-            carried=_added(_held(event) for event in ledger.waiting if self._links.of(event.customer) is not None),
-            unlinked=_added(_held(event) for event in ledger.waiting if self._links.of(event.customer) is None),
+            carried=_added(_held(event) for event in ledger.waiting if not self._waits_for_a_link(event)),
+            unlinked=_added(_held(event) for event in ledger.waiting if self._waits_for_a_link(event)),
             waiting=_waiting(counted, ledger),
             waits_since_ms=_waits_since(counted, ledger),
             settled_lately=seen.settled_lately,
@@ -280,6 +280,10 @@ class _PositionReader:
             ids_from_ms=tallies.losses.ids_from_ms,
             problem="; ".join(f"{type(error).__name__}: {error}" for error in problems),
         )
+
+    def _waits_for_a_link(self, event: MeterEvent) -> bool:
+        """A latest value waits for one that no other customer shares."""
+        return self._links.of(event.customer) is None or (event.reading is not None and shares_its_link(self._links, event.customer))
 
     async def _uncounted(self, partition: int, counted_to: int, ends: LogEnds) -> int:
         topic = self._topics.events.name
@@ -385,6 +389,7 @@ class _SeenTallies:
 
     tallies: Tallies = field(default_factory=Tallies)
     sums: Counter[tuple[str, str, Dimensions, int]] = field(default_factory=Counter)
+    latest: set[tuple[str, str]] = field(default_factory=set)  # customers and meters of latest values
     with_rows: int = 0
     since_ms: int | None = None
 
@@ -392,8 +397,9 @@ class _SeenTallies:
         """Take in a tally that is accepted and that no intent covers."""
         for row in tally.rows:
             self.sums[row.customer, row.meter, row.dimensions, row.window_start_ms] += row.quantity
-        self.with_rows += bool(tally.rows)
-        if tally.rows and self.since_ms is None:
+        self.latest.update((value.customer, value.meter) for value in tally.latest)
+        self.with_rows += bool(tally.rows or tally.latest)
+        if (tally.rows or tally.latest) and self.since_ms is None:
             self.since_ms = tally.log_time_ms
 
 
@@ -408,7 +414,7 @@ def unlinked_usage(positions: Iterable[PartitionPosition]) -> dict[str, CarriedU
 
 
 def _held(event: MeterEvent) -> tuple[str, CarriedUsage]:
-    return event.meter, CarriedUsage(event.value, event.time_ms)
+    return event.meter, CarriedUsage(event.value if event.reading is None else 1, event.time_ms)
 
 
 def units_by_meter(positions: Iterable[PartitionPosition]) -> dict[str, int]:
@@ -425,7 +431,7 @@ def _waiting(counted: _SeenTallies, ledger: Ledger) -> dict[tuple[str, str], int
     for (customer, meter, _, _), units in counted.sums.items():
         found[customer, meter] += units
     for event in (*_open_usage(ledger), *ledger.waiting):
-        found[event.customer, event.meter] += event.value
+        found[event.customer, event.meter] += event.units
     return {key: units for key, units in found.items() if units}
 
 

@@ -207,7 +207,7 @@ class LedgerMove:
                 raise ChainBroken(f"tally {head} of partition {partition} is not the one that the ledger reports: the copy does not keep offsets")
         waiting: Counter[str] = Counter()
         for event in ledger.waiting:
-            waiting[event.meter] += event.value
+            waiting[event.meter] += event.units
         tallies = tallies_after(head=head, end=ledger.events_end, next_offset=position, chain_id=ledger.chain_id)
         async with aclosing(chain_records(self._reader, place, position, end, decode_tally)) as records:
             async for offset, _, tally in records:
@@ -223,5 +223,5 @@ def _open_units(ledger: Ledger) -> Mapping[str, int]:
     for entry in ledger.open.values():
         for index in entry.open:
             event = entry.entry.meter_events[index]
-            found[event.meter] += abs(event.value)
+            found[event.meter] += abs(event.units)
     return found

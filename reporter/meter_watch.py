@@ -146,11 +146,13 @@ class MeterWatch:
 
 
 def meter_problem(meter: Meter, found: ListedMeter | None) -> str | None:
-    """Why Stripe would refuse each meter event of this meter; None if it would not."""
+    """Why Stripe would refuse each meter event of this meter, or make something else of them; None if it would not."""
     if found is None:
         return "this account and mode have no meter with this event name"
     if not found.active:
         return "the meter is inactive"
+    if (found.formula == "last") != (meter.stripe_formula == "last"):
+        return f"the meter's formula at Stripe is {found.formula!r}, and {meter.stripe_formula!r} is needed: write a meter of another event_name"
     if found.customer_key != meter.customer_key:
         return f"the meter reads the customer as {found.customer_key!r}, the settings send it as {meter.customer_key!r}"
     if found.value_key not in {None, meter.value_key}:

@@ -125,7 +125,12 @@ class ReporterMetrics:
                 "How long what waits for Stripe takes at the pace of the last busy minute, without held usage; +Inf when nothing gets through.",
                 unit="seconds",
             ),
-            unlinked_units=gauge(registry, f"{prefix}_unlinked_units", "Units that wait for a link of their customer.", labels={"meter": ()}),
+            unlinked_units=gauge(
+                registry,
+                f"{prefix}_unlinked_units",
+                "Units that wait for a link of their customer; a latest value counts as one.",
+                labels={"meter": ()},
+            ),
             unlinked_since=gauge(
                 registry,
                 f"{prefix}_unlinked_usage_timestamp_seconds",

@@ -349,7 +349,7 @@ class ReportingWorker(PartitionWorker):
             outcomes[settlement.outcome] += 1
             if entry is not None and settlement.outcome in TAKEN:
                 event = entry.meter_events[settlement.index]
-                quantities[event.meter, event.value > 0] += abs(event.value)
+                quantities[event.meter, event.value > 0] += abs(event.units)
         for outcome, count in outcomes.items():
             self._metrics.meter_events.labels(outcome.value).inc(count)
         for (meter, is_told), quantity in quantities.items():

@@ -207,6 +207,7 @@ class PartitionCounter:
             raise ChainBroken("the version of the catalogue is not known by which this tally would be counted")
         checkpoint = self._tallies_to_checkpoint <= 0
         pending, catalogue = self._pending, self._version.catalogue
+        rows, latest = self._rows.take()
         tally = Tally(
             chain_id=self._chain_id,
             partition=self.partition,
@@ -217,7 +218,7 @@ class PartitionCounter:
             log_time_ms=pending.log_time_ms,
             records=RecordCounts(pending.heartbeats, pending.batches, pending.singles, pending.skipped),
             events=EventCounts(pending.counted, pending.duplicates, len(pending.forwards), pending.dead),
-            rows=self._rows.take(),
+            rows=rows,
             ranges=merged(pending.ranges),
             finals=sorted(pending.finals.items()),
             abandoned=pending.abandoned,
@@ -231,6 +232,7 @@ class PartitionCounter:
             catalogue_definition=catalogue.definition if checkpoint or catalogue.version != self.tallies.catalogue else None,
             losses=self.tallies.losses,
             unknown_usage=[(name, *found) for name, found in sorted(pending.unknown.items())],
+            latest=latest,
         )
         self._cut = tally
         value = encode_tally(tally)

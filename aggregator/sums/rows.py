@@ -3,6 +3,8 @@
 Events wait until they are many, and are then added to arrays by the number of their series, one pair of arrays for each formula and window: what
 numpy costs for each call is paid once for all of them, and two hundred meters that differ only in the model have five formulas. What those arrays
 do not hold goes to a dictionary, and all of it when the rows are taken: only then it matters which meters of a formula take a series.
+
+What a formula makes of events and does not add up, the latest value, is gathered beside them.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,12 +16,13 @@ from taximeter_emitter.wire.event import Dimensions
 
 from aggregator.reading.events import Events, joined
 from aggregator.reading.series import SeriesTable
+from aggregator.sums.latest_values import LatestValues, latest_of_each
 from aggregator.sums.series_meters import SeriesMeters
 from aggregator.sums.window_sums import SUM_MAX, WINDOWS_MAX, WindowSums
 from metering.records.integer_columns import Integers
 from metering.records.meters import Catalogue
 from metering.records.service_limits import TALLY_ROW_BYTES, WINDOW_MS
-from metering.records.tally import TallyRow
+from metering.records.tally import LatestValue, TallyRow
 
 RowKey = tuple[str, int, Dimensions, int]
 """Customer, position of the meter in the catalogue, dimensions, start of the window in milliseconds."""
@@ -40,12 +43,15 @@ class Rows:
         self._open_rows = 0
         self._moved: dict[RowKey, list[int]] = {}
         self._moved_bytes = 0
+        self._latest = LatestValues()
+        self._adding = [place for place, formula in enumerate(catalogue.formulas) if formula.adds]
+        self._telling = [place for place, formula in enumerate(catalogue.formulas) if not formula.adds]
 
     @property
     def bytes(self) -> int:
         """An estimate, from above, of what they add to the record of a tally."""
         rows = self._open_rows + self._events_waiting * self._meters.rows_max
-        return self._moved_bytes + rows * (TALLY_ROW_BYTES + self._series.longest)
+        return self._moved_bytes + self._latest.bytes + rows * (TALLY_ROW_BYTES + self._series.longest)
 
     def add(self, events: Events) -> None:
         """Add each event to each meter that takes it."""
@@ -63,22 +69,24 @@ class Rows:
         self._move_open()
         self._open_rows = 0
 
-    def take(self) -> list[TallyRow]:
-        """The rows, and start again with none."""
+    def take(self) -> tuple[list[TallyRow], tuple[LatestValue, ...]]:
+        """The rows and the latest values, and start again with none."""
         self.move()
         meters = self._catalogue.meters
         rows = [
             TallyRow(customer, meters[position].event_name, dimensions, start, quantity, events)
             for (customer, position, dimensions, start), (quantity, events) in self._moved.items()
         ]
+        latest = self._latest.values()
         self.clear()
-        return rows
+        return rows, latest
 
     def clear(self) -> None:
         """Forget the open sums."""
         self._waiting, self._events_waiting = [], 0
         self._open, self._open_rows = {}, 0
         self._moved, self._moved_bytes = {}, 0
+        self._latest.clear()
 
     def _add_waiting(self) -> None:
         if not self._waiting:
@@ -87,7 +95,7 @@ class Rows:
         self._waiting, self._events_waiting = [], 0
         windows = events.times // WINDOW_MS
         first, last = int(windows.min()), int(windows.max())
-        for formula in range(len(self._catalogue.formulas)):
+        for formula in self._adding:
             quantities = self._meters.quantities(formula, events)
             if quantities is None:
                 continue
@@ -99,7 +107,23 @@ class Rows:
                 for window in range(first, last + 1):
                     within = windows == window
                     self._add(window, formula, events.series[within], quantities[within])
+        for formula in self._telling:
+            self._tell(formula, events)
+        self._latest.end(len(events.times))
         self._open_rows = sum(sums.rows * self._meters.formula_rows[formula] for (_, formula), sums in self._open.items())
+
+    def _tell(self, formula: int, events: Events) -> None:
+        """Take the value of each event that a meter of the formula takes, also zero, for its latest values."""
+        taken, values = self._meters.readings(formula, events)
+        if not len(taken):
+            return
+        latest, counts = latest_of_each(events.series[taken], events.times[taken])
+        places = taken[latest]
+        columns = zip(events.times[places].tolist(), places.tolist(), values[places].tolist(), counts.tolist(), strict=True)
+        for series, found in zip(events.series[places].tolist(), columns, strict=True):
+            customer, dimensions = self._series.names[series]
+            for position, _ in self._catalogue.of(dimensions).rows[formula]:
+                self._latest.add(customer, self._catalogue.meters[position].event_name, found)
 
     def _add(self, window: int, formula: int, series: Integers, quantities: Integers) -> None:
         """Add events of one window to its arrays."""

@@ -104,6 +104,13 @@ class SeriesMeters:
             return found
         return np.where(takes[self._kinds.take(events.series)], found, 0) if takes.any() else None
 
+    def readings(self, place: int, events: Events) -> tuple[Integers, Integers]:
+        """The places of the events that a meter of a formula takes, and what the formula makes of every event. `fill` first."""
+        takes = self._takes[place]
+        taken: Integers = np.arange(len(events.times)) if takes.all() else np.flatnonzero(takes[self._kinds.take(events.series)])
+        found = _quantities(self._catalogue.formulas[place], events)
+        return taken, np.zeros(len(events.times), np.int64) if found is None else found
+
     def _strays(self, events: Events, name: str, column: Integers) -> Integers:
         """The places of events whose quantity of this field no meter takes."""
         if name not in self._knows:

@@ -86,6 +86,8 @@ def definition_of(header: PlanHeader) -> MeterDefinition | None:
     found = next((meter for meter in rules.meters if meter.name == rule.meter), None) if rules is not None else None
     if found is None:
         raise ValueError(f"the plan counts by meter {rule.meter!r}, and its catalogue has none of that name")
+    if found.tells_last:
+        raise ValueError(f"the plan counts by meter {rule.meter!r}, which tells the last value: nothing can be added to it")
     return found
 
 
@@ -192,7 +194,7 @@ class PlanDerivation:
 
 
 class _InEffect:
-    """By which meters some events of a record count now."""
+    """By which meters some events of a record count now. A last value is no sum, so that no plan changes it."""
 
     def __init__(
         self,
@@ -202,7 +204,7 @@ class _InEffect:
         contents: SingleContents | BatchContents,
         places: Sequence[int],
     ) -> None:
-        self._by_name = {meter.name: meter for meter in rules.meters}
+        self._by_name = {meter.name: meter for meter in rules.meters if not meter.tells_last}
         self._places = places
         self._changed = [
             (plan, frozenset(selected))

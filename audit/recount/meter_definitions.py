@@ -17,7 +17,8 @@ WantedValues: TypeAlias = bool | frozenset[str]
 @dataclass(frozen=True, slots=True)
 class MeterDefinition:
     """A meter sums these usage fields, and subtracts those of `less`, apart for each value of these dimensions. One that `counts` adds 1 for each
-    event, or for each that has one of the fields. `where`: what the dimensions of its events must be.
+    event, or for each that has one of the fields. One that `tells_last` has the sum of the latest event, also if it is zero. `where`: what the
+    dimensions of its events must be.
     """
 
     name: str
@@ -26,6 +27,7 @@ class MeterDefinition:
     less: frozenset[str] = frozenset()
     counts: bool = False
     where: tuple[tuple[str, WantedValues], ...] = ()
+    tells_last: bool = False
 
     def is_for(self, dimensions: Dimensions) -> bool:
         """Whether it is about events of these dimensions."""
@@ -108,8 +110,9 @@ def _meter(name: str, parts: Sequence[Any]) -> MeterDefinition:
     more: Mapping[str, Any] = {}
     if rest:
         (more,) = rest
-    if more.keys() - {"aggregate", "less", "where"} or more.get("aggregate", "sum") not in {"sum", "count"}:
+    if more.keys() - {"aggregate", "less", "where"} or more.get("aggregate", "sum") not in {"sum", "count", "last"}:
         raise ValueError(f"meter {name} is of a form that is not known")
     where = tuple((dimension, wanted if isinstance(wanted, bool) else frozenset(wanted)) for dimension, wanted in more.get("where", ()))
     less = frozenset(more.get("less", ()))
-    return MeterDefinition(name, frozenset(fields), frozenset(dimensions), less, more.get("aggregate") == "count", where)
+    aggregate = more.get("aggregate")
+    return MeterDefinition(name, frozenset(fields), frozenset(dimensions), less, aggregate == "count", where, aggregate == "last")

@@ -12,7 +12,7 @@ from taximeter_emitter.wire.limits import FUTURE_TOLERANCE_MS
 from audit.decoder.record_contents import BatchContents, HeartbeatContents, HeldEvents, SingleContents, UnreadableContents
 from audit.decoder.record_reading import contents_of
 from audit.recount.aside_book import AsideBook
-from audit.recount.derived_rows import DerivedRows, units_of
+from audit.recount.derived_rows import DerivedRows, is_below_zero, units_of
 from audit.recount.left_out import NOTHING, LeftOut, LeftOutPlaces
 from audit.recount.meter_definitions import CatalogueRules, KnownCatalogues
 from audit.recount.published_versions import PublishedVersions
@@ -142,6 +142,7 @@ class TallyRecount:
             found.append("says of unknown usage fields otherwise than its records do")
         if self._rows is not None:
             found += islice(self._rows.differences(tally.rows), PHRASES_MAX)
+            found += islice(self._rows.last_differences(tally.latest), PHRASES_MAX)
         return found
 
     # Records
@@ -381,7 +382,7 @@ class _EventJudge:
             return Reason.PAST_HORIZON.value
         if self._is_nothing_known(events, place):
             return Reason.UNKNOWN_USAGE_FIELD.value
-        if any(units < 0 for units in units_of(events, place, self._rules).values()):
+        if is_below_zero(events, place, self._rules):
             return Reason.BELOW_ZERO.value
         if self._history.home_of(customer) != self._history.partition:
             return Reason.WRONG_PARTITION.value

@@ -15,7 +15,7 @@ from audit.tracing.tally_search import TallySearch
 from audit.tracing.usage_columns import FoundUsage, Stretch, UsageFinder, UsageQuestion
 from metering.kafka.partition_log import LogReader
 from metering.kafka.topics import Topics
-from metering.records.tally import Tally, TallyRow, decode_tally_of
+from metering.records.tally import LatestValue, Tally, TallyRow, decode_tally_of
 from metering.records.window import window_start
 
 READ_OVER_MAX: Final = 256  # offsets between two stretches: reading them costs less than another read
@@ -39,6 +39,7 @@ class ExplainedUsage:
 
     `units_by` and `events_by` are what the rows say by UTC hour (Unix ms) and the meter's dimensions.
     `gone` are units of tallies whose records are not kept any more, `unknown` of those whose meters the log does not say: taken as they are.
+    `latest`: the latest value, where the meter tells that; there are no units then.
     `adjusted` are units that plans added, or took out, by plan; they are not in `rows`.
     """
 
@@ -52,6 +53,7 @@ class ExplainedUsage:
     events_by: Counter[tuple[int, Dimensions]] = field(default_factory=Counter)
     outcomes: Counter[EventOutcome] = field(default_factory=Counter)
     adjusted: Counter[AdjustingPlan] = field(default_factory=Counter)
+    latest: LatestValue | None = None
 
     @property
     def units(self) -> int:
@@ -86,6 +88,7 @@ class Explainer:
             async for _, tally in tallies:
                 readable = readable and tally.acceptance is None and tally.stepped_over is None
                 rows = rows_in(tally, question)
+                result.latest = latest_in(tally, question, result.latest)
                 units = sum(row.quantity for row in rows)
                 adjustment = tally.adjustment
                 if adjustment is not None and units:
@@ -141,6 +144,15 @@ def rows_in(tally: Tally, question: UsageQuestion) -> list[TallyRow]:
         for row in tally.rows
         if row.customer == question.customer and row.meter == question.meter and question.from_ms <= row.window_start_ms < question.to_ms
     ]
+
+
+def latest_in(tally: Tally, question: UsageQuestion, before: LatestValue | None) -> LatestValue | None:
+    """The latest of what was found before and what a tally has of it. Tallies come in the order of the log."""
+    for value in tally.latest:
+        is_meant = (value.customer, value.meter) == (question.customer, question.meter) and question.asks_for(value.time_ms)
+        if is_meant and (before is None or value.time_ms >= before.time_ms):
+            before = value
+    return before
 
 
 def _add(stretches: list[Stretch], tally: Tally, meter: MeterDefinition | None, *, joined: bool) -> None:

@@ -7,8 +7,9 @@ from typing import TypeGuard
 
 from taximeter_emitter.wire.event import Dimensions
 
+from audit.reading_check import ReadingCheck
 from audit.recount.written_links import WrittenLinks
-from audit.verification.report import AcceptedHandover, Report
+from audit.verification.report import AcceptedHandover, Problems, Report, weight
 from audit.verification.resolution_evidence import ResolutionEvidence
 from audit.verification.span import Inside
 from audit.verification.stripe_evidence import EvidenceFold
@@ -50,6 +51,7 @@ class IntentCheck:
         self._partition = partition
         self._report = report
         self._uncovered: Counter[UsageKey] = Counter()
+        self._readings = ReadingCheck(report)
         self._reports: set[tuple[str, str]] = set()
         self._evidence = EvidenceFold()
         self._rests = ResolutionEvidence()
@@ -69,6 +71,7 @@ class IntentCheck:
         """The next accepted tally."""
         for row in tally.rows:
             self._uncovered[(row.customer, row.meter, row.dimensions)] += row.quantity
+        self._readings.add(tally)
 
     def fold(self, offset: int, log_time_ms: int, entry: Entry) -> None:
         """The next entry of the ledger; every tally it covers was added. Raises ChainBroken if it belongs to another chain."""
@@ -77,6 +80,7 @@ class IntentCheck:
         elif isinstance(entry, Correction) and self.ledger.accepts(offset, entry):
             self._check_correction(offset, entry)
         waiting = self.ledger.waiting
+        told_wrongly = self._told_wrongly(offset, entry, waiting)
         accepted = self._history.fold(offset, log_time_ms, entry)
         match entry:
             case Receipt():
@@ -100,6 +104,7 @@ class IntentCheck:
                     self._report.intents += 1
                     self._evidence.saw({event.billed for event in entry.meter_events if not event.is_for_nobody})
                     self._compare(offset, entry, waiting)
+                    self._report.problems.add_all(told_wrongly)
                     self._check_links(offset, entry)
             case Intent():
                 self._report.intents_skipped += 1
@@ -111,6 +116,7 @@ class IntentCheck:
         """After the last entry and the last tally: what is left is on its way."""
         for (_, meter, _), quantity in self._uncovered.items():
             self._report.meter(meter).uncovered += quantity
+        self._readings.finish()
         for offset, entry in self.ledger.open.items():
             if (offset if isinstance(entry.entry, Intent) else entry.entry.intent) not in self._inside.intents:
                 continue
@@ -118,7 +124,7 @@ class IntentCheck:
             if isinstance(entry.entry, Intent):
                 for index in entry.open:
                     event = entry.entry.meter_events[index]
-                    self._report.told(event).open += abs(event.value)
+                    self._report.told(event).open += weight(event)
         for target in self._history.targets.values():
             if target.intent in self._inside.intents:
                 self._finish_target(target)
@@ -154,7 +160,7 @@ class IntentCheck:
                 self._report.problems.add(f"{where} was not allowed: {reason}")
 
     def _finish_target(self, target: Target) -> None:
-        totals, fate, units = self._report.told(target.event), target.fate, abs(target.event.value)
+        totals, fate, units = self._report.told(target.event), target.fate, weight(target.event)
         if fate.resolution is not None:
             if fate.resolution.resolved is Resolved.AT_STRIPE:
                 totals.proved += units if fate.outcome is Outcome.PARKED else 0
@@ -170,7 +176,8 @@ class IntentCheck:
                 f"{target.identifier} may have reached Stripe more than once, and an error report names it: Stripe may have it or not"
             )
             return
-        totals.unrecorded += units
+        if target.event.reading is None or not self._readings.has_later(target.event):
+            totals.unrecorded += units
         for corrected in target.corrections:
             if corrected.fate.at_stripe and corrected.correction.kind is CorrectionKind.NEGATE:
                 self._report.problems.add(
@@ -226,20 +233,29 @@ class IntentCheck:
     def _compare(self, offset: int, intent: Intent, waiting: Sequence[MeterEvent]) -> None:
         told: Counter[UsageKey] = Counter()
         for event in (*intent.meter_events, *intent.unbillable, *intent.carried):
-            told[_key(event)] += event.value
+            told[_key(event)] += event.units
         for event in waiting:
-            told[_key(event)] -= event.value
-            self._report.told(event).carried -= abs(event.value)
+            told[_key(event)] -= event.units
+            self._report.told(event).carried -= weight(event)
         for event in intent.carried:
-            self._report.told(event).carried += abs(event.value)
+            self._report.told(event).carried += weight(event)
         for event in intent.unbillable:
-            self._report.told(event).outcomes[Outcome.UNBILLABLE] += abs(event.value)
+            self._report.told(event).outcomes[Outcome.UNBILLABLE] += weight(event)
         for key in told.keys() | self._uncovered.keys():
             if told[key] != self._uncovered[key]:
                 customer, meter, _ = key
                 where = f"intent {offset} of partition {self._partition} (tallies {intent.link.start} to {intent.link.end - 1})"
                 self._report.problems.add(f"{where} tells {told[key]} units of {meter} for {customer}, the tallies hold {self._uncovered[key]}")
         self._uncovered.clear()
+
+    def _told_wrongly(self, offset: int, entry: Entry, waiting: Sequence[MeterEvent]) -> Problems:
+        """Of an intent that is to be folded next and is accepted: what is wrong with its latest values."""
+        found = Problems()
+        if isinstance(entry, Intent) and self.ledger.continues(entry) and offset in self._inside.intents:
+            where = f"intent {offset} of partition {self._partition} (tallies {entry.link.start} to {entry.link.end - 1})"
+            for phrase in self._readings.compare(entry, waiting, self.ledger.told):
+                found.add(f"{where} {phrase}")
+        return found
 
     def _check_links(self, offset: int, intent: Intent) -> None:
         for customer, billed in sorted({(event.customer, event.linked) for event in intent.meter_events if event.linked}):
@@ -255,10 +271,12 @@ class IntentCheck:
                 if event.is_for_nobody and settlement.outcome is not Outcome.REJECTED:
                     self._report.problems.add(f"{planned.identifier(settlement.index)} is for nobody, and {settlement.outcome} all the same")
                 totals = self._report.told(event)
+                if event.reading is not None:
+                    self._readings.settle(event, settlement.outcome)
                 if settlement.outcome is Outcome.POSTPONED:
-                    totals.carried += abs(event.value)
+                    totals.carried += weight(event)
                 else:
-                    totals.outcomes[settlement.outcome] += abs(event.value)
+                    totals.outcomes[settlement.outcome] += weight(event)
 
 
 def covered_tallies(intent: Intent, tallies_end: int) -> int:

@@ -17,7 +17,7 @@ from audit.recount.tally_recount import KINDS, RecountHistory, TallyRecount
 from audit.recount.written_links import WrittenLinks
 from audit.verification.emitters import EmitterBook
 from audit.verification.intent_check import IntentCheck, covered_tallies
-from audit.verification.report import AcceptedLoss, AcceptedStep, Covered, OpenTransaction, PassedBatchLine, PassedRecord, Report
+from audit.verification.report import AcceptedLoss, AcceptedStep, Covered, OpenTransaction, PassedBatchLine, PassedRecord, Report, latest_name
 from audit.verification.span import Inside, TimeRange
 from metering.folds.tallies import Tallies, tallies_from
 from metering.kafka.chain_records import PartitionPlace, chain_records, first_chain_record, kept_records, taken_in
@@ -394,6 +394,8 @@ class PartitionVerification:
         self._report.underived.tallies += 1
         for row in tally.rows:
             self._report.underived.units[row.meter] += row.quantity
+        for value in tally.latest:
+            self._report.underived.units[latest_name(value.meter)] += 1
         self.history.identities.is_unsure_until(tally.log_time_ms + remembered_ms(tally.horizon_ms or 0))
 
     def _take(self, recount: TallyRecount, record: ConsumerRecord[bytes, bytes]) -> None:
@@ -423,6 +425,10 @@ class PartitionVerification:
                 totals.events += row.events
             else:
                 totals.adjusted += row.quantity
+        for value in tally.latest:
+            totals = report.meter(latest_name(value.meter))
+            totals.counted += 1
+            totals.events += value.events
         self._emitters.take(tally)
         self._intents.add(tally)
 

@@ -17,6 +17,16 @@ UNNAMED_REPORTS_MAX: Final = 1_000  # of a partition, that count more than they 
 REPORTED: Final = frozenset({Outcome.ACCEPTED, Outcome.DUPLICATE})
 
 
+def latest_name(meter: str) -> str:
+    """The name, in a report, of a meter that tells the latest value: its units are values."""
+    return f"{meter} (latest values)"
+
+
+def weight(event: MeterEvent) -> int:
+    """How many units of a report a meter event is, whatever its sign: a latest value is one."""
+    return abs(event.value) if event.reading is None else 1
+
+
 @dataclass(slots=True)
 class MeterTotals:
     """Units of one meter, and the events behind `counted`. `outcomes`: units by what became of their meter event.
@@ -26,6 +36,8 @@ class MeterTotals:
 
     `uncovered` units are in tallies that no intent covers yet, `open` ones in intents without a final outcome. `carried` ones wait until Stripe
     takes their meter again: those that the verified intents leave to later ones, less those that they took over from earlier ones.
+
+    Of a meter that tells the latest value, a unit is one value, and `passed` are those that a later one took the place of.
 
     `counted` is without `adjusted`, which plans added or took out. Both, and `uncovered`, have a sign. All other units are of meter events above
     zero. Those of meter events below zero are in `back`, without the sign: what could not be taken back must not be set off against what was
@@ -38,6 +50,7 @@ class MeterTotals:
     uncovered: int = 0
     open: int = 0
     carried: int = 0
+    passed: int = 0
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     unrecorded: int = 0
     proved: int = 0
@@ -71,7 +84,7 @@ class MeterTotals:
     @property
     def accounted(self) -> int:
         """Units by where they are: as many as were counted and adjusted."""
-        here = self.reported + self.not_billed + self.uncovered + self.open + self.carried
+        here = self.reported + self.not_billed + self.uncovered + self.open + self.carried + self.passed
         return here - (self.back.accounted if self.back is not None else 0)
 
     @property
@@ -104,6 +117,7 @@ class MeterTotals:
         self.uncovered += other.uncovered
         self.open += other.open
         self.carried += other.carried
+        self.passed += other.passed
         self.outcomes.update(other.outcomes)
         self.unrecorded += other.unrecorded
         self.proved += other.proved
@@ -122,6 +136,7 @@ class MeterTotals:
             "uncovered": self.uncovered,
             "open": self.open,
             "carried": self.carried,
+            **({"passed": self.passed} if self.passed else {}),
             "outcomes": {outcome.value: units for outcome, units in sorted(self.outcomes.items())},
             "unrecorded": self.unrecorded,
             "proved": self.proved,
@@ -438,7 +453,7 @@ class Report:
 
     def told(self, event: MeterEvent) -> MeterTotals:
         """The totals that this meter event is added to, without its sign."""
-        return self.meter(event.meter).told(event.value)
+        return self.meter(event.meter if event.reading is None else latest_name(event.meter)).told(event.value)
 
     def add(self, other: "Report") -> None:
         """Add another partition's findings; emitters and plans are not added, they span partitions."""

@@ -265,7 +265,7 @@ def meter_params(meter: Meter) -> dict[str, Any]:
     return {
         "display_name": meter.display_name or meter.event_name,
         "event_name": meter.event_name,
-        "default_aggregation": {"formula": "sum"},
+        "default_aggregation": {"formula": meter.stripe_formula},
         "customer_mapping": {"event_payload_key": meter.customer_key, "type": "by_id"},
         "value_settings": {"event_payload_key": meter.value_key},
     }

@@ -158,7 +158,7 @@ def terms_of(price: Price, *, product: str, meter: str) -> Terms:
 def meter_differences(meter: Meter, found: FoundMeter) -> tuple[str, ...]:
     """How an existing meter differs in what Stripe never changes; one sentence each."""
     pairs = (
-        ("formula", "sum", found.formula),
+        ("formula", meter.stripe_formula, found.formula),
         ("customer_mapping[event_payload_key]", meter.customer_key, found.customer_key),
         ("value_settings[event_payload_key]", meter.value_key, found.value_key),
     )

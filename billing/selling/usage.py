@@ -60,8 +60,13 @@ class Usage:
 
     @property
     def total(self) -> int | Decimal:
-        """The sum of the rows."""
+        """The sum of the rows; with several rows of a meter of the formula `last` it means nothing: see `adds_up`."""
         return sum((row.value for row in self.rows), start=0)
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether the rows have a sum: latest values have none."""
+        return self.by == "total" or self.meter.formula != "last"
 
     @property
     def exact(self) -> bool:

@@ -44,8 +44,8 @@ class ToldUsage:
         open_entry = self.ledger.open.get(place.offset)
         if place not in self.spoken.events and open_entry is not None and place.at in open_entry.open and isinstance(open_entry.entry, Intent):
             event = open_entry.entry.meter_events[place.at]
-            shown = UsageAmounts(planned=event.value, open=event.value)
-            self.know(place, SpokenEvent(event, event.value, identifier=open_entry.entry.identifier(place.at), shown=shown), changes)
+            shown = UsageAmounts(planned=event.units, open=event.units)
+            self.know(place, SpokenEvent(event, event.units, identifier=open_entry.entry.identifier(place.at), shown=shown), changes)
         return place in self.spoken.events
 
     def fold(self, offset: int, log_time_ms: int, entry: Entry, changes: FoldChanges) -> None:
@@ -71,15 +71,17 @@ class ToldUsage:
         found: dict[tuple[str, str], HeldSum] = {}
         for event in self.ledger.waiting:
             before = found.get((event.customer, event.meter), HeldSum(event.customer, event.meter, 0, event.time_ms))
-            found[event.customer, event.meter] = before._replace(units=before.units + event.value, oldest_ms=min(before.oldest_ms, event.time_ms))
+            found[event.customer, event.meter] = before._replace(
+                units=before.units + (event.value if event.reading is None else 1), oldest_ms=min(before.oldest_ms, event.time_ms)
+            )
         return [found[key] for key in sorted(found)]
 
     def _plan(self, offset: int, log_time_ms: int, intent: Intent, changes: FoldChanges) -> None:
         for event in intent.meter_events:
-            changes.add(_key(event), UsageAmounts(planned=event.value, open=event.value))
+            changes.add(_key(event), UsageAmounts(planned=event.units, open=event.units))
             changes.billed[event.customer] = event.billed
         for number, event in enumerate(intent.unbillable):
-            changes.add(_key(event), UsageAmounts(planned=event.value, refused=event.value))
+            changes.add(_key(event), UsageAmounts(planned=event.units, refused=event.units))
             changes.refused.append(_refused(SpokenPlace(offset, -1 - number), event, Outcome.UNBILLABLE, "older than Stripe takes", log_time_ms))
         if intent.meter_events:
             changes.intents.append(IntentAt(*intent.place, offset, hour_of(log_time_ms)))
@@ -92,7 +94,7 @@ class ToldUsage:
             event = entry.entry.meter_events[settlement.index]
             spoken = self.spoken.events.get(place)
             if spoken is None:
-                changes.add(_key(event), _settled(event.value, settlement.outcome))
+                changes.add(_key(event), _settled(event.units, settlement.outcome))
             else:
                 twice = settlement.index in entry.unknown or place in unknown
                 repeated = twice or entry.contested or entry.sender != receipt.instance or settlement.outcome is Outcome.DUPLICATE

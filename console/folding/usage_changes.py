@@ -130,7 +130,9 @@ class FoldChanges:
     billed: dict[str, str] = field(default_factory=dict)
 
     def add(self, key: UsagePlace, amounts: UsageAmounts) -> None:
-        """Add to a row."""
+        """Add to a row. What is nothing, as a latest value is to a sum, makes none."""
+        if not any(amounts):
+            return
         before = self.usage.get(key)
         self.usage[key] = amounts if before is None else before.plus(amounts)
 

@@ -34,7 +34,7 @@ async def settled_event(reader: LogReader, place: PartitionPlace, intent: int, n
     if target is None:
         return None
     target.fate.reported, target.fate.resolution = False, None  # these are the store's own
-    found = SpokenEvent(target.event, target.event.value, identifier=target.identifier, fate=target.fate)
+    found = SpokenEvent(target.event, target.event.units, identifier=target.identifier, fate=target.fate)
     found.shown = found.amounts(None)
     return found
 

@@ -14,6 +14,7 @@ from metering.folds.ledger import Ledger
 from metering.records.ledger_records import Correction, CorrectionKind, Entry, Intent, MeterEvent, Outcome, Receipt, Rejection
 from metering.records.notes.resolution import Resolution, Resolved
 
+LATEST_OBJECTION: Final = "it tells a latest value, to which nothing can be added: emit an event with the right value, which takes its place"
 TAKEN: Final = frozenset({Outcome.ACCEPTED, Outcome.DUPLICATE})
 """Stripe has it."""
 
@@ -142,6 +143,8 @@ def correction_as_target(corrected: Corrected) -> Target:
 def objection(target: Target, kind: CorrectionKind) -> str | None:
     """Why a correction of this kind must not be written for this target, as a sentence; None if it may be."""
     standing, fate = target.standing, target.fate
+    if target.event.reading is not None:
+        return LATEST_OBJECTION
     if fate.resolution is not None and fate.resolution.resolved is Resolved.MOVED:
         return f"{fate.resolution.to_customer} is billed for it, by {fate.resolution.by}"
     if standing is not None:

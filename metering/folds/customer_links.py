@@ -30,6 +30,12 @@ class BilledCustomers(Protocol):
         ...
 
 
+def shares_its_link(links: BilledCustomers, customer: str) -> bool:
+    """Whether somebody else's usage is billed to the same Stripe customer: then a latest value of one would take the place of another's."""
+    billed = links.of(customer)
+    return billed is not None and any(other not in {customer, billed} for other in links.customers_of(billed))
+
+
 class EachItsOwn:
     """Every customer is the Stripe customer of that id, however it begins."""
 

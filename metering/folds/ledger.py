@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from metering.folds.told_readings import ToldReadings
 from metering.records.chain import NO_OFFSET, Chain
 from metering.records.fail_closed import ChainBroken, LedgerClosed
 from metering.records.ledger_records import (
@@ -56,6 +57,8 @@ class Ledger:
     The next intent takes in what the last one `carried` and what was `postponed` since, which maps the offset of an accepted intent to its
     meter events.
 
+    `told` are the latest values that were planned, as far as they matter for older ones that are still to come.
+
     Behind an accepted `closing` no intent and no correction is accepted, until an adoption that names it: the ledger goes on in another cluster.
     """
 
@@ -67,12 +70,13 @@ class Ledger:
     settled: dict[Outcome, int] = field(default_factory=dict)
     carried: Sequence[MeterEvent] = ()
     postponed: dict[int, list[MeterEvent]] = field(default_factory=dict)
+    told: ToldReadings = field(default_factory=ToldReadings)
     closing: LedgerClosing | None = None
 
     @property
     def checkpoint(self) -> int:
         """From which offset of the ledger a reader must start to know all that is open, carried and postponed."""
-        needed = [next(iter(self.open), self.chain.head), *self.postponed]
+        needed = [next(iter(self.open), self.chain.head), *self.postponed, *self.told.oldest]
         return min([*needed, self.chain.head] if self.carried else needed)
 
     @property
@@ -170,6 +174,7 @@ class Ledger:
         self.events_end = intent.events_end
         self.carried = intent.carried
         self.postponed = {}
+        self.told.fold(offset, intent)
         if intent.meter_events:
             self.open[offset] = OpenEntry(intent, log_time_ms, set(range(len(intent.meter_events))), sender=intent.instance)
         return True

@@ -26,6 +26,8 @@ def entry_problems(entry: Mapping[str, Any], where: str) -> list[str]:
         if (key in entry or key == "event_name") and not is_name(entry.get(key), longest):
             problems.append(f"{where}.{key}: must be a string of 1 to {longest} characters, is {entry.get(key)!r}")
     problems += formula_problems(entry, where)
+    if entry.get("aggregate") == Aggregate.LAST.value:
+        problems += _last_problems(entry, where)
     if "dimensions" in entry:
         problems += _names_problems(entry["dimensions"], f"{where}.dimensions", least=0)
     if "where" in entry:
@@ -39,14 +41,28 @@ def entry_problems(entry: Mapping[str, Any], where: str) -> list[str]:
     return problems
 
 
+def _last_problems(entry: Mapping[str, Any], where: str) -> list[str]:
+    """What a meter of the latest value may not have, and what it must."""
+    problems = []
+    if entry.get("dimensions"):
+        problems.append(
+            f'{where}.dimensions: aggregate = "last" has none, because the last value of one set of dimensions would replace another\'s at Stripe;'
+            " write one meter for each, by where"
+        )
+    if not entry.get("where"):
+        problems.append(
+            f'{where}.where: aggregate = "last" needs one, such as where = {{reading = "storage"}}: each event that the meter takes is a reading,'
+            " and an event without the field would be a reading of 0"
+        )
+    return problems
+
+
 def formula_problems(entry: Mapping[str, Any], where: str) -> list[str]:
     """What is wrong with `aggregate`, `sum` and `less`."""
     aggregate = entry.get("aggregate", Aggregate.SUM.value)
-    if aggregate == "last":
-        return [f'{where}.aggregate: "last" is not built yet: write "sum" or "count"']
     if aggregate not in {each.value for each in Aggregate}:
-        return [f'{where}.aggregate: must be "sum" or "count", is {aggregate!r}']
-    is_sum = aggregate == Aggregate.SUM.value
+        return [f'{where}.aggregate: must be "sum", "count" or "last", is {aggregate!r}']
+    is_sum = aggregate != Aggregate.COUNT.value
     problems = _names_problems(entry.get("sum", []), f"{where}.sum", least=1) if is_sum or "sum" in entry else []
     if "less" in entry:
         if not is_sum:

@@ -6,14 +6,15 @@ from typing import NamedTuple
 
 
 class Aggregate(Enum):
-    """How a meter adds up: the quantities of events, or how many events there are."""
+    """What a meter tells: the sum of the quantities of events, how many events there are, or the quantity of the latest event."""
 
     SUM = "sum"
     COUNT = "count"
+    LAST = "last"
 
 
 class MeterFormula(NamedTuple):
-    """Several meters may have the same. A SUM is of the `fields`, less the fields of `less`.
+    """Several meters may have the same. A SUM is of the `fields`, less the fields of `less`; so is the value of each event for a LAST.
 
     A COUNT is 1 for an event that has any of the `fields`; without `fields`, for every event.
     """
@@ -32,6 +33,11 @@ class MeterFormula(NamedTuple):
         """Whether an event counts whatever its usage is."""
         return self.aggregate is Aggregate.COUNT and not self.fields
 
+    @property
+    def adds(self) -> bool:
+        """Whether what it makes of several events is added up."""
+        return self.aggregate is not Aggregate.LAST
+
     def units(self, usage: Mapping[str, int]) -> int:
         """What it makes of these quantities. Below zero, the event is at fault: it has more of `less` than of all `fields`."""
         if self.aggregate is Aggregate.COUNT:
@@ -44,4 +50,5 @@ class MeterFormula(NamedTuple):
         fields, less = " + ".join(sorted(self.fields)), " + ".join(sorted(self.less))
         if self.aggregate is Aggregate.COUNT:
             return f"events with {' or '.join(sorted(self.fields))}" if self.fields else "events"
-        return f"{fields} less {less}" if less else fields
+        made = f"{fields} less {less}" if less else fields
+        return made if self.adds else f"the latest {made}"

@@ -27,6 +27,7 @@ from taximeter_emitter.wire.limits import NAME_CHARS_MAX
 
 from metering.formulas.dimension_filters import read_where, values_problem
 from metering.formulas.meter_entries import FORMULA_KEYS, entry_problems, formula_problems, is_name
+from metering.formulas.meter_formulas import Aggregate
 
 CARDS_MAX: Final = 16
 _SHARED_KEYS: Final = ("dimensions", "customer_key", "value_key")
@@ -104,6 +105,8 @@ def _kinds_problems(kinds: object, place: str) -> list[str]:
             known = ", ".join(sorted(FORMULA_KEYS))
             problems += [f"{here}: unknown key {key!r}; known are {known}" for key in sorted(formula.keys() - FORMULA_KEYS)]
             problems += formula_problems(formula, here)
+            if formula.get("aggregate") == Aggregate.LAST.value:
+                problems.append(f'{here}.aggregate: "last" is not for a rate card, whose meters take all events of a model: write a [[meters]] table')
     return problems
 
 

@@ -153,6 +153,7 @@ class LedgerCells:
         self.history.ledger = ledger
         self._cells: dict[CellKey, Cell] = {}
         self.rejections: list[Rejection] = []
+        self.latest: set[CustomerMeter] = set()  # of latest values, which are not compared
 
     def foresee(self, entry: Entry) -> None:
         """Remember what this entry will speak of."""
@@ -170,6 +171,8 @@ class LedgerCells:
                 cell = self._cell(event)
                 if cell is not None:
                     cell.told(log_time_ms)
+                elif event.reading is not None and self._scope.key_of(event) is not None:
+                    self.latest.add(CustomerMeter(event.billed, event.meter))
 
     def finish(self) -> Cells:
         """All cells of the scope that the ledger has, after the last entry."""
@@ -253,7 +256,7 @@ class LedgerCells:
                 found.append(Member(identifier, event.value, event.time_ms))
 
     def _cell(self, event: MeterEvent) -> Cell | None:
-        key = self._scope.key_of(event)
+        key = self._scope.key_of(event) if event.reading is None else None  # latest values are not compared
         return None if key is None else self._cells.setdefault(key, Cell())
 
 

@@ -14,7 +14,7 @@ from metering.kafka.chain_records import PartitionPlace, chain_records
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.ledger_log import ledger_since
 from metering.kafka.partition_log import LogReader
-from metering.reconciliation.cells import CellKey, Cells, CellScope, LedgerCells, Member
+from metering.reconciliation.cells import CellKey, Cells, CellScope, CustomerMeter, LedgerCells, Member
 from metering.reconciliation.counted_reports import CountedReports, Pause
 from metering.records.ledger_records import REPORTS_PARTITION, Entry, Rejection, decode_entry
 
@@ -32,11 +32,14 @@ async def no_pause(_seconds: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class PartitionCells:
-    """The cells of one partition, and the error reports since then that may be about it."""
+    """The cells of one partition, and the error reports since then that may be about it. `latest`: customers and meters with latest values in the
+    range, which are in no cell: Stripe's sums say nothing of them.
+    """
 
     cells: Cells
     rejections: Sequence[Rejection]
     members: Mapping[CellKey, Sequence[Member]] = field(default_factory=dict)
+    latest: frozenset[CustomerMeter] = frozenset()
 
     def with_those(self, others: "PartitionCells") -> "PartitionCells":
         """With what another partition has of the same Stripe customers."""
@@ -45,7 +48,7 @@ class PartitionCells:
             cells[key] = cells[key].with_that(cell) if key in cells else cell
         for key, found in others.members.items():
             members[key] = [*members.get(key, ()), *found]
-        return PartitionCells(cells, [*self.rejections, *others.rejections], members)
+        return PartitionCells(cells, [*self.rejections, *others.rejections], members, self.latest | others.latest)
 
 
 class LedgerCellReader:
@@ -94,7 +97,7 @@ class LedgerCellReader:
         async with aclosing(self._entries(partition, begin, end, on_entries)) as entries:
             async for offset, log_time_ms, entry in entries:
                 cells.fold(offset, log_time_ms, entry)
-        return PartitionCells(cells.finish(), cells.rejections, cells.members)
+        return PartitionCells(cells.finish(), cells.rejections, cells.members, frozenset(cells.latest))
 
     async def counted_reports(self, since_ms: int) -> Sequence[Rejection]:
         """The error reports since then that count more than they name, of whatever partition. Blocks on Kafka; reads the log once."""

@@ -27,7 +27,7 @@ the copy of that ledger there. Both are accepted only at the offset that they na
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 from taximeter_emitter.wire.event import Dimensions
@@ -45,7 +45,9 @@ CARRYING_INTENT_FORMAT: Final = "intent/2"
 SIGNED_INTENT_FORMAT: Final = "intent/3"
 # With customers that are linked to others at Stripe: a reader of the other formats would bill nobody.
 LINKED_INTENT_FORMAT: Final = "intent/4"
-_SIGNED_FORMATS: Final = frozenset({SIGNED_INTENT_FORMAT, LINKED_INTENT_FORMAT})
+# With latest values: a reader of the other formats would leave them out, or add them up.
+LATEST_INTENT_FORMAT: Final = "intent/5"
+_SIGNED_FORMATS: Final = frozenset({SIGNED_INTENT_FORMAT, LINKED_INTENT_FORMAT, LATEST_INTENT_FORMAT})
 RECEIPT_FORMAT: Final = "receipt/1"
 CORRECTION_FORMAT: Final = "correction/1"
 LINKED_CORRECTION_FORMAT: Final = "correction/2"
@@ -85,11 +87,21 @@ class Outcome(StrEnum):
         return self in {Outcome.REJECTED, Outcome.UNBILLABLE, Outcome.POSTPONED}
 
 
+class ReadingTime(NamedTuple):
+    """What a latest value says of itself: when the event happened whose value it is (Unix ms), and where the billing period of its customer begins
+    that was known when it was planned (Unix seconds; 0: none was).
+    """
+
+    happened_ms: int
+    since_s: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class MeterEvent:
     """One meter event of an intent: `value` units at `time_ms` (milliseconds; whole seconds, in its earliest minute).
 
     The value is not 0, and has at most the digits that Stripe takes. Below zero it takes back, because something was adjusted.
+    With a `reading` it is a latest value: it is never added to another, may be 0 and is not below, and `time_ms` is its second.
     `linked`: the Stripe customer that is billed for it, as it was linked when this was planned; "": the customer itself, or it is not planned yet;
     BILLED_TO_NOBODY: it is never sent, and its outcome is that it was rejected.
     """
@@ -100,6 +112,12 @@ class MeterEvent:
     time_ms: int
     value: int
     linked: str = ""
+    reading: ReadingTime | None = None
+
+    @property
+    def units(self) -> int:
+        """What it adds to a sum of units: nothing, if it is a latest value."""
+        return self.value if self.reading is None else 0
 
     @property
     def billed(self) -> str:
@@ -112,6 +130,14 @@ class MeterEvent:
         return self.linked == BILLED_TO_NOBODY
 
 
+class ToldReading(NamedTuple):
+    """That a latest value of this customer and meter was planned before."""
+
+    customer: str
+    meter: str
+    reading: ReadingTime
+
+
 @dataclass(frozen=True, slots=True)
 class Intent:
     """What will be sent to Stripe for the tallies in `link`.
@@ -121,6 +147,9 @@ class Intent:
     intent (-1: none).
     `unbillable` are sums too old for Stripe; they are recorded here and never sent. `carried` are sums of meters that Stripe refuses: the next
     intent takes them in. What an intent tells is what its tallies hold, what the intent before it carried, and what was postponed since.
+
+    Of the latest values, `superseded` are those that are not sent because a later one of their billing period was planned before. Which those are
+    is known from the intents at `told_from` and behind it: what older intents told and still matters is said again, in `told_again`.
     """
 
     chain_id: str
@@ -133,6 +162,14 @@ class Intent:
     meter_events: Sequence[MeterEvent]
     unbillable: Sequence[MeterEvent] = ()
     carried: Sequence[MeterEvent] = ()
+    superseded: Sequence[MeterEvent] = ()
+    told_again: Sequence[ToldReading] = ()
+    told_from: int = NO_OFFSET
+
+    @property
+    def all_events(self) -> Sequence[MeterEvent]:
+        """Everything that it tells, sent or not."""
+        return (*self.meter_events, *self.unbillable, *self.carried, *self.superseded)
 
     @property
     def place(self) -> tuple[int, int]:
@@ -343,10 +380,32 @@ def encode_intent(intent: Intent) -> bytes:
                 event.value,
             )
             for event in events
+            if event.reading is None
+        ]
+
+    def readings(events: Sequence[MeterEvent]) -> list[tuple[int, int, int, int, int, int]]:
+        return [
+            (
+                customers.setdefault(event.customer, len(customers)),
+                meters.setdefault(event.meter, len(meters)),
+                event.time_ms,
+                event.value,
+                *event.reading,
+            )
+            for event in events
+            if event.reading is not None
         ]
 
     meter_events, unbillable, carried = columns(intent.meter_events), columns(intent.unbillable), columns(intent.carried)
-    assert len(intent.identifier(max(0, len(meter_events) - 1))) <= IDENTIFIER_CHARS_MAX
+    latest: dict[str, Any] = {name: found for name, events in _latest_lists(intent) if (found := readings(events))}
+    if intent.told_again:
+        latest["told_again"] = [
+            (customers.setdefault(each.customer, len(customers)), meters.setdefault(each.meter, len(meters)), *each.reading)
+            for each in intent.told_again
+        ]
+    if intent.told_from != NO_OFFSET:
+        latest["told_from"] = intent.told_from
+    assert len(intent.identifier(max(0, len(intent.meter_events) - 1))) <= IDENTIFIER_CHARS_MAX
     problem = _value_problem(intent)
     assert problem is None, problem
     return orjson.dumps(
@@ -361,15 +420,25 @@ def encode_intent(intent: Intent) -> bytes:
             "instance": intent.instance,
             "tally_head": intent.tally_head,
             "events_end": intent.events_end,
-            "identifier": intent.identifier(0)[:-2] if meter_events else "",
+            "identifier": intent.identifier(0)[:-2] if intent.meter_events else "",
             "customers": list(customers),
             "meters": list(meters),
             "dimensions": [dict(pairs) for pairs in dimensions],
             "meter_events": meter_events,
             "unbillable": unbillable,
             **({"carried": carried} if carried else {}),
+            **({"latest": latest} if latest else {}),
             **({"links": links} if (links := _links(intent)) else {}),
         }
+    )
+
+
+def _latest_lists(intent: Intent) -> Sequence[tuple[str, Sequence[MeterEvent]]]:
+    return (
+        ("meter_events", intent.meter_events),
+        ("unbillable", intent.unbillable),
+        ("carried", intent.carried),
+        ("superseded", intent.superseded),
     )
 
 
@@ -379,6 +448,8 @@ def _links(intent: Intent) -> dict[str, str]:
 
 
 def _intent_format(intent: Intent) -> str:
+    if intent.told_again or intent.told_from != NO_OFFSET or any(event.reading is not None for event in intent.all_events):
+        return LATEST_INTENT_FORMAT
     if any(event.linked for event in intent.meter_events):
         return LINKED_INTENT_FORMAT
     if any(event.value < 0 for events in (intent.meter_events, intent.unbillable, intent.carried) for event in events):
@@ -387,11 +458,14 @@ def _intent_format(intent: Intent) -> str:
 
 
 def _value_problem(intent: Intent) -> str | None:
-    for events in (intent.meter_events, intent.unbillable, intent.carried):
-        for event in events:
-            if not 0 < abs(event.value) <= VALUE_MAX:
-                return f"an intent cannot tell {event.value} units of {event.meter}"
-    return None
+    for event in intent.all_events:
+        least, value = (1, abs(event.value)) if event.reading is None else (0, event.value)
+        if not least <= value <= VALUE_MAX:
+            return f"an intent cannot tell {event.value} units of {event.meter}"
+    if any(event.reading is None for event in intent.superseded):
+        return "an intent cannot leave out what is to be added up"
+    places = [event.reading is not None for event in intent.meter_events]
+    return None if places == sorted(places) else "an intent has latest values before what is added up"
 
 
 def encode_receipt(receipt: Receipt) -> bytes:
@@ -520,7 +594,7 @@ def decode_entry(value: bytes | None) -> Entry:
     try:
         document = orjson.loads(value or b"")
         match document["format"]:
-            case "intent/1" | "intent/2" | "intent/3" | "intent/4":
+            case "intent/1" | "intent/2" | "intent/3" | "intent/4" | "intent/5":
                 return _intent(document)
             case "receipt/1":
                 return _receipt(document)
@@ -544,11 +618,19 @@ def _intent(document: Mapping[str, Any]) -> Intent:
     customers, meters = document["customers"], document["meters"]
     dimensions = [tuple(sorted(pairs.items())) for pairs in document["dimensions"]]
 
-    links = document["links"] if document["format"] == LINKED_INTENT_FORMAT else {}
+    if ("latest" in document) != (document["format"] == LATEST_INTENT_FORMAT):
+        raise RecordCorrupt(f"latest values in an intent of format {document['format']}, or none in one that says that it has them")
+    latest = document.get("latest", {})
+    links = document["links"] if document["format"] == LINKED_INTENT_FORMAT else document.get("links", {}) if latest else {}
     linked = [str(links.get(customer, "")) for customer in customers]
 
     def events(name: str, linked: Sequence[str]) -> list[MeterEvent]:
-        return [MeterEvent(customers[c], meters[m], dimensions[d], time_ms, value, linked[c]) for c, m, d, time_ms, value in document[name]]
+        sums = [MeterEvent(customers[c], meters[m], dimensions[d], time_ms, value, linked[c]) for c, m, d, time_ms, value in document[name]]
+        return sums + latest_events(name, linked)
+
+    def latest_events(name: str, linked: Sequence[str]) -> list[MeterEvent]:
+        found = latest.get(name, ())
+        return [MeterEvent(customers[c], meters[m], (), time_ms, value, linked[c], ReadingTime(*reading)) for c, m, time_ms, value, *reading in found]
 
     nobody = [""] * len(customers)
     intent = Intent(
@@ -561,7 +643,12 @@ def _intent(document: Mapping[str, Any]) -> Intent:
         events_end=document["events_end"],
         meter_events=events("meter_events", linked),
         unbillable=events("unbillable", nobody),
-        carried=events("carried", nobody) if "carried" in document or document["format"] == CARRYING_INTENT_FORMAT else [],
+        carried=events("carried", nobody)
+        if "carried" in document or document["format"] == CARRYING_INTENT_FORMAT
+        else latest_events("carried", nobody),
+        superseded=tuple(latest_events("superseded", nobody)),
+        told_again=tuple(ToldReading(customers[c], meters[m], ReadingTime(*reading)) for c, m, *reading in latest.get("told_again", ())),
+        told_from=latest.get("told_from", NO_OFFSET),
     )
     problem = _value_problem(intent)
     if problem is not None or (document["format"] not in _SIGNED_FORMATS and _intent_format(intent) == SIGNED_INTENT_FORMAT):

@@ -61,6 +61,11 @@ class Meter:
         """What it makes of an event that it takes."""
         return MeterFormula(self.aggregate, frozenset(self.fields), frozenset(self.less))
 
+    @property
+    def stripe_formula(self) -> str:
+        """By which formula Stripe's meter makes one value of meter events. Counts of events are sent as numbers, and added up."""
+        return "sum" if self.formula.adds else "last"
+
     def takes(self, dimensions: Mapping[str, str]) -> bool:
         """Whether it takes an event of these dimensions."""
         return where_takes(self.where, dimensions)
@@ -139,9 +144,9 @@ class MatchingMeters:
         return f"no meter takes it of an event {dimensions_text(self.dimensions)}: it is taken by {shown}{more}"
 
     def units(self, usage: _Usage) -> dict[str, int]:
-        """What an event adds to each meter, without those that it adds nothing to."""
+        """What an event adds to each meter, without those that it adds nothing to. To one of the latest value nothing is added."""
         quantities = dict(usage)
-        return {meter.event_name: units for meter in self.meters if (units := meter.formula.units(quantities))}
+        return {meter.event_name: units for meter in self.meters if meter.formula.adds and (units := meter.formula.units(quantities))}
 
     def below_zero(self, usage: _Usage) -> Meter | None:
         """The first meter for which an event comes out below zero: it is then refused, or set aside."""
@@ -168,6 +173,7 @@ class Catalogue:
     It is the digest of `definition`: an entry for each meter (event name, usage fields, dimensions, payload keys of customer and value, and what
     else its formula says), sorted, and before them one with an empty name and the unmetered usage fields, if there are any.
     `formulas` are those of the meters, each once; `positions` are those of the meters that have each. `takes_off`: the formulas that have `less`.
+    `of_latest`: the meters that tell the latest value.
     """
 
     def __init__(self, meters: Sequence[Meter], unmetered: Iterable[str] = ()) -> None:
@@ -181,6 +187,7 @@ class Catalogue:
             positions.setdefault(meter.formula, []).append(position)
         self.formulas: Sequence[MeterFormula] = tuple(positions)
         self.positions: Sequence[Sequence[int]] = tuple(positions.values())
+        self.of_latest = frozenset(meter.event_name for meter in self.meters if not meter.formula.adds)
         self.takes_off = tuple(formula for formula in self.formulas if formula.less)
         definition = [meter.definition for meter in self.meters]
         if self.unmetered:

@@ -31,8 +31,23 @@ from metering.records.fail_closed import RecordCorrupt
 
 TALLY_FORMAT: Final = "tally/2"
 EMITTER_DIGEST_BYTES: Final = 16
+# With latest values: a reader of the other formats would leave them out.
+LATEST_TALLY_FORMAT: Final = "tally/3"
 OLD_TALLY_FORMAT: Final = "tally/1"  # it is read, but does not say all that did not count, nor the horizon
-_DETAILS: Final = ("rows", "customers", "dimensions", "ranges", "finals", "abandoned", "emitter_states", "set_aside", "not_counted", "repeats")
+_FORMATS: Final = (OLD_TALLY_FORMAT, TALLY_FORMAT, LATEST_TALLY_FORMAT)
+_DETAILS: Final = (
+    "rows",
+    "latest",
+    "customers",
+    "dimensions",
+    "ranges",
+    "finals",
+    "abandoned",
+    "emitter_states",
+    "set_aside",
+    "not_counted",
+    "repeats",
+)
 
 CatalogueDefinition = Sequence[Sequence[Any]]
 """The meters in the form that their version is the digest of, see metering.records.meters."""
@@ -52,6 +67,18 @@ class TallyRow(NamedTuple):
     dimensions: Dimensions
     window_start_ms: int
     quantity: int
+    events: int
+
+
+class LatestValue(NamedTuple):
+    """The value of the latest event of one customer and meter within one second, when that event happened (Unix ms), and of how many events it is
+    the latest. Of two events of one millisecond the later in the log is the later. Such values are never added up.
+    """
+
+    customer: str
+    meter: str
+    time_ms: int
+    value: int
     events: int
 
 
@@ -201,6 +228,7 @@ class Tally:
     covers lost offsets only, or none where it accepts nothing but that ids are not known. A tally with `stepped_over` covers the record that was
     passed over, or all records of a batch that is damaged, and nothing else.
     `unknown_usage` (field, events, units) is what the events that it counted have of fields that the catalogue does not know.
+    `latest` are the values of meters that tell the latest one; an adjustment has none.
     A tally with an `adjustment` covers no offsets, and only its rows are its own: log time, catalogue, losses and checkpoint are those of the
     fold before it.
     """
@@ -231,27 +259,30 @@ class Tally:
     stepped_over: SteppedOver | None = None
     unknown_usage: Sequence[tuple[str, int, int]] = ()
     adjustment: Adjustment | None = None
+    latest: Sequence[LatestValue] = ()
 
     def __post_init__(self) -> None:
         if self.adjustment is not None:
             self._check_adjustment(self.adjustment)
         elif self.rows and (min(map(_quantity, self.rows)) <= 0 or min(map(_events, self.rows)) <= 0):
             raise RecordCorrupt(f"tally [{self.link.start}, {self.link.end}) has a row that is not positive, and adjusts nothing")
+        if self.latest and (min(each.value for each in self.latest) < 0 or min(each.events for each in self.latest) <= 0):
+            raise RecordCorrupt(f"tally [{self.link.start}, {self.link.end}) has a latest value that is below zero, or of no event")
         if self.link.end - self.link.start != self.records.total:
             raise RecordCorrupt(f"tally [{self.link.start}, {self.link.end}) accounts for {self.records.total} records")
         if self.records.lost != (self.records.total if self.acceptance is not None else 0):
             raise RecordCorrupt(f"tally [{self.link.start}, {self.link.end}) has {self.records.lost} lost records, which nobody accepted alone")
-        if self.acceptance is not None and (self.rows or self.events.total):
+        if self.acceptance is not None and (self.rows or self.latest or self.events.total):
             raise RecordCorrupt(f"tally [{self.link.start}, {self.link.end}) accepts a loss and counts events")
         if self.records.stepped_over != (self.records.total if self.stepped_over is not None else 0):
             raise RecordCorrupt(
                 f"tally [{self.link.start}, {self.link.end}) passes over {self.records.stepped_over} records, which nobody decided alone"
             )
-        if self.stepped_over is not None and (self.rows or self.events.total):
+        if self.stepped_over is not None and (self.rows or self.latest or self.events.total):
             raise RecordCorrupt(f"tally [{self.link.start}, {self.link.end}) passes over records and counts events")
 
     def _check_adjustment(self, adjustment: Adjustment) -> None:
-        counts = (self.ranges, self.finals, self.abandoned, self.dropped, self.set_aside, self.not_counted, self.unknown_usage)
+        counts = (self.ranges, self.finals, self.abandoned, self.dropped, self.set_aside, self.not_counted, self.unknown_usage, self.latest)
         decides = (self.acceptance, self.stepped_over, self.emitter_states, self.catalogue_definition)
         if self.link.start != self.link.end or self.events.total or any(counts) or any(found is not None for found in decides):
             raise RecordCorrupt(f"{adjustment.name} covers [{self.link.start}, {self.link.end}) or counts, and an adjustment does neither")
@@ -278,8 +309,12 @@ def encode_tally(tally: Tally) -> bytes:
         )
         for customer, meter, pairs, window_start_ms, quantity, events in tally.rows
     ]
+    latest = [
+        (customers.setdefault(each.customer, len(customers)), meters.setdefault(each.meter, len(meters)), each.time_ms, each.value, each.events)
+        for each in tally.latest
+    ]
     document: dict[str, Any] = {
-        "format": TALLY_FORMAT,
+        "format": LATEST_TALLY_FORMAT if latest else TALLY_FORMAT,
         "chain": tally.chain_id,
         "partition": tally.partition,
         "start": tally.link.start,
@@ -312,6 +347,8 @@ def encode_tally(tally: Tally) -> bytes:
         "set_aside": tally.set_aside,
         "not_counted": [(*run[:4], run.why.value) for run in tally.not_counted],
     }
+    if latest:
+        document["latest"] = latest
     if tally.unknown_usage:
         document["unknown_usage"] = tally.unknown_usage
     if tally.horizon_ms is not None:
@@ -358,6 +395,7 @@ def decode_tally_of(customer: str) -> Callable[[bytes | None], Tally]:
         customers = document["customers"]
         owner = customers.index(customer) if customer in customers else None
         document["rows"] = [row for row in document["rows"] if row[0] == owner]
+        document["latest"] = [value for value in document.get("latest", ()) if value[0] == owner]
 
     return lambda value: _decoded(value, choose_rows)
 
@@ -378,8 +416,10 @@ def _leave_out_details(document: dict[str, Any]) -> None:
 def _decoded(value: bytes | None, prepare: Callable[[dict[str, Any]], None]) -> Tally:
     try:
         document = orjson.loads(value or b"")
-        if document["format"] not in (TALLY_FORMAT, OLD_TALLY_FORMAT):
-            raise RecordCorrupt(f"unknown format {document['format']!r}; this version reads {TALLY_FORMAT} and {OLD_TALLY_FORMAT}")
+        if document["format"] not in _FORMATS:
+            raise RecordCorrupt(f"unknown format {document['format']!r}; this version reads {', '.join(_FORMATS)}")
+        if ("latest" in document) != (document["format"] == LATEST_TALLY_FORMAT):
+            raise RecordCorrupt(f"latest values in a tally of format {document['format']}, or none in one that says that it has them")
         prepare(document)
         return _tally(document)
     except (orjson.JSONDecodeError, KeyError, IndexError, TypeError, ValueError) as error:
@@ -420,6 +460,7 @@ def _tally(document: Mapping[str, Any]) -> Tally:
         stepped_over=SteppedOver(*document["stepped_over"]) if "stepped_over" in document else None,
         unknown_usage=[tuple(entry) for entry in document.get("unknown_usage", ())],
         adjustment=decode_adjustment(document["adjustment"]) if "adjustment" in document else None,
+        latest=tuple(LatestValue(customers[c], meters[m], time_ms, value, events) for c, m, time_ms, value, events in document.get("latest", ())),
     )
 
 

@@ -77,6 +77,8 @@ class DoubtBook:
         match entry:
             case Intent() if accepted:
                 for event in entry.meter_events:
+                    if event.reading is not None:
+                        continue  # Stripe's sums say nothing of latest values
                     self._saw(event, log_time_ms)
                     pair = CustomerMeter(event.billed, event.meter)
                     if pair in self.pairs:

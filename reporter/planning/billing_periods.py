@@ -140,6 +140,19 @@ class BillingPeriods:
         place = bisect_right(known.entries, minute_ms // 1000) - 1
         return known.times[place] * 1000 if place >= 0 and known.entries[place] * 1000 == minute_ms else minute_ms
 
+    def since_s(self, customer: str, time_ms: int) -> int:
+        """The last known boundary (Unix seconds) up to this time, to the second; 0 if there is none."""
+        known = self._of(customer)
+        if known is None:
+            return 0
+        place = bisect_right(known.boundaries, time_ms // 1000)
+        return known.boundaries[place - 1] if place else 0
+
+    def second_ms(self, customer: str, time_ms: int) -> int:
+        """The time (ms) to report to Stripe for what happened then: its second, but never that of a boundary."""
+        second = time_ms // 1000
+        return 1000 * (second + (second == self.since_s(customer, time_ms)))
+
     def end_s(self, customer: str, time_ms: int) -> int | None:
         """The end (Unix seconds) of the billing period that contains this event time; None if no known one does."""
         known = self._of(customer)

@@ -16,10 +16,12 @@ Life of a PartitionReporter:
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from taximeter_emitter.wire.limits import HOUR_MS
 
+from metering.folds.customer_links import shares_its_link
 from metering.folds.ledger import Ledger, OpenEntry
 from metering.folds.tallies import Tallies, tallies_after
 from metering.records.chain import NO_OFFSET, ChainLink
@@ -53,6 +55,7 @@ class PartitionReporter:
         self.carried = UnplannedUsage(rows_max, periods, carried_max=CARRIED_SUMS_MAX, surplus_max=SURPLUS_SUMS_MAX)
         self.carries_more = False  # whether usage was counted that no intent carries yet
         self.held: frozenset[str] = frozenset()
+        self._periods = periods
         self._links = periods.links
         self._links_seen = self._links.changes
         self._instance = instance
@@ -110,6 +113,8 @@ class PartitionReporter:
             if held:
                 self.carried.add(held)
                 self.carries_more = True
+            if tally.latest:
+                self._add_latest(tally)
 
     def hold(self, meters: frozenset[str]) -> None:
         """Stripe refuses these meters, and takes all others: from now on the usage of these, and of customers that have no link now, is carried, and
@@ -118,11 +123,15 @@ class PartitionReporter:
         if meters == self.held and self._links.changes == self._links_seen:
             return
         self.held, self._links_seen = meters, self._links.changes
-        if self.unplanned.move_to(self.carried, self._is_held) is not None:
+        if self.unplanned.move_to(self.carried, self._is_held, self._is_reading_held) is not None:
             self.carries_more = True
         if not len(self.unplanned):
             self.unplanned_since_ms = None
-        oldest = self.carried.move_to(self.unplanned, lambda customer, meter: not self._is_held(customer, meter))
+        oldest = self.carried.move_to(
+            self.unplanned,
+            lambda customer, meter: not self._is_held(customer, meter),
+            lambda customer, meter: not self._is_reading_held(customer, meter),
+        )
         if oldest is not None:
             self._note_since(oldest)
 
@@ -131,11 +140,24 @@ class PartitionReporter:
         return self.carried.by_meter(lambda _, meter: meter in self.held)
 
     def unlinked(self) -> dict[str, tuple[int, int]]:
-        """Units that wait for a link, and the time in ms of the oldest, of each meter that is not held itself."""
-        return self.carried.by_meter(lambda customer, meter: meter not in self.held and self._links.of(customer) is None)
+        """Units that wait for a link, or for one that is not shared, and the time in ms of the oldest, of each meter that is not held itself."""
+        return self.carried.by_meter(lambda _, meter: meter not in self.held)
 
     def _is_held(self, customer: str, meter: str) -> bool:
         return meter in self.held or self._links.of(customer) is None
+
+    def _is_reading_held(self, customer: str, meter: str) -> bool:
+        """Also where several customers are billed to one: what came last of one would take the place of another's, in any order."""
+        return self._is_held(customer, meter) or shares_its_link(self._links, customer)
+
+    def _add_latest(self, tally: Tally) -> None:
+        held = [value for value in tally.latest if self._is_reading_held(value.customer, value.meter)]
+        left = [value for value in tally.latest if not self._is_reading_held(value.customer, value.meter)] if held else tally.latest
+        self.unplanned.add_latest(left)
+        self.carried.add_latest(held)
+        self.carries_more |= bool(held)
+        if left:
+            self._note_since(tally.log_time_ms)
 
     def open_usage(self) -> Iterator[tuple[str, int]]:
         """Customer and time in ms of every meter event that has no final outcome."""
@@ -153,7 +175,7 @@ class PartitionReporter:
             if isinstance(entry.entry, Intent):
                 meter_events = entry.entry.meter_events
                 for index in entry.open:
-                    found[meter_events[index].meter] += meter_events[index].value
+                    found[meter_events[index].meter] += meter_events[index].units
         return found
 
     @property
@@ -191,6 +213,10 @@ class PartitionReporter:
         oldest = now_ms - EVENT_AGE_MAX_MS + PLANNING_MARGIN_MS
         events = self.unplanned.meter_events()
         carried, rejected = self._with_place(self.carried.meter_events())
+        superseded = tuple(event for event in events if self._is_superseded(event))
+        if superseded:
+            events = [event for event in events if not self._is_superseded(event)]
+        again = self.ledger.told.say_again(self.ledger.chain.next_offset, now_ms)
         return Intent(
             chain_id=self.tallies.chain_id,
             partition=self.partition,
@@ -199,9 +225,12 @@ class PartitionReporter:
             instance=self._instance,
             tally_head=self.tallies.chain.head,
             events_end=self.tallies.chain.end,
-            meter_events=[*(self._linked(event) for event in events if event.time_ms >= oldest), *rejected],
-            unbillable=[event for event in (*events, *carried) if event.time_ms < oldest],
+            meter_events=sorted([*(self._linked(event) for event in events if event.time_ms >= oldest), *rejected], key=_tells_a_reading),
+            unbillable=sorted([event for event in (*events, *carried) if event.time_ms < oldest], key=_tells_a_reading),
             carried=[event for event in carried if event.time_ms >= oldest],
+            superseded=superseded,
+            told_again=again.readings,
+            told_from=again.told_from,
         )
 
     def _with_place(self, carried: Sequence[MeterEvent]) -> tuple[list[MeterEvent], list[MeterEvent]]:
@@ -215,6 +244,13 @@ class PartitionReporter:
             else:
                 kept.append(event)
         return kept[::-1], rejected
+
+    def _is_superseded(self, event: MeterEvent) -> bool:
+        """Whether it is a latest value no more: a later one of its billing period was planned before."""
+        if event.reading is None:
+            return False
+        since = partial(self._periods.since_s, event.customer)
+        return self.ledger.told.has_later(event.customer, event.meter, event.reading.happened_ms, since)
 
     def _linked(self, event: MeterEvent) -> MeterEvent:
         billed = self._links.of(event.customer)
@@ -279,7 +315,8 @@ class PartitionReporter:
     def _take_in(self, events: Iterable[MeterEvent]) -> None:
         """Usage that was in an intent before, and must be in the next one."""
         for event in events:
-            if self._is_held(event.customer, event.meter):
+            is_held = self._is_held if event.reading is None else self._is_reading_held
+            if is_held(event.customer, event.meter):
                 self.carried.add_event(event)
             else:
                 self.unplanned.add_event(event)
@@ -287,6 +324,10 @@ class PartitionReporter:
 
     def _note_since(self, time_ms: int) -> None:
         self.unplanned_since_ms = time_ms if self.unplanned_since_ms is None else min(self.unplanned_since_ms, time_ms)
+
+
+def _tells_a_reading(event: MeterEvent) -> bool:
+    return event.reading is not None
 
 
 def open_meter_events(ledger: Ledger, intent_offset: int) -> list[tuple[int, MeterEvent]]:

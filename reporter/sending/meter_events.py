@@ -29,7 +29,7 @@ class MeterEventPort(Protocol):
     def take_back(
         self, *, event_name: str, payload: Mapping[str, str], identifier: str, timestamp_s: int, idempotency_key: str
     ) -> Awaitable[Verdict]:
-        """As `send`, of a meter event whose value is below zero: always by version 1 of the API, because version 2 drops it after a success."""
+        """As `send`, of a value that is not above zero: always by version 1 of the API, because version 2 drops it after a success."""
         ...
 
     def cancel(self, *, event_name: str, identifier: str, idempotency_key: str) -> Awaitable[Verdict]:

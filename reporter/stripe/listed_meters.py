@@ -34,11 +34,12 @@ class MetersUnread(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ListedMeter:
-    """What Stripe says of a meter. `value_key` is None where the meter counts events and reads no value."""
+    """What Stripe says of a meter. `value_key` is None where the meter counts events and reads no value. `formula`: sum, count or last."""
 
     active: bool
     customer_key: str
     value_key: str | None
+    formula: str = "sum"
 
 
 class MetersPort(Protocol):
@@ -108,11 +109,12 @@ class StripeMeters:
 
 def _meter(row: Mapping[str, Any]) -> tuple[str, ListedMeter]:
     """The event name and what is said of it. What Stripe leaves out has its documented default."""
-    counts = _text(row.get("default_aggregation"), "formula", "sum") == "count"
+    formula = _text(row.get("default_aggregation"), "formula", "sum")
     return str(row.get("event_name") or ""), ListedMeter(
         active=row.get("status") != "inactive",
         customer_key=_text(row.get("customer_mapping"), "event_payload_key", "stripe_customer_id"),
-        value_key=None if counts else _text(row.get("value_settings"), "event_payload_key", "value"),
+        value_key=None if formula == "count" else _text(row.get("value_settings"), "event_payload_key", "value"),
+        formula=formula,
     )
 
 

@@ -164,6 +164,8 @@ def _show(report: Report, verdict: ProofVerdict) -> None:
     for name, totals in sorted(report.meters.items()):
         if totals.unrecorded or totals.proved or totals.corrected or totals.correcting or totals.back is not None:
             console.print(f"{name}: {_billed(totals)}")
+        if totals.passed:
+            console.print(f"{name}: {totals.passed:,} of the {totals.counted:,} are not at Stripe, because a later one of their period is")
     console.print(_emitters(report))
     for problem in report.problems.shown:
         console.print(f"- {problem}", style="red", markup=False)

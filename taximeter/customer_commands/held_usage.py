@@ -2,14 +2,14 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from taximeter_emitter.wire.partitioner import partition_of
 
-from metering.folds.customer_links import BilledCustomers
+from metering.folds.customer_links import BilledCustomers, shares_its_link
 from metering.kafka.chain_records import PartitionPlace, chain_records
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.ledger_log import ledger_start
@@ -30,10 +30,11 @@ class HeldMeter(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class HeldAmount:
-    """Units, and the time of the oldest (Unix ms)."""
+    """Units, how many latest values, which are no units, and the time of the oldest (Unix ms)."""
 
     units: int
     oldest_ms: int
+    latest_values: int = 0
 
     @property
     def billable_until_ms(self) -> int:
@@ -43,11 +44,12 @@ class HeldAmount:
     def text(self) -> str:
         """In words: how much, since when, and how long Stripe takes it yet."""
         days = max(0, self.billable_until_ms - round(time.time() * 1000)) // _DAY_MS
-        return f"{self.units:,} units since {shown(self.oldest_ms // 1000)}; Stripe takes the oldest for {days} more days"
+        what = f"{self.latest_values:,} latest values" if self.latest_values else f"{self.units:,} units"
+        return f"{what} since {shown(self.oldest_ms // 1000)}; Stripe takes the oldest for {days} more days"
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
-        return {"units": self.units, "oldest_ms": self.oldest_ms, "billable_until_ms": self.billable_until_ms}
+        return {"units": self.units, "latest_values": self.latest_values, "oldest_ms": self.oldest_ms, "billable_until_ms": self.billable_until_ms}
 
 
 HeldUsage = Mapping[HeldMeter, HeldAmount]
@@ -62,9 +64,19 @@ async def read_held(reader: LogReader, kafka: KafkaSettings, links: BilledCustom
     found: defaultdict[HeldMeter, list[MeterEvent]] = defaultdict(list)
     for partition in partitions:
         for event in await _waiting(reader, kafka.topics.ledger.name, partition):
-            if links.of(event.customer) is None and (customers is None or event.customer in customers):
+            if _waits_for_a_link(links, event) and (customers is None or event.customer in customers):
                 found[HeldMeter(event.customer, event.meter)].append(event)
-    return {held: HeldAmount(sum(each.value for each in events), min(each.time_ms for each in events)) for held, events in sorted(found.items())}
+    return {held: _amount(events) for held, events in sorted(found.items())}
+
+
+def _waits_for_a_link(links: BilledCustomers, event: MeterEvent) -> bool:
+    return links.of(event.customer) is None or (event.reading is not None and shares_its_link(links, event.customer))
+
+
+def _amount(events: Sequence[MeterEvent]) -> HeldAmount:
+    return HeldAmount(
+        sum(each.units for each in events), min(each.time_ms for each in events), latest_values=sum(each.reading is not None for each in events)
+    )
 
 
 async def _waiting(reader: LogReader, topic: str, partition: int) -> list[MeterEvent]:

@@ -68,11 +68,11 @@ def rows_of_entry(partition: int, fold: Ledger, offset: int, log_time_ms: int, e
     match entry:
         case Intent():
             sent = [
-                _sent(place, number, log_time_ms, ("sent", entry.identifier(number), None), event) for number, event in enumerate(entry.meter_events)
+                _sent(place, number, log_time_ms, (_kind("sent", event), entry.identifier(number), None), event)
+                for number, event in enumerate(entry.meter_events)
             ]
-            first = len(sent)
-            old = [_sent(place, first + number, log_time_ms, ("unbillable", None, None), event) for number, event in enumerate(entry.unbillable)]
-            return [*sent, *old]
+            rest = [*((_kind("unbillable", event), event) for event in entry.unbillable), *(("superseded", event) for event in entry.superseded)]
+            return sent + [_sent(place, number, log_time_ms, (kind, None, None), event) for number, (kind, event) in enumerate(rest, start=len(sent))]
         case Correction():
             adds = entry.kind in {CorrectionKind.RESEND, CorrectionKind.MOVE}
             about = (str(entry.kind), entry.identifier(), entry.target_identifier)
@@ -88,6 +88,11 @@ def rows_of_entry(partition: int, fold: Ledger, offset: int, log_time_ms: int, e
             return [ExportedRow("outcomes", log_time_ms, values)]
         case _:
             return settled
+
+
+def _kind(kind: str, event: MeterEvent) -> str:
+    """Values of one kind may be added up, so a latest value has kinds of its own."""
+    return kind if event.reading is None else f"{kind}_latest"
 
 
 def _outcomes(partition: int, fold: Ledger, offset: int, log_time_ms: int, receipt: Receipt) -> Iterator[ExportedRow]:

@@ -15,6 +15,7 @@ _Entries = Mapping[str, Sequence[Sequence[Any]]]
 class CatalogueChanges:
     """Names of meters that are `added`, `dropped` and `changed`, and of usage fields that are known only to the new or the old version.
 
+    `refounded`: meters that tell the latest value in one of the versions ever published and add up in the other; Stripe's meter cannot change so.
     `before` and `after`: the entries of the definitions, by the name of the meter.
     """
 
@@ -25,6 +26,7 @@ class CatalogueChanges:
     forgotten: Sequence[str]
     before: _Entries
     after: _Entries
+    refounded: Sequence[str] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -36,6 +38,11 @@ class CatalogueChanges:
         for name in self.dropped:
             if name not in may_drop:
                 yield f"the meter {name} would be dropped: from then on its usage is billed to nobody. If that is meant, add --drop {name}"
+        for name in self.refounded:
+            yield (
+                f'the meter {name} would change between aggregate = "last" and one that adds up, and Stripe never changes the formula of a meter:'
+                " give it another event_name"
+            )
         for name in may_drop:
             if name not in self.dropped:
                 yield f"--drop {name}: this meter is not dropped; the settings file has it, or the log does not"
@@ -64,8 +71,8 @@ class CatalogueChanges:
         }
 
 
-def changes_between(old: Catalogue, new: Catalogue) -> CatalogueChanges:
-    """What `new` changes."""
+def changes_between(old: Catalogue, new: Catalogue, before_that: Sequence[Catalogue] = ()) -> CatalogueChanges:
+    """What `new` changes. `before_that`: the versions that were published before `old`."""
     before, after = _entries(old), _entries(new)
     return CatalogueChanges(
         added=[name for name in after if name not in before],
@@ -75,7 +82,12 @@ def changes_between(old: Catalogue, new: Catalogue) -> CatalogueChanges:
         forgotten=sorted(old.known_fields - new.known_fields),
         before=before,
         after=after,
+        refounded=sorted({name for each in (*before_that, old) for name in _refounded(each, new)}),
     )
+
+
+def _refounded(old: Catalogue, new: Catalogue) -> set[str]:
+    return {name for name, meter in new.by_name.items() if name in old.by_name and old.by_name[name].stripe_formula != meter.stripe_formula}
 
 
 def _entries(catalogue: Catalogue) -> _Entries:

@@ -21,6 +21,7 @@ from billing.catalogue.plan import terms_of
 from billing.catalogue.price_list import PriceList
 from billing.catalogue.pricing import parse_wanted
 from metering.configuration.settings import SettingsError
+from metering.formulas.meter_formulas import Aggregate
 from metering.process.service_command import load_configuration
 from metering.records.meters import Catalogue, FieldVerdict, MatchingMeters, below_zero_text, catalogue_of, catalogue_problems, where_text
 from metering.stripe.settings import stripe_is_configured
@@ -46,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     catalogue = catalogue_of(file)
     money = _money(arguments, file)
     found = explained(event, catalogue)
-    units = [(each["meter"], each["quantity"]) for each in found["meters"]] if found["counted"] else []
+    units = [(each["meter"], each["quantity"]) for each in found["meters"] if each["aggregate"] != Aggregate.LAST.value] if found["counted"] else []
     if arguments.json:
         print_json({"schema": EXPLAINED_SCHEMA, **found, "money": money.as_json(units)})
     else:
@@ -86,6 +87,7 @@ def _fed(event: UsageEvent, catalogue: Catalogue, meters: MatchingMeters) -> lis
             "meter": meter.event_name,
             "quantity": meter.formula.units(usage),
             "formula": meter.formula.text,
+            "aggregate": meter.aggregate.value,
             "where": where_text(meter.where) if meter.where else None,
             "dimensions": dict(parts[meter.event_name]),
         }
@@ -95,7 +97,8 @@ def _fed(event: UsageEvent, catalogue: Catalogue, meters: MatchingMeters) -> lis
 
 def _overlaps(event: UsageEvent, meters: MatchingMeters) -> list[dict[str, Any]]:
     """Usage fields that more than one meter adds up: billed as often, unless that is meant."""
-    adding: Mapping[str, list[str]] = {name: [m.event_name for m in meters.meters if name in set(m.fields) - set(m.less)] for name, _ in event.usage}
+    sums = [meter for meter in meters.meters if meter.formula.adds]
+    adding: Mapping[str, list[str]] = {name: [m.event_name for m in sums if name in set(m.fields) - set(m.less)] for name, _ in event.usage}
     taken_off = Counter(name for meter in meters.meters for name in meter.less)
     return [{"field": name, "meters": names} for name, names in adding.items() if dict(event.usage)[name] and len(names) - taken_off[name] > 1]
 

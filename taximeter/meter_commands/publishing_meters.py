@@ -113,8 +113,8 @@ def as_json(version: CatalogueVersion) -> dict[str, Any]:
 
 
 def _compared(log: CatalogueLog, file: Catalogue) -> tuple[CatalogueVersion, CatalogueChanges]:
-    newest = log.published.versions[-1]
-    return newest, changes_between(newest.catalogue, file)
+    *older, newest = log.published.versions
+    return newest, changes_between(newest.catalogue, file, [each.catalogue for each in older])
 
 
 def _show(arguments: argparse.Namespace, newest: CatalogueVersion, changes: CatalogueChanges) -> None:

@@ -7,7 +7,7 @@ import argparse
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TextIO
@@ -53,6 +53,7 @@ class Reconciliation:
     cells: list[ComparedCell] = field(default_factory=list)
     keep_settled: bool = False
     plan: CorrectionPlan | None = None
+    latest: Counter[str] = field(default_factory=Counter)  # by meter, the customers with latest values, which are not compared
 
     def take(self, cells: Sequence[ComparedCell]) -> None:
         """One customer and meter."""
@@ -61,6 +62,11 @@ class Reconciliation:
             self.verdicts[each.comparison.verdict] += 1
             if self.keep_settled or each.comparison.verdict is not CellVerdict.SETTLED or each.comparison.taken is not None:
                 self.cells.append(each)
+
+    def not_compared(self) -> Iterator[str]:
+        """What says nothing about latest values, for people."""
+        for meter, customers in sorted(self.latest.items()):
+            yield f"not compared: {meter} of {customers:,} customers, which tells latest values; see what Stripe has: taximeter stripe usage"
 
     @property
     def exit_code(self) -> int:
@@ -167,6 +173,7 @@ async def reconcile(options: ReconcileOptions, kafka: KafkaSettings, scope: Cell
         reconciler = Reconciler(ledger, summaries, scope=scope, pace=pace, settle_ms=round(options.settle_seconds * 1000), clock=SystemClock())
         for number, partition in enumerate(partitions):
             cells = await ledger.read(partition, scope)
+            found.latest.update(pair.meter for pair in cells.latest)
             here = [pair for pair in asked if partition_of(pair.customer, kafka.partitions) == partition]
             pairs = pairs_of(cells.cells, here)
             done = saved.done(partition) if saved is not None else {}
@@ -236,6 +243,8 @@ def _show(found: Reconciliation) -> None:
     told = ", ".join(f"{verdicts[verdict]:,} {verdict}" for verdict in CellVerdict if verdicts[verdict]) or "nothing"
     width = "hours" if found.scope.width_ms == HOUR_MS else "days"
     print(f"{found.pairs:,} customers and meters, from {shown(found.scope.from_ms // 1000)} to {shown(found.scope.to_ms // 1000)}, {width}: {told}")
+    for line in found.not_compared():
+        print(line)
     missing = -sum(each.comparison.difference for each in found.cells if each.comparison.verdict is CellVerdict.MISSING)
     extra = sum(each.comparison.difference for each in found.cells if each.comparison.verdict is CellVerdict.EXTRA)
     if missing:
@@ -274,6 +283,7 @@ def as_json(found: Reconciliation) -> dict[str, Any]:
         "cell_ms": found.scope.width_ms,
         "verdicts": {verdict.value: found.verdicts[verdict] for verdict in CellVerdict},
         "cells": [cell_as_json(each) for each in found.cells],
+        "not_compared": dict(found.latest),
         "plan": None if found.plan is None else found.plan.as_json(),
     }
 

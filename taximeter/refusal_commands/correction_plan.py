@@ -9,7 +9,7 @@ from typing import Any, Final
 from taximeter_emitter.wire.limits import HOUR_MS
 
 from audit.refused_usage import MendState, PartitionRefusals, RefusedEvent
-from metering.folds.corrections import MeterEventPlace, place_of
+from metering.folds.corrections import LATEST_OBJECTION, MeterEventPlace, place_of
 from metering.folds.customer_links import BilledCustomers
 from metering.reconciliation.cells import CellKey, CustomerMeter, Member
 from metering.reconciliation.differences import chosen
@@ -149,6 +149,9 @@ def plan_refusals(
             to_customer = links.of(each.target.event.customer) or ""
         if each.target.event.time_ms + EVENT_AGE_MAX_MS - PLANNING_MARGIN_MS <= plan.made_at_ms:
             plan.skipped[TOO_OLD] += 1
+            continue
+        if each.target.event.reading is not None:
+            plan.skipped[LATEST_OBJECTION] += 1
             continue
         match each.state:
             case MendState.OPEN if each.target.event.is_for_nobody and not to_customer:

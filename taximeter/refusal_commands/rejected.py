@@ -113,7 +113,7 @@ def _by_code(events: Sequence[RefusedEvent], reports: Sequence[AnsweredReport]) 
     for key in sorted({*groups, *unnamed}):
         found = groups.get(key, [])
         states = Counter(each.state for each in found)
-        units = sum(each.target.event.value for each in found)
+        units = sum(each.target.event.units for each in found)
         mended = len(found) - states[MendState.OPEN] - states[MendState.UNDECIDED]
         numbers = (len({each.target.event.customer for each in found}), len(found), unnamed[key], units, mended, states[MendState.UNDECIDED])
         table.add_row(*key, *(f"{number:,}" for number in numbers), next_command(key[0], states, unnamed[key]))

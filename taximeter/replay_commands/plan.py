@@ -8,7 +8,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import replace
 from typing import Final, TextIO
 
@@ -30,6 +30,7 @@ from metering.records.adjustment import AdjustmentKind, short
 from metering.records.ledger_records import REASON_CHARS_MAX
 from metering.records.meters import Catalogue, catalogue_of, catalogue_problems
 from taximeter.before_writing import told
+from taximeter.catalogue_in_force import published_versions
 from taximeter.connection import NotConfigured, kafka_settings, run_on_logs
 from taximeter.exit_codes import DISCREPANCY, FAILED, INTERRUPTED, OK, PENDING, USAGE
 from taximeter.import_commands.import_arguments import is_import, selection_problems
@@ -46,6 +47,11 @@ from taximeter.stripe_commands.running import print_json
 
 PLAN_TOLD_SECONDS: Final = 10.0
 _ELSEWHERE: Final = "Give draft.json to another machine for --resume DIR --derive, bring back its partition files, and --resume makes the plan"
+
+
+LATEST_NOT_PLANNED: Final = (
+    'tells the latest value (aggregate = "last"), to which no plan can add, and from which none can take: emit an event with the right value'
+)
 
 
 class NothingPlanned(Exception):
@@ -90,9 +96,12 @@ async def _plan(arguments: argparse.Namespace, directory: PlanDirectory) -> int:
         book, ends = await log.book(range(kafka.partitions), lambda count: tell(count, 0))
         if arguments.rows is not None:
             rule = PlanRule(AdjustmentKind.RESOLVE, evidence=arguments.evidence, into=await _into(arguments))
-            write_given(directory, kafka, ends, read_rows(arguments.rows), rule=rule, now_ms=SystemClock().now_ms())
+            rows = read_rows(arguments.rows)
+            await _refuse_latest(kafka, {row[1] for row in rows})
+            write_given(directory, kafka, ends, rows, rule=rule, now_ms=SystemClock().now_ms())
         elif arguments.resume is None:
             draft = await _draft(arguments, kafka, log, ends)
+            await _refuse_latest(kafka, set(draft.selector.meters))
             if told(_problems(book, draft)):
                 return DISCREPANCY
             directory.begin(draft)
@@ -150,6 +159,13 @@ async def _draft(arguments: argparse.Namespace, kafka: KafkaSettings, log: PlanL
     return PlanHeader(rule, selector, SystemClock().now_ms(), ranges, MINUTE_MS)
 
 
+async def _refuse_latest(kafka: KafkaSettings, meters: Set[str]) -> None:
+    """Raise NothingPlanned where a plan is about such a meter by name. One about all meters leaves them as they are."""
+    of_latest = {name for version in await published_versions(kafka) for name in version.catalogue.of_latest}
+    if found := sorted(meters & of_latest):
+        raise NothingPlanned(f"{', '.join(found)} {LATEST_NOT_PLANNED}")
+
+
 async def _into(arguments: argparse.Namespace) -> IntoCurrent | None:
     return await into_current(arguments) if arguments.into_current else None
 
@@ -160,6 +176,8 @@ def _rule(arguments: argparse.Namespace) -> PlanRule:
     if arguments.move_to:
         return PlanRule(AdjustmentKind.MOVE, to_customer=arguments.move_to)
     catalogue = _catalogue(arguments)
+    if arguments.count in catalogue.of_latest:
+        raise NothingPlanned(f"{arguments.count} {LATEST_NOT_PLANNED}")
     if arguments.count not in catalogue.by_name:
         raise NothingPlanned(f"the settings file has no meter {arguments.count!r}; it has {', '.join(catalogue.by_name)}")
     return PlanRule(AdjustmentKind.COUNT, meter=arguments.count, definition=catalogue.definition)

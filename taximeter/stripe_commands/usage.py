@@ -66,9 +66,8 @@ def bar(value: int | Decimal, largest: int | Decimal) -> str:
 
 def _show(usage: Usage, asked: tuple[int, int]) -> None:
     out = console()
-    out.print(
-        f"{usage.customer}, {usage.meter.event_name}, from {shown(usage.start)} to {shown(usage.end)}: {_number(usage.total, exact=usage.exact)}"
-    )
+    told = _number(usage.total, exact=usage.exact) if usage.adds_up else f"the latest value of each {usage.by}"
+    out.print(f"{usage.customer}, {usage.meter.event_name}, from {shown(usage.start)} to {shown(usage.end)}: {told}")
     if asked != (usage.start, usage.end):
         unit = "minutes" if usage.by == "total" else f"{usage.by}s"
         out.print(f"that is in full UTC {unit}, which is all that Stripe shows; asked for was {shown(asked[0])} to {shown(asked[1])}")
@@ -107,7 +106,7 @@ def _as_json(usage: Usage) -> dict[str, Any]:
         "start": usage.start,
         "end": usage.end,
         "group_seconds": None if usage.by == "total" else SECONDS_OF[usage.by],
-        "total": _exactly(usage.total),
+        "total": _exactly(usage.total) if usage.adds_up else None,
         "exact": usage.exact,
         "rows": [{"start": row.start, "end": row.end, "value": _exactly(row.value), "exact": row.exact} for row in usage.rows],
     }

@@ -101,6 +101,11 @@ async def _explain(kafka: KafkaSettings, question: UsageQuestion, how: _How) -> 
 
 def _show_sums(question: UsageQuestion, result: ExplainedUsage) -> None:
     times = f"from {shown(question.from_ms // 1000)} to {shown(question.to_ms // 1000)}"
+    if result.latest is not None:
+        told = result.latest
+        print(f"{question.customer}, {question.meter}, {times}: the latest value is {told.value:,}, of {shown(told.time_ms // 1000)}")
+        print("  values are not added up, so there are no units to explain; see what was told: taximeter export ledger")
+        return
     print(f"{question.customer}, {question.meter}, {times}: {result.rows:,} units in {result.events_by.total():,} events")
     for plan, units in result.adjusted.items():
         print(f"  {units:+,} by plan {short(plan.plan)}, {plan.kind}, by {plan.by}: {plan.reason}")
@@ -122,6 +127,8 @@ def _show_sums(question: UsageQuestion, result: ExplainedUsage) -> None:
 
 def _show_comparison(result: ExplainedUsage, cells: PartitionCells, file: Path | None) -> None:
     others = ", ".join(f"{count:,} {outcome}" for outcome, count in result.outcomes.items() if outcome is not EventOutcome.COUNTED)
+    if result.latest is not None:
+        return
     if result.compared and result.agrees and not result.gone and not result.unknown:
         print(f"  the log has these {result.counted:,} events, and they make this sum")
     if others:
@@ -150,6 +157,7 @@ def as_json(question: UsageQuestion, result: ExplainedUsage, cells: PartitionCel
         "from_ms": question.from_ms,
         "to_ms": question.to_ms,
         "units": str(result.units),
+        "latest_value": None if result.latest is None else {"value": str(result.latest.value), "time_ms": result.latest.time_ms},
         "units_counted": str(result.rows),
         "plans": [{**plan._asdict(), "units": str(units)} for plan, units in result.adjusted.items()],
         "sums": [

@@ -1,5 +1,6 @@
 """An aggregator process: the workers of `aggregator.worker`, with a simulated group, Kafka and disk around them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aggregator.core.counting_rules import CountingRules
@@ -10,11 +11,14 @@ from aggregator.takeover import CountingTakeover
 from aggregator.worker import CountingWorker
 from metering.following.catalogue_following import CatalogueFollowing
 from metering.following.catalogue_log import CatalogueLog
+from metering.formulas.dimension_filters import where_from
+from metering.formulas.meter_formulas import Aggregate
 from metering.kafka.partition_log import LogUnavailable
 from metering.records.fail_closed import FailClosed, HistoryLost
 from metering.records.meters import Catalogue, Meter
 from metering.workers.partition_worker import WorkerKit
 from tests.simulation.kafka import Feed, SimulatedAppender, SimulatedReader
+from tests.simulation.latest_check import LATEST
 from tests.simulation.processes import Process, SimulatedTurns
 from tests.simulation.silence import AGGREGATOR_METRICS, CATALOGUE_METRICS, GROUP_METRICS, LOGGER, ProcessLog
 from tests.simulation.world import EVENTS, TALLIES, TOPICS, PartitionStopped, World
@@ -26,8 +30,16 @@ CATALOGUES = (
     Catalogue([Meter("tokens", ("input_tokens", "output_tokens"), ("model",)), Meter("requests", ("requests",))]),
 )
 """What versions there are in a world: with the meter `requests`, or where they are free, and by different dimensions."""
+_LATEST = Meter("stored", ("output_tokens",), where=where_from([["model", ["alpaca-7b"]]]), aggregate=Aggregate.LAST)
+LATEST_CATALOGUES = tuple(Catalogue([*each.meters, _LATEST], each.unmetered) for each in CATALOGUES)
+"""The same, with a meter that tells the latest value: every event is a reading of it, and the first of each customer a reading of 0."""
 FLUSH_BYTES = (1, 500, 800_000)  # how large a tally may become before a run of records is broken off
 FLUSH_SECONDS = (0.2, 2.0, 8.0)
+
+
+def catalogues_of(world: World) -> Sequence[Catalogue]:
+    """The versions that there may be in a world."""
+    return LATEST_CATALOGUES if LATEST in world.meters else CATALOGUES
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +62,7 @@ class AggregatorProcess(Process):
         reader, appender = SimulatedReader(world), SimulatedAppender(world)
         self._catalogue = CatalogueFollowing(
             CatalogueLog(reader, TOPICS.catalogue.name),
-            world.rng.pick(CATALOGUES),
+            world.rng.pick(catalogues_of(world)),
             founder=appender,
             metrics=CATALOGUE_METRICS,
             clock=self,

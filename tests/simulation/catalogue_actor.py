@@ -9,7 +9,7 @@ from metering.folds.catalogue_timeline import NOTICE_MS_MIN
 from metering.following.catalogue_log import CatalogueLog
 from metering.following.publishing import NotPublished, Publishing
 from metering.kafka.partition_log import LogUnavailable
-from tests.simulation.aggregator_process import CATALOGUES
+from tests.simulation.aggregator_process import catalogues_of
 from tests.simulation.kafka import SimulatedAppender, SimulatedReader
 from tests.simulation.processes import Process
 from tests.simulation.world import EVENTS, MINUTE, SECOND, TOPICS, World
@@ -43,7 +43,7 @@ class CatalogueKeeper(Process):
         last_ms = max((version.from_ms for version in log.published.versions), default=0)
         from_ms = max(world.now_ms, last_ms) + NOTICE_MS_MIN + world.rng.between(-MINUTE, 10 * MINUTE)
         version = await Publishing(log, SimulatedAppender(world), self).publish(
-            world.rng.pick(CATALOGUES), from_ms=from_ms, reason="prices changed", by=self.name
+            world.rng.pick(catalogues_of(world)), from_ms=from_ms, reason="prices changed", by=self.name
         )
         if self._moves_leaders:
             partition = world.rng.below(world.partitions)

@@ -20,6 +20,7 @@ from tests.simulation.adjustment_check import AdjustmentBook, Plans
 from tests.simulation.catalogue_check import VersionsCheck
 from tests.simulation.correction_check import POSTPONED, CorrectionBook, Outcomes, PartitionCorrections
 from tests.simulation.journal import EVENTS_PER_CUSTOMER, Emitted, Journal
+from tests.simulation.latest_check import LATEST, LatestCheck, read_latest
 from tests.simulation.raw_records import METERS, MeterLine, RawEvent, RawRecord, read_final, read_meter_events, read_record
 from tests.simulation.row_check import row_objections
 
@@ -44,6 +45,8 @@ class BookEntry(Protocol):
     def meter(self) -> str: ...
     @property
     def value(self) -> int: ...
+    @property
+    def time_ms(self) -> int: ...
 
 
 Log = Sequence[RawRecord | None]
@@ -64,6 +67,7 @@ class Evidence:
     `cancelled` are identifiers in the books that Stripe has cancelled, `dropped` those that it accepted and did not record, `refused` those that
     it would not take. `kept_from`: by partition, the first offset of the events that retention has not deleted; the logs still have what was.
     `crowded`: emitters may be forgotten, and new numbers of theirs are then set aside. `billed`: whom each identifier was said to be for, ever.
+    `tells_latest`: a meter tells the latest value.
     `links`: the names at Stripe, ever, of customers that need a link.
     """
 
@@ -85,6 +89,7 @@ class Evidence:
     boundaries: Mapping[str, Sequence[int]]
     billed: Mapping[str, Collection[str]]
     links: Mapping[str, Collection[str]]
+    tells_latest: bool = False
 
 
 @dataclass(slots=True)
@@ -125,6 +130,7 @@ class Checker:
         self._numbers: set[tuple[int, tuple[str, int]]] = set()
         self._windows: dict[tuple[str, int], set[int]] = defaultdict(set)
         self._versions = VersionsCheck(evidence.catalogue)
+        self._latest = LatestCheck(evidence.journal, evidence.boundaries, self._say, tells_latest=evidence.tells_latest)
         self._groups: dict[tuple[str, str, bool], list[Emitted]] = defaultdict(list)
         for event in evidence.journal.events.values():
             self._groups[event.customer, event.identity, event.has_id].append(event)
@@ -142,6 +148,7 @@ class Checker:
             identifiers |= self._check_ledger(partition, tallies)
         self._check_books(identifiers)
         self._check_events()
+        self._latest.books(self._evidence.books)
         return self._violations
 
     def _say(self, name: str, text: str) -> None:
@@ -260,6 +267,7 @@ class Checker:
             self._sums.tallied[account] += quantity
         for text in row_objections(tally, self._evidence.journal, self._windows):
             self._say("unaccounted", f"{where} {text}")
+        self._latest.tally(where, tally, log[tally["start"] : tally["end"]])
         for text in self._versions.objections(tally, log[tally["start"] : tally["end"]], self._evidence.journal):
             self._say("unaccounted", f"{where} {text}")
 
@@ -359,8 +367,11 @@ class Checker:
             end = entry["end"]
             events, unbillable = (read_meter_events(entry, name) for name in ("meter_events", "unbillable"))
             carried = read_meter_events(entry, "carried")
-            self._check_intent(f"intent {record.offset} of {partition}", covered, events + unbillable + carried, waiting)
-            waiting = carried
+            where = f"intent {record.offset} of {partition}"
+            self._check_intent(where, covered, events + unbillable + carried, [line for line in waiting if line[1] != LATEST])
+            self._latest.intent(where, entry)
+            events += [(told.customer, LATEST, told.time_ms, told.value) for told in read_latest(entry, "meter_events")]
+            waiting = carried + [(told.customer, LATEST, told.time_ms, told.value) for told in read_latest(entry, "carried")]
             whole[record.offset] = events
             corrections.intent(record.offset, entry)
             told.senders[record.offset] = entry["instance"]
@@ -373,7 +384,7 @@ class Checker:
                 self._check_billed(f"{entry['identifier']}-{index}", event[0], entry.get("links", {}))
             for customer, meter, _, value in unbillable:
                 self._sums.refused[customer, meter] += value
-        if any(tally is not None and tally["rows"] for _, tally in tallies[end:]):
+        if any(tally is not None and (tally["rows"] or "latest" in tally) for _, tally in tallies[end:]):
             self._say("unaccounted", f"tallies of {partition} from {end} on are in no intent")
         if waiting:
             self._say("unaccounted", f"{waiting} of {partition} is in no later intent")
@@ -441,11 +452,14 @@ class Checker:
             for index, (customer, meter, value) in enumerate(events):
                 match outcomes.get((offset, index)):
                     case "rejected" if (offset, index) in for_nobody:
+                        self._latest.excuse(customer)
                         self._sums.refused[customer, meter] += value
                     case outcome if (offset, index) in for_nobody:
                         self._say("phantom", f"{names[offset, index]} is for nobody and {outcome}")
                     case "accepted" | "duplicate" | "postponed":
                         pass
+                    case "parked" | "unbillable" if meter == LATEST:
+                        self._latest.excuse(customer)
                     case "parked":
                         self._sums.parked[customer, meter] += value
                         self._sums.parked_events[names[offset, index]] = (customer, meter), value
@@ -453,6 +467,7 @@ class Checker:
                         if outcome == "rejected" and names[offset, index] not in self._evidence.refused:
                             self._say("unaccounted", f"{names[offset, index]} is rejected, and Stripe never refused it")
                         self._sums.refused[customer, meter] += value
+                        self._latest.excuse(customer)
                         # A meter is refused until it is back; a customer may stay away for good.
                         if outcome == "rejected" and not customer.startswith(("cus_missing", "cus_later")):
                             self._say("lost-write", f"meter event {index} of intent {offset} of {partition} is given up, for its meter")
@@ -475,6 +490,7 @@ class Checker:
         # What Stripe accepted and did not record is reported, and waits for somebody to send it again.
         for name, (customer, meter, value) in self._accepted.items():
             if name in self._evidence.dropped and name not in lines:
+                self._latest.excuse(customer)
                 self._sums.refused[customer, meter] += value
         for name in self._evidence.cancelled:
             if name not in self._corrections.cancels:
@@ -492,7 +508,7 @@ class Checker:
         customers = {customer for customer, _ in self._evidence.journal.events}
         for sums in (self._sums.tallied, self._sums.booked, self._sums.parked, self._sums.refused):
             for account, total in sums.items():
-                if account[0] not in customers or account[1] not in METERS or total >= 4**EVENTS_PER_CUSTOMER:
+                if account[1] != LATEST and (account[0] not in customers or account[1] not in METERS or total >= 4**EVENTS_PER_CUSTOMER):
                     self._say("phantom", f"{account} has {total}")
         for value in set(self._evidence.journal.garbage):
             if self._garbage[value] < self._evidence.journal.garbage.count(value):
@@ -545,8 +561,4 @@ class Checker:
             self._say("lost-write", f"{meter} of {live} is not counted")
 
     def _known(self, event: RawEvent) -> Emitted | None:
-        """The journal's entry: its quantity is a power of four, so it has an even number of bits below the first."""
-        bits = event.quantity.bit_length() - 1
-        if event.quantity != 1 << bits or bits % 2:
-            return None
-        return self._evidence.journal.events.get((event.customer, bits // 2))
+        return self._evidence.journal.known(event.customer, event.quantity)

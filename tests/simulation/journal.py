@@ -47,6 +47,11 @@ class Journal:
     events: dict[tuple[str, int], Emitted] = field(default_factory=dict)
     garbage: list[bytes | None] = field(default_factory=list)
 
+    def known(self, customer: str, quantity: int) -> Emitted | None:
+        """The event of this quantity, which is a power of four, so it has an even number of bits below the first."""
+        bits = quantity.bit_length() - 1
+        return None if quantity != 1 << bits or bits % 2 else self.events.get((customer, bits // 2))
+
     def write(self, event: Emitted) -> None:
         """Note an event, before it is sent."""
         self.events[event.customer, event.digit] = event

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from metering.records.ledger_records import Rejection, encode_rejection
 from reporter.sending.verdicts import Reply, Retry, Verdict, classify, interrupted, unreachable
-from tests.simulation.raw_records import METERS
 from tests.simulation.world import HOUR, LEDGER, MINUTE, SECOND, START_MS, World
 
 DAY = 24 * HOUR
@@ -174,7 +173,7 @@ class LyingStripe:
         work()
         world = self._world
         if world.chance(0.1):
-            self.deactivate(world.rng.pick(tuple(METERS)), world.now_ms + world.rng.spread(SECOND, HOUR))
+            self.deactivate(world.rng.pick(world.meters), world.now_ms + world.rng.spread(SECOND, HOUR))
 
     def _take(self, identifier: str, event: MeterLine) -> Reply:
         now = self._world.now_ms

@@ -44,9 +44,9 @@ def what_a_link_releases_stays_carried() -> Iterator[None]:
     """It is told, and told again by the next intent."""
     real = UnplannedUsage.move_to
 
-    def move_to(self: UnplannedUsage, other: UnplannedUsage, is_moved: Callable[[str, str], bool]) -> int | None:
+    def move_to(self: UnplannedUsage, other: UnplannedUsage, *are_moved: Callable[[str, str], bool]) -> int | None:
         before = {key: list(entry) for key, entry in self._sums.items()}
-        oldest = real(self, other, is_moved)
+        oldest = real(self, other, *are_moved)
         if self._carried_max is not None:
             self._sums = before
         return oldest

@@ -20,6 +20,7 @@ from tests.simulation.planted_adjustment_bugs import PLANTED_IN_ADJUSTMENTS
 from tests.simulation.planted_bugs import PLANTED
 from tests.simulation.planted_catalogue_bugs import PLANTED_IN_CATALOGUES
 from tests.simulation.planted_emitter_bugs import PLANTED_IN_EMITTERS
+from tests.simulation.planted_latest_bugs import PLANTED_IN_LATEST
 from tests.simulation.planted_link_bugs import PLANTED_IN_LINKS
 from tests.simulation.planted_log_bugs import PLANTED_IN_LOGS
 from tests.simulation.planted_loss_bugs import PLANTED_IN_LOSSES
@@ -41,6 +42,7 @@ ALL: Mapping[str, Callable[[], AbstractContextManager[None]]] = {
     **PLANTED_IN_ADJUSTMENTS,
     **PLANTED_IN_CATALOGUES,
     **PLANTED_IN_LINKS,
+    **PLANTED_IN_LATEST,
 }
 SEEDS_MAX = 40_000
 OFFSETS = 5

@@ -17,7 +17,7 @@ from reporter.sending.verdicts import TryAgain, Verdict
 from reporter.settings import ReporterSettings
 from reporter.takeover import ReportingTakeover
 from reporter.worker import ReportingWorker
-from tests.simulation.aggregator_process import CATALOGUE
+from tests.simulation.aggregator_process import LATEST_CATALOGUES
 from tests.simulation.checker import HOURLY_MAX
 from tests.simulation.kafka import Feed, SimulatedAppender, SimulatedReader
 from tests.simulation.link_actor import own_name
@@ -104,7 +104,7 @@ class ReporterProcess(Process):
             lanes=Lanes(capacity=5_000, in_flight_max=6, retry_delay_s=partial(REPEATS.wait_seconds, random=rng), probe_every_s=30.0),
             pacer=self.pacer,
             port=self._port,
-            meters=CATALOGUE,
+            meters=LATEST_CATALOGUES[0],
             metrics=REPORTER_METRICS,
             clock=self,
             log=log,

@@ -20,6 +20,7 @@ FAULTS = (
     "operator",  # somebody corrects meter events
     "plan",  # somebody takes out what was counted
     "meters",  # somebody publishes other meters
+    "latest",  # a meter tells the latest value
     "links",  # customers are billed to others at Stripe, and somebody changes to whom
     "retention",  # events are deleted, counted or not
     "crowd",  # emitters are forgotten, because there are too many

@@ -25,12 +25,12 @@ from tests.simulation.checker import Checker, Evidence, Violation
 from tests.simulation.id_disks import Disks
 from tests.simulation.journal import Journal
 from tests.simulation.kafka import SimulatedReader
+from tests.simulation.latest_check import LATEST
 from tests.simulation.link_actor import LinkKeeper, SimulatedLinks, link_all, links_written
 from tests.simulation.lying_stripe import LyingStripe
 from tests.simulation.operator_actor import Operator
 from tests.simulation.processes import Process
 from tests.simulation.producers import KINDS, Ages, Customers, GatewayClients, RawProducer, SdkEmitter
-from tests.simulation.raw_records import METERS
 from tests.simulation.reporter_process import ReporterProcess
 from tests.simulation.retention import delete_a_prefix
 from tests.simulation.scope import THEMES, Scope, Theme, drawn_scope
@@ -58,6 +58,8 @@ STRIDES = (1, 2, 4)  # how often at most a process goes on before another one ma
 DELETING_WORLDS = 0.04
 CHANGING_WORLDS = 0.4  # in which somebody publishes other meters
 LINKED_WORLDS = 0.3  # in which half of the customers are billed to others
+LATEST_WORLDS = 0.25  # that have a meter of the latest value
+KNOWN_PERIODS = 0.4  # of these: in the others all is of one period, so that each older value comes too late
 CROWDED_WORLDS = 0.15  # in which only few emitters are remembered, and few sums are carried
 CHAOS = 4 * ("producer", "kill", "freeze") + 2 * ("outage",) + 5 * ("rebalance",) + ("elect", "operator")
 
@@ -93,6 +95,9 @@ class SubscribedPeriods(BillingPeriods):
 
     def event_time_ms(self, customer: str, minute_ms: int) -> int:
         return _periods_of(customer).event_time_ms(customer, minute_ms)
+
+    def since_s(self, customer: str, time_ms: int) -> int:
+        return _periods_of(customer).since_s(customer, time_ms)
 
 
 make_reader: MakeReader = PlainReader
@@ -156,6 +161,9 @@ class Simulation:
         self.crowded |= self.links and chooser.random() < CROWDED_WORLDS and "crowd" not in scope.off
         if self.links:
             self.operators += [LinkKeeper(world, f"linker-{number}", self.journal) for number in range(chooser.between(1, 3))]
+        if chooser.random() < LATEST_WORLDS and "latest" not in scope.off:
+            world.meters += (LATEST,)
+        self.periods_are_known = LATEST not in world.meters or chooser.random() < KNOWN_PERIODS
         self.steps = 0
 
     def run(self) -> Result:
@@ -236,7 +244,8 @@ class Simulation:
         self.started += 1
         log = CustomersLog(SimulatedReader(self.world), TOPICS.customers.name)
         log.links = SimulatedLinks()
-        periods = SubscribedPeriods(links=log.links if self.links else None)
+        links = log.links if self.links else None
+        periods = SubscribedPeriods(links=links) if self.periods_are_known else BillingPeriods(links=links)
         process = ReporterProcess(self.world, f"reporter-{self.started}", self.stripe, periods, log if self.links else None)
         self.processes.append(process)
         return process
@@ -336,7 +345,7 @@ class Simulation:
 
     def _deactivate_a_meter(self) -> None:
         world = self.world
-        meter, until_ms = world.rng.pick(tuple(METERS)), world.now_ms + int(10 ** world.rng.uniform(3.5, 8.6))
+        meter, until_ms = world.rng.pick(world.meters), world.now_ms + int(10 ** world.rng.uniform(3.5, 8.6))
         self.stripe.deactivate(meter, until_ms)
         if world.tracing:
             world.note(f"the meter {meter} is inactive until {until_ms}")
@@ -352,7 +361,7 @@ class Simulation:
         world = self.world
         world.weather = CALM
         self.stripe.fall_ill("up", 0)
-        for meter in METERS:
+        for meter in world.meters:
             self.stripe.deactivate(meter, 0)
         self._go_on()
         self._thaw()
@@ -438,7 +447,8 @@ class Simulation:
             billed=self.stripe.billed,
             links=links_written(logs[CUSTOMERS, 0]) if self.links else {},
             plans={found.plan.plan: (found.plan.partition, found.rows) for found in self.shelf.plans},
-            boundaries={customer: boundaries_of(customer) for customer, _ in self.journal.events},
+            tells_latest=LATEST in self.world.meters,
+            boundaries={customer: boundaries_of(customer) for customer, _ in self.journal.events} if self.periods_are_known else {},
         )
 
 

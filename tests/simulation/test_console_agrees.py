@@ -22,7 +22,7 @@ from tests.simulation.simulation import Simulation
 from tests.support.console_folding import MemoryConsole, PartitionLogs, contents
 
 HOUR = 3_600_000
-SEEDS = (368, 45, 360, 459, 155, 342, 84, 232, 435, 107, 491, *range(10))  # in the first there is much to correct and to adjust
+SEEDS = (368, 45, 360, 459, 158, 342, 84, 232, 435, 107, 491, *range(10))  # in the first there is much to correct and to adjust
 
 
 def world(seed: int) -> Evidence:

@@ -80,6 +80,7 @@ class World:
     def __init__(self, seed: int, *, partitions: int, weather: Weather, tracing: bool) -> None:
         self.rng = Draws(seed)
         self.now_ms = START_MS
+        self.meters: tuple[str, ...] = ("tokens", "requests")  # at Stripe
         self.partitions = partitions
         self.weather = weather
         self.constancy = self.rng.pick((0.0, 0.3, 0.7))  # how often what went on last goes on next

@@ -56,7 +56,7 @@ def naive(found: list[UsageEvent]) -> Sums:
 
 
 def taken(rows: Rows) -> Sums:
-    found = {(row.customer, row.meter, row.dimensions, row.window_start_ms): (row.quantity, row.events) for row in rows.take()}
+    found = {(row.customer, row.meter, row.dimensions, row.window_start_ms): (row.quantity, row.events) for row in rows.take()[0]}
     assert not rows.bytes
     return found
 

@@ -50,6 +50,8 @@ def entries(draw: st.DrawFn) -> dict[str, Any]:
         if less:
             found["less"] = less
     where = draw(conditions)
+    if where and "sum" in found and not found["dimensions"] and draw(st.booleans()):
+        found["aggregate"] = "last"
     return found | ({"where": where} if where else {})
 
 
@@ -73,9 +75,12 @@ class Given(NamedTuple):
     customer: str
     dimensions: Mapping[str, str]
     usage: Mapping[str, int]
+    time_ms: int = START_MS
 
 
-several = st.lists(st.builds(Given, st.sampled_from(["c", "d"]), dimensions, usages), min_size=1, max_size=15)
+events = st.builds(
+    Given, st.sampled_from(["c", "d"]), dimensions, usages, st.sampled_from([START_MS - after for after in (0, 1, 999, 1_000, 60_000)])
+)
 
 
 def taken(wanted: Any, value: str | None) -> bool:
@@ -93,11 +98,13 @@ class Naive:
         self.definition: Any = orjson.loads(orjson.dumps(catalogue.definition))
         self.rows: Counter[tuple[Any, ...]] = Counter()
         self.events: Counter[tuple[Any, ...]] = Counter()
+        self.latest: dict[tuple[str, str, int], tuple[int, int, int]] = {}
         self.aside: list[str] = []
         self.unknown: dict[str, list[int]] = {}
 
-    def add(self, event: Given) -> None:
+    def add(self, event: Given) -> None:  # noqa: PLR0912  # it looks at everything in one place
         known, made, whatever = set[str](), {}, False
+        read: dict[str, int] = {}
         for entry in self.definition:
             if not entry[0]:
                 known |= set(entry[1])
@@ -115,20 +122,30 @@ class Naive:
                 units = int(not fields or any(event.usage.get(field, 0) for field in fields))
             else:
                 units = sum(event.usage.get(field, 0) for field in fields) - sum(event.usage.get(field, 0) for field in less)
+            if more.get("aggregate") == "last":
+                read[name] = units
+                continue
             made[event.customer, name, tuple(sorted((key, value) for key, value in event.dimensions.items() if key in billed))] = units
         used = {name: quantity for name, quantity in event.usage.items() if quantity}
         if used and not whatever and known.isdisjoint(used):
             self.aside.append("unknown_usage_field")
-        elif any(units < 0 for units in made.values()):
+        elif any(units < 0 for units in (*made.values(), *read.values())):
             self.aside.append("below_zero")
         else:
             self.rows.update(made)
+            self._read(event, read)
             self.events.update(dict.fromkeys((key for key, units in made.items() if units), 1))
             for name, quantity in used.items():
                 if name not in known:
                     total = self.unknown.setdefault(name, [0, 0])
                     total[0] += 1
                     total[1] += quantity
+
+    def _read(self, event: Given, read: Mapping[str, int]) -> None:
+        for name, value in read.items():
+            key = event.customer, name, event.time_ms // 1000
+            time_ms, latest, number = self.latest.get(key, (0, 0, 0))
+            self.latest[key] = (event.time_ms, value, number + 1) if event.time_ms >= time_ms else (time_ms, latest, number + 1)
 
     @staticmethod
     def _holds(wanted: Any, value: str | None) -> bool:
@@ -137,8 +154,9 @@ class Naive:
 
 def alone(number: int, event: Given) -> bytes:
     """Its record."""
-    time = datetime.fromtimestamp(START_MS / 1000, UTC).isoformat()
-    return orjson.dumps({"id": f"i{number}", "source": "s", "time": time, **event._asdict()})
+    time = datetime.fromtimestamp(event.time_ms / 1000, UTC).isoformat(timespec="milliseconds")
+    said = {"customer": event.customer, "dimensions": event.dimensions, "usage": event.usage}
+    return orjson.dumps({"id": f"i{number}", "source": "s", "time": time, **said})
 
 
 def in_a_batch(events: Sequence[Given]) -> bytes:
@@ -146,14 +164,12 @@ def in_a_batch(events: Sequence[Given]) -> bytes:
     batcher = Batcher("e" * 16)
     for each in events:
         about = tuple(sorted(each.dimensions.items()))
-        batcher.add(0, customer=each.customer, dimensions=about, time_ms=START_MS, usage=tuple(each.usage.items()), fingerprint=NO_ID)
+        batcher.add(0, customer=each.customer, dimensions=about, time_ms=each.time_ms, usage=tuple(each.usage.items()), fingerprint=NO_ID)
     (batch,) = batcher.take_all()
     return batch.value
 
 
-@given(
-    catalogues, st.lists(st.builds(Given, st.sampled_from(["c", "d"]), dimensions, usages), min_size=1, max_size=15), st.booleans(), st.integers(1, 4)
-)
+@given(catalogues, st.lists(events, min_size=1, max_size=15), st.booleans(), st.integers(1, 4))
 def test_formulas_come_to_what_a_look_at_each_event_says(catalogue: Catalogue, given_events: list[Given], batched: bool, piece: int) -> None:
     subject = PartitionCounter(0, rules(timeline=always(catalogue)), Tallies())
     subject.found(0, "chain")
@@ -165,7 +181,13 @@ def test_formulas_come_to_what_a_look_at_each_event_says(catalogue: Catalogue, g
     naive = Naive(catalogue)
     for each in given_events:
         naive.add(each)
-    assert {(row.customer, row.meter, row.dimensions): (row.quantity, row.events) for row in tally.rows} == {
+    rows: Counter[tuple[Any, ...]] = Counter()
+    numbers: Counter[tuple[Any, ...]] = Counter()
+    for row in tally.rows:
+        rows[row.customer, row.meter, row.dimensions] += row.quantity
+        numbers[row.customer, row.meter, row.dimensions] += row.events
+    assert {(each.customer, each.meter, each.time_ms // 1000): (each.time_ms, each.value, each.events) for each in tally.latest} == naive.latest
+    assert {key: (units, numbers[key]) for key, units in rows.items()} == {
         key: (units, naive.events[key]) for key, units in naive.rows.items() if units
     }
     assert sum(tally.events.dead_lettered.values()) == len(naive.aside)

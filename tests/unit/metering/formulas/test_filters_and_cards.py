@@ -27,8 +27,9 @@ alpaca-70b = ["alpaca-70b", "alpaca-70b-*"]
 @pytest.mark.parametrize(
     ("keys", "problem"),
     [
-        ({"aggregate": "last"}, 'meters[1].aggregate: "last" is not built yet: write "sum" or "count"'),
-        ({"aggregate": "max"}, 'meters[1].aggregate: must be "sum" or "count", is \'max\''),
+        ({"aggregate": "last"}, 'meters[1].where: aggregate = "last" needs one, such as where = {reading = "storage"}'),
+        ({"aggregate": "last", "where": {"a": "b"}, "dimensions": ["m"]}, 'meters[1].dimensions: aggregate = "last" has none'),
+        ({"aggregate": "max"}, 'meters[1].aggregate: must be "sum", "count" or "last", is \'max\''),
         ({"less": []}, "meters[1].less: must be a list of 1 to 16 names, is []"),
         ({"less": ["input"]}, "meters[1]: 'input' is in sum and in less, so it comes to nothing"),
         ({"aggregate": "count", "less": ["b"]}, 'meters[1].less: only a sum can be less something; aggregate = "count" counts events'),
@@ -95,7 +96,7 @@ def test_a_rate_card_makes_a_meter_for_each_pair() -> None:
         ("[[rate_cards]]", '[[rate_cards]]\nwhere = {model = "x"}', "rate_cards[1].where.model: the models of the card are the condition"),
         ("alpaca-7b = true", "alpaca-7b = false", "rate_cards[1].models.alpaca-7b: a value must be a text"),
         ("alpaca-7b = true", '"alpaca-7b*" = true', "rate_cards[1].models.alpaca-7b*: a name has no *"),
-        ('{aggregate = "count"}', '{aggregate = "last"}', 'rate_cards[1].kinds.requests.aggregate: "last" is not built yet'),
+        ('{aggregate = "count"}', '{aggregate = "last"}', 'rate_cards[1].kinds.requests.aggregate: "last" is not for a rate card'),
         ('{aggregate = "count"}', "{}", "rate_cards[1].kinds.requests.sum: must be a list of 1"),
         ('{aggregate = "count"}', '{count = "x"}', "rate_cards[1].kinds.requests: unknown key 'count'"),
         ("alpaca-7b = true", f'{"x" * 64} = true\n[[meters]]\nevent_name = "{"x" * 64}_input"\nsum = ["a"]', "meters: event_name 'xxx"),

@@ -34,7 +34,7 @@ def test_the_units_are_those_of_the_sums_whatever_was_merged_moved_or_cleared() 
     backlog.add([counted, counted._replace(quantity=-7 * counted.quantity), *(row(minute) for minute in range(120))])
     backlog.add([counted._replace(meter="other", quantity=5)])
     backlog.add_event(backlog.meter_events()[0])
-    backlog.move_to(other, lambda _, meter: meter == "other")
+    backlog.move_to(other, lambda _, meter: meter == "other", lambda *_: False)
     for sums in (backlog, other):
         assert {meter: units for meter, units in sums.units().items() if units} == {
             meter: units for meter, (units, _) in sums.by_meter(lambda *_: True).items()
@@ -78,7 +78,7 @@ def test_what_is_carried_may_be_more_and_goes_to_windows_of_a_week_before_it_is_
     assert len(weeks) == 4
     assert sum(found.value for found in backlog.meter_events()) == sum(found.quantity for found in quarters)
     released = UnplannedUsage(2, BillingPeriods())
-    backlog.move_to(released, lambda _, meter: meter == "tokens")
+    backlog.move_to(released, lambda _, meter: meter == "tokens", lambda *_: False)
     assert (len(backlog), backlog.is_full, len(released)) == (0, False, 4)
 
 

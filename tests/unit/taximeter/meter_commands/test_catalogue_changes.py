@@ -1,5 +1,6 @@
 """What `taximeter meters plan` says of another version."""
 
+from metering.formulas.meter_formulas import Aggregate
 from metering.records.meters import Catalogue, Meter
 from taximeter.meter_commands.catalogue_changes import changes_between
 
@@ -30,3 +31,13 @@ def test_a_meter_is_dropped_only_by_name() -> None:
     assert list(changes.refusals(["calls"])) == []
     (refusal,) = changes.refusals(["calls", "tokens"])
     assert refusal.startswith("--drop tokens: this meter is not dropped")
+
+
+def test_a_meter_never_changes_between_the_latest_value_and_a_sum() -> None:
+    last = Catalogue([Meter("tokens", ("input",), aggregate=Aggregate.LAST)])
+    count = Catalogue([Meter("tokens", ("input",), aggregate=Aggregate.COUNT)])
+    (refusal,) = changes_between(OLD, last).refusals(["calls"])
+    assert refusal.startswith('the meter tokens would change between aggregate = "last" and one that adds up')
+    assert list(changes_between(OLD, count).refusals(["calls"])) == []
+    others = Catalogue([Meter("calls", ("calls",))])
+    assert len(list(changes_between(others, last, [OLD]).refusals(["calls"]))) == 1  # Stripe's meter is older than the newest version
