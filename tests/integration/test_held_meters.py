@@ -245,7 +245,7 @@ async def test_meters_are_read_with_what_decides_whether_stripe_takes_their_even
         assert await subject.read() == {
             "tokens": ListedMeter(active=False, customer_key="stripe_customer_id", value_key="value"),
             "images": ListedMeter(active=True, customer_key="cus", value_key="n"),
-            "calls": ListedMeter(active=True, customer_key="stripe_customer_id", value_key=None),
+            "calls": ListedMeter(active=True, customer_key="stripe_customer_id", value_key=None, formula="count"),
         }
         account.simulator.call("POST", "/_control/config", {"keys": {"restricted": {KEY: ["billing_meter_event_write"]}}})
         with pytest.raises(MetersUnread) as forbidden:
