@@ -13,9 +13,6 @@ ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 TARGETS ?= x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu x86_64-unknown-linux-musl aarch64-unknown-linux-musl
 PARALLEL := -n 2 --dist worksteal
-# The tests of one file stay together: each process has a broker of its own, or the planted bugs, which use all cores. Files begin in the order in
-# which they are named, so those that take long come first.
-BY_FILE := --dist loadfile --no-loadscope-reorder
 # No addresses of package indexes, and none of our own distributions. `--python-version` is the oldest that is supported.
 LOCK := .lock/bin/uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 --no-header --no-annotate \
   --no-emit-index-url --no-emit-package taximeter --no-emit-package taximeter-emitter --no-emit-package taximeter-sandbox
@@ -56,8 +53,8 @@ test: $(STAMP)  ## Lint, types, import contracts and all tests, on the first bro
 	$(BIN)/pytest $(PARALLEL) tests/unit $(ARGS)
 	$(BIN)/pytest $(PARALLEL) tests/property tests/deploy $(ARGS)
 	$(BIN)/pytest $(PARALLEL) tests/contract tests/packaging tests/examples $(ARGS)
-	$(BIN)/pytest -n 2 $(BY_FILE) tests/simulation/test_simulation.py tests/simulation $(ARGS)
-	$(BIN)/pytest -n 3 $(BY_FILE) tests/integration/test_three_answers.py tests/end_to_end tests/integration $(ARGS)
+	$(BIN)/pytest $(PARALLEL) tests/simulation $(ARGS)
+	$(BIN)/pytest -n 3 --dist worksteal tests/integration/test_three_answers.py tests/end_to_end tests/integration $(ARGS)
 
 unit: $(STAMP)  ## The fast tests alone, for the time between two edits (ARGS="-k ledger")
 	$(BIN)/pytest $(PARALLEL) tests/unit $(ARGS)
