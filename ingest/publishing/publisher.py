@@ -179,6 +179,9 @@ class Publisher:
             except ProducerFailed as failure:
                 self._problem = str(failure)
                 self._warnings.warning(self._log, "no connection to Kafka; requests are refused", problem=str(failure))
+            except Exception as error:  # what a client library did not foresee costs its producer, and not the gateway
+                self._problem = f"the producer failed ({type(error).__name__})"
+                self._warnings.warning(self._log, "the producer failed in an unforeseen way, and is replaced", reason=repr(error))
             finally:
                 # `close` still needs a working producer when the gateway stops.
                 if self._producer is not producer or not self._stopping.is_set():
@@ -306,6 +309,10 @@ class Publisher:
                 acknowledged = await producer.append(batch.partition, batch.value, headers=[*headers, *named])
             except ProducerFailed as failure:
                 self._lose(producer, str(failure))
+                return
+            except Exception as error:  # nobody waits for this task, and its batches would wait until they are given up
+                self._warnings.warning(self._log, "a batch could not be handed over; the producer is replaced", reason=repr(error))
+                self._lose(producer, f"a batch could not be handed over ({type(error).__name__})")
                 return
             acknowledged.add_done_callback(partial(self._acknowledged, producer, batch))
 

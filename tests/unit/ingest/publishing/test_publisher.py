@@ -72,6 +72,26 @@ async def test_a_late_acknowledgement_is_unknown_to_the_request_and_no_gap_to_th
     assert finals(batches).values()
 
 
+@pytest.mark.parametrize("heartbeat_seconds", [60.0, 0.05])
+async def test_a_client_that_fails_in_an_unforeseen_way_is_replaced_at_once(heartbeat_seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def odd(*_arguments: object, **_named: object) -> None:
+        raise TypeError("odd")
+
+    kafka = FakeKafka()
+    publisher, budget = make(kafka, acknowledge_seconds=30.0, heartbeat_seconds=heartbeat_seconds)
+    async with running(publisher):
+        monkeypatch.setattr(kafka.producers[0], "append", odd)
+        pending, request = place(publisher, [1, 2])
+        async with asyncio.timeout(10):
+            await publisher.settled(pending)
+        assert unknown(pending, request) == [0, 1]
+        await until_async(lambda: len(kafka.producers) > 1 and publisher.problem() is None)
+        again, _ = place(publisher, [3])
+        await publisher.settled(again)
+        assert again.all_acknowledged
+        assert budget.in_flight == 0
+
+
 def numbers_of(partition: int, count: int) -> list[int]:
     """Events whose customers are of one partition of four."""
     cache = PartitionCache(4)
