@@ -18,7 +18,7 @@ from aggregator.dead_letters.letter_book import LetterBook
 from aggregator.dead_letters.letter_events import Identity
 from aggregator.dead_letters.redrive_plan import Judged, RedrivePlan, RedriveVerdict, batches_of, places_of
 from aggregator.tally_log import TallyLog
-from metering.kafka.around_damage import OnDamage, records_around_damage
+from metering.kafka.around_damage import OnDamage, leave_out, records_around_damage
 from metering.kafka.partition_log import Appender, LogReader
 from metering.kafka.topics import Topics
 from metering.records.fail_closed import HistoryLost, RecordUnreadable
@@ -48,10 +48,6 @@ def _stopped(start: int, end: int, error: RecordUnreadable) -> None:
     ) from error
 
 
-def _unsaid(_start: int, _end: int, _error: RecordUnreadable) -> None:
-    """The book says it."""
-
-
 class DeadLetterLog:
     """Reads and redrives. Blocks on Kafka; every method may raise LogUnavailable or FailClosed. The reader and the appender stay their owner's."""
 
@@ -62,7 +58,7 @@ class DeadLetterLog:
         self._tallies = TallyLog(reader, topics.tallies.name)
         self._clock = clock
 
-    async def read(self, partition: int, on_damage: OnDamage = _unsaid) -> LetterBook:
+    async def read(self, partition: int, on_damage: OnDamage = leave_out) -> LetterBook:
         """All that was set aside in a partition, and what became of it.
 
         A batch that cannot be read may hold redrives: what these may have taken back is doubtful. `on_damage` gets the batch.

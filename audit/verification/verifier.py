@@ -25,7 +25,7 @@ from audit.verification.partition import LogBounds, PartitionVerification, Reade
 from audit.verification.plan_terms import plan_problems
 from audit.verification.report import Report
 from audit.verification.span import EVERYTHING, TimeRange
-from metering.kafka.around_damage import records_around_damage
+from metering.kafka.around_damage import leave_out, records_around_damage
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogReader, LogUnavailable
 from metering.kafka.provision import partition_counts
@@ -147,7 +147,7 @@ async def _written_links(kafka: KafkaSettings) -> tuple[WrittenLinks, str | None
     reader = LogReader(kafka, "verify-customers")
     try:
         start, end = await _kept(kafka, reader, kafka.topics.customers)
-        async with aclosing(records_around_damage(reader, topic, 0, start, end, on_damage=lambda *_: None)) as blocks:
+        async with aclosing(records_around_damage(reader, topic, 0, start, end, on_damage=leave_out)) as blocks:
             async for records in blocks:
                 for record in records:
                     links.take(record.value)

@@ -7,10 +7,9 @@ from console.folding.usage_changes import FoldChanges
 from console.following.store_thread import StoreThread
 from console.following.tally_follower import ROWS_A_WRITE
 from console.store.fold_places import LETTERS, FoldPlace
-from metering.kafka.around_damage import records_around_damage
+from metering.kafka.around_damage import leave_out, records_around_damage
 from metering.kafka.chain_records import PartitionPlace
 from metering.kafka.partition_log import LogReader
-from metering.records.fail_closed import RecordUnreadable
 
 
 class LetterFollower:
@@ -44,7 +43,7 @@ class LetterFollower:
 
     async def _read(self, at: FoldPlace, begin: int, end: int) -> FoldPlace:
         changes = FoldChanges()
-        async with aclosing(records_around_damage(self._reader, *self.place, begin, end, on_damage=_unseen)) as blocks:
+        async with aclosing(records_around_damage(self._reader, *self.place, begin, end, on_damage=leave_out)) as blocks:
             async for records in blocks:
                 for record in records:
                     note_letter(record, changes)
@@ -60,7 +59,3 @@ class LetterFollower:
         await self._store.run(self._store.store.write, at, self._stored, changes)
         self._stored = at
         self._store.revision += 1
-
-
-def _unseen(_start: int, _end: int, _error: RecordUnreadable) -> None:
-    """Nothing is said of what cannot be read."""

@@ -9,6 +9,7 @@ from struct import unpack_from
 from typing import Any, Final
 
 from ingest.refusals import Refusal, RequestRefused
+from metering.tracing.span_encoding import encoded_varint
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _VARINT_BYTES_MAX: Final = 10
@@ -32,8 +33,8 @@ def partial_success(rejected: int, text: str) -> bytes:
     if not rejected and not text:
         return b""
     message = text.encode()
-    inner = (b"\x08" + _encoded(rejected) if rejected else b"") + b"\x12" + _encoded(len(message)) + message
-    return b"\x0a" + _encoded(len(inner)) + inner
+    inner = (b"\x08" + encoded_varint(rejected) if rejected else b"") + b"\x12" + encoded_varint(len(message)) + message
+    return b"\x0a" + encoded_varint(len(inner)) + inner
 
 
 def _resource_spans(message: memoryview) -> Iterator[dict[str, Any]]:
@@ -130,15 +131,6 @@ def _varint(message: memoryview, place: int) -> tuple[int, int]:
         if byte < 0x80:
             return value % _ALL, place + shift + 1
     raise _broken()
-
-
-def _encoded(value: int) -> bytes:
-    found = bytearray()
-    while value >= 0x80:
-        found.append(value & 0x7F | 0x80)
-        value >>= 7
-    found.append(value)
-    return bytes(found)
 
 
 def _message(value: Any) -> memoryview:

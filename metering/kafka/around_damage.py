@@ -12,6 +12,10 @@ OnDamage = Callable[[int, int, RecordUnreadable], None]
 """Gets the offsets of a batch that cannot be read, from the first to before the second, and why. It may raise instead."""
 
 
+def leave_out(_start: int, _end: int, _error: RecordUnreadable) -> None:
+    """For those to whom what cannot be read says nothing."""
+
+
 GoOn = Callable[[int, RecordUnreadable], Awaitable[int]]
 """Gets the offset of a batch that cannot be read, and why. Returns the offset behind it, or raises."""
 

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from aiokafka.structs import ConsumerRecord
 
-from metering.kafka.around_damage import records_around_damage, records_past_damage
+from metering.kafka.around_damage import leave_out, records_around_damage, records_past_damage
 from metering.kafka.partition_log import LogReader
 from metering.records.fail_closed import ChainBroken, RecordCorrupt, RecordUnreadable
 from metering.records.notes.foreign_records import PassedBatch, PassedOver, PassingDecision, decision_in, digest_of_value, is_decision, is_foreign
@@ -24,10 +24,6 @@ OnOther = Callable[[LogRecord], None]
 
 def _pass(_record: LogRecord) -> None:
     """Nobody wants to know."""
-
-
-def _unseen(_start: int, _end: int, _error: RecordUnreadable) -> None:
-    """What is damaged decides nothing."""
 
 
 class PartitionPlace(NamedTuple):
@@ -161,7 +157,7 @@ async def passed_batch_at(reader: LogReader, place: PartitionPlace, offset: int)
 
 async def decisions_in(reader: LogReader, place: PartitionPlace, start: int, end: int) -> AsyncGenerator[PassingDecision, None]:
     """All decisions of [start, end), also behind damage. Close the generator if you stop before its end."""
-    async with aclosing(records_around_damage(reader, *place, start, end, on_damage=_unseen)) as blocks:
+    async with aclosing(records_around_damage(reader, *place, start, end, on_damage=leave_out)) as blocks:
         async for records in blocks:
             for record in records:
                 decision = decision_in(record)

@@ -15,7 +15,7 @@ from taximeter_emitter.clock import Clock
 from taximeter_emitter.wire.errors import TaximeterError
 
 from metering.folds.ledger import Ledger
-from metering.kafka.around_damage import records_around_damage
+from metering.kafka.around_damage import leave_out, records_around_damage
 from metering.kafka.chain_records import PartitionPlace, chain_records, decision_about, passed_batch_at
 from metering.kafka.ledger_log import ledger_start
 from metering.kafka.partition_log import Appender, LogReader, UnreadableBatch
@@ -152,7 +152,7 @@ class PassingOver:
 
     async def _check_that_nobody_follows(self, offsets: range, end: int) -> None:
         topic, partition = self.place
-        async with aclosing(records_around_damage(self._reader, *self.place, offsets.stop, end, on_damage=_unseen)) as blocks:
+        async with aclosing(records_around_damage(self._reader, *self.place, offsets.stop, end, on_damage=leave_out)) as blocks:
             async for records in blocks:
                 for record in records:
                     followed = set() if is_foreign(record.value) or is_decision(record.value) else _followed_by(record.value)
@@ -197,10 +197,6 @@ class PassingOver:
 def _previous(entry: Intent | Receipt) -> int:
     """The intent that its writer knew to be accepted."""
     return entry.link.previous if isinstance(entry, Intent) else entry.previous
-
-
-def _unseen(_start: int, _end: int, _error: RecordUnreadable) -> None:
-    """Further damage is decided about by itself."""
 
 
 def _followed_by(value: bytes | None) -> set[int]:

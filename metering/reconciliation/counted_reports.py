@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from typing import Final
 
-from metering.kafka.around_damage import records_around_damage
+from metering.kafka.around_damage import leave_out, records_around_damage
 from metering.kafka.partition_log import LogReader
-from metering.records.fail_closed import RecordCorrupt, RecordUnreadable
+from metering.records.fail_closed import RecordCorrupt
 from metering.records.ledger_records import REJECTION_FORMAT, REPORTS_PARTITION, Rejection, decode_entry
 
 COUNTED_REPORTS_MAX: Final = 1_000
@@ -38,7 +38,7 @@ class CountedReports:
             begin = await self._reader.offset_for_time(self._topic, REPORTS_PARTITION, max(0, since_ms))
             self._since_ms, self._next_offset, self._found = since_ms, end if begin is None else begin, []
         begin, began = max(start, self._next_offset), time.thread_time()
-        async with aclosing(records_around_damage(self._reader, self._topic, REPORTS_PARTITION, begin, end, on_damage=_unseen)) as blocks:
+        async with aclosing(records_around_damage(self._reader, self._topic, REPORTS_PARTITION, begin, end, on_damage=leave_out)) as blocks:
             async for records in blocks:
                 for record in records:
                     self._take(record.value or b"")
@@ -55,7 +55,3 @@ class CountedReports:
             entry = decode_entry(value)
             if isinstance(entry, Rejection) and entry.unnamed:
                 self._found = [*self._found, entry][-COUNTED_REPORTS_MAX:]
-
-
-def _unseen(_start: int, _end: int, _error: RecordUnreadable) -> None:
-    """Of a report that is not seen, a cause is not named here. `verify` asks for its answer all the same."""

@@ -55,9 +55,9 @@ def _value(value: AttributeValue) -> bytes:
     if isinstance(value, str):
         return _bytes(1, value.encode("utf-8", "replace"))
     if isinstance(value, bool):
-        return _key(2, _VARINT) + _varint(value)
+        return _key(2, _VARINT) + encoded_varint(value)
     if isinstance(value, int):
-        return _key(3, _VARINT) + _varint(value % (1 << 64))
+        return _key(3, _VARINT) + encoded_varint(value % (1 << 64))
     return _message(5, b"".join(_message(1, _value(each)) for each in value))
 
 
@@ -66,7 +66,7 @@ def _message(field: int, content: bytes) -> bytes:
 
 
 def _bytes(field: int, content: bytes) -> bytes:
-    return _key(field, _BYTES) + _varint(len(content)) + content
+    return _key(field, _BYTES) + encoded_varint(len(content)) + content
 
 
 def _text(field: int, text: str) -> bytes:
@@ -74,7 +74,7 @@ def _text(field: int, text: str) -> bytes:
 
 
 def _number(field: int, value: int) -> bytes:
-    return _key(field, _VARINT) + _varint(value) if value else b""
+    return _key(field, _VARINT) + encoded_varint(value) if value else b""
 
 
 def _fixed64(field: int, value: int) -> bytes:
@@ -86,10 +86,11 @@ def _fixed32(field: int, value: int) -> bytes:
 
 
 def _key(field: int, kind: int) -> bytes:
-    return _varint(field << 3 | kind)
+    return encoded_varint(field << 3 | kind)
 
 
-def _varint(value: int) -> bytes:
+def encoded_varint(value: int) -> bytes:
+    """A whole number of zero or above as protobuf writes it."""
     found = bytearray()
     while value >= 0x80:
         found.append(value & 0x7F | 0x80)

@@ -211,11 +211,11 @@ class PartitionReporter:
             sums.merge_to(rows_wanted, HOUR_MS)
             sums.merge_to(max(rows_wanted, hourly_max), LARGEST_MS)
         oldest = now_ms - EVENT_AGE_MAX_MS + PLANNING_MARGIN_MS
-        events = self.unplanned.meter_events()
+        events: list[MeterEvent] = []
+        superseded: list[MeterEvent] = []
+        for event in self.unplanned.meter_events():
+            (superseded if self._is_superseded(event) else events).append(event)
         carried, rejected = self._with_place(self.carried.meter_events())
-        superseded = tuple(event for event in events if self._is_superseded(event))
-        if superseded:
-            events = [event for event in events if not self._is_superseded(event)]
         again = self.ledger.told.say_again(self.ledger.chain.next_offset, now_ms)
         return Intent(
             chain_id=self.tallies.chain_id,
@@ -228,7 +228,7 @@ class PartitionReporter:
             meter_events=sorted([*(self._linked(event) for event in events if event.time_ms >= oldest), *rejected], key=_tells_a_reading),
             unbillable=sorted([event for event in (*events, *carried) if event.time_ms < oldest], key=_tells_a_reading),
             carried=[event for event in carried if event.time_ms >= oldest],
-            superseded=superseded,
+            superseded=tuple(superseded),
             told_again=again.readings,
             told_from=again.told_from,
         )
@@ -236,6 +236,8 @@ class PartitionReporter:
     def _with_place(self, carried: Sequence[MeterEvent]) -> tuple[list[MeterEvent], list[MeterEvent]]:
         """What is carried on, and for nobody what there is no place for: the newest usage of customers without a link."""
         surplus = min(len(carried) - CARRIED_SUMS_MAX, SURPLUS_SUMS_MAX)
+        if surplus <= 0:
+            return list(carried), []
         kept: list[MeterEvent] = []
         rejected: list[MeterEvent] = []
         for event in reversed(carried):

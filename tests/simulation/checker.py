@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 
@@ -21,7 +21,7 @@ from tests.simulation.catalogue_check import VersionsCheck
 from tests.simulation.correction_check import POSTPONED, CorrectionBook, Outcomes, PartitionCorrections
 from tests.simulation.journal import EVENTS_PER_CUSTOMER, Emitted, Journal
 from tests.simulation.latest_check import LATEST, LatestCheck, read_latest
-from tests.simulation.raw_records import METERS, MeterLine, RawEvent, RawRecord, read_final, read_meter_events, read_record
+from tests.simulation.raw_records import METERS, BookEntry, MeterLine, RawEvent, RawRecord, read_final, read_meter_events, read_record
 from tests.simulation.row_check import row_objections
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
@@ -32,21 +32,6 @@ CLOCKS_DIFFER = HOUR + 10 * MINUTE  # the clocks of producers, an hour, and of b
 
 Account = tuple[str, str]
 """Customer and meter."""
-
-
-class BookEntry(Protocol):
-    """A line of Stripe's books."""
-
-    @property
-    def identifier(self) -> str: ...
-    @property
-    def customer(self) -> str: ...
-    @property
-    def meter(self) -> str: ...
-    @property
-    def value(self) -> int: ...
-    @property
-    def time_ms(self) -> int: ...
 
 
 Log = Sequence[RawRecord | None]

@@ -7,10 +7,10 @@ must say the same by both.
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from tests.simulation.journal import Journal
-from tests.simulation.raw_records import RawRecord, read_record
+from tests.simulation.raw_records import BookEntry, RawRecord, read_record
 
 LATEST = "stored"
 SECOND = 1_000
@@ -23,19 +23,6 @@ class Told(NamedTuple):
     time_ms: int
     value: int
     happened_ms: int
-
-
-class TakenLine(Protocol):
-    """A line of Stripe's books."""
-
-    @property
-    def customer(self) -> str: ...
-    @property
-    def meter(self) -> str: ...
-    @property
-    def value(self) -> int: ...
-    @property
-    def time_ms(self) -> int: ...
 
 
 def read_latest(intent: Mapping[str, Any], name: str) -> list[Told]:
@@ -91,9 +78,9 @@ class LatestCheck:
         """Something of this customer's was refused, is in doubt, or was not recorded."""
         self._excused.add(customer)
 
-    def books(self, lines: Sequence[TakenLine]) -> None:
+    def books(self, lines: Sequence[BookEntry]) -> None:
         """In the end: by both readings Stripe has the latest value of each period."""
-        taken: defaultdict[tuple[str, int], list[TakenLine]] = defaultdict(list)
+        taken: defaultdict[tuple[str, int], list[BookEntry]] = defaultdict(list)
         for line in lines:
             if line.meter == LATEST:
                 taken[line.customer, self._period(line.customer, line.time_ms)].append(line)

@@ -10,6 +10,21 @@ import orjson
 METERS = {"tokens": ("input_tokens", "output_tokens"), "requests": ("requests",)}
 
 
+class BookEntry(Protocol):
+    """A line of Stripe's books."""
+
+    @property
+    def identifier(self) -> str: ...
+    @property
+    def customer(self) -> str: ...
+    @property
+    def meter(self) -> str: ...
+    @property
+    def value(self) -> int: ...
+    @property
+    def time_ms(self) -> int: ...
+
+
 class RawRecord(Protocol):
     """A record as Kafka gives it."""
 
