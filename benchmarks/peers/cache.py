@@ -1,4 +1,4 @@
-"""What the peers are made of, in a cache folder outside the repository: virtual environments, jars, compiled classes."""
+"""What the peers are made of, in a cache folder outside the repository: virtual environments, jars, compiled classes and programs."""
 
 import hashlib
 import os
@@ -12,6 +12,7 @@ from typing import Final
 
 HERE: Final = Path(__file__).resolve().parent
 JAVA_SOURCES: Final = HERE / "kafka_streams"
+GO_SOURCES: Final = HERE / "go_loop"
 INSTALL_SECONDS: Final = 300
 _REASON_CHARS: Final = 200
 
@@ -49,6 +50,17 @@ def java_command(main_class: str) -> list[str]:
     content = pom.read_bytes() + b"".join(source.read_bytes() for source in sources)
     classes = _made_once("classes", content, compile_all)
     return [java, "-Xmx1g", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{classes}:{jars}/*", main_class]
+
+
+def go_command() -> list[str]:
+    """The command of the Go peer, fetched and built at the first call. Raises PeerUnavailable. Blocks for up to minutes."""
+    go = _program("go")
+
+    def build(draft: Path) -> None:
+        _run([go, "build", "-C", str(GO_SOURCES), "-o", str(draft / "loop"), "."])
+
+    content = b"".join((GO_SOURCES / name).read_bytes() for name in ("go.mod", "go.sum", "main.go"))
+    return [str(_made_once("go", content, build) / "loop")]
 
 
 def _made_once(name: str, content: bytes, make: Callable[[Path], None]) -> Path:

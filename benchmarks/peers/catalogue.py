@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.peers.answers import accepted_tallies, added_up, latest_faust_total, latest_quix_total, latest_total
-from benchmarks.peers.cache import java_command, python_of
+from benchmarks.peers.cache import go_command, java_command, python_of
 from benchmarks.peers.peer import Job, Peer
 
 PROGRAMS: Final = Path(__file__).resolve().parent / "programs"
@@ -19,6 +19,10 @@ def _python(program: str, requirements: str) -> Callable[[Job], list[str]]:
 
 def _java(main_class: str) -> Callable[[Job], list[str]]:
     return lambda job: [*java_command(main_class), *job.arguments]
+
+
+def _go(job: Job) -> list[str]:
+    return [*go_command(), *job.arguments]
 
 
 def _taximeter(job: Job) -> list[str]:
@@ -45,6 +49,7 @@ PEERS: Final[Sequence[Peer]] = (
     Peer("confluent-kafka loop", _python("confluent_loop.py", "requirements-confluent.txt"), added_up),
     Peer("taximeter", _taximeter, accepted_tallies, lambda job: job.kafka.topics.tallies.name, _taximeter_environment),
     Peer("taximeter batches", _taximeter, accepted_tallies, lambda job: job.kafka.topics.tallies.name, _taximeter_environment, batches=True),
+    Peer("franz-go loop", _go, added_up),
     Peer("java consumer", _java("PlainConsumer"), added_up),
     Peer("kafka-streams", _java("WindowedSums"), latest_total),
     Peer("quixstreams", _python("quix_app.py", "requirements-quix.txt"), latest_quix_total),

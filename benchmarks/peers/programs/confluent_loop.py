@@ -14,13 +14,33 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 
-import orjson
+import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
 
 WINDOW_MS = 60_000
 RECORDS_MAX = 500
 POLL_SECONDS = 0.1
 FLUSH_SECONDS = 60.0
+
+
+class Usage(msgspec.Struct, gc=False):
+    """The fields that are summed."""
+
+    input_tokens: int
+    output_tokens: int
+
+
+class Event(msgspec.Struct, gc=False):
+    """What is read of an event."""
+
+    id: str
+    source: str
+    customer: str
+    time: datetime
+    usage: Usage
+
+
+DECODER = msgspec.json.Decoder(Event)
 
 
 class Sums:
@@ -37,20 +57,19 @@ class Sums:
             error = record.error()
             if error is not None:
                 raise KafkaException(error)
-            event = orjson.loads(record.value() or b"")
-            identity = (event["source"], event["id"])
+            event = DECODER.decode(record.value() or b"")
+            identity = (event.source, event.id)
             if identity in ids:
                 continue
             ids.add(identity)
-            time_ms = int(datetime.fromisoformat(event["time"]).timestamp() * 1000)
-            usage = event["usage"]
-            added[event["customer"], time_ms - time_ms % WINDOW_MS] += usage["input_tokens"] + usage["output_tokens"]
+            time_ms = int(event.time.timestamp() * 1000)
+            added[event.customer, time_ms - time_ms % WINDOW_MS] += event.usage.input_tokens + event.usage.output_tokens
 
 
 def write(producer: Producer, topic: str, added: dict[tuple[str, int], int]) -> None:
     """Write what was added and wait until Kafka has it."""
     for (customer, window), tokens in added.items():
-        producer.produce(topic, orjson.dumps({"window": window, "tokens": tokens}), customer, on_delivery=_delivered)
+        producer.produce(topic, msgspec.json.encode({"window": window, "tokens": tokens}), customer, on_delivery=_delivered)
     if producer.flush(FLUSH_SECONDS):
         raise SystemExit("Kafka did not acknowledge in time")
     added.clear()

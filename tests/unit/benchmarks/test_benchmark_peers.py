@@ -10,7 +10,7 @@ from taximeter_emitter.wire.event import parse_event, parse_json
 
 from benchmarks.peers import answers
 from benchmarks.peers.answers import OutputRecord
-from benchmarks.peers.cache import PeerUnavailable, java_command, python_of
+from benchmarks.peers.cache import PeerUnavailable, go_command, java_command, python_of
 from benchmarks.peers.catalogue import PEERS, PROGRAMS, chosen
 from benchmarks.peers.load import Sums, make_load
 from benchmarks.peers.peer import Job
@@ -100,10 +100,12 @@ def test_peers_are_chosen_by_the_beginning_of_their_names() -> None:
         chosen(["nobody"])
 
 
-def test_without_java_the_java_peers_say_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_java_and_go_their_peers_say_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(PeerUnavailable, match="no java"):
         java_command("WindowedSums")
+    with pytest.raises(PeerUnavailable, match="no go"):
+        go_command()
 
 
 def test_a_package_that_does_not_install_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
