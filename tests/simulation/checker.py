@@ -133,7 +133,7 @@ class Checker:
             identifiers |= self._check_ledger(partition, tallies)
         self._check_books(identifiers)
         self._check_events()
-        self._latest.books(self._evidence.books)
+        self._latest.books(self._evidence.books, self._evidence.billed)
         return self._violations
 
     def _say(self, name: str, text: str) -> None:

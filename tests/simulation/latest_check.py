@@ -6,7 +6,7 @@ must say the same by both.
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tests.simulation.journal import Journal
@@ -78,8 +78,11 @@ class LatestCheck:
         """Something of this customer's was refused, is in doubt, or was not recorded."""
         self._excused.add(customer)
 
-    def books(self, lines: Sequence[BookEntry]) -> None:
-        """In the end: by both readings Stripe has the latest value of each period."""
+    def books(self, lines: Sequence[BookEntry], billed: Mapping[str, Iterable[str]]) -> None:
+        """In the end: by both readings Stripe has the latest value of each period. `billed` says of whom, by identifier.
+
+        Nothing orders the values of two Stripe customers: where the link changed within a period, each has the latest that was told of it.
+        """
         taken: defaultdict[tuple[str, int], list[BookEntry]] = defaultdict(list)
         for line in lines:
             if line.meter == LATEST:
@@ -92,9 +95,11 @@ class LatestCheck:
             if truth is None or not found:
                 self._say("phantom" if truth is None else "lost-write", f"{place}: Stripe has {found}, the latest value is {truth}")
                 continue
-            by_receipt, by_time = found[-1], max(enumerate(found), key=lambda each: (each[1].time_ms, each[0]))[1]
-            if not by_receipt.value == by_time.value == truth[1]:
-                self._say("unaccounted", f"{place}: the last is {by_time.value} by timestamp, {by_receipt.value} by receipt, not {truth[1]}")
+            if (latest := _by_timestamp(found)) != truth[1]:
+                self._say("unaccounted", f"{place}: the last is {latest} by timestamp, not {truth[1]}")
+            for of, told in _by_stripe_customer(found, billed).items():
+                if told[-1].value != (latest := _by_timestamp(told)):
+                    self._say("unaccounted", f"{place}: the last of {of} is {latest} by timestamp, {told[-1].value} by receipt")
 
     def _readings(self, tally: Mapping[str, Any], records: Sequence[RawRecord | None]) -> Iterator[tuple[str, int, int]]:
         """Customer, time and value of each event that counts, in the order of the log."""
@@ -116,6 +121,18 @@ class LatestCheck:
 
     def _period(self, customer: str, time_ms: int) -> int:
         return bisect_right(self._boundaries.get(customer, ()), time_ms // SECOND)
+
+
+def _by_timestamp(lines: Sequence[BookEntry]) -> int:
+    """The value of the last one; of several at a time, of the last that came."""
+    return max(enumerate(lines), key=lambda each: (each[1].time_ms, each[0]))[1].value
+
+
+def _by_stripe_customer(lines: Sequence[BookEntry], billed: Mapping[str, Iterable[str]]) -> dict[tuple[str, ...], list[BookEntry]]:
+    found: defaultdict[tuple[str, ...], list[BookEntry]] = defaultdict(list)
+    for line in lines:
+        found[tuple(sorted(billed.get(line.identifier, ())))].append(line)
+    return found
 
 
 def _not_counted(tally: Mapping[str, Any], offset: int, events: int) -> set[int]:
