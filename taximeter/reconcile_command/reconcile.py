@@ -16,6 +16,7 @@ from taximeter_emitter.clock import SystemClock
 from taximeter_emitter.wire.limits import DAY_MS, HOUR_MS
 from taximeter_emitter.wire.partitioner import partition_of
 
+from metering.following.published_meters import meters_of_all
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogUnavailable
 from metering.reconciliation.cells import CellScope, CustomerMeter
@@ -25,6 +26,7 @@ from metering.reconciliation.reconciler import Pace, Reconciler, pairs_of
 from metering.records.fail_closed import FailClosed
 from metering.records.notes.evidence import CellVerdict
 from taximeter.before_writing import agreed
+from taximeter.catalogue_in_force import published_versions
 from taximeter.connection import kafka_settings
 from taximeter.exit_codes import DISCREPANCY, INTERRUPTED, OK, PENDING, PRECONDITION, USAGE
 from taximeter.reconcile_command.arguments import SETTLE_SECONDS
@@ -158,7 +160,7 @@ def cell_scope(from_ms: int, to_ms: int, by: str | None = None) -> CellScope:
 
 async def reconcile(options: ReconcileOptions, kafka: KafkaSettings, scope: CellScope, connection: StripeConnection) -> Reconciliation:
     """Compare. Raises what the sources raise, CannotDo and SavedOtherwise; blocks on Kafka and on Stripe."""
-    meters = options.meters or list(connection.catalogue.by_name)
+    meters = options.meters or list(meters_of_all(await published_versions(kafka), connection.catalogue))
     asked = [CustomerMeter(customer, meter) for customer in options.customers for meter in meters]
     partitions = range(kafka.partitions) if options.every else sorted({partition_of(c, kafka.partitions) for c in options.customers})
     calls_per_second = options.calls_per_second or connection.settings.reads_per_second

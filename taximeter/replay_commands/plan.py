@@ -8,7 +8,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Callable, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
 from typing import Final, TextIO
 
@@ -20,6 +20,8 @@ from audit.adjustments.plan_book import PlanBook
 from audit.adjustments.plan_reading import PlanLog, TalliesEnd
 from audit.adjustments.plan_scope import in_the_way
 from metering.configuration.settings import SettingsError
+from metering.folds.catalogue_timeline import CatalogueVersion
+from metering.following.published_meters import meters_of_all
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogReader
 from metering.plans.current_period import IntoCurrent
@@ -141,7 +143,7 @@ async def tell_plan(arguments: argparse.Namespace, directory: PlanDirectory, kaf
 
 
 async def _draft(arguments: argparse.Namespace, kafka: KafkaSettings, log: PlanLog, ends: dict[int, TalliesEnd]) -> PlanHeader:
-    rule, selector = replace(_rule(arguments), into=await _into(arguments)), selector_of(arguments)
+    rule, selector = replace(await _rule(arguments, kafka), into=await _into(arguments)), selector_of(arguments)
     ranges = {}
     for partition in _partitions(selector, kafka):
         if partition in ends:
@@ -170,20 +172,37 @@ async def _into(arguments: argparse.Namespace) -> IntoCurrent | None:
     return await into_current(arguments) if arguments.into_current else None
 
 
-def _rule(arguments: argparse.Namespace) -> PlanRule:
+async def _rule(arguments: argparse.Namespace, kafka: KafkaSettings) -> PlanRule:
     if arguments.take_out:
         return PlanRule(AdjustmentKind.TAKE_OUT)
     if arguments.move_to:
         return PlanRule(AdjustmentKind.MOVE, to_customer=arguments.move_to)
-    catalogue = _catalogue(arguments)
+    catalogue = catalogue_with(arguments.count, await published_versions(kafka), _file(arguments))
     if arguments.count in catalogue.of_latest:
         raise NothingPlanned(f"{arguments.count} {LATEST_NOT_PLANNED}")
-    if arguments.count not in catalogue.by_name:
-        raise NothingPlanned(f"the settings file has no meter {arguments.count!r}; it has {', '.join(catalogue.by_name)}")
     return PlanRule(AdjustmentKind.COUNT, meter=arguments.count, definition=catalogue.definition)
 
 
-def _catalogue(arguments: argparse.Namespace) -> Catalogue:
+def catalogue_with(meter: str, versions: Sequence[CatalogueVersion], file: Catalogue) -> Catalogue:
+    """The newest published version that has the meter; the settings file where nothing is published. Says on stderr where both differ.
+
+    Raises NothingPlanned for a meter that nobody could send.
+    """
+    if not versions:
+        if meter not in file.by_name:
+            raise NothingPlanned(f"the settings file has no meter {meter!r}; it has {', '.join(file.by_name)}")
+        return file
+    found = next((version for version in reversed(versions) if meter in version.catalogue.by_name), None)
+    if found is None:
+        way_out = "publish it with taximeter meters apply" if meter in file.by_name else f"there are {', '.join(meters_of_all(versions, file))}"
+        raise NothingPlanned(f"no published version has the meter {meter!r}: {way_out}")
+    if meter in file.by_name and file.by_name[meter] != found.catalogue.by_name[meter]:
+        differs = "the settings file defines it otherwise: taximeter meters plan"
+        print(f"taximeter: {meter} is counted as version {found.number} defines it; {differs}", file=sys.stderr)
+    return found.catalogue
+
+
+def _file(arguments: argparse.Namespace) -> Catalogue:
     try:
         return catalogue_of(load_configuration({}, environ=os.environ, file=arguments.config, check_file=catalogue_problems).file)
     except SettingsError as error:
