@@ -13,13 +13,13 @@ from metering.kafka.around_damage import records_around_damage
 from metering.kafka.partition_log import LogReader
 from metering.kafka.topics import Topics
 from metering.records.fail_closed import RecordUnreadable
-from metering.records.meters import Catalogue
 from metering.records.tally import Tally
 
 
 @dataclass(slots=True)
 class TracedEvent:
-    """One event and all that is known of it. `units` by meter are those that it adds; `report` is what the ledger says of them.
+    """One event and all that is known of it. `units` by meter are those that it adds, `values` what it says of meters of the latest value;
+    `report` is what the ledger says of both.
 
     `plans` are those that changed what it counts for, in order.
     """
@@ -30,6 +30,7 @@ class TracedEvent:
     tally_offset: int | None = None
     tally: Tally | None = None
     units: dict[str, int] = field(default_factory=dict)
+    values: dict[str, int] = field(default_factory=dict)
     report: TallyReport | None = None
     plans: Sequence[EventPlan] = ()
 
@@ -78,9 +79,10 @@ class Tracer:
         catalogue = self._tallies.catalogue_of(tally)
         if traced.outcome is not EventOutcome.COUNTED or catalogue is None:
             return traced
-        traced.units = units_of(event, catalogue)
-        usage = [UsageAt(event.customer, meter, event.time_ms) for meter in traced.units]
-        traced.report = await self._ledger.report(partition, offset, tally.log_time_ms, usage)
+        matching = catalogue.of(event.dimensions)
+        traced.units, traced.values = matching.units(event.usage), matching.values(event.usage)
+        sums, values = ([UsageAt(event.customer, meter, event.time_ms) for meter in meters] for meters in (traced.units, traced.values))
+        traced.report = await self._ledger.report(partition, offset, tally.log_time_ms, sums, values)
         return traced
 
     async def note_plans(self, traced: Sequence[TracedEvent]) -> None:
@@ -98,8 +100,3 @@ class Tracer:
                             plans.take(offset, tally, tally.adjustment)
             for each, plans in zip(counted, following, strict=True):
                 each.plans = list(plans.found.values())
-
-
-def units_of(event: EventAt, catalogue: Catalogue) -> dict[str, int]:
-    """What an event adds to each meter, without those that it adds nothing to."""
-    return catalogue.of(event.dimensions).units(event.usage)

@@ -5,7 +5,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from taximeter_emitter.wire.limits import DAY_MS, HOUR_MS
+from taximeter_emitter.wire.limits import DAY_MS, HOUR_MS, MINUTE_MS
 
 from metering.folds.corrections import CorrectionPlace, MeterEventPlace, place_of
 from metering.kafka.chain_records import PartitionPlace, chain_records, first_chain_record
@@ -36,13 +36,15 @@ class ReportedEvent:
 class TallyReport:
     """What the ledger says of one tally: the intent that covers it (None: none does yet), and the meter events that may hold its usage.
 
-    Usage that an intent carries, because Stripe refuses its meter, is followed into the intents behind it.
+    Usage that an intent carries, because Stripe refuses its meter, is followed into the intents behind it. Of a latest value it is the first meter
+    event that tells it, or a later one in its place. `superseded`: a later one of its billing period was told before.
     """
 
     intent: int | None = None
     events: list[ReportedEvent] = field(default_factory=list)
     carried: bool = False
     unbillable: bool = False
+    superseded: bool = False
 
 
 class UsageAt(NamedTuple):
@@ -64,12 +66,13 @@ class _ReadEntry(NamedTuple):
 
 
 class _ReportFold:
-    """Follows usage of one tally through the ledger."""
+    """Follows usage of one tally through the ledger: what it added to `sums`, and its latest values."""
 
-    def __init__(self, tally: int, usage: Sequence[UsageAt]) -> None:
+    def __init__(self, tally: int, sums: Sequence[UsageAt], values: Sequence[UsageAt]) -> None:
         self.found = TallyReport()
         self._tally = tally
-        self._usage = usage
+        self._sums = sums
+        self._values = list(values)
         self._watched: dict[tuple[int, int], ReportedEvent] = {}
         self._corrections: dict[int, tuple[ReportedEvent, int]] = {}
 
@@ -103,12 +106,23 @@ class _ReportFold:
         found.intent = read.offset if found.intent is None else found.intent
         # Usage that was carried may be in larger windows.
         largest_ms = _LARGEST_CARRIED_MS if found.carried else _LARGEST_WINDOW_MS
-        found.carried = any(_holds(event, self._usage, _LARGEST_CARRIED_MS) for event in intent.carried)
-        found.unbillable |= any(_holds(event, self._usage, largest_ms) for event in intent.unbillable)
+        found.carried = any(self._holds(event, _LARGEST_CARRIED_MS) for event in intent.carried)
+        found.unbillable |= any(self._holds(event, largest_ms) for event in intent.unbillable)
+        found.superseded |= any(_told(event, each) for event in intent.superseded for each in self._values)
         for index, event in enumerate(intent.meter_events):
-            if _holds(event, self._usage, largest_ms):
+            if self._holds(event, largest_ms):
                 self._watched[read.offset, index] = ReportedEvent(read.offset, read.log_time_ms, intent.identifier(index), event)
                 found.events.append(self._watched[read.offset, index])
+                self._values = [each for each in self._values if not _told(event, each)]
+
+    def _holds(self, event: MeterEvent, largest_ms: int) -> bool:
+        """Whether a meter event may hold some of the usage. A sum has the time of the earliest usage in it, and a window of this size at most."""
+        if event.reading is not None:
+            return any(_told(event, each) for each in self._values)
+        return any(
+            event.customer == customer and event.meter == meter and event.time_ms - MINUTE_MS < time_ms < event.time_ms + largest_ms
+            for customer, meter, time_ms in self._sums
+        )
 
     def _settle(self, settlement: Settlement) -> None:
         if (settlement.intent, settlement.index) in self._watched:
@@ -126,9 +140,9 @@ class LedgerSearch:
         self._reader = reader
         self._topic = topic
 
-    async def report(self, partition: int, tally: int, since_ms: int, usage: Sequence[UsageAt]) -> TallyReport:
-        """What became of usage that the accepted tally at this offset counted at `since_ms`."""
-        fold = _ReportFold(tally, usage)
+    async def report(self, partition: int, tally: int, since_ms: int, sums: Sequence[UsageAt], values: Sequence[UsageAt] = ()) -> TallyReport:
+        """What became of usage that the accepted tally at this offset counted at `since_ms`: what it added to `sums`, and its latest values."""
+        fold = _ReportFold(tally, sums, values)
         async with aclosing(self._entries(partition, since_ms)) as entries:
             async for read in entries:
                 fold.take(read)
@@ -164,9 +178,8 @@ class LedgerSearch:
                 yield _ReadEntry(offset, log_time_ms, entry, news, ledger.fold(offset, log_time_ms, entry))
 
 
-def _holds(event: MeterEvent, usage: Sequence[UsageAt], largest_ms: int) -> bool:
-    """Whether a meter event may hold some of this usage: its time is that of the earliest usage in it, of a window of this size at most."""
-    return any(
-        event.customer == customer and event.meter == meter and event.time_ms - 60_000 < time_ms < event.time_ms + largest_ms
-        for customer, meter, time_ms in usage
-    )
+def _told(event: MeterEvent, value: UsageAt) -> bool:
+    """Whether a meter event tells this latest value, or a later one in its place."""
+    if event.reading is None or (event.customer, event.meter) != (value.customer, value.meter):
+        return False
+    return event.reading.happened_ms >= value.time_ms

@@ -148,6 +148,11 @@ class MatchingMeters:
         quantities = dict(usage)
         return {meter.event_name: units for meter in self.meters if meter.formula.adds and (units := meter.formula.units(quantities))}
 
+    def values(self, usage: _Usage) -> dict[str, int]:
+        """What an event says of each meter of the latest value, also if it is zero."""
+        quantities = dict(usage)
+        return {meter.event_name: meter.formula.units(quantities) for meter in self.meters if not meter.formula.adds}
+
     def below_zero(self, usage: _Usage) -> Meter | None:
         """The first meter for which an event comes out below zero: it is then refused, or set aside."""
         quantities = dict(usage)

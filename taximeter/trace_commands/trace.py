@@ -3,6 +3,7 @@
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -17,6 +18,7 @@ from metering.folds.corrections import place_of
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogReader
 from metering.records.adjustment import short
+from metering.records.ledger_records import MeterEvent
 from taximeter.connection import kafka_settings, run_on_logs
 from taximeter.exit_codes import FAILED, OK, USAGE
 from taximeter.stripe_commands.running import print_json, shown
@@ -86,8 +88,7 @@ async def _meter_event(arguments: argparse.Namespace, kafka: KafkaSettings) -> i
             print("taximeter: no accepted intent has it", file=sys.stderr)
             return FAILED
         reported, intent = found
-        usage = [UsageAt(reported.event.customer, reported.event.meter, reported.event.time_ms)]
-        report = await ledger.report(intent.partition, intent.link.start, reported.planned_ms, usage)
+        report = await ledger.report(intent.partition, intent.link.start, reported.planned_ms, *_usage_of(reported.event))
     finally:
         await reader.close()
     mine = next((each for each in report.events if each.identifier == reported.identifier), reported)
@@ -101,6 +102,13 @@ async def _meter_event(arguments: argparse.Namespace, kafka: KafkaSettings) -> i
     return OK
 
 
+def _usage_of(event: MeterEvent) -> tuple[Sequence[UsageAt], Sequence[UsageAt]]:
+    """What it adds up, or the latest value that it tells."""
+    if event.reading is None:
+        return [UsageAt(event.customer, event.meter, event.time_ms)], ()
+    return (), [UsageAt(event.customer, event.meter, event.reading.happened_ms)]
+
+
 def _show(traced: TracedEvent) -> None:
     event = traced.event
     name = f", {event.event_id}" + (f" of {event.source}" if event.source else "") if event.event_id else ""
@@ -110,7 +118,9 @@ def _show(traced: TracedEvent) -> None:
     print(f"  {event.customer}, {shown(event.time_ms // 1000)}, {usage}" + "".join(f", {name} {value}" for name, value in event.dimensions))
     if traced.tally is not None:
         link = traced.tally.link
-        units = ", ".join(f"{quantity:,} {meter}" for meter, quantity in traced.units.items())
+        found = [f"{quantity:,} {meter}" for meter, quantity in traced.units.items()]
+        found += [f"{meter} is {value:,}" for meter, value in traced.values.items()]
+        units = ", ".join(found)
         print(f"  tally {traced.tally_offset} (records {link.start} to {link.end - 1})" + (f": {units}" if units else ""))
     if traced.report is not None:
         _show_report(traced.report)
@@ -134,6 +144,8 @@ def _show_report(report: TallyReport) -> None:
         print("  it is carried: Stripe refuses the meter, and the usage is sent when it takes it again")
     if report.unbillable:
         print("  some of it is unbillable: older than Stripe takes")
+    if report.superseded:
+        print("  a later value of its billing period was told before, so this one is told to nobody")
 
 
 def _show_meter_event(each: ReportedEvent) -> None:
@@ -144,7 +156,8 @@ def _show_meter_event(each: ReportedEvent) -> None:
         else f"{settled.outcome} {shown(settled.at_ms // 1000)}" + (f", {settled.detail}" if settled.detail else "")
     )
     event = each.event
-    print(f"  intent {each.intent}, {each.identifier}: {event.value:,} {event.meter} at {shown(event.time_ms // 1000)}: {state}")
+    of = "" if event.reading is None else "latest value "
+    print(f"  intent {each.intent}, {each.identifier}: {of}{event.value:,} {event.meter} at {shown(event.time_ms // 1000)}: {state}")
     for rejection in each.reports:
         print(f"    Stripe did not record it: {rejection.code} ({rejection.event_id})")
     found = each.resolution
@@ -175,8 +188,10 @@ def as_json(traced: TracedEvent) -> dict[str, Any]:
         "outcome": traced.outcome,
         "tally": traced.tally_offset,
         "units": traced.units,
+        "values": traced.values,
         "intent": None if report is None else report.intent,
         "carried": report is not None and report.carried,
+        "superseded": report is not None and report.superseded,
         "plans": [asdict(plan) for plan in traced.plans],
         "meter_events": [] if report is None else [_meter_event_json(each) for each in report.events],
     }

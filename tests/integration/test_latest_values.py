@@ -127,6 +127,16 @@ async def test_the_latest_value_is_billed_whatever_comes_late_and_verify_proves_
         assert "not compared: stored_bytes of 2 customers, which tells latest values" in said, said
         code, said = shell.type("explain", "--customer", "cus_A", "--meter", "stored_bytes")
         assert "the latest value is 600" in said, said
+        code, said = shell.type("trace", "e8", "--source", "test", "--customer", "cus_A")
+        assert "stored_bytes is 600" in said, said
+        assert "latest value 600 stored_bytes" in said, said
+        code, said = shell.type("trace", "e4", "--source", "test", "--customer", "cus_A")
+        assert "stored_bytes is 999" in said, said
+        in_its_place, after_another = (
+            "latest value 600 stored_bytes",
+            "a later value of its billing period was told before, so this one is told to nobody",
+        )
+        assert in_its_place in said or after_another in said, said
         code, said = shell.type("replay", "plan", "--take-out", "--meter", "stored_bytes", "--out", str(tmp_path / "plan"))
         assert code != OK, said
         assert 'tells the latest value (aggregate = "last"), to which no plan can add' in said

@@ -9,9 +9,7 @@ from taximeter_emitter.wire.kept_ids import kept_id
 
 from audit.tracing.event_outcomes import EventOutcome, outcome_of
 from audit.tracing.event_search import EventQuery, events_in, query_for, search
-from audit.tracing.event_trace import units_of
 from metering.records.chain import ChainLink
-from metering.records.meters import Catalogue, Meter
 from metering.records.notes.looked_up_ids import looked_up_headers
 from metering.records.record import Record
 from metering.records.tally import EventCounts, NotCounted, RecordCounts, Tally, WhyNotCounted
@@ -106,11 +104,6 @@ def test_an_outcome_is_what_the_tally_names_and_else_counted() -> None:
         EventOutcome.COUNTED,
         EventOutcome.FORWARDED,
     ]
-
-
-def test_units_are_those_of_the_meters_that_sum_the_fields() -> None:
-    (event,) = search(SINGLE, EventQuery("cus_1"))
-    assert units_of(event, Catalogue([Meter("tokens", ("n", "m")), Meter("calls", ("calls",))])) == {"tokens": 3}
 
 
 def test_an_event_has_the_id_that_its_client_gave_it_if_that_was_kept() -> None:
