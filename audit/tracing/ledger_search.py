@@ -37,7 +37,7 @@ class TallyReport:
     """What the ledger says of one tally: the intent that covers it (None: none does yet), and the meter events that may hold its usage.
 
     Usage that an intent carries, because Stripe refuses its meter, is followed into the intents behind it. Of a latest value it is the first meter
-    event that tells it, or a later one in its place. `superseded`: a later one of its billing period was told before.
+    event with that value, or with a later one. `superseded`: Stripe had a later one of its billing period before.
     """
 
     intent: int | None = None
