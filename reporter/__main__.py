@@ -18,6 +18,7 @@ from reporter.sending.meter_events import MeterEventPort
 from reporter.settings import ReporterSettings
 from reporter.stripe.listed_meters import StripeMeters
 from reporter.stripe.meter_events_v1 import StripeMeterEvents
+from reporter.stripe.naming_customers import StripeNames
 from reporter.stripe.notifications import StripeEvents
 from reporter.stripe.stream import StripeMeterEventStream
 from reporter.stripe.subscriptions import StripeSubscriptions
@@ -35,6 +36,7 @@ async def report(context: ServiceContext, configuration: Configuration) -> None:
 
 async def _report(context: ServiceContext, configuration: Configuration, span_maker: SpanMaker | None) -> None:
     stripe = with_followed_key(configuration.of(StripeSettings), context)
+    webhooks = configuration.of(WebhookSettings)
     port, identifiers_of = _port(stripe, context.clock, span_maker)
     reporter = Reporter(
         context,
@@ -42,7 +44,7 @@ async def _report(context: ServiceContext, configuration: Configuration, span_ma
             kafka=configuration.of(KafkaSettings),
             stripe=stripe,
             settings=configuration.of(ReporterSettings),
-            webhooks=configuration.of(WebhookSettings),
+            webhooks=webhooks,
             catalogue=catalogue_of(configuration.file),
         ),
         StripePorts(
@@ -51,6 +53,9 @@ async def _report(context: ServiceContext, configuration: Configuration, span_ma
             reports=ReportSource(StripeEvents(api_key=stripe.api_key, api_base=stripe.api_base, timeout_s=stripe.timeout_seconds), identifiers_of),
             subscriptions=StripeSubscriptions(api_key=stripe.api_key, api_base=stripe.api_base, timeout_s=stripe.timeout_seconds),
             sums=StripeHourSums(api_key=stripe.api_key, api_base=stripe.api_base, timeout_s=stripe.timeout_seconds, clock=context.clock),
+            names=None
+            if webhooks.customers_field is None
+            else StripeNames(webhooks.customers_field, api_key=stripe.api_key, api_base=stripe.api_base, timeout_s=stripe.timeout_seconds),
         ),
     )
     await reporter.run()

@@ -34,6 +34,8 @@ from reporter.comparing.comparer import Comparer, ComparingSettings, PartitionSh
 from reporter.comparing.ledger_following import LedgerFollowing
 from reporter.comparing.metrics import ComparingMetrics
 from reporter.dispatch import REPEATS, Dispatcher
+from reporter.linking.linking_metrics import LinkingMetrics
+from reporter.linking.metadata_following import FollowingRules, MetadataFollowing
 from reporter.meter_watch import LookTimes, MeterWatch
 from reporter.metrics import ReporterMetrics
 from reporter.period_reader import PeriodReader
@@ -44,6 +46,7 @@ from reporter.sending.meter_events import MeterEventPort
 from reporter.sending.pacing import Pacer
 from reporter.settings import ReporterSettings
 from reporter.stripe.listed_meters import MetersPort
+from reporter.stripe.naming_customers import NamesPort
 from reporter.stripe.subscriptions import SubscriptionsPort
 from reporter.takeover import ReportingTakeover
 from reporter.webhooks.endpoint import Observer, Observers, ReportSource, Webhooks
@@ -68,13 +71,17 @@ class ReporterConfiguration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StripePorts:
-    """The ways to Stripe: where meter events go, and where meters, error reports, subscriptions and sums of usage come from."""
+    """The ways to Stripe: where meter events go, and where meters, error reports, subscriptions, sums of usage and names of customers come from.
+
+    `names` is None where links do not follow the metadata of Stripe's customers.
+    """
 
     meter_events: MeterEventPort
     meters: MetersPort
     reports: ReportSource
     subscriptions: SubscriptionsPort
     sums: StripeSums
+    names: NamesPort | None = None
 
 
 class Reporter:
@@ -104,7 +111,8 @@ class Reporter:
             clock=context.clock,
             notices=context.log,
         )
-        self._links = LinkFollowing(CustomersLog(self._reader, self._topics.customers.name), clock=context.clock, notices=context.log)
+        customers = CustomersLog(self._reader, self._topics.customers.name)
+        self._links = LinkFollowing(customers, clock=context.clock, notices=context.log)
         self._periods = BillingPeriods(links=self._links.links)
         self._watched_meters = WatchedMeters(self._catalogue, configuration.catalogue, context.clock)
         turns = LoopTurns()
@@ -188,6 +196,8 @@ class Reporter:
             if stripe.streams
             else None
         )
+        linking = LinkingMetrics.create(context.registry)
+        self._metadata = None if ports.names is None else self._metadata_following(configuration, ports.names, customers, linking)
         self._webhooks = Webhooks(
             context,
             configuration.webhooks,
@@ -196,7 +206,15 @@ class Reporter:
             reports=ports.reports,
             livemode=stripe.production,
             owns_backfill=lambda: 0 in self._group.workers,
-            observers=Observers((self._period_reader.observe, self._meter_watch.observe, *observers), (self._meter_watch.reported,)),
+            observers=Observers(
+                (
+                    self._period_reader.observe,
+                    self._meter_watch.observe,
+                    *(() if self._metadata is None else (self._metadata.observe,)),
+                    *observers,
+                ),
+                (self._meter_watch.reported,),
+            ),
         )
 
     async def run(self) -> None:
@@ -221,10 +239,15 @@ class Reporter:
             context.spawn("billing periods", self._period_reader.run(), background=True)
             context.spawn("comparing", self._comparer.run(), background=True)
             context.spawn("next period end", self._observe_next_period_end(), background=True)
+            if self._metadata is not None:
+                context.health.mention("links_by_metadata", self._metadata.trouble)
+                context.spawn("links by metadata", self._metadata.run(), background=True)
             webhooks = context.spawn("webhooks", self._webhooks.run())
             await self._group.run()
             await webhooks
         finally:
+            if self._metadata is not None:
+                await self._metadata.close()
             await self._comparer.close()
             await self._period_reader.close()
             await self._meter_watch.close()
@@ -232,6 +255,28 @@ class Reporter:
             await self._dispatcher.close()
             await self._reader.close()
             await self._appender.close()
+
+    def _metadata_following(
+        self, configuration: ReporterConfiguration, port: NamesPort, customers: CustomersLog, metrics: LinkingMetrics
+    ) -> MetadataFollowing:
+        stripe, webhooks = configuration.stripe, configuration.webhooks
+        return MetadataFollowing(
+            FollowingRules(
+                field=webhooks.customers_field or "",
+                every_seconds=webhooks.customers_seconds,
+                reads_per_month=stripe.reads_per_month * webhooks.customers_share,
+                reads_per_second=stripe.reads_per_second / 5,
+                partitions=self._kafka.partitions,
+                by=self._instance,
+            ),
+            port=port,
+            log=customers,
+            appender=self._appender,
+            owned=lambda: tuple(self._group.workers),
+            metrics=metrics,
+            clock=self._context.clock,
+            notices=self._context.log,
+        )
 
     async def _dispatch(self) -> None:
         try:

@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from metering.configuration.secrets import Secret
 from metering.configuration.settings import option
 from metering.process.descriptors import descriptor_problem
 from metering.stripe.signatures import TOLERANCE_S, WEBHOOK_BYTES_MAX
 from reporter.webhooks.hooks import HookUnusable, load_hook
+
+METADATA_KEY_CHARS_MAX: Final = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +68,25 @@ class WebhookSettings:
     hook_seconds: float = option(doc="How long one call of the hook may take.", default=10.0, unit="seconds", minimum=0.1, maximum=300)
     hook_calls_max: int = option(doc="Most calls of the hook at once.", default=4, minimum=1, maximum=64)
 
+    customers_field: str | None = option(
+        doc="Metadata field in which Stripe's customers name the customers they are billed for: links follow it, within seconds of the webhooks"
+        " customer.created, customer.updated and customer.deleted. None: links are written by people and `taximeter customers` alone.",
+        default=None,
+    )
+    customers_seconds: float = option(
+        doc="How often all of Stripe's customers are read for that field, in case a webhook was lost; also without an endpoint; 0 means never.",
+        default=86_400.0,
+        unit="seconds",
+        minimum=0,
+        maximum=30 * 86_400,
+    )
+    customers_share: float = option(
+        doc="Which part of stripe.reads_per_month is used for that field. What it does not allow waits.",
+        default=0.25,
+        minimum=0.001,
+        maximum=1,
+    )
+
     @property
     def is_on(self) -> bool:
         """Whether webhooks are taken."""
@@ -80,6 +102,8 @@ class WebhookSettings:
             found.append("enabled is true, but signing_secrets is empty; it takes the whsec_... of each endpoint in Stripe")
         if any(not secret.reveal().startswith("whsec_") for secret in self.signing_secrets):
             found.append("signing_secrets has one that does not begin with whsec_; Stripe shows it with the endpoint")
+        if self.customers_field is not None and not 0 < len(self.customers_field) <= METADATA_KEY_CHARS_MAX:
+            found.append(f"customers_field must be 1 to {METADATA_KEY_CHARS_MAX} characters, as names of metadata at Stripe are")
         if self.hook is not None:
             try:
                 load_hook(self.hook)

@@ -9,7 +9,7 @@ from reporter.stripe.report_types import REPORT_TYPES
 
 IDS_MAX: Final = 100_000
 
-# The types that Stripe's guide to usage-based billing says to monitor (docs.stripe.com/billing/subscriptions/usage-based).
+# The types that Stripe's guide to usage-based billing says to monitor (docs.stripe.com/billing/subscriptions/usage-based), and those of customers.
 MONITORED: Final = (
     "checkout.session.completed",
     "setup_intent.succeeded",
@@ -20,6 +20,8 @@ MONITORED: Final = (
     "customer.subscription.paused",
     "customer.subscription.resumed",
     "customer.subscription.trial_will_end",
+    "customer.created",
+    "customer.updated",
     "customer.deleted",
     "invoice.created",
     "invoice.upcoming",

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from metering.folds.metadata_links import DEFAULT_FIELD
 from taximeter.config_option import add_config_option
 
 
@@ -51,7 +52,7 @@ exit codes:
 def sync(parser: argparse.ArgumentParser) -> None:
     """The options of `taximeter customers sync`."""
     add_config_option(parser)
-    parser.add_argument("--field", default="taximeter_customers", metavar="NAME", help="the metadata field (default: taximeter_customers)")
+    parser.add_argument("--field", default=DEFAULT_FIELD, metavar="NAME", help=f"the metadata field (default: {DEFAULT_FIELD})")
     parser.add_argument("--by", metavar="NAME", help="who (default: the name of your account on this machine)")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument("--json", action="store_true", help="what was done as JSON; asks nothing, so it needs --yes")

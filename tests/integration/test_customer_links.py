@@ -190,6 +190,35 @@ async def test_links_follow_what_customers_of_stripe_say_of_themselves(world: Wo
     assert synced() == (OK, {"org_a": "cus_B", "org_d": "cus_B"})
 
 
+async def test_webhooks_link_and_unlink_within_seconds(world: World) -> None:
+    client = stripe.StripeClient(KEY, base_addresses={"api": world.simulator.url}, http_client=stripe.UrllibClient())
+    kinds: Any = ["customer.created", "customer.updated", "customer.deleted"]
+    endpoint: Any = client.v1.webhook_endpoints.create({"url": "http://127.0.0.1:9/not-yet", "enabled_events": kinds})
+    await world.count("org_a", "org_b")
+    variables = {
+        **world.variables(),
+        "TAXIMETER_WEBHOOKS_SIGNING_SECRETS": endpoint.secret,
+        "TAXIMETER_WEBHOOKS_CUSTOMERS_FIELD": "taximeter_customers",
+        "TAXIMETER_WEBHOOKS_CUSTOMERS_SECONDS": "0",
+    }
+    with reporter(world.kafka, world.folder / "reporter", variables) as running:
+        client.v1.webhook_endpoints.update(endpoint.id, {"url": running.webhooks})
+        await until(running, lambda: running.metric(UNLINKED, meter="tokens") == 14)
+        began = time.monotonic()
+        client.v1.customers.update("cus_A", {"metadata": {"taximeter_customers": "org_a, org_b"}})
+        await until(running, lambda: world.at_stripe() == {"cus_A": 14})
+        assert time.monotonic() - began < 30
+        links = world.told("list")["links"]
+        assert {(link["customer"], link["stripe_customer"], link["reason"]) for link in links} == {
+            ("org_a", "cus_A", "metadata taximeter_customers"),
+            ("org_b", "cus_A", "metadata taximeter_customers"),
+        }
+        client.v1.customers.delete("cus_A")
+        await until(running, lambda: running.metric("taximeter_reporter_metadata_links_total", change="unlinked") == 2)
+        assert world.told("list")["links"] == []
+        assert running.terminate() == 0, running.log
+
+
 async def test_a_link_to_a_customer_that_stripe_does_not_have_is_refused_and_a_file_is_taken_as_a_whole(world: World) -> None:
     code, said = world.command("customers", "link", "org_a", "cus_nobody", "--yes", "--reason", "a contract")
     assert (code, "no customer cus_nobody" in said) == (DISCREPANCY, True), said
