@@ -14,11 +14,11 @@ from metering.stripe.settings import StripeSettings
 from metering.tracing.settings import TracingSettings
 from metering.tracing.span_maker import SpanMaker, tracing_to
 from reporter.app import Reporter, ReporterConfiguration, StripePorts
+from reporter.linking.naming_customers import StripeNames
 from reporter.sending.meter_events import MeterEventPort
 from reporter.settings import ReporterSettings
 from reporter.stripe.listed_meters import StripeMeters
 from reporter.stripe.meter_events_v1 import StripeMeterEvents
-from reporter.stripe.naming_customers import StripeNames
 from reporter.stripe.notifications import StripeEvents
 from reporter.stripe.stream import StripeMeterEventStream
 from reporter.stripe.subscriptions import StripeSubscriptions

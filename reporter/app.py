@@ -36,6 +36,7 @@ from reporter.comparing.metrics import ComparingMetrics
 from reporter.dispatch import REPEATS, Dispatcher
 from reporter.linking.linking_metrics import LinkingMetrics
 from reporter.linking.metadata_following import FollowingRules, MetadataFollowing
+from reporter.linking.naming_customers import NamesPort
 from reporter.meter_watch import LookTimes, MeterWatch
 from reporter.metrics import ReporterMetrics
 from reporter.period_reader import PeriodReader
@@ -46,7 +47,6 @@ from reporter.sending.meter_events import MeterEventPort
 from reporter.sending.pacing import Pacer
 from reporter.settings import ReporterSettings
 from reporter.stripe.listed_meters import MetersPort
-from reporter.stripe.naming_customers import NamesPort
 from reporter.stripe.subscriptions import SubscriptionsPort
 from reporter.takeover import ReportingTakeover
 from reporter.webhooks.endpoint import Observer, Observers, ReportSource, Webhooks

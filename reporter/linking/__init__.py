@@ -1,1 +1,4 @@
-"""Links customers as a metadata field of Stripe's customers says, told by webhooks."""
+"""Links customers as a metadata field of Stripe's customers says.
+
+Read: naming_customers, metadata_following.
+"""

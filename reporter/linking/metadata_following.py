@@ -24,13 +24,13 @@ from metering.records.notes.customer_link import CustomerLink, link_problem
 from metering.stripe.signatures import WebhookEvent
 from reporter.comparing.read_budget import ReadBudget
 from reporter.linking.linking_metrics import LinkingMetrics
-from reporter.stripe.naming_customers import NamesPort, NamesUnavailable, names_of
+from reporter.linking.naming_customers import NamesPort, NamesUnavailable, names_of
 
 CUSTOMER_EVENTS: Final = frozenset({"customer.created", "customer.updated", "customer.deleted"})
-LOOK_SECONDS: Final = 0.5  # also how long events of one customer are gathered
+GATHERING_SECONDS: Final = 0.5  # also how long events of one customer are gathered
 TROUBLE_SECONDS: Final = 15.0
 TROUBLE_LASTING_SECONDS: Final = 300.0
-WAITING_MAX: Final = 10_000  # beyond it, all are read
+NAMES_WAITING_MAX: Final = 10_000  # beyond it, all are read
 DISPUTES_SECONDS: Final = 21_600.0  # the webhook that settles one may go to another reporter
 FOLLOWED_TOGETHER: Final = 100
 SHARE_MIN: Final = 0.05  # a process without partitions may get a webhook, too
@@ -101,15 +101,15 @@ class MetadataFollowing:
         gone = event.type == "customer.deleted"
         if self._is_settled(identity, frozenset() if gone else names_of(customer, self._rules.field)):
             return  # another name or address of it: nothing to ask for
-        if len(self._waiting) >= WAITING_MAX:
+        if len(self._waiting) >= NAMES_WAITING_MAX:
             self._read_at = -math.inf
             return
         self._waiting.setdefault(identity, self._clock.now_ms())
 
     async def run(self) -> None:
-        """Until cancelled. Trouble is said, and tried again: whoever waits goes on waiting."""
+        """Until cancelled. Trouble is said, and tried again; what waits goes on waiting."""
         while True:
-            pause = LOOK_SECONDS
+            pause = GATHERING_SECONDS
             try:
                 await self._look()
                 self._trouble = None
@@ -241,7 +241,7 @@ class MetadataFollowing:
             if self._budget.left(self._clock.monotonic()):
                 break
             self._show_waiting()
-            await self._clock.sleep(LOOK_SECONDS)
+            await self._clock.sleep(GATHERING_SECONDS)
         self._budget.spend(1)
 
     def _show_waiting(self) -> None:

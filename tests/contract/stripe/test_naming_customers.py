@@ -3,7 +3,7 @@
 import pytest
 
 from metering.configuration.secrets import Secret
-from reporter.stripe.naming_customers import NamesUnavailable, StripeNames
+from reporter.linking.naming_customers import NamesUnavailable, StripeNames
 from tests.support.stripe_simulator_control import configure
 from tests.support.stripe_target import KEY, Target
 

@@ -19,8 +19,8 @@ from metering.process.logs import get_log, logging_to
 from metering.records.notes.customer_link import CustomerLink
 from metering.stripe.signatures import WebhookEvent
 from reporter.linking.linking_metrics import LinkingMetrics
-from reporter.linking.metadata_following import WAITING_MAX, FollowingRules, MetadataFollowing
-from reporter.stripe.naming_customers import NamesPage, NamesUnavailable
+from reporter.linking.metadata_following import NAMES_WAITING_MAX, FollowingRules, MetadataFollowing
+from reporter.linking.naming_customers import NamesPage, NamesUnavailable
 
 FIELD = "taximeter_customers"
 REASON = f"metadata {FIELD}"
@@ -193,13 +193,13 @@ async def test_events_that_change_no_name_ask_for_nothing_and_a_flood_is_bounded
         one.observe(event("cus_unnamed", ()))
     await subject.settle()
     assert len(subject.account.calls) == before
-    for number in range(WAITING_MAX + 5):
+    for number in range(NAMES_WAITING_MAX + 5):
         one.observe(event(f"cus_{number}", {f"org_{number}"}))
     began = subject.clock.now
     await subject.settle(2_000)
     made = len(subject.account.calls) - before
     assert 0 < made <= 25 + (subject.clock.now - began) / 3_600 * 25  # what is saved up, and what the time allows
-    assert len(one._waiting) + len(one._taken) <= WAITING_MAX
+    assert len(one._waiting) + len(one._taken) <= NAMES_WAITING_MAX
 
 
 async def test_who_waits_goes_on_waiting_while_stripe_is_away() -> None:
