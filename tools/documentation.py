@@ -28,6 +28,7 @@ from metering.stripe.settings import StripeSettings
 from metering.tracing.settings import TracingSettings
 from metering.tracing.tracing_metrics import TracingMetrics
 from reporter.comparing.metrics import ComparingMetrics
+from reporter.linking.linking_metrics import LinkingMetrics
 from reporter.metrics import ReporterMetrics
 from reporter.settings import ReporterSettings
 from reporter.webhooks.metrics import WebhookMetrics
@@ -93,6 +94,11 @@ METRICS: Final = (
     MetricsSection("Aggregator", "All counters move together when a tally is accepted, so records and outcomes agree.", AggregatorMetrics.create),
     MetricsSection("Reporter", "Meter events and units are counted when their receipt is in the ledger.", ReporterMetrics.create),
     MetricsSection("Reporter: the comparison with Stripe", "Of the partitions that the process owns.", ComparingMetrics.create),
+    MetricsSection(
+        "Reporter: links by metadata",
+        "Where links of customers follow the metadata of Stripe's customers ([customers](customers.md)).",
+        LinkingMetrics.create,
+    ),
     MetricsSection("Reporter: webhooks", "Rejections are counted when they are in the ledger.", WebhookMetrics.create),
     MetricsSection("Tracing", "Of the gateway, the aggregator and the reporter, where a collector is configured.", TracingMetrics.create),
     MetricsSection("Console", "Of the process that serves the pages and `GET /v1/usage`.", ConsoleMetrics.create),
