@@ -99,6 +99,9 @@ def doctor(parser: argparse.ArgumentParser) -> None:
     add_config_option(parser)
     parser.add_argument("--hours", type=float, default=HOURS, help="how far back outcomes and comparisons are read (default %(default)g)")
     parser.add_argument("--runbooks", default=RUNBOOKS, metavar="URL", help="where the runbooks are (default: %(default)s of the repository)")
+    parser.add_argument(
+        "--gateway", action="append", default=[], metavar="URL", help="ask a gateway, too, at its admin port, as http://gateway:9101; again for each"
+    )
     parser.add_argument("--watch", action="store_true", help="look again every few seconds, until it is interrupted")
     parser.add_argument("--json", action="store_true", help="JSON instead of a page; with --watch a line for each look")
 

@@ -50,7 +50,7 @@ def runbook_url(name: str, runbooks: str) -> str:
 
 def diagnose(facts: Facts) -> list[Cause]:
     """Everything that is wrong, most urgent first."""
-    found = [*_kafka(facts), *_stripe(facts)]
+    found = [*_kafka(facts), *_stripe(facts), *_gateways(facts)]
     if not facts.kafka_problem:
         found += [*_stops(facts), *_owners(facts), *_topics(facts), *_transactions(facts), *_refusals(facts), *_late(facts), *_set_aside(facts)]
         found += _versions(facts)
@@ -91,6 +91,15 @@ def _stripe(facts: Facts) -> Iterator[Cause]:
     for check in stripe.checks:
         if check.state == "failed":
             yield Cause(Urgency.NOW, f"at Stripe, {check.name}: {check.seen}", ("taximeter stripe setup --dry-run",), "TaximeterMeterHeld")
+
+
+def _gateways(facts: Facts) -> Iterator[Cause]:
+    for gateway in facts.gateways:
+        if not gateway.answers:
+            what = f"the gateway at {gateway.address} does not answer: {gateway.problem}. What is sent to it is not taken"
+            yield Cause(Urgency.NOW, what, (), "TaximeterServiceDown")
+        elif gateway.problem and not facts.kafka_problem:
+            yield Cause(Urgency.NOW, f"the gateway at {gateway.address} takes no events: {gateway.problem}", (), "TaximeterGatewayDisconnected")
 
 
 def _stops(facts: Facts) -> Iterator[Cause]:

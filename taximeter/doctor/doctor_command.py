@@ -27,7 +27,7 @@ _CLEAR: Final = "\x1b[H\x1b[2J"
 def run(arguments: argparse.Namespace) -> int:
     """Exit code 2 if something needs a person, 0 otherwise. With `--watch` it goes on until it is interrupted."""
     while True:
-        with _lines_of_libraries_kept_off(arguments.watch):
+        with _lines_of_libraries_kept_off():
             facts = asyncio.run(gather_facts(arguments))
         _show(facts, arguments)
         if not arguments.watch:
@@ -36,10 +36,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _lines_of_libraries_kept_off(wanted: bool) -> Iterator[None]:
-    """What a client library logs would break into the page that is watched. The page itself says what does not answer, and why."""
+def _lines_of_libraries_kept_off() -> Iterator[None]:
+    """What a client library logs would break into the page, or come before the JSON. The page itself says what does not answer, and why."""
     handler = logging.lastResort
-    if handler is None or not wanted:
+    if handler is None:
         yield
         return
     before = handler.level

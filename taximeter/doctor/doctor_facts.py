@@ -31,6 +31,15 @@ class StripeFacts:
     webhooks: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class GatewaySeen:
+    """What the admin port at `address` said. `problem`: why the gateway takes no events, or does not answer; "" if it takes them."""
+
+    address: str
+    problem: str = ""
+    answers: bool = True
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """`kafka_problem`: why Kafka does not answer; then nothing of the log is known. `unasked`: what could not be read, each with the reason.
@@ -48,6 +57,7 @@ class Facts:
     brokers: int = 0
     positions: Sequence[PartitionPosition] = ()
     groups: Mapping[str, GroupSeen] = field(default_factory=dict)
+    gateways: Sequence[GatewaySeen] = ()
     topic_problems: Sequence[str] = ()
     set_aside: Mapping[str, int] | None = None
     refused: Mapping[str, int] | None = None

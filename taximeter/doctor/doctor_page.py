@@ -46,6 +46,7 @@ def document(facts: Facts, *, runbooks: str) -> dict[str, Any]:
             }
             for service, group in sorted(facts.groups.items())
         },
+        "gateways": [{"address": each.address, "answers": each.answers, "problem": each.problem} for each in facts.gateways],
         "waiting": None if facts.kafka_problem else _waiting_document(facts),
         "refused": facts.refused,
         "unnamed_refusals": facts.unnamed,
@@ -121,10 +122,17 @@ def _summary(facts: Facts) -> Iterator[tuple[str, str]]:
         yield from _services(facts)
         yield from _waiting(facts)
         yield from _answers(facts)
+    yield "gateways", _asked_gateways(facts)
     yield from _deadline(facts)
     yield "Stripe", _stripe(facts)
     if facts.versions is not None:
         yield "meters", _meters(facts)
+
+
+def _asked_gateways(facts: Facts) -> str:
+    if not facts.gateways:
+        return "not asked: --gateway http://HOST:PORT asks one at its admin port"
+    return f"{sum(not each.problem for each in facts.gateways):,} of {len(facts.gateways):,} take events"
 
 
 def _services(facts: Facts) -> Iterator[tuple[str, str]]:

@@ -42,6 +42,7 @@ from taximeter.account_prices import PlanMoney
 from taximeter.catalogue_in_force import published_versions
 from taximeter.connection import configuration_of, group_ids, kafka_settings
 from taximeter.doctor.doctor_facts import Facts, StripeFacts
+from taximeter.doctor.gateways_asked import ask_gateways
 
 KAFKA_SECONDS_MAX: Final = 3.0
 STRIPE_SECONDS_MAX: Final = 6.0
@@ -70,11 +71,13 @@ class _Asked:
 
 
 async def gather_facts(arguments: argparse.Namespace) -> Facts:
-    """From Kafka and Stripe, side by side: in ten seconds at most while one of them is away. Raises NotConfigured."""
+    """From Kafka, Stripe and gateways, side by side: in ten seconds at most while one of them is away. Raises NotConfigured."""
     kafka, groups = kafka_settings(arguments), group_ids(arguments)
     report_seconds = configuration_of(arguments, {"reporter": ReporterSettings}).of(ReporterSettings).report_seconds
     asked = _Asked()
-    log, stripe_facts = await asyncio.gather(_log(kafka, groups, arguments.hours, asked), _stripe(arguments))
+    log, stripe_facts, gateways = await asyncio.gather(
+        _log(kafka, groups, arguments.hours, asked), _stripe(arguments), ask_gateways(arguments.gateway)
+    )
     return Facts(
         now_ms=SystemClock().now_ms(),
         version=installed_version(),
@@ -82,6 +85,7 @@ async def gather_facts(arguments: argparse.Namespace) -> Facts:
         hours=arguments.hours,
         report_seconds=report_seconds,
         stripe=stripe_facts,
+        gateways=gateways,
         **log,
         unasked=tuple(asked.unasked),
     )

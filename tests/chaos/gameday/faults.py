@@ -148,5 +148,5 @@ FAULTS: Final = (
         _started(REPORTERS[0]),
     ),
     Fault("reporters-dead", "all reporters are dead", "TaximeterServiceDown", 180, 60, "no reporter runs", _dead(*REPORTERS), _started(*REPORTERS)),
-    Fault("gateway-dead", "the only gateway is dead", "TaximeterServiceDown", 180, 60, "", _dead(GATEWAY), _started(GATEWAY)),
+    Fault("gateway-dead", "the only gateway is dead", "TaximeterServiceDown", 180, 60, "does not answer", _dead(GATEWAY), _started(GATEWAY)),
 )

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import orjson
 from taximeter_sandbox.brokers.readiness import free_port
-from taximeter_sandbox.demo.installation import SERVICES
+from taximeter_sandbox.demo.installation import GATEWAY, SERVICES
 from taximeter_sandbox.demo.load.load_orders import LoadOrder
 from taximeter_sandbox.demo.processes import own_environment
 
@@ -102,12 +102,12 @@ class GameDay(Chaos):
             arena.crashes.append(f"taximeter correct ended with {code}: {said.decode()[-500:]}")
 
     async def _taximeter(self, arena: Arena, *arguments: str) -> tuple[int, bytes]:
-        """A command, as a person types it: its exit code and what it says."""
+        """A command, as a person types it: its exit code and what it says; that is why it failed where it has nothing else to say."""
         environment = {**own_environment(), **arena.installation.command_environment()}
         line = [sys.executable, "-m", "taximeter", *arguments, "--config", str(self._where / "taximeter.toml")]
-        process = await asyncio.create_subprocess_exec(*line, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
-        output, _ = await process.communicate()
-        return process.returncode or 0, output
+        process = await asyncio.create_subprocess_exec(*line, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
+        output, problems = await process.communicate()
+        return process.returncode or 0, output or problems
 
     async def _empty_panels(self) -> list[str]:
         """Queries of the dashboard that show nothing now."""
@@ -156,7 +156,8 @@ class GameDay(Chaos):
     async def _doctor(self, fault: Fault, arena: Arena, outcome: Outcome) -> None:
         """As the one who is woken would: the page is kept in the folder, and the JSON is read."""
         began = time.monotonic()
-        outcome.doctor_code, output = await self._taximeter(arena, "doctor", "--json", "--runbooks", RUNBOOKS)
+        gateway = f"http://127.0.0.1:{self._ports[GATEWAY]}"
+        outcome.doctor_code, output = await self._taximeter(arena, "doctor", "--json", "--runbooks", RUNBOOKS, "--gateway", gateway)
         outcome.doctor_seconds = time.monotonic() - began
         (self._where / f"doctor-{fault.name}.json").write_bytes(output)
         try:

@@ -15,7 +15,7 @@ from billing.catalogue.price_list import PriceList
 from billing.checkup.checks import Check
 from taximeter.account_prices import PlanMoney
 from taximeter.doctor.diagnosis import Cause, Urgency, diagnose, meets_deadline, needs_a_person
-from taximeter.doctor.doctor_facts import Facts, StripeFacts
+from taximeter.doctor.doctor_facts import Facts, GatewaySeen, StripeFacts
 from taximeter.doctor.doctor_page import document, page
 from tests.support.billing_catalogue import FOUND_PRICE
 
@@ -244,3 +244,23 @@ def test_the_document_says_the_same_in_numbers() -> None:
     assert away["causes"][0]["runbook"] == "https://r.example/TaximeterKafkaUnavailable.md"
     assert (away["waiting"], away["catch_up_seconds"]) == (None, None), "nobody knows"
     assert away["kafka"] == {"answers": False, "problem": "refused", "brokers": 3}
+
+
+def test_a_gateway_that_takes_nothing_needs_a_person_and_one_that_was_not_asked_is_not_called_well() -> None:
+    dead, full, good = GatewaySeen("http://a", "refused", answers=False), GatewaySeen("http://b", "kafka: no answer"), GatewaySeen("http://c")
+    found = facts(gateways=[dead, full, good])
+    causes = diagnose(found)
+    assert [cause.urgency for cause in causes] == [Urgency.NOW, Urgency.NOW]
+    assert [cause.what for cause in causes] == [
+        "the gateway at http://a does not answer: refused. What is sent to it is not taken",
+        "the gateway at http://b takes no events: kafka: no answer",
+    ]
+    assert any("1 of 3 take events" in line for line in page(found, width=80, runbooks="r"))
+    assert any(line.startswith("gateways") and "not asked" in line for line in page(facts(), width=80, runbooks="r"))
+    assert [each["answers"] for each in document(found, runbooks="r")["gateways"]] == [False, True, True]
+
+
+def test_without_kafka_a_gateway_that_says_so_is_no_second_cause() -> None:
+    gateways = [GatewaySeen("http://a", "kafka: no answer"), GatewaySeen("http://b", "refused", answers=False)]
+    found = diagnose(facts(kafka_problem="no broker", gateways=gateways))
+    assert [cause.what.split(":")[0] for cause in found] == ["Kafka does not answer", "the gateway at http"]
