@@ -9,13 +9,13 @@ import orjson
 
 from taximeter.doctor.doctor_facts import GatewaySeen
 
-GATEWAY_SECONDS_MAX: Final = 3.0
+READYZ_SECONDS_MAX: Final = 3.0
 READYZ_BYTES_MAX: Final = 64 * 1024
 
 
 async def ask_gateways(addresses: Sequence[str]) -> list[GatewaySeen]:
     """What /readyz of each says, all asked at once. Blocks for a few seconds at most; raises nothing for any answer."""
-    timeout = aiohttp.ClientTimeout(total=GATEWAY_SECONDS_MAX)
+    timeout = aiohttp.ClientTimeout(total=READYZ_SECONDS_MAX)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         return list(await asyncio.gather(*(_ask(session, address) for address in addresses)))
 
@@ -26,7 +26,7 @@ async def _ask(session: aiohttp.ClientSession, address: str) -> GatewaySeen:
             body = await answer.content.read(READYZ_BYTES_MAX)
             status = answer.status
     except TimeoutError:
-        return GatewaySeen(address, answers=False, problem=f"no answer within {GATEWAY_SECONDS_MAX:g} s")
+        return GatewaySeen(address, answers=False, problem=f"no answer within {READYZ_SECONDS_MAX:g} s")
     except (aiohttp.ClientError, OSError, ValueError) as error:
         return GatewaySeen(address, answers=False, problem=str(error) or type(error).__name__)
     return seen(address, status, body)

@@ -40,7 +40,7 @@ FULL = b'{"ok":false,"failing":["kafka","room"],"conditions":{"kafka":"nothing f
 
 
 async def test_each_is_told_from_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gateways_asked, "GATEWAY_SECONDS_MAX", 0.5)
+    monkeypatch.setattr(gateways_asked, "READYZ_SECONDS_MAX", 0.5)
     async with (
         answering(http("200 OK", READY)) as ready,
         answering(http("503 Full", FULL)) as full,
