@@ -23,7 +23,7 @@ from audit.refused_usage import MendState, RefusalReader
 from audit.stops import groups_seen
 from billing.calls import NotPossible
 from billing.catalogue.account_reading import read_account, read_price_list
-from billing.catalogue.pricing import parse_wanted
+from billing.catalogue.pricing import Wanted, parse_wanted
 from billing.checkup.checks import check_catalogue
 from billing.checkup.examination import ask_to_report
 from metering.configuration.secrets import Redactor
@@ -43,6 +43,7 @@ from taximeter.catalogue_in_force import published_versions
 from taximeter.connection import configuration_of, group_ids, kafka_settings
 from taximeter.doctor.doctor_facts import Facts, StripeFacts
 from taximeter.doctor.gateways_asked import ask_gateways
+from taximeter.wanted_at_stripe import published_wanted
 
 KAFKA_SECONDS_MAX: Final = 3.0
 STRIPE_SECONDS_MAX: Final = 6.0
@@ -76,7 +77,7 @@ async def gather_facts(arguments: argparse.Namespace) -> Facts:
     report_seconds = configuration_of(arguments, {"reporter": ReporterSettings}).of(ReporterSettings).report_seconds
     asked = _Asked()
     log, stripe_facts, gateways = await asyncio.gather(
-        _log(kafka, groups, arguments.hours, asked), _stripe(arguments), ask_gateways(arguments.gateway)
+        _log(kafka, groups, arguments.hours, asked), _stripe(arguments, kafka), ask_gateways(arguments.gateway)
     )
     return Facts(
         now_ms=SystemClock().now_ms(),
@@ -192,7 +193,7 @@ async def _shared(kafka: KafkaSettings, count: Callable[[Iterator[int]], Awaitab
     await asyncio.gather(*(count(partitions) for _ in range(LOG_READERS)))
 
 
-async def _stripe(arguments: argparse.Namespace) -> StripeFacts:
+async def _stripe(arguments: argparse.Namespace, kafka: KafkaSettings) -> StripeFacts:
     """Whether Stripe answers, takes the key and has the catalogue; prices, and when the next billing period ends."""
     loaded = load_configuration({}, environ=os.environ, file=arguments.config)
     if not stripe_is_configured(loaded.file, os.environ):
@@ -206,7 +207,7 @@ async def _stripe(arguments: argparse.Namespace) -> StripeFacts:
     except SettingsError:
         webhooks = False  # a hook that is not installed here, for instance: the reporter says it when it starts
     (checks, money, problem, refused), boundary = await asyncio.gather(
-        _account(settings, loaded.file), next_boundary_if_configured(arguments, SystemClock())
+        _account(settings, await _wanted(loaded.file, kafka)), next_boundary_if_configured(arguments, SystemClock())
     )
     return StripeFacts(
         configured=True,
@@ -220,11 +221,22 @@ async def _stripe(arguments: argparse.Namespace) -> StripeFacts:
     )
 
 
-async def _account(settings: StripeSettings, file: Mapping[str, Any]) -> tuple[Any, PlanMoney, str, bool]:
+async def _wanted(file: Mapping[str, Any], kafka: KafkaSettings) -> Wanted | None:
+    """What is to be at Stripe; None if the settings file has problems, which its readers say. By the file alone if Kafka does not answer."""
+    wanted, _ = parse_wanted(file)
+    if wanted is None:
+        return None
+    try:
+        async with asyncio.timeout(KAFKA_SECONDS_MAX):
+            return published_wanted(wanted, await published_versions(kafka), SystemClock().now_ms()).wanted
+    except (TimeoutError, LogUnavailable, FailClosed, KafkaError):
+        return wanted
+
+
+async def _account(settings: StripeSettings, wanted: Wanted | None) -> tuple[Any, PlanMoney, str, bool]:
     """Checks of the catalogue, the prices, why Stripe cannot be asked, and whether that is because of the key."""
     http = StripeHttp(connections=4, timeout_s=STRIPE_SECONDS_MAX)
     client = make_client(http, api_key=settings.api_key, api_base=settings.api_base)
-    wanted, problems = parse_wanted(file)
     redact = Redactor([settings.api_key]).redact
     try:
         async with asyncio.timeout(STRIPE_SECONDS_MAX):
@@ -232,7 +244,7 @@ async def _account(settings: StripeSettings, file: Mapping[str, Any]) -> tuple[A
             if reply.status in {401, 403}:
                 return [], PlanMoney(None, "Stripe does not take the key"), redact(reply.message), True
             prices = await read_price_list(client)
-            checks = [] if wanted is None or problems else check_catalogue(wanted, await read_account(client, wanted))
+            checks = [] if wanted is None else check_catalogue(wanted, await read_account(client, wanted))
         return checks, PlanMoney(prices), "", False
     except stripe.AuthenticationError as error:
         return [], PlanMoney(None, "Stripe does not take the key"), redact(error.user_message or str(error)), True

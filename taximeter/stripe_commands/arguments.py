@@ -8,7 +8,7 @@ from typing import Final, Literal
 from taximeter.config_option import add_config_option
 
 SETUP_EXIT_CODES: Final = """exit codes:
-  0  Stripe has all that the settings file wants, or has it after this run
+  0  Stripe has all that is wanted, or has it after this run
   1  a call failed, or the answer was no: running it again continues where it stopped
   2  something differs that cannot be changed; with --dry-run: anything differs
   3  wrong arguments or settings, or no terminal to ask on and no --yes

@@ -1,4 +1,4 @@
-"""`taximeter stripe setup`: make the meters, products and prices of the settings file at Stripe.
+"""`taximeter stripe setup`: make the published meters, and the products and prices of the settings file, at Stripe.
 
 It shows what would be done, and asks, before it does anything.
 """
@@ -17,17 +17,19 @@ from billing.catalogue.account_reading import read_account
 from billing.catalogue.apply import Done, Stopped, apply
 from billing.catalogue.plan import Plan, plan
 from billing.catalogue.plan_text import describe, plan_json, plan_lines
-from billing.catalogue.pricing import Wanted, parse_wanted
+from billing.catalogue.pricing import Wanted
 from taximeter.exit_codes import DISCREPANCY, FAILED, OK, USAGE
 from taximeter.stripe_commands.stripe_connection import CannotDo, StripeConnection, run_with_stripe
+from taximeter.wanted_at_stripe import WantedAtStripe, wanted_at_stripe
 
 _STYLES: Final = {"+": "green", "~": "yellow", "-": "yellow", "!": "bold red"}
 
 
 @dataclass(slots=True)
 class _Run:
-    """What one run of the command has come to. `was_asked`: a person confirmed the plan."""
+    """What one run of the command wants, and what it has come to. `was_asked`: a person confirmed the plan."""
 
+    sought: WantedAtStripe
     as_json: bool
     was_asked: bool
     plan: Plan | None = None
@@ -36,12 +38,22 @@ class _Run:
 
     def document(self) -> dict[str, Any]:
         applied = [{"subject": describe(each.action).subject, "text": describe(each.action).text, "id": each.id} for each in self.done]
-        return {"result": self.result, "plan": None if self.plan is None else plan_json(self.plan), "applied": applied}
+        return {
+            "result": self.result,
+            "catalogue_versions": list(self.sought.versions),
+            "left_out": list(self.sought.notes),
+            "plan": None if self.plan is None else plan_json(self.plan),
+            "applied": applied,
+        }
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Show, ask, do, and look again. See SETUP_EXIT_CODES of the arguments."""
-    this = _Run(arguments.json, was_asked=not arguments.yes)
+    try:
+        this = _Run(wanted_at_stripe(arguments), arguments.json, was_asked=not arguments.yes)
+    except CannotDo as error:
+        print(f"taximeter: {error}", file=sys.stderr)
+        return error.code
     try:
         return _run(arguments, this)
     except KeyboardInterrupt:
@@ -76,15 +88,15 @@ def _run(arguments: argparse.Namespace, this: _Run) -> int:
 
 
 async def _look(connection: StripeConnection, this: _Run) -> int:
-    this.plan = plan(_wanted(connection), await _read(connection))
+    this.plan = plan(this.sought.wanted, await _read(connection, this.sought.wanted))
     if not this.as_json:
-        _show(connection, this.plan)
+        _show(connection, this.plan, this.sought)
     return OK
 
 
 async def _do(connection: StripeConnection, this: _Run) -> int:
-    wanted = _wanted(connection)
-    current = plan(wanted, await _read(connection))
+    wanted = this.sought.wanted
+    current = plan(wanted, await _read(connection, wanted))
     if current != this.plan:
         # Another run, or a call of an interrupted one that Stripe carried out only now. Without a question there is nobody to have been misled.
         if this.was_asked or current.obstacles:
@@ -93,7 +105,7 @@ async def _do(connection: StripeConnection, this: _Run) -> int:
         this.plan = current
         if not this.as_json:
             print("Stripe's side changed meanwhile; what is to be done now:")
-            _show(connection, current)
+            _show(connection, current, this.sought)
     try:
         await apply(connection.client, current, on_done=lambda done: _tell(done, this))
     except Stopped as stopped:
@@ -103,29 +115,22 @@ async def _do(connection: StripeConnection, this: _Run) -> int:
         if isinstance(stopped.cause, NotPossible):
             raise CannotDo(str(stopped.cause)) from stopped
         raise stopped.cause from stopped
-    left = plan(wanted, await _read(connection))
+    left = plan(wanted, await _read(connection, wanted))
     if not left.is_empty:
         this.result = "still different"
         lines = "; ".join(map(str, plan_lines(left)))
         raise CannotDo(f"all was carried out, and yet Stripe shows a difference; run it again in a minute: {lines}")
     this.result = "applied"
     if not this.as_json:
-        print("read back: Stripe has all that the settings file wants")
+        print(f"read back: Stripe has all that is wanted ({this.sought.whose_meters})")
     return OK
 
 
-async def _read(connection: StripeConnection) -> Account:
+async def _read(connection: StripeConnection, wanted: Wanted) -> Account:
     try:
-        return await read_account(connection.client, _wanted(connection))
+        return await read_account(connection.client, wanted)
     except NotPossible as error:
         raise CannotDo(str(error)) from None
-
-
-def _wanted(connection: StripeConnection) -> Wanted:
-    wanted, problems = parse_wanted(connection.configuration.file)
-    if wanted is None:
-        raise CannotDo("\ntaximeter: ".join(problems), USAGE)
-    return wanted
 
 
 def _not_confirmed(this: _Run) -> int | None:
@@ -145,18 +150,19 @@ def _not_confirmed(this: _Run) -> int | None:
     return FAILED
 
 
-def _show(connection: StripeConnection, shown: Plan) -> None:
+def _show(connection: StripeConnection, shown: Plan, sought: WantedAtStripe) -> None:
     console = Console(highlight=False, soft_wrap=True)
     settings = connection.settings
     console.print(f"{settings.api_base}, {'LIVE mode: customers pay for this' if settings.production else 'test mode'}", markup=False)
+    console.print(sought.whose_meters, markup=False)
     for line in plan_lines(shown):
         console.print(str(line), style=_STYLES[line.sign], markup=False)
-    for note in shown.notes:
+    for note in (*shown.notes, *sought.notes):
         console.print(f"  {note}", markup=False)
     if shown.is_empty:
-        console.print(f"nothing to do: {shown.unchanged} as in the settings file", markup=False)
+        console.print(f"nothing to do: {shown.unchanged} as they are wanted", markup=False)
     elif shown.unchanged:
-        console.print(f"  {shown.unchanged} as in the settings file", markup=False)
+        console.print(f"  {shown.unchanged} as they are wanted", markup=False)
 
 
 def _tell(done: Done, this: _Run) -> None:

@@ -158,13 +158,13 @@ def installation(
 
 def test_setup_makes_everything_once(installation: Installation) -> None:
     assert installation.run("setup", "--yes") == OK
-    assert "read back: Stripe has all that the settings file wants" in installation.out
+    assert "read back: Stripe has all that is wanted (meters of the settings file)" in installation.out
     account = installation.account()
     assert [meter.event_name for meter in account.meters] == ["alpaca_ai_tokens"]
     assert [(product.key, product.name) for product in account.products] == [("alpaca_ai", "Alpaca AI usage")]
     assert sorted(price.key for price in account.prices) == ["monthly", "single", "tiers"]
     assert installation.run("setup", "--yes") == OK
-    assert "nothing to do: 5 as in the settings file" in installation.out
+    assert "nothing to do: 5 as they are wanted" in installation.out
     assert installation.account() == account
 
 
@@ -184,7 +184,7 @@ def test_a_rate_card_makes_a_product_by_model_and_a_price_by_kind(installation: 
         "alpaca-70b_cached_input_month": "0",
     }
     assert installation.run("setup", "--yes") == OK
-    assert "nothing to do: 11 as in the settings file" in installation.out
+    assert "nothing to do: 11 as they are wanted" in installation.out
     assert installation.account() == account
 
 

@@ -1,0 +1,116 @@
+"""What is to be at Stripe: the meters that are published, and the products and prices of the settings file."""
+
+import argparse
+import asyncio
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from aiokafka.errors import KafkaError
+from taximeter_emitter.clock import SystemClock
+
+from billing.catalogue.pricing import Wanted, parse_wanted
+from metering.configuration.settings import describe
+from metering.folds.catalogue_timeline import CatalogueTimeline, CatalogueVersion
+from metering.kafka.clients import KafkaSettings, make_admin
+from metering.kafka.partition_log import LogUnavailable
+from metering.records.fail_closed import FailClosed
+from metering.records.meters import Meter
+from taximeter.catalogue_in_force import published_versions
+from taximeter.connection import configuration_of
+from taximeter.exit_codes import DISCREPANCY, PRECONDITION, USAGE
+from taximeter.stripe_commands.stripe_connection import CannotDo
+
+KAFKA_STARTS_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class WantedAtStripe:
+    """`versions`: the numbers of those that the meters are from, empty where the settings file's count. `notes`: what of the file is left out, and
+    why.
+    """
+
+    wanted: Wanted
+    versions: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def whose_meters(self) -> str:
+        """Where the meters are from, in words."""
+        if not self.versions:
+            return "meters of the settings file"
+        return f"meters of the published version{'s' if len(self.versions) > 1 else ''} {' and '.join(map(str, self.versions))}"
+
+
+def wanted_at_stripe(arguments: argparse.Namespace) -> WantedAtStripe:
+    """Read what the services know: `arguments` has --config. Where no Kafka is configured, the settings file counts.
+
+    Blocks on Kafka. Raises CannotDo for a settings file with problems, and if Kafka does not answer.
+    """
+    configuration = configuration_of(arguments, {})
+    wanted, problems = parse_wanted(configuration.file)
+    if wanted is None:
+        raise CannotDo("\ntaximeter: ".join(problems), USAGE)
+    if not kafka_is_configured(configuration.file, os.environ):
+        return WantedAtStripe(wanted)
+    kafka = configuration_of(arguments, {"kafka": KafkaSettings}).of(KafkaSettings)
+    try:
+        versions = asyncio.run(_versions(kafka))
+    except (LogUnavailable, KafkaError) as error:
+        way_out = "without [kafka] bootstrap_servers the meters are those of the settings file"
+        raise CannotDo(f"which meters are published is not known: {error}; {way_out}", PRECONDITION) from None
+    except FailClosed as error:
+        raise CannotDo(f"the log cannot be trusted: {error}", DISCREPANCY) from None
+    return published_wanted(wanted, versions, SystemClock().now_ms())
+
+
+async def _versions(kafka: KafkaSettings) -> tuple[CatalogueVersion, ...]:
+    """All versions; none where there is no topic yet. A Kafka that is starting is waited for. Raises LogUnavailable, FailClosed or KafkaError."""
+    clock = SystemClock()
+    give_up_at = clock.monotonic() + KAFKA_STARTS_SECONDS
+    while True:
+        try:
+            topics = await _topics(kafka)
+        except KafkaError:
+            if clock.monotonic() > give_up_at:
+                raise
+            await clock.sleep(0.5)
+        else:
+            return await published_versions(kafka) if kafka.topics.catalogue.name in topics else ()
+
+
+async def _topics(kafka: KafkaSettings) -> Collection[str]:
+    admin = make_admin(kafka, client_id="meters")
+    try:
+        await admin.start()
+        return set(await admin.list_topics())
+    finally:
+        await admin.close()
+
+
+def published_wanted(file: Wanted, versions: Sequence[CatalogueVersion], now_ms: int) -> WantedAtStripe:
+    """The meters of the versions that hold at `now_ms` (Unix ms) or are to come, each as the newest of them defines it. Pure.
+
+    Where nothing is published: those of the settings file. Prices of meters that are not among them are left out.
+    """
+    serving = CatalogueTimeline(tuple(versions)).serving(now_ms)
+    if not serving:
+        return WantedAtStripe(file)
+    meters: dict[str, Meter] = {meter.event_name: meter for version in serving for meter in version.catalogue.meters}
+    new = [meter.event_name for meter in file.meters if meter.event_name not in meters]
+    other = [meter.event_name for meter in file.meters if meter.event_name in meters and meters[meter.event_name] != meter]
+    notes = []
+    if new:
+        notes.append(f"the settings file has meters that wait, with their prices, to be published (taximeter meters apply): {', '.join(new)}")
+    if other:
+        notes.append(f"the settings file defines these otherwise, and what is published counts (taximeter meters plan): {', '.join(other)}")
+    wanted = replace(file, meters=tuple(meters.values()), prices=tuple(price for price in file.prices if price.meter in meters))
+    return WantedAtStripe(wanted, tuple(version.number for version in serving), tuple(notes))
+
+
+def kafka_is_configured(file: Mapping[str, Any], environ: Mapping[str, str]) -> bool:
+    """Whether somebody has said where Kafka is."""
+    servers = next(row for row in describe(KafkaSettings, "kafka") if row.key == "bootstrap_servers")
+    table = file.get("kafka")
+    return any(environ.get(name or "") for name in (servers.variable, servers.alias)) or (isinstance(table, Mapping) and servers.key in table)
