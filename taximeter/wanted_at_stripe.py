@@ -99,13 +99,16 @@ def published_wanted(file: Wanted, versions: Sequence[CatalogueVersion], now_ms:
         return WantedAtStripe(file)
     meters: dict[str, Meter] = {meter.event_name: meter for version in serving for meter in version.catalogue.meters}
     new = [meter.event_name for meter in file.meters if meter.event_name not in meters]
-    other = [meter.event_name for meter in file.meters if meter.event_name in meters and meters[meter.event_name] != meter]
+    other = [meter.event_name for meter in file.meters if meter.event_name in meters and meters[meter.event_name].definition != meter.definition]
+    # What Stripe's dashboard calls a meter is in the file alone.
+    names = {meter.event_name: meter.display_name for meter in file.meters}
+    named = tuple(replace(meter, display_name=names.get(name, name)) for name, meter in meters.items())
     notes = []
     if new:
         notes.append(f"the settings file has meters that wait, with their prices, to be published (taximeter meters apply): {', '.join(new)}")
     if other:
         notes.append(f"the settings file defines these otherwise, and what is published counts (taximeter meters plan): {', '.join(other)}")
-    wanted = replace(file, meters=tuple(meters.values()), prices=tuple(price for price in file.prices if price.meter in meters))
+    wanted = replace(file, meters=named, prices=tuple(price for price in file.prices if price.meter in meters))
     return WantedAtStripe(wanted, tuple(version.number for version in serving), tuple(notes))
 
 

@@ -196,7 +196,7 @@ def catalogue_with(meter: str, versions: Sequence[CatalogueVersion], file: Catal
     if found is None:
         way_out = "publish it with taximeter meters apply" if meter in file.by_name else f"there are {', '.join(meters_of_all(versions, file))}"
         raise NothingPlanned(f"no published version has the meter {meter!r}: {way_out}")
-    if meter in file.by_name and file.by_name[meter] != found.catalogue.by_name[meter]:
+    if meter in file.by_name and file.by_name[meter].definition != found.catalogue.by_name[meter].definition:
         differs = "the settings file defines it otherwise: taximeter meters plan"
         print(f"taximeter: {meter} is counted as version {found.number} defines it; {differs}", file=sys.stderr)
     return found.catalogue

@@ -16,7 +16,7 @@ OLD, TOKENS, TOKENS_TOO, IMAGES, NEW = (
     Meter(name, fields) for name, fields in (("old", ("a",)), ("tokens", ("a",)), ("tokens", ("a", "b")), ("images", ("i",)), ("new", ("n",)))
 )
 PRICES = tuple(Price(f"{meter.event_name}_monthly", "ai", meter.event_name, "usd", "month") for meter in (TOKENS, IMAGES, NEW))
-FILE = Wanted((TOKENS_TOO, NEW), prices=PRICES)
+FILE = Wanted((replace(TOKENS_TOO, display_name="Tokens"), NEW), prices=PRICES)
 
 
 def version(number: int, from_ms: int, *meters: Meter) -> CatalogueVersion:
@@ -36,11 +36,17 @@ def test_what_is_in_force_and_to_come_is_wanted_and_what_only_the_file_says_wait
         version(3, NOW_MS + HOUR_MS, TOKENS, IMAGES),
     )
     found = published_wanted(FILE, versions, NOW_MS)
-    assert found.wanted == replace(FILE, meters=(TOKENS, IMAGES), prices=PRICES[:2])
+    assert found.wanted == replace(FILE, meters=(replace(TOKENS, display_name="Tokens"), replace(IMAGES, display_name="images")), prices=PRICES[:2])
     assert (found.versions, found.whose_meters) == ((2, 3), "meters of the published versions 2 and 3")
     waits, differs = found.notes
     assert (waits.endswith("(taximeter meters apply): new"), differs.endswith("(taximeter meters plan): tokens")) == (True, True)
     assert published_wanted(FILE, versions, NOW_MS + 2 * HOUR_MS).versions == (3,)
+
+
+def test_a_name_that_the_file_gives_is_no_other_definition() -> None:
+    file = Wanted((replace(TOKENS, display_name="Tokens"),))
+    found = published_wanted(file, (version(1, FROM_THE_BEGINNING, TOKENS),), NOW_MS)
+    assert (found.wanted, found.notes) == (file, ())
 
 
 @pytest.mark.parametrize(
