@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Final, Self
 
 from aiokafka.errors import KafkaError
@@ -41,14 +42,33 @@ UNREADABLE_ENDS_MAX: Final = 20  # how often the end of what can be read of a le
 
 @dataclass(frozen=True, slots=True)
 class CarriedUsage:
-    """Units of one meter that are held, and the time of the oldest of them (Unix ms)."""
+    """Usage of one meter that is held: units, or how many latest values, which are no units; and the time of the oldest (Unix ms).
+
+    `newest_ms` and `newest_value` are of the newest latest value.
+    """
 
     units: int
     oldest_ms: int
+    latest_values: int = 0
+    newest_ms: int = 0
+    newest_value: int = 0
+
+    @property
+    def amount(self) -> str:
+        """How much, in words."""
+        parts = [f"{self.units:,} units"] if self.units or not self.latest_values else []
+        if self.latest_values:
+            newest = datetime.fromtimestamp(self.newest_ms // 1000, UTC)
+            many = f"{self.latest_values:,} latest value{'s' if self.latest_values > 1 else ''}"
+            parts.append(f"{many} (newest {self.newest_value:,} of {newest:%Y-%m-%d %H:%M} UTC)")
+        return " and ".join(parts)
 
     def plus(self, other: "CarriedUsage") -> "CarriedUsage":
         """Both together."""
-        return CarriedUsage(self.units + other.units, min(self.oldest_ms, other.oldest_ms))
+        newest_ms, newest_value = max((self.newest_ms, self.newest_value), (other.newest_ms, other.newest_value))
+        return CarriedUsage(
+            self.units + other.units, min(self.oldest_ms, other.oldest_ms), self.latest_values + other.latest_values, newest_ms, newest_value
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +88,8 @@ class PartitionPosition:
     error reports of that time that count more than they name.
 
     `waiting` is all usage without a final outcome, by customer and meter, held usage included; `waits_since_ms` is when the oldest of it was counted,
-    without held usage. `settled_lately` meter events got a final outcome in the last PACE_MS.
+    without held usage. `waiting_latest` says by meter how many customers have a latest value without a final outcome. `settled_lately` meter
+    events got a final outcome in the last PACE_MS.
     """
 
     partition: int
@@ -91,6 +112,7 @@ class PartitionPosition:
     evidence: StripeEvidence = field(default_factory=StripeEvidence)
     unnamed: Sequence[Rejection] = ()
     waiting: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    waiting_latest: Mapping[str, int] = field(default_factory=dict)
     waits_since_ms: int | None = None
     settled_lately: int = 0
     problem: str = ""
@@ -143,6 +165,7 @@ class PartitionPosition:
             "unknown_meter_events": self.unknown_meter_events,
             "open_corrections": self.open_corrections,
             "unreported_units": units_by_meter([self]),
+            "unreported_latest_values": dict(self.waiting_latest),
             "waits_since_ms": self.waits_since_ms,
             "outcomes": dict(self.outcomes),
             "carried": {meter: asdict(usage) for meter, usage in self.carried.items()},
@@ -274,6 +297,7 @@ class _PositionReader:
             carried=_added(_held(event) for event in ledger.waiting if not self._waits_for_a_link(event)),
             unlinked=_added(_held(event) for event in ledger.waiting if self._waits_for_a_link(event)),
             waiting=_waiting(counted, ledger),
+            waiting_latest=_waiting_latest(counted, ledger),
             waits_since_ms=_waits_since(counted, ledger),
             settled_lately=seen.settled_lately,
             lost_records=tallies.losses.records,
@@ -414,7 +438,9 @@ def unlinked_usage(positions: Iterable[PartitionPosition]) -> dict[str, CarriedU
 
 
 def _held(event: MeterEvent) -> tuple[str, CarriedUsage]:
-    return event.meter, CarriedUsage(event.value if event.reading is None else 1, event.time_ms)
+    if event.reading is None:
+        return event.meter, CarriedUsage(event.value, event.time_ms)
+    return event.meter, CarriedUsage(0, event.time_ms, latest_values=1, newest_ms=event.time_ms, newest_value=event.value)
 
 
 def units_by_meter(positions: Iterable[PartitionPosition]) -> dict[str, int]:
@@ -424,6 +450,20 @@ def units_by_meter(positions: Iterable[PartitionPosition]) -> dict[str, int]:
         for (_, meter), units in position.waiting.items():
             found[meter] += units
     return {meter: units for meter, units in sorted(found.items()) if units}
+
+
+def latest_values_by_meter(positions: Iterable[PartitionPosition]) -> dict[str, int]:
+    """How many latest values have no final outcome, by meter."""
+    found: Counter[str] = Counter()
+    for position in positions:
+        found.update(position.waiting_latest)
+    return dict(sorted(found.items()))
+
+
+def _waiting_latest(counted: _SeenTallies, ledger: Ledger) -> dict[str, int]:
+    events = (*_open_usage(ledger), *ledger.waiting)
+    found = {*counted.latest, *((event.customer, event.meter) for event in events if event.reading is not None)}
+    return dict(Counter(meter for _, meter in found))
 
 
 def _waiting(counted: _SeenTallies, ledger: Ledger) -> dict[tuple[str, str], int]:

@@ -20,7 +20,7 @@ from rich.table import Table
 from taximeter_emitter.clock import SystemClock
 
 from audit.next_boundary import NextBoundary, next_boundary_if_configured
-from audit.positions import PartitionPosition, Positions, carried_usage, uncounted_partitions, units_by_meter, unlinked_usage
+from audit.positions import PartitionPosition, Positions, carried_usage, latest_values_by_meter, uncounted_partitions, units_by_meter, unlinked_usage
 from audit.refusal_answers.answer_fold import AnsweredReport
 from audit.refusal_answers.answer_reading import answered_reports
 from audit.stops import stopped_partitions
@@ -174,6 +174,8 @@ def _sum_lines(positions: Sequence[PartitionPosition], hours: float) -> list[str
         since = min((each.waits_since_ms for each in positions if each.waits_since_ms is not None), default=None)
         oldest = "" if since is None else f", the oldest counted {moment(since)}"
         lines.append(f"units that wait: {', '.join(f'{count:,} {meter}' for meter, count in units.items())}{oldest}; taximeter doctor says more")
+    if values := latest_values_by_meter(positions):
+        lines.append(f"latest values that wait: {', '.join(f'{meter} of {count:,} customers' for meter, count in values.items())}")
     outcomes = sum((each.outcomes for each in positions), Counter[str]())
     if outcomes:
         lines.append(f"outcomes of {hours:g} h: {', '.join(f'{count:,} {outcome}' for outcome, count in outcomes.most_common())}")
@@ -221,11 +223,11 @@ def _compared_lines(positions: Sequence[PartitionPosition], hours: float) -> lis
 
 def _carried_lines(positions: Sequence[PartitionPosition]) -> list[str]:
     return [
-        f"meter {meter}: {usage.units:,} units since {moment(usage.oldest_ms)} wait because Stripe refuses the meter;"
+        f"meter {meter}: {usage.amount} since {moment(usage.oldest_ms)} wait because Stripe refuses the meter;"
         " taximeter stripe setup --dry-run says what is wrong, taximeter stripe setup --yes mends it"
         for meter, usage in sorted(carried_usage(positions).items())
     ] + [
-        f"meter {meter}: {usage.units:,} units since {moment(usage.oldest_ms)} wait because their customers are linked to none of Stripe's;"
+        f"meter {meter}: {usage.amount} since {moment(usage.oldest_ms)} wait because their customers are linked to none of Stripe's;"
         " taximeter customers list --held names them"
         for meter, usage in sorted(unlinked_usage(positions).items())
     ]

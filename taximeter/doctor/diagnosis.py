@@ -183,10 +183,10 @@ def _refusals(facts: Facts) -> Iterator[Cause]:
 
 def _late(facts: Facts) -> Iterator[Cause]:
     for meter, usage in sorted(carried_usage(facts.positions).items()):
-        what = f"Stripe refuses the meter {meter}: {usage.units:,} units are held"
+        what = f"Stripe refuses the meter {meter}: {usage.amount} are held"
         yield Cause(Urgency.NOW, what, ("taximeter stripe setup --dry-run", "taximeter stripe setup --yes"), "TaximeterMeterHeld")
     for meter, usage in sorted(unlinked_usage(facts.positions).items()):
-        what = f"customers are linked to none of Stripe's: {usage.units:,} units of {meter} are held"
+        what = f"customers are linked to none of Stripe's: {usage.amount} of {meter} are held"
         yield Cause(Urgency.SOON, what, ("taximeter customers list --held",), "TaximeterUnlinkedUsage")
     if facts.stripe.problem or any(not group.members for group in facts.groups.values()):
         return

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from audit.positions import carried_usage, units_by_meter, unlinked_usage
+from audit.positions import carried_usage, latest_values_by_meter, units_by_meter, unlinked_usage
 from metering.folds.catalogue_timeline import CatalogueTimeline
 from taximeter.doctor.diagnosis import Cause, Urgency, diagnose, meets_deadline, needs_a_person, runbook_url
 from taximeter.doctor.doctor_facts import Facts
@@ -72,6 +72,7 @@ def _waiting_document(facts: Facts) -> dict[str, Any]:
         "meter_events": facts.waiting_events,
         "since_ms": facts.waits_since_ms,
         "units": units_by_meter(facts.positions),
+        "latest_values": latest_values_by_meter(facts.positions),
         "money": facts.stripe.money.as_json(facts.customer_units),
         "held_units": {meter: usage.units for meter, usage in carried_usage(facts.positions).items()},
         "unlinked_units": {meter: usage.units for meter, usage in unlinked_usage(facts.positions).items()},
@@ -147,21 +148,24 @@ def _waiting(facts: Facts) -> Iterator[tuple[str, str]]:
     unread = sum(bool(each.unread) for each in facts.positions)
     yield "to count", f"{facts.uncounted:,} records" + (f", without {unread:,} partitions that do not answer" if unread else "")
     units = units_by_meter(facts.positions)
-    if not units:
+    values = latest_values_by_meter(facts.positions)
+    if not units and not values:
         yield "to report", "nothing"
         return
     since = facts.waits_since_ms
     age = "" if since is None else f", the oldest counted {span((facts.now_ms - since) / 1000)} ago"
     money = "; ".join(facts.stripe.money.lines(facts.customer_units))
-    yield "to report", f"{sum(units.values()):,} units{age}: {money}"
+    yield "to report", f"{sum(units.values()):,} units{age}: {money}" if units else f"latest values{age}"
     for meter, count in sorted(units.items(), key=lambda entry: -entry[1])[:METERS_SHOWN]:
         yield "", f"{count:,} units of {meter}"
     if len(units) > METERS_SHOWN:
         yield "", f"and of {len(units) - METERS_SHOWN:,} more meters: --json"
+    for meter, count in sorted(values.items())[:METERS_SHOWN]:
+        yield "", f"latest values of {meter}, of {count:,} customers"
     for meter, usage in sorted(carried_usage(facts.positions).items()):
-        yield "held", f"{usage.units:,} units of {meter} since {moment(usage.oldest_ms)}"
+        yield "held", f"{usage.amount} of {meter} since {moment(usage.oldest_ms)}"
     for meter, usage in sorted(unlinked_usage(facts.positions).items()):
-        yield "unlinked", f"{usage.units:,} units of {meter} since {moment(usage.oldest_ms)}"
+        yield "unlinked", f"{usage.amount} of {meter} since {moment(usage.oldest_ms)}"
     seconds = facts.catch_up_seconds
     yield "caught up", "nobody can say now" if seconds is None else f"in about {span(seconds)}"
 

@@ -75,6 +75,13 @@ async def until(running: ReporterProcess, reached: Callable[[], bool]) -> None:
         await asyncio.sleep(0.1)
 
 
+def say_that_a_value_is_held(shell: Shell) -> None:
+    for command in ("status", "doctor"):
+        _, said = shell.type(command)
+        assert "1 latest value (newest 4,200 of" in " ".join(said.split()), said
+        assert "units of stored_bytes" not in said, said
+
+
 async def test_the_latest_value_is_billed_whatever_comes_late_and_verify_proves_it(broker: str, tmp_path: Path) -> None:
     kafka = settings_for(broker)
     await make_topics(kafka)
@@ -117,6 +124,10 @@ async def test_the_latest_value_is_billed_whatever_comes_late_and_verify_proves_
                 code, said = shell.type("verify")
                 assert code in {OK, PENDING}, said
                 proof = said if code == OK else ""
+            with aggregator(kafka, tmp_path / "aggregator", meters=METERS):
+                await emit(event(9, "org_unlinked", 30, stored_bytes=4_200))
+                await until(running, lambda: running.metric("taximeter_reporter_unlinked_units", meter="stored_bytes") > 0)
+            say_that_a_value_is_held(shell)
         told = [each for each in sent() if each[0] == "cus_A"]
         assert told[0] in {("cus_A", "500", 10), ("cus_A", "800", 20)}
         assert told[-1] == ("cus_A", "600", 30)

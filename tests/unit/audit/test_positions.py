@@ -31,7 +31,7 @@ def test_usage_that_waits_for_a_held_meter_is_added_up_and_is_not_settled() -> N
     assert carried_usage(found) == {"tokens": CarriedUsage(12, 1_000), "images": CarriedUsage(1, 3_000)}
     assert not all_settled(found)
     assert all_settled(found[2:])
-    assert found[0].as_json()["carried"] == {"tokens": {"units": 7, "oldest_ms": 2_000}}
+    assert found[0].as_json()["carried"]["tokens"] == {"units": 7, "oldest_ms": 2_000, "latest_values": 0, "newest_ms": 0, "newest_value": 0}
 
 
 def test_status_says_what_waits_since_when_and_what_to_type(capsys: pytest.CaptureFixture[str]) -> None:
@@ -47,3 +47,12 @@ def test_what_an_open_transaction_holds_back_is_counted_as_waiting_and_named(cap
     _show([found], 24.0, {})
     shown = " ".join(capsys.readouterr().out.split())
     assert "partition 3: an open transaction of another producer at offset 5 holds back 4 records" in shown
+
+
+def test_latest_values_are_no_units_and_the_newest_is_told() -> None:
+    units = CarriedUsage(7, 2_000)
+    first, second = (CarriedUsage(0, ms, latest_values=1, newest_ms=ms, newest_value=value) for ms, value in ((5_000, 900), (3_000, 1_200)))
+    assert units.amount == "7 units"
+    assert first.plus(second) == second.plus(first) == CarriedUsage(0, 3_000, 2, 5_000, 900)
+    assert first.plus(second).amount == "2 latest values (newest 900 of 1970-01-01 00:00 UTC)"
+    assert units.plus(second).amount == "7 units and 1 latest value (newest 1,200 of 1970-01-01 00:00 UTC)"
