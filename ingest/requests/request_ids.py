@@ -9,12 +9,13 @@ from typing import Final, NamedTuple
 from metering.tracing.trace_context import TRACEPARENT, TraceContext, parse_traceparent
 
 HEADER: Final = "X-Request-Id"
+CE_TRACEPARENT: Final = f"ce-{TRACEPARENT}"  # the event's own, of a CloudEvent in binary mode
 
 _WELL_FORMED: Final = re.compile(r"[A-Za-z0-9._~:/+=@-]{1,128}")
 
 
 class RequestId(NamedTuple):
-    """The id of a request, and what its header `traceparent` says, or None."""
+    """The id of a request, and what its header `traceparent` says, or that of its CloudEvent in binary mode; or None."""
 
     text: str
     trace: TraceContext | None = None
@@ -38,5 +39,7 @@ class RequestIds:
     def of(self, headers: Mapping[str, str]) -> RequestId:
         """The id in a request's headers if it is well-formed, else a new one; and its trace."""
         given, trace = headers.get(HEADER), headers.get(TRACEPARENT)
+        if trace is None:
+            trace = headers.get(CE_TRACEPARENT)
         text = given if given is not None and _WELL_FORMED.fullmatch(given) else f"{self._process}-{next(self._numbers):x}"
         return RequestId(text, None if trace is None else parse_traceparent(trace))

@@ -37,3 +37,17 @@ def test_an_error_says_the_same_in_the_words_of_rfc_9457() -> None:
         "detail": "too slow",
         "instance": "urn:taximeter:request:r-1",
     }
+
+
+@pytest.mark.parametrize(
+    ("headers", "trace_id"),
+    [
+        ({"ce-traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}, "a" * 32),
+        ({"ce-traceparent": f"00-{'a' * 32}-{'b' * 16}-01", "traceparent": f"00-{'c' * 32}-{'d' * 16}-00"}, "c" * 32),
+        ({"ce-traceparent": f"00-{'a' * 32}-{'b' * 16}-01", "traceparent": "malformed"}, None),
+        ({"ce-traceparent": "malformed"}, None),
+    ],
+)
+def test_the_trace_is_that_of_the_request_and_of_its_event_where_it_has_none(headers: dict[str, str], trace_id: str | None) -> None:
+    trace = RequestIds().of(headers).trace
+    assert (None if trace is None else trace.trace_id) == trace_id
