@@ -88,7 +88,7 @@ def test_prometheus_reads_the_rules_and_finds_the_services_by_their_names_in_com
     jobs = {job["job_name"]: job for job in configuration["scrape_configs"]}
     services = read_yaml("docker-compose.yml")["services"]
     aliases = {alias for service in services.values() for alias in service.get("networks", {}).get("default", {}).get("aliases", [])}
-    for job in ("gateway", "aggregator", "reporter"):
+    for job in ("gateway", "aggregator", "reporter", "console"):
         assert job in services
         assert jobs[job]["dns_sd_configs"][0]["names"] == [job]
     assert {"gateway", "reporter"} <= aliases
