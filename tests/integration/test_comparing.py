@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,9 +25,9 @@ from metering.records.notes.evidence import Evidence, Finding
 from metering.records.tally import EventCounts, RecordCounts, Tally, TallyRow, encode_tally
 from taximeter.exit_codes import DISCREPANCY, OK
 from tests.support.gateway_process import environment
-from tests.support.reporter_process import ReporterProcess, reporter
+from tests.support.reporter_process import reporter, reporting_to
 from tests.support.stripe_simulator_process import SimulatorProcess
-from tests.support.stripe_target import KEY, NO_LIMITS
+from tests.support.stripe_target import KEY, simulated_stripe
 from tests.support.usage_topic import make_topics, read_topic, settings_for
 
 pytestmark = pytest.mark.broker
@@ -45,14 +45,10 @@ class Installation:
         self.simulator = simulator
         self.appender = appender
         self.variables = {
-            "STRIPE_API_KEY": KEY,
-            "TAXIMETER_STRIPE_API_BASE": simulator.url,
+            **reporting_to(simulator.url),
             "TAXIMETER_STRIPE_READS_PER_MONTH": "100000000",
-            "TAXIMETER_REPORTER_REPORT_SECONDS": "0.2",
             "TAXIMETER_REPORTER_RECONCILE_SETTLE_SECONDS": "1",
             "TAXIMETER_REPORTER_RECONCILE_SECONDS": "1",
-            "TAXIMETER_KAFKA_SESSION_TIMEOUT_SECONDS": "6",
-            "TAXIMETER_WEBHOOKS_SIGNING_SECRETS": "whsec_unused",
         }
 
     @property
@@ -111,14 +107,8 @@ class Installation:
 
 @pytest.fixture
 def simulator(tmp_path: Path) -> Iterator[SimulatorProcess]:
-    process = SimulatorProcess(tmp_path)
-    process.start()
-    try:
-        process.call("POST", "/_control/config", {"limits": NO_LIMITS})
-        process.call("POST", "/_control/customers", {"ids": [customer for customer in QUANTITIES if customer != "cus_lost"]})
+    with simulated_stripe(tmp_path, *(customer for customer in QUANTITIES if customer != "cus_lost")) as process:
         yield process
-    finally:
-        process.stop()
 
 
 @pytest.fixture
@@ -152,18 +142,10 @@ def unnamed_left(said: dict[str, Any]) -> int:
     return int(said["unnamed_refusals"])
 
 
-async def until(running: ReporterProcess, reached: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not reached():
-        assert running.process.poll() is None, running.log
-        assert time.monotonic() < deadline, running.log
-        await asyncio.sleep(0.1)
-
-
 async def test_what_differs_at_stripe_is_found_without_a_command_and_named_by_its_cause(installation: Installation, tmp_path: Path) -> None:
     variables = {**installation.variables, "TAXIMETER_KAFKA_PARTITIONS": "1", "TAXIMETER_WEBHOOKS_BACKFILL_SECONDS": "0"}
     with reporter(installation.kafka, tmp_path / "reporter", variables) as running:
-        await until(running, lambda: running.metric("taximeter_reporter_meter_events_total", outcome="accepted") == len(QUANTITIES))
+        await running.until(lambda: running.metric("taximeter_reporter_meter_events_total", outcome="accepted") == len(QUANTITIES))
         cancelled = await installation.identifier("cus_cancelled")
         payload = {"stripe_customer_id": "cus_rogue", "value": "9"}
         installation.client.v1.billing.meter_events.create({"event_name": "tokens", "payload": payload, "identifier": "by-hand"})
@@ -171,8 +153,8 @@ async def test_what_differs_at_stripe_is_found_without_a_command_and_named_by_it
         # It did not exist when Stripe looked it up, and does now: Stripe has nothing of it, and says nothing yet.
         installation.simulator.call("POST", "/_control/clock", {"advance_ms": 1_000})
         installation.simulator.call("POST", "/_control/customers", {"ids": ["cus_lost"]})
-        await until(running, lambda: running.metric("taximeter_reporter_differing_units", verdict="missing") == 31 + 77)
-        await until(running, lambda: running.metric("taximeter_reporter_differing_units", verdict="extra") == 9)
+        await running.until(lambda: running.metric("taximeter_reporter_differing_units", verdict="missing") == 31 + 77)
+        await running.until(lambda: running.metric("taximeter_reporter_differing_units", verdict="extra") == 9)
         found = await installation.confirmed()
         assert {customer: (each.verdict.value, each.difference) for customer, each in found.items()} == {
             "cus_rogue": ("extra", 9),
@@ -187,7 +169,7 @@ async def test_what_differs_at_stripe_is_found_without_a_command_and_named_by_it
         report = Rejection(0, "webhooks", "evt_7", "tokens", "meter_event_customer_not_found", "no", 1, (), now_ms - 60_000, now_ms, now_ms)
         await installation.appender.append(installation.kafka.topics.ledger.name, 0, encode_entry(report))
         asked = running.metric("taximeter_reporter_summary_reads_total", outcome="ok")
-        await until(running, lambda: running.metric("taximeter_reporter_summary_reads_total", outcome="ok") > asked + 5)
+        await running.until(lambda: running.metric("taximeter_reporter_summary_reads_total", outcome="ok") > asked + 5)
         assert "report evt_7 (meter_event_customer_not_found) counts 1 that it does not name" in (await installation.confirmed())["cus_lost"].cause
         code, before = await asyncio.to_thread(command, installation, tmp_path / "reporter", "verify")
         assert (code, before["refusals"]) == (DISCREPANCY, {"named": 0, "unnamed": {"meter_event_customer_not_found": 1}, "answered": []})
@@ -209,8 +191,8 @@ async def test_what_differs_at_stripe_is_found_without_a_command_and_named_by_it
         payload = {"stripe_customer_id": "cus_rogue", "value": "-9"}
         installation.client.v1.billing.meter_events.create({"event_name": "tokens", "payload": payload, "identifier": "taken-back"})
         installation.simulator.call("POST", "/_control/clock", {"advance_ms": 1_000})
-        await until(running, lambda: running.metric("taximeter_reporter_differing_units", verdict="missing") == 0)
-        await until(running, lambda: running.metric("taximeter_reporter_differing_units", verdict="extra") == 0)
+        await running.until(lambda: running.metric("taximeter_reporter_differing_units", verdict="missing") == 0)
+        await running.until(lambda: running.metric("taximeter_reporter_differing_units", verdict="extra") == 0)
         # What was found missing answers the refusal without a name, on record: whoever asks the log alone is told so, too.
         code, verified = await asyncio.to_thread(command, installation, tmp_path / "reporter", "verify")
         assert (code, verified["verdict"]) == (OK, "EXACT"), verified
@@ -232,7 +214,7 @@ async def test_refused_usage_of_a_deleted_customer_is_billed_to_its_successor_on
     folder = tmp_path / "reporter"
     installation.simulator.call("POST", "/_control/customers", {"ids": ["cus_heir"]})
     with reporter(installation.kafka, folder, variables) as running:
-        await until(running, lambda: running.metric("taximeter_reporter_meter_events_total", outcome="accepted") == len(QUANTITIES))
+        await running.until(lambda: running.metric("taximeter_reporter_meter_events_total", outcome="accepted") == len(QUANTITIES))
         now_ms, named = int(time.time() * 1000), await installation.identifier("cus_lost")
         code = "meter_event_customer_not_found"
         report = Rejection(0, "webhooks", "evt_8", "tokens", code, "no customer", 1, (named,), now_ms - 10_000, now_ms, now_ms)

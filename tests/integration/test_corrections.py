@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -30,9 +30,9 @@ from metering.records.tally import EventCounts, RecordCounts, Tally, TallyRow, e
 from reporter.correcting import Correcting, NotCorrectable, Request, meter_event_place
 from taximeter.exit_codes import FAILED, OK, PENDING
 from tests.support.gateway_process import METERS, environment
-from tests.support.reporter_process import ReporterProcess, reporter
+from tests.support.reporter_process import ReporterProcess, reporter, reporting_to
 from tests.support.stripe_simulator_process import SimulatorProcess
-from tests.support.stripe_target import KEY, NO_LIMITS
+from tests.support.stripe_target import KEY, simulated_stripe
 from tests.support.usage_topic import make_topics, settings_for
 
 pytestmark = pytest.mark.broker
@@ -62,11 +62,7 @@ class Installation:
         self.reader, self.appender = LogReader(kafka, "test-reader"), Appender(kafka, "test-appender")
         self.readers: list[LogReader] = []
         self.variables = {
-            "STRIPE_API_KEY": KEY,
-            "TAXIMETER_STRIPE_API_BASE": simulator.url,
-            "TAXIMETER_REPORTER_REPORT_SECONDS": "0.2",
-            "TAXIMETER_KAFKA_SESSION_TIMEOUT_SECONDS": "6",
-            "TAXIMETER_WEBHOOKS_SIGNING_SECRETS": "whsec_unused",
+            **reporting_to(simulator.url),
         }
 
     @property
@@ -118,14 +114,8 @@ class Installation:
 
 @pytest.fixture
 def simulator(tmp_path: Path) -> Iterator[SimulatorProcess]:
-    process = SimulatorProcess(tmp_path)
-    process.start()
-    try:
-        process.call("POST", "/_control/config", {"limits": NO_LIMITS})
-        process.call("POST", "/_control/customers", {"ids": [CUSTOMER]})
+    with simulated_stripe(tmp_path, CUSTOMER) as process:
         yield process
-    finally:
-        process.stop()
 
 
 @pytest.fixture
@@ -158,20 +148,12 @@ async def installation(broker: str, simulator: SimulatorProcess, tmp_path: Path)
     await made.close()
 
 
-async def until(running: ReporterProcess, reached: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not reached():
-        assert running.process.poll() is None, running.log
-        assert time.monotonic() < deadline, running.log
-        await asyncio.sleep(0.05)
-
-
 async def reported(running: ReporterProcess, outcome: str) -> None:
-    await until(running, lambda: running.metric("taximeter_reporter_meter_events_total", outcome=outcome) == 1)
+    await running.until(lambda: running.metric("taximeter_reporter_meter_events_total", outcome=outcome) == 1)
 
 
 async def corrected(running: ReporterProcess, kind: CorrectionKind) -> None:
-    await until(running, lambda: running.metric("taximeter_reporter_corrections_total", kind=kind.value, outcome="accepted") == 1)
+    await running.until(lambda: running.metric("taximeter_reporter_corrections_total", kind=kind.value, outcome="accepted") == 1)
 
 
 def billed(report: Report) -> tuple[str, int, int]:

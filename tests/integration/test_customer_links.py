@@ -1,11 +1,10 @@
 """Organisations that are billed to customers of Stripe: real reporters, a real broker, the simulator of Stripe, and the commands."""
 
-import asyncio
 import json
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +19,7 @@ from metering.records.chain import NO_OFFSET, ChainLink
 from metering.records.tally import EventCounts, RecordCounts, Tally, TallyRow, encode_tally
 from taximeter.exit_codes import DISCREPANCY, OK
 from tests.support.gateway_process import METERS, environment
-from tests.support.reporter_process import ReporterProcess, reporter
+from tests.support.reporter_process import reporter, reporting_to
 from tests.support.stripe_simulator_process import SimulatorProcess
 from tests.support.stripe_target import KEY, NO_LIMITS
 from tests.support.usage_topic import make_topics, settings_for
@@ -70,12 +69,8 @@ class World:
 
     def variables(self) -> Mapping[str, str]:
         return {
-            "STRIPE_API_KEY": KEY,
-            "TAXIMETER_STRIPE_API_BASE": self.simulator.url,
+            **reporting_to(self.simulator.url),
             "TAXIMETER_STRIPE_CALLS_PER_SECOND": "1000",
-            "TAXIMETER_REPORTER_REPORT_SECONDS": "0.2",
-            "TAXIMETER_WEBHOOKS_SIGNING_SECRETS": "whsec_nobody",
-            "TAXIMETER_KAFKA_SESSION_TIMEOUT_SECONDS": "6",
         }
 
     def command(self, *arguments: str) -> tuple[int, str]:
@@ -124,35 +119,27 @@ async def world(broker: str, simulator: SimulatorProcess, tmp_path: Path) -> Asy
     await appender.close()
 
 
-async def until(running: ReporterProcess, reached: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not reached():
-        assert running.process.poll() is None, running.log
-        assert time.monotonic() < deadline, running.log
-        await asyncio.sleep(0.1)
-
-
 async def test_usage_is_held_until_its_customer_is_linked_and_billed_once_whoever_dies(world: World) -> None:
     await world.count("cus_1", "org_a", "org_b", "org_late")
     world.link("org_a", "cus_A")
     with reporter(world.kafka, world.folder / "first", world.variables()) as running:
-        await until(running, lambda: world.at_stripe() == {"cus_1": 7, "cus_A": 7})
-        await until(running, lambda: running.metric(UNLINKED, meter="tokens") == 14)
+        await running.until(lambda: world.at_stripe() == {"cus_1": 7, "cus_A": 7})
+        await running.until(lambda: running.metric(UNLINKED, meter="tokens") == 14)
         held = {each["customer"]: each["units"] for each in world.told("list", "--held")["held"]}
         assert held == {"org_b": 7, "org_late": 7}
         world.link("org_b", "cus_A")
         running.kill()
     await world.count("org_a", "org_b", "org_late", units=2)
     with reporter(world.kafka, world.folder / "second", world.variables()) as running:
-        await until(running, lambda: world.at_stripe() == {"cus_1": 7, "cus_A": 18})
+        await running.until(lambda: world.at_stripe() == {"cus_1": 7, "cus_A": 18})
         world.link("org_late", "cus_B")
-        await until(running, lambda: world.at_stripe() == {"cus_1": 7, "cus_A": 18, "cus_B": 9})
-        await until(running, lambda: running.metric(UNLINKED, meter="tokens") == 0)
+        await running.until(lambda: world.at_stripe() == {"cus_1": 7, "cus_A": 18, "cus_B": 9})
+        await running.until(lambda: running.metric(UNLINKED, meter="tokens") == 0)
         assert (world.told("list", "--held")["held"], running.metric("taximeter_reporter_customer_links")) == ([], 3)
         assert running.terminate() == 0, running.log
     with reporter(world.kafka, world.folder / "third", world.variables()) as running:  # everything again, from the log
         await world.count("cus_1", units=1)
-        await until(running, lambda: world.at_stripe() == {"cus_1": 8, "cus_A": 18, "cus_B": 9})
+        await running.until(lambda: world.at_stripe() == {"cus_1": 8, "cus_A": 18, "cus_B": 9})
 
 
 async def test_sums_of_a_stripe_customer_are_those_of_all_its_customers_whatever_their_partitions(world: World) -> None:
@@ -161,7 +148,7 @@ async def test_sums_of_a_stripe_customer_are_those_of_all_its_customers_whatever
         world.link(customer, "cus_A")
     await world.count("org_a", "org_b", "org_c", "cus_A")
     with reporter(world.kafka, world.folder / "reporter", world.variables()) as running:
-        await until(running, lambda: world.at_stripe() == {"cus_A": 28})
+        await running.until(lambda: world.at_stripe() == {"cus_A": 28})
         assert running.terminate() == 0, running.log
     world.simulator.call("POST", "/_control/clock", {"advance_ms": 300_000})
     for arguments in (("--all",), ("--customer", "cus_A")):
@@ -203,10 +190,10 @@ async def test_webhooks_link_and_unlink_within_seconds(world: World) -> None:
     }
     with reporter(world.kafka, world.folder / "reporter", variables) as running:
         client.v1.webhook_endpoints.update(endpoint.id, {"url": running.webhooks})
-        await until(running, lambda: running.metric(UNLINKED, meter="tokens") == 14)
+        await running.until(lambda: running.metric(UNLINKED, meter="tokens") == 14)
         began = time.monotonic()
         client.v1.customers.update("cus_A", {"metadata": {"taximeter_customers": "org_a, org_b"}})
-        await until(running, lambda: world.at_stripe() == {"cus_A": 14})
+        await running.until(lambda: world.at_stripe() == {"cus_A": 14})
         assert time.monotonic() - began < 30
         links = world.told("list")["links"]
         assert {(link["customer"], link["stripe_customer"], link["reason"]) for link in links} == {
@@ -214,7 +201,7 @@ async def test_webhooks_link_and_unlink_within_seconds(world: World) -> None:
             ("org_b", "cus_A", "metadata taximeter_customers"),
         }
         client.v1.customers.delete("cus_A")
-        await until(running, lambda: running.metric("taximeter_reporter_metadata_links_total", change="unlinked") == 2)
+        await running.until(lambda: running.metric("taximeter_reporter_metadata_links_total", change="unlinked") == 2)
         assert world.told("list")["links"] == []
         assert running.terminate() == 0, running.log
 

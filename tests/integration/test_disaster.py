@@ -37,7 +37,7 @@ from taximeter import cli
 from taximeter.exit_codes import DISCREPANCY, FAILED, INCOMPLETE, OK
 from tests.support.aggregator_process import AggregatorProcess, aggregator, group_of
 from tests.support.gateway_process import METERS, environment
-from tests.support.reporter_process import ReporterProcess, reporter
+from tests.support.reporter_process import ReporterProcess, reporter, reporting_to
 from tests.support.repository import ROOT
 from tests.support.stripe_simulator_process import SimulatorProcess
 from tests.support.stripe_target import KEY, NO_LIMITS
@@ -73,12 +73,8 @@ class Drill:
 
     def reporting(self, kafka: KafkaSettings, **more: str) -> Any:
         variables = {
-            "STRIPE_API_KEY": KEY,
-            "TAXIMETER_STRIPE_API_BASE": self.simulator.url,
-            "TAXIMETER_REPORTER_REPORT_SECONDS": "0.2",
+            **reporting_to(self.simulator.url),
             "TAXIMETER_REPORTER_GROUP_ID": f"{kafka.topic_prefix}-reporter",
-            "TAXIMETER_WEBHOOKS_SIGNING_SECRETS": "whsec_unused",
-            "TAXIMETER_KAFKA_SESSION_TIMEOUT_SECONDS": "6",
         }
         return reporter(kafka, self.folder / f"reporter-{kafka.bootstrap_servers[0][-5:]}", {**variables, **more})
 

@@ -1,8 +1,7 @@
 """What is too old, with the reporter as a process and Stripe's simulator: usage past 35 days, and outcomes unknown for 20 hours and longer."""
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -25,9 +24,9 @@ from metering.records.ledger_records import Intent, MeterEvent, Outcome, encode_
 from metering.records.service_limits import CHAIN_RECORD_BYTES_MAX
 from metering.records.tally import EventCounts, RecordCounts, Tally, TallyRow, encode_tally
 from tests.support.broker_topics import visible
-from tests.support.reporter_process import ReporterProcess, reporter
+from tests.support.reporter_process import reporter, reporting_to
 from tests.support.stripe_simulator_process import SimulatorProcess
-from tests.support.stripe_target import KEY, NO_LIMITS
+from tests.support.stripe_target import KEY, simulated_stripe
 from tests.support.usage_topic import make_topics, settings_for
 
 pytestmark = pytest.mark.broker
@@ -55,11 +54,7 @@ class Installation:
     @property
     def variables(self) -> dict[str, str]:
         return {
-            "STRIPE_API_KEY": KEY,
-            "TAXIMETER_STRIPE_API_BASE": self.simulator.url,
-            "TAXIMETER_REPORTER_REPORT_SECONDS": "0.2",
-            "TAXIMETER_KAFKA_SESSION_TIMEOUT_SECONDS": "6",
-            "TAXIMETER_WEBHOOKS_SIGNING_SECRETS": "whsec_unused",
+            **reporting_to(self.simulator.url),
         }
 
     def units_at_stripe(self) -> int:
@@ -91,14 +86,8 @@ def minute_ago(age_ms: int) -> int:
 
 @pytest.fixture
 def simulator(tmp_path: Path) -> Iterator[SimulatorProcess]:
-    process = SimulatorProcess(tmp_path)
-    process.start()
-    try:
-        process.call("POST", "/_control/config", {"limits": NO_LIMITS})
-        process.call("POST", "/_control/customers", {"ids": [CUSTOMER]})
+    with simulated_stripe(tmp_path, CUSTOMER) as process:
         yield process
-    finally:
-        process.stop()
 
 
 @pytest.fixture
@@ -109,14 +98,6 @@ async def installation(broker: str, simulator: SimulatorProcess, tmp_path: Path)
     appender = Appender(kafka, "test")
     yield Installation(kafka, simulator, client, appender, tmp_path)
     await appender.close()
-
-
-async def until(running: ReporterProcess, reached: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not reached():
-        assert running.process.poll() is None, running.log
-        assert time.monotonic() < deadline, running.log
-        await asyncio.sleep(0.05)
 
 
 async def make_old_ledger(made: Installation, intent: Intent, log_time_ms: int) -> None:
@@ -141,7 +122,7 @@ async def test_usage_past_35_days_is_unbillable_by_name_and_never_sent(installat
     await installation.tally(minute_ago(36 * DAY_MS))
 
     with reporter(installation.kafka, installation.folder / "reporter", installation.variables) as running:
-        await until(running, lambda: running.metric("taximeter_reporter_meter_events_total", outcome="unbillable") == 1)
+        await running.until(lambda: running.metric("taximeter_reporter_meter_events_total", outcome="unbillable") == 1)
 
     report = await verify(installation.kafka)
     assert report.problems.shown == []
@@ -181,7 +162,7 @@ async def test_an_outcome_that_is_unknown_for_too_long_is_parked_and_not_sent_ag
         installation.simulator.call("POST", "/_control/clock", {"advance_ms": hours * HOUR_MS})
 
     with reporter(installation.kafka, installation.folder / "reporter", installation.variables) as running:
-        await until(running, lambda: running.metric("taximeter_reporter_meter_events_total", outcome="parked") == 1)
+        await running.until(lambda: running.metric("taximeter_reporter_meter_events_total", outcome="parked") == 1)
 
     report = await verify(installation.kafka)
     assert report.problems.shown == []

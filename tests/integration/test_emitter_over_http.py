@@ -22,7 +22,7 @@ from taximeter.exit_codes import OK, PENDING
 from tests.support.aggregator_process import aggregator
 from tests.support.emitter_batches_received import batches_of, finals, gaps, quantities
 from tests.support.gateway_process import GatewayProcess, environment, gateway
-from tests.support.reporter_process import reporter
+from tests.support.reporter_process import reporter, reporting_to
 from tests.support.stripe_simulator_process import SimulatorProcess
 from tests.support.stripe_target import KEY, NO_LIMITS
 from tests.support.usage_topic import make_topics, read_events_topic, settings_for
@@ -87,11 +87,7 @@ def test_a_gateway_that_is_killed_while_events_come_costs_nothing_and_verify_say
     (tmp_path / "keys.toml").write_text(key.entry)
     options: Mapping[str, Any] = {"port": port, "api_keys_file": tmp_path / "keys.toml"}
     variables = {
-        "STRIPE_API_KEY": KEY,
-        "TAXIMETER_STRIPE_API_BASE": simulator.url,
-        "TAXIMETER_REPORTER_REPORT_SECONDS": "0.2",
-        "TAXIMETER_WEBHOOKS_SIGNING_SECRETS": "whsec_unused",
-        "TAXIMETER_KAFKA_SESSION_TIMEOUT_SECONDS": "6",
+        **reporting_to(simulator.url),
     }
     with aggregator(kafka, tmp_path / "aggregator") as counting, reporter(kafka, tmp_path / "reporter", variables) as reporting:
         # Away at the start: the spool is there from the first event on.

@@ -22,7 +22,7 @@ from metering.records.tally import EventCounts, RecordCounts, Tally, TallyRow, e
 from reporter.sending.verdicts import MeterRefused
 from reporter.stripe.listed_meters import ListedMeter, MetersUnread, StripeMeters, WhyUnread
 from reporter.stripe.meter_events_v1 import StripeMeterEvents
-from tests.support.reporter_process import ReporterProcess, reporter
+from tests.support.reporter_process import ReporterProcess, reporter, reporting_to
 from tests.support.stripe_simulator_process import SimulatorProcess
 from tests.support.stripe_target import KEY, NO_LIMITS
 from tests.support.usage_topic import make_topics, settings_for
@@ -95,13 +95,9 @@ class Account:
     def environment(self, meter_events: str, **changes: str) -> dict[str, str]:
         return {
             "TAXIMETER_STRIPE_METER_EVENTS": meter_events,
-            "STRIPE_API_KEY": KEY,
-            "TAXIMETER_STRIPE_API_BASE": self.simulator.url,
+            **reporting_to(self.simulator.url),
             "TAXIMETER_STRIPE_CALLS_PER_SECOND": "1000",
-            "TAXIMETER_REPORTER_REPORT_SECONDS": "0.2",
             "TAXIMETER_REPORTER_PROBE_SECONDS": "1",
-            "TAXIMETER_WEBHOOKS_SIGNING_SECRETS": "whsec_nobody",
-            "TAXIMETER_KAFKA_SESSION_TIMEOUT_SECONDS": "6",
             **changes,
         }
 

@@ -28,7 +28,7 @@ from taximeter.cli import main
 from taximeter.exit_codes import DISCREPANCY, OK, USAGE
 from tests.support.aggregator_process import aggregator
 from tests.support.gateway_process import environment
-from tests.support.reporter_process import reporter
+from tests.support.reporter_process import reporter, reporting_to
 from tests.support.stripe_simulator_process import SimulatorProcess
 from tests.support.stripe_target import KEY, NO_LIMITS
 from tests.support.usage_topic import make_topics, read_events_topic, settings_for
@@ -68,11 +68,7 @@ async def test_a_file_is_billed_once_although_it_is_killed_and_applied_again(bro
     kafka = settings_for(broker)
     await make_topics(kafka)
     variables = {
-        "STRIPE_API_KEY": KEY,
-        "TAXIMETER_STRIPE_API_BASE": simulator.url,
-        "TAXIMETER_REPORTER_REPORT_SECONDS": "0.2",
-        "TAXIMETER_WEBHOOKS_SIGNING_SECRETS": "whsec_unused",
-        "TAXIMETER_KAFKA_SESSION_TIMEOUT_SECONDS": "6",
+        **reporting_to(simulator.url),
     }
     with aggregator(kafka, tmp_path / "aggregator"), reporter(kafka, tmp_path / "reporter", variables):
         # Two of its events came through before the gateway went down.

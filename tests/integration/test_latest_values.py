@@ -1,11 +1,9 @@
 """A meter of the latest value from the settings file to Stripe's sums: real services, a real broker, the simulator of Stripe, and the commands."""
 
-import asyncio
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -18,9 +16,9 @@ from metering.kafka.partition_log import Appender
 from taximeter.exit_codes import OK, PENDING
 from tests.support.aggregator_process import aggregator
 from tests.support.gateway_process import environment
-from tests.support.reporter_process import ReporterProcess, reporter
+from tests.support.reporter_process import reporter, reporting_to
 from tests.support.stripe_simulator_process import SimulatorProcess
-from tests.support.stripe_target import KEY, NO_LIMITS
+from tests.support.stripe_target import NO_LIMITS
 from tests.support.usage_topic import make_topics, settings_for
 
 pytestmark = pytest.mark.broker
@@ -51,12 +49,8 @@ class Shell:
 
     def __init__(self, kafka: KafkaSettings, simulator: SimulatorProcess, folder: Path) -> None:
         self.variables = {
-            "STRIPE_API_KEY": KEY,
-            "TAXIMETER_STRIPE_API_BASE": simulator.url,
+            **reporting_to(simulator.url),
             "TAXIMETER_STRIPE_CALLS_PER_SECOND": "1000",
-            "TAXIMETER_REPORTER_REPORT_SECONDS": "0.2",
-            "TAXIMETER_WEBHOOKS_SIGNING_SECRETS": "whsec_nobody",
-            "TAXIMETER_KAFKA_SESSION_TIMEOUT_SECONDS": "6",
         }
         self._environment = dict(environment(kafka, self.variables))
         self._folder = folder
@@ -65,14 +59,6 @@ class Shell:
         command = [sys.executable, "-m", "taximeter", *arguments]
         done = subprocess.run(command, cwd=self._folder, env=self._environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
         return done.returncode, done.stdout + done.stderr
-
-
-async def until(running: ReporterProcess, reached: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not reached():
-        assert running.process.poll() is None, running.log
-        assert time.monotonic() < deadline, running.log
-        await asyncio.sleep(0.1)
 
 
 def say_that_a_value_is_held(shell: Shell) -> None:
@@ -110,15 +96,15 @@ async def test_the_latest_value_is_billed_whatever_comes_late_and_verify_proves_
             reporter(kafka, tmp_path / "reporter", shell.variables, meters=METERS) as running,
         ):
             await emit(event(1, "cus_A", 10, stored_bytes=500), event(2, "cus_A", 20, stored_bytes=800), event(3, "cus_A", 15, n=3))
-            await until(running, lambda: ("cus_A", "800", 20) in sent())
+            await running.until(lambda: ("cus_A", "800", 20) in sent())
             await emit(event(4, "cus_A", 12, stored_bytes=999))  # late: a later value was told
             await emit(event(5, "cus_B", 5, stored_bytes=7), event(6, "cus_B", 6, stored_bytes=0))
-            await until(running, lambda: ("cus_B", "0", 6) in sent())
+            await running.until(lambda: ("cus_B", "0", 6) in sent())
             running.kill()
         with reporter(kafka, tmp_path / "second", shell.variables, meters=METERS) as running:
             with aggregator(kafka, tmp_path / "aggregator", meters=METERS):
                 await emit(event(7, "cus_A", 11, stored_bytes=998), event(8, "cus_A", 30, stored_bytes=600))
-                await until(running, lambda: ("cus_A", "600", 30) in sent())
+                await running.until(lambda: ("cus_A", "600", 30) in sent())
             proof = ""
             while not proof:
                 code, said = shell.type("verify")
@@ -126,7 +112,7 @@ async def test_the_latest_value_is_billed_whatever_comes_late_and_verify_proves_
                 proof = said if code == OK else ""
             with aggregator(kafka, tmp_path / "aggregator", meters=METERS):
                 await emit(event(9, "org_unlinked", 30, stored_bytes=4_200))
-                await until(running, lambda: running.metric("taximeter_reporter_unlinked_units", meter="stored_bytes") > 0)
+                await running.until(lambda: running.metric("taximeter_reporter_unlinked_units", meter="stored_bytes") > 0)
             say_that_a_value_is_held(shell)
         told = [each for each in sent() if each[0] == "cus_A"]
         assert (told[0] in {("cus_A", "500", 10), ("cus_A", "800", 20)}, told[-1]) == (True, ("cus_A", "600", 30))

@@ -29,7 +29,7 @@ from taximeter.exit_codes import DISCREPANCY, OK, PENDING
 from tests.support.gateway_process import METERS, environment
 from tests.support.metering_corrections import correction, intent, receipt
 from tests.support.stripe_simulator_process import SimulatorProcess
-from tests.support.stripe_target import KEY, NO_LIMITS
+from tests.support.stripe_target import KEY, simulated_stripe
 from tests.support.usage_topic import make_topics, settings_for
 
 pytestmark = pytest.mark.broker
@@ -104,14 +104,8 @@ class Books:
 
 @pytest.fixture
 def simulator(tmp_path: Path) -> Iterator[SimulatorProcess]:
-    process = SimulatorProcess(tmp_path)
-    process.start()
-    try:
-        process.call("POST", "/_control/config", {"limits": NO_LIMITS})
-        process.call("POST", "/_control/customers", {"ids": [CUSTOMER, "cus_2"]})
+    with simulated_stripe(tmp_path, CUSTOMER, "cus_2") as process:
         yield process
-    finally:
-        process.stop()
 
 
 @pytest.fixture

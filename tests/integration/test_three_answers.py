@@ -36,9 +36,9 @@ from tests.support.aggregator_process import aggregator
 from tests.support.broker import RunningBroker
 from tests.support.broker_topics import unique_name, visible
 from tests.support.broker_wire import produce_batch
-from tests.support.reporter_process import reporter
+from tests.support.reporter_process import reporter, reporting_to
 from tests.support.stripe_simulator_process import SimulatorProcess
-from tests.support.stripe_target import KEY, NO_LIMITS
+from tests.support.stripe_target import KEY, simulated_stripe
 from tests.support.usage_on_broker import PATIENCE_SECONDS, emit, event, taximeter
 from tests.support.wire_records import ZSTD, WireBatch, WireRecord
 
@@ -99,11 +99,7 @@ class Pipeline:
     def report(self) -> None:
         """Start a reporter."""
         variables = {
-            "STRIPE_API_KEY": KEY,
-            "TAXIMETER_STRIPE_API_BASE": self._simulator.url,
-            "TAXIMETER_REPORTER_REPORT_SECONDS": "0.2",
-            "TAXIMETER_KAFKA_SESSION_TIMEOUT_SECONDS": "6",
-            "TAXIMETER_WEBHOOKS_SIGNING_SECRETS": "whsec_unused",
+            **reporting_to(self._simulator.url),
         }
         running = self._running.enter_context(reporter(self.kafka, self.folder / "reporter", variables))
         self._admins["reporter"] = lambda: running.admin
@@ -171,14 +167,8 @@ def _is_ready(admin: Callable[[], str]) -> bool:
 
 @pytest.fixture
 def simulator(tmp_path: Path) -> Iterator[SimulatorProcess]:
-    process = SimulatorProcess(tmp_path)
-    process.start()
-    try:
-        process.call("POST", "/_control/config", {"limits": NO_LIMITS})
-        process.call("POST", "/_control/customers", {"ids": ["cus_1"]})
+    with simulated_stripe(tmp_path, "cus_1") as process:
         yield process
-    finally:
-        process.stop()
 
 
 @pytest.fixture

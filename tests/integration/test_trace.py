@@ -20,7 +20,7 @@ from metering.kafka.clients import KafkaSettings, started
 from taximeter.exit_codes import DISCREPANCY, FAILED, OK
 from tests.support.aggregator_process import aggregator
 from tests.support.gateway_process import environment
-from tests.support.reporter_process import reporter
+from tests.support.reporter_process import reporter, reporting_to
 from tests.support.stripe_simulator_process import SimulatorProcess
 from tests.support.stripe_target import KEY, NO_LIMITS
 from tests.support.usage_topic import make_topics, settings_for
@@ -49,11 +49,7 @@ async def test_an_event_is_followed_to_stripes_answer_and_a_sum_to_its_events(br
     kafka = settings_for(broker)
     await make_topics(kafka)
     variables = {
-        "STRIPE_API_KEY": KEY,
-        "TAXIMETER_STRIPE_API_BASE": simulator.url,
-        "TAXIMETER_REPORTER_REPORT_SECONDS": "0.2",
-        "TAXIMETER_WEBHOOKS_SIGNING_SECRETS": "whsec_unused",
-        "TAXIMETER_KAFKA_SESSION_TIMEOUT_SECONDS": "6",
+        **reporting_to(simulator.url),
     }
     with aggregator(kafka, tmp_path / "aggregator") as counting, reporter(kafka, tmp_path / "reporter", variables) as reporting:
         await emit(kafka)

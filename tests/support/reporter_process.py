@@ -1,5 +1,6 @@
 """A reporter as an operating-system process."""
 
+import asyncio
 import json
 import re
 import signal
@@ -7,16 +8,19 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from metering.kafka.clients import KafkaSettings
 from tests.support.gateway_process import METERS, environment
+from tests.support.stripe_target import KEY
 
 _START_SECONDS = 120.0
 _STOP_SECONDS = 60.0
+PATIENCE_SECONDS: Final = 120.0
 
 
 @dataclass(slots=True)
@@ -40,6 +44,14 @@ class ReporterProcess:
         found = re.search(rf"^{re.escape(name + inside)} (\S+)$", text, re.MULTILINE)
         return float(found[1]) if found else 0.0
 
+    async def until(self, reached: Callable[[], bool]) -> None:
+        """Wait until then. Fails with the log if the process ends before, or it takes too long."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not reached():
+            assert self.process.poll() is None, self.log
+            assert time.monotonic() < deadline, self.log
+            await asyncio.sleep(0.05)
+
     def kill(self) -> None:
         """SIGKILL: no chance to do anything."""
         self.process.kill()
@@ -49,6 +61,17 @@ class ReporterProcess:
         """SIGTERM, and the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(_STOP_SECONDS)
+
+
+def reporting_to(stripe: str) -> dict[str, str]:
+    """The variables of a reporter that reports five times a second to a Stripe at this address, which is the simulator's."""
+    return {
+        "STRIPE_API_KEY": KEY,
+        "TAXIMETER_STRIPE_API_BASE": stripe,
+        "TAXIMETER_REPORTER_REPORT_SECONDS": "0.2",
+        "TAXIMETER_KAFKA_SESSION_TIMEOUT_SECONDS": "6",
+        "TAXIMETER_WEBHOOKS_SIGNING_SECRETS": "whsec_unused",
+    }
 
 
 @contextmanager

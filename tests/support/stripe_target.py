@@ -3,8 +3,10 @@
 import asyncio
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import stripe
@@ -14,6 +16,19 @@ from tests.support.stripe_simulator_process import SimulatorProcess
 HOUR_S = 3600
 KEY = "sk_test_contract1234"
 NO_LIMITS = {"meter_events_per_second": 0, "global_per_second": 0, "endpoint_per_second": 0}
+
+
+@contextmanager
+def simulated_stripe(folder: Path, *customers: str) -> Iterator[SimulatorProcess]:
+    """A simulator as a process, without rate limits, with these customers."""
+    process = SimulatorProcess(folder)
+    process.start()
+    try:
+        process.call("POST", "/_control/config", {"limits": NO_LIMITS})
+        process.call("POST", "/_control/customers", {"ids": customers})
+        yield process
+    finally:
+        process.stop()
 
 
 def client_of(url: str, http_client: stripe.HTTPClient, key: str = KEY) -> stripe.StripeClient:
