@@ -19,6 +19,7 @@ from metering.kafka.batches.hole_proofs import HoleProofs
 from metering.kafka.batches.plain_batches import first_batch_bytes, first_batch_end, first_batch_start, is_too_large
 from metering.kafka.clients import FetchLimits, KafkaSettings, client_cancelled_itself, make_log_reader
 from metering.kafka.tolerant_fetching import RecordsUnreadable, fetch_tolerantly
+from metering.kafka.topics import MAKE_TOPICS
 from metering.records.fail_closed import HistoryLost, RecordUnreadable
 from metering.records.service_limits import CHAIN_RECORD_BYTES_MAX
 
@@ -26,6 +27,8 @@ READ_POLL_MS: Final = 500
 STALL_SECONDS: Final = 60.0
 TURN_SECONDS: Final = 1.0
 READS_MAX: Final = 4
+MISSING_LOOKS: Final = 5  # a topic that was just made may not be known to every broker yet
+MISSING_LOOK_SECONDS: Final = 0.2
 UNREADABLE_MAX: Final = 3  # attempts to fetch records that are damaged: the damage may have happened on the way
 # What is asked for is there already: waiting at the broker for more would only delay the next range.
 _FETCH: Final = FetchLimits(wait_ms_max=5)
@@ -70,6 +73,8 @@ class LogReader:
         self._client_id = client_id
         self._idle: AIOKafkaConsumer | None = None
         self._reads = 0
+        self._topics: set[str] = set()  # that are there
+        self._missing: set[str] = set()  # that were not there when they were asked for last
         self._turns = asyncio.Condition()
         self._batches = BatchFetcher(settings, f"{client_id}-batches")
         self._proofs = HoleProofs(self._batches.fetch)
@@ -87,9 +92,11 @@ class LogReader:
         place = TopicPartition(topic, partition)
         with _as_unavailable(f"the bounds of {topic}/{partition} cannot be read"):
             async with self._consumer() as consumer, asyncio.timeout(STALL_SECONDS):
-                starts = await consumer.beginning_offsets([place])
-                ends = await consumer.end_offsets([place])
-        return starts[place], ends[place]
+                if await self._exists(consumer, topic):
+                    starts = await consumer.beginning_offsets([place])
+                    ends = await consumer.end_offsets([place])
+                    return starts[place], ends[place]
+        raise self._no_topic(topic)
 
     async def ends(self, topic: str, partition: int) -> LogEnds:
         """The end of what can be read, and that of the log: they differ while a transaction is open. Raises LogUnavailable or HistoryLost."""
@@ -120,9 +127,10 @@ class LogReader:
         place = TopicPartition(topic, partition)
         with _as_unavailable(f"offsets of {topic}/{partition} by time cannot be read"):
             async with self._consumer() as consumer, asyncio.timeout(STALL_SECONDS):
-                found = await consumer.offsets_for_times({place: max(0, log_time_ms)})
-        entry = found[place]
-        return None if entry is None else int(entry.offset)
+                if await self._exists(consumer, topic):
+                    entry = (await consumer.offsets_for_times({place: max(0, log_time_ms)}))[place]
+                    return None if entry is None else int(entry.offset)
+        raise self._no_topic(topic)
 
     async def records(self, topic: str, partition: int, start: int, end: int) -> AsyncGenerator[Sequence[ConsumerRecord[bytes, bytes]], None]:
         """The records of [start, end), in order, as they arrive. Offsets without one are transaction markers or aborted data, which is proved.
@@ -194,6 +202,24 @@ class LogReader:
     async def _check_hole(self, place: TopicPartition, start: int, end: int) -> None:
         if not await self.holds_no_record(place.topic, place.partition, start, end):
             raise LogUnavailable(f"the client passed over records of {place.topic}/{place.partition} from {start} on")
+
+    async def _exists(self, consumer: AIOKafkaConsumer, topic: str) -> bool:
+        """Asked for the offsets of a topic that is not there, the client waits for seconds, and then says nothing of it."""
+        if topic in self._topics:
+            return True
+        for look in range(1 if topic in self._missing else MISSING_LOOKS):
+            if look:
+                await asyncio.sleep(MISSING_LOOK_SECONDS)
+            self._topics = await consumer.topics()
+            if topic in self._topics:
+                self._missing.discard(topic)
+                return True
+        self._missing.add(topic)
+        return False
+
+    def _no_topic(self, topic: str) -> LogUnavailable:
+        servers = ", ".join(self._settings.bootstrap_servers)
+        return LogUnavailable(f"topic {topic} does not exist at {servers}; {MAKE_TOPICS}")
 
     @asynccontextmanager
     async def _consumer(self) -> AsyncIterator[AIOKafkaConsumer]:

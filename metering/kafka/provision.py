@@ -25,7 +25,7 @@ from taximeter_emitter.retry import RetryPolicy, retrying
 from taximeter_emitter.wire.limits import DAY_MS
 
 from metering.kafka.clients import KafkaSettings, make_admin
-from metering.kafka.topics import CREATE_TIME, LOG_APPEND_TIME, UNLIMITED, TopicSpec
+from metering.kafka.topics import CREATE_TIME, LOG_APPEND_TIME, MAKE_TOPICS, UNLIMITED, TopicSpec
 from metering.process.logs import get_log
 
 COPIES_SAFE: Final = 3
@@ -125,10 +125,19 @@ async def topic_problems(settings: KafkaSettings, topics: Iterable[TopicSpec], *
     admin = make_admin(settings, client_id="topics")
     try:
         await admin.start()
-        states = await _states(admin, {spec.name for spec in specs}, clock)
-        return check_topics(specs, states, partitions=settings.partitions, copies=settings.replication_factor)
+        listed = await _listed(admin, {spec.name for spec in specs})
+        there = [spec for spec in specs if spec.name in listed]
+        missing = [f"topic {spec.name} does not exist; {MAKE_TOPICS}" for spec in specs if spec.name not in listed]
+        states = await _states(admin, {spec.name for spec in there}, clock) if there else {}
+        return missing + check_topics(there, states, partitions=settings.partitions, copies=settings.replication_factor)
     finally:
         await admin.close()
+
+
+async def missing_topics(settings: KafkaSettings) -> list[str]:
+    """The topics of the settings that are not there, each with the way out; makes none. Raises KafkaError while the cluster does not answer."""
+    existing = await partition_counts(settings, settings.topics)
+    return [f"topic {spec.name} does not exist; {MAKE_TOPICS}" for spec in settings.topics if spec.name not in existing]
 
 
 async def partition_counts(settings: KafkaSettings, topics: Iterable[TopicSpec]) -> dict[str, int]:

@@ -12,6 +12,8 @@ UNLIMITED: Final = -1
 DEADLETTERS_RETENTION_MS: Final = 400 * DAY_MS
 
 LOG_APPEND_TIME: Final = "LogAppendTime"
+MAKE_TOPICS: Final = "run: taximeter topics create, or see the setting topic_prefix of [kafka]"
+"""What to do about a topic that does not exist."""
 CREATE_TIME: Final = "CreateTime"
 """Records keep the time that they are written with: of a copy, as long as it is not adopted."""
 

@@ -28,8 +28,9 @@ from audit.verification.stripe_evidence import StripeEvidence
 from metering.folds.catalogue_timeline import CatalogueTimeline, CatalogueVersion
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogUnavailable
-from metering.kafka.provision import topic_problems
+from metering.kafka.provision import missing_topics, topic_problems
 from metering.records.fail_closed import FailClosed
+from taximeter.before_writing import told
 from taximeter.catalogue_in_force import published_versions
 from taximeter.commands.correct import moment
 from taximeter.connection import group_ids, kafka_settings
@@ -43,6 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
     answer about something.
     """
     kafka, groups = kafka_settings(arguments), group_ids(arguments)
+    if told(asyncio.run(_missing(kafka))):
+        return PRECONDITION
     found_now = asyncio.run(_read(kafka, groups, arguments))
     positions, boundary = found_now.positions, found_now.boundary
     if arguments.json:
@@ -66,6 +69,14 @@ def run(arguments: argparse.Namespace) -> int:
     for problem in (*found_now.problems, *found_now.not_known):
         print(f"taximeter: {problem}", file=sys.stderr)
     return found_now.exit_code
+
+
+async def _missing(kafka: KafkaSettings) -> list[str]:
+    """Topics that do not exist; none while Kafka does not answer, which the rest of the page says."""
+    try:
+        return await missing_topics(kafka)
+    except KafkaError:
+        return []
 
 
 @dataclass(slots=True)

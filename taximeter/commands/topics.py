@@ -10,8 +10,8 @@ from collections.abc import Coroutine
 
 from taximeter_emitter.clock import SystemClock
 
-from metering.kafka.clients import KafkaSettings, make_admin
-from metering.kafka.provision import TopicState, ensure_topics
+from metering.kafka.clients import KafkaSettings
+from metering.kafka.provision import TopicState, ensure_topics, missing_topics
 from taximeter.connection import kafka_settings
 from taximeter.exit_codes import OK, PRECONDITION
 
@@ -50,16 +50,4 @@ def _show(state: TopicState) -> None:
 
 
 async def _check(kafka: KafkaSettings) -> list[str]:
-    missing = await _missing(kafka)
-    return missing or await ensure_topics(kafka, kafka.topics, clock=SystemClock(), show=_show)
-
-
-async def _missing(kafka: KafkaSettings) -> list[str]:
-    """Topics that are not there; the later check would make them."""
-    admin = make_admin(kafka, client_id="topics")
-    try:
-        await admin.start()
-        existing = {topic["topic"] for topic in await admin.describe_topics()}
-    finally:
-        await admin.close()
-    return [f"topic {topic.name} does not exist; run: taximeter topics create" for topic in kafka.topics if topic.name not in existing]
+    return await missing_topics(kafka) or await ensure_topics(kafka, kafka.topics, clock=SystemClock(), show=_show)

@@ -30,7 +30,7 @@ from metering.configuration.secrets import Redactor
 from metering.configuration.settings import SettingsError
 from metering.kafka.clients import KafkaSettings, make_admin
 from metering.kafka.partition_log import LogReader, LogUnavailable
-from metering.kafka.provision import topic_problems
+from metering.kafka.provision import missing_topics, topic_problems
 from metering.process.service import installed_version
 from metering.process.service_command import load_configuration
 from metering.records.fail_closed import FailClosed
@@ -96,6 +96,9 @@ async def _log(kafka: KafkaSettings, groups: Mapping[str, str], hours: float, as
     brokers, problem = await _brokers(kafka)
     if problem:
         return {"kafka_problem": problem}
+    missing = await asked.ask("which topics there are", missing_topics(kafka), [])
+    if len(missing) == len(list(kafka.topics)):  # nothing ever ran here, or this is another cluster
+        return {"brokers": brokers, "topic_problems": missing, "set_aside": {}, "refused": {}, "versions": ()}
     positions = await asked.ask("where the partitions stand", _positions(kafka, hours), ([], 0))
     # After them, not beside: on a busy machine too many readers at once make sound partitions look silent.
     seen, topics, letters, refused, versions = await asyncio.gather(

@@ -10,10 +10,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
-from taximeter.exit_codes import FAILED, INTERRUPTED, OK, USAGE
+from taximeter.exit_codes import FAILED, INTERRUPTED, OK, PRECONDITION, USAGE
+from tests.support.usage_on_broker import taximeter
+from tests.support.usage_topic import settings_for
 
 SECONDS = 60.0
 # A frame of one of our functions; Python's own start, up to importing `taximeter.__main__`, is Python's.
@@ -134,3 +137,13 @@ def test_messages_that_nobody_reads_any_more_change_no_exit_code(nobody_reads: i
     output, _ = process.communicate(timeout=SECONDS)
 
     assert (process.returncode, output) == (USAGE, "")
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("command", ["status", "meters list"])
+def test_a_cluster_without_our_topics_is_named_as_such(broker: str, tmp_path: Path, command: str) -> None:
+    kafka = settings_for(broker)
+    done = taximeter(kafka, tmp_path, *command.split())
+    assert done.returncode == PRECONDITION, done.stderr
+    assert f"topic {kafka.topics.catalogue.name} does not exist" in done.stderr
+    assert "run: taximeter topics create" in done.stderr

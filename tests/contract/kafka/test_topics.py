@@ -5,6 +5,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import InvalidPartitionsError, UnknownTopicOrPartitionError
 
+from metering.kafka.clients import KafkaSettings
+from metering.kafka.partition_log import LogReader, LogUnavailable
 from tests.support.broker_clients import admin_on, consumer_on, producer_on
 from tests.support.broker_topics import LOG_APPEND_TIME, make_topic, unique_name, visible
 
@@ -81,3 +83,21 @@ async def test_a_topic_is_never_made_by_mistake(kafka: str) -> None:
             await producer.send_and_wait(name, b"x")
     async with consumer_on(kafka) as consumer:
         assert name not in await consumer.topics()
+
+
+async def test_a_topic_that_is_not_there_is_named_and_read_once_it_is_there(kafka: str) -> None:
+    name = unique_name()
+    reader = LogReader(KafkaSettings(bootstrap_servers=(kafka,)), "test")
+    try:
+        for _ in range(2):
+            with pytest.raises(LogUnavailable, match=f"topic {name} does not exist at {kafka}; run: taximeter topics create"):
+                await reader.bounds(name, 0)
+        with pytest.raises(LogUnavailable, match="does not exist"):
+            await reader.offset_for_time(name, 0, 0)
+        async with admin_on(kafka) as admin:
+            assert name not in await admin.list_topics(), "it must not be made by being asked for"
+            assert await _create(admin, name) == 0
+            await visible(admin, name, 1)
+        assert await reader.bounds(name, 0) == (0, 0)
+    finally:
+        await reader.close()
