@@ -73,8 +73,8 @@ class LogReader:
         self._client_id = client_id
         self._idle: AIOKafkaConsumer | None = None
         self._reads = 0
-        self._topics: set[str] = set()  # that are there
-        self._missing: set[str] = set()  # that were not there when they were asked for last
+        self._partitions: dict[str, int] = {}  # how many each topic has, as it was asked last
+        self._missing: set[TopicPartition] = set()  # that were not there when they were asked for last
         self._turns = asyncio.Condition()
         self._batches = BatchFetcher(settings, f"{client_id}-batches")
         self._proofs = HoleProofs(self._batches.fetch)
@@ -92,11 +92,11 @@ class LogReader:
         place = TopicPartition(topic, partition)
         with _as_unavailable(f"the bounds of {topic}/{partition} cannot be read"):
             async with self._consumer() as consumer, asyncio.timeout(STALL_SECONDS):
-                if await self._exists(consumer, topic):
+                if await self._is_there(consumer, place):
                     starts = await consumer.beginning_offsets([place])
                     ends = await consumer.end_offsets([place])
                     return starts[place], ends[place]
-        raise self._no_topic(topic)
+        raise self._nothing_at(place)
 
     async def ends(self, topic: str, partition: int) -> LogEnds:
         """The end of what can be read, and that of the log: they differ while a transaction is open. Raises LogUnavailable or HistoryLost."""
@@ -127,10 +127,10 @@ class LogReader:
         place = TopicPartition(topic, partition)
         with _as_unavailable(f"offsets of {topic}/{partition} by time cannot be read"):
             async with self._consumer() as consumer, asyncio.timeout(STALL_SECONDS):
-                if await self._exists(consumer, topic):
+                if await self._is_there(consumer, place):
                     entry = (await consumer.offsets_for_times({place: max(0, log_time_ms)}))[place]
                     return None if entry is None else int(entry.offset)
-        raise self._no_topic(topic)
+        raise self._nothing_at(place)
 
     async def records(self, topic: str, partition: int, start: int, end: int) -> AsyncGenerator[Sequence[ConsumerRecord[bytes, bytes]], None]:
         """The records of [start, end), in order, as they arrive. Offsets without one are transaction markers or aborted data, which is proved.
@@ -203,23 +203,31 @@ class LogReader:
         if not await self.holds_no_record(place.topic, place.partition, start, end):
             raise LogUnavailable(f"the client passed over records of {place.topic}/{place.partition} from {start} on")
 
-    async def _exists(self, consumer: AIOKafkaConsumer, topic: str) -> bool:
-        """Asked for the offsets of a topic that is not there, the client waits for seconds, and then says nothing of it."""
-        if topic in self._topics:
+    async def _is_there(self, consumer: AIOKafkaConsumer, place: TopicPartition) -> bool:
+        """Asked for the offsets of a partition that does not exist, the client waits for seconds, and then says nothing of it."""
+        if self._knows(place):
             return True
-        for look in range(1 if topic in self._missing else MISSING_LOOKS):
+        for look in range(1 if place in self._missing else MISSING_LOOKS):
             if look:
                 await asyncio.sleep(MISSING_LOOK_SECONDS)
-            self._topics = await consumer.topics()
-            if topic in self._topics:
-                self._missing.discard(topic)
+            # The public way says the names of topics alone. All are asked for, since asking for one by name may make it.
+            cluster = await consumer._client.fetch_all_metadata()  # noqa: SLF001
+            self._partitions = {topic: len(cluster.partitions_for_topic(topic) or ()) for topic in cluster.topics()}
+            if self._knows(place):
+                self._missing.discard(place)
                 return True
-        self._missing.add(topic)
+        self._missing.add(place)
         return False
 
-    def _no_topic(self, topic: str) -> LogUnavailable:
-        servers = ", ".join(self._settings.bootstrap_servers)
-        return LogUnavailable(f"topic {topic} does not exist at {servers}; {MAKE_TOPICS}")
+    def _knows(self, place: TopicPartition) -> bool:
+        return place.partition < self._partitions.get(place.topic, 0)
+
+    def _nothing_at(self, place: TopicPartition) -> LogUnavailable:
+        there = self._partitions.get(place.topic)
+        if there is None:
+            return LogUnavailable(f"topic {place.topic} does not exist at {', '.join(self._settings.bootstrap_servers)}; {MAKE_TOPICS}")
+        asked = f"no number {place.partition}, and TAXIMETER_KAFKA_PARTITIONS is {self._settings.partitions}"
+        return LogUnavailable(f"topic {place.topic} has {there} partitions: {asked}; see taximeter topics check")
 
     @asynccontextmanager
     async def _consumer(self) -> AsyncIterator[AIOKafkaConsumer]:

@@ -99,5 +99,7 @@ async def test_a_topic_that_is_not_there_is_named_and_read_once_it_is_there(kafk
             assert await _create(admin, name) == 0
             await visible(admin, name, 1)
         assert await reader.bounds(name, 0) == (0, 0)
+        with pytest.raises(LogUnavailable, match=f"topic {name} has 1 partitions: no number 1, and TAXIMETER_KAFKA_PARTITIONS is 12"):
+            await reader.bounds(name, 1)
     finally:
         await reader.close()
