@@ -220,7 +220,8 @@ class LogReader:
         return False
 
     def _knows(self, place: TopicPartition) -> bool:
-        return place.partition < self._partitions.get(place.topic, 0)
+        there = self._partitions.get(place.topic, 0)
+        return int(place.partition) < there
 
     def _nothing_at(self, place: TopicPartition) -> LogUnavailable:
         there = self._partitions.get(place.topic)
