@@ -153,7 +153,7 @@ _REJECTED: Final = (
 )
 
 STRIPE_COMMANDS: Final = (
-    _command(_STRIPE, "setup", "make the published meters, and the products and prices of the settings file, at Stripe"),
+    _command(_STRIPE, "setup", "make the meters, and the products and prices of the settings file, at Stripe"),
     _command(_STRIPE, "doctor", "check the key, its permissions, the clock, and what Stripe has"),
     CommandGroup("customer", "create, list and show customers", _CUSTOMER),
     _command(_STRIPE, "subscribe", "bill a customer's usage by a price"),

@@ -27,11 +27,12 @@ KAFKA_STARTS_SECONDS: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class WantedAtStripe:
-    """`versions`: the numbers of those that the meters are from, empty where the settings file's count. `notes`: what of the file is left out, and
-    why.
+    """`wanted` must be there. `versions`: the numbers of those that its meters are from, empty where the settings file's count. `ahead`: with the
+    meters of the file, too, that nobody has published yet. `notes`: where the file says something else.
     """
 
     wanted: Wanted
+    ahead: Wanted
     versions: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -53,7 +54,7 @@ def wanted_at_stripe(arguments: argparse.Namespace) -> WantedAtStripe:
     if wanted is None:
         raise CannotDo("\ntaximeter: ".join(problems), USAGE)
     if not kafka_is_configured(configuration.file, os.environ):
-        return WantedAtStripe(wanted)
+        return WantedAtStripe(wanted, wanted)
     kafka = configuration_of(arguments, {"kafka": KafkaSettings}).of(KafkaSettings)
     try:
         versions = asyncio.run(_versions(kafka))
@@ -92,24 +93,26 @@ async def _topics(kafka: KafkaSettings) -> Collection[str]:
 def published_wanted(file: Wanted, versions: Sequence[CatalogueVersion], now_ms: int) -> WantedAtStripe:
     """The meters of the versions that hold at `now_ms` (Unix ms) or are to come, each as the newest of them defines it. Pure.
 
-    Where nothing is published: those of the settings file. Prices of meters that are not among them are left out.
+    Where nothing is published: those of the settings file. A meter that only the file has may be made before it is published: then its usage never
+    waits.
     """
     serving = CatalogueTimeline(tuple(versions)).serving(now_ms)
     if not serving:
-        return WantedAtStripe(file)
+        return WantedAtStripe(file, file)
     meters: dict[str, Meter] = {meter.event_name: meter for version in serving for meter in version.catalogue.meters}
-    new = [meter.event_name for meter in file.meters if meter.event_name not in meters]
+    new = [meter for meter in file.meters if meter.event_name not in meters]
     other = [meter.event_name for meter in file.meters if meter.event_name in meters and meters[meter.event_name].definition != meter.definition]
     # What Stripe's dashboard calls a meter is in the file alone.
     names = {meter.event_name: meter.display_name for meter in file.meters}
     named = tuple(replace(meter, display_name=names.get(name, name)) for name, meter in meters.items())
     notes = []
     if new:
-        notes.append(f"the settings file has meters that wait, with their prices, to be published (taximeter meters apply): {', '.join(new)}")
+        notes.append(f"of the settings file, and not published yet (taximeter meters apply): {', '.join(meter.event_name for meter in new)}")
     if other:
         notes.append(f"the settings file defines these otherwise, and what is published counts (taximeter meters plan): {', '.join(other)}")
     wanted = replace(file, meters=named, prices=tuple(price for price in file.prices if price.meter in meters))
-    return WantedAtStripe(wanted, tuple(version.number for version in serving), tuple(notes))
+    ahead = replace(file, meters=(*named, *new))
+    return WantedAtStripe(wanted, ahead, tuple(version.number for version in serving), tuple(notes))
 
 
 def kafka_is_configured(file: Mapping[str, Any], environ: Mapping[str, str]) -> bool:

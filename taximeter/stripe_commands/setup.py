@@ -1,4 +1,6 @@
-"""`taximeter stripe setup`: make the published meters, and the products and prices of the settings file, at Stripe.
+"""`taximeter stripe setup`: make the meters, and the products and prices of the settings file, at Stripe.
+
+What is published counts, and of the file what is new, so that a meter can be there before its first usage.
 
 It shows what would be done, and asks, before it does anything.
 """
@@ -41,7 +43,7 @@ class _Run:
         return {
             "result": self.result,
             "catalogue_versions": list(self.sought.versions),
-            "left_out": list(self.sought.notes),
+            "notes": list(self.sought.notes),
             "plan": None if self.plan is None else plan_json(self.plan),
             "applied": applied,
         }
@@ -88,14 +90,14 @@ def _run(arguments: argparse.Namespace, this: _Run) -> int:
 
 
 async def _look(connection: StripeConnection, this: _Run) -> int:
-    this.plan = plan(this.sought.wanted, await _read(connection, this.sought.wanted))
+    this.plan = plan(this.sought.ahead, await _read(connection, this.sought.ahead))
     if not this.as_json:
         _show(connection, this.plan, this.sought)
     return OK
 
 
 async def _do(connection: StripeConnection, this: _Run) -> int:
-    wanted = this.sought.wanted
+    wanted = this.sought.ahead
     current = plan(wanted, await _read(connection, wanted))
     if current != this.plan:
         # Another run, or a call of an interrupted one that Stripe carried out only now. Without a question there is nobody to have been misled.

@@ -25,11 +25,11 @@ def version(number: int, from_ms: int, *meters: Meter) -> CatalogueVersion:
 
 def test_the_file_counts_where_nothing_is_published() -> None:
     found = published_wanted(FILE, (), NOW_MS)
-    assert (found.wanted, found.versions, found.notes) == (FILE, (), ())
+    assert (found.wanted, found.ahead, found.versions, found.notes) == (FILE, FILE, (), ())
     assert found.whose_meters == "meters of the settings file"
 
 
-def test_what_is_in_force_and_to_come_is_wanted_and_what_only_the_file_says_waits() -> None:
+def test_what_is_in_force_and_to_come_is_wanted_and_what_is_new_in_the_file_may_be_made_ahead() -> None:
     versions = (
         version(1, FROM_THE_BEGINNING, OLD, TOKENS),
         version(2, NOW_MS - HOUR_MS, TOKENS),
@@ -37,9 +37,10 @@ def test_what_is_in_force_and_to_come_is_wanted_and_what_only_the_file_says_wait
     )
     found = published_wanted(FILE, versions, NOW_MS)
     assert found.wanted == replace(FILE, meters=(replace(TOKENS, display_name="Tokens"), replace(IMAGES, display_name="images")), prices=PRICES[:2])
+    assert found.ahead == replace(FILE, meters=(*found.wanted.meters, NEW))
     assert (found.versions, found.whose_meters) == ((2, 3), "meters of the published versions 2 and 3")
-    waits, differs = found.notes
-    assert (waits.endswith("(taximeter meters apply): new"), differs.endswith("(taximeter meters plan): tokens")) == (True, True)
+    new, differs = found.notes
+    assert (new.endswith("(taximeter meters apply): new"), differs.endswith("(taximeter meters plan): tokens")) == (True, True)
     assert published_wanted(FILE, versions, NOW_MS + 2 * HOUR_MS).versions == (3,)
 
 
