@@ -6,7 +6,6 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
-from aiokafka.structs import ConsumerRecord
 from taximeter_emitter.wire.limits import HOUR_MS
 
 from audit.refusal_answers.answer_fold import AnsweredReport
@@ -29,6 +28,7 @@ from metering.records.ledger_records import (
     decode_entry,
 )
 from metering.records.notes.resolution import RESOLUTION_FORMAT, Resolution, Resolved
+from metering.records.record import LogRecord
 
 # A meter event is sent within 20 hours of its intent (or is parked), and validated soon after.
 BEFORE_MS: Final = 24 * HOUR_MS
@@ -158,7 +158,7 @@ class RejectionReader:
         found = await first_chain_record(self._reader, PartitionPlace(self._topic, partition), offset, offset + 1, decode_entry)
         return None if found is None else found[1]
 
-    async def _since(self, partition: int, since_ms: int) -> AsyncGenerator[ConsumerRecord[bytes, bytes], None]:
+    async def _since(self, partition: int, since_ms: int) -> AsyncGenerator[LogRecord, None]:
         start, end = await self._reader.bounds(self._topic, partition)
         at = await self._reader.offset_for_time(self._topic, partition, since_ms)
         if at is None:

@@ -66,7 +66,7 @@ class PlainReader:
         typed: Integers | None = None
         parts = []
         few: Sequence[int] = range(len(records))
-        singles = [place for place, record in enumerate(records) if _may_be_typed(record)]
+        singles = _singles(records)
         if len(singles) >= TYPED_FROM:
             chosen = records if len(singles) == len(records) else [records[place] for place in singles]
             events = self._read_typed(chosen, np.array(singles, np.int64))
@@ -175,13 +175,11 @@ class PlainReader:
 
     def _numbers(self, typed: TypedColumns) -> list[int]:
         """The number of the series of each event; NO_SERIES where it is not valid."""
-        numbers = list(map(self._series.known_text, typed.customers, typed.dimensions))
+        numbers = self._series.known_texts(typed.customers, typed.dimensions)
         if NO_SERIES in numbers:
             for at, number in enumerate(numbers):
                 if number == NO_SERIES:
-                    customer, dimensions = typed.customers[at], typed.dimensions[at]
-                    known = self._series.known_text(customer, dimensions)  # an event further left may have been like it
-                    numbers[at] = known if known != NO_SERIES else self._series.learn_text(customer, dimensions)
+                    numbers[at] = self._series.learn_text(typed.customers[at], typed.dimensions[at])
         return numbers
 
     def _begin(self, origin: str | tuple[str, str]) -> Callable[[], Any] | None:
@@ -207,9 +205,13 @@ class PlainReader:
         return found, (fields > 0) & (fields <= USAGE_FIELDS_MAX)
 
 
-def _may_be_typed(record: LogRecord) -> bool:
-    value = record.value
-    return value is not None and len(value) <= TYPED_BYTES_MAX and not _is_batch(value)
+def _singles(records: Sequence[LogRecord]) -> Sequence[int]:
+    """The places of those that may be single events to be read at once."""
+    values = list(map(_value, records))
+    # All in C where all are, as they mostly are.
+    if all(values) and max(map(len, values), default=0) <= TYPED_BYTES_MAX and not any(map(_is_batch, values)):
+        return range(len(values))
+    return [place for place, value in enumerate(values) if value is not None and len(value) <= TYPED_BYTES_MAX and not _is_batch(value)]
 
 
 def _fingerprints(begins: Iterable[Any], ids: Iterable[bytes]) -> Fingerprints:

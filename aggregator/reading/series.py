@@ -1,6 +1,7 @@
 """Dense numbers for series (a customer with a set of dimensions), and what is worked out once for each of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import repeat
 from typing import Final
 
 import numpy as np
@@ -77,15 +78,17 @@ class SeriesTable:
         places = zip(batch.customers, map(batch.dimensions.__getitem__, batch.series_dimensions), strict=True)
         return [self.number(*named) if number is None else number for number, named in zip(found, places, strict=True)]
 
-    def known_text(self, customer: str, dimensions: bytes) -> int:
-        """The number of the series of a valid customer with dimensions, given as JSON, if it is known; otherwise NO_SERIES."""
-        return self._texts.get((customer, dimensions), NO_SERIES)
+    def known_texts(self, customers: Iterable[str], dimensions: Iterable[bytes]) -> list[int]:
+        """The number of the series of each valid customer with dimensions, given as JSON, if it is known; otherwise NO_SERIES."""
+        return list(map(self._texts.get, zip(customers, dimensions, strict=True), repeat(NO_SERIES)))
 
     def learn_text(self, customer: str, dimensions: bytes) -> int:
         """The number of the series of a customer with dimensions, given as JSON; NO_SERIES if one of them is not valid."""
-        number = self._of_values(customer, dimensions)
-        if number != NO_SERIES:
-            self._texts[customer, dimensions] = number
+        number = self._texts.get((customer, dimensions), NO_SERIES)
+        if number == NO_SERIES:
+            number = self._of_values(customer, dimensions)
+            if number != NO_SERIES:
+                self._texts[customer, dimensions] = number
         return number
 
     def learn_json(self, customer: bytes, dimensions: bytes) -> int:

@@ -5,8 +5,6 @@ from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from functools import partial
 
-from aiokafka.structs import ConsumerRecord
-
 from audit.adjustments.plan_book import PlanBook
 from audit.dead_letter_check import DeadLetterCheck
 from audit.decoder.home_partition import home_of
@@ -30,7 +28,7 @@ from metering.records.notes.foreign_records import PassedBatch, decision_in, is_
 from metering.records.record import LogRecord
 from metering.records.tally import Acceptance, Tally, decode_tally
 
-LogRecords = Sequence[ConsumerRecord[bytes, bytes]]
+LogRecords = Sequence[LogRecord]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +83,7 @@ class Stream:
     def __init__(self, open_at: Callable[[int], AsyncGenerator[LogRecords]], start: int) -> None:
         self._open_at = open_at
         self._batches = open_at(start)
-        self._reversed: list[ConsumerRecord[bytes, bytes]] = []
+        self._reversed: list[LogRecord] = []
         self._following = start
 
     async def aclose(self) -> None:
@@ -100,7 +98,7 @@ class Stream:
             self._batches = self._open_at(offset)
         self._following = max(offset, self._following)
 
-    async def before(self, offset: int) -> AsyncIterator[ConsumerRecord[bytes, bytes]]:
+    async def before(self, offset: int) -> AsyncIterator[LogRecord]:
         """Those before this offset that were not taken yet. What is behind them is not asked for: it may be damaged."""
         while self._following < offset or self._reversed:
             while self._reversed:
@@ -398,7 +396,7 @@ class PartitionVerification:
             self._report.underived.units[latest_name(value.meter)] += 1
         self.history.identities.is_unsure_until(tally.log_time_ms + remembered_ms(tally.horizon_ms or 0))
 
-    def _take(self, recount: TallyRecount, record: ConsumerRecord[bytes, bytes]) -> None:
+    def _take(self, recount: TallyRecount, record: LogRecord) -> None:
         try:
             recount.take(record)
         except Exception as error:  # the records after this one must be verified

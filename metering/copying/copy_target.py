@@ -8,13 +8,13 @@ from typing import Any, Final
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import RecordsToDelete
 from aiokafka.errors import KafkaError
-from aiokafka.structs import ConsumerRecord
 from taximeter_emitter.transports.aiokafka_internals import add_to_transaction, discard
 from taximeter_emitter.transports.kafka_connection import connection_arguments, make_producer, reaching_nodes_apart
 from taximeter_emitter.wire.errors import TaximeterError
 
 from metering.kafka.clients import KafkaSettings, make_admin
 from metering.kafka.partition_log import LogReader, LogUnavailable
+from metering.records.record import LogRecord
 from metering.records.service_limits import CHAIN_RECORD_BYTES_MAX
 
 MARKER_SECONDS_MAX: Final = 30.0  # how long the marker of a transaction may take after the answer
@@ -52,11 +52,11 @@ class CopyTarget:
         start, _ = await self._reader.bounds(topic, partition)
         return start, (await self._reader.ends(topic, partition)).end
 
-    async def records(self, topic: str, partition: int, start: int, end: int) -> list[ConsumerRecord[bytes, bytes]]:
+    async def records(self, topic: str, partition: int, start: int, end: int) -> list[LogRecord]:
         """What the copy has at [start, end)."""
         return [record async for records in self._reader.records(topic, partition, start, end) for record in records]
 
-    async def append(self, topic: str, partition: int, records: Sequence[ConsumerRecord[bytes, bytes]]) -> None:
+    async def append(self, topic: str, partition: int, records: Sequence[LogRecord]) -> None:
         """Append records that follow each other, each at the offset that it has."""
         producer = await self._started()
         place = 0
@@ -154,7 +154,7 @@ async def _connected(producer: AIOKafkaProducer) -> AIOKafkaProducer:
     return producer
 
 
-def _add(builder: Any, record: ConsumerRecord[bytes, bytes]) -> bool:
+def _add(builder: Any, record: LogRecord) -> bool:
     added = builder.append(timestamp=record.timestamp, key=record.key, value=record.value, headers=list(record.headers))
     return added is not None
 

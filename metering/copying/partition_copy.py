@@ -4,14 +4,13 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Final, Protocol
 
-from aiokafka.structs import ConsumerRecord
-
 from metering.copying.copy_target import CopyDiverged
+from metering.records.record import LogRecord
 
 COMPARED_RECORDS: Final = 100
 """How many of the last records of a copy are compared with the original before more is added."""
 
-CopiedRecords = Sequence[ConsumerRecord[bytes, bytes]]
+CopiedRecords = Sequence[LogRecord]
 
 
 class CopySource(Protocol):
@@ -73,7 +72,7 @@ class TopicCopy:
             position = start
         async with aclosing(source.records(self._original, partition, position, end)) as batches:
             async for records in batches:
-                run: list[ConsumerRecord[bytes, bytes]] = []
+                run: list[LogRecord] = []
                 for record in records:
                     if record.offset > position:
                         await target.append(copied, partition, run)
@@ -103,5 +102,5 @@ class TopicCopy:
             raise CopyDiverged(f"{where} is something else than the original from offset {begin} on: copy to topics that do not exist yet")
 
 
-def _content(record: ConsumerRecord[bytes, bytes]) -> tuple[int, int, bytes | None, bytes | None, tuple[tuple[str, bytes | None], ...]]:
+def _content(record: LogRecord) -> tuple[int, int, bytes | None, bytes | None, tuple[tuple[str, bytes | None], ...]]:
     return record.offset, record.timestamp, record.key, record.value, tuple(record.headers)

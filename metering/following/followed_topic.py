@@ -4,7 +4,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Final
 
-from aiokafka.structs import ConsumerRecord
 from taximeter_emitter.clock import Clock
 
 from metering.kafka.around_damage import OnDamage, records_around_damage
@@ -13,6 +12,7 @@ from metering.process.logs import Log, RateLimited
 from metering.process.service import ServiceContext
 from metering.process.supervision import RefusedToStart
 from metering.records.fail_closed import ChainBroken, FailClosed, HistoryLost, RecordUnreadable
+from metering.records.record import LogRecord
 
 FOLLOWED_PARTITION: Final = 0
 FIRST_READ_RETRY_SECONDS: Final = 1.0
@@ -31,7 +31,7 @@ class FollowedTopic:
         self._topic = topic
         self._needed_for = needed_for
 
-    async def news(self, next_offset: Callable[[], int], on_damage: OnDamage = refuse_damage) -> AsyncGenerator[ConsumerRecord[bytes, bytes], None]:
+    async def news(self, next_offset: Callable[[], int], on_damage: OnDamage = refuse_damage) -> AsyncGenerator[LogRecord, None]:
         """The records from `next_offset`, which is the fold's, to where the topic ended when this was called.
 
         Several may do so at the same time: what another has folded meanwhile is passed over. Blocks on Kafka; raises LogUnavailable or FailClosed.

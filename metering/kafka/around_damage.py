@@ -3,10 +3,9 @@
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 
-from aiokafka.structs import ConsumerRecord
-
 from metering.kafka.partition_log import LogReader
 from metering.records.fail_closed import RecordUnreadable
+from metering.records.record import LogRecord
 
 OnDamage = Callable[[int, int, RecordUnreadable], None]
 """Gets the offsets of a batch that cannot be read, from the first to before the second, and why. It may raise instead."""
@@ -22,7 +21,7 @@ GoOn = Callable[[int, RecordUnreadable], Awaitable[int]]
 
 async def records_past_damage(
     reader: LogReader, topic: str, partition: int, start: int, end: int, *, go_on: GoOn
-) -> AsyncGenerator[Sequence[ConsumerRecord[bytes, bytes]], None]:
+) -> AsyncGenerator[Sequence[LogRecord], None]:
     """The records of [start, end), where `go_on` lets reading go on. Raises as it and `LogReader.records` do. Close the generator if you stop before
     its end.
     """
@@ -41,7 +40,7 @@ async def records_past_damage(
 
 async def records_around_damage(
     reader: LogReader, topic: str, partition: int, start: int, end: int, *, on_damage: OnDamage
-) -> AsyncGenerator[Sequence[ConsumerRecord[bytes, bytes]], None]:
+) -> AsyncGenerator[Sequence[LogRecord], None]:
     """The records of [start, end) that can be read. Raises as `LogReader.records` does. Close the generator if you stop before its end."""
 
     async def go_on(offset: int, error: RecordUnreadable) -> int:

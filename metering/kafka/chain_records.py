@@ -4,8 +4,6 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Final, NamedTuple, TypeVar
 
-from aiokafka.structs import ConsumerRecord
-
 from metering.kafka.around_damage import leave_out, records_around_damage, records_past_damage
 from metering.kafka.partition_log import LogReader
 from metering.records.fail_closed import ChainBroken, RecordCorrupt, RecordUnreadable
@@ -54,7 +52,7 @@ async def taken_in(reader: LogReader, place: PartitionPlace, record: LogRecord, 
 
 async def kept_records(
     reader: LogReader, place: PartitionPlace, start: int, end: int, *, passed: list[PassedBatch] | None = None
-) -> AsyncGenerator[Sequence[ConsumerRecord[bytes, bytes]], None]:
+) -> AsyncGenerator[Sequence[LogRecord], None]:
     """The records of [start, end), without batches that cannot be read and that a person passed over: `passed` gets these.
 
     Raises as `LogReader.records` does; RecordUnreadable for another batch says what to type. Close the generator if you stop before its end.

@@ -8,7 +8,6 @@ from typing import Final, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
-from aiokafka.structs import ConsumerRecord
 from taximeter_emitter.transports.aiokafka_internals import discard, is_dead
 from taximeter_emitter.transports.kafka_connection import make_producer
 from taximeter_emitter.wire.errors import TaximeterError
@@ -21,6 +20,7 @@ from metering.kafka.clients import FetchLimits, KafkaSettings, client_cancelled_
 from metering.kafka.tolerant_fetching import RecordsUnreadable, fetch_tolerantly
 from metering.kafka.topics import MAKE_TOPICS
 from metering.records.fail_closed import HistoryLost, RecordUnreadable
+from metering.records.record import LogRecord
 from metering.records.service_limits import CHAIN_RECORD_BYTES_MAX
 
 READ_POLL_MS: Final = 500
@@ -132,7 +132,7 @@ class LogReader:
                     return None if entry is None else int(entry.offset)
         raise self._nothing_at(place)
 
-    async def records(self, topic: str, partition: int, start: int, end: int) -> AsyncGenerator[Sequence[ConsumerRecord[bytes, bytes]], None]:
+    async def records(self, topic: str, partition: int, start: int, end: int) -> AsyncGenerator[Sequence[LogRecord], None]:
         """The records of [start, end), in order, as they arrive. Offsets without one are transaction markers or aborted data, which is proved.
 
         Raises HistoryLost if `start` is not kept any more or records were taken away in between, RecordUnreadable for damaged records, LogUnavailable
@@ -186,14 +186,14 @@ class LogReader:
         end = await self.batch_end(topic, partition, offset)
         return UnreadableBatch(start if 0 <= start <= offset else offset, end, is_too_large(fetched.data))
 
-    async def record(self, topic: str, partition: int, offset: int) -> ConsumerRecord[bytes, bytes] | None:
+    async def record(self, topic: str, partition: int, offset: int) -> LogRecord | None:
         """The record at this offset, or None if the offset holds none. Raises as `records` does."""
         async with aclosing(self.records(topic, partition, offset, offset + 1)) as found:
             async for records in found:
                 return records[0]
         return None
 
-    async def _check_holes(self, place: TopicPartition, position: int, records: Sequence[ConsumerRecord[bytes, bytes]]) -> None:
+    async def _check_holes(self, place: TopicPartition, position: int, records: Sequence[LogRecord]) -> None:
         for record in records:
             if record.offset > position:
                 await self._check_hole(place, position, record.offset)
@@ -289,7 +289,7 @@ async def _stop(consumer: AIOKafkaConsumer) -> None:
         await consumer.stop()
 
 
-async def _until(consumer: AIOKafkaConsumer, place: TopicPartition, end: int) -> AsyncIterator[Sequence[ConsumerRecord[bytes, bytes]]]:
+async def _until(consumer: AIOKafkaConsumer, place: TopicPartition, end: int) -> AsyncIterator[Sequence[LogRecord]]:
     loop = asyncio.get_running_loop()
     moved = loop.time()
     position = await consumer.position(place)

@@ -91,7 +91,7 @@ class _Results(OrderedDict[TopicPartition, Any]):
     def _items(self, place: TopicPartition, replaced: Any, fetched: bytes) -> "_FetchedItems":
         doubtful = self._client.doubtful
         aborted, offset = replaced._aborted_transactions, replaced.next_fetch_offset
-        response = self._form.response(place, fetched, aborted, offset, doubtful=place in doubtful)
+        response = self._form.response(fetched, aborted, offset, doubtful=place in doubtful)
         doubtful.discard(place)
         return _FetchedItems(place, response, doubtful)
 

@@ -7,7 +7,7 @@ from typing import Protocol, Self
 
 
 class LogRecord(Protocol):
-    """One record as read from a partition; aiokafka's ConsumerRecord is one. `timestamp` is the log append time in milliseconds."""
+    """One record as read from a partition; as a client parsed it, or a Record. `timestamp` is the log append time in milliseconds."""
 
     @property
     def offset(self) -> int: ...  # noqa: D102  # the class says it

@@ -19,7 +19,6 @@ import orjson
 import pytest
 import stripe
 from aiokafka import AIOKafkaProducer
-from aiokafka.structs import ConsumerRecord
 from taximeter_emitter import Emitter
 from taximeter_emitter.clock import SystemClock
 from taximeter_emitter.wire.batch import Batch, encode_batch
@@ -33,6 +32,7 @@ from metering.kafka.clients import KafkaSettings, started
 from metering.kafka.partition_log import Appender, LogReader, LogUnavailable
 from metering.kafka.provision import ensure_topics
 from metering.kafka.topics import TopicSpec
+from metering.records.record import LogRecord
 from taximeter import cli
 from taximeter.exit_codes import DISCREPANCY, FAILED, INCOMPLETE, OK
 from tests.support.aggregator_process import AggregatorProcess, aggregator, group_of
@@ -160,7 +160,7 @@ async def emit_in_transactions(kafka: KafkaSettings) -> None:
         await producer.abort_transaction()
 
 
-async def records_of(kafka: KafkaSettings, topic: str) -> list[tuple[int, ConsumerRecord[bytes, bytes]]]:
+async def records_of(kafka: KafkaSettings, topic: str) -> list[tuple[int, LogRecord]]:
     """All records, with their partitions."""
     reader = LogReader(kafka, "test")
     try:

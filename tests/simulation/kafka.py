@@ -3,10 +3,9 @@
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, cast
 
-from aiokafka.structs import ConsumerRecord
-
 from metering.kafka.partition_log import Appended, Appender, LogEnds, LogReader, LogUnavailable
 from metering.records.fail_closed import HistoryLost
+from metering.records.record import LogRecord
 from metering.workers.partition_worker import PartitionWorker
 from tests.simulation.processes import Process, turn
 from tests.simulation.world import EVENTS, SECOND, SimulatedRecord, World
@@ -34,7 +33,7 @@ class SimulatedReader(LogReader):
                 return record.offset
         return None
 
-    async def records(self, topic: str, partition: int, start: int, end: int) -> AsyncGenerator[Sequence[ConsumerRecord[bytes, bytes]], None]:
+    async def records(self, topic: str, partition: int, start: int, end: int) -> AsyncGenerator[Sequence[LogRecord], None]:
         if start >= end:
             return
         await self._reach()
@@ -45,11 +44,11 @@ class SimulatedReader(LogReader):
         ]
         if len(found) > 3 and self._world.chance(0.3):
             cut = self._world.rng.between(1, len(found))
-            yield cast("list[ConsumerRecord[bytes, bytes]]", found[:cut])
+            yield cast("list[LogRecord]", found[:cut])
             await self._reach()
             found = found[cut:]
         if found:
-            yield cast("list[ConsumerRecord[bytes, bytes]]", found)
+            yield cast("list[LogRecord]", found)
 
     async def ends(self, topic: str, partition: int) -> LogEnds:
         await self._reach()
@@ -71,10 +70,10 @@ class SimulatedReader(LogReader):
         log = self._world.logs[topic, partition]
         return end <= len(log) and not any(log[start:end])
 
-    async def record(self, topic: str, partition: int, offset: int) -> ConsumerRecord[bytes, bytes] | None:
+    async def record(self, topic: str, partition: int, offset: int) -> LogRecord | None:
         await self._reach()
         there = self._kept_from(topic, partition) <= offset < self._world.end_of(topic, partition)
-        return cast("ConsumerRecord[bytes, bytes] | None", self._world.logs[topic, partition][offset] if there else None)
+        return cast("LogRecord | None", self._world.logs[topic, partition][offset] if there else None)
 
     def _kept_from(self, topic: str, partition: int) -> int:
         return self._world.kept_from[partition] if topic == EVENTS else 0

@@ -2,11 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
-from aiokafka.structs import ConsumerRecord
-
 from metering.copying.copy_target import CopyDiverged
 from metering.kafka.partition_log import LogUnavailable
-from metering.records.record import Record
+from metering.records.record import LogRecord, Record
 from tests.support.metering_memory_log import MemoryLog
 
 
@@ -20,10 +18,10 @@ class MemoryTarget:
     async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
         return await self.log.bounds(topic, partition)
 
-    async def records(self, topic: str, partition: int, start: int, end: int) -> list[ConsumerRecord[bytes, bytes]]:
+    async def records(self, topic: str, partition: int, start: int, end: int) -> list[LogRecord]:
         return [record async for records in self.log.records(topic, partition, start, end) for record in records]
 
-    async def append(self, topic: str, partition: int, records: Sequence[ConsumerRecord[bytes, bytes]]) -> None:
+    async def append(self, topic: str, partition: int, records: Sequence[LogRecord]) -> None:
         for record in records:
             await self._check(topic, partition, record.offset)
             self.log.append(topic, record.value, at_ms=record.timestamp, key=record.key, headers=record.headers)

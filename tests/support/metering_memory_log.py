@@ -3,11 +3,9 @@
 from collections.abc import AsyncGenerator, Coroutine, Sequence
 from typing import Any, TypeVar, cast
 
-from aiokafka.structs import ConsumerRecord
-
 from metering.kafka.partition_log import Appended, Appender, LogEnds, LogReader, UnreadableBatch
 from metering.records.fail_closed import HistoryLost, RecordUnreadable
-from metering.records.record import Record
+from metering.records.record import LogRecord, Record
 
 T = TypeVar("T")
 
@@ -94,7 +92,7 @@ class MemoryLog(LogReader):
                 return record.offset
         return None
 
-    async def records(self, topic: str, _partition: int, start: int, end: int) -> AsyncGenerator[Sequence[ConsumerRecord[bytes, bytes]], None]:
+    async def records(self, topic: str, _partition: int, start: int, end: int) -> AsyncGenerator[Sequence[LogRecord], None]:
         if start >= end:
             return
         self.reads.append((topic, start, end))

@@ -5,8 +5,6 @@ from importlib import import_module
 from itertools import islice
 from typing import Any, Final, Protocol, TypeAlias, cast
 
-from aiokafka import TopicPartition
-
 from metering.kafka.batches.aborted_data import AbortedData
 from metering.kafka.batches.framed_records import BytePlaces, FramedRecords, Int64s
 from metering.kafka.batches.library_batches import records_from
@@ -55,9 +53,8 @@ class AsParts:
     def __init__(self, framer: Framer) -> None:
         self._framer = framer
 
-    def response(self, place: TopicPartition, data: bytes, aborted: Sequence[tuple[int, int]], offset: int, *, doubtful: bool) -> Response:
+    def response(self, data: bytes, aborted: Sequence[tuple[int, int]], offset: int, *, doubtful: bool) -> Response:
         """See GivenForm."""
-        del place
         return _FramedResponse(data, aborted, offset, self._framer, doubtful=doubtful)
 
     def parts(self, items: Sequence[Any]) -> Sequence[ResponsePart]:

@@ -3,9 +3,6 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
-from aiokafka import TopicPartition
-from aiokafka.structs import ConsumerRecord
-
 from metering.kafka.batches.aborted_data import AbortedData
 from metering.kafka.batches.library_batches import records_from
 from metering.kafka.batches.plain_batches import BatchHeader, BatchUnreadable, batch_at, batches, header_of, records_of, uncompressed
@@ -40,7 +37,7 @@ class GivenForm(Protocol):
 
     items_max: int | None
 
-    def response(self, place: TopicPartition, data: bytes, aborted: Sequence[tuple[int, int]], offset: int, *, doubtful: bool) -> Response:
+    def response(self, data: bytes, aborted: Sequence[tuple[int, int]], offset: int, *, doubtful: bool) -> Response:
         """What is there from this offset on. `aborted` as AbortedData says.
 
         Raises BatchUnreadable if the very first batch cannot be read: at once for a wrong checksum or form, and for its records if these are
@@ -54,13 +51,13 @@ class GivenForm(Protocol):
 
 
 class AsRecords:
-    """Gives ConsumerRecords, as the library does."""
+    """Gives records, each as it was parsed: another object for each would cost as much as reading its event."""
 
     items_max: int | None = None
 
-    def response(self, place: TopicPartition, data: bytes, aborted: Sequence[tuple[int, int]], offset: int, *, doubtful: bool) -> Response:
+    def response(self, data: bytes, aborted: Sequence[tuple[int, int]], offset: int, *, doubtful: bool) -> Response:
         """See GivenForm."""
-        return _RecordsResponse(place, data, aborted, offset, doubtful=doubtful)
+        return _RecordsResponse(data, aborted, offset, doubtful=doubtful)
 
     def parts(self, items: Sequence[Any]) -> Sequence[ResponsePart]:
         """One part."""
@@ -71,16 +68,15 @@ AS_RECORDS: Final = AsRecords()
 
 
 class _RecordsResponse:
-    def __init__(self, place: TopicPartition, data: bytes, aborted: Sequence[tuple[int, int]], offset: int, *, doubtful: bool) -> None:
+    def __init__(self, data: bytes, aborted: Sequence[tuple[int, int]], offset: int, *, doubtful: bool) -> None:
         self.next_offset = offset
         self.is_damaged = False
-        self._place = place
         self._aborted = AbortedData(aborted)
         self._data = memoryview(data)
         self._at = 0
         self._first: Opened | None = first_opened(data, doubtful=doubtful)
 
-    def items(self) -> Iterator[ConsumerRecord[bytes, bytes]]:
+    def items(self) -> Iterator[LogRecord]:
         found, self._first = self._first, None
         inflated = 0
         while found is not None and inflated < BATCH_INFLATED_BYTES_MAX:  # what is left is fetched again
@@ -91,7 +87,7 @@ class _RecordsResponse:
                     clear, header = uncompressed(batch, header)
                     for record in records_from(self.next_offset, clear, header):
                         self.next_offset = record.offset + 1
-                        yield _consumer_record(self._place, record)
+                        yield record
                     inflated += len(clear)
             except BatchUnreadable:
                 self.is_damaged = True
@@ -100,23 +96,6 @@ class _RecordsResponse:
             self.next_offset = max(self.next_offset, header.next_offset)
             self._at += len(batch)
             found = opened_at(self._data, self._at)
-
-
-def _consumer_record(place: TopicPartition, record: Any) -> ConsumerRecord[bytes, bytes]:
-    key, value = record.key, record.value
-    return ConsumerRecord(
-        place.topic,
-        place.partition,
-        record.offset,
-        record.timestamp,
-        record.timestamp_type,
-        key,
-        value,
-        record.checksum,
-        -1 if key is None else len(key),
-        -1 if value is None else len(value),
-        tuple(record.headers),
-    )
 
 
 def first_opened(data: bytes, *, doubtful: bool) -> Opened:

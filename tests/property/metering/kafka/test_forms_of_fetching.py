@@ -120,7 +120,7 @@ def read(form: GivenForm, partition: StoredPartition, start: int, bytes_max: int
         if not data:
             return found
         try:
-            response = form.response(PLACE, data, partition.aborted, found.position, doubtful=doubtful)
+            response = form.response(data, partition.aborted, found.position, doubtful=doubtful)
         except BatchUnreadable as error:
             found.error = str(error)
             return found

@@ -38,7 +38,7 @@ class Given:
 
     def __init__(self, form: GivenForm, data: bytes, offset: int, doubtful: set[TopicPartition], aborted: Sequence[tuple[int, int]]) -> None:
         self._form = form
-        self.response = form.response(PLACE, data, aborted, offset, doubtful=PLACE in doubtful)
+        self.response = form.response(data, aborted, offset, doubtful=PLACE in doubtful)
         doubtful.discard(PLACE)
         self._items = _FetchedItems(PLACE, self.response, doubtful)
 
@@ -151,7 +151,7 @@ class Assigned:
 def test_polls_of_a_few_items_go_on_where_the_last_one_ended(form: GivenForm, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(framed_response, "INFLATED_PART_BYTES", 1)
     data = b"".join(WireBatch([GOOD, GOOD], number, base_offset=2 * number).encoded() for number in COMPRESS)
-    items = _FetchedItems(PLACE, form.response(PLACE, data, (), 3, doubtful=False), set())
+    items = _FetchedItems(PLACE, form.response(data, (), 3, doubtful=False), set())
     assigned, polls = Assigned(3), []
     result = FetchResult(PLACE, assignment=assigned, partition_records=items, backoff=0)
     while result.has_more():

@@ -2,11 +2,10 @@
 
 from collections.abc import AsyncGenerator, Sequence
 
-from aiokafka.structs import ConsumerRecord
-
 from metering.folds.ledger import Ledger
 from metering.kafka.partition_log import LogReader, LogUnavailable
 from metering.records.ledger_records import Rejection, encode_receipt, encode_rejection
+from metering.records.record import LogRecord
 from reporter.webhooks.report_follower import REPORTS_LOOK_SECONDS, ReportFollower
 from tests.support.manual_clock import ManualClock
 from tests.support.metering_corrections import receipt
@@ -27,7 +26,7 @@ class MemoryPartitions(LogReader):
             raise LogUnavailable("no answer")
         return await self.logs[partition].bounds(topic, partition)
 
-    def records(self, topic: str, partition: int, start: int, end: int) -> AsyncGenerator[Sequence[ConsumerRecord[bytes, bytes]], None]:
+    def records(self, topic: str, partition: int, start: int, end: int) -> AsyncGenerator[Sequence[LogRecord], None]:
         return self.logs[partition].records(topic, partition, start, end)
 
 
