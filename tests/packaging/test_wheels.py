@@ -4,6 +4,8 @@ import json
 import re
 import signal
 import subprocess
+import time
+import urllib.request
 from pathlib import Path
 from typing import Any, Self
 from zipfile import ZipFile
@@ -45,6 +47,16 @@ class FirstScreen:
         assert self._process.stdout is not None
         found: dict[str, Any] = json.loads(self._process.stdout.readline())
         return found
+
+    def console_shows(self, *, reported: int) -> bool:
+        """Whether the console has this many reported units, within a minute: it reads the log by itself."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            with urllib.request.urlopen(f"{self.ready['console']}/v1/usage?group_by=meter") as answer:
+                if sum(row["reported"] for row in json.loads(answer.read())["rows"]) == reported:
+                    return True
+            time.sleep(0.2)
+        return False
 
     def ended(self) -> dict[str, Any]:
         """The last object after Ctrl-C. It must have ended with exit code 0."""
@@ -112,6 +124,7 @@ def test_the_first_screen_of_the_readme_does_what_it_says_with_nothing_but_wheel
             pass
         said = f"1 event counted, {bill['units_reported']:,} units reported, next invoice {bill['next_invoice']['text']}"
         assert said in page
+        assert screen.console_shows(reported=97_600)
         for _ in range(2):
             subprocess.run(screen.ready["curl"], shell=True, check=True, timeout=10)
         verdict = screen.ended()

@@ -114,7 +114,7 @@ class _Telling:
         self._as_json = as_json
 
     def start(self) -> None:
-        self._say("starting Kafka, a Stripe simulator, the gateway, an aggregator and a reporter on this machine ...")
+        self._say("starting Kafka, a Stripe simulator, the gateway, an aggregator, a reporter and the console on this machine ...")
 
     def ready(self, quickstart: Quickstart, seconds: float) -> None:
         url, key = quickstart.installation.gateway_url, quickstart.key.token
@@ -132,7 +132,8 @@ Or with curl; it has an id, so that it counts once, however often you send it:
 {curl}
 
 The bill of {CUSTOMER} (USD 2.50 and 10.00 for a million input and output
-tokens). Ctrl-C proves it and ends everything.
+tokens), also in a browser: {quickstart.installation.console_url}
+Ctrl-C proves it and ends everything.
 """,
             flush=True,
         )

@@ -17,7 +17,7 @@ from audit.verification.verifier import verify
 from billing.calls import NotPossible
 from metering.configuration.key_file import CreatedKey, create_key
 from taximeter_sandbox.brokers.embedded import EmbeddedBroker
-from taximeter_sandbox.demo.installation import AGGREGATORS, GATEWAY, REPORTERS, Installation
+from taximeter_sandbox.demo.installation import AGGREGATORS, CONSOLE, GATEWAY, REPORTERS, Installation
 from taximeter_sandbox.demo.organisations import link
 from taximeter_sandbox.demo.plan import Pace, Plan
 from taximeter_sandbox.demo.processes import Fleet
@@ -79,13 +79,19 @@ class Quickstart:
         )
         self.key = self._earlier_key() or create_key(tenant="quickstart", name="quickstart", customers=(CUSTOMER,), sources=(SOURCE,))
         self.installation.prepare(SETTINGS, self.key)
-        await asyncio.gather(self.installation.start(SERVICES), self._customer.set_up())
+        await asyncio.gather(self.installation.start((*SERVICES, CONSOLE)), self._customer.set_up())
         await self.installation.wait_until_ready(SERVICES)
         await link({CUSTOMER: self._customer.stripe_customer}, self.folder / "links.csv", self.installation.kafka)
 
     def addresses(self) -> dict[str, str]:
         """Where everything is while it runs."""
-        return {"gateway": self.installation.gateway_url, "kafka": self.installation.bootstrap_servers, "stripe": self._stripe_url}
+        installation = self.installation
+        return {
+            "gateway": installation.gateway_url,
+            "kafka": installation.bootstrap_servers,
+            "stripe": self._stripe_url,
+            "console": installation.console_url,
+        }
 
     async def follow(self, stop: asyncio.Event, show: Callable[[Bill], None]) -> None:
         """Show the bill whenever it moves, until `stop`. Raises ProcessFailed when a service ends."""
@@ -106,7 +112,7 @@ class Quickstart:
         if bill is not None:
             show(bill)
         verdict = verdict_of(await verify(self.installation.kafka))
-        await self.installation.stop(SERVICES[1:])
+        await self.installation.stop((*SERVICES[1:], CONSOLE))
         return verdict
 
     async def close(self) -> None:
