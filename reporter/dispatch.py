@@ -1,7 +1,7 @@
 """The one loop that calls Stripe: takes attempts from the lanes at the pace allowed, and hands what came of them to their partitions."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from functools import cache, partial
 from typing import Final
 
@@ -10,6 +10,7 @@ from taximeter_emitter.retry import RetryPolicy
 
 from metering.process.logs import Log, RateLimited
 from metering.records.ledger_records import Settlement
+from metering.records.meters import Meter
 from metering.workers.turns import CallsUnderWay, Turns
 from reporter.mailbox import Mailbox
 from reporter.metrics import ReporterMetrics
@@ -73,9 +74,10 @@ class Dispatcher:
         if self._mailboxes.get(partition) is mailbox:
             del self._mailboxes[partition]
 
-    def can_send(self, meter: str) -> bool:
-        """Whether this meter is in a version of the catalogue, so that its payload keys are known."""
-        return meter in self._meters.by_name
+    @property
+    def sent_meters(self) -> Mapping[str, Meter]:
+        """By name: those in a version of the catalogue, so that their payload keys and formulas are known."""
+        return self._meters.by_name
 
     def wake(self) -> None:
         """Something was added to the lanes."""

@@ -18,6 +18,7 @@ REPORTING_STOPS: Final = (
     "RecordUnreadable",
     "HistoryLost",
     "MeterMissing",
+    "FormDiffers",
     "PartitionsAdded",
     "LedgerClosed",
     "Unforeseen",

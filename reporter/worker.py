@@ -21,6 +21,7 @@ from reporter.metrics import ReporterMetrics
 from reporter.planning.billing_periods import BillingPeriods
 from reporter.planning.ended_periods import EndedPeriods
 from reporter.planning.planner import PartitionReporter, cancelled_by, open_meter_events
+from reporter.planning.usage_forms import FormDiffers, check_meter_event, check_tally
 from reporter.sending.lanes import MeterSend
 from reporter.settings import ReporterSettings
 from reporter.takeover import ReportingTakeover
@@ -171,6 +172,7 @@ class ReportingWorker(PartitionWorker):
             if offset >= position:
                 tally = await self._takeover.tally_in(self.partition, record)
                 if tally is not None:
+                    check_tally(offset, tally, self._dispatcher.sent_meters)
                     reporter.add(offset, tally)
                     continue
                 await self._check_decision(reporter, record)
@@ -262,13 +264,15 @@ class ReportingWorker(PartitionWorker):
         if entry is None:
             return
         planned = entry.entry
+        meters = self._dispatcher.sent_meters
         rejected: list[Settlement] = []
         for index, event in open_meter_events(reporter.ledger, offset):
             if event.is_for_nobody:
                 rejected.append(Settlement(offset, index, Outcome.REJECTED, self._clock.now_ms(), NO_LINK))
                 continue
-            if not self._dispatcher.can_send(event.meter):
+            if event.meter not in meters:
                 raise MeterMissing(event.meter)
+            check_meter_event(offset, event, meters)
             self._unsent.append(
                 MeterSend(
                     partition=self.partition,
@@ -371,12 +375,15 @@ class ReportingWorker(PartitionWorker):
         return await self._takeover.catch_up(reporter, entry, landed.offset, landed.log_time_ms)
 
     async def _mended(self) -> bool:
-        """Wait until a person decides to pass over a record (`taximeter repair skip`), then read again whether that is all; or until the meter that
-        was missing is published.
+        """Wait until a person decides to pass over a record (`taximeter repair skip`), then read again whether that is all; or until the meter is
+        published that was missing, or had another form.
         """
         while not self._draining:
             await self._wait(MENDED_SECONDS, work=False)
-            if isinstance(self.stopped, MeterMissing) and self._dispatcher.can_send(self.stopped.meter):
+            meters = self._dispatcher.sent_meters
+            if isinstance(self.stopped, MeterMissing) and self.stopped.meter in meters:
+                return not self._draining
+            if isinstance(self.stopped, FormDiffers) and self.stopped.is_mended(meters):
                 return not self._draining
             try:
                 mended, self._decided_to = await self._takeover.mended(self.partition, self._decided_to)

@@ -132,6 +132,7 @@ def _commands_for(service: str, kind: str, reasons: Mapping[int, str]) -> tuple[
     return {
         "MeterMissing": ("taximeter meters plan", "taximeter meters apply"),
         "PartitionsAdded": ("taximeter topics check",),
+        "FormDiffers": ("taximeter verify", "taximeter meters list"),
         "ChainBroken": ("taximeter verify",),
     }.get(kind, ())
 

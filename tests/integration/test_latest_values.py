@@ -13,9 +13,11 @@ from taximeter_emitter.wire.partitioner import partition_of
 
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import Appender
+from metering.records.tally import TallyRow, encode_tally
 from taximeter.exit_codes import OK, PENDING
 from tests.support.aggregator_process import aggregator
 from tests.support.gateway_process import environment
+from tests.support.metering_tallies import a_tally
 from tests.support.reporter_process import reporter, reporting_to
 from tests.support.stripe_simulator_process import SimulatorProcess
 from tests.support.stripe_target import NO_LIMITS
@@ -35,6 +37,7 @@ where = {reading = "storage"}
 event_name = "tokens"
 sum = ["n"]
 """
+CUSTOMERS: Final = tuple(f"cus_{number}" for number in range(40))
 NOW_S: Final = int(time.time()) // 60 * 60 - 600
 
 
@@ -136,6 +139,46 @@ async def test_the_latest_value_is_billed_whatever_comes_late_and_verify_proves_
         code, said = shell.type("replay", "plan", "--take-out", "--meter", "stored_bytes", "--out", str(tmp_path / "plan"))
         assert code != OK, said
         assert 'tells the latest value (aggregate = "last"), to which no plan can add' in said
+    finally:
+        await appender.close()
+        simulator.stop()
+
+
+def tallies(kafka: KafkaSettings, partition: int, meter: str) -> bytes:
+    """A tally of 7 of this meter for each customer of the partition."""
+    now_ms = int(time.time() * 1000) // 60_000 * 60_000
+    rows = [TallyRow(customer, meter, (), now_ms, 7, 1) for customer in CUSTOMERS if partition_of(customer, kafka.partitions) == partition]
+    return encode_tally(a_tally(partition=partition, log_time_ms=now_ms, rows=rows, emitter_states=[]))
+
+
+async def test_a_sum_for_a_meter_of_the_latest_value_is_never_sent_and_stops_its_partition_alone(broker: str, tmp_path: Path) -> None:
+    kafka = settings_for(broker)
+    await make_topics(kafka)
+    (tmp_path / "taximeter.toml").write_text(METERS)
+    simulator = SimulatorProcess(tmp_path)
+    simulator.start()
+    appender = Appender(kafka, "test")
+    shell = Shell(kafka, simulator, tmp_path)
+
+    def sent(meter: str) -> list[dict[str, Any]]:
+        return [row for row in simulator.call("GET", "/_oracle/events")["events"] if row["event_name"] == meter]
+
+    try:
+        simulator.call("POST", "/_control/config", {"limits": NO_LIMITS})
+        simulator.call("POST", "/_control/customers", {"ids": list(CUSTOMERS)})
+        code, said = shell.type("stripe", "setup", "--yes")
+        assert code == OK, said
+        others = [customer for customer in CUSTOMERS if partition_of(customer, kafka.partitions)]
+        with reporter(kafka, tmp_path / "reporter", shell.variables, meters=METERS) as running:
+            for partition in range(kafka.partitions):
+                value = tallies(kafka, partition, "tokens" if partition else "stored_bytes")
+                await appender.append(kafka.topics.tallies.name, partition, value)
+            await running.until(lambda: len(sent("tokens")) == len(others))
+            await running.until(lambda: running.metric("taximeter_reporter_stopped_partitions", reason="FormDiffers") == 1)
+            _, said = shell.type("doctor")
+        assert sent("stored_bytes") == []
+        assert "tally 0 of partition 0 has a sum of meter stored_bytes" in " ".join(said.split()), said
+        assert "taximeter meters list" in said, said
     finally:
         await appender.close()
         simulator.stop()

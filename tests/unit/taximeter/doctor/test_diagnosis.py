@@ -100,6 +100,7 @@ def test_kafka_away_is_one_cause_and_hides_nothing_of_stripe() -> None:
             "taximeter repair skip --topic tallies --partition 1 --offset 5",
         ),
         ("ChainBroken: the topic was cut or created again", "taximeter verify"),
+        ("FormDiffers: tally 7 of partition 1 has a sum of meter seats", "taximeter verify"),
     ],
 )
 def test_a_stopped_partition_has_its_reason_and_the_command_to_type(reason: str, command: str) -> None:
