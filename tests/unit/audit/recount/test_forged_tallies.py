@@ -5,10 +5,16 @@ from dataclasses import replace
 
 import pytest
 
+from audit.decoder.record_contents import SingleContents
+from audit.decoder.record_reading import contents_of
+from audit.recount.derived_rows import DerivedRows
+from audit.recount.meter_definitions import rules_of
 from audit.recount.seen_identities import SeenIdentities
 from audit.recount.tally_recount import RecountHistory
+from metering.formulas.meter_formulas import Aggregate
 from metering.records.chain import ChainLink
-from metering.records.tally import EventCounts, NotCounted, RecordCounts, SteppedOver, TallyRow, WhyNotCounted
+from metering.records.meters import Catalogue, Meter
+from metering.records.tally import EventCounts, LatestValue, NotCounted, RecordCounts, SteppedOver, TallyRow, WhyNotCounted
 from tests.support.aggregator_records import HORIZON_MS, START_MS, Beat, Event, Garbage, Item, Numbered, Single, rules
 from tests.support.audit_recount import CountedLog, audited, counted_log
 
@@ -62,6 +68,23 @@ def test_a_row_of_another_customer_or_place_is_found(log: CountedLog, row: Tally
 
 def test_a_row_that_is_left_out_is_found(log: CountedLog) -> None:
     assert log.said(rows=[]) == ["counts 0 units of tokens (model m1) for c1 at 2026-05-28 20:26, the log holds 3"]
+
+
+def test_a_latest_value_of_a_meter_that_adds_up_is_found(log: CountedLog) -> None:
+    said = log.said(latest=[LatestValue("c1", "tokens", START_MS, 3, 1)])
+    assert said == ["tells 3 of 1 events as the latest of tokens for c1 at 2026-05-28 20:26, the log holds nothing"]
+
+
+def test_a_sum_of_a_meter_of_the_latest_value_is_found(log: CountedLog) -> None:
+    last = rules_of(Catalogue([Meter("tokens", ("input",), aggregate=Aggregate.LAST)]).definition)
+    assert last is not None
+    derived = DerivedRows(last)
+    contents = contents_of(log.records[0])
+    assert isinstance(contents, SingleContents)
+    derived.add(contents.events, None)
+    said = list(derived.differences([TallyRow("c1", "tokens", (), MINUTE, 3, 1)]))
+    assert said == ["counts 3 units of tokens for c1 at 2026-05-28 20:26, the log holds 0"]
+    assert list(derived.last_differences([LatestValue("c1", "tokens", START_MS, 3, 1)])) == []
 
 
 def test_rows_of_no_records_are_invented(log: CountedLog) -> None:
