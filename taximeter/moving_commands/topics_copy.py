@@ -17,6 +17,7 @@ from metering.copying.copy_rounds import CopyProgress, CopyRounds, OnCopied
 from metering.copying.copy_target import CopyTarget
 from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogReader, LogUnavailable
+from metering.records.fail_closed import RecordUnreadable
 from taximeter.connection import NotConfigured, kafka_settings
 from taximeter.exit_codes import OK
 from taximeter.moving_commands.clusters import NothingDone, answered, check_agreed, check_asking, other_cluster, print_document
@@ -52,24 +53,30 @@ async def _copy(arguments: argparse.Namespace, kafka: KafkaSettings, other: Kafk
             show_progress(before)
         check_agreed(arguments, "Copy?")
         copied: Counter[str] = Counter()
-        await rounds.copy(telling(copied, quiet=arguments.json))
+        try:
+            await rounds.copy(telling(copied, quiet=arguments.json))
+        except RecordUnreadable as error:
+            if not arguments.follow:
+                raise
+            print(f"taximeter: {error}; following the others", file=sys.stderr)
         if arguments.json:
             print_document({"topics": progress_as_json(before), "copied_records": dict(copied)})
         else:
             print(f"copied {copied.total():,} records; nothing may be written to the copy until it is adopted: taximeter repair adopt")
         while arguments.follow:
-            await _follow(rounds, copied)
+            await follow(rounds, copied)
         return OK
     finally:
         await source.close()
         await target.close()
 
 
-async def _follow(rounds: CopyRounds, copied: Counter[str]) -> None:
+async def follow(rounds: CopyRounds, copied: Counter[str]) -> None:
+    """One more round. What does not answer, and a batch that cannot be read, is said and tried again: it costs no other partition anything."""
     await asyncio.sleep(COPY_EVERY_SECONDS)
     try:
         await rounds.copy(telling(copied, quiet=True))
-    except (LogUnavailable, KafkaError) as error:
+    except (LogUnavailable, KafkaError, RecordUnreadable) as error:
         print(f"taximeter: {error or type(error).__name__}; trying again", file=sys.stderr)
         await asyncio.sleep(AFTER_FAILURE_SECONDS)
 
