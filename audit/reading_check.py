@@ -46,9 +46,9 @@ class ReadingCheck:
                 yield f"leaves out the value {event.value} of {event.meter} for {event.customer}, and no later one was told before"
         for event in intent.meter_events:
             reading = event.reading
-            if reading is not None and any(
-                told.happened_ms > reading.happened_ms and told.since_s == reading.since_s for told in before.of(event.customer, event.meter)
-            ):
+            if reading is None or event.is_for_nobody:
+                continue  # what is for nobody is told to nobody
+            if any(told.happened_ms > reading.happened_ms and told.since_s == reading.since_s for told in before.of(event.customer, event.meter)):
                 yield f"tells the value {event.value} of {event.meter} for {event.customer} behind a later one"
         self._uncovered.clear()
 

@@ -222,7 +222,7 @@ class MetadataFollowing:
         self._disputed.update(wanted.disputed)
         for customer, named_by in wanted.disputed.items():
             self._warnings.warning(self._notices, "several of Stripe's customers name one customer", customer=customer, named_by=" ".join(named_by))
-        changes = [(customer, billed) for customer, billed in wanted.changes(self._log.links).items() if not billed or _is_customer(customer)]
+        changes = [each for each in wanted.changes(self._log.links).items() if self._may_change(*each)]
         now_ms = self._clock.now_ms()
         for first in range(0, len(changes), WRITTEN_TOGETHER):
             some = [CustomerLink(*each, self._reason, self._rules.by, now_ms) for each in changes[first : first + WRITTEN_TOGETHER]]
@@ -232,6 +232,17 @@ class MetadataFollowing:
         if changes:
             self._notices.info("customers are linked as Stripe's customers say", links=len(changes), reason=self._reason)
             await self._log.read_on()
+
+    def _may_change(self, customer: str, billed: str) -> bool:
+        """A link that somebody wrote with another reason changes only where a person sees a plan: `taximeter customers sync` shows it."""
+        link = self._log.links.link_of(customer)
+        if link is not None and link.reason != self._reason:
+            why = f"linked to {link.stripe_customer} by {link.by}; taximeter customers sync shows what it would change"
+            self._warnings.warning(
+                self._notices, "a link that was written by hand stays", key=customer, customer=customer, named_by=billed, reason=why
+            )
+            return False
+        return not billed or _is_customer(customer)
 
     async def _may_read(self) -> None:
         """Wait until the account's reads leave one for this."""

@@ -1,6 +1,7 @@
 """What verification makes of latest values: what is forged or left out is named, and what a later one replaced is not missed."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -55,6 +56,7 @@ TAKEN = Outcome.ACCEPTED
         ([[value(5, 9), value(7, 0)]], [{"told": [value(7, 0)]}], [TAKEN], "EXACT"),
         ([[value(5, 9)], [value(3, 8)]], [{"told": [value(5, 9)]}, {"over": [value(3, 8)]}], [TAKEN], "EXACT"),
         ([[value(5, 9)], [value(7, 8)]], [{"told": [value(5, 9)]}, {"told": [value(7, 8)]}], [Outcome.REJECTED, TAKEN], "EXACT"),
+        ([[value(5, 9)], [value(3, 8)]], [{"told": [value(5, 9)]}, {"told": [replace(value(3, 8), linked="-")]}], [TAKEN, Outcome.REJECTED], "EXACT"),
         ([[value(5, 9)]], [{"carried": [value(5, 9)]}], [], "PENDING: 1 units of stored (latest values) held"),
         ([[value(5, 9)]], [], [], "PENDING: 1 units of stored (latest values) to report"),
         ([[value(5, 9)]], [{"told": [value(5, 9)]}], [Outcome.PARKED], "NOT EXACT: 1 units of stored (latest values) that Stripe does not have"),
