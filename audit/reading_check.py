@@ -47,7 +47,7 @@ class ReadingCheck:
         for event in intent.meter_events:
             reading = event.reading
             if reading is None or event.is_for_nobody:
-                continue  # what is for nobody is told to nobody
+                continue  # Stripe never hears of what is for nobody
             if any(told.happened_ms > reading.happened_ms and told.since_s == reading.since_s for told in before.of(event.customer, event.meter)):
                 yield f"tells the value {event.value} of {event.meter} for {event.customer} behind a later one"
         self._uncovered.clear()
