@@ -149,7 +149,7 @@ async def test_a_webhook_links_and_unlinks_with_who_and_why() -> None:
     subject.all[0].observe(subject.account.change("cus_A", None))
     await subject.settle()
     assert subject.topic.billed() == {"org_c": "cus_A"}  # what a person has linked stays
-    subject.all[1].observe(subject.account.change("cus_B", {"org_c", "org_d"}))
+    subject.all[0].observe(subject.account.change("cus_B", {"org_c", "org_d"}))
     await subject.settle()
     assert subject.topic.billed() == {"org_c": "cus_A", "org_d": "cus_B"}, "also where another claims it"
 
