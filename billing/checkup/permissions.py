@@ -42,7 +42,11 @@ PERMISSIONS: Final = (
     Permission("plan_read", ("setup", "doctor", "subscribe", "checkout", "preview", "demo-page"), "get", "/v1/prices", _ONE),
     Permission("plan_write", ("setup",), "post", f"/v1/prices/price_{_NOBODY}", _NAMED),
     Permission(
-        "customer_read", ("customer", "subscribe", "checkout", "send-test-event", "usage", "preview", "demo-page"), "get", "/v1/customers", _ONE
+        "customer_read",
+        (REPORTER, "customer", "subscribe", "checkout", "send-test-event", "usage", "preview", "demo-page"),
+        "get",
+        "/v1/customers",
+        _ONE,
     ),
     Permission("customer_write", ("customer", "demo-page"), "post", f"/v1/customers/cus_{_NOBODY}", _NAMED),
     Permission("subscription_read", (REPORTER, "subscribe", "usage", "preview", "demo-page"), "get", "/v1/subscriptions", _ONE),
