@@ -3,7 +3,7 @@
 import argparse
 import asyncio
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -13,8 +13,9 @@ from taximeter_emitter.clock import SystemClock
 from billing.catalogue.pricing import Wanted, parse_wanted
 from metering.configuration.settings import describe
 from metering.folds.catalogue_timeline import CatalogueTimeline, CatalogueVersion
-from metering.kafka.clients import KafkaSettings, make_admin
+from metering.kafka.clients import KafkaSettings
 from metering.kafka.partition_log import LogUnavailable
+from metering.kafka.provision import partition_counts
 from metering.records.fail_closed import FailClosed
 from metering.records.meters import Meter
 from taximeter.catalogue_in_force import published_versions
@@ -72,22 +73,13 @@ async def _versions(kafka: KafkaSettings) -> tuple[CatalogueVersion, ...]:
     give_up_at = clock.monotonic() + KAFKA_STARTS_SECONDS
     while True:
         try:
-            topics = await _topics(kafka)
+            topics = await partition_counts(kafka, (kafka.topics.catalogue,))
         except KafkaError:
             if clock.monotonic() > give_up_at:
                 raise
             await clock.sleep(0.5)
         else:
-            return await published_versions(kafka) if kafka.topics.catalogue.name in topics else ()
-
-
-async def _topics(kafka: KafkaSettings) -> Collection[str]:
-    admin = make_admin(kafka, client_id="meters")
-    try:
-        await admin.start()
-        return set(await admin.list_topics())
-    finally:
-        await admin.close()
+            return await published_versions(kafka) if topics else ()
 
 
 def published_wanted(file: Wanted, versions: Sequence[CatalogueVersion], now_ms: int) -> WantedAtStripe:

@@ -1,7 +1,7 @@
 """Create the topics that are missing and check those that exist: a wrong topic loses money later, so a service refuses to start on it."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
@@ -127,17 +127,19 @@ async def topic_problems(settings: KafkaSettings, topics: Iterable[TopicSpec], *
         await admin.start()
         listed = await _listed(admin, {spec.name for spec in specs})
         there = [spec for spec in specs if spec.name in listed]
-        missing = [f"topic {spec.name} does not exist; {MAKE_TOPICS}" for spec in specs if spec.name not in listed]
         states = await _states(admin, {spec.name for spec in there}, clock) if there else {}
-        return missing + check_topics(there, states, partitions=settings.partitions, copies=settings.replication_factor)
+        return _missing(specs, listed) + check_topics(there, states, partitions=settings.partitions, copies=settings.replication_factor)
     finally:
         await admin.close()
 
 
 async def missing_topics(settings: KafkaSettings) -> list[str]:
     """The topics of the settings that are not there, each with the way out; makes none. Raises KafkaError while the cluster does not answer."""
-    existing = await partition_counts(settings, settings.topics)
-    return [f"topic {spec.name} does not exist; {MAKE_TOPICS}" for spec in settings.topics if spec.name not in existing]
+    return _missing(settings.topics, await partition_counts(settings, settings.topics))
+
+
+def _missing(specs: Iterable[TopicSpec], existing: Collection[str]) -> list[str]:
+    return [f"topic {spec.name} does not exist; {MAKE_TOPICS}" for spec in specs if spec.name not in existing]
 
 
 async def partition_counts(settings: KafkaSettings, topics: Iterable[TopicSpec]) -> dict[str, int]:

@@ -120,6 +120,12 @@ class MetadataFollowing:
             except (LogUnavailable, FailClosed) as error:
                 pause = TROUBLE_SECONDS
                 self._warn(f"usage.customers: {error}")
+            except Exception as error:  # usage is reported without it
+                pause = TROUBLE_SECONDS
+                self._trouble = f"links by metadata failed ({type(error).__name__})"
+                self._notices.failed("links could not follow the metadata of Stripe's customers", error, stripe_customers=sorted(self._taken)[:5])
+                # Others must not wait for what fails each time; the reading of all finds it again.
+                self._taken, self._concerned = {}, set()
             self._show_waiting()
             self._metrics.disputed.set(len(self._disputed))
             await self._clock.sleep(pause)
@@ -160,11 +166,10 @@ class MetadataFollowing:
             self._taken = {each: self._waiting.pop(each) for each in oldest}
             try:
                 await self._follow(oldest)
-            except BaseException:
-                self._waiting = {**self._waiting, **self._taken}
+            except (NamesUnavailable, LogUnavailable, FailClosed):
+                self._waiting, self._taken = {**self._waiting, **self._taken}, {}
                 raise
-            finally:
-                self._taken = {}
+            self._taken = {}
 
     async def _read_all(self) -> None:
         """Read all Stripe customers, a page at a time."""

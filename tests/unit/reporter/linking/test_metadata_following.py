@@ -28,12 +28,15 @@ IDS = itertools.count()
 
 
 class Account:
-    """Customers of Stripe with what they name; None for deleted ones. `refusal` is what every call raises."""
+    """Customers of Stripe with what they name; None for deleted ones. `refusal` is what every call raises. What is read of the `odd` one fails in a
+    way that no port says.
+    """
 
     def __init__(self) -> None:
         self.named: dict[str, frozenset[str] | None] = {}
         self.calls: list[str] = []
         self.refusal: NamesUnavailable | None = None
+        self.odd = ""
 
     async def page(self, after: str | None = None) -> NamesPage:
         self._call("all")
@@ -58,6 +61,8 @@ class Account:
     def _call(self, what: str) -> None:
         if self.refusal is not None:
             raise self.refusal
+        if what == self.odd:
+            raise ValueError(what)
         self.calls.append(what)
 
 
@@ -277,3 +282,21 @@ def test_in_the_end_links_are_what_sync_would_write(steps: Any, random: Any) -> 
 
     with logging_to(io.StringIO(), service="reporter", level="info", style="json", redactor=Redactor([])):
         asyncio.run(play())
+
+
+async def test_what_nobody_foresaw_costs_one_customer_its_turn_and_no_other_anything() -> None:
+    subject = Reporters()
+    subject.all[0].observe(subject.account.change("cus_C", {"org_c"}))
+    await subject.settle()
+    subject.account.odd = "cus_A"
+    subject.all[0].observe(subject.account.change("cus_A", {"org_a"}))
+    await subject.settle()
+    assert subject.topic.billed() == {"org_c": "cus_C"}
+    subject.all[0].observe(subject.account.change("cus_B", {"org_b"}))
+    await subject.settle()
+    assert subject.topic.billed() == {"org_c": "cus_C", "org_b": "cus_B"}
+    assert subject.all[0].trouble() is None
+    subject.account.odd = ""
+    subject.all[0].observe(subject.account.change("cus_A", {"org_a"}))
+    await subject.settle()
+    assert subject.topic.billed()["org_a"] == "cus_A"
