@@ -134,6 +134,7 @@ class Reporters:
                 await asyncio.sleep(0)
             running.cancel()
             await asyncio.wait([running])
+            assert running.cancelled(), "nothing else ends it, as that would end the reporter"
 
 
 @pytest.fixture(autouse=True)
